@@ -1,0 +1,178 @@
+"""The broker in memory, for one process: a double for tests that passes the same contract suite.
+
+It keeps the events and the generations' records of one "Redis" in plain dicts. Nothing expires
+but single events (`ttl_seconds`). `away` makes it refuse everything, as a broker that is down does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import msgspec
+
+from hub.core.channel import Channel, user_channel
+from hub.core.cursor import Position, new_epoch
+from hub.core.event import Event
+from hub.core.generation import Change, Generation, Step, StopAnswer
+from hub.errors import BrokerUnavailable
+from hub.ports import FROM_START, Created, Outcome, Page, Publication, Published
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.epoch = new_epoch()
+        self.offset = 0
+        self.entries: list[tuple[Event, float | None]] = []  # event, when it expires
+
+    @property
+    def head(self) -> Position:
+        return Position(self.epoch, self.offset)
+
+
+class MemoryBroker:
+    """Implements ports.Broker and ports.GenerationStore."""
+
+    def __init__(self, *, max_events: int = 1000, now: Callable[[], float] = time.time) -> None:
+        self.away = False
+        self._max_events = max_events
+        self._now = now
+        self._logs: dict[Channel, _Log] = {}
+        self._once: dict[tuple[Channel, str], Position | None] = {}
+        self._asked: dict[tuple[str, str], Created] = {}
+        self._generations: dict[str, Generation] = {}
+        self._wanted: set[Channel] = set()
+        self._heard: Callable[[Event], None] = lambda event: None
+        self._relinked: Callable[[], None] = lambda: None
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        self._check_here()
+        return [self._publish(publication) for publication in publications]
+
+    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+        self._check_here()
+        log = self._log(channel)
+        head = log.head
+        if after is None or after == head:
+            return Page(events=(), head=head, read_to=head)
+        if after != FROM_START:
+            if after.epoch != head.epoch or after.offset > head.offset:
+                return Page(events=(), head=head, read_to=head, lost="epoch")
+            if not log.entries or _offset(log.entries[0][0]) > after.offset + 1:
+                return Page(events=(), head=head, read_to=head, lost="trimmed")
+        page = [entry for entry in log.entries if _offset(entry[0]) > after.offset][:limit]
+        if not page:
+            return Page(events=(), head=head, read_to=head)
+        now = self._now()
+        return Page(
+            events=[event for event, expires in page if expires is None or expires > now],
+            head=head,
+            read_to=Position(log.epoch, _offset(page[-1][0])),
+        )
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        self._check_here()
+        self._wanted.update(channels)
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self._wanted.difference_update(channels)
+
+    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+        self._heard, self._relinked = heard, relinked
+
+    async def ping(self) -> None:
+        self._check_here()
+
+    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
+        self._check_here()
+        asked = (generation.user, idempotency_key or "")
+        if idempotency_key and asked in self._asked:
+            return msgspec.structs.replace(self._asked[asked], new=False)
+        head = self._log(user_channel(generation.user)).head
+        created = Created(generation.id, head, new=True)
+        self._generations[generation.id] = generation
+        if idempotency_key:
+            self._asked[asked] = created
+        return created
+
+    async def find(self, generation: str) -> Generation | None:
+        self._check_here()
+        return self._generations.get(generation)
+
+    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
+        self._check_here()
+        found = self._generations.get(generation)
+        if found is None:
+            return None
+        if found.status.ended:
+            return StopAnswer.ENDED
+        self._generations[generation] = msgspec.structs.replace(found, stop_by=found.stop_by or by)
+        return StopAnswer.STOPPING
+
+    def forget_events(self, channel: Channel) -> None:
+        """What a trim down to nothing does: the positions stay, the events are gone."""
+        self._log(channel).entries.clear()
+
+    def begin_new_epoch(self, channel: Channel) -> None:
+        """What a server that came back empty does."""
+        self._logs.pop(channel, None)
+
+    def _check_here(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("the broker does not answer: it is switched away")
+
+    def _log(self, channel: Channel) -> _Log:
+        return self._logs.setdefault(channel, _Log())
+
+    def _publish(self, publication: Publication) -> Published:
+        key = publication.idempotency_key
+        once = (publication.channel, key or "")
+        if key and once in self._once:
+            return Published(Outcome.DUPLICATE, self._once[once])
+        stop_by = None
+        if publication.step is not None:
+            refused, stop_by = self._take_step(publication.step, publication.data)
+            if refused is not None:
+                return Published(refused, None, stop_by)
+        position = None
+        log = self._log(publication.channel)
+        if not publication.ephemeral:
+            log.offset += 1
+            position = log.head
+        event = Event(publication.channel, publication.name, publication.data, position)
+        if position is not None:
+            ttl = publication.ttl_seconds
+            log.entries.append((event, None if ttl is None else self._now() + ttl))
+            del log.entries[: -self._max_events]
+        if key:
+            self._once[once] = position
+        if publication.channel in self._wanted:
+            self._heard(event)
+        return Published(Outcome.WRITTEN, position, stop_by)
+
+    def _take_step(self, step: Step, data: bytes) -> tuple[Outcome | None, str | None]:
+        found = self._generations.get(step.generation)
+        if found is None:
+            return Outcome.GONE, None
+        if found.status.ended:
+            return Outcome.ENDED, found.stop_by
+        expected = step.attempt - 1 if step.change is Change.BEGIN else step.attempt
+        if found.attempt != expected:
+            return Outcome.STALE, found.stop_by
+        replace = msgspec.structs.replace
+        if step.change is Change.BEGIN:
+            found = replace(found, status=step.status, attempt=step.attempt, deltas=0, text="")
+        elif step.change is Change.END:
+            found = replace(found, status=step.status, end=msgspec.json.decode(data))
+        elif step.index < found.deltas:
+            return Outcome.DUPLICATE, found.stop_by
+        else:
+            text = step.text if step.change is Change.REPLACE else found.text + step.text
+            found = replace(found, deltas=step.index + 1, text=text)
+        self._generations[step.generation] = found
+        return None, found.stop_by
+
+
+def _offset(event: Event) -> int:
+    assert event.position is not None
+    return event.position.offset

@@ -1,0 +1,49 @@
+"""RedisBroker: the log and the bus of one Redis or Valkey, as ports.Broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from hub.brokers.redis.bus import RedisBus
+from hub.brokers.redis.log import RedisLog, Retention
+from hub.core.channel import Channel
+from hub.core.cursor import Position
+from hub.core.event import Event
+from hub.errors import BrokerUnavailable
+from hub.ports import Page, Publication, Published
+from hub.redislink import RedisLink
+
+
+class RedisBroker:
+    """Implements ports.Broker. `run` holds the bus's link; a process that only publishes (a
+    worker) does without it."""
+
+    def __init__(self, link: RedisLink, retention: Retention) -> None:
+        self._link = link
+        self._log = RedisLog(link, retention)
+        self._bus = RedisBus(link.client.connection_pool, timeout_seconds=link.timeout_seconds)
+
+    async def run(self) -> None:
+        """Hears until cancelled."""
+        await self._bus.run()
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        return await self._log.publish(publications)
+
+    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+        return await self._log.read(channel, after, limit)
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        await self._bus.subscribe(channels)
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self._bus.unsubscribe(channels)
+
+    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+        self._bus.listen(heard, relinked)
+
+    async def ping(self) -> None:
+        async with self._link.call() as client:
+            await client.ping()
+        if not self._bus.linked:
+            raise BrokerUnavailable("the broker answers, but its announcements are not heard yet")

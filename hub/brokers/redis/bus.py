@@ -1,0 +1,209 @@
+"""The bell: one raw connection that hears the pub/sub channels this process needs.
+
+redis-py's PubSub is not safe while its reader reconnects, so this drives a Connection itself.
+
+Rules:
+1. `_wanted` is what the process needs; only the writer task sends, and it sends the difference
+   between that and what it has sent on this link.
+2. One task reads and one writes on a link. When either fails, or the server has been silent for
+   `silence_seconds`, the link is dropped and a new one hears the whole wanted set anew.
+3. `heard` and `subscribe` see only what the server has acknowledged on the present link.
+4. After a new link has every acknowledgement, `relinked` is called: events may have been missed.
+5. A channel that is needed no more is kept for `linger_seconds`, so that a page reload is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from hub.brokers.redis.log import parse_announcement
+from hub.core.channel import Channel
+from hub.core.event import Event
+from hub.errors import BrokerUnavailable
+from hub.redislink import channel_keys
+
+_BATCH: Final = 512
+_log = structlog.get_logger(__name__)
+
+
+class RedisBus:
+    """Subscriptions of one process to one Redis."""
+
+    def __init__(
+        self,
+        pool: redis.asyncio.ConnectionPool,
+        *,
+        timeout_seconds: float,
+        linger_seconds: float = 10.0,
+        ping_seconds: float = 5.0,
+        silence_seconds: float = 15.0,
+        most_backoff_seconds: float = 1.0,
+    ) -> None:
+        self._pool = pool
+        self._timeout_seconds = timeout_seconds
+        self._linger_seconds = linger_seconds
+        self._ping_seconds = ping_seconds
+        self._silence_seconds = silence_seconds
+        self._most_backoff_seconds = most_backoff_seconds
+        self._wanted: dict[bytes, Channel] = {}
+        self._leaving: dict[bytes, float] = {}  # name → loop time at which it stops being wanted
+        self._sent: set[bytes] = set()
+        self._acknowledged: set[bytes] = set()
+        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+        self._changed = asyncio.Event()
+        self._last_heard = 0.0
+        self._links = 0
+        self._link_complete = False
+        self._heard: Callable[[Event], None] = lambda event: None
+        self._relinked: Callable[[], None] = lambda: None
+
+    @property
+    def linked(self) -> bool:
+        """Whether everything that is wanted is heard, as far as this process can tell."""
+        return self._link_complete
+
+    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+        """See ports.Broker.listen."""
+        self._heard, self._relinked = heard, relinked
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        """See ports.Broker.subscribe."""
+        pending = []
+        for channel in channels:
+            name = channel_keys(channel).live.encode()
+            self._leaving.pop(name, None)
+            self._wanted[name] = channel
+            if name in self._acknowledged:
+                continue
+            waiter = self._waiting.get(name)
+            if waiter is None:
+                waiter = self._waiting[name] = asyncio.get_running_loop().create_future()
+            pending.append(waiter)
+        if not pending:
+            return
+        self._changed.set()
+        # wait() leaves the futures alone when this caller is cancelled: others share them.
+        _, late = await asyncio.wait(pending, timeout=self._timeout_seconds)
+        if late:
+            raise BrokerUnavailable("the broker did not acknowledge a subscription in time")
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        """See ports.Broker.unsubscribe."""
+        until = asyncio.get_running_loop().time() + self._linger_seconds
+        for channel in channels:
+            name = channel_keys(channel).live.encode()
+            if name in self._wanted:
+                self._leaving[name] = until
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Holds a link until cancelled."""
+        backoff = 0.0
+        while True:
+            connection = self._pool.make_connection()
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await connection.connect()
+                backoff = 0.0
+                await self._hold(connection)
+            except* (RedisError, OSError, TimeoutError) as failures:
+                _log.warning("bus.link_lost", error=str(failures.exceptions[0]))
+            finally:
+                self._link_complete = False
+                self._acknowledged.clear()
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(backoff)
+            backoff = min(self._most_backoff_seconds, backoff * 2 or 0.05)
+
+    async def _hold(self, connection: Any) -> None:
+        self._sent.clear()
+        self._acknowledged.clear()
+        self._links += 1
+        self._last_heard = asyncio.get_running_loop().time()
+        self._changed.set()
+        async with asyncio.TaskGroup() as link:
+            link.create_task(self._read(connection), name="bus.read")
+            link.create_task(self._write(connection), name="bus.write")
+            link.create_task(self._watch(connection), name="bus.watch")
+
+    async def _read(self, connection: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            message = await connection.read_response(
+                timeout=math.inf, disconnect_on_error=False, push_request=True
+            )
+            self._last_heard = loop.time()
+            kind = message[0] if isinstance(message, list) else message
+            if kind == b"message":
+                channel = self._wanted.get(message[1])
+                if channel is not None:
+                    self._heard(parse_announcement(channel, message[2]))
+            elif kind == b"subscribe":
+                self._acknowledge(message[1])
+            elif kind == b"unsubscribe":
+                self._acknowledged.discard(message[1])
+
+    def _acknowledge(self, name: bytes) -> None:
+        if name not in self._sent:
+            return  # of a SUBSCRIBE that an UNSUBSCRIBE is already following
+        self._acknowledged.add(name)
+        waiter = self._waiting.pop(name, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        self._note_complete()
+
+    def _note_complete(self) -> None:
+        if self._link_complete or len(self._acknowledged) < len(self._wanted):
+            return
+        self._link_complete = True
+        if self._links > 1:
+            _log.info("bus.relinked", channels=len(self._wanted))
+            self._relinked()
+
+    async def _write(self, connection: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            self._forget_the_left(loop.time())
+            await self._send(connection, "SUBSCRIBE", self._wanted.keys() - self._sent)
+            await self._send(connection, "UNSUBSCRIBE", self._sent - self._wanted.keys())
+            self._note_complete()
+            until = min(self._leaving.values(), default=math.inf)
+            timeout = None if until == math.inf else max(0.0, until - loop.time())
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _send(self, connection: Any, command: str, names: Collection[bytes]) -> None:
+        batch = list(names)
+        for start in range(0, len(batch), _BATCH):
+            part = batch[start : start + _BATCH]
+            # Noted before the await: a name that is wanted again meanwhile must show as a difference.
+            if command == "SUBSCRIBE":
+                self._sent.update(part)
+            else:
+                self._sent.difference_update(part)
+                self._acknowledged.difference_update(part)
+            await connection.send_command(command, *part)
+
+    def _forget_the_left(self, now: float) -> None:
+        for name in [name for name, until in self._leaving.items() if until <= now]:
+            del self._leaving[name]
+            del self._wanted[name]
+
+    async def _watch(self, connection: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._ping_seconds)
+            if loop.time() - self._last_heard > self._silence_seconds:
+                raise TimeoutError(f"no byte from the broker for {self._silence_seconds:g} s")
+            await connection.send_command("PING")

@@ -1,0 +1,13 @@
+-- The wish that a generation stops, kept in its record.
+-- KEYS  1 record      ARGV  1 who wishes it
+-- Reply '' (no such record), 'ended' or 'stopping'
+-- Invariant: the first wish is kept; a wish after the end changes nothing.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then
+  return ''
+end
+if status == 'done' or status == 'stopped' or status == 'failed' then
+  return 'ended'
+end
+redis.call('HSETNX', KEYS[1], 'stop_by', ARGV[1])
+return 'stopping'

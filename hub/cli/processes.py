@@ -1,0 +1,112 @@
+"""The commands that run processes: dev, serve, worker, upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds this module's commands."""
+    app.command()(dev)
+    app.command()(serve)
+    app.command()(worker)
+    app.command()(upstream)
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="The public port.")] = 8080,
+    internal_port: Annotated[int, typer.Option(help="The internal port.")] = 8081,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the data in this folder.", metavar="DIR")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers relay answers.")] = 1,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=0.1, help="The speed of the simulated LLM.")
+    ] = 30.0,
+    config: ConfigOption = None,
+) -> None:
+    """The whole hub on this machine: node, worker, Valkey, a simulated LLM and the demo page.
+
+    Example: hub dev --port 18080 --internal-port 18081
+    """
+    from hub import logs
+    from hub.cli.dev import DevOptions, run_dev
+    from hub.settings import load_settings
+
+    settings = load_settings(config, {}).settings
+    logs.configure(settings.logs.level, settings.logs.format, "dev")
+    options = DevOptions(
+        port=port,
+        internal_port=internal_port,
+        data=data,
+        workers=workers,
+        tokens_per_second=tokens_per_second,
+        config=config,
+        upstreams=list(settings.upstreams),
+        default_upstream=settings.default_upstream,
+    )
+    asyncio.run(run_dev(options, lambda text: print(text, flush=True)))
+
+
+def serve(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="The public port.")] = None,
+    internal_port: Annotated[int | None, typer.Option(help="The internal port.")] = None,
+    public_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """A node: holds the connections and takes what backends publish.
+
+    Example: HUB_REDIS__URL=redis://10.0.0.5 hub serve --config config/production.toml
+    """
+    from hub.wiring import Sockets, run_node
+
+    settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
+    sockets = Sockets(public_fd, internal_fd)
+    _run(lambda stop: run_node(settings, stop, sockets))
+
+
+def worker(config: ConfigOption = None) -> None:
+    """A worker: takes questions from the queue and relays the LLM's answers.
+
+    Example: HUB_UPSTREAMS__MAIN__BASE_URL=http://localhost:8000/v1 hub worker
+    """
+    from hub.wiring import run_worker
+
+    settings = _production(config, {}, "worker")
+    _run(lambda stop: run_worker(settings, stop))
+
+
+def _production(config: Path | None, flags: dict[str, Any], process: str) -> Any:
+    """The settings of a process that must not run half-configured, with its log set up."""
+    from hub import logs
+    from hub.settings import check_for_production, load_settings
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    settings = load_settings(config, given).settings
+    check_for_production(settings)
+    logs.configure(settings.logs.level, settings.logs.format, process)
+    return settings
+
+
+def _run(main: Any) -> None:
+    """Runs on uvloop until SIGINT or SIGTERM sets the event that `main` is given."""
+    import uvloop
+
+    async def until_signalled() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await main(stop)
+
+    uvloop.run(until_signalled())

@@ -1,0 +1,50 @@
+"""Channels: where events go. Names, their rules, and the partition each one belongs to.
+
+A channel is `user:<id>`, `topic:<name>` or `all`. Its partition decides the hash tag of every
+Redis key and pub/sub channel that belongs to it, so that one script can touch them all.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final, NewType
+
+from hub.errors import BadRequest
+
+Channel = NewType("Channel", str)
+
+ALL: Final = Channel("all")
+PARTITIONS: Final = 128
+
+_NAME = re.compile(r"[A-Za-z0-9._@+:\-]{1,128}")
+NAME_RULE: Final = "1 to 128 characters of A-Z a-z 0-9 . _ @ + : -"
+
+
+def check_user_id(text: str, *, path: str | None = None) -> str:
+    """Returns `text` when it is a user id; raises BadRequest that names the rule."""
+    if not _NAME.fullmatch(text):
+        raise BadRequest(f"a user id has {NAME_RULE}", path=path)
+    return text
+
+
+def check_topic(text: str, *, path: str | None = None) -> str:
+    """Returns `text` when it is a topic name; raises BadRequest that names the rule."""
+    if not _NAME.fullmatch(text):
+        raise BadRequest(f"a topic name has {NAME_RULE}", path=path)
+    return text
+
+
+def user_channel(user: str) -> Channel:
+    """The channel of one user; `user` has been checked."""
+    return Channel(f"user:{user}")
+
+
+def topic_channel(topic: str) -> Channel:
+    """The channel of one topic; `topic` has been checked."""
+    return Channel(f"topic:{topic}")
+
+
+def partition_of(channel: Channel) -> int:
+    """The channel's partition, 0 to 127: CRC-32 of the name modulo 128, the same on every node."""
+    return zlib.crc32(channel.encode()) % PARTITIONS

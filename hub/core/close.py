@@ -1,0 +1,21 @@
+"""Why the hub ends a connection. Closing is a value: its label, and whether to come back.
+
+The reason goes into `hub.bye` and into logs and metrics by the same word.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class CloseReason(enum.Enum):
+    """`(label, reconnect)`: the word in `hub.bye`, and whether the client should return."""
+
+    DRAINING = ("draining", True)
+    SLOW = ("slow", True)
+    BROKER_AWAY = ("broker_away", True)
+    CLIENT_LEFT = ("client_left", False)
+
+    def __init__(self, label: str, reconnect: bool) -> None:
+        self.label = label
+        self.reconnect = reconnect

@@ -1,0 +1,123 @@
+"""Generations: one LLM answer being streamed. Its states, its record, its request.
+
+    queued ──> running ──> done | stopped | failed
+       └──────────────────────> stopped | failed
+
+Rules:
+1. A generation ends once; nothing is written after its end.
+2. `attempt` counts the workers that began it; only the newest attempt may write.
+3. The id tells the partition of its user's channel, so that any node finds its record.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import secrets
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.channel import PARTITIONS
+
+_ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Status(enum.Enum):
+    """Where a generation stands; the value is the word on the wire and in Redis."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self in (Status.DONE, Status.STOPPED, Status.FAILED)
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One turn of a conversation, as OpenAI's chat completions takes it."""
+
+    role: str
+    content: Any = None
+    name: str | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+
+
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker needs to ask an upstream; it is kept so that the answer can be had again."""
+
+    messages: list[Message]
+    upstream: str
+    model: str
+    params: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """A generation's record: what the broker knows of it now.
+
+    `deltas` counts the `generation.delta` events so far; `text` is what they add up to.
+    `end` is the data of the end event, once there is one.
+    """
+
+    id: str
+    user: str
+    question: Question
+    status: Status = Status.QUEUED
+    attempt: int = 0
+    deltas: int = 0
+    text: str = ""
+    stop_by: str | None = None
+    end: dict[str, Any] = {}
+
+
+class Change(enum.Enum):
+    """What an event does to its generation's record."""
+
+    BEGIN = "begin"
+    DELTA = "delta"
+    REPLACE = "replace"
+    END = "end"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The change that an event makes to a generation's record, in the same script as the event.
+
+    The broker refuses a step whose `attempt` is not the record's, one that comes after the end,
+    and a delta that is already there (`index` is its `i`, so that a repeated call is harmless).
+    BEGIN raises the record's attempt to `attempt`. `text` is appended (DELTA) or put in place of
+    what there was (REPLACE); `status` is set by BEGIN and END.
+    """
+
+    generation: str
+    attempt: int
+    change: Change
+    status: Status = Status.RUNNING
+    index: int = 0
+    text: str = ""
+
+
+class StopAnswer(enum.Enum):
+    """What became of a wish to stop."""
+
+    STOPPING = "stopping"
+    ENDED = "already ended"
+
+
+def new_generation_id(partition: int) -> str:
+    """A fresh id: `g`, the partition in two hexadecimal digits, 16 random characters."""
+    return f"g{partition:02x}" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+
+
+def partition_of_generation(generation: str) -> int | None:
+    """The partition that holds the record; None when this is not a generation's id."""
+    if not _ID.fullmatch(generation):
+        return None
+    partition = int(generation[1:3], 16)
+    return partition if partition < PARTITIONS else None

@@ -1,0 +1,195 @@
+"""The node's inner loop: from the broker's announcement to every connection that follows.
+
+The way of a connection: register → subscribe and wait for the acknowledgement → read the log from
+the cursor → `hub.open`, resets, replay → live → leave. Registered first, so that nothing published
+after the read can pass unheard; held meanwhile, so that nothing is handed over twice or early.
+
+Rules:
+1. A connection is in the registry exactly between `_join` and `_leave`.
+2. A gap is always closed by reading the log; one task at a time does so for a connection.
+3. No await between reading shared state and changing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from hub.core.channel import Channel
+from hub.core.close import CloseReason
+from hub.core.cursor import Position
+from hub.core.event import Event
+from hub.core.registry import Registry
+from hub.engine.connection import Connection
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.errors import BrokerUnavailable
+from hub.ports import FROM_START, Broker, Page, Transport
+
+_PAGE_EVENTS: Final = 200
+_PARALLEL_CATCH_UPS: Final = 32
+_log = structlog.get_logger(__name__)
+
+
+class Fanout:
+    """All live connections of this node."""
+
+    def __init__(
+        self, broker: Broker, wheel: HeartbeatWheel, *, node: str, heartbeat_seconds: float
+    ) -> None:
+        self._broker = broker
+        self._wheel = wheel
+        self._node = node
+        self._heartbeat_seconds = heartbeat_seconds
+        self._registry: Registry[Connection] = Registry()
+        self._here: dict[Connection, None] = {}
+        self._catching_up: dict[Connection, asyncio.Task[None]] = {}
+        self._catch_up_slots = asyncio.Semaphore(_PARALLEL_CATCH_UPS)
+        self._draining = False
+        broker.listen(self.deliver, self.fill_gaps)
+
+    def __len__(self) -> int:
+        return len(self._here)
+
+    @property
+    def draining(self) -> bool:
+        """Whether new connections are sent away."""
+        return self._draining
+
+    def deliver(self, event: Event) -> None:
+        """An event that the broker announced, to everyone here who follows its channel."""
+        bodies: dict[Transport, bytes] = {}
+        # A copy: a follower that is too slow is closed, and leaves the registry, on the way.
+        for connection in tuple(self._registry.followers(event.channel)):
+            body = bodies.get(connection.transport)
+            if body is None:
+                body = connection.transport.encode(event.name, event.data)
+                bodies[connection.transport] = body
+            connection.offer(event, body)
+
+    async def serve(
+        self, connection: Connection, cursor: Mapping[Channel, Position]
+    ) -> CloseReason:
+        """A connection's whole life. Returns why the hub ended it; cancelled when the client left.
+
+        `cursor` says after which position each channel begins; a channel that is not in it begins
+        live, and FROM_START replays all that the log holds.
+        """
+        if self._draining:
+            connection.close(CloseReason.DRAINING)
+            return CloseReason.DRAINING
+        try:
+            await self._join(connection, cursor)
+            return await connection.run()
+        except BrokerUnavailable as error:
+            _log.warning("connection.join_failed", connection=connection.name, error=str(error))
+            connection.close(CloseReason.BROKER_AWAY)
+            return CloseReason.BROKER_AWAY
+        except ConnectionError:
+            return CloseReason.CLIENT_LEFT
+        finally:
+            self._leave(connection)
+
+    async def close_all(self, reason: CloseReason) -> None:
+        """Sends everyone away, and whoever comes from now on."""
+        self._draining = True
+        for connection in tuple(self._here):
+            connection.close(reason)
+
+    def fill_gaps(self) -> None:
+        """Announcements may have been missed: every connection reads the log again."""
+        for connection in self._here:
+            self._fill_gap(connection)
+
+    async def _join(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+        self._here[connection] = None
+        self._registry.add(connection, connection.channels)
+        connection.on_gap = self._fill_gap
+        await self._broker.subscribe(connection.channels)
+        pages = await asyncio.gather(
+            *(
+                self._broker.read(channel, cursor.get(channel), _PAGE_EVENTS)
+                for channel in connection.channels
+            )
+        )
+        found = list(zip(connection.channels, pages, strict=True))
+        for channel, page in found:
+            connection.positions[channel] = _standing(cursor.get(channel), page)
+        connection.open(
+            node=self._node,
+            heartbeat_seconds=self._heartbeat_seconds,
+            recovered=bool(cursor) and all(page.lost is None for page in pages),
+            replayed=sum(
+                page.head.offset - connection.positions[channel].offset for channel, page in found
+            ),
+        )
+        self._wheel.add(connection)
+        for channel, page in found:
+            self._hand_over(connection, channel, page)
+        if all(page.read_to == page.head for page in pages) and connection.release():
+            return
+        await self._catch_up(connection, connection.channels)
+
+    def _leave(self, connection: Connection) -> None:
+        self._here.pop(connection, None)
+        self._wheel.remove(connection)
+        task = self._catching_up.pop(connection, None)
+        if task is not None:
+            task.cancel()
+        self._broker.unsubscribe(self._registry.remove(connection, connection.channels))
+
+    def _fill_gap(self, connection: Connection) -> None:
+        """Begins to close a gap, unless that is under way."""
+        if connection.is_held:
+            connection.note_missed()
+            return
+        connection.hold()
+        self._catching_up[connection] = asyncio.create_task(
+            self._catch_up_alone(connection), name=f"catch-up {connection.name}"
+        )
+
+    async def _catch_up_alone(self, connection: Connection) -> None:
+        try:
+            async with self._catch_up_slots:
+                await self._catch_up(connection, connection.channels)
+        except BrokerUnavailable as error:
+            # It resumes by its cursor, perhaps on a node that still reaches the broker.
+            _log.warning("connection.gap_stays", connection=connection.name, error=str(error))
+            connection.close(CloseReason.BROKER_AWAY)
+        except ConnectionError:
+            pass  # the client left; its handler is being cancelled
+        finally:
+            self._catching_up.pop(connection, None)
+
+    async def _catch_up(self, connection: Connection, channels: Sequence[Channel]) -> None:
+        """Reads the log, page by page and no faster than the client, until nothing is missing."""
+        while True:
+            for channel in channels:
+                while True:
+                    await connection.flushed()
+                    page = await self._broker.read(
+                        channel, connection.positions[channel], _PAGE_EVENTS
+                    )
+                    self._hand_over(connection, channel, page)
+                    if page.read_to == page.head:
+                        break
+            if connection.closed is not None or connection.release():
+                return
+
+    def _hand_over(self, connection: Connection, channel: Channel, page: Page) -> None:
+        if page.lost is not None:
+            connection.reset(channel, page.head, page.lost)
+        else:
+            connection.replay(page.events, page.read_to, channel)
+
+
+def _standing(after: Position | None, page: Page) -> Position:
+    """Where a connection stands before the page is handed over."""
+    if after is None or page.lost is not None:
+        return page.head
+    if after == FROM_START:
+        before = page.events[0].position if page.events else None
+        return Position(page.head.epoch, before.offset - 1) if before else page.head
+    return after

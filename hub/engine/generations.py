@@ -1,0 +1,89 @@
+"""What a user can do with generations: start, look, stop, restart. Any node serves any of them.
+
+The work itself is a worker's (engine/worker.py); between the two stand the record, which lasts,
+and the queue.
+"""
+
+from __future__ import annotations
+
+from hub.core.channel import partition_of, user_channel
+from hub.core.event import encode_json
+from hub.core.generation import (
+    Change,
+    Generation,
+    Question,
+    Status,
+    Step,
+    StopAnswer,
+    new_generation_id,
+)
+from hub.errors import Forbidden, NotFound
+from hub.ports import Broker, Created, GenerationQueue, GenerationStore, Outcome, Publication
+
+
+class Generations:
+    """The use cases of /generations."""
+
+    def __init__(self, broker: Broker, store: GenerationStore, queue: GenerationQueue) -> None:
+        self._broker = broker
+        self._store = store
+        self._queue = queue
+
+    async def start(
+        self, user: str, question: Question, idempotency_key: str | None = None
+    ) -> Created:
+        """Queues a question; the same user's same key finds the generation it started before."""
+        fresh = new_generation_id(partition_of(user_channel(user)))
+        wish = Generation(id=fresh, user=user, question=question)
+        created = await self._store.create(wish, idempotency_key)
+        if created.new or await self._is_queued(created.generation):
+            # Again when it may never have reached the queue; a job too many finds nothing to begin.
+            await self._queue.put(created.generation)
+        return created
+
+    async def find(self, generation: str, user: str) -> Generation:
+        """The record with the text so far. Raises NotFound, or Forbidden for another's."""
+        found = await self._store.find(generation)
+        if found is None:
+            raise NotFound("there is no such generation, or it is no longer kept")
+        if found.user != user:
+            raise Forbidden("this generation belongs to another user")
+        return found
+
+    async def stop(self, generation: str, user: str) -> StopAnswer:
+        """Stops it wherever it runs; one that is still queued ends here and never begins."""
+        found = await self.find(generation, user)
+        answer = await self._store.request_stop(generation, user)
+        if answer is None:
+            raise NotFound("there is no such generation, or it is no longer kept")
+        if answer is StopAnswer.STOPPING and not await self._end_if_queued(found, user):
+            await self._queue.announce_stop(generation)
+        return answer
+
+    async def restart(self, generation: str, user: str) -> Created:
+        """Stops it if it has not ended, and asks the same question anew."""
+        found = await self.find(generation, user)
+        if not found.status.ended:
+            await self.stop(generation, user)
+        return await self.start(user, found.question)
+
+    async def _is_queued(self, generation: str) -> bool:
+        found = await self._store.find(generation)
+        return found is not None and found.status is Status.QUEUED
+
+    async def _end_if_queued(self, generation: Generation, by: str) -> bool:
+        """Whether it ended here. The broker refuses the step once a worker has begun."""
+        if generation.status is not Status.QUEUED:
+            return False
+        data = {"generation": generation.id, "by": by, "deltas": 0}
+        (published,) = await self._broker.publish(
+            [
+                Publication(
+                    channel=user_channel(generation.user),
+                    name="generation.stopped",
+                    data=encode_json(data),
+                    step=Step(generation.id, 0, Change.END, Status.STOPPED),
+                )
+            ]
+        )
+        return published.outcome is Outcome.WRITTEN

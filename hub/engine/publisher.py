@@ -1,0 +1,64 @@
+"""From a backend's message to events in channels: checks, and one call to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from hub.core.channel import Channel
+from hub.core.event import check_event_name, check_idempotency_key
+from hub.errors import BadRequest, TooLarge
+from hub.ports import Broker, Publication, Published
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend wishes to be seen. `data` is compact JSON in UTF-8."""
+
+    to: Sequence[Channel]
+    event: str
+    data: bytes
+    idempotency_key: str | None = None
+    ephemeral: bool = False
+    ttl_seconds: float | None = None
+
+
+class Publisher:
+    """Publishes messages; each of a message's channels gets the event once."""
+
+    def __init__(self, broker: Broker, *, max_data_bytes: int) -> None:
+        self._broker = broker
+        self._max_data_bytes = max_data_bytes
+
+    async def publish(self, message: Message) -> list[tuple[Channel, Published]]:
+        """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
+        self.check(message)
+        answers = await self._broker.publish(_publications(message))
+        return list(zip(message.to, answers, strict=True))
+
+    def check(self, message: Message) -> None:
+        """Raises CallerError, naming the field, for a message that may not be published."""
+        check_event_name(message.event)
+        if message.idempotency_key is not None:
+            check_idempotency_key(message.idempotency_key)
+        if message.ttl_seconds is not None and not 0 < message.ttl_seconds < 10**9:
+            raise BadRequest("ttl_seconds is a number above 0", path="ttl_seconds")
+        if len(message.data) > self._max_data_bytes:
+            raise TooLarge(
+                f"data is {len(message.data)} bytes; at most {self._max_data_bytes} are taken",
+                path="data",
+            )
+
+
+def _publications(message: Message) -> list[Publication]:
+    return [
+        Publication(
+            channel=channel,
+            name=message.event,
+            data=message.data,
+            idempotency_key=message.idempotency_key,
+            ephemeral=message.ephemeral,
+            ttl_seconds=message.ttl_seconds,
+        )
+        for channel in message.to
+    ]

@@ -1,0 +1,80 @@
+"""Long-lived tasks: each has a name and an owner, and none ends unnoticed.
+
+A task that ends by an error is logged and begun again after a pause; the pause grows while it
+keeps failing. Leaving the block cancels all of them and waits until they are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from hub.ports import Clock
+
+_log = structlog.get_logger(__name__)
+
+
+class SystemClock:
+    """Implements ports.Clock by the event loop's time."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Supervisor:
+    """`async with Supervisor(clock) as tasks: tasks.start("bus", broker.run)`."""
+
+    def __init__(self, clock: Clock, *, most_pause_seconds: float = 5.0) -> None:
+        self._clock = clock
+        self._most_pause_seconds = most_pause_seconds
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Keeps `work` running under this name until the block is left."""
+        self._tasks.append(asyncio.create_task(self._keep(name, work), name=name))
+
+    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        pause = 0.1
+        while True:
+            begun = self._clock.now()
+            try:
+                await work()
+                _log.error("task.ended", task=name)
+            except Exception:
+                _log.exception("task.failed", task=name)
+            if self._clock.now() - begun > self._most_pause_seconds:
+                pause = 0.1
+            await self._clock.sleep(pause)
+            pause = min(self._most_pause_seconds, pause * 2)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await cancel_and_wait(reversed(self._tasks))
+        self._tasks.clear()
+
+
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels the tasks and returns when all are done.
+
+    It cancels again what goes on: asyncio.wait_for of Python 3.11, which libraries use, swallows a
+    cancellation that comes just when what it waits for is done.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)

@@ -1,0 +1,86 @@
+"""The errors of the hub, grouped by who must act.
+
+- HubError
+  - CallerError: the request is wrong; the caller mends it (HTTP 4xx)
+    - BadRequest (400): malformed or breaks a named rule
+    - Unauthorized (401), Forbidden (403), NotFound (404), Conflict (409), TooLarge (413),
+      UnsupportedMedia (415)
+  - DependencyError: something the hub leans on is away; the same call may pass later
+    - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
+    - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
+  - OperatorError: the hub is set up wrongly; the operator mends it (exit code 2)
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """Everything the hub raises on purpose; the message is one clear sentence."""
+
+
+class CallerError(HubError):
+    """The caller's request cannot be served as it is.
+
+    `status` is the HTTP status; `path` names the offending field (`to.user`), where there is one.
+    """
+
+    status = 400
+
+    def __init__(self, detail: str, *, path: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.path = path
+
+
+class BadRequest(CallerError):
+    status = 400
+
+
+class Unauthorized(CallerError):
+    status = 401
+
+
+class Forbidden(CallerError):
+    status = 403
+
+
+class NotFound(CallerError):
+    status = 404
+
+
+class Conflict(CallerError):
+    status = 409
+
+
+class TooLarge(CallerError):
+    status = 413
+
+
+class UnsupportedMedia(CallerError):
+    status = 415
+
+
+class DependencyError(HubError):
+    """A part that the hub leans on does not answer; trying again later may help."""
+
+
+class BrokerUnavailable(DependencyError):
+    """Redis or Valkey cannot be reached, or did not answer in time."""
+
+
+class UpstreamError(DependencyError):
+    """An LLM endpoint failed. `code` and `retryable` go into `generation.failed` as they are.
+
+    Codes: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
+    upstream_truncated, upstream_error, upstream_too_large.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+
+
+class OperatorError(HubError):
+    """The hub cannot run as it is set up; the message names the setting, port or file."""

@@ -1,0 +1,238 @@
+"""The map of the system: what the engine asks of the world, one Protocol a role.
+
+Adapters implement these (brokers/, queues/, upstreams/, transports/); doubles in memory implement
+them too and pass the same contract suites. An adapter translates its library's errors into
+hub.errors; the engine knows no other.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from hub.core.channel import Channel
+from hub.core.event import Event
+from hub.core.generation import Generation, Question, Step, StopAnswer
+from hub.core.cursor import Position
+from hub.core.piece import Piece
+
+FROM_START: Final = Position("", 0)
+"""Read from here to get all that the log still holds."""
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """One event on its way into one channel.
+
+    data: compact JSON in UTF-8.
+    idempotency_key: a second publication with the same key in the same channel changes nothing
+        and gets the first one's position.
+    ephemeral: delivered live, not logged, no position.
+    ttl_seconds: how long the event is worth replaying; None: as long as the log holds it.
+    step: the change to a generation's record that must happen together with the event.
+    """
+
+    channel: Channel
+    name: str
+    data: bytes
+    idempotency_key: str | None = None
+    ephemeral: bool = False
+    ttl_seconds: float | None = None
+    step: Step | None = None
+
+
+class Outcome(enum.Enum):
+    """What became of a publication."""
+
+    WRITTEN = "written"
+    DUPLICATE = "duplicate"
+    """The same key, or a delta that was there already."""
+    STALE = "stale"
+    """Refused: another attempt owns the generation."""
+    ENDED = "ended"
+    """Refused: the generation has ended."""
+    GONE = "gone"
+    """Refused: the generation's record has expired or never was."""
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The broker's answer to a publication.
+
+    position is None for what has none (ephemeral, refused). stop_by: who wishes that the
+    generation stops, told with every step so that a lost notice stops it all the same.
+    """
+
+    outcome: Outcome
+    position: Position | None
+    stop_by: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Stored events of one channel.
+
+    head: the position of the channel's newest event now (a channel without events has offset 0).
+    read_to: the position up to which this page reads: the next page begins after it.
+    lost: why the log cannot continue from where the caller stood (`epoch`, `trimmed`), else None;
+        then there are no events and read_to is the head.
+    """
+
+    events: Sequence[Event]
+    head: Position
+    read_to: Position
+    lost: str | None = None
+
+
+class Broker(Protocol):
+    """The log, and the bell that rings on every node. Raises BrokerUnavailable, nothing else."""
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Numbers, stores and announces each one atomically; the answers are in order.
+
+        When it raises, any of them may have been written: repeat with idempotency keys.
+        """
+        ...
+
+    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+        """At most `limit` events after a position; None reads none and tells the head."""
+        ...
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        """Returns when every event published from now on will be heard."""
+        ...
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        """The node needs these channels no more."""
+        ...
+
+    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+        """Who is told of events, in their channel's order, and that some may have been missed."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns when the broker answers and the bell works."""
+        ...
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The answer to a wish for a generation: its id, the position in the user's channel just
+    before its first event, and whether it is new (or was there under the same key)."""
+
+    generation: str
+    position: Position
+    new: bool
+
+
+class GenerationStore(Protocol):
+    """Generations' records, beside the log of their user. Raises BrokerUnavailable."""
+
+    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
+        """Stores the record, or finds the one that this user made with the same key."""
+        ...
+
+    async def find(self, generation: str) -> Generation | None:
+        """The record with the text so far."""
+        ...
+
+    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
+        """Leaves the wish in the record, where it lasts; None when there is no such record."""
+        ...
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A job taken: the generation, and the token that names this taking."""
+
+    generation: str
+    token: str
+
+
+class GenerationQueue(Protocol):
+    """The jobs of the workers. Raises BrokerUnavailable."""
+
+    async def put(self, generation: str) -> None:
+        """Some worker will take it, at least once."""
+        ...
+
+    async def take(self, wait_seconds: float) -> Lease | None:
+        """The next job, or one whose worker let its lease run out; None after `wait_seconds`."""
+        ...
+
+    async def renew(self, lease: Lease) -> None:
+        """The worker is still at it."""
+        ...
+
+    async def settle(self, lease: Lease) -> None:
+        """The job is over."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """The job is not over; another worker should take it at once."""
+        ...
+
+    async def announce_stop(self, generation: str) -> None:
+        """Tells every worker that listens now; the durable wish is in the record."""
+        ...
+
+    def stops(self) -> AsyncIterator[str]:
+        """The generations whose stop is announced, until the iterator is closed."""
+        ...
+
+
+class Upstream(Protocol):
+    """An LLM endpoint."""
+
+    def stream(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Asks, and yields what comes; closing the generator closes the connection.
+
+        The last piece is a Finish. Raises UpstreamError; then what was yielded stays valid.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where one connection's bytes go. One writer only."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the socket is full: nothing may be written until drained."""
+        ...
+
+    def write(self, frame: bytes) -> None:
+        """Hands the bytes to the socket; after the peer has gone it does nothing."""
+        ...
+
+    async def drain(self) -> None:
+        """Returns when the socket takes bytes again. Raises ConnectionError when it is gone."""
+        ...
+
+    def abort(self) -> None:
+        """Drops the connection and what is still unsent."""
+        ...
+
+
+class Transport(Protocol):
+    """How events look on one kind of connection. Pure: bytes out, no I/O."""
+
+    label: str
+    heartbeat: bytes
+
+    def encode(self, name: str, data: bytes) -> bytes:
+        """The part of an event that is the same for every connection; `data` is compact JSON."""
+        ...
+
+    def frame(self, body: bytes, cursor: str | None) -> bytes:
+        """The whole event for one connection."""
+        ...
+
+    def opening(self, body: bytes, cursor: str, retry_ms: int) -> bytes:
+        """The first event, which also tells the client how long to wait before it returns."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can hold it. Seconds that never go back."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...

@@ -1,0 +1,1 @@
+"""The queues: jobs for the workers. One technology a file."""

@@ -1,0 +1,115 @@
+"""GET /sse/connect/{user_id}: a user's event stream.
+
+What is final (a bad name, cursor or token) is answered with its status; what passes by itself
+(draining, the broker away) is answered 200 and ended with `hub.bye`, because a browser never
+returns to a stream that was answered with anything but 200.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
+from hub.core.close import CloseReason
+from hub.core.cursor import Position, parse_cursor
+from hub.core.outbox import Outbox
+from hub.engine.connection import Connection
+from hub.engine.fanout import Fanout
+from hub.ports import FROM_START, Clock
+from hub.transports.sse import SseResponse, SseSink, SseTransport
+from hub.web.auth import Door, topics_of
+
+_log = structlog.get_logger(__name__)
+
+
+class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may take; None means off."""
+
+    retry_ms: int
+    max_topics: int
+    outbox_max_events: int
+    outbox_max_bytes: int
+    write_buffer_bytes: int
+    tcp_user_timeout_seconds: float | None
+
+
+class ConnectRoutes:
+    """The streaming routes of the public listener."""
+
+    def __init__(self, fanout: Fanout, door: Door, clock: Clock, limits: StreamLimits) -> None:
+        self._fanout = fanout
+        self._door = door
+        self._clock = clock
+        self._limits = limits
+        self._transport = SseTransport()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/sse/connect/{user_id}", self.connect, allow_head=False),
+            web.get("/sse/connect", self.connect, allow_head=False),
+        ]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """Holds the stream until the client leaves or the hub ends it."""
+        identity = self._door.identify(request)
+        topics = topics_of(request, identity, most=self._limits.max_topics)
+        channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        cursor = _cursor_of(request, channels)
+        response = SseResponse()
+        writer = await response.prepare(request)
+        if writer is None:
+            raise ConnectionResetError("the client left before its stream began")
+        limits = self._limits
+        connection = Connection(
+            f"c_{secrets.token_urlsafe(9)}",
+            identity.user,
+            channels,
+            transport=self._transport,
+            sink=SseSink(
+                request,
+                writer,
+                write_buffer_bytes=limits.write_buffer_bytes,
+                tcp_user_timeout_seconds=limits.tcp_user_timeout_seconds,
+            ),
+            outbox=Outbox(
+                max_frames=limits.outbox_max_events, max_bytes=limits.outbox_max_bytes
+            ),
+            clock=self._clock,
+            retry_ms=limits.retry_ms,
+        )
+        await self._hold(response, connection, cursor)
+        return response
+
+    async def _hold(
+        self, response: SseResponse, connection: Connection, cursor: dict[Channel, Position]
+    ) -> None:
+        begun = self._clock.now()
+        reason = CloseReason.CLIENT_LEFT
+        _log.info("connection.opened", connection=connection.name, user=connection.user)
+        try:
+            async with response:
+                reason = await self._fanout.serve(connection, cursor)
+        finally:
+            _log.info(
+                "connection.closed",
+                connection=connection.name,
+                user=connection.user,
+                reason=reason.label,
+                seconds=round(self._clock.now() - begun, 3),
+                events=connection.events,
+            )
+
+
+def _cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:
+    """Where each channel begins; a browser's own reconnect knows better than the URL."""
+    text = request.headers.get("Last-Event-ID") or request.query.get("cursor") or "live"
+    if text == "live":
+        return {}
+    if text == "start":
+        return dict.fromkeys(channels, FROM_START)
+    return parse_cursor(text, channels)

@@ -1,0 +1,91 @@
+"""The demo page at `/`, and the one route that lets it send a notification to its own user.
+
+Only where it is switched on. `/dev/publish` exists only in the open, loopback mode: publishing
+belongs on the internal listener, and a page cannot reach that.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from hub.core.channel import user_channel
+from hub.engine.publisher import Message, Publisher
+from hub.errors import NotFound
+from hub.web.auth import Door
+from hub.web.bodies import read_json
+from hub.web.publish import checked_data, publish
+
+_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /dev/publish: an event to oneself."""
+
+    event: str = "notification"
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class DemoRoutes:
+    """The page and its files; with a publisher, the note to oneself too."""
+
+    def __init__(self, door: Door, publisher: Publisher | None, *, max_body_bytes: int) -> None:
+        self._door = door
+        self._publisher = publisher
+        self._max_body_bytes = max_body_bytes
+        pages = files("hub.web") / "pages"
+        self._files = {
+            page.name: (page.read_bytes(), _TYPES[suffix])
+            for page in pages.iterdir()
+            if (suffix := "." + page.name.rpartition(".")[2]) in _TYPES
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        routes = [web.get("/", self.page), web.get("/demo/{name}", self.file)]
+        if self._publisher is not None:
+            routes.append(web.post("/dev/publish", self.note_to_self))
+        return routes
+
+    async def page(self, request: web.Request) -> web.Response:
+        """The page."""
+        return self._file("demo.html")
+
+    async def file(self, request: web.Request) -> web.Response:
+        """One of its files."""
+        return self._file(request.match_info["name"])
+
+    async def note_to_self(self, request: web.Request) -> web.Response:
+        """An event into the caller's own channel."""
+        assert self._publisher is not None
+        user = self._door.identify(request).user
+        body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
+        message = Message(
+            to=[user_channel(user)], event=body.event, data=checked_data(body.data)
+        )
+        return await publish(self._publisher, message)
+
+    def _file(self, name: str) -> web.Response:
+        found = self._files.get(name)
+        if found is None:
+            raise NotFound(f"there is no file {name!r} here")
+        body, content_type = found
+        return web.Response(
+            body=body, content_type=content_type, charset="utf-8", headers=_HEADERS
+        )

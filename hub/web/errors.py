@@ -1,0 +1,82 @@
+"""Errors as HTTP answers: application/problem+json (RFC 9457), one clear sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from hub.errors import BrokerUnavailable, CallerError
+
+_RETRY_AFTER_SECONDS: Final = 1
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    path: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """A problem document: type, title, status, detail, and the path of a bad field."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if path:
+        document["path"] = path
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(document),
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        content_type="application/problem+json",
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what a handler raises into a problem document."""
+    try:
+        return await handler(request)
+    except CallerError as error:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+        return problem(error.status, error.detail, path=error.path, headers=headers)
+    except BrokerUnavailable as error:
+        _log.warning("request.broker_away", route=_route(request), error=str(error))
+        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+        return problem(503, "the broker is away; try again", headers=headers)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return problem(error.status, _sentence(request, error), headers=_allow(error))
+    except Exception:
+        _log.exception("request.failed", route=_route(request))
+        return problem(500, "the hub failed at this request; its log says how")
+
+
+def _sentence(request: web.Request, error: web.HTTPException) -> str:
+    if error.status == 404:
+        return f"there is no route {request.path}"
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return f"{request.path} takes {allowed}, not {request.method}"
+    return error.reason or HTTPStatus(error.status).phrase
+
+
+def _allow(error: web.HTTPException) -> dict[str, str]:
+    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern, never the path itself: it may carry a user's id."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unknown"

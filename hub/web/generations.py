@@ -1,0 +1,168 @@
+"""/generations: start an answer, look at it, stop it, have it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from hub.core.cursor import format_place
+from hub.core.event import check_idempotency_key
+from hub.core.generation import Generation, Message, Question
+from hub.engine.generations import Generations
+from hub.errors import BadRequest, TooLarge
+from hub.ports import Created
+from hub.web.auth import Door
+from hub.web.bodies import json_response, read_json
+
+
+class UpstreamChoice(msgspec.Struct, frozen=True):
+    """What the node knows of an upstream: enough to refuse a question that no worker could ask.
+
+    models: the models it takes; empty when it takes any.
+    """
+
+    default_model: str | None
+    models: Sequence[str] = ()
+
+
+class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /generations."""
+
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    model: str | None = None
+    upstream: str | None = None
+    params: dict[str, Any] = {}
+    on_disconnect: str = "continue"
+    id: str | None = None
+    metadata: dict[str, Any] = {}
+
+    def conversation(self) -> list[Message]:
+        """The messages, or the prompt as one. Raises BadRequest unless there is one of the two."""
+        if (self.prompt is None) == (self.messages is None):
+            raise BadRequest("give either prompt or messages", path="prompt")
+        if self.messages is None:
+            if not self.prompt:
+                raise BadRequest("prompt is empty", path="prompt")
+            return [Message(role="user", content=self.prompt)]
+        if not self.messages:
+            raise BadRequest("messages is empty", path="messages")
+        return self.messages
+
+
+class GenerationRoutes:
+    """The generations' routes of the public listener."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        door: Door,
+        upstreams: Mapping[str, UpstreamChoice],
+        *,
+        default_upstream: str | None,
+        max_prompt_bytes: int,
+    ) -> None:
+        self._generations = generations
+        self._door = door
+        self._upstreams = upstreams
+        self._default_upstream = default_upstream
+        self._max_prompt_bytes = max_prompt_bytes
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/generations", self.start),
+            web.get("/generations/{id}", self.look),
+            web.delete("/generations/{id}", self.stop),
+            web.post("/generations/{id}/restart", self.restart),
+        ]
+
+    async def start(self, request: web.Request) -> web.Response:
+        """202: queued; its events come in the user's stream after the cursor."""
+        user = self._door.identify(request).user
+        body = await read_json(request, GenerateBody, max_bytes=self._max_prompt_bytes)
+        if body.on_disconnect not in ("continue", "stop"):
+            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
+        if body.on_disconnect == "stop":
+            raise BadRequest(
+                "on_disconnect: stop needs a streamed answer, which this version does not give",
+                path="on_disconnect",
+            )
+        key = body.id or request.headers.get("Idempotency-Key")
+        if key is not None:
+            check_idempotency_key(key)
+        return _started(await self._generations.start(user, self._question(body), key))
+
+    async def look(self, request: web.Request) -> web.Response:
+        """The snapshot: status, text so far, and the end's details."""
+        user = self._door.identify(request).user
+        return json_response(_snapshot(await self._generations.find(_id(request), user)))
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """202 while it is stopping, 200 when it had ended already."""
+        user = self._door.identify(request).user
+        generation = _id(request)
+        answer = await self._generations.stop(generation, user)
+        status = 202 if answer.value == "stopping" else 200
+        return json_response({"generation": generation, "status": answer.value}, status=status)
+
+    async def restart(self, request: web.Request) -> web.Response:
+        """202: another generation of the same question."""
+        user = self._door.identify(request).user
+        return _started(await self._generations.restart(_id(request), user))
+
+    def _question(self, body: GenerateBody) -> Question:
+        messages = body.conversation()
+        if sum(len(msgspec.json.encode(message)) for message in messages) > self._max_prompt_bytes:
+            raise TooLarge(f"the question is larger than {self._max_prompt_bytes} bytes")
+        name = body.upstream or self._default_upstream
+        if name is None:
+            raise BadRequest("this hub has no upstream; set HUB_UPSTREAMS__…", path="upstream")
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            known = ", ".join(sorted(self._upstreams)) or "none"
+            raise BadRequest(f"there is no upstream {name!r}; known: {known}", path="upstream")
+        model = body.model or upstream.default_model or next(iter(upstream.models), None)
+        if model is None:
+            raise BadRequest(f"say which model of {name!r} should answer", path="model")
+        if upstream.models and model not in upstream.models:
+            known = ", ".join(upstream.models)
+            raise BadRequest(f"{name!r} has no model {model!r}; known: {known}", path="model")
+        return Question(
+            messages=messages,
+            upstream=name,
+            model=model,
+            params=body.params,
+            metadata=body.metadata,
+        )
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]
+
+
+def _started(created: Created) -> web.Response:
+    return json_response(
+        {"generation": created.generation, "cursor": format_place(created.position)},
+        status=202,
+        headers={"Location": f"/generations/{created.generation}"},
+    )
+
+
+def _snapshot(found: Generation) -> dict[str, Any]:
+    question = found.question
+    return {
+        "generation": found.id,
+        "user": found.user,
+        "status": found.status.value,
+        "attempt": found.attempt,
+        "text": found.text,
+        "deltas": found.deltas,
+        "model": question.model,
+        "upstream": question.upstream,
+        "messages": question.messages,
+        "metadata": question.metadata,
+        **{key: value for key, value in found.end.items() if key not in ("generation", "deltas")},
+    }

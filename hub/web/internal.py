@@ -1,0 +1,19 @@
+"""The internal application: what backends, operators and probes may reach."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hub.web.errors import problems
+from hub.web.health import HealthRoutes
+from hub.web.publish import PublishRoutes
+
+
+def build_internal(
+    publish: PublishRoutes, health: HealthRoutes, *, max_body_bytes: int
+) -> web.Application:
+    """All internal routes."""
+    app = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
+    app.add_routes(publish.routes())
+    app.add_routes(health.routes())
+    return app

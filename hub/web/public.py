@@ -1,0 +1,26 @@
+"""The public application: what browsers and apps may reach."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from hub.web.connect import ConnectRoutes
+from hub.web.demo import DemoRoutes
+from hub.web.errors import problems
+from hub.web.generations import GenerationRoutes
+
+
+def build_public(
+    connect: ConnectRoutes,
+    generations: GenerationRoutes,
+    demo: DemoRoutes | None,
+    *,
+    max_body_bytes: int,
+) -> web.Application:
+    """All public routes; `demo` only where it is switched on."""
+    app = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
+    app.add_routes(connect.routes())
+    app.add_routes(generations.routes())
+    if demo is not None:
+        app.add_routes(demo.routes())
+    return app

@@ -1,0 +1,107 @@
+"""POST /publish: a backend's event to a user, some users, a topic or everyone."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from hub.core.channel import ALL, Channel, check_topic, check_user_id, topic_channel, user_channel
+from hub.core.cursor import format_part
+from hub.core.event import compact_json
+from hub.engine.publisher import Message, Publisher
+from hub.errors import BadRequest
+from hub.ports import Outcome
+from hub.web.auth import KeyRing
+from hub.web.bodies import json_response, read_json
+
+
+class To(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of the four."""
+
+    user: str | None = None
+    users: list[str] | None = None
+    topic: str | None = None
+    all: bool = False
+
+    def channels(self, *, max_recipients: int) -> list[Channel]:
+        """Raises BadRequest that names the field."""
+        named = [self.user is not None, self.users is not None, self.topic is not None, self.all]
+        if sum(named) != 1:
+            raise BadRequest("give exactly one of to.user, to.users, to.topic, to.all", path="to")
+        if self.user is not None:
+            return [user_channel(check_user_id(self.user, path="to.user"))]
+        if self.topic is not None:
+            return [topic_channel(check_topic(self.topic, path="to.topic"))]
+        if self.users is None:
+            return [ALL]
+        if not 1 <= len(self.users) <= max_recipients:
+            raise BadRequest(f"to.users takes 1 to {max_recipients} users", path="to.users")
+        checked = [check_user_id(u, path=f"to.users[{n}]") for n, u in enumerate(self.users)]
+        return [user_channel(user) for user in dict.fromkeys(checked)]
+
+
+class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /publish."""
+
+    to: To
+    event: str = "notification"
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    id: str | None = None
+    ephemeral: bool = False
+    ttl_seconds: float | None = None
+
+    def message(self, *, max_recipients: int) -> Message:
+        """What the publisher takes. Raises BadRequest that names the field."""
+        return Message(
+            to=self.to.channels(max_recipients=max_recipients),
+            event=self.event,
+            data=checked_data(self.data),
+            idempotency_key=self.id,
+            ephemeral=self.ephemeral,
+            ttl_seconds=self.ttl_seconds,
+        )
+
+
+def checked_data(raw: msgspec.Raw) -> bytes:
+    """`data` as compact JSON. A string that no UTF-8 can hold (a lone surrogate) is a 400."""
+    try:
+        data = compact_json(bytes(raw))
+        if data.startswith(b'"'):
+            msgspec.json.decode(data, type=str)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"data is not JSON: {error}", path="data") from error
+    return data
+
+
+async def publish(publisher: Publisher, message: Message) -> web.Response:
+    """Publishes, and answers with a cursor for each channel."""
+    published = [
+        {
+            "channel": channel,
+            "cursor": format_part(channel, answer.position) if answer.position else None,
+            "duplicate": answer.outcome is Outcome.DUPLICATE,
+        }
+        for channel, answer in await publisher.publish(message)
+    ]
+    return json_response({"published": published})
+
+
+class PublishRoutes:
+    """The publishing routes of the internal listener."""
+
+    def __init__(
+        self, publisher: Publisher, keys: KeyRing, *, max_body_bytes: int, max_recipients: int
+    ) -> None:
+        self._publisher = publisher
+        self._keys = keys
+        self._max_body_bytes = max_body_bytes
+        self._max_recipients = max_recipients
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/publish", self.publish)]
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """One event, to whom it says."""
+        self._keys.check(request, "publish")
+        body = await read_json(request, PublishBody, max_bytes=self._max_body_bytes)
+        return await publish(self._publisher, body.message(max_recipients=self._max_recipients))

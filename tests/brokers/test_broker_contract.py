@@ -1,0 +1,353 @@
+"""What every broker must do: one suite over memory, fakeredis, Valkey and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.log import Retention
+from hub.core.channel import ALL, partition_of, topic_channel, user_channel
+from hub.core.cursor import Position
+from hub.core.event import Event
+from hub.core.generation import (
+    Change,
+    Generation,
+    Message,
+    Question,
+    Status,
+    Step,
+    StopAnswer,
+    new_generation_id,
+)
+from hub.ports import FROM_START, Broker, GenerationStore, Outcome, Publication
+
+ALICE = user_channel("alice")
+KEEP = 100
+QUESTION = Question(messages=[Message(role="user", content="hi")], upstream="u", model="m")
+
+
+class Kit:
+    """A broker, its generations, and everything that it announced."""
+
+    def __init__(self, broker: Broker, store: GenerationStore) -> None:
+        self.broker = broker
+        self.store = store
+        self.heard: asyncio.Queue[Event] = asyncio.Queue()
+        self.relinked = asyncio.Event()
+        broker.listen(self.heard.put_nowait, self.relinked.set)
+
+    async def publish(self, data: str = "1", **more: Any) -> tuple[Outcome, Position | None]:
+        publication = Publication(channel=ALICE, name="n", data=data.encode(), **more)
+        (published,) = await self.broker.publish([publication])
+        return published.outcome, published.position
+
+    async def next(self) -> Event:
+        async with asyncio.timeout(5):
+            return await self.heard.get()
+
+    async def read(self, after: Position | None, limit: int = 100) -> list[bytes]:
+        return [event.data for event in (await self.broker.read(ALICE, after, limit)).events]
+
+
+@pytest.fixture(params=["memory", "fakeredis", "valkey", "redis"])
+async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
+    """The broker in memory, or RedisBroker over each server."""
+    if request.param == "memory":
+        memory = MemoryBroker(max_events=KEEP)
+        yield Kit(memory, memory)
+        return
+    link = await open_redis(request.param)
+    retention = Retention(max_events=KEEP)
+    broker = RedisBroker(link, retention)
+    bus = asyncio.create_task(broker.run())
+    yield Kit(broker, RedisGenerationStore(link, retention))
+    bus.cancel()
+    await asyncio.gather(bus, return_exceptions=True)
+
+
+async def test_offsets_count_up_in_one_epoch(kit: Kit) -> None:
+    """A channel's events are 1, 2, 3 in one epoch."""
+    positions = [(await kit.publish())[1] for _ in range(3)]
+    assert [p.offset for p in positions if p] == [1, 2, 3]
+    assert len({p.epoch for p in positions if p}) == 1
+
+
+async def test_channels_are_numbered_apart(kit: Kit) -> None:
+    """Another channel begins at 1 too."""
+    await kit.publish()
+    (other,) = await kit.broker.publish([Publication(channel=ALL, name="n", data=b"1")])
+    assert other.position is not None
+    assert other.position.offset == 1
+
+
+async def test_batch_is_answered_in_order(kit: Kit) -> None:
+    """Each publication of a batch gets its own answer."""
+    batch = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(5)]
+    answers = await kit.broker.publish(batch)
+    assert [a.position.offset for a in answers if a.position] == [1, 2, 3, 4, 5]
+    assert await kit.read(FROM_START) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_same_key_writes_once(kit: Kit) -> None:
+    """A repeated key gets the first position and leaves no second event."""
+    first = await kit.publish(idempotency_key="k")
+    again = await kit.publish("2", idempotency_key="k")
+    assert first[0] is Outcome.WRITTEN
+    assert again == (Outcome.DUPLICATE, first[1])
+    assert await kit.read(FROM_START) == [b"1"]
+
+
+async def test_key_of_an_ephemeral_event_counts_too(kit: Kit) -> None:
+    """The second sending of an ephemeral event is a duplicate without a position."""
+    await kit.publish(idempotency_key="k", ephemeral=True)
+    assert await kit.publish(idempotency_key="k", ephemeral=True) == (Outcome.DUPLICATE, None)
+
+
+async def test_reading_after_a_position(kit: Kit) -> None:
+    """Exactly the events after it, in order."""
+    await kit.publish("1")
+    _, second = await kit.publish("2")
+    await kit.publish("3")
+    await kit.publish("4")
+    assert await kit.read(second) == [b"3", b"4"]
+
+
+async def test_reading_in_pages(kit: Kit) -> None:
+    """A page says up to where it reads, so that the next one can go on."""
+    for n in range(5):
+        await kit.publish(str(n))
+    page = await kit.broker.read(ALICE, FROM_START, 3)
+    rest = await kit.broker.read(ALICE, page.read_to, 3)
+    assert [e.data for e in (*page.events, *rest.events)] == [b"0", b"1", b"2", b"3", b"4"]
+    assert page.read_to != page.head
+    assert rest.read_to == rest.head
+
+
+async def test_reading_the_head_reads_nothing(kit: Kit) -> None:
+    """Without a position there are no events, only the head."""
+    _, position = await kit.publish()
+    page = await kit.broker.read(ALICE, None, 10)
+    assert (list(page.events), page.head) == ([], position)
+
+
+async def test_channel_without_events_has_a_head(kit: Kit) -> None:
+    """A cursor taken before the first event continues with that event."""
+    head = (await kit.broker.read(ALICE, None, 10)).head
+    assert head.offset == 0
+    await kit.publish("first")
+    assert await kit.read(head) == [b"first"]
+
+
+async def test_other_epoch_is_lost(kit: Kit) -> None:
+    """A position of another epoch cannot be continued, and the page says so."""
+    await kit.publish()
+    page = await kit.broker.read(ALICE, Position("zzzzz", 1), 10)
+    assert (page.lost, list(page.events), page.read_to) == ("epoch", [], page.head)
+
+
+async def test_position_from_the_future_is_lost(kit: Kit) -> None:
+    """An offset that the channel has not reached is not a place to continue from."""
+    _, position = await kit.publish()
+    assert position is not None
+    page = await kit.broker.read(ALICE, Position(position.epoch, position.offset + 1), 10)
+    assert page.lost == "epoch"
+
+
+async def test_trimmed_position_is_lost(kit: Kit) -> None:
+    """When events after the position are gone, the page says so and gives none."""
+    _, first = await kit.publish()
+    await kit.broker.publish([Publication(channel=ALICE, name="n", data=b"1")] * (KEEP * 4))
+    page = await kit.broker.read(ALICE, first, 10)
+    assert (page.lost, list(page.events)) == ("trimmed", [])
+
+
+async def test_expired_event_is_not_replayed(kit: Kit) -> None:
+    """An event past its own life is skipped and not taken for a loss."""
+    head = (await kit.broker.read(ALICE, None, 10)).head
+    await kit.publish("short", ttl_seconds=0.001)
+    await asyncio.sleep(0.01)  # the servers' clock cannot be held
+    await kit.publish("long", ttl_seconds=100.0)
+    assert await kit.read(head) == [b"long"]
+
+
+async def test_ephemeral_event_is_heard_and_not_stored(kit: Kit) -> None:
+    """It is announced without a position and never read again."""
+    await kit.broker.subscribe([ALICE])
+    assert await kit.publish("now", ephemeral=True) == (Outcome.WRITTEN, None)
+    assert await kit.next() == Event(ALICE, "n", b"now", None)
+    assert await kit.read(FROM_START) == []
+
+
+async def test_subscribed_channel_is_heard(kit: Kit) -> None:
+    """Every event published after subscribe has returned is heard, with its position."""
+    await kit.broker.subscribe([ALICE])
+    _, position = await kit.publish('{"a":"line\\nend"}')
+    assert await kit.next() == Event(ALICE, "n", b'{"a":"line\\nend"}', position)
+
+
+async def test_other_channels_are_not_heard(kit: Kit) -> None:
+    """Only what was subscribed to comes."""
+    await kit.broker.subscribe([topic_channel("a")])
+    await kit.publish("not this")
+    other = Publication(channel=topic_channel("a"), name="n", data=b"this")
+    await kit.broker.publish([other])
+    assert (await kit.next()).data == b"this"
+
+
+async def test_subscribing_twice_is_heard_once(kit: Kit) -> None:
+    """A second subscriber does not double the events."""
+    await kit.broker.subscribe([ALICE])
+    await kit.broker.subscribe([ALICE])
+    await kit.publish("1")
+    await kit.publish("2")
+    assert [(await kit.next()).data, (await kit.next()).data] == [b"1", b"2"]
+
+
+async def test_subscribing_many_channels(kit: Kit) -> None:
+    """More channels than one command's batch are all heard."""
+    many = [user_channel(f"u{n}") for n in range(1200)]
+    await kit.broker.subscribe(many)
+    await kit.broker.publish([Publication(channel=c, name="n", data=b"1") for c in many])
+    assert {(await kit.next()).channel for _ in many} == set(many)
+
+
+async def test_broker_that_works_answers_the_ping(kit: Kit) -> None:
+    """A broker that is there and heard passes."""
+    await kit.broker.subscribe([ALICE])
+    await kit.broker.ping()
+
+
+class Story:
+    """One generation of alice's, and steps on it."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        self.id = new_generation_id(partition_of(ALICE))
+
+    async def create(self, key: str | None = None) -> Any:
+        return await self.kit.store.create(Generation(self.id, "alice", QUESTION), key)
+
+    async def step(self, change: Change, attempt: int = 1, **more: Any) -> Outcome:
+        step = Step(self.id, attempt, change, **more)
+        outcome, _ = await self.kit.publish('{"by":"x"}', step=step)
+        return outcome
+
+    async def found(self) -> Generation:
+        found = await self.kit.store.find(self.id)
+        assert found is not None
+        return found
+
+
+async def test_created_generation_is_found(kit: Kit) -> None:
+    """The record holds the question and waits in the queue."""
+    story = Story(kit)
+    _, before = await kit.publish()
+    created = await story.create()
+    assert (created.generation, created.position, created.new) == (story.id, before, True)
+    assert await story.found() == Generation(story.id, "alice", QUESTION)
+
+
+async def test_same_key_finds_the_same_generation(kit: Kit) -> None:
+    """A repeated question starts nothing and gets the first one's id and position."""
+    first = await Story(kit).create("key")
+    await kit.publish()
+    again = await Story(kit).create("key")
+    assert (again.generation, again.position) == (first.generation, first.position)
+    assert (first.new, again.new) == (True, False)
+
+
+async def test_key_belongs_to_its_user(kit: Kit) -> None:
+    """Another user's same key is another generation."""
+    first = await Story(kit).create("key")
+    other = Generation(new_generation_id(partition_of(user_channel("bob"))), "bob", QUESTION)
+    assert (await kit.store.create(other, "key")).generation != first.generation
+
+
+async def test_steps_add_up_to_the_text(kit: Kit) -> None:
+    """Deltas append, a replacement replaces, the end keeps its data."""
+    story = Story(kit)
+    await story.create()
+    await story.step(Change.BEGIN)
+    await story.step(Change.DELTA, index=0, text="你")
+    await story.step(Change.DELTA, index=1, text="好")
+    assert ((await story.found()).text, (await story.found()).deltas) == ("你好", 2)
+    await story.step(Change.REPLACE, index=2, text="new")
+    await story.step(Change.END, status=Status.DONE)
+    found = await story.found()
+    assert (found.status, found.text, found.deltas, found.end) == (Status.DONE, "new", 3, {"by": "x"})
+
+
+async def test_repeated_delta_writes_nothing(kit: Kit) -> None:
+    """A delta whose answer was lost can be sent again."""
+    story = Story(kit)
+    await story.create()
+    await story.step(Change.BEGIN)
+    assert await story.step(Change.DELTA, index=0, text="a") is Outcome.WRITTEN
+    assert await story.step(Change.DELTA, index=0, text="a") is Outcome.DUPLICATE
+    assert (await story.found()).text == "a"
+
+
+async def test_generation_ends_once(kit: Kit) -> None:
+    """After the end every step is refused, and no event is written."""
+    story = Story(kit)
+    await story.create()
+    await story.step(Change.BEGIN)
+    await story.step(Change.END, status=Status.STOPPED)
+    before = await kit.read(FROM_START)
+    assert await story.step(Change.END, status=Status.DONE) is Outcome.ENDED
+    assert await story.step(Change.DELTA, index=0, text="late") is Outcome.ENDED
+    assert await kit.read(FROM_START) == before
+
+
+async def test_stale_attempt_is_refused(kit: Kit) -> None:
+    """Once a second attempt has begun, the first one writes nothing."""
+    story = Story(kit)
+    await story.create()
+    await story.step(Change.BEGIN, 1)
+    await story.step(Change.DELTA, 1, index=0, text="old")
+    await story.step(Change.BEGIN, 2)
+    assert await story.step(Change.DELTA, 1, index=1, text="old") is Outcome.STALE
+    assert await story.step(Change.END, 1, status=Status.DONE) is Outcome.STALE
+    assert await story.step(Change.BEGIN, 2) is Outcome.STALE
+    assert (await story.found()).text == ""
+
+
+async def test_unknown_generation_is_gone(kit: Kit) -> None:
+    """A step on a record that is not there is refused."""
+    assert await Story(kit).step(Change.BEGIN) is Outcome.GONE
+
+
+async def test_stop_wish_lasts_and_is_told(kit: Kit) -> None:
+    """The first wish stays in the record and comes with every step's answer."""
+    story = Story(kit)
+    await story.create()
+    assert await kit.store.request_stop(story.id, "alice") is StopAnswer.STOPPING
+    assert await kit.store.request_stop(story.id, "bob") is StopAnswer.STOPPING
+    assert (await story.found()).stop_by == "alice"
+    step = Step(story.id, 1, Change.BEGIN)
+    (answer,) = await kit.broker.publish(
+        [Publication(channel=ALICE, name="n", data=b"1", step=step)]
+    )
+    assert answer.stop_by == "alice"
+
+
+async def test_stop_after_the_end(kit: Kit) -> None:
+    """A wish after the end is answered so and changes nothing."""
+    story = Story(kit)
+    await story.create()
+    await story.step(Change.BEGIN)
+    await story.step(Change.END, status=Status.DONE)
+    assert await kit.store.request_stop(story.id, "alice") is StopAnswer.ENDED
+    assert (await story.found()).stop_by is None
+
+
+async def test_stop_of_nothing(kit: Kit) -> None:
+    """There is no such generation."""
+    assert await kit.store.request_stop(Story(kit).id, "alice") is None
+    assert await kit.store.request_stop("not an id", "alice") is None
+    assert await kit.store.find("not an id") is None

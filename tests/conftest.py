@@ -1,0 +1,115 @@
+"""Servers for the tests: Valkey from its wheel, Redis from the system, both on unix sockets.
+
+A test that asks for a server that cannot be had is skipped on a laptop and fails in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+from fakeredis import FakeAsyncRedis
+
+from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
+from hub.redislink import RedisLink, open_link
+
+
+def missing(what: str) -> None:
+    """Skips on a laptop, fails in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is needed here and is not installed")
+    pytest.skip(f"{what} is not installed")
+
+
+class Server:
+    """A Redis-protocol server of our own in a folder of its own."""
+
+    def __init__(self, folder: Path, binary: str | None = None) -> None:
+        self.folder = folder
+        command = [*embedded_command(folder, keep=False), "--logfile", str(folder / "log")]
+        if binary is not None:
+            command[0] = binary
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return embedded_url(self.folder)
+
+    def start(self) -> None:
+        (self.folder / SOCKET_NAME).unlink(missing_ok=True)
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        client = redis.Redis(unix_socket_path=str(self.folder / SOCKET_NAME))
+        for _ in range(500):
+            try:
+                client.ping()
+                break
+            except redis.RedisError:
+                if self._process.poll() is not None:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+                self._pause()
+        client.close()
+
+    def kill(self) -> None:
+        """As a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @staticmethod
+    def _pause() -> None:
+        subprocess.run(["sleep", "0.01"], check=True)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The Valkey of `hub dev`, shared by the run."""
+    server = Server(_short_folder(tmp_path_factory, "valkey"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The distribution's Redis, shared by the run."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        missing("redis-server")
+    server = Server(_short_folder(tmp_path_factory, "redis"), binary)
+    yield server
+    server.kill()
+
+
+def _short_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Unix sockets have short paths, so pytest's own folders may be too deep."""
+    return Path(tempfile.mkdtemp(prefix=f"hub-{name}-"))
+
+
+OpenRedis = Callable[[str], Awaitable[RedisLink]]
+
+
+@pytest.fixture
+async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]:
+    """Opens an empty `fakeredis`, `valkey` or `redis`, by that name."""
+    async with AsyncExitStack() as opened:
+
+        async def open_by_name(name: str) -> RedisLink:
+            if name == "fakeredis":
+                fake = FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
+                opened.push_async_callback(fake.aclose)
+                return RedisLink(fake, timeout_seconds=2.0)
+            server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
+            link = await opened.enter_async_context(open_link(server.url, timeout_seconds=2.0))
+            await link.client.flushall()
+            return link
+
+        yield open_by_name
