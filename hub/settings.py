@@ -1,0 +1,329 @@
+"""Every setting, read once at the start and frozen.
+
+Sources, each overriding the one before: the defaults here, a TOML file, `HUB_…` variables (`__`
+between the levels: HUB_REDIS__URL), flags. An unknown key is an error that names it. This module
+and logs.py are the only readers of the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from hub.errors import OperatorError
+
+PREFIX: Final = "HUB_"
+DEFAULT_FILE: Final = Path("config/hub.toml")
+MIN_SECRET_BYTES: Final = 32
+_NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Public(Section):
+    """The listener that browsers and apps reach."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    demo_page: bool = False
+
+
+class Internal(Section):
+    """The listener for backends, operators and probes. Never expose it."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8081
+
+
+class Redis(Section):
+    """The broker: redis://, rediss:// or unix://."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    timeout_seconds: PositiveFloat = 2.0
+
+
+class Log(Section):
+    """How much of each channel can be replayed, and for how long."""
+
+    max_events: PositiveInt = 1000
+    ttl_seconds: PositiveFloat = 3600.0
+    position_ttl_seconds: PositiveFloat = 7 * 86400.0
+    idempotency_seconds: PositiveFloat = 600.0
+
+
+class Stream(Section):
+    """What one connection gets and may take."""
+
+    heartbeat_seconds: PositiveFloat = 8.0
+    retry_ms: PositiveInt = 3000
+    max_topics: PositiveInt = 32
+    outbox_max_events: PositiveInt = 256
+    outbox_max_bytes: PositiveInt = 256 * 1024
+    write_buffer_bytes: PositiveInt = 64 * 1024
+    tcp_user_timeout_seconds: PositiveFloat | None = 30.0
+
+
+class Publish(Section):
+    """Limits of publishing."""
+
+    max_body_bytes: PositiveInt = 1024 * 1024
+    max_data_bytes: PositiveInt = 256 * 1024
+    max_recipients: PositiveInt = 1000
+
+
+class Generations(Section):
+    """Limits of questions and answers."""
+
+    ttl_seconds: PositiveFloat = 3600.0
+    max_prompt_bytes: PositiveInt = 256 * 1024
+    max_text_bytes: PositiveInt = 1024 * 1024
+    max_attempts: PositiveInt = 3
+
+
+class Worker(Section):
+    """The background process that relays answers."""
+
+    concurrency: PositiveInt = 100
+    lease_seconds: PositiveFloat = 15.0
+    drain_seconds: float = Field(20.0, ge=0)
+
+
+class Node(Section):
+    """This serving process."""
+
+    name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+
+
+class Upstream(Section):
+    """An LLM endpoint. `models` empty: it takes any."""
+
+    kind: Literal["openai"] = "openai"
+    base_url: str = Field(pattern=r"^https?://")
+    api_key: SecretStr | None = None
+    default_model: str | None = None
+    models: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    connect_seconds: PositiveFloat | None = 10.0
+    first_byte_seconds: PositiveFloat | None = 120.0
+    idle_seconds: PositiveFloat | None = 120.0
+    total_seconds: PositiveFloat | None = None
+
+
+class ApiKey(Section):
+    """A backend's key for the internal listener."""
+
+    key: SecretStr
+    scopes: tuple[Literal["publish", "read", "admin"], ...]
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"it has fewer than {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+class Auth(Section):
+    """Who may do what. `open`: no token and no key, on loopback only, for development."""
+
+    open: bool = False
+    hmac_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    audience: str | None = None
+    issuer: str | None = None
+    leeway_seconds: float = Field(5.0, ge=0)
+    api_keys: tuple[ApiKey, ...] = ()
+
+
+class Logs(Section):
+    """What the process says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Client(Section):
+    """Where the everyday commands (`hub publish`, `hub ask`, …) find the hub."""
+
+    url: str = Field("http://127.0.0.1:8080", pattern=r"^https?://")
+    internal_url: str = Field("http://127.0.0.1:8081", pattern=r"^https?://")
+    token: SecretStr | None = None
+    key: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All of them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__"
+    )
+
+    public: Public = Public()
+    internal: Internal = Internal()
+    redis: Redis = Redis()
+    log: Log = Log()
+    stream: Stream = Stream()
+    publish: Publish = Publish()
+    generations: Generations = Generations()
+    worker: Worker = Worker()
+    node: Node = Field(default_factory=Node)
+    upstreams: dict[str, Upstream] = {}
+    default_upstream: str | None = None
+    auth: Auth = Auth()
+    logs: Logs = Logs()
+    client: Client = Client()
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, **_: Any) -> Any:
+        """`load_settings` brings the sources together, so that it knows where a value is from."""
+        return (init_settings,)
+
+
+class Loaded(NamedTuple):
+    """The settings, and for each that is not a default the place that set it, by dotted key."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Reads all sources. `flags` has dotted keys. Raises OperatorError in one sentence."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
+        _check_known(key, origin)
+        _put(merged, key, value)
+        origins[".".join(key)] = origin
+    try:
+        settings = Settings(**merged)
+    except pydantic.ValidationError as error:
+        raise OperatorError(_sentence(error, origins)) from None
+    _check_together(settings)
+    return Loaded(settings, origins)
+
+
+def check_for_production(settings: Settings) -> None:
+    """Raises OperatorError that names each setting without which `serve` must not run."""
+    if settings.auth.open:
+        return
+    missing = []
+    if settings.auth.hmac_secret is None:
+        missing.append("auth.hmac_secret (HUB_AUTH__HMAC_SECRET)")
+    if not settings.auth.api_keys:
+        missing.append("auth.api_keys (HUB_AUTH__API_KEYS)")
+    if missing:
+        raise OperatorError(f"set {' and '.join(missing)}; `hub dev` runs without")
+
+
+def _check_together(settings: Settings) -> None:
+    log = settings.log
+    if log.position_ttl_seconds < log.ttl_seconds:
+        raise OperatorError("log.position_ttl_seconds must not be below log.ttl_seconds")
+    name = settings.default_upstream
+    if name is not None and name not in settings.upstreams:
+        raise OperatorError(f"default_upstream names {name!r}, which is not among the upstreams")
+    hosts = (settings.public.host, settings.internal.host)
+    if settings.auth.open and not all(map(_is_loopback, hosts)):
+        raise OperatorError("auth.open is for loopback only, and a listener is on another address")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Given = tuple[tuple[str, ...], Any, str]
+
+
+def _from_file(file: Path | None) -> Iterator[Given]:
+    named = file or (Path(os.environ["HUB_CONFIG"]) if os.environ.get("HUB_CONFIG") else None)
+    path = named or DEFAULT_FILE
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named is not None:
+            raise OperatorError(f"there is no settings file {path}") from None
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OperatorError(f"the settings file {path} cannot be read: {error}") from error
+    yield from _leaves(table, (), str(path))
+
+
+def _from_environment() -> Iterator[Given]:
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS:
+            _check_known(tuple(variable.removeprefix(PREFIX).lower().split("__")), variable)
+    try:
+        table = EnvSettingsSource(Settings)()
+    except Exception as error:
+        raise OperatorError(f"the environment's settings cannot be read: {error}") from error
+    for key, value, _ in _leaves(table, (), ""):
+        variable = PREFIX + "__".join(key).upper()
+        yield key, value, variable if variable in os.environ else "environment"
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
+    for key, value in flags.items():
+        yield tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}"
+
+
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...], origin: str) -> Iterator[Given]:
+    for name, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*above, name), origin)
+        else:
+            yield (*above, name), value, origin
+
+
+def _check_known(key: tuple[str, ...], origin: str) -> None:
+    """Raises OperatorError with the nearest name when there is no such setting."""
+    model: Any = Settings
+    for depth, name in enumerate(key):
+        if model is None:
+            return  # inside a value of its own shape: headers
+        if model is dict:
+            model = Upstream
+            continue
+        if name not in model.model_fields:
+            dotted = ".".join(key[: depth + 1])
+            near = difflib.get_close_matches(name, model.model_fields, n=1)
+            hint = f"; did you mean {'.'.join((*key[:depth], near[0]))}?" if near else ""
+            raise OperatorError(f"there is no setting {dotted} ({origin}){hint}")
+        if name == "upstreams":
+            model = dict
+        else:
+            inner = model.model_fields[name].annotation
+            is_table = isinstance(inner, type) and issubclass(inner, BaseModel)
+            model = inner if is_table else None
+
+
+def _put(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+    for name in key[:-1]:
+        table = table.setdefault(name, {})
+    table[key[-1]] = value
+
+
+def _sentence(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
+    """The first fault: setting, where it was set, what is wrong; never the value."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    dotted = ".".join(str(part) for part in fault["loc"])
+    near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
+    origin = next((origins[key] for key in near), None)
+    what = fault["msg"].removeprefix("Value error, ")
+    return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"
