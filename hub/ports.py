@@ -14,9 +14,9 @@ from typing import Final, Protocol
 import msgspec
 
 from hub.core.channel import Channel
+from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import Generation, Question, Step, StopAnswer
-from hub.core.cursor import Position
 from hub.core.piece import Piece
 
 FROM_START: Final = Position("", 0)
@@ -117,7 +117,8 @@ class Broker(Protocol):
 
 class Created(msgspec.Struct, frozen=True):
     """The answer to a wish for a generation: its id, the position in the user's channel just
-    before its first event, and whether it is new (or was there under the same key)."""
+    before its first event, and whether it is new (or was there under the same key).
+    """
 
     generation: str
     position: Position

@@ -87,7 +87,8 @@ class RedisLink:
     @asynccontextmanager
     async def call(self, *, more_seconds: float = 0.0) -> AsyncIterator[redis.asyncio.Redis]:
         """The client for one exchange. Raises BrokerUnavailable when it fails or takes too long;
-        `more_seconds` is what the command itself may wait."""
+        `more_seconds` is what the command itself may wait.
+        """
         try:
             async with asyncio.timeout(self.timeout_seconds + more_seconds):
                 yield self.client

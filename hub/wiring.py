@@ -8,10 +8,11 @@ deadline at every wait.
 from __future__ import annotations
 
 import asyncio
+import socket
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -32,8 +33,11 @@ from hub.errors import BrokerUnavailable, OperatorError
 from hub.ports import Upstream
 from hub.queues.redis import RedisGenerationQueue
 from hub.redislink import RedisLink, open_link
-from hub.settings import Settings, UpstreamSettings
+from hub.settings import Settings
+from hub.settings import Upstream as UpstreamSettings
+from hub.upstreams.http import Patience
 from hub.upstreams.openai import OpenAiUpstream
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.web.auth import Door, KeyRing, OpenDoor, TokenDoor
 from hub.web.connect import ConnectRoutes, StreamLimits
 from hub.web.demo import DemoRoutes
@@ -97,26 +101,14 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         )
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.
-        await parts.enter_async_context(
-            _listening(
-                internal,
-                settings.internal.host,
-                settings.internal.port,
-                sockets.internal_fd,
-                setting="internal.port",
-                cancel_handlers=False,
-            )
+        inside = Place(
+            settings.internal.host, settings.internal.port, "internal.port", sockets.internal_fd
         )
-        await parts.enter_async_context(
-            _listening(
-                public,
-                settings.public.host,
-                settings.public.port,
-                sockets.public_fd,
-                setting="public.port",
-                cancel_handlers=True,
-            )
+        outside = Place(
+            settings.public.host, settings.public.port, "public.port", sockets.public_fd
         )
+        await parts.enter_async_context(_listening(internal, inside, cancel_handlers=False))
+        await parts.enter_async_context(_listening(public, outside, cancel_handlers=True))
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.wait()
         _log.info("node.draining", connections=len(fanout))
@@ -163,6 +155,24 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     _log.info("worker.stopped")
 
 
+async def run_simulated(
+    simulation: Simulation,
+    stop: asyncio.Event,
+    port: int,
+    fd: int | None,
+    say: Callable[[str], None],
+) -> None:
+    """Serves the simulated LLM until `stop` is set; `say` is told its base URL."""
+    async with _listening(
+        SimulatedUpstream(simulation).app(),
+        Place("127.0.0.1", port, "--port", fd),
+        cancel_handlers=True,
+        patience_seconds=0.1,
+    ) as taken:
+        say(f"http://127.0.0.1:{taken}/v1")
+        await stop.wait()
+
+
 @asynccontextmanager
 async def _reached_link(settings: Settings) -> AsyncIterator[RedisLink]:
     """A process that never reached its broker says so and ends; one that lost it later waits."""
@@ -179,16 +189,24 @@ async def _reached_link(settings: Settings) -> AsyncIterator[RedisLink]:
         yield link
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where to listen: host and port, which setting says so, or a descriptor that was handed over."""
+
+    host: str
+    port: int
+    setting: str
+    fd: int | None = None
+
+
 @asynccontextmanager
 async def _listening(
     app: web.Application,
-    host: str,
-    port: int,
-    fd: int | None,
+    place: Place,
     *,
-    setting: str,
     cancel_handlers: bool,
-) -> AsyncIterator[None]:
+    patience_seconds: float = _CLEANUP_SECONDS,
+) -> AsyncIterator[int]:
+    """Serves the application inside the block; gives the port. Raises OperatorError."""
     with warnings.catch_warnings():
         # AppRunner takes unknown arguments with a warning only: a typing error would go unseen.
         warnings.simplefilter("error")
@@ -198,31 +216,27 @@ async def _listening(
             handler_cancellation=cancel_handlers,
             access_log=None,
             keepalive_timeout=_KEEPALIVE_SECONDS,
-            shutdown_timeout=_CLEANUP_SECONDS,
+            shutdown_timeout=patience_seconds,
             max_line_size=8190,
             max_field_size=8190,
         )
     await runner.setup()
-    site: web.BaseSite
-    if fd is not None:
-        site = web.SockSite(runner, _adopt(fd), backlog=_BACKLOG)
-    else:
-        site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
     try:
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise OperatorError(f"cannot listen on {host}:{port} ({setting}): {error}") from error
-    try:
-        yield
+        try:
+            await _site(runner, place).start()
+        except OSError as error:
+            at = f"{place.host}:{place.port}"
+            reason = error.strerror or str(error)
+            raise OperatorError(f"cannot listen on {at} ({place.setting}): {reason}") from error
+        yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
 
-def _adopt(fd: int) -> Any:
-    import socket
-
-    return socket.socket(fileno=fd)
+def _site(runner: web.AppRunner, place: Place) -> web.BaseSite:
+    if place.fd is not None:
+        return web.SockSite(runner, socket.socket(fileno=place.fd), backlog=_BACKLOG)
+    return web.TCPSite(runner, place.host, place.port, backlog=_BACKLOG)
 
 
 def _retention(settings: Settings) -> Retention:
@@ -298,8 +312,10 @@ def _upstream(settings: UpstreamSettings, session: aiohttp.ClientSession) -> Ups
         base_url=settings.base_url,
         api_key=key.get_secret_value() if key else None,
         headers=settings.headers,
-        connect_seconds=settings.connect_seconds,
-        first_byte_seconds=settings.first_byte_seconds,
-        idle_seconds=settings.idle_seconds,
-        total_seconds=settings.total_seconds,
+        patience=Patience(
+            connect_seconds=settings.connect_seconds,
+            first_byte_seconds=settings.first_byte_seconds,
+            idle_seconds=settings.idle_seconds,
+            total_seconds=settings.total_seconds,
+        ),
     )

@@ -37,7 +37,10 @@ def embedded_command(data: Path, *, keep: bool) -> Sequence[str]:
         "loglevel": "warning",
         "daemonize": "no",
     }
-    return [str(_binary()), *(word for key, value in options.items() for word in (f"--{key}", value))]
+    return [
+        str(_binary()),
+        *(word for key, value in options.items() for word in (f"--{key}", value)),
+    ]
 
 
 def embedded_url(data: Path) -> str:

@@ -55,7 +55,9 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
 class _Part:
     """One process: its command, and whether it should be running."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], fds: Sequence[int]):
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], fds: Sequence[int]
+    ):
         self.name = name
         self._command = command
         self._env = env
@@ -70,7 +72,7 @@ class _Part:
             pass_fds=self._fds,
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call into libc, no lock is taken
+            preexec_fn=_die_with_parent,
         )
         return self.process
 
@@ -147,7 +149,8 @@ def _parts(
         "HUB_WORKER__DRAIN_SECONDS": "1",
         "HUB_UPSTREAMS__SIMULATED__BASE_URL": f"http://{_HOST}:{_port(upstream)}/v1",
         "HUB_UPSTREAMS__SIMULATED__DEFAULT_MODEL": "simulated-1",
-        "HUB_DEFAULT_UPSTREAM": options.default_upstream or next(iter(options.upstreams), "simulated"),
+        "HUB_DEFAULT_UPSTREAM": options.default_upstream
+        or next(iter(options.upstreams), "simulated"),
     }
     hub = [sys.executable, "-m", "hub"]
     config = ["--config", str(options.config)] if options.config else []

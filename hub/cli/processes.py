@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,6 +84,42 @@ def worker(config: ConfigOption = None) -> None:
 
     settings = _production(config, {}, "worker")
     _run(lambda stop: run_worker(settings, stop))
+
+
+def upstream(
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8082,
+    tokens_per_second: Annotated[float, typer.Option(min=0.1, help="The speed.")] = 30.0,
+    first_token_seconds: Annotated[float, typer.Option(min=0, help="The first pause.")] = 0.2,
+    network_chunk_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Cut the bytes at every so many.", metavar="N")
+    ] = None,
+    fault: Annotated[
+        str | None,
+        typer.Option(help="refuse, hang, status:CODE, cut:N, truncate:N or error:N."),
+    ] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """The simulated LLM alone: OpenAI's wire format over real HTTP, answers known by heart.
+
+    Example: hub upstream --port 8082 --tokens-per-second 50 --fault cut:20
+    """
+    from hub import logs
+    from hub.upstreams.simulated import Simulation
+    from hub.wiring import run_simulated
+
+    logs.configure("info", "auto", "upstream")
+    simulation = Simulation(
+        tokens_per_second=tokens_per_second,
+        first_token_seconds=first_token_seconds,
+        network_chunk_bytes=network_chunk_bytes,
+        fault=fault,
+    )
+
+    def say(url: str) -> None:
+        if fd is None:
+            print(f"simulated LLM at {url}", flush=True)
+
+    _run(lambda stop: run_simulated(simulation, stop, port, fd, say))
 
 
 def _production(config: Path | None, flags: dict[str, Any], process: str) -> Any:

@@ -107,7 +107,8 @@ class Relay:
             )
         pieces: asyncio.Queue[Piece | UpstreamError] = asyncio.Queue(_PIECES_AHEAD)
         reader = asyncio.create_task(
-            _read(upstream, record, pieces), name=f"read {record.id} from {record.question.upstream}"
+            _read(upstream, record, pieces),
+            name=f"read {record.id} from {record.question.upstream}",
         )
         stopper = asyncio.create_task(_end_by_wish(stop, reader, pieces))
         usage: dict[str, Any] | None = None
@@ -238,7 +239,9 @@ async def _read(
                 if isinstance(piece, Finish):
                     return
         failure = UpstreamError(
-            "upstream_truncated", "the upstream ended without saying that it is done", retryable=True
+            "upstream_truncated",
+            "the upstream ended without saying that it is done",
+            retryable=True,
         )
     except UpstreamError as error:
         failure = error

@@ -52,23 +52,26 @@ class RedisGenerationQueue:
     async def renew(self, lease: Lease) -> None:
         async with self._link.call() as client:
             await client.xclaim(
-                JOBS, JOBS_GROUP, self._name, min_idle_time=0, message_ids=[lease.token], justid=True
+                JOBS,
+                JOBS_GROUP,
+                self._name,
+                min_idle_time=0,
+                message_ids=[lease.token],
+                justid=True,
             )
 
     async def settle(self, lease: Lease) -> None:
-        async with self._link.call() as client:
-            async with client.pipeline(transaction=True) as pipe:
-                pipe.xack(JOBS, JOBS_GROUP, lease.token)
-                pipe.xdel(JOBS, lease.token)
-                await pipe.execute()
+        async with self._link.call() as client, client.pipeline(transaction=True) as pipe:
+            pipe.xack(JOBS, JOBS_GROUP, lease.token)
+            pipe.xdel(JOBS, lease.token)
+            await pipe.execute()
 
     async def release(self, lease: Lease) -> None:
-        async with self._link.call() as client:
-            async with client.pipeline(transaction=True) as pipe:
-                pipe.xadd(JOBS, {_FIELD: lease.generation})
-                pipe.xack(JOBS, JOBS_GROUP, lease.token)
-                pipe.xdel(JOBS, lease.token)
-                await pipe.execute()
+        async with self._link.call() as client, client.pipeline(transaction=True) as pipe:
+            pipe.xadd(JOBS, {_FIELD: lease.generation})
+            pipe.xack(JOBS, JOBS_GROUP, lease.token)
+            pipe.xdel(JOBS, lease.token)
+            await pipe.execute()
 
     async def announce_stop(self, generation: str) -> None:
         async with self._link.call() as client:

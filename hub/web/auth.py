@@ -101,7 +101,8 @@ class TokenDoor:
 
 class KeyRing:
     """API keys of backends, each with its scopes. Without any key every backend is let in, which
-    only the open, loopback mode allows."""
+    only the open, loopback mode allows.
+    """
 
     def __init__(self, scopes_by_key: Mapping[str, Sequence[str]]) -> None:
         self._keys = [(key.encode(), frozenset(scopes)) for key, scopes in scopes_by_key.items()]

@@ -22,7 +22,9 @@ async def read_json(request: web.Request, model: type[T], *, max_bytes: int) -> 
     if request.content_type != "application/json":
         raise UnsupportedMedia("send Content-Type: application/json")
     if request.content_length is not None and request.content_length > max_bytes:
-        raise TooLarge(f"the body has {request.content_length} bytes; at most {max_bytes} are taken")
+        raise TooLarge(
+            f"the body has {request.content_length} bytes; at most {max_bytes} are taken"
+        )
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:

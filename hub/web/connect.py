@@ -76,9 +76,7 @@ class ConnectRoutes:
                 write_buffer_bytes=limits.write_buffer_bytes,
                 tcp_user_timeout_seconds=limits.tcp_user_timeout_seconds,
             ),
-            outbox=Outbox(
-                max_frames=limits.outbox_max_events, max_bytes=limits.outbox_max_bytes
-            ),
+            outbox=Outbox(max_frames=limits.outbox_max_events, max_bytes=limits.outbox_max_bytes),
             clock=self._clock,
             retry_ms=limits.retry_ms,
         )

@@ -76,9 +76,7 @@ class DemoRoutes:
         assert self._publisher is not None
         user = self._door.identify(request).user
         body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
-        message = Message(
-            to=[user_channel(user)], event=body.event, data=checked_data(body.data)
-        )
+        message = Message(to=[user_channel(user)], event=body.event, data=checked_data(body.data))
         return await publish(self._publisher, message)
 
     def _file(self, name: str) -> web.Response:
@@ -86,6 +84,4 @@ class DemoRoutes:
         if found is None:
             raise NotFound(f"there is no file {name!r} here")
         body, content_type = found
-        return web.Response(
-            body=body, content_type=content_type, charset="utf-8", headers=_HEADERS
-        )
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)

@@ -279,7 +279,12 @@ async def test_steps_add_up_to_the_text(kit: Kit) -> None:
     await story.step(Change.REPLACE, index=2, text="new")
     await story.step(Change.END, status=Status.DONE)
     found = await story.found()
-    assert (found.status, found.text, found.deltas, found.end) == (Status.DONE, "new", 3, {"by": "x"})
+    assert (found.status, found.text, found.deltas, found.end) == (
+        Status.DONE,
+        "new",
+        3,
+        {"by": "x"},
+    )
 
 
 async def test_repeated_delta_writes_nothing(kit: Kit) -> None:

@@ -16,7 +16,8 @@ from hub.redislink import RedisLink
 
 class RedisBroker:
     """Implements ports.Broker. `run` holds the bus's link; a process that only publishes (a
-    worker) does without it."""
+    worker) does without it.
+    """
 
     def __init__(self, link: RedisLink, retention: Retention) -> None:
         self._link = link

@@ -51,11 +51,10 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        async with self._link.call() as client:
-            async with client.pipeline(transaction=True) as pipe:
-                pipe.hgetall(keys.record)
-                pipe.get(keys.text)
-                record, text = await pipe.execute()
+        async with self._link.call() as client, client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.record)
+            pipe.get(keys.text)
+            record, text = await pipe.execute()
         if not record:
             return None
         stop_by = record.get(b"stop_by")

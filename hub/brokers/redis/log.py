@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+
 from hub.core.channel import Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event

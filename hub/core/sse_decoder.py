@@ -1,0 +1,128 @@
+"""Server-sent events from bytes: what the hub reads, from upstreams and as a client.
+
+An incremental decoder by the WHATWG HTML standard, section 9.2.6 "Interpreting an event stream":
+any split of the bytes gives the same events. Bytes are cut into lines before they are decoded, so
+a character that is split over two chunks arrives whole.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class StreamTooLarge(ValueError):
+    """A line or an event is longer than the decoder was told to take."""
+
+
+class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event as the standard dispatches it.
+
+    id: the last event id of the stream so far. retry_ms: the reconnection time, when the fields of
+    this event set one.
+    """
+
+    name: str
+    data: str
+    id: str
+    retry_ms: int | None = None
+
+
+class SseDecoder:
+    """Feed it chunks as they come; it gives the events that became complete."""
+
+    def __init__(
+        self, *, max_line_bytes: int = 1024 * 1024, max_event_bytes: int = 4 * 1024 * 1024
+    ) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._max_event_bytes = max_event_bytes
+        self._pending: list[bytes] = []  # pieces of the unfinished line
+        self._pending_bytes = 0
+        self._after_cr = False  # the last line ended with CR: a LF that follows belongs to it
+        self._start: bytes | None = b""  # the first bytes, until it is known whether a BOM is there
+        self._data: list[str] = []
+        self._data_bytes = 0
+        self._name = ""
+        self._retry_ms: int | None = None
+        self.last_event_id = ""
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """The events that end in this chunk. Raises StreamTooLarge."""
+        if self._start is not None:
+            chunk = self._start + chunk
+            if _BOM.startswith(chunk):
+                self._start = chunk if len(chunk) < len(_BOM) else None
+                return []
+            self._start = None
+            chunk = chunk.removeprefix(_BOM)
+        events: list[ServerSentEvent] = []
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        # bytes.splitlines knows exactly the standard's three line ends: CRLF, LF, CR.
+        for line in chunk.splitlines(keepends=True):
+            if line.endswith((b"\n", b"\r")):
+                event = self._end_line(line)
+                if event is not None:
+                    events.append(event)
+            else:
+                self._keep(line)
+        self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
+        return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
+        if self._pending_bytes > self._max_line_bytes:
+            raise StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
+
+    def _end_line(self, line: bytes) -> ServerSentEvent | None:
+        if self._pending:
+            self._keep(line)
+            line = b"".join(self._pending)
+            self._pending.clear()
+            self._pending_bytes = 0
+        elif len(line) > self._max_line_bytes:
+            raise StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
+        line = line.rstrip(b"\r\n")  # a line holds neither, so this takes its end alone
+        if not line:
+            return self._dispatch()
+        name, colon, value = line.partition(b":")
+        if colon and not name:
+            return None  # a comment
+        self._field(name, value.removeprefix(b" "))
+        return None
+
+    def _field(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"data":
+                self._data_bytes += len(value) + 1
+                if self._data_bytes > self._max_event_bytes:
+                    raise StreamTooLarge(f"an event is longer than {self._max_event_bytes} bytes")
+                self._data.append(value.decode("utf-8", "replace"))
+            case b"event":
+                self._name = value.decode("utf-8", "replace")
+            case b"id" if b"\0" not in value:
+                self.last_event_id = value.decode("utf-8", "replace")
+            case b"retry" if value.isdigit():
+                self._retry_ms = int(value[:12])
+            case _:
+                pass
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        event = None
+        if self._data:
+            event = ServerSentEvent(
+                self._name or "message", "\n".join(self._data), self.last_event_id, self._retry_ms
+            )
+        # An event without data is not dispatched, but its retry time holds all the same; it is
+        # told with the next event.
+        if event is not None:
+            self._retry_ms = None
+        self._data.clear()
+        self._data_bytes = 0
+        self._name = ""
+        return event
