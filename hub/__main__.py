@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hub.cli import run
+
 
 def main() -> None:
     """Runs the command line."""
-    from hub.cli import run
-
     run()
 
 

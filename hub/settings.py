@@ -26,7 +26,12 @@ from pydantic import (
     PositiveInt,
     SecretStr,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from hub.errors import OperatorError
 
@@ -113,7 +118,7 @@ class Worker(Section):
 
 
 class Node(Section):
-    """This serving process."""
+    """The serving process."""
 
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
@@ -196,7 +201,14 @@ class Settings(BaseSettings):
     client: Client = Client()
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, **_: Any) -> Any:
+    def settings_customise_sources(  # noqa: PLR0917 - pydantic-settings' signature
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """`load_settings` brings the sources together, so that it knows where a value is from."""
         return (init_settings,)
 

@@ -190,7 +190,7 @@ async def _reached_link(settings: Settings) -> AsyncIterator[RedisLink]:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to listen: host and port, which setting says so, or a descriptor that was handed over."""
+    """Where to listen: host and port and the setting that says so, or a descriptor handed over."""
 
     host: str
     port: int

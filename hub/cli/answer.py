@@ -23,16 +23,17 @@ async def show_answer(
 
     Returns why it failed, or None. Ctrl-C asks the hub to stop it; a second one leaves at once.
     """
+    loop = asyncio.get_running_loop()
     generation = started["generation"]
     stops: list[asyncio.Task[Any]] = []
 
     def stop() -> None:
         if stops:
             raise KeyboardInterrupt
-        stops.append(asyncio.ensure_future(hub.stop(user, generation)))
+        stops.append(loop.create_task(hub.stop(user, generation), name="stop"))
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
-    begun = asyncio.get_running_loop().time()
+    loop.add_signal_handler(signal.SIGINT, stop)
+    begun = loop.time()
     async with aclosing(hub.events(user, cursor=started["cursor"])) as events:
         async for event in events:
             if not event.name.startswith("generation."):
@@ -43,7 +44,7 @@ async def show_answer(
             if as_json:
                 print(json.dumps({"event": event.name, **data}, ensure_ascii=False), flush=True)
             else:
-                _show(event.name, data, asyncio.get_running_loop().time() - begun)
+                _show(event.name, data, loop.time() - begun)
             if event.name in _ENDS:
                 if event.name == "generation.failed":
                     return f"the answer failed: {data['message']} ({data['code']})"

@@ -34,7 +34,8 @@ from hub.errors import OperatorError
 _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 15.0
 _PARTS_STOP_SECONDS: Final = 2.0
-_BROKER_STOP_SECONDS: Final = 0.7
+_UPSTREAM_STOP_SECONDS: Final = 0.3
+_BROKER_STOP_SECONDS: Final = 0.5
 _PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger(__name__)
 
@@ -125,7 +126,9 @@ async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
         finally:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
-            await asyncio.gather(*(part.stop(_PARTS_STOP_SECONDS) for part in parts))
+            simulated, *others = parts
+            await asyncio.gather(*(part.stop(_PARTS_STOP_SECONDS) for part in others))
+            await simulated.stop(_UPSTREAM_STOP_SECONDS)
             await broker.stop(_BROKER_STOP_SECONDS)
     say("stopped")
 
@@ -212,7 +215,7 @@ async def _until_accepting(path: Path, broker: _Part) -> None:
                     writer.close()
                     return
                 except OSError:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # a file system tells nobody of a new socket
     except TimeoutError:
         pass
     log = path.with_name("valkey.log")
@@ -224,7 +227,7 @@ async def _until_ready(port: int) -> None:
     """The node answers on its socket only once it runs: the kernel keeps the question till then."""
     try:
         async with asyncio.timeout(_START_SECONDS):
-            while not await _is_ready(port):
+            while not await _is_ready(port):  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise OperatorError(f"the node is not ready after {_START_SECONDS:g} s") from error

@@ -46,7 +46,9 @@ def publish(
     data: Annotated[str, typer.Option(help="JSON; - reads standard input.")] = "null",
     topic: Annotated[str | None, typer.Option(help="To a topic instead.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="To everyone instead.")] = False,
-    id: Annotated[str | None, typer.Option(help="An idempotency key.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--id", help="The same one again changes nothing.", metavar="KEY")
+    ] = None,
     ephemeral: Annotated[bool, typer.Option(help="Live only, never replayed.")] = False,
     ttl: Annotated[float | None, typer.Option(help="Seconds worth replaying.")] = None,
     internal_url: InternalUrlOption = None,
@@ -63,7 +65,14 @@ def publish(
     settings = _settings(config, {"client.internal_url": internal_url, "client.key": key})
 
     async def work(hub: HubClient) -> None:
-        published = await hub.publish(to, event, value, id=id, ephemeral=ephemeral, ttl_seconds=ttl)
+        published = await hub.publish(
+            to,
+            event,
+            value,
+            idempotency_key=idempotency_key,
+            ephemeral=ephemeral,
+            ttl_seconds=ttl,
+        )
         for each in published:
             if as_json:
                 print(json.dumps(each))

@@ -50,7 +50,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Example: hub doctor --config config/production.toml
     """
-    from hub.doctor import examine
+    from hub.cli.examination import examine
     from hub.settings import load_settings
 
     findings = asyncio.run(examine(load_settings(config).settings))

@@ -1,10 +1,10 @@
-"""HubClient: the hub's HTTP as calls, and its stream as an async iterator that resumes by itself."""
+"""HubClient: the hub's HTTP as calls, and its stream as an iterator that resumes by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -82,7 +82,7 @@ class HubClient:
         event: str,
         data: Any,
         *,
-        id: str | None = None,
+        idempotency_key: str | None = None,
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
     ) -> list[dict[str, Any]]:
@@ -90,8 +90,8 @@ class HubClient:
         channel, cursor and duplicate for each.
         """
         body: dict[str, Any] = {"to": to, "event": event, "data": data, "ephemeral": ephemeral}
-        if id is not None:
-            body["id"] = id
+        if idempotency_key is not None:
+            body["id"] = idempotency_key
         if ttl_seconds is not None:
             body["ttl_seconds"] = ttl_seconds
         if self._internal_url is None:
@@ -107,10 +107,10 @@ class HubClient:
         *,
         model: str | None = None,
         upstream: str | None = None,
-        id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Starts a generation: its id, and the cursor from which its events follow."""
-        body = {"prompt": prompt, "model": model, "upstream": upstream, "id": id}
+        body = {"prompt": prompt, "model": model, "upstream": upstream, "id": idempotency_key}
         given = {name: value for name, value in body.items() if value is not None}
         return await self._call("POST", self._at("/generations", user), self._token, given)
 
@@ -124,7 +124,7 @@ class HubClient:
 
     async def events(
         self, user: str, *, topics: Sequence[str] = (), cursor: str = "live"
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The user's stream, for ever: after a break it resumes from its last event.
 
         Raises HubClientError when the hub's answer is final (a wrong token, name or cursor), or
@@ -153,7 +153,7 @@ class HubClient:
 
     async def _stream_once(
         self, user: str, topics: Sequence[str], cursor: str
-    ) -> AsyncIterator[ServerSentEvent]:
+    ) -> AsyncGenerator[ServerSentEvent, None]:
         params = {"cursor": cursor}
         if topics:
             params["topics"] = ",".join(topics)

@@ -25,9 +25,10 @@ from hub.core.event import encode_json
 from hub.core.generation import Change, Generation, Status, Step
 from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
 from hub.errors import BrokerUnavailable, UpstreamError
-from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Upstream
+from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Published, Upstream
 
 _PIECES_AHEAD: Final = 64
+_PAUSE_SECONDS: Final = 0.2  # between two tries to publish
 _log = structlog.get_logger(__name__)
 
 
@@ -212,20 +213,24 @@ class _Attempt:
             idempotency_key=f"{self._record.id}/{key}/{self._author}" if key else None,
             step=step,
         )
-        until = self._clock.now() + self._patience_seconds
-        while True:
-            try:
-                (published,) = await self._broker.publish([publication])
-                break
-            except BrokerUnavailable:
-                if self._clock.now() >= until:
-                    raise
-                await self._clock.sleep(0.2)
+        published = await self._publish(publication)
         if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
             raise _Refused
         if stop is not None and published.stop_by is not None:
             stop.make(published.stop_by)
             raise _Stopped
+
+    async def _publish(self, publication: Publication) -> Published:
+        until = self._clock.now() + self._patience_seconds
+        while True:
+            try:
+                (published,) = await self._broker.publish([publication])
+            except BrokerUnavailable:
+                if self._clock.now() >= until:
+                    raise
+                await self._clock.sleep(_PAUSE_SECONDS)
+            else:
+                return published
 
 
 async def _read(
@@ -245,7 +250,7 @@ async def _read(
         )
     except UpstreamError as error:
         failure = error
-    except Exception:
+    except Exception:  # noqa: BLE001 - an adapter's fault ends one answer, not the worker
         _log.exception("upstream.adapter_failed", upstream=record.question.upstream)
         failure = UpstreamError(
             "upstream_protocol", "the upstream's answer could not be read", retryable=False

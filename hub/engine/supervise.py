@@ -47,7 +47,7 @@ class Supervisor:
             try:
                 await work()
                 _log.error("task.ended", task=name)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged and the task goes on
                 _log.exception("task.failed", task=name)
             if self._clock.now() - begun > self._most_pause_seconds:
                 pause = 0.1

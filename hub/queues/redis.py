@@ -101,7 +101,7 @@ class RedisGenerationQueue:
         )
         if lease := _lease(abandoned):
             return lease
-        streams = await client.xreadgroup(
+        streams: Any = await client.xreadgroup(
             JOBS_GROUP, self._name, {JOBS: ">"}, count=1, block=max(1, round(wait_seconds * 1000))
         )
         return _lease(streams[0][1]) if streams else None

@@ -58,7 +58,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if error.status < 400:
             raise
         return problem(error.status, _sentence(request, error), headers=_allow(error))
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
         _log.exception("request.failed", route=_route(request))
         return problem(500, "the hub failed at this request; its log says how")
 

@@ -107,7 +107,7 @@ class RedisBus:
         """Holds a link until cancelled."""
         backoff = 0.0
         while True:
-            connection = self._pool.make_connection()
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 async with asyncio.timeout(self._timeout_seconds):
                     await connection.connect()
@@ -187,7 +187,7 @@ class RedisBus:
         batch = list(names)
         for start in range(0, len(batch), _BATCH):
             part = batch[start : start + _BATCH]
-            # Noted before the await: a name that is wanted again meanwhile must show as a difference.
+            # Noted before the await: a name wanted again meanwhile must show as a difference.
             if command == "SUBSCRIBE":
                 self._sent.update(part)
             else:

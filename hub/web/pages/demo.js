@@ -247,6 +247,8 @@ $("latest").addEventListener("click", toEnd);
 $("scroll").addEventListener("scroll", () => { if (isAtEnd()) $("latest").hidden = true; });
 $("copy-command").addEventListener("click", () => copy($("command").textContent, $("copy-command")));
 
+// Only `hub dev` lets a page publish.
+$("notify").hidden = document.querySelector("meta[name=hub-dev]").content !== "true";
 $("user").value = user;
 $("command").textContent = `hub publish ${user} --data '{"title":"Hi"}'`;
 stream.connect();
