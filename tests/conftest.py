@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import fakeredis
 import pytest
@@ -22,7 +23,7 @@ from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.redislink import RedisLink, open_link
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skips on a laptop, fails in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is needed here and is not installed")
@@ -113,3 +114,8 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
             return link
 
         yield open_by_name
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`scripts/test --keep-pictures` renews the documents' screenshots."""
+    parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")

@@ -290,6 +290,14 @@ def _port(listener: socket.socket) -> int:
     return port
 
 
+def _command_name() -> str:
+    """How this command can be typed where the user stands."""
+    if shutil.which("hub"):
+        return "hub"
+    script = Path(sys.argv[0])
+    return os.path.relpath(script) if script.name == "hub" else f"{sys.executable} -m hub"
+
+
 def _greeting(urls: DevNotice, options: DevOptions, data: Path, upstream_port: int) -> str:
     note = '{"to":{"user":"alice"},"data":{"title":"Hello"}}'
     real = options.default_upstream or next(iter(options.upstreams), None)
@@ -301,7 +309,7 @@ def _greeting(urls: DevNotice, options: DevOptions, data: Path, upstream_port: i
   page      {urls.url}/
   stream    curl -N {urls.url}/sse/connect/alice
   publish   curl -X POST {urls.internal_url}/publish -H 'Content-Type: application/json' -d '{note}'
-  ask       hub ask alice "why is the sky blue?"
+  ask       {_command_name()} ask alice "why is the sky blue?"
   LLM       {f"{real} (and {simulated})" if real else simulated}
   data      {data} ({kept})
 

@@ -92,7 +92,7 @@ def tail(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows a user's stream as it comes, until Ctrl-C.
+    """Shows a user's stream as it comes.
 
     Example: hub tail alice --cursor start
     """
@@ -123,7 +123,9 @@ def ask(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Asks, and prints the answer as it grows; Ctrl-C stops the generation.
+    """Asks, and prints the growing answer.
+
+    Ctrl-C stops the generation, wherever it runs.
 
     Example: hub ask alice "why is the sky blue?"
     """
@@ -146,7 +148,9 @@ def token(
     topics: Annotated[str, typer.Option(help="Topics it allows: a,b,news.*")] = "",
     config: ConfigOption = None,
 ) -> None:
-    """Mints a token for development, signed with auth.hmac_secret.
+    """Mints a token for development.
+
+    It is signed with auth.hmac_secret (HS256).
 
     Example: HUB_AUTH__HMAC_SECRET=… hub token alice --ttl 8h --topics news,team.*
     """

@@ -23,7 +23,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """The effective settings, secrets masked, and where each came from.
+    """The effective settings, secrets masked.
+
+    And where each came from: a default, the file, a variable.
 
     Example: HUB_PUBLIC__PORT=9000 hub config --json
     """
@@ -46,7 +48,9 @@ def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Checks settings, broker, ports, keys and upstreams, and says what to do.
+    """Checks the set-up and says what to do.
+
+    Keys, broker, ports, upstreams. Exit code 0, 2 (configuration) or 3 (broker).
 
     Example: hub doctor --config config/production.toml
     """

@@ -34,7 +34,9 @@ def dev(
     ] = 30.0,
     config: ConfigOption = None,
 ) -> None:
-    """The whole hub on this machine: node, worker, Valkey, a simulated LLM and the demo page.
+    """The whole hub here, in one command.
+
+    Node, worker, an embedded Valkey, a simulated LLM and the demo page, on loopback only.
 
     Example: hub dev --port 18080 --internal-port 18081
     """
@@ -64,7 +66,9 @@ def serve(
     public_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """A node: holds the connections and takes what backends publish.
+    """A node: connections and publishing.
+
+    Holds the users' streams and takes what backends publish. Needs a Redis or Valkey and keys.
 
     Example: HUB_REDIS__URL=redis://10.0.0.5 hub serve --config config/production.toml
     """
@@ -76,7 +80,9 @@ def serve(
 
 
 def worker(config: ConfigOption = None) -> None:
-    """A worker: takes questions from the queue and relays the LLM's answers.
+    """A worker: relays the LLMs' answers.
+
+    Takes questions from the queue and publishes the answers as they stream.
 
     Example: HUB_UPSTREAMS__MAIN__BASE_URL=http://localhost:8000/v1 hub worker
     """
@@ -99,7 +105,9 @@ def upstream(
     ] = None,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """The simulated LLM alone: OpenAI's wire format over real HTTP, answers known by heart.
+    """The simulated LLM alone.
+
+    OpenAI's wire format over real HTTP, with answers known by heart.
 
     Example: hub upstream --port 8082 --tokens-per-second 50 --fault cut:20
     """

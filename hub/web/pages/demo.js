@@ -97,7 +97,6 @@ function heard(name, data, id) {
   if (name.startsWith("generation.")) {
     const turn = apply(conversation, name, data, performance.now());
     if (name === "generation.started") lookUp(turn);
-    if (name === "generation.started" && turn.mine) announce("Answer started.");
     if (!isRunning(turn) && turn.mine) announce(turn.fault ?? turn.text);
     draw(turn);
   } else if (name === "hub.reset") {
@@ -164,6 +163,8 @@ function adopt(id, messages, askedAt) {
   const turn = turnOf(conversation, id);
   Object.assign(turn, { askedAt, mine: true });
   if (messages) learn(turn, messages);
+  // The stream may have been faster than the answer to the POST.
+  announce(isRunning(turn) ? "Answer started." : turn.fault ?? turn.text);
   draw(turn);
   requestAnimationFrame(toEnd);
 }

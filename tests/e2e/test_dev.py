@@ -1,0 +1,317 @@
+"""The whole thread as processes: connect, publish, ask, stop, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Dev, free_port
+
+from hub.client import HubClient, StreamEvent
+
+ENDS = {"generation.done", "generation.stopped", "generation.failed"}
+
+
+async def follow(
+    dev: Dev, user: str, until: Callable[[StreamEvent], bool], cursor: str = "live"
+) -> list[StreamEvent]:
+    """The events of a user's stream up to and including the first for which `until` holds."""
+    seen: list[StreamEvent] = []
+    async with (
+        HubClient(dev.url) as hub,
+        aclosing(hub.events(user, cursor=cursor)) as events,
+    ):
+        async for event in events:
+            seen.append(event)
+            if until(event):
+                break
+    return seen
+
+
+def run(dev: Dev, *args: str) -> subprocess.CompletedProcess[str]:
+    """One everyday command against this hub."""
+    env = {**os.environ, "HUB_CLIENT__URL": dev.url, "HUB_CLIENT__INTERNAL_URL": dev.internal_url}
+    command = [sys.executable, "-m", "hub", *args]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=env, timeout=30, check=False
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Returns when another process has come so far."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come so far"
+        time.sleep(0.01)
+
+
+async def test_published_event_is_in_the_stream(dev: Dev) -> None:
+    """The stream begins with hub.open, and the event's id begins with the publisher's cursor."""
+    cursors: list[str] = []
+
+    def publish_when_open(event: StreamEvent) -> bool:
+        if event.name == "hub.open":
+            cursors.append(dev.publish("paul", {"n": 1}))
+        return event.name == "notification"
+
+    opened, event = await follow(dev, "paul", publish_when_open)
+    assert opened.name == "hub.open"
+    assert opened.json()["user"] == "paul"
+    assert (event.name, event.json()) == ("notification", {"n": 1})
+    assert event.id.startswith(cursors[0])
+
+
+async def test_missed_events_are_replayed_by_cursor(dev: Dev) -> None:
+    """A client that comes back gets what it missed, in order, once, and then what is live."""
+    cursor = dev.publish("rita", 0)
+    for n in range(1, 6):
+        dev.publish("rita", n)
+
+    def publish_after_replay(event: StreamEvent) -> bool:
+        if event.data == "5":
+            dev.publish("rita", 6)
+        return event.data == "6"
+
+    events = await follow(dev, "rita", publish_after_replay, cursor)
+    assert events[0].json()["recovered"] is True
+    assert events[0].json()["replayed"] == 5
+    assert [event.data for event in events[1:]] == ["1", "2", "3", "4", "5", "6"]
+
+
+async def test_answer_streams_into_the_channel(dev: Dev) -> None:
+    """Started, deltas counted from 0, one end; the text is the upstream's; the snapshot agrees."""
+    started = dev.call("POST", "/generations?user=anna", {"prompt": "why is the sky blue?"})
+    events = await follow(dev, "anna", lambda e: e.name in ENDS, started["cursor"])
+    story = [e for e in events if e.name.startswith("generation.")]
+    deltas = [e.json() for e in story if e.name == "generation.delta"]
+    text = "".join(delta["text"] for delta in deltas)
+    assert [story[0].name, story[-1].name] == ["generation.started", "generation.done"]
+    assert [delta["i"] for delta in deltas] == list(range(len(deltas)))
+    assert "Rayleigh" in text
+    snapshot = dev.call("GET", f"/generations/{started['generation']}?user=anna")
+    assert (snapshot["status"], snapshot["text"]) == ("done", text)
+    assert snapshot["usage"]["completion_tokens"] == len(deltas) == snapshot["deltas"]
+
+
+async def test_stop_reaches_the_upstream(dev: Dev) -> None:
+    """DELETE ends the answer in the stream, and the upstream sees its reader go, within 1 s."""
+    base = dev.simulated_url()
+    before = _stats(base)["cut"]
+    started = dev.call("POST", "/generations?user=stan", {"prompt": "count to 500"})
+    path = f"/generations/{started['generation']}?user=stan"
+    stopped_at: list[float] = []
+
+    def stop_at_the_third(event: StreamEvent) -> bool:
+        if event.name == "generation.delta" and event.json()["i"] == 2:
+            assert dev.call("DELETE", path)["status"] == "stopping"
+            stopped_at.append(time.monotonic())
+        return event.name in ENDS
+
+    events = await follow(dev, "stan", stop_at_the_third, started["cursor"])
+    assert time.monotonic() - stopped_at[0] < 1.0
+    assert events[-1].name == "generation.stopped"
+    assert events[-1].json()["by"] == "stan"
+    wait_for(lambda: bool(_stats(base)["cut"] == before + 1), 1.0)
+    assert dev.call("DELETE", path)["status"] == "already ended"
+    snapshot = dev.call("GET", path)
+    deltas = [e.json()["text"] for e in events if e.name == "generation.delta"]
+    assert (snapshot["status"], snapshot["text"]) == ("stopped", "".join(deltas))
+    assert snapshot["deltas"] == events[-1].json()["deltas"] == len(deltas)
+
+
+async def test_restart_begins_another_generation(dev: Dev) -> None:
+    """The running one is stopped, and the same question is answered by a new one."""
+    started = dev.call("POST", "/generations?user=rosa", {"prompt": "count to 300"})
+    path = f"/generations/{started['generation']}/restart?user=rosa"
+    again: list[dict[str, Any]] = []
+
+    def restart_at_the_third(event: StreamEvent) -> bool:
+        if event.name == "generation.delta" and event.json()["i"] == 2 and not again:
+            again.append(dev.call("POST", path))
+        return bool(again) and event.name == "generation.delta" and (
+            event.json()["generation"] == again[0]["generation"]
+        )
+
+    events = await follow(dev, "rosa", restart_at_the_third, started["cursor"])
+    ends = [e.json()["generation"] for e in events if e.name == "generation.stopped"]
+    assert ends == [started["generation"]]
+    dev.call("DELETE", f"/generations/{again[0]['generation']}?user=rosa")
+
+
+async def test_same_idempotency_key_starts_once(dev: Dev) -> None:
+    """The second POST joins the first one's generation."""
+    body = {"prompt": "why is the sky blue?", "id": "click-1"}
+    first = dev.call("POST", "/generations?user=ines", body)
+    assert dev.call("POST", "/generations?user=ines", body) == first
+    events = await follow(dev, "ines", lambda e: e.name in ENDS, first["cursor"])
+    assert [e.name for e in events].count("generation.started") == 1
+
+
+def test_ask_prints_the_growing_answer(dev: Dev) -> None:
+    """The text goes to standard output whole, in any language, and ends."""
+    asked = run(dev, "ask", "kim", "为什么天空是蓝色的？")
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.startswith("天空是蓝色的，因为空气对短波长的光散射得更强。\n\n1. 太阳光")
+    assert "（模拟回答）" in asked.stdout
+    assert "simulated" in asked.stderr
+
+
+def test_interrupted_ask_stops_the_generation(dev: Dev) -> None:
+    """Ctrl-C on `hub ask` stops the answer at the hub, not only the printing of it."""
+    command = [sys.executable, "-m", "hub", "ask", "ivan", "count to 900", "--url", dev.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
+        assert asking.stdout is not None
+        asking.stdout.read(12)
+        asking.send_signal(signal.SIGINT)
+        _, said = asking.communicate(timeout=10)
+    assert asking.returncode == 130
+    assert b"stopped by ivan" in said
+
+
+def test_publish_and_tail_from_the_command_line(dev: Dev) -> None:
+    """What `hub publish` sends, `hub tail` shows, one JSON object a line."""
+    published = run(dev, "publish", "tina", "--event", "export", "--data", '{"ready": true}')
+    assert published.returncode == 0, published.stderr
+    command = [sys.executable, "-m", "hub", "tail", "tina", "--json", "--cursor", "start"]
+    with subprocess.Popen([*command, "--url", dev.url], stdout=subprocess.PIPE) as tail:
+        assert tail.stdout is not None
+        names = [json.loads(tail.stdout.readline())["event"] for _ in range(2)]
+        tail.kill()
+    assert names == ["hub.open", "export"]
+
+
+def test_character_split_over_network_chunks_arrives_whole(tmp_path: Path) -> None:
+    """An upstream that cuts its bytes anywhere gives the same text."""
+    port = free_port()
+    command = [sys.executable, "-m", "hub", "upstream", "--port", str(port)]
+    command += ["--network-chunk-bytes", "1", "--tokens-per-second", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as upstream:
+        try:
+            assert upstream.stdout is not None
+            assert b"simulated LLM at" in upstream.stdout.readline()
+            env = {
+                "HUB_UPSTREAMS__SPLIT__BASE_URL": f"http://127.0.0.1:{port}/v1",
+                "HUB_UPSTREAMS__SPLIT__DEFAULT_MODEL": "simulated-1",
+            }
+            dev = Dev(tmp_path, env=env).wait_until_ready()
+            try:
+                asked = run(dev, "ask", "zoe", "为什么天空是蓝色的？")
+            finally:
+                dev.stop()
+        finally:
+            upstream.kill()
+    assert "散射得更强" in asked.stdout
+    assert "🌤️" in asked.stdout
+    assert "\ufffd" not in asked.stdout
+
+
+def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    """Within 3 s, with a stream open and an answer running, and no process is left behind."""
+    dev = Dev(tmp_path).wait_until_ready()
+    children = dev.children()
+    assert len(children) == 4
+    with socket.create_connection(("127.0.0.1", dev.port), timeout=10) as stream:
+        stream.sendall(b"GET /sse/connect/leo HTTP/1.1\r\nHost: x\r\n\r\n")
+        dev.call("POST", "/generations?user=leo", {"prompt": "count to 900"})
+        received = b""
+        while b"generation.delta" not in received:
+            received += stream.recv(65536)
+        assert dev.stop() < 3.0
+        assert dev.process.returncode == 0
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+        while chunk := stream.recv(65536):
+            received += chunk
+    assert b'event: hub.bye\ndata: {"reason":"draining","reconnect":true' in received
+    assert received.endswith(b"\n\n\r\n0\r\n\r\n")
+
+
+def test_killed_supervisor_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel ends the parts when the supervisor is killed."""
+    dev = Dev(tmp_path).wait_until_ready()
+    children = dev.children()
+    dev.process.kill()
+    dev.process.wait()
+    wait_for(lambda: not any(_is_alive(pid) for pid in children))
+
+
+def test_killed_part_is_started_again(tmp_path: Path) -> None:
+    """A node and a worker that die come back, and the next question is answered."""
+    dev = Dev(tmp_path, "--tokens-per-second", "500").wait_until_ready()
+    try:
+        for part in ("serve", "worker"):
+            os.kill(dev.child(part), signal.SIGKILL)
+        wait_for(lambda: "dev.part_ended" in dev.output and _answers(dev))
+        assert run(dev, "ask", "mia", "Write a haiku").returncode == 0
+    finally:
+        dev.stop()
+
+
+def test_data_folder_keeps_what_was_published(tmp_path: Path) -> None:
+    """With --data, a stored event outlives the hub."""
+    data = tmp_path / "d"
+    first = Dev(tmp_path, "--data", str(data)).wait_until_ready()
+    first.publish("dora", {"kept": True})
+    first.stop()
+    second = Dev(tmp_path, "--data", str(data)).wait_until_ready()
+    try:
+        with socket.create_connection(("127.0.0.1", second.port), timeout=5) as stream:
+            stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")
+            received = b""
+            while b'{"kept":true}' not in received:
+                received += stream.recv(65536)
+    finally:
+        second.stop()
+
+
+@pytest.mark.parametrize("flag", ["--port", "--internal-port"])
+def test_taken_port_is_named_with_its_flag(flag: str) -> None:
+    """One sentence, exit code 2, nothing started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ports = {"--port": str(free_port()), "--internal-port": str(free_port()), flag: port}
+        words = [word for pair in ports.items() for word in pair]
+        refused = subprocess.run(
+            [sys.executable, "-m", "hub", "dev", *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert refused.returncode == 2
+    assert refused.stderr == f"hub: port {port} is taken; choose another with {flag}\n"
+
+
+def _stats(base: str) -> dict[str, int]:
+    import urllib.request
+
+    with urllib.request.urlopen(f"{base}/stats", timeout=5) as answer:
+        stats: dict[str, int] = json.load(answer)
+        return stats
+
+
+def _answers(dev: Dev) -> bool:
+    try:
+        return bool(dev.call("GET", "/readyz", internal=True)["status"] == "ready")
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs still; a zombie that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,191 @@
+"""The demo page in Chromium, on the real hub: what a person does and sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from tests.conftest import missing
+from tests.e2e.conftest import Dev
+
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """The distribution's Chromium, headless."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def open_page(browser: Browser, dev: Dev, user: str, **context: object) -> Page:
+    """The page of this user, live, with every console error collected as a failure."""
+    page = await (await browser.new_context(**context)).new_page()  # type: ignore[arg-type]
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    await page.goto(f"{dev.url}/?user={user}")
+    await expect_live(page)
+    return page
+
+
+async def expect_live(page: Page) -> None:
+    await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "live")
+
+
+async def ask(page: Page, question: str) -> Locator:
+    """Asks by keyboard; the newest answer."""
+    await page.get_by_label("Your question").fill(question)
+    await page.keyboard.press("Enter")
+    return page.get_by_test_id("answer").last
+
+
+async def expect_status(answer: Locator, status: str) -> None:
+    await expect(answer).to_have_attribute("data-status", status, timeout=20_000)
+
+
+def text_of(answer: Locator) -> Locator:
+    return answer.get_by_test_id("answer-text")
+
+
+async def test_answer_grows_before_it_ends(
+    browser: Browser, dev: Dev, request: pytest.FixtureRequest
+) -> None:
+    """Tokens are on the page while the answer runs; a notification comes in between."""
+    page = await open_page(browser, dev, "alice", viewport={"width": 1280, "height": 800})
+    answer = await ask(page, "why is the sky blue?")
+    await expect(text_of(answer)).to_have_text(re.compile("Sunlight holds all colours"))
+    await expect_status(answer, "running")
+    dev.publish("alice", {"title": "Your export is ready", "file": "q3.xlsx"})
+    await expect(page.get_by_test_id("notification")).to_contain_text("Your export is ready")
+    if request.config.getoption("--keep-pictures"):
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=PICTURE)
+    await expect_status(answer, "done")
+    await expect(text_of(answer)).to_have_text(re.compile(r"orange and red\. 🌅"))
+    await expect(answer).to_contain_text("simulated-1")
+    await expect(answer.get_by_text("simulated", exact=True)).to_be_visible()
+
+
+async def test_reload_in_the_middle_loses_nothing(browser: Browser, dev: Dev) -> None:
+    """After a reload the question and the text so far are there again, and the answer goes on."""
+    page = await open_page(browser, dev, "ruth")
+    answer = await ask(page, "count to 200")
+    await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5 6 7 8 9 10 11"))
+    await page.reload()
+    await expect_live(page)
+    answer = page.get_by_test_id("answer")
+    await expect_status(answer, "running")
+    await expect(page.get_by_text("count to 200", exact=True)).to_be_visible()
+    await expect_status(answer, "done")
+    counted = " ".join(str(n) for n in range(1, 201))
+    await expect(text_of(answer)).to_have_text(f"{counted}\n\n(simulated answer)")
+
+
+async def test_second_tab_sees_and_stops_it(browser: Browser, dev: Dev) -> None:
+    """Another tab of the user shows the same answer; its Stop ends it in both, text kept."""
+    first = await open_page(browser, dev, "stella")
+    second = await open_page(browser, dev, "stella")
+    answer = await ask(first, "count to 900")
+    mirrored = second.get_by_test_id("answer")
+    await expect(text_of(mirrored)).to_have_text(re.compile(r"^1 2 3 4 5"))
+    await mirrored.get_by_role("button", name="Stop").click()
+    await expect_status(answer, "stopped")
+    await expect_status(mirrored, "stopped")
+    text = await text_of(answer).text_content()
+    assert text
+    assert text.startswith("1 2 3 4 5")
+    await expect(text_of(mirrored)).to_have_text(text)
+
+
+async def test_restart_supersedes(browser: Browser, dev: Dev) -> None:
+    """Restart keeps the old answer, marked, and streams a new one to the same question."""
+    page = await open_page(browser, dev, "rene")
+    answer = await ask(page, "Write a haiku about streams")
+    await expect_status(answer, "done")
+    await page.get_by_role("button", name="Restart").click()
+    answers = page.get_by_test_id("answer")
+    await expect(answers).to_have_count(2)
+    await expect(answers.first).to_contain_text("superseded")
+    await expect_status(answers.last, "done")
+    await expect(text_of(answers.last)).to_contain_text("Small words find their way")
+
+
+async def test_escape_stops(browser: Browser, dev: Dev) -> None:
+    """The keyboard alone is enough: Enter asks, Escape stops."""
+    page = await open_page(browser, dev, "kay")
+    answer = await ask(page, "count to 900")
+    await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
+    await page.keyboard.press("Escape")
+    await expect_status(answer, "stopped")
+
+
+async def test_reconnect_is_seen_and_closes_the_gap(browser: Browser, tmp_path: Path) -> None:
+    """The node dies in the middle of an answer: the page says so, returns, and has all of it."""
+    dev = Dev(tmp_path, "--tokens-per-second", "40").wait_until_ready()
+    try:
+        page = await open_page(browser, dev, "noa")
+        answer = await ask(page, "count to 150")
+        await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5"))
+        states: list[str] = []
+        await page.expose_function("noteState", lambda state: states.append(state))  # noqa: PLW0108 - playwright marks the function
+        await page.evaluate(
+            """() => {
+                const pill = document.querySelector("[data-testid=state]");
+                new MutationObserver(() => noteState(pill.dataset.state))
+                    .observe(pill, { attributes: true });
+            }"""
+        )
+        os.kill(dev.child("serve"), signal.SIGKILL)
+        await expect_status(answer, "done")
+        assert "reconnecting" in states
+        await expect_live(page)
+        counted = " ".join(str(n) for n in range(1, 151))
+        await expect(text_of(answer)).to_have_text(f"{counted}\n\n(simulated answer)")
+    finally:
+        dev.stop()
+
+
+async def test_note_to_self(browser: Browser, dev: Dev) -> None:
+    """In hub dev the page can notify its own user."""
+    page = await open_page(browser, dev, "nora")
+    await page.get_by_label("Text of a notification").fill("Tea is ready 🫖")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("notification")).to_contain_text("Tea is ready 🫖")
+
+
+async def test_phone_in_the_dark(browser: Browser, dev: Dev) -> None:
+    """At 360 px nothing sticks out, buttons are large enough to touch, and it is dark."""
+    page = await open_page(
+        browser, dev, "pia", viewport={"width": 360, "height": 740}, color_scheme="dark"
+    )
+    answer = await ask(page, "为什么天空是蓝色的？")
+    await expect_status(answer, "done")
+    await expect(text_of(answer)).to_contain_text("🌤️")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 360
+    sizes = [await button.bounding_box() for button in await page.get_by_role("button").all()]
+    assert all(box["height"] >= 44 for box in sizes if box)
+    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == "rgb(16, 17, 20)"
+
+
+async def test_screen_reader_hears_the_answer_once(browser: Browser, dev: Dev) -> None:
+    """The live region gets the whole answer at its end, and not every token."""
+    page = await open_page(browser, dev, "sue")
+    live = page.locator("[aria-live=polite]")
+    answer = await ask(page, "Write a haiku")
+    await expect(live).to_have_text("Answer started.")
+    await expect(answer).to_have_attribute("aria-busy", "true")
+    await expect_status(answer, "done")
+    await expect(live).to_contain_text("Small words find their way")
+    await expect(answer).to_have_attribute("aria-busy", "false")
