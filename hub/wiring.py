@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -107,8 +106,8 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         outside = Place(
             settings.public.host, settings.public.port, "public.port", sockets.public_fd
         )
-        await parts.enter_async_context(_listening(internal, inside, cancel_handlers=False))
-        await parts.enter_async_context(_listening(public, outside, cancel_handlers=True))
+        await parts.enter_async_context(listening(internal, inside, cancel_handlers=False))
+        await parts.enter_async_context(listening(public, outside, cancel_handlers=True))
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.wait()
         _log.info("node.draining", connections=len(fanout))
@@ -163,7 +162,7 @@ async def run_simulated(
     say: Callable[[str], None],
 ) -> None:
     """Serves the simulated LLM until `stop` is set; `say` is told its base URL."""
-    async with _listening(
+    async with listening(
         SimulatedUpstream(simulation).app(),
         Place("127.0.0.1", port, "--port", fd),
         cancel_handlers=True,
@@ -199,7 +198,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def _listening(
+async def listening(
     app: web.Application,
     place: Place,
     *,
@@ -207,21 +206,19 @@ async def _listening(
     patience_seconds: float = _CLEANUP_SECONDS,
 ) -> AsyncIterator[int]:
     """Serves the application inside the block; gives the port. Raises OperatorError."""
-    with warnings.catch_warnings():
-        # AppRunner takes unknown arguments with a warning only: a typing error would go unseen.
-        warnings.simplefilter("error")
-        runner = web.AppRunner(
-            app,
-            handle_signals=False,
-            handler_cancellation=cancel_handlers,
-            access_log=None,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-            shutdown_timeout=patience_seconds,
-            max_line_size=8190,
-            max_field_size=8190,
-        )
+    runner = web.AppRunner(
+        app,
+        handle_signals=False,
+        handler_cancellation=cancel_handlers,
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        shutdown_timeout=patience_seconds,
+        max_line_size=8190,
+        max_field_size=8190,
+    )
     await runner.setup()
     try:
+        check_options(runner)
         try:
             await _site(runner, place).start()
         except OSError as error:
@@ -231,6 +228,13 @@ async def _listening(
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def check_options(runner: web.AppRunner) -> None:
+    """aiohttp drops all options, with a log line at each connection, when it does not know one."""
+    server = runner.server
+    if server is None or server().keepalive_timeout != _KEEPALIVE_SECONDS:
+        raise RuntimeError("this aiohttp does not take the runner's options")
 
 
 def _site(runner: web.AppRunner, place: Place) -> web.BaseSite:

@@ -61,7 +61,7 @@ def check_idempotency_key(key: str, *, path: str = "id") -> str:
     return key
 
 
-def compact_json(raw: bytes) -> bytes:
+def compact_json(raw: bytes | msgspec.Raw) -> bytes:
     """JSON text as one line without spaces, with Unicode's line ends escaped.
 
     Numbers stay as they were written. Raises msgspec.DecodeError when `raw` is not JSON.

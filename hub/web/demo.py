@@ -13,11 +13,12 @@ import msgspec
 from aiohttp import web
 
 from hub.core.channel import user_channel
+from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
 from hub.errors import NotFound
 from hub.web.auth import Door
 from hub.web.bodies import read_json
-from hub.web.publish import checked_data, publish
+from hub.web.publish import publish
 
 _TYPES: Final = {
     ".html": "text/html",
@@ -80,7 +81,7 @@ class DemoRoutes:
         assert self._publisher is not None
         user = self._door.identify(request).user
         body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
-        message = Message(to=[user_channel(user)], event=body.event, data=checked_data(body.data))
+        message = Message(to=[user_channel(user)], event=body.event, data=compact_json(body.data))
         return await publish(self._publisher, message)
 
     def _file(self, name: str) -> web.Response:

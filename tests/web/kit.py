@@ -1,0 +1,139 @@
+"""The real applications on doubles of the broker and the queue, served as production serves them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from hub.brokers.memory import MemoryBroker
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.engine.fanout import Fanout
+from hub.engine.generations import Generations
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.publisher import Publisher
+from hub.engine.supervise import SystemClock
+from hub.queues.memory import MemoryGenerationQueue
+from hub.web.auth import Door, KeyRing, OpenDoor
+from hub.web.connect import ConnectRoutes, StreamLimits
+from hub.web.demo import DemoRoutes
+from hub.web.generations import GenerationRoutes, UpstreamChoice
+from hub.web.health import HealthRoutes
+from hub.web.internal import build_internal
+from hub.web.public import build_public
+from hub.web.publish import PublishRoutes
+from hub.wiring import Place, listening
+
+LIMITS = StreamLimits(
+    retry_ms=3000,
+    max_topics=3,
+    outbox_max_events=256,
+    outbox_max_bytes=256 * 1024,
+    write_buffer_bytes=64 * 1024,
+    tcp_user_timeout_seconds=30.0,
+)
+MAX_BODY = 64 * 1024
+
+
+class Hub:
+    """A node in this process."""
+
+    def __init__(self, door: Door, keys: KeyRing) -> None:
+        self.broker = MemoryBroker()
+        self.queue = MemoryGenerationQueue()
+        clock = SystemClock()
+        wheel = HeartbeatWheel(clock, 8.0)
+        self.fanout = Fanout(self.broker, wheel, node="n1", heartbeat_seconds=8.0)
+        self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
+        upstreams = {
+            "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
+            "open": UpstreamChoice(default_model=None),
+        }
+        self.public = build_public(
+            ConnectRoutes(self.fanout, door, clock, LIMITS),
+            GenerationRoutes(
+                Generations(self.broker, self.broker, self.queue),
+                door,
+                upstreams,
+                default_upstream="main",
+                max_prompt_bytes=MAX_BODY,
+            ),
+            DemoRoutes(
+                door,
+                self.publisher if isinstance(door, OpenDoor) else None,
+                max_body_bytes=MAX_BODY,
+            ),
+            max_body_bytes=MAX_BODY,
+        )
+        self.internal = build_internal(
+            PublishRoutes(self.publisher, keys, max_body_bytes=MAX_BODY, max_recipients=3),
+            HealthRoutes(self.broker, self.fanout, node="n1"),
+            max_body_bytes=MAX_BODY,
+        )
+        self.session: aiohttp.ClientSession
+        self.port = self.internal_port = 0
+
+    async def call(
+        self, method: str, path: str, *, internal: bool = False, **more: Any
+    ) -> tuple[int, Any]:
+        """One exchange: status and decoded JSON."""
+        async with self.ask(method, path, internal=internal, **more) as response:
+            return response.status, await response.json(content_type=None)
+
+    def ask(self, method: str, path: str, *, internal: bool = False, **more: Any) -> Any:
+        """One exchange, to be entered."""
+        port = self.internal_port if internal else self.port
+        return self.session.request(method, f"http://127.0.0.1:{port}{path}", **more)
+
+    async def publish(self, **body: Any) -> tuple[int, Any]:
+        return await self.call("POST", "/publish", internal=True, json=body)
+
+    @asynccontextmanager
+    async def stream(self, path: str, **more: Any) -> AsyncIterator[Stream]:
+        """An open stream, past its hub.open."""
+        async with self.ask("GET", path, **more) as response:
+            stream = Stream(response)
+            stream.opened = await stream.next()
+            yield stream
+
+
+class Stream:
+    """The events of an open response."""
+
+    opened: ServerSentEvent
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.bytes = b""
+        self._decoder = SseDecoder()
+        self._ready: list[ServerSentEvent] = []
+
+    async def next(self) -> ServerSentEvent:
+        async with asyncio.timeout(5):
+            while not self._ready:
+                chunk = await self.response.content.readany()
+                if not chunk:
+                    raise EOFError
+                self.bytes += chunk
+                self._ready += self._decoder.feed(chunk)
+        return self._ready.pop(0)
+
+
+@asynccontextmanager
+async def running_hub(door: Door | None = None, keys: KeyRing | None = None) -> AsyncIterator[Hub]:
+    """A node that listens on free ports, with the runners' production options."""
+    hub = Hub(door or OpenDoor(), keys or KeyRing({}))
+    async with AsyncExitStack() as parts:
+        hub.port = await parts.enter_async_context(
+            listening(hub.public, Place("127.0.0.1", 0, "public.port"), cancel_handlers=True)
+        )
+        hub.internal_port = await parts.enter_async_context(
+            listening(hub.internal, Place("127.0.0.1", 0, "internal.port"), cancel_handlers=False)
+        )
+        hub.session = await parts.enter_async_context(
+            aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=10))
+        )
+        yield hub

@@ -1,0 +1,222 @@
+"""GET /sse/connect/{user_id}, as production serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.web.kit import Hub, Stream, running_hub
+
+from hub.core.channel import user_channel
+from hub.core.close import CloseReason
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens."""
+    async with running_hub() as hub:
+        yield hub
+
+
+async def test_headers_and_opening(hub: Hub) -> None:
+    """The contract's headers; retry, id and hub.open in one event with data."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        headers = stream.response.headers
+        assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert headers["Cache-Control"] == "no-store, no-transform"
+        assert headers["X-Accel-Buffering"] == "no"
+        opened = json.loads(stream.opened.data)
+        assert stream.opened.retry_ms == 3000
+        assert (opened["user"], opened["node"], opened["heartbeat_seconds"]) == ("alice", "n1", 8.0)
+        assert (opened["recovered"], opened["replayed"]) == (False, 0)
+        assert stream.bytes.startswith(b"retry: 3000\nid: ")
+        assert b"\r" not in stream.bytes
+
+
+async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
+    """The event's id begins with the cursor that the publisher got, and resumes after it."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        _, answer = await hub.publish(to={"user": "alice"}, event="e", data={"n": 1})
+        event = await stream.next()
+    assert (event.name, event.data) == ("e", '{"n":1}')
+    assert event.id.startswith(answer["published"][0]["cursor"])
+    assert len(event.id) <= 20
+
+
+async def test_replay_by_last_event_id(hub: Hub) -> None:
+    """Every event after the id, in order, once; then live."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        await hub.publish(to={"user": "alice"}, data="seen")
+        seen = await stream.next()
+    await hub.publish(to={"user": "alice"}, data="missed 1")
+    await hub.publish(to={"all": True}, data="missed by all")
+    headers = {"Last-Event-ID": seen.id}
+    async with hub.stream("/sse/connect/alice", headers=headers) as stream:
+        opened = json.loads(stream.opened.data)
+        assert (opened["recovered"], opened["replayed"]) == (True, 2)
+        await hub.publish(to={"user": "alice"}, data="live")
+        got = [(await stream.next()).data for _ in range(3)]
+    assert got == ["missed 1", "missed by all", "live"]
+
+
+async def test_cut_off_before_any_event_still_resumes(hub: Hub) -> None:
+    """The id of hub.open is a cursor."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        cursor = stream.opened.id
+    await hub.publish(to={"user": "alice"}, data="missed")
+    async with hub.stream(f"/sse/connect/alice?cursor={cursor}") as stream:
+        assert (await stream.next()).data == "missed"
+
+
+async def test_cursor_start_replays_all(hub: Hub) -> None:
+    """`start` gives what the log holds."""
+    for n in range(450):
+        await hub.publish(to={"user": "alice"}, data=n)
+    async with hub.stream("/sse/connect/alice?cursor=start") as stream:
+        assert json.loads(stream.opened.data)["replayed"] == 450
+        assert [(await stream.next()).data for _ in range(450)] == [str(n) for n in range(450)]
+
+
+async def test_other_epoch_is_a_reset(hub: Hub) -> None:
+    """What cannot be continued is said in so many words, and the stream goes on live."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        cursor = stream.opened.id
+    hub.broker.begin_new_epoch(user_channel("alice"))
+    async with hub.stream(f"/sse/connect/alice?cursor={cursor}") as stream:
+        assert json.loads(stream.opened.data)["recovered"] is False
+        reset = await stream.next()
+        assert (reset.name, json.loads(reset.data)) == (
+            "hub.reset",
+            {"channel": "user:alice", "reason": "epoch"},
+        )
+        await hub.publish(to={"user": "alice"}, data="next")
+        assert (await stream.next()).data == "next"
+
+
+async def test_topics(hub: Hub) -> None:
+    """A topic's events come to those who follow it, and its place is in the cursor."""
+    async with hub.stream("/sse/connect/alice?topics=b,a") as stream:
+        await hub.publish(to={"topic": "a"}, data="to a")
+        await hub.publish(to={"topic": "c"}, data="to c")
+        await hub.publish(to={"topic": "b"}, data="to b")
+        first, second = await stream.next(), await stream.next()
+        assert (first.data, second.data) == ("to a", "to b")
+    headers = {"Last-Event-ID": first.id}
+    async with hub.stream("/sse/connect/alice?topics=a,b", headers=headers) as stream:
+        assert (await stream.next()).data == "to b"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/sse/connect/a%20b", "a user id has 1 to 128 characters"),
+        ("/sse/connect/a%2Fb", "a user id has 1 to 128 characters"),
+        ("/sse/connect/%E4%BD%A0", "a user id has 1 to 128 characters"),
+        ("/sse/connect/a%0d%0ab", "a user id has 1 to 128 characters"),
+        ("/sse/connect/" + "a" * 129, "a user id has 1 to 128 characters"),
+        ("/sse/connect/alice?cursor=garbage!", "this is not a cursor"),
+        ("/sse/connect/alice?cursor=" + "a" * 5000, "this is not a cursor"),
+        ("/sse/connect/alice?topics=a%20b", "a topic name has 1 to 128 characters"),
+        ("/sse/connect/alice?topics=a,b,c,d", "at most 3 topics"),
+        ("/sse/connect", "say who you are"),
+    ],
+)
+async def test_bad_request_says_why(hub: Hub, path: str, says: str) -> None:
+    """400, a problem document, one clear sentence."""
+    async with hub.ask("GET", path) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["status"]) == (400, 400)
+    assert says in problem["detail"]
+
+
+async def test_last_event_id_that_is_no_cursor(hub: Hub) -> None:
+    """Another server's id is a 400, not a silent beginning anew."""
+    status, problem = await hub.call("GET", "/sse/connect/a", headers={"Last-Event-ID": "41; x"})
+    assert (status, problem["path"]) == (400, "cursor")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
+async def test_other_methods(hub: Hub, method: str) -> None:
+    """405 with Allow; a HEAD holds no stream."""
+    async with hub.ask(method, "/sse/connect/alice") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET")
+
+
+async def test_never_compressed(hub: Hub) -> None:
+    """Whatever the client accepts."""
+    headers = {"Accept-Encoding": "gzip, br, deflate"}
+    async with hub.stream("/sse/connect/alice", headers=headers) as stream:
+        assert "Content-Encoding" not in stream.response.headers
+
+
+async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
+    """nginx without proxy_http_version 1.1: the plain bytes, and Connection: close."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    writer.write(b"GET /sse/connect/alice HTTP/1.0\r\n\r\n")
+    received = b""
+    while b"hub.open" not in received:
+        received += await reader.read(4096)
+    head, _, body = received.partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert b"Connection: close" in head
+    assert b"Transfer-Encoding" not in head
+    assert body.startswith(b"retry: 3000\n")
+
+
+async def test_leaving_is_seen_at_once(hub: Hub) -> None:
+    """The connection is gone from the node when its client is, without a write."""
+    async with hub.stream("/sse/connect/alice"):
+        assert len(hub.fanout) == 1
+    async with asyncio.timeout(1):
+        while len(hub.fanout):
+            await asyncio.sleep(0)
+
+
+async def test_no_task_of_our_own_per_connection(hub: Hub) -> None:
+    """Twenty streams cost aiohttp's own task each, and nothing more."""
+    before = len(asyncio.all_tasks())
+    streams = [hub.stream("/sse/connect/alice") for _ in range(20)]
+    for stream in streams:
+        await stream.__aenter__()
+    added = len(asyncio.all_tasks()) - before
+    for stream in streams:
+        await stream.__aexit__(None, None, None)
+    assert added <= 2 * 20  # aiohttp: its protocol's task, and with handler_cancellation the handler's
+
+
+async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
+    """hub.bye last on each of 100 streams, whole; those who come then get it too, as a 200."""
+    streams = [hub.stream(f"/sse/connect/u{n}") for n in range(100)]
+    opened: list[Stream] = [await stream.__aenter__() for stream in streams]
+    await hub.fanout.close_all(CloseReason.DRAINING)
+    for stream in opened:
+        bye = await stream.next()
+        assert bye.name == "hub.bye"
+        assert json.loads(bye.data) == {"reason": "draining", "reconnect": True, "retry_ms": 3000}
+        with pytest.raises(EOFError):
+            await stream.next()
+    for context in streams:
+        await context.__aexit__(None, None, None)
+    async with hub.stream("/sse/connect/late") as late:
+        assert (late.response.status, late.opened.name) == (200, "hub.bye")
+
+
+async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
+    """What passes by itself is answered 200 and ended, so that browsers return."""
+    hub.broker.away = True
+    async with hub.stream("/sse/connect/alice") as stream:
+        bye = json.loads(stream.opened.data)
+    assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
+
+
+async def test_publisher_cannot_inject(hub: Hub) -> None:
+    """Lines in a string stay data; nothing a publisher sends becomes a field."""
+    text = "a\r\nevent: evil\rid: 9\n\ndata: x\u2028y"
+    async with hub.stream("/sse/connect/alice") as stream:
+        await hub.publish(to={"user": "alice"}, event="e", data=text)
+        event = await stream.next()
+    assert event.name == "e"
+    assert event.data == "a\nevent: evil\nid: 9\n\ndata: x\u2028y"
