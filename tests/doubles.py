@@ -1,0 +1,173 @@
+"""Doubles of the ports: time that is held, a socket that fills, a broker and an upstream at gates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+
+from hub.brokers.memory import MemoryBroker
+from hub.core.channel import Channel
+from hub.core.cursor import Position
+from hub.core.generation import Question
+from hub.core.piece import Piece
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.ports import Page
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds; it is looked at each time the loop goes round."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Returns when everything that could run without waiting has run."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class FakeClock:
+    """Implements ports.Clock; time passes by `advance` alone."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            return await asyncio.sleep(0)
+        future = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._now + seconds, future))
+        await future
+
+    async def advance(self, seconds: float) -> None:
+        """Lets time pass, waking each sleeper at its time."""
+        end = self._now + seconds
+        while due := [sleeper for sleeper in self._sleepers if sleeper[0] <= end]:
+            first = min(due, key=lambda sleeper: sleeper[0])
+            self._sleepers.remove(first)
+            self._now = max(self._now, first[0])
+            if not first[1].done():
+                first[1].set_result(None)
+            await settled()
+        self._now = end
+
+
+class FakeSink:
+    """Implements ports.Sink; keeps what was written, and is full when told to be."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.writes = 0
+        self.aborted = False
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def paused(self) -> bool:
+        return not self._room.is_set()
+
+    def fill(self) -> None:
+        self._room.clear()
+
+    def empty(self) -> None:
+        self._room.set()
+
+    def write(self, frame: bytes) -> None:
+        assert not self.paused, "written to a full socket"
+        self.writes += 1
+        self.written += frame
+
+    async def drain(self) -> None:
+        await self._room.wait()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    @property
+    def events(self) -> list[ServerSentEvent]:
+        """What a client has seen."""
+        return SseDecoder().feed(self.written)
+
+    @property
+    def data(self) -> list[str]:
+        """The data of the events that are not the hub's own."""
+        return [event.data for event in self.events if not event.name.startswith("hub.")]
+
+
+class Gate:
+    """Holds those who come until it is opened."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.waiting = 0
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def passed(self) -> None:
+        if not self._open.is_set():
+            self.waiting += 1
+            await self._open.wait()
+            self.waiting -= 1
+
+
+class GatedBroker(MemoryBroker):
+    """A broker whose answers can be held back: races stay open until the test closes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_subscribe = Gate()
+        self.after_subscribe = Gate()
+        self.before_read = Gate()
+        self.after_read = Gate()
+        self.unsubscribed: list[Channel] = []
+        self.deaf = False  # announcements are lost, as on a broken link
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        await self.before_subscribe.passed()
+        await super().subscribe(channels)
+        await self.after_subscribe.passed()
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self.unsubscribed += channels
+        super().unsubscribe(channels)
+
+    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+        await self.before_read.passed()
+        page = await super().read(channel, after, limit)
+        await self.after_read.passed()
+        return page
+
+    def listen(self, heard: Callable[..., None], relinked: Callable[[], None]) -> None:
+        super().listen(lambda event: None if self.deaf else heard(event), relinked)
+
+
+class ScriptedUpstream:
+    """Implements ports.Upstream: yields the pieces; at an exception raises it, at a gate waits."""
+
+    def __init__(self, script: Sequence[Piece | Exception | Gate]) -> None:
+        self._script = script
+        self.asked: list[Question] = []
+        self.closed = 0
+
+    async def stream(self, question: Question) -> AsyncGenerator[Piece, None]:
+        self.asked.append(question)
+        try:
+            for part in self._script:
+                if isinstance(part, Exception):
+                    raise part
+                if isinstance(part, Gate):
+                    await part.passed()
+                else:
+                    yield part
+        finally:
+            self.closed += 1

@@ -1,0 +1,321 @@
+"""Join, replay, live, leave: without a hole and without a duplicate, at every interleaving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from tests.doubles import FakeClock, FakeSink, Gate, GatedBroker, settled, until
+
+from hub.core.channel import ALL, Channel, user_channel
+from hub.core.close import CloseReason
+from hub.core.cursor import Position
+from hub.core.outbox import Outbox
+from hub.engine.connection import Connection
+from hub.engine.fanout import Fanout
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.ports import FROM_START, Publication
+from hub.transports.sse import SseTransport
+
+ALICE = user_channel("alice")
+TRANSPORT = SseTransport()
+
+
+class Node:
+    """A fan-out on a gated broker, and the clients that are served by it."""
+
+    def __init__(self) -> None:
+        self.broker = GatedBroker()
+        self.clock = FakeClock()
+        self.wheel = HeartbeatWheel(self.clock, 8.0)
+        self.fanout = Fanout(self.broker, self.wheel, node="n", heartbeat_seconds=8.0)
+        self.tasks: list[asyncio.Task[CloseReason]] = []
+        self.connections: list[Connection] = []
+
+    def connect(
+        self, cursor: Mapping[Channel, Position] | None = None, *, most: int = 256
+    ) -> FakeSink:
+        sink = FakeSink()
+        connection = Connection(
+            f"c{len(self.connections)}",
+            "alice",
+            [ALICE, ALL],
+            transport=TRANSPORT,
+            sink=sink,
+            outbox=Outbox(max_frames=most, max_bytes=10**6),
+            clock=self.clock,
+            retry_ms=3000,
+        )
+        self.connections.append(connection)
+        self.tasks.append(asyncio.create_task(self.fanout.serve(connection, cursor or {})))
+        return sink
+
+    async def connect_live(self) -> FakeSink:
+        sink = self.connect()
+        await until(lambda: bool(sink.events) and not self.connections[-1].is_held)
+        return sink
+
+    async def publish(self, *data: object, channel: Channel = ALICE, ephemeral: bool = False) -> None:
+        await self.broker.publish(
+            [
+                Publication(
+                    channel=channel, name="e", data=json.dumps(each).encode(), ephemeral=ephemeral
+                )
+                for each in data
+            ]
+        )
+
+    async def head(self) -> Position:
+        return (await self.broker.read(ALICE, None, 1)).head
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """A node; its clients leave at the end."""
+    node = Node()
+    yield node
+    for task in node.tasks:
+        task.cancel()
+    await asyncio.gather(*node.tasks, return_exceptions=True)
+    assert len(node.fanout) == 0
+
+
+@pytest.mark.parametrize("held", ["before_subscribe", "after_subscribe", "before_read", "after_read"])
+@pytest.mark.parametrize("page", [1, 150, 450])
+async def test_published_while_joining(node: Node, held: str, page: int) -> None:
+    """Whatever the join waits for, events that come meanwhile are handed over once, in order."""
+    await node.publish("seen")
+    cursor = {ALICE: await node.head()}
+    before = [f"missed {n}" for n in range(page)]
+    await node.publish(*before)
+    gate: Gate = getattr(node.broker, held)
+    gate.close()
+    sink = node.connect(cursor)
+    await until(lambda: gate.waiting > 0)
+    await node.publish("meanwhile 1", "meanwhile 2")
+    gate.open()
+    await until(lambda: not node.connections[0].is_held)
+    await node.publish("live")
+    assert sink.data == [*before, "meanwhile 1", "meanwhile 2", "live"]
+
+
+async def test_published_between_pages(node: Node) -> None:
+    """Events that come while the replay is under way follow it."""
+    await node.publish(*range(500))
+    gate = node.broker.after_read
+    sink = node.connect({ALICE: FROM_START})
+    for n in range(3):
+        gate.close()
+        await until(lambda: gate.waiting > 0 or not node.connections[0].is_held)
+        await node.publish(f"meanwhile {n}")
+        gate.open()
+        await settled()
+    await until(lambda: not node.connections[0].is_held)
+    assert sink.data == [*map(str, range(500)), "meanwhile 0", "meanwhile 1", "meanwhile 2"]
+
+
+async def test_more_than_can_wait_while_joining(node: Node) -> None:
+    """What does not fit into the hold is read from the log instead."""
+    node.broker.after_read.close()
+    sink = node.connect()
+    await until(lambda: node.broker.after_read.waiting > 0)
+    await node.publish(*range(700))
+    node.broker.after_read.open()
+    await until(lambda: not node.connections[0].is_held)
+    await node.publish("live")
+    assert sink.data == [*map(str, range(700)), "live"]
+
+
+async def test_ephemeral_event_never_comes_before_the_opening(node: Node) -> None:
+    """hub.open is the first event, whatever is published while joining."""
+    node.broker.before_read.close()
+    sink = node.connect()
+    await until(lambda: node.broker.before_read.waiting > 0)
+    await node.publish("now", ephemeral=True)
+    node.broker.before_read.open()
+    await until(lambda: not node.connections[0].is_held)
+    assert [event.name for event in sink.events] == ["hub.open", "e"]
+    assert sink.data == ["now"]
+
+
+async def test_lost_announcements_are_filled_from_the_log(node: Node) -> None:
+    """The next event that is heard shows the gap, and the log closes it."""
+    sink = await node.connect_live()
+    await node.publish(1)
+    node.broker.deaf = True
+    await node.publish(2, 3)
+    node.broker.deaf = False
+    await node.publish(4)
+    await until(lambda: len(sink.data) == 4)
+    await node.publish(5)
+    assert sink.data == ["1", "2", "3", "4", "5"]
+
+
+async def test_broken_link_is_filled_without_a_further_event(node: Node) -> None:
+    """After a new link everyone reads the log, also when nothing more is published."""
+    sinks = [await node.connect_live() for _ in range(50)]
+    node.broker.deaf = True
+    await node.publish(1, 2)
+    node.broker.deaf = False
+    node.fanout.fill_gaps()
+    await until(lambda: all(sink.data == ["1", "2"] for sink in sinks))
+
+
+async def test_second_break_while_filling(node: Node) -> None:
+    """A link that breaks again while the log is being read loses nothing."""
+    sink = await node.connect_live()
+    node.broker.deaf = True
+    await node.publish(1)
+    node.broker.after_read.close()
+    node.fanout.fill_gaps()
+    await until(lambda: node.broker.after_read.waiting > 0)
+    await node.publish(2)
+    node.fanout.fill_gaps()
+    node.broker.deaf = False
+    node.broker.after_read.open()
+    await until(lambda: sink.data == ["1", "2"])
+
+
+async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
+    """A broker that came back empty is told to the client, once, and then it goes on."""
+    sink = await node.connect_live()
+    await node.publish(1)
+    node.broker.begin_new_epoch(ALICE)
+    await node.publish(2, 3)
+    await until(lambda: not node.connections[0].is_held)
+    await node.publish(4)
+    names = [event.name for event in sink.events]
+    assert names.count("hub.reset") == 1
+    assert sink.data[-1] == "4"
+
+
+async def test_several_connections_get_it_once_each(node: Node) -> None:
+    """Three tabs, one event each."""
+    sinks = [await node.connect_live() for _ in range(3)]
+    await node.publish("x")
+    assert [sink.data for sink in sinks] == [["x"]] * 3
+
+
+async def test_last_one_unsubscribes(node: Node) -> None:
+    """A channel is given up when nobody follows it, and not before."""
+    await node.connect_live()
+    await node.connect_live()
+    node.tasks[0].cancel()
+    await until(node.tasks[0].done)
+    assert node.broker.unsubscribed == []
+    node.tasks[1].cancel()
+    await until(node.tasks[1].done)
+    assert sorted(node.broker.unsubscribed) == sorted([ALICE, ALL])
+
+
+async def test_client_that_leaves_while_joining(node: Node) -> None:
+    """At every wait of the join: nothing stays behind."""
+    gates = [node.broker.before_subscribe, node.broker.after_subscribe]
+    gates += [node.broker.before_read, node.broker.after_read]
+    for gate in gates:
+        gate.close()
+        node.connect()
+        await until(lambda gate=gate: gate.waiting > 0)  # type: ignore[misc]
+        node.tasks[-1].cancel()
+        await until(node.tasks[-1].done)
+        gate.open()
+        gate.waiting = 0
+        assert len(node.fanout) == 0
+    assert node.broker.unsubscribed.count(ALICE) == len(gates)
+
+
+async def test_full_socket_waits_in_the_outbox(node: Node) -> None:
+    """What does not fit into the socket follows in order when there is room."""
+    sink = await node.connect_live()
+    sink.fill()
+    await node.publish(1, 2, 3)
+    await settled()
+    assert sink.data == []
+    sink.empty()
+    await until(lambda: sink.data == ["1", "2", "3"])
+    await node.publish(4)
+    assert sink.data == ["1", "2", "3", "4"]
+
+
+async def test_slow_client_is_closed_and_the_others_go_on(node: Node) -> None:
+    """An outbox that is full ends its connection; it resumes by its cursor."""
+    slow = node.connect(most=5)
+    await until(lambda: not node.connections[0].is_held)
+    quick = await node.connect_live()
+    slow.fill()
+    await node.publish(*range(10))
+    await until(node.tasks[0].done)
+    assert node.tasks[0].result() is CloseReason.SLOW
+    assert slow.aborted
+    assert len(quick.data) == 10
+    assert len(node.fanout) == 1
+
+
+async def test_replay_waits_for_a_slow_client(node: Node) -> None:
+    """A long replay is read no faster than the client takes it, and is no reason to close it."""
+    await node.publish(*range(900))
+    sink = node.connect({ALICE: FROM_START}, most=250)
+    await until(lambda: bool(sink.events))
+    for _ in range(5):
+        sink.fill()
+        await settled()
+        sink.empty()
+        await settled()
+    await until(lambda: not node.connections[0].is_held)
+    assert sink.data == [str(n) for n in range(900)]
+
+
+async def test_drain_ends_all_and_refuses_new_ones(node: Node) -> None:
+    """hub.bye last, and the reason as a value."""
+    sinks = [await node.connect_live() for _ in range(3)]
+    await node.fanout.close_all(CloseReason.DRAINING)
+    late = node.connect()
+    await until(lambda: all(task.done() for task in node.tasks))
+    assert {task.result() for task in node.tasks} == {CloseReason.DRAINING}
+    assert [sink.events[-1].name for sink in (*sinks, late)] == ["hub.bye"] * 4
+    await node.publish("after")
+    assert all(sink.data == [] for sink in sinks)
+
+
+async def test_broker_away_at_the_join(node: Node) -> None:
+    """The client is told to come back."""
+    node.broker.away = True
+    sink = node.connect()
+    await until(node.tasks[0].done)
+    assert node.tasks[0].result() is CloseReason.BROKER_AWAY
+    assert json.loads(sink.events[-1].data)["reconnect"] is True
+
+
+async def test_heartbeat_after_silence_only(node: Node) -> None:
+    """Eight seconds without a byte bring one comment line; a written connection waits on."""
+    turning = asyncio.create_task(node.wheel.run())
+    silent, busy = await node.connect_live(), node.connect()
+    await until(lambda: not node.connections[1].is_held)
+    node.connections[0].channels = []
+    del node.connections[0].positions[ALICE]
+    node.fanout._registry.remove(node.connections[0], [ALICE])
+    for n in range(5):
+        await node.clock.advance(2.0)
+        await node.publish(n)
+    assert silent.written.count(b": hb\n") == 1
+    assert busy.written.count(b": hb\n") == 0
+    await node.clock.advance(8.5)
+    assert busy.written.count(b": hb\n") == 1
+    assert silent.written.count(b": hb\n") == 2
+    assert len(busy.data) == 5  # the comment breaks no event
+    turning.cancel()
+
+
+async def test_heartbeats_cost_one_look_each(node: Node) -> None:
+    """A thousand idle connections: one write each in a heartbeat time, and no task."""
+    tasks = len(asyncio.all_tasks())
+    sinks = [node.connect() for _ in range(1000)]
+    await until(lambda: all(not connection.is_held for connection in node.connections))
+    assert len(asyncio.all_tasks()) == tasks + 1000  # each one's own handler stands for these
+    writes = sum(sink.writes for sink in sinks)
+    for _ in range(17):
+        node.clock._now += 0.5
+        node.wheel.tick()
+    assert sum(sink.writes for sink in sinks) == writes + 1000

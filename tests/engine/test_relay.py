@@ -1,0 +1,284 @@
+"""One generation, whatever happens: begin, deltas from 0, exactly one end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
+
+from hub.brokers.memory import MemoryBroker
+from hub.core.channel import partition_of, user_channel
+from hub.core.generation import (
+    Change,
+    Generation,
+    Message,
+    Question,
+    Status,
+    Step,
+    new_generation_id,
+)
+from hub.core.piece import Finish, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.engine.relay import Relay, StopWish
+from hub.errors import UpstreamError
+from hub.ports import FROM_START, Publication
+
+ALICE = user_channel("alice")
+WHOLE = [Text("Hel"), Text("lo"), Usage({"completion_tokens": 2}), Finish("stop")]
+BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
+ENDS = {"generation.done", "generation.stopped", "generation.failed"}
+
+
+class Stage:
+    """A relay on a broker in memory, and one generation of alice's."""
+
+    def __init__(self, *script: Any, **limits: Any) -> None:
+        self.broker = MemoryBroker()
+        self.clock = FakeClock()
+        self.upstream = ScriptedUpstream(script)
+        self.relay = Relay(
+            self.broker,
+            self.broker,
+            {"main": self.upstream},
+            self.clock,
+            **{
+                "max_attempts": 3,
+                "max_text_bytes": 1000,
+                "broker_patience_seconds": 10.0,
+                **limits,
+            },
+        )
+        self.id = new_generation_id(partition_of(ALICE))
+        self.stop = StopWish()
+
+    async def queue(self, upstream: str = "main") -> None:
+        question = Question([Message("user", "hi")], upstream=upstream, model="m")
+        await self.broker.create(Generation(self.id, "alice", question), None)
+
+    async def run(self) -> list[tuple[str, dict[str, Any]]]:
+        await self.queue()
+        await self.relay.run(self.id, self.stop)
+        return await self.story()
+
+    async def story(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was published, each without the generation's id, with one end at most, last."""
+        events = (await self.broker.read(ALICE, FROM_START, 1000)).events
+        story = [(event.name, json.loads(event.data)) for event in events]
+        assert all(data.pop("generation") == self.id for _, data in story)
+        ends = [name for name, _ in story if name in ENDS]
+        assert len(ends) <= 1
+        assert not ends or story[-1][0] == ends[0]
+        return story
+
+    async def record(self) -> Generation:
+        found = await self.broker.find(self.id)
+        assert found is not None
+        return found
+
+
+async def test_whole_answer() -> None:
+    """Started, the deltas, done with usage and reason."""
+    stage = Stage(*WHOLE)
+    assert await stage.run() == [
+        ("generation.started", {"attempt": 1, "model": "m"}),
+        ("generation.delta", {"i": 0, "text": "Hel"}),
+        ("generation.delta", {"i": 1, "text": "lo"}),
+        (
+            "generation.done",
+            {"finish_reason": "stop", "usage": {"completion_tokens": 2}, "deltas": 2},
+        ),
+    ]
+    record = await stage.record()
+    assert (record.status, record.text, record.deltas) == (Status.DONE, "Hello", 2)
+
+
+async def test_every_kind_of_piece() -> None:
+    """Reasoning and tool calls are deltas too; a rewriting replaces the text."""
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
+    stage = Stage(Reasoning("hm"), Text("a"), Replaced("b"), ToolCalls([call]), Finish("stop"))
+    story = await stage.run()
+    assert story[1:-1] == [
+        ("generation.delta", {"i": 0, "reasoning": "hm"}),
+        ("generation.delta", {"i": 1, "text": "a"}),
+        ("generation.replaced", {"i": 2, "text": "b"}),
+        ("generation.delta", {"i": 3, "tool_calls": [call]}),
+    ]
+    assert (await stage.record()).text == "b"
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ([BROKEN], "upstream_error"),
+        ([Text("a"), BROKEN], "upstream_error"),
+        ([Text("a")], "upstream_truncated"),
+        ([], "upstream_truncated"),
+        ([Text("a"), ZeroDivisionError()], "upstream_protocol"),
+        ([Text("x" * 600), Text("x" * 600), Finish("stop")], "upstream_too_large"),
+    ],
+)
+async def test_failed_answer(script: list[Any], code: str) -> None:
+    """One end event with the code, the text so far kept, the upstream closed."""
+    stage = Stage(*script)
+    name, data = (await stage.run())[-1]
+    assert (name, data["code"]) == ("generation.failed", code)
+    assert set(data) == {"code", "message", "retryable"}
+    assert stage.upstream.closed == 1
+    assert (await stage.record()).status is Status.FAILED
+
+
+async def test_unknown_upstream() -> None:
+    """A job for an upstream that this worker does not have fails in one sentence."""
+    stage = Stage()
+    await stage.queue(upstream="other")
+    await stage.relay.run(stage.id, stage.stop)
+    assert (await stage.story())[-1][1]["code"] == "upstream_unknown"
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+async def test_stop_while_the_upstream_is_silent(seen: int) -> None:
+    """Before the first token or later: the upstream is closed, one end, what was shown stays."""
+    gate = Gate()
+    gate.close()
+    stage = Stage(*[Text("a")] * seen, gate, *WHOLE)
+    running = asyncio.create_task(stage.run())
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    stage.stop.make("bob")
+    stage.stop.make("carol")
+    story = await running
+    assert story[-1] == ("generation.stopped", {"by": "bob", "deltas": seen})
+    assert stage.upstream.closed == 1
+    assert (await stage.record()).text == "a" * seen
+
+
+async def test_lost_stop_is_told_by_the_next_publish() -> None:
+    """A wish whose notice never came is in the answer to the next event."""
+    gate = Gate()
+    gate.close()
+    stage = Stage(Text("a"), gate, *WHOLE)
+    running = asyncio.create_task(stage.run())
+    await until(lambda: gate.waiting == 1)
+    await stage.broker.request_stop(stage.id, "alice")
+    gate.open()
+    story = await running
+    assert story[-1] == ("generation.stopped", {"by": "alice", "deltas": 2})
+
+
+async def test_stop_before_the_begin_asks_nobody() -> None:
+    """A wish that was there before costs no call to the upstream."""
+    stage = Stage(*WHOLE)
+    await stage.queue()
+    await stage.broker.request_stop(stage.id, "alice")
+    await stage.relay.run(stage.id, stage.stop)
+    assert [name for name, _ in await stage.story()] == ["generation.started", "generation.stopped"]
+    assert stage.upstream.asked == []
+
+
+async def test_stop_against_the_natural_end() -> None:
+    """Whenever the stop comes, there is one end event."""
+    for steps in range(40):
+        stage = Stage(*WHOLE)
+        await stage.queue()
+        running = asyncio.create_task(stage.relay.run(stage.id, stage.stop))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        stage.stop.make("alice")
+        await running
+        assert (await stage.story())[-1][0] in ENDS
+
+
+async def test_ended_generation_is_left_alone() -> None:
+    """A job that comes twice runs once."""
+    stage = Stage(*WHOLE)
+    story = await stage.run()
+    await stage.relay.run(stage.id, StopWish())
+    assert await stage.story() == story
+    assert len(stage.upstream.asked) == 1
+
+
+async def test_second_worker_restarts() -> None:
+    """After a lost worker the text begins anew, and says so."""
+    stage = Stage(*WHOLE)
+    await stage.queue()
+    lost = [
+        Publication(
+            channel=ALICE,
+            name="generation.started",
+            data=json.dumps({"generation": stage.id}).encode(),
+            step=Step(stage.id, 1, Change.BEGIN),
+        ),
+        Publication(
+            channel=ALICE,
+            name="generation.delta",
+            data=json.dumps({"generation": stage.id}).encode(),
+            step=Step(stage.id, 1, Change.DELTA, text="lost"),
+        ),
+    ]
+    await stage.broker.publish(lost)
+    await stage.relay.run(stage.id, stage.stop)
+    story = await stage.story()
+    assert story[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
+    assert story[3] == ("generation.delta", {"i": 0, "text": "Hel"})
+    assert (await stage.record()).text == "Hello"
+
+
+async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
+    """Once another attempt has begun, the first one is refused and closes its upstream."""
+    gate = Gate()
+    gate.close()
+    stage = Stage(Text("old"), gate, Text("late"), Finish("stop"))
+    running = asyncio.create_task(stage.run())
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    second = ScriptedUpstream(WHOLE)
+    relay = Relay(
+        stage.broker,
+        stage.broker,
+        {"main": second},
+        stage.clock,
+        max_attempts=3,
+        max_text_bytes=1000,
+        broker_patience_seconds=10.0,
+    )
+    await relay.run(stage.id, StopWish())
+    story = await stage.story()
+    gate.open()
+    await running
+    assert await stage.story() == story
+    assert (await stage.record()).text == "Hello"
+    assert stage.upstream.closed == 1
+
+
+async def test_too_many_attempts() -> None:
+    """A poisonous job ends."""
+    stage = Stage(*WHOLE, max_attempts=1)
+    await stage.queue()
+    begin = Step(stage.id, 1, Change.BEGIN)
+    data = json.dumps({"generation": stage.id}).encode()
+    await stage.broker.publish(
+        [Publication(channel=ALICE, name="generation.started", data=data, step=begin)]
+    )
+    await stage.relay.run(stage.id, stage.stop)
+    assert (await stage.story())[-1][1]["code"] == "too_many_attempts"
+    assert stage.upstream.asked == []
+
+
+async def test_broker_that_is_away_for_a_moment() -> None:
+    """The publish is repeated; nothing is lost or twice."""
+    gate = Gate()
+    gate.close()
+    stage = Stage(Text("a"), gate, *WHOLE)
+    running = asyncio.create_task(stage.run())
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    stage.broker.away = True
+    gate.open()
+    await settled()
+    stage.broker.away = False
+    await stage.clock.advance(1.0)
+    story = await running
+    assert [data.get("i") for name, data in story if name == "generation.delta"] == [0, 1, 2]
+    assert story[-1][0] == "generation.done"

@@ -1,0 +1,180 @@
+"""The worker: takes, relays, settles; passes stops on; hands over at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
+
+from hub.brokers.memory import MemoryBroker
+from hub.core.channel import partition_of, user_channel
+from hub.core.generation import Message, Question, Status, new_generation_id
+from hub.core.piece import Finish, Text
+from hub.engine.generations import Generations
+from hub.engine.relay import Relay
+from hub.engine.worker import Worker
+from hub.queues.memory import MemoryGenerationQueue
+
+QUESTION = Question([Message("user", "hi")], upstream="main", model="m")
+
+
+class Shop:
+    """One or more workers on one queue; the upstream waits at a gate after its first token."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.queue = MemoryGenerationQueue()
+        self.clock = FakeClock()
+        self.gate = Gate()
+        self.upstream = ScriptedUpstream([Text("a"), self.gate, Text("b"), Finish("stop")])
+        self.generations = Generations(self.broker, self.broker, self.queue)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def worker(self, concurrency: int = 10) -> Worker:
+        relay = Relay(
+            self.broker,
+            self.broker,
+            {"main": self.upstream},
+            self.clock,
+            max_attempts=3,
+            max_text_bytes=1000,
+            broker_patience_seconds=1.0,
+        )
+        worker = Worker(
+            self.queue,
+            self.broker,
+            relay,
+            self.clock,
+            concurrency=concurrency,
+            lease_seconds=15.0,
+        )
+        self.tasks += [
+            asyncio.create_task(worker.fetch()),
+            asyncio.create_task(worker.hear_stops()),
+        ]
+        return worker
+
+    async def ask(self) -> str:
+        return (await self.generations.start("alice", QUESTION)).generation
+
+    async def status(self, generation: str) -> Status:
+        return (await self.generations.find(generation, "alice")).status
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    """A shop; its workers' tasks end with the test."""
+    shop = Shop()
+    yield shop
+    for task in shop.tasks:
+        task.cancel()
+    await asyncio.gather(*shop.tasks, return_exceptions=True)
+
+
+async def test_job_is_relayed_and_settled(shop: Shop) -> None:
+    """When the answer is done, no lease is left to run out."""
+    worker = shop.worker()
+    generation = await shop.ask()
+    await until(lambda: bool(shop.upstream.closed))
+    await settled()
+    await worker.shut_down(1.0)
+    assert await shop.status(generation) is Status.DONE
+    shop.queue.abandon()
+    assert await shop.queue.take(0.001) is None
+
+
+async def test_no_more_than_its_concurrency(shop: Shop) -> None:
+    """The rest waits in the queue, where another worker finds it."""
+    shop.gate.close()
+    shop.worker(concurrency=2)
+    for _ in range(5):
+        await shop.ask()
+    await until(lambda: shop.gate.waiting == 2)
+    await settled()
+    assert len(shop.upstream.asked) == 2
+    shop.gate.open()
+    await until(lambda: shop.upstream.closed == 5)
+
+
+async def test_stop_is_heard(shop: Shop) -> None:
+    """From whichever node: the notice ends it at once."""
+    shop.gate.close()
+    shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    await shop.generations.stop(generation, "alice")
+    await until(lambda: shop.upstream.closed == 1)
+    await settled()
+    assert await shop.status(generation) is Status.STOPPED
+
+
+async def test_lost_notice_is_found_by_the_renewal(shop: Shop) -> None:
+    """The wish in the record is looked at a third of a lease later at the latest."""
+    shop.gate.close()
+    shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    await shop.broker.request_stop(generation, "alice")
+    await shop.clock.advance(5.0)
+    await settled()
+    assert await shop.status(generation) is Status.STOPPED
+
+
+async def test_shutdown_lets_finish(shop: Shop) -> None:
+    """What ends before the deadline ends as usual."""
+    shop.gate.close()
+    worker = shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    ending = asyncio.create_task(worker.shut_down(10.0))
+    await settled()
+    shop.gate.open()
+    await ending
+    assert await shop.status(generation) is Status.DONE
+
+
+async def test_shutdown_hands_over(shop: Shop) -> None:
+    """What still runs at the deadline is another worker's, which restarts it and ends it once."""
+    shop.gate.close()
+    first = shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    for task in shop.tasks:
+        task.cancel()
+    await first.shut_down(0.01)
+    assert await shop.status(generation) is Status.RUNNING
+    shop.gate.open()
+    shop.worker()
+    await until(lambda: shop.upstream.closed == 2)
+    await settled()
+    found = await shop.generations.find(generation, "alice")
+    assert (found.status, found.attempt, found.text) == (Status.DONE, 2, "ab")
+
+
+async def test_job_without_a_record_is_settled(shop: Shop) -> None:
+    """A record that has expired leaves a job that does nothing."""
+    shop.worker()
+    await shop.queue.put(new_generation_id(partition_of(user_channel("alice"))))
+    await settled()
+    shop.queue.abandon()
+    assert await shop.queue.take(0.001) is None
+
+
+async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
+    """The worker goes on with other work; nothing is settled that did not end."""
+    shop.gate.close()
+    shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    shop.broker.away = True
+    shop.gate.open()
+    await settled()
+    await shop.clock.advance(2.0)
+    shop.broker.away = False
+    assert await shop.status(generation) is Status.RUNNING
+    shop.queue.abandon()
+    await until(lambda: shop.upstream.closed == 2)
+    await settled()
+    assert await shop.status(generation) is Status.DONE

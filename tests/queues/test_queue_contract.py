@@ -1,0 +1,143 @@
+"""What every queue must do: one suite over memory, fakeredis, Valkey and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from hub.ports import GenerationQueue, Lease
+from hub.queues.memory import MemoryGenerationQueue
+from hub.queues.redis import RedisGenerationQueue
+
+LEASE_SECONDS = 0.05
+
+
+class Kit:
+    """Two workers' ends of one queue."""
+
+    def __init__(self, first: GenerationQueue, second: GenerationQueue, link: Any = None) -> None:
+        self.first = first
+        self.second = second
+        self.link = link
+
+    async def run_out(self, queue: GenerationQueue) -> Lease:
+        """The lease that ran out, taken by this end: time does it, or the double is told."""
+        if isinstance(queue, MemoryGenerationQueue):
+            queue.abandon()
+        return await self.take(queue)
+
+    async def take(self, queue: GenerationQueue) -> Lease:
+        """The next job; fakeredis does not block, so it is asked again."""
+        async with asyncio.timeout(5):
+            while (lease := await queue.take(0.02)) is None:
+                await asyncio.sleep(0)
+            return lease
+
+
+@pytest.fixture(params=["memory", "fakeredis", "valkey", "redis"])
+async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
+    """The queue in memory, or RedisGenerationQueue over each server."""
+    if request.param == "memory":
+        queue = MemoryGenerationQueue()
+        yield Kit(queue, queue)
+        return
+    link = await open_redis(request.param)
+    yield Kit(
+        RedisGenerationQueue(link, lease_seconds=LEASE_SECONDS),
+        RedisGenerationQueue(link, lease_seconds=LEASE_SECONDS),
+        link,
+    )
+
+
+async def test_jobs_come_in_order(kit: Kit) -> None:
+    """First come, first served, each to one worker."""
+    for name in ("a", "b", "c"):
+        await kit.first.put(name)
+    queues = (kit.first, kit.second, kit.first)
+    assert [(await kit.take(queue)).generation for queue in queues] == ["a", "b", "c"]
+
+
+async def test_nothing_to_take(kit: Kit) -> None:
+    """None, when nothing came in time."""
+    assert await kit.first.take(0.01) is None
+
+
+async def test_job_that_comes_while_waiting(kit: Kit) -> None:
+    """A worker that waits gets it."""
+    waiting = asyncio.create_task(kit.take(kit.first))
+    await asyncio.sleep(0)
+    await kit.second.put("a")
+    assert (await waiting).generation == "a"
+
+
+async def test_abandoned_job_is_anothers(kit: Kit) -> None:
+    """When the lease has run out, another worker gets the job."""
+    await kit.first.put("a")
+    await kit.take(kit.first)
+    assert (await kit.run_out(kit.second)).generation == "a"
+
+
+async def test_settled_job_never_returns(kit: Kit) -> None:
+    """Not even after its lease would have run out."""
+    await kit.first.put("a")
+    await kit.first.settle(await kit.take(kit.first))
+    await kit.first.put("b")
+    assert (await kit.run_out(kit.second)).generation == "b"
+    if kit.link is not None:
+        await asyncio.sleep(LEASE_SECONDS * 2)  # the servers' clock cannot be held
+    assert (await kit.run_out(kit.second)).generation == "b"
+
+
+async def test_renewed_lease_is_kept(kit: Kit) -> None:
+    """A worker that renews keeps its job for longer than a lease."""
+    if kit.link is None:
+        pytest.skip("leases in memory run out when told to")
+    await kit.first.put("a")
+    lease = await kit.take(kit.first)
+    for _ in range(6):
+        await asyncio.sleep(LEASE_SECONDS / 3)
+        await kit.first.renew(lease)
+        assert await kit.second.take(0.001) is None
+
+
+async def test_released_job_returns_at_once(kit: Kit) -> None:
+    """Without waiting for the lease."""
+    await kit.first.put("a")
+    await kit.first.release(await kit.take(kit.first))
+    lease = await kit.take(kit.second)
+    assert lease.generation == "a"
+    await kit.second.settle(lease)
+    assert await kit.first.take(0.001) is None
+
+
+async def test_stop_reaches_every_worker(kit: Kit) -> None:
+    """Each listener hears each announcement."""
+    heard: list[str] = []
+
+    async def listen(queue: GenerationQueue) -> None:
+        async with aclosing(queue.stops()) as stops:  # type: ignore[type-var]
+            async for generation in stops:
+                heard.append(generation)
+                return
+
+    listeners = [asyncio.create_task(listen(queue)) for queue in (kit.first, kit.second)]
+    async with asyncio.timeout(5):
+        while not all(listener.done() for listener in listeners):
+            await kit.first.announce_stop("a")
+            await asyncio.sleep(0)
+    assert heard == ["a", "a"]
+
+
+async def test_group_is_made_anew(kit: Kit) -> None:
+    """A Redis that came back empty takes jobs again."""
+    if kit.link is None:
+        pytest.skip("there is no server to lose its data")
+    await kit.first.put("a")
+    await kit.take(kit.first)
+    await kit.link.client.flushall()
+    await kit.first.put("b")
+    assert (await kit.take(kit.first)).generation == "b"
