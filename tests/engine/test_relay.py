@@ -161,6 +161,7 @@ async def test_lost_stop_is_told_by_the_next_publish() -> None:
     stage = Stage(Text("a"), gate, *WHOLE)
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
+    await settled()
     await stage.broker.request_stop(stage.id, "alice")
     gate.open()
     story = await running

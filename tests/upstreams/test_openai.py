@@ -1,0 +1,299 @@
+"""OpenAI's wire format against real servers: what arrives, and each way in which it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hub.core.generation import Message, Question
+from hub.core.piece import Finish, Piece, Reasoning, Text, ToolCalls, Usage
+from hub.errors import UpstreamError
+from hub.upstreams.http import Patience
+from hub.upstreams.openai import OpenAiUpstream
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.wiring import Place, listening
+
+QUESTION = Question([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def data(**chunk: Any) -> bytes:
+    return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+
+
+def delta(finish_reason: str | None = None, **fields: Any) -> bytes:
+    return data(choices=[{"index": 0, "delta": fields, "finish_reason": finish_reason}])
+
+
+class Asked:
+    """What a scripted server was asked."""
+
+    head = b""
+    body: Any = None
+
+
+@asynccontextmanager
+async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[str]:
+    """A server that reads one request and then does what the script says; its base URL."""
+
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            if asked is not None:
+                asked.head, asked.body = head, json.loads(body)
+            await script(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client left
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+        if serving:
+            await asyncio.wait(serving, timeout=5)
+
+
+def sends(*chunks: bytes) -> Script:
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(0.005)  # so that each is a packet of its own
+
+    return script
+
+
+async def ask(base_url: str, question: Question = QUESTION, **more: Any) -> list[Piece]:
+    """All pieces."""
+    async with aiohttp.ClientSession() as session:
+        upstream = OpenAiUpstream(
+            session,
+            base_url=base_url,
+            api_key=more.pop("api_key", None),
+            headers=more.pop("headers", {}),
+            patience=more.pop("patience", Patience()),
+            **more,
+        )
+        return [piece async for piece in upstream.stream(question)]
+
+
+async def failure(script: Script, **more: Any) -> UpstreamError:
+    async with scripted(script) as url:
+        with pytest.raises(UpstreamError) as caught:
+            await ask(url, **more)
+    return caught.value
+
+
+@asynccontextmanager
+async def simulated(**options: Any) -> AsyncIterator[tuple[str, SimulatedUpstream]]:
+    options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
+    server = SimulatedUpstream(Simulation(**options))
+    place = Place("127.0.0.1", 0, "x")
+    async with listening(server.app(), place, cancel_handlers=True, patience_seconds=0.1) as port:
+        yield f"http://127.0.0.1:{port}/v1", server
+
+
+@pytest.mark.parametrize("network_chunk_bytes", [None, 1, 2, 7])
+async def test_text_in_any_language(network_chunk_bytes: int | None) -> None:
+    """Characters and emoji that are split over network chunks arrive whole; usage, then Finish."""
+    async with simulated(network_chunk_bytes=network_chunk_bytes) as (url, _):
+        pieces = await ask(url)
+    text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
+    assert text.startswith("天空是蓝色的，因为空气")
+    assert "🌤️\n日落时" in text
+    assert text.endswith("（模拟回答）")
+    assert isinstance(pieces[-2], Usage)
+    assert pieces[-1] == Finish("stop")
+
+
+async def test_every_field_that_speaks() -> None:
+    """Reasoning under both names, tool calls, empty and null fields, unknown ones."""
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
+    chunks = [
+        b": keep-alive\r\n\r\n",
+        delta(role="assistant", content=""),
+        delta(reasoning_content="hm"),
+        delta(reasoning="so", content=None),
+        data(choices=[], usage=None, obfuscation="xx"),
+        delta(content="Hi"),
+        data(choices=[{"index": 1, "delta": {"content": "another answer"}}]),
+        delta(tool_calls=[call]),
+        delta("tool_calls"),
+        data(choices=[], usage={"total_tokens": 3}),
+        b"data: [DONE]\n\n",
+    ]
+    async with scripted(sends(HEAD, *chunks)) as url:
+        assert await ask(url) == [
+            Reasoning("hm"),
+            Reasoning("so"),
+            Text("Hi"),
+            ToolCalls([call]),
+            Usage({"total_tokens": 3}),
+            Finish("tool_calls"),
+        ]
+
+
+async def test_what_is_asked() -> None:
+    """Model, messages, stream and usage; params may add and not override; the key is sent."""
+    asked = Asked()
+    params = {"temperature": 0.2, "stream": False, "messages": [], "stream_options": None}
+    question = Question([Message("user", "hi")], upstream="u", model="m", params=params)
+    async with scripted(sends(HEAD, delta("stop")), asked) as url:
+        await ask(url, question, api_key="sk-1", headers={"X-Team": "t"})
+    assert asked.body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.2,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert b"POST /v1/chat/completions" in asked.head
+    assert b"Authorization: Bearer sk-1" in asked.head
+    assert b"X-Team: t" in asked.head
+
+
+def answer(status: str, content_type: str, body: bytes) -> Script:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
+    return sends(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "retryable", "says"),
+    [
+        (
+            answer("429 Too Many", "application/json", b'{"error":{"message":"slow\\ndown"}}'),
+            "upstream_status",
+            True,
+            "answered 429: slow down",
+        ),
+        (answer("401 No", "text/plain", b"bad key"), "upstream_status", False, "401: bad key"),
+        (answer("500 Oh", "text/html", b"<html>x"), "upstream_status", True, "answered 500"),
+        (answer("302 To", "text/plain", b""), "upstream_status", False, "answered 302"),
+        (
+            answer("200 OK", "application/json", b'{"error":"no such model"}'),
+            "upstream_protocol",
+            False,
+            "no such model",
+        ),
+        (answer("200 OK", "text/html", b"<html>"), "upstream_protocol", False, "text/html"),
+        (sends(b"SSH-2.0-nonsense\r\n\r\n"), "upstream_protocol", False, "cannot be asked"),
+        (sends(HEAD, b"data: {nonsense\n\n"), "upstream_protocol", False, "no chunk"),
+        (sends(HEAD, b'data: "text"\n\n'), "upstream_protocol", False, "no chunk"),
+        (
+            sends(HEAD, delta(content="a"), data(error={"message": "overloaded"})),
+            "upstream_error",
+            True,
+            "overloaded",
+        ),
+        (sends(HEAD, data(error="broken")), "upstream_error", True, "broken"),
+        (sends(HEAD, delta(content="a")), "upstream_truncated", True, "without saying"),
+        (sends(HEAD, b"data: [DONE]\n\n"), "upstream_truncated", True, "without saying"),
+        (sends(HEAD), "upstream_truncated", True, "without saying"),
+        (sends(b""), "upstream_truncated", True, "closed the connection"),
+        (
+            sends(HEAD.replace(b"Connection: close", b"Content-Length: 999"), delta(content="a")),
+            "upstream_truncated",
+            True,
+            "closed the connection",
+        ),
+    ],
+)
+async def test_failure(script: Script, code: str, retryable: bool, says: str) -> None:
+    """Each has its code, whether a retry may help, and one line for a person."""
+    error = await failure(script)
+    assert (error.code, error.retryable) == (code, retryable)
+    assert says in error.message
+    assert "\n" not in error.message
+
+
+async def test_nobody_there() -> None:
+    """Refused connections are upstream_unreachable."""
+    async with scripted(sends()) as url:
+        pass
+    with pytest.raises(UpstreamError) as caught:
+        await ask(url)
+    assert (caught.value.code, caught.value.retryable) == ("upstream_unreachable", True)
+
+
+@pytest.mark.parametrize("before", [(), (HEAD,), (HEAD, delta(content="a"))])
+async def test_silence(before: tuple[bytes, ...]) -> None:
+    """Before the first byte or in the middle: upstream_timeout after the limit."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(before))
+        await reader.read()
+
+    patience = Patience(first_byte_seconds=0.1, idle_seconds=0.1)
+    assert (await failure(script, patience=patience)).code == "upstream_timeout"
+
+
+async def test_endless_answer_meets_the_total_limit() -> None:
+    """total_seconds ends what idle_seconds does not."""
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        while not writer.transport.is_closing():
+            writer.write(delta(content="a"))
+            await asyncio.sleep(0.01)
+
+    error = await failure(script, patience=Patience(total_seconds=0.2, idle_seconds=0.1))
+    assert error.code == "upstream_timeout"
+
+
+async def test_time_of_the_reader_does_not_count() -> None:
+    """A reader that is slower than the limits is no fault of the upstream."""
+    async with scripted(sends(HEAD, delta(content="a"), delta("stop"))) as url:
+        async with aiohttp.ClientSession() as session:
+            upstream = OpenAiUpstream(
+                session,
+                base_url=url,
+                api_key=None,
+                headers={},
+                patience=Patience(first_byte_seconds=0.1, idle_seconds=0.1),
+            )
+            pieces = []
+            async for piece in upstream.stream(QUESTION):
+                pieces.append(piece)
+                await asyncio.sleep(0.2)
+    assert pieces == [Text("a"), Finish("stop")]
+
+
+async def test_endless_line() -> None:
+    """10 MB without a line's end are not taken."""
+    error = await failure(sends(HEAD, *[b"x" * 2**20] * 10), max_event_bytes=2**20)
+    assert error.code == "upstream_too_large"
+
+
+async def test_closing_closes_the_connection() -> None:
+    """The server sees its reader go at once, and stops working."""
+    async with simulated(tokens_per_second=50.0) as (url, _), aiohttp.ClientSession() as session:
+        upstream = OpenAiUpstream(
+            session, base_url=url, api_key=None, headers={}, patience=Patience()
+        )
+        async with aclosing(upstream.stream(QUESTION)) as stream:
+            await anext(stream)
+        stats = {"cut": 0}
+        async with asyncio.timeout(1):
+            while stats["cut"] != 1:
+                async with session.get(url.removesuffix("/v1") + "/stats") as response:
+                    stats = await response.json()
+    assert stats == {"started": 1, "running": 0, "cut": 1}

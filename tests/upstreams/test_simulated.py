@@ -1,0 +1,107 @@
+"""The simulated LLM: deterministic, honest about itself, faulty on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hub.errors import OperatorError
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated_answers import answer_to, tokens_of
+from hub.wiring import Place, listening
+
+QUESTIONS = ["why is the sky blue?", "为什么天空是蓝色的？", "你好", "a haiku", "count to 30", "long?", ""]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_tokens_join_to_the_answer(question: str) -> None:
+    """The same answer each time, in small tokens that lose nothing, labelled as simulated."""
+    answer = answer_to(question)
+    assert answer == answer_to(question)
+    assert "".join(tokens_of(answer)) == answer
+    assert max(map(len, tokens_of(answer))) <= 20
+    assert "simulated answer" in answer or "模拟回答" in answer
+
+
+def test_answers_have_lines_and_emoji_in_two_languages() -> None:
+    """English to English, Chinese to Chinese."""
+    assert "🌅" in answer_to("why is the sky blue?")
+    assert answer_to("为什么天空是蓝色的？").count("\n") > 4
+    assert "模拟模型" in answer_to("你好")
+
+
+@asynccontextmanager
+async def server(fault: str | None = None) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    simulation = Simulation(tokens_per_second=5000.0, first_token_seconds=0.0, fault=fault)
+    app = SimulatedUpstream(simulation).app()
+    place = Place("127.0.0.1", 0, "x")
+    async with (
+        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        yield session, f"http://127.0.0.1:{port}/v1"
+
+
+async def complete(session: aiohttp.ClientSession, url: str, **more: Any) -> tuple[int, bytes]:
+    body = {"model": "simulated-1", "messages": [{"role": "user", "content": "你好"}], **more}
+    async with session.post(f"{url}/chat/completions", json=body) as response:
+        assert response.headers["X-Simulated"] == "true"
+        return response.status, await response.read()
+
+
+async def test_whole_answer_and_models() -> None:
+    """Without stream it answers at once; /models names the one model."""
+    async with server() as (session, url):
+        status, body = await complete(session, url)
+        async with session.get(f"{url}/models") as response:
+            models = await response.json()
+    assert status == 200
+    assert '"object":"chat.completion"' in body.decode()
+    assert models["data"][0]["id"] == "simulated-1"
+
+
+async def test_usage_only_when_asked_for() -> None:
+    """As OpenAI does; [DONE] last."""
+    async with server() as (session, url):
+        _, without = await complete(session, url, stream=True)
+        options = {"include_usage": True}
+        _, with_usage = await complete(session, url, stream=True, stream_options=options)
+    assert b'"usage"' not in without
+    assert with_usage.count(b'"usage"') == 1
+    assert with_usage.endswith(b"data: [DONE]\n\n")
+
+
+async def test_bad_body() -> None:
+    """400 in OpenAI's shape."""
+    async with server() as (session, url):
+        async with session.post(f"{url}/chat/completions", data=b"{") as response:
+            assert response.status == 400
+            assert "message" in (await response.json())["error"]
+
+
+async def test_faults() -> None:
+    """Each does what it says."""
+    async with server("refuse") as (session, url):
+        assert (await complete(session, url, stream=True))[0] == 503
+    async with server("status:418") as (session, url):
+        assert (await complete(session, url, stream=True))[0] == 418
+    async with server("truncate:3") as (session, url):
+        _, body = await complete(session, url, stream=True)
+        assert (body.count(b'"content"'), b"[DONE]" in body) == (4, False)
+    async with server("error:3") as (session, url):
+        _, body = await complete(session, url, stream=True)
+        assert b'"error"' in body
+    async with server("cut:3") as (session, url):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await complete(session, url, stream=True)
+
+
+@pytest.mark.parametrize("fault", ["nonsense", "cut", "cut:x", "refuse:1", "status:"])
+def test_unknown_fault(fault: str) -> None:
+    """One sentence with those that there are."""
+    with pytest.raises(OperatorError, match="refuse, hang"):
+        SimulatedUpstream(Simulation(fault=fault))
