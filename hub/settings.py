@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,14 @@ DEFAULT_FILE: Final = Path("config/hub.toml")
 MIN_SECRET_BYTES: Final = 32
 _NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
 
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def mask_credentials(text: str) -> str:
+    """The text with the user and password of a URL in it masked."""
+    return _CREDENTIALS.sub("://***@", text)
 
 
 class Section(BaseModel):
@@ -67,8 +75,13 @@ class Internal(Section):
 class Redis(Section):
     """The broker: redis://, rediss:// or unix://."""
 
-    url: str = "redis://127.0.0.1:6379/0"
+    url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
     timeout_seconds: PositiveFloat = 2.0
+
+    @property
+    def place(self) -> str:
+        """The URL as it may be shown: without a password."""
+        return mask_credentials(self.url)
 
 
 class Log(Section):

@@ -181,9 +181,8 @@ async def _reached_link(settings: Settings) -> AsyncIterator[RedisLink]:
             async with link.call() as client:
                 await client.ping()
         except BrokerUnavailable as error:
-            place = settings.redis.url.rpartition("@")[2]
             raise BrokerUnavailable(
-                f"no Redis or Valkey at {place} (setting redis.url, HUB_REDIS__URL): {error}"
+                f"no Redis or Valkey at {settings.redis.place} (setting redis.url, HUB_REDIS__URL): {error}"
             ) from error
         yield link
 

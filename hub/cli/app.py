@@ -48,7 +48,7 @@ inspect.add_commands(app)
 def run() -> None:
     """Runs the command; an error is one sentence on standard error and an exit code."""
     try:
-        app()
+        app(prog_name="hub")
     except HubError as error:
         _end(str(error), 3 if isinstance(error, BrokerUnavailable) else 2)
     except everyday.Refused as error:

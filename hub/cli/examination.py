@@ -58,7 +58,7 @@ def _keys(settings: Settings) -> Finding:
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
-    place = settings.redis.url.rpartition("@")[2]
+    place = settings.redis.place
     try:
         async with (
             open_link(settings.redis.url, timeout_seconds=settings.redis.timeout_seconds) as link,

@@ -84,14 +84,17 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def _flat(table: dict[str, Any], above: str) -> list[tuple[str, Any]]:
+    from hub.settings import mask_credentials
+
     rows: list[tuple[str, Any]] = []
     for name, value in table.items():
         if isinstance(value, dict) and value:
             rows += _flat(value, f"{above}{name}.")
         else:
-            rows.append((f"{above}{name}", value))
+            shown = mask_credentials(value) if isinstance(value, str) else value
+            rows.append((f"{above}{name}", shown))
     return rows
 
 
 def _shown(value: Any) -> str:
-    return "off" if value is None else json.dumps(value) if not isinstance(value, str) else value
+    return "off" if value is None else value if isinstance(value, str) else json.dumps(value)

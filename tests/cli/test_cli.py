@@ -1,0 +1,179 @@
+"""The command line: what it prints, how it ends, and that it is never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+SECRET = "s3cret-" * 6
+KEYS = '[{"key":"k3y-of-a-backend","scopes":["publish"]}]'
+COMMANDS = [
+    "dev", "serve", "worker", "upstream", "publish", "tail", "ask", "token", "config", "doctor",
+]  # fmt: skip
+
+
+def hub(*args: str, folder: Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "hub", *args],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        input=stdin,
+        env={**clean, "TMPDIR": str(folder), **env},
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def nobody() -> str:
+    """A URL at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, tmp_path: Path) -> None:
+    """Each command shows how it is used."""
+    shown = hub(command, "--help", folder=tmp_path)
+    assert shown.returncode == 0
+    assert f"hub {command}" in shown.stdout.partition("Example:")[2]
+
+
+def test_help_lists_the_commands_in_whole_sentences(tmp_path: Path) -> None:
+    """No line is cut off."""
+    shown = hub("--help", folder=tmp_path)
+    assert all(command in shown.stdout for command in COMMANDS)
+    assert "..." not in shown.stdout.partition("Commands:")[2]
+
+
+def test_import_is_light() -> None:
+    """`import hub` loads none of the heavy parts."""
+    code = "import sys, hub; print([m for m in ('aiohttp', 'redis', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "says"),
+    [
+        (["serve"], {}, 2, "hub: set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) and auth.api_keys"),
+        (["worker"], {}, 2, "hub: set auth.hmac_secret"),
+        (["serve"], {"HUB_PUBLIK__PORT": "1"}, 2, "there is no setting publik"),
+        (["config"], {"HUB_PUBLIC__PORT": "x"}, 2, "the setting public.port (HUB_PUBLIC__PORT)"),
+        (["config", "--config", "none.toml"], {}, 2, "there is no settings file none.toml"),
+        (["token", "alice"], {}, 2, "hub: set auth.hmac_secret"),
+        (["token", "a b"], {"HUB_AUTH__HMAC_SECRET": SECRET}, 1, "a user id has"),
+        (["token", "a", "--ttl", "x"], {"HUB_AUTH__HMAC_SECRET": SECRET}, 1, "--ttl is a number"),
+        (["publish", "a", "--data", "{n:1}"], {}, 1, "--data is not JSON"),
+        (["publish", "--data", "1"], {}, 1, "say to whom"),
+        (["publish", "a", "--topic", "b"], {}, 1, "say to whom"),
+        (["publish", "a", "--internal-url", nobody()], {}, 1, "no hub answers at"),
+        (["ask", "a", "hi", "--url", nobody()], {}, 1, "no hub answers at"),
+        (["upstream", "--fault", "x"], {}, 2, "there is no fault 'x'"),
+        (["nonsense"], {}, 2, "No such command"),
+        (["dev", "--port", "x"], {}, 2, "--port"),
+    ],
+)
+def test_wrong_use(
+    args: list[str], env: dict[str, str], code: int, says: str, tmp_path: Path
+) -> None:
+    """One clear sentence on standard error, the right exit code."""
+    done = hub(*args, folder=tmp_path, **env)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    if done.stderr.startswith("hub: "):
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_unreachable_broker(command: str, tmp_path: Path) -> None:
+    """Exit code 3, with the setting to look at and without the password."""
+    url = nobody().replace("http://", "redis://user:pa55@")
+    env = {"HUB_AUTH__HMAC_SECRET": SECRET, "HUB_AUTH__API_KEYS": KEYS, "HUB_REDIS__URL": url}
+    done = hub(command, folder=tmp_path, **env)
+    assert done.returncode == 3
+    assert "no Redis or Valkey at redis://***@127.0.0.1" in done.stderr
+    assert "HUB_REDIS__URL" in done.stderr
+    assert "pa55" not in done.stderr
+
+
+def test_taken_port_of_serve(tmp_path: Path, valkey: Any) -> None:
+    """Exit code 2, with the setting that names the port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        env = {
+            "HUB_AUTH__OPEN": "true",
+            "HUB_REDIS__URL": valkey.url,
+            "HUB_PUBLIC__PORT": str(taken.getsockname()[1]),
+            "HUB_INTERNAL__PORT": "0",
+        }
+        done = hub("serve", folder=tmp_path, **env)
+    assert done.returncode == 2
+    assert "(public.port): " in done.stderr.splitlines()[-1]
+
+
+def test_token_is_good(tmp_path: Path) -> None:
+    """Subject, life and topics as asked for."""
+    env = {"HUB_AUTH__HMAC_SECRET": SECRET, "HUB_AUTH__AUDIENCE": "app"}
+    minted = hub("token", "alice", "--ttl", "30m", "--topics", "a,b.*", folder=tmp_path, **env)
+    claims = jwt.decode(minted.stdout.strip(), SECRET, algorithms=["HS256"], audience="app")
+    assert (claims["sub"], claims["topics"]) == ("alice", ["a", "b.*"])
+    assert claims["exp"] - claims["iat"] == 1800
+
+
+def test_config_masks_secrets_and_tells_origins(tmp_path: Path) -> None:
+    """Each value with where it came from; no secret in it."""
+    env = {
+        "HUB_AUTH__HMAC_SECRET": SECRET,
+        "HUB_AUTH__API_KEYS": KEYS,
+        "HUB_PUBLIC__PORT": "9000",
+        "HUB_REDIS__URL": "redis://user:pa55@db:6379/0",
+    }
+    for shown in (hub("config", folder=tmp_path, **env), hub("config", "--json", folder=tmp_path, **env)):
+        assert shown.returncode == 0
+        assert not any(word in shown.stdout for word in (SECRET, "k3y-of", "pa55"))
+    rows = {row["setting"]: row for row in json.loads(shown.stdout)}
+    assert (rows["public.port"]["value"], rows["public.port"]["from"]) == (9000, "HUB_PUBLIC__PORT")
+    assert rows["internal.port"]["from"] == "default"
+
+
+def test_doctor_names_each_fault(tmp_path: Path) -> None:
+    """Missing keys, no broker, an upstream that is away: found, with advice; exit code 3."""
+    env = {
+        "HUB_REDIS__URL": nobody().replace("http", "redis"),
+        "HUB_UPSTREAMS__MAIN__BASE_URL": nobody(),
+    }
+    done = hub("doctor", "--json", folder=tmp_path, **env)
+    found = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 3
+    assert {name for name, row in found.items() if row["verdict"] == "fail"} == {
+        "keys", "broker", "upstream main",
+    }  # fmt: skip
+    assert all(row["advice"] for row in found.values() if row["verdict"] != "ok")
+
+
+def test_doctor_is_content(tmp_path: Path, valkey: Any) -> None:
+    """A good set-up passes."""
+    env = {
+        "HUB_AUTH__HMAC_SECRET": SECRET,
+        "HUB_AUTH__API_KEYS": KEYS,
+        "HUB_REDIS__URL": valkey.url,
+        "HUB_PUBLIC__PORT": nobody().rpartition(":")[2],
+        "HUB_INTERNAL__PORT": nobody().rpartition(":")[2],
+    }
+    done = hub("doctor", folder=tmp_path, **env)
+    assert done.returncode == 0, done.stdout
+    assert "Valkey 9" in done.stdout

@@ -1,0 +1,132 @@
+"""Settings: where they come from, which wins, and what is wrong with them in one sentence."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hub.errors import OperatorError
+from hub.settings import Settings, check_for_production, load_settings
+
+CONFIG = Path(__file__).parents[1] / "config"
+SECRET = "s3cret-" * 6
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file and no variable but the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_later_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Default < file < variable < flag, and each value knows where it came from."""
+    file = tmp_path / "hub.toml"
+    file.write_text('[public]\nport = 1\nhost = "::1"\n[internal]\nport = 1\n')
+    monkeypatch.setenv("HUB_PUBLIC__PORT", "2")
+    monkeypatch.setenv("HUB_INTERNAL__PORT", "2")
+    settings, origins = load_settings(file, {"internal.port": 3})
+    assert (settings.public.host, settings.public.port, settings.internal.port) == ("::1", 2, 3)
+    assert settings.stream.heartbeat_seconds == 8.0
+    assert origins == {
+        "public.host": str(file),
+        "public.port": "HUB_PUBLIC__PORT",
+        "internal.port": "--port",
+    }
+
+
+def test_default_file_and_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """config/hub.toml is read when it is there; HUB_CONFIG names another."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "hub.toml").write_text("[public]\nport = 5\n")
+    assert load_settings().settings.public.port == 5
+    (tmp_path / "other.toml").write_text("[public]\nport = 6\n")
+    monkeypatch.setenv("HUB_CONFIG", "other.toml")
+    assert load_settings().settings.public.port == 6
+
+
+def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream needs a name and a base URL, no file; its key is never shown."""
+    monkeypatch.setenv("HUB_UPSTREAMS__MAIN__BASE_URL", "https://llm.example/v1")
+    monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", SECRET)
+    monkeypatch.setenv("HUB_UPSTREAMS__MAIN__MODELS", '["a","b"]')
+    upstream = load_settings().settings.upstreams["main"]
+    assert upstream.base_url == "https://llm.example/v1"
+    assert upstream.models == ("a", "b")
+    assert SECRET not in repr(upstream)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"HUB_FOO": "1"}, "there is no setting foo (HUB_FOO)"),
+        ({"HUB_REDIS__UREL": "x"}, "did you mean redis.url?"),
+        ({"HUB_UPSTREAMS__A__BASE": "x"}, "did you mean upstreams.a.base_url?"),
+        ({"HUB_PUBLIC__PORT": "x"}, "the setting public.port (HUB_PUBLIC__PORT) is wrong"),
+        ({"HUB_PUBLIC__PORT": "70000"}, "less than or equal to 65535"),
+        ({"HUB_AUTH__HMAC_SECRET": "short-secret"}, "fewer than 32 bytes"),
+        ({"HUB_UPSTREAMS__A__API_KEY": SECRET}, "upstreams.a.base_url is wrong: Field required"),
+        ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
+        ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
+        ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must not be below"),
+        ({"HUB_AUTH__OPEN": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
+        ({"HUB_CONFIG": "none.toml"}, "there is no settings file none.toml"),
+        ({"HUB_AUTH__API_KEYS": "[{"}, "auth"),
+    ],
+)
+def test_wrong_setting(
+    variables: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence that names the setting, and never a secret's value."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OperatorError) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "short-secret" not in str(caught.value)
+
+
+def test_wrong_file(tmp_path: Path) -> None:
+    """A file that is no TOML, and one with an unknown key, are named."""
+    file = tmp_path / "x.toml"
+    file.write_text("public = {")
+    with pytest.raises(OperatorError, match=r"x\.toml cannot be read"):
+        load_settings(file)
+    file.write_text("[publik]\nport = 1\n")
+    with pytest.raises(OperatorError, match=r"no setting publik \(.*x\.toml\); did you mean public"):
+        load_settings(file)
+
+
+def test_production_names_each_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both, with their variables; the open mode needs neither."""
+    with pytest.raises(OperatorError) as caught:
+        check_for_production(load_settings().settings)
+    assert "auth.hmac_secret (HUB_AUTH__HMAC_SECRET)" in str(caught.value)
+    assert "auth.api_keys (HUB_AUTH__API_KEYS)" in str(caught.value)
+    monkeypatch.setenv("HUB_AUTH__OPEN", "true")
+    check_for_production(load_settings().settings)
+
+
+def test_example_file_shows_every_default() -> None:
+    """config/hub.example.toml holds each setting with its default, and nothing else."""
+    shown = load_settings(CONFIG / "hub.example.toml").settings
+    assert shown == Settings().model_copy(update={"node": shown.node})
+    table = tomllib.loads((CONFIG / "hub.example.toml").read_text())
+    text = (CONFIG / "hub.example.toml").read_text()
+    for section, value in Settings().model_dump().items():
+        if isinstance(value, dict) and section not in ("upstreams", "node"):
+            for name in value:
+                assert name in table.get(section, {}) or f"# {name} =" in text, f"{section}.{name}"
+
+
+def test_production_file_wants_only_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """config/production.toml runs once the secrets are in the environment."""
+    monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET)
+    monkeypatch.setenv("HUB_AUTH__API_KEYS", '[{"key":"k","scopes":["publish"]}]')
+    monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", "k")
+    check_for_production(load_settings(CONFIG / "production.toml").settings)
+
+
