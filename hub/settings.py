@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     client: Client = Client()
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0917 - pydantic-settings' signature
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

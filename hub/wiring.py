@@ -182,7 +182,8 @@ async def _reached_link(settings: Settings) -> AsyncIterator[RedisLink]:
                 await client.ping()
         except BrokerUnavailable as error:
             raise BrokerUnavailable(
-                f"no Redis or Valkey at {settings.redis.place} (setting redis.url, HUB_REDIS__URL): {error}"
+                f"no Redis or Valkey at {settings.redis.place} "
+                f"(setting redis.url, HUB_REDIS__URL): {error}"
             ) from error
         yield link
 

@@ -1,4 +1,4 @@
-"""Doubles of the ports: time that is held, a socket that fills, a broker and an upstream at gates."""
+"""Doubles of the ports: time that is held, a socket that fills, brokers and upstreams at gates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
-            return await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return
         future = asyncio.get_running_loop().create_future()
         self._sleepers.append((self._now + seconds, future))
         await future

@@ -96,7 +96,9 @@ def test_wrong_file(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match=r"x\.toml cannot be read"):
         load_settings(file)
     file.write_text("[publik]\nport = 1\n")
-    with pytest.raises(OperatorError, match=r"no setting publik \(.*x\.toml\); did you mean public"):
+    with pytest.raises(
+        OperatorError, match=r"no setting publik \(.*x\.toml\); did you mean public"
+    ):
         load_settings(file)
 
 
@@ -128,5 +130,3 @@ def test_production_file_wants_only_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HUB_AUTH__API_KEYS", '[{"key":"k","scopes":["publish"]}]')
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", "k")
     check_for_production(load_settings(CONFIG / "production.toml").settings)
-
-

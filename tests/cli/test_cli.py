@@ -60,7 +60,9 @@ def test_help_lists_the_commands_in_whole_sentences(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     """`import hub` loads none of the heavy parts."""
-    code = "import sys, hub; print([m for m in ('aiohttp', 'redis', 'pydantic') if m in sys.modules])"
+    code = (
+        "import sys, hub; print([m for m in ('aiohttp', 'redis', 'pydantic') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -142,7 +144,10 @@ def test_config_masks_secrets_and_tells_origins(tmp_path: Path) -> None:
         "HUB_PUBLIC__PORT": "9000",
         "HUB_REDIS__URL": "redis://user:pa55@db:6379/0",
     }
-    for shown in (hub("config", folder=tmp_path, **env), hub("config", "--json", folder=tmp_path, **env)):
+    for shown in (
+        hub("config", folder=tmp_path, **env),
+        hub("config", "--json", folder=tmp_path, **env),
+    ):
         assert shown.returncode == 0
         assert not any(word in shown.stdout for word in (SECRET, "k3y-of", "pa55"))
     rows = {row["setting"]: row for row in json.loads(shown.stdout)}

@@ -57,7 +57,9 @@ async def take(client: HubClient, count: int) -> list[str]:
 async def test_resumes_from_the_last_event() -> None:
     """After an end and after a cut it returns with the cursor; half an event is not one."""
     server = Scripted(
-        event("1", "aaaaa-1"), event("2", "aaaaa-2") + b"id: aaaaa-9\ndata: ha", event("3", "aaaaa-3")
+        event("1", "aaaaa-1"),
+        event("2", "aaaaa-2") + b"id: aaaaa-9\ndata: ha",
+        event("3", "aaaaa-3"),
     )
     async with server.client() as client:
         assert await take(client, 3) == ["1", "2", "3"]
@@ -74,7 +76,9 @@ async def test_goodbye_that_asks_to_return() -> None:
 
 async def test_goodbye_for_good() -> None:
     """It ends with the hub's reason."""
-    server = Scripted(encode_event("hub.bye", b'{"reason":"revoked","reconnect":false,"retry_ms":1}'))
+    server = Scripted(
+        encode_event("hub.bye", b'{"reason":"revoked","reconnect":false,"retry_ms":1}')
+    )
     async with server.client() as client:
         with pytest.raises(HubClientError, match="revoked"):
             await take(client, 2)

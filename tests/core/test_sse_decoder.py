@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,10 @@ RULES = {
         [("message", "YHOO\n+2\n10", "")],
     ),
     "the standard's four blocks: a comment, an id, an id reset, a leading space": (
-        b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+        (
+            b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\n"
+            b"data:  third event\n\n"
+        ),
         [
             ("message", "first event", "1"),
             ("message", "second event", ""),
@@ -95,7 +100,7 @@ def test_any_split_gives_the_same_events(lines: list[bytes], end: bytes, cuts: l
     """Where the network cuts the bytes does not matter."""
     stream = end.join(lines) + end + end
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    chunks = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert decode(*chunks) == decode(stream)
 
 

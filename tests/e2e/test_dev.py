@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Dev, free_port
 
 from hub.client import HubClient, StreamEvent
+from tests.e2e.conftest import Dev, free_port
 
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
@@ -43,9 +43,7 @@ def run(dev: Dev, *args: str) -> subprocess.CompletedProcess[str]:
     """One everyday command against this hub."""
     env = {**os.environ, "HUB_CLIENT__URL": dev.url, "HUB_CLIENT__INTERNAL_URL": dev.internal_url}
     command = [sys.executable, "-m", "hub", *args]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=env, timeout=30, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30, check=False)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -139,8 +137,10 @@ async def test_restart_begins_another_generation(dev: Dev) -> None:
     def restart_at_the_third(event: StreamEvent) -> bool:
         if event.name == "generation.delta" and event.json()["i"] == 2 and not again:
             again.append(dev.call("POST", path))
-        return bool(again) and event.name == "generation.delta" and (
-            event.json()["generation"] == again[0]["generation"]
+        return (
+            bool(again)
+            and event.name == "generation.delta"
+            and (event.json()["generation"] == again[0]["generation"])
         )
 
     events = await follow(dev, "rosa", restart_at_the_third, started["cursor"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
-from tests.doubles import FakeClock, FakeSink, Gate, GatedBroker, settled, until
 
 from hub.core.channel import ALL, Channel, user_channel
 from hub.core.close import CloseReason
@@ -18,6 +17,7 @@ from hub.engine.fanout import Fanout
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.ports import FROM_START, Publication
 from hub.transports.sse import SseTransport
+from tests.doubles import FakeClock, FakeSink, Gate, GatedBroker, settled, until
 
 ALICE = user_channel("alice")
 TRANSPORT = SseTransport()
@@ -57,7 +57,9 @@ class Node:
         await until(lambda: bool(sink.events) and not self.connections[-1].is_held)
         return sink
 
-    async def publish(self, *data: object, channel: Channel = ALICE, ephemeral: bool = False) -> None:
+    async def publish(
+        self, *data: object, channel: Channel = ALICE, ephemeral: bool = False
+    ) -> None:
         await self.broker.publish(
             [
                 Publication(
@@ -82,7 +84,9 @@ async def node() -> AsyncIterator[Node]:
     assert len(node.fanout) == 0
 
 
-@pytest.mark.parametrize("held", ["before_subscribe", "after_subscribe", "before_read", "after_read"])
+@pytest.mark.parametrize(
+    "held", ["before_subscribe", "after_subscribe", "before_read", "after_read"]
+)
 @pytest.mark.parametrize("page", [1, 150, 450])
 async def test_published_while_joining(node: Node, held: str, page: int) -> None:
     """Whatever the join waits for, events that come meanwhile are handed over once, in order."""

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
@@ -20,13 +19,14 @@ from hub.core.generation import (
     Step,
     new_generation_id,
 )
-from hub.core.piece import Finish, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
 from hub.engine.relay import Relay, StopWish
 from hub.errors import UpstreamError
 from hub.ports import FROM_START, Publication
+from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
-WHOLE = [Text("Hel"), Text("lo"), Usage({"completion_tokens": 2}), Finish("stop")]
+WHOLE: list[Piece] = [Text("Hel"), Text("lo"), Usage({"completion_tokens": 2}), Finish("stop")]
 BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 

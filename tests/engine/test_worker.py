@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
@@ -16,6 +15,7 @@ from hub.engine.generations import Generations
 from hub.engine.relay import Relay
 from hub.engine.worker import Worker
 from hub.queues.memory import MemoryGenerationQueue
+from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 QUESTION = Question([Message("user", "hi")], upstream="main", model="m")
 

@@ -42,7 +42,6 @@ class Asked:
 @asynccontextmanager
 async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[str]:
     """A server that reads one request and then does what the script says; its base URL."""
-
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -261,19 +260,18 @@ async def test_endless_answer_meets_the_total_limit() -> None:
 
 async def test_time_of_the_reader_does_not_count() -> None:
     """A reader that is slower than the limits is no fault of the upstream."""
-    async with scripted(sends(HEAD, delta(content="a"), delta("stop"))) as url:
-        async with aiohttp.ClientSession() as session:
-            upstream = OpenAiUpstream(
-                session,
-                base_url=url,
-                api_key=None,
-                headers={},
-                patience=Patience(first_byte_seconds=0.1, idle_seconds=0.1),
-            )
-            pieces = []
-            async for piece in upstream.stream(QUESTION):
-                pieces.append(piece)
-                await asyncio.sleep(0.2)
+    patience = Patience(first_byte_seconds=0.1, idle_seconds=0.1)
+    async with (
+        scripted(sends(HEAD, delta(content="a"), delta("stop"))) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        upstream = OpenAiUpstream(
+            session, base_url=url, api_key=None, headers={}, patience=patience
+        )
+        pieces = []
+        async for piece in upstream.stream(QUESTION):
+            pieces.append(piece)
+            await asyncio.sleep(0.2)
     assert pieces == [Text("a"), Finish("stop")]
 
 

@@ -14,7 +14,15 @@ from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to, tokens_of
 from hub.wiring import Place, listening
 
-QUESTIONS = ["why is the sky blue?", "为什么天空是蓝色的？", "你好", "a haiku", "count to 30", "long?", ""]
+QUESTIONS = [
+    "why is the sky blue?",
+    "为什么天空是蓝色的？",
+    "你好",
+    "a haiku",
+    "count to 30",
+    "long?",
+    "",
+]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -77,10 +85,12 @@ async def test_usage_only_when_asked_for() -> None:
 
 async def test_bad_body() -> None:
     """400 in OpenAI's shape."""
-    async with server() as (session, url):
-        async with session.post(f"{url}/chat/completions", data=b"{") as response:
-            assert response.status == 400
-            assert "message" in (await response.json())["error"]
+    async with (
+        server() as (session, url),
+        session.post(f"{url}/chat/completions", data=b"{") as response,
+    ):
+        assert response.status == 400
+        assert "message" in (await response.json())["error"]
 
 
 async def test_faults() -> None:

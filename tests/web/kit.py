@@ -1,4 +1,4 @@
-"""The real applications on doubles of the broker and the queue, served as production serves them."""
+"""The real applications on a broker and a queue in memory, served as production serves them."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.web.kit import Hub, running_hub
 
 from hub.web.auth import TokenDoor
+from tests.web.kit import Hub, running_hub
 
 SECRET = "s" * 64
 DOOR = TokenDoor(SECRET, audience="app", issuer="me")

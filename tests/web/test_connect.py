@@ -7,10 +7,10 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.web.kit import Hub, Stream, running_hub
 
 from hub.core.channel import user_channel
 from hub.core.close import CloseReason
+from tests.web.kit import Hub, Stream, running_hub
 
 
 @pytest.fixture
@@ -184,7 +184,9 @@ async def test_no_task_of_our_own_per_connection(hub: Hub) -> None:
     added = len(asyncio.all_tasks()) - before
     for stream in streams:
         await stream.__aexit__(None, None, None)
-    assert added <= 2 * 20  # aiohttp: its protocol's task, and with handler_cancellation the handler's
+    assert (
+        added <= 2 * 20
+    )  # aiohttp: its protocol's task, and with handler_cancellation the handler's
 
 
 async def test_drain_says_goodbye_to_all(hub: Hub) -> None:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.web.kit import MAX_BODY, Hub, running_hub
 
 from hub.core.channel import user_channel
 from hub.core.generation import Change, Status, Step
 from hub.ports import Publication
+from tests.web.kit import MAX_BODY, Hub, running_hub
 
 ALICE = "?user=alice"
 
@@ -66,7 +66,7 @@ async def test_cursor_stands_before_the_first_event(hub: Hub) -> None:
 async def test_idempotency_key_joins(hub: Hub, by_header: bool) -> None:
     """The same key, in the body or the header, is the same generation."""
     first = await start(hub, id="k")
-    more = {"headers": {"Idempotency-Key": "k"}} if by_header else {}
+    more: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}} if by_header else {}
     body = {"prompt": "hi"} if by_header else {"prompt": "hi", "id": "k"}
     assert await hub.call("POST", f"/generations{ALICE}", json=body, **more) == (202, first)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.web.kit import Hub, running_hub
 
 from hub.core.close import CloseReason
+from tests.web.kit import Hub, running_hub
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.web.kit import MAX_BODY, Hub, running_hub
 
 from hub.web.auth import KeyRing
+from tests.web.kit import MAX_BODY, Hub, running_hub
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ async def test_ephemeral_has_no_cursor(hub: Hub) -> None:
 
 async def test_data_stays_as_it_was_written(hub: Hub) -> None:
     """Numbers keep their form; spaces go."""
-    body = b'{"to":{"user":"a"},"data":{"big": 12345678901234567890, "f": 1.10, "s": "\xe4\xbd\xa0"}}'
+    body = (
+        b'{"to":{"user":"a"},"data":{"big": 12345678901234567890, "f": 1.10, "s": "\xe4\xbd\xa0"}}'
+    )
     async with hub.stream("/sse/connect/a") as stream:
         await hub.call("POST", "/publish", internal=True, data=body, headers=JSON)
         event = await stream.next()

@@ -1,0 +1,84 @@
+"""Positions and cursors: short, exact, and never guessed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
+from hub.core.cursor import Position, format_cursor, format_part, new_epoch, parse_cursor
+from hub.errors import BadRequest
+
+ALICE = user_channel("alice")
+_EPOCHS = st.text("0123456789ABCxyz", min_size=5, max_size=5)
+_POSITIONS = st.builds(Position, _EPOCHS, st.integers(0, 2**53))
+_CHANNELS = st.sampled_from([ALICE, ALL, *(topic_channel(f"t{n}") for n in range(20))])
+_CURSORS = st.dictionaries(_CHANNELS, _POSITIONS, min_size=1)
+
+
+@given(_CURSORS)
+def test_text_gives_the_positions_back(positions: dict[Channel, Position]) -> None:
+    """Whatever channels it follows."""
+    assert parse_cursor(format_cursor(positions), positions) == positions
+
+
+@given(_CURSORS)
+def test_text_does_not_depend_on_the_order(positions: dict[Channel, Position]) -> None:
+    """Equal positions, equal text."""
+    turned = dict(reversed(positions.items()))
+    assert format_cursor(turned) == format_cursor(positions)
+
+
+@given(_CURSORS, st.sets(_CHANNELS))
+def test_other_channels_are_left_out(
+    positions: dict[Channel, Position], channels: set[Channel]
+) -> None:
+    """A cursor of another set of channels speaks of those that both have."""
+    found = parse_cursor(format_cursor(positions), channels)
+    assert found == {c: p for c, p in positions.items() if c in channels}
+
+
+@given(st.integers(0, 62**4 - 1), st.integers(0, 62**3 - 1))
+def test_users_own_cursor_is_short(own: int, everyone: int) -> None:
+    """A user and `all`: at most 20 bytes, up to 14 million and 238,000 events."""
+    positions = {ALICE: Position(new_epoch(), own), ALL: Position(new_epoch(), everyone)}
+    assert len(format_cursor(positions)) <= 20
+
+
+def test_part_is_a_cursor_of_its_own() -> None:
+    """What a publisher gets resumes that channel."""
+    for channel in (ALICE, ALL, topic_channel("a")):
+        position = Position("abcde", 62)
+        part = format_part(channel, position)
+        assert parse_cursor(part, [ALICE, ALL, topic_channel("a")]) == {channel: position}
+    assert format_part(ALICE, Position("abcde", 62)) == "abcde-10"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "live ", "abcde", "abcde-", "abcd-1", "abcdef-1", "abcde-1 ", "abcde-1\n",
+        "abcde-1abcde-1", "*", "abcde-1*abcde", "~abc:abcde-1", "~abcdef:abcde-1x!", "äbcde-1",
+        "abcde-1*abcde-1*abcde-1", "abcde--1", "abcde-1234567890", "x" * 5000, "\0",
+        "abcde-1" + "~abcdef:abcde-1" * 400,
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused(text: str) -> None:
+    """Garbage is a 400, never a beginning anew."""
+    with pytest.raises(BadRequest, match="not a cursor"):
+        parse_cursor(text, [ALICE])
+
+
+@given(st.text())
+def test_parsing_never_fails_otherwise(text: str) -> None:
+    """Any text is a cursor or a BadRequest."""
+    try:
+        parse_cursor(text, [ALICE, ALL])
+    except BadRequest:
+        pass
+
+
+def test_epochs_differ() -> None:
+    """Two fresh epochs are not the same one."""
+    assert len({new_epoch() for _ in range(1000)}) == 1000

@@ -1,0 +1,156 @@
+"""Channels, events, the registry, the outbox, generations' ids: small values, plain rules."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core.channel import (
+    ALL,
+    PARTITIONS,
+    check_topic,
+    check_user_id,
+    partition_of,
+    topic_channel,
+    user_channel,
+)
+from hub.core.close import CloseReason
+from hub.core.event import check_event_name, check_idempotency_key, compact_json, encode_json
+from hub.core.generation import Status, new_generation_id, partition_of_generation
+from hub.core.outbox import Outbox
+from hub.core.registry import Registry
+from hub.core.sse import HEARTBEAT, encode_event, with_id, with_retry
+from hub.errors import BadRequest
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c@d+e:f-9", "x" * 128])
+def test_good_names(name: str) -> None:
+    """The contract's characters, 1 to 128 of them."""
+    assert check_user_id(name) == name
+    assert check_topic(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a b", "a/b", "ä", "a\n", "a\0", "a,b", "{hub}"])
+def test_bad_names(name: str) -> None:
+    """Anything else is refused with the rule."""
+    for check in (check_user_id, check_topic):
+        with pytest.raises(BadRequest, match="1 to 128 characters of A-Z a-z 0-9"):
+            check(name)
+
+
+def test_partitions_spread_and_stay() -> None:
+    """128 of them, all used, and the same on every node for ever."""
+    used = {partition_of(user_channel(f"u{n}")) for n in range(5000)}
+    assert used == set(range(PARTITIONS))
+    assert [partition_of(c) for c in (user_channel("alice"), topic_channel("x"), ALL)] == [
+        118, 1, 93,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a\rb", "a\nb", "a\0b", "hub.x", "generation.x"])
+def test_bad_event_names(name: str) -> None:
+    """Nothing that breaks a line, and none of the hub's own."""
+    with pytest.raises(BadRequest):
+        check_event_name(name)
+
+
+def test_bad_idempotency_keys() -> None:
+    """1 to 256 characters without line breaks."""
+    for key in ("", "x" * 257, "a\nb"):
+        with pytest.raises(BadRequest):
+            check_idempotency_key(key)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(_JSON)
+def test_compact_json_is_one_line_for_everybody(value: object) -> None:
+    """The same value, in one line by every notion of a line."""
+    for text in (compact_json(json.dumps(value, indent=2).encode()), encode_json(value)):
+        assert json.loads(text) == value
+        assert len(text.decode().splitlines()) <= 1
+
+
+def test_compact_json_refuses_what_is_none() -> None:
+    """It is msgspec's error, which the caller knows."""
+    with pytest.raises(msgspec.DecodeError):
+        compact_json(b"{")
+
+
+def test_unicode_line_ends_are_escaped() -> None:
+    """U+0085, U+2028 and U+2029 break lines in some clients."""
+    raw = '"\u0085\u2028\u2029é"'.encode()
+    assert compact_json(raw) == '"\\u0085\\u2028\\u2029é"'.encode()
+
+
+def test_event_as_bytes() -> None:
+    """JSON on one line, a string as it is; id and retry inside the event; a heartbeat alone."""
+    assert encode_event("n", b'{"a":1}') == b'event: n\ndata: {"a":1}\n\n'
+    assert encode_event("n", b'"a\\nb\\r\\nc\\rd"') == (
+        b"event: n\ndata: a\ndata: b\ndata: c\ndata: d\n\n"
+    )
+    body = encode_event("n", b'""')
+    assert with_retry(with_id(body, "c"), 5) == b"retry: 5\nid: c\nevent: n\ndata: \n\n"
+    assert with_id(body, None) == body
+    assert HEARTBEAT == b": hb\n"
+
+
+@given(st.text(), st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), min_size=1))
+def test_nothing_is_injected(data: str, name: str) -> None:
+    """Whatever a publisher sends, there is one event field, and only data beside it."""
+    lines = encode_event(name, encode_json(data)).decode().removesuffix("\n\n").split("\n")
+    assert lines[0] == f"event: {name}"
+    assert all(line.startswith("data: ") and "\r" not in line for line in lines[1:])
+
+
+def test_registry_keeps_who_follows() -> None:
+    """Present while somebody follows; the last one that leaves is told."""
+    registry: Registry[str] = Registry()
+    registry.add("x", [ALL, user_channel("a")])
+    registry.add("y", [ALL])
+    registry.add("y", [ALL])
+    assert list(registry.followers(ALL)) == ["x", "y"]
+    assert registry.remove("x", [ALL, user_channel("a")]) == [user_channel("a")]
+    assert registry.remove("x", [ALL]) == []
+    assert registry.remove("y", [ALL]) == [ALL]
+    assert not registry.channels()
+    assert not registry.followers(ALL)
+
+
+def test_outbox_is_bounded_in_count_and_bytes() -> None:
+    """It refuses and keeps what it had; room comes back as frames are taken."""
+    outbox = Outbox(max_frames=3, max_bytes=10)
+    assert [outbox.push(frame) for frame in (b"1234", b"56", b"78901", b"7890", b"")] == [
+        True, True, False, True, False,
+    ]  # fmt: skip
+    assert len(outbox) == 3
+    assert [outbox.take(), outbox.take(), outbox.take()] == [b"1234", b"56", b"7890"]
+    assert outbox.push(b"x" * 10)
+
+
+@given(st.integers(0, PARTITIONS - 1))
+def test_generation_id_tells_its_partition(partition: int) -> None:
+    """Any node finds the record by the id alone."""
+    generation = new_generation_id(partition)
+    assert partition_of_generation(generation) == partition
+
+
+@pytest.mark.parametrize("text", ["", "g", "g80" + "a" * 16, "gff" + "a" * 16, "x00" + "a" * 16])
+def test_what_is_no_generation_id(text: str) -> None:
+    """Garbage and partitions that there are not."""
+    assert partition_of_generation(text) is None
+
+
+def test_ends_and_reasons() -> None:
+    """Three states are final; labels of close reasons are words of their own."""
+    ended = {status for status in Status if status.ended}
+    assert ended == {Status.DONE, Status.STOPPED, Status.FAILED}
+    assert len({reason.label for reason in CloseReason}) == len(CloseReason)
