@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import structlog
 
+from hub.errors import DependencyError
 from hub.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ class Supervisor:
             try:
                 await work()
                 _log.error("task.ended", task=name)
+            except DependencyError as error:
+                _log.warning("task.waits", task=name, error=str(error))
             except Exception:  # noqa: BLE001 - whatever it is, it is logged and the task goes on
                 _log.exception("task.failed", task=name)
             if self._clock.now() - begun > self._most_pause_seconds:

@@ -61,27 +61,36 @@ class ConnectRoutes:
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
         cursor = _cursor_of(request, channels)
         response = SseResponse()
-        writer = await response.prepare(request)
-        if writer is None:
-            raise ConnectionResetError("the client left before its stream began")
-        limits = self._limits
+        try:
+            sink = await self._sink(request, response)
+        except ConnectionResetError:
+            return response  # the client left before its stream began
         connection = Connection(
             f"c_{secrets.token_urlsafe(9)}",
             identity.user,
             channels,
             transport=self._transport,
-            sink=SseSink(
-                request,
-                writer,
-                write_buffer_bytes=limits.write_buffer_bytes,
-                tcp_user_timeout_seconds=limits.tcp_user_timeout_seconds,
+            sink=sink,
+            outbox=Outbox(
+                max_frames=self._limits.outbox_max_events, max_bytes=self._limits.outbox_max_bytes
             ),
-            outbox=Outbox(max_frames=limits.outbox_max_events, max_bytes=limits.outbox_max_bytes),
             clock=self._clock,
-            retry_ms=limits.retry_ms,
+            retry_ms=self._limits.retry_ms,
         )
         await self._hold(response, connection, cursor)
         return response
+
+    async def _sink(self, request: web.Request, response: SseResponse) -> SseSink:
+        """Sends the headers. Raises ConnectionResetError when nobody is there to read them."""
+        writer = await response.prepare(request)
+        if writer is None:
+            raise ConnectionResetError
+        return SseSink(
+            request,
+            writer,
+            write_buffer_bytes=self._limits.write_buffer_bytes,
+            tcp_user_timeout_seconds=self._limits.tcp_user_timeout_seconds,
+        )
 
     async def _hold(
         self, response: SseResponse, connection: Connection, cursor: dict[Channel, Position]

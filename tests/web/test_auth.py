@@ -24,7 +24,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 def token(key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    good = {"sub": "alice", "aud": "app", "iss": "me", "exp": int(time.time()) + 60}
+    good = {"sub": "alice", "aud": "app", "iss": "me", "exp": int(time.time()) + 3600}
     given = {name: value for name, value in {**good, **claims}.items() if value is not None}
     return jwt.encode(given, key if algorithm != "none" else "", algorithm=algorithm)
 
