@@ -142,6 +142,8 @@ def _parts(
 ) -> list[_Part]:
     env = {
         **os.environ,
+        # A proxy of the environment is for real LLMs, not for the simulated one on this machine.
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), _HOST])),
         "HUB_PUBLIC__HOST": _HOST,
         "HUB_PUBLIC__PORT": str(_port(public)),
         "HUB_PUBLIC__DEMO_PAGE": "true",

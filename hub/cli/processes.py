@@ -72,7 +72,7 @@ def serve(
 
     Example: HUB_REDIS__URL=redis://10.0.0.5 hub serve --config config/production.toml
     """
-    from hub.wiring import Sockets, run_node
+    from hub.wiring.node import Sockets, run_node
 
     settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
     sockets = Sockets(public_fd, internal_fd)
@@ -86,7 +86,7 @@ def worker(config: ConfigOption = None) -> None:
 
     Example: HUB_UPSTREAMS__MAIN__BASE_URL=http://localhost:8000/v1 hub worker
     """
-    from hub.wiring import run_worker
+    from hub.wiring.worker import run_worker
 
     settings = _production(config, {}, "worker")
     _run(lambda stop: run_worker(settings, stop))
@@ -113,7 +113,7 @@ def upstream(
     """
     from hub import logs
     from hub.upstreams.simulated import Simulation
-    from hub.wiring import run_simulated
+    from hub.wiring.simulated import run_simulated
 
     logs.configure("info", "auto", "upstream")
     simulation = Simulation(

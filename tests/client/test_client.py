@@ -11,7 +11,7 @@ from aiohttp import web
 from hub.client import HubClient, HubClientError
 from hub.core.sse import encode_event, with_id, with_retry
 from hub.web.errors import problem
-from hub.wiring import Place, listening
+from hub.web.listening import Place, listening
 
 
 class Scripted:

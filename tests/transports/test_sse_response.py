@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from hub.transports.sse import SseResponse
-from hub.wiring import Place, check_options, listening
+from hub.web.listening import Place, check_options, listening
 
 
 async def test_response_keeps_its_class_without_its_tasks() -> None:

@@ -17,7 +17,7 @@ from hub.errors import UpstreamError
 from hub.upstreams.http import Patience
 from hub.upstreams.openai import OpenAiUpstream
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.wiring import Place, listening
+from hub.web.listening import Place, listening
 
 QUESTION = Question([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

@@ -12,7 +12,7 @@ import pytest
 from hub.errors import OperatorError
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to, tokens_of
-from hub.wiring import Place, listening
+from hub.web.listening import Place, listening
 
 QUESTIONS = [
     "why is the sky blue?",

@@ -23,9 +23,9 @@ from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
+from hub.web.listening import Place, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishRoutes
-from hub.wiring import Place, listening
 
 LIMITS = StreamLimits(
     retry_ms=3000,

@@ -1,0 +1,147 @@
+"""A node: the fan-out behind two listeners."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import msgspec
+import structlog
+
+from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.core.close import CloseReason
+from hub.engine.fanout import Fanout
+from hub.engine.generations import Generations
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.publisher import Publisher
+from hub.engine.supervise import Supervisor, SystemClock
+from hub.errors import OperatorError
+from hub.queues.redis import RedisGenerationQueue
+from hub.settings import Settings
+from hub.web.auth import Door, KeyRing, OpenDoor, TokenDoor
+from hub.web.connect import ConnectRoutes, StreamLimits
+from hub.web.demo import DemoRoutes
+from hub.web.generations import GenerationRoutes, UpstreamChoice
+from hub.web.health import HealthRoutes
+from hub.web.internal import build_internal
+from hub.web.listening import Place, listening
+from hub.web.public import build_public
+from hub.web.publish import PublishRoutes
+from hub.wiring.broker import reached_link, retention_of
+
+_log = structlog.get_logger(__name__)
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """Listening sockets that a supervisor opened and hands over, by file descriptor."""
+
+    public_fd: int | None = None
+    internal_fd: int | None = None
+
+
+async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) -> None:
+    """Serves until `stop` is set, then drains. Raises OperatorError, BrokerUnavailable."""
+    clock = SystemClock()
+    async with AsyncExitStack() as parts:
+        link = await parts.enter_async_context(reached_link(settings))
+        tasks = await parts.enter_async_context(Supervisor(clock))
+        broker = RedisBroker(link, retention_of(settings))
+        wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds)
+        fanout = Fanout(
+            broker,
+            wheel,
+            node=settings.node.name,
+            heartbeat_seconds=settings.stream.heartbeat_seconds,
+        )
+        tasks.start("bus", broker.run)
+        tasks.start("heartbeats", wheel.run)
+        publisher = Publisher(broker, max_data_bytes=settings.publish.max_data_bytes)
+        generations = Generations(
+            broker,
+            RedisGenerationStore(link, retention_of(settings)),
+            RedisGenerationQueue(link, lease_seconds=settings.worker.lease_seconds),
+        )
+        door = _door(settings)
+        public = build_public(
+            ConnectRoutes(fanout, door, clock, _stream_limits(settings)),
+            _generation_routes(settings, generations, door),
+            _demo(settings, door, publisher),
+            max_body_bytes=settings.generations.max_prompt_bytes,
+        )
+        internal = build_internal(
+            PublishRoutes(
+                publisher,
+                KeyRing({k.key.get_secret_value(): k.scopes for k in settings.auth.api_keys}),
+                max_body_bytes=settings.publish.max_body_bytes,
+                max_recipients=settings.publish.max_recipients,
+            ),
+            HealthRoutes(broker, fanout, node=settings.node.name),
+            max_body_bytes=settings.publish.max_body_bytes,
+        )
+        # A publish that is cut in the middle is worse than one that nobody waits for; a stream
+        # whose client has gone is worth nothing.
+        inside = Place(
+            settings.internal.host, settings.internal.port, "internal.port", sockets.internal_fd
+        )
+        outside = Place(
+            settings.public.host, settings.public.port, "public.port", sockets.public_fd
+        )
+        await parts.enter_async_context(listening(internal, inside, cancel_handlers=False))
+        await parts.enter_async_context(listening(public, outside, cancel_handlers=True))
+        _log.info("node.started", node=settings.node.name, public=settings.public.port)
+        await stop.wait()
+        _log.info("node.draining", connections=len(fanout))
+        await fanout.close_all(CloseReason.DRAINING)
+    _log.info("node.stopped", node=settings.node.name)
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    stream = settings.stream
+    return StreamLimits(
+        retry_ms=stream.retry_ms,
+        max_topics=stream.max_topics,
+        outbox_max_events=stream.outbox_max_events,
+        outbox_max_bytes=stream.outbox_max_bytes,
+        write_buffer_bytes=stream.write_buffer_bytes,
+        tcp_user_timeout_seconds=stream.tcp_user_timeout_seconds,
+    )
+
+
+def _door(settings: Settings) -> Door:
+    auth = settings.auth
+    if auth.open:
+        return OpenDoor()
+    if auth.hmac_secret is None:
+        raise OperatorError("auth.hmac_secret is missing (HUB_AUTH__HMAC_SECRET)")
+    return TokenDoor(
+        auth.hmac_secret.get_secret_value(),
+        audience=auth.audience,
+        issuer=auth.issuer,
+        leeway_seconds=auth.leeway_seconds,
+    )
+
+
+def _generation_routes(
+    settings: Settings, generations: Generations, door: Door
+) -> GenerationRoutes:
+    choices = {
+        name: UpstreamChoice(default_model=upstream.default_model, models=upstream.models)
+        for name, upstream in settings.upstreams.items()
+    }
+    return GenerationRoutes(
+        generations,
+        door,
+        choices,
+        default_upstream=settings.default_upstream or next(iter(choices), None),
+        max_prompt_bytes=settings.generations.max_prompt_bytes,
+    )
+
+
+def _demo(settings: Settings, door: Door, publisher: Publisher) -> DemoRoutes | None:
+    if not settings.public.demo_page:
+        return None
+    return DemoRoutes(
+        door,
+        publisher if settings.auth.open else None,
+        max_body_bytes=settings.publish.max_body_bytes,
+    )

@@ -1,0 +1,27 @@
+"""The simulated LLM as a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.web.listening import Place, listening
+
+
+async def run_simulated(
+    simulation: Simulation,
+    stop: asyncio.Event,
+    port: int,
+    fd: int | None,
+    say: Callable[[str], None],
+) -> None:
+    """Serves the simulated LLM until `stop` is set; `say` is told its base URL."""
+    async with listening(
+        SimulatedUpstream(simulation).app(),
+        Place("127.0.0.1", port, "--port", fd),
+        cancel_handlers=True,
+        patience_seconds=0.1,
+    ) as taken:
+        say(f"http://127.0.0.1:{taken}/v1")
+        await stop.wait()
