@@ -72,25 +72,25 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def valkey() -> Iterator[Server]:
     """The Valkey of `hub dev`, shared by the run."""
-    server = Server(_short_folder(tmp_path_factory, "valkey"))
+    server = Server(short_folder("valkey"))
     yield server
     server.kill()
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def redis_server() -> Iterator[Server]:
     """The distribution's Redis, shared by the run."""
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server")
-    server = Server(_short_folder(tmp_path_factory, "redis"), binary)
+    server = Server(short_folder("redis"), binary)
     yield server
     server.kill()
 
 
-def _short_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+def short_folder(name: str) -> Path:
     """Unix sockets have short paths, so pytest's own folders may be too deep."""
     return Path(tempfile.mkdtemp(prefix=f"hub-{name}-"))
 

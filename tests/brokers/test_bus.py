@@ -1,0 +1,195 @@
+"""The bus against a real Valkey that cuts its links: what is wanted is heard again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.brokers.embedded import SOCKET_NAME
+from hub.brokers.redis.bus import RedisBus
+from hub.brokers.redis.log import RedisLog, Retention
+from hub.core.channel import Channel, user_channel
+from hub.core.event import Event
+from hub.errors import BrokerUnavailable
+from hub.ports import Publication
+from hub.redislink import RedisLink, open_link
+from tests.conftest import Server, short_folder
+
+ALICE = user_channel("alice")
+BOB = user_channel("bob")
+
+
+class Ear:
+    """A running bus, everything that it heard, and how often its link was made anew."""
+
+    def __init__(self, link: RedisLink, **options: Any) -> None:
+        self.server: Any = link.client
+        self.log = RedisLog(link, Retention())
+        pool = link.client.connection_pool
+        self.bus = RedisBus(pool, timeout_seconds=link.timeout_seconds, **options)
+        self.heard: asyncio.Queue[Event] = asyncio.Queue()
+        self.relinked = asyncio.Event()
+        self.bus.listen(self.heard.put_nowait, self.relinked.set)
+        self.task = asyncio.create_task(self.bus.run())
+
+    async def publish(self, channel: Channel, data: str) -> None:
+        await self.log.publish([Publication(channel=channel, name="n", data=data.encode())])
+
+    async def next(self) -> str:
+        async with asyncio.timeout(5):
+            return (await self.heard.get()).data.decode()
+
+    async def channels(self) -> set[str]:
+        """What the server thinks that somebody is subscribed to."""
+        names = await self.server.pubsub_channels()
+        return {name.decode().rpartition(":live:")[2] for name in names}
+
+    async def until_channels(self, *expected: Channel) -> None:
+        async with asyncio.timeout(5):
+            while await self.channels() != set(expected):
+                await asyncio.sleep(0)
+
+    async def until_relinked(self) -> None:
+        async with asyncio.timeout(5):
+            await self.relinked.wait()
+        self.relinked.clear()
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+@pytest.fixture
+async def ear(open_redis: Any) -> AsyncIterator[Ear]:
+    """A bus that gives up a channel as soon as it is not needed."""
+    ear = Ear(await open_redis("valkey"), linger_seconds=0.0)
+    yield ear
+    await ear.close()
+
+
+async def test_first_link_is_no_relink(ear: Ear) -> None:
+    """Nothing can have been missed before the first subscription."""
+    await ear.bus.subscribe([ALICE])
+    assert ear.bus.linked
+    assert not ear.relinked.is_set()
+
+
+async def test_cut_link_is_made_anew(ear: Ear) -> None:
+    """Thirty times: all that is wanted is heard again, and a gap is announced each time."""
+    many = [user_channel(f"u{n}") for n in range(700)]
+    await ear.bus.subscribe(many)
+    for n in range(30):
+        await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await ear.until_relinked()
+        await ear.publish(many[n], str(n))
+        assert await ear.next() == str(n)
+    await ear.until_channels(*many)
+
+
+async def test_subscribing_while_the_link_is_cut(ear: Ear) -> None:
+    """The subscriber waits for the new link, and hears."""
+    await ear.bus.subscribe([ALICE])
+    await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await ear.bus.subscribe([BOB])
+    await ear.publish(BOB, "heard")
+    assert await ear.next() == "heard"
+
+
+async def test_unneeded_channel_is_given_up(ear: Ear) -> None:
+    """After its linger time; one that is wanted again meanwhile stays."""
+    await ear.bus.subscribe([ALICE, BOB])
+    ear.bus.unsubscribe([ALICE])
+    await ear.until_channels(BOB)
+    await ear.bus.subscribe([ALICE])
+    await ear.publish(ALICE, "again")
+    assert await ear.next() == "again"
+
+
+async def test_lingering_channel_is_free_to_come_back(open_redis: Any) -> None:
+    """A page reload costs no command to the server."""
+    ear = Ear(await open_redis("valkey"), linger_seconds=60.0)
+    await ear.bus.subscribe([ALICE])
+    ear.bus.unsubscribe([ALICE])
+    ear.bus.unsubscribe([ALICE])
+    await ear.bus.subscribe([ALICE])
+    await ear.publish(ALICE, "still")
+    assert await ear.next() == "still"
+    await ear.close()
+
+
+async def test_churn_under_cuts_ends_right(ear: Ear) -> None:
+    """Subscriptions that come and go while links are cut: exactly the wanted ones remain."""
+    for n in range(40):
+        await ear.bus.subscribe([user_channel(f"u{n}")])
+        ear.bus.unsubscribe([user_channel(f"u{n - 5}")])
+        if n % 4 == 0:
+            await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await ear.until_channels(*(user_channel(f"u{n}") for n in range(35, 40)))
+
+
+async def test_server_that_is_gone_and_returns(open_redis: Any) -> None:
+    """Subscribing fails in time while it is away; all heals without a restart when it is back."""
+    server = Server(short_folder("gone"))
+    async with open_link(server.url, timeout_seconds=0.3) as link:
+        ear = Ear(link, most_backoff_seconds=0.05)
+        await ear.bus.subscribe([ALICE])
+        server.kill()
+        with pytest.raises(BrokerUnavailable):
+            await ear.publish(ALICE, "lost")
+        with pytest.raises(BrokerUnavailable):
+            await ear.bus.subscribe([BOB])
+        assert not ear.bus.linked
+        server.start()
+        await ear.until_relinked()
+        await ear.publish(ALICE, "back")
+        assert await ear.next() == "back"
+        await ear.publish(BOB, "wanted since")
+        assert await ear.next() == "wanted since"
+        await ear.close()
+    server.kill()
+
+
+async def test_half_open_link_is_given_up(valkey: Server) -> None:
+    """Packets vanish and no error says so: the link is dropped after the silence, and all heals."""
+    vanishing = asyncio.Event()
+    vanishing.set()  # set: bytes pass
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                if vanishing.is_set():
+                    writer.write(chunk)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_unix_connection(str(valkey.folder / SOCKET_NAME))
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pipe(reader, there[1]))
+            both.create_task(pipe(there[0], writer))
+
+    path = short_folder("proxy") / "s"
+    proxy = await asyncio.start_unix_server(serve, path)
+    async with (
+        open_link(valkey.url, timeout_seconds=2.0) as direct,
+        open_link(f"unix://{path}", timeout_seconds=0.2) as link,
+    ):
+        ear = Ear(link, most_backoff_seconds=0.01, ping_seconds=0.05, silence_seconds=0.2)
+        await ear.bus.subscribe([ALICE])
+        vanishing.clear()
+        async with asyncio.timeout(5):
+            while ear.bus.linked:
+                await asyncio.sleep(0.01)
+        vanishing.set()
+        await ear.until_relinked()
+        await RedisLog(direct, Retention()).publish(
+            [Publication(channel=ALICE, name="n", data=b"heard again")]
+        )
+        assert await ear.next() == "heard again"
+        await ear.close()
+    proxy.close()
