@@ -107,7 +107,7 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
             if name == "fakeredis":
                 fake = FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
                 opened.push_async_callback(fake.aclose)
-                return RedisLink(fake, timeout_seconds=2.0)
+                return RedisLink(fake, timeout_seconds=20.0)  # an imitation may be slow
             server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
             link = await opened.enter_async_context(open_link(server.url, timeout_seconds=2.0))
             await link.client.flushall()
