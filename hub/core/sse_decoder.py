@@ -7,22 +7,20 @@ a character that is split over two chunks arrives whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-class StreamTooLarge(ValueError):
-    """A line or an event is longer than the decoder was told to take."""
+_MOST_RETRY_MS: Final = 10**12
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as the standard dispatches it.
 
-    id: the last event id of the stream so far. retry_ms: the reconnection time, when the fields of
-    this event set one.
+    id: the last event id of the stream so far. retry_ms: the reconnection time, when one was set
+    since the event before.
     """
 
     name: str
@@ -31,21 +29,35 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
     retry_ms: int | None = None
 
 
+class StreamTooLarge(ValueError):
+    """A line or an event is longer than the decoder was told to take.
+
+    events: those of the same chunk that were complete before it, so that they do not depend on
+    where the network cut the bytes. The decoder is of no use any more.
+    """
+
+    events: Sequence[ServerSentEvent] = ()
+
+
 class SseDecoder:
-    """Feed it chunks as they come; it gives the events that became complete."""
+    """Feed it chunks as they come; it gives the events that became complete.
+
+    max_line_bytes: without the line's end. max_event_bytes: all data of one event.
+    last_event_id: of the last block that was complete; what a reconnection resumes from.
+    """
 
     def __init__(
         self, *, max_line_bytes: int = 1024 * 1024, max_event_bytes: int = 4 * 1024 * 1024
     ) -> None:
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
-        self._pending: list[bytes] = []  # pieces of the unfinished line
-        self._pending_bytes = 0
+        self._pending = bytearray()  # the unfinished line
         self._after_cr = False  # the last line ended with CR: a LF that follows belongs to it
         self._start: bytes | None = b""  # the first bytes, until it is known whether a BOM is there
         self._data: list[str] = []
         self._data_bytes = 0
         self._name = ""
+        self._id = ""  # the standard's buffer: an unfinished block may have set it
         self._retry_ms: int | None = None
         self.last_event_id = ""
 
@@ -62,32 +74,31 @@ class SseDecoder:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        # bytes.splitlines knows exactly the standard's three line ends: CRLF, LF, CR.
-        for line in chunk.splitlines(keepends=True):
-            if line.endswith((b"\n", b"\r")):
-                event = self._end_line(line)
-                if event is not None:
-                    events.append(event)
-            else:
-                self._keep(line)
+        try:
+            # bytes.splitlines knows exactly the standard's three line ends: CRLF, LF, CR.
+            for line in chunk.splitlines(keepends=True):
+                if line.endswith((b"\n", b"\r")):
+                    event = self._end_line(line.rstrip(b"\r\n"))
+                    if event is not None:
+                        events.append(event)
+                else:
+                    self._check_line(line)
+                    self._pending += line
+        except StreamTooLarge as error:
+            error.events = events
+            raise
         self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
         return events
 
-    def _keep(self, piece: bytes) -> None:
-        self._pending.append(piece)
-        self._pending_bytes += len(piece)
-        if self._pending_bytes > self._max_line_bytes:
+    def _check_line(self, piece: bytes) -> None:
+        if len(self._pending) + len(piece) > self._max_line_bytes:
             raise StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
 
     def _end_line(self, line: bytes) -> ServerSentEvent | None:
+        self._check_line(line)
         if self._pending:
-            self._keep(line)
-            line = b"".join(self._pending)
+            line = bytes(self._pending) + line
             self._pending.clear()
-            self._pending_bytes = 0
-        elif len(line) > self._max_line_bytes:
-            raise StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
-        line = line.rstrip(b"\r\n")  # a line holds neither, so this takes its end alone
         if not line:
             return self._dispatch()
         name, colon, value = line.partition(b":")
@@ -106,17 +117,19 @@ class SseDecoder:
             case b"event":
                 self._name = value.decode("utf-8", "replace")
             case b"id" if b"\0" not in value:
-                self.last_event_id = value.decode("utf-8", "replace")
+                self._id = value.decode("utf-8", "replace")
             case b"retry" if value.isdigit():
-                self._retry_ms = int(value[:12])
+                digits = value.lstrip(b"0")  # int() refuses thousands of digits
+                self._retry_ms = int(digits or b"0") if len(digits) <= 12 else _MOST_RETRY_MS
             case _:
                 pass
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = None
+        self.last_event_id = self._id
         if self._data:
             event = ServerSentEvent(
-                self._name or "message", "\n".join(self._data), self.last_event_id, self._retry_ms
+                self._name or "message", "\n".join(self._data), self._id, self._retry_ms
             )
         # An event without data is not dispatched, but its retry time holds all the same; it is
         # told with the next event.

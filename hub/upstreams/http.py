@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Mapping
+import os
+import re
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -17,7 +19,10 @@ from hub.errors import UpstreamError
 
 _MOST_ERROR_BYTES: Final = 64 * 1024
 _MOST_ERROR_CHARS: Final = 300
-_RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ERROR_BODY_SECONDS: Final = 5.0
+_RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
+_SHORTEST_SECRET: Final = 8
+_KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # OpenAI's form, also half masked
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +71,11 @@ async def post(
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
                 allow_redirects=False,
             )
-            await _check(response, content_type)
-            chunk = await response.content.readany()
+            is_answer = response.status == 200 and response.content_type == content_type
+            chunk = await response.content.readany() if is_answer else b""
+        if not is_answer:
+            said = error_text(await _first_bytes(response), secrets_in(headers))
+            raise _refusal(response, said)
         while chunk:
             begun = True
             yield chunk
@@ -77,9 +85,10 @@ async def post(
         what = "has been silent for too long" if begun else "does not answer in time"
         raise UpstreamError("upstream_timeout", f"the upstream {what}", retryable=True) from error
     except aiohttp.ClientConnectorError as error:
-        reason = error.os_error.strerror or "no connection"
         raise UpstreamError(
-            "upstream_unreachable", f"the upstream cannot be reached: {reason}", retryable=True
+            "upstream_unreachable",
+            f"the upstream cannot be reached: {_why_unreachable(error)}",
+            retryable=True,
         ) from error
     except (
         aiohttp.ClientPayloadError,
@@ -89,56 +98,83 @@ async def post(
         raise UpstreamError(
             "upstream_truncated", "the upstream closed the connection too early", retryable=True
         ) from e
-    except (aiohttp.ClientError, ValueError) as error:
+    except ValueError as error:  # aiohttp.InvalidURL, and a header that holds a line's end
         raise UpstreamError(
-            "upstream_protocol",
-            f"the upstream cannot be asked: {type(error).__name__}",
-            retryable=False,
+            "upstream_protocol", "the upstream's address or key cannot be used", retryable=False
+        ) from error
+    except aiohttp.ClientError as error:
+        raise UpstreamError(
+            "upstream_protocol", "the upstream did not answer in HTTP", retryable=False
         ) from error
     finally:
         if response is not None:
             response.close()  # a whole answer has gone back to the pool; any other is cut
 
 
-async def _check(response: aiohttp.ClientResponse, content_type: str) -> None:
-    if response.status == 200 and response.content_type == content_type:
-        return
-    said = error_text(await _first_bytes(response))
+def secrets_in(headers: Mapping[str, str]) -> Collection[str]:
+    """What an upstream may echo and nobody may see: the longer words of the headers' values."""
+    words = " ".join(headers.values()).split()
+    return sorted((word for word in words if len(word) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _why_unreachable(error: aiohttp.ClientConnectorError) -> str:
+    """For a person; the library's own text names addresses inside the network."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name is not known"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "there is no secure connection"
+    return os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
+
+
+def _refusal(response: aiohttp.ClientResponse, said: str) -> UpstreamError:
+    why = f": {said}" if said else ""
     if response.status != 200:
-        raise UpstreamError(
+        return UpstreamError(
             "upstream_status",
-            f"the upstream answered {response.status}{f': {said}' if said else ''}",
+            f"the upstream answered {response.status}{why}",
             retryable=response.status in _RETRYABLE,
         )
-    raise UpstreamError(
+    return UpstreamError(
         "upstream_protocol",
-        f"the upstream answered with {response.content_type}, not a stream"
-        f"{f': {said}' if said else ''}",
+        f"the upstream answered with {response.content_type}, not a stream{why}",
         retryable=False,
     )
 
 
 async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
+    """What there is of an error's body: when it is cut or slow, the status still tells."""
     found = bytearray()
-    async for chunk in response.content.iter_any():
-        found += chunk
-        if len(found) >= _MOST_ERROR_BYTES:
-            break
+    try:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            async for chunk in response.content.iter_any():
+                found += chunk
+                if len(found) >= _MOST_ERROR_BYTES:
+                    break
+    except (aiohttp.ClientError, TimeoutError):
+        pass
     return bytes(found[:_MOST_ERROR_BYTES])
 
 
-def error_text(body: bytes | str) -> str:
-    """What an error body says, in one line of at most 300 characters.
+def error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
+    """What an error body says, in one line of at most 300 characters, without keys.
 
-    Knows OpenAI's `{"error": {"message": …}}`, `{"error": "…"}`, `{"detail": …}`, `{"message": …}`;
-    anything else is shown as it is, unless it is a page of HTML.
+    Knows OpenAI's `{"error": {"message": …}}`, `{"error": "…"}`, `{"detail": …}`, `{"message": …}`.
+    Text that is no JSON is shown as it is, unless it is a page of HTML; other JSON says nothing.
     """
     try:
         said: Any = msgspec.json.decode(body)
+    except RecursionError:
+        return ""
     except msgspec.DecodeError:
         said = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     for name in ("error", "message", "detail"):
         if isinstance(said, dict) and name in said:
             said = said[name]
-    text = " ".join(str(said).split())
+    if not isinstance(said, str):
+        return ""
+    words = " ".join(said.split())
+    text = "".join(letter for letter in words if letter.isprintable())
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = _KEY.sub("***", text)  # before the text is cut, or half a key would be left
     return "" if text.startswith("<") else text[:_MOST_ERROR_CHARS]

@@ -6,7 +6,7 @@ An answer is complete when a `finish_reason` came; `[DONE]` alone proves nothing
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,9 +15,9 @@ import msgspec
 
 from hub.core.generation import Question
 from hub.core.piece import Finish, Piece, Reasoning, Text, ToolCalls, Usage
-from hub.core.sse_decoder import SseDecoder, StreamTooLarge
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 from hub.errors import UpstreamError
-from hub.upstreams.http import Patience, error_text, post
+from hub.upstreams.http import Patience, error_text, post, secrets_in
 
 
 class _Delta(msgspec.Struct):
@@ -77,7 +77,7 @@ class OpenAiUpstream:
             content_type="text/event-stream",
             patience=self._patience,
         )
-        answer = _Answer(self._max_event_bytes)
+        answer = _Answer(self._max_event_bytes, secrets_in(self._headers))
         async with aclosing(chunks):
             async for chunk in chunks:
                 for piece in answer.feed(chunk):
@@ -90,23 +90,27 @@ class OpenAiUpstream:
 class _Answer:
     """Turns the bytes of one answer into pieces; the finish comes last, after the usage."""
 
-    def __init__(self, max_event_bytes: int) -> None:
+    def __init__(self, max_event_bytes: int, secrets: Collection[str]) -> None:
         self._decoder = SseDecoder(max_line_bytes=max_event_bytes, max_event_bytes=max_event_bytes)
+        self._secrets = secrets
         self._finish_reason: str | None = None
         self.done = False  # [DONE] came
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
+        too_large: StreamTooLarge | None = None
         try:
-            events = self._decoder.feed(chunk)
+            events: Sequence[ServerSentEvent] = self._decoder.feed(chunk)
         except StreamTooLarge as error:
-            raise UpstreamError(
-                "upstream_too_large", f"the upstream sent too much: {error}", retryable=False
-            ) from error
+            events, too_large = error.events, error
         for event in events:
             if event.data.strip() == "[DONE]":
                 self.done = True
                 return
             yield from self._pieces(event.data)
+        if too_large is not None:
+            raise UpstreamError(
+                "upstream_too_large", f"the upstream sent too much: {too_large}", retryable=False
+            ) from too_large
 
     def finish(self) -> Finish:
         if self._finish_reason is None:
@@ -120,13 +124,17 @@ class _Answer:
     def _pieces(self, data: str) -> Iterator[Piece]:
         try:
             chunk = msgspec.json.decode(data, type=_Chunk)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamError(
                 "upstream_protocol", "the upstream sent something that is no chunk", retryable=False
             ) from error
         if chunk.error is not None:
-            said = error_text(data)
-            raise UpstreamError("upstream_error", f"the upstream failed: {said}", retryable=True)
+            said = error_text(data, self._secrets)
+            raise UpstreamError(
+                "upstream_error",
+                f"the upstream failed{f': {said}' if said else ''}",
+                retryable=True,
+            )
         for choice in chunk.choices or ():
             if choice.index != 0:
                 continue  # with n > 1 there are more answers; a channel shows one

@@ -76,10 +76,12 @@ class SimulatedUpstream:
         is noticed at once.
         """
         app = web.Application()
+        app.on_response_prepare.append(_label)
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self.complete),
                 web.get("/v1/models", self.models),
+                web.get("/healthz", self.health),
                 web.get("/stats", self.stats),
             ]
         )
@@ -89,6 +91,10 @@ class SimulatedUpstream:
         """The one model."""
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "simulation"}
         return _json({"object": "list", "data": [model]})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """It answers, so it lives."""
+        return _json({"status": "ok"})
 
     async def stats(self, request: web.Request) -> web.Response:
         """How many answers were begun, run now, and lost their reader."""
@@ -101,6 +107,8 @@ class SimulatedUpstream:
             question = msgspec.json.decode(await request.read(), type=_Question)
         except msgspec.DecodeError as error:
             return _error(400, f"this is not a chat completions request: {error}")
+        if not question.messages:
+            return _error(400, "this is not a chat completions request: messages is empty")
         if self._fault == "refuse":
             return _error(503, "the simulated LLM refuses, as it was told to")
         if self._fault == "status":
@@ -113,16 +121,14 @@ class SimulatedUpstream:
             if question.stream:
                 return await self._stream(request, question)
             return _json(_whole(question))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):  # the latter where nothing cancels
             self._cut_short += 1
             raise
         finally:
             self._running -= 1
 
     async def _stream(self, request: web.Request, question: _Question) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={**_HEADERS, "Content-Type": "text/event-stream; charset=utf-8"}
-        )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         step = self._simulation.network_chunk_bytes
         try:
@@ -159,8 +165,13 @@ class SimulatedUpstream:
         yield b"data: [DONE]\n\n"
 
 
+async def _label(request: web.Request, response: web.StreamResponse) -> None:
+    """Every answer says what it is, also those that aiohttp gives by itself (404, 405, 413)."""
+    response.headers.update(_HEADERS)
+
+
 def _last_question(question: _Question) -> str:
-    content = question.messages[-1].get("content") if question.messages else ""
+    content = question.messages[-1].get("content")
     if isinstance(content, list):
         parts = (part.get("text", "") for part in content if isinstance(part, dict))
         return " ".join(str(part) for part in parts)
@@ -209,7 +220,7 @@ def _data(value: dict[str, Any]) -> bytes:
 
 def _json(value: Any) -> web.Response:
     body = msgspec.json.encode(value)
-    return web.Response(body=body, content_type="application/json", headers=_HEADERS)
+    return web.Response(body=body, content_type="application/json")
 
 
 def _error(status: int, message: str) -> web.Response:
@@ -218,5 +229,4 @@ def _error(status: int, message: str) -> web.Response:
         status=status,
         body=msgspec.json.encode({"error": error}),
         content_type="application/json",
-        headers=_HEADERS,
     )

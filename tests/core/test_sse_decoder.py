@@ -87,21 +87,52 @@ def test_retry_takes_digits_only() -> None:
     assert (first.retry_ms, second.retry_ms) == (1500, None)
 
 
-_lines = st.lists(
-    st.sampled_from(
-        [b"data: a", b"data: \xe4\xbd\xa0", b"id: 3", b"event: x", b": c", b"retry: 5", b"", b"x"]
-    )
-    | st.binary(max_size=6)
+@pytest.mark.parametrize(
+    ("digits", "retry_ms"),
+    [(b"0", 0), (b"00000000000000000005", 5), (b"9" * 5000, 10**12), ("٣".encode(), None)],
 )
+def test_retry_of_any_length(digits: bytes, retry_ms: int | None) -> None:
+    """Leading zeros change nothing, a huge number is the longest time, other digits are none."""
+    (event,) = SseDecoder().feed(b"retry: " + digits + b"\ndata: a\n\n")
+    assert event.retry_ms == retry_ms
 
 
-@given(_lines, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 80)))
-def test_any_split_gives_the_same_events(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
-    """Where the network cuts the bytes does not matter."""
-    stream = end.join(lines) + end + end
-    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
+def test_unfinished_block_leaves_the_last_event_id() -> None:
+    """Whoever resumes after a cut gets the event that was cut, and skips none."""
+    decoder = SseDecoder()
+    decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n")
+    assert decoder.last_event_id == "1"
+    decoder.feed(b"\n")
+    assert decoder.last_event_id == "2"
+
+
+_FIELDS = [b"data: a", "data: 你🌅".encode(), b"data", b"id: 3", b"event: x", b": c", b"retry: 5"]
+_ENDS = [b"\n", b"\r\n", b"\r", b"\n\n", b"\r\r"]
+_streams = st.tuples(
+    st.sampled_from([b"", b"\xef\xbb\xbf", b"\xef\xbb"]),
+    st.lists(st.sampled_from(_FIELDS + _ENDS) | st.binary(max_size=6)).map(b"".join),
+).map(b"".join)
+
+
+def decode_within_bounds(chunks: list[bytes]) -> tuple[list[ServerSentEvent], bool]:
+    """The events of a decoder with tight bounds, and whether a bound was reached."""
+    decoder = SseDecoder(max_line_bytes=20, max_event_bytes=30)
+    events: list[ServerSentEvent] = []
+    for chunk in chunks:
+        try:
+            events += decoder.feed(chunk)
+        except StreamTooLarge as error:
+            return events + list(error.events), True
+    return events, False
+
+
+@given(_streams, st.lists(st.integers(0, 120)))
+def test_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
+    """Where the network cuts the bytes does not matter, for the events nor for the bounds."""
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]  # some of them empty
     assert decode(*chunks) == decode(stream)
+    assert decode_within_bounds(chunks) == decode_within_bounds([stream])
 
 
 @given(st.text(), st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), min_size=1))
@@ -113,6 +144,14 @@ def test_what_the_hub_writes_is_read_back(text: str, name: str) -> None:
     first, second = SseDecoder().feed(stream)
     assert first == ServerSentEvent(name, lines, "7kQ2x-4C", 3000)
     assert second == ServerSentEvent(name, lines, "7kQ2x-4C")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_line_of_the_longest_length(end: bytes) -> None:
+    """The bound counts the line without its end: as long is taken, one more byte is not."""
+    assert SseDecoder(max_line_bytes=10).feed(b"data: abcd" + end + end) != []
+    with pytest.raises(StreamTooLarge):
+        SseDecoder(max_line_bytes=9).feed(b"data: abcd" + end + end)
 
 
 def test_endless_line_is_refused() -> None:

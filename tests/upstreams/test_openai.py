@@ -194,7 +194,7 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
             "no such model",
         ),
         (answer("200 OK", "text/html", b"<html>"), "upstream_protocol", False, "text/html"),
-        (sends(b"SSH-2.0-nonsense\r\n\r\n"), "upstream_protocol", False, "cannot be asked"),
+        (sends(b"SSH-2.0-nonsense\r\n\r\n"), "upstream_protocol", False, "did not answer in HTTP"),
         (sends(HEAD, b"data: {nonsense\n\n"), "upstream_protocol", False, "no chunk"),
         (sends(HEAD, b'data: "text"\n\n'), "upstream_protocol", False, "no chunk"),
         (
@@ -204,6 +204,21 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
             "overloaded",
         ),
         (sends(HEAD, data(error="broken")), "upstream_error", True, "broken"),
+        (sends(HEAD, data(error={"code": 5})), "upstream_error", True, "the upstream failed"),
+        (
+            sends(HEAD, b'data: {"usage":{"a":' + b"[" * 9999 + b"\n\n"),
+            "upstream_protocol",
+            False,
+            "no ch",
+        ),
+        (answer("425 Early", "text/plain", b""), "upstream_status", False, "answered 425"),
+        (answer("500 Oh", "text/plain", b"x" * 99_999), "upstream_status", True, "500: xxx"),
+        (
+            sends(b"HTTP/1.1 503 Busy\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\ncut"),
+            "upstream_status",
+            True,
+            "answered 503: cut",
+        ),
         (sends(HEAD, delta(content="a")), "upstream_truncated", True, "without saying"),
         (sends(HEAD, b"data: [DONE]\n\n"), "upstream_truncated", True, "without saying"),
         (sends(HEAD), "upstream_truncated", True, "without saying"),
@@ -221,16 +236,92 @@ async def test_failure(script: Script, code: str, retryable: bool, says: str) ->
     error = await failure(script)
     assert (error.code, error.retryable) == (code, retryable)
     assert says in error.message
-    assert "\n" not in error.message
+    assert error.message.isprintable()
+    assert len(error.message) < 400
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["no key sk-live-4711abcd here", "no key azure-99887766 here", "no key sk-liv****abcd here"],
+)
+@pytest.mark.parametrize("in_stream", [False, True])
+async def test_keys_are_never_shown(said: str, in_stream: bool) -> None:
+    """An upstream that echoes the key, whole or half masked, does not show it to a user."""
+    body = json.dumps({"error": {"message": said}}).encode()
+    refusal = answer("401 No", "application/json", body)
+    script = sends(HEAD, b"data: " + body + b"\n\n") if in_stream else refusal
+    headers = {"api-key": "azure-99887766"}
+    error = await failure(script, api_key="sk-live-4711abcd", headers=headers)
+    assert error.message.endswith("no key *** here")
+
+
+async def test_key_at_the_edge_of_the_shown_text() -> None:
+    """Keys are taken out before the text is shortened, so that no half of one is left."""
+    said = b"x" * 290 + b" azure-99887766"
+    error = await failure(answer("401 No", "text/plain", said), headers={"k": "azure-99887766"})
+    assert "azure" not in error.message
+
+
+async def test_status_whose_body_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status counts, not the wait for what else the upstream would say."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 429 Slow\r\nContent-Length: 999\r\n\r\nwait")
+        await reader.read()
+
+    monkeypatch.setattr("hub.upstreams.http._ERROR_BODY_SECONDS", 0.1)
+    error = await failure(script)
+    assert (error.code, error.retryable) == ("upstream_status", True)
+
+
+async def test_character_split_over_two_network_chunks() -> None:
+    """The second half is sent only after the client has the first, and the character is whole."""
+    first_seen = asyncio.Event()
+    head, tail = delta(content="天").split("天".encode()[1:2])
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + delta(content="a") + head)
+        await first_seen.wait()
+        writer.write("天".encode()[1:2] + tail + delta("stop"))
+
+    pieces = []
+    async with scripted(script) as url, aiohttp.ClientSession() as session:
+        upstream = OpenAiUpstream(
+            session, base_url=url, api_key=None, headers={}, patience=Patience()
+        )
+        async for piece in upstream.stream(QUESTION):
+            pieces.append(piece)
+            first_seen.set()
+    assert pieces == [Text("a"), Text("天"), Finish("stop")]
+
+
+async def test_what_came_before_too_much_is_kept() -> None:
+    """A piece in the same network chunk as an endless line is yielded before the error."""
+    pieces = []
+    stream = HEAD + delta(content="a") + b"x" * 2048
+    async with scripted(sends(stream)) as url, aiohttp.ClientSession() as session:
+        upstream = OpenAiUpstream(
+            session,
+            base_url=url,
+            api_key=None,
+            headers={},
+            patience=Patience(),
+            max_event_bytes=1024,
+        )
+        with pytest.raises(UpstreamError, match="too much"):
+            async for piece in upstream.stream(QUESTION):
+                pieces.append(piece)  # noqa: PERF401 - what came before the error is looked at
+    assert pieces == [Text("a")]
 
 
 async def test_nobody_there() -> None:
-    """Refused connections are upstream_unreachable."""
+    """Refused connections are upstream_unreachable; the message names no address."""
     async with scripted(sends()) as url:
         pass
     with pytest.raises(UpstreamError) as caught:
         await ask(url)
     assert (caught.value.code, caught.value.retryable) == ("upstream_unreachable", True)
+    assert caught.value.message == "the upstream cannot be reached: Connection refused"
 
 
 @pytest.mark.parametrize("before", [(), (HEAD,), (HEAD, delta(content="a"))])
@@ -279,6 +370,36 @@ async def test_endless_line() -> None:
     """10 MB without a line's end are not taken."""
     error = await failure(sends(HEAD, *[b"x" * 2**20] * 10), max_event_bytes=2**20)
     assert error.code == "upstream_too_large"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_cancelling_closes_the_connection(begun: bool) -> None:
+    """The server sees its reader go, before the first byte and in the middle of the answer."""
+    ready, left = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if begun:
+            writer.write(HEAD + delta(content="a"))
+        else:
+            ready.set()
+        await reader.read()
+        left.set()
+
+    async def read(base_url: str) -> None:
+        async with aiohttp.ClientSession() as session:
+            upstream = OpenAiUpstream(
+                session, base_url=base_url, api_key=None, headers={}, patience=Patience()
+            )
+            async with aclosing(upstream.stream(QUESTION)) as stream:
+                async for _ in stream:
+                    ready.set()
+
+    async with scripted(script) as url, asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read(url))
+        await ready.wait()
+        reading.cancel()
+        async with asyncio.timeout(1):
+            await left.wait()
 
 
 async def test_closing_closes_the_connection() -> None:

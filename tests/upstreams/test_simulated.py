@@ -32,7 +32,7 @@ def test_tokens_join_to_the_answer(question: str) -> None:
     assert answer == answer_to(question)
     assert "".join(tokens_of(answer)) == answer
     assert max(map(len, tokens_of(answer))) <= 20
-    assert "simulated answer" in answer or "模拟回答" in answer
+    assert answer.splitlines()[-1] in ("(simulated answer)", "（模拟回答）")
 
 
 def test_answers_have_lines_and_emoji_in_two_languages() -> None:
@@ -83,14 +83,27 @@ async def test_usage_only_when_asked_for() -> None:
     assert with_usage.endswith(b"data: [DONE]\n\n")
 
 
-async def test_bad_body() -> None:
+@pytest.mark.parametrize("body", [b"{", b"{}", b'{"messages":[]}', b"\xff"])
+async def test_bad_body(body: bytes) -> None:
     """400 in OpenAI's shape."""
     async with (
         server() as (session, url),
-        session.post(f"{url}/chat/completions", data=b"{") as response,
+        session.post(f"{url}/chat/completions", data=body) as response,
     ):
         assert response.status == 400
         assert "message" in (await response.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 200), ("/stats", 200), ("/v1/models", 200), ("/no", 404)]
+)
+async def test_every_answer_is_labelled(path: str, status: int) -> None:
+    """Also what aiohttp answers by itself says that it is simulated."""
+    async with (
+        server() as (session, url),
+        session.get(url.removesuffix("/v1") + path) as response,
+    ):
+        assert (response.status, response.headers["X-Simulated"]) == (status, "true")
 
 
 async def test_faults() -> None:

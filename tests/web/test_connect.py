@@ -154,11 +154,14 @@ async def test_never_compressed(hub: Hub) -> None:
 async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
     """nginx without proxy_http_version 1.1: the plain bytes, and Connection: close."""
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
-    writer.write(b"GET /sse/connect/alice HTTP/1.0\r\n\r\n")
+    writer.write(b"GET /sse/connect/alice HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     received = b""
     while b"hub.open" not in received:
         received += await reader.read(4096)
     head, _, body = received.partition(b"\r\n\r\n")
+    await hub.fanout.close_all(CloseReason.DRAINING)
+    async with asyncio.timeout(1):
+        assert (await reader.read()).endswith(b"\n\n")  # and then the end: the connection closes
     writer.close()
     await writer.wait_closed()
     assert b"Connection: close" in head
