@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
 
-from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -134,17 +135,17 @@ class HubClient:
         while True:
             retry_seconds = None
             try:
-                async for event in self._stream_once(user, topics, cursor):
-                    cursor = event.id or cursor
-                    pause = _FIRST_PAUSE_SECONDS
-                    if event.retry_ms is not None:
-                        retry_seconds = event.retry_ms / 1000
-                    if event.name == "hub.bye":
-                        bye = msgspec.json.decode(event.data)
-                        if not bye["reconnect"]:
-                            raise HubClientError(f"the hub ended the stream: {bye['reason']}")
-                        retry_seconds = bye["retry_ms"] / 1000
-                    yield StreamEvent(event.name, event.data, event.id)
+                async with aclosing(self._stream_once(user, topics, cursor)) as stream:
+                    async for event in stream:
+                        cursor = event.id or cursor
+                        pause = _FIRST_PAUSE_SECONDS
+                        if event.retry_ms is not None:
+                            retry_seconds = event.retry_ms / 1000
+                        if event.name == "hub.bye":
+                            retry_seconds = _return_after(event)
+                        yield StreamEvent(event.name, event.data, event.id)
+            except StreamTooLarge as error:
+                raise HubClientError(f"the stream cannot be read: {error}") from error
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
             wait = max(pause, retry_seconds or 0.0)
@@ -205,6 +206,14 @@ class HubClient:
         if self._session is None:
             raise RuntimeError("use the client inside `async with`")
         return self._session
+
+
+def _return_after(bye: ServerSentEvent) -> float:
+    """How many seconds to wait. Raises HubClientError when the goodbye is for good."""
+    said = msgspec.json.decode(bye.data)
+    if not said["reconnect"]:
+        raise HubClientError(f"the hub ended the stream: {said['reason']}")
+    return float(said["retry_ms"]) / 1000
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> HubClientError:

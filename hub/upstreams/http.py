@@ -20,6 +20,10 @@ from hub.errors import UpstreamError
 _MOST_ERROR_BYTES: Final = 64 * 1024
 _MOST_ERROR_CHARS: Final = 300
 _ERROR_BODY_SECONDS: Final = 5.0
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",  # what compresses a stream holds it back
+}
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 _SHORTEST_SECRET: Final = 8
 _KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # OpenAI's form, also half masked
@@ -67,7 +71,7 @@ async def post(
             response = await session.post(
                 url,
                 data=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json", "Accept": content_type, **headers},
+                headers={**_HEADERS, "Accept": content_type, **headers},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
                 allow_redirects=False,
             )

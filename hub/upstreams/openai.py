@@ -78,12 +78,17 @@ class OpenAiUpstream:
             patience=self._patience,
         )
         answer = _Answer(self._max_event_bytes, secrets_in(self._headers))
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                for piece in answer.feed(chunk):
-                    yield piece
-                if answer.done:
-                    break
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    for piece in answer.feed(chunk):
+                        yield piece
+                    if answer.done:
+                        break
+        except UpstreamError as error:
+            # What was finished is whole, also when the connection broke before [DONE].
+            if error.code != "upstream_truncated" or not answer.finished:
+                raise
         yield answer.finish()
 
 
@@ -111,6 +116,11 @@ class _Answer:
             raise UpstreamError(
                 "upstream_too_large", f"the upstream sent too much: {too_large}", retryable=False
             ) from too_large
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream said that the answer is complete."""
+        return self._finish_reason is not None
 
     def finish(self) -> Finish:
         if self._finish_reason is None:

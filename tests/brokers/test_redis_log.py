@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.redis.log import Retention, RedisLog
+from hub.brokers.redis.log import RedisLog, Retention
 from hub.core.channel import user_channel
 from hub.ports import FROM_START, Publication
 from hub.redislink import RedisLink, channel_keys

@@ -314,6 +314,13 @@ async def test_what_came_before_too_much_is_kept() -> None:
     assert pieces == [Text("a")]
 
 
+async def test_cut_after_the_finish_is_whole() -> None:
+    """The upstream had said that it is done; what was lost is only [DONE]."""
+    head = HEAD.replace(b"Connection: close", b"Content-Length: 999")
+    async with scripted(sends(head, delta("stop", content="all"))) as url:
+        assert await ask(url) == [Text("all"), Finish("stop")]
+
+
 async def test_nobody_there() -> None:
     """Refused connections are upstream_unreachable; the message names no address."""
     async with scripted(sends()) as url:
