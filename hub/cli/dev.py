@@ -29,7 +29,7 @@ import structlog
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.cli.dev_notice import DevNotice, notice_posted
-from hub.errors import OperatorError
+from hub.errors import BrokerUnavailable, OperatorError
 
 _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 15.0
@@ -92,7 +92,7 @@ class _Part:
 
 
 async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
-    """Runs until SIGINT or SIGTERM. Raises OperatorError when a part cannot run."""
+    """Runs until SIGINT or SIGTERM. Raises OperatorError or BrokerUnavailable when a part cannot."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -190,7 +190,7 @@ async def _keep(part: _Part) -> None:
 async def _watch_broker(broker: _Part) -> None:
     assert broker.process is not None
     code = await broker.process.wait()
-    raise OperatorError(f"the embedded Valkey ended with exit code {code}")
+    raise BrokerUnavailable(f"the embedded Valkey ended with exit code {code}")
 
 
 async def _first_of(
@@ -222,7 +222,9 @@ async def _until_accepting(path: Path, broker: _Part) -> None:
         pass
     log = path.with_name("valkey.log")
     last = log.read_text().strip().splitlines()[-1:] if log.exists() else []
-    raise OperatorError(f"the embedded Valkey does not start: {' '.join(last) or 'no word of it'}")
+    raise BrokerUnavailable(
+        f"the embedded Valkey does not start: {' '.join(last) or 'no word of it'}"
+    )
 
 
 async def _until_ready(port: int) -> None:
@@ -277,8 +279,20 @@ def _data_folder(chosen: Path | None) -> Iterator[Path]:
 
 
 def _broker_command(data: Path, *, keep: bool) -> list[str]:
-    (data / SOCKET_NAME).unlink(missing_ok=True)
+    _remove_stale_socket(data)
     return [*embedded_command(data, keep=keep), "--logfile", str(data / "valkey.log")]
+
+
+def _remove_stale_socket(data: Path) -> None:
+    """What a killed server left behind. Raises OperatorError when a server still answers there."""
+    path = data / SOCKET_NAME
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise OperatorError(f"another hub dev uses the data folder {data}; choose another with --data")
 
 
 def _die_with_parent() -> None:

@@ -258,13 +258,16 @@ def test_killed_part_is_started_again(tmp_path: Path) -> None:
 
 
 def test_data_folder_keeps_what_was_published(tmp_path: Path) -> None:
-    """With --data, a stored event outlives the hub."""
+    """With --data, a stored event outlives the hub; and two hubs do not share a folder."""
     data = tmp_path / "d"
     first = Dev(tmp_path, "--data", str(data)).wait_until_ready()
     first.publish("dora", {"kept": True})
     first.stop()
     second = Dev(tmp_path, "--data", str(data)).wait_until_ready()
     try:
+        third = Dev(tmp_path, "--data", str(data))
+        assert third.process.wait(timeout=10) == 2
+        assert "another hub dev uses the data folder" in third.output
         with socket.create_connection(("127.0.0.1", second.port), timeout=5) as stream:
             stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")
             received = b""
