@@ -5,6 +5,7 @@ A test that asks for a server that cannot be had is skipped on a laptop and fail
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from typing import NoReturn
 import fakeredis
 import pytest
 import redis
+import uvloop
 from fakeredis import FakeAsyncRedis
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
@@ -119,3 +121,18 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`scripts/test --keep-pictures` renews the documents' screenshots."""
     parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
+
+
+_ON_BOTH_LOOPS = {"brokers", "queues", "transports", "upstreams", "web"}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What touches sockets runs on asyncio's loop and on uvloop, which production uses."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+        "asyncio": asyncio.new_event_loop
+    }
+    if item.path.parent.name in _ON_BOTH_LOOPS:
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories

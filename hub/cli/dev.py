@@ -92,7 +92,7 @@ class _Part:
 
 
 async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
-    """Runs until SIGINT or SIGTERM. Raises OperatorError or BrokerUnavailable when a part cannot."""
+    """Runs until SIGINT or SIGTERM. Raises OperatorError, BrokerUnavailable when it cannot."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
