@@ -3,6 +3,7 @@
 Rules:
 1. Everything that is written goes through `_send`; there is one writer to the sink.
 2. `positions` is where the client stands: exactly the events up to there have been handed over.
+   `_parts` holds the same as text, a channel's part of the cursor each, in the cursor's order.
 3. While it is held (joining, or filling a gap) live events wait in `_held`, bounded; what does not
    fit is not lost, since `release` then says that the log must be read again.
 4. After `close` nothing is written but what was queued before it.
@@ -17,7 +18,7 @@ from typing import Final
 
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
-from hub.core.cursor import Position, format_cursor
+from hub.core.cursor import Position, format_part
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
 from hub.ports import Clock, Sink, Transport
@@ -45,6 +46,7 @@ class Connection:
         self.channels = channels
         self.transport = transport
         self.positions: dict[Channel, Position] = {}
+        self._parts = dict.fromkeys(channels, "")
         self.events = 0  # events handed over, for the log line at the end
         self.written_at = clock.now()  # when the last byte went out; the heartbeat wheel reads it
         self.on_gap: Callable[[Connection], None] = lambda connection: None
@@ -71,6 +73,11 @@ class Connection:
         """Why it was closed, once it is."""
         return self._closed
 
+    def stand(self, channel: Channel, position: Position) -> None:
+        """The client stands here now."""
+        self.positions[channel] = position
+        self._parts[channel] = format_part(channel, position)
+
     def offer(self, event: Event, body: bytes) -> None:
         """A live event of a channel that it follows, encoded by its transport."""
         if self._closed is not None:
@@ -87,9 +94,9 @@ class Connection:
         """Stored events of one channel, the next ones after where the client stands."""
         for event in events:
             if event.position is not None:
-                self.positions[channel] = event.position
+                self.stand(channel, event.position)
                 self._write_event(self.transport.encode(event.name, event.data))
-        self.positions[channel] = read_to
+        self.stand(channel, read_to)
 
     def hold(self) -> None:
         """Live events wait from now on."""
@@ -126,7 +133,7 @@ class Connection:
 
     def reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The log cannot continue from where the client stood; it goes on from the head."""
-        self.positions[channel] = head
+        self.stand(channel, head)
         data = encode_json({"channel": channel, "reason": reason})
         self._write_event(self.transport.encode("hub.reset", data))
 
@@ -178,7 +185,7 @@ class Connection:
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
-            self.positions[event.channel] = position
+            self.stand(event.channel, position)
             self._write_event(body)
         return position.offset <= at.offset + 1
 
@@ -187,7 +194,7 @@ class Connection:
         self._send(self.transport.frame(body, self._cursor()))
 
     def _cursor(self) -> str:
-        return format_cursor(self.positions)
+        return "".join(self._parts.values())
 
     def _send(self, frame: bytes) -> None:
         if self._closed is not None:

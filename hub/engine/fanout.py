@@ -116,7 +116,7 @@ class Fanout:
         )
         found = list(zip(connection.channels, pages, strict=True))
         for channel, page in found:
-            connection.positions[channel] = _standing(cursor.get(channel), page)
+            connection.stand(channel, _standing(cursor.get(channel), page))
         connection.open(
             node=self._node,
             heartbeat_seconds=self._heartbeat_seconds,

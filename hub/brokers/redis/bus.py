@@ -3,8 +3,9 @@
 redis-py's PubSub is not safe while its reader reconnects, so this drives a Connection itself.
 
 Rules:
-1. `_wanted` is what the process needs; only the writer task sends, and it sends the difference
-   between that and what it has sent on this link.
+1. `_wanted` is what the process needs, `_sent` what this link was asked for, and `_differing` holds
+   every name in which the two may differ. Only the writer task sends, and only for those names: a
+   subscription costs the same whether there are ten others or ten thousand.
 2. One task reads and one writes on a link. When either fails, or the server has been silent for
    `silence_seconds`, the link is dropped and a new one hears the whole wanted set anew.
 3. `heard` and `subscribe` see only what the server has acknowledged on the present link.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -53,7 +54,8 @@ class RedisBus:
         self._silence_seconds = silence_seconds
         self._most_backoff_seconds = most_backoff_seconds
         self._wanted: dict[bytes, Channel] = {}
-        self._leaving: dict[bytes, float] = {}  # name → loop time at which it stops being wanted
+        self._leaving: dict[bytes, float] = {}  # name → when it stops being wanted; soonest first
+        self._differing: set[bytes] = set()
         self._sent: set[bytes] = set()
         self._acknowledged: set[bytes] = set()
         self._waiting: dict[bytes, asyncio.Future[None]] = {}
@@ -82,6 +84,7 @@ class RedisBus:
             self._wanted[name] = channel
             if name in self._acknowledged:
                 continue
+            self._differing.add(name)
             waiter = self._waiting.get(name)
             if waiter is None:
                 waiter = self._waiting[name] = asyncio.get_running_loop().create_future()
@@ -100,6 +103,7 @@ class RedisBus:
         for channel in channels:
             name = channel_keys(channel).live.encode()
             if name in self._wanted:
+                self._leaving.pop(name, None)  # to the end: the times stay in order
                 self._leaving[name] = until
         self._changed.set()
 
@@ -125,6 +129,7 @@ class RedisBus:
     async def _hold(self, connection: Any) -> None:
         self._sent.clear()
         self._acknowledged.clear()
+        self._differing = set(self._wanted)
         self._links += 1
         self._last_heard = asyncio.get_running_loop().time()
         self._changed.set()
@@ -172,10 +177,11 @@ class RedisBus:
         while True:
             self._changed.clear()
             self._forget_the_left(loop.time())
-            await self._send(connection, "SUBSCRIBE", self._wanted.keys() - self._sent)
-            await self._send(connection, "UNSUBSCRIBE", self._sent - self._wanted.keys())
+            differing, self._differing = tuple(self._differing), set()
+            for start in range(0, len(differing), _BATCH):
+                await self._settle(connection, differing[start : start + _BATCH])
             self._note_complete()
-            until = min(self._leaving.values(), default=math.inf)
+            until = next(iter(self._leaving.values()), math.inf)
             timeout = None if until == math.inf else max(0.0, until - loop.time())
             try:
                 async with asyncio.timeout(timeout):
@@ -183,22 +189,26 @@ class RedisBus:
             except TimeoutError:
                 continue
 
-    async def _send(self, connection: Any, command: str, names: Collection[bytes]) -> None:
-        batch = list(names)
-        for start in range(0, len(batch), _BATCH):
-            part = batch[start : start + _BATCH]
-            # Noted before the await: a name wanted again meanwhile must show as a difference.
-            if command == "SUBSCRIBE":
-                self._sent.update(part)
-            else:
-                self._sent.difference_update(part)
-                self._acknowledged.difference_update(part)
-            await connection.send_command(command, *part)
+    async def _settle(self, connection: Any, names: Sequence[bytes]) -> None:
+        """Asks for what is wanted, then gives up what is not, each as it is at that moment."""
+        coming = [name for name in names if name in self._wanted and name not in self._sent]
+        if coming:
+            self._sent.update(coming)
+            await connection.send_command("SUBSCRIBE", *coming)
+        going = [name for name in names if name not in self._wanted and name in self._sent]
+        if going:
+            self._sent.difference_update(going)
+            self._acknowledged.difference_update(going)
+            await connection.send_command("UNSUBSCRIBE", *going)
 
     def _forget_the_left(self, now: float) -> None:
-        for name in [name for name, until in self._leaving.items() if until <= now]:
+        while self._leaving:
+            name, until = next(iter(self._leaving.items()))
+            if until > now:
+                return
             del self._leaving[name]
             del self._wanted[name]
+            self._differing.add(name)
 
     async def _watch(self, connection: Any) -> None:
         loop = asyncio.get_running_loop()
