@@ -97,6 +97,10 @@ class RedisLink:
             raise BrokerUnavailable(f"the broker has not answered in {seconds:g} s") from error
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(f"the broker does not answer: {_first_line(error)}") from error
+        except RuntimeError as error:
+            if not is_closed_transport(error):
+                raise
+            raise BrokerUnavailable("the broker closed the connection") from error
 
 
 @asynccontextmanager
@@ -121,6 +125,13 @@ async def open_link(url: str, *, timeout_seconds: float) -> AsyncIterator[RedisL
         yield RedisLink(client, timeout_seconds=timeout_seconds)
     finally:
         await client.aclose()
+
+
+def is_closed_transport(error: RuntimeError) -> bool:
+    """Whether this is uvloop's word for writing to a transport that has closed: asyncio's loop
+    drops such bytes, uvloop raises RuntimeError, and redis-py passes it on.
+    """
+    return "handler is closed" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

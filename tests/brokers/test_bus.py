@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.brokers.embedded import SOCKET_NAME
-from hub.brokers.redis.bus import RedisBus
+from hub.brokers.redis.bus import RedisBus, send
 from hub.brokers.redis.log import RedisLog, Retention
 from hub.core.channel import Channel, user_channel
 from hub.core.event import Event
@@ -129,6 +129,21 @@ async def test_churn_under_cuts_ends_right(ear: Ear) -> None:
         if n % 4 == 0:
             await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     await ear.until_channels(*(user_channel(f"u{n}") for n in range(35, 40)))
+    assert not ear.task.done()
+
+
+async def test_writing_to_a_closed_transport_is_a_broken_link(open_redis: Any) -> None:
+    """asyncio's loop and uvloop say it differently (uvloop by RuntimeError); the bus hears one."""
+    link: RedisLink = await open_redis("valkey")
+    pool: Any = link.client.connection_pool
+    connection = pool.make_connection()
+    await connection.connect()
+    connection._writer.transport.abort()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises((ConnectionError, RedisError)):
+        await send(connection, "PING")
+    await connection.disconnect(nowait=True)
 
 
 async def test_server_that_is_gone_and_returns(open_redis: Any) -> None:

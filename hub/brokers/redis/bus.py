@@ -28,7 +28,7 @@ from hub.brokers.redis.log import parse_announcement
 from hub.core.channel import Channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
-from hub.redislink import channel_keys
+from hub.redislink import channel_keys, is_closed_transport
 
 _BATCH: Final = 512
 _log = structlog.get_logger(__name__)
@@ -194,12 +194,12 @@ class RedisBus:
         coming = [name for name in names if name in self._wanted and name not in self._sent]
         if coming:
             self._sent.update(coming)
-            await connection.send_command("SUBSCRIBE", *coming)
+            await send(connection, "SUBSCRIBE", *coming)
         going = [name for name in names if name not in self._wanted and name in self._sent]
         if going:
             self._sent.difference_update(going)
             self._acknowledged.difference_update(going)
-            await connection.send_command("UNSUBSCRIBE", *going)
+            await send(connection, "UNSUBSCRIBE", *going)
 
     def _forget_the_left(self, now: float) -> None:
         while self._leaving:
@@ -216,4 +216,14 @@ class RedisBus:
             await asyncio.sleep(self._ping_seconds)
             if loop.time() - self._last_heard > self._silence_seconds:
                 raise TimeoutError(f"no byte from the broker for {self._silence_seconds:g} s")
-            await connection.send_command("PING")
+            await send(connection, "PING")
+
+
+async def send(connection: Any, *words: bytes | str) -> None:
+    """One command on this link. Raises ConnectionError when it has closed meanwhile."""
+    try:
+        await connection.send_command(*words)
+    except RuntimeError as error:
+        if not is_closed_transport(error):
+            raise
+        raise ConnectionResetError("the broker closed the connection") from error
