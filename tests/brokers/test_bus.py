@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from hub.brokers.embedded import SOCKET_NAME
 from hub.brokers.redis.bus import RedisBus, send
