@@ -69,6 +69,11 @@ class Connection:
         return self._held is not None
 
     @property
+    def waiting(self) -> int:
+        """How many frames wait for the socket."""
+        return len(self._outbox)
+
+    @property
     def closed(self) -> CloseReason | None:
         """Why it was closed, once it is."""
         return self._closed

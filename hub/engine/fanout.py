@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -54,6 +54,11 @@ class Fanout:
         return len(self._here)
 
     @property
+    def connections(self) -> Collection[Connection]:
+        """Who is here."""
+        return self._here.keys()
+
+    @property
     def draining(self) -> bool:
         """Whether new connections are sent away."""
         return self._draining
@@ -88,7 +93,7 @@ class Fanout:
             connection.close(CloseReason.BROKER_AWAY)
             return CloseReason.BROKER_AWAY
         except ConnectionError:
-            return CloseReason.CLIENT_LEFT
+            return connection.closed or CloseReason.CLIENT_LEFT
         finally:
             self._leave(connection)
 

@@ -98,6 +98,10 @@ class SseSink:
 
     async def drain(self) -> None:
         await self._writer.drain()
+        # A socket that was lost while it was full stays paused in aiohttp, and its drain returns at
+        # once: who waits for room in a loop would never let another task run.
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client is gone")
 
     def abort(self) -> None:
         self._transport.abort()

@@ -217,6 +217,45 @@ async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
     assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
 
 
+async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
+    """Its socket fills, its outbox overflows, it is gone; the node lives and the others get all."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
+    writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with hub.stream("/sse/connect/alice") as quick:
+        async with asyncio.timeout(5):
+            while len(hub.fanout) < 2:
+                await asyncio.sleep(0)
+        data = "x" * 30_000
+        for n in range(400):
+            status, _ = await hub.publish(to={"user": "alice"}, event=f"e{n}", data=data)
+            assert status == 200
+            assert (await quick.next()).name == f"e{n}"
+        async with asyncio.timeout(5):
+            while len(hub.fanout) > 1:
+                await asyncio.sleep(0)
+        await hub.publish(to={"user": "alice"}, event="after", data=1)
+        assert (await quick.next()).name == "after"
+    writer.close()
+
+
+async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
+    """A client that goes while its socket is full is let go; the node does not spin on it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
+    writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        while not len(hub.fanout):
+            await asyncio.sleep(0)
+    (connection,) = hub.fanout.connections
+    while not connection.waiting:
+        await hub.publish(to={"user": "alice"}, data="x" * 30_000)
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while len(hub.fanout):
+            await asyncio.sleep(0)
+    with pytest.raises(ConnectionError):
+        await connection.flushed()  # what a gap filler waits on, which nobody cancels at once
+
+
 async def test_publisher_cannot_inject(hub: Hub) -> None:
     """Lines in a string stay data; nothing a publisher sends becomes a field."""
     text = "a\r\nevent: evil\rid: 9\n\ndata: x\u2028y"

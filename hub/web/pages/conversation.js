@@ -1,87 +1,185 @@
-// The conversation as values: what each event does to it. No DOM, no network.
+// The conversation as values: what each event does to it. No DOM, no network, no clock.
 //
-// A turn is one generation: its question, its answer so far, and how it stands. A turn that asks
-// exactly what the turn before it asked is that one's restart, and supersedes it.
+// A turn is one question; its generations are the answers to it, the newest last. Whatever asks
+// twice (a restart, a repeated POST) adds to the turn, and the newest supersedes the others.
+//
+// Rules:
+// 1. A generation ends once; what comes after its end changes nothing.
+// 2. Deltas count from 0 without a hole. Where one is missing (the log no longer holds it), the
+//    generation is `missing`: it holds back what comes until a snapshot closes the hole.
+// 3. The order of turns, and of the generations in one, is that of the stream.
+
+const ENDED = new Set(["done", "stopped", "failed"]);
+const HISTORY_TURNS = 12; // what goes along with the next question; an LLM's context has an end
 
 export function newConversation() {
-  return { turns: new Map() };
+  return { turns: [], generations: new Map() };
 }
 
-// Applies one generation.* event; returns the turn that it changed.
+// Applies one generation.* event; returns the generation that it changed.
 export function apply(conversation, name, data, now) {
-  const turn = turnOf(conversation, data.generation);
+  const generation = generationOf(conversation, data.generation);
+  if (isEnded(generation)) return generation;
   switch (name) {
     case "generation.started":
-      Object.assign(turn, { status: "running", model: data.model, startedAt: turn.startedAt ?? now });
+      Object.assign(generation, { status: "running", model: data.model, attempt: data.attempt });
       break;
-    case "generation.restarted": // the worker was lost: what was shown is void
-      Object.assign(turn, { status: "running", text: "", reasoning: "", deltas: 0, attempt: data.attempt });
+    case "generation.restarted": // a worker was lost: what was shown is void
+      Object.assign(generation, { status: "running", model: data.model ?? generation.model, attempt: data.attempt });
+      Object.assign(generation, { text: "", reasoning: "", toolCalls: [], ...whole(0) });
       break;
     case "generation.delta":
-      turn.firstAt ??= now;
-      turn.text += data.text ?? "";
-      turn.reasoning += data.reasoning ?? "";
-      turn.deltas = data.i + 1;
+      generation.status = "running";
+      generation.firstAt ??= now;
+      if (data.i > generation.deltas) generation.missing = true;
+      if (generation.missing) generation.held.push(data);
+      else append(generation, data);
       break;
-    case "generation.replaced":
-      turn.text = data.text;
-      turn.deltas = data.i + 1;
+    case "generation.replaced": // all of the text, so it closes any hole
+      generation.status = "running";
+      generation.firstAt ??= now;
+      Object.assign(generation, { text: data.text, ...whole(data.i + 1) });
       break;
     case "generation.done":
-      Object.assign(turn, { status: "done", usage: data.usage, reason: data.finish_reason });
+      Object.assign(generation, { status: "done", usage: data.usage, reason: data.finish_reason });
       break;
     case "generation.stopped":
-      Object.assign(turn, { status: "stopped", by: data.by });
+      Object.assign(generation, { status: "stopped", by: data.by });
       break;
     case "generation.failed":
-      Object.assign(turn, { status: "failed", fault: data.message });
+      Object.assign(generation, { status: "failed", code: data.code, fault: data.message });
       break;
   }
-  return turn;
+  // The end says how many there were; a failure does not, but one that never began here has a past.
+  const told = data.deltas ?? (generation.attempt ? 0 : 1);
+  if (isEnded(generation) && told > generation.deltas + generation.held.length) generation.missing = true;
+  return generation;
 }
 
-export function turnOf(conversation, id) {
-  let turn = conversation.turns.get(id);
-  if (!turn) {
-    turn = { id, status: "queued", messages: null, text: "", reasoning: "", deltas: 0, model: "" };
-    conversation.turns.set(id, turn);
+// What GET /generations/{id} found: the question, and what the stream could not tell.
+export function learn(conversation, generation, found) {
+  const messages = found.messages ?? [{ role: "user", content: found.prompt ?? "" }];
+  placeInTurn(conversation, generation, found.metadata?.turn ?? generation.turn?.key ?? generation.id);
+  Object.assign(generation.turn, { messages, question: lastQuestion(messages) });
+  generation.model ||= found.model ?? "";
+  if (!generation.missing) return;
+  const { text, deltas, attempt } = found;
+  Object.assign(generation, { text, attempt });
+  if (ENDED.has(found.status) && !isEnded(generation)) {
+    const { status, usage, finish_reason: reason, by, code, message: fault } = found;
+    Object.assign(generation, { status, usage, reason, by, code, fault });
   }
-  return turn;
+  closeHole(generation, deltas);
 }
 
-// What a turn was asked, once it is known; marks the turn that it supersedes and returns that one.
-export function learnQuestion(conversation, turn, messages) {
-  turn.messages = messages;
-  const asked = JSON.stringify(messages);
-  let superseded = null;
-  for (const other of conversation.turns.values()) {
-    if (other === turn) break;
-    if (other.messages && JSON.stringify(other.messages) === asked) superseded = other;
+// The snapshot is gone too: what there is is shown, and marked as a part.
+export function learnNothing(conversation, generation) {
+  if (!generation.turn) placeInTurn(conversation, generation, generation.id);
+  if (!generation.missing) return;
+  generation.partial = true;
+  closeHole(generation, generation.held[0]?.i ?? generation.deltas);
+}
+
+// A question that this page asks: shown at once, before the hub has it.
+export function ask(conversation, key, question) {
+  const messages = nextMessages(conversation, question);
+  const turn = newTurn(conversation, key);
+  return Object.assign(turn, { question, messages });
+}
+
+// Makes the generation an answer of the turn with this key. Two turns that prove to be one (their
+// key was learned late) are joined in the place of the earlier.
+export function placeInTurn(conversation, generation, key) {
+  const { turns } = conversation;
+  const from = generation.turn;
+  const to = turns.find((turn) => turn.key === key);
+  if (from && (!to || to === from)) {
+    from.key = key;
+    return;
   }
-  if (superseded) superseded.superseded = true;
-  return superseded;
+  const turn = to ?? newTurn(conversation, key);
+  if (from) {
+    if (turns.indexOf(from) < turns.indexOf(turn)) {
+      turns.splice(turns.indexOf(turn), 1);
+      turns[turns.indexOf(from)] = turn;
+    } else turns.splice(turns.indexOf(from), 1);
+    turn.question ??= from.question;
+  }
+  for (const moved of from?.generations ?? [generation]) {
+    moved.turn = turn;
+    turn.generations.push(moved);
+  }
+  turn.generations.sort((a, b) => a.order - b.order);
 }
 
-export function isRunning(turn) {
-  return turn.status === "queued" || turn.status === "running";
+export function generationOf(conversation, id) {
+  const { generations } = conversation;
+  if (!generations.has(id)) {
+    generations.set(id, {
+      id, order: generations.size, turn: null, status: "queued", model: "", attempt: 0,
+      text: "", reasoning: "", toolCalls: [], ...whole(0),
+    });
+  }
+  return generations.get(id);
 }
 
-export function questionText(turn) {
-  const last = turn.messages?.at(-1)?.content ?? "";
-  return typeof last === "string" ? last : last.map((part) => part.text ?? "").join(" ");
+export function isEnded(generation) {
+  return ENDED.has(generation.status);
 }
 
-// The messages of a next question: the answered turns before it, and the question.
+export function isSuperseded(generation) {
+  return generation.turn !== null && generation.turn.generations.at(-1) !== generation;
+}
+
+export function running(conversation) {
+  return [...conversation.generations.values()].filter((generation) => !isEnded(generation));
+}
+
+// The messages of the next question: the turns that were answered, and the question.
 export function nextMessages(conversation, question) {
   const messages = [];
-  for (const turn of conversation.turns.values()) {
-    if (turn.superseded || isRunning(turn) || !turn.text || !turn.messages) continue;
-    messages.push({ role: "user", content: questionText(turn) });
-    messages.push({ role: "assistant", content: turn.text });
+  for (const turn of conversation.turns.slice(-HISTORY_TURNS)) {
+    const answer = turn.generations.at(-1);
+    const counts = answer && (answer.status === "done" || answer.status === "stopped");
+    if (!counts || !answer.text || !turn.question) continue;
+    messages.push({ role: "user", content: turn.question });
+    messages.push({ role: "assistant", content: answer.text });
   }
   return [...messages, { role: "user", content: question }];
 }
 
-export function running(conversation) {
-  return [...conversation.turns.values()].filter((turn) => isRunning(turn) && !turn.superseded);
+function newTurn(conversation, key) {
+  const turn = { key, question: null, messages: null, generations: [] };
+  conversation.turns.push(turn);
+  return turn;
+}
+
+function whole(deltas) {
+  return { deltas, missing: false, held: [] };
+}
+
+function closeHole(generation, deltas) {
+  const held = generation.held;
+  Object.assign(generation, whole(deltas));
+  for (const data of held) append(generation, data);
+}
+
+function append(generation, data) {
+  if (data.i < generation.deltas) return; // the snapshot had it
+  generation.text += data.text ?? "";
+  generation.reasoning += data.reasoning ?? "";
+  for (const call of data.tool_calls ?? []) addToolCall(generation.toolCalls, call);
+  generation.deltas = data.i + 1;
+}
+
+// OpenAI's delta form: the name comes once, the arguments in pieces, by index.
+function addToolCall(calls, { index = 0, function: made = {} }) {
+  calls[index] ??= { name: "", arguments: "" };
+  calls[index].name += made.name ?? "";
+  calls[index].arguments += made.arguments ?? "";
+}
+
+function lastQuestion(messages) {
+  const content = messages.findLast((message) => message.role === "user")?.content ?? "";
+  return typeof content === "string" ? content : content.map((part) => part.text ?? "").join(" ");
 }

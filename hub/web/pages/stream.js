@@ -1,49 +1,64 @@
 // The connection: one EventSource, its state, and the ways back that EventSource does not know.
 //
-// EventSource resumes after a break of the network by itself (Last-Event-ID). It gives up for good
-// on any answer but 200, and knows nothing of hub.bye: then this comes back with ?cursor=, the last
-// id that was seen.
+// A break of the network EventSource mends by itself: it returns with Last-Event-ID. It gives up
+// for good (readyState CLOSED) on any answer but 200, and knows nothing of hub.bye. Then this
+// comes back with ?cursor=, the last id that was seen.
+//
+// Rules:
+// 1. At most one EventSource is open, and one that was let go is no longer heard.
+// 2. The cursor moves only by the id of an event that was handed over.
+// 3. `closed` is left only by connect(); `reconnecting` ends by itself.
 
 const CONTROL = ["hub.open", "hub.reset", "hub.bye"];
 const GENERATION = ["started", "delta", "replaced", "restarted", "done", "stopped", "failed"];
-const OTHER = ["notification", "message"]; // EventSource hears only names that it is told
-const NAMES = [...CONTROL, ...GENERATION.map((name) => `generation.${name}`), ...OTHER];
 
-const LONGEST_PAUSE_MS = 15000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+const TICK_MS = 250;
+
+// How long to wait after so many failures: doubling, and spread, so that not everyone returns at
+// once when a node dies.
+export function pauseMs(failures, random = Math.random()) {
+  const most = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures);
+  return most * (0.5 + random / 2);
+}
 
 export class Stream {
-  // onEvent(name, data, id); onState(state, text): connecting | live | reconnecting | closed
-  constructor(url, { cursor, onEvent, onState }) {
-    this.url = url;
-    this.cursor = cursor;
-    this.onEvent = onEvent;
-    this.onState = onState;
+  // names: the event names to hear beside the hub's own; EventSource drops all others
+  // onEvent(name, data, id) · onState({state, reason, seconds}): connecting | live | reconnecting | closed
+  // refusal(url): why a connect was refused, {reason, final} or null; see api.js
+  constructor(url, { cursor, names, onEvent, onState, refusal, EventSource = globalThis.EventSource }) {
+    Object.assign(this, { url, cursor, onEvent, onState, refusal, EventSource });
+    this.names = new Set([...CONTROL, ...GENERATION.map((name) => `generation.${name}`), ...names]);
+    this.state = "closed";
     this.failures = 0;
     this.wasLive = false;
   }
 
   connect() {
-    clearInterval(this.countdown);
-    this.source?.close();
-    const source = new EventSource(`${this.url}?cursor=${encodeURIComponent(this.cursor)}`);
+    this.#letGo();
+    const source = new this.EventSource(this.#address());
     this.source = source;
-    this.onState(this.wasLive ? "reconnecting" : "connecting", this.wasLive ? "reconnecting" : "connecting");
-    for (const name of NAMES) {
-      source.addEventListener(name, (message) => this.#heard(name, message));
+    this.#tell(this.wasLive ? "reconnecting" : "connecting");
+    for (const name of this.names) {
+      source.addEventListener(name, (message) => {
+        if (this.source === source) this.#heard(name, message);
+      });
     }
     source.addEventListener("error", () => {
       if (this.source !== source) return;
-      if (source.readyState === EventSource.CONNECTING) {
-        this.onState("reconnecting", "reconnecting");
-      } else {
-        this.failures += 1;
-        this.#comeBack(Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.failures));
-      }
+      if (source.readyState === this.EventSource.CLOSED) this.#refused(source);
+      else this.#tell("reconnecting");
     });
   }
 
+  // The network or the reader is back: a pause that is under way is cut short.
+  wake() {
+    if (this.countdown) this.connect();
+  }
+
   #heard(name, message) {
-    if (message.lastEventId) this.cursor = message.lastEventId;
+    if (name === "hub.open") this.failures = 0;
     let data;
     try {
       data = JSON.parse(message.data);
@@ -51,30 +66,54 @@ export class Stream {
       data = message.data; // a plain text is a fine notification
     }
     if (name === "hub.open") {
-      this.failures = 0;
-      const again = this.wasLive && data.recovered;
       this.wasLive = true;
-      const missed = again && data.replayed ? `, ${data.replayed} caught up` : "";
-      this.onState("live", `live${missed}`);
-    } else if (name === "hub.bye") {
-      this.source.close();
-      if (data.reconnect) this.#comeBack(data.retry_ms, data.reason);
-      else this.onState("closed", `closed: ${data.reason}`);
+      this.#tell("live");
     }
     this.onEvent(name, data, message.lastEventId);
+    if (message.lastEventId) this.cursor = message.lastEventId;
+    if (name === "hub.bye") this.#sentAway(data);
   }
 
-  #comeBack(afterMs, reason) {
-    const wait = afterMs * (0.5 + Math.random() / 2); // spread, so that not everyone returns at once
-    const at = Date.now() + wait;
-    const why = reason ? ` (${reason})` : "";
+  #sentAway({ reason, reconnect, retry_ms: retryMs }) {
+    this.#letGo();
+    if (!reconnect) this.#tell("closed", reason);
+    // Never sooner than the hub asked for. A hub that keeps sending us away is asked less often.
+    else this.#comeBack(Math.max(retryMs * (1 + Math.random() / 5), pauseMs(this.failures++)), reason);
+  }
+
+  async #refused(source) {
+    this.#tell("reconnecting");
+    const refusal = await this.refusal(this.#address());
+    if (this.source !== source) return; // someone connected meanwhile
+    this.#letGo();
+    if (refusal?.final) this.#tell("closed", refusal.reason);
+    else this.#comeBack(pauseMs(this.failures++), refusal?.reason);
+  }
+
+  #comeBack(waitMs, reason) {
+    const at = Date.now() + waitMs;
     const tick = () => {
       const left = Math.ceil((at - Date.now()) / 1000);
       if (left <= 0) this.connect();
-      else this.onState("reconnecting", `reconnecting in ${left} s${why}`);
+      else this.#tell("reconnecting", reason, left);
     };
-    clearInterval(this.countdown);
-    this.countdown = setInterval(tick, 250);
+    this.countdown = setInterval(tick, TICK_MS);
     tick();
+  }
+
+  #letGo() {
+    clearInterval(this.countdown);
+    this.countdown = null;
+    this.source?.close();
+    this.source = null;
+  }
+
+  #tell(state, reason = null, seconds = null) {
+    this.state = state;
+    this.onState({ state, reason, seconds });
+  }
+
+  #address() {
+    return `${this.url}?cursor=${encodeURIComponent(this.cursor)}`;
   }
 }
