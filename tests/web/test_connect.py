@@ -219,7 +219,7 @@ async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
 
 async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
     """Its socket fills, its outbox overflows, it is gone; the node lives and the others get all."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with hub.stream("/sse/connect/alice") as quick:
         async with asyncio.timeout(5):
