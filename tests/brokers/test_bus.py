@@ -150,7 +150,7 @@ async def test_writing_to_a_closed_transport_is_a_broken_link(open_redis: Any) -
 async def test_server_that_is_gone_and_returns(open_redis: Any) -> None:
     """Subscribing fails in time while it is away; all heals without a restart when it is back."""
     server = Server(short_folder("gone"))
-    async with open_link(server.url, timeout_seconds=0.3) as link:
+    async with open_link(server.url, timeout_seconds=1.0) as link:
         ear = Ear(link, most_backoff_seconds=0.05)
         await ear.bus.subscribe([ALICE])
         server.kill()
@@ -194,9 +194,9 @@ async def test_half_open_link_is_given_up(valkey: Server) -> None:
     proxy = await asyncio.start_unix_server(serve, path)
     async with (
         open_link(valkey.url, timeout_seconds=2.0) as direct,
-        open_link(f"unix://{path}", timeout_seconds=0.2) as link,
+        open_link(f"unix://{path}", timeout_seconds=1.0) as link,
     ):
-        ear = Ear(link, most_backoff_seconds=0.01, ping_seconds=0.05, silence_seconds=0.2)
+        ear = Ear(link, most_backoff_seconds=0.01, ping_seconds=0.2, silence_seconds=0.8)
         await ear.bus.subscribe([ALICE])
         vanishing.clear()
         async with asyncio.timeout(5):

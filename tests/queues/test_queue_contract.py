@@ -13,7 +13,7 @@ from hub.ports import GenerationQueue, Lease
 from hub.queues.memory import MemoryGenerationQueue
 from hub.queues.redis import RedisGenerationQueue
 
-LEASE_SECONDS = 0.05
+LEASE_SECONDS = 0.3
 
 
 class Kit:

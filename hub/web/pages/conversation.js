@@ -25,8 +25,10 @@ export function apply(conversation, name, data, now) {
       Object.assign(generation, { status: "running", model: data.model, attempt: data.attempt });
       break;
     case "generation.restarted": // a worker was lost: what was shown is void
-      Object.assign(generation, { status: "running", model: data.model ?? generation.model, attempt: data.attempt });
-      Object.assign(generation, { text: "", reasoning: "", toolCalls: [], ...whole(0) });
+      Object.assign(generation, {
+        status: "running", attempt: data.attempt, model: data.model ?? generation.model,
+        text: "", reasoning: "", toolCalls: [], ...whole(0),
+      });
       break;
     case "generation.delta":
       generation.status = "running";
@@ -52,7 +54,7 @@ export function apply(conversation, name, data, now) {
   }
   // The end says how many there were; a failure does not, but one that never began here has a past.
   const told = data.deltas ?? (generation.attempt ? 0 : 1);
-  if (isEnded(generation) && told > generation.deltas + generation.held.length) generation.missing = true;
+  if (isEnded(generation) && told > generation.deltas) generation.missing = true;
   return generation;
 }
 
@@ -64,6 +66,9 @@ export function learn(conversation, generation, found) {
   generation.model ||= found.model ?? "";
   if (!generation.missing) return;
   const { text, deltas, attempt } = found;
+  const isOlder = attempt < generation.attempt
+    || (attempt === generation.attempt && deltas < generation.deltas);
+  if (isOlder) return; // the next look finds more
   Object.assign(generation, { text, attempt });
   if (ENDED.has(found.status) && !isEnded(generation)) {
     const { status, usage, finish_reason: reason, by, code, message: fault } = found;
@@ -78,6 +83,11 @@ export function learnNothing(conversation, generation) {
   if (!generation.missing) return;
   generation.partial = true;
   closeHole(generation, generation.held[0]?.i ?? generation.deltas);
+}
+
+// After a reset the stream goes on behind a hole: nothing that runs can be trusted to be whole.
+export function doubt(conversation) {
+  for (const generation of running(conversation)) generation.missing = true;
 }
 
 // A question that this page asks: shown at once, before the hub has it.
@@ -158,10 +168,12 @@ function whole(deltas) {
   return { deltas, missing: false, held: [] };
 }
 
+// There are so many deltas now; what was held back follows, unless the hole is still there.
 function closeHole(generation, deltas) {
   const held = generation.held;
   Object.assign(generation, whole(deltas));
-  for (const data of held) append(generation, data);
+  if (held.length && held[0].i > deltas) Object.assign(generation, { missing: true, held });
+  else for (const data of held) append(generation, data);
 }
 
 function append(generation, data) {

@@ -1,255 +1,375 @@
-// The page: events in, elements out. The connection is stream.js, what events mean conversation.js.
+// The page: what is heard goes into the conversation, what is in the conversation is drawn, what
+// the user does goes to the hub. The connection is stream.js, what events mean conversation.js.
 
-import { Api } from "./api.js";
+import { Api, newKey } from "./api.js";
 import {
-  apply, isRunning, learnQuestion, newConversation, nextMessages, questionText, running, turnOf,
+  apply, ask, doubt, generationOf, isEnded, learn, learnNothing, newConversation, placeInTurn, running,
 } from "./conversation.js";
+import { Memory } from "./memory.js";
+import { NoteList } from "./notes.js";
 import { Stream } from "./stream.js";
+import { TurnList } from "./turns.js";
+
+const AT_END_PX = 60;
+const REPLAY_PAUSE_MS = 1000;
+const LOOK_AGAIN_MS = 400;
+const LOOKS = 5;
+const HEARD = ["notification", "message", "export.ready"]; // the last is the README's
 
 const $ = (id) => document.getElementById(id);
-const user = new URLSearchParams(location.search).get("user") || "alice";
+const query = new URLSearchParams(location.search);
+const user = query.get("user") || "alice";
+const names = [...HEARD, ...(query.get("events") ?? "").split(",").filter(Boolean)];
 const api = new Api(user);
 const conversation = newConversation();
-const elements = new Map(); // a turn's id → its elements
-const dirty = new Set(); // turns to be drawn in the next frame
+const memory = {
+  noteTimes: new Memory("noteTimes"), // event id → when it came
+  firstTokens: new Memory("firstTokens"), // generation → milliseconds
+  turnKeys: new Memory("turnKeys"), // generation that was not asked for here → its turn's key
+};
 
-// ---- drawing -------------------------------------------------------------------------------
+// ---- the conversation on the screen --------------------------------------------------------
 
-function draw(turn) {
-  if (!dirty.size) requestAnimationFrame(drawAll);
-  dirty.add(turn);
-}
+let followsEnd = true;
+const turns = new TurnList($("turns"), {
+  user,
+  actions: { stop, restart, retry: send, copy },
+  beforeDraw() {
+    followsEnd = isAtEnd();
+  },
+  onDraw() {
+    $("empty").hidden = true;
+    if (followsEnd) toEnd();
+    else $("latest").hidden = false;
+  },
+});
 
-function drawAll() {
-  const atEnd = isAtEnd();
-  for (const turn of dirty) drawTurn(turn);
-  dirty.clear();
-  $("empty").hidden = conversation.turns.size > 0;
-  if (atEnd) toEnd();
-  else $("latest").hidden = false;
-}
-
-function drawTurn(turn) {
-  const it = elements.get(turn.id) ?? addTurn(turn);
-  const simulated = turn.model.startsWith("simulated");
-  if (simulated) $("simulated").hidden = false;
-  it.question.textContent = questionText(turn);
-  it.answer.dataset.status = turn.status;
-  it.answer.dataset.generation = turn.id;
-  it.answer.setAttribute("aria-busy", String(isRunning(turn)));
-  it.root.classList.toggle("superseded", Boolean(turn.superseded));
-  it.model.textContent = turn.model;
-  it.badge.hidden = !simulated;
-  it.status.textContent = statusText(turn);
-  it.reasoning.hidden = !turn.reasoning;
-  it.reasoning.lastElementChild.textContent = turn.reasoning;
-  if (it.text.textContent !== turn.text) it.text.textContent = turn.text;
-  it.fault.hidden = !turn.fault;
-  it.fault.textContent = turn.fault ?? "";
-  it.stop.hidden = !isRunning(turn);
-  it.restart.hidden = Boolean(turn.superseded);
-  it.copy.hidden = !turn.text;
-  it.figures.textContent = figures(turn);
-}
-
-function addTurn(turn) {
-  const root = $("turn").content.firstElementChild.cloneNode(true);
-  const find = (name) => root.querySelector(`.${name}`);
-  const names = ["question", "answer", "model", "badge", "status", "reasoning", "text", "fault",
-    "stop", "restart", "copy", "figures"];
-  const it = { root, ...Object.fromEntries(names.map((name) => [name, find(name)])) };
-  it.stop.addEventListener("click", () => attempt(() => api.stop(turn.id)));
-  it.restart.addEventListener("click", () => restart(turn));
-  it.copy.addEventListener("click", () => copy(turn.text, it.copy));
-  elements.set(turn.id, it);
-  $("turns").append(root);
-  return it;
-}
-
-function statusText(turn) {
-  if (turn.superseded) return "superseded";
-  if (turn.status === "stopped") return turn.by === user ? "stopped" : `stopped by ${turn.by}`;
-  return turn.status === "done" ? "" : turn.status;
-}
-
-function figures(turn) {
-  const parts = [];
-  if (turn.askedAt && turn.firstAt) parts.push(`first token ${Math.round(turn.firstAt - turn.askedAt)} ms`);
-  if (turn.deltas) parts.push(`${turn.deltas} deltas`);
-  if (turn.usage?.completion_tokens != null) parts.push(`${turn.usage.completion_tokens} tokens`);
-  return parts.join(" · ");
+function draw(generation) {
+  turns.draw(generation.turn);
 }
 
 function isAtEnd() {
   const box = $("scroll");
-  return box.scrollHeight - box.scrollTop - box.clientHeight < 60;
+  return box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PX;
 }
 
 function toEnd() {
-  const box = $("scroll");
-  box.scrollTop = box.scrollHeight;
+  $("scroll").scrollTop = $("scroll").scrollHeight;
   $("latest").hidden = true;
-}
-
-// ---- events --------------------------------------------------------------------------------
-
-function heard(name, data, id) {
-  if (name.startsWith("generation.")) {
-    const turn = apply(conversation, name, data, performance.now());
-    if (name === "generation.started") lookUp(turn);
-    if (!isRunning(turn) && turn.mine) announce(turn.fault ?? turn.text);
-    draw(turn);
-  } else if (name === "hub.reset") {
-    $("gap").hidden = false;
-  } else if (!name.startsWith("hub.")) {
-    addNote(name, data);
-  }
-}
-
-// The question of an answer that was begun in another tab, or before a reload.
-async function lookUp(turn) {
-  if (turn.messages) return;
-  try {
-    const found = await api.look(turn.id);
-    learn(turn, found.messages);
-  } catch {
-    learn(turn, [{ role: "user", content: "(the question is no longer kept)" }]);
-  }
-}
-
-function learn(turn, messages) {
-  const superseded = learnQuestion(conversation, turn, messages);
-  if (superseded) draw(superseded);
-  draw(turn);
-}
-
-function addNote(name, data) {
-  const item = document.createElement("li");
-  item.dataset.testid = "notification";
-  const title = document.createElement("strong");
-  const isTable = data !== null && typeof data === "object";
-  title.textContent = (isTable && (data.title ?? data.text)) || (isTable ? name : String(data));
-  const time = document.createElement("time");
-  time.textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  item.append(title, time);
-  const rest = isTable ? Object.entries(data).filter(([key]) => key !== "title" && key !== "text") : [];
-  if (rest.length) {
-    const more = document.createElement("code");
-    more.textContent = JSON.stringify(Object.fromEntries(rest));
-    item.append(more);
-  }
-  $("notes").prepend(item);
-  $("no-notes").hidden = true;
-  announce(`Notification: ${title.textContent}`);
-}
-
-// ---- what the user does --------------------------------------------------------------------
-
-async function ask(question) {
-  const messages = nextMessages(conversation, question);
-  const askedAt = performance.now();
-  const started = await attempt(() => api.ask(messages));
-  if (started) adopt(started.generation, messages, askedAt);
-  return Boolean(started);
-}
-
-async function restart(turn) {
-  const askedAt = performance.now();
-  const started = await attempt(() => api.restart(turn.id));
-  if (started) adopt(started.generation, turn.messages, askedAt);
-}
-
-function adopt(id, messages, askedAt) {
-  const turn = turnOf(conversation, id);
-  Object.assign(turn, { askedAt, mine: true });
-  if (messages) learn(turn, messages);
-  // The stream may have been faster than the answer to the POST.
-  announce(isRunning(turn) ? "Answer started." : turn.fault ?? turn.text);
-  draw(turn);
-  requestAnimationFrame(toEnd);
-}
-
-async function attempt(action) {
-  $("error").hidden = true;
-  try {
-    return await action();
-  } catch (error) {
-    $("error").textContent = error.status ? error.message : "The hub cannot be reached; try again.";
-    $("error").hidden = false;
-    return null;
-  }
-}
-
-async function copy(text, button) {
-  const label = button.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    button.textContent = "Copied";
-  } catch {
-    button.textContent = "Not allowed";
-  }
-  setTimeout(() => (button.textContent = label), 1500);
 }
 
 function announce(text) {
   $("live").textContent = text;
 }
 
-// ---- the start -----------------------------------------------------------------------------
+// ---- events --------------------------------------------------------------------------------
+
+// Stored events come before the live ones, and are neither news to be read out nor timed now. The
+// hub counts those it began with; some may have expired on the way, so a pause ends them too.
+const replay = { left: 0, timer: null };
+
+function replayed(count) {
+  clearTimeout(replay.timer);
+  replay.left = count;
+  if (count > 0) replay.timer = setTimeout(() => replayed(0), REPLAY_PAUSE_MS);
+  else if (!conversation.turns.length) $("empty").hidden = false;
+}
+
+function heard(name, data, id) {
+  $("wire-cursor").textContent = id;
+  if (name.startsWith("hub.")) return heardHub(name, data);
+  const isNews = replay.left === 0;
+  if (name.startsWith("generation.")) heardGeneration(name, data, isNews);
+  else {
+    if (isNews) memory.noteTimes.keep(id, Date.now());
+    notes.add(name, data, memory.noteTimes.recall(id) ?? (isNews ? Date.now() : undefined));
+  }
+  if (!isNews) replayed(replay.left - 1);
+}
+
+function heardHub(name, data) {
+  if (name === "hub.open") {
+    $("wire-node").textContent = data.node;
+    $("wire-connection").textContent = data.connection;
+    $("wire-heartbeat").textContent = `every ${data.heartbeat_seconds} s`;
+    const events = `${data.replayed} ${data.replayed === 1 ? "event" : "events"}`;
+    $("wire-resumed").textContent = events;
+    $("told").textContent = data.recovered && data.replayed ? `${events} resumed` : "";
+    replayed(data.replayed);
+  } else if (name === "hub.reset") {
+    turns.addGap(`Some history is no longer stored (${data.channel}: ${data.reason}).`);
+    doubt(conversation);
+    for (const generation of running(conversation)) lookUp(generation, { afterReset: true });
+  }
+}
+
+function heardGeneration(name, data, isNews) {
+  const generation = apply(conversation, name, data, performance.now());
+  if (generation.askedAt && generation.firstAt && !generation.firstTokenMs) {
+    generation.firstTokenMs = generation.firstAt - generation.askedAt;
+    memory.firstTokens.keep(generation.id, generation.firstTokenMs);
+  }
+  if (!generation.turn || generation.missing) lookUp(generation);
+  else draw(generation);
+  if (isNews) announceGeneration(name, generation);
+}
+
+function announceGeneration(name, generation) {
+  if (name === "generation.started" || name === "generation.restarted") announce("Answer started.");
+  else if (isEnded(generation)) {
+    const ending = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.fault}` };
+    announce([generation.text, ending[generation.status]].filter(Boolean).join("\n"));
+  }
+}
+
+// The question of an answer that was begun in another tab or before a reload, and the text that
+// the log no longer holds.
+const posts = new Set(); // under way; each tells itself which generation is its own
+
+async function lookUp(generation, { afterReset = false } = {}) {
+  if (generation.isLookedUp) return;
+  generation.isLookedUp = true;
+  await Promise.allSettled(posts);
+  if (!generation.turn) {
+    placeInTurn(conversation, generation, memory.turnKeys.recall(generation.id) ?? generation.id);
+    generation.firstTokenMs ??= memory.firstTokens.recall(generation.id);
+    draw(generation);
+  }
+  for (let looks = 0; looks < LOOKS && (generation.missing || generation.turn.question === null); looks += 1) {
+    if (looks) await new Promise((wake) => setTimeout(wake, LOOK_AGAIN_MS * 2 ** (looks - 1)));
+    try {
+      learnAndJoin(generation, await api.look(generation.id));
+    } catch (error) {
+      if (!error.status || error.status >= 500) continue;
+      if (afterReset && !isEnded(generation)) {
+        const message = "The hub no longer knows this answer.";
+        apply(conversation, "generation.failed", { generation: generation.id, code: "gone", message });
+      }
+      break;
+    }
+  }
+  // What could not be had is shown without it.
+  if (generation.missing) learnNothing(conversation, generation);
+  generation.turn.question ??= "(the question is no longer stored)";
+  generation.isLookedUp = false;
+  draw(generation);
+}
+
+function learnAndJoin(generation, found) {
+  const before = generation.turn;
+  learn(conversation, generation, found);
+  if (generation.turn !== before) turns.drop(before);
+  noteSimulation(generation);
+  draw(generation);
+}
+
+function noteSimulation({ model }) {
+  if (model.startsWith("simulated")) $("simulated").hidden = false;
+}
+
+const notes = new NoteList($("notes"), {
+  onAdd(title) {
+    $("no-notes").hidden = true;
+    if (replay.left) return;
+    announce(`Notification: ${title}`);
+    const isSeen = $("notifications").getBoundingClientRect().top < innerHeight - AT_END_PX;
+    if (!isSeen) showUnread(Number($("unread").textContent) + 1);
+  },
+});
+
+function showUnread(count) {
+  $("unread").textContent = count || "";
+  $("unread").hidden = !count;
+  $("bell").ariaLabel = count ? `Notifications, ${count} new` : "Notifications";
+}
+
+// ---- what the user does --------------------------------------------------------------------
+
+async function send(turn) {
+  Object.assign(turn, { sending: true, fault: null });
+  turns.draw(turn);
+  requestAnimationFrame(toEnd);
+  const askedAt = performance.now();
+  // The turn's key goes along each time, so that trying again starts nothing twice.
+  const post = api.ask(turn.messages, turn.key).then(({ generation }) => adopt(generation, turn, askedAt));
+  posts.add(post);
+  try {
+    await post;
+  } catch (error) {
+    turn.fault = error.status ? error.message : "The hub cannot be reached.";
+  }
+  posts.delete(post);
+  turn.sending = false;
+  turns.draw(turn);
+}
+
+function adopt(id, turn, askedAt) {
+  const generation = generationOf(conversation, id);
+  const before = generation.turn;
+  generation.askedAt ??= askedAt;
+  placeInTurn(conversation, generation, turn.key);
+  if (before && before !== turn) turns.drop(before);
+  if (generation.firstAt) generation.firstTokenMs ??= generation.firstAt - askedAt;
+  draw(generation);
+}
+
+async function restart(generation) {
+  const { turn } = generation;
+  const askedAt = performance.now();
+  generation.restarting = true;
+  draw(generation);
+  const post = api.restart(generation.id).then((started) => {
+    adopt(started.generation, turn, askedAt);
+    memory.turnKeys.keep(started.generation, turn.key);
+  });
+  posts.add(post);
+  await told(post);
+  posts.delete(post);
+  generation.restarting = false;
+  draw(generation);
+  requestAnimationFrame(toEnd);
+}
+
+async function stop(generation) {
+  generation.stopping = true;
+  draw(generation);
+  if (await told(api.stop(generation.id))) return; // its end comes in the stream
+  generation.stopping = false;
+  draw(generation);
+}
+
+// What went wrong is said in the header's line and read out; returns whether all went well.
+async function told(request) {
+  try {
+    await request;
+    $("told").textContent = "";
+    return true;
+  } catch (error) {
+    $("told").textContent = error.status ? error.message : "The hub cannot be reached.";
+    announce($("told").textContent);
+    return false;
+  }
+}
+
+function askQuestion(question) {
+  const turn = ask(conversation, newKey(), question);
+  send(turn);
+}
+
+async function copy(text, label) {
+  const was = label.dataset.label ??= label.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    label.textContent = "Copied";
+    announce("Copied.");
+  } catch {
+    label.textContent = "Not allowed"; // the browser's word; the text can still be selected
+  }
+  setTimeout(() => (label.textContent = was), 1500);
+}
+
+// ---- the connection ------------------------------------------------------------------------
+
+const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "Closed" };
 
 const stream = new Stream(api.streamUrl(), {
   cursor: "start", // all that the log still holds: a reload shows again what was there
+  names,
+  refusal: (url) => api.refusal(url),
   onEvent: heard,
-  onState(state, text) {
-    if ($("state").dataset.state !== state) announce(`Connection ${text}.`);
+  onState({ state, reason, seconds }) {
+    if ($("state").dataset.state !== state) announce(`Connection: ${STATES[state]}.`);
     $("state").dataset.state = state;
-    $("state-text").textContent = text;
+    $("state-text").textContent = STATES[state] + (seconds === null ? "" : ` in ${seconds} s`);
+    if (state !== "live") $("told").textContent = reason ?? "";
     $("reconnect").hidden = state !== "closed";
   },
 });
 
+// ---- the start -----------------------------------------------------------------------------
+
 function grow() {
   const box = $("composer");
   box.style.height = "auto";
-  box.style.height = `${Math.min(box.scrollHeight, 200)}px`;
+  box.style.height = `${box.scrollHeight}px`;
 }
 
-$("form").addEventListener("submit", async (event) => {
+function reloadWith(name, value) {
+  query.set(name, value);
+  location.search = query;
+}
+
+$("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const question = $("composer").value.trim();
   if (!question) return;
   $("composer").value = "";
   grow();
-  if (!(await ask(question))) $("composer").value ||= question;
+  askQuestion(question);
 });
 $("composer").addEventListener("input", grow);
 $("composer").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  if (event.isComposing) return; // Enter and Escape belong to the input method
+  if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
     $("form").requestSubmit();
   } else if (event.key === "Escape") {
-    for (const turn of running(conversation)) attempt(() => api.stop(turn.id));
+    for (const generation of running(conversation)) stop(generation);
   }
 });
 for (const chip of document.querySelectorAll(".chip")) {
-  chip.addEventListener("click", () => ask(chip.textContent));
+  chip.addEventListener("click", () => {
+    askQuestion(chip.textContent);
+    $("composer").focus({ preventScroll: true });
+  });
 }
 $("notify").addEventListener("submit", async (event) => {
   event.preventDefault();
   const title = $("note").value.trim();
-  if (title && (await attempt(() => api.notify(title)))) $("note").value = "";
+  $("notify-fault").hidden = true;
+  try {
+    if (title) await api.notify(title);
+    $("note").value = "";
+  } catch (error) {
+    $("notify-fault").textContent = error.status ? error.message : "The hub cannot be reached.";
+    $("notify-fault").hidden = false;
+  }
 });
 $("who").addEventListener("submit", (event) => {
   event.preventDefault();
-  location.search = `?user=${encodeURIComponent($("user").value)}`;
+  reloadWith("user", $("user").value);
+});
+$("user").addEventListener("change", () => {
+  if ($("user").reportValidity()) reloadWith("user", $("user").value);
+});
+$("hear").addEventListener("submit", (event) => {
+  event.preventDefault();
+  reloadWith("events", [...names.slice(HEARD.length), $("name").value.trim()].join(","));
 });
 $("reconnect").addEventListener("click", () => stream.connect());
 $("latest").addEventListener("click", toEnd);
 $("scroll").addEventListener("scroll", () => { if (isAtEnd()) $("latest").hidden = true; });
+$("bell").addEventListener("click", () => showUnread(0));
 $("copy-command").addEventListener("click", () => copy($("command").textContent, $("copy-command")));
+addEventListener("online", () => stream.wake());
+document.addEventListener("visibilitychange", () => { if (!document.hidden) stream.wake(); });
+
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
+const showTheme = () => $("theme").setAttribute("aria-pressed", String(isDark()));
+prefersDark.addEventListener("change", showTheme);
+$("theme").addEventListener("click", () => {
+  localStorage.setItem("hub.theme", document.documentElement.dataset.theme = isDark() ? "light" : "dark");
+  showTheme();
+});
+showTheme();
 
 // Only `hub dev` lets a page publish.
 $("notify").hidden = document.querySelector("meta[name=hub-dev]").content !== "true";
 $("user").value = user;
+$("second").href = location.href;
+$("names").textContent = names.join(", ");
 $("command").textContent = `hub publish ${user} --data '{"title":"Hi"}'`;
+document.title = `${user} · hub demo`;
+setTimeout(() => { if (stream.state !== "live") replayed(0); }, REPLAY_PAUSE_MS);
 stream.connect();
