@@ -7,7 +7,7 @@ keeps failing. Leaving the block cancels all of them and waits until they are do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ class Supervisor:
         self._clock = clock
         self._most_pause_seconds = most_pause_seconds
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Keeps `work` running under this name until the block is left."""
@@ -48,6 +49,10 @@ class Supervisor:
             try:
                 await work()
                 _log.error("task.ended", task=name)
+            except asyncio.CancelledError:
+                if self._closing:
+                    raise
+                _log.error("task.cancelled_by_nobody", task=name)
             except DependencyError as error:
                 _log.warning("task.waits", task=name, error=str(error))
             except Exception:  # noqa: BLE001 - whatever it is, it is logged and the task goes on
@@ -66,8 +71,24 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing = True
         await cancel_and_wait(reversed(self._tasks))
         self._tasks.clear()
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Runs them side by side until the first one ends; then ends the others, and raises its error.
+
+    Not a TaskGroup: that of Python 3.11.2 (Debian 12's) leaves a cancellation counted that it made
+    itself, and the next asyncio.timeout in the task then raises CancelledError for TimeoutError.
+    """
+    tasks = [asyncio.create_task(work, name=getattr(work, "__qualname__", None)) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_and_wait(tasks)
+    for task in done:
+        task.result()
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:

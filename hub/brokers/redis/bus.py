@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from hub.brokers.redis.log import parse_announcement
 from hub.core.channel import Channel
 from hub.core.event import Event
+from hub.engine.supervise import together
 from hub.errors import BrokerUnavailable
 from hub.redislink import channel_keys, is_closed_transport
 
@@ -117,8 +118,8 @@ class RedisBus:
                     await connection.connect()
                 backoff = 0.0
                 await self._hold(connection)
-            except* (RedisError, OSError, TimeoutError) as failures:
-                _log.warning("bus.link_lost", error=str(failures.exceptions[0]))
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.warning("bus.link_lost", error=str(error) or type(error).__name__)
             finally:
                 self._link_complete = False
                 self._acknowledged.clear()
@@ -133,10 +134,7 @@ class RedisBus:
         self._links += 1
         self._last_heard = asyncio.get_running_loop().time()
         self._changed.set()
-        async with asyncio.TaskGroup() as link:
-            link.create_task(self._read(connection), name="bus.read")
-            link.create_task(self._write(connection), name="bus.write")
-            link.create_task(self._watch(connection), name="bus.watch")
+        await together(self._read(connection), self._write(connection), self._watch(connection))
 
     async def _read(self, connection: Any) -> None:
         loop = asyncio.get_running_loop()

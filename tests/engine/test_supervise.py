@@ -1,0 +1,93 @@
+"""Long-lived tasks: begun again when they end, ended for good when their owner leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from hub.engine.supervise import Supervisor, cancel_and_wait, together
+from hub.errors import BrokerUnavailable
+from tests.doubles import FakeClock, settled
+
+
+@pytest.mark.parametrize(
+    "ending", [None, ZeroDivisionError(), BrokerUnavailable("away"), asyncio.CancelledError()]
+)
+async def test_task_that_ends_is_begun_again(ending: BaseException | None) -> None:
+    """However it ends, also by a cancellation that nobody asked for; after a growing pause."""
+    clock = FakeClock()
+    begun: list[float] = []
+
+    async def work() -> None:
+        begun.append(clock.now())
+        if ending is not None:
+            raise ending
+
+    async with Supervisor(clock) as tasks:
+        tasks.start("work", work)
+        await settled()
+        await clock.advance(1.0)
+    assert len(begun) == 4
+    pauses = [round(later - sooner, 3) for sooner, later in itertools.pairwise(begun)]
+    assert pauses == [0.1, 0.2, 0.4]
+
+
+async def test_leaving_ends_all() -> None:
+    """Nothing runs on, and nothing begins again."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("work")
+
+    async with Supervisor(FakeClock()) as tasks:
+        tasks.start("one", work)
+        tasks.start("two", work)
+        await settled()
+    assert ended == ["work", "work"]
+
+
+async def test_swallowed_cancellation_is_repeated() -> None:
+    """What wait_for of Python 3.11 swallows is asked for again."""
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await cancel_and_wait([task])
+    assert swallowed == 3
+
+
+async def test_first_failure_ends_the_others() -> None:
+    """Its error is the one that is raised, and a time-out afterwards is still a time-out."""
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("wait")
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await together(wait(), fail(), wait())
+    assert ended == ["wait", "wait"]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await asyncio.Event().wait()
