@@ -71,7 +71,7 @@ async def test_answer_grows_before_it_ends(
     await expect(page.get_by_test_id("notification")).to_contain_text("Your export is ready")
     if request.config.getoption("--keep-pictures"):
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        await page.screenshot(path=PICTURE)
+        await page.screenshot(path=PICTURE, animations="disabled")
     await expect_status(answer, "done")
     await expect(text_of(answer)).to_have_text(re.compile(r"orange and red\. 🌅"))
     await expect(answer).to_contain_text("simulated-1")

@@ -64,15 +64,15 @@ function announce(text) {
 
 // ---- events --------------------------------------------------------------------------------
 
-// Stored events come before the live ones, and are neither news to be read out nor timed now. The
-// hub counts those it began with; some may have expired on the way, so a pause ends them too.
-const replay = { left: 0, timer: null };
+// What the first connect replays is neither news to be read out nor timed now; what a later one
+// resumes is. The hub counts what it replays; some may expire on the way, so a pause ends it too.
+const replay = { left: 0, timer: null, isOver: false };
 
 function replayed(count) {
   clearTimeout(replay.timer);
   replay.left = count;
   if (count > 0) replay.timer = setTimeout(() => replayed(0), REPLAY_PAUSE_MS);
-  else if (!conversation.turns.length) $("empty").hidden = false;
+  else if (!conversation.generations.size && !conversation.turns.length) $("empty").hidden = false;
 }
 
 function heard(name, data, id) {
@@ -95,9 +95,10 @@ function heardHub(name, data) {
     const events = `${data.replayed} ${data.replayed === 1 ? "event" : "events"}`;
     $("wire-resumed").textContent = events;
     $("told").textContent = data.recovered && data.replayed ? `${events} resumed` : "";
-    replayed(data.replayed);
+    replayed(replay.isOver ? 0 : data.replayed);
+    replay.isOver = true;
   } else if (name === "hub.reset") {
-    turns.addGap(`Some history is no longer stored (${data.channel}: ${data.reason}).`);
+    turns.addGap(`${data.channel}: ${data.reason}`);
     doubt(conversation);
     for (const generation of running(conversation)) lookUp(generation, { afterReset: true });
   }
@@ -109,6 +110,7 @@ function heardGeneration(name, data, isNews) {
     generation.firstTokenMs = generation.firstAt - generation.askedAt;
     memory.firstTokens.keep(generation.id, generation.firstTokenMs);
   }
+  noteSimulation(generation);
   if (!generation.turn || generation.missing) lookUp(generation);
   else draw(generation);
   if (isNews) announceGeneration(name, generation);

@@ -16,15 +16,13 @@ export function blocksOf(text) {
     if (open?.tag === "pre" && !fence) open.lines.push(line);
     else if (open?.tag === "pre" || !line.trim()) open = null;
     else if (fence) begin({ tag: "pre", lines: [] });
-    else if (heading) {
-      begin({ tag: "h4", lines: [heading[1]] });
-      open = null;
-    } else if (item) {
+    else if (heading) open = void blocks.push({ tag: "h4", lines: [heading[1]] });
+    else if (item) {
       const tag = item[1] ? "ol" : "ul";
       if (open?.tag !== tag) begin({ tag, start: Number(item[1] ?? 1), lines: [] });
       open.lines.push(item[2]);
-    } else if (open && open.tag !== "p" && /^\s/.test(line)) open.lines.push(`${open.lines.pop()}\n${line.trim()}`);
-    else if (open?.tag === "p") open.lines.push(line);
+    } else if (open?.tag === "p") open.lines.push(line);
+    else if (open && /^\s/.test(line)) open.lines.push(`${open.lines.pop()}\n${line.trim()}`);
     else begin({ tag: "p", lines: [line] });
   }
   return blocks;
@@ -39,7 +37,7 @@ export function render(root, text) {
     const made = elementOf(block);
     sources.set(made, source);
     if (shown) shown.replaceWith(made);
-    else root.append(made, "\n\n"); // so that what is selected and read out is text with its breaks
+    else root.append(made, "\n\n"); // what is selected and read out is text with its breaks
   });
   while (root.children.length > blocks.length) {
     root.lastElementChild.nextSibling?.remove();
@@ -49,19 +47,25 @@ export function render(root, text) {
 
 function elementOf({ tag, start, lines }) {
   const element = document.createElement(tag);
-  if (tag === "ol") element.start = start;
-  if (tag === "pre") element.tabIndex = 0; // it may scroll sideways, also by keyboard
-  if (tag === "ol" || tag === "ul") for (const line of lines) element.append(inline(document.createElement("li"), line), "\n");
-  else if (tag === "pre") element.append(Object.assign(document.createElement("code"), { textContent: lines.join("\n") }));
-  else inline(element, lines.join("\n"));
+  if (tag === "pre") {
+    element.tabIndex = 0; // it may scroll sideways, also by keyboard
+    element.append(textElement("code", lines.join("\n")));
+  } else if (tag === "ol" || tag === "ul") {
+    if (tag === "ol") element.start = start;
+    for (const line of lines) element.append(inline(document.createElement("li"), line), "\n");
+  } else inline(element, lines.join("\n"));
   return element;
 }
 
 function inline(element, text) {
   for (const part of text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/)) {
-    const tag = /^`.+`$/.test(part) ? "code" : /^\*\*.+\*\*$/.test(part) ? "strong" : null;
-    if (!tag) element.append(part);
-    else element.append(Object.assign(document.createElement(tag), { textContent: part.slice(tag === "code" ? 1 : 2, tag === "code" ? -1 : -2) }));
+    if (/^`.+`$/.test(part)) element.append(textElement("code", part.slice(1, -1)));
+    else if (/^\*\*.+\*\*$/.test(part)) element.append(textElement("strong", part.slice(2, -2)));
+    else element.append(part);
   }
   return element;
+}
+
+function textElement(tag, text) {
+  return Object.assign(document.createElement(tag), { textContent: text });
 }

@@ -25,10 +25,12 @@ export function pauseMs(failures, random = Math.random()) {
 
 export class Stream {
   // names: the event names to hear beside the hub's own; EventSource drops all others
-  // onEvent(name, data, id) · onState({state, reason, seconds}): connecting | live | reconnecting | closed
+  // onEvent(name, data, id)
+  // onState({state, reason, seconds}): connecting | live | reconnecting | closed
   // refusal(url): why a connect was refused, {reason, final} or null; see api.js
-  constructor(url, { cursor, names, onEvent, onState, refusal, EventSource = globalThis.EventSource }) {
-    Object.assign(this, { url, cursor, onEvent, onState, refusal, EventSource });
+  constructor(url, { cursor, names, onEvent, onState, refusal, EventSource }) {
+    Object.assign(this, { url, cursor, onEvent, onState, refusal });
+    this.EventSource = EventSource ?? globalThis.EventSource;
     this.names = new Set([...CONTROL, ...GENERATION.map((name) => `generation.${name}`), ...names]);
     this.state = "closed";
     this.failures = 0;
@@ -77,8 +79,11 @@ export class Stream {
   #sentAway({ reason, reconnect, retry_ms: retryMs }) {
     this.#letGo();
     if (!reconnect) this.#tell("closed", reason);
-    // Never sooner than the hub asked for. A hub that keeps sending us away is asked less often.
-    else this.#comeBack(Math.max(retryMs * (1 + Math.random() / 5), pauseMs(this.failures++)), reason);
+    else {
+      // Never sooner than the hub asked for; one that keeps sending us away is asked less often.
+      const asked = (retryMs ?? 0) * (1 + Math.random() / 5);
+      this.#comeBack(Math.max(asked, pauseMs(this.failures++)), reason);
+    }
   }
 
   async #refused(source) {

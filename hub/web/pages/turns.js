@@ -5,6 +5,7 @@
 import { isEnded, isSuperseded } from "./conversation.js";
 import { render } from "./markdown.js";
 
+const LONG_TEXT = 240; // a superseded answer is cut to a few lines from here on
 const ODD_FINISHES = { length: "cut at its length limit", content_filter: "cut by a content filter" };
 
 export class TurnList {
@@ -31,12 +32,15 @@ export class TurnList {
   }
 
   // Events that are no longer stored; several channels that are reset at once are one line.
-  addGap(text) {
-    const last = this.root.lastElementChild;
-    const gap = last?.className === "gap" ? last : document.createElement("li");
-    gap.className = "gap";
-    gap.textContent = text;
-    this.root.append(gap);
+  addGap(why) {
+    let gap = this.root.lastElementChild;
+    if (gap?.className !== "gap") {
+      gap = document.createElement("li");
+      gap.className = "gap";
+      this.root.append(gap);
+    }
+    gap.dataset.why = gap.dataset.why ? `${gap.dataset.why}, ${why}` : why;
+    gap.textContent = `Some history is no longer stored (${gap.dataset.why})`;
   }
 
   #drawAll() {
@@ -110,7 +114,9 @@ function drawAnswer(it, generation, user) {
   it.waiting.hidden = !isRunning || Boolean(generation.text);
   it.fault.hidden = !generation.fault;
   it.fault.textContent = generation.fault ? `${generation.fault} (${generation.code})` : "";
-  it.more.hidden = !superseded || generation.text.length < 200;
+  const isLong = generation.text.length > LONG_TEXT;
+  it.root.classList.toggle("long", isLong);
+  it.more.hidden = !superseded || !isLong;
   keepFocus(it, isRunning);
   it.stop.disabled = Boolean(generation.stopping);
   it.restart.hidden = superseded;
