@@ -103,6 +103,7 @@ def test_dev_is_content_with_the_environment_of_the_tests(machine: Machine) -> N
     """Running the hub never uninstalls pytest; running the tests adds the dev group."""
     machine.stub("chromium", "")
     machine.stub("redis-server", "")
+    machine.stub("node", "")
     machine.run("dev")
     tests = machine.run("test", "-k", "a b")
     machine.run("dev")
@@ -180,6 +181,7 @@ def test_missing_programs_are_named_and_fail_in_ci_only(
 def test_missing_programs_are_installed_by_root(machine: Machine) -> None:
     """Only what is missing, with the fonts for Chromium, after an update."""
     machine.stub("redis-server", "")
+    machine.stub("node", "")
     machine.stub("apt-get", 'echo "apt $*" >>"$CALLS"; ln -sf redis-server "${0%/*}/chromium"')
     done = machine.run("test", CI="true")
     assert done.returncode == 0

@@ -216,6 +216,7 @@ function adopt(id, turn, askedAt) {
 }
 
 async function restart(generation) {
+  if (generation.restarting) return;
   const { turn } = generation;
   const askedAt = performance.now();
   generation.restarting = true;
@@ -233,6 +234,7 @@ async function restart(generation) {
 }
 
 async function stop(generation) {
+  if (generation.stopping) return;
   generation.stopping = true;
   draw(generation);
   if (await told(api.stop(generation.id))) return; // its end comes in the stream

@@ -99,15 +99,15 @@ export class Stream {
     const at = Date.now() + waitMs;
     const tick = () => {
       const left = Math.ceil((at - Date.now()) / 1000);
-      if (left <= 0) this.connect();
-      else this.#tell("reconnecting", reason, left);
+      if (left <= 0) return this.connect();
+      this.countdown = setTimeout(tick, TICK_MS);
+      this.#tell("reconnecting", reason, left);
     };
-    this.countdown = setInterval(tick, TICK_MS);
     tick();
   }
 
   #letGo() {
-    clearInterval(this.countdown);
+    clearTimeout(this.countdown);
     this.countdown = null;
     this.source?.close();
     this.source = null;

@@ -118,11 +118,16 @@ function drawAnswer(it, generation, user) {
   it.root.classList.toggle("long", isLong);
   it.more.hidden = !superseded || !isLong;
   keepFocus(it, isRunning);
-  it.stop.disabled = Boolean(generation.stopping);
+  setBusy(it.stop, generation.stopping);
   it.restart.hidden = superseded;
-  it.restart.disabled = Boolean(generation.restarting);
+  setBusy(it.restart, generation.restarting);
   it.copy.hidden = !generation.text;
   it.figures.textContent = figures(generation);
+}
+
+// Not `disabled`, which would take the focus away from whoever just pressed it.
+function setBusy(button, isBusy) {
+  button.setAttribute("aria-disabled", String(Boolean(isBusy)));
 }
 
 // A focused button that vanishes would throw the keyboard back to the top of the page.

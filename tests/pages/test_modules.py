@@ -1,0 +1,29 @@
+"""The page's modules without a page: `node --test` over tests/pages/*.test.mjs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.parametrize("module", sorted(path.name for path in FOLDER.glob("*.test.mjs")))
+def test_module(module: str) -> None:
+    """Every test of this file passes."""
+    node = shutil.which("node")
+    if node is None:
+        missing("node")
+    done = subprocess.run(
+        [node, "--test", str(FOLDER / module)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
