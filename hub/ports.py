@@ -8,7 +8,14 @@ hub.errors; the engine knows no other.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from typing import Final, Protocol
 
 import msgspec
@@ -94,8 +101,13 @@ class Broker(Protocol):
         """
         ...
 
-    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
-        """At most `limit` events after a position; None reads none and tells the head."""
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> Mapping[Channel, Page]:
+        """A page of each channel: the events after a position; None reads none and tells the head.
+
+        A page ends with the event that reaches either bound.
+        """
         ...
 
     async def subscribe(self, channels: Collection[Channel]) -> None:

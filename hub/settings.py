@@ -73,10 +73,14 @@ class Internal(Section):
 
 
 class Redis(Section):
-    """The broker: redis://, rediss:// or unix://."""
+    """The broker: one server (redis://, rediss://, unix://), Sentinel (redis+sentinel://host,host/
+    service) or a Cluster (redis+cluster://host,host).
+    """
 
-    url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
-    timeout_seconds: PositiveFloat = 2.0
+    url: str = Field(
+        "redis://127.0.0.1:6379/0", pattern=r"^(rediss?(\+sentinel|\+cluster)?|unix)://"
+    )
+    timeout_seconds: PositiveFloat = 1.5
 
     @property
     def place(self) -> str:
@@ -84,11 +88,20 @@ class Redis(Section):
         return mask_credentials(self.url)
 
 
-class Log(Section):
-    """How much of each channel can be replayed, and for how long."""
+class Keep(Section):
+    """How much of one channel can be replayed: the bound that is reached first counts."""
 
-    max_events: PositiveInt = 1000
+    max_events: PositiveInt = 10_000
+    max_bytes: PositiveInt = 4 * 1024 * 1024
     ttl_seconds: PositiveFloat = 3600.0
+
+
+class Log(Section):
+    """What of the past is kept: of the channels of each kind, and of positions and publishes."""
+
+    user: Keep = Keep()
+    topic: Keep = Keep()
+    everyone: Keep = Keep()
     position_ttl_seconds: PositiveFloat = 7 * 86400.0
     idempotency_seconds: PositiveFloat = 600.0
 
@@ -264,8 +277,9 @@ def check_for_production(settings: Settings) -> None:
 
 def _check_together(settings: Settings) -> None:
     log = settings.log
-    if log.position_ttl_seconds < log.ttl_seconds:
-        raise OperatorError("log.position_ttl_seconds must not be below log.ttl_seconds")
+    for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.everyone)):
+        if log.position_ttl_seconds < keep.ttl_seconds * 9 / 8:
+            raise OperatorError(f"log.position_ttl_seconds must outlast log.{kind}.ttl_seconds")
     name = settings.default_upstream
     if name is not None and name not in settings.upstreams:
         raise OperatorError(f"default_upstream names {name!r}, which is not among the upstreams")

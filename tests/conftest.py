@@ -13,16 +13,17 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import fakeredis
 import pytest
-import redis
+import redis.asyncio
 import uvloop
 from fakeredis import FakeAsyncRedis
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.redislink import RedisLink, open_link
+from tests.fake_wire import connect_to
 
 
 def missing(what: str) -> NoReturn:
@@ -47,6 +48,10 @@ class Server:
     @property
     def url(self) -> str:
         return embedded_url(self.folder)
+
+    def client(self) -> Any:
+        """A plain client of redis-py."""
+        return redis.asyncio.Redis(unix_socket_path=str(self.folder / SOCKET_NAME), protocol=2)
 
     def start(self) -> None:
         (self.folder / SOCKET_NAME).unlink(missing_ok=True)
@@ -97,7 +102,15 @@ def short_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"hub-{name}-"))
 
 
-OpenRedis = Callable[[str], Awaitable[RedisLink]]
+class OpenedRedis:
+    """A server as a test has it: the hub's link, and a plain client to look behind it."""
+
+    def __init__(self, link: RedisLink, client: Any) -> None:
+        self.link = link
+        self.client = client
+
+
+OpenRedis = Callable[[str], Awaitable[OpenedRedis]]
 
 
 @pytest.fixture
@@ -105,15 +118,22 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
     """Opens an empty `fakeredis`, `valkey` or `redis`, by that name."""
     async with AsyncExitStack() as opened:
 
-        async def open_by_name(name: str) -> RedisLink:
+        async def open_by_name(name: str) -> OpenedRedis:
             if name == "fakeredis":
-                fake = FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
-                opened.push_async_callback(fake.aclose)
-                return RedisLink(fake, timeout_seconds=20.0)  # an imitation may be slow
+                fake = fakeredis.FakeServer()
+                client: Any = FakeAsyncRedis(server=fake, protocol=2)
+                opened.push_async_callback(client.aclose)
+                link = await opened.enter_async_context(
+                    # An imitation may be slow.
+                    open_link("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
+                )
+                return OpenedRedis(link, client)
             server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
+            client = server.client()
+            opened.push_async_callback(client.aclose)
+            await client.flushall()
             link = await opened.enter_async_context(open_link(server.url, timeout_seconds=2.0))
-            await link.client.flushall()
-            return link
+            return OpenedRedis(link, client)
 
         yield open_by_name
 
@@ -129,7 +149,11 @@ _ON_BOTH_LOOPS = {"brokers", "queues", "transports", "upstreams", "web"}
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """What touches sockets runs on asyncio's loop and on uvloop, which production uses."""
+    """What touches sockets runs on asyncio's loop and on uvloop, which production uses; what waits
+    for servers to fail over on uvloop alone.
+    """
+    if item.path.name == "test_topologies.py":
+        return {"uvloop": uvloop.new_event_loop}
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
         "asyncio": asyncio.new_event_loop
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import Channel
@@ -142,11 +142,13 @@ class GatedBroker(MemoryBroker):
         self.unsubscribed += channels
         super().unsubscribe(channels)
 
-    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> dict[Channel, Page]:
         await self.before_read.passed()
-        page = await super().read(channel, after, limit)
+        pages = await super().read(after, max_events=max_events, max_bytes=max_bytes)
         await self.after_read.passed()
-        return page
+        return pages
 
     def listen(self, heard: Callable[..., None], relinked: Callable[[], None]) -> None:
         super().listen(lambda event: None if self.deaf else heard(event), relinked)

@@ -7,7 +7,7 @@ but single events (`ttl_seconds`). `away` makes it refuse everything, as a broke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -49,9 +49,16 @@ class MemoryBroker:
         self._check_here()
         return [self._publish(publication) for publication in publications]
 
-    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> dict[Channel, Page]:
         self._check_here()
-        log = self._log(channel)
+        return {
+            channel: self._page(self._log(channel), position, max_events, max_bytes)
+            for channel, position in after.items()
+        }
+
+    def _page(self, log: _Log, after: Position | None, max_events: int, max_bytes: int) -> Page:
         head = log.head
         if after is None or after == head:
             return Page(events=(), head=head, read_to=head)
@@ -60,7 +67,14 @@ class MemoryBroker:
                 return Page(events=(), head=head, read_to=head, lost="epoch")
             if not log.entries or _offset(log.entries[0][0]) > after.offset + 1:
                 return Page(events=(), head=head, read_to=head, lost="trimmed")
-        page = [entry for entry in log.entries if _offset(entry[0]) > after.offset][:limit]
+        page = []
+        for entry in log.entries:
+            if _offset(entry[0]) <= after.offset:
+                continue
+            page.append(entry)
+            max_bytes -= len(entry[0].data)
+            if len(page) == max_events or max_bytes <= 0:
+                break
         if not page:
             return Page(events=(), head=head, read_to=head)
         now = self._now()

@@ -60,11 +60,10 @@ def _keys(settings: Settings) -> Finding:
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
     place = settings.redis.place
     try:
-        async with (
-            open_link(settings.redis.url, timeout_seconds=settings.redis.timeout_seconds) as link,
-            link.call() as client,
-        ):
-            info = await client.info()
+        async with open_link(
+            settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
+        ) as link:
+            text = (await link.call(0, "INFO")).decode()
     except (BrokerUnavailable, ValueError) as error:
         yield Finding(
             "broker",
@@ -73,8 +72,9 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
             "start Redis 7+ or Valkey 8+, and name it in redis.url (HUB_REDIS__URL)",
         )
         return
+    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     name = "Valkey" if "valkey_version" in info else "Redis"
-    version = str(info.get("valkey_version") or info["redis_version"])
+    version = info.get("valkey_version") or info["redis_version"]
     least = 8 if name == "Valkey" else 7
     old = int(version.split(".", maxsplit=1)[0]) < least
     yield Finding(
@@ -83,7 +83,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
         f"{name} {version} at {place}",
         f"the hub needs Redis 7+ or Valkey 8+, not {name} {version}" if old else "",
     )
-    policy = str(info.get("maxmemory_policy", "noeviction"))
+    policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield Finding(
             "broker memory",

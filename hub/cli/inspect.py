@@ -54,9 +54,11 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Example: hub doctor --config config/production.toml
     """
+    from hub import logs
     from hub.cli.examination import examine
     from hub.settings import load_settings
 
+    logs.configure("error", "auto", "doctor")
     findings = asyncio.run(examine(load_settings(config).settings))
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
     for finding in findings:

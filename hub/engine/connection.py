@@ -24,6 +24,8 @@ from hub.core.outbox import Outbox
 from hub.ports import Clock, Sink, Transport
 
 _MOST_HELD: Final = 256
+_MOST_HELD_BYTES: Final = 1024 * 1024
+_REPLAY_BYTES: Final = 16 * 1024
 
 
 class Connection:
@@ -55,6 +57,7 @@ class Connection:
         self._now = clock.now
         self._retry_ms = retry_ms
         self._held: deque[tuple[Event, bytes]] | None = deque()
+        self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
         self._wake = asyncio.Event()  # there is something to flush, or the end
@@ -88,20 +91,39 @@ class Connection:
         if self._closed is not None:
             return
         if self._held is not None:
-            if len(self._held) < _MOST_HELD:
+            if len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
                 self._held.append((event, body))
+                self._held_bytes += len(body)
             else:
                 self._missed = True
         elif not self._take(event, body):
             self.on_gap(self)
 
-    def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
-        """Stored events of one channel, the next ones after where the client stands."""
+    async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
+        """Stored events of one channel, the next ones after where the client stands: no faster than
+        the client takes them, and many in one write. Raises ConnectionError when it is gone.
+        """
+        frames: list[bytes] = []
+        unsent_bytes = 0
         for event in events:
-            if event.position is not None:
-                self.stand(channel, event.position)
-                self._write_event(self.transport.encode(event.name, event.data))
+            if event.position is None:
+                continue
+            self.stand(channel, event.position)
+            body = self.transport.encode(event.name, event.data)
+            frames.append(self.transport.frame(body, self._cursor()))
+            unsent_bytes += len(frames[-1])
+            if unsent_bytes >= _REPLAY_BYTES:
+                await self._write_replay(frames)
+                frames, unsent_bytes = [], 0
+        if frames:
+            await self._write_replay(frames)
         self.stand(channel, read_to)
+
+    async def _write_replay(self, frames: list[bytes]) -> None:
+        await self.flushed()
+        if self._closed is None:
+            self.events += len(frames)
+            self._write(b"".join(frames))
 
     def hold(self) -> None:
         """Live events wait from now on."""
@@ -119,7 +141,7 @@ class Connection:
         while held and whole:
             whole = self._take(*held[0])
             if whole:
-                held.popleft()
+                self._held_bytes -= len(held.popleft()[1])
         self._held = None if whole else held
         return whole
 

@@ -13,7 +13,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import random
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import structlog
@@ -26,10 +27,13 @@ from hub.core.registry import Registry
 from hub.engine.connection import Connection
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.errors import BrokerUnavailable
-from hub.ports import FROM_START, Broker, Page, Transport
+from hub.ports import FROM_START, Broker, Clock, Page, Transport
 
 _PAGE_EVENTS: Final = 200
-_PARALLEL_CATCH_UPS: Final = 32
+_PAGE_BYTES: Final = 64 * 1024
+_PARALLEL_READS: Final = 256
+_LEAST_PAUSE_SECONDS: Final = 0.1
+_MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -37,16 +41,23 @@ class Fanout:
     """All live connections of this node."""
 
     def __init__(
-        self, broker: Broker, wheel: HeartbeatWheel, *, node: str, heartbeat_seconds: float
+        self,
+        broker: Broker,
+        wheel: HeartbeatWheel,
+        clock: Clock,
+        *,
+        node: str,
+        heartbeat_seconds: float,
     ) -> None:
         self._broker = broker
+        self._clock = clock
         self._wheel = wheel
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
         self._registry: Registry[Connection] = Registry()
         self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
-        self._catch_up_slots = asyncio.Semaphore(_PARALLEL_CATCH_UPS)
+        self._read_slots = asyncio.Semaphore(_PARALLEL_READS)
         self._draining = False
         broker.listen(self.deliver, self.fill_gaps)
 
@@ -113,29 +124,20 @@ class Fanout:
         self._registry.add(connection, connection.channels)
         connection.on_gap = self._fill_gap
         await self._broker.subscribe(connection.channels)
-        pages = await asyncio.gather(
-            *(
-                self._broker.read(channel, cursor.get(channel), _PAGE_EVENTS)
-                for channel in connection.channels
-            )
-        )
-        found = list(zip(connection.channels, pages, strict=True))
-        for channel, page in found:
+        pages = await self._read({channel: cursor.get(channel) for channel in connection.channels})
+        for channel, page in pages.items():
             connection.stand(channel, _standing(cursor.get(channel), page))
         connection.open(
             node=self._node,
             heartbeat_seconds=self._heartbeat_seconds,
-            recovered=bool(cursor) and all(page.lost is None for page in pages),
+            recovered=bool(cursor) and all(page.lost is None for page in pages.values()),
             replayed=sum(
-                page.head.offset - connection.positions[channel].offset for channel, page in found
+                page.head.offset - connection.positions[channel].offset
+                for channel, page in pages.items()
             ),
         )
         self._wheel.add(connection)
-        for channel, page in found:
-            self._hand_over(connection, channel, page)
-        if all(page.read_to == page.head for page in pages) and connection.release():
-            return
-        await self._catch_up(connection, connection.channels)
+        await self._catch_up(connection, pages)
 
     def _leave(self, connection: Connection) -> None:
         self._here.pop(connection, None)
@@ -157,37 +159,46 @@ class Fanout:
 
     async def _catch_up_alone(self, connection: Connection) -> None:
         try:
-            async with self._catch_up_slots:
-                await self._catch_up(connection, connection.channels)
-        except BrokerUnavailable as error:
-            # It resumes by its cursor, perhaps on a node that still reaches the broker.
-            _log.warning("connection.gap_stays", connection=connection.name, error=str(error))
-            connection.close(CloseReason.BROKER_AWAY)
+            await self._catch_up(connection, None)
         except ConnectionError:
             pass  # the client left; its handler is being cancelled
         finally:
             self._catching_up.pop(connection, None)
 
-    async def _catch_up(self, connection: Connection, channels: Sequence[Channel]) -> None:
-        """Reads the log, page by page and no faster than the client, until nothing is missing."""
-        while True:
-            for channel in channels:
-                while True:
-                    await connection.flushed()
-                    page = await self._broker.read(
-                        channel, connection.positions[channel], _PAGE_EVENTS
-                    )
-                    self._hand_over(connection, channel, page)
-                    if page.read_to == page.head:
-                        break
-            if connection.closed is not None or connection.release():
+    async def _catch_up(self, connection: Connection, pages: Mapping[Channel, Page] | None) -> None:
+        """Reads the log from where the client stands until nothing is missing; the first pages may
+        have been read. While the broker is away the client stays, and it goes on afterwards.
+        """
+        pause = _LEAST_PAUSE_SECONDS
+        while connection.closed is None:
+            try:
+                await self._hand_over(connection, pages or await self._read(connection.positions))
                 return
+            except BrokerUnavailable as error:
+                _log.info("connection.waits", connection=connection.name, error=str(error))
+            pages = None
+            await self._clock.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_MOST_PAUSE_SECONDS, pause * 2)
 
-    def _hand_over(self, connection: Connection, channel: Channel, page: Page) -> None:
-        if page.lost is not None:
-            connection.reset(channel, page.head, page.lost)
-        else:
-            connection.replay(page.events, page.read_to, channel)
+    async def _hand_over(self, connection: Connection, pages: Mapping[Channel, Page]) -> None:
+        """Hands the pages over and reads on, no faster than the client, until it is live."""
+        while True:
+            for channel, page in pages.items():
+                if page.lost is not None:
+                    connection.reset(channel, page.head, page.lost)
+                else:
+                    await connection.replay(page.events, page.read_to, channel)
+            unread = {c: page.read_to for c, page in pages.items() if page.read_to != page.head}
+            if not unread and (connection.closed is not None or connection.release()):
+                return
+            await connection.flushed()
+            pages = await self._read(unread or connection.positions)
+
+    async def _read(self, after: Mapping[Channel, Position | None]) -> Mapping[Channel, Page]:
+        async with self._read_slots:
+            return await self._broker.read(
+                dict(after), max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
+            )
 
 
 def _standing(after: Position | None, page: Page) -> Position:

@@ -35,12 +35,15 @@ class Supervisor:
     def __init__(self, clock: Clock, *, most_pause_seconds: float = 5.0) -> None:
         self._clock = clock
         self._most_pause_seconds = most_pause_seconds
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closing = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Keeps `work` running under this name until the block is left."""
-        self._tasks.append(asyncio.create_task(self._keep(name, work), name=name))
+        """Keeps `work` running under this name until it is ended or the block is left."""
+        self._tasks[name] = asyncio.create_task(self._keep(name, work), name=name)
+
+    async def end(self, name: str) -> None:
+        """Ends it; returns when it is done."""
+        await cancel_and_wait([self._tasks.pop(name)])
 
     async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1
@@ -50,7 +53,7 @@ class Supervisor:
                 await work()
                 _log.error("task.ended", task=name)
             except asyncio.CancelledError:
-                if self._closing:
+                if self._tasks.get(name) is not asyncio.current_task():
                     raise
                 _log.error("task.cancelled_by_nobody", task=name)
             except DependencyError as error:
@@ -71,9 +74,8 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing = True
-        await cancel_and_wait(reversed(self._tasks))
-        self._tasks.clear()
+        tasks, self._tasks = list(self._tasks.values()), {}
+        await cancel_and_wait(reversed(tasks))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -50,6 +50,7 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         fanout = Fanout(
             broker,
             wheel,
+            clock,
             node=settings.node.name,
             heartbeat_seconds=settings.stream.heartbeat_seconds,
         )

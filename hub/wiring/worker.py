@@ -54,6 +54,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             lease_seconds=settings.worker.lease_seconds,
         )
         async with Supervisor(clock) as tasks:
+            tasks.start("queue", queue.run)
             tasks.start("stops", worker.hear_stops)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.fetch)

@@ -10,7 +10,7 @@ import pytest
 
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.log import Retention
+from hub.brokers.redis.log import Keep, Retention
 from hub.core.channel import ALL, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
@@ -24,7 +24,7 @@ from hub.core.generation import (
     StopAnswer,
     new_generation_id,
 )
-from hub.ports import FROM_START, Broker, GenerationStore, Outcome, Publication
+from hub.ports import FROM_START, Broker, GenerationStore, Outcome, Page, Publication
 
 ALICE = user_channel("alice")
 KEEP = 100
@@ -51,7 +51,13 @@ class Kit:
             return await self.heard.get()
 
     async def read(self, after: Position | None, limit: int = 100) -> list[bytes]:
-        return [event.data for event in (await self.broker.read(ALICE, after, limit)).events]
+        return [event.data for event in (await self.page(after, limit)).events]
+
+    async def page(
+        self, after: Position | None, max_events: int = 100, max_bytes: int = 10**6
+    ) -> Page:
+        pages = await self.broker.read({ALICE: after}, max_events=max_events, max_bytes=max_bytes)
+        return pages[ALICE]
 
 
 @pytest.fixture(params=["memory", "fakeredis", "valkey", "redis"])
@@ -61,8 +67,8 @@ async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[
         memory = MemoryBroker(max_events=KEEP)
         yield Kit(memory, memory)
         return
-    link = await open_redis(request.param)
-    retention = Retention(max_events=KEEP)
+    link = (await open_redis(request.param)).link
+    retention = Retention(user=Keep(max_events=KEEP))
     broker = RedisBroker(link, retention)
     bus = asyncio.create_task(broker.run())
     yield Kit(broker, RedisGenerationStore(link, retention))
@@ -121,8 +127,8 @@ async def test_reading_in_pages(kit: Kit) -> None:
     """A page says up to where it reads, so that the next one can go on."""
     for n in range(5):
         await kit.publish(str(n))
-    page = await kit.broker.read(ALICE, FROM_START, 3)
-    rest = await kit.broker.read(ALICE, page.read_to, 3)
+    page = await kit.page(FROM_START, 3)
+    rest = await kit.page(page.read_to, 3)
     assert [e.data for e in (*page.events, *rest.events)] == [b"0", b"1", b"2", b"3", b"4"]
     assert page.read_to != page.head
     assert rest.read_to == rest.head
@@ -131,13 +137,13 @@ async def test_reading_in_pages(kit: Kit) -> None:
 async def test_reading_the_head_reads_nothing(kit: Kit) -> None:
     """Without a position there are no events, only the head."""
     _, position = await kit.publish()
-    page = await kit.broker.read(ALICE, None, 10)
+    page = await kit.page(None, 10)
     assert (list(page.events), page.head) == ([], position)
 
 
 async def test_channel_without_events_has_a_head(kit: Kit) -> None:
     """A cursor taken before the first event continues with that event."""
-    head = (await kit.broker.read(ALICE, None, 10)).head
+    head = (await kit.page(None, 10)).head
     assert head.offset == 0
     await kit.publish("first")
     assert await kit.read(head) == [b"first"]
@@ -146,7 +152,7 @@ async def test_channel_without_events_has_a_head(kit: Kit) -> None:
 async def test_other_epoch_is_lost(kit: Kit) -> None:
     """A position of another epoch cannot be continued, and the page says so."""
     await kit.publish()
-    page = await kit.broker.read(ALICE, Position("zzzzz", 1), 10)
+    page = await kit.page(Position("zzzzz", 1), 10)
     assert (page.lost, list(page.events), page.read_to) == ("epoch", [], page.head)
 
 
@@ -154,7 +160,7 @@ async def test_position_from_the_future_is_lost(kit: Kit) -> None:
     """An offset that the channel has not reached is not a place to continue from."""
     _, position = await kit.publish()
     assert position is not None
-    page = await kit.broker.read(ALICE, Position(position.epoch, position.offset + 1), 10)
+    page = await kit.page(Position(position.epoch, position.offset + 1), 10)
     assert page.lost == "epoch"
 
 
@@ -162,13 +168,13 @@ async def test_trimmed_position_is_lost(kit: Kit) -> None:
     """When events after the position are gone, the page says so and gives none."""
     _, first = await kit.publish()
     await kit.broker.publish([Publication(channel=ALICE, name="n", data=b"1")] * (KEEP * 4))
-    page = await kit.broker.read(ALICE, first, 10)
+    page = await kit.page(first, 10)
     assert (page.lost, list(page.events)) == ("trimmed", [])
 
 
 async def test_expired_event_is_not_replayed(kit: Kit) -> None:
     """An event past its own life is skipped and not taken for a loss."""
-    head = (await kit.broker.read(ALICE, None, 10)).head
+    head = (await kit.page(None, 10)).head
     await kit.publish("short", ttl_seconds=0.001)
     await asyncio.sleep(0.01)  # the servers' clock cannot be held
     await kit.publish("long", ttl_seconds=100.0)

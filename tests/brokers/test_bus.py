@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.exceptions import RedisError
 
-from hub.brokers.embedded import SOCKET_NAME
-from hub.brokers.redis.bus import RedisBus, send
+from hub.brokers.redis.bus import RedisBus
 from hub.brokers.redis.log import RedisLog, Retention
 from hub.core.channel import Channel, user_channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
 from hub.ports import Publication
-from hub.redislink import RedisLink, open_link
-from tests.conftest import Server, short_folder
+from hub.redislink import open_link
+from hub.redislink.ear import Patience
+from tests.conftest import OpenedRedis, Server, short_folder
+from tests.faults import FaultProxy
 
 ALICE = user_channel("alice")
 BOB = user_channel("bob")
@@ -26,11 +26,11 @@ BOB = user_channel("bob")
 class Ear:
     """A running bus, everything that it heard, and how often its link was made anew."""
 
-    def __init__(self, link: RedisLink, **options: Any) -> None:
-        self.server: Any = link.client
-        self.log = RedisLog(link, Retention())
-        pool = link.client.connection_pool
-        self.bus = RedisBus(pool, timeout_seconds=link.timeout_seconds, **options)
+    def __init__(self, server: OpenedRedis, **patience: Any) -> None:
+        self.server = server.client
+        self.log = RedisLog(server.link, Retention())
+        timeout = server.link.timeout_seconds
+        self.bus = RedisBus(server.link, Patience(timeout=timeout, **patience))
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
         self.relinked = asyncio.Event()
         self.bus.listen(self.heard.put_nowait, self.relinked.set)
@@ -66,7 +66,7 @@ class Ear:
 @pytest.fixture
 async def ear(open_redis: Any) -> AsyncIterator[Ear]:
     """A bus that gives up a channel as soon as it is not needed."""
-    ear = Ear(await open_redis("valkey"), linger_seconds=0.0)
+    ear = Ear(await open_redis("valkey"), linger=0.0)
     yield ear
     await ear.close()
 
@@ -111,7 +111,7 @@ async def test_unneeded_channel_is_given_up(ear: Ear) -> None:
 
 async def test_lingering_channel_is_free_to_come_back(open_redis: Any) -> None:
     """A page reload costs no command to the server."""
-    ear = Ear(await open_redis("valkey"), linger_seconds=0.05)
+    ear = Ear(await open_redis("valkey"), linger=0.05)
     await ear.bus.subscribe([ALICE, BOB])
     ear.bus.unsubscribe([ALICE])
     ear.bus.unsubscribe([ALICE, BOB])
@@ -133,25 +133,11 @@ async def test_churn_under_cuts_ends_right(ear: Ear) -> None:
     assert not ear.task.done()
 
 
-async def test_writing_to_a_closed_transport_is_a_broken_link(open_redis: Any) -> None:
-    """asyncio's loop and uvloop say it differently (uvloop by RuntimeError); the bus hears one."""
-    link: RedisLink = await open_redis("valkey")
-    pool: Any = link.client.connection_pool
-    connection = pool.make_connection()
-    await connection.connect()
-    connection._writer.transport.abort()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    with pytest.raises((ConnectionError, RedisError)):
-        await send(connection, "PING")
-    await connection.disconnect(nowait=True)
-
-
 async def test_server_that_is_gone_and_returns(open_redis: Any) -> None:
     """Subscribing fails in time while it is away; all heals without a restart when it is back."""
     server = Server(short_folder("gone"))
     async with open_link(server.url, timeout_seconds=1.0) as link:
-        ear = Ear(link, most_backoff_seconds=0.05)
+        ear = Ear(OpenedRedis(link, None), most_backoff=0.05)
         await ear.bus.subscribe([ALICE])
         server.kill()
         with pytest.raises(BrokerUnavailable):
@@ -169,44 +155,21 @@ async def test_server_that_is_gone_and_returns(open_redis: Any) -> None:
     server.kill()
 
 
-async def test_half_open_link_is_given_up(valkey: Server) -> None:
+async def test_half_open_link_is_given_up(open_redis: Any) -> None:
     """Packets vanish and no error says so: the link is dropped after the silence, and all heals."""
-    vanishing = asyncio.Event()
-    vanishing.set()  # set: bytes pass
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while chunk := await reader.read(65536):
-                if vanishing.is_set():
-                    writer.write(chunk)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_unix_connection(str(valkey.folder / SOCKET_NAME))
-        async with asyncio.TaskGroup() as both:
-            both.create_task(pipe(reader, there[1]))
-            both.create_task(pipe(there[0], writer))
-
-    path = short_folder("proxy") / "s"
-    proxy = await asyncio.start_unix_server(serve, path)
-    async with (
-        open_link(valkey.url, timeout_seconds=2.0) as direct,
-        open_link(f"unix://{path}", timeout_seconds=1.0) as link,
-    ):
-        ear = Ear(link, most_backoff_seconds=0.01, ping_seconds=0.2, silence_seconds=0.8)
-        await ear.bus.subscribe([ALICE])
-        vanishing.clear()
-        async with asyncio.timeout(5):
-            while ear.bus.linked:
-                await asyncio.sleep(0.01)
-        vanishing.set()
-        await ear.until_relinked()
-        await RedisLog(direct, Retention()).publish(
-            [Publication(channel=ALICE, name="n", data=b"heard again")]
-        )
-        assert await ear.next() == "heard again"
-        await ear.close()
-    proxy.close()
+    direct = await open_redis("valkey")
+    path = direct.client.connection_pool.connection_kwargs["path"]
+    async with FaultProxy(path) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        async with open_link(url, timeout_seconds=1.0) as link:
+            ear = Ear(OpenedRedis(link, None), most_backoff=0.01, ping=0.2, silence=0.8)
+            await ear.bus.subscribe([ALICE])
+            proxy.blackhole()
+            async with asyncio.timeout(5):
+                while ear.bus.linked:
+                    await asyncio.sleep(0.01)
+            proxy.heal()
+            await ear.until_relinked()
+            await ear.publish(ALICE, "heard again")
+            assert await ear.next() == "heard again"
+            await ear.close()

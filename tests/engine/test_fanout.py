@@ -30,7 +30,7 @@ class Node:
         self.broker = GatedBroker()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Fanout(self.broker, self.wheel, node="n", heartbeat_seconds=8.0)
+        self.fanout = Fanout(self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0)
         self.tasks: list[asyncio.Task[CloseReason]] = []
         self.connections: list[Connection] = []
 
@@ -70,7 +70,7 @@ class Node:
         )
 
     async def head(self) -> Position:
-        return (await self.broker.read(ALICE, None, 1)).head
+        return (await self.broker.read({ALICE: None}, max_events=1, max_bytes=1))[ALICE].head
 
 
 @pytest.fixture

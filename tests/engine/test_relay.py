@@ -64,7 +64,8 @@ class Stage:
 
     async def story(self) -> list[tuple[str, dict[str, Any]]]:
         """What was published, each without the generation's id, with one end at most, last."""
-        events = (await self.broker.read(ALICE, FROM_START, 1000)).events
+        pages = await self.broker.read({ALICE: FROM_START}, max_events=1000, max_bytes=10**6)
+        events = pages[ALICE].events
         story = [(event.name, json.loads(event.data)) for event in events]
         assert all(data.pop("generation") == self.id for _, data in story)
         ends = [name for name, _ in story if name in ENDS]

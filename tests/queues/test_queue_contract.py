@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hub.engine.supervise import Supervisor, SystemClock
 from hub.ports import GenerationQueue, Lease
 from hub.queues.memory import MemoryGenerationQueue
 from hub.queues.redis import RedisGenerationQueue
@@ -19,10 +20,10 @@ LEASE_SECONDS = 0.3
 class Kit:
     """Two workers' ends of one queue."""
 
-    def __init__(self, first: GenerationQueue, second: GenerationQueue, link: Any = None) -> None:
+    def __init__(self, first: GenerationQueue, second: GenerationQueue, server: Any = None) -> None:
         self.first = first
         self.second = second
-        self.link = link
+        self.server = server
 
     async def run_out(self, queue: GenerationQueue) -> Lease:
         """The lease that ran out, taken by this end: time does it, or the double is told."""
@@ -45,12 +46,12 @@ async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[
         queue = MemoryGenerationQueue()
         yield Kit(queue, queue)
         return
-    link = await open_redis(request.param)
-    yield Kit(
-        RedisGenerationQueue(link, lease_seconds=LEASE_SECONDS),
-        RedisGenerationQueue(link, lease_seconds=LEASE_SECONDS),
-        link,
-    )
+    server = await open_redis(request.param)
+    queues = [RedisGenerationQueue(server.link, lease_seconds=LEASE_SECONDS) for _ in range(2)]
+    async with Supervisor(SystemClock()) as tasks:
+        for n, queue in enumerate(queues):
+            tasks.start(f"queue {n}", queue.run)
+        yield Kit(*queues, server.client)
 
 
 # What has no meaning for a queue without a clock and a server of its own.
@@ -91,7 +92,7 @@ async def test_settled_job_never_returns(kit: Kit) -> None:
     await kit.first.settle(await kit.take(kit.first))
     await kit.first.put("b")
     assert (await kit.run_out(kit.second)).generation == "b"
-    if kit.link is not None:
+    if kit.server is not None:
         await asyncio.sleep(LEASE_SECONDS * 2)  # the servers' clock cannot be held
     assert (await kit.run_out(kit.second)).generation == "b"
 
@@ -140,6 +141,6 @@ async def test_group_is_made_anew(kit: Kit) -> None:
     """A Redis that came back empty takes jobs again."""
     await kit.first.put("a")
     await kit.take(kit.first)
-    await kit.link.client.flushall()
+    await kit.server.flushall()
     await kit.first.put("b")
     assert (await kit.take(kit.first)).generation == "b"

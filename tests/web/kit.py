@@ -46,7 +46,7 @@ class Hub:
         self.queue = MemoryGenerationQueue()
         clock = SystemClock()
         wheel = HeartbeatWheel(clock, 8.0)
-        self.fanout = Fanout(self.broker, wheel, node="n1", heartbeat_seconds=8.0)
+        self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
         self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
         upstreams = {
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),

@@ -1,8 +1,8 @@
-"""RedisBroker: the log and the bus of one Redis or Valkey, as ports.Broker."""
+"""RedisBroker: the log and the bus, as ports.Broker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hub.brokers.redis.bus import RedisBus
 from hub.brokers.redis.log import RedisLog, Retention
@@ -15,14 +15,14 @@ from hub.redislink import RedisLink
 
 
 class RedisBroker:
-    """Implements ports.Broker. `run` holds the bus's link; a process that only publishes (a
+    """Implements ports.Broker. `run` keeps the bus up; a process that only publishes (a
     worker) does without it.
     """
 
     def __init__(self, link: RedisLink, retention: Retention) -> None:
         self._link = link
         self._log = RedisLog(link, retention)
-        self._bus = RedisBus(link.client.connection_pool, timeout_seconds=link.timeout_seconds)
+        self._bus = RedisBus(link)
 
     async def run(self) -> None:
         """Hears until cancelled."""
@@ -31,8 +31,10 @@ class RedisBroker:
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         return await self._log.publish(publications)
 
-    async def read(self, channel: Channel, after: Position | None, limit: int) -> Page:
-        return await self._log.read(channel, after, limit)
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> Mapping[Channel, Page]:
+        return await self._log.read(after, max_events=max_events, max_bytes=max_bytes)
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
         await self._bus.subscribe(channels)
@@ -44,7 +46,6 @@ class RedisBroker:
         self._bus.listen(heard, relinked)
 
     async def ping(self) -> None:
-        async with self._link.call() as client:
-            await client.ping()
+        await self._link.ping()
         if not self._bus.linked:
             raise BrokerUnavailable("the broker answers, but its announcements are not heard yet")

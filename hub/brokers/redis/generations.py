@@ -6,15 +6,23 @@ from typing import Final
 
 import msgspec
 
-from hub.brokers.redis.log import Retention
+from hub.brokers.redis.log import Retention, milliseconds
 from hub.core.channel import user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.generation import Generation, Question, Status, StopAnswer
 from hub.ports import Created
-from hub.redislink import RedisLink, Script, ask_once_key, channel_keys, generation_keys
+from hub.redislink import (
+    RedisLink,
+    Script,
+    ScriptCall,
+    ask_once_key,
+    channel_keys,
+    generation_keys,
+)
 
 _PACKAGE: Final = "hub.brokers.redis"
 _CREATE: Final = Script(_PACKAGE, "head", "create")
+_FIND: Final = Script(_PACKAGE, "find")
 _STOP: Final = Script(_PACKAGE, "stop")
 
 
@@ -23,8 +31,8 @@ class RedisGenerationStore:
 
     def __init__(self, link: RedisLink, retention: Retention) -> None:
         self._link = link
-        self._head_ms = round(retention.position_ttl_seconds * 1000)
-        self._record_ms = round(retention.generation_ttl_seconds * 1000)
+        self._head_ms = milliseconds(retention.position_ttl_seconds)
+        self._record_ms = milliseconds(retention.generation_ttl_seconds)
 
     async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
         channel = channel_keys(user_channel(generation.user))
@@ -42,8 +50,7 @@ class RedisGenerationStore:
             msgspec.json.encode(generation.question),
             self._record_ms,
         )
-        async with self._link.call() as client:
-            reply = await _CREATE.run(client, keys, args)
+        (reply,) = await self._link.run([ScriptCall(_CREATE, record.partition, keys, args)])
         name, epoch, offset, new = reply
         return Created(name.decode(), Position(epoch.decode(), offset), bool(new))
 
@@ -51,12 +58,12 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        async with self._link.call() as client, client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(keys.record)
-            pipe.get(keys.text)
-            record, text = await pipe.execute()
-        if not record:
+        names = (keys.record, keys.text)
+        (reply,) = await self._link.run([ScriptCall(_FIND, keys.partition, names, ())])
+        if not reply:
             return None
+        text, *fields = reply
+        record = dict(zip(fields[::2], fields[1::2], strict=True))
         stop_by = record.get(b"stop_by")
         return Generation(
             id=generation,
@@ -65,7 +72,7 @@ class RedisGenerationStore:
             status=Status(record[b"status"].decode()),
             attempt=int(record[b"attempt"]),
             deltas=int(record[b"deltas"]),
-            text=(text or b"").decode(),
+            text=text.decode(),
             stop_by=stop_by.decode() if stop_by else None,
             end=msgspec.json.decode(record.get(b"end", b"{}")),
         )
@@ -74,8 +81,7 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        async with self._link.call() as client:
-            reply = await _STOP.run(client, (keys.record,), (by,))
+        (reply,) = await self._link.run([ScriptCall(_STOP, keys.partition, (keys.record,), (by,))])
         if not reply:
             return None
         return StopAnswer.ENDED if reply == b"ended" else StopAnswer.STOPPING

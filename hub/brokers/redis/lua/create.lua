@@ -1,23 +1,23 @@
 -- A generation's record, once for each idempotency key of a user.
 -- KEYS  1 head of the user's channel  2 its log  3 idempotency key's memory  4 record  5 text
--- ARGV  1 fresh epoch  2 head's life in ms  3 '1' when there is an idempotency key
---       4 generation's id  5 user  6 question (JSON)  7 record's life in ms
+-- ARGV  1 run  2 fresh epoch  3 head's life in ms  4 '1' when there is an idempotency key
+--       5 generation's id  6 user  7 question (JSON)  8 record's life in ms
 -- Reply {id, epoch, offset, 1 when new}: the position just before the generation's first event
 -- Invariant: a key that has started a generation never starts another while it is remembered.
-if ARGV[3] == '1' then
+if ARGV[4] == '1' then
   local before = redis.call('GET', KEYS[3])
   if before then
     local id, epoch, offset = string.match(before, '^(%w+) (%w+) (%d+)$')
     return {id, epoch, tonumber(offset), 0}
   end
 end
-local epoch, offset = head_of(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-redis.call('HSET', KEYS[4], 'user', ARGV[5], 'question', ARGV[6],
+local head = head_of(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[4], 'user', ARGV[6], 'question', ARGV[7],
   'status', 'queued', 'attempt', 0, 'deltas', 0)
-redis.call('PEXPIRE', KEYS[4], ARGV[7])
-redis.call('SET', KEYS[5], '', 'PX', ARGV[7])
-if ARGV[3] == '1' then
-  redis.call('SET', KEYS[3], ARGV[4] .. ' ' .. epoch .. ' ' .. string.format('%d', offset),
-    'PX', ARGV[7])
+redis.call('PEXPIRE', KEYS[4], ARGV[8])
+redis.call('SET', KEYS[5], '', 'PX', ARGV[8])
+if ARGV[4] == '1' then
+  redis.call('SET', KEYS[3], ARGV[5] .. ' ' .. head.epoch .. ' ' .. string.format('%d', head.offset),
+    'PX', ARGV[8])
 end
-return {ARGV[4], epoch, offset, 1}
+return {ARGV[5], head.epoch, head.offset, 1}

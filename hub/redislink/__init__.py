@@ -1,0 +1,40 @@
+"""How the hub talks to Redis or Valkey: the broker and the queue stand on this.
+
+names      every key and pub/sub channel
+topology   which server has which partition: one Redis, Sentinel or Cluster
+wire       one raw connection: bytes out once a tick, replies handed over as they come
+pipe       commands on a wire, many in flight
+ear        subscriptions on a wire
+script     Lua scripts
+link       the pipes of all servers, and what is done about a reply that is an error
+
+redis-py connects (TLS, login, database) and knows the slots' numbers; what runs for each event
+does not go through it: a redis-py pipeline costs about 150 µs a call, and a pool opens a connection
+for each of ten thousand clients that return at once.
+"""
+
+from __future__ import annotations
+
+from hub.redislink.link import RedisLink, ScriptCall, open_link
+from hub.redislink.names import (
+    ChannelKeys,
+    GenerationKeys,
+    ask_once_key,
+    channel_keys,
+    generation_keys,
+    publish_once_key,
+)
+from hub.redislink.script import Script
+
+__all__ = [
+    "ChannelKeys",
+    "GenerationKeys",
+    "RedisLink",
+    "Script",
+    "ScriptCall",
+    "ask_once_key",
+    "channel_keys",
+    "generation_keys",
+    "open_link",
+    "publish_once_key",
+]

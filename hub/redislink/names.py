@@ -1,0 +1,71 @@
+"""The names of every key and pub/sub channel. `docs/redis.md` lists them.
+
+Each carries the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits): a channel's own
+for the channel and its user's generations, so that one script can touch them all, on Cluster too;
+the first partition's for the one queue of jobs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from hub.core.channel import Channel, partition_of, user_channel
+from hub.core.generation import partition_of_generation
+
+JOBS_PARTITION: Final = 0
+JOBS: Final = "{hub:p00}:jobs"
+JOBS_GROUP: Final = "workers"
+STOPS: Final = "{hub:p00}:stops"
+
+
+class ChannelKeys(NamedTuple):
+    """What belongs to one channel: partition, head (hash), log (stream), live (pub/sub channel)."""
+
+    partition: int
+    head: str
+    log: str
+    live: str
+
+
+class GenerationKeys(NamedTuple):
+    """What belongs to one generation: partition, record (hash), text so far (string)."""
+
+    partition: int
+    record: str
+    text: str
+
+
+def hash_tag(partition: int) -> str:
+    """What decides where on a Cluster a partition is."""
+    return f"{{hub:p{partition:02x}}}"
+
+
+@lru_cache(maxsize=4096)  # an answer's hundreds of deltas ask for the same names
+def channel_keys(channel: Channel) -> ChannelKeys:
+    """The names that belong to a channel."""
+    partition = partition_of(channel)
+    tag = hash_tag(partition)
+    return ChannelKeys(
+        partition, f"{tag}:head:{channel}", f"{tag}:log:{channel}", f"{tag}:live:{channel}"
+    )
+
+
+def publish_once_key(channel: Channel, idempotency_key: str) -> str:
+    """Remembers the position that a publish with this key was given (string)."""
+    return f"{hash_tag(partition_of(channel))}:once:{channel}:{idempotency_key}"
+
+
+def ask_once_key(user: str, idempotency_key: str) -> str:
+    """Remembers the generation that a question with this key started (string)."""
+    channel = user_channel(user)
+    return f"{hash_tag(partition_of(channel))}:asked:{channel}:{idempotency_key}"
+
+
+def generation_keys(generation: str) -> GenerationKeys | None:
+    """The names that belong to a generation; None when this is not an id of one."""
+    partition = partition_of_generation(generation)
+    if partition is None:
+        return None
+    record = f"{hash_tag(partition)}:generation:{generation}"
+    return GenerationKeys(partition, record, record + ":text")

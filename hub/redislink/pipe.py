@@ -1,0 +1,142 @@
+"""Commands to one server: one wire, many in flight, their replies in the order of the commands.
+
+Rules:
+1. A command is sent at most once: what was in flight when the wire broke may have happened, and
+   only its caller knows whether it may be repeated.
+2. A command that could not be sent within `timeout_seconds` is never sent.
+3. A wire on which nothing comes back for `timeout_seconds`, though something is awaited, is given
+   up, with all that is in flight: a server that does not answer must not hold anyone longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+
+from hub.errors import BrokerUnavailable
+from hub.redislink.topology import Place
+from hub.redislink.wire import Connect, Wire, Word, pack
+
+_LOOKS: Final = 8  # at the clock, in one time-out
+_MOST_PAUSE_SECONDS: Final = 0.5
+_log = structlog.get_logger(__name__)
+
+
+class Pipe:
+    """Commands to one server; `run` keeps the wire up, and tells `failed` when it broke."""
+
+    def __init__(
+        self,
+        place: Place,
+        connect: Connect,
+        *,
+        timeout_seconds: float,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.place = place
+        self._failed = failed
+        self._connect = connect
+        self._timeout_seconds = timeout_seconds
+        self._wire: Wire | None = None
+        self._in_flight: deque[asyncio.Future[Any]] = deque()
+        self._linked = asyncio.Event()
+        self._why = "not connected yet"
+
+    def __repr__(self) -> str:
+        state = "linked" if self._wire else self._why
+        return f"<Pipe to {self.place} {state}, {len(self._in_flight)} in flight>"
+
+    @property
+    def free(self) -> bool:
+        """Whether a command can be sent at once."""
+        return self._wire is not None and not self._wire.full
+
+    @property
+    def run_name(self) -> str:
+        """The run of the server that it is linked to (wire.Wire.run)."""
+        return self._wire.run if self._wire else ""
+
+    async def ready(self) -> None:
+        """Returns when a command can be sent. Raises BrokerUnavailable when that takes too long."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while not self.free:
+                    if self._wire is None:
+                        await self._linked.wait()
+                    else:
+                        await self._wire.room()
+        except TimeoutError:
+            raise BrokerUnavailable(self._why) from None
+
+    def begin(self, words: Sequence[Word]) -> asyncio.Future[Any]:
+        """Sends a command now; the reply comes as the future's result, an error as a value too."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._wire is None:
+            future.set_result(BrokerUnavailable(self._why))
+            return future
+        self._wire.send(pack(words))
+        self._in_flight.append(future)
+        return future
+
+    async def call(self, *words: Word) -> Any:
+        """One exchange. Raises BrokerUnavailable; an error reply is returned as a value."""
+        if not self.free:
+            await self.ready()
+        reply = await self.begin(words)
+        if isinstance(reply, BrokerUnavailable):
+            raise reply
+        return reply
+
+    async def run(self) -> None:
+        """Keeps it linked until cancelled."""
+        pause = 0.0
+        while True:
+            wire: Wire | None = None
+            try:
+                wire = await self._connect(self.place, self._replied, self._timeout_seconds)
+                self._wire, pause = wire, 0.0
+                self._linked.set()
+                await self._watch(wire)
+            except BrokerUnavailable as error:
+                self._why = str(error)
+                tell = _log.warning if wire else _log.debug  # once, not at each new attempt
+                tell("pipe.link_lost", server=str(self.place), error=self._why)
+                self._failed()
+            finally:
+                self._wire = None
+                self._linked.clear()
+                self._give_up()
+                if wire is not None:
+                    await wire.close()
+            await asyncio.sleep(pause)
+            pause = min(_MOST_PAUSE_SECONDS, pause * 2 or 0.02)
+
+    async def _watch(self, wire: Wire) -> None:
+        """Raises BrokerUnavailable when the wire is lost or silent."""
+        loop = asyncio.get_running_loop()
+        oldest, since = None, 0.0
+        while True:
+            gone, _ = await asyncio.wait((wire.lost,), timeout=self._timeout_seconds / _LOOKS)
+            if gone:
+                raise BrokerUnavailable("the broker closed the connection")
+            first = self._in_flight[0] if self._in_flight else None
+            if first is None or first is not oldest:
+                oldest, since = first, loop.time()
+            silent = loop.time() - max(since, wire.last_heard)
+            if first is not None and silent >= self._timeout_seconds * (1 - 1 / _LOOKS):
+                raise BrokerUnavailable(
+                    f"the broker has not answered in {self._timeout_seconds:g} s"
+                )
+
+    def _replied(self, reply: Any) -> None:
+        future = self._in_flight.popleft()
+        if not future.done():  # else its caller was cancelled
+            future.set_result(reply)
+
+    def _give_up(self) -> None:
+        while self._in_flight:
+            self._replied(BrokerUnavailable(self._why))

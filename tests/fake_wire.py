@@ -1,0 +1,68 @@
+"""fakeredis at the end of a wire, so that what stands on wires runs without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fakeredis import FakeAsyncRedis, FakeServer
+from fakeredis._helpers import SimpleString
+from fakeredis._socket import AsyncFakeSocket
+from redis.exceptions import NoScriptError, ResponseError
+
+from hub.redislink.topology import Place
+from hub.redislink.wire import Connect, Replied, Wire
+
+
+class _Socket(AsyncFakeSocket):
+    """Hands replies over in the loop's next turn, as a socket does."""
+
+    replied: Replied
+
+    def put_response(self, msg: Any) -> None:
+        asyncio.get_running_loop().call_soon(self.replied, _plain(msg))
+
+
+class FakeWire:
+    """Implements redislink.wire.Wire."""
+
+    run = "fake"
+    full = False
+
+    def __init__(self, server: FakeServer, replied: Replied) -> None:
+        loop = asyncio.get_running_loop()
+        self.last_heard = loop.time()
+        self.lost = loop.create_future()
+        self._socket = _Socket(server, 0, client_class=FakeAsyncRedis, lua_modules=None)
+        self._socket.replied = self._take
+        self._replied = replied
+
+    def send(self, packed: bytes) -> None:
+        self._socket.sendall(packed)
+
+    async def room(self) -> None:
+        return
+
+    async def close(self) -> None:
+        self._socket.kill()
+
+    def _take(self, reply: Any) -> None:
+        self.last_heard = asyncio.get_running_loop().time()
+        self._replied(reply)
+
+
+def connect_to(server: FakeServer) -> Connect:
+    """What a link takes to connect to the imitation, wherever its URL points."""
+
+    async def connect(place: Place, replied: Replied, timeout_seconds: float) -> Wire:
+        return FakeWire(server, replied)
+
+    return connect
+
+
+def _plain(reply: Any) -> Any:
+    if isinstance(reply, NoScriptError):  # the imitation has taken the word off already
+        return ResponseError(f"NOSCRIPT {reply}")
+    if isinstance(reply, list):
+        return [_plain(each) for each in reply]
+    return reply.value if isinstance(reply, SimpleString) else reply
