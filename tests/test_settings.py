@@ -69,7 +69,7 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_UPSTREAMS__A__API_KEY": SECRET}, "upstreams.a.base_url is wrong: Field required"),
         ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
-        ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must not be below"),
+        ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must outlast log.user.ttl_seconds"),
         ({"HUB_AUTH__OPEN": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
         ({"HUB_CONFIG": "none.toml"}, "there is no settings file none.toml"),
         ({"HUB_AUTH__API_KEYS": "[{"}, "auth"),

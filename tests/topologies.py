@@ -69,12 +69,12 @@ class TcpServer:
 
     def ask(self, *words: str | int) -> Any:
         """One command over a connection of its own; the reply as it is on the wire."""
-        connection = redis.Connection(port=self.port, protocol=2)
+        connection = redis.Connection(port=self.port, protocol=2)  # type: ignore[no-untyped-call]
         try:
-            connection.send_command(*words)
+            connection.send_command(*words)  # type: ignore[no-untyped-call]
             return connection.read_response()
         finally:
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _answers(self) -> bool:
         try:

@@ -7,7 +7,7 @@ keeps failing. Leaving the block cancels all of them and waits until they are do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -76,21 +76,6 @@ class Supervisor:
     ) -> None:
         tasks, self._tasks = list(self._tasks.values()), {}
         await cancel_and_wait(reversed(tasks))
-
-
-async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Runs them side by side until the first one ends; then ends the others, and raises its error.
-
-    Not a TaskGroup: that of Python 3.11.2 (Debian 12's) leaves a cancellation counted that it made
-    itself, and the next asyncio.timeout in the task then raises CancelledError for TimeoutError.
-    """
-    tasks = [asyncio.create_task(work, name=getattr(work, "__qualname__", None)) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await cancel_and_wait(tasks)
-    for task in done:
-        task.result()
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -43,8 +43,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float
     linger: float = 10.0
-    ping: float = 5.0
-    silence: float = 12.0
+    ping: float = 4.0
+    silence: float = 9.0
     most_backoff: float = 1.0
 
 

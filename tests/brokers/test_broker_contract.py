@@ -134,6 +134,24 @@ async def test_reading_in_pages(kit: Kit) -> None:
     assert rest.read_to == rest.head
 
 
+async def test_page_is_bounded_in_bytes(kit: Kit) -> None:
+    """It ends with the event that reaches the bound, and goes on after it."""
+    for n in range(4):
+        await kit.publish(str(n) * 1000)
+    page = await kit.page(FROM_START, 100, 1500)
+    rest = await kit.page(page.read_to, 100, 10**6)
+    assert [len(p.events) for p in (page, rest)] == [2, 2]
+    assert [e.data[:1] for e in (*page.events, *rest.events)] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_reading_several_channels(kit: Kit) -> None:
+    """Each from its own position."""
+    await kit.publish("1")
+    await kit.broker.publish([Publication(channel=ALL, name="n", data=b"2")])
+    pages = await kit.broker.read({ALICE: None, ALL: FROM_START}, max_events=10, max_bytes=10**6)
+    assert [len(pages[channel].events) for channel in (ALICE, ALL)] == [0, 1]
+
+
 async def test_reading_the_head_reads_nothing(kit: Kit) -> None:
     """Without a position there are no events, only the head."""
     _, position = await kit.publish()

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from hub.engine.supervise import Supervisor, cancel_and_wait, together
+from hub.engine.supervise import Supervisor, cancel_and_wait
 from hub.errors import BrokerUnavailable
 from tests.doubles import FakeClock, settled
 
@@ -71,23 +71,23 @@ async def test_swallowed_cancellation_is_repeated() -> None:
     assert swallowed == 3
 
 
-async def test_first_failure_ends_the_others() -> None:
-    """Its error is the one that is raised, and a time-out afterwards is still a time-out."""
-    ended: list[str] = []
+async def test_one_task_is_ended() -> None:
+    """The others go on, and it does not begin again."""
+    clock = FakeClock()
+    running: set[str] = set()
 
-    async def wait() -> None:
+    async def work(name: str) -> None:
+        running.add(name)
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append("wait")
+            running.discard(name)
 
-    async def fail() -> None:
-        await asyncio.sleep(0)
-        raise ConnectionResetError
-
-    with pytest.raises(ConnectionResetError):
-        await together(wait(), fail(), wait())
-    assert ended == ["wait", "wait"]
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.001):
-            await asyncio.Event().wait()
+    async with Supervisor(clock) as tasks:
+        tasks.start("a", lambda: work("a"))
+        tasks.start("b", lambda: work("b"))
+        await settled()
+        await tasks.end("a")
+        await clock.advance(10.0)
+        assert running == {"b"}
+    assert not running

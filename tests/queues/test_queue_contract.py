@@ -43,15 +43,15 @@ class Kit:
 async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
     """The queue in memory, or RedisGenerationQueue over each server."""
     if request.param == "memory":
-        queue = MemoryGenerationQueue()
-        yield Kit(queue, queue)
+        memory = MemoryGenerationQueue()
+        yield Kit(memory, memory)
         return
     server = await open_redis(request.param)
     queues = [RedisGenerationQueue(server.link, lease_seconds=LEASE_SECONDS) for _ in range(2)]
     async with Supervisor(SystemClock()) as tasks:
         for n, queue in enumerate(queues):
             tasks.start(f"queue {n}", queue.run)
-        yield Kit(*queues, server.client)
+        yield Kit(queues[0], queues[1], server.client)
 
 
 # What has no meaning for a queue without a clock and a server of its own.

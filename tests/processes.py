@@ -1,0 +1,124 @@
+"""Real processes for tests and soaks: a Valkey that keeps its data, nodes behind fault proxies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from hub.brokers.embedded import SOCKET_NAME, embedded_command
+from tests.faults import FaultProxy
+from tests.topologies import free_ports
+
+_START_SECONDS = 20.0
+
+
+class Valkey:
+    """The broker's process and its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SOCKET_NAME
+        self.socket = str(self._path)
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        command = embedded_command(self._folder, keep=True)
+        self._process = await asyncio.create_subprocess_exec(
+            *command, "--logfile", str(self._folder / "log"), stdin=asyncio.subprocess.DEVNULL
+        )
+        async with asyncio.timeout(_START_SECONDS):
+            while b"PONG" not in await self.ask("PING"):
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        """As a crash does: the file is as the last event left it."""
+        await _end(self._process, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """The data is gone."""
+        shutil.rmtree(self._folder / "appendonlydir")
+
+    def stall(self, stalled: bool) -> None:
+        """Stops the process, or lets it go on."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
+
+    async def ask(self, command: str) -> bytes:
+        """The first bytes of the reply; none when nobody answers."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.socket)
+            writer.write(command.encode() + b"\r\n")
+            reply = await reader.read(4096)
+            writer.close()
+        except OSError:
+            return b""
+        return reply
+
+
+class Node:
+    """A `hub serve` process on ports of its own."""
+
+    def __init__(self, name: str, proxy: FaultProxy, log: Path) -> None:
+        self.name = name
+        self.proxy = proxy
+        self._log = log
+        port, internal_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        self.internal_url = f"http://127.0.0.1:{internal_port}"
+        self._env = {
+            **os.environ,
+            "HUB_NODE__NAME": name,
+            "HUB_PUBLIC__PORT": str(port),
+            "HUB_INTERNAL__PORT": str(internal_port),
+            "HUB_REDIS__URL": f"redis://127.0.0.1:{proxy.port}",
+            "HUB_AUTH__OPEN": "true",
+            "HUB_STREAM__HEARTBEAT_SECONDS": "1",
+            "HUB_STREAM__RETRY_MS": "300",
+            "HUB_LOGS__FORMAT": "json",
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, session: aiohttp.ClientSession) -> None:
+        """Returns when it is ready; one that finds no broker is started again."""
+        async with asyncio.timeout(60):
+            while True:
+                with self._log.open("ab") as log:
+                    self._process = await asyncio.create_subprocess_exec(
+                        sys.executable, "-m", "hub", "serve",
+                        stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
+                    )  # fmt: skip
+                while self._process.returncode is None:
+                    try:
+                        async with session.get(f"{self.internal_url}/healthz"):
+                            return
+                    except aiohttp.ClientError:
+                        await asyncio.sleep(0.05)
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process has ended."""
+        return self._process is None or self._process.returncode is not None
+
+    def stall(self, stalled: bool) -> None:
+        """Stops the process, or lets it go on."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
+
+    async def end(self, how: signal.Signals) -> None:
+        await _end(self._process, how)
+
+
+async def _end(process: asyncio.subprocess.Process | None, how: signal.Signals) -> None:
+    if process is None or process.returncode is not None:
+        return
+    process.send_signal(how)
+    if how is not signal.SIGKILL:
+        process.send_signal(signal.SIGCONT)
+    await process.wait()

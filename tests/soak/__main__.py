@@ -1,0 +1,161 @@
+"""scripts/soak: publishers, clients and faults for some minutes, then the ledger. Exit 1 when the
+promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+
+from tests.conftest import short_folder
+from tests.faults import FaultProxy
+from tests.processes import Node, Valkey
+from tests.soak.ledger import Ledger, Verdict
+from tests.soak.schedule import Faults
+from tests.soak.traffic import Client, Traffic, publish
+
+_SETTLE_SECONDS = 40.0
+_TOPICS = 5
+
+
+def main() -> int:
+    """Reads the command line. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--rate", type=float, default=200, help="events a second, in all channels")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--pause", type=float, default=2, help="seconds between two faults, about")
+    parser.add_argument("--faults", help="only these, by comma; `none` for none")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
+    parser.add_argument("--json", type=Path, help="write the ledger there too")
+    args = parser.parse_args()
+    verdict = asyncio.run(soak(args))
+    return 0 if verdict.clean else 1
+
+
+async def soak(args: argparse.Namespace) -> Verdict:
+    """The whole run."""
+    folder = short_folder("soak")
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, ended.set)
+    begun = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"{time.monotonic() - begun:7.1f} s  {what}", file=sys.stderr, flush=True)
+
+    async with AsyncExitStack() as parts:
+        valkey = Valkey(folder)
+        parts.push_async_callback(valkey.kill)
+        await valkey.start()
+        session = await parts.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        )
+        nodes = []
+        for n in range(args.nodes):
+            proxy = await parts.enter_async_context(FaultProxy(valkey.socket))
+            node = Node(f"n{n + 1}", proxy, folder / f"n{n + 1}.log")
+            parts.push_async_callback(node.end, signal.SIGKILL)
+            nodes.append(node)
+        await asyncio.gather(*(node.start(session) for node in nodes))
+
+        ledger = Ledger()
+        traffic = Traffic(nodes, session, ledger, args.seed)
+        clients = []
+        for n in range(args.clients):
+            topics = [f"t{k}" for k in range(_TOPICS) if (n >> k) & 1]
+            clients.append(Client(traffic, f"c{n}", f"u{n % args.users}", topics))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(client.run()) for client in clients]
+            await asyncio.gather(*(client.opened.wait() for client in clients))
+            say(f"{len(clients)} clients on {len(nodes)} nodes, seed {args.seed}, logs in {folder}")
+            channels = ["all", *(f"user:u{n}" for n in range(args.users))]
+            channels += [f"topic:t{n}" for n in range(_TOPICS)]
+            pause = len(channels) / args.rate
+            publishers = [group.create_task(publish(traffic, c, pause)) for c in channels]
+            faults = Faults(valkey, traffic)
+            names = args.faults.split(",") if args.faults else faults.names()
+            if args.faults != "none":
+                tasks.append(group.create_task(faults.run(names, args.pause, say)))
+            try:
+                async with asyncio.timeout(args.minutes * 60):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+            await settle(traffic, tasks if args.faults != "none" else [], publishers, valkey, say)
+            for task in tasks:
+                task.cancel()
+    verdict = ledger.close()
+    report(verdict, traffic, faults, args)
+    return verdict
+
+
+async def settle(
+    traffic: Traffic,
+    tasks: list[asyncio.Task[None]],
+    publishers: list[asyncio.Task[None]],
+    valkey: Valkey,
+    say: object,
+) -> None:
+    """Ends the faults and the publishing, and gives the clients time to catch up."""
+    if tasks:
+        faults = tasks.pop()
+        faults.cancel()
+        await asyncio.gather(faults, return_exceptions=True)
+    valkey.stall(False)
+    if b"PONG" not in await valkey.ask("PING"):
+        await valkey.kill()
+        await valkey.start()
+    for node in traffic.nodes:
+        node.proxy.heal()
+        node.stall(False)
+        if node.gone:
+            await node.start(traffic.session)
+    await asyncio.sleep(1)  # one event each after the last fault, so that each gap shows
+    traffic.publishing = False
+    await asyncio.gather(*publishers)
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while traffic.ledger.behind():
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        pass
+
+
+def report(verdict: Verdict, traffic: Traffic, faults: Faults, args: argparse.Namespace) -> None:
+    """Prints the ledger, and writes it where it was asked for."""
+    rows: dict[str, object] = {
+        "published": verdict.published,
+        "delivered": verdict.delivered,
+        "lost": verdict.lost,
+        "twice": verdict.twice,
+        "out of order": verdict.out_of_order,
+        "resets": verdict.resets,
+        "unexplained resets": verdict.unexplained_resets,
+        "data losses of the broker": traffic.ledger.data_losses,
+        "slowest delivery (s)": round(traffic.slowest_seconds, 2),
+        **{name: traffic.counts[name] for name in sorted(traffic.counts)},
+        **{f"fault {name}": count for name, count in sorted(faults.done.items())},
+    }
+    for name, value in rows.items():
+        print(f"{name:32}{value:>12}")
+    for case in verdict.cases:
+        print(case)
+    if args.json:
+        args.json.write_text(json.dumps({**rows, "seed": args.seed, "cases": verdict.cases}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

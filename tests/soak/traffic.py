@@ -1,0 +1,124 @@
+"""The traffic of a soak: publishers that repeat until they are answered, clients that return."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import aiohttp
+import msgspec
+
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from tests.processes import Node
+from tests.soak.ledger import Ledger
+
+_PATIENCE = aiohttp.ClientTimeout(total=5)
+_STREAM = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=6)
+
+
+class Traffic:
+    """What publishers and clients share."""
+
+    def __init__(
+        self, nodes: Sequence[Node], session: aiohttp.ClientSession, ledger: Ledger, seed: int
+    ) -> None:
+        self.nodes = nodes
+        self.session = session
+        self.ledger = ledger
+        self.random = random.Random(seed)
+        self.publishing = True
+        self.counts: Counter[str] = Counter()
+        self.slowest_seconds = 0.0
+        self.responses: dict[str, tuple[Node, aiohttp.ClientResponse]] = {}
+
+    def drop(self, node: Node) -> None:
+        """All clients of a node are cut off at once."""
+        for here, response in list(self.responses.values()):
+            if here is node:
+                response.close()
+
+
+async def publish(traffic: Traffic, channel: str, pause_seconds: float) -> None:
+    """One channel's events, each sent again with its id until a node takes it."""
+    kind, _, name = channel.partition(":")
+    to = {"all": True} if kind == "all" else {kind: name}
+    n = 0
+    while traffic.publishing:
+        n += 1
+        while True:
+            body = {
+                "to": to,
+                "id": f"{channel}/{n}",
+                "data": {"channel": channel, "n": n, "at": time.monotonic()},
+            }
+            node = traffic.random.choice(traffic.nodes)
+            try:
+                async with traffic.session.post(
+                    f"{node.internal_url}/publish", json=body, timeout=_PATIENCE
+                ) as response:
+                    if response.status == 200:
+                        answer = await response.json()
+                        traffic.counts["recognised"] += answer["published"][0]["duplicate"]
+                        break
+                    if response.status != 503:
+                        raise AssertionError(f"{response.status} {await response.text()}")
+                    traffic.counts["503"] += 1
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                traffic.counts["publishes unanswered"] += 1
+            await asyncio.sleep(0.1)
+        traffic.ledger.acknowledged[channel] = n
+        await asyncio.sleep(traffic.random.uniform(0.5, 1.5) * pause_seconds)
+
+
+class Client:
+    """One user's tab: it returns with its cursor, to any node, whatever happens."""
+
+    def __init__(self, traffic: Traffic, name: str, user: str, topics: Sequence[str]) -> None:
+        self.name = name
+        self.opened = asyncio.Event()
+        self._traffic = traffic
+        self._path = f"/sse/connect/{user}" + (f"?topics={','.join(topics)}" if topics else "")
+        self._cursor = ""
+        traffic.ledger.follows(name, [f"user:{user}", "all", *(f"topic:{t}" for t in topics)])
+
+    async def run(self) -> None:
+        """Connected until cancelled."""
+        traffic = self._traffic
+        while True:
+            node = traffic.random.choice(traffic.nodes)
+            headers = {"Last-Event-ID": self._cursor} if self._cursor else {}
+            try:
+                async with traffic.session.get(
+                    node.url + self._path, headers=headers, timeout=_STREAM
+                ) as response:
+                    if response.status != 200:
+                        raise AssertionError(f"{response.status} {await response.text()}")
+                    traffic.responses[self.name] = node, response
+                    traffic.counts["connections"] += 1
+                    decoder = SseDecoder()
+                    async for chunk in response.content.iter_any():
+                        for event in decoder.feed(chunk):
+                            self._take(event)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                traffic.counts["breaks"] += 1
+            finally:
+                traffic.responses.pop(self.name, None)
+            await asyncio.sleep(traffic.random.uniform(0.05, 0.5))
+
+    def _take(self, event: ServerSentEvent) -> None:
+        traffic, data = self._traffic, msgspec.json.decode(event.data)
+        if event.name == "hub.reset":
+            traffic.ledger.told_reset(self.name, data["channel"])
+        elif event.name == "hub.open":
+            self.opened.set()
+        elif event.name == "hub.bye":
+            traffic.counts[f"bye {data['reason']}"] += 1
+        elif event.name == "notification":
+            traffic.ledger.saw(self.name, data["channel"], data["n"])
+            late = time.monotonic() - data["at"]
+            traffic.slowest_seconds = max(traffic.slowest_seconds, late)
+        if event.id:
+            self._cursor = event.id

@@ -1,0 +1,283 @@
+"""The promise, attacked: whatever happens in whatever order, a client sees every event once and in
+order, or is told of the gap; on two nodes, over a real Valkey.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from hub.brokers.redis import RedisBroker
+from hub.brokers.redis.log import Keep, Retention
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
+from hub.core.cursor import Position, parse_cursor
+from hub.core.outbox import Outbox
+from hub.core.sse_decoder import SseDecoder
+from hub.engine.connection import Connection
+from hub.engine.fanout import Fanout
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.supervise import SystemClock, cancel_and_wait
+from hub.ports import FROM_START, Publication
+from hub.redislink import channel_keys, open_link
+from hub.transports.sse import SseTransport
+from tests.conftest import Server
+from tests.doubles import FakeSink
+
+CHANNELS = [user_channel("a"), user_channel("b"), topic_channel("t"), ALL]
+FOLLOWED = {
+    "a": [user_channel("a"), ALL],
+    "a+t": [user_channel("a"), ALL, topic_channel("t")],
+    "b+t": [user_channel("b"), ALL, topic_channel("t")],
+}
+KEEP = 100  # the least that the log trims to
+NODES = st.integers(0, 1)
+
+
+class Client:
+    """One client over all its connections: where it stands, and what it was told."""
+
+    def __init__(self, channels: list[Channel]) -> None:
+        self.channels = channels
+        self.cursor = ""
+        self.seen: Counter[Channel] = Counter()  # the number last seen
+        self.losses: Counter[Channel] = Counter()  # how many of World.losses it was told of
+        self.fresh: set[Channel] = set()  # nothing seen yet
+        self.excused: set[Channel] = set()  # told of a gap, nothing seen since
+        self.sink = FakeSink()
+        self.decoder = SseDecoder()
+        self.read = 0  # of the sink's bytes
+        self.connection: Connection | None = None
+        self.task: asyncio.Task[Any] | None = None
+
+
+class World:
+    """Two nodes, one broker, and the books of what was published."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._stack = AsyncExitStack()
+        self.published: Counter[Channel] = Counter()
+        self.losses: Counter[Channel] = Counter()  # how often events may have been lost
+        self.published_at_loss: Counter[Channel] = Counter()
+        self.clients: list[Client] = []
+
+    async def start(self) -> None:
+        self.redis = self._server.client()
+        self._stack.push_async_callback(self.redis.aclose)
+        await self.redis.flushall()
+        self.nodes: list[Fanout] = []
+        self.brokers: list[RedisBroker] = []
+        for n in range(2):
+            link = await self._stack.enter_async_context(
+                open_link(self._server.url, timeout_seconds=2.0)
+            )
+            keep = Keep(max_events=KEEP)
+            broker = RedisBroker(link, Retention(user=keep, topic=keep, everyone=keep))
+            task = asyncio.create_task(broker.run())
+            self._stack.push_async_callback(cancel_and_wait, [task])
+            clock = SystemClock()
+            wheel = HeartbeatWheel(clock, 8.0)
+            self.nodes.append(Fanout(broker, wheel, clock, node=f"n{n}", heartbeat_seconds=8.0))
+            self.brokers.append(broker)
+
+    async def stop(self) -> None:
+        for client in self.clients:
+            await self.leave(client)
+        await self._stack.aclose()
+
+    async def publish(self, channel: Channel, count: int, node: int) -> None:
+        first = self.published[channel] + 1
+        batch = [
+            Publication(
+                channel=channel,
+                name="n",
+                data=msgspec.json.encode([channel, n]),
+                idempotency_key=str(n),
+            )
+            for n in range(first, first + count)
+        ]
+        while True:
+            try:
+                await self.brokers[node].publish(batch)
+                break
+            except Exception:  # noqa: BLE001 - as a backend does: again, with the same keys
+                await asyncio.sleep(0.01)
+        self.published[channel] += count
+
+    async def join(self, client: Client, node: int) -> None:
+        """Connects; returns at once, so that the next step meets it half-way."""
+        client.sink, client.decoder, client.read = FakeSink(), SseDecoder(), 0
+        cursor: dict[Channel, Position] = dict.fromkeys(client.channels, FROM_START)
+        if client.cursor:
+            cursor = parse_cursor(client.cursor, client.channels)
+        else:  # from the start of what there is
+            client.seen = Counter(self.published_at_loss)
+            client.losses = Counter(self.losses)
+            client.fresh = set(client.channels)
+        client.connection = Connection(
+            "c",
+            "user",
+            client.channels,
+            transport=SseTransport(),
+            sink=client.sink,
+            outbox=Outbox(max_frames=100_000, max_bytes=10**8),
+            clock=SystemClock(),
+            retry_ms=1,
+        )
+        client.task = asyncio.create_task(self.nodes[node].serve(client.connection, cursor))
+        await asyncio.sleep(0)
+
+    def lose(self, channels: list[Channel]) -> None:
+        """What these channels' logs held is about to be lost."""
+        self.losses.update(channels)
+        for channel in channels:
+            self.published_at_loss[channel] = self.published[channel]
+
+    async def restart(self, channel: Channel) -> None:
+        """What a restart with its data, or a failover that lost nothing, does to a channel."""
+        if await self.redis.exists(channel_keys(channel).head):
+            await self.redis.hset(channel_keys(channel).head, "r", "another")
+
+    async def leave(self, client: Client) -> None:
+        if client.task is not None:
+            await cancel_and_wait([client.task])
+            client.task = None
+            self.look(client)
+
+    def look(self, client: Client) -> None:
+        """Reads what came, and checks each event against the promise."""
+        fresh, client.read = client.sink.written[client.read :], len(client.sink.written)
+        for event in client.decoder.feed(fresh):
+            client.cursor = event.id or client.cursor
+            if event.name == "hub.reset":
+                self._told(client, msgspec.json.decode(event.data)["channel"])
+            elif event.name == "n":
+                self._saw(client, *msgspec.json.decode(event.data))
+
+    async def settle(self) -> None:
+        """Every client that is connected sees all that was published."""
+        async with asyncio.timeout(10):
+            while any([await self._behind(client) for client in self.clients if client.task]):
+                await asyncio.sleep(0.005)
+
+    def _told(self, client: Client, channel: Channel) -> None:
+        missed = self.published[channel] - client.seen[channel]
+        lost = self.losses[channel] > client.losses[channel]
+        assert lost or missed > KEEP, "a reset without a reason"
+        client.excused.add(channel)
+        client.losses[channel] += lost  # one for each: a read may overtake the next loss
+
+    def _saw(self, client: Client, channel: Channel, n: int) -> None:
+        from_start = channel in client.fresh and n > KEEP // 2
+        client.fresh.discard(channel)
+        if channel in client.excused or from_start:
+            # After a gap that it was told of; or from the start of a log that was trimmed before.
+            client.excused.discard(channel)
+            assert n >= client.seen[channel], "an old event after a reset"
+        else:
+            assert n == client.seen[channel] + 1, f"{n} after {client.seen[channel]} in {channel}"
+        client.seen[channel] = n
+
+    async def _behind(self, client: Client) -> bool:
+        """Whether there is something that it must still be told."""
+        assert client.task is not None
+        if client.task.done():  # sent away while the broker was: it returns, as clients do
+            self.look(client)
+            await self.join(client, 0)
+        self.look(client)
+        return any(
+            client.seen[channel] < self.published[channel]
+            and channel not in client.excused
+            and (
+                self.losses[channel] == client.losses[channel]
+                or self.published[channel] > self.published_at_loss[channel]
+            )
+            for channel in client.channels
+        )
+
+
+class Promise(RuleBasedStateMachine):
+    """What can happen, one step after the other; some steps leave work under way."""
+
+    server: Server
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.world = World(self.server)
+        self.runner.run(self.world.start())
+
+    def teardown(self) -> None:
+        try:
+            self.runner.run(self.world.settle())
+        finally:
+            self.runner.run(self.world.stop())
+            self.runner.close()
+
+    @rule(channel=st.sampled_from(CHANNELS), count=st.sampled_from([1, 2, 30, 130]), node=NODES)
+    def publish(self, channel: Channel, count: int, node: int) -> None:
+        self.runner.run(self.world.publish(channel, count, node))
+
+    @rule(follows=st.sampled_from(sorted(FOLLOWED)), node=NODES)
+    def new_client(self, follows: str, node: int) -> None:
+        client = Client(FOLLOWED[follows])
+        self.world.clients.append(client)
+        self.runner.run(self.world.join(client, node))
+
+    @precondition(lambda self: self.world.clients)
+    @rule(data=st.data(), node=NODES)
+    def leave_or_return(self, data: st.DataObject, node: int) -> None:
+        client = data.draw(st.sampled_from(self.world.clients))
+        step = self.world.leave(client) if client.task else self.world.join(client, node)
+        self.runner.run(step)
+
+    @rule(kind=st.sampled_from(["pubsub", "normal"]))
+    def cut_links(self, kind: str) -> None:
+        self.runner.run(self.world.redis.execute_command("CLIENT", "KILL", "TYPE", kind))
+
+    @rule(channel=st.sampled_from(CHANNELS))
+    def lose_the_log(self, channel: Channel) -> None:
+        self.world.lose([channel])
+        self.runner.run(self.world.redis.delete(channel_keys(channel).log))
+
+    @rule()
+    def lose_everything(self) -> None:
+        self.world.lose(CHANNELS)
+        self.runner.run(self.world.redis.flushall())
+
+    @rule(channel=st.sampled_from(CHANNELS))
+    def restart_of_the_broker(self, channel: Channel) -> None:
+        self.runner.run(self.world.restart(channel))
+
+    @rule()
+    def forget_scripts(self) -> None:
+        self.runner.run(self.world.redis.script_flush())
+
+    @rule()
+    def settle(self) -> None:
+        self.runner.run(self.world.settle())
+
+
+@pytest.mark.timeout(180)
+def test_promise(valkey: Server) -> None:
+    """Publish, connect, disconnect, trim, cut, lose and restart, in any order."""
+    Promise.server = valkey
+    run_state_machine_as_test(
+        Promise,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=30,
+            deadline=None,
+            phases=[Phase.generate],
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
