@@ -234,11 +234,11 @@ class Transport(Protocol):
         """The part of an event that is the same for every connection; `data` is compact JSON."""
         ...
 
-    def frame(self, body: bytes, cursor: str | None) -> bytes:
+    def frame(self, body: bytes, cursor: bytes | None) -> bytes:
         """The whole event for one connection."""
         ...
 
-    def opening(self, body: bytes, cursor: str, retry_ms: int) -> bytes:
+    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         """The first event, which also tells the client how long to wait before it returns."""
         ...
 

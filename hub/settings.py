@@ -115,6 +115,7 @@ class Stream(Section):
     outbox_max_events: PositiveInt = 256
     outbox_max_bytes: PositiveInt = 256 * 1024
     write_buffer_bytes: PositiveInt = 64 * 1024
+    send_buffer_bytes: PositiveInt = 128 * 1024
     tcp_user_timeout_seconds: PositiveFloat | None = 30.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,6 +146,11 @@ def _production(config: Path | None, flags: dict[str, Any], process: str) -> Any
 def _run(main: Any) -> None:
     """Runs on uvloop until SIGINT or SIGTERM sets the event that `main` is given."""
     import uvloop
+
+    # What was imported stays for good, and a connection's objects have no cycles: looking through
+    # all of them at every 700th new one took 6 % of the time of ten thousand clients that return.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
     async def until_signalled() -> None:
         stop = asyncio.Event()

@@ -115,10 +115,8 @@ def _position(epoch: str, offset: str) -> Position:
 
 
 def _to_base62(value: int) -> str:
-    if value < 62:
-        return _DIGITS[value]
-    digits = []
-    while value:
+    text = ""
+    while value >= 62:
         value, digit = divmod(value, 62)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+        text = _DIGITS[digit] + text
+    return _DIGITS[value] + text

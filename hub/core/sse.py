@@ -30,9 +30,9 @@ def encode_event(name: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
-def with_id(body: bytes, cursor: str | None) -> bytes:
+def with_id(body: bytes, cursor: bytes | None) -> bytes:
     """The event with its `id:`, or without one when it has no place to resume from."""
-    return b"id: %b\n%b" % (cursor.encode(), body) if cursor else body
+    return b"id: %b\n%b" % (cursor, body) if cursor else body
 
 
 def with_retry(body: bytes, retry_ms: int) -> bytes:

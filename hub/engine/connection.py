@@ -48,7 +48,7 @@ class Connection:
         self.channels = channels
         self.transport = transport
         self.positions: dict[Channel, Position] = {}
-        self._parts = dict.fromkeys(channels, "")
+        self._parts = dict.fromkeys(channels, b"")
         self.events = 0  # events handed over, for the log line at the end
         self.written_at = clock.now()  # when the last byte went out; the heartbeat wheel reads it
         self.on_gap: Callable[[Connection], None] = lambda connection: None
@@ -56,7 +56,7 @@ class Connection:
         self._outbox = outbox
         self._now = clock.now
         self._retry_ms = retry_ms
-        self._held: deque[tuple[Event, bytes]] | None = deque()
+        self._held: deque[tuple[Event, bytes, bytes]] | None = deque()
         self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
@@ -84,44 +84,49 @@ class Connection:
     def stand(self, channel: Channel, position: Position) -> None:
         """The client stands here now."""
         self.positions[channel] = position
-        self._parts[channel] = format_part(channel, position)
+        self._parts[channel] = format_part(channel, position).encode()
 
-    def offer(self, event: Event, body: bytes) -> None:
-        """A live event of a channel that it follows, encoded by its transport."""
+    def offer(self, event: Event, body: bytes, part: bytes) -> None:
+        """A live event of a channel that it follows, encoded by its transport; `part` is its
+        position as part of a cursor.
+        """
         if self._closed is not None:
             return
         if self._held is not None:
             if len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
-                self._held.append((event, body))
+                self._held.append((event, body, part))
                 self._held_bytes += len(body)
             else:
                 self._missed = True
-        elif not self._take(event, body):
+        elif not self._take(event, body, part):
             self.on_gap(self)
 
     async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
         """Stored events of one channel, the next ones after where the client stands: no faster than
         the client takes them, and many in one write. Raises ConnectionError when it is gone.
         """
+        encode, frame = self.transport.encode, self.transport.frame
+        before, after = self._cursor_around(channel)
         frames: list[bytes] = []
         unsent_bytes = 0
         for event in events:
             if event.position is None:
                 continue
-            self.stand(channel, event.position)
-            body = self.transport.encode(event.name, event.data)
-            frames.append(self.transport.frame(body, self._cursor()))
+            part = format_part(channel, event.position).encode()
+            frames.append(frame(encode(event.name, event.data), before + part + after))
             unsent_bytes += len(frames[-1])
             if unsent_bytes >= _REPLAY_BYTES:
-                await self._write_replay(frames)
+                await self._write_replay(frames, channel, event.position)
                 frames, unsent_bytes = [], 0
-        if frames:
-            await self._write_replay(frames)
-        self.stand(channel, read_to)
+        await self._write_replay(frames, channel, read_to)
 
-    async def _write_replay(self, frames: list[bytes]) -> None:
-        await self.flushed()
-        if self._closed is None:
+    async def _write_replay(
+        self, frames: Sequence[bytes], channel: Channel, read_to: Position
+    ) -> None:
+        if frames and (self._sink.paused or self._outbox):
+            await self.flushed()
+        self.stand(channel, read_to)
+        if frames and self._closed is None:
             self.events += len(frames)
             self._write(b"".join(frames))
 
@@ -202,7 +207,7 @@ class Connection:
                 await self.flushed()
         return self._closed
 
-    def _take(self, event: Event, body: bytes) -> bool:
+    def _take(self, event: Event, body: bytes, part: bytes) -> bool:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
         position = event.position
         if position is None:
@@ -212,7 +217,8 @@ class Connection:
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
-            self.stand(event.channel, position)
+            self.positions[event.channel] = position
+            self._parts[event.channel] = part
             self._write_event(body)
         return position.offset <= at.offset + 1
 
@@ -220,8 +226,14 @@ class Connection:
         self.events += 1
         self._send(self.transport.frame(body, self._cursor()))
 
-    def _cursor(self) -> str:
-        return "".join(self._parts.values())
+    def _cursor(self) -> bytes:
+        return b"".join(self._parts.values())
+
+    def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
+        """The cursor in front of the channel's part and behind it."""
+        parts = list(self._parts.values())
+        at = list(self._parts).index(channel)
+        return b"".join(parts[:at]), b"".join(parts[at + 1 :])
 
     def _send(self, frame: bytes) -> None:
         if self._closed is not None:

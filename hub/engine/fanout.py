@@ -21,7 +21,7 @@ import structlog
 
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
-from hub.core.cursor import Position
+from hub.core.cursor import Position, format_part
 from hub.core.event import Event
 from hub.core.registry import Registry
 from hub.engine.connection import Connection
@@ -31,7 +31,9 @@ from hub.ports import FROM_START, Broker, Clock, Page, Transport
 
 _PAGE_EVENTS: Final = 200
 _PAGE_BYTES: Final = 64 * 1024
-_PARALLEL_READS: Final = 256
+_AT_THE_BROKER: Final = (
+    64  # joins and catch-ups at once: the others wait here, where no time-out runs
+)
 _LEAST_PAUSE_SECONDS: Final = 0.1
 _MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -57,7 +59,7 @@ class Fanout:
         self._registry: Registry[Connection] = Registry()
         self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
-        self._read_slots = asyncio.Semaphore(_PARALLEL_READS)
+        self._slots = asyncio.Semaphore(_AT_THE_BROKER)
         self._draining = False
         broker.listen(self.deliver, self.fill_gaps)
 
@@ -77,13 +79,14 @@ class Fanout:
     def deliver(self, event: Event) -> None:
         """An event that the broker announced, to everyone here who follows its channel."""
         bodies: dict[Transport, bytes] = {}
+        part = format_part(event.channel, event.position).encode() if event.position else b""
         # A copy: a follower that is too slow is closed, and leaves the registry, on the way.
         for connection in tuple(self._registry.followers(event.channel)):
             body = bodies.get(connection.transport)
             if body is None:
                 body = connection.transport.encode(event.name, event.data)
                 bodies[connection.transport] = body
-            connection.offer(event, body)
+            connection.offer(event, body, part)
 
     async def serve(
         self, connection: Connection, cursor: Mapping[Channel, Position]
@@ -123,8 +126,9 @@ class Fanout:
         self._here[connection] = None
         self._registry.add(connection, connection.channels)
         connection.on_gap = self._fill_gap
-        await self._broker.subscribe(connection.channels)
-        pages = await self._read({channel: cursor.get(channel) for channel in connection.channels})
+        async with self._slots:
+            await self._broker.subscribe(connection.channels)
+            pages = await self._read({c: cursor.get(c) for c in connection.channels})
         for channel, page in pages.items():
             connection.stand(channel, _standing(cursor.get(channel), page))
         connection.open(
@@ -172,7 +176,9 @@ class Fanout:
         pause = _LEAST_PAUSE_SECONDS
         while connection.closed is None:
             try:
-                await self._hand_over(connection, pages or await self._read(connection.positions))
+                await self._hand_over(
+                    connection, pages or await self._read_more(connection.positions)
+                )
                 return
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.name, error=str(error))
@@ -192,13 +198,14 @@ class Fanout:
             if not unread and (connection.closed is not None or connection.release()):
                 return
             await connection.flushed()
-            pages = await self._read(unread or connection.positions)
+            pages = await self._read_more(unread or connection.positions)
+
+    async def _read_more(self, after: Mapping[Channel, Position]) -> Mapping[Channel, Page]:
+        async with self._slots:
+            return await self._read(dict(after))
 
     async def _read(self, after: Mapping[Channel, Position | None]) -> Mapping[Channel, Page]:
-        async with self._read_slots:
-            return await self._broker.read(
-                dict(after), max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
-            )
+        return await self._broker.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
 
 
 def _standing(after: Position | None, page: Page) -> Position:

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -87,7 +88,8 @@ class Ear:
         self._differing: set[bytes] = set()
         self._sent: set[bytes] = set()
         self._acknowledged: set[bytes] = set()
-        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+        self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()  # one timer for all
         self._wire: Wire | None = None
         self._trouble: asyncio.Future[str] | None = None
         self._settling = False
@@ -100,17 +102,20 @@ class Ear:
         return self._complete
 
     def want(self, name: bytes) -> asyncio.Future[None] | None:
-        """Hears the name from now on. None when it is heard already, else done when it is; the
-        future is shared: nobody may cancel it.
+        """Hears the name from now on. None when it is heard already; else a future that is done
+        when it is, or when it took too long: then it raises BrokerUnavailable.
         """
         self._leaving.pop(name, None)
         self._wanted.add(name)
         if name in self._acknowledged:
             return None
         self._differ(name)
-        waiter = self._waiting.get(name)
-        if waiter is None:
-            waiter = self._waiting[name] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(name, []).append(waiter)
+        if not self._deadlines:
+            loop.call_later(self._patience.timeout, self._time_out)
+        self._deadlines.append((loop.time() + self._patience.timeout, waiter))
         return waiter
 
     def leave(self, name: bytes) -> None:
@@ -125,16 +130,14 @@ class Ear:
 
     def take_over(self, name: bytes, other: Ear) -> None:
         """Hears what the other ear was to hear. On the way something may have been missed."""
-        waiter = other._waiting.pop(name, None)
+        waiting = other._waiting.pop(name, [])
         until = other._leaving.pop(name, None)
         other._wanted.discard(name)
         other._differ(name)
         self.want(name)
+        self._waiting.setdefault(name, []).extend(waiting)
         if until is not None:
             self.leave(name)
-        mine = self._waiting.get(name)
-        if waiter is not None and mine is not None:
-            mine.add_done_callback(lambda done: _resolve(waiter))
         self._owes_relink = True
         self._complete = False
 
@@ -202,9 +205,9 @@ class Ear:
         if name not in self._sent:
             return  # of a SUBSCRIBE that an UNSUBSCRIBE is already following
         self._acknowledged.add(name)
-        waiter = self._waiting.pop(name, None)
-        if waiter is not None:
-            _resolve(waiter)
+        for waiter in self._waiting.pop(name, ()):
+            if not waiter.done():
+                waiter.set_result(None)
         self._note_complete()
 
     def _unsubscribed(self, reply: list[bytes]) -> None:
@@ -258,6 +261,19 @@ class Ear:
             for start in range(0, len(group), _BATCH):
                 yield group[start : start + _BATCH]
 
+    def _time_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._deadlines:
+            until, waiter = self._deadlines[0]
+            if not waiter.done():
+                if until > loop.time():
+                    loop.call_later(until - loop.time(), self._time_out)
+                    return
+                waiter.set_exception(
+                    BrokerUnavailable("the broker did not acknowledge a subscription in time")
+                )
+            self._deadlines.popleft()
+
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         while self._leaving:
@@ -273,8 +289,3 @@ class Ear:
 
 def _tag(name: bytes) -> bytes:
     return name[: name.index(b"}")]
-
-
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -8,7 +8,6 @@ writes to the response between its headers and its end.
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Final
 
 from aiohttp import HttpVersion11, web
@@ -34,10 +33,10 @@ class SseTransport:
     def encode(self, name: str, data: bytes) -> bytes:
         return sse.encode_event(name, data)
 
-    def frame(self, body: bytes, cursor: str | None) -> bytes:
+    def frame(self, body: bytes, cursor: bytes | None) -> bytes:
         return sse.with_id(body, cursor)
 
-    def opening(self, body: bytes, cursor: str, retry_ms: int) -> bytes:
+    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return sse.with_retry(sse.with_id(body, cursor), retry_ms)
 
 
@@ -64,6 +63,24 @@ class SseResponse(EventSourceResponse):
         return writer
 
 
+class WriteBatch:
+    """What is written in one tick of the loop leaves at its end, in one write for each socket."""
+
+    def __init__(self) -> None:
+        self._sinks: list[SseSink] = []
+
+    def add(self, sink: SseSink) -> None:
+        """The sink has something to send."""
+        if not self._sinks:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._sinks.append(sink)
+
+    def _flush(self) -> None:
+        sinks, self._sinks = self._sinks, []
+        for sink in sinks:
+            sink.flush()
+
+
 class SseSink:
     """Implements ports.Sink on a prepared response's socket."""
 
@@ -71,9 +88,9 @@ class SseSink:
         self,
         request: web.Request,
         writer: AbstractStreamWriter,
+        batch: WriteBatch,
         *,
         write_buffer_bytes: int,
-        tcp_user_timeout_seconds: float | None,
     ) -> None:
         transport = request.transport
         if transport is None:
@@ -81,22 +98,41 @@ class SseSink:
         self._transport = transport
         self._protocol = request.protocol
         self._writer = writer
+        self._batch = batch
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._most_unsent_bytes = write_buffer_bytes
         self._chunked = request.version >= HttpVersion11
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
-        _bound_unacknowledged(transport, tcp_user_timeout_seconds)
 
     @property
     def paused(self) -> bool:
         return self._protocol.writing_paused
 
     def write(self, frame: bytes) -> None:
+        if not self._unsent:
+            self._batch.add(self)
+        self._unsent.append(frame)
+        self._unsent_bytes += len(frame)
+        if self._unsent_bytes >= self._most_unsent_bytes:
+            self.flush()  # the batch then finds nothing more, or what came since
+
+    def flush(self) -> None:
+        """Hands what was written to the socket."""
+        unsent = self._unsent
+        if not unsent:
+            return
+        frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
+        unsent.clear()
+        self._unsent_bytes = 0
         if self._transport.is_closing():
             return
         if self._chunked:
-            frame = b"%x\r\n%b\r\n" % (len(frame), frame)
-        self._transport.write(frame)
+            frames = b"%x\r\n%b\r\n" % (len(frames), frames)
+        self._transport.write(frames)
 
     async def drain(self) -> None:
+        self.flush()
         await self._writer.drain()
         # A socket that was lost while it was full stays paused in aiohttp, and its drain returns at
         # once: who waits for room in a loop would never let another task run.
@@ -105,13 +141,3 @@ class SseSink:
 
     def abort(self) -> None:
         self._transport.abort()
-
-
-def _bound_unacknowledged(transport: asyncio.Transport, seconds: float | None) -> None:
-    """A peer that vanished without a word is given up after this time (Linux only)."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    peer = transport.get_extra_info("socket")
-    if option is None or seconds is None or peer is None:
-        return
-    if peer.family in (socket.AF_INET, socket.AF_INET6):
-        peer.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))

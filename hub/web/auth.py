@@ -124,7 +124,10 @@ class KeyRing:
 
 def topics_of(request: web.Request, identity: Identity, *, most: int) -> list[str]:
     """The topics in `?topics=a,b`, checked. Raises BadRequest and Forbidden."""
-    named = [topic for topic in request.query.get("topics", "").split(",") if topic]
+    text = request.query.get("topics")
+    if not text:
+        return []
+    named = [topic for topic in text.split(",") if topic]
     topics = sorted({check_topic(topic, path="topics") for topic in named})
     if len(topics) > most:
         raise BadRequest(f"at most {most} topics can be followed at once", path="topics")

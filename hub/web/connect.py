@@ -7,8 +7,8 @@ returns to a stream that was answered with anything but 200.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.ports import FROM_START, Clock
-from hub.transports.sse import SseResponse, SseSink, SseTransport
+from hub.transports.sse import SseResponse, SseSink, SseTransport, WriteBatch
 from hub.web.auth import Door, topics_of
 
 _log = structlog.get_logger(__name__)
@@ -35,7 +35,6 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     outbox_max_events: int
     outbox_max_bytes: int
     write_buffer_bytes: int
-    tcp_user_timeout_seconds: float | None
 
 
 class ConnectRoutes:
@@ -47,6 +46,7 @@ class ConnectRoutes:
         self._clock = clock
         self._limits = limits
         self._transport = SseTransport()
+        self._batch = WriteBatch()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -66,7 +66,7 @@ class ConnectRoutes:
         except ConnectionResetError:
             return response  # the client left before its stream began
         connection = Connection(
-            f"c_{secrets.token_urlsafe(9)}",
+            f"c_{random.getrandbits(64):x}",
             identity.user,
             channels,
             transport=self._transport,
@@ -77,7 +77,7 @@ class ConnectRoutes:
             clock=self._clock,
             retry_ms=self._limits.retry_ms,
         )
-        await self._hold(response, connection, cursor)
+        await self._hold(response, sink, connection, cursor)
         return response
 
     async def _sink(self, request: web.Request, response: SseResponse) -> SseSink:
@@ -88,12 +88,16 @@ class ConnectRoutes:
         return SseSink(
             request,
             writer,
+            self._batch,
             write_buffer_bytes=self._limits.write_buffer_bytes,
-            tcp_user_timeout_seconds=self._limits.tcp_user_timeout_seconds,
         )
 
     async def _hold(
-        self, response: SseResponse, connection: Connection, cursor: dict[Channel, Position]
+        self,
+        response: SseResponse,
+        sink: SseSink,
+        connection: Connection,
+        cursor: Mapping[Channel, Position],
     ) -> None:
         begun = self._clock.now()
         reason = CloseReason.CLIENT_LEFT
@@ -101,6 +105,7 @@ class ConnectRoutes:
         try:
             async with response:
                 reason = await self._fanout.serve(connection, cursor)
+                sink.flush()  # before aiohttp writes the end of the body
         finally:
             _log.info(
                 "connection.closed",

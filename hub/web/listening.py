@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -26,12 +26,32 @@ class Place(msgspec.Struct, frozen=True):
     fd: int | None = None
 
 
+class SocketBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What each connection's socket may hold, and for how long a peer may not acknowledge it.
+
+    Set on the listening socket: Linux hands both on to what it accepts, so they cost nothing there.
+    """
+
+    send_buffer_bytes: int
+    user_timeout_seconds: float | None = None
+
+    def apply(self, listener: socket.socket) -> None:
+        """Before it listens. A unix socket has no peer that could vanish."""
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes // 2)
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
+        over_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
+        if option is not None and over_tcp and self.user_timeout_seconds is not None:
+            milliseconds = int(self.user_timeout_seconds * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
+
+
 @asynccontextmanager
 async def listening(
     app: web.Application,
     place: Place,
     *,
     cancel_handlers: bool,
+    bounds: SocketBounds | None = None,
     patience_seconds: float = _CLEANUP_SECONDS,
 ) -> AsyncIterator[int]:
     """Serves the application inside the block; gives the port. Raises OperatorError."""
@@ -49,7 +69,10 @@ async def listening(
     try:
         check_options(runner)
         try:
-            await _site(runner, place).start()
+            for listener in _listeners(place):
+                if bounds is not None:
+                    bounds.apply(listener)
+                await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         except OSError as error:
             at = f"{place.host}:{place.port}"
             reason = error.strerror or str(error)
@@ -66,7 +89,22 @@ def check_options(runner: web.AppRunner) -> None:
         raise RuntimeError("this aiohttp does not take the runner's options")
 
 
-def _site(runner: web.AppRunner, place: Place) -> web.BaseSite:
+def _listeners(place: Place) -> Iterator[socket.socket]:
+    """A bound socket for each address that the host's name has."""
     if place.fd is not None:
-        return web.SockSite(runner, socket.socket(fileno=place.fd), backlog=_BACKLOG)
-    return web.TCPSite(runner, place.host, place.port, backlog=_BACKLOG)
+        yield socket.socket(fileno=place.fd)
+        return
+    found = socket.getaddrinfo(
+        place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    for family, _, _, _, address in dict.fromkeys(found):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+        yield listener

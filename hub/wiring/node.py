@@ -24,7 +24,7 @@ from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
-from hub.web.listening import Place, listening
+from hub.web.listening import Place, SocketBounds, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishRoutes
 from hub.wiring.broker import reached_link, retention_of
@@ -87,8 +87,14 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         outside = Place(
             settings.public.host, settings.public.port, "public.port", sockets.public_fd
         )
+        bounds = SocketBounds(
+            send_buffer_bytes=settings.stream.send_buffer_bytes,
+            user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
+        )
         await parts.enter_async_context(listening(internal, inside, cancel_handlers=False))
-        await parts.enter_async_context(listening(public, outside, cancel_handlers=True))
+        await parts.enter_async_context(
+            listening(public, outside, cancel_handlers=True, bounds=bounds)
+        )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.wait()
         _log.info("node.draining", connections=len(fanout))
@@ -104,7 +110,6 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         outbox_max_events=stream.outbox_max_events,
         outbox_max_bytes=stream.outbox_max_bytes,
         write_buffer_bytes=stream.write_buffer_bytes,
-        tcp_user_timeout_seconds=stream.tcp_user_timeout_seconds,
     )
 
 

@@ -46,7 +46,7 @@ class Scripted:
 
 
 def event(name: str, cursor: str) -> bytes:
-    return with_retry(with_id(encode_event("e", b'"%b"' % name.encode()), cursor), 1)
+    return with_retry(with_id(encode_event("e", b'"%b"' % name.encode()), cursor.encode()), 1)
 
 
 async def take(client: HubClient, count: int) -> list[str]:

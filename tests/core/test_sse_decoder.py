@@ -139,7 +139,7 @@ def test_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None
 def test_what_the_hub_writes_is_read_back(text: str, name: str) -> None:
     """Encoder and decoder agree on names, ids and the lines of any string."""
     body = encode_event(name, encode_json(text))
-    stream = with_retry(with_id(body, "7kQ2x-4C"), 3000) + HEARTBEAT + body
+    stream = with_retry(with_id(body, b"7kQ2x-4C"), 3000) + HEARTBEAT + body
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     first, second = SseDecoder().feed(stream)
     assert first == ServerSentEvent(name, lines, "7kQ2x-4C", 3000)

@@ -33,7 +33,6 @@ LIMITS = StreamLimits(
     outbox_max_events=256,
     outbox_max_bytes=256 * 1024,
     write_buffer_bytes=64 * 1024,
-    tcp_user_timeout_seconds=30.0,
 )
 MAX_BODY = 64 * 1024
 

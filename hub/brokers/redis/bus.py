@@ -17,7 +17,6 @@ from hub.brokers.redis.log import parse_announcement
 from hub.core.channel import Channel
 from hub.core.event import Event
 from hub.engine.supervise import Supervisor, SystemClock
-from hub.errors import BrokerUnavailable
 from hub.redislink import RedisLink, channel_keys
 from hub.redislink.ear import Ear, Patience
 from hub.redislink.topology import Place
@@ -48,7 +47,7 @@ class RedisBus:
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
         """See ports.Broker.subscribe."""
-        pending = []
+        waiting = []
         for channel in channels:
             keys = channel_keys(channel)
             name = keys.live.encode()
@@ -56,13 +55,9 @@ class RedisBus:
             self._channels[name] = channel, ear
             waiter = ear.want(name)
             if waiter is not None:
-                pending.append(waiter)
-        if not pending:
-            return
-        # wait() leaves the futures alone when this caller is cancelled: others share them.
-        _, late = await asyncio.wait(pending, timeout=self._patience.timeout)
-        if late:
-            raise BrokerUnavailable("the broker did not acknowledge a subscription in time")
+                waiting.append(waiter)
+        for waiter in waiting:
+            await waiter
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         """See ports.Broker.unsubscribe."""
