@@ -176,10 +176,11 @@ class World:
         client.losses[channel] += lost  # one for each: a read may overtake the next loss
 
     def _saw(self, client: Client, channel: Channel, n: int) -> None:
-        from_start = channel in client.fresh and n > KEEP // 2
+        rest = n > KEEP // 2 or n <= self.published_at_loss[channel] + 1
+        from_start = channel in client.fresh and rest
         client.fresh.discard(channel)
         if channel in client.excused or from_start:
-            # After a gap that it was told of; or from the start of a log that was trimmed before.
+            # After a gap that it was told of; or from the start of a log that had lost its first.
             client.excused.discard(channel)
             assert n >= client.seen[channel], "an old event after a reset"
         else:
