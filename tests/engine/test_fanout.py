@@ -323,3 +323,47 @@ async def test_heartbeats_cost_one_look_each(node: Node) -> None:
         node.clock._now += 0.5
         node.wheel.tick()
     assert sum(sink.writes for sink in sinks) == writes + 1000
+
+
+async def test_joins_take_their_turn(node: Node) -> None:
+    """However many come at once, few are at the broker: the rest wait where no time-out runs."""
+    node.broker.before_subscribe.close()
+    sinks = [node.connect() for _ in range(100)]
+    await settled()
+    assert node.broker.before_subscribe.waiting == 64
+    node.broker.before_subscribe.open()
+    await until(lambda: all(sink.events for sink in sinks))
+
+
+async def test_gap_waits_for_the_broker(node: Node) -> None:
+    """While the broker is away the connection stays, and is caught up when it is back."""
+    sink = await node.connect_live()
+    await node.publish("seen")
+    node.broker.deaf = True
+    await node.publish("missed")
+    node.broker.deaf = False
+    node.broker.away = True
+    node.fanout.fill_gaps()
+    for _ in range(5):
+        await node.clock.advance(2.0)
+    assert (sink.data, node.connections[0].closed) == (["seen"], None)
+    node.broker.away = False
+    await node.clock.advance(2.0)
+    await until(lambda: not node.connections[0].is_held)
+    assert sink.data == ["seen", "missed"]
+
+
+async def test_held_events_are_bounded_in_bytes(node: Node) -> None:
+    """What comes while a connection is held waits up to a bound; the rest is read from the log."""
+    gate = node.broker.after_read
+    gate.close()
+    sink = node.connect({ALICE: FROM_START})
+    await until(lambda: gate.waiting > 0)
+    large = ["x" * 300_000 for _ in range(10)]
+    await node.publish(*large)
+    held = node.connections[0]._held
+    assert held is not None
+    assert len(held) == 4
+    gate.open()
+    await until(lambda: not node.connections[0].is_held)
+    assert sink.data == large
