@@ -139,5 +139,5 @@ async def test_host_name_with_two_addresses() -> None:
     async with listening(app, Place("localhost", free, "x"), cancel_handlers=True) as port:
         assert port == free
         for *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
-            _, writer = await asyncio.open_connection(address[0], port)
+            _, writer = await asyncio.open_connection(str(address[0]), port)
             writer.close()
