@@ -344,6 +344,7 @@ async def test_gap_waits_for_the_broker(node: Node) -> None:
     node.broker.deaf = False
     node.broker.away = True
     node.fanout.fill_gaps()
+    await settled()
     for _ in range(5):
         await node.clock.advance(2.0)
     assert (sink.data, node.connections[0].closed) == (["seen"], None)
