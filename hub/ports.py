@@ -234,7 +234,7 @@ class Transport(Protocol):
         """The part of an event that is the same for every connection; `data` is compact JSON."""
         ...
 
-    def frame(self, body: bytes, cursor: bytes | None) -> bytes:
+    def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         """The whole event for one connection."""
         ...
 

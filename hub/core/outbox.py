@@ -10,29 +10,29 @@ from collections import deque
 
 
 class Outbox:
-    """A queue of frames (bytes) with two bounds."""
+    """A queue of frames (bytes) with two bounds. `frames` is for looking at, not for changing."""
 
-    __slots__ = ("_bytes", "_frames", "_max_bytes", "_max_frames")
+    __slots__ = ("_bytes", "_max_bytes", "_max_frames", "frames")
 
     def __init__(self, *, max_frames: int, max_bytes: int) -> None:
-        self._frames: deque[bytes] = deque()
+        self.frames: deque[bytes] = deque()
         self._bytes = 0
         self._max_frames = max_frames
         self._max_bytes = max_bytes
 
     def push(self, frame: bytes) -> bool:
         """Keeps the frame and returns True, or returns False when there is no room for it."""
-        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
+        if len(self.frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
             return False
-        self._frames.append(frame)
+        self.frames.append(frame)
         self._bytes += len(frame)
         return True
 
     def take(self) -> bytes:
         """The oldest frame. Raises IndexError when there is none."""
-        frame = self._frames.popleft()
+        frame = self.frames.popleft()
         self._bytes -= len(frame)
         return frame
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.frames)

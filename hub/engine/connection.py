@@ -53,6 +53,7 @@ class Connection:
         self.written_at = clock.now()  # when the last byte went out; the heartbeat wheel reads it
         self.on_gap: Callable[[Connection], None] = lambda connection: None
         self._sink = sink
+        self._frame = transport.frame
         self._outbox = outbox
         self._now = clock.now
         self._retry_ms = retry_ms
@@ -60,6 +61,7 @@ class Connection:
         self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
+        self._flowing = False  # neither held nor closed
         self._wake = asyncio.Event()  # there is something to flush, or the end
 
     def __repr__(self) -> str:
@@ -86,10 +88,25 @@ class Connection:
         self.positions[channel] = position
         self._parts[channel] = format_part(channel, position).encode()
 
-    def offer(self, event: Event, body: bytes, part: bytes) -> None:
+    def offer(self, event: Event, body: bytes, part: bytes, now: float) -> None:
         """A live event of a channel that it follows, encoded by its transport; `part` is its
         position as part of a cursor.
+
+        The inner loop of the node: the plain case (live, the next event, room in the socket) is
+        written out here, the others are `_take`'s and `_send`'s.
         """
+        position, sink = event.position, self._sink
+        if self._flowing and position is not None and not self._outbox.frames and not sink.paused:
+            channel = event.channel
+            at = self.positions[channel]
+            if position[1] == at[1] + 1 and position[0] == at[0]:
+                self.positions[channel] = position
+                parts = self._parts
+                parts[channel] = part
+                self.events += 1
+                self.written_at = now
+                sink.write(self._frame(body, b"".join(parts.values())))
+                return
         if self._closed is not None:
             return
         if self._held is not None:
@@ -134,6 +151,7 @@ class Connection:
         """Live events wait from now on."""
         if self._held is None:
             self._held = deque()
+            self._flowing = False
 
     def note_missed(self) -> None:
         """Announcements may have been lost while it is held: the log must be read once more."""
@@ -148,6 +166,7 @@ class Connection:
             if whole:
                 self._held_bytes -= len(held.popleft()[1])
         self._held = None if whole else held
+        self._flowing = whole and self._closed is None
         return whole
 
     def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
@@ -189,6 +208,7 @@ class Connection:
             if not self._outbox and not self._sink.paused:
                 self._write(self.transport.frame(body, cursor))
         self._closed = reason
+        self._flowing = False
         self._wake.set()
 
     async def flushed(self) -> None:

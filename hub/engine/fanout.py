@@ -80,13 +80,14 @@ class Fanout:
         """An event that the broker announced, to everyone here who follows its channel."""
         bodies: dict[Transport, bytes] = {}
         part = format_part(event.channel, event.position).encode() if event.position else b""
+        now = self._clock.now()
         # A copy: a follower that is too slow is closed, and leaves the registry, on the way.
         for connection in tuple(self._registry.followers(event.channel)):
             body = bodies.get(connection.transport)
             if body is None:
                 body = connection.transport.encode(event.name, event.data)
                 bodies[connection.transport] = body
-            connection.offer(event, body, part)
+            connection.offer(event, body, part, now)
 
     async def serve(
         self, connection: Connection, cursor: Mapping[Channel, Position]

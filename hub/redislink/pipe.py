@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from hub.errors import BrokerUnavailable
+from hub.redislink.script import Script
 from hub.redislink.topology import Place
 from hub.redislink.wire import Connect, Wire, Word, pack
 
@@ -99,6 +100,8 @@ class Pipe:
             try:
                 wire = await self._connect(self.place, self._replied, self._timeout_seconds)
                 self._wire, pause = wire, 0.0
+                for script in Script.known:
+                    self.begin(("SCRIPT", "LOAD", script.body))
                 self._linked.set()
                 await self._watch(wire)
             except BrokerUnavailable as error:

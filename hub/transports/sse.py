@@ -33,8 +33,7 @@ class SseTransport:
     def encode(self, name: str, data: bytes) -> bytes:
         return sse.encode_event(name, data)
 
-    def frame(self, body: bytes, cursor: bytes | None) -> bytes:
-        return sse.with_id(body, cursor)
+    frame = staticmethod(sse.with_id)
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return sse.with_retry(sse.with_id(body, cursor), retry_ms)
@@ -110,9 +109,10 @@ class SseSink:
         return self._protocol.writing_paused
 
     def write(self, frame: bytes) -> None:
-        if not self._unsent:
+        unsent = self._unsent
+        if not unsent:
             self._batch.add(self)
-        self._unsent.append(frame)
+        unsent.append(frame)
         self._unsent_bytes += len(frame)
         if self._unsent_bytes >= self._most_unsent_bytes:
             self.flush()  # the batch then finds nothing more, or what came since
@@ -125,11 +125,12 @@ class SseSink:
         frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
         unsent.clear()
         self._unsent_bytes = 0
-        if self._transport.is_closing():
+        transport = self._transport
+        if transport.is_closing():
             return
         if self._chunked:
             frames = b"%x\r\n%b\r\n" % (len(frames), frames)
-        self._transport.write(frames)
+        transport.write(frames)
 
     async def drain(self) -> None:
         self.flush()

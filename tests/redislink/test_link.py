@@ -147,6 +147,18 @@ async def test_reply_cut_anywhere(valkey_server: OpenedRedis) -> None:
             assert await link.call(0, "ECHO", whole) == whole
 
 
+async def test_new_server_knows_the_scripts(valkey_server: OpenedRedis) -> None:
+    """Not one call is refused at first: a refused one would come after those that follow it."""
+    server = valkey_server.client
+    await server.script_flush()
+    await server.config_resetstat()
+    async with through_proxy(valkey_server) as (_, link):
+        log = RedisLog(link, Retention())
+        many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(100)]
+        await asyncio.gather(*(log.publish(many) for _ in range(5)))
+    assert "errorstat_NOSCRIPT" not in await server.info("errorstats")
+
+
 async def test_loading_server_is_waited_for(valkey_server: OpenedRedis) -> None:
     """A refusal that passes by itself is repeated for a while, then told."""
     link = valkey_server.link

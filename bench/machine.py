@@ -1,0 +1,107 @@
+"""What every benchmark needs of the machine: programs, processors, the CPU time of a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / ".cache" / "bench"
+SERVER_CORE, LOAD_CORE = "0", "1"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def built(name: str) -> str:
+    """The load generator or the floor, compiled from bench/load."""
+    source, binary = ROOT / "bench" / "load" / f"{name}.c", BUILT / name
+    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        BUILT.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cc", "-O2", "-w", "-o", str(binary), str(source)], check=True)
+    return str(binary)
+
+
+def pinned(core: str, command: Sequence[str]) -> list[str]:
+    """The command on one processor, where the machine can do that."""
+    return ["taskset", "-c", core, *command] if shutil.which("taskset") else list(command)
+
+
+@contextmanager
+def running(
+    core: str, command: Sequence[str], env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for the length of the block."""
+    process = subprocess.Popen(
+        pinned(core, command),
+        env={**os.environ, **(env or {})},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_kb(pid: int) -> int:
+    """What a process holds in memory, in kB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def wait_for(url: str, seconds: float = 20.0) -> None:
+    """Returns when something answers there."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def load(*words: str) -> dict[str, Any]:
+    """Runs sse_load or pub_load on the load's processor; gives the JSON line at its end."""
+    return finished(start_load(*words))
+
+
+def start_load(name: str, *words: str) -> subprocess.Popen[str]:
+    """The same, under way."""
+    return subprocess.Popen(
+        pinned(LOAD_CORE, [built(name), *words]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a load generator has to say at its end."""
+    output, _ = process.communicate()
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
