@@ -139,6 +139,7 @@ class Fanout:
             replayed=sum(
                 page.head.offset - connection.positions[channel].offset
                 for channel, page in pages.items()
+                if page.lost is None
             ),
         )
         self._wheel.add(connection)
@@ -210,8 +211,11 @@ class Fanout:
 
 
 def _standing(after: Position | None, page: Page) -> Position:
-    """Where a connection stands before the page is handed over."""
-    if after is None or page.lost is not None:
+    """Where a connection stands before the page is handed over. A cursor that the log cannot
+    continue stays as it is: `hub.reset` alone moves it on, or who is cut off before that would
+    never be told.
+    """
+    if after is None:
         return page.head
     if after == FROM_START:
         before = page.events[0].position if page.events else None

@@ -10,7 +10,7 @@ import pytest
 
 from hub.core.channel import ALL, Channel, user_channel
 from hub.core.close import CloseReason
-from hub.core.cursor import Position
+from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
@@ -193,6 +193,26 @@ async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
     names = [event.name for event in sink.events]
     assert names.count("hub.reset") == 1
     assert sink.data[-1] == "4"
+
+
+async def test_only_the_reset_itself_moves_the_cursor_past_what_was_lost(node: Node) -> None:
+    """A client that is cut off before a channel's `hub.reset` must be told when it returns: until
+    then every `id:` still says where it stood in that channel, also the one of `hub.open`.
+    """
+    await node.publish("one", "two")
+    await node.publish("three", channel=ALL)
+    lost = {ALICE: Position("aaaaa", 7), ALL: Position("bbbbb", 9)}
+    sink = node.connect(lost)
+    await until(lambda: bool(node.connections) and not node.connections[0].is_held)
+    opened, *resets = sink.events
+    assert json.loads(opened.data)["replayed"] == 0
+    assert [event.name for event in resets] == ["hub.reset", "hub.reset"]
+    assert parse_cursor(opened.id, [ALICE, ALL]) == lost
+    now_at = dict(lost)
+    for reset in resets:
+        channel = Channel(json.loads(reset.data)["channel"])
+        now_at[channel] = node.connections[0].positions[channel]
+        assert parse_cursor(reset.id, [ALICE, ALL]) == now_at
 
 
 async def test_several_connections_get_it_once_each(node: Node) -> None:
