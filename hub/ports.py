@@ -118,8 +118,12 @@ class Broker(Protocol):
         """The node needs these channels no more."""
         ...
 
-    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
-        """Who is told of events, in their channel's order, and that some may have been missed."""
+    def listen(
+        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+    ) -> None:
+        """Who is told of events (those of one tick at once, each channel's in order), and that some
+        may have been missed.
+        """
         ...
 
     async def ping(self) -> None:
@@ -206,17 +210,33 @@ class Upstream(Protocol):
 class Sink(Protocol):
     """Where one connection's bytes go. One writer only."""
 
+    own: bytes
+    """What stands in every cursor of this connection for its own channel; the writer's to keep."""
+
+    send: Callable[[bytes], int]
+    """Hands over what the socket takes now and returns how much that was: `write` without its
+    guards, for who knows that the sink is idle and not gone. Raises OSError (BlockingIOError when
+    the socket is full)."""
+
+    gone: Callable[[], bool]
+    """Whether the connection is ending: then `send` is forbidden, its socket may be another's."""
+
     @property
-    def paused(self) -> bool:
-        """Whether the socket is full: nothing may be written until drained."""
+    def idle(self) -> bool:
+        """Whether nothing waits in front of the socket."""
         ...
 
-    def write(self, frame: bytes) -> None:
+    @property
+    def paused(self) -> bool:
+        """Whether so much waits in front of the socket that no more should be written."""
+        ...
+
+    def write(self, frames: bytes) -> None:
         """Hands the bytes to the socket; after the peer has gone it does nothing."""
         ...
 
     async def drain(self) -> None:
-        """Returns when the socket takes bytes again. Raises ConnectionError when it is gone."""
+        """Returns when the sink is not paused. Raises ConnectionError when it is gone."""
         ...
 
     def abort(self) -> None:
@@ -240,6 +260,20 @@ class Transport(Protocol):
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         """The first event, which also tells the client how long to wait before it returns."""
+        ...
+
+    def pack(self, frames: bytes, /) -> bytes:
+        """Frames and heartbeats as what a sink is given."""
+        ...
+
+    def around_own_part(
+        self, bodies: Sequence[bytes], rests: Sequence[bytes], own_bytes: int
+    ) -> Sequence[bytes]:
+        """Events, framed and packed, for many connections at once: what stands between each one's
+        own part of the cursor, `own_bytes` long, so that `own.join(pieces)` is what to send.
+
+        rests: the rest of each event's cursor, or nothing for an event without one.
+        """
         ...
 
 

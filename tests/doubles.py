@@ -59,32 +59,57 @@ class FakeClock:
 
 
 class FakeSink:
-    """Implements ports.Sink; keeps what was written, and is full when told to be."""
+    """Implements ports.Sink; keeps what was written. Told to be full, it behaves like a socket that
+    nobody reads: what is still written waits in front of it, and makes it paused.
+    """
 
     def __init__(self) -> None:
+        self.own = b""
         self.written = b""
         self.writes = 0
         self.aborted = False
+        self._waiting = b""
         self._room = asyncio.Event()
         self._room.set()
 
     @property
     def paused(self) -> bool:
-        return not self._room.is_set()
+        return bool(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting
+
+    def gone(self) -> bool:
+        return self.aborted
 
     def fill(self) -> None:
         self._room.clear()
 
     def empty(self) -> None:
         self._room.set()
+        self.written += self._waiting
+        self._waiting = b""
 
-    def write(self, frame: bytes) -> None:
-        assert not self.paused, "written to a full socket"
+    def send(self, frames: bytes) -> int:
+        assert self.idle, "sent past what waits"
+        assert not self.aborted, "sent into a socket that may be another's"
+        if not self._room.is_set():
+            raise BlockingIOError
         self.writes += 1
-        self.written += frame
+        self.written += frames
+        return len(frames)
+
+    def write(self, frames: bytes) -> None:
+        assert not self.paused, "written to a full socket"
+        if self._room.is_set():
+            self.send(frames)
+        else:
+            self._waiting += frames
 
     async def drain(self) -> None:
-        await self._room.wait()
+        if self.paused:
+            await self._room.wait()
 
     def abort(self) -> None:
         self.aborted = True
@@ -151,7 +176,7 @@ class GatedBroker(MemoryBroker):
         return pages
 
     def listen(self, heard: Callable[..., None], relinked: Callable[[], None]) -> None:
-        super().listen(lambda event: None if self.deaf else heard(event), relinked)
+        super().listen(lambda events: None if self.deaf else heard(events), relinked)
 
 
 class ScriptedUpstream:

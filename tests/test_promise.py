@@ -37,6 +37,7 @@ FOLLOWED = {
     "a+t": [user_channel("a"), ALL, topic_channel("t")],
     "b+t": [user_channel("b"), ALL, topic_channel("t")],
 }
+TRANSPORT = SseTransport(chunked=False)
 KEEP = 100  # the least that the log trims to
 NODES = st.integers(0, 1)
 
@@ -126,7 +127,7 @@ class World:
             "c",
             "user",
             client.channels,
-            transport=SseTransport(),
+            transport=TRANSPORT,
             sink=client.sink,
             outbox=Outbox(max_frames=100_000, max_bytes=10**8),
             clock=SystemClock(),

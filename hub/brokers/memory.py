@@ -42,12 +42,16 @@ class MemoryBroker:
         self._asked: dict[tuple[str, str], Created] = {}
         self._generations: dict[str, Generation] = {}
         self._wanted: set[Channel] = set()
-        self._heard: Callable[[Event], None] = lambda event: None
+        self._heard: Callable[[Sequence[Event]], None] = lambda events: None
+        self._just_written: list[Event] = []
         self._relinked: Callable[[], None] = lambda: None
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         self._check_here()
-        return [self._publish(publication) for publication in publications]
+        published = [self._publish(publication) for publication in publications]
+        events, self._just_written = self._just_written, []
+        self._heard([event for event in events if event.channel in self._wanted])
+        return published
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
@@ -91,7 +95,9 @@ class MemoryBroker:
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         self._wanted.difference_update(channels)
 
-    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+    def listen(
+        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+    ) -> None:
         self._heard, self._relinked = heard, relinked
 
     async def ping(self) -> None:
@@ -160,8 +166,7 @@ class MemoryBroker:
             del log.entries[: -self._max_events]
         if key:
             self._once[once] = position
-        if publication.channel in self._wanted:
-            self._heard(event)
+        self._just_written.append(event)
         return Published(Outcome.WRITTEN, position, stop_by)
 
     def _take_step(self, step: Step, data: bytes) -> tuple[Outcome | None, str | None]:

@@ -1,9 +1,11 @@
 """One live client: what it has been sent, and what it must be sent next.
 
 Rules:
-1. Everything that is written goes through `_send`; there is one writer to the sink.
-2. `positions` is where the client stands: exactly the events up to there have been handed over.
-   `_parts` holds the same as text, a channel's part of the cursor each, in the cursor's order.
+1. Everything that is written to a connection alone goes through `_write`; what is written to many
+   at once goes to those in step (engine/tracks.py) and nobody else. There is no third way.
+2. Apart, `positions` is where the client stands: exactly the events up to there have been handed
+   over. `_parts` holds the same as text, a channel's part of the cursor each, in the cursor's order.
+   In step both are empty: the tracks say it.
 3. While it is held (joining, or filling a gap) live events wait in `_held`, bounded; what does not
    fit is not lost, since `release` then says that the log must be read again.
 4. After `close` nothing is written but what was queued before it.
@@ -12,8 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from hub.core.channel import Channel
@@ -21,15 +22,41 @@ from hub.core.close import CloseReason
 from hub.core.cursor import Position, format_part
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
+from hub.engine.tracks import Audience, Track
 from hub.ports import Clock, Sink, Transport
 
 _MOST_HELD: Final = 256
 _MOST_HELD_BYTES: Final = 1024 * 1024
-_REPLAY_BYTES: Final = 16 * 1024
+_BLOCK_BYTES: Final = 16 * 1024  # what is written at once of a replay, or of what waited
 
 
 class Connection:
-    """A client that follows `channels`, in cursor order, over one transport."""
+    """A client that follows `channels`, its own first and in cursor order, over one transport."""
+
+    __slots__ = (
+        "_audience",
+        "_closed",
+        "_counted",
+        "_held",
+        "_held_bytes",
+        "_in_step",
+        "_lead",
+        "_missed",
+        "_now",
+        "_outbox",
+        "_own",
+        "_parts",
+        "_positions",
+        "_retry_ms",
+        "_wake",
+        "_written_at",
+        "channels",
+        "name",
+        "on_gap",
+        "sink",
+        "transport",
+        "user",
+    )
 
     def __init__(
         self,
@@ -47,31 +74,38 @@ class Connection:
         self.user = user
         self.channels = channels
         self.transport = transport
-        self.positions: dict[Channel, Position] = {}
-        self._parts = dict.fromkeys(channels, b"")
-        self.events = 0  # events handed over, for the log line at the end
-        self.written_at = clock.now()  # when the last byte went out; the heartbeat wheel reads it
+        self.sink = sink
         self.on_gap: Callable[[Connection], None] = lambda connection: None
-        self._sink = sink
-        self._frame = transport.frame
+        self._own: Track | None = None
+        self._audience: Audience | None = None
+        self._in_step = False
+        self._positions: dict[Channel, Position] = {}
+        self._parts: dict[Channel, bytes] = dict.fromkeys(channels, b"")
+        self._counted = 0  # events handed over; in step, without those of the tracks
+        self._written_at = clock.now()
         self._outbox = outbox
         self._now = clock.now
         self._retry_ms = retry_ms
-        self._held: deque[tuple[Event, bytes, bytes]] | None = deque()
+        self._lead = b""  # what the next write begins with
+        self._held: list[tuple[Event, bytes]] | None = []
         self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
-        self._flowing = False  # neither held nor closed
-        self._wake = asyncio.Event()  # there is something to flush, or the end
+        self._wake: asyncio.Future[None] | None = None  # there is something to flush, or the end
 
     def __repr__(self) -> str:
-        state = self._closed.label if self._closed else "held" if self.is_held else "live"
-        return f"<Connection {self.name} of {self.user} {state}>"
+        state = "held" if self.is_held else "in step" if self._in_step else "apart"
+        return f"<Connection {self.name} of {self.user} {self._closed or state}>"
 
     @property
     def is_held(self) -> bool:
         """Whether live events wait."""
         return self._held is not None
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether its tracks say where it stands."""
+        return self._in_step
 
     @property
     def waiting(self) -> int:
@@ -83,40 +117,104 @@ class Connection:
         """Why it was closed, once it is."""
         return self._closed
 
+    @property
+    def audience(self) -> Audience:
+        """Those who follow the same shared channels."""
+        assert self._audience is not None
+        return self._audience
+
+    @property
+    def positions(self) -> Mapping[Channel, Position]:
+        """Where the client stands in each channel."""
+        if not self._in_step:
+            return self._positions
+        return {t.channel: t.position for t in self._tracks() if t.position is not None}
+
+    @property
+    def events(self) -> int:
+        """How many events it was handed."""
+        return self._counted + (self._delivered_in_step() if self._in_step else 0)
+
+    @property
+    def written_at(self) -> float:
+        """When the last byte went out; the heartbeat wheel reads it."""
+        if not self._in_step:
+            return self._written_at
+        return max(self._written_at, *(track.delivered_at for track in self._tracks()))
+
+    def follow(self, own: Track, audience: Audience) -> None:
+        """These are the tracks of its channels."""
+        self._own, self._audience = own, audience
+
     def stand(self, channel: Channel, position: Position) -> None:
         """The client stands here now."""
-        self.positions[channel] = position
+        self._positions[channel] = position
         self._parts[channel] = format_part(channel, position).encode()
 
-    def offer(self, event: Event, body: bytes, part: bytes, now: float) -> None:
-        """A live event of a channel that it follows, encoded by its transport; `part` is its
-        position as part of a cursor.
-
-        The inner loop of the node: the plain case (live, the next event, room in the socket) is
-        written out here, the others are `_take`'s and `_send`'s.
-        """
-        position, sink = event.position, self._sink
-        if self._flowing and position is not None and not self._outbox.frames and not sink.paused:
-            channel = event.channel
-            at = self.positions[channel]
-            if position[1] == at[1] + 1 and position[0] == at[0]:
-                self.positions[channel] = position
-                parts = self._parts
-                parts[channel] = part
-                self.events += 1
-                self.written_at = now
-                sink.write(self._frame(body, b"".join(parts.values())))
+    def step_in(self) -> None:
+        """Goes in step, if it stands where its tracks stand and nothing waits for its socket."""
+        own, audience = self._own, self._audience
+        if self._in_step or own is None or audience is None or self._held is not None:
+            return
+        if self._closed is not None or self._outbox or not self.sink.idle:
+            return
+        tracks = self._tracks()
+        for track in tracks:
+            if track.position is not None and track.position != self._positions[track.channel]:
                 return
+        for track in tracks:
+            if track.position is None:
+                track.move(self._positions[track.channel], self._parts[track.channel])
+            del track.apart[self]
+        own.in_step[self] = None
+        for track in audience.shared:
+            track.audiences[audience] = None
+        self.sink.own = own.part
+        audience.members[self.sink] = self
+        self._in_step = True
+        self._counted -= self._delivered_in_step()
+        self._positions, self._parts = {}, {}
+
+    def step_out(self) -> None:
+        """Stands alone from now on, where its tracks stand."""
+        own, audience = self._own, self._audience
+        if not self._in_step or own is None or audience is None:
+            return
+        for track in self._tracks():
+            if track.position is not None:
+                self._positions[track.channel] = track.position
+            self._parts[track.channel] = track.part
+            track.apart[self] = None
+        self._written_at = self.written_at
+        self._counted += self._delivered_in_step()
+        self._in_step = False
+        del own.in_step[self]
+        if not own.in_step:
+            own.move(None, b"")
+        del audience.members[self.sink]
+        if not audience.members:
+            for track in audience.shared:
+                del track.audiences[audience]
+                if not track.audiences:
+                    track.move(None, b"")
+
+    def offer(self, event: Event, body: bytes) -> None:
+        """A live event of a channel that it follows apart, encoded by its transport."""
         if self._closed is not None:
             return
-        if self._held is not None:
-            if len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
-                self._held.append((event, body, part))
-                self._held_bytes += len(body)
-            else:
-                self._missed = True
-        elif not self._take(event, body, part):
-            self.on_gap(self)
+        if self._held is None:
+            if not self._take(event, body):
+                self.on_gap(self)
+        elif len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
+            self._held.append((event, body))
+            self._held_bytes += len(body)
+        else:
+            self._missed = True
+
+    def overflow(self, rest: bytes) -> None:
+        """In step, the socket took less than it was sent: this is left, and it stands alone now."""
+        self.step_out()
+        self.sink.write(rest)
 
     async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
         """Stored events of one channel, the next ones after where the client stands: no faster than
@@ -132,7 +230,7 @@ class Connection:
             part = format_part(channel, event.position).encode()
             frames.append(frame(encode(event.name, event.data), before + part + after))
             unsent_bytes += len(frames[-1])
-            if unsent_bytes >= _REPLAY_BYTES:
+            if unsent_bytes >= _BLOCK_BYTES:
                 await self._write_replay(frames, channel, event.position)
                 frames, unsent_bytes = [], 0
         await self._write_replay(frames, channel, read_to)
@@ -140,18 +238,18 @@ class Connection:
     async def _write_replay(
         self, frames: Sequence[bytes], channel: Channel, read_to: Position
     ) -> None:
-        if frames and (self._sink.paused or self._outbox):
+        if frames and (self.sink.paused or self._outbox):
             await self.flushed()
         self.stand(channel, read_to)
         if frames and self._closed is None:
-            self.events += len(frames)
+            self._counted += len(frames)
             self._write(b"".join(frames))
 
     def hold(self) -> None:
         """Live events wait from now on."""
+        self.step_out()
         if self._held is None:
-            self._held = deque()
-            self._flowing = False
+            self._held = []
 
     def note_missed(self) -> None:
         """Announcements may have been lost while it is held: the log must be read once more."""
@@ -159,14 +257,17 @@ class Connection:
 
     def release(self) -> bool:
         """Hands over what waited and goes live; False when the log must be read once more."""
-        held = self._held or deque()
+        held = self._held or []
         whole, self._missed = not self._missed, False
-        while held and whole:
-            whole = self._take(*held[0])
-            if whole:
-                self._held_bytes -= len(held.popleft()[1])
+        taken = 0
+        while taken < len(held) and whole:
+            whole = self._take(*held[taken])
+            taken += whole
+        self._held_bytes -= sum(len(body) for _, body in held[:taken])
+        del held[:taken]
         self._held = None if whole else held
-        self._flowing = whole and self._closed is None
+        if self._lead and self._closed is None:
+            self._write(b"")
         return whole
 
     def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
@@ -180,23 +281,25 @@ class Connection:
             "replayed": replayed,
         }
         body = self.transport.encode("hub.open", encode_json(data))
-        self._send(self.transport.opening(body, self._cursor(), self._retry_ms))
+        # It leaves with the first page of the replay.
+        self._lead = self.transport.opening(body, self._cursor(), self._retry_ms)
 
     def reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The log cannot continue from where the client stood; it goes on from the head."""
         self.stand(channel, head)
         data = encode_json({"channel": channel, "reason": reason})
-        self._write_event(self.transport.encode("hub.reset", data))
+        self._send_event(self.transport.encode("hub.reset", data))
 
     def beat(self) -> None:
         """A heartbeat, unless the socket is full: then silence is the client's own doing."""
-        if self._closed is None and not self._sink.paused:
+        if self._closed is None and not self.sink.paused and not self._outbox:
             self._write(self.transport.heartbeat)
 
     def close(self, reason: CloseReason) -> None:
         """Says goodbye and ends; a second call changes nothing."""
         if self._closed is not None:
             return
+        self.step_out()
         if reason is not CloseReason.CLIENT_LEFT:
             data = {
                 "reason": reason.label,
@@ -204,49 +307,80 @@ class Connection:
                 "retry_ms": self._retry_ms,
             }
             body = self.transport.encode("hub.bye", encode_json(data))
-            cursor = self._cursor() if self.positions else None
-            if not self._outbox and not self._sink.paused:
+            cursor = self._cursor() if self._positions else None
+            if not self._outbox and not self.sink.paused:
                 self._write(self.transport.frame(body, cursor))
         self._closed = reason
-        self._flowing = False
-        self._wake.set()
+        self._rouse()
 
     async def flushed(self) -> None:
         """Returns when nothing waits for the socket. Raises ConnectionError when it is gone."""
-        while self._sink.paused or self._outbox:
-            await self._sink.drain()
-            while self._outbox and not self._sink.paused:
-                self._write(self._outbox.take())
+        while self.sink.paused or self._outbox:
+            await self.sink.drain()
+            while self._outbox and not self.sink.paused:
+                self._write(self._outbox.take(_BLOCK_BYTES))
 
     async def run(self) -> CloseReason:
         """Flushes what the socket could not take, until the connection is closed."""
         while self._closed is None:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._closed is None:
+            if self._outbox:
                 await self.flushed()
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
         return self._closed
 
-    def _take(self, event: Event, body: bytes, part: bytes) -> bool:
+    def _take(self, event: Event, body: bytes) -> bool:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
         position = event.position
         if position is None:
+            self._counted += 1
             self._send(self.transport.frame(body, None))
             return True
-        at = self.positions[event.channel]
+        at = self._positions[event.channel]
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
-            self.positions[event.channel] = position
-            self._parts[event.channel] = part
-            self._write_event(body)
+            self.stand(event.channel, position)
+            self._send_event(body)
         return position.offset <= at.offset + 1
 
-    def _write_event(self, body: bytes) -> None:
-        self.events += 1
+    def _send_event(self, body: bytes) -> None:
+        self._counted += 1
         self._send(self.transport.frame(body, self._cursor()))
 
+    def _send(self, frame: bytes) -> None:
+        if self._closed is not None:
+            return
+        if not self._outbox and not self.sink.paused:
+            self._write(frame)
+        elif self._outbox.push(frame):
+            self._rouse()
+        else:
+            self.sink.abort()
+            self.close(CloseReason.SLOW)
+
+    def _write(self, frames: bytes) -> None:
+        self._written_at = self._now()
+        self.sink.write(self.transport.pack(self._lead + frames))
+        self._lead = b""
+        if self._in_step and not self.sink.idle:
+            self.step_out()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _tracks(self) -> list[Track]:
+        assert self._own is not None and self._audience is not None
+        return [self._own, *self._audience.shared]
+
+    def _delivered_in_step(self) -> int:
+        return sum(track.delivered for track in self._tracks())
+
     def _cursor(self) -> bytes:
+        if self._in_step:
+            return b"".join([track.part for track in self._tracks()])
         return b"".join(self._parts.values())
 
     def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
@@ -254,18 +388,3 @@ class Connection:
         parts = list(self._parts.values())
         at = list(self._parts).index(channel)
         return b"".join(parts[:at]), b"".join(parts[at + 1 :])
-
-    def _send(self, frame: bytes) -> None:
-        if self._closed is not None:
-            return
-        if not self._outbox and not self._sink.paused:
-            self._write(frame)
-        elif self._outbox.push(frame):
-            self._wake.set()
-        else:
-            self._sink.abort()
-            self.close(CloseReason.SLOW)
-
-    def _write(self, frame: bytes) -> None:
-        self.written_at = self._now()
-        self._sink.write(frame)

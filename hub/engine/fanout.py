@@ -4,8 +4,11 @@ The way of a connection: register → subscribe and wait for the acknowledgement
 the cursor → `hub.open`, resets, replay → live → leave. Registered first, so that nothing published
 after the read can pass unheard; held meanwhile, so that nothing is handed over twice or early.
 
+The way of an event: the broker announces it, with whatever else came in the same tick → its
+channel's track → one write to each connection that is in step, and an offer to each one apart.
+
 Rules:
-1. A connection is in the registry exactly between `_join` and `_leave`.
+1. A connection is in the tracks exactly between `_join` and `_leave`.
 2. A gap is always closed by reading the log; one task at a time does so for a connection.
 3. No await between reading shared state and changing it.
 """
@@ -14,18 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
-from hub.core.cursor import Position, format_part
+from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.core.registry import Registry
 from hub.engine.connection import Connection
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.tracks import Audience, Track, Tracks
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Broker, Clock, Page, Transport
 
@@ -56,7 +59,7 @@ class Fanout:
         self._wheel = wheel
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
-        self._registry: Registry[Connection] = Registry()
+        self._tracks = Tracks()
         self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_THE_BROKER)
@@ -76,18 +79,38 @@ class Fanout:
         """Whether new connections are sent away."""
         return self._draining
 
-    def deliver(self, event: Event) -> None:
-        """An event that the broker announced, to everyone here who follows its channel."""
-        bodies: dict[Transport, bytes] = {}
-        part = format_part(event.channel, event.position).encode() if event.position else b""
+    def deliver(self, events: Sequence[Event]) -> None:
+        """What the broker announced in one tick, to everyone here who follows its channels."""
         now = self._clock.now()
-        # A copy: a follower that is too slow is closed, and leaves the registry, on the way.
-        for connection in tuple(self._registry.followers(event.channel)):
-            body = bodies.get(connection.transport)
-            if body is None:
-                body = connection.transport.encode(event.name, event.data)
-                bodies[connection.transport] = body
-            connection.offer(event, body, part, now)
+        by_channel: dict[Channel, list[Event]] = {}
+        for event in events:
+            by_channel.setdefault(event.channel, []).append(event)
+        for channel, run in by_channel.items():
+            track = self._tracks.get(channel)
+            if track is not None:
+                self._deliver(track, run, now)
+
+    def _deliver(self, track: Track, run: Sequence[Event], now: float) -> None:
+        """Events of one channel; each connection that is in step gets them in one write."""
+        apart = tuple(track.apart)
+        fresh = track.take(run, now)
+        if fresh is None:
+            for connection in track.everyone_in_step():
+                connection.step_out()
+            apart = tuple(track.apart)
+        elif fresh:
+            bodies = _Bodies([event for event, _ in fresh])
+            parts = [part for _, part in fresh]
+            for audience in tuple(track.audiences):
+                _send_shared(audience, track, bodies.of(audience.transport), parts)
+            for connection in tuple(track.in_step):
+                _send_own(connection, bodies.of(connection.transport), parts)
+        if apart:
+            bodies = _Bodies(run)
+            for connection in apart:
+                for event, body in zip(run, bodies.of(connection.transport), strict=True):
+                    connection.offer(event, body)
+                connection.step_in()
 
     async def serve(
         self, connection: Connection, cursor: Mapping[Channel, Position]
@@ -125,7 +148,7 @@ class Fanout:
 
     async def _join(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
         self._here[connection] = None
-        self._registry.add(connection, connection.channels)
+        self._tracks.add(connection)
         connection.on_gap = self._fill_gap
         async with self._slots:
             await self._broker.subscribe(connection.channels)
@@ -151,7 +174,7 @@ class Fanout:
         task = self._catching_up.pop(connection, None)
         if task is not None:
             task.cancel()
-        self._broker.unsubscribe(self._registry.remove(connection, connection.channels))
+        self._broker.unsubscribe(self._tracks.remove(connection))
 
     def _fill_gap(self, connection: Connection) -> None:
         """Begins to close a gap, unless that is under way."""
@@ -198,6 +221,7 @@ class Fanout:
                     await connection.replay(page.events, page.read_to, channel)
             unread = {c: page.read_to for c, page in pages.items() if page.read_to != page.head}
             if not unread and (connection.closed is not None or connection.release()):
+                connection.step_in()
                 return
             await connection.flushed()
             pages = await self._read_more(unread or connection.positions)
@@ -208,6 +232,70 @@ class Fanout:
 
     async def _read(self, after: Mapping[Channel, Position | None]) -> Mapping[Channel, Page]:
         return await self._broker.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
+
+
+class _Bodies:
+    """Some events, each encoded once for each transport."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+        self._by_transport: dict[Transport, list[bytes]] = {}
+
+    def of(self, transport: Transport) -> list[bytes]:
+        """The bodies, in order."""
+        bodies = self._by_transport.get(transport)
+        if bodies is None:
+            bodies = [transport.encode(event.name, event.data) for event in self._events]
+            self._by_transport[transport] = bodies
+        return bodies
+
+
+def _send_shared(
+    audience: Audience, track: Track, bodies: Sequence[bytes], parts: Sequence[bytes]
+) -> None:
+    """The node's inner loop: events of a channel that many share, the same bytes for all of them
+    but for each one's own part of the cursor.
+    """
+    rests = [part and audience.rest_of_cursor(track, part) for part in parts]
+    members, encode = audience.members, audience.transport.around_own_part
+    by_length: dict[int, Sequence[bytes]] = {}
+    for sink in tuple(members):
+        own = sink.own
+        pieces = by_length.get(len(own))
+        if pieces is None:
+            pieces = by_length[len(own)] = encode(bodies, rests, len(own))
+        frames = own.join(pieces)
+        sent = 0
+        try:
+            if not sink.gone():
+                sent = sink.send(frames)
+        except OSError:
+            pass  # full, or lost: the sink finds out which
+        if sent != len(frames):
+            members[sink].overflow(frames[sent:])
+
+
+def _send_own(connection: Connection, bodies: Sequence[bytes], parts: Sequence[bytes]) -> None:
+    """Events of a user's own channel."""
+    transport, sink = connection.transport, connection.sink
+    rest = connection.audience.rest_of_cursor()
+    frames = transport.pack(
+        b"".join(
+            [
+                transport.frame(body, part + rest if part else None)
+                for body, part in zip(bodies, parts, strict=True)
+            ]
+        )
+    )
+    sink.own = next((part for part in reversed(parts) if part), sink.own)
+    sent = 0
+    try:
+        if not sink.gone():
+            sent = sink.send(frames)
+    except OSError:
+        pass
+    if sent != len(frames):
+        connection.overflow(frames[sent:])
 
 
 def _standing(after: Position | None, page: Page) -> Position:

@@ -8,6 +8,10 @@ writes to the response between its headers and its end.
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from aiohttp import HttpVersion11, web
@@ -25,10 +29,13 @@ HEADERS: Final = {
 
 
 class SseTransport:
-    """Implements ports.Transport."""
+    """Implements ports.Transport. HTTP/1.1 takes chunks, each one write; HTTP/1.0 plain bytes."""
 
     label = "sse"
     heartbeat = sse.HEARTBEAT
+
+    def __init__(self, *, chunked: bool = True) -> None:
+        self._chunked = chunked
 
     def encode(self, name: str, data: bytes) -> bytes:
         return sse.encode_event(name, data)
@@ -37,6 +44,19 @@ class SseTransport:
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return sse.with_retry(sse.with_id(body, cursor), retry_ms)
+
+    def pack(self, frames: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(frames), frames) if self._chunked else frames
+
+    def around_own_part(
+        self, bodies: Sequence[bytes], rests: Sequence[bytes], own_bytes: int
+    ) -> Sequence[bytes]:
+        pieces = sse.around_own_part(bodies, rests)
+        if self._chunked:
+            size = sum(map(len, pieces)) + own_bytes * (len(pieces) - 1)
+            pieces[0] = b"%x\r\n%b" % (size, pieces[0])
+            pieces[-1] += b"\r\n"
+        return pieces
 
 
 class SseResponse(EventSourceResponse):
@@ -62,34 +82,17 @@ class SseResponse(EventSourceResponse):
         return writer
 
 
-class WriteBatch:
-    """What is written in one tick of the loop leaves at its end, in one write for each socket."""
+class SocketSink:
+    """Implements ports.Sink on the socket of a prepared response.
 
-    def __init__(self) -> None:
-        self._sinks: list[SseSink] = []
+    While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
+    and no second look at the end of the tick. What the socket does not take is the transport's.
+    """
 
-    def add(self, sink: SseSink) -> None:
-        """The sink has something to send."""
-        if not self._sinks:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._sinks.append(sink)
-
-    def _flush(self) -> None:
-        sinks, self._sinks = self._sinks, []
-        for sink in sinks:
-            sink.flush()
-
-
-class SseSink:
-    """Implements ports.Sink on a prepared response's socket."""
+    __slots__ = ("_protocol", "_transport", "_writer", "gone", "own", "send")
 
     def __init__(
-        self,
-        request: web.Request,
-        writer: AbstractStreamWriter,
-        batch: WriteBatch,
-        *,
-        write_buffer_bytes: int,
+        self, request: web.Request, writer: AbstractStreamWriter, *, write_buffer_bytes: int
     ) -> None:
         transport = request.transport
         if transport is None:
@@ -97,43 +100,32 @@ class SseSink:
         self._transport = transport
         self._protocol = request.protocol
         self._writer = writer
-        self._batch = batch
-        self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._most_unsent_bytes = write_buffer_bytes
-        self._chunked = request.version >= HttpVersion11
+        self.own = b""
+        self.gone = transport.is_closing
+        self.send: Callable[[bytes], int] = self._send_encrypted
+        if transport.get_extra_info("sslcontext") is None:
+            self.send = partial(os.write, transport.get_extra_info("socket").fileno())
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
+
+    @property
+    def idle(self) -> bool:
+        return not self._transport.get_write_buffer_size()
 
     @property
     def paused(self) -> bool:
         return self._protocol.writing_paused
 
-    def write(self, frame: bytes) -> None:
-        unsent = self._unsent
-        if not unsent:
-            self._batch.add(self)
-        unsent.append(frame)
-        self._unsent_bytes += len(frame)
-        if self._unsent_bytes >= self._most_unsent_bytes:
-            self.flush()  # the batch then finds nothing more, or what came since
-
-    def flush(self) -> None:
-        """Hands what was written to the socket."""
-        unsent = self._unsent
-        if not unsent:
+    def write(self, frames: bytes) -> None:
+        if self._transport.is_closing():
             return
-        frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
-        unsent.clear()
-        self._unsent_bytes = 0
-        transport = self._transport
-        if transport.is_closing():
-            return
-        if self._chunked:
-            frames = b"%x\r\n%b\r\n" % (len(frames), frames)
-        transport.write(frames)
+        sent = 0
+        if self.idle:
+            with suppress(OSError):  # full, or lost: the transport finds out which
+                sent = self.send(frames)
+        if sent < len(frames):
+            self._transport.write(frames[sent:])
 
     async def drain(self) -> None:
-        self.flush()
         await self._writer.drain()
         # A socket that was lost while it was full stays paused in aiohttp, and its drain returns at
         # once: who waits for room in a loop would never let another task run.
@@ -142,3 +134,7 @@ class SseSink:
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def _send_encrypted(self, frames: bytes) -> int:
+        self._transport.write(frames)
+        return len(frames)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close import CloseReason
@@ -21,7 +21,7 @@ from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.ports import FROM_START, Clock
-from hub.transports.sse import SseResponse, SseSink, SseTransport, WriteBatch
+from hub.transports.sse import SocketSink, SseResponse, SseTransport
 from hub.web.auth import Door, topics_of
 
 _log = structlog.get_logger(__name__)
@@ -45,8 +45,9 @@ class ConnectRoutes:
         self._door = door
         self._clock = clock
         self._limits = limits
-        self._transport = SseTransport()
-        self._batch = WriteBatch()
+        self._transports = {
+            chunked: SseTransport(chunked=chunked) for chunked in (True, False)
+        }
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -69,7 +70,7 @@ class ConnectRoutes:
             f"c_{random.getrandbits(64):x}",
             identity.user,
             channels,
-            transport=self._transport,
+            transport=self._transports[request.version >= HttpVersion11],
             sink=sink,
             outbox=Outbox(
                 max_frames=self._limits.outbox_max_events, max_bytes=self._limits.outbox_max_bytes
@@ -77,25 +78,19 @@ class ConnectRoutes:
             clock=self._clock,
             retry_ms=self._limits.retry_ms,
         )
-        await self._hold(response, sink, connection, cursor)
+        await self._hold(response, connection, cursor)
         return response
 
-    async def _sink(self, request: web.Request, response: SseResponse) -> SseSink:
+    async def _sink(self, request: web.Request, response: SseResponse) -> SocketSink:
         """Sends the headers. Raises ConnectionResetError when nobody is there to read them."""
         writer = await response.prepare(request)
         if writer is None:
             raise ConnectionResetError
-        return SseSink(
-            request,
-            writer,
-            self._batch,
-            write_buffer_bytes=self._limits.write_buffer_bytes,
-        )
+        return SocketSink(request, writer, write_buffer_bytes=self._limits.write_buffer_bytes)
 
     async def _hold(
         self,
         response: SseResponse,
-        sink: SseSink,
         connection: Connection,
         cursor: Mapping[Channel, Position],
     ) -> None:
@@ -105,7 +100,6 @@ class ConnectRoutes:
         try:
             async with response:
                 reason = await self._fanout.serve(connection, cursor)
-                sink.flush()  # before aiohttp writes the end of the body
         finally:
             _log.info(
                 "connection.closed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -39,7 +39,11 @@ class Kit:
         self.store = store
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
         self.relinked = asyncio.Event()
-        broker.listen(self.heard.put_nowait, self.relinked.set)
+        broker.listen(self._take, self.relinked.set)
+
+    def _take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.heard.put_nowait(event)
 
     async def publish(self, data: str = "1", **more: Any) -> tuple[Outcome, Position | None]:
         publication = Publication(channel=ALICE, name="n", data=data.encode(), **more)

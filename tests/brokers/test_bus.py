@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -33,8 +33,12 @@ class Ear:
         self.bus = RedisBus(server.link, Patience(timeout=timeout, **patience))
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
         self.relinked = asyncio.Event()
-        self.bus.listen(self.heard.put_nowait, self.relinked.set)
+        self.bus.listen(self._take, self.relinked.set)
         self.task = asyncio.create_task(self.bus.run())
+
+    def _take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.heard.put_nowait(event)
 
     async def publish(self, channel: Channel, data: str) -> None:
         await self.log.publish([Publication(channel=channel, name="n", data=data.encode())])

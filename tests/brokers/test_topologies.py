@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -60,8 +60,9 @@ class Node:
             while data not in self.heard.get(channel, []):
                 await asyncio.sleep(0.01)
 
-    def _hear(self, event: Event) -> None:
-        self.heard.setdefault(event.channel, []).append(event.data)
+    def _hear(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.heard.setdefault(event.channel, []).append(event.data)
 
     def _note(self) -> None:
         self.relinked += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from hub.core.channel import ALL, Channel, user_channel
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close import CloseReason
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
@@ -20,7 +21,7 @@ from hub.transports.sse import SseTransport
 from tests.doubles import FakeClock, FakeSink, Gate, GatedBroker, settled, until
 
 ALICE = user_channel("alice")
-TRANSPORT = SseTransport()
+TRANSPORT = SseTransport(chunked=False)
 
 
 class Node:
@@ -35,13 +36,18 @@ class Node:
         self.connections: list[Connection] = []
 
     def connect(
-        self, cursor: Mapping[Channel, Position] | None = None, *, most: int = 256
+        self,
+        cursor: Mapping[Channel, Position] | None = None,
+        *,
+        user: str = "alice",
+        topics: Sequence[str] = (),
+        most: int = 256,
     ) -> FakeSink:
         sink = FakeSink()
         connection = Connection(
             f"c{len(self.connections)}",
-            "alice",
-            [ALICE, ALL],
+            user,
+            [user_channel(user), ALL, *map(topic_channel, topics)],
             transport=TRANSPORT,
             sink=sink,
             outbox=Outbox(max_frames=most, max_bytes=10**6),
@@ -52,8 +58,8 @@ class Node:
         self.tasks.append(asyncio.create_task(self.fanout.serve(connection, cursor or {})))
         return sink
 
-    async def connect_live(self) -> FakeSink:
-        sink = self.connect()
+    async def connect_live(self, **more: Any) -> FakeSink:
+        sink = self.connect(**more)
         await until(lambda: bool(sink.events) and not self.connections[-1].is_held)
         return sink
 
@@ -269,7 +275,8 @@ async def test_slow_client_is_closed_and_the_others_go_on(node: Node) -> None:
     await until(lambda: not node.connections[0].is_held)
     quick = await node.connect_live()
     slow.fill()
-    await node.publish(*range(10))
+    for n in range(10):
+        await node.publish(n)
     await until(node.tasks[0].done)
     assert node.tasks[0].result() is CloseReason.SLOW
     assert slow.aborted
@@ -315,11 +322,7 @@ async def test_broker_away_at_the_join(node: Node) -> None:
 async def test_heartbeat_after_silence_only(node: Node) -> None:
     """Eight seconds without a byte bring one comment line; a written connection waits on."""
     turning = asyncio.create_task(node.wheel.run())
-    silent, busy = await node.connect_live(), node.connect()
-    await until(lambda: not node.connections[1].is_held)
-    node.connections[0].channels = []
-    del node.connections[0].positions[ALICE]
-    node.fanout._registry.remove(node.connections[0], [ALICE])
+    silent, busy = await node.connect_live(user="bob"), await node.connect_live()
     for n in range(5):
         await node.clock.advance(2.0)
         await node.publish(n)

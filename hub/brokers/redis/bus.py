@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from hub.brokers.redis.log import parse_announcement
 from hub.core.channel import Channel
@@ -31,7 +31,8 @@ class RedisBus:
         self._ears: dict[Place, Ear] = {}
         self._channels: dict[bytes, tuple[Channel, Ear]] = {}
         self._moved = asyncio.Event()
-        self._heard: Callable[[Event], None] = lambda event: None
+        self._heard: Callable[[Sequence[Event]], None] = lambda events: None
+        self._just_heard: list[Event] = []
         self._relinked: Callable[[], None] = lambda: None
         link.on_change(self._moved.set)
         self._make_ears()
@@ -41,7 +42,9 @@ class RedisBus:
         """Whether everything that is wanted is heard, as far as this process can tell."""
         return all(ear.linked for ear in self._ears.values())
 
-    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+    def listen(
+        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+    ) -> None:
         """See ports.Broker.listen."""
         self._heard, self._relinked = heard, relinked
 
@@ -107,8 +110,15 @@ class RedisBus:
 
     def _take(self, name: bytes, payload: bytes) -> None:
         found = self._channels.get(name)
-        if found is not None:
-            self._heard(parse_announcement(found[0], payload))
+        if found is None:
+            return
+        if not self._just_heard:
+            asyncio.get_running_loop().call_soon(self._pass_on)
+        self._just_heard.append(parse_announcement(found[0], payload))
+
+    def _pass_on(self) -> None:
+        events, self._just_heard = self._just_heard, []
+        self._heard(events)
 
     def _note_relinked(self) -> None:
         self._relinked()
