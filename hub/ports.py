@@ -213,13 +213,18 @@ class Sink(Protocol):
     own: bytes
     """What stands in every cursor of this connection for its own channel; the writer's to keep."""
 
-    send: Callable[[bytes], int]
-    """Hands over what the socket takes now and returns how much that was: `write` without its
-    guards, for who knows that the sink is idle and not gone. Raises OSError (BlockingIOError when
-    the socket is full)."""
+    def send(self, frames: bytes, /) -> int:
+        """Hands over what the socket takes now and returns how much that was: `write` without its
+        guards, for who knows that the sink is idle and not gone. Raises OSError (BlockingIOError
+        when the socket is full).
+        """
+        ...
 
-    gone: Callable[[], bool]
-    """Whether the connection is ending: then `send` is forbidden, its socket may be another's."""
+    def gone(self) -> bool:
+        """Whether the connection is ending: `send` is forbidden then, its socket may be
+        another's.
+        """
+        ...
 
     @property
     def idle(self) -> bool:
@@ -255,25 +260,13 @@ class Transport(Protocol):
         ...
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
-        """The whole event for one connection."""
+        """The whole event for one connection, as a sink is given it. The cursor stands in it as it
+        is, and nothing depends on it but its length.
+        """
         ...
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         """The first event, which also tells the client how long to wait before it returns."""
-        ...
-
-    def pack(self, frames: bytes, /) -> bytes:
-        """Frames and heartbeats as what a sink is given."""
-        ...
-
-    def around_own_part(
-        self, bodies: Sequence[bytes], rests: Sequence[bytes], own_bytes: int
-    ) -> Sequence[bytes]:
-        """Events, framed and packed, for many connections at once: what stands between each one's
-        own part of the cursor, `own_bytes` long, so that `own.join(pieces)` is what to send.
-
-        rests: the rest of each event's cursor, or nothing for an event without one.
-        """
         ...
 
 

@@ -101,6 +101,8 @@ class FakeSink:
         return len(frames)
 
     def write(self, frames: bytes) -> None:
+        if self.aborted:
+            return
         assert not self.paused, "written to a full socket"
         if self._room.is_set():
             self.send(frames)

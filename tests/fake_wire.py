@@ -48,7 +48,7 @@ class FakeWire:
 
     def _take(self, reply: Any) -> None:
         self.last_heard = asyncio.get_running_loop().time()
-        self._replied(reply)
+        self._replied([reply])
 
 
 def connect_to(server: FakeServer) -> Connect:

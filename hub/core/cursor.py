@@ -24,7 +24,9 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from hub.core.channel import ALL, Channel
 from hub.errors import BadRequest
@@ -34,12 +36,13 @@ MAX_CURSOR_CHARS: Final = 4096
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+_PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
 _PLACE: Final = r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})"
 _CURSOR: Final = re.compile(rf"(?:{_PLACE})?(?:\*{_PLACE})?((?:~[0-9A-Za-z]{{6}}:{_PLACE})*)")
 _TOPIC_PLACE: Final = re.compile(rf"~([0-9A-Za-z]{{6}}):{_PLACE}")
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """An event's place in its channel. `offset` 0 stands before the first event."""
 
     epoch: str
@@ -51,12 +54,12 @@ Cursor = Mapping[Channel, Position]
 
 def new_epoch() -> str:
     """A fresh epoch: 5 characters of base 62, one of 916 million. It is no secret."""
-    return _to_base62(random.randrange(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
+    return to_base62(random.randrange(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
 
 
 def format_place(position: Position) -> str:
     """A position as text: `7kQ2x-4C`."""
-    return f"{position.epoch}-{_to_base62(position.offset)}"
+    return f"{position.epoch}-{to_base62(position.offset)}"
 
 
 def format_cursor(positions: Cursor) -> str:
@@ -66,11 +69,14 @@ def format_cursor(positions: Cursor) -> str:
 
 def format_part(channel: Channel, position: Position) -> str:
     """One channel's part of a cursor, which is a cursor of its own."""
+    return part_prefix(channel) + format_place(position)
+
+
+def part_prefix(channel: Channel) -> str:
+    """What stands in a cursor in front of the channel's place."""
     if channel == ALL:
-        return "*" + format_place(position)
-    if channel.startswith("topic:"):
-        return f"~{_tag(channel)}:{format_place(position)}"
-    return format_place(position)
+        return "*"
+    return f"~{_tag(channel)}:" if channel.startswith("topic:") else ""
 
 
 def parse_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
@@ -104,7 +110,7 @@ def _ordered(channels: Iterable[Channel]) -> list[Channel]:
 
 def _tag(channel: Channel) -> str:
     digest = int.from_bytes(hashlib.blake2b(channel.encode(), digest_size=5).digest())
-    return _to_base62(digest % 62**6).rjust(6, "0")
+    return to_base62(digest % 62**6).rjust(6, "0")
 
 
 def _position(epoch: str, offset: str) -> Position:
@@ -114,9 +120,10 @@ def _position(epoch: str, offset: str) -> Position:
     return Position(epoch, value)
 
 
-def _to_base62(value: int) -> str:
+def to_base62(value: int) -> str:
+    """An offset as a cursor shows it."""
     text = ""
-    while value >= 62:
-        value, digit = divmod(value, 62)
-        text = _DIGITS[digit] + text
-    return _DIGITS[value] + text
+    while value >= 62 * 62:
+        value, pair = divmod(value, 62 * 62)
+        text = _PAIRS[pair] + text
+    return (_PAIRS[value] if value >= 62 else _DIGITS[value]) + text

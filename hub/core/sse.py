@@ -9,7 +9,6 @@ without a blank line after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -25,30 +24,18 @@ def encode_event(name: str, data: bytes) -> bytes:
     `data` is compact JSON. A JSON string is shown as it is, each of its lines in a `data:` field;
     everything else is one line of JSON.
     """
-    if data.startswith(b'"'):
-        lines = _LINE_END.split(msgspec.json.decode(data, type=str))
-        data = "\ndata: ".join(lines).encode()
+    if data[:1] == b'"':
+        if b"\\" in data:
+            lines = _LINE_END.split(msgspec.json.decode(data, type=str))
+            data = "\ndata: ".join(lines).encode()
+        else:
+            data = data[1:-1]  # nothing is escaped: no line end either
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 def with_id(body: bytes, cursor: bytes | None) -> bytes:
     """The event with its `id:`, or without one when it has no place to resume from."""
     return b"id: %b\n%b" % (cursor, body) if cursor else body
-
-
-def around_own_part(bodies: Sequence[bytes], rests: Sequence[bytes]) -> list[bytes]:
-    """Events whose `id:` begins with what is each reader's own: the text between these places.
-
-    rests: the rest of each event's cursor; empty for an event without an `id:`.
-    """
-    pieces = [b""]
-    for body, rest in zip(bodies, rests, strict=True):
-        if rest:
-            pieces[-1] += b"id: "
-            pieces.append(rest + b"\n" + body)
-        else:
-            pieces[-1] += body
-    return pieces
 
 
 def with_retry(body: bytes, retry_ms: int) -> bytes:

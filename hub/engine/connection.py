@@ -4,8 +4,8 @@ Rules:
 1. Everything that is written to a connection alone goes through `_write`; what is written to many
    at once goes to those in step (engine/tracks.py) and nobody else. There is no third way.
 2. Apart, `positions` is where the client stands: exactly the events up to there have been handed
-   over. `_parts` holds the same as text, a channel's part of the cursor each, in the cursor's order.
-   In step both are empty: the tracks say it.
+   over. `_parts` holds the same as text, a channel's part of the cursor each, in its order. In
+   step both are empty: the tracks say it.
 3. While it is held (joining, or filling a gap) live events wait in `_held`, bounded; what does not
    fit is not lost, since `release` then says that the log must be read again.
 4. After `close` nothing is written but what was queued before it.
@@ -19,7 +19,7 @@ from typing import Final
 
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
-from hub.core.cursor import Position, format_part
+from hub.core.cursor import Position, format_part, format_place, part_prefix
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
 from hub.engine.tracks import Audience, Track
@@ -34,7 +34,6 @@ class Connection:
     """A client that follows `channels`, its own first and in cursor order, over one transport."""
 
     __slots__ = (
-        "_audience",
         "_closed",
         "_counted",
         "_held",
@@ -50,6 +49,7 @@ class Connection:
         "_retry_ms",
         "_wake",
         "_written_at",
+        "audience",
         "channels",
         "name",
         "on_gap",
@@ -77,7 +77,7 @@ class Connection:
         self.sink = sink
         self.on_gap: Callable[[Connection], None] = lambda connection: None
         self._own: Track | None = None
-        self._audience: Audience | None = None
+        self.audience: Audience
         self._in_step = False
         self._positions: dict[Channel, Position] = {}
         self._parts: dict[Channel, bytes] = dict.fromkeys(channels, b"")
@@ -87,7 +87,7 @@ class Connection:
         self._now = clock.now
         self._retry_ms = retry_ms
         self._lead = b""  # what the next write begins with
-        self._held: list[tuple[Event, bytes]] | None = []
+        self._held: list[Event] | None = []
         self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
@@ -118,12 +118,6 @@ class Connection:
         return self._closed
 
     @property
-    def audience(self) -> Audience:
-        """Those who follow the same shared channels."""
-        assert self._audience is not None
-        return self._audience
-
-    @property
     def positions(self) -> Mapping[Channel, Position]:
         """Where the client stands in each channel."""
         if not self._in_step:
@@ -144,7 +138,7 @@ class Connection:
 
     def follow(self, own: Track, audience: Audience) -> None:
         """These are the tracks of its channels."""
-        self._own, self._audience = own, audience
+        self._own, self.audience = own, audience
 
     def stand(self, channel: Channel, position: Position) -> None:
         """The client stands here now."""
@@ -153,8 +147,8 @@ class Connection:
 
     def step_in(self) -> None:
         """Goes in step, if it stands where its tracks stand and nothing waits for its socket."""
-        own, audience = self._own, self._audience
-        if self._in_step or own is None or audience is None or self._held is not None:
+        own = self._own
+        if self._in_step or own is None or self._held is not None:
             return
         if self._closed is not None or self._outbox or not self.sink.idle:
             return
@@ -164,21 +158,19 @@ class Connection:
                 return
         for track in tracks:
             if track.position is None:
-                track.move(self._positions[track.channel], self._parts[track.channel])
+                track.stand(self._positions[track.channel])
             del track.apart[self]
         own.in_step[self] = None
-        for track in audience.shared:
-            track.audiences[audience] = None
         self.sink.own = own.part
-        audience.members[self.sink] = self
+        self.audience.add(self)
         self._in_step = True
         self._counted -= self._delivered_in_step()
         self._positions, self._parts = {}, {}
 
     def step_out(self) -> None:
         """Stands alone from now on, where its tracks stand."""
-        own, audience = self._own, self._audience
-        if not self._in_step or own is None or audience is None:
+        own = self._own
+        if not self._in_step or own is None:
             return
         for track in self._tracks():
             if track.position is not None:
@@ -190,24 +182,19 @@ class Connection:
         self._in_step = False
         del own.in_step[self]
         if not own.in_step:
-            own.move(None, b"")
-        del audience.members[self.sink]
-        if not audience.members:
-            for track in audience.shared:
-                del track.audiences[audience]
-                if not track.audiences:
-                    track.move(None, b"")
+            own.forget()
+        self.audience.remove(self)
 
-    def offer(self, event: Event, body: bytes) -> None:
-        """A live event of a channel that it follows apart, encoded by its transport."""
+    def offer(self, event: Event) -> None:
+        """A live event of a channel that it follows, apart."""
         if self._closed is not None:
             return
         if self._held is None:
-            if not self._take(event, body):
+            if not self._take(event):
                 self.on_gap(self)
         elif len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
-            self._held.append((event, body))
-            self._held_bytes += len(body)
+            self._held.append(event)
+            self._held_bytes += len(event.data)
         else:
             self._missed = True
 
@@ -227,8 +214,8 @@ class Connection:
         for event in events:
             if event.position is None:
                 continue
-            part = format_part(channel, event.position).encode()
-            frames.append(frame(encode(event.name, event.data), before + part + after))
+            place = format_place(event.position).encode()
+            frames.append(frame(encode(event.name, event.data), before + place + after))
             unsent_bytes += len(frames[-1])
             if unsent_bytes >= _BLOCK_BYTES:
                 await self._write_replay(frames, channel, event.position)
@@ -261,9 +248,9 @@ class Connection:
         whole, self._missed = not self._missed, False
         taken = 0
         while taken < len(held) and whole:
-            whole = self._take(*held[taken])
+            whole = self._take(held[taken])
             taken += whole
-        self._held_bytes -= sum(len(body) for _, body in held[:taken])
+        self._held_bytes -= sum(len(event.data) for event in held[:taken])
         del held[:taken]
         self._held = None if whole else held
         if self._lead and self._closed is None:
@@ -330,19 +317,19 @@ class Connection:
                 await self._wake
         return self._closed
 
-    def _take(self, event: Event, body: bytes) -> bool:
+    def _take(self, event: Event) -> bool:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
         position = event.position
         if position is None:
             self._counted += 1
-            self._send(self.transport.frame(body, None))
+            self._send(self.transport.frame(self.transport.encode(event.name, event.data), None))
             return True
         at = self._positions[event.channel]
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
             self.stand(event.channel, position)
-            self._send_event(body)
+            self._send_event(self.transport.encode(event.name, event.data))
         return position.offset <= at.offset + 1
 
     def _send_event(self, body: bytes) -> None:
@@ -362,7 +349,7 @@ class Connection:
 
     def _write(self, frames: bytes) -> None:
         self._written_at = self._now()
-        self.sink.write(self.transport.pack(self._lead + frames))
+        self.sink.write(self._lead + frames)
         self._lead = b""
         if self._in_step and not self.sink.idle:
             self.step_out()
@@ -372,8 +359,8 @@ class Connection:
             self._wake.set_result(None)
 
     def _tracks(self) -> list[Track]:
-        assert self._own is not None and self._audience is not None
-        return [self._own, *self._audience.shared]
+        assert self._own is not None
+        return [self._own, *self.audience.shared]
 
     def _delivered_in_step(self) -> int:
         return sum(track.delivered for track in self._tracks())
@@ -384,7 +371,7 @@ class Connection:
         return b"".join(self._parts.values())
 
     def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
-        """The cursor in front of the channel's part and behind it."""
+        """The cursor in front of the channel's place and behind it."""
         parts = list(self._parts.values())
         at = list(self._parts).index(channel)
-        return b"".join(parts[:at]), b"".join(parts[at + 1 :])
+        return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])

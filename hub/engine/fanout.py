@@ -84,33 +84,15 @@ class Fanout:
         now = self._clock.now()
         by_channel: dict[Channel, list[Event]] = {}
         for event in events:
-            by_channel.setdefault(event.channel, []).append(event)
+            run = by_channel.get(event.channel)
+            if run is None:
+                by_channel[event.channel] = [event]
+            else:
+                run.append(event)
         for channel, run in by_channel.items():
-            track = self._tracks.get(channel)
+            track = self._tracks.by_channel.get(channel)
             if track is not None:
-                self._deliver(track, run, now)
-
-    def _deliver(self, track: Track, run: Sequence[Event], now: float) -> None:
-        """Events of one channel; each connection that is in step gets them in one write."""
-        apart = tuple(track.apart)
-        fresh = track.take(run, now)
-        if fresh is None:
-            for connection in track.everyone_in_step():
-                connection.step_out()
-            apart = tuple(track.apart)
-        elif fresh:
-            bodies = _Bodies([event for event, _ in fresh])
-            parts = [part for _, part in fresh]
-            for audience in tuple(track.audiences):
-                _send_shared(audience, track, bodies.of(audience.transport), parts)
-            for connection in tuple(track.in_step):
-                _send_own(connection, bodies.of(connection.transport), parts)
-        if apart:
-            bodies = _Bodies(run)
-            for connection in apart:
-                for event, body in zip(run, bodies.of(connection.transport), strict=True):
-                    connection.offer(event, body)
-                connection.step_in()
+                _deliver(track, run, now)
 
     async def serve(
         self, connection: Connection, cursor: Mapping[Channel, Position]
@@ -234,36 +216,68 @@ class Fanout:
         return await self._broker.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
 
 
-class _Bodies:
-    """Some events, each encoded once for each transport."""
+def _deliver(track: Track, events: Sequence[Event], now: float) -> None:
+    """Events of one channel; each connection that is in step gets them in one write."""
+    apart = tuple(track.apart)
+    parts = track.advance(events, now)
+    if parts is None:
+        for connection in track.everyone_in_step():
+            connection.step_out()
+        apart = tuple(track.apart)
+    else:
+        if track.in_step:
+            _send_to_owners(track, events, parts)
+        for audience in tuple(track.audiences):
+            _send_to_audience(audience, track, events, parts)
+    for connection in apart:
+        for event in events:
+            connection.offer(event)
+        connection.step_in()
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self._events = events
-        self._by_transport: dict[Transport, list[bytes]] = {}
 
-    def of(self, transport: Transport) -> list[bytes]:
-        """The bodies, in order."""
-        bodies = self._by_transport.get(transport)
-        if bodies is None:
-            bodies = [transport.encode(event.name, event.data) for event in self._events]
-            self._by_transport[transport] = bodies
-        return bodies
+def _send_to_owners(track: Track, events: Sequence[Event], parts: Sequence[bytes]) -> None:
+    """Events of a user's own channel: the whole cursor is known, the same for like tabs."""
+    audience, frames = None, b""
+    for connection in tuple(track.in_step):
+        if connection.audience is not audience:
+            audience = connection.audience
+            frames = _framed(audience.transport, events, parts, audience.rest)
+        sink = connection.sink
+        sink.own = track.part
+        sent = 0
+        try:
+            if not sink.gone():
+                sent = sink.send(frames)
+        except OSError:
+            pass  # full, or lost: the sink finds out which
+        if sent != len(frames):
+            connection.overflow(frames[sent:])
 
 
-def _send_shared(
-    audience: Audience, track: Track, bodies: Sequence[bytes], parts: Sequence[bytes]
+def _framed(
+    transport: Transport, events: Sequence[Event], parts: Sequence[bytes], rest: bytes
+) -> bytes:
+    encode, frame = transport.encode, transport.frame
+    frames = b""
+    for event, part in zip(events, parts):  # noqa: B905 - as long, and this is the inner loop
+        frames += frame(encode(event.name, event.data), part + rest if part else None)
+    return frames
+
+
+def _send_to_audience(
+    audience: Audience, track: Track, events: Sequence[Event], parts: Sequence[bytes]
 ) -> None:
     """The node's inner loop: events of a channel that many share, the same bytes for all of them
     but for each one's own part of the cursor.
     """
-    rests = [part and audience.rest_of_cursor(track, part) for part in parts]
-    members, encode = audience.members, audience.transport.around_own_part
-    by_length: dict[int, Sequence[bytes]] = {}
+    rests = audience.advance(track, parts)
+    bodies = [audience.transport.encode(event.name, event.data) for event in events]
+    members, by_length = audience.members, dict[int, Sequence[bytes]]()
     for sink in tuple(members):
         own = sink.own
         pieces = by_length.get(len(own))
         if pieces is None:
-            pieces = by_length[len(own)] = encode(bodies, rests, len(own))
+            pieces = by_length[len(own)] = _around(len(own), audience.transport, bodies, rests)
         frames = own.join(pieces)
         sent = 0
         try:
@@ -275,27 +289,16 @@ def _send_shared(
             members[sink].overflow(frames[sent:])
 
 
-def _send_own(connection: Connection, bodies: Sequence[bytes], parts: Sequence[bytes]) -> None:
-    """Events of a user's own channel."""
-    transport, sink = connection.transport, connection.sink
-    rest = connection.audience.rest_of_cursor()
-    frames = transport.pack(
-        b"".join(
-            [
-                transport.frame(body, part + rest if part else None)
-                for body, part in zip(bodies, parts, strict=True)
-            ]
-        )
-    )
-    sink.own = next((part for part in reversed(parts) if part), sink.own)
-    sent = 0
-    try:
-        if not sink.gone():
-            sent = sink.send(frames)
-    except OSError:
-        pass
-    if sent != len(frames):
-        connection.overflow(frames[sent:])
+def _around(
+    own_bytes: int, transport: Transport, bodies: Sequence[bytes], rests: Sequence[bytes]
+) -> Sequence[bytes]:
+    """Events as what stands between the places of each reader's own part of the cursor."""
+    hole = b"\0" * own_bytes  # in no name, no cursor and no JSON
+    frames = [
+        transport.frame(body, hole + rest if rest else None)
+        for body, rest in zip(bodies, rests, strict=True)
+    ]
+    return b"".join(frames).split(hole)
 
 
 def _standing(after: Position | None, page: Page) -> Position:

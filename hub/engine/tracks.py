@@ -15,12 +15,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from hub.core.channel import Channel
-from hub.core.cursor import Position, format_part
+from hub.core.cursor import Position, part_prefix, to_base62
 from hub.core.event import Event
 from hub.ports import Sink, Transport
 
@@ -34,6 +34,7 @@ class Track:
     """One channel as this node sees it."""
 
     __slots__ = (
+        "_before_offset",
         "apart",
         "audiences",
         "channel",
@@ -53,32 +54,40 @@ class Track:
         self.apart: dict[Connection, None] = {}
         self.in_step: dict[Connection, None] = {}  # whose own channel this is
         self.audiences: dict[Audience, None] = {}  # with somebody in step, who share this channel
+        self._before_offset = ""  # the part of the cursor, without its end
 
-    def move(self, position: Position | None, part: bytes) -> None:
-        """The channel stands there now."""
-        self.position, self.part = position, part
+    def stand(self, position: Position) -> None:
+        """The first one in step stands here."""
+        self.position = position
+        self._before_offset = f"{part_prefix(self.channel)}{position.epoch}-"
+        self.part = f"{self._before_offset}{to_base62(position.offset)}".encode()
 
-    def take(self, events: Sequence[Event], now: float) -> list[tuple[Event, bytes]] | None:
-        """What those in step must get of these events, each with its part of the cursor (none for
-        an ephemeral one); None when there is a hole before one.
+    def forget(self) -> None:
+        """Nobody is in step any more."""
+        self.position, self.part = None, b""
+
+    def advance(self, events: Sequence[Event], now: float) -> list[bytes] | None:
+        """Moves on by these events and returns each one's part of the cursor (none for an ephemeral
+        one); None, and nothing moves, when they are not just the next ones.
         """
-        at, part = self.position, self.part
+        at = self.position
         if at is None:
-            return []
-        fresh = []
+            return None
+        epoch, offset, part, parts = at.epoch, at.offset, self.part, []
         for event in events:
             position = event.position
             if position is None:
-                fresh.append((event, b""))
-            elif position.epoch != at.epoch or position.offset > at.offset + 1:
+                parts.append(b"")
+                continue
+            offset += 1
+            if position.offset != offset or position.epoch != epoch:
                 return None
-            elif position.offset == at.offset + 1:
-                at, part = position, format_part(self.channel, position).encode()
-                fresh.append((event, part))
-        self.move(at, part)
-        self.delivered += len(fresh)
+            at, part = position, f"{self._before_offset}{to_base62(offset)}".encode()
+            parts.append(part)
+        self.position, self.part = at, part
+        self.delivered += len(events)
         self.delivered_at = now
-        return fresh
+        return parts
 
     def everyone_in_step(self) -> list[Connection]:
         """Those in step, for whatever reason they follow the channel."""
@@ -89,40 +98,56 @@ class Track:
 class Audience:
     """Those in step who follow the same shared channels over the same transport."""
 
-    __slots__ = ("__weakref__", "members", "shared", "transport")
+    __slots__ = ("__weakref__", "members", "rest", "shared", "transport")
 
     def __init__(self, transport: Transport, shared: Sequence[Track]) -> None:
         self.transport = transport
         self.shared = shared  # in the cursor's order, behind each one's own channel
         self.members: dict[Sink, Connection] = {}
+        self.rest = b""  # the members' cursor behind their own channel's part
 
-    def rest_of_cursor(self, track: Track | None = None, part: bytes = b"") -> bytes:
-        """The members' cursor behind their own channel's part; with `part` for a track's."""
-        return b"".join([part if each is track else each.part for each in self.shared])
+    def add(self, connection: Connection) -> None:
+        """One more in step."""
+        if not self.members:
+            self.rest = b"".join([track.part for track in self.shared])
+            for track in self.shared:
+                track.audiences[self] = None
+        self.members[connection.sink] = connection
+
+    def remove(self, connection: Connection) -> None:
+        """One less."""
+        del self.members[connection.sink]
+        if self.members:
+            return
+        for track in self.shared:
+            del track.audiences[self]
+            if not track.audiences:
+                track.forget()
+
+    def advance(self, track: Track, parts: Sequence[bytes]) -> list[bytes]:
+        """A shared channel moved on by these parts of the cursor: its rest at each of them."""
+        at = self.shared.index(track)
+        before = b"".join([each.part for each in self.shared[:at]])
+        after = b"".join([each.part for each in self.shared[at + 1 :]])
+        rests = [part and before + part + after for part in parts]
+        self.rest = before + track.part + after
+        return rests
 
 
 class Tracks:
     """All channels that somebody on this node follows."""
 
     def __init__(self) -> None:
-        self._tracks: dict[Channel, Track] = {}
+        self.by_channel: dict[Channel, Track] = {}  # for looking at, not for changing
         self._audiences: WeakValueDictionary[tuple[object, ...], Audience] = WeakValueDictionary()
-
-    def get(self, channel: Channel) -> Track | None:
-        """The channel's track, while it has a follower."""
-        return self._tracks.get(channel)
-
-    def channels(self) -> Collection[Channel]:
-        """The channels that somebody follows."""
-        return self._tracks.keys()
 
     def add(self, connection: Connection) -> None:
         """The connection follows its channels from now on; it begins apart."""
         tracks = []
         for channel in connection.channels:
-            track = self._tracks.get(channel)
+            track = self.by_channel.get(channel)
             if track is None:
-                track = self._tracks[channel] = Track(channel)
+                track = self.by_channel[channel] = Track(channel)
             track.apart[connection] = None
             tracks.append(track)
         own, *shared = tracks
@@ -137,11 +162,11 @@ class Tracks:
         connection.step_out()
         empty = []
         for channel in connection.channels:
-            track = self._tracks.get(channel)
+            track = self.by_channel.get(channel)
             if track is None:
                 continue
             track.apart.pop(connection, None)
             if not (track.apart or track.in_step or track.audiences):
-                del self._tracks[channel]
+                del self.by_channel[channel]
                 empty.append(channel)
         return empty

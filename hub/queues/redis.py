@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class RedisGenerationQueue:
                     self._link.connect,
                     Patience(timeout=self._link.timeout_seconds),
                     sharded=self._link.sharded,
-                    heard=self._hear_stop,
+                    heard=self._hear_stops,
                     failed=self._link.note_stale,
                 )
                 ear.want(STOPS.encode())
@@ -112,10 +112,11 @@ class RedisGenerationQueue:
         finally:
             self._listeners.discard(listener)
 
-    def _hear_stop(self, name: bytes, payload: bytes) -> None:
-        for listener in self._listeners:
-            with suppress(asyncio.QueueFull):
-                listener.put_nowait(payload.decode())
+    def _hear_stops(self, messages: Sequence[list[bytes]]) -> None:
+        for *_, payload in messages:
+            for listener in self._listeners:
+                with suppress(asyncio.QueueFull):
+                    listener.put_nowait(payload.decode())
 
     async def _ask(self, *words: Word) -> Any:
         """A command of the intake. The group goes with the data of a Redis that came back empty."""

@@ -63,7 +63,7 @@ class Ear:
         patience: Patience,
         *,
         sharded: bool,
-        heard: Callable[[bytes, bytes], None],
+        heard: Callable[[Sequence[list[bytes]]], None],
         relinked: Callable[[], None] = lambda: None,
         gave_up: Callable[[bytes], None] = lambda name: None,
         failed: Callable[[], None] = lambda: None,
@@ -74,8 +74,8 @@ class Ear:
         self._sharded = sharded
         prefix = "S" if sharded else ""
         self._subscribe, self._unsubscribe = f"{prefix}SUBSCRIBE", f"{prefix}UNSUBSCRIBE"
+        self._message = f"{prefix}message".lower().encode()
         self._kinds = {
-            f"{prefix}message".lower().encode(): self._message,
             f"{prefix}subscribe".lower().encode(): self._acknowledged_now,
             f"{prefix}unsubscribe".lower().encode(): self._unsubscribed,
         }
@@ -189,16 +189,23 @@ class Ear:
                 raise BrokerUnavailable(f"no byte from the broker for {self._patience.silence:g} s")
             wire.send(pack(["PING"]))
 
-    def _replied(self, reply: Any) -> None:
+    def _replied(self, replies: Sequence[Any]) -> None:
+        messages = []
+        for reply in replies:
+            if type(reply) is list and reply[0] == self._message:
+                messages.append(reply)
+            else:
+                self._answered(reply)
+        if messages:
+            self._heard(messages)
+
+    def _answered(self, reply: Any) -> None:
         if isinstance(reply, list):
             take = self._kinds.get(reply[0])
             if take is not None:
                 take(reply)
         elif isinstance(reply, ResponseError) and self._trouble and not self._trouble.done():
             self._trouble.set_result(str(reply))
-
-    def _message(self, reply: list[bytes]) -> None:
-        self._heard(reply[1], reply[2])
 
     def _acknowledged_now(self, reply: list[bytes]) -> None:
         name = reply[1]

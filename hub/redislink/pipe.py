@@ -135,11 +135,12 @@ class Pipe:
                     f"the broker has not answered in {self._timeout_seconds:g} s"
                 )
 
-    def _replied(self, reply: Any) -> None:
-        future = self._in_flight.popleft()
-        if not future.done():  # else its caller was cancelled
-            future.set_result(reply)
+    def _replied(self, replies: Sequence[Any]) -> None:
+        for reply in replies:
+            future = self._in_flight.popleft()
+            if not future.done():  # else its caller was cancelled
+                future.set_result(reply)
 
     def _give_up(self) -> None:
         while self._in_flight:
-            self._replied(BrokerUnavailable(self._why))
+            self._replied([BrokerUnavailable(self._why)])

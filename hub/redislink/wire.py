@@ -1,8 +1,8 @@
 """One raw connection to a server of Redis's protocol (RESP2).
 
 redis-py connects it (TCP, TLS or unix socket; login; database); then this takes its transport over:
-what is sent in one tick of the loop leaves in one write, and replies are handed over as they come,
-without a task, a future or a timer of its own.
+what is sent in one tick of the loop leaves in one write, and replies are handed over as they come
+(those of one read at once), without a task, a future or a timer of its own.
 
 RESP2, because redis-py 8.1 formats a debug string for each RESP3 push, and hiredis needs no more.
 """
@@ -21,7 +21,7 @@ from hub.errors import BrokerUnavailable
 from hub.redislink.topology import Place
 
 Word = str | bytes | int | float
-Replied = Callable[[Any], None]
+Replied = Callable[[Sequence[Any]], None]
 
 _MOST_UNSENT_BYTES: Final = 1024 * 1024
 _RUN: Final = re.compile(rb"run_id:([0-9a-f]{10})")
@@ -126,9 +126,11 @@ class SocketWire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.last_heard = self._loop.time()
         self._reader.feed(data)
-        gets, replied = self._reader.gets, self._replied
+        gets, replies = self._reader.gets, []
         while (reply := gets()) is not False:
-            replied(reply)
+            replies.append(reply)
+        if replies:
+            self._replied(replies)
 
     def pause_writing(self) -> None:
         self._room.clear()

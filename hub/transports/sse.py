@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -29,34 +29,24 @@ HEADERS: Final = {
 
 
 class SseTransport:
-    """Implements ports.Transport. HTTP/1.1 takes chunks, each one write; HTTP/1.0 plain bytes."""
+    """Implements ports.Transport. On HTTP/1.1 each event is a chunk, HTTP/1.0 knows no chunks."""
 
     label = "sse"
-    heartbeat = sse.HEARTBEAT
+    encode = staticmethod(sse.encode_event)
 
     def __init__(self, *, chunked: bool = True) -> None:
-        self._chunked = chunked
-
-    def encode(self, name: str, data: bytes) -> bytes:
-        return sse.encode_event(name, data)
-
-    frame = staticmethod(sse.with_id)
+        self.frame = _chunked_event if chunked else sse.with_id
+        self.heartbeat = self.frame(sse.HEARTBEAT, None)
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
-        return sse.with_retry(sse.with_id(body, cursor), retry_ms)
+        return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)
 
-    def pack(self, frames: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(frames), frames) if self._chunked else frames
 
-    def around_own_part(
-        self, bodies: Sequence[bytes], rests: Sequence[bytes], own_bytes: int
-    ) -> Sequence[bytes]:
-        pieces = sse.around_own_part(bodies, rests)
-        if self._chunked:
-            size = sum(map(len, pieces)) + own_bytes * (len(pieces) - 1)
-            pieces[0] = b"%x\r\n%b" % (size, pieces[0])
-            pieces[-1] += b"\r\n"
-        return pieces
+def _chunked_event(body: bytes, cursor: bytes | None) -> bytes:
+    """with_id, as a chunk of HTTP/1.1."""
+    if not cursor:
+        return b"%x\r\n%b\r\n" % (len(body), body)
+    return b"%x\r\nid: %b\n%b\r\n" % (len(cursor) + len(body) + 5, cursor, body)
 
 
 class SseResponse(EventSourceResponse):

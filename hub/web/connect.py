@@ -45,9 +45,7 @@ class ConnectRoutes:
         self._door = door
         self._clock = clock
         self._limits = limits
-        self._transports = {
-            chunked: SseTransport(chunked=chunked) for chunked in (True, False)
-        }
+        self._transports = {chunked: SseTransport(chunked=chunked) for chunked in (True, False)}
 
     def routes(self) -> list[web.RouteDef]:
         return [

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,6 +37,7 @@ class Node:
         self.fanout = Fanout(self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0)
         self.tasks: list[asyncio.Task[CloseReason]] = []
         self.connections: list[Connection] = []
+        self.sinks: list[FakeSink] = []
 
     def connect(
         self,
@@ -55,6 +59,7 @@ class Node:
             retry_ms=3000,
         )
         self.connections.append(connection)
+        self.sinks.append(sink)
         self.tasks.append(asyncio.create_task(self.fanout.serve(connection, cursor or {})))
         return sink
 
@@ -391,3 +396,181 @@ async def test_held_events_are_bounded_in_bytes(node: Node) -> None:
     gate.open()
     await until(lambda: not node.connections[0].is_held)
     assert sink.data == large
+
+
+async def test_live_ones_are_in_step(node: Node) -> None:
+    """Who stands where the channels stand needs no memory of its own."""
+    sink = await node.connect_live()
+    (connection,) = node.connections
+    assert connection.is_in_step
+    before = dict(connection.positions)
+    await node.publish(1, 2)
+    await node.publish("x", channel=ALL)
+    assert connection.is_in_step
+    assert connection.positions[ALICE].offset == before[ALICE].offset + 2
+    assert connection.events == 3
+    assert parse_cursor(sink.events[-1].id, [ALICE, ALL]) == connection.positions
+
+
+async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
+    """Users with different topics share events, and each id says where that client stands."""
+    await node.publish(*range(100), channel=user_channel("bob"))  # a longer own part than alice's
+    sinks = [
+        await node.connect_live(user="alice"),
+        await node.connect_live(user="bob"),
+        await node.connect_live(user="alice", topics=["t"]),
+        await node.connect_live(user="bob", topics=["s", "t"]),
+    ]
+    topic = topic_channel("t")
+    for channel in (ALL, topic, ALICE, ALL, topic, user_channel("bob"), topic, ALL):
+        await node.publish(str(channel), str(channel), channel=channel)
+        await node.publish("passing", channel=channel, ephemeral=True)
+    for sink, connection in zip(sinks, node.connections, strict=True):
+        assert connection.is_in_step
+        at = parse_cursor(sink.events[0].id, connection.channels)
+        seen: dict[Channel, int] = dict.fromkeys(connection.channels, 0)
+        for event in sink.events[1:]:
+            if event.data == "passing":
+                continue
+            channel = Channel(event.data)
+            seen[channel] += 1
+            at[channel] = Position(at[channel].epoch, at[channel].offset + 1)
+            assert parse_cursor(event.id, connection.channels) == at
+        assert seen == {
+            c: 2 * [ALL, topic, ALICE, ALL, topic, user_channel("bob"), topic, ALL].count(c)
+            for c in connection.channels
+        }
+
+
+async def test_many_are_one_encoding(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event becomes bytes once for all who share its channels, and is written once to each."""
+    sinks = [await node.connect_live(user=f"u{n}") for n in range(200)]
+    encode, frame = Mock(wraps=TRANSPORT.encode), Mock(wraps=TRANSPORT.frame)
+    monkeypatch.setattr(TRANSPORT, "encode", encode)
+    monkeypatch.setattr(TRANSPORT, "frame", frame)
+    writes = [sink.writes for sink in sinks]
+    await node.publish("to all", channel=ALL)
+    assert [sink.writes for sink in sinks] == [n + 1 for n in writes]
+    assert (encode.call_count, frame.call_count) == (1, 1)
+    assert all(sink.data == ["to all"] for sink in sinks)
+
+
+async def test_full_socket_stands_apart_and_comes_back(node: Node) -> None:
+    """In between, the others are not held up, and the order is kept."""
+    slow, quick = await node.connect_live(), await node.connect_live()
+    slow.fill()
+    await node.publish(1)
+    assert [c.is_in_step for c in node.connections] == [False, True]
+    await node.publish(2)
+    await node.publish("all", channel=ALL)
+    slow.empty()
+    await until(lambda: slow.data == ["1", "2", "all"])
+    await node.publish(3)
+    assert [c.is_in_step for c in node.connections] == [True, True]
+    assert slow.data == quick.data == ["1", "2", "all", "3"]
+    assert [event.id for event in slow.events[1:]] == [event.id for event in quick.events[1:]]
+
+
+async def test_heartbeat_that_does_not_fit(node: Node) -> None:
+    """A heartbeat is written like everything else: its rest goes before the next event."""
+    sink = await node.connect_live()
+    sink.fill()
+    node.connections[0].beat()
+    assert not node.connections[0].is_in_step
+    await node.publish(1)
+    sink.empty()
+    await until(lambda: sink.data == ["1"])
+    assert sink.written.index(b": hb") < sink.written.index(b"data: 1")
+
+
+async def test_client_that_is_gone_is_not_written_to(node: Node) -> None:
+    """Between the loss of a socket and the end of its handler its descriptor may be another's."""
+    gone, here = await node.connect_live(), await node.connect_live()
+    gone.abort()
+    await node.publish(1)
+    await node.publish(2, channel=ALL)
+    assert gone.data == []
+    assert here.data == ["1", "2"]
+
+
+async def test_last_in_step_leaves_the_track(node: Node) -> None:
+    """The next one that comes says where the channel stands, whatever was announced meanwhile."""
+    await node.connect_live()
+    held = node.connect(user="bob")
+    node.broker.before_read.close()
+    late = node.connect(user="bob")
+    await until(lambda: node.broker.before_read.waiting > 0)
+    node.tasks[0].cancel()
+    await until(node.tasks[0].done)
+    await node.publish(1, channel=ALL)
+    node.broker.before_read.open()
+    await until(lambda: node.connections[2].is_in_step)
+    await node.publish(2, channel=ALL)
+    assert late.data[-1] == held.data[-1] == "2"
+
+
+class Crowd:
+    """Clients of three users and four topics that come, go, stall and are published to."""
+
+    def __init__(self, node: Node, seed: int) -> None:
+        self.node = node
+        self.chance = random.Random(seed)
+        self.published: Counter[Channel] = Counter()
+        self.alive: list[int] = []
+        users, topics = map(user_channel, "xyz"), map(topic_channel, "abcd")
+        self.channels = [ALL, *users, *topics]
+
+    async def step(self) -> None:
+        """Whatever comes next."""
+        match self.chance.randrange(8):
+            case 0 | 1:
+                topics = sorted(self.chance.sample("abcd", self.chance.randrange(4)))
+                self.node.connect(user=self.chance.choice("xyz"), topics=topics)
+                self.alive.append(len(self.node.tasks) - 1)
+            case 2 if self.alive:
+                index = self.alive.pop(self.chance.randrange(len(self.alive)))
+                self.node.tasks[index].cancel()
+            case 3:
+                self.node.fanout.fill_gaps()
+            case _:
+                await self.publish()
+        for _ in range(self.chance.randrange(4)):
+            await asyncio.sleep(0)
+        for sink in self.chance.sample(self.node.sinks, min(2, len(self.node.sinks))):
+            self.chance.choice([sink.fill, sink.empty])()
+
+    async def publish(self) -> None:
+        """A few events in one channel; sometimes the announcement is lost, and that is noticed."""
+        channel = self.chance.choice(self.channels)
+        self.node.broker.deaf = deaf = self.chance.random() < 0.1
+        for _ in range(self.chance.randrange(1, 4)):
+            self.published[channel] += 1
+            await self.node.publish([channel, self.published[channel]], channel=channel)
+        self.node.broker.deaf = False
+        if deaf:
+            self.node.fanout.fill_gaps()
+
+    def check(self, client: int) -> None:
+        """It got all from some event on, each once and in order; a live one up to now."""
+        last: dict[Channel, int] = {}
+        for text in self.node.sinks[client].data:
+            channel, number = json.loads(text)
+            assert number == last.get(channel, number - 1) + 1
+            last[channel] = number
+        if client in self.alive:
+            assert all(number == self.published[channel] for channel, number in last.items())
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_comings_and_goings(node: Node, seed: int) -> None:
+    """In whatever state clients come, stall and go: each gets each event once, in order."""
+    crowd = Crowd(node, seed)
+    for _ in range(600):
+        await crowd.step()
+    for sink in node.sinks:
+        sink.empty()
+    await until(lambda: all(not node.connections[n].is_held for n in crowd.alive))
+    await settled()
+    assert any(connection.is_in_step for connection in node.connections)
+    for client in range(len(node.sinks)):
+        crowd.check(client)

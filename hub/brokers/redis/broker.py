@@ -42,7 +42,9 @@ class RedisBroker:
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         self._bus.unsubscribe(channels)
 
-    def listen(self, heard: Callable[[Event], None], relinked: Callable[[], None]) -> None:
+    def listen(
+        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+    ) -> None:
         self._bus.listen(heard, relinked)
 
     async def ping(self) -> None:

@@ -32,7 +32,6 @@ class RedisBus:
         self._channels: dict[bytes, tuple[Channel, Ear]] = {}
         self._moved = asyncio.Event()
         self._heard: Callable[[Sequence[Event]], None] = lambda events: None
-        self._just_heard: list[Event] = []
         self._relinked: Callable[[], None] = lambda: None
         link.on_change(self._moved.set)
         self._make_ears()
@@ -108,16 +107,12 @@ class RedisBus:
                 self._channels[name] = channel, there
                 there.take_over(name, ear)
 
-    def _take(self, name: bytes, payload: bytes) -> None:
-        found = self._channels.get(name)
-        if found is None:
-            return
-        if not self._just_heard:
-            asyncio.get_running_loop().call_soon(self._pass_on)
-        self._just_heard.append(parse_announcement(found[0], payload))
-
-    def _pass_on(self) -> None:
-        events, self._just_heard = self._just_heard, []
+    def _take(self, messages: Sequence[list[bytes]]) -> None:
+        channels, events = self._channels, []
+        for _, name, payload in messages:
+            found = channels.get(name)
+            if found is not None:
+                events.append(parse_announcement(found[0], payload))
         self._heard(events)
 
     def _note_relinked(self) -> None:

@@ -1,0 +1,215 @@
+"""The way of bytes into a socket: order, one write a tick, bounds that cost nothing each."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from hub.brokers.memory import MemoryBroker
+from hub.core.channel import ALL, Channel, user_channel
+from hub.core.outbox import Outbox
+from hub.engine.connection import Connection
+from hub.engine.fanout import Fanout
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.supervise import SystemClock
+from hub.ports import Publication
+from hub.transports.sse import SocketSink, SseResponse, SseTransport
+from hub.web.listening import Place, SocketBounds, listening
+from tests.topologies import free_ports
+
+LIMIT = 10_000
+TRANSPORT = SseTransport()
+
+
+@asynccontextmanager
+async def served(
+    work: Callable[[SocketSink], Any], *, version: str = "1.1"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A client of a server that does `work` with each client's sink and ends the response."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = SseResponse()
+        writer = await response.prepare(request)
+        assert writer is not None
+        sink = SocketSink(request, writer, write_buffer_bytes=LIMIT)
+        async with response:
+            await work(sink)
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/", handler)])
+    bounds = SocketBounds(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
+    async with listening(
+        app, Place("127.0.0.1", 0, "x"), cancel_handlers=True, bounds=bounds
+    ) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        writer.write(f"GET / HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            yield reader, writer
+        writer.close()
+
+
+def segments_sent(sink: SocketSink) -> int:
+    """How many segments with data the server's socket has sent (Linux, tcp_info)."""
+    sock = sink._transport.get_extra_info("socket")
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int(struct.unpack_from("I", info, 156)[0])
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
+    """What goes straight into the socket and what waits in front of it come as one stream."""
+    sent: list[bytes] = []
+    was_full: list[bool] = []
+
+    async def work(sink: SocketSink) -> None:
+        for n in range(4000):
+            frames = b"%07d " % n * (1 + n % 60)
+            if sink.paused:
+                was_full.append(True)
+                await sink.drain()
+            if sink.idle and n % 3 == 0:
+                try:
+                    done = sink.send(frames)
+                except BlockingIOError:
+                    done = 0
+                sink.write(frames[done:])
+            else:
+                sink.write(frames)
+            sent.append(frames)
+
+    async def main() -> None:
+        async with served(work, version="1.0") as (reader, _):
+            await asyncio.sleep(0.05)  # the socket fills meanwhile
+            body = (await reader.read(-1)).partition(b"\r\n\r\n")[2]
+        assert body == b"".join(sent)
+
+    run(main())
+    assert was_full
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
+    """Its descriptor may be another client's by now: not one byte may end up there."""
+    sinks: list[SocketSink] = []
+
+    async def work(sink: SocketSink) -> None:
+        sinks.append(sink)
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with served(work) as (reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            first = sinks[0]
+            number = first._transport.get_extra_info("socket").fileno()
+            first.abort()
+            assert first.gone()
+            first.write(b"secret")
+            await asyncio.sleep(0.05)
+            ours, theirs = socket.socketpair()
+            taken = [ours, theirs]
+            while number not in {each.fileno() for each in taken}:
+                taken += socket.socketpair()
+            first.write(b"secret")
+            for each in taken:
+                each.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    each.recv(10)
+            for each in taken:
+                each.close()
+            assert await reader.read() == b""
+            writer.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux alone has the option")
+@pytest.mark.parametrize("channel", [user_channel("alice"), ALL])
+def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
+    """One event leaves at once; ten that come together leave in one write, for every client."""
+
+    async def main() -> None:
+        broker, clock = MemoryBroker(), SystemClock()
+        fanout = Fanout(broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0)
+        connections: list[Connection] = []
+
+        async def work(sink: SocketSink) -> None:
+            connection = Connection(
+                "c",
+                "alice",
+                [user_channel("alice"), ALL],
+                transport=TRANSPORT,
+                sink=sink,
+                outbox=Outbox(max_frames=10, max_bytes=1000),
+                clock=clock,
+                retry_ms=1,
+            )
+            connections.append(connection)
+            await fanout.serve(connection, {})
+
+        async def publish(count: int) -> list[int]:
+            sinks = [cast(SocketSink, connection.sink) for connection in connections]
+            before = [segments_sent(sink) for sink in sinks]
+            await broker.publish([Publication(channel=channel, name="n", data=b"1")] * count)
+            return [segments_sent(sink) - b for sink, b in zip(sinks, before, strict=True)]
+
+        async with served(work) as (first, _), served(work) as (second, _):
+            for reader in (first, second):
+                await reader.readuntil(b"hub.open")
+            await asyncio.sleep(0.01)
+            await publish(1)  # brings them in step
+            assert all(connection.is_in_step for connection in connections)
+            assert await publish(1) == [1, 1]
+            assert await publish(10) == [1, 1]
+            for reader in (first, second):
+                for _ in range(12):
+                    await reader.readuntil(b"data: 1\n\n")
+
+    uvloop.run(main())
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has the option")
+async def test_bounds_are_inherited_by_connections() -> None:
+    """They are set once, on the listening socket."""
+    seen: list[tuple[int, int]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        sock = request.transport.get_extra_info("socket")
+        seen.append(
+            (
+                sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+                sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+            )
+        )
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/", handler)])
+    bounds = SocketBounds(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
+    place = Place("127.0.0.1", 0, "x")
+    async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        writer.close()
+    assert seen == [(64 * 1024, 7500)]
+
+
+async def test_host_name_with_two_addresses() -> None:
+    """`localhost` is listened on in all its forms."""
+    (free,) = free_ports(1)
+    app = web.Application()
+    async with listening(app, Place("localhost", free, "x"), cancel_handlers=True) as port:
+        assert port == free
+        for *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
+            _, writer = await asyncio.open_connection(str(address[0]), port)
+            writer.close()
