@@ -67,7 +67,7 @@ def main() -> None:
 def _template(log: RedisLog, run: str, user: int) -> tuple[bytes, bytes, bytes]:
     """The command that publishes one token to this user, around its time and its number."""
     data = b'"T=%b;N=%b;"' % (_TIME, _NUMBER)
-    call = log._publish_call(Publication(channel=user_channel(f"u{user}"), name="t", data=data))
+    call = log.publish_call([Publication(channel=user_channel(f"u{user}"), name="t", data=data)])
     words = ["EVALSHA", call.script.sha, len(call.keys), *call.keys, run, *call.args]
     head, _, rest = pack(words).partition(_TIME)
     middle, _, tail = rest.partition(_NUMBER)

@@ -121,18 +121,35 @@ class RedisLink:
 
         Raises BrokerUnavailable; then any of them may have run.
         """
-        futures = []
+        replies = await self.try_all(calls)
+        for reply in replies:
+            if isinstance(reply, BrokerUnavailable):
+                raise reply
+        return replies
+
+    async def try_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """The same; a call that failed has BrokerUnavailable as its reply and harms no other."""
+        under_way: list[asyncio.Future[Any] | BrokerUnavailable] = []
         for call in calls:
             pipe = self._by_partition[call.partition]
-            if not pipe.free:
-                await pipe.ready()
-            futures.append(pipe.begin(_script_words(call)(pipe)))
-        replies = [await future for future in futures]
+            try:
+                if not pipe.free:
+                    await pipe.ready()
+            except BrokerUnavailable as error:
+                under_way.append(error)
+            else:
+                under_way.append(pipe.begin(_script_words(call)(pipe)))
+        replies = [
+            each if isinstance(each, BrokerUnavailable) else await each for each in under_way
+        ]
         for n, reply in enumerate(replies):
-            if isinstance(reply, Exception):
+            if isinstance(reply, ResponseError):
                 call = calls[n]
-                words = _script_words(call)
-                replies[n] = await self._mend(words, call.partition, reply, call.script)
+                try:
+                    words = _script_words(call)
+                    replies[n] = await self._mend(words, call.partition, reply, call.script)
+                except BrokerUnavailable as error:
+                    replies[n] = error
         return replies
 
     async def call(self, partition: int, *words: Word) -> Any:

@@ -206,6 +206,36 @@ async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
     assert sink.data[-1] == "4"
 
 
+async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
+    """An offset that would follow is no continuation when the epoch is another."""
+    sink = await node.connect_live()
+    await node.publish(1)
+    node.broker.begin_new_epoch(ALICE)
+    node.broker.deaf = True
+    await node.publish("unheard")
+    node.broker.deaf = False
+    await node.publish("second of the new epoch")
+    await until(lambda: not node.connections[0].is_held)
+    assert [event.name for event in sink.events] == ["hub.open", "e", "hub.reset"]
+
+
+async def test_who_read_ahead_of_the_announcement(node: Node) -> None:
+    """It stands further than its channel's track, and keeps its own place until that catches up."""
+    first = await node.connect_live()
+    node.broker.deaf = True
+    await node.publish("unheard")
+    node.broker.deaf = False
+    ahead = await node.connect_live()
+    assert [c.is_in_step for c in node.connections] == [True, False]
+    await node.publish("heard")
+    await until(lambda: first.data == ["unheard", "heard"])
+    assert ahead.data == ["heard"]
+    await node.publish("by all")
+    assert [c.is_in_step for c in node.connections] == [True, True]
+    assert first.data == ["unheard", "heard", "by all"]
+    assert ahead.data == ["heard", "by all"]
+
+
 async def test_only_the_reset_itself_moves_the_cursor_past_what_was_lost(node: Node) -> None:
     """A client that is cut off before a channel's `hub.reset` must be told when it returns: until
     then every `id:` still says where it stood in that channel, also the one of `hub.open`.
@@ -409,6 +439,11 @@ async def test_live_ones_are_in_step(node: Node) -> None:
     assert connection.is_in_step
     assert connection.positions[ALICE].offset == before[ALICE].offset + 2
     assert connection.events == 3
+    await node.connect_live()
+    await node.publish(3)
+    assert [c.events for c in node.connections] == [4, 1]
+    connection.step_out()
+    assert connection.events == 4
     assert parse_cursor(sink.events[-1].id, [ALICE, ALL]) == connection.positions
 
 

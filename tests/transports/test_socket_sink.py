@@ -30,10 +30,8 @@ TRANSPORT = SseTransport()
 
 
 @asynccontextmanager
-async def served(
-    work: Callable[[SocketSink], Any], *, version: str = "1.1"
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A client of a server that does `work` with each client's sink and ends the response."""
+async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
+    """The port of a server that does `work` with each client's sink and ends the response."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = SseResponse()
@@ -47,14 +45,24 @@ async def served(
     app = web.Application()
     app.add_routes([web.get("/", handler)])
     bounds = SocketBounds(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
-    async with listening(
-        app, Place("127.0.0.1", 0, "x"), cancel_handlers=True, bounds=bounds
-    ) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-        writer.write(f"GET / HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    place = Place("127.0.0.1", 0, "x")
+    async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
         async with asyncio.timeout(10):
-            yield reader, writer
-        writer.close()
+            yield port
+
+
+def request(version: str = "1.1") -> bytes:
+    """What a client says. With HTTP/1.0 the body comes as it was written, without chunks."""
+    return f"GET / HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+
+
+@asynccontextmanager
+async def client_of(port: int, version: str = "1.1") -> AsyncIterator[asyncio.StreamReader]:
+    """A client that has asked."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    writer.write(request(version))
+    yield reader
+    writer.close()
 
 
 def segments_sent(sink: SocketSink) -> int:
@@ -87,13 +95,53 @@ def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
             sent.append(frames)
 
     async def main() -> None:
-        async with served(work, version="1.0") as (reader, _):
+        async with serving(work) as port, client_of(port, "1.0") as reader:
             await asyncio.sleep(0.05)  # the socket fills meanwhile
             body = (await reader.read(-1)).partition(b"\r\n\r\n")[2]
         assert body == b"".join(sent)
 
     run(main())
     assert was_full
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
+    """A socket that has room again, before the event loop has noticed, is not for new bytes yet."""
+    sent = b"0"
+    received = b""
+    client = socket.socket()
+
+    async def work(sink: SocketSink) -> None:
+        nonlocal sent, received
+        sink.write(sent)
+        await asyncio.sleep(0.05)
+        while sink.idle:
+            frames = b"%07d " % len(sent) * 1000
+            sink.write(frames)
+            sent += frames
+        received += client.recv(1024 * 1024)
+        sink.write(b"the end")
+        sent += b"the end"
+
+    async def main() -> None:
+        nonlocal received
+        async with serving(work) as port:
+            client.connect(("127.0.0.1", port))
+            client.sendall(request("1.0"))
+            await asyncio.sleep(0.1)
+            received += await asyncio.to_thread(read_all, client)
+
+    with client:
+        run(main())
+    assert received.partition(b"\r\n\r\n")[2] == sent
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Until the other side ends."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -106,7 +154,7 @@ def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
         await asyncio.sleep(60)
 
     async def main() -> None:
-        async with served(work) as (reader, writer):
+        async with serving(work) as port, client_of(port) as reader:
             await reader.readuntil(b"\r\n\r\n")
             first = sinks[0]
             number = first._transport.get_extra_info("socket").fileno()
@@ -126,7 +174,6 @@ def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
             for each in taken:
                 each.close()
             assert await reader.read() == b""
-            writer.close()
 
     run(main())
 
@@ -161,7 +208,7 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
             await broker.publish([Publication(channel=channel, name="n", data=b"1")] * count)
             return [segments_sent(sink) - b for sink, b in zip(sinks, before, strict=True)]
 
-        async with served(work) as (first, _), served(work) as (second, _):
+        async with serving(work) as port, client_of(port) as first, client_of(port) as second:
             for reader in (first, second):
                 await reader.readuntil(b"hub.open")
             await asyncio.sleep(0.01)

@@ -6,6 +6,7 @@ their replies into values.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import msgspec
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
+from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Outcome, Page, Publication, Published
 from hub.redislink import (
     RedisLink,
@@ -28,6 +30,8 @@ from hub.redislink.wire import Word
 _PACKAGE: Final = "hub.brokers.redis"
 _PUBLISH: Final = Script(_PACKAGE, "head", "publish")
 _READ: Final = Script(_PACKAGE, "head", "read")
+_IN_ONE_CALL: Final = 64  # so that nobody else waits long for the server
+_NO_STEP: Final = ("", "", "", "", "")
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,11 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True):
     max_events: int = 10_000
     max_bytes: int = 4 * 1024 * 1024
     ttl_seconds: float = 3600.0
+
+    @property
+    def ttl_ms(self) -> int:
+        """The age in what Redis counts in."""
+        return milliseconds(self.ttl_seconds)
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,11 +86,48 @@ class RedisLog:
         self._head_ms = milliseconds(retention.position_ttl_seconds)
         self._once_ms = milliseconds(retention.idempotency_seconds)
         self._record_ms = milliseconds(retention.generation_ttl_seconds)
+        self._unsent: list[tuple[Publication, asyncio.Future[Any]]] = []
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """See ports.Broker.publish."""
-        replies = await self._link.run([self._publish_call(each) for each in publications])
+        """See ports.Broker.publish. What is published in one tick of the loop, by whomever, goes
+        to each server in as few calls as may be.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._unsent:
+            loop.call_soon(self._flush)
+        futures = [loop.create_future() for _ in publications]
+        self._unsent += zip(publications, futures, strict=True)
+        replies = [await future for future in futures]
+        for reply in replies:
+            if isinstance(reply, BrokerUnavailable):
+                raise reply
         return [_published(reply) for reply in replies]
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        task = asyncio.get_running_loop().create_task(self._send(unsent), name="publish")
+        self._sending.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, unsent: Sequence[tuple[Publication, asyncio.Future[Any]]]) -> None:
+        """The events of one call are of one partition in a Cluster; elsewhere of any."""
+        groups: dict[int, list[tuple[Publication, asyncio.Future[Any]]]] = {}
+        for each in unsent:
+            partition = channel_keys(each[0].channel).partition if self._link.sharded else 0
+            groups.setdefault(partition, []).append(each)
+        batches = [
+            group[first : first + _IN_ONE_CALL]
+            for group in groups.values()
+            for first in range(0, len(group), _IN_ONE_CALL)
+        ]
+        calls = [self.publish_call([publication for publication, _ in each]) for each in batches]
+        replies = await self._link.try_all(calls)
+        for batch, reply in zip(batches, replies, strict=True):
+            several = reply if isinstance(reply, list) else [reply] * len(batch)
+            for (_, future), answer in zip(batch, several, strict=True):
+                if not future.done():  # else its caller was cancelled
+                    future.set_result(answer)
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
@@ -106,48 +152,52 @@ class RedisLog:
             origin = ("start", "", 0)
         else:
             origin = ("after", after.epoch, after.offset)
-        log_ms = milliseconds(self._retention.of(channel).ttl_seconds)
+        log_ms = self._retention.of(channel).ttl_ms
         args = (new_epoch(), self._head_ms, log_ms, *origin, max_events, max_bytes)
         return ScriptCall(_READ, keys.partition, (keys.head, keys.log), args)
 
-    def _publish_call(self, publication: Publication) -> ScriptCall:
-        channel = publication.channel
-        keep = self._retention.of(channel)
-        names = channel_keys(channel)
-        key = publication.idempotency_key
-        once = publish_once_key(channel, key) if key else names.head
-        ttl = publication.ttl_seconds
+    def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
+        """The call that publishes them, all of one partition if that matters here."""
+        keys: list[str] = []
         args: list[Word] = [
-            names.live,
             self._announce,
             new_epoch(),
+            self._head_ms,
+            self._once_ms,
+            self._record_ms,
+        ]
+        for publication in publications:
+            self._add(publication, keys, args)
+        partition = channel_keys(publications[0].channel).partition
+        return ScriptCall(_PUBLISH, partition, keys, args)
+
+    def _add(self, publication: Publication, keys: list[str], args: list[Word]) -> None:
+        channel, key, ttl = (
+            publication.channel,
+            publication.idempotency_key,
+            publication.ttl_seconds,
+        )
+        keep, names, step = self._retention.of(channel), channel_keys(channel), publication.step
+        keys += (names.head, names.log, publish_once_key(channel, key) if key else names.head)
+        args += (
+            names.live,
             publication.name,
             publication.data,
             keep.max_events,
             keep.max_bytes,
-            milliseconds(keep.ttl_seconds),
-            self._head_ms,
+            keep.ttl_ms,
             "" if ttl is None else milliseconds(ttl),
             "1" if publication.ephemeral else "",
-            self._once_ms if key else "",
-        ]
-        step = publication.step
+        )
         if step is None:
-            args.append("")
-            return ScriptCall(_PUBLISH, names.partition, (names.head, names.log, once), args)
+            keys += (names.head, names.head)
+            args += _NO_STEP
+            return
         record = generation_keys(step.generation)
         if record is None:
             raise ValueError(f"not a generation's id: {step.generation!r}")
-        args += [
-            step.change.value,
-            step.attempt,
-            step.status.value,
-            step.index,
-            step.text,
-            self._record_ms,
-        ]
-        keys = (names.head, names.log, once, record.record, record.text)
-        return ScriptCall(_PUBLISH, names.partition, keys, args)
+        keys += (record.record, record.text)
+        args += (step.change.value, step.attempt, step.status.value, step.index, step.text)
 
 
 def parse_announcement(channel: Channel, payload: bytes) -> Event:
