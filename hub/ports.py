@@ -25,6 +25,7 @@ from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import Generation, Question, Step, StopAnswer
 from hub.core.piece import Piece
+from hub.errors import BrokerUnavailable
 
 FROM_START: Final = Position("", 0)
 """Read from here to get all that the log still holds."""
@@ -98,6 +99,14 @@ class Broker(Protocol):
         """Numbers, stores and announces each one atomically; the answers are in order.
 
         When it raises, any of them may have been written: repeat with idempotency keys.
+        """
+        ...
+
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        """The same for publications that have nothing to do with each other: the broker's absence
+        is the answer of those that it befell.
         """
         ...
 

@@ -53,6 +53,14 @@ class MemoryBroker:
         self._heard([event for event in events if event.channel in self._wanted])
         return published
 
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        try:
+            return list(await self.publish(publications))
+        except BrokerUnavailable as error:
+            return [error] * len(publications)
+
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:

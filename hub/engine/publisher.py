@@ -8,7 +8,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
-from hub.errors import BadRequest, TooLarge
+from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
 from hub.ports import Broker, Publication, Published
 
 
@@ -36,6 +36,29 @@ class Publisher:
         answers = await self._broker.publish(_publications(message))
         return list(zip(message.to, answers, strict=True))
 
+    async def try_publish(
+        self, messages: Sequence[Message]
+    ) -> list[list[tuple[Channel, Published]] | HubError]:
+        """What became of each; a refused one harms no other. One call to the broker for all."""
+        refusals = [self._refusal(message) for message in messages]
+        good = [m for m, refusal in zip(messages, refusals, strict=True) if refusal is None]
+        publications = [each for message in good for each in _publications(message)]
+        answers = iter(await self._broker.try_publish(publications))
+        results: list[list[tuple[Channel, Published]] | HubError] = []
+        for message, refusal in zip(messages, refusals, strict=True):
+            if refusal is None:
+                results.append(_result(message, [next(answers) for _ in message.to]))
+            else:
+                results.append(refusal)
+        return results
+
+    def _refusal(self, message: Message) -> CallerError | None:
+        try:
+            self.check(message)
+        except CallerError as error:
+            return error
+        return None
+
     def check(self, message: Message) -> None:
         """Raises CallerError, naming the field, for a message that may not be published."""
         check_event_name(message.event)
@@ -48,6 +71,15 @@ class Publisher:
                 f"data is {len(message.data)} bytes; at most {self._max_data_bytes} are taken",
                 path="data",
             )
+
+
+def _result(
+    message: Message, answers: Sequence[Published | BrokerUnavailable]
+) -> list[tuple[Channel, Published]] | HubError:
+    published = [answer for answer in answers if isinstance(answer, Published)]
+    if len(published) == len(answers):
+        return list(zip(message.to, published, strict=True))
+    return next(answer for answer in answers if isinstance(answer, BrokerUnavailable))
 
 
 def _publications(message: Message) -> list[Publication]:

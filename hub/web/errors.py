@@ -10,12 +10,33 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.errors import BrokerUnavailable, CallerError
+from hub.errors import BrokerUnavailable, CallerError, HubError
 
 _RETRY_AFTER_SECONDS: Final = 1
+BROKER_AWAY: Final = "the broker is away; try again"
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def problem_document(status: int, detail: str, path: str | None = None) -> dict[str, Any]:
+    """type, title, status, detail, and the path of a bad field."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if path:
+        document["path"] = path
+    return document
+
+
+def problem_of(error: HubError) -> dict[str, Any]:
+    """What the hub raised on purpose, as a problem document."""
+    if isinstance(error, CallerError):
+        return problem_document(error.status, error.detail, error.path)
+    return problem_document(503, BROKER_AWAY)
 
 
 def problem(
@@ -25,18 +46,10 @@ def problem(
     path: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A problem document: type, title, status, detail, and the path of a bad field."""
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if path:
-        document["path"] = path
+    """A problem document as an answer."""
     return web.Response(
         status=status,
-        body=msgspec.json.encode(document),
+        body=msgspec.json.encode(problem_document(status, detail, path)),
         headers={"Cache-Control": "no-store", **(headers or {})},
         content_type="application/problem+json",
     )
@@ -53,7 +66,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except BrokerUnavailable as error:
         _log.warning("request.broker_away", route=_route(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return problem(503, "the broker is away; try again", headers=headers)
+        return problem(503, BROKER_AWAY, headers=headers)
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -7,13 +7,19 @@ from aiohttp import web
 from hub.web.errors import problems
 from hub.web.health import HealthRoutes
 from hub.web.publish import PublishRoutes
+from hub.web.publish_batch import PublishBatchRoutes
 
 
 def build_internal(
-    publish: PublishRoutes, health: HealthRoutes, *, max_body_bytes: int
+    publish: PublishRoutes,
+    publish_batch: PublishBatchRoutes,
+    health: HealthRoutes,
+    *,
+    max_body_bytes: int,
 ) -> web.Application:
     """All internal routes."""
     app = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
     app.add_routes(publish.routes())
+    app.add_routes(publish_batch.routes())
     app.add_routes(health.routes())
     return app

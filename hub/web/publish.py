@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 from aiohttp import web
 
@@ -10,7 +13,7 @@ from hub.core.cursor import format_part
 from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
 from hub.errors import BadRequest
-from hub.ports import Outcome
+from hub.ports import Outcome, Published
 from hub.web.auth import KeyRing
 from hub.web.bodies import json_response, read_json
 
@@ -62,29 +65,39 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+def answer_of(published: Iterable[tuple[Channel, Published]]) -> dict[str, Any]:
+    """A cursor for each channel."""
+    return {
+        "published": [
+            {
+                "channel": channel,
+                "cursor": format_part(channel, answer.position) if answer.position else None,
+                "duplicate": answer.outcome is Outcome.DUPLICATE,
+            }
+            for channel, answer in published
+        ]
+    }
+
+
 async def publish(publisher: Publisher, message: Message) -> web.Response:
     """Publishes, and answers with a cursor for each channel."""
-    published = [
-        {
-            "channel": channel,
-            "cursor": format_part(channel, answer.position) if answer.position else None,
-            "duplicate": answer.outcome is Outcome.DUPLICATE,
-        }
-        for channel, answer in await publisher.publish(message)
-    ]
-    return json_response({"published": published})
+    return json_response(answer_of(await publisher.publish(message)))
+
+
+class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request, or one item of a batch that streams in, may hold."""
+
+    max_body_bytes: int
+    max_recipients: int
 
 
 class PublishRoutes:
     """The publishing routes of the internal listener."""
 
-    def __init__(
-        self, publisher: Publisher, keys: KeyRing, *, max_body_bytes: int, max_recipients: int
-    ) -> None:
+    def __init__(self, publisher: Publisher, keys: KeyRing, limits: PublishLimits) -> None:
         self._publisher = publisher
         self._keys = keys
-        self._max_body_bytes = max_body_bytes
-        self._max_recipients = max_recipients
+        self._limits = limits
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/publish", self.publish)]
@@ -92,5 +105,6 @@ class PublishRoutes:
     async def publish(self, request: web.Request) -> web.Response:
         """One event, to whom it says."""
         self._keys.check(request, "publish")
-        body = await read_json(request, PublishBody, max_bytes=self._max_body_bytes)
-        return await publish(self._publisher, body.message(max_recipients=self._max_recipients))
+        body = await read_json(request, PublishBody, max_bytes=self._limits.max_body_bytes)
+        message = body.message(max_recipients=self._limits.max_recipients)
+        return await publish(self._publisher, message)

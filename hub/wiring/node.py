@@ -26,7 +26,8 @@ from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.listening import Place, SocketBounds, listening
 from hub.web.public import build_public
-from hub.web.publish import PublishRoutes
+from hub.web.publish import PublishLimits, PublishRoutes
+from hub.web.publish_batch import PublishBatchRoutes
 from hub.wiring.broker import reached_link, retention_of
 
 _log = structlog.get_logger(__name__)
@@ -69,13 +70,14 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             _demo(settings, door, publisher),
             max_body_bytes=settings.generations.max_prompt_bytes,
         )
+        keys = KeyRing({k.key.get_secret_value(): k.scopes for k in settings.auth.api_keys})
+        limits = PublishLimits(
+            max_body_bytes=settings.publish.max_body_bytes,
+            max_recipients=settings.publish.max_recipients,
+        )
         internal = build_internal(
-            PublishRoutes(
-                publisher,
-                KeyRing({k.key.get_secret_value(): k.scopes for k in settings.auth.api_keys}),
-                max_body_bytes=settings.publish.max_body_bytes,
-                max_recipients=settings.publish.max_recipients,
-            ),
+            PublishRoutes(publisher, keys, limits),
+            PublishBatchRoutes(publisher, keys, limits),
             HealthRoutes(broker, fanout, node=settings.node.name),
             max_body_bytes=settings.publish.max_body_bytes,
         )

@@ -25,7 +25,8 @@ from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.listening import Place, listening
 from hub.web.public import build_public
-from hub.web.publish import PublishRoutes
+from hub.web.publish import PublishLimits, PublishRoutes
+from hub.web.publish_batch import PublishBatchRoutes
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -35,6 +36,8 @@ LIMITS = StreamLimits(
     write_buffer_bytes=64 * 1024,
 )
 MAX_BODY = 64 * 1024
+
+PUBLISH_LIMITS = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
 
 
 class Hub:
@@ -68,7 +71,8 @@ class Hub:
             max_body_bytes=MAX_BODY,
         )
         self.internal = build_internal(
-            PublishRoutes(self.publisher, keys, max_body_bytes=MAX_BODY, max_recipients=3),
+            PublishRoutes(self.publisher, keys, PUBLISH_LIMITS),
+            PublishBatchRoutes(self.publisher, keys, PUBLISH_LIMITS),
             HealthRoutes(self.broker, self.fanout, node="n1"),
             max_body_bytes=MAX_BODY,
         )

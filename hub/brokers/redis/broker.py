@@ -31,6 +31,11 @@ class RedisBroker:
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         return await self._log.publish(publications)
 
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        return await self._log.try_publish(publications)
+
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> Mapping[Channel, Page]:

@@ -32,6 +32,8 @@ _PUBLISH: Final = Script(_PACKAGE, "head", "publish")
 _READ: Final = Script(_PACKAGE, "head", "read")
 _IN_ONE_CALL: Final = 64  # so that nobody else waits long for the server
 _NO_STEP: Final = ("", "", "", "", "")
+_NO_ANSWER: Final = BrokerUnavailable("the broker has not answered")
+_OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,25 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         return self.everyone if channel == ALL else self.topic
 
 
+class _Lot:
+    """What somebody publishes at once, and the answers to it."""
+
+    __slots__ = ("_missing", "answered", "answers", "publications")
+
+    def __init__(self, publications: Sequence[Publication], answered: asyncio.Future[None]) -> None:
+        self.publications = publications
+        self.answered = answered
+        self.answers: list[Published | BrokerUnavailable] = [_NO_ANSWER] * len(publications)
+        self._missing = len(publications)
+
+    def take(self, n: int, answer: Published | BrokerUnavailable) -> None:
+        """The answer to one of them."""
+        self.answers[n] = answer
+        self._missing -= 1
+        if not self._missing and not self.answered.done():  # else its caller was cancelled
+            self.answered.set_result(None)
+
+
 class RedisLog:
     """Publishes to and reads from the channels' streams. Raises BrokerUnavailable."""
 
@@ -86,48 +107,63 @@ class RedisLog:
         self._head_ms = milliseconds(retention.position_ttl_seconds)
         self._once_ms = milliseconds(retention.idempotency_seconds)
         self._record_ms = milliseconds(retention.generation_ttl_seconds)
-        self._unsent: list[tuple[Publication, asyncio.Future[Any]]] = []
+        self._unsent: list[_Lot] = []
         self._sending: set[asyncio.Task[None]] = set()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """See ports.Broker.publish. What is published in one tick of the loop, by whomever, goes
-        to each server in as few calls as may be.
+        """See ports.Broker.publish."""
+        published = []
+        for answer in await self.try_publish(publications):
+            if isinstance(answer, BrokerUnavailable):
+                raise answer
+            published.append(answer)
+        return published
+
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        """See ports.Broker.try_publish. What is published in one tick of the loop, by whomever,
+        goes to each server in as few calls as may be.
         """
+        if not publications:
+            return []
         loop = asyncio.get_running_loop()
         if not self._unsent:
             loop.call_soon(self._flush)
-        futures = [loop.create_future() for _ in publications]
-        self._unsent += zip(publications, futures, strict=True)
-        replies = [await future for future in futures]
-        for reply in replies:
-            if isinstance(reply, BrokerUnavailable):
-                raise reply
-        return [_published(reply) for reply in replies]
+        lot = _Lot(publications, loop.create_future())
+        self._unsent.append(lot)
+        await lot.answered
+        return lot.answers
 
     def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        task = asyncio.get_running_loop().create_task(self._send(unsent), name="publish")
+        lots, self._unsent = self._unsent, []
+        task = asyncio.get_running_loop().create_task(self._send(lots), name="publish")
         self._sending.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._sending.discard)
 
-    async def _send(self, unsent: Sequence[tuple[Publication, asyncio.Future[Any]]]) -> None:
+    async def _send(self, lots: Sequence[_Lot]) -> None:
         """The events of one call are of one partition in a Cluster; elsewhere of any."""
-        groups: dict[int, list[tuple[Publication, asyncio.Future[Any]]]] = {}
-        for each in unsent:
-            partition = channel_keys(each[0].channel).partition if self._link.sharded else 0
-            groups.setdefault(partition, []).append(each)
+        groups: dict[int, list[tuple[Publication, _Lot, int]]] = {}
+        for lot in lots:
+            for n, publication in enumerate(lot.publications):
+                partition = 0
+                if self._link.sharded:
+                    partition = channel_keys(publication.channel).partition
+                groups.setdefault(partition, []).append((publication, lot, n))
         batches = [
             group[first : first + _IN_ONE_CALL]
             for group in groups.values()
             for first in range(0, len(group), _IN_ONE_CALL)
         ]
-        calls = [self.publish_call([publication for publication, _ in each]) for each in batches]
+        calls = [self.publish_call([publication for publication, *_ in each]) for each in batches]
         replies = await self._link.try_all(calls)
         for batch, reply in zip(batches, replies, strict=True):
-            several = reply if isinstance(reply, list) else [reply] * len(batch)
-            for (_, future), answer in zip(batch, several, strict=True):
-                if not future.done():  # else its caller was cancelled
-                    future.set_result(answer)
+            if isinstance(reply, BrokerUnavailable):
+                for _, lot, n in batch:
+                    lot.take(n, reply)
+            else:
+                for (_, lot, n), answer in zip(batch, reply, strict=True):
+                    lot.take(n, _published(answer))
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
@@ -216,7 +252,7 @@ def milliseconds(seconds: float) -> int:
 def _published(reply: list[Any]) -> Published:
     outcome, epoch, offset, stop_by = reply
     position = Position(epoch.decode(), offset) if epoch else None
-    return Published(Outcome(outcome.decode()), position, stop_by.decode() or None)
+    return Published(_OUTCOMES[outcome], position, stop_by.decode() or None)
 
 
 def _page(channel: Channel, reply: list[Any]) -> Page:
