@@ -20,12 +20,13 @@ STOPS: Final = "{hub:p00}:stops"
 
 
 class ChannelKeys(NamedTuple):
-    """What belongs to one channel: partition, head (hash), log (stream), live (pub/sub channel)."""
+    """What belongs to one channel: partition, head (hash), log (a stream, whose name is also that
+    of the pub/sub channel on which its events are announced).
+    """
 
     partition: int
     head: str
     log: str
-    live: str
 
 
 class GenerationKeys(NamedTuple):
@@ -41,14 +42,12 @@ def hash_tag(partition: int) -> str:
     return f"{{hub:p{partition:02x}}}"
 
 
-@lru_cache(maxsize=4096)  # an answer's hundreds of deltas ask for the same names
+@lru_cache(maxsize=16384)  # an answer's hundreds of deltas ask for the same names
 def channel_keys(channel: Channel) -> ChannelKeys:
     """The names that belong to a channel."""
     partition = partition_of(channel)
     tag = hash_tag(partition)
-    return ChannelKeys(
-        partition, f"{tag}:head:{channel}", f"{tag}:log:{channel}", f"{tag}:live:{channel}"
-    )
+    return ChannelKeys(partition, f"{tag}:head:{channel}", f"{tag}:log:{channel}")
 
 
 def publish_once_key(channel: Channel, idempotency_key: str) -> str:

@@ -50,7 +50,7 @@ class Ear:
     async def channels(self) -> set[str]:
         """What the server thinks that somebody is subscribed to."""
         names = await self.server.pubsub_channels()
-        return {name.decode().rpartition(":live:")[2] for name in names}
+        return {name.decode().rpartition(":log:")[2] for name in names}
 
     async def until_channels(self, *expected: Channel) -> None:
         async with asyncio.timeout(5):

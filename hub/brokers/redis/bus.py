@@ -52,7 +52,7 @@ class RedisBus:
         waiting = []
         for channel in channels:
             keys = channel_keys(channel)
-            name = keys.live.encode()
+            name = keys.log.encode()
             ear = self._ears[self._link.place_of(keys.partition)]
             self._channels[name] = channel, ear
             waiter = ear.want(name)
@@ -64,7 +64,7 @@ class RedisBus:
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         """See ports.Broker.unsubscribe."""
         for channel in channels:
-            name = channel_keys(channel).live.encode()
+            name = channel_keys(channel).log.encode()
             if name in self._channels:
                 self._channels[name][1].leave(name)
 

@@ -31,7 +31,6 @@ _PACKAGE: Final = "hub.brokers.redis"
 _PUBLISH: Final = Script(_PACKAGE, "head", "publish")
 _READ: Final = Script(_PACKAGE, "head", "read")
 _IN_ONE_CALL: Final = 64  # so that nobody else waits long for the server
-_NO_STEP: Final = ("", "", "", "", "")
 _NO_ANSWER: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
@@ -105,8 +104,13 @@ class RedisLog:
         self._retention = retention
         self._announce = "SPUBLISH" if link.sharded else "PUBLISH"
         self._head_ms = milliseconds(retention.position_ttl_seconds)
-        self._once_ms = milliseconds(retention.idempotency_seconds)
-        self._record_ms = milliseconds(retention.generation_ttl_seconds)
+        self._lives = (
+            self._head_ms,
+            milliseconds(retention.idempotency_seconds),
+            milliseconds(retention.generation_ttl_seconds),
+        )
+        kinds = (retention.user, retention.topic, retention.everyone)
+        self._keeps = [f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds]
         self._unsent: list[_Lot] = []
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -195,45 +199,38 @@ class RedisLog:
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
         """The call that publishes them, all of one partition if that matters here."""
         keys: list[str] = []
-        args: list[Word] = [
-            self._announce,
-            new_epoch(),
-            self._head_ms,
-            self._once_ms,
-            self._record_ms,
-        ]
+        args: list[Word] = [self._announce, new_epoch(), *self._lives, len(publications)]
+        args += self._keeps
         for publication in publications:
-            self._add(publication, keys, args)
+            _add(publication, keys, args)
         partition = channel_keys(publications[0].channel).partition
         return ScriptCall(_PUBLISH, partition, keys, args)
 
-    def _add(self, publication: Publication, keys: list[str], args: list[Word]) -> None:
-        channel, key, ttl = (
-            publication.channel,
-            publication.idempotency_key,
-            publication.ttl_seconds,
-        )
-        keep, names, step = self._retention.of(channel), channel_keys(channel), publication.step
-        keys += (names.head, names.log, publish_once_key(channel, key) if key else names.head)
-        args += (
-            names.live,
-            publication.name,
-            publication.data,
-            keep.max_events,
-            keep.max_bytes,
-            keep.ttl_ms,
-            "" if ttl is None else milliseconds(ttl),
-            "1" if publication.ephemeral else "",
-        )
-        if step is None:
-            keys += (names.head, names.head)
-            args += _NO_STEP
-            return
+
+def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:
+    """One event's part of publish.lua's keys and arguments."""
+    channel, step = publication.channel, publication.step
+    names = channel_keys(channel)
+    flags = channel[0]  # of user:, topic:, all
+    more_keys: tuple[str, ...] = ()
+    more_args: tuple[Word, ...] = ()
+    if publication.ephemeral:
+        flags += "e"
+    if publication.idempotency_key is not None:
+        flags += "k"
+        more_keys += (publish_once_key(channel, publication.idempotency_key),)
+    if publication.ttl_seconds is not None:
+        flags += "x"
+        more_args += (milliseconds(publication.ttl_seconds),)
+    if step is not None:
+        flags += "s"
         record = generation_keys(step.generation)
         if record is None:
             raise ValueError(f"not a generation's id: {step.generation!r}")
-        keys += (record.record, record.text)
-        args += (step.change.value, step.attempt, step.status.value, step.index, step.text)
+        more_keys += (record.record, record.text)
+        more_args += (step.change.value, step.attempt, step.status.value, step.index, step.text)
+    keys += (names.head, names.log, *more_keys)
+    args += (flags, publication.name, publication.data, *more_args)
 
 
 def parse_announcement(channel: Channel, payload: bytes) -> Event:

@@ -1,13 +1,16 @@
 -- Events into channels, one after the other: deduplicate, check and change the generation, number,
 -- log, announce. One call may carry many, so that what they share is said once.
 -- ARGV  1 run  2 the command that announces  3 fresh epoch  4 head's life in ms
---       5 idempotency memory in ms  6 record's life in ms; then 13 for each event:
---       1 pub/sub channel  2 event name  3 data  4 events to keep  5 bytes to keep
---       6 log's life in ms  7 event's life in ms, or ''  8 '1' when ephemeral
---       9 change of the generation ('' none, begin, delta, replace, end)  10 attempt  11 status
---       12 index of the delta  13 text
--- KEYS  5 for each event: 1 head  2 log  3 idempotency key's memory, or the head again
---       4 generation's record  5 generation's text, or the head again
+--       5 idempotency memory in ms  6 record's life in ms  7 number of events
+--       8 to 10 what is kept of a user's channel, of a topic, of all: 'events bytes log\'s life in ms'
+--       then for each event: flags, name, data, and what the flags say
+--       flags: u, t or a (whose channel), then any of
+--         e  ephemeral
+--         k  has an idempotency key: one more key
+--         x  has a life of its own: one more argument, in ms
+--         s  changes a generation: two more keys, the record and the text; five more arguments:
+--            begin, delta, replace or end; attempt; status; index of the delta; text
+-- KEYS  for each event: head, log (which also names the pub/sub channel), and what the flags say
 -- Reply {outcome, epoch, offset, stop_by} for each event
 -- Invariants
 -- 1. Nothing of an event is written unless every check passed; a refused one harms no other.
@@ -19,7 +22,7 @@
 local now
 
 -- Checks and changes the generation. Returns the outcome that refuses it, and who wishes a stop.
-local function step(record_key, text_key, change, attempt, status, index, text, data)
+local function step(data, record_key, text_key, change, attempt, status, index, text)
   local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_by')
   local was, newest, mine = record[1], tonumber(record[2]), tonumber(attempt)
   if not was then
@@ -54,7 +57,7 @@ local function step(record_key, text_key, change, attempt, status, index, text, 
 end
 
 -- Numbers and stores an event. Returns its epoch and offset.
-local function append(head_key, log_key, name, data, max_events, max_bytes, log_ms, event_ms)
+local function append(head_key, log_key, name, data, keep, event_ms)
   now = now or now_ms()
   local head = head_of(head_key, log_key, ARGV[1], ARGV[3], ARGV[4])
   local before = head.bytes
@@ -62,60 +65,89 @@ local function append(head_key, log_key, name, data, max_events, max_bytes, log_
   head.bytes = before + #name + #data
   local place = string.format('%d', head.offset)
   local id = string.format('%d-%d', head.offset, now)
-  if event_ms == '' then
-    redis.call('XADD', log_key, 'MAXLEN', '~', max_events, id, 'n', name, 'd', data, 'b', before)
+  if not event_ms then
+    redis.call('XADD', log_key, 'MAXLEN', '~', keep.events, id, 'n', name, 'd', data, 'b', before)
   else
-    redis.call('XADD', log_key, 'MAXLEN', '~', max_events, id, 'n', name, 'd', data, 'b', before,
+    redis.call('XADD', log_key, 'MAXLEN', '~', keep.events, id, 'n', name, 'd', data, 'b', before,
       'x', string.format('%d', now + event_ms))
   end
-  local life = math.min(log_ms, ARGV[4])
+  local life = math.min(keep.ms, ARGV[4])
   if now - head.renewed_ms > life / 8 or not head.first_ms then
     local first_ms, first_bytes = head.first_ms or now, head.first_bytes or before
     redis.call('HSET', head_key, 'o', place, 'b', head.bytes, 'ft', first_ms, 'fb', first_bytes,
       't', now)
-    redis.call('PEXPIRE', log_key, math.ceil(log_ms * 9 / 8))
+    redis.call('PEXPIRE', log_key, math.ceil(keep.ms * 9 / 8))
     redis.call('PEXPIRE', head_key, math.ceil(ARGV[4] * 9 / 8))
   else
     redis.call('HSET', head_key, 'o', place, 'b', head.bytes)
   end
-  if head.first_ms and (head.bytes - head.first_bytes > max_bytes * 9 / 8
-      or now - head.first_ms > log_ms * 9 / 8) then
-    trim(head_key, log_key, head, now, tonumber(max_bytes), tonumber(log_ms))
+  if head.first_ms and (head.bytes - head.first_bytes > keep.bytes * 9 / 8
+      or now - head.first_ms > keep.ms * 9 / 8) then
+    trim(head_key, log_key, head, now, keep.bytes, keep.ms)
   end
   return head.epoch, place
 end
 
-local function publish(k, a)
-  local name, data, once, stop_by = ARGV[a + 2], ARGV[a + 3], KEYS[k + 3], ''
-  if once ~= KEYS[k + 1] then
+local keeps = {}
+local function keep_of(kind)
+  if not keeps[kind] then
+    local text = ARGV[({u = 8, t = 9, a = 10})[kind]]
+    local events, bytes, ms = string.match(text, '^(%d+) (%d+) (%d+)$')
+    keeps[kind] = {events = events, bytes = tonumber(bytes), ms = tonumber(ms)}
+  end
+  return keeps[kind]
+end
+
+local key, arg = 0, 10
+local function next_key()
+  key = key + 1
+  return KEYS[key]
+end
+local function next_arg()
+  arg = arg + 1
+  return ARGV[arg]
+end
+
+local function publish()
+  local head_key, log_key = next_key(), next_key()
+  local flags, name, data, stop_by = next_arg(), next_arg(), next_arg(), ''
+  local keep = keep_of(string.sub(flags, 1, 1))
+  local ephemeral, once, event_ms, change
+  if #flags > 1 then
+    ephemeral = string.find(flags, 'e', 2, true)
+    once = string.find(flags, 'k', 2, true) and next_key()
+    event_ms = string.find(flags, 'x', 2, true) and next_arg()
+    if string.find(flags, 's', 2, true) then
+      change = {next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+    end
+  end
+  if once then
     local before = redis.call('GET', once)
     if before then
       local epoch, offset = string.match(before, '^(%w*) (%d+)$')
       return {'duplicate', epoch, tonumber(offset), ''}
     end
   end
-  if ARGV[a + 9] ~= '' then
+  if change then
     local refused
-    refused, stop_by = step(KEYS[k + 4], KEYS[k + 5], ARGV[a + 9], ARGV[a + 10], ARGV[a + 11],
-      ARGV[a + 12], ARGV[a + 13], data)
+    refused, stop_by = step(data, unpack(change))
     if refused then
       return {refused, '', 0, stop_by}
     end
   end
   local epoch, place = '', '0'
-  if ARGV[a + 8] ~= '1' then
-    epoch, place = append(KEYS[k + 1], KEYS[k + 2], name, data, ARGV[a + 4], ARGV[a + 5],
-      ARGV[a + 6], ARGV[a + 7])
+  if not ephemeral then
+    epoch, place = append(head_key, log_key, name, data, keep, event_ms)
   end
-  if once ~= KEYS[k + 1] then
+  if once then
     redis.call('SET', once, epoch .. ' ' .. place, 'PX', ARGV[5])
   end
-  redis.call(ARGV[2], ARGV[a + 1], epoch .. '-' .. place .. '\n' .. name .. '\n' .. data)
+  redis.call(ARGV[2], log_key, epoch .. '-' .. place .. '\n' .. name .. '\n' .. data)
   return {'written', epoch, tonumber(place), stop_by}
 end
 
 local replies = {}
-for n = 0, #KEYS / 5 - 1 do
-  replies[n + 1] = publish(5 * n, 6 + 13 * n)
+for n = 1, tonumber(ARGV[7]) do
+  replies[n] = publish()
 end
 return replies
