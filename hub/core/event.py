@@ -8,6 +8,7 @@ U+2029, which break lines in clients that split on Unicode's rules.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -41,6 +42,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     position: Position | None
 
 
+@lru_cache(maxsize=1024)  # a product has few names and many events
 def check_event_name(name: str, *, path: str = "event") -> str:
     """Returns `name` when a publisher may use it; raises BadRequest that names the rule."""
     if not 1 <= len(name) <= MAX_NAME_CHARS:

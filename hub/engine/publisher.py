@@ -40,24 +40,27 @@ class Publisher:
         self, messages: Sequence[Message]
     ) -> list[list[tuple[Channel, Published]] | HubError]:
         """What became of each; a refused one harms no other. One call to the broker for all."""
-        refusals = [self._refusal(message) for message in messages]
-        good = [m for m, refusal in zip(messages, refusals, strict=True) if refusal is None]
-        publications = [each for message in good for each in _publications(message)]
-        answers = iter(await self._broker.try_publish(publications))
+        publications: list[Publication] = []
         results: list[list[tuple[Channel, Published]] | HubError] = []
-        for message, refusal in zip(messages, refusals, strict=True):
-            if refusal is None:
-                results.append(_result(message, [next(answers) for _ in message.to]))
+        for message in messages:
+            try:
+                self.check(message)
+            except CallerError as error:
+                results.append(error)
             else:
-                results.append(refusal)
+                results.append([])
+                publications += _publications(message)
+        answers = iter(await self._broker.try_publish(publications))
+        for n, message in enumerate(messages):
+            result = results[n]
+            if not isinstance(result, HubError):
+                for channel in message.to:
+                    answer = next(answers)
+                    if isinstance(answer, BrokerUnavailable):
+                        results[n] = answer
+                    else:
+                        result.append((channel, answer))
         return results
-
-    def _refusal(self, message: Message) -> CallerError | None:
-        try:
-            self.check(message)
-        except CallerError as error:
-            return error
-        return None
 
     def check(self, message: Message) -> None:
         """Raises CallerError, naming the field, for a message that may not be published."""
@@ -71,15 +74,6 @@ class Publisher:
                 f"data is {len(message.data)} bytes; at most {self._max_data_bytes} are taken",
                 path="data",
             )
-
-
-def _result(
-    message: Message, answers: Sequence[Published | BrokerUnavailable]
-) -> list[tuple[Channel, Published]] | HubError:
-    published = [answer for answer in answers if isinstance(answer, Published)]
-    if len(published) == len(answers):
-        return list(zip(message.to, published, strict=True))
-    return next(answer for answer in answers if isinstance(answer, BrokerUnavailable))
 
 
 def _publications(message: Message) -> list[Publication]:

@@ -47,10 +47,11 @@ class PublishBatchRoutes:
             return await self._stream(request)
         if request.content_type != "application/json":
             raise UnsupportedMedia(f"send Content-Type: application/json or {NDJSON[0]}")
-        items = await read_json(request, list[msgspec.Raw], max_bytes=self._limits.max_body_bytes)
+        raw = await read_json(request, list[msgspec.Raw], max_bytes=self._limits.max_body_bytes)
+        items = [bytes(item) for item in raw]
         answers = []
         for first in range(0, len(items), _AT_ONCE):
-            answers += await self._publish([bytes(i) for i in items[first : first + _AT_ONCE]])
+            answers += await self._publish(items[first : first + _AT_ONCE])
         return json_response(answers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
