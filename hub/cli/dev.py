@@ -12,23 +12,22 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.cli.dev_notice import DevNotice, notice_posted
+from hub.cli.parts import Part
 from hub.errors import BrokerUnavailable, OperatorError
 
 _HOST: Final = "127.0.0.1"
@@ -36,8 +35,6 @@ _START_SECONDS: Final = 15.0
 _PARTS_STOP_SECONDS: Final = 2.0
 _UPSTREAM_STOP_SECONDS: Final = 0.3
 _BROKER_STOP_SECONDS: Final = 0.5
-_PR_SET_PDEATHSIG: Final = 1
-_log = structlog.get_logger(__name__)
 
 
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,44 +50,6 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     default_upstream: str | None
 
 
-class _Part:
-    """One process: its command, and whether it should be running."""
-
-    def __init__(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], fds: Sequence[int]
-    ):
-        self.name = name
-        self._command = command
-        self._env = env
-        self._fds = fds
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> asyncio.subprocess.Process:
-        # A session of its own: Ctrl-C on the terminal reaches the supervisor alone.
-        self.process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._env,
-            pass_fds=self._fds,
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        return self.process
-
-    async def stop(self, seconds: float) -> None:
-        process = self.process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            async with asyncio.timeout(seconds):
-                await process.wait()
-        except TimeoutError:
-            _log.warning("dev.killed", part=self.name, after_seconds=seconds)
-            process.kill()
-            await process.wait()
-
-
 async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
     """Runs until SIGINT or SIGTERM. Raises OperatorError, BrokerUnavailable when it cannot."""
     stop = asyncio.Event()
@@ -102,14 +61,14 @@ async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
         internal = held.enter_context(_listening(options.internal_port, "--internal-port"))
         upstream = held.enter_context(_listening(0, "--port"))
         data = held.enter_context(_data_folder(options.data))
-        broker = _Part("valkey", _broker_command(data, keep=options.data is not None), {}, ())
+        broker = Part("valkey", _broker_command(data, keep=options.data is not None), {}, ())
         parts = _parts(options, data, public, internal, upstream)
         try:
             await broker.start()
             await _until_accepting(data / SOCKET_NAME, broker)
             for part in parts:
                 await part.start()
-            keepers = [asyncio.create_task(_keep(part)) for part in parts]
+            keepers = [asyncio.create_task(part.keep()) for part in parts]
             keepers.append(asyncio.create_task(_watch_broker(broker)))
             stopping = asyncio.create_task(stop.wait())
             ready = asyncio.create_task(_until_ready(_port(internal)))
@@ -139,7 +98,7 @@ def _parts(
     public: socket.socket,
     internal: socket.socket,
     upstream: socket.socket,
-) -> list[_Part]:
+) -> list[Part]:
     env = {
         **os.environ,
         # A proxy of the environment is for real LLMs, not for the simulated one on this machine.
@@ -164,30 +123,16 @@ def _parts(
     simulate = [*hub, "upstream", "--fd", str(upstream.fileno())]
     simulate += ["--tokens-per-second", str(options.tokens_per_second)]
     parts = [
-        _Part("upstream", simulate, env, (upstream.fileno(),)),
-        _Part("node", serve, env, fds),
+        Part("upstream", simulate, env, (upstream.fileno(),)),
+        Part("node", serve, env, fds),
     ]
     for number in range(1, options.workers + 1):
         name = "worker" if options.workers == 1 else f"worker {number}"
-        parts.append(_Part(name, [*hub, "worker", *config], env, ()))
+        parts.append(Part(name, [*hub, "worker", *config], env, ()))
     return parts
 
 
-async def _keep(part: _Part) -> None:
-    """Starts the part again whenever it ends. Raises OperatorError when its settings are wrong."""
-    pause = 0.2
-    while True:
-        assert part.process is not None
-        code = await part.process.wait()
-        if code == 2:
-            raise OperatorError(f"the {part.name} cannot run as it is set up; it says why above")
-        _log.warning("dev.part_ended", part=part.name, exit_code=code)
-        await asyncio.sleep(pause)
-        pause = min(5.0, pause * 2)
-        await part.start()
-
-
-async def _watch_broker(broker: _Part) -> None:
+async def _watch_broker(broker: Part) -> None:
     assert broker.process is not None
     code = await broker.process.wait()
     raise BrokerUnavailable(f"the embedded Valkey ended with exit code {code}")
@@ -207,7 +152,7 @@ async def _first_of(
         task.result()
 
 
-async def _until_accepting(path: Path, broker: _Part) -> None:
+async def _until_accepting(path: Path, broker: Part) -> None:
     assert broker.process is not None
     try:
         async with asyncio.timeout(_START_SECONDS):
@@ -293,12 +238,6 @@ def _remove_stale_socket(data: Path) -> None:
             path.unlink(missing_ok=True)
             return
     raise OperatorError(f"another hub dev uses the data folder {data}; choose another with --data")
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the part: on Linux the kernel ends it with its parent."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _port(listener: socket.socket) -> int:

@@ -64,6 +64,10 @@ def serve(
     config: ConfigOption = None,
     port: Annotated[int | None, typer.Option(help="The public port.")] = None,
     internal_port: Annotated[int | None, typer.Option(help="The internal port.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="How many processes share the ports; one for each core.")
+    ] = 1,
+    share_ports: Annotated[bool, typer.Option("--share-ports", hidden=True)] = False,
     public_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -73,10 +77,16 @@ def serve(
 
     Example: HUB_REDIS__URL=redis://10.0.0.5 hub serve --config config/production.toml
     """
+    settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
+    if workers > 1:
+        from hub.cli.fleet import run_fleet
+
+        flags = {"--config": config, "--port": port, "--internal-port": internal_port}
+        options = [str(w) for flag in flags.items() if flag[1] is not None for w in flag]
+        raise typer.Exit(asyncio.run(run_fleet(settings, workers, options)))
     from hub.wiring.node import Sockets, run_node
 
-    settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
-    sockets = Sockets(public_fd, internal_fd)
+    sockets = Sockets(public_fd, internal_fd, share_ports)
     _run(lambda stop: run_node(settings, stop, sockets))
 
 

@@ -7,7 +7,7 @@ keeps failing. Leaving the block cancels all of them and waits until they are do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,3 +89,21 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=0.1)
+
+
+class Errands:
+    """Short tasks that nobody waits for: held until they are done, a failure is logged."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def run(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+        """Begins it."""
+        task = asyncio.create_task(errand, name=name)
+        self._under_way.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("errand.failed", errand=task.get_name(), exc_info=error)

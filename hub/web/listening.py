@@ -18,12 +18,16 @@ _KEEPALIVE_SECONDS: Final = 75.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to listen: host and port and the setting that says so, or a descriptor handed over."""
+    """Where to listen: host and port and the setting that says so, or a descriptor handed over.
+
+    shared: other processes of this user listen there too, and the kernel spreads the connections.
+    """
 
     host: str
     port: int
     setting: str
     fd: int | None = None
+    shared: bool = False
 
 
 class SocketBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +78,19 @@ async def listening(
                     bounds.apply(listener)
                 await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         except OSError as error:
-            at = f"{place.host}:{place.port}"
-            reason = error.strerror or str(error)
-            raise OperatorError(f"cannot listen on {at} ({place.setting}): {reason}") from error
+            raise _cannot_listen(place, error) from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def check_free(place: Place) -> None:
+    """Raises OperatorError when somebody listens there already, shared or not."""
+    try:
+        for listener in _listeners(place):
+            listener.close()
+    except OSError as error:
+        raise _cannot_listen(place, error) from error
 
 
 def check_options(runner: web.AppRunner) -> None:
@@ -87,6 +98,11 @@ def check_options(runner: web.AppRunner) -> None:
     server = runner.server
     if server is None or server().keepalive_timeout != _KEEPALIVE_SECONDS:
         raise RuntimeError("this aiohttp does not take the runner's options")
+
+
+def _cannot_listen(place: Place, error: OSError) -> OperatorError:
+    at, reason = f"{place.host}:{place.port}", error.strerror or str(error)
+    return OperatorError(f"cannot listen on {at} ({place.setting}): {reason}")
 
 
 def _listeners(place: Place) -> Iterator[socket.socket]:
@@ -101,6 +117,8 @@ def _listeners(place: Place) -> Iterator[socket.socket]:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if place.shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(address)

@@ -34,10 +34,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Sockets(msgspec.Struct, frozen=True):
-    """Listening sockets that a supervisor opened and hands over, by file descriptor."""
+    """Listening sockets that a supervisor opened and hands over, by file descriptor; or that the
+    process opens itself, together with others.
+    """
 
     public_fd: int | None = None
     internal_fd: int | None = None
+    shared: bool = False
 
 
 async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) -> None:
@@ -84,10 +87,18 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.
         inside = Place(
-            settings.internal.host, settings.internal.port, "internal.port", sockets.internal_fd
+            settings.internal.host,
+            settings.internal.port,
+            "internal.port",
+            sockets.internal_fd,
+            sockets.shared,
         )
         outside = Place(
-            settings.public.host, settings.public.port, "public.port", sockets.public_fd
+            settings.public.host,
+            settings.public.port,
+            "public.port",
+            sockets.public_fd,
+            sockets.shared,
         )
         bounds = SocketBounds(
             send_buffer_bytes=settings.stream.send_buffer_bytes,

@@ -251,7 +251,7 @@ def test_killed_part_is_started_again(tmp_path: Path) -> None:
     try:
         for part in ("serve", "worker"):
             os.kill(dev.child(part), signal.SIGKILL)
-        wait_for(lambda: "dev.part_ended" in dev.output and _answers(dev))
+        wait_for(lambda: "part.ended" in dev.output and _answers(dev))
         assert run(dev, "ask", "mia", "Write a haiku").returncode == 0
     finally:
         dev.stop()

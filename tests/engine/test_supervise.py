@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 
 import pytest
+from structlog.testing import capture_logs
 
-from hub.engine.supervise import Supervisor, cancel_and_wait
+from hub.engine.supervise import Errands, Supervisor, cancel_and_wait
 from hub.errors import BrokerUnavailable
 from tests.doubles import FakeClock, settled
 
@@ -91,3 +93,23 @@ async def test_one_task_is_ended() -> None:
         await clock.advance(10.0)
         assert running == {"b"}
     assert not running
+
+
+async def test_errands_are_held_and_their_failures_logged() -> None:
+    """Nobody waits for them, so nobody else would tell."""
+    errands, done = Errands(), asyncio.Event()
+
+    async def good() -> None:
+        gc.collect()
+        done.set()
+
+    async def bad() -> None:
+        raise RuntimeError("the reason")
+
+    with capture_logs() as said:
+        errands.run("good", good())
+        errands.run("bad", bad())
+        await done.wait()
+        await settled()
+    assert [(line["event"], line["errand"]) for line in said] == [("errand.failed", "bad")]
+    assert str(said[0]["exc_info"]) == "the reason"

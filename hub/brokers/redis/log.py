@@ -15,6 +15,7 @@ import msgspec
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
+from hub.engine.supervise import Errands
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Outcome, Page, Publication, Published
 from hub.redislink import (
@@ -80,20 +81,12 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 class _Lot:
     """What somebody publishes at once, and the answers to it."""
 
-    __slots__ = ("_missing", "answered", "answers", "publications")
+    __slots__ = ("answered", "answers", "publications")
 
     def __init__(self, publications: Sequence[Publication], answered: asyncio.Future[None]) -> None:
         self.publications = publications
         self.answered = answered
         self.answers: list[Published | BrokerUnavailable] = [_NO_ANSWER] * len(publications)
-        self._missing = len(publications)
-
-    def take(self, n: int, answer: Published | BrokerUnavailable) -> None:
-        """The answer to one of them."""
-        self.answers[n] = answer
-        self._missing -= 1
-        if not self._missing and not self.answered.done():  # else its caller was cancelled
-            self.answered.set_result(None)
 
 
 class RedisLog:
@@ -112,7 +105,7 @@ class RedisLog:
         kinds = (retention.user, retention.topic, retention.everyone)
         self._keeps = [f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds]
         self._unsent: list[_Lot] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.Broker.publish."""
@@ -141,9 +134,7 @@ class RedisLog:
 
     def _flush(self) -> None:
         lots, self._unsent = self._unsent, []
-        task = asyncio.get_running_loop().create_task(self._send(lots), name="publish")
-        self._sending.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._sending.discard)
+        self._errands.run("publish", self._send(lots))
 
     async def _send(self, lots: Sequence[_Lot]) -> None:
         """The events of one call are of one partition in a Cluster; elsewhere of any."""
@@ -160,14 +151,16 @@ class RedisLog:
             for first in range(0, len(group), _IN_ONE_CALL)
         ]
         calls = [self.publish_call([publication for publication, *_ in each]) for each in batches]
-        replies = await self._link.try_all(calls)
-        for batch, reply in zip(batches, replies, strict=True):
-            if isinstance(reply, BrokerUnavailable):
-                for _, lot, n in batch:
-                    lot.take(n, reply)
-            else:
-                for (_, lot, n), answer in zip(batch, reply, strict=True):
-                    lot.take(n, _published(answer))
+        try:
+            replies = await self._link.try_all(calls)
+            for batch, reply in zip(batches, replies, strict=True):
+                away = isinstance(reply, BrokerUnavailable)
+                for place, (_, lot, n) in enumerate(batch):
+                    lot.answers[n] = reply if away else _published(reply[place])
+        finally:
+            for lot in lots:
+                if not lot.answered.done():  # else its caller was cancelled
+                    lot.answered.set_result(None)
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int

@@ -1,0 +1,98 @@
+"""`hub serve --workers N`: node processes on one port, under one supervisor.
+
+Each process opens the ports itself, shared with the others (SO_REUSEPORT): the kernel spreads new
+connections over them, and gives none to one that has ended. They share nothing else; a user's
+streams and publishes may be on different ones, as on different machines.
+
+Rules:
+1. A process that ends by itself is started again. While none has been ready yet, it ends everything
+   instead, with its own exit code: that is how a wrong setting or an absent broker is said.
+2. SIGTERM drains all of them at once; who is not done in time is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from hub.cli.parts import Part
+from hub.errors import OperatorError
+from hub.settings import Settings
+from hub.web.listening import Place, check_free
+
+_STOP_SECONDS: Final = 15.0
+_START_SECONDS: Final = 20.0
+_log = structlog.get_logger(__name__)
+
+
+async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) -> int:
+    """Runs until SIGINT or SIGTERM; gives the exit code. Raises OperatorError.
+
+    options: those of `hub serve`, for each process.
+    """
+    for place in (
+        Place(settings.public.host, settings.public.port, "public.port"),
+        Place(settings.internal.host, settings.internal.port, "internal.port"),
+    ):
+        if place.port == 0:
+            raise OperatorError(f"--workers needs a fixed {place.setting}, not 0")
+        check_free(place)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    parts = [_node(settings.node.name, number, options) for number in range(1, workers + 1)]
+    stopping = asyncio.create_task(stop.wait())
+    keepers: list[asyncio.Task[None]] = []
+    try:
+        for part in parts:
+            await part.start()
+        code = await _first_start(settings, parts, stopping)
+        if code is not None:
+            return code
+        _log.info("fleet.started", node=settings.node.name, processes=workers)
+        keepers = [asyncio.create_task(part.keep()) for part in parts]
+        done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (stopping, *keepers):
+            task.cancel()
+        await asyncio.gather(*(part.stop(_STOP_SECONDS) for part in parts))
+    return 0
+
+
+async def _first_start(
+    settings: Settings, parts: Sequence[Part], stopping: asyncio.Task[bool]
+) -> int | None:
+    """Returns when one is ready or it is time to stop; the exit code when one has ended before."""
+    ends = [asyncio.create_task(part.process.wait()) for part in parts if part.process]
+    ready = asyncio.create_task(_until_listening(settings.internal.host, settings.internal.port))
+    try:
+        done, _ = await asyncio.wait(
+            [stopping, ready, *ends], timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        return next((task.result() for task in ends if task in done), None)
+    finally:
+        for task in (ready, *ends):
+            task.cancel()
+
+
+async def _until_listening(host: str, port: int) -> None:
+    while True:  # a process says nothing to its parent; its port does
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+
+
+def _node(name: str, number: int, options: Sequence[str]) -> Part:
+    command = [sys.executable, "-m", "hub", "serve", "--share-ports", *options]
+    return Part(f"node {number}", command, {**os.environ, "HUB_NODE__NAME": f"{name}-{number}"})
