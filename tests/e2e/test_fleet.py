@@ -62,16 +62,20 @@ async def fleet_of(workers: int, folder: Path, **more: str) -> AsyncIterator[Fle
             await process.wait()
 
 
-async def ready(fleet: Fleet, session: aiohttp.ClientSession) -> None:
+async def ready(fleet: Fleet, session: aiohttp.ClientSession, *nodes: str) -> None:
+    """Returns when each of these processes has said that it is ready."""
+    missing = set(nodes)
     async with asyncio.timeout(20):
-        while True:
+        while missing:
             try:
-                async with session.get(f"{fleet.internal_url}/readyz") as response:
+                # a connection of its own, so that the kernel chooses again
+                headers = {"Connection": "close"}
+                async with session.get(f"{fleet.internal_url}/readyz", headers=headers) as response:
                     if response.status == 200:
-                        return
+                        missing.discard((await response.json())["node"])
             except aiohttp.ClientError:
                 pass
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
 
 
 class Client:
@@ -113,7 +117,7 @@ async def test_processes_share_the_port(folder: Path) -> None:
     """
     unlimited = aiohttp.TCPConnector(limit=0)
     async with fleet_of(2, folder) as fleet, aiohttp.ClientSession(connector=unlimited) as session:
-        await ready(fleet, session)
+        await ready(fleet, session, "n-1", "n-2")
         clients = [
             Client(await session.get(f"{fleet.url}/sse/connect/u{n}")) for n in range(CLIENTS)
         ]
@@ -132,7 +136,7 @@ async def test_processes_share_the_port(folder: Path) -> None:
         async with asyncio.timeout(15):
             while len(set(fleet.children()) - {first, second}) == 0:
                 await asyncio.sleep(0.05)
-        await ready(fleet, session)
+        await ready(fleet, session, "n-1", "n-2")
 
         fleet.process.terminate()
         async with asyncio.timeout(15):
@@ -153,7 +157,7 @@ async def test_what_cannot_start_says_so(tmp_path: Path, more: dict[str, str], c
 async def test_taken_port_is_said(folder: Path) -> None:
     """Also when the one that listens would share it."""
     async with fleet_of(2, folder) as fleet, aiohttp.ClientSession() as session:
-        await ready(fleet, session)
+        await ready(fleet, session, "n-1")
         flags = ["--port", fleet.url.rpartition(":")[2], "--internal-port", "1"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hub", "serve", "--workers", "2", *flags,
