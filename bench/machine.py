@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".cache" / "bench"
+PROFILES: list[str] = []  # what is to be profiled: nothing, or everything
 SERVER_CORE, LOAD_CORE = "0", "1"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def built(name: str) -> str:
-    """The load generator or the floor, compiled from bench/load."""
-    source, binary = ROOT / "bench" / "load" / f"{name}.c", BUILT / name
+    """The load generator or the floor, compiled from bench/c."""
+    source, binary = ROOT / "bench" / "c" / f"{name}.c", BUILT / name
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         BUILT.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cc", "-O2", "-w", "-o", str(binary), str(source)], check=True)
@@ -105,3 +107,24 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     output, _ = process.communicate()
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
+
+
+@contextmanager
+def profiled(pid: int, name: str, seconds: int) -> Iterator[None]:
+    """With --profile, a flame graph of a Python process while the block lasts (py-spy)."""
+    if not PROFILES or "python" not in Path(f"/proc/{pid}/comm").read_text():
+        yield
+        return
+    graph = BUILT / f"flame-{name.replace(' ', '-').replace(',', '')}.svg"
+    options = ["--format", "flamegraph", "--rate", "200", "--native", "--duration", str(seconds)]
+    command = ["py-spy", "record", *options, "--output", str(graph), "--pid", str(pid)]
+    recorder = subprocess.Popen(
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        recorder.wait(seconds + 30)
+        print(f"flame graph: {graph}")

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,38 +29,66 @@ class Target(msgspec.Struct, frozen=True):
     publish_path: str
     publish_body: str
     broker_url: str = ""
+    broadcast_body: str = ""  # what reaches everybody, where that is another body
+    broadcast_stream_path: str = ""
+    broadcast_publish_path: str = ""
+
+    def to_all(self) -> Target:
+        """The same server, its streams and publishes set so that each event reaches everybody."""
+        return msgspec.structs.replace(
+            self,
+            stream_path=self.broadcast_stream_path or self.stream_path,
+            publish_path=self.broadcast_publish_path or self.publish_path,
+            publish_body=self.broadcast_body or self.publish_body,
+        )
 
 
 @contextmanager
-def hub(name: str = "hub", **settings: str) -> Iterator[Target]:
-    """One node and its Valkey; the broker shares the load's processor. Everything is on."""
+def broker() -> Iterator[str]:
+    """A Valkey on the load's processor; gives its URL."""
     folder = Path(tempfile.mkdtemp(prefix="hub-bench-"))
+    try:
+        with running(LOAD_CORE, embedded_command(folder, keep=False)):
+            deadline = time.monotonic() + 10
+            while not (folder / "valkey.sock").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield embedded_url(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def node(broker_url: str, name: str = "hub", **settings: str) -> Iterator[Target]:
+    """One node on the server's processor. Everything is on but tokens: the load has none."""
     port, internal_port = free_ports(2)
     env = {
         "HUB_AUTH__OPEN": "true",
-        "HUB_REDIS__URL": embedded_url(folder),
+        "HUB_REDIS__URL": broker_url,
         "HUB_PUBLIC__PORT": str(port),
         "HUB_INTERNAL__PORT": str(internal_port),
         "HUB_LOGS__FORMAT": "json",
         **settings,
     }
-    with ExitStack() as parts:
-        parts.enter_context(running(LOAD_CORE, embedded_command(folder, keep=False)))
-        command = [sys.executable, "-m", "hub", "serve"]
-        while not (folder / "valkey.sock").exists():
-            pass
-        node = parts.enter_context(running(SERVER_CORE, command, env))
+    with running(SERVER_CORE, [sys.executable, "-m", "hub", "serve"], env) as process:
         wait_for(f"http://127.0.0.1:{internal_port}/readyz")
         yield Target(
             name,
-            node.pid,
+            process.pid,
             port,
             "/sse/connect/u%d",
             internal_port,
             "/publish",
             '{"to":{"user":"u%U"},"data":"T=%T;N=%N;"}',
-            embedded_url(folder),
+            broker_url,
+            '{"to":{"all":true},"data":"T=%T;N=%N;"}',
         )
+
+
+@contextmanager
+def hub(name: str = "hub", **settings: str) -> Iterator[Target]:
+    """One node and its broker, which shares the load's processor."""
+    with broker() as url, node(url, name, **settings) as target:
+        yield target
 
 
 @contextmanager
@@ -72,15 +101,22 @@ def floor() -> Iterator[Target]:
 
 
 @contextmanager
-def aiohttp_sse_queue() -> Iterator[Target]:
-    """What tutorials show: aiohttp-sse, a queue per connection."""
+def _python_peer(name: str, module: str) -> Iterator[Target]:
     (port,) = free_ports(1)
-    command = [sys.executable, str(ROOT / "bench" / "aiohttp_sse_queue.py"), str(port)]
+    command = [sys.executable, "-m", f"bench.peers.{module}", str(port)]
     with running(SERVER_CORE, command) as process:
         wait_for(f"http://127.0.0.1:{port}/")
-        yield Target(
-            "aiohttp-sse, queues", process.pid, port, "/stream/u%d", port, "/publish", "T=%T;N=%N;"
-        )
+        yield Target(name, process.pid, port, "/stream/u%d", port, "/publish", "T=%T;N=%N;")
+
+
+def aiohttp_sse_queue() -> AbstractContextManager[Target]:
+    """What tutorials show: aiohttp-sse, a queue per connection."""
+    return _python_peer("aiohttp-sse, queues", "aiohttp_sse_queue")
+
+
+def sse_starlette_queue() -> AbstractContextManager[Target]:
+    """The same on ASGI: sse-starlette on uvicorn."""
+    return _python_peer("sse-starlette, queues", "sse_starlette_queue")
 
 
 def has_nchan() -> bool:
@@ -93,13 +129,23 @@ def nchan() -> Iterator[Target]:
     """Nchan in nginx, memory store, one process."""
     (port,) = free_ports(1)
     folder = Path(tempfile.mkdtemp(prefix="nchan-bench-"))
-    text = (ROOT / "bench" / "load" / "nchan.conf").read_text()
+    text = (ROOT / "bench" / "c" / "nchan.conf").read_text()
     module = next(Path("/usr").glob("lib/nginx/modules/*nchan*"))
     config = folder / "nginx.conf"
     config.write_text(text.replace("@PORT@", str(port)).replace("@MODULE@", str(module)))
     with running(SERVER_CORE, ["nginx", "-p", str(folder), "-c", str(config)]) as process:
         wait_for_port(port)
-        yield Target("Nchan", process.pid, port, "/sub/u%d", port, "/pub/u%U", "T=%T;N=%N;")
+        yield Target(
+            "Nchan",
+            process.pid,
+            port,
+            "/sub/u%d",
+            port,
+            "/pub/u%U",
+            "T=%T;N=%N;",
+            broadcast_stream_path="/sse/all",
+            broadcast_publish_path="/pub/all",
+        )
 
 
 def wait_for_port(port: int) -> None:

@@ -16,13 +16,17 @@ die() {
   exit 2
 }
 
-# make_environment run|dev: .venv as uv.lock has it, without or with the dev group. A stamp per
-# group holds the inputs it was made from; while they are the same this costs one checksum.
+# make_environment run|dev|bench: .venv as uv.lock has it, without the dev group, with it, or with
+# the peers of the benchmark too. A stamp per group holds the inputs it was made from; while they are
+# the same this costs one checksum.
 make_environment() {
   local group=$1 inputs stamp python needs=sys
   inputs="$root ${HUB_PYTHON:-} $(cksum pyproject.toml uv.lock hub/__init__.py)"
-  for stamp in .venv/.in-step-dev .venv/.in-step-run; do
-    [[ $group == run || $stamp == *-dev ]] || continue # the dev group has all that run needs
+  for stamp in .venv/.in-step-{bench,dev,run}; do
+    case $group$stamp in # the dev group has all that run needs, the bench group all that dev needs
+      run* | dev*-dev | *-bench) ;;
+      *) continue ;;
+    esac
     [[ -x .venv/bin/python && -x .venv/bin/hub && -f $stamp ]] || continue
     [[ $(<"$stamp") != "$inputs" ]] || return 0
   done
@@ -37,7 +41,10 @@ make_environment() {
 
   say "making .venv with $python"
   local options=(--quiet --locked --compile-bytecode --python "$python" --project "$root")
-  [[ $group == dev ]] || options+=(--no-dev --inexact) # inexact: leave what scripts/test installed
+  case $group in
+    run) options+=(--no-dev --inexact) ;; # inexact: leave what scripts/test installed
+    bench) options+=(--group bench) ;;
+  esac
   rm -f .venv/.in-step-*
   UV_PROJECT_ENVIRONMENT="$root/.venv" "$uv" sync "${options[@]}" >&2 ||
     die "uv sync failed; its reason is above."

@@ -32,8 +32,8 @@ static void line(conn*c){
 }
 static double pct(double q,long n){ long a=0; for(int i=0;i<4000;i++){ a+=hist[i]; if(a>=q*n) return (i+1)*0.05; } return -1; }
 int main(int ac,char**av){
-  int port=8080,n=100,ramp=5000; double dur=10; const char*u="/sse/connect/u%d",*addr="127.0.0.1",*tokf=0; char hdr[4096]=""; int o, quiet=0; int first=0; long enough=0; int satisfied=0; double alls=-1;
-  while((o=getopt(ac,av,"p:n:u:d:a:H:T:r:qf:e:"))!=-1) switch(o){case 'p':port=atoi(optarg);break;case 'n':n=atoi(optarg);break;case 'u':u=optarg;break;case 'd':dur=atof(optarg);break;case 'a':addr=optarg;break;case 'H':strcat(hdr,optarg);strcat(hdr,"\r\n");break;case 'T':tokf=optarg;break;case 'r':ramp=atoi(optarg);break;case 'q':quiet=1;break;case 'e':enough=atol(optarg);break;case 'f':first=atoi(optarg);break;}
+  int port=8080,n=100,ramp=5000; double dur=10; const char*u="/sse/connect/u%d",*addr="127.0.0.1",*tokf=0; char hdr[4096]=""; int o, quiet=0; int first=0; long enough=0; int stall=0; int satisfied=0; double alls=-1;
+  while((o=getopt(ac,av,"p:n:u:d:a:H:T:r:qf:e:s"))!=-1) switch(o){case 'p':port=atoi(optarg);break;case 'n':n=atoi(optarg);break;case 'u':u=optarg;break;case 'd':dur=atof(optarg);break;case 'a':addr=optarg;break;case 'H':strcat(hdr,optarg);strcat(hdr,"\r\n");break;case 'T':tokf=optarg;break;case 'r':ramp=atoi(optarg);break;case 'q':quiet=1;break;case 'e':enough=atol(optarg);break;case 's':stall=1;break;case 'f':first=atoi(optarg);break;}
   signal(SIGINT,onsig); signal(SIGTERM,onsig); signal(SIGPIPE,SIG_IGN);
   conn*cs=calloc(n,sizeof(conn)); FILE*tf=tokf?fopen(tokf,"r"):0; int ep=epoll_create1(0); struct epoll_event ev,evs[512];
   long long t0=now_ns(),lastp=t0; int opened=0,alive=0,dead=0; long long lasttot=0; char*buf=malloc(1<<18); long bad=0; long long tconn=0;
@@ -48,7 +48,7 @@ int main(int ac,char**av){
       if(c->state==0){ int e=0; socklen_t sl=sizeof e; getsockopt(c->fd,SOL_SOCKET,SO_ERROR,&e,&sl); if(e){ c->state=3; dead++; close(c->fd); continue; }
         char path[512],req[8192],tok[4096]=""; snprintf(path,512,u,id+first); if(tf){ if(fgets(tok,4096,tf)) tok[strcspn(tok,"\n")]=0; }
         int m=snprintf(req,8192,"GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: text/event-stream\r\n%s%s%s%s\r\n",path,addr,port,hdr,tok[0]?"Authorization: Bearer ":"",tok,tok[0]?"\r\n":"");
-        if(write(c->fd,req,m)!=m){ c->state=3; dead++; close(c->fd); continue; } c->state=1; ev.events=EPOLLIN; ev.data.u32=id; epoll_ctl(ep,EPOLL_CTL_MOD,c->fd,&ev); continue; }
+        if(write(c->fd,req,m)!=m){ c->state=3; dead++; close(c->fd); continue; } c->state=1; if(stall){ epoll_ctl(ep,EPOLL_CTL_DEL,c->fd,0); continue; } ev.events=EPOLLIN; ev.data.u32=id; epoll_ctl(ep,EPOLL_CTL_MOD,c->fd,&ev); continue; }
       ssize_t r=read(c->fd,buf,1<<18); if(r<=0){ if(r<0&&errno==EAGAIN) continue; if(c->state==2) alive--; c->state=3; dead++; close(c->fd); continue; }
       bytes+=r; for(ssize_t j=0;j<r;j++){ char ch=buf[j];
         if(ch=='\n'){ if(c->state==1){ int L=c->linelen; if(L&&c->line[L-1]=='\r')L--; c->line[L]=0; if(!strncmp(c->line,"HTTP/1.1 ",9)&&strncmp(c->line+9,"200",3)){ bad++; if(bad<4) fprintf(stderr,"%s\n",c->line);} if(L==0){ c->state=2; alive++; if(alive==n) tconn=now_ns()-t0; } }

@@ -1,6 +1,6 @@
 """The peer that tutorials show: aiohttp-sse, a queue and a task per connection, one `send` each.
 
-python bench/aiohttp_sse_queue.py PORT
+python -m bench.peers.aiohttp_sse_queue PORT
 """
 
 from __future__ import annotations

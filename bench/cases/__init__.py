@@ -1,0 +1,24 @@
+"""The benchmarks by name. Each does its work once and gives rows; ratios are within one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.cases.fanout import fanout, growth
+from bench.cases.publish import publish
+from bench.cases.relay import relay
+from bench.cases.start import start
+from bench.cases.streams import idle, reconnect, slow, tokens
+from bench.load import Row
+
+CASES: dict[str, Callable[[], list[Row]]] = {
+    "fanout": fanout,
+    "growth": growth,
+    "tokens": tokens,
+    "idle": idle,
+    "reconnect": reconnect,
+    "slow": slow,
+    "publish": publish,
+    "relay": relay,
+    "start": start,
+}

@@ -1,0 +1,1 @@
+"""What the hub is compared with, written as its own documentation shows it."""
