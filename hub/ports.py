@@ -216,11 +216,25 @@ class Upstream(Protocol):
         ...
 
 
+class SinkOwner(Protocol):
+    """Who writes to a sink, and is told what becomes of it."""
+
+    def flush(self) -> None:
+        """The sink is no longer paused."""
+        ...
+
+    def lost(self) -> None:
+        """The connection has ended, by whomever; nothing can be written any more."""
+        ...
+
+
 class Sink(Protocol):
-    """Where one connection's bytes go. One writer only."""
+    """Where one connection's bytes go."""
+
+    owner: SinkOwner | None
 
     own: bytes
-    """What stands in every cursor of this connection for its own channel; the writer's to keep."""
+    """What stands in every cursor of this connection for its own channel; the owner's to keep."""
 
     def send(self, frames: bytes, /) -> int:
         """Hands over what the socket takes now and returns how much that was: `write` without its
@@ -249,8 +263,8 @@ class Sink(Protocol):
         """Hands the bytes to the socket; after the peer has gone it does nothing."""
         ...
 
-    async def drain(self) -> None:
-        """Returns when the sink is not paused. Raises ConnectionError when it is gone."""
+    def close(self) -> None:
+        """Ends the connection when what was written has left."""
         ...
 
     def abort(self) -> None:
@@ -263,6 +277,8 @@ class Transport(Protocol):
 
     label: str
     heartbeat: bytes
+    ending: bytes
+    """What tells the client that nothing follows."""
 
     def encode(self, name: str, data: bytes) -> bytes:
         """The part of an event that is the same for every connection; `data` is compact JSON."""

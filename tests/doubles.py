@@ -11,7 +11,7 @@ from hub.core.cursor import Position
 from hub.core.generation import Question
 from hub.core.piece import Piece
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.ports import Page
+from hub.ports import Page, SinkOwner
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -64,13 +64,13 @@ class FakeSink:
     """
 
     def __init__(self) -> None:
+        self.owner: SinkOwner | None = None
         self.own = b""
         self.written = b""
         self.writes = 0
         self.aborted = False
         self._waiting = b""
-        self._room = asyncio.Event()
-        self._room.set()
+        self._full = False
 
     @property
     def paused(self) -> bool:
@@ -84,17 +84,19 @@ class FakeSink:
         return self.aborted
 
     def fill(self) -> None:
-        self._room.clear()
+        self._full = True
 
     def empty(self) -> None:
-        self._room.set()
+        self._full = False
         self.written += self._waiting
-        self._waiting = b""
+        was_paused, self._waiting = self.paused, b""
+        if was_paused and self.owner is not None:
+            self.owner.flush()
 
     def send(self, frames: bytes) -> int:
         assert self.idle, "sent past what waits"
         assert not self.aborted, "sent into a socket that may be another's"
-        if not self._room.is_set():
+        if self._full:
             raise BlockingIOError
         self.writes += 1
         self.written += frames
@@ -104,14 +106,13 @@ class FakeSink:
         if self.aborted:
             return
         assert not self.paused, "written to a full socket"
-        if self._room.is_set():
-            self.send(frames)
-        else:
+        if self._full:
             self._waiting += frames
+        else:
+            self.send(frames)
 
-    async def drain(self) -> None:
-        if self.paused:
-            await self._room.wait()
+    def close(self) -> None:
+        self.aborted = True
 
     def abort(self) -> None:
         self.aborted = True

@@ -8,7 +8,9 @@ Rules:
    step both are empty: the tracks say it.
 3. While it is held (joining, or filling a gap) live events wait in `_held`, bounded; what does not
    fit is not lost, since `release` then says that the log must be read again.
-4. After `close` nothing is written but what was queued before it.
+4. After `close` nothing is written. It ends once, by `close` or because the client left, and says
+   so to `on_end`.
+5. What waits in the outbox waits for a sink that is paused, and for nothing else.
 """
 
 from __future__ import annotations
@@ -47,11 +49,13 @@ class Connection:
         "_parts",
         "_positions",
         "_retry_ms",
-        "_wake",
+        "_waiter",
         "_written_at",
         "audience",
+        "begun",
         "channels",
         "name",
+        "on_end",
         "on_gap",
         "sink",
         "transport",
@@ -75,7 +79,9 @@ class Connection:
         self.channels = channels
         self.transport = transport
         self.sink = sink
-        self.on_gap: Callable[[Connection], None] = lambda connection: None
+        self.on_gap: Callable[[Connection], None] = _nothing
+        self.on_end: Callable[[Connection], None] = _nothing
+        self.begun = clock.now()
         self._own: Track | None = None
         self.audience: Audience
         self._in_step = False
@@ -91,7 +97,8 @@ class Connection:
         self._held_bytes = 0
         self._missed = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
-        self._wake: asyncio.Future[None] | None = None  # there is something to flush, or the end
+        self._waiter: asyncio.Future[None] | None = None  # for the sink to take more, or the end
+        sink.owner = self
 
     def __repr__(self) -> str:
         state = "held" if self.is_held else "in step" if self._in_step else "apart"
@@ -297,25 +304,52 @@ class Connection:
             cursor = self._cursor() if self._positions else None
             if not self._outbox and not self.sink.paused:
                 self._write(self.transport.frame(body, cursor))
-        self._closed = reason
-        self._rouse()
+            self.sink.write(self.transport.ending)
+        self.sink.close()
+        self._end(reason)
+
+    def lost(self) -> None:
+        """The socket has gone."""
+        if self._closed is None:
+            self.step_out()
+            self._end(CloseReason.CLIENT_LEFT)
+
+    def flush(self) -> None:
+        """The socket takes more."""
+        while self._outbox and not self.sink.paused and self._closed is None:
+            self._write(self._outbox.take(_BLOCK_BYTES))
+        if not self._outbox and not self.sink.paused:
+            self._wake()
+            self.step_in()
 
     async def flushed(self) -> None:
         """Returns when nothing waits for the socket. Raises ConnectionError when it is gone."""
-        while self.sink.paused or self._outbox:
-            await self.sink.drain()
-            while self._outbox and not self.sink.paused:
-                self._write(self._outbox.take(_BLOCK_BYTES))
+        while self._closed is None and (self.sink.paused or self._outbox):
+            await self._change()
+        if self._closed is not None:
+            raise ConnectionResetError("the connection has ended")
 
-    async def run(self) -> CloseReason:
-        """Flushes what the socket could not take, until the connection is closed."""
+    async def ended(self) -> CloseReason:
+        """Returns when it has ended: why."""
         while self._closed is None:
-            if self._outbox:
-                await self.flushed()
-            else:
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+            await self._change()
         return self._closed
+
+    async def _change(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self, reason: CloseReason) -> None:
+        self._closed = reason
+        self.sink.owner = None
+        self._wake()
+        self.on_end(self)
+        self.on_end = self.on_gap = _nothing
 
     def _take(self, event: Event) -> bool:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
@@ -341,9 +375,7 @@ class Connection:
             return
         if not self._outbox and not self.sink.paused:
             self._write(frame)
-        elif self._outbox.push(frame):
-            self._rouse()
-        else:
+        elif not self._outbox.push(frame):
             self.sink.abort()
             self.close(CloseReason.SLOW)
 
@@ -353,10 +385,6 @@ class Connection:
         self._lead = b""
         if self._in_step and not self.sink.idle:
             self.step_out()
-
-    def _rouse(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
 
     def _tracks(self) -> list[Track]:
         assert self._own is not None
@@ -375,3 +403,7 @@ class Connection:
         parts = list(self._parts.values())
         at = list(self._parts).index(channel)
         return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])
+
+
+def _nothing(connection: Connection) -> None:
+    """Nobody is told."""

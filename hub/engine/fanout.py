@@ -8,7 +8,7 @@ The way of an event: the broker announces it, with whatever else came in the sam
 channel's track → one write to each connection that is in step, and an offer to each one apart.
 
 Rules:
-1. A connection is in the tracks exactly between `_join` and `_leave`.
+1. A connection is in the tracks exactly between `begin` and `_leave`.
 2. A gap is always closed by reading the log; one task at a time does so for a connection.
 3. No await between reading shared state and changing it.
 """
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -37,6 +38,7 @@ _PAGE_BYTES: Final = 64 * 1024
 _AT_THE_BROKER: Final = (
     64  # joins and catch-ups at once: the others wait here, where no time-out runs
 )
+_ABSENT: Final = object()
 _LEAST_PAUSE_SECONDS: Final = 0.1
 _MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -60,7 +62,7 @@ class Fanout:
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
         self._tracks = Tracks()
-        self._here: dict[Connection, None] = {}
+        self._here: dict[Connection, object] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_THE_BROKER)
         self._draining = False
@@ -94,28 +96,31 @@ class Fanout:
             if track is not None:
                 _deliver(track, run, now)
 
-    async def serve(
-        self, connection: Connection, cursor: Mapping[Channel, Position]
-    ) -> CloseReason:
-        """A connection's whole life. Returns why the hub ended it; cancelled when the client left.
+    def begin(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+        """A connection's life begins; it ends by `hub.bye` or by the client's leaving.
 
         `cursor` says after which position each channel begins; a channel that is not in it begins
         live, and FROM_START replays all that the log holds.
         """
+        _log.info("connection.opened", connection=connection.name, user=connection.user)
+        connection.on_end = self._leave
         if self._draining:
             connection.close(CloseReason.DRAINING)
-            return CloseReason.DRAINING
+            return
+        self._here[connection] = None
+        self._tracks.add(connection)
+        connection.on_gap = self._fill_gap
+        self._start(connection, partial(self._join, connection, cursor))
+
+    async def serve(
+        self, connection: Connection, cursor: Mapping[Channel, Position]
+    ) -> CloseReason:
+        """The same for a caller that waits for its end; cancelled, the client has left."""
+        self.begin(connection, cursor)
         try:
-            await self._join(connection, cursor)
-            return await connection.run()
-        except BrokerUnavailable as error:
-            _log.warning("connection.join_failed", connection=connection.name, error=str(error))
-            connection.close(CloseReason.BROKER_AWAY)
-            return CloseReason.BROKER_AWAY
-        except ConnectionError:
-            return connection.closed or CloseReason.CLIENT_LEFT
+            return await connection.ended()
         finally:
-            self._leave(connection)
+            connection.lost()
 
     async def close_all(self, reason: CloseReason) -> None:
         """Sends everyone away, and whoever comes from now on."""
@@ -129,9 +134,13 @@ class Fanout:
             self._fill_gap(connection)
 
     async def _join(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
-        self._here[connection] = None
-        self._tracks.add(connection)
-        connection.on_gap = self._fill_gap
+        try:
+            await self._open(connection, cursor)
+        except BrokerUnavailable as error:
+            _log.warning("connection.join_failed", connection=connection.name, error=str(error))
+            connection.close(CloseReason.BROKER_AWAY)
+
+    async def _open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
         async with self._slots:
             await self._broker.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
@@ -151,7 +160,17 @@ class Fanout:
         await self._catch_up(connection, pages)
 
     def _leave(self, connection: Connection) -> None:
-        self._here.pop(connection, None)
+        reason = connection.closed or CloseReason.CLIENT_LEFT
+        _log.info(
+            "connection.closed",
+            connection=connection.name,
+            user=connection.user,
+            reason=reason.label,
+            seconds=round(self._clock.now() - connection.begun, 3),
+            events=connection.events,
+        )
+        if self._here.pop(connection, _ABSENT) is _ABSENT:
+            return
         self._wheel.remove(connection)
         task = self._catching_up.pop(connection, None)
         if task is not None:
@@ -164,15 +183,25 @@ class Fanout:
             connection.note_missed()
             return
         connection.hold()
+        self._start(connection, partial(self._catch_up, connection, None))
+
+    def _start(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
+        """The one task that reads the log for the connection, until it is live."""
         self._catching_up[connection] = asyncio.create_task(
-            self._catch_up_alone(connection), name=f"catch-up {connection.name}"
+            self._until_live(connection, work), name=f"catch-up {connection.name}"
         )
 
-    async def _catch_up_alone(self, connection: Connection) -> None:
+    async def _until_live(
+        self, connection: Connection, work: Callable[[], Awaitable[None]]
+    ) -> None:
         try:
-            await self._catch_up(connection, None)
+            await work()
         except ConnectionError:
-            pass  # the client left; its handler is being cancelled
+            pass  # the client has left
+        except Exception:  # noqa: BLE001 - nobody waits for this task
+            _log.exception("connection.failed", connection=connection.name)
+            connection.sink.abort()
+            connection.lost()
         finally:
             self._catching_up.pop(connection, None)
 

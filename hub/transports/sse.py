@@ -2,7 +2,10 @@
 
 aiohttp-sse's response class stays, its cost goes: no ping task (one wheel beats for everyone), no
 task for each send. Frames go straight to the transport, framed as HTTP chunks here; nothing else
-writes to the response between its headers and its end.
+writes to the response after its headers.
+
+After the headers the connection leaves aiohttp: its protocol, request, response and two tasks are
+ten kilobytes that an idle stream has no use for.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from hub.core import sse
+from hub.ports import SinkOwner
 
 HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -37,6 +41,7 @@ class SseTransport:
     def __init__(self, *, chunked: bool = True) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
         self.heartbeat = self.frame(sse.HEARTBEAT, None)
+        self.ending = b"0\r\n\r\n" if chunked else b""
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)
@@ -72,38 +77,31 @@ class SseResponse(EventSourceResponse):
         return writer
 
 
-class SocketSink:
-    """Implements ports.Sink on the socket of a prepared response.
+class SocketSink(asyncio.Protocol):
+    """Implements ports.Sink on a connection taken over from aiohttp, after a response's headers.
 
     While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
     and no second look at the end of the tick. What the socket does not take is the transport's.
+    What the client still says is not read: it may only leave.
     """
 
-    __slots__ = ("_protocol", "_transport", "_writer", "gone", "own", "send")
+    __slots__ = ("_transport", "gone", "own", "owner", "paused", "send")
 
-    def __init__(
-        self, request: web.Request, writer: AbstractStreamWriter, *, write_buffer_bytes: int
-    ) -> None:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the client left before its stream began")
+    def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         self._transport = transport
-        self._protocol = request.protocol
-        self._writer = writer
+        self.owner: SinkOwner | None = None
         self.own = b""
+        self.paused = False
         self.gone = transport.is_closing
         self.send: Callable[[bytes], int] = self._send_encrypted
         if transport.get_extra_info("sslcontext") is None:
             self.send = partial(os.write, transport.get_extra_info("socket").fileno())
+        transport.set_protocol(self)
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
 
     @property
     def idle(self) -> bool:
         return not self._transport.get_write_buffer_size()
-
-    @property
-    def paused(self) -> bool:
-        return self._protocol.writing_paused
 
     def write(self, frames: bytes) -> None:
         if self._transport.is_closing():
@@ -115,16 +113,37 @@ class SocketSink:
         if sent < len(frames):
             self._transport.write(frames[sent:])
 
-    async def drain(self) -> None:
-        await self._writer.drain()
-        # A socket that was lost while it was full stays paused in aiohttp, and its drain returns at
-        # once: who waits for room in a loop would never let another task run.
-        if self._transport.is_closing():
-            raise ConnectionResetError("the client is gone")
+    def close(self) -> None:
+        self._transport.close()
 
     def abort(self) -> None:
         self._transport.abort()
 
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.owner is not None:
+            self.owner.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.owner is not None:
+            self.owner.lost()
+
     def _send_encrypted(self, frames: bytes) -> int:
         self._transport.write(frames)
         return len(frames)
+
+
+def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketSink:
+    """The connection of a request whose response has begun, from aiohttp, which is told that it is
+    lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
+    """
+    transport, protocol = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left before its stream began")
+    sink = SocketSink(transport, write_buffer_bytes=write_buffer_bytes)
+    protocol.transport = None  # it would close it
+    protocol.connection_lost(None)
+    return sink

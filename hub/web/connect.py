@@ -7,24 +7,21 @@ returns to a stream that was answered with anything but 200.
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
-import structlog
 from aiohttp import HttpVersion11, web
 
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
-from hub.core.close import CloseReason
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.ports import FROM_START, Clock
-from hub.transports.sse import SocketSink, SseResponse, SseTransport
+from hub.transports.sse import SseResponse, SseTransport, take_over
 from hub.web.auth import Door, topics_of
-
-_log = structlog.get_logger(__name__)
 
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +51,15 @@ class ConnectRoutes:
         ]
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Holds the stream until the client leaves or the hub ends it."""
+        """Begins the stream, and takes its connection over from aiohttp."""
         identity = self._door.identify(request)
         topics = topics_of(request, identity, most=self._limits.max_topics)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
         cursor = _cursor_of(request, channels)
         response = SseResponse()
         try:
-            sink = await self._sink(request, response)
+            await response.prepare(request)
+            sink = take_over(request, write_buffer_bytes=self._limits.write_buffer_bytes)
         except ConnectionResetError:
             return response  # the client left before its stream began
         connection = Connection(
@@ -76,37 +74,8 @@ class ConnectRoutes:
             clock=self._clock,
             retry_ms=self._limits.retry_ms,
         )
-        await self._hold(response, connection, cursor)
-        return response
-
-    async def _sink(self, request: web.Request, response: SseResponse) -> SocketSink:
-        """Sends the headers. Raises ConnectionResetError when nobody is there to read them."""
-        writer = await response.prepare(request)
-        if writer is None:
-            raise ConnectionResetError
-        return SocketSink(request, writer, write_buffer_bytes=self._limits.write_buffer_bytes)
-
-    async def _hold(
-        self,
-        response: SseResponse,
-        connection: Connection,
-        cursor: Mapping[Channel, Position],
-    ) -> None:
-        begun = self._clock.now()
-        reason = CloseReason.CLIENT_LEFT
-        _log.info("connection.opened", connection=connection.name, user=connection.user)
-        try:
-            async with response:
-                reason = await self._fanout.serve(connection, cursor)
-        finally:
-            _log.info(
-                "connection.closed",
-                connection=connection.name,
-                user=connection.user,
-                reason=reason.label,
-                seconds=round(self._clock.now() - begun, 3),
-                events=connection.events,
-            )
+        self._fanout.begin(connection, cursor)
+        raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
 
 
 def _cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:

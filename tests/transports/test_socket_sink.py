@@ -21,7 +21,7 @@ from hub.engine.fanout import Fanout
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
 from hub.ports import Publication
-from hub.transports.sse import SocketSink, SseResponse, SseTransport
+from hub.transports.sse import SocketSink, SseResponse, SseTransport, take_over
 from hub.web.listening import Place, SocketBounds, listening
 from tests.topologies import free_ports
 
@@ -32,15 +32,18 @@ TRANSPORT = SseTransport()
 @asynccontextmanager
 async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
     """The port of a server that does `work` with each client's sink and ends the response."""
+    working: list[asyncio.Task[None]] = []
+
+    async def served(sink: SocketSink) -> None:
+        await work(sink)
+        sink.close()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = SseResponse()
-        writer = await response.prepare(request)
-        assert writer is not None
-        sink = SocketSink(request, writer, write_buffer_bytes=LIMIT)
-        async with response:
-            await work(sink)
-        return response
+        await response.prepare(request)
+        sink = take_over(request, write_buffer_bytes=LIMIT)
+        working.append(asyncio.create_task(served(sink)))
+        raise asyncio.CancelledError
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
@@ -49,6 +52,9 @@ async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
     async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
         async with asyncio.timeout(10):
             yield port
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 def request(version: str = "1.1") -> bytes:
@@ -63,6 +69,19 @@ async def client_of(port: int, version: str = "1.1") -> AsyncIterator[asyncio.St
     writer.write(request(version))
     yield reader
     writer.close()
+
+
+class Owner:
+    """Waits for a sink that is paused."""
+
+    def __init__(self) -> None:
+        self.flushed = asyncio.Event()
+
+    def flush(self) -> None:
+        self.flushed.set()
+
+    def lost(self) -> None:
+        pass
 
 
 def segments_sent(sink: SocketSink) -> int:
@@ -83,7 +102,9 @@ def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
             frames = b"%07d " % n * (1 + n % 60)
             if sink.paused:
                 was_full.append(True)
-                await sink.drain()
+                owner = Owner()
+                sink.owner = owner
+                await owner.flushed.wait()
             if sink.idle and n % 3 == 0:
                 try:
                     done = sink.send(frames)
