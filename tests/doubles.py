@@ -11,7 +11,7 @@ from hub.core.cursor import Position
 from hub.core.generation import Question
 from hub.core.piece import Piece
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.ports import Page, SinkOwner
+from hub.ports import Page, Publication, Published, SinkOwner
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -160,6 +160,14 @@ class GatedBroker(MemoryBroker):
         self.after_read = Gate()
         self.unsubscribed: list[Channel] = []
         self.deaf = False  # announcements are lost, as on a broken link
+        self.forgetful = False  # the log keeps nothing
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        published = await super().publish(publications)
+        if self.forgetful:
+            for publication in publications:
+                self.forget_events(publication.channel)
+        return published
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
         await self.before_subscribe.passed()

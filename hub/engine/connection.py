@@ -139,9 +139,10 @@ class Connection:
     @property
     def written_at(self) -> float:
         """When the last byte went out; the heartbeat wheel reads it."""
-        if not self._in_step:
+        own = self._own
+        if not self._in_step or own is None:
             return self._written_at
-        return max(self._written_at, *(track.delivered_at for track in self._tracks()))
+        return max(self._written_at, own.delivered_at, self.audience.delivered_at)
 
     def follow(self, own: Track, audience: Audience) -> None:
         """These are the tracks of its channels."""

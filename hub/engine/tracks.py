@@ -98,13 +98,14 @@ class Track:
 class Audience:
     """Those in step who follow the same shared channels over the same transport."""
 
-    __slots__ = ("__weakref__", "members", "rest", "shared", "transport")
+    __slots__ = ("__weakref__", "delivered_at", "members", "rest", "shared", "transport")
 
     def __init__(self, transport: Transport, shared: Sequence[Track]) -> None:
         self.transport = transport
         self.shared = shared  # in the cursor's order, behind each one's own channel
         self.members: dict[Sink, Connection] = {}
         self.rest = b""  # the members' cursor behind their own channel's part
+        self.delivered_at = _NEVER
 
     def add(self, connection: Connection) -> None:
         """One more in step."""
@@ -131,6 +132,7 @@ class Audience:
         after = b"".join([each.part for each in self.shared[at + 1 :]])
         rests = [part and before + part + after for part in parts]
         self.rest = before + track.part + after
+        self.delivered_at = track.delivered_at
         return rests
 
 

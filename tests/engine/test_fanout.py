@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -488,6 +490,24 @@ async def test_many_are_one_encoding(node: Node, monkeypatch: pytest.MonkeyPatch
     assert [sink.writes for sink in sinks] == [n + 1 for n in writes]
     assert (encode.call_count, frame.call_count) == (1, 1)
     assert all(sink.data == ["to all"] for sink in sinks)
+
+
+@pytest.mark.parametrize("channel", [ALICE, ALL])
+async def test_deliveries_leave_nothing_behind(node: Node, channel: Channel) -> None:
+    """A thousand events to fifty connections: what was allocated for them is free again."""
+    sinks = [await node.connect_live() for _ in range(50)]
+    node.broker.forgetful = True
+    for sink in sinks:
+        sink.send = len  # type: ignore[assignment, method-assign]
+    for _ in range(10):
+        await node.publish(1, channel=channel)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        await node.publish(1, channel=channel)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 200
+    assert all(connection.events == 1010 for connection in node.connections)
 
 
 async def test_full_socket_stands_apart_and_comes_back(node: Node) -> None:
