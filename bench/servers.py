@@ -119,6 +119,11 @@ def sse_starlette_queue() -> AbstractContextManager[Target]:
     return _python_peer("sse-starlette, queues", "sse_starlette_queue")
 
 
+def aiohttp_post() -> AbstractContextManager[Target]:
+    """aiohttp alone: takes JSON and answers, and does nothing with it."""
+    return _python_peer("aiohttp alone", "aiohttp_post")
+
+
 def has_nchan() -> bool:
     """Whether nginx with its Nchan module is installed (Debian: libnginx-mod-nchan)."""
     return bool(shutil.which("nginx") and list(Path("/usr").glob("lib/nginx/modules/*nchan*")))

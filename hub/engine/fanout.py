@@ -38,7 +38,6 @@ _PAGE_BYTES: Final = 64 * 1024
 _AT_THE_BROKER: Final = (
     64  # joins and catch-ups at once: the others wait here, where no time-out runs
 )
-_ABSENT: Final = object()
 _LEAST_PAUSE_SECONDS: Final = 0.1
 _MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -62,7 +61,7 @@ class Fanout:
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
         self._tracks = Tracks()
-        self._here: dict[Connection, object] = {}
+        self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_THE_BROKER)
         self._draining = False
@@ -169,8 +168,9 @@ class Fanout:
             seconds=round(self._clock.now() - connection.begun, 3),
             events=connection.events,
         )
-        if self._here.pop(connection, _ABSENT) is _ABSENT:
-            return
+        if connection not in self._here:
+            return  # sent away at once
+        del self._here[connection]
         self._wheel.remove(connection)
         task = self._catching_up.pop(connection, None)
         if task is not None:
