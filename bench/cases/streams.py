@@ -145,7 +145,7 @@ def reconnect(connections: int = 10_000, behind: int = 20) -> list[Row]:
 def slow(readers: int = 1000, stalled: int = 1000, seconds: int = 60) -> list[Row]:
     """F5: clients that never read, under load: they are sent away, and nobody else notices."""
     rows = []
-    data = "x" * 500
+    data = "x" * 4000  # more than the sockets hold, in that time
     body = f'{{"to":{{"all":true}},"data":"T=%T;N=%N;{data}"}}'
     for dead in (0, stalled):
         with servers.hub() as target, holding(target, readers) as holder:

@@ -55,8 +55,9 @@ class HeartbeatWheel:
             left = connection.written_at + self._heartbeat_seconds - now
             if left < self._tick_seconds / 2:
                 connection.beat()
-                left = self._heartbeat_seconds
-            self._put(connection, min(_TICKS, math.ceil(left / self._tick_seconds)))
+                self._put(connection, _TICKS)
+            else:
+                self._put(connection, min(_TICKS, math.ceil(left / self._tick_seconds)))
 
     def _put(self, connection: Connection, ticks_ahead: int) -> None:
         slot = self._slots[(self._turn + ticks_ahead) % len(self._slots)]

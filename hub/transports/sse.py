@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -108,8 +107,10 @@ class SocketSink(asyncio.Protocol):
             return
         sent = 0
         if self.idle:
-            with suppress(OSError):  # full, or lost: the transport finds out which
+            try:
                 sent = self.send(frames)
+            except OSError:
+                pass  # full, or lost: the transport finds out which
         if sent < len(frames):
             self._transport.write(frames[sent:])
 
