@@ -286,7 +286,7 @@ class Transport(Protocol):
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         """The whole event for one connection, as a sink is given it. The cursor stands in it as it
-        is, and nothing depends on it but its length.
+        is, in front of the body, and nothing depends on it but its length.
         """
         ...
 

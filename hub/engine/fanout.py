@@ -322,12 +322,15 @@ def _around(
     own_bytes: int, transport: Transport, bodies: Sequence[bytes], rests: Sequence[bytes]
 ) -> Sequence[bytes]:
     """Events as what stands between the places of each reader's own part of the cursor."""
-    hole = b"\0" * own_bytes  # in no name, no cursor and no JSON
-    frames = [
-        transport.frame(body, hole + rest if rest else None)
-        for body, rest in zip(bodies, rests, strict=True)
-    ]
-    return b"".join(frames).split(hole)
+    hole, pieces = b"\0" * own_bytes, [b""]
+    for body, rest in zip(bodies, rests, strict=True):
+        if rest:  # the first one is it: what follows may be a publisher's
+            before, _, after = transport.frame(body, hole + rest).partition(hole)
+            pieces[-1] += before
+            pieces.append(after)
+        else:
+            pieces[-1] += transport.frame(body, None)
+    return pieces
 
 
 def _standing(after: Position | None, page: Page) -> Position:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
@@ -65,12 +65,13 @@ class SseResponse(EventSourceResponse):
         self.headers.update(HEADERS)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Sends the headers. HTTP/1.0 gets no chunks, and the end of the connection as the end."""
+        """Sends the headers. HTTP/1.0 gets no chunks, and the end of the connection as the end; no
+        connection outlives its stream.
+        """
         if self.prepared:
             return await super().prepare(request)
-        if request.version < HttpVersion11:
-            self.headers["Connection"] = "close"
-            self.force_close()
+        self.headers["Connection"] = "close"
+        self.force_close()
         writer = await web.StreamResponse.prepare(self, request)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
         return writer
@@ -96,6 +97,8 @@ class SocketSink(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is None:
             self.send = partial(os.write, transport.get_extra_info("socket").fileno())
         transport.set_protocol(self)
+        if not transport.is_reading():
+            transport.resume_reading()  # else the client's leaving would not be seen
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
 
     @property
@@ -133,6 +136,8 @@ class SocketSink(asyncio.Protocol):
             self.owner.lost()
 
     def _send_encrypted(self, frames: bytes) -> int:
+        if not self.idle:
+            raise BlockingIOError
         self._transport.write(frames)
         return len(frames)
 

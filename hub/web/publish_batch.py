@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from hub.engine.publisher import Message, Publisher
@@ -23,10 +24,9 @@ from hub.web.publish import PublishBody, PublishLimits, answer_of
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _AT_ONCE: Final = 500  # items of one call to the publisher
-_MOST_UNREAD_BYTES: Final = (
-    4 * 1024 * 1024
-)  # of answers, by a client that sends all before it reads
+_MOST_UNREAD_BYTES: Final = 4 * 1024 * 1024  # answers that wait for a client
 _UNREAD_SECONDS: Final = 30.0
+_log = structlog.get_logger(__name__)
 
 
 class PublishBatchRoutes:
@@ -72,10 +72,11 @@ class PublishBatchRoutes:
                     await response.write(text)
         except TimeoutError:
             transport.abort()
-            raise ConnectionResetError("the client reads none of its answers") from None
-        finally:
+            _log.warning("batch.answers_not_read", after_seconds=_UNREAD_SECONDS)
+        except ConnectionError:
+            _log.info("batch.sender_left")
+        if not transport.is_closing():
             transport.set_write_buffer_limits()
-        await response.write_eof()
         return response
 
     async def _lines(self, content: Any) -> AsyncIterator[Sequence[bytes | None]]:

@@ -10,6 +10,7 @@ import pytest
 from hub.brokers.redis.log import Keep, RedisLog, Retention
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.cursor import Position
+from hub.core.generation import Change, Status, Step
 from hub.ports import FROM_START, Outcome, Page, Publication
 from hub.redislink import channel_keys
 from tests.conftest import OpenedRedis
@@ -219,3 +220,20 @@ async def test_same_key_after_a_restart(restarted: Restarted) -> None:
     assert (again.outcome, again.position) == (Outcome.DUPLICATE, first.position)
     page = await read(restarted.log, again.position)
     assert [event.data for event in page.events] == [b"2"]
+
+
+async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -> None:
+    """What is published in the same tick as something impossible is written all the same."""
+    log = RedisLog(server.link, Retention())
+    step = Step(
+        generation="no id", change=Change.BEGIN, attempt=1, status=Status.RUNNING, index=0, text=""
+    )
+    bad = Publication(channel=ALICE, name="n", data=b"1", step=step)
+    good = Publication(channel=ALICE, name="n", data=b"1")
+    async with asyncio.timeout(5):
+        failed, written = await asyncio.gather(
+            log.publish([bad]), log.publish([good]), return_exceptions=True
+        )
+    assert isinstance(failed, ValueError)
+    assert isinstance(written, list)
+    assert written[0].outcome is Outcome.WRITTEN

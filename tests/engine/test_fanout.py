@@ -479,6 +479,14 @@ async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
         }
 
 
+async def test_data_that_looks_like_a_place_for_the_cursor(node: Node) -> None:
+    """NULs in a string are data, for those who share the channel too."""
+    sink = await node.connect_live()
+    await node.publish("a" + "\0" * 40 + "b", channel=ALL)
+    assert node.connections[0].is_in_step
+    assert sink.data == ["a" + "\0" * 40 + "b"]
+
+
 async def test_many_are_one_encoding(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event becomes bytes once for all who share its channels, and is written once to each."""
     sinks = [await node.connect_live(user=f"u{n}") for n in range(200)]

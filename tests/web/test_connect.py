@@ -172,6 +172,25 @@ async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
     assert body.startswith(b"retry: 3000\n")
 
 
+async def test_client_that_says_more_than_its_request(hub: Hub) -> None:
+    """A large body is not kept, and hides its sender's leaving no longer than it takes to read."""
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    head = "GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
+    writer.write(head.encode() + b"x" * 10_000_000)
+    async with asyncio.timeout(5):
+        while not len(hub.fanout):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+        while len(hub.fanout):
+            await asyncio.sleep(0.01)
+
+
+async def test_stream_says_that_its_connection_ends_with_it(hub: Hub) -> None:
+    """It does: nobody should send the next request on it. A topic named twice is followed once."""
+    async with hub.stream("/sse/connect/alice?topics=a,a") as stream:
+        assert stream.response.headers["Connection"] == "close"
+
+
 async def test_leaving_is_seen_at_once(hub: Hub) -> None:
     """The connection is gone from the node when its client is, without a write."""
     async with hub.stream("/sse/connect/alice"):

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvloop
+from structlog.testing import capture_logs
 
 from hub.web.auth import KeyRing
+from hub.web.publish_batch import NDJSON
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
 ROUTE = "/publish/batch"
@@ -197,3 +200,21 @@ async def test_broker_away_is_the_answer_of_each(hub: Hub) -> None:
     status, answers = await ask(hub, GOOD + b"\n" + BAD[0][0])
     assert status == 200
     assert [answer["status"] for answer in answers] == [503, 400]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_sender_that_leaves_in_the_middle(run: Any) -> None:
+    """What it sent is published, and its leaving is no failure of the hub."""
+
+    async def main() -> None:
+        async with running_hub() as hub, hub.stream("/sse/connect/a") as stream:
+            _, writer = await asyncio.open_connection("127.0.0.1", hub.internal_port)
+            head = "POST /publish/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            writer.write(f"{head}Content-Type: {NDJSON[0]}\r\n\r\n".encode() + GOOD + b"\n")
+            assert (await stream.next()).data == "1"
+            writer.transport.abort()
+            await asyncio.sleep(0.2)
+
+    with capture_logs() as said:
+        run(main())
+    assert not [line for line in said if line["log_level"] in {"error", "warning"}]

@@ -124,6 +124,9 @@ class RedisLog:
         """
         if not publications:
             return []
+        for publication in publications:
+            if publication.step is not None and not generation_keys(publication.step.generation):
+                raise ValueError(f"not a generation's id: {publication.step.generation!r}")
         loop = asyncio.get_running_loop()
         if not self._unsent:
             loop.call_soon(self._flush)
@@ -138,6 +141,14 @@ class RedisLog:
 
     async def _send(self, lots: Sequence[_Lot]) -> None:
         """The events of one call are of one partition in a Cluster; elsewhere of any."""
+        try:
+            await self._send_all(lots)
+        finally:
+            for lot in lots:
+                if not lot.answered.done():  # else its caller was cancelled
+                    lot.answered.set_result(None)
+
+    async def _send_all(self, lots: Sequence[_Lot]) -> None:
         groups: dict[int, list[tuple[Publication, _Lot, int]]] = {}
         for lot in lots:
             for n, publication in enumerate(lot.publications):
@@ -151,16 +162,11 @@ class RedisLog:
             for first in range(0, len(group), _IN_ONE_CALL)
         ]
         calls = [self.publish_call([publication for publication, *_ in each]) for each in batches]
-        try:
-            replies = await self._link.try_all(calls)
-            for batch, reply in zip(batches, replies, strict=True):
-                away = isinstance(reply, BrokerUnavailable)
-                for place, (_, lot, n) in enumerate(batch):
-                    lot.answers[n] = reply if away else _published(reply[place])
-        finally:
-            for lot in lots:
-                if not lot.answered.done():  # else its caller was cancelled
-                    lot.answered.set_result(None)
+        replies = await self._link.try_all(calls)
+        for batch, reply in zip(batches, replies, strict=True):
+            away = isinstance(reply, BrokerUnavailable)
+            for place, (_, lot, n) in enumerate(batch):
+                lot.answers[n] = reply if away else _published(reply[place])
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
