@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import uvloop
 from aiohttp import web
 from aiohttp_sse import sse_response
+
+from bench.peers.serving import serve
 
 _QUEUES: set[asyncio.Queue[str]] = set()
 
@@ -33,14 +34,5 @@ async def _publish(request: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
-async def _main(port: int) -> None:
-    app = web.Application()
-    app.add_routes([web.get("/stream/{user}", _stream), web.post("/publish", _publish)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    uvloop.run(_main(int(sys.argv[1])))
+    serve([web.get("/stream/{user}", _stream), web.post("/publish", _publish)], int(sys.argv[1]))
