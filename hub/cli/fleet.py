@@ -54,8 +54,8 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
         for part in parts:
             await part.start()
         code = await _first_start(settings, parts, stopping)
-        if code is not None:
-            return code
+        if code is not None or stopping.done():
+            return code or 0
         _log.info("fleet.started", node=settings.node.name, processes=workers)
         keepers = [asyncio.create_task(part.keep()) for part in parts]
         done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)

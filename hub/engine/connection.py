@@ -285,9 +285,15 @@ class Connection:
         data = encode_json({"channel": channel, "reason": reason})
         self._send_event(self.transport.encode("hub.reset", data))
 
-    def beat(self) -> None:
+    def beat(self, now: float) -> None:
         """A heartbeat, unless the socket is full: then silence is the client's own doing."""
-        if self._closed is None and not self.sink.paused and not self._outbox:
+        if self._in_step:
+            self._written_at = now
+            frames = self.transport.heartbeat
+            sent = send_guarded(self.sink, frames)
+            if sent != len(frames):
+                self.overflow(frames[sent:])
+        elif self._closed is None and not self.sink.paused and not self._outbox:
             self._write(self.transport.heartbeat)
 
     def close(self, reason: CloseReason) -> None:
@@ -404,6 +410,14 @@ class Connection:
         parts = list(self._parts.values())
         at = list(self._parts).index(channel)
         return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])
+
+
+def send_guarded(sink: Sink, frames: bytes) -> int:
+    """How many of the bytes an idle sink took at once; the caller writes the rest."""
+    try:
+        return 0 if sink.gone() else sink.send(frames)
+    except OSError:
+        return 0  # full, or lost: the sink finds out which
 
 
 def _nothing(connection: Connection) -> None:

@@ -27,7 +27,7 @@ from hub.core.channel import Channel
 from hub.core.close import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.engine.connection import Connection
+from hub.engine.connection import Connection, send_guarded
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.tracks import Audience, Track, Tracks
 from hub.errors import BrokerUnavailable
@@ -273,12 +273,7 @@ def _send_to_owners(track: Track, events: Sequence[Event], parts: Sequence[bytes
             frames = _framed(audience.transport, events, parts, audience.rest)
         sink = connection.sink
         sink.own = track.part
-        sent = 0
-        try:
-            if not sink.gone():
-                sent = sink.send(frames)
-        except OSError:
-            pass  # full, or lost: the sink finds out which
+        sent = send_guarded(sink, frames)
         if sent != len(frames):
             connection.overflow(frames[sent:])
 
@@ -308,12 +303,12 @@ def _send_to_audience(
         if pieces is None:
             pieces = by_length[len(own)] = _around(len(own), audience.transport, bodies, rests)
         frames = own.join(pieces)
-        sent = 0
+        sent = 0  # send_guarded, whose call would be a hundredth of a broadcast's cost
         try:
             if not sink.gone():
                 sent = sink.send(frames)
         except OSError:
-            pass  # full, or lost: the sink finds out which
+            pass
         if sent != len(frames):
             members[sink].overflow(frames[sent:])
 

@@ -54,7 +54,7 @@ class HeartbeatWheel:
         for connection in looked_at:
             left = connection.written_at + self._heartbeat_seconds - now
             if left < self._tick_seconds / 2:
-                connection.beat()
+                connection.beat(now)
                 self._put(connection, _TICKS)
             else:
                 self._put(connection, min(_TICKS, math.ceil(left / self._tick_seconds)))

@@ -29,6 +29,7 @@ HEADERS: Final = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
+_MOST_UNASKED_BYTES: Final = 64 * 1024
 
 
 class SseTransport:
@@ -82,13 +83,14 @@ class SocketSink(asyncio.Protocol):
 
     While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
     and no second look at the end of the tick. What the socket does not take is the transport's.
-    What the client still says is not read: it may only leave.
+    The client may only leave: what it still says is dropped, and whoever goes on is cut off.
     """
 
-    __slots__ = ("_transport", "gone", "own", "owner", "paused", "send")
+    __slots__ = ("_transport", "_unasked_bytes", "gone", "own", "owner", "paused", "send")
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         self._transport = transport
+        self._unasked_bytes = 0
         self.owner: SinkOwner | None = None
         self.own = b""
         self.paused = False
@@ -122,6 +124,11 @@ class SocketSink(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._unasked_bytes += len(data)
+        if self._unasked_bytes > _MOST_UNASKED_BYTES:
+            self.abort()
 
     def pause_writing(self) -> None:
         self.paused = True

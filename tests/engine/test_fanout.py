@@ -538,7 +538,7 @@ async def test_heartbeat_that_does_not_fit(node: Node) -> None:
     """A heartbeat is written like everything else: its rest goes before the next event."""
     sink = await node.connect_live()
     sink.fill()
-    node.connections[0].beat()
+    node.connections[0].beat(0.0)
     assert not node.connections[0].is_in_step
     await node.publish(1)
     sink.empty()

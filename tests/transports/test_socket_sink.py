@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -281,3 +281,30 @@ async def test_host_name_with_two_addresses() -> None:
         for *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
             _, writer = await asyncio.open_connection(str(address[0]), port)
             writer.close()
+
+
+async def test_client_that_goes_on_talking_is_cut_off() -> None:
+    ended = asyncio.Event()
+
+    class Owner:
+        def flush(self) -> None: ...
+
+        def lost(self) -> None:
+            ended.set()
+
+    async def work(sink: SocketSink) -> None:
+        sink.owner = Owner()
+        await ended.wait()
+
+    async with serving(work) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * 60 * 1024)
+        await asyncio.sleep(0.1)
+        assert not ended.is_set()
+        writer.write(b"x" * 10 * 1024)
+        await ended.wait()
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()

@@ -7,7 +7,7 @@ their replies into values.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +31,8 @@ from hub.redislink.wire import Word
 _PACKAGE: Final = "hub.brokers.redis"
 _PUBLISH: Final = Script(_PACKAGE, "head", "publish")
 _READ: Final = Script(_PACKAGE, "head", "read")
-_IN_ONE_CALL: Final = 64  # so that nobody else waits long for the server
+_IN_ONE_CALL: Final = 64  # events; so that nobody else waits long for the server
+_PAGES_IN_ONE_CALL: Final = 8
 _NO_ANSWER: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
@@ -172,28 +173,37 @@ class RedisLog:
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:
         """See ports.Broker.read."""
-        calls = [
-            self._read_call(channel, position, max_events, max_bytes)
-            for channel, position in after.items()
+        calls: list[ScriptCall] = []
+        asked: list[Channel] = []
+        for channels in self._by_call(after):
+            calls.append(self._read_call({c: after[c] for c in channels}, max_events, max_bytes))
+            asked += channels
+        pages = [page for reply in await self._link.run(calls) for page in reply]
+        found = {channel: _page(channel, page) for channel, page in zip(asked, pages, strict=True)}
+        return {channel: found[channel] for channel in after}
+
+    def _by_call(self, channels: Iterable[Channel]) -> Iterable[Sequence[Channel]]:
+        """Channels that one call may name: few, and in a Cluster of one partition."""
+        groups: dict[int, list[Channel]] = {}
+        for channel in channels:
+            partition = channel_keys(channel).partition if self._link.sharded else 0
+            groups.setdefault(partition, []).append(channel)
+        return [
+            group[first : first + _PAGES_IN_ONE_CALL]
+            for group in groups.values()
+            for first in range(0, len(group), _PAGES_IN_ONE_CALL)
         ]
-        replies = await self._link.run(calls)
-        return {
-            channel: _page(channel, reply) for channel, reply in zip(after, replies, strict=True)
-        }
 
     def _read_call(
-        self, channel: Channel, after: Position | None, max_events: int, max_bytes: int
+        self, after: Mapping[Channel, Position | None], max_events: int, max_bytes: int
     ) -> ScriptCall:
-        keys = channel_keys(channel)
-        if after is None:
-            origin: tuple[str | int, ...] = ("head", "", 0)
-        elif after == FROM_START:
-            origin = ("start", "", 0)
-        else:
-            origin = ("after", after.epoch, after.offset)
-        log_ms = self._retention.of(channel).ttl_ms
-        args = (new_epoch(), self._head_ms, log_ms, *origin, max_events, max_bytes)
-        return ScriptCall(_READ, keys.partition, (keys.head, keys.log), args)
+        keys: list[str] = []
+        args: list[Word] = [new_epoch(), self._head_ms, max_events, max_bytes]
+        for channel, position in after.items():
+            names = channel_keys(channel)
+            keys += (names.head, names.log)
+            args += (self._retention.of(channel).ttl_ms, *_origin(position))
+        return ScriptCall(_READ, channel_keys(next(iter(after))).partition, keys, args)
 
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
         """The call that publishes them, all of one partition if that matters here."""
@@ -204,6 +214,15 @@ class RedisLog:
             _add(publication, keys, args)
         partition = channel_keys(publications[0].channel).partition
         return ScriptCall(_PUBLISH, partition, keys, args)
+
+
+def _origin(after: Position | None) -> tuple[Word, Word, Word]:
+    """Where a page begins, as read.lua has it."""
+    if after is None:
+        return "head", "", 0
+    if after == FROM_START:
+        return "start", "", 0
+    return "after", after.epoch, after.offset
 
 
 def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:

@@ -6,7 +6,7 @@
 --   b   bytes of all events that were ever in the log
 --   ft  when the oldest event in the log was published (ms), as far as known: never too late
 --   fb  bytes of all events before it: b - fb is what the log holds, as far as known: never too few
---   t   when the lives of head and log were last renewed by a publish (ms)
+--   t   when the lives of head and log are due to be renewed by a publish (ms)
 -- Invariants
 -- 1. A channel whose head is gone begins a new epoch, with an empty log: entries of an older epoch
 --    would carry offsets that mean something else now.
@@ -19,7 +19,7 @@ local function head_of(key, log, run, fresh_epoch, ttl_ms)
   local head = {
     epoch = found[1], offset = tonumber(found[2]), older = found[4] or '',
     bytes = tonumber(found[5] or 0), first_ms = tonumber(found[6]), first_bytes = tonumber(found[7]),
-    renewed_ms = tonumber(found[8] or 0)
+    due_ms = tonumber(found[8] or 0)
   }
   if not head.epoch then
     redis.call('DEL', log)

@@ -71,11 +71,10 @@ local function append(head_key, log_key, name, data, keep, event_ms)
     redis.call('XADD', log_key, 'MAXLEN', '~', keep.events, id, 'n', name, 'd', data, 'b', before,
       'x', string.format('%d', now + event_ms))
   end
-  local life = math.min(keep.ms, ARGV[4])
-  if now - head.renewed_ms > life / 8 or not head.first_ms then
+  if now >= head.due_ms or not head.first_ms then
     local first_ms, first_bytes = head.first_ms or now, head.first_bytes or before
     redis.call('HSET', head_key, 'o', place, 'b', head.bytes, 'ft', first_ms, 'fb', first_bytes,
-      't', now)
+      't', now + math.floor(math.min(keep.ms, ARGV[4]) / 8))
     redis.call('PEXPIRE', log_key, math.ceil(keep.ms * 9 / 8))
     redis.call('PEXPIRE', head_key, math.ceil(ARGV[4] * 9 / 8))
   else
