@@ -58,8 +58,10 @@ def broker() -> Iterator[str]:
 
 
 @contextmanager
-def node(broker_url: str, name: str = "hub", **settings: str) -> Iterator[Target]:
-    """One node on the server's processor. Everything is on but tokens: the load has none."""
+def node(
+    broker_url: str, name: str = "hub", *, core: str = SERVER_CORE, **settings: str
+) -> Iterator[Target]:
+    """One node on a processor. Everything is on but tokens: the load has none."""
     port, internal_port = free_ports(2)
     env = {
         "HUB_AUTH__OPEN": "true",
@@ -69,7 +71,7 @@ def node(broker_url: str, name: str = "hub", **settings: str) -> Iterator[Target
         "HUB_LOGS__FORMAT": "json",
         **settings,
     }
-    with running(SERVER_CORE, [sys.executable, "-m", "hub", "serve"], env) as process:
+    with running(core, [sys.executable, "-m", "hub", "serve"], env) as process:
         wait_for(f"http://127.0.0.1:{internal_port}/readyz")
         yield Target(
             name,

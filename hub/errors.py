@@ -72,14 +72,28 @@ class UpstreamError(DependencyError):
     """An LLM endpoint failed. `code` and `retryable` go into `generation.failed` as they are.
 
     Codes: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
-    upstream_truncated, upstream_error, upstream_too_large.
+    upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_resting,
+    too_many_attempts, queue_timeout.
+
+    refuses_the_question: another endpoint would say the same. retry_after_seconds: how long the
+    endpoint asks to be left alone.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        refuses_the_question: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
+        self.refuses_the_question = refuses_the_question
+        self.retry_after_seconds = retry_after_seconds
 
 
 class OperatorError(HubError):

@@ -161,6 +161,16 @@ class GenerationStore(Protocol):
         """The record with the text so far."""
         ...
 
+    async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
+        """The record now, and where its user's channel stands at that moment: what is published
+        after it is not in the text, and everything before is.
+        """
+        ...
+
+    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
+        """Forgets one that nobody was told of, unless it has begun all the same."""
+        ...
+
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
         """Leaves the wish in the record, where it lasts; None when there is no such record."""
         ...
@@ -208,8 +218,8 @@ class GenerationQueue(Protocol):
 class Upstream(Protocol):
     """An LLM endpoint."""
 
-    def stream(self, question: Question) -> AsyncGenerator[Piece, None]:
-        """Asks, and yields what comes; closing the generator closes the connection.
+    def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+        """Asks, and yields what has come meanwhile; closing the generator closes the connection.
 
         The last piece is a Finish. Raises UpstreamError; then what was yielded stays valid.
         """

@@ -134,6 +134,10 @@ class Generations(Section):
     max_prompt_bytes: PositiveInt = 256 * 1024
     max_text_bytes: PositiveInt = 1024 * 1024
     max_attempts: PositiveInt = 3
+    flush_seconds: float = Field(0.025, ge=0)
+    max_running_per_user: PositiveInt = 4
+    max_queued_per_user: PositiveInt = 20
+    max_queued_seconds: PositiveFloat = 600.0
 
 
 class Worker(Section):
@@ -142,6 +146,9 @@ class Worker(Section):
     concurrency: PositiveInt = 100
     lease_seconds: PositiveFloat = 15.0
     drain_seconds: float = Field(20.0, ge=0)
+    queues: tuple[str, ...] = ("default",)
+    host: str = "127.0.0.1"
+    port: Port | None = None
 
 
 class Node(Section):
@@ -150,19 +157,58 @@ class Node(Section):
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
 
-class Upstream(Section):
-    """An LLM endpoint. `models` empty: it takes any."""
+class Envelope(Section):
+    """How an endpoint of one's own making is asked and read: see docs/upstreams.md."""
 
-    kind: Literal["openai"] = "openai"
+    method: Literal["POST", "GET"] = "POST"
+    path: str = ""
+    request: dict[str, Any] = {"prompt": "{prompt}"}
+    framing: Literal["sse", "ndjson"] = "sse"
+    json_data: bool = True
+    text: str = "data"
+    text_is: Literal["new", "everything"] = "new"
+    ok_field: str = ""
+    ok_values: tuple[str | int, ...] = ()
+    end_field: str = ""
+    end_values: tuple[bool | int | str, ...] = ()
+    end_texts: tuple[str, ...] = ()
+    end_events: tuple[str, ...] = ()
+    end_of_stream: bool = False
+    error_events: tuple[str, ...] = ()
+
+
+UpstreamKind = Literal["openai", "openai-responses", "anthropic", "ollama", "dashscope", "envelope"]
+
+
+class Upstream(Section):
+    """An LLM endpoint. `models` empty: it takes any. `body`: fields of every request. `fallbacks`:
+    the upstreams that are asked when this one fails before its first delta. `queue`: whose workers
+    ask it. `max_running`, `max_queued`: of all users together; None: as many as there are.
+    """
+
+    kind: UpstreamKind = "openai"
     base_url: str = Field(pattern=r"^https?://")
     api_key: SecretStr | None = None
     default_model: str | None = None
     models: tuple[str, ...] = ()
     headers: dict[str, str] = {}
+    body: dict[str, Any] = {}
+    envelope: Envelope = Envelope()
     connect_seconds: PositiveFloat | None = 10.0
     first_byte_seconds: PositiveFloat | None = 120.0
     idle_seconds: PositiveFloat | None = 120.0
     total_seconds: PositiveFloat | None = None
+    max_event_bytes: PositiveInt = 1024 * 1024
+    proxy: str | None = Field(None, pattern=r"^https?://")
+    verify_tls: bool = True
+    retries: int = Field(2, ge=0)
+    most_retry_after_seconds: PositiveFloat = 20.0
+    fallbacks: tuple[str, ...] = ()
+    rest_after_failures: PositiveInt = 5
+    rest_seconds: PositiveFloat = 30.0
+    max_running: PositiveInt | None = None
+    max_queued: PositiveInt | None = 10_000
+    queue: str = Field("default", pattern=r"^[a-z0-9_-]{1,32}$")
 
 
 class ApiKey(Section):
@@ -284,6 +330,14 @@ def _check_together(settings: Settings) -> None:
     name = settings.default_upstream
     if name is not None and name not in settings.upstreams:
         raise OperatorError(f"default_upstream names {name!r}, which is not among the upstreams")
+    for name, upstream in settings.upstreams.items():
+        for other in upstream.fallbacks:
+            if other not in settings.upstreams or other == name:
+                raise OperatorError(
+                    f"upstreams.{name}.fallbacks names {other!r}, which is not another upstream"
+                )
+    if settings.generations.max_queued_seconds >= settings.generations.ttl_seconds:
+        raise OperatorError("generations.ttl_seconds must outlast generations.max_queued_seconds")
     hosts = (settings.public.host, settings.internal.host)
     if settings.auth.open and not all(map(_is_loopback, hosts)):
         raise OperatorError("auth.open is for loopback only, and a listener is on another address")

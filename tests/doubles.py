@@ -191,14 +191,16 @@ class GatedBroker(MemoryBroker):
 
 
 class ScriptedUpstream:
-    """Implements ports.Upstream: yields the pieces; at an exception raises it, at a gate waits."""
+    """Implements ports.Upstream: yields the pieces, those of a list at once; at an exception raises
+    it, at a gate waits.
+    """
 
-    def __init__(self, script: Sequence[Piece | Exception | Gate]) -> None:
+    def __init__(self, script: Sequence[Piece | list[Piece] | Exception | Gate]) -> None:
         self._script = script
         self.asked: list[Question] = []
         self.closed = 0
 
-    async def stream(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
         self.asked.append(question)
         try:
             for part in self._script:
@@ -207,6 +209,6 @@ class ScriptedUpstream:
                 if isinstance(part, Gate):
                     await part.passed()
                 else:
-                    yield part
+                    yield part if isinstance(part, list) else [part]
         finally:
             self.closed += 1

@@ -14,7 +14,7 @@ import msgspec
 from hub.core.channel import Channel, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
-from hub.core.generation import Change, Generation, Step, StopAnswer
+from hub.core.generation import Generation, Refusal, Status, Step, StopAnswer, changed
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Created, Outcome, Page, Publication, Published
 
@@ -127,6 +127,15 @@ class MemoryBroker:
         self._check_here()
         return self._generations.get(generation)
 
+    async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
+        found = await self.find(generation.id)
+        return found and (found, self._log(user_channel(found.user)).head)
+
+    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
+        self._check_here()
+        self._generations.pop(created.generation, None)
+        self._asked.pop((user, idempotency_key or ""), None)
+
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
         self._check_here()
         found = self._generations.get(generation)
@@ -134,7 +143,9 @@ class MemoryBroker:
             return None
         if found.status.ended:
             return StopAnswer.ENDED
-        self._generations[generation] = msgspec.structs.replace(found, stop_by=found.stop_by or by)
+        self._generations[generation] = msgspec.structs.replace(
+            found, status=Status.STOPPING, stop_by=found.stop_by or by
+        )
         return StopAnswer.STOPPING
 
     def forget_events(self, channel: Channel) -> None:
@@ -181,22 +192,10 @@ class MemoryBroker:
         found = self._generations.get(step.generation)
         if found is None:
             return Outcome.GONE, None
-        if found.status.ended:
-            return Outcome.ENDED, found.stop_by
-        expected = step.attempt - 1 if step.change is Change.BEGIN else step.attempt
-        if found.attempt != expected:
-            return Outcome.STALE, found.stop_by
-        replace = msgspec.structs.replace
-        if step.change is Change.BEGIN:
-            found = replace(found, status=step.status, attempt=step.attempt, deltas=0, text="")
-        elif step.change is Change.END:
-            found = replace(found, status=step.status, end=msgspec.json.decode(data))
-        elif step.index < found.deltas:
-            return Outcome.DUPLICATE, found.stop_by
-        else:
-            text = step.text if step.change is Change.REPLACE else found.text + step.text
-            found = replace(found, deltas=step.index + 1, text=text)
-        self._generations[step.generation] = found
+        after = changed(found, step, data)
+        if isinstance(after, Refusal):
+            return Outcome(after.value), found.stop_by
+        self._generations[step.generation] = after
         return None, found.stop_by
 
 

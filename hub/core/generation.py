@@ -1,7 +1,8 @@
 """Generations: one LLM answer being streamed. Its states, its record, its request.
 
     queued ──> running ──> done | stopped | failed
-       └──────────────────────> stopped | failed
+       │          └─> stopping ──> stopped | done | failed
+       └────────────────┘└───────> stopped | failed
 
 Rules:
 1. A generation ends once; nothing is written after its end.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import enum
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +31,7 @@ class Status(enum.Enum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    STOPPING = "stopping"
     DONE = "done"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -63,7 +66,8 @@ class Generation(msgspec.Struct, frozen=True):
     """A generation's record: what the broker knows of it now.
 
     `deltas` counts the `generation.delta` events so far; `text` is what they add up to.
-    `end` is the data of the end event, once there is one.
+    `asked_at` is when it was asked for, in Unix seconds. `end` is the data of the end event, once
+    there is one.
     """
 
     id: str
@@ -74,6 +78,7 @@ class Generation(msgspec.Struct, frozen=True):
     deltas: int = 0
     text: str = ""
     stop_by: str | None = None
+    asked_at: float = 0.0
     end: dict[str, Any] = {}
 
 
@@ -83,7 +88,39 @@ class Change(enum.Enum):
     BEGIN = "begin"
     DELTA = "delta"
     REPLACE = "replace"
+    STOP = "stop"
     END = "end"
+
+
+_ENDS: Final = frozenset({Status.DONE, Status.STOPPED, Status.FAILED})
+
+TRANSITIONS: Final[Mapping[Status, Mapping[Change, frozenset[Status]]]] = {
+    Status.QUEUED: {
+        Change.BEGIN: frozenset({Status.RUNNING}),
+        Change.STOP: frozenset({Status.STOPPING}),
+        Change.END: frozenset({Status.STOPPED, Status.FAILED}),
+    },
+    Status.RUNNING: {
+        Change.BEGIN: frozenset({Status.RUNNING}),
+        Change.DELTA: frozenset({Status.RUNNING}),
+        Change.REPLACE: frozenset({Status.RUNNING}),
+        Change.STOP: frozenset({Status.STOPPING}),
+        Change.END: _ENDS,
+    },
+    Status.STOPPING: {
+        Change.BEGIN: frozenset({Status.STOPPING}),
+        Change.DELTA: frozenset({Status.STOPPING}),
+        Change.REPLACE: frozenset({Status.STOPPING}),
+        Change.STOP: frozenset({Status.STOPPING}),
+        Change.END: _ENDS,
+    },
+    Status.DONE: {},
+    Status.STOPPED: {},
+    Status.FAILED: {},
+}
+"""Where each change leads from each status: what lua/publish.lua and lua/stop.lua do in Redis. A
+stop that comes while the answer ends by itself does not undo the end: the first one stands.
+"""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -101,6 +138,42 @@ class Step(msgspec.Struct, frozen=True):
     status: Status = Status.RUNNING
     index: int = 0
     text: str = ""
+
+
+class Refusal(enum.Enum):
+    """Why a step changes nothing."""
+
+    ENDED = "ended"
+    STALE = "stale"
+    DUPLICATE = "duplicate"
+
+
+def changed(record: Generation, step: Step, data: bytes) -> Generation | Refusal:
+    """The record after the step, whose event's data is `data` (JSON). Raises ValueError for a
+    status that the change cannot lead to.
+    """
+    ways = TRANSITIONS[record.status]
+    if not ways:
+        return Refusal.ENDED
+    expected = step.attempt - 1 if step.change is Change.BEGIN else step.attempt
+    if record.attempt != expected or step.change not in ways:
+        return Refusal.STALE
+    leads_to = ways[step.change]
+    status = step.status if step.status in leads_to else next(iter(leads_to))
+    replace = msgspec.structs.replace
+    match step.change:
+        case Change.END:
+            if step.status not in leads_to:
+                raise ValueError(f"{record.status.value} cannot end as {step.status.value}")
+            return replace(record, status=status, end=msgspec.json.decode(data))
+        case Change.BEGIN:
+            return replace(record, status=status, attempt=step.attempt, deltas=0, text="")
+        case _ if step.index < record.deltas:
+            return Refusal.DUPLICATE
+        case Change.REPLACE:
+            return replace(record, deltas=step.index + 1, text=step.text)
+        case _:
+            return replace(record, deltas=step.index + 1, text=record.text + step.text)
 
 
 class StopAnswer(enum.Enum):

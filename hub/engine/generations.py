@@ -6,6 +6,8 @@ and the queue.
 
 from __future__ import annotations
 
+import time
+
 from hub.core.channel import partition_of, user_channel
 from hub.core.event import encode_json
 from hub.core.generation import (
@@ -34,7 +36,7 @@ class Generations:
     ) -> Created:
         """Queues a question; the same user's same key finds the generation it started before."""
         fresh = new_generation_id(partition_of(user_channel(user)))
-        wish = Generation(id=fresh, user=user, question=question)
+        wish = Generation(id=fresh, user=user, question=question, asked_at=time.time())
         created = await self._store.create(wish, idempotency_key)
         if created.new or await self._is_queued(created.generation):
             # Again when it may never have reached the queue; a job too many finds nothing to begin.

@@ -1,23 +1,28 @@
 """One generation from its upstream into its user's channel: begin, deltas, exactly one end.
 
-The upstream is read by a task of its own, which hands its pieces over through a short queue; the
-relay publishes them. So a stop ends the reading at once, and never cuts a publish in the middle.
+The upstream is read no faster than its answer is shown: after a delta the relay lets the answer
+gather for `flush_seconds`, and then takes all that has come as the next one. What comes after a
+silence is shown at once.
 
 Rules:
 1. Every event carries (generation, attempt); when the broker refuses one, another attempt owns the
    generation or it has ended, and this one writes nothing more.
 2. Exactly one end event: the broker refuses a second.
 3. A publish whose answer was lost is repeated: its key or its index makes that harmless.
+4. A wish to stop interrupts the reading and the waiting, never a publish.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from types import TracebackType
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from hub.core.channel import user_channel
@@ -27,31 +32,80 @@ from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, 
 from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Published, Upstream
 
-_PIECES_AHEAD: Final = 64
 _PAUSE_SECONDS: Final = 0.2  # between two tries to publish
 _log = structlog.get_logger(__name__)
 
 
 class StopWish:
-    """Carries a wish to stop to the relay of one generation, from wherever it was heard."""
+    """Carries a wish to stop to the relay of one generation, from wherever it was heard.
+
+    `with wish:` around what it may interrupt: it raises Stopped there, at once when it was made
+    before.
+    """
 
     def __init__(self) -> None:
         self.by: str | None = None
-        self.came = asyncio.Event()
+        self._inside: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     def make(self, by: str) -> None:
         """The first wish counts."""
-        if self.by is None:
-            self.by = by
-            self.came.set()
+        if self.by is not None:
+            return
+        self.by = by
+        if self._inside is not None:
+            self._cancelled = True
+            self._inside.cancel()
+
+    def __enter__(self) -> None:
+        if self.by is not None:
+            raise Stopped
+        self._inside = asyncio.current_task()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        task, self._inside = self._inside, None
+        if self._cancelled and task is not None:
+            self._cancelled = False
+            if task.uncancel() == 0:  # else the worker wishes more than that it stops
+                raise Stopped from None
+
+
+class Stopped(Exception):
+    """A wish to stop was heard."""
 
 
 class _Refused(Exception):
     """The generation is no longer this attempt's."""
 
 
-class _Stopped(Exception):
-    """A wish to stop was heard."""
+class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """max_attempts: of workers at one generation. max_text_bytes: of an answer. flush_seconds: how
+    long deltas gather. broker_patience_seconds: how long a publish is repeated while the broker is
+    away. max_queued_seconds: how old a question may be when its answer begins.
+    """
+
+    max_attempts: int = 3
+    max_text_bytes: int = 1024 * 1024
+    flush_seconds: float = 0.025
+    broker_patience_seconds: float = 15.0
+    max_queued_seconds: float = 600.0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a generation ended here, for those who count. Times in seconds, from the question."""
+
+    generation: Generation
+    status: Status
+    code: str = ""
+    usage: Mapping[str, Any] | None = None
+    queued_seconds: float = 0.0
+    first_delta_seconds: float | None = None
+    total_seconds: float = 0.0
 
 
 class Relay:
@@ -63,114 +117,172 @@ class Relay:
         store: GenerationStore,
         upstreams: Mapping[str, Upstream],
         clock: Clock,
-        *,
-        max_attempts: int,
-        max_text_bytes: int,
-        broker_patience_seconds: float,
+        limits: RelayLimits,
     ) -> None:
         self._broker = broker
         self._store = store
         self._upstreams = upstreams
         self._clock = clock
-        self._max_attempts = max_attempts
-        self._max_text_bytes = max_text_bytes
-        self._patience_seconds = broker_patience_seconds
+        self._limits = limits
 
-    async def run(self, generation: str, stop: StopWish) -> None:
-        """Returns when the generation has ended, by this call or another."""
+    async def run(self, generation: str, stop: StopWish) -> Ended | None:
+        """Returns when the generation has ended: how, when it was this call that ended it."""
         record = await self._store.find(generation)
         if record is None or record.status.ended:
-            return
-        attempt = _Attempt(self._broker, self._clock, record, self._patience_seconds)
+            return None
+        attempt = _Attempt(self._broker, self._clock, record, self._limits)
         try:
-            if record.attempt >= self._max_attempts:
-                # The newest attempt's author is gone; its number is what the broker takes.
-                attempt.number = record.attempt
-                message = f"{record.attempt} workers began this answer and none finished it"
-                raise UpstreamError("too_many_attempts", message, retryable=True)
+            if record.stop_by is not None:
+                stop.make(record.stop_by)
+            self._check_worth_it(attempt, stop)
             await attempt.begin(stop)
-            await self._answer(attempt, record, stop)
+            await self._answer(attempt, stop)
+            return await attempt.end(Status.DONE, {"finish_reason": attempt.finish_reason})
         except _Refused:
             _log.info("generation.refused", generation=generation, attempt=attempt.number)
-        except _Stopped:
-            await attempt.end(Status.STOPPED, {"by": stop.by, "deltas": attempt.deltas})
+        except Stopped:
+            return await attempt.end(Status.STOPPED, {"by": stop.by})
         except UpstreamError as error:
             _log.warning("generation.failed", generation=generation, code=error.code)
             failure = {"code": error.code, "message": error.message, "retryable": error.retryable}
-            await attempt.end(Status.FAILED, failure)
+            return await attempt.end(Status.FAILED, failure)
+        return None
 
-    async def _answer(self, attempt: _Attempt, record: Generation, stop: StopWish) -> None:
-        upstream = self._upstreams.get(record.question.upstream)
+    def _check_worth_it(self, attempt: _Attempt, stop: StopWish) -> None:
+        """Raises for a generation that ends without being begun. The author of its newest attempt
+        is gone or never was; its number is what the broker takes.
+        """
+        record, limits = attempt.record, self._limits
+        attempt.number -= 1
+        if stop.by is not None:
+            raise Stopped
+        if record.attempt >= limits.max_attempts:
+            message = f"{record.attempt} workers began this answer and none finished it"
+            raise UpstreamError("too_many_attempts", message, retryable=True)
+        if record.attempt == 0 and attempt.queued_seconds > limits.max_queued_seconds:
+            message = "no worker was free for this question in time"
+            raise UpstreamError("queue_timeout", message, retryable=True)
+        attempt.number += 1
+
+    async def _answer(self, attempt: _Attempt, stop: StopWish) -> None:
+        """Until the upstream says that it is done. Its connection is closed when this returns."""
+        question = attempt.record.question
+        upstream = self._upstreams.get(question.upstream)
         if upstream is None:
-            name = record.question.upstream
-            raise UpstreamError(
-                "upstream_unknown", f"this worker has no upstream {name!r}", retryable=False
-            )
-        pieces: asyncio.Queue[Piece | UpstreamError] = asyncio.Queue(_PIECES_AHEAD)
-        reader = asyncio.create_task(
-            _read(upstream, record, pieces),
-            name=f"read {record.id} from {record.question.upstream}",
-        )
-        stopper = asyncio.create_task(_end_by_wish(stop, reader, pieces))
-        usage: dict[str, Any] | None = None
-        try:
-            while True:
-                piece = await pieces.get()
-                if stop.by is not None:
-                    raise _Stopped
-                match piece:
-                    case UpstreamError():
-                        raise piece
-                    case Usage(tokens):
-                        usage = tokens
-                    case Finish(reason):
-                        end = {"finish_reason": reason, "usage": usage, "deltas": attempt.deltas}
-                        return await attempt.end(Status.DONE, end)
-                    case _:
-                        await attempt.delta(piece, stop)
-                        if attempt.text_bytes > self._max_text_bytes:
-                            raise UpstreamError(
-                                "upstream_too_large",
-                                f"the answer is longer than {self._max_text_bytes} bytes",
-                                retryable=False,
-                            )
-        finally:
-            stopper.cancel()
-            reader.cancel()
-            # The upstream's connection is closed before the end is told.
-            await asyncio.wait({reader, stopper})
+            message = f"this worker has no upstream {question.upstream!r}"
+            raise UpstreamError("upstream_unknown", message, retryable=False)
+        async with aclosing(upstream.stream(question)) as answer:
+            while attempt.finish_reason is None:
+                with stop:
+                    pieces = await _next(answer, question.upstream)
+                came_at = self._clock.now()
+                if not await attempt.show(pieces, stop):
+                    continue
+                if attempt.text_bytes > self._limits.max_text_bytes:
+                    message = f"the answer is longer than {self._limits.max_text_bytes} bytes"
+                    raise UpstreamError("upstream_too_large", message, retryable=False)
+                pause = came_at + self._limits.flush_seconds - self._clock.now()
+                if pause > 0 and attempt.finish_reason is None:
+                    with stop:
+                        await self._clock.sleep(pause)
+
+
+async def _next(answer: AsyncGenerator[Sequence[Piece], None], name: str) -> Sequence[Piece]:
+    """What has come meanwhile. Raises UpstreamError, whatever the fault."""
+    try:
+        return await anext(answer)
+    except UpstreamError:
+        raise
+    except StopAsyncIteration:
+        message = "the upstream ended without saying that it is done"
+        raise UpstreamError("upstream_truncated", message, retryable=True) from None
+    except Exception as error:  # an adapter's fault ends one answer, not the worker
+        _log.exception("upstream.adapter_failed", upstream=name)
+        message = "the upstream's answer could not be read"
+        raise UpstreamError("upstream_protocol", message, retryable=False) from error
 
 
 class _Attempt:
     """What one attempt at one generation publishes, and how far it is."""
 
     def __init__(
-        self, broker: Broker, clock: Clock, record: Generation, patience_seconds: float
+        self, broker: Broker, clock: Clock, record: Generation, limits: RelayLimits
     ) -> None:
         self._broker = broker
         self._clock = clock
-        self._record = record
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = limits.broker_patience_seconds
+        self._channel = user_channel(record.user)
         self._author = secrets.token_hex(8)  # tells a repeated call from another worker's
+        self._begun_at = clock.now()
+        self._first_delta_seconds: float | None = None
+        self.record = record
+        self.queued_seconds = max(0.0, time.time() - record.asked_at) if record.asked_at else 0.0
         self.number = record.attempt + 1
-        self.deltas = 0
+        self.deltas = record.deltas
         self.text_bytes = 0
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
 
     async def begin(self, stop: StopWish) -> None:
         """Takes the generation, unless another attempt has."""
-        first = self._record.status is Status.QUEUED
+        first = self.record.status is Status.QUEUED
         name = "generation.started" if first else "generation.restarted"
-        model = self._record.question.model
-        await self._write(
-            name,
-            {"attempt": self.number, "model": model},
-            Step(self._record.id, self.number, Change.BEGIN, Status.RUNNING),
-            key="begin",
-            stop=stop,
+        data = {"attempt": self.number, "model": self.record.question.model}
+        step = Step(self.record.id, self.number, Change.BEGIN, Status.RUNNING)
+        self.deltas = 0
+        await self._write([self._event(name, data, step, key="begin")], stop)
+
+    async def show(self, pieces: Sequence[Piece], stop: StopWish) -> bool:
+        """The pieces as the next deltas; whether there was anything to show."""
+        events = []
+        for piece in _merged(pieces):
+            match piece:
+                case Usage(tokens):
+                    self.usage = {**(self.usage or {}), **tokens}
+                case Finish(reason):
+                    self.finish_reason = reason
+                case _:
+                    events.append(self._delta(piece))
+        if events:
+            await self._write(events, stop)
+            if self._first_delta_seconds is None:
+                self._first_delta_seconds = self._seconds()
+        return bool(events)
+
+    async def end(self, status: Status, fields: dict[str, Any]) -> Ended | None:
+        """The one end event; None when the generation has ended otherwise: that end stands."""
+        total = self._seconds()
+        data = {
+            **fields,
+            "usage": self.usage,
+            "deltas": self.deltas,
+            "seconds": {
+                "queued": round(self.queued_seconds, 3),
+                "first_delta": _rounded(self._first_delta_seconds),
+                "total": round(total, 3),
+            },
+        }
+        step = Step(self.record.id, self.number, Change.END, status)
+        try:
+            await self._write([self._event(f"generation.{status.value}", data, step, key="end")])
+        except _Refused:
+            _log.info("generation.ended_before", generation=self.record.id)
+            return None
+        return Ended(
+            generation=self.record,
+            status=status,
+            code=fields.get("code", ""),
+            usage=self.usage,
+            queued_seconds=self.queued_seconds,
+            first_delta_seconds=self._first_delta_seconds,
+            total_seconds=total,
         )
 
-    async def delta(self, piece: Text | Reasoning | ToolCalls | Replaced, stop: StopWish) -> None:
-        """One piece of the answer, as the next delta."""
+    def _seconds(self) -> float:
+        """Since the question."""
+        return self.queued_seconds + self._clock.now() - self._begun_at
+
+    def _delta(self, piece: Piece) -> Publication:
         change, text, name = Change.DELTA, "", "generation.delta"
         fields: dict[str, Any] = {"i": self.deltas}
         match piece:
@@ -182,88 +294,69 @@ class _Attempt:
                 self.text_bytes = 0
             case Reasoning(thought):
                 fields["reasoning"] = thought
+                self.text_bytes += len(thought)
             case ToolCalls(calls):
                 fields["tool_calls"] = calls
-        step = Step(self._record.id, self.number, change, index=self.deltas, text=text)
+        step = Step(self.record.id, self.number, change, index=self.deltas, text=text)
         self.deltas += 1
-        self.text_bytes += len(text.encode())
-        await self._write(name, fields, step, stop=stop)
+        self.text_bytes += len(text) if text.isascii() else len(text.encode())
+        return self._event(name, fields, step)
 
-    async def end(self, status: Status, fields: dict[str, Any]) -> None:
-        """The one end event; when the generation has ended otherwise, that end stands."""
-        step = Step(self._record.id, self.number, Change.END, status)
-        try:
-            await self._write(f"generation.{status.value}", fields, step, key="end")
-        except _Refused:
-            _log.info("generation.ended_before", generation=self._record.id)
-
-    async def _write(
-        self,
-        name: str,
-        fields: dict[str, Any],
-        step: Step,
-        *,
-        key: str | None = None,
-        stop: StopWish | None = None,
-    ) -> None:
-        publication = Publication(
-            channel=user_channel(self._record.user),
+    def _event(
+        self, name: str, fields: dict[str, Any], step: Step, *, key: str | None = None
+    ) -> Publication:
+        return Publication(
+            channel=self._channel,
             name=name,
-            data=encode_json({"generation": self._record.id, **fields}),
-            idempotency_key=f"{self._record.id}/{key}/{self._author}" if key else None,
+            data=encode_json({"generation": self.record.id, **fields}),
+            idempotency_key=f"{self.record.id}/{key}/{self._author}" if key else None,
             step=step,
         )
-        published = await self._publish(publication)
-        if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
-            raise _Refused
-        if stop is not None and published.stop_by is not None:
-            stop.make(published.stop_by)
-            raise _Stopped
 
-    async def _publish(self, publication: Publication) -> Published:
+    async def _write(
+        self, publications: Sequence[Publication], stop: StopWish | None = None
+    ) -> None:
+        """Raises _Refused, and Stopped when the broker knows of a wish to stop."""
+        stop_by = None
+        for published in await self._publish(publications):
+            if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
+                raise _Refused
+            stop_by = published.stop_by or stop_by
+        if stop is not None and stop_by is not None:
+            stop.make(stop_by)
+            raise Stopped
+
+    async def _publish(self, publications: Sequence[Publication]) -> list[Published]:
         until = self._clock.now() + self._patience_seconds
         while True:
             try:
-                (published,) = await self._broker.publish([publication])
+                return await self._broker.publish(publications)
             except BrokerUnavailable:
                 if self._clock.now() >= until:
                     raise
                 await self._clock.sleep(_PAUSE_SECONDS)
-            else:
-                return published
 
 
-async def _read(
-    upstream: Upstream, record: Generation, pieces: asyncio.Queue[Piece | UpstreamError]
-) -> None:
-    """Hands over the upstream's pieces, and last a Finish or the error."""
-    try:
-        async with aclosing(upstream.stream(record.question)) as stream:
-            async for piece in stream:
-                await pieces.put(piece)
-                if isinstance(piece, Finish):
-                    return
-        failure = UpstreamError(
-            "upstream_truncated",
-            "the upstream ended without saying that it is done",
-            retryable=True,
-        )
-    except UpstreamError as error:
-        failure = error
-    except Exception:  # noqa: BLE001 - an adapter's fault ends one answer, not the worker
-        _log.exception("upstream.adapter_failed", upstream=record.question.upstream)
-        failure = UpstreamError(
-            "upstream_protocol", "the upstream's answer could not be read", retryable=False
-        )
-    await pieces.put(failure)
+def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """The same with neighbours of a kind made one."""
+    last: Piece | None = None
+    for piece in pieces:
+        match last, piece:
+            case Text(before), Text(more):
+                last = Text(before + more)
+            case Reasoning(before), Reasoning(more):
+                last = Reasoning(before + more)
+            case ToolCalls(before), ToolCalls(more):
+                last = ToolCalls(before + more)
+            case Replaced(before), Text(more):
+                last = Replaced(before + more)
+            case _:
+                if last is not None:
+                    yield last
+                last = piece
+    if last is not None:
+        yield last
 
 
-async def _end_by_wish(
-    stop: StopWish, reader: asyncio.Task[None], pieces: asyncio.Queue[Piece | UpstreamError]
-) -> None:
-    """Ends the reading when a stop is wished, and wakes the relay, which looks at the wish."""
-    await stop.came.wait()
-    reader.cancel()
-    while not pieces.empty():
-        pieces.get_nowait()
-    pieces.put_nowait(Text(""))
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

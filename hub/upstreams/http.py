@@ -1,4 +1,4 @@
-"""Asking an upstream over HTTP: one POST, its answer in chunks, time-outs, errors as codes.
+"""Asking an upstream over HTTP: one request, its answer in chunks, time-outs, errors as codes.
 
 What a wire format adds (paths, bodies, the meaning of the chunks) stands in its own file.
 """
@@ -9,8 +9,10 @@ import asyncio
 import math
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, Collection, Mapping
-from typing import Any, Final
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
@@ -25,6 +27,7 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",  # what compresses a stream holds it back
 }
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
+_BAD_QUESTION: Final = frozenset({400, 413, 422})  # another endpoint would say the same
 _SHORTEST_SECRET: Final = 8
 _KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # OpenAI's form, also half masked
 
@@ -42,16 +45,29 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     total_seconds: float | None = None
 
 
-async def post(
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A question as a request. path: behind the base URL. body: JSON of a POST, query of a GET.
+    headers: of this wire format, beside the endpoint's own.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+    method: Literal["POST", "GET"] = "POST"
+    headers: Mapping[str, str] = {}
+
+
+async def answer_to(
     session: aiohttp.ClientSession,
-    url: str,
-    body: Mapping[str, Any],
+    base_url: str,
+    asking: Asking,
     *,
     headers: Mapping[str, str],
-    content_type: str,
+    content_types: Collection[str],
     patience: Patience,
+    proxy: str | None = None,
+    verify_tls: bool = True,
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of the answer to one POST of JSON, as they come.
+    """The chunks of the answer to one request, as they come: each is all that is there.
 
     Closing the generator closes the connection. Raises UpstreamError for all that can go wrong:
     nobody there, a status other than 200, another content type, too slow, cut off.
@@ -68,14 +84,23 @@ async def post(
 
     try:
         async with limit(patience.first_byte_seconds):
-            response = await session.post(
-                url,
-                data=msgspec.json.encode(body),
-                headers={**_HEADERS, "Accept": content_type, **headers},
+            response = await session.request(
+                asking.method,
+                base_url + asking.path,
+                data=None if asking.method == "GET" else msgspec.json.encode(asking.body),
+                params=_query(asking.body) if asking.method == "GET" else None,
+                headers={
+                    **_HEADERS,
+                    "Accept": ", ".join(content_types),
+                    **asking.headers,
+                    **headers,
+                },
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
                 allow_redirects=False,
+                proxy=proxy,
+                ssl=verify_tls,
             )
-            is_answer = response.status == 200 and response.content_type == content_type
+            is_answer = response.status == 200 and response.content_type in content_types
             chunk = await response.content.readany() if is_answer else b""
         if not is_answer:
             said = error_text(await _first_bytes(response), secrets_in(headers))
@@ -83,8 +108,10 @@ async def post(
         while chunk:
             begun = True
             yield chunk
-            async with limit(patience.idle_seconds):
-                chunk = await response.content.readany()
+            chunk = response.content.read_nowait()
+            if not chunk:
+                async with limit(patience.idle_seconds):
+                    chunk = await response.content.readany()
     except TimeoutError as error:
         what = "has been silent for too long" if begun else "does not answer in time"
         raise UpstreamError("upstream_timeout", f"the upstream {what}", retryable=True) from error
@@ -115,6 +142,26 @@ async def post(
             response.close()  # a whole answer has gone back to the pool; any other is cut
 
 
+def _query(body: Mapping[str, Any]) -> Mapping[str, str]:
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for name, value in body.items()
+    }
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from RFC 9110's number of seconds or date."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        due = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, due.timestamp() - time.time())
+
+
 def secrets_in(headers: Mapping[str, str]) -> Collection[str]:
     """What an upstream may echo and nobody may see: the longer words of the headers' values."""
     words = " ".join(headers.values()).split()
@@ -137,6 +184,8 @@ def _refusal(response: aiohttp.ClientResponse, said: str) -> UpstreamError:
             "upstream_status",
             f"the upstream answered {response.status}{why}",
             retryable=response.status in _RETRYABLE,
+            refuses_the_question=response.status in _BAD_QUESTION,
+            retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
         )
     return UpstreamError(
         "upstream_protocol",
@@ -162,7 +211,8 @@ async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
 def error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
     """What an error body says, in one line of at most 300 characters, without keys.
 
-    Knows OpenAI's `{"error": {"message": …}}`, `{"error": "…"}`, `{"detail": …}`, `{"message": …}`.
+    Knows OpenAI's `{"error": {"message": …}}`, `{"error": "…"}`, `{"detail": …}`, `{"message": …}`,
+    `{"msg": …}`.
     Text that is no JSON is shown as it is, unless it is a page of HTML; other JSON says nothing.
     """
     try:
@@ -171,7 +221,7 @@ def error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
         return ""
     except msgspec.DecodeError:
         said = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    for name in ("error", "message", "detail"):
+    for name in ("error", "message", "detail", "msg"):
         if isinstance(said, dict) and name in said:
             said = said[name]
     if not isinstance(said, str):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import aiohttp
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.engine.relay import Relay
+from hub.engine.relay import Relay, RelayLimits
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.worker import Worker
-from hub.ports import Upstream
 from hub.queues.redis import RedisGenerationQueue
 from hub.settings import Settings
-from hub.settings import Upstream as UpstreamSettings
-from hub.upstreams.http import Patience
-from hub.upstreams.openai import OpenAiUpstream
 from hub.wiring.broker import reached_link, retention_of
+from hub.wiring.upstreams import upstreams_of
 
 _log = structlog.get_logger(__name__)
 
@@ -39,11 +35,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         relay = Relay(
             RedisBroker(link, retention_of(settings)),
             store,
-            _upstreams(settings, session),
+            upstreams_of(settings, session, clock, settings.worker.queues),
             clock,
-            max_attempts=settings.generations.max_attempts,
-            max_text_bytes=settings.generations.max_text_bytes,
-            broker_patience_seconds=settings.worker.lease_seconds,
+            RelayLimits(
+                max_attempts=settings.generations.max_attempts,
+                max_text_bytes=settings.generations.max_text_bytes,
+                flush_seconds=settings.generations.flush_seconds,
+                broker_patience_seconds=settings.worker.lease_seconds,
+                max_queued_seconds=settings.generations.max_queued_seconds,
+            ),
         )
         worker = Worker(
             queue,
@@ -62,23 +62,3 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 await stop.wait()
             await worker.shut_down(settings.worker.drain_seconds)
     _log.info("worker.stopped")
-
-
-def _upstreams(settings: Settings, session: aiohttp.ClientSession) -> Mapping[str, Upstream]:
-    return {name: _upstream(each, session) for name, each in settings.upstreams.items()}
-
-
-def _upstream(settings: UpstreamSettings, session: aiohttp.ClientSession) -> Upstream:
-    key = settings.api_key
-    return OpenAiUpstream(
-        session,
-        base_url=settings.base_url,
-        api_key=key.get_secret_value() if key else None,
-        headers=settings.headers,
-        patience=Patience(
-            connect_seconds=settings.connect_seconds,
-            first_byte_seconds=settings.first_byte_seconds,
-            idle_seconds=settings.idle_seconds,
-            total_seconds=settings.total_seconds,
-        ),
-    )

@@ -20,7 +20,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
-from hub.engine.relay import Relay, StopWish
+from hub.engine.relay import Relay, RelayLimits, StopWish
 from hub.errors import UpstreamError
 from hub.ports import FROM_START, Publication
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
@@ -43,12 +43,14 @@ class Stage:
             self.broker,
             {"main": self.upstream},
             self.clock,
-            **{
-                "max_attempts": 3,
-                "max_text_bytes": 1000,
-                "broker_patience_seconds": 10.0,
-                **limits,
-            },
+            RelayLimits(
+                **{
+                    "max_text_bytes": 1000,
+                    "broker_patience_seconds": 10.0,
+                    "flush_seconds": 0.0,
+                    **limits,
+                }
+            ),
         )
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopWish()
@@ -68,6 +70,9 @@ class Stage:
         events = pages[ALICE].events
         story = [(event.name, json.loads(event.data)) for event in events]
         assert all(data.pop("generation") == self.id for _, data in story)
+        for name, data in story:
+            assert ("seconds" in data) is (name in ENDS)
+            data.pop("seconds", None)
         ends = [name for name, _ in story if name in ENDS]
         assert len(ends) <= 1
         assert not ends or story[-1][0] == ends[0]
@@ -125,7 +130,7 @@ async def test_failed_answer(script: list[Any], code: str) -> None:
     stage = Stage(*script)
     name, data = (await stage.run())[-1]
     assert (name, data["code"]) == ("generation.failed", code)
-    assert set(data) == {"code", "message", "retryable"}
+    assert set(data) == {"code", "message", "retryable", "usage", "deltas"}
     assert stage.upstream.closed == 1
     assert (await stage.record()).status is Status.FAILED
 
@@ -150,7 +155,7 @@ async def test_stop_while_the_upstream_is_silent(seen: int) -> None:
     stage.stop.make("bob")
     stage.stop.make("carol")
     story = await running
-    assert story[-1] == ("generation.stopped", {"by": "bob", "deltas": seen})
+    assert story[-1] == ("generation.stopped", {"by": "bob", "usage": None, "deltas": seen})
     assert stage.upstream.closed == 1
     assert (await stage.record()).text == "a" * seen
 
@@ -166,7 +171,7 @@ async def test_lost_stop_is_told_by_the_next_publish() -> None:
     await stage.broker.request_stop(stage.id, "alice")
     gate.open()
     story = await running
-    assert story[-1] == ("generation.stopped", {"by": "alice", "deltas": 2})
+    assert story[-1] == ("generation.stopped", {"by": "alice", "usage": None, "deltas": 2})
 
 
 async def test_stop_before_the_begin_asks_nobody() -> None:
@@ -175,7 +180,7 @@ async def test_stop_before_the_begin_asks_nobody() -> None:
     await stage.queue()
     await stage.broker.request_stop(stage.id, "alice")
     await stage.relay.run(stage.id, stage.stop)
-    assert [name for name, _ in await stage.story()] == ["generation.started", "generation.stopped"]
+    assert [name for name, _ in await stage.story()] == ["generation.stopped"]
     assert stage.upstream.asked == []
 
 
@@ -241,9 +246,7 @@ async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
         stage.broker,
         {"main": second},
         stage.clock,
-        max_attempts=3,
-        max_text_bytes=1000,
-        broker_patience_seconds=10.0,
+        RelayLimits(flush_seconds=0.0),
     )
     await relay.run(stage.id, StopWish())
     story = await stage.story()

@@ -12,7 +12,7 @@ from hub.core.channel import partition_of, user_channel
 from hub.core.generation import Message, Question, Status, new_generation_id
 from hub.core.piece import Finish, Text
 from hub.engine.generations import Generations
-from hub.engine.relay import Relay
+from hub.engine.relay import Relay, RelayLimits
 from hub.engine.worker import Worker
 from hub.queues.memory import MemoryGenerationQueue
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
@@ -38,9 +38,7 @@ class Shop:
             self.broker,
             {"main": self.upstream},
             self.clock,
-            max_attempts=3,
-            max_text_bytes=1000,
-            broker_patience_seconds=1.0,
+            RelayLimits(flush_seconds=0.0, broker_patience_seconds=1.0),
         )
         worker = Worker(
             self.queue,
@@ -117,6 +115,7 @@ async def test_lost_notice_is_found_by_the_renewal(shop: Shop) -> None:
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
     await shop.broker.request_stop(generation, "alice")
+    await settled()
     await shop.clock.advance(5.0)
     await settled()
     assert await shop.status(generation) is Status.STOPPED

@@ -99,7 +99,7 @@ async def test_stop_while_running_is_announced(hub: Hub) -> None:
     assert (status, answer["status"]) == (202, "stopping")
     found = await hub.broker.find(started["generation"])
     assert found is not None
-    assert (found.status, found.stop_by) == (Status.RUNNING, "alice")
+    assert (found.status, found.stop_by) == (Status.STOPPING, "alice")
 
 
 async def test_restart_asks_the_same_anew(hub: Hub) -> None:

@@ -22,7 +22,8 @@ from hub.redislink import (
 
 _PACKAGE: Final = "hub.brokers.redis"
 _CREATE: Final = Script(_PACKAGE, "head", "create")
-_FIND: Final = Script(_PACKAGE, "find")
+_FIND: Final = Script(_PACKAGE, "head", "find")
+_DISCARD: Final = Script(_PACKAGE, "discard")
 _STOP: Final = Script(_PACKAGE, "stop")
 
 
@@ -49,23 +50,44 @@ class RedisGenerationStore:
             generation.user,
             msgspec.json.encode(generation.question),
             self._record_ms,
+            repr(generation.asked_at),
         )
         (reply,) = await self._link.run([ScriptCall(_CREATE, record.partition, keys, args)])
         name, epoch, offset, new = reply
         return Created(name.decode(), Position(epoch.decode(), offset), bool(new))
 
     async def find(self, generation: str) -> Generation | None:
+        found = await self._find(generation, ())
+        return found and found[0]
+
+    async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
+        channel = channel_keys(user_channel(generation.user))
+        return await self._find(generation.id, (channel.head, channel.log))
+
+    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
+        keys = generation_keys(created.generation)
+        if keys is None:
+            return
+        names = [keys.record, keys.text]
+        if idempotency_key is not None:
+            names.append(ask_once_key(user, idempotency_key))
+        await self._link.run([ScriptCall(_DISCARD, keys.partition, names, ())])
+
+    async def _find(
+        self, generation: str, channel: tuple[str, ...]
+    ) -> tuple[Generation, Position] | None:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        names = (keys.record, keys.text)
-        (reply,) = await self._link.run([ScriptCall(_FIND, keys.partition, names, ())])
+        names = (keys.record, keys.text, *channel)
+        args = (new_epoch(), self._head_ms)
+        (reply,) = await self._link.run([ScriptCall(_FIND, keys.partition, names, args)])
         if not reply:
             return None
-        text, *fields = reply
+        text, epoch, offset, *fields = reply
         record = dict(zip(fields[::2], fields[1::2], strict=True))
         stop_by = record.get(b"stop_by")
-        return Generation(
+        found = Generation(
             id=generation,
             user=record[b"user"].decode(),
             question=msgspec.json.decode(record[b"question"], type=Question),
@@ -74,8 +96,10 @@ class RedisGenerationStore:
             deltas=int(record[b"deltas"]),
             text=text.decode(),
             stop_by=stop_by.decode() if stop_by else None,
+            asked_at=float(record.get(b"asked_at", b"0")),
             end=msgspec.json.decode(record.get(b"end", b"{}")),
         )
+        return found, Position(epoch.decode(), offset)
 
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
         keys = generation_keys(generation)

@@ -2,6 +2,7 @@
 -- KEYS  1 head of the user's channel  2 its log  3 idempotency key's memory  4 record  5 text
 -- ARGV  1 run  2 fresh epoch  3 head's life in ms  4 '1' when there is an idempotency key
 --       5 generation's id  6 user  7 question (JSON)  8 record's life in ms
+--       9 when it was asked, in Unix seconds
 -- Reply {id, epoch, offset, 1 when new}: the position just before the generation's first event
 -- Invariant: a key that has started a generation never starts another while it is remembered.
 if ARGV[4] == '1' then
@@ -13,7 +14,7 @@ if ARGV[4] == '1' then
 end
 local head = head_of(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[4], 'user', ARGV[6], 'question', ARGV[7],
-  'status', 'queued', 'attempt', 0, 'deltas', 0)
+  'status', 'queued', 'attempt', 0, 'deltas', 0, 'asked_at', ARGV[9])
 redis.call('PEXPIRE', KEYS[4], ARGV[8])
 redis.call('SET', KEYS[5], '', 'PX', ARGV[8])
 if ARGV[4] == '1' then

@@ -35,6 +35,9 @@ local function step(data, record_key, text_key, change, attempt, status, index, 
   if (change == 'begin' and newest ~= mine - 1) or (change ~= 'begin' and newest ~= mine) then
     return 'stale', stop_by
   end
+  if was == 'queued' and (change == 'delta' or change == 'replace') then
+    return 'stale', stop_by
+  end
   if change == 'delta' or change == 'replace' then
     if tonumber(index) < tonumber(record[3]) then
       return 'duplicate', stop_by
@@ -46,7 +49,10 @@ local function step(data, record_key, text_key, change, attempt, status, index, 
       redis.call('APPEND', text_key, text)
     end
   elseif change == 'begin' then
-    redis.call('HSET', record_key, 'status', status, 'attempt', mine, 'deltas', 0)
+    if was ~= 'stopping' then
+      redis.call('HSET', record_key, 'status', status)
+    end
+    redis.call('HSET', record_key, 'attempt', mine, 'deltas', 0)
     redis.call('SET', text_key, '')
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)

@@ -10,4 +10,5 @@ if status == 'done' or status == 'stopped' or status == 'failed' then
   return 'ended'
 end
 redis.call('HSETNX', KEYS[1], 'stop_by', ARGV[2])
+redis.call('HSET', KEYS[1], 'status', 'stopping')
 return 'stopping'

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
 
 from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.piece import Finish, Reasoning, Text, ToolCalls, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.http import Patience
-from hub.upstreams.openai import OpenAiUpstream
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.web.listening import Place, listening
-
-QUESTION = Question([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.upstreams.kit import (
+    HEAD,
+    QUESTION,
+    Asked,
+    Script,
+    ask,
+    failure,
+    one_by_one,
+    scripted,
+    sends,
+    upstream_at,
+)
 
 
 def data(**chunk: Any) -> bytes:
@@ -30,76 +37,6 @@ def data(**chunk: Any) -> bytes:
 
 def delta(finish_reason: str | None = None, **fields: Any) -> bytes:
     return data(choices=[{"index": 0, "delta": fields, "finish_reason": finish_reason}])
-
-
-class Asked:
-    """What a scripted server was asked."""
-
-    head = b""
-    body: Any = None
-
-
-@asynccontextmanager
-async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[str]:
-    """A server that reads one request and then does what the script says; its base URL."""
-    serving: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            body = await reader.readexactly(length)
-            if asked is not None:
-                asked.head, asked.body = head, json.loads(body)
-            await script(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client left
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        if serving:
-            await asyncio.wait(serving, timeout=5)
-
-
-def sends(*chunks: bytes) -> Script:
-    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for chunk in chunks:
-            writer.write(chunk)
-            await writer.drain()
-            await asyncio.sleep(0.005)  # so that each is a packet of its own
-
-    return script
-
-
-async def ask(base_url: str, question: Question = QUESTION, **more: Any) -> list[Piece]:
-    """All pieces."""
-    async with aiohttp.ClientSession() as session:
-        upstream = OpenAiUpstream(
-            session,
-            base_url=base_url,
-            api_key=more.pop("api_key", None),
-            headers=more.pop("headers", {}),
-            patience=more.pop("patience", Patience()),
-            **more,
-        )
-        return [piece async for piece in upstream.stream(question)]
-
-
-async def failure(script: Script, **more: Any) -> UpstreamError:
-    async with scripted(script) as url:
-        with pytest.raises(UpstreamError) as caught:
-            await ask(url, **more)
-    return caught.value
 
 
 @asynccontextmanager
@@ -157,7 +94,7 @@ async def test_what_is_asked() -> None:
     params = {"temperature": 0.2, "stream": False, "messages": [], "stream_options": None}
     question = Question([Message("user", "hi")], upstream="u", model="m", params=params)
     async with scripted(sends(HEAD, delta("stop")), asked) as url:
-        await ask(url, question, api_key="sk-1", headers={"X-Team": "t"})
+        await ask(url, question, headers={"Authorization": "Bearer sk-1", "X-Team": "t"})
     assert asked.body == {
         "model": "m",
         "messages": [{"role": "user", "content": "hi"}],
@@ -196,7 +133,7 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
         (answer("200 OK", "text/html", b"<html>"), "upstream_protocol", False, "text/html"),
         (sends(b"SSH-2.0-nonsense\r\n\r\n"), "upstream_protocol", False, "did not answer in HTTP"),
         (sends(HEAD, b"data: {nonsense\n\n"), "upstream_protocol", False, "no chunk"),
-        (sends(HEAD, b'data: "text"\n\n'), "upstream_protocol", False, "no chunk"),
+        (sends(HEAD, b'data: "text"\n\n'), "upstream_truncated", True, "without saying"),
         (
             sends(HEAD, delta(content="a"), data(error={"message": "overloaded"})),
             "upstream_error",
@@ -250,8 +187,8 @@ async def test_keys_are_never_shown(said: str, in_stream: bool) -> None:
     body = json.dumps({"error": {"message": said}}).encode()
     refusal = answer("401 No", "application/json", body)
     script = sends(HEAD, b"data: " + body + b"\n\n") if in_stream else refusal
-    headers = {"api-key": "azure-99887766"}
-    error = await failure(script, api_key="sk-live-4711abcd", headers=headers)
+    headers = {"api-key": "azure-99887766", "Authorization": "Bearer sk-live-4711abcd"}
+    error = await failure(script, headers=headers)
     assert error.message.endswith("no key *** here")
 
 
@@ -286,10 +223,11 @@ async def test_character_split_over_two_network_chunks() -> None:
 
     pieces = []
     async with scripted(script) as url, aiohttp.ClientSession() as session:
-        upstream = OpenAiUpstream(
-            session, base_url=url, api_key=None, headers={}, patience=Patience()
+        upstream = upstream_at(
+            session,
+            url,
         )
-        async for piece in upstream.stream(QUESTION):
+        async for piece in one_by_one(upstream.stream(QUESTION)):
             pieces.append(piece)
             first_seen.set()
     assert pieces == [Text("a"), Text("天"), Finish("stop")]
@@ -300,16 +238,13 @@ async def test_what_came_before_too_much_is_kept() -> None:
     pieces = []
     stream = HEAD + delta(content="a") + b"x" * 2048
     async with scripted(sends(stream)) as url, aiohttp.ClientSession() as session:
-        upstream = OpenAiUpstream(
+        upstream = upstream_at(
             session,
-            base_url=url,
-            api_key=None,
-            headers={},
-            patience=Patience(),
+            url,
             max_event_bytes=1024,
         )
         with pytest.raises(UpstreamError, match="too much"):
-            async for piece in upstream.stream(QUESTION):
+            async for piece in one_by_one(upstream.stream(QUESTION)):
                 pieces.append(piece)  # noqa: PERF401 - what came before the error is looked at
     assert pieces == [Text("a")]
 
@@ -363,11 +298,13 @@ async def test_time_of_the_reader_does_not_count() -> None:
         scripted(sends(HEAD, delta(content="a"), delta("stop"))) as url,
         aiohttp.ClientSession() as session,
     ):
-        upstream = OpenAiUpstream(
-            session, base_url=url, api_key=None, headers={}, patience=patience
+        upstream = upstream_at(
+            session,
+            url,
+            patience=patience,
         )
         pieces = []
-        async for piece in upstream.stream(QUESTION):
+        async for piece in one_by_one(upstream.stream(QUESTION)):
             pieces.append(piece)
             await asyncio.sleep(0.7)
     assert pieces == [Text("a"), Finish("stop")]
@@ -394,8 +331,9 @@ async def test_cancelling_closes_the_connection(begun: bool) -> None:
 
     async def read(base_url: str) -> None:
         async with aiohttp.ClientSession() as session:
-            upstream = OpenAiUpstream(
-                session, base_url=base_url, api_key=None, headers={}, patience=Patience()
+            upstream = upstream_at(
+                session,
+                base_url,
             )
             async with aclosing(upstream.stream(QUESTION)) as stream:
                 async for _ in stream:
@@ -412,8 +350,9 @@ async def test_cancelling_closes_the_connection(begun: bool) -> None:
 async def test_closing_closes_the_connection() -> None:
     """The server sees its reader go at once, and stops working."""
     async with simulated(tokens_per_second=50.0) as (url, _), aiohttp.ClientSession() as session:
-        upstream = OpenAiUpstream(
-            session, base_url=url, api_key=None, headers={}, patience=Patience()
+        upstream = upstream_at(
+            session,
+            url,
         )
         async with aclosing(upstream.stream(QUESTION)) as stream:
             await anext(stream)

@@ -1,0 +1,142 @@
+"""An upstream that does not give up at once: retries, the next one in line, and rests.
+
+Before the first delta a failure is nobody's business: the same endpoint is asked again after a
+pause (its own Retry-After, or a doubling one), then the next in line. After the first delta an
+answer is never begun anew behind the reader's back: the failure is told.
+
+An endpoint that fails several times in a row rests: nobody asks it for a while, then one question
+tries it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+import structlog
+
+from hub.core.generation import Question
+from hub.core.piece import Piece, Usage
+from hub.errors import UpstreamError
+from hub.ports import Clock, Upstream
+
+_LEAST_PAUSE_SECONDS: Final = 0.25
+_MOST_PAUSE_SECONDS: Final = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Circuit:
+    """Whether an endpoint may be asked: closed, open (it rests), half open (one may try)."""
+
+    def __init__(self, clock: Clock, *, failures: int, rest_seconds: float) -> None:
+        self._clock = clock
+        self._most_failures = failures
+        self._rest_seconds = rest_seconds
+        self._failures = 0
+        self._rests_until = 0.0
+        self._tried_until = 0.0
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is open, or half open with somebody trying."""
+        now = self._clock.now()
+        return self._failures >= self._most_failures and (
+            now < self._rests_until or now < self._tried_until
+        )
+
+    def enter(self) -> bool:
+        """Whether the endpoint may be asked now; half open, only the first one gets a yes."""
+        if self.resting:
+            return False
+        if self._failures >= self._most_failures:
+            self._tried_until = self._clock.now() + self._rest_seconds
+        return True
+
+    def succeeded(self) -> None:
+        """It answers."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """It does not."""
+        self._failures += 1
+        self._tried_until = 0.0
+        if self._failures >= self._most_failures:
+            self._rests_until = self._clock.now() + self._rest_seconds
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream in line. models: those it takes, empty when any; another upstream's question
+    for a model that it does not take is asked for `default_model`. retries: after the first try.
+    most_retry_after_seconds: what it asks for beyond that is not waited for.
+    """
+
+    name: str
+    upstream: Upstream
+    circuit: Circuit
+    models: Sequence[str] = ()
+    default_model: str | None = None
+    retries: int = 2
+    most_retry_after_seconds: float = 20.0
+
+    def of_its_own(self, question: Question) -> Question:
+        """The question for a model that this endpoint has."""
+        if question.upstream == self.name or question.model in self.models:
+            return question
+        model = self.default_model or next(iter(self.models), question.model)
+        return msgspec.structs.replace(question, model=model)
+
+
+class Failover:
+    """Implements ports.Upstream by several, asked in their order."""
+
+    def __init__(self, line: Sequence[Endpoint], clock: Clock) -> None:
+        self._line = line
+        self._clock = clock
+
+    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+        """See ports.Upstream.stream."""
+        failure: UpstreamError | None = None
+        for endpoint in self._line:
+            for turn in range(endpoint.retries + 1):
+                if not endpoint.circuit.enter():
+                    message = f"the upstream {endpoint.name!r} has failed often and rests"
+                    failure = failure or UpstreamError("upstream_resting", message, retryable=True)
+                    break
+                begun = False
+                try:
+                    stream = endpoint.upstream.stream(endpoint.of_its_own(question))
+                    async with aclosing(stream) as answer:
+                        async for pieces in answer:
+                            begun = begun or not all(isinstance(p, Usage) for p in pieces)
+                            yield pieces
+                except UpstreamError as error:
+                    failure = error
+                    if not error.refuses_the_question:
+                        endpoint.circuit.failed()
+                else:
+                    endpoint.circuit.succeeded()
+                    return
+                _log.warning(
+                    "upstream.failed", upstream=endpoint.name, code=failure.code, begun=begun
+                )
+                if begun or failure.refuses_the_question:
+                    raise failure
+                if not failure.retryable or turn == endpoint.retries:
+                    break
+                pause = _pause(failure, turn)
+                if pause > endpoint.most_retry_after_seconds:
+                    break
+                await self._clock.sleep(pause)
+        if failure is not None:
+            raise failure
+
+
+def _pause(failure: UpstreamError, turn: int) -> float:
+    """Seconds until the same endpoint is asked again."""
+    if failure.retry_after_seconds is not None:
+        return failure.retry_after_seconds
+    pause = min(_MOST_PAUSE_SECONDS, _LEAST_PAUSE_SECONDS * 2.0**turn)
+    return pause * random.uniform(0.5, 1.0)

@@ -1,0 +1,132 @@
+"""Anthropic's Messages events.
+
+Source: docs.claude.com, "Streaming messages". An answer is complete when a `stop_reason` came;
+`message_stop` follows it. Unknown events are skipped, as the vendor asks. Usage in `message_delta`
+is cumulative. Signatures of thinking are not passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.generation import Message, Question
+from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.http import Asking
+from hub.upstreams.reading import SSE, ToldError
+
+_VERSION: Final = "2023-06-01"
+_MAX_TOKENS: Final = 4096  # the API wants a number; params say another
+_TOKENS: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+_REASONS: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+}
+
+
+class _Delta(msgspec.Struct, gc=False):
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str
+    index: int = 0
+    delta: _Delta | None = None
+    content_block: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class AnthropicMessages:
+    """Implements Dialect. body: fields of every request beside the question's own."""
+
+    framing = SSE
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def ask(self, question: Question) -> Asking:
+        system = [m.content for m in question.messages if m.role == "system"]
+        return Asking(
+            path="/messages",
+            headers={"anthropic-version": _VERSION},
+            body={
+                "max_tokens": _MAX_TOKENS,
+                **({"system": "\n\n".join(map(str, system))} if system else {}),
+                **self._body,
+                **question.params,
+                "model": question.model,
+                "messages": [_turn(m) for m in question.messages if m.role != "system"],
+                "stream": True,
+            },
+        )
+
+    def answer(self) -> _Answer:
+        return _Answer()
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    return {"role": message.role, "content": message.content}
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self._calls: dict[int, int] = {}  # content block → which call that is
+        self.finish_reason: str | None = None
+        self.done = False
+
+    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+        told = _decode(event.data)
+        delta = told.delta or _Delta()
+        match told.type:
+            case "content_block_delta":
+                yield from self._delta(told.index, delta)
+            case "content_block_start":
+                yield from self._begun(told.index, told.content_block or {})
+            case "message_start":
+                yield from _usage((told.message or {}).get("usage"))
+            case "message_delta":
+                if delta.stop_reason is not None:
+                    self.finish_reason = _REASONS.get(delta.stop_reason, delta.stop_reason)
+                yield from _usage(told.usage)
+            case "message_stop":
+                self.done = True
+            case "error":
+                raise ToldError(event.data)
+            case _:
+                pass
+
+    def _delta(self, block: int, delta: _Delta) -> Iterator[Piece]:
+        if delta.text:
+            yield Text(delta.text)
+        if delta.thinking:
+            yield Reasoning(delta.thinking)
+        if delta.partial_json and block in self._calls:
+            function = {"arguments": delta.partial_json}
+            yield ToolCalls([{"index": self._calls[block], "function": function}])
+
+    def _begun(self, block: int, content: dict[str, Any]) -> Iterator[Piece]:
+        if content.get("type") == "tool_use":
+            index = self._calls.setdefault(block, len(self._calls))
+            function = {"name": content.get("name"), "arguments": ""}
+            call = {"index": index, "id": content.get("id"), "type": "function"}
+            yield ToolCalls([{**call, "function": function}])
+        elif isinstance(text := content.get("text"), str) and text:
+            yield Text(text)
+
+
+def _usage(tokens: object) -> Iterator[Piece]:
+    if isinstance(tokens, dict):
+        yield Usage({_TOKENS.get(name, name): value for name, value in tokens.items()})

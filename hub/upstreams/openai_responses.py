@@ -1,0 +1,104 @@
+"""OpenAI's Responses events.
+
+Source: platform.openai.com, API reference, "Responses: streaming events". An answer is complete at
+`response.completed` or `response.incomplete`; there is no [DONE].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.generation import Question
+from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.http import Asking
+from hub.upstreams.reading import SSE, ToldError
+
+_NAMES: Final = {"max_tokens": "max_output_tokens"}  # where chat says otherwise
+_TOKENS: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+_REASONS: Final = {"max_output_tokens": "length"}
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str
+    delta: str | None = None
+    output_index: int = 0
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class OpenAiResponses:
+    """Implements Dialect. body: fields of every request beside the question's own."""
+
+    framing = SSE
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def ask(self, question: Question) -> Asking:
+        params = {_NAMES.get(name, name): value for name, value in question.params.items()}
+        return Asking(
+            path="/responses",
+            body={
+                **self._body,
+                **params,
+                "model": question.model,
+                "input": question.messages,
+                "stream": True,
+            },
+        )
+
+    def answer(self) -> _Answer:
+        return _Answer()
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self._calls: dict[int, int] = {}  # output index → which call that is
+        self.finish_reason: str | None = None
+        self.done = False
+
+    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+        told = _decode(event.data)
+        match told.type:
+            case "response.output_text.delta" | "response.refusal.delta":
+                yield Text(told.delta or "")
+            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
+                yield Reasoning(told.delta or "")
+            case "response.output_item.added" if (told.item or {}).get("type") == "function_call":
+                yield self._begun(told.output_index, told.item or {})
+            case "response.function_call_arguments.delta" if told.output_index in self._calls:
+                index = self._calls[told.output_index]
+                yield ToolCalls([{"index": index, "function": {"arguments": told.delta or ""}}])
+            case "response.completed" | "response.incomplete":
+                yield from self._end(told.response or {})
+            case "response.failed":
+                raise ToldError(msgspec.json.encode(told.response or {}))
+            case "error":
+                raise ToldError(event.data)
+            case _:
+                pass
+
+    def _begun(self, output_index: int, item: dict[str, Any]) -> ToolCalls:
+        index = self._calls.setdefault(output_index, len(self._calls))
+        function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
+        id_ = item.get("call_id")
+        return ToolCalls([{"index": index, "id": id_, "type": "function", "function": function}])
+
+    def _end(self, response: dict[str, Any]) -> Iterator[Piece]:
+        details = response.get("incomplete_details")
+        if isinstance(details, dict):
+            reason = str(details.get("reason") or "length")
+            self.finish_reason = _REASONS.get(reason, reason)
+        else:
+            self.finish_reason = "tool_calls" if self._calls else "stop"
+        self.done = True
+        usage = response.get("usage")
+        if isinstance(usage, dict):
+            yield Usage({_TOKENS.get(name, name): value for name, value in usage.items()})
