@@ -4,7 +4,7 @@
   - CallerError: the request is wrong; the caller mends it (HTTP 4xx)
     - BadRequest (400): malformed or breaks a named rule
     - Unauthorized (401), Forbidden (403), NotFound (404), Conflict (409), TooLarge (413),
-      UnsupportedMedia (415)
+      UnsupportedMedia (415), TooMany (429)
   - DependencyError: something the hub leans on is away; the same call may pass later
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
     - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
@@ -58,6 +58,16 @@ class TooLarge(CallerError):
 
 class UnsupportedMedia(CallerError):
     status = 415
+
+
+class TooMany(CallerError):
+    """A limit is reached; the same call may pass after `retry_after_seconds`."""
+
+    status = 429
+
+    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DependencyError(HubError):

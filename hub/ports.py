@@ -24,6 +24,7 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import Generation, Question, Step, StopAnswer
+from hub.core.job import Admission, Job
 from hub.core.piece import Piece
 from hub.errors import BrokerUnavailable
 
@@ -167,8 +168,12 @@ class GenerationStore(Protocol):
         """
         ...
 
-    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
+    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         """Forgets one that nobody was told of, unless it has begun all the same."""
+        ...
+
+    async def stop_wished_by(self, generation: str) -> str | None:
+        """Who has wished that it stops."""
         ...
 
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
@@ -176,30 +181,64 @@ class GenerationStore(Protocol):
         ...
 
 
+class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user's answers of one model came to on one day. uncounted: answers whose upstream
+    said nothing of tokens; the sums are without them.
+    """
+
+    day: str
+    user: str
+    model: str
+    answers: int = 0
+    uncounted: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class UsageLedger(Protocol):
+    """Sums of usage by day, user and model. Raises BrokerUnavailable."""
+
+    async def add(self, usage: UsageSum) -> None:
+        """One more answer, or several."""
+        ...
+
+    async def read(self, day: str, user: str | None) -> list[UsageSum]:
+        """A day's sums (YYYY-MM-DD, UTC), of one user or of all."""
+        ...
+
+
 class Lease(msgspec.Struct, frozen=True):
-    """A job taken: the generation, and the token that names this taking."""
+    """A job taken: the generation, the token that names this taking, in which stream of jobs, and
+    how often the job was taken so far.
+    """
 
     generation: str
     token: str
+    stream: str = ""
+    deliveries: int = 1
 
 
 class GenerationQueue(Protocol):
     """The jobs of the workers. Raises BrokerUnavailable."""
 
-    async def put(self, generation: str) -> None:
-        """Some worker will take it, at least once."""
+    async def put(self, job: Job) -> Admission:
+        """Some worker will take it, at least once, when its turn has come (core/job.py)."""
+        ...
+
+    async def withdraw(self, job: Job) -> None:
+        """It need not be taken any more; a worker that takes it all the same finds it ended."""
         ...
 
     async def take(self, wait_seconds: float) -> Lease | None:
         """The next job, or one whose worker let its lease run out; None after `wait_seconds`."""
         ...
 
-    async def renew(self, lease: Lease) -> None:
-        """The worker is still at it."""
+    async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """The worker is still at them. Returns those that are another's by now."""
         ...
 
     async def settle(self, lease: Lease) -> None:
-        """The job is over."""
+        """The job is over, and makes room for those that wait."""
         ...
 
     async def release(self, lease: Lease) -> None:

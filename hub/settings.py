@@ -41,9 +41,11 @@ DEFAULT_FILE: Final = Path("config/hub.toml")
 MIN_SECRET_BYTES: Final = 32
 _NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
 
+_UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
 def mask_credentials(text: str) -> str:
@@ -138,6 +140,7 @@ class Generations(Section):
     max_running_per_user: PositiveInt = 4
     max_queued_per_user: PositiveInt = 20
     max_queued_seconds: PositiveFloat = 600.0
+    usage_seconds: PositiveFloat = 35 * 86400.0
 
 
 class Worker(Section):
@@ -146,7 +149,7 @@ class Worker(Section):
     concurrency: PositiveInt = 100
     lease_seconds: PositiveFloat = 15.0
     drain_seconds: float = Field(20.0, ge=0)
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[QueueName, ...] = ("default",)
     host: str = "127.0.0.1"
     port: Port | None = None
 
@@ -208,7 +211,7 @@ class Upstream(Section):
     rest_seconds: PositiveFloat = 30.0
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
-    queue: str = Field("default", pattern=r"^[a-z0-9_-]{1,32}$")
+    queue: QueueName = "default"
 
 
 class ApiKey(Section):
@@ -331,6 +334,8 @@ def _check_together(settings: Settings) -> None:
     if name is not None and name not in settings.upstreams:
         raise OperatorError(f"default_upstream names {name!r}, which is not among the upstreams")
     for name, upstream in settings.upstreams.items():
+        if not _UPSTREAM_NAME.fullmatch(name):
+            raise OperatorError(f"upstreams.{name}: a name has letters, digits, . _ and -")
         for other in upstream.fallbacks:
             if other not in settings.upstreams or other == name:
                 raise OperatorError(

@@ -16,7 +16,7 @@ from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.generation import Generation, Refusal, Status, Step, StopAnswer, changed
 from hub.errors import BrokerUnavailable
-from hub.ports import FROM_START, Created, Outcome, Page, Publication, Published
+from hub.ports import FROM_START, Created, Outcome, Page, Publication, Published, UsageSum
 
 
 class _Log:
@@ -129,12 +129,16 @@ class MemoryBroker:
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         found = await self.find(generation.id)
-        return found and (found, self._log(user_channel(found.user)).head)
+        return (found, self._log(user_channel(found.user)).head) if found else None
 
-    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
+    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         self._check_here()
-        self._generations.pop(created.generation, None)
+        self._generations.pop(generation, None)
         self._asked.pop((user, idempotency_key or ""), None)
+
+    async def stop_wished_by(self, generation: str) -> str | None:
+        found = await self.find(generation)
+        return found.stop_by if found else None
 
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
         self._check_here()
@@ -197,6 +201,33 @@ class MemoryBroker:
             return Outcome(after.value), found.stop_by
         self._generations[step.generation] = after
         return None, found.stop_by
+
+
+class MemoryUsageLedger:
+    """Implements ports.UsageLedger."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str, str], UsageSum] = {}
+
+    async def add(self, usage: UsageSum) -> None:
+        key = (usage.day, usage.user, usage.model)
+        before = self._sums.get(key, UsageSum(day=usage.day, user=usage.user, model=usage.model))
+        self._sums[key] = UsageSum(
+            day=usage.day,
+            user=usage.user,
+            model=usage.model,
+            answers=before.answers + usage.answers,
+            uncounted=before.uncounted + usage.uncounted,
+            prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=before.completion_tokens + usage.completion_tokens,
+        )
+
+    async def read(self, day: str, user: str | None) -> list[UsageSum]:
+        return [
+            self._sums[key]
+            for key in sorted(self._sums)
+            if key[0] == day and user in (None, key[1])
+        ]
 
 
 def _offset(event: Event) -> int:

@@ -90,7 +90,15 @@ def serve(
     _run(lambda stop: run_node(settings, stop, sockets))
 
 
-def worker(config: ConfigOption = None) -> None:
+def worker(
+    config: ConfigOption = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Whose questions to take.", metavar="A,B")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port of /healthz and /metrics; none by default.")
+    ] = None,
+) -> None:
     """A worker: relays the LLMs' answers.
 
     Takes questions from the queue and publishes the answers as they stream.
@@ -99,7 +107,9 @@ def worker(config: ConfigOption = None) -> None:
     """
     from hub.wiring.worker import run_worker
 
-    settings = _production(config, {}, "worker")
+    flags = {"worker.queues": queues and queues.split(","), "worker.port": port}
+    given = {key: value for key, value in flags.items() if value is not None}
+    settings = _production(config, given, "worker")
     _run(lambda stop: run_worker(settings, stop))
 
 

@@ -51,6 +51,7 @@ class SseDecoder:
     ) -> None:
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
+        self._most_plain = min(max_line_bytes, max_event_bytes + 5)  # of such an event's line
         self._pending = bytearray()  # the unfinished line
         self._after_cr = False  # the last line ended with CR: a LF that follows belongs to it
         self._start: bytes | None = b""  # the first bytes, until it is known whether a BOM is there
@@ -71,6 +72,8 @@ class SseDecoder:
             self._start = None
             chunk = chunk.removeprefix(_BOM)
         events: list[ServerSentEvent] = []
+        if not (self._pending or self._data or self._name or self._after_cr):
+            chunk = self._take_plain(chunk, events)
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -89,6 +92,25 @@ class SseDecoder:
             raise
         self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
         return events
+
+    def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:
+        """Takes the plain events at the chunk's beginning, one `data: ` line each with LF after it,
+        which is what LLMs send; returns the rest. Nothing of an event is pending.
+        """
+        if b"\r" in chunk:
+            return chunk
+        start, id_, retry_ms = 0, self._id, self._retry_ms
+        while chunk.startswith(b"data: ", start):
+            end = chunk.find(b"\n", start)
+            if chunk[end + 1 : end + 2] != b"\n" or end - start > self._most_plain:
+                break
+            data = chunk[start + 6 : end].decode("utf-8", "replace")
+            events.append(ServerSentEvent("message", data, id_, retry_ms))
+            retry_ms = None
+            start = end + 2
+        if start:
+            self.last_event_id, self._retry_ms = id_, None
+        return chunk[start:]
 
     def _check_line(self, piece: bytes) -> None:
         if len(self._pending) + len(piece) > self._max_line_bytes:

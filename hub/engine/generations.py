@@ -7,6 +7,8 @@ and the queue.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Final
 
 from hub.core.channel import partition_of, user_channel
 from hub.core.event import encode_json
@@ -19,14 +21,24 @@ from hub.core.generation import (
     StopAnswer,
     new_generation_id,
 )
-from hub.errors import Forbidden, NotFound
+from hub.core.job import Admission, Job
+from hub.errors import Forbidden, NotFound, TooMany
 from hub.ports import Broker, Created, GenerationQueue, GenerationStore, Outcome, Publication
+
+_RETRY_AFTER_SECONDS: Final = 5
 
 
 class Generations:
-    """The use cases of /generations."""
+    """The use cases of /generations. queue_of: of each upstream, where it is not `default`."""
 
-    def __init__(self, broker: Broker, store: GenerationStore, queue: GenerationQueue) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: GenerationStore,
+        queue: GenerationQueue,
+        queue_of: Mapping[str, str] | None = None,
+    ) -> None:
+        self._queue_of = queue_of or {}
         self._broker = broker
         self._store = store
         self._queue = queue
@@ -40,7 +52,10 @@ class Generations:
         created = await self._store.create(wish, idempotency_key)
         if created.new or await self._is_queued(created.generation):
             # Again when it may never have reached the queue; a job too many finds nothing to begin.
-            await self._queue.put(created.generation)
+            admission = await self._queue.put(self._job(created.generation, user, question))
+            if created.new and admission is not Admission.TAKEN:
+                await self._store.discard(created.generation, user, idempotency_key)
+                raise _refusal(admission)
         return created
 
     async def find(self, generation: str, user: str) -> Generation:
@@ -69,6 +84,10 @@ class Generations:
             await self.stop(generation, user)
         return await self.start(user, found.question)
 
+    def _job(self, generation: str, user: str, question: Question) -> Job:
+        queue = self._queue_of.get(question.upstream, "default")
+        return Job(generation, user, question.upstream, queue)
+
     async def _is_queued(self, generation: str) -> bool:
         found = await self._store.find(generation)
         return found is not None and found.status is Status.QUEUED
@@ -88,4 +107,10 @@ class Generations:
                 )
             ]
         )
+        await self._queue.withdraw(self._job(generation.id, generation.user, generation.question))
         return published.outcome is Outcome.WRITTEN
+
+
+def _refusal(admission: Admission) -> TooMany:
+    whose = "you have" if admission is Admission.USER_FULL else "this upstream has"
+    return TooMany(f"{whose} too many questions waiting", retry_after_seconds=_RETRY_AFTER_SECONDS)

@@ -125,8 +125,11 @@ class Relay:
         self._clock = clock
         self._limits = limits
 
-    async def run(self, generation: str, stop: StopWish) -> Ended | None:
-        """Returns when the generation has ended: how, when it was this call that ended it."""
+    async def run(self, generation: str, stop: StopWish, *, deliveries: int = 1) -> Ended | None:
+        """Returns when the generation has ended: how, when it was this call that ended it.
+
+        deliveries: how many workers were given it, this one too.
+        """
         record = await self._store.find(generation)
         if record is None or record.status.ended:
             return None
@@ -134,7 +137,7 @@ class Relay:
         try:
             if record.stop_by is not None:
                 stop.make(record.stop_by)
-            self._check_worth_it(attempt, stop)
+            self._check_worth_it(attempt, stop, deliveries)
             await attempt.begin(stop)
             await self._answer(attempt, stop)
             return await attempt.end(Status.DONE, {"finish_reason": attempt.finish_reason})
@@ -148,7 +151,7 @@ class Relay:
             return await attempt.end(Status.FAILED, failure)
         return None
 
-    def _check_worth_it(self, attempt: _Attempt, stop: StopWish) -> None:
+    def _check_worth_it(self, attempt: _Attempt, stop: StopWish, deliveries: int) -> None:
         """Raises for a generation that ends without being begun. The author of its newest attempt
         is gone or never was; its number is what the broker takes.
         """
@@ -156,8 +159,8 @@ class Relay:
         attempt.number -= 1
         if stop.by is not None:
             raise Stopped
-        if record.attempt >= limits.max_attempts:
-            message = f"{record.attempt} workers began this answer and none finished it"
+        if max(record.attempt, deliveries - 1) >= limits.max_attempts:
+            message = f"{limits.max_attempts} workers had this answer and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
         if record.attempt == 0 and attempt.queued_seconds > limits.max_queued_seconds:
             message = "no worker was free for this question in time"
@@ -339,6 +342,10 @@ class _Attempt:
 
 def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
     """The same with neighbours of a kind made one."""
+    texts = [piece.text for piece in pieces if type(piece) is Text]
+    if len(texts) == len(pieces):  # nearly always
+        yield Text("".join(texts))
+        return
     last: Piece | None = None
     for piece in pieces:
         match last, piece:

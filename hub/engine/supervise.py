@@ -7,6 +7,7 @@ keeps failing. Leaving the block cancels all of them and waits until they are do
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -20,10 +21,9 @@ _log = structlog.get_logger(__name__)
 
 
 class SystemClock:
-    """Implements ports.Clock by the event loop's time."""
+    """Implements ports.Clock."""
 
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
+    now = staticmethod(time.monotonic)  # what the event loops count in, too
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

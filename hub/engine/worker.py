@@ -1,17 +1,18 @@
 """The background worker: takes questions from the queue and relays their answers.
 
-run → fetch → process (relay, while the lease is renewed) → settle; stops are heard beside it; shut
-down lets what runs finish until the deadline and hands the rest to another worker.
+fetch → process (relay) → settle; beside it leases are renewed and stops are heard; shut down lets
+what runs finish until the deadline and hands the rest to another worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
-from hub.engine.relay import Relay, StopWish
+from hub.engine.relay import Ended, Relay, StopWish
 from hub.engine.supervise import cancel_and_wait
 from hub.errors import BrokerUnavailable
 from hub.ports import Clock, GenerationQueue, GenerationStore, Lease
@@ -20,8 +21,22 @@ _WAIT_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
+class _Job:
+    """What runs here: its lease, its task, and how to stop it. lost: it is another worker's."""
+
+    def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
+        self.lease = lease
+        self.task = task
+        self.stop = StopWish()
+        self.lost = False
+
+
+async def _forget(ended: Ended) -> None:
+    """Nobody counts."""
+
+
 class Worker:
-    """Relays up to `concurrency` generations at a time."""
+    """Relays up to `concurrency` generations at a time. note: is told of each that ended here."""
 
     def __init__(
         self,
@@ -32,6 +47,7 @@ class Worker:
         *,
         concurrency: int,
         lease_seconds: float,
+        note: Callable[[Ended], Awaitable[None]] = _forget,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -39,8 +55,13 @@ class Worker:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._free = asyncio.Semaphore(concurrency)
-        self._running: dict[str, StopWish] = {}
+        self._note = note
+        self._running: dict[str, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """How many generations run here."""
+        return len(self._running)
 
     async def fetch(self) -> None:
         """Takes jobs while there is room, until cancelled."""
@@ -70,43 +91,59 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=deadline_seconds)
         await cancel_and_wait(self._tasks)
 
+    async def keep_leases(self) -> None:
+        """Renews what runs here, until cancelled, and looks for wishes to stop whose notice was
+        lost.
+        """
+        while True:
+            await self._clock.sleep(self._lease_seconds / 3)
+            try:
+                lost = await self._queue.renew([job.lease for job in self._running.values()])
+                for lease in lost:
+                    self._give_up(lease)
+                for generation in tuple(self._running):
+                    await self._pass_on_stop(generation)
+            except BrokerUnavailable as error:
+                _log.warning("worker.renewal_failed", error=str(error))
+
     async def _process(self, lease: Lease) -> None:
-        stop = StopWish()
         if lease.generation in self._running:
             # Its lease ran out while this worker was stalled, and came back to it: it still runs.
+            self._running[lease.generation].lease = lease
             return
-        self._running[lease.generation] = stop
-        renewal = asyncio.create_task(self._renew(lease), name=f"renew {lease.generation}")
+        task = asyncio.current_task()
+        assert task is not None
+        job = self._running[lease.generation] = _Job(lease, task)
         try:
-            await self._relay.run(lease.generation, stop)
-            await self._queue.settle(lease)
+            ended = await self._relay.run(lease.generation, job.stop, deliveries=lease.deliveries)
+            await self._queue.settle(job.lease)
+            if ended is not None:
+                await self._note(ended)
         except asyncio.CancelledError:
-            await self._queue.release(lease)
+            if not job.lost:
+                await self._queue.release(job.lease)
             raise
         except BrokerUnavailable as error:
             # The lease runs out, and whoever reaches the broker then takes the job.
             _log.warning("worker.broker_away", generation=lease.generation, error=str(error))
         finally:
-            renewal.cancel()
             del self._running[lease.generation]
 
-    async def _renew(self, lease: Lease) -> None:
-        """Keeps the lease, and looks for a wish to stop whose notice was lost."""
-        while True:
-            await self._clock.sleep(self._lease_seconds / 3)
-            try:
-                await self._queue.renew(lease)
-                await self._pass_on_stop(lease.generation)
-            except BrokerUnavailable as error:
-                _log.warning("worker.renewal_failed", error=str(error))
+    def _give_up(self, lease: Lease) -> None:
+        """The job is another worker's by now; whatever this one wrote would be refused."""
+        job = self._running.get(lease.generation)
+        if job is not None and job.lease == lease:
+            _log.warning("worker.lease_lost", generation=lease.generation)
+            job.lost = True
+            job.task.cancel()
 
     async def _pass_on_stop(self, generation: str) -> None:
-        stop = self._running.get(generation)
-        if stop is None:
+        job = self._running.get(generation)
+        if job is None:
             return
-        record = await self._store.find(generation)
-        if record is not None and record.stop_by is not None:
-            stop.make(record.stop_by)
+        by = await self._store.stop_wished_by(generation)
+        if by is not None:
+            job.stop.make(by)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

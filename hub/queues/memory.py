@@ -5,46 +5,61 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
+import msgspec
+
+from hub.core.job import Admission, Job, JobCaps, Line
 from hub.ports import Lease
 
 
 class MemoryGenerationQueue:
     """Implements ports.GenerationQueue. `abandon` ends a lease as time would."""
 
-    def __init__(self) -> None:
+    def __init__(self, caps: JobCaps | None = None) -> None:
         self._tokens = itertools.count(1)
-        self._waiting: deque[Lease] = deque()
+        self._line = Line(caps or JobCaps(user_running=1000, user_queued=1000))
+        self._due: deque[Lease] = deque()
         self._held: dict[str, Lease] = {}
+        self._jobs: dict[str, Job] = {}  # by token, until they are over
         self._came = asyncio.Event()
         self._listeners: set[asyncio.Queue[str]] = set()
 
-    async def put(self, generation: str) -> None:
-        self._waiting.append(Lease(generation, str(next(self._tokens))))
-        self._came.set()
+    async def put(self, job: Job) -> Admission:
+        admission = self._line.put(job)
+        self._dispatch()
+        return admission
+
+    async def withdraw(self, job: Job) -> None:
+        self._line.withdraw(job)
 
     async def take(self, wait_seconds: float) -> Lease | None:
         try:
             async with asyncio.timeout(wait_seconds):
-                while not self._waiting:
+                while not self._due:
                     self._came.clear()
                     await self._came.wait()
         except TimeoutError:
             return None
-        lease = self._waiting.popleft()
+        lease = self._due.popleft()
         self._held[lease.token] = lease
         return lease
 
-    async def renew(self, lease: Lease) -> None:
-        self._held[lease.token] = lease
+    async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        return [lease for lease in leases if lease.token not in self._held]
 
     async def settle(self, lease: Lease) -> None:
         self._held.pop(lease.token, None)
+        job = self._jobs.pop(lease.token, None)
+        if job is not None:
+            self._line.over(job)
+            self._dispatch()
 
     async def release(self, lease: Lease) -> None:
         self._held.pop(lease.token, None)
-        await self.put(lease.generation)
+        job = self._jobs.pop(lease.token, None)
+        if job is not None:
+            self._make_due(job)
 
     async def announce_stop(self, generation: str) -> None:
         for listener in self._listeners:
@@ -61,6 +76,19 @@ class MemoryGenerationQueue:
 
     def abandon(self) -> None:
         """Every lease runs out: what was held can be taken again."""
-        self._waiting.extend(self._held.values())
+        self._due.extend(
+            msgspec.structs.replace(lease, deliveries=lease.deliveries + 1)
+            for lease in self._held.values()
+        )
         self._held.clear()
+        self._came.set()
+
+    def _dispatch(self) -> None:
+        for job in self._line.due():
+            self._make_due(job)
+
+    def _make_due(self, job: Job) -> None:
+        token = str(next(self._tokens))
+        self._jobs[token] = job
+        self._due.append(Lease(job.generation, token))
         self._came.set()

@@ -1,30 +1,43 @@
-"""The workers' queue in Redis: a stream with a consumer group.
+"""The workers' queues in Redis: jobs that wait for room, and a stream of due ones for each queue.
 
-An entry names a generation; it is in the group's pending list while a worker holds it. The idle
-time of a pending entry is the lease: renewing sets it to zero, and an entry that has been idle for
-longer than the lease is anybody's again (XAUTOCLAIM).
+An entry of a stream names a generation; it is in the group's pending list while a worker holds it.
+The idle time of a pending entry is the lease: renewing sets it to zero, and an entry that has been
+idle for longer than the lease is anybody's again (XAUTOCLAIM). The scripts (lua/*.lua) carry the
+invariants; the rules are those of core/job.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
+from hub.core.job import Admission, Job, JobCaps
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.ports import Lease
-from hub.redislink import RedisLink
+from hub.redislink import RedisLink, Script, ScriptCall
 from hub.redislink.ear import Ear, Patience
-from hub.redislink.names import JOBS, JOBS_GROUP, JOBS_PARTITION, STOPS
+from hub.redislink.names import (
+    JOBS_COUNTS,
+    JOBS_GROUP,
+    JOBS_PARTITION,
+    JOBS_WAITING,
+    STOPS,
+    jobs_stream,
+)
 from hub.redislink.pipe import Pipe
 from hub.redislink.wire import Word
 
-_FIELD: Final = "generation"
+_PACKAGE: Final = "hub.queues"
+_PUT: Final = Script(_PACKAGE, "jobs", "put")
+_WITHDRAW: Final = Script(_PACKAGE, "jobs", "withdraw")
+_SETTLE: Final = Script(_PACKAGE, "jobs", "settle")
+_RENEW: Final = Script(_PACKAGE, "renew")
 _MOST_WAIT_SECONDS: Final = 5.0
 _MOST_STOPS_WAITING: Final = 10_000
 
@@ -32,11 +45,22 @@ _MOST_STOPS_WAITING: Final = 10_000
 class RedisGenerationQueue:
     """Implements ports.GenerationQueue. A worker keeps `run` going: it holds the connections on
     which jobs are waited for and stops are heard; a node, which only puts, does without.
+
+    queues: those that this end takes from.
     """
 
-    def __init__(self, link: RedisLink, *, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        caps: JobCaps,
+        *,
+        lease_seconds: float,
+        queues: Sequence[str] = ("default",),
+    ) -> None:
         self._link = link
+        self._caps = caps
         self._lease_ms = round(lease_seconds * 1000)
+        self._streams = [jobs_stream(queue) for queue in queues]
         self._name = f"w{secrets.token_hex(6)}"
         self._intake: Pipe | None = None
         self._running = asyncio.Event()
@@ -71,32 +95,62 @@ class RedisGenerationQueue:
                     await moved.wait()
                     moved.clear()
 
-    async def put(self, generation: str) -> None:
-        await self._link.call(JOBS_PARTITION, "XADD", JOBS, "*", _FIELD, generation)
+    async def put(self, job: Job) -> Admission:
+        caps = self._caps.of(job.upstream)
+        reply = await self._script(
+            _PUT,
+            (),
+            *_words(job),
+            self._caps.user_running,
+            self._caps.user_queued,
+            "" if caps.running is None else caps.running,
+            "" if caps.queued is None else caps.queued,
+        )
+        return Admission(reply.decode())
+
+    async def withdraw(self, job: Job) -> None:
+        await self._script(_WITHDRAW, (), *_words(job))
 
     async def take(self, wait_seconds: float) -> Lease | None:
-        claim = ("XAUTOCLAIM", JOBS, JOBS_GROUP, self._name, self._lease_ms, "0", "COUNT", 1)
-        _, abandoned, *_ = await self._ask(*claim)
-        if lease := _lease(abandoned):
-            return lease
+        group = (JOBS_GROUP, self._name)
+        for stream in self._streams:
+            claim = ("XAUTOCLAIM", stream, *group, self._lease_ms, "0", "COUNT", 1)
+            _, abandoned, *_ = await self._ask(*claim)
+            for token, fields in abandoned:
+                if fields:  # a deleted entry may still be claimed, without fields
+                    pending = ("XPENDING", stream, JOBS_GROUP, token, token, 1)
+                    held = await self._ask(*pending)
+                    return _lease(stream, token, fields, held[0][3] if held else 1)
         block_ms = max(1, round(min(wait_seconds, _MOST_WAIT_SECONDS) * 1000))
-        group = ("GROUP", JOBS_GROUP, self._name)
-        read = ("XREADGROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS", JOBS, ">")
-        streams = await self._ask(*read)
-        return _lease(streams[0][1]) if streams else None
+        read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
+        found = await self._ask(*read, *self._streams, *[">"] * len(self._streams))
+        for name, entries in found or ():
+            for token, fields in entries:
+                return _lease(name.decode(), token, fields, 1)
+        return None
 
-    async def renew(self, lease: Lease) -> None:
-        claim = ("XCLAIM", JOBS, JOBS_GROUP, self._name, 0, lease.token, "JUSTID")
-        await self._link.call(JOBS_PARTITION, *claim)
+    async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
+        lost: list[Lease] = []
+        for stream in self._streams:
+            held = [lease for lease in leases if lease.stream == stream]
+            if held:
+                tokens = [lease.token for lease in held]
+                words = (JOBS_GROUP, self._name, *tokens)
+                call = ScriptCall(_RENEW, JOBS_PARTITION, (stream,), words)
+                (kept,) = await self._link.run([call])
+                lost += [lease for lease, still in zip(held, kept, strict=True) if not still]
+        return lost
 
     async def settle(self, lease: Lease) -> None:
-        # Deleted first: what is claimed after that has no fields, and is nobody's job.
-        await self._link.call(JOBS_PARTITION, "XDEL", JOBS, lease.token)
-        await self._link.call(JOBS_PARTITION, "XACK", JOBS, JOBS_GROUP, lease.token)
+        await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, lease.token, "over")
 
     async def release(self, lease: Lease) -> None:
-        await self.put(lease.generation)
-        await self.settle(lease)
+        await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, lease.token, "again")
+
+    async def _script(self, script: Script, keys: Sequence[str], *args: Word) -> Any:
+        names = (JOBS_WAITING, JOBS_COUNTS, *keys)
+        (reply,) = await self._link.run([ScriptCall(script, JOBS_PARTITION, names, args)])
+        return reply
 
     async def announce_stop(self, generation: str) -> None:
         announce = "SPUBLISH" if self._link.sharded else "PUBLISH"
@@ -124,8 +178,9 @@ class RedisGenerationQueue:
         assert self._intake is not None
         reply = await self._intake.call(*words)
         if isinstance(reply, ResponseError) and str(reply).startswith("NOGROUP"):
-            # An error now is BUSYGROUP: another worker has made it.
-            await self._intake.call("XGROUP", "CREATE", JOBS, JOBS_GROUP, "0", "MKSTREAM")
+            for stream in self._streams:
+                # An error now is BUSYGROUP: another worker has made it.
+                await self._intake.call("XGROUP", "CREATE", stream, JOBS_GROUP, "0", "MKSTREAM")
             reply = await self._intake.call(*words)
         if isinstance(reply, Exception):
             self._link.note_stale()
@@ -133,8 +188,9 @@ class RedisGenerationQueue:
         return reply
 
 
-def _lease(entries: list[Any]) -> Lease | None:
-    for token, fields in entries:
-        if fields:  # a deleted entry may still be claimed, without fields
-            return Lease(fields[1].decode(), token.decode())
-    return None
+def _words(job: Job) -> tuple[str, str, str, str]:
+    return job.queue, job.upstream, job.user, job.generation
+
+
+def _lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:
+    return Lease(fields[1].decode(), token.decode(), stream, deliveries)

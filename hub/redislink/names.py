@@ -14,9 +14,20 @@ from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.generation import partition_of_generation
 
 JOBS_PARTITION: Final = 0
-JOBS: Final = "{hub:p00}:jobs"
+JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
+JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
 JOBS_GROUP: Final = "workers"
 STOPS: Final = "{hub:p00}:stops"
+
+
+def usage_key(partition: int, day: str) -> str:
+    """A day's sums of usage of a partition's users (hash)."""
+    return f"{hash_tag(partition)}:usage:{day}"
+
+
+def jobs_stream(queue: str) -> str:
+    """The due jobs of a queue (stream)."""
+    return f"{{hub:p00}}:jobs:due:{queue}"
 
 
 class ChannelKeys(NamedTuple):
@@ -61,6 +72,7 @@ def ask_once_key(user: str, idempotency_key: str) -> str:
     return f"{hash_tag(partition_of(channel))}:asked:{channel}:{idempotency_key}"
 
 
+@lru_cache(maxsize=16384)
 def generation_keys(generation: str) -> GenerationKeys | None:
     """The names that belong to a generation; None when this is not an id of one."""
     partition = partition_of_generation(generation)

@@ -13,14 +13,13 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import Message, Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.piece import Piece, Reasoning, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError
+from hub.upstreams.reading import SSE, ToldError, usage_of
 
 _VERSION: Final = "2023-06-01"
 _MAX_TOKENS: Final = 4096  # the API wants a number; params say another
-_TOKENS: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
 _REASONS: Final = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -96,11 +95,11 @@ class _Answer:
             case "content_block_start":
                 yield from self._begun(told.index, told.content_block or {})
             case "message_start":
-                yield from _usage((told.message or {}).get("usage"))
+                yield from usage_of((told.message or {}).get("usage"))
             case "message_delta":
                 if delta.stop_reason is not None:
                     self.finish_reason = _REASONS.get(delta.stop_reason, delta.stop_reason)
-                yield from _usage(told.usage)
+                yield from usage_of(told.usage)
             case "message_stop":
                 self.done = True
             case "error":
@@ -125,8 +124,3 @@ class _Answer:
             yield ToolCalls([{**call, "function": function}])
         elif isinstance(text := content.get("text"), str) and text:
             yield Text(text)
-
-
-def _usage(tokens: object) -> Iterator[Piece]:
-    if isinstance(tokens, dict):
-        yield Usage({_TOKENS.get(name, name): value for name, value in tokens.items()})

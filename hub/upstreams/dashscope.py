@@ -7,18 +7,16 @@ until there is one. What `incremental_output` asks for some models ignore: it is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from hub.core.cumulative import Cumulative
 from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, Usage
+from hub.core.piece import Piece, Reasoning, Text
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError
-
-_TOKENS: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+from hub.upstreams.reading import SSE, ToldError, usage_of
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -89,8 +87,7 @@ class _Answer:
         piece = self._text.grown_to(output.text or said.content or "")
         if piece is not None:
             yield piece
-        if told.usage:
-            yield Usage({_TOKENS.get(name, name): n for name, n in told.usage.items()})
+        yield from usage_of(told.usage)
         reason = choice.finish_reason or output.finish_reason
         if reason and reason != "null":
             self.finish_reason = reason

@@ -75,18 +75,20 @@ class _Answer:
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> list[Piece]:
         if event.data.startswith("[DONE]"):
             self.done = True
-            return
+            return []
         chunk = _decode(event.data)
         if chunk.error is not None:
             raise ToldError(event.data)
+        pieces: list[Piece] = []
         for choice in chunk.choices or ():
             if choice.index == 0:  # with n > 1 there are more answers; a channel shows one
-                yield from self._choice(choice)
+                pieces += self._choice(choice)
         if chunk.usage:
-            yield Usage(chunk.usage)
+            pieces.append(Usage(chunk.usage))
+        return pieces
 
     def _choice(self, choice: _Choice) -> Iterator[Piece]:
         delta = choice.delta

@@ -12,13 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.piece import Piece, Reasoning, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError
+from hub.upstreams.reading import SSE, ToldError, usage_of
 
 _NAMES: Final = {"max_tokens": "max_output_tokens"}  # where chat says otherwise
-_TOKENS: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
 _REASONS: Final = {"max_output_tokens": "length"}
 
 
@@ -99,6 +98,4 @@ class _Answer:
         else:
             self.finish_reason = "tool_calls" if self._calls else "stop"
         self.done = True
-        usage = response.get("usage")
-        if isinstance(usage, dict):
-            yield Usage({_TOKENS.get(name, name): value for name, value in usage.items()})
+        yield from usage_of(response.get("usage"))

@@ -17,7 +17,7 @@ import structlog
 
 from hub.core.generation import Question
 from hub.core.ndjson_decoder import NdjsonDecoder
-from hub.core.piece import Finish, Piece, Reasoning, Text
+from hub.core.piece import Finish, Piece, Reasoning, Text, Usage
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 from hub.errors import UpstreamError
 from hub.upstreams.http import Asking, Patience, answer_to, error_text, secrets_in
@@ -208,7 +208,7 @@ class _Reading:
 
     def _read(self, event: ServerSentEvent) -> list[Piece]:
         try:
-            pieces = list(self._answer.read(event))
+            pieces = [*self._answer.read(event)]
         except msgspec.ValidationError:
             self.skipped += 1  # JSON, but nothing that this format knows
             return []
@@ -275,3 +275,11 @@ class _Halves:
         if units and "\ud800" <= units[-1] <= "\udbff":
             self._held, units = chr(ord(units[-1]) - _FIRST_HALF + _MARKS), units[:-1]
         return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def usage_of(tokens: object) -> list[Usage]:
+    """Token counts that a vendor calls input and output, in OpenAI's names."""
+    if not isinstance(tokens, dict):
+        return []
+    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+    return [Usage({names.get(str(name), str(name)): value for name, value in tokens.items()})]

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.errors import BrokerUnavailable, CallerError, HubError
+from hub.errors import BrokerUnavailable, CallerError, HubError, TooMany
 
 _RETRY_AFTER_SECONDS: Final = 1
 BROKER_AWAY: Final = "the broker is away; try again"
@@ -62,6 +62,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except CallerError as error:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+        if isinstance(error, TooMany):
+            headers["Retry-After"] = str(error.retry_after_seconds)
         return problem(error.status, error.detail, path=error.path, headers=headers)
     except BrokerUnavailable as error:
         _log.warning("request.broker_away", route=_route(request), error=str(error))

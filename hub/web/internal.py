@@ -8,12 +8,14 @@ from hub.web.errors import problems
 from hub.web.health import HealthRoutes
 from hub.web.publish import PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.usage import UsageRoutes
 
 
 def build_internal(
     publish: PublishRoutes,
     publish_batch: PublishBatchRoutes,
     health: HealthRoutes,
+    usage: UsageRoutes,
     *,
     max_body_bytes: int,
 ) -> web.Application:
@@ -22,4 +24,5 @@ def build_internal(
     app.add_routes(publish.routes())
     app.add_routes(publish_batch.routes())
     app.add_routes(health.routes())
+    app.add_routes(usage.routes())
     return app

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.usage import RedisUsageLedger
 from hub.core.close import CloseReason
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
@@ -16,7 +17,6 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import OperatorError
-from hub.queues.redis import RedisGenerationQueue
 from hub.settings import Settings
 from hub.web.auth import Door, KeyRing, OpenDoor, TokenDoor
 from hub.web.connect import ConnectRoutes, StreamLimits
@@ -28,7 +28,9 @@ from hub.web.listening import Place, SocketBounds, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.usage import UsageRoutes
 from hub.wiring.broker import reached_link, retention_of
+from hub.wiring.jobs import queue_names, queue_of
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +66,8 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
         generations = Generations(
             broker,
             RedisGenerationStore(link, retention_of(settings)),
-            RedisGenerationQueue(link, lease_seconds=settings.worker.lease_seconds),
+            queue_of(settings, link),
+            queue_names(settings),
         )
         door = _door(settings)
         public = build_public(
@@ -82,6 +85,9 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             PublishRoutes(publisher, keys, limits),
             PublishBatchRoutes(publisher, keys, limits),
             HealthRoutes(broker, fanout, node=settings.node.name),
+            UsageRoutes(
+                RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds), keys
+            ),
             max_body_bytes=settings.publish.max_body_bytes,
         )
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream

@@ -9,12 +9,17 @@ import aiohttp
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.engine.relay import Relay, RelayLimits
+from hub.brokers.redis.usage import RedisUsageLedger
+from hub.engine.relay import Ended, Relay, RelayLimits
 from hub.engine.supervise import Supervisor, SystemClock
+from hub.engine.usage import Accounts
 from hub.engine.worker import Worker
-from hub.queues.redis import RedisGenerationQueue
+from hub.metrics import WorkerMetrics
 from hub.settings import Settings
+from hub.web.listening import Place, listening
+from hub.web.worker import build_worker
 from hub.wiring.broker import reached_link, retention_of
+from hub.wiring.jobs import queue_of
 from hub.wiring.upstreams import upstreams_of
 
 _log = structlog.get_logger(__name__)
@@ -31,34 +36,52 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         store = RedisGenerationStore(link, retention_of(settings))
-        queue = RedisGenerationQueue(link, lease_seconds=settings.worker.lease_seconds)
-        relay = Relay(
-            RedisBroker(link, retention_of(settings)),
-            store,
-            upstreams_of(settings, session, clock, settings.worker.queues),
-            clock,
-            RelayLimits(
-                max_attempts=settings.generations.max_attempts,
-                max_text_bytes=settings.generations.max_text_bytes,
-                flush_seconds=settings.generations.flush_seconds,
-                broker_patience_seconds=settings.worker.lease_seconds,
-                max_queued_seconds=settings.generations.max_queued_seconds,
-            ),
-        )
+        queue = queue_of(settings, link, settings.worker.queues)
+        upstreams = upstreams_of(settings, session, clock, settings.worker.queues)
+        metrics = WorkerMetrics()
+        accounts = Accounts(RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds))
+
+        async def note(ended: Ended) -> None:
+            metrics.note(ended)
+            await accounts.note(ended)
+
         worker = Worker(
             queue,
             store,
-            relay,
+            Relay(
+                RedisBroker(link, retention_of(settings)),
+                store,
+                upstreams,
+                clock,
+                RelayLimits(
+                    max_attempts=settings.generations.max_attempts,
+                    max_text_bytes=settings.generations.max_text_bytes,
+                    flush_seconds=settings.generations.flush_seconds,
+                    broker_patience_seconds=settings.worker.lease_seconds,
+                    max_queued_seconds=settings.generations.max_queued_seconds,
+                ),
+            ),
             clock,
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
+            note=note,
         )
+        metrics.running.set_function(lambda: len(worker))
+        if settings.worker.port is not None:
+            app = build_worker(
+                link.ping, lambda: "draining" if stop.is_set() else "running", metrics.text
+            )
+            place = Place(settings.worker.host, settings.worker.port, "worker.port")
+            await parts.enter_async_context(listening(app, place, cancel_handlers=False))
         async with Supervisor(clock) as tasks:
             tasks.start("queue", queue.run)
+            tasks.start("leases", worker.keep_leases)
             tasks.start("stops", worker.hear_stops)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.fetch)
-                _log.info("worker.started", upstreams=sorted(settings.upstreams))
+                _log.info(
+                    "worker.started", upstreams=sorted(upstreams), queues=settings.worker.queues
+                )
                 await stop.wait()
             await worker.shut_down(settings.worker.drain_seconds)
     _log.info("worker.stopped")

@@ -17,6 +17,7 @@ from hub.core.channel import ALL, Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import Generation, Message, Question, new_generation_id
+from hub.core.job import Job, JobCaps
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Publication
 from hub.queues.redis import RedisGenerationQueue
@@ -147,7 +148,7 @@ async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
     """The record, the job, the stop: every key of theirs has its place."""
     async with open_link(cluster.url, timeout_seconds=1.5) as link:
         store = RedisGenerationStore(link, Retention())
-        queue = RedisGenerationQueue(link, lease_seconds=5)
+        queue = RedisGenerationQueue(link, JobCaps(), lease_seconds=5)
         running = asyncio.create_task(queue.run())
         for n in range(20):
             user = f"u{n}"
@@ -158,11 +159,11 @@ async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
                 id=new_generation_id(partition_of(user_channel(user))), user=user, question=question
             )
             await store.create(generation, "key")
-            await queue.put(generation.id)
+            await queue.put(Job(generation.id, "alice", "main"))
             lease = await queue.take(1.0)
             assert lease is not None
             assert await store.find(lease.generation) == generation
-            await queue.renew(lease)
+            await queue.renew([lease])
             await queue.settle(lease)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

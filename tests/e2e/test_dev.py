@@ -99,7 +99,7 @@ async def test_answer_streams_into_the_channel(dev: Dev) -> None:
     assert "Rayleigh" in text
     snapshot = dev.call("GET", f"/generations/{started['generation']}?user=anna")
     assert (snapshot["status"], snapshot["text"]) == ("done", text)
-    assert snapshot["usage"]["completion_tokens"] == len(deltas) == snapshot["deltas"]
+    assert snapshot["usage"]["completion_tokens"] >= len(deltas) == snapshot["deltas"]
 
 
 async def test_stop_reaches_the_upstream(dev: Dev) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import Message, Question, Status, new_generation_id
+from hub.core.job import Job
 from hub.core.piece import Finish, Text
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay, RelayLimits
@@ -51,6 +52,7 @@ class Shop:
         self.tasks += [
             asyncio.create_task(worker.fetch()),
             asyncio.create_task(worker.hear_stops()),
+            asyncio.create_task(worker.keep_leases()),
         ]
         return worker
 
@@ -155,7 +157,9 @@ async def test_shutdown_hands_over(shop: Shop) -> None:
 async def test_job_without_a_record_is_settled(shop: Shop) -> None:
     """A record that has expired leaves a job that does nothing."""
     shop.worker()
-    await shop.queue.put(new_generation_id(partition_of(user_channel("alice"))))
+    await shop.queue.put(
+        Job(new_generation_id(partition_of(user_channel("alice"))), "alice", "main")
+    )
     await settled()
     shop.queue.abandon()
     assert await shop.queue.take(0.001) is None

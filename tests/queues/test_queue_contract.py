@@ -9,12 +9,23 @@ from typing import Any
 
 import pytest
 
+from hub.core.job import Admission, Job, JobCaps, UpstreamCaps
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.ports import GenerationQueue, Lease
 from hub.queues.memory import MemoryGenerationQueue
 from hub.queues.redis import RedisGenerationQueue
 
 LEASE_SECONDS = 0.3
+CAPS = JobCaps(
+    user_running=3,
+    user_queued=4,
+    upstreams={"small": UpstreamCaps(running=1, queued=3), "open": UpstreamCaps()},
+)
+
+
+def job(generation: str, user: str = "alice", upstream: str = "open") -> Job:
+    """A job."""
+    return Job(generation, user, upstream)
 
 
 class Kit:
@@ -43,11 +54,13 @@ class Kit:
 async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
     """The queue in memory, or RedisGenerationQueue over each server."""
     if request.param == "memory":
-        memory = MemoryGenerationQueue()
+        memory = MemoryGenerationQueue(CAPS)
         yield Kit(memory, memory)
         return
     server = await open_redis(request.param)
-    queues = [RedisGenerationQueue(server.link, lease_seconds=LEASE_SECONDS) for _ in range(2)]
+    queues = [
+        RedisGenerationQueue(server.link, CAPS, lease_seconds=LEASE_SECONDS) for _ in range(2)
+    ]
     async with Supervisor(SystemClock()) as tasks:
         for n, queue in enumerate(queues):
             tasks.start(f"queue {n}", queue.run)
@@ -61,7 +74,7 @@ on_servers = pytest.mark.parametrize("kit", ["fakeredis", "valkey", "redis"], in
 async def test_jobs_come_in_order(kit: Kit) -> None:
     """First come, first served, each to one worker."""
     for name in ("a", "b", "c"):
-        await kit.first.put(name)
+        await kit.first.put(job(name))
     queues = (kit.first, kit.second, kit.first)
     assert [(await kit.take(queue)).generation for queue in queues] == ["a", "b", "c"]
 
@@ -75,22 +88,22 @@ async def test_job_that_comes_while_waiting(kit: Kit) -> None:
     """A worker that waits gets it."""
     waiting = asyncio.create_task(kit.take(kit.first))
     await asyncio.sleep(0)
-    await kit.second.put("a")
+    await kit.second.put(job("a"))
     assert (await waiting).generation == "a"
 
 
 async def test_abandoned_job_is_anothers(kit: Kit) -> None:
     """When the lease has run out, another worker gets the job."""
-    await kit.first.put("a")
+    await kit.first.put(job("a"))
     await kit.take(kit.first)
     assert (await kit.run_out(kit.second)).generation == "a"
 
 
 async def test_settled_job_never_returns(kit: Kit) -> None:
     """Not even after its lease would have run out."""
-    await kit.first.put("a")
+    await kit.first.put(job("a"))
     await kit.first.settle(await kit.take(kit.first))
-    await kit.first.put("b")
+    await kit.first.put(job("b"))
     assert (await kit.run_out(kit.second)).generation == "b"
     if kit.server is not None:
         await asyncio.sleep(LEASE_SECONDS * 2)  # the servers' clock cannot be held
@@ -100,17 +113,17 @@ async def test_settled_job_never_returns(kit: Kit) -> None:
 @on_servers
 async def test_renewed_lease_is_kept(kit: Kit) -> None:
     """A worker that renews keeps its job for longer than a lease."""
-    await kit.first.put("a")
+    await kit.first.put(job("a"))
     lease = await kit.take(kit.first)
     for _ in range(6):
         await asyncio.sleep(LEASE_SECONDS / 3)
-        await kit.first.renew(lease)
+        assert not await kit.first.renew([lease])
         assert await kit.second.take(0.001) is None
 
 
 async def test_released_job_returns_at_once(kit: Kit) -> None:
     """Without waiting for the lease."""
-    await kit.first.put("a")
+    await kit.first.put(job("a"))
     await kit.first.release(await kit.take(kit.first))
     lease = await kit.take(kit.second)
     assert lease.generation == "a"
@@ -139,8 +152,101 @@ async def test_stop_reaches_every_worker(kit: Kit) -> None:
 @on_servers
 async def test_group_is_made_anew(kit: Kit) -> None:
     """A Redis that came back empty takes jobs again."""
-    await kit.first.put("a")
+    await kit.first.put(job("a"))
     await kit.take(kit.first)
     await kit.server.flushall()
-    await kit.first.put("b")
+    await kit.first.put(job("b"))
     assert (await kit.take(kit.first)).generation == "b"
+
+
+async def test_lost_lease_is_said(kit: Kit) -> None:
+    """A worker that was frozen learns that its job is another's, and does not take it back."""
+    await kit.first.put(job("a"))
+    lease = await kit.take(kit.first)
+    taken = await kit.run_out(kit.second)
+    assert taken.deliveries == 2
+    if kit.server is not None:
+        assert await kit.first.renew([lease]) == [lease]
+    assert not await kit.second.renew([taken])
+
+
+async def test_users_take_turns(kit: Kit) -> None:
+    """A user with many questions waits for them; another's first one does not."""
+    for n in range(7):
+        assert await kit.first.put(job(f"a{n}")) is Admission.TAKEN
+    assert await kit.first.put(job("a7")) is Admission.USER_FULL
+    await kit.first.put(job("b0", "bob"))
+    order = []
+    held = [await kit.take(kit.first) for _ in range(4)]
+    assert [lease.generation for lease in held] == ["a0", "a1", "a2", "b0"]
+    assert await kit.first.take(0.01) is None
+    for lease in held[:1]:
+        await kit.first.settle(lease)
+    order.append((await kit.take(kit.first)).generation)
+    assert order == ["a3"]
+
+
+async def test_waiting_users_take_turns(kit: Kit) -> None:
+    """Among those that wait for the same upstream, each user is served in turn."""
+    await kit.first.put(job("x", "eve", "small"))
+    for n in range(3):
+        assert await kit.first.put(job(f"a{n}", "alice", "small")) is Admission.TAKEN
+    assert await kit.first.put(job("b0", "bob", "small")) is Admission.UPSTREAM_FULL
+    first = await kit.take(kit.first)
+    assert await kit.first.take(0.01) is None
+    await kit.first.settle(first)
+    await kit.first.put(job("b0", "bob", "small"))
+    served = []
+    for _ in range(4):
+        lease = await kit.take(kit.first)
+        served.append(lease.generation)
+        await kit.first.settle(lease)
+    assert served == ["a0", "a1", "b0", "a2"]
+
+
+async def test_full_upstream_holds_up_nobody_else(kit: Kit) -> None:
+    """What has no room is passed over."""
+    for name in ("s0", "s1"):
+        await kit.first.put(job(name, upstream="small"))
+    await kit.first.put(job("o0"))
+    assert [(await kit.take(kit.first)).generation for _ in range(2)] == ["s0", "o0"]
+
+
+async def test_withdrawn_job_makes_room(kit: Kit) -> None:
+    """What waits no more is not counted; what is due is left alone."""
+    jobs = [job(f"a{n}") for n in range(7)]
+    for each in jobs:
+        await kit.first.put(each)
+    await kit.first.withdraw(jobs[4])
+    await kit.first.withdraw(jobs[4])
+    assert await kit.first.put(job("new")) is Admission.TAKEN
+    assert await kit.first.put(job("more")) is Admission.USER_FULL
+    served = []
+    for _ in range(7):
+        lease = await kit.take(kit.first)
+        served.append(lease.generation)
+        await kit.first.settle(lease)
+    assert served == ["a0", "a1", "a2", "a3", "a5", "a6", "new"]
+
+
+async def test_same_job_twice_is_once(kit: Kit) -> None:
+    """While it waits, and while it runs."""
+    await kit.first.put(job("a"))
+    await kit.first.put(job("a"))
+    lease = await kit.take(kit.first)
+    await kit.first.put(job("a"))
+    assert await kit.first.take(0.01) is None
+    await kit.first.settle(lease)
+    await kit.first.put(job("a"))
+    assert (await kit.take(kit.first)).generation == "a"
+
+
+@on_servers
+async def test_nothing_is_left_of_what_is_over(kit: Kit) -> None:
+    """Counts of users that have gone do not stay."""
+    for n in range(5):
+        await kit.first.put(job(f"a{n}"))
+    for _ in range(5):
+        await kit.first.settle(await kit.take(kit.first))
+    assert set(await kit.server.hkeys("{hub:p00}:jobs:counts")) == {b"c", b"turn"}
+    assert not await kit.server.exists("{hub:p00}:jobs:waiting")

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory import MemoryBroker, MemoryUsageLedger
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
@@ -27,6 +27,7 @@ from hub.web.listening import Place, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.usage import UsageRoutes
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -46,6 +47,7 @@ class Hub:
     def __init__(self, door: Door, keys: KeyRing) -> None:
         self.broker = MemoryBroker()
         self.queue = MemoryGenerationQueue()
+        self.usage = MemoryUsageLedger()
         clock = SystemClock()
         wheel = HeartbeatWheel(clock, 8.0)
         self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
@@ -74,6 +76,7 @@ class Hub:
             PublishRoutes(self.publisher, keys, PUBLISH_LIMITS),
             PublishBatchRoutes(self.publisher, keys, PUBLISH_LIMITS),
             HealthRoutes(self.broker, self.fanout, node="n1"),
+            UsageRoutes(self.usage, keys),
             max_body_bytes=MAX_BODY,
         )
         self.session: aiohttp.ClientSession

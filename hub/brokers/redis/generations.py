@@ -64,8 +64,8 @@ class RedisGenerationStore:
         channel = channel_keys(user_channel(generation.user))
         return await self._find(generation.id, (channel.head, channel.log))
 
-    async def discard(self, created: Created, user: str, idempotency_key: str | None) -> None:
-        keys = generation_keys(created.generation)
+    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
+        keys = generation_keys(generation)
         if keys is None:
             return
         names = [keys.record, keys.text]
@@ -100,6 +100,13 @@ class RedisGenerationStore:
             end=msgspec.json.decode(record.get(b"end", b"{}")),
         )
         return found, Position(epoch.decode(), offset)
+
+    async def stop_wished_by(self, generation: str) -> str | None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return None
+        found = await self._link.call(keys.partition, "HGET", keys.record, "stop_by")
+        return found.decode() if found else None
 
     async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
         keys = generation_keys(generation)
