@@ -14,6 +14,8 @@ class CloseReason(enum.Enum):
     DRAINING = ("draining", True)
     SLOW = ("slow", True)
     BROKER_AWAY = ("broker_away", True)
+    TRIMMED = ("trimmed", True)
+    ENDED = ("ended", False)
     CLIENT_LEFT = ("client_left", False)
 
     def __init__(self, label: str, reconnect: bool) -> None:

@@ -276,7 +276,10 @@ class Connection:
             "replayed": replayed,
         }
         body = self.transport.encode("hub.open", encode_json(data))
-        # It leaves with the first page of the replay.
+        self.begin_with(body)
+
+    def begin_with(self, body: bytes) -> None:
+        """The first event, with the cursor; it leaves with the first page of the replay."""
         self._lead = self.transport.opening(body, self._cursor(), self._retry_ms)
 
     def reset(self, channel: Channel, head: Position, reason: str) -> None:
@@ -362,16 +365,24 @@ class Connection:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
         position = event.position
         if position is None:
-            self._counted += 1
-            self._send(self.transport.frame(self.transport.encode(event.name, event.data), None))
+            self._hand_over(event)
             return True
         at = self._positions[event.channel]
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
             self.stand(event.channel, position)
-            self._send_event(self.transport.encode(event.name, event.data))
+            self._hand_over(event)
         return position.offset <= at.offset + 1
+
+    def _hand_over(self, event: Event) -> None:
+        """The event, with where the client stands if it has a place."""
+        body = self.transport.encode(event.name, event.data)
+        if event.position is not None:
+            self._send_event(body)
+        else:
+            self._counted += 1
+            self._send(self.transport.frame(body, None))
 
     def _send_event(self, body: bytes) -> None:
         self._counted += 1

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from hub.core.channel import partition_of, user_channel
+from hub.core.channel import Channel, partition_of, user_channel
+from hub.core.cursor import Position
 from hub.core.event import encode_json
 from hub.core.generation import (
     Change,
@@ -26,6 +27,14 @@ from hub.errors import Forbidden, NotFound, TooMany
 from hub.ports import Broker, Created, GenerationQueue, GenerationStore, Outcome, Publication
 
 _RETRY_AFTER_SECONDS: Final = 5
+
+
+class Joined(NamedTuple):
+    """Where a reader of an answer begins."""
+
+    record: Generation
+    cursor: Mapping[Channel, Position]
+    snapshot: bool
 
 
 class Generations:
@@ -66,6 +75,23 @@ class Generations:
         if found.user != user:
             raise Forbidden("this generation belongs to another user")
         return found
+
+    async def join(self, generation: str, user: str, cursor: Mapping[Channel, Position]) -> Joined:
+        """Where a reader begins: after its cursor, if all since then can be had, else with what
+        there is so far. Raises NotFound and Forbidden.
+        """
+        found = await self.find(generation, user)
+        channel = user_channel(user)
+        if channel in cursor:
+            after = cursor[channel]
+            pages = await self._broker.read({channel: after}, max_events=1, max_bytes=1)
+            if pages[channel].lost is None:
+                return Joined(found, {channel: after}, snapshot=False)
+        snapshot = await self._store.snapshot(found)
+        if snapshot is None:
+            raise NotFound("there is no such generation, or it is no longer kept")
+        record, position = snapshot
+        return Joined(record, {channel: position}, snapshot=True)
 
     async def stop(self, generation: str, user: str) -> StopAnswer:
         """Stops it wherever it runs; one that is still queued ends here and never begins."""

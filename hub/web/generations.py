@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from hub.core.channel import user_channel
 from hub.core.cursor import format_place
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message, Question
+from hub.engine.answer_stream import AnswerStream
 from hub.engine.generations import Generations
+from hub.engine.supervise import Errands
 from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
 from hub.web.auth import Door
 from hub.web.bodies import json_response, read_json
+from hub.web.streaming import Cursor, Streams, cursor_of
 
 
 class UpstreamChoice(msgspec.Struct, frozen=True):
@@ -59,6 +64,7 @@ class GenerationRoutes:
     def __init__(
         self,
         generations: Generations,
+        streams: Streams,
         door: Door,
         upstreams: Mapping[str, UpstreamChoice],
         *,
@@ -66,39 +72,54 @@ class GenerationRoutes:
         max_prompt_bytes: int,
     ) -> None:
         self._generations = generations
+        self._streams = streams
         self._door = door
         self._upstreams = upstreams
         self._default_upstream = default_upstream
         self._max_prompt_bytes = max_prompt_bytes
+        self._errands = Errands()
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/generations", self.start),
-            web.get("/generations/{id}", self.look),
+            web.get("/generations/{id}", self.look, allow_head=False),
             web.delete("/generations/{id}", self.stop),
             web.post("/generations/{id}/restart", self.restart),
         ]
 
-    async def start(self, request: web.Request) -> web.Response:
-        """202: queued; its events come in the user's stream after the cursor."""
+    async def start(self, request: web.Request) -> web.StreamResponse:
+        """202: queued; its events come in the user's stream after the cursor. A client that accepts
+        a stream gets 200 and the answer itself.
+        """
         user = self._door.identify(request).user
         body = await read_json(request, GenerateBody, max_bytes=self._max_prompt_bytes)
+        streamed = _wants_stream(request)
         if body.on_disconnect not in ("continue", "stop"):
             raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
-        if body.on_disconnect == "stop":
+        if body.on_disconnect == "stop" and not streamed:
             raise BadRequest(
-                "on_disconnect: stop needs a streamed answer, which this version does not give",
+                "on_disconnect: stop needs a streamed answer: send Accept: text/event-stream",
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)
-        return _started(await self._generations.start(user, self._question(body), key))
+        created = await self._generations.start(user, self._question(body), key)
+        if not streamed:
+            return _started(created)
+        stop = body.on_disconnect == "stop"
+        return await self._join(request, created.generation, user, {}, stop_when_left=stop)
 
-    async def look(self, request: web.Request) -> web.Response:
-        """The snapshot: status, text so far, and the end's details."""
+    async def look(self, request: web.Request) -> web.StreamResponse:
+        """The snapshot: status, text so far, and the end's details. A client that accepts a stream
+        joins the answer.
+        """
         user = self._door.identify(request).user
-        return json_response(_snapshot(await self._generations.find(_id(request), user)))
+        generation = _id(request)
+        if not _wants_stream(request):
+            return json_response(_snapshot(await self._generations.find(generation, user)))
+        cursor = cursor_of(request, [user_channel(user)])
+        return await self._join(request, generation, user, cursor)
 
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended already."""
@@ -112,6 +133,31 @@ class GenerationRoutes:
         """202: another generation of the same question."""
         user = self._door.identify(request).user
         return _started(await self._generations.restart(_id(request), user))
+
+    async def _join(
+        self,
+        request: web.Request,
+        generation: str,
+        user: str,
+        cursor: Cursor,
+        *,
+        stop_when_left: bool = False,
+    ) -> web.StreamResponse:
+        joined = await self._generations.join(generation, user, cursor)
+        on_left = None
+        if stop_when_left:
+            on_left = partial(self._stop_later, generation, user)
+        make = partial(
+            AnswerStream, record=joined.record, snapshot=joined.snapshot, on_left=on_left
+        )
+        headers = {"Location": f"/generations/{generation}"}
+        return await self._streams.begin(request, joined.cursor, make, headers)
+
+    def _stop_later(self, generation: str, user: str) -> None:
+        self._errands.run("stop", self._stop_left(generation, user))
+
+    async def _stop_left(self, generation: str, user: str) -> None:
+        await self._generations.stop(generation, user)
 
     def _question(self, body: GenerateBody) -> Question:
         messages = body.conversation()
@@ -137,6 +183,12 @@ class GenerationRoutes:
             params=body.params,
             metadata=body.metadata,
         )
+
+
+def _wants_stream(request: web.Request) -> bool:
+    """Whether text/event-stream is among the types that the client accepts by name."""
+    accepted = ",".join(request.headers.getall("Accept", ())).split(",")
+    return any(each.partition(";")[0].strip() == "text/event-stream" for each in accepted)
 
 
 def _id(request: web.Request) -> str:

@@ -19,7 +19,7 @@ from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import OperatorError
 from hub.settings import Settings
 from hub.web.auth import Door, KeyRing, OpenDoor, TokenDoor
-from hub.web.connect import ConnectRoutes, StreamLimits
+from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
@@ -28,6 +28,7 @@ from hub.web.listening import Place, SocketBounds, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.streaming import StreamLimits, Streams
 from hub.web.usage import UsageRoutes
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_names, queue_of
@@ -70,9 +71,10 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             queue_names(settings),
         )
         door = _door(settings)
+        streams = Streams(fanout, clock, _stream_limits(settings))
         public = build_public(
-            ConnectRoutes(fanout, door, clock, _stream_limits(settings)),
-            _generation_routes(settings, generations, door),
+            ConnectRoutes(streams, door),
+            _generation_routes(settings, generations, streams, door),
             _demo(settings, door, publisher),
             max_body_bytes=settings.generations.max_prompt_bytes,
         )
@@ -147,7 +149,7 @@ def _door(settings: Settings) -> Door:
 
 
 def _generation_routes(
-    settings: Settings, generations: Generations, door: Door
+    settings: Settings, generations: Generations, streams: Streams, door: Door
 ) -> GenerationRoutes:
     choices = {
         name: UpstreamChoice(default_model=upstream.default_model, models=upstream.models)
@@ -155,6 +157,7 @@ def _generation_routes(
     }
     return GenerationRoutes(
         generations,
+        streams,
         door,
         choices,
         default_upstream=settings.default_upstream or next(iter(choices), None),

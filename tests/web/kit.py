@@ -18,7 +18,7 @@ from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.queues.memory import MemoryGenerationQueue
 from hub.web.auth import Door, KeyRing, OpenDoor
-from hub.web.connect import ConnectRoutes, StreamLimits
+from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
@@ -27,6 +27,7 @@ from hub.web.listening import Place, listening
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.streaming import StreamLimits, Streams
 from hub.web.usage import UsageRoutes
 
 LIMITS = StreamLimits(
@@ -56,10 +57,13 @@ class Hub:
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
             "open": UpstreamChoice(default_model=None),
         }
+        streams = Streams(self.fanout, clock, LIMITS)
+        self.generations = Generations(self.broker, self.broker, self.queue)
         self.public = build_public(
-            ConnectRoutes(self.fanout, door, clock, LIMITS),
+            ConnectRoutes(streams, door),
             GenerationRoutes(
-                Generations(self.broker, self.broker, self.queue),
+                self.generations,
+                streams,
                 door,
                 upstreams,
                 default_upstream="main",

@@ -1,0 +1,95 @@
+"""A connection that shows one answer: what there is so far, the rest as it comes, the end.
+
+It follows its user's channel like any other and lets pass what belongs to the one generation. The
+snapshot and the position that it was taken at are of one moment, so there is no hole between them
+and no overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hub.core.channel import Channel, user_channel
+from hub.core.close import CloseReason
+from hub.core.cursor import Position
+from hub.core.event import Event, encode_json
+from hub.core.generation import Generation
+from hub.engine.connection import Connection
+
+_ENDS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
+
+
+class AnswerStream(Connection):
+    """snapshot: the first event, or None when the client resumes and has it. on_left: is told when
+    the client goes away before the end.
+    """
+
+    __slots__ = ("_beginning", "_on_left", "_snapshot")
+
+    def __init__(
+        self,
+        name: str,
+        record: Generation,
+        *,
+        snapshot: bool,
+        on_left: Callable[[], None] | None = None,
+        **parts: Any,
+    ) -> None:
+        super().__init__(name, record.user, [user_channel(record.user)], **parts)
+        self._snapshot = record if snapshot else None
+        self._beginning = b'{"generation":"%b"' % record.id.encode()
+        self._on_left = on_left
+
+    def step_in(self) -> None:
+        """Never: what it is sent is not what the others of its channel are."""
+
+    def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
+        """The snapshot stands for `hub.open`."""
+        record = self._snapshot
+        if record is None:
+            return
+        body = self.transport.encode("generation.snapshot", encode_json(snapshot_of(record)))
+        self.begin_with(body)
+        if record.status.ended:
+            data = encode_json({"generation": record.id, **record.end})
+            self._send_event(self.transport.encode(f"generation.{record.status.value}", data))
+            self.close(CloseReason.ENDED)
+
+    async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
+        """See Connection.replay."""
+        mine = [event for event in events if self._is_mine(event)]
+        await super().replay(mine, read_to, channel)
+        if any(event.name in _ENDS for event in mine):
+            self.close(CloseReason.ENDED)
+
+    def reset(self, channel: Channel, head: Position, reason: str) -> None:
+        """The rest cannot be had from where the client stands: it comes again for a snapshot."""
+        data = encode_json({"channel": channel, "reason": reason})
+        self._send_event(self.transport.encode("hub.reset", data))
+        self.close(CloseReason.TRIMMED)
+
+    def _hand_over(self, event: Event) -> None:
+        if self._is_mine(event):
+            super()._hand_over(event)
+            if event.name in _ENDS:
+                self.close(CloseReason.ENDED)
+
+    def _is_mine(self, event: Event) -> bool:
+        return event.name.startswith("generation.") and event.data.startswith(self._beginning)
+
+    def _end(self, reason: CloseReason) -> None:
+        super()._end(reason)
+        if reason is CloseReason.CLIENT_LEFT and self._on_left is not None:
+            self._on_left()
+
+
+def snapshot_of(record: Generation) -> Mapping[str, Any]:
+    """The data of `generation.snapshot`."""
+    return {
+        "generation": record.id,
+        "status": record.status.value,
+        "attempt": record.attempt,
+        "text": record.text,
+        "deltas": record.deltas,
+    }

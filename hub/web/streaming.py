@@ -1,0 +1,80 @@
+"""From a request to a stream: the headers, and the connection taken over from aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import HttpVersion11, web
+
+from hub.core.channel import Channel
+from hub.core.cursor import Position, parse_cursor
+from hub.core.outbox import Outbox
+from hub.engine.connection import Connection
+from hub.engine.fanout import Fanout
+from hub.ports import FROM_START, Clock
+from hub.transports.sse import SseResponse, SseTransport, take_over
+
+Cursor = Mapping[Channel, Position]
+
+
+class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may take; None means off."""
+
+    retry_ms: int
+    max_topics: int
+    outbox_max_events: int
+    outbox_max_bytes: int
+    write_buffer_bytes: int
+
+
+class Streams:
+    """Begins server-sent event streams."""
+
+    def __init__(self, fanout: Fanout, clock: Clock, limits: StreamLimits) -> None:
+        self.limits = limits
+        self._fanout = fanout
+        self._clock = clock
+        self._transports = {chunked: SseTransport(chunked=chunked) for chunked in (True, False)}
+
+    async def begin(
+        self,
+        request: web.Request,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+        headers: Mapping[str, str] | None = None,
+    ) -> web.StreamResponse:
+        """Sends the headers and begins the life of what `connection(name, **parts)` makes; raises
+        CancelledError then, since the request is over for aiohttp.
+        """
+        response = SseResponse()
+        response.headers.update(headers or {})
+        try:
+            await response.prepare(request)
+            sink = take_over(request, write_buffer_bytes=self.limits.write_buffer_bytes)
+        except ConnectionResetError:
+            return response  # the client left before its stream began
+        parts: dict[str, Any] = {
+            "transport": self._transports[request.version >= HttpVersion11],
+            "sink": sink,
+            "outbox": Outbox(
+                max_frames=self.limits.outbox_max_events, max_bytes=self.limits.outbox_max_bytes
+            ),
+            "clock": self._clock,
+            "retry_ms": self.limits.retry_ms,
+        }
+        self._fanout.begin(connection(f"c_{random.getrandbits(64):x}", **parts), cursor)
+        raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
+
+
+def cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:
+    """Where each channel begins; a browser's own reconnect knows better than the URL."""
+    text = request.headers.get("Last-Event-ID") or request.query.get("cursor") or "live"
+    if text == "live":
+        return {}
+    if text == "start":
+        return dict.fromkeys(channels, FROM_START)
+    return parse_cursor(text, channels)
