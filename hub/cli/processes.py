@@ -122,13 +122,17 @@ def upstream(
     ] = None,
     fault: Annotated[
         str | None,
-        typer.Option(help="refuse, hang, status:CODE, cut:N, truncate:N or error:N."),
+        typer.Option(
+            help="refuse, flaky:N, busy:N, status:CODE, hang, stall:N, cut:N, truncate:N, error:N, "
+            "garbage:N, line:BYTES or endless."
+        ),
     ] = None,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The simulated LLM alone.
 
-    OpenAI's wire format over real HTTP, with answers known by heart.
+    Real HTTP, with answers known by heart: OpenAI's chat and Responses, Anthropic's Messages,
+    Ollama, DashScope and others, each at its path.
 
     Example: hub upstream --port 8082 --tokens-per-second 50 --fault cut:20
     """

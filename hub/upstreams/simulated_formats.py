@@ -1,0 +1,275 @@
+"""The wire formats of the simulated LLM: what an endpoint of each kind would send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+MODEL: Final = "simulated-1"
+SSE: Final = "text/event-stream; charset=utf-8"
+NDJSON: Final = "application/x-ndjson"
+
+
+class Format(Protocol):
+    """One answer's bytes, in order: begin, tokens, end, or an error in place of what is left."""
+
+    content_type: str
+
+    def begin(self) -> bytes: ...
+
+    def token(self, text: str) -> bytes: ...
+
+    def end(self, usage: Mapping[str, int]) -> bytes: ...
+
+    def error(self, message: str) -> bytes: ...
+
+
+def sse(data: Any, event: str | None = None) -> bytes:
+    """One event; what is not bytes becomes JSON."""
+    text = data if isinstance(data, bytes) else msgspec.json.encode(data)
+    name = b"" if event is None else b"event: " + event.encode() + b"\n"
+    return name + b"data: " + text + b"\n\n"
+
+
+class OpenAi:
+    """Chat completions. include_usage: as `stream_options` asks for."""
+
+    content_type = SSE
+
+    def __init__(self, *, include_usage: bool = True) -> None:
+        self._include_usage = include_usage
+
+    def begin(self) -> bytes:
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def token(self, text: str) -> bytes:
+        return self._chunk({"content": text})
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        last = self._chunk({}, "stop")
+        if self._include_usage:
+            last += sse({**CHUNK, "choices": [], "usage": usage})
+        return last + b"data: [DONE]\n\n"
+
+    def error(self, message: str) -> bytes:
+        return sse({"error": {"message": message}})
+
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return sse({**CHUNK, "choices": [choice]})
+
+
+class Xinference(OpenAi):
+    """The same with CRLF, pings as comments, and errors that are text."""
+
+    def begin(self) -> bytes:
+        return b": ping - 2026-01-01 00:00:00\r\n\r\n" + _crlf(super().begin())
+
+    def token(self, text: str) -> bytes:
+        return _crlf(super().token(text))
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return _crlf(super().end(usage))
+
+    def error(self, message: str) -> bytes:
+        return _crlf(sse({"error": message}))
+
+
+class Responses:
+    """OpenAI's Responses."""
+
+    content_type = SSE
+
+    def __init__(self) -> None:
+        self._number = -1
+
+    def begin(self) -> bytes:
+        return self._event("response.created", response={"id": "resp_simulated"})
+
+    def token(self, text: str) -> bytes:
+        return self._event("response.output_text.delta", output_index=0, delta=text)
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        counted = _in_and_out(usage)
+        return self._event("response.completed", response={"id": "r", "usage": counted})
+
+    def error(self, message: str) -> bytes:
+        return self._event("error", message=message)
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        self._number += 1
+        return sse({"type": kind, "sequence_number": self._number, **fields}, kind)
+
+
+class Anthropic:
+    """Messages."""
+
+    content_type = SSE
+
+    def begin(self) -> bytes:
+        block = {"type": "text", "text": ""}
+        usage = {"input_tokens": 1, "output_tokens": 1}
+        return (
+            self._event("message_start", message={"id": "m", "usage": usage})
+            + self._event("content_block_start", index=0, content_block=block)
+            + self._event("ping")
+        )
+
+    def token(self, text: str) -> bytes:
+        return self._event(
+            "content_block_delta", index=0, delta={"type": "text_delta", "text": text}
+        )
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return (
+            self._event("content_block_stop", index=0)
+            + self._event(
+                "message_delta", delta={"stop_reason": "end_turn"}, usage=_in_and_out(usage)
+            )
+            + self._event("message_stop")
+        )
+
+    def error(self, message: str) -> bytes:
+        return self._event("error", error={"type": "overloaded_error", "message": message})
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        return sse({"type": kind, **fields}, kind)
+
+
+class Ollama:
+    """Its own chat."""
+
+    content_type = NDJSON
+
+    def begin(self) -> bytes:
+        return b""
+
+    def token(self, text: str) -> bytes:
+        return self._line(message={"role": "assistant", "content": text}, done=False)
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return self._line(
+            message={"role": "assistant", "content": ""},
+            done=True,
+            done_reason="stop",
+            prompt_eval_count=usage["prompt_tokens"],
+            eval_count=usage["completion_tokens"],
+        )
+
+    def error(self, message: str) -> bytes:
+        return msgspec.json.encode({"error": message}) + b"\n"
+
+    def _line(self, **fields: Any) -> bytes:
+        return msgspec.json.encode({"model": MODEL, **fields}) + b"\n"
+
+
+class DashScope:
+    """Each event repeats the whole text so far."""
+
+    content_type = "text/event-stream;charset=UTF-8"
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._number = 0
+
+    def begin(self) -> bytes:
+        return b""
+
+    def token(self, text: str) -> bytes:
+        self._text += text
+        return self._event({"output": {"text": self._text, "finish_reason": "null"}})
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        output = {"text": self._text, "finish_reason": "stop"}
+        return self._event({"output": output, "usage": _in_and_out(usage)})
+
+    def error(self, message: str) -> bytes:
+        return self._event({"code": "InternalError", "message": message}, "error")
+
+    def _event(self, data: Mapping[str, Any], event: str = "result") -> bytes:
+        self._number += 1
+        return b"id:%d\nevent:%b\n:HTTP_STATUS/200\ndata:%b\n\n" % (
+            self._number,
+            event.encode(),
+            msgspec.json.encode(data),
+        )
+
+
+class ChatGlm:
+    """Plain text, each event the whole text so far; the connection's end is the end."""
+
+    content_type = SSE
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def begin(self) -> bytes:
+        return b""
+
+    def token(self, text: str) -> bytes:
+        self._text += text
+        lines = self._text.encode().split(b"\n")
+        return b"".join(b"data: " + line + b"\r\n" for line in lines) + b"\r\n"
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return b""
+
+    def error(self, message: str) -> bytes:
+        return sse(message.encode(), "error")
+
+
+class Enveloped:
+    """`{"code":200,"data":…}`, closed by `{"code":-200}`."""
+
+    content_type = SSE
+
+    def begin(self) -> bytes:
+        return b""
+
+    def token(self, text: str) -> bytes:
+        return sse({"code": 200, "data": text})
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return sse({"code": -200, "data": None})
+
+    def error(self, message: str) -> bytes:
+        return sse({"code": 500, "msg": message})
+
+
+class Words:
+    """Plain text, closed by the word `stop`."""
+
+    content_type = SSE
+
+    def begin(self) -> bytes:
+        return b""
+
+    def token(self, text: str) -> bytes:
+        return b"".join(b"data: " + line + b"\n" for line in text.encode().split(b"\n")) + b"\n"
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        return sse(b"stop")
+
+    def error(self, message: str) -> bytes:
+        return sse(message.encode(), "error")
+
+
+CHUNK: Final = {
+    "id": "chatcmpl-simulated",
+    "object": "chat.completion.chunk",
+    "created": 0,
+    "model": MODEL,
+}
+
+
+def _crlf(frames: bytes) -> bytes:
+    return frames.replace(b"\n", b"\r\n")
+
+
+def _in_and_out(usage: Mapping[str, int]) -> Mapping[str, int]:
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "output_tokens": usage["completion_tokens"],
+    }

@@ -1,0 +1,318 @@
+"""What single events of each wire format mean, and what is asked in it; no network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hub.core.generation import Message, Question
+from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.dashscope import DashScope
+from hub.upstreams.envelope import Envelope, EnvelopeRules
+from hub.upstreams.ollama import OllamaChat
+from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.reading import Dialect, _Reading
+
+MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
+QUESTION = Question(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
+
+
+def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[Piece]:
+    """The pieces of an answer; a dict is an event's JSON."""
+    reading = _Reading(dialect, 10_000, ())
+    pieces: list[Piece] = []
+    ndjson = "ndjson" in dialect.framing.content_types[0]
+    for chunk in chunks:
+        if isinstance(chunk, dict):
+            text = json.dumps(chunk).encode()
+            pieces += reading.feed(text + b"\n" if ndjson else b"data: " + text + b"\n\n")
+        else:
+            pieces += reading.feed(chunk)
+        if reading.failure:
+            raise reading.failure
+    return pieces + reading.finish()
+
+
+def call(index: int, *, id_: str | None = None, name: str | None = None, arguments: str) -> Any:
+    """A piece of a tool call as OpenAI has it."""
+    function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
+    begun = {} if id_ is None else {"id": id_, "type": "function"}
+    return {"index": index, **begun, "function": function}
+
+
+def test_openai_refusal() -> None:
+    """Is shown, and is no ordinary end."""
+    delta = {"choices": [{"delta": {"refusal": "No."}}]}
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    assert read(OpenAiChat({}), delta, end) == [Text("No."), Finish("refusal")]
+
+
+def test_openai_unknown_chunks_are_skipped() -> None:
+    """JSON of another shape harms nothing."""
+    chunks = ({"choices": "odd"}, {"object": "ping"}, b"data: 5\n\n")
+    end = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
+    assert read(OpenAiChat({}), *chunks, end) == [Text("a"), Finish("stop")]
+
+
+def test_openai_half_characters() -> None:
+    """A pair of surrogates that was cut into two deltas becomes one character."""
+    halves = [
+        b'data: {"choices":[{"delta":{"content":"a\\ud83c"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"\\udf05b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"c"},"finish_reason":"stop"}]}\n\n',
+    ]
+    assert read(OpenAiChat({}), *halves) == [Text("a"), Text("🌅b"), Text("c"), Finish("stop")]
+    last = b'data: {"choices":[{"delta":{"content":"\\ud83c"},"finish_reason":"stop"}]}\n\n'
+    assert read(OpenAiChat({}), last) == [Text(""), Text("\ufffd"), Finish("stop")]
+
+
+def test_responses_tools_and_reasoning() -> None:
+    """Calls are told apart by their place in the output."""
+    pieces = read(
+        OpenAiResponses({}),
+        {"type": "response.created", "response": {}},
+        {"type": "response.reasoning_summary_text.delta", "delta": "hm"},
+        {
+            "type": "response.output_item.added",
+            "output_index": 2,
+            "item": {"type": "function_call", "call_id": "c1", "name": "f", "arguments": ""},
+        },
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '{"a"'},
+        {"type": "response.brand_new", "delta": {"odd": 1}},
+        {
+            "type": "response.completed",
+            "response": {"usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}},
+        },
+    )
+    assert pieces == [
+        Reasoning("hm"),
+        ToolCalls([call(0, id_="c1", name="f", arguments="")]),
+        ToolCalls([call(0, arguments='{"a"')]),
+        Usage({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}),
+        Finish("tool_calls"),
+    ]
+
+
+def test_responses_incomplete() -> None:
+    """Cut at the limit of tokens is a finish with a reason."""
+    end = {"incomplete_details": {"reason": "max_output_tokens"}}
+    assert read(OpenAiResponses({}), {"type": "response.incomplete", "response": end}) == [
+        Finish("length")
+    ]
+
+
+def test_anthropic_tools_and_thinking() -> None:
+    """Blocks by their index, usage added up, what is unknown skipped."""
+    tool = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    pieces = read(
+        AnthropicMessages({}),
+        {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "thinking_delta", "thinking": "hm"},
+        },
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "signature_delta", "signature": "x"},
+        },
+        {"type": "brand_new"},
+        {"type": "content_block_start", "index": 1, "content_block": tool},
+        {
+            "type": "content_block_delta",
+            "index": 1,
+            "delta": {"type": "input_json_delta", "partial_json": '{"a":1}'},
+        },
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "tool_use"},
+            "usage": {"output_tokens": 7},
+        },
+        {"type": "message_stop"},
+    )
+    assert pieces == [
+        Usage({"prompt_tokens": 5, "completion_tokens": 1}),
+        Reasoning("hm"),
+        ToolCalls([call(0, id_="t1", name="f", arguments="")]),
+        ToolCalls([call(0, arguments='{"a":1}')]),
+        Usage({"completion_tokens": 7}),
+        Finish("tool_calls"),
+    ]
+
+
+def test_ollama_tools_and_thinking() -> None:
+    """Whole calls, their arguments as text."""
+    arguments = {"city": "Köln"}
+    pieces = read(
+        OllamaChat({}),
+        {"message": {"thinking": "hm"}, "done": False},
+        {"message": {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}},
+        {"done": True, "done_reason": "stop", "prompt_eval_count": 2, "eval_count": 3},
+    )
+    assert pieces == [
+        Reasoning("hm"),
+        ToolCalls(
+            [{**call(0, name="f", arguments='{"city":"Köln"}'), "id": None, "type": "function"}]
+        ),
+        Usage({"prompt_tokens": 2, "completion_tokens": 3}),
+        Finish("tool_calls"),
+    ]
+
+
+def test_dashscope_messages() -> None:
+    """The form with choices; a rewriting replaces, a shorter repeat says nothing."""
+
+    def event(text: str, thought: str = "", finish: str = "null") -> dict[str, Any]:
+        message = {"content": text, "reasoning_content": thought}
+        return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
+
+    pieces = read(
+        DashScope({}),
+        event("", "我"),
+        event("", "我想"),
+        event("我是", "我想"),
+        event("我", "我想"),
+        event("我是阿里"),
+        event("你是阿里"),
+        event("你是阿里!", finish="stop"),
+    )
+    assert pieces == [
+        Reasoning("我"),
+        Reasoning("想"),
+        Text("我是"),
+        Text("阿里"),
+        Replaced("你是阿里"),
+        Text("!"),
+        Finish("stop"),
+    ]
+
+
+def test_envelope_end_that_carries_text() -> None:
+    """An end by its event's name may hold the last text; one by its code holds none."""
+    rules = EnvelopeRules(
+        request={}, json_data=False, text="", text_is="everything", end_events=("finish",)
+    )
+    stream = b"event: add\ndata: Hel\n\n", b"event: finish\ndata: Hello\n\n"
+    assert read(Envelope(rules), *stream) == [Text("Hel"), Text("lo"), Finish("stop")]
+    rules = EnvelopeRules(
+        request={}, ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
+    )
+    events = {"code": 200, "data": "a"}, {"code": -200, "data": "完成"}
+    assert read(Envelope(rules), *events) == [Text("a"), Finish("stop")]
+
+
+def test_envelope_deep_text_and_ndjson() -> None:
+    """The text may be anywhere, a line an event."""
+    rules = EnvelopeRules(
+        request={}, framing="ndjson", text="result.parts.0.t", end_field="last", end_values=(True,)
+    )
+    lines = {"result": {"parts": [{"t": "a"}]}}, {"result": {"parts": [{"t": "b"}]}, "last": True}
+    assert read(Envelope(rules), *lines) == [Text("a"), Text("b"), Finish("stop")]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "body"),
+    [
+        (
+            OpenAiChat({"user": "hub", "temperature": 1}),
+            "/chat/completions",
+            {
+                "user": "hub",
+                "temperature": 0.5,
+                "max_tokens": 9,
+                "model": "m",
+                "messages": [
+                    {"role": "system", "content": "be kind"},
+                    {"role": "user", "content": "hi"},
+                ],
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            },
+        ),
+        (
+            OpenAiResponses({}),
+            "/responses",
+            {
+                "temperature": 0.5,
+                "max_output_tokens": 9,
+                "model": "m",
+                "input": [
+                    {"role": "system", "content": "be kind"},
+                    {"role": "user", "content": "hi"},
+                ],
+                "stream": True,
+            },
+        ),
+        (
+            AnthropicMessages({}),
+            "/messages",
+            {
+                "max_tokens": 9,
+                "temperature": 0.5,
+                "system": "be kind",
+                "model": "m",
+                "messages": [{"role": "user", "content": "hi"}],
+                "stream": True,
+            },
+        ),
+        (
+            OllamaChat({"keep_alive": "5m"}),
+            "/api/chat",
+            {
+                "keep_alive": "5m",
+                "options": {"temperature": 0.5, "num_predict": 9},
+                "model": "m",
+                "messages": [
+                    {"role": "system", "content": "be kind"},
+                    {"role": "user", "content": "hi"},
+                ],
+                "stream": True,
+            },
+        ),
+        (
+            DashScope({}),
+            "/services/aigc/text-generation/generation",
+            {
+                "model": "m",
+                "input": {
+                    "messages": [
+                        {"role": "system", "content": "be kind"},
+                        {"role": "user", "content": "hi"},
+                    ]
+                },
+                "parameters": {"result_format": "message", "temperature": 0.5, "max_tokens": 9},
+            },
+        ),
+        (
+            Envelope(
+                EnvelopeRules(
+                    path="/ask",
+                    request={"q": "[{model}] {prompt}", "h": "{messages}", "p": "{params}", "n": 1},
+                )
+            ),
+            "/ask",
+            {
+                "q": "[m] hi",
+                "h": [
+                    {"role": "system", "content": "be kind"},
+                    {"role": "user", "content": "hi"},
+                ],
+                "p": {"temperature": 0.5, "max_tokens": 9},
+                "n": 1,
+            },
+        ),
+    ],
+)
+def test_what_is_asked(dialect: Dialect, path: str, body: dict[str, Any]) -> None:
+    """The question in the format's own words."""
+    import msgspec
+
+    asking = dialect.ask(QUESTION)
+    assert asking.path == path
+    assert json.loads(msgspec.json.encode(asking.body)) == body
