@@ -147,7 +147,7 @@ class Worker(Section):
     """The background process that relays answers."""
 
     concurrency: PositiveInt = 100
-    lease_seconds: PositiveFloat = 15.0
+    lease_seconds: PositiveFloat = 12.0
     drain_seconds: float = Field(20.0, ge=0)
     queues: tuple[QueueName, ...] = ("default",)
     host: str = "127.0.0.1"

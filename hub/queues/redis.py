@@ -2,7 +2,7 @@
 
 An entry of a stream names a generation; it is in the group's pending list while a worker holds it.
 The idle time of a pending entry is the lease: renewing sets it to zero, and an entry that has been
-idle for longer than the lease is anybody's again (XAUTOCLAIM). The scripts (lua/*.lua) carry the
+idle for longer than the lease is anybody's again. The scripts (lua/*.lua) carry the
 invariants; the rules are those of core/job.py.
 """
 
@@ -114,13 +114,13 @@ class RedisGenerationQueue:
     async def take(self, wait_seconds: float) -> Lease | None:
         group = (JOBS_GROUP, self._name)
         for stream in self._streams:
-            claim = ("XAUTOCLAIM", stream, *group, self._lease_ms, "0", "COUNT", 1)
-            _, abandoned, *_ = await self._ask(*claim)
-            for token, fields in abandoned:
-                if fields:  # a deleted entry may still be claimed, without fields
-                    pending = ("XPENDING", stream, JOBS_GROUP, token, token, 1)
-                    held = await self._ask(*pending)
-                    return _lease(stream, token, fields, held[0][3] if held else 1)
+            # Not XAUTOCLAIM: it looks at ten entries for each that it is to find.
+            oldest = ("XPENDING", stream, JOBS_GROUP, "IDLE", self._lease_ms, "-", "+", 1)
+            for token, _, _, deliveries in await self._ask(*oldest):
+                claim = ("XCLAIM", stream, *group, self._lease_ms, token)
+                for _, fields in await self._ask(*claim):
+                    if fields:  # a deleted entry may still be claimed, without fields
+                        return _lease(stream, token, fields, deliveries + 1)
         block_ms = max(1, round(min(wait_seconds, _MOST_WAIT_SECONDS) * 1000))
         read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
         found = await self._ask(*read, *self._streams, *[">"] * len(self._streams))

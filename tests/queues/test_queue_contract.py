@@ -99,6 +99,19 @@ async def test_abandoned_job_is_anothers(kit: Kit) -> None:
     assert (await kit.run_out(kit.second)).generation == "a"
 
 
+@on_servers
+async def test_abandoned_job_behind_many_that_are_held(kit: Kit) -> None:
+    """It is found however many are in front of it."""
+    jobs = [job(f"a{n}", user=f"u{n}") for n in range(40)]
+    for each in jobs:
+        await kit.first.put(each)
+    held = [await kit.take(kit.first) for _ in jobs]
+    for _ in range(6):
+        await asyncio.sleep(LEASE_SECONDS / 3)
+        await kit.first.renew(held[:-1])
+    assert (await kit.take(kit.second)).generation == "a39"
+
+
 async def test_settled_job_never_returns(kit: Kit) -> None:
     """Not even after its lease would have run out."""
     await kit.first.put(job("a"))

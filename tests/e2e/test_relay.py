@@ -1,0 +1,356 @@
+"""Answers through real processes: workers that are lost, upstreams that misbehave, users in turn.
+
+Node, workers and Valkey are processes; the upstreams are simulated LLMs in this one, over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hub.core.sse_decoder import SseDecoder
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated_answers import answer_to
+from hub.web.listening import Place, listening
+from tests.conftest import short_folder
+from tests.processes import Valkey
+from tests.topologies import free_ports
+
+ENDS = {"generation.done", "generation.stopped", "generation.failed"}
+Story = list[tuple[str, dict[str, Any]]]
+
+
+class Plant:
+    """One node, any number of workers, simulated upstreams by name."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.session = session
+        self._env = {**os.environ, "HUB_AUTH__OPEN": "true", "HUB_LOGS__FORMAT": "json"}
+        self._processes: list[asyncio.subprocess.Process] = []
+        self.upstreams: dict[str, str] = {}
+        self.url = ""
+
+    async def upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
+        """A simulated LLM; settings are those of the upstream."""
+        speed = settings.pop("tokens_per_second", 2000.0)
+        app = SimulatedUpstream(
+            Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
+        ).app()
+        place = Place("127.0.0.1", 0, "x")
+        port = await self._stack.enter_async_context(
+            listening(app, place, cancel_handlers=True, patience_seconds=0.1)
+        )
+        self.upstreams[name] = f"http://127.0.0.1:{port}"
+        self.setting(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")
+        self.setting(f"UPSTREAMS__{name}__DEFAULT_MODEL", "simulated-1")
+        for key, value in settings.items():
+            self.setting(f"UPSTREAMS__{name}__{key}", value)
+
+    def setting(self, name: str, value: Any) -> None:
+        """A setting of what is started from now on."""
+        self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+
+    async def start(self) -> None:
+        """Valkey and the node."""
+        valkey = Valkey(self._folder)
+        await valkey.start()
+        self._stack.push_async_callback(valkey.kill)
+        port, internal_port = free_ports(2)
+        self.setting("REDIS__URL", f"unix://{valkey.socket}")
+        self.setting("PUBLIC__PORT", str(port))
+        self.setting("INTERNAL__PORT", str(internal_port))
+        self.url, self.internal_url = (f"http://127.0.0.1:{p}" for p in (port, internal_port))
+        await self._process("serve")
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    async with self.session.get(f"{self.internal_url}/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    async def worker(self) -> asyncio.subprocess.Process:
+        """One more worker."""
+        return await self._process("worker")
+
+    async def stats(self, name: str) -> dict[str, int]:
+        """What the upstream counts."""
+        async with self.session.get(f"{self.upstreams[name]}/stats") as answer:
+            found: dict[str, int] = await answer.json()
+            return found
+
+    async def ask(self, user: str, prompt: str, upstream: str) -> tuple[int, dict[str, Any]]:
+        """Status and answer."""
+        body = {"prompt": prompt, "upstream": upstream}
+        url = f"{self.url}/generations?user={user}"
+        async with self.session.post(url, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def story(self, user: str, cursor: str, *, more_seconds: float = 0.0) -> Story:
+        """The user's generation events up to an end, and what comes after it for a while."""
+        decoder, found = SseDecoder(), list[tuple[str, dict[str, Any]]]()
+        url = f"{self.url}/sse/connect/{user}"
+        headers = {"Last-Event-ID": cursor}
+        async with self.session.get(url, headers=headers) as answer:
+            until = asyncio.timeout(60)
+            try:
+                async with until:
+                    async for chunk in answer.content.iter_any():
+                        for event in decoder.feed(chunk):
+                            if event.name.startswith("generation."):
+                                found.append((event.name, json.loads(event.data)))
+                            if event.name in ENDS:
+                                until.reschedule(asyncio.get_running_loop().time() + more_seconds)
+            except TimeoutError:
+                pass
+        return found
+
+    async def _process(self, command: str) -> asyncio.subprocess.Process:
+        with (self._folder / f"{command}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "hub", command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
+            )  # fmt: skip
+        self._stack.push_async_callback(_killed, process)
+        return process
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+async def plant() -> AsyncIterator[Plant]:
+    """Nothing runs yet."""
+    async with AsyncExitStack() as stack:
+        folder = short_folder("relay")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield Plant(folder, stack, session)
+
+
+def text_of(story: Story) -> str:
+    """What a reader sees at the end; deltas count from 0 after each beginning, without a hole."""
+    text, expected = "", 0
+    for name, data in story:
+        if name in ("generation.started", "generation.restarted"):
+            text, expected = "", 0
+        elif name == "generation.delta":
+            assert data["i"] == expected
+            expected += 1
+            text += data["text"]
+    return text
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_worker_lost_in_the_middle_of_a_hundred_answers(
+    plant: Plant, how: signal.Signals
+) -> None:
+    """F4: each is taken over within 15 s and has one end; who was frozen writes nothing more."""
+    await plant.upstream("sim", tokens_per_second=25.0)
+    if how is signal.SIGSTOP:
+        plant.setting("WORKER__LEASE_SECONDS", "5")
+    await plant.start()
+    first = await plant.worker()
+    prompt, users = "count to 200", [f"u{n}" for n in range(100)]
+    cursors = {}
+    for user in users:
+        status, answer = await plant.ask(user, prompt, "sim")
+        assert status == 202
+        cursors[user] = answer["cursor"]
+    async with asyncio.timeout(15):
+        while (await plant.stats("sim"))["running"] < 100:
+            await asyncio.sleep(0.05)
+    second = await plant.worker()
+    await asyncio.sleep(2.0)  # it is there, and finds nothing to do
+    assert (await plant.stats("sim"))["running"] == 100
+    first.send_signal(how)
+    lost_at = time.monotonic()
+    reading = [asyncio.create_task(plant.story(u, cursors[u], more_seconds=3.0)) for u in users]
+    async with asyncio.timeout(20):
+        while (await plant.stats("sim"))["started"] < 200:
+            await asyncio.sleep(0.05)
+    taken_over_after = time.monotonic() - lost_at
+    print(f"all taken over after {taken_over_after:.1f} s")
+    if how is signal.SIGSTOP:
+        first.send_signal(signal.SIGCONT)
+    for story in await asyncio.gather(*reading):
+        names = [name for name, _ in story]
+        assert sum(name in ENDS for name in names) == 1, names
+        assert names[-1] == "generation.done"
+        assert names.count("generation.restarted") == 1
+        assert text_of(story) == answer_to(prompt)
+    assert taken_over_after < 15, taken_over_after
+    assert second.returncode is None
+    if how is signal.SIGSTOP:
+        assert first.returncode is None
+
+
+FAULTS: Mapping[str, tuple[str, str]] = {  # fault → how it ends, with which code
+    "busy:1": ("done", ""),
+    "flaky:2": ("done", ""),
+    "status:500": ("failed", "upstream_status"),
+    "hang": ("failed", "upstream_timeout"),
+    "stall:5": ("failed", "upstream_timeout"),
+    "cut:5": ("failed", "upstream_truncated"),
+    "truncate:5": ("failed", "upstream_truncated"),
+    "error:5": ("failed", "upstream_error"),
+    "garbage:5": ("failed", "upstream_protocol"),
+    "line:10000000": ("failed", "upstream_too_large"),
+    "endless": ("failed", "upstream_too_large"),
+}
+
+
+async def test_upstreams_that_misbehave(plant: Plant) -> None:
+    """F7: one clear end each, within the time-outs; asked again only before the first delta."""
+    for n, fault in enumerate(FAULTS):
+        await plant.upstream(f"f{n}", fault, first_byte_seconds="1", idle_seconds="1", retries="2")
+    plant.setting("UPSTREAMS__NOBODY__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
+    plant.setting("UPSTREAMS__NOBODY__DEFAULT_MODEL", "m")
+    plant.setting("GENERATIONS__MAX_TEXT_BYTES", "20000")
+    await plant.start()
+    await plant.worker()
+
+    async def one(upstream: str) -> tuple[Story, float]:
+        begun = time.monotonic()
+        _, answer = await plant.ask(upstream, "why is the sky blue?", upstream)
+        story = await plant.story(upstream, answer["cursor"], more_seconds=0.5)
+        return story, time.monotonic() - begun
+
+    names = [*(f"f{n}" for n in range(len(FAULTS))), "nobody"]
+    expected = [*FAULTS.values(), ("failed", "upstream_unreachable")]
+    results = await asyncio.gather(*(one(name) for name in names))
+    seen = []
+    for story, seconds in results:
+        assert sum(name in ENDS for name, _ in story) == 1
+        name, data = story[-1]
+        seen.append((name.removeprefix("generation."), data.get("code", "")))
+        assert seconds < 12
+        if name == "generation.failed":
+            assert set(data) >= {"code", "message", "retryable", "deltas", "seconds"}
+    assert seen == expected
+    started = {fault: (await plant.stats(f"f{n}"))["started"] for n, fault in enumerate(FAULTS)}
+    assert started == {
+        "busy:1": 1,
+        "flaky:2": 1,
+        "status:500": 0,
+        "hang": 3,
+        "line:10000000": 1,
+        **dict.fromkeys(["stall:5", "cut:5", "truncate:5", "error:5", "garbage:5", "endless"], 1),
+    }
+    async with asyncio.timeout(3):  # nothing is left running at the upstreams
+        for n in range(len(FAULTS)):
+            while (await plant.stats(f"f{n}"))["running"]:
+                await asyncio.sleep(0.05)
+
+
+async def test_next_upstream_in_line(plant: Plant) -> None:
+    """One that refuses is passed over; the reader sees one answer."""
+    await plant.upstream("main", "refuse", retries="0", fallbacks=["spare"])
+    await plant.upstream("spare")
+    await plant.start()
+    await plant.worker()
+    _, answer = await plant.ask("alice", "why is the sky blue?", "main")
+    story = await plant.story("alice", answer["cursor"])
+    assert [name for name, _ in story if name != "generation.delta"] == [
+        "generation.started",
+        "generation.done",
+    ]
+    assert text_of(story) == answer_to("why is the sky blue?")
+
+
+async def test_stop_before_the_first_token(plant: Plant) -> None:
+    """The upstream's connection is closed within a second."""
+    await plant.upstream("sim", "hang")
+    await plant.start()
+    await plant.worker()
+    _, answer = await plant.ask("alice", "hi", "sim")
+    async with asyncio.timeout(10):
+        while (await plant.stats("sim"))["running"] < 1:
+            await asyncio.sleep(0.02)
+    begun = time.monotonic()
+    url = f"{plant.url}/generations/{answer['generation']}?user=alice"
+    async with plant.session.delete(url) as stopped:
+        assert (await stopped.json())["status"] == "stopping"
+    while (await plant.stats("sim"))["running"]:
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - begun < 1
+    story = await plant.story("alice", answer["cursor"])
+    assert story[-1][0] == "generation.stopped"
+    assert (story[-1][1]["by"], story[-1][1]["deltas"]) == ("alice", 0)
+
+
+async def test_one_users_thousand_questions_starve_nobody(plant: Plant) -> None:
+    """Few run, some wait, the rest is refused with 429; another user is answered meanwhile."""
+    await plant.upstream("sim", tokens_per_second=20.0)
+    await plant.start()
+    await plant.worker()
+    statuses = []
+    for _ in range(40):
+        url = f"{plant.url}/generations?user=alice"
+        body = {"prompt": "a long one", "upstream": "sim"}
+        async with plant.session.post(url, json=body) as answer:
+            statuses.append(answer.status)
+            if answer.status == 429:
+                assert int(answer.headers["Retry-After"]) > 0
+                assert "too many questions" in (await answer.json())["detail"]
+    assert statuses == [202] * 24 + [429] * 16
+    assert (await plant.stats("sim"))["running"] <= 4
+    begun = time.monotonic()
+    _, asked = await plant.ask("bob", "count to 5", "sim")
+    story = await plant.story("bob", asked["cursor"])
+    assert story[-1][0] == "generation.done"
+    assert time.monotonic() - begun < 5
+    assert (await plant.stats("sim"))["running"] <= 4
+
+
+async def test_worker_probes_metrics_and_usage(plant: Plant) -> None:
+    """What an answer used is on its end, in the metrics, and in the sums."""
+    await plant.upstream("sim")
+    await plant.start()
+    (port,) = free_ports(1)
+    plant.setting("WORKER__PORT", str(port))
+    await plant.worker()
+    _, asked = await plant.ask("alice", "why is the sky blue?", "sim")
+    story = await plant.story("alice", asked["cursor"])
+    end = story[-1][1]
+    tokens = end["usage"]["completion_tokens"]
+    assert 0 <= end["seconds"]["queued"] <= end["seconds"]["first_delta"] <= end["seconds"]["total"]
+    worker = f"http://127.0.0.1:{port}"
+    async with plant.session.get(f"{worker}/healthz") as answer:
+        assert await answer.json() == {"status": "ok", "state": "running"}
+    async with plant.session.get(f"{worker}/metrics") as answer:
+        text = await answer.text()
+    labels = 'model="simulated-1"'
+    assert (
+        f'hub_generations_ended_total{{code="",{labels},status="done",upstream="sim"}} 1.0' in text
+    )
+    assert f'kind="completion",{labels},upstream="sim"}} {tokens}.0' in text
+    async with asyncio.timeout(3):
+        sums: list[dict[str, Any]] = []
+        while not sums:
+            async with plant.session.get(f"{plant.internal_url}/usage?user=alice") as answer:
+                sums = (await answer.json())["usage"]
+    assert len(sums) == 1
+    assert (sums[0]["answers"], sums[0]["completion_tokens"]) == (1, tokens)
+    async with plant.session.get(f"{plant.internal_url}/usage?days=2") as answer:
+        assert (await answer.json())["usage"] == sums
