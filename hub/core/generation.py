@@ -168,6 +168,8 @@ def changed(record: Generation, step: Step, data: bytes) -> Generation | Refusal
             return replace(record, status=status, end=msgspec.json.decode(data))
         case Change.BEGIN:
             return replace(record, status=status, attempt=step.attempt, deltas=0, text="")
+        case Change.STOP:
+            return replace(record, status=status)
         case _ if step.index < record.deltas:
             return Refusal.DUPLICATE
         case Change.REPLACE:

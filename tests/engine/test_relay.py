@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -287,3 +289,99 @@ async def test_broker_that_is_away_for_a_moment() -> None:
     story = await running
     assert [data.get("i") for name, data in story if name == "generation.delta"] == [0, 1, 2]
     assert story[-1][0] == "generation.done"
+
+
+async def test_what_came_at_once_is_one_delta() -> None:
+    """Neighbours of a kind are one; the order of kinds stays."""
+    batch = [Text("b"), Text("c"), Reasoning("h"), Reasoning("m"), Replaced("x"), Text("y")]
+    story = await Stage([Text("a")], batch, Finish("stop")).run()
+    assert story[1:-1] == [
+        ("generation.delta", {"i": 0, "text": "a"}),
+        ("generation.delta", {"i": 1, "text": "bc"}),
+        ("generation.delta", {"i": 2, "reasoning": "hm"}),
+        ("generation.replaced", {"i": 3, "text": "xy"}),
+    ]
+
+
+async def test_first_delta_goes_at_once_and_the_next_ones_gather() -> None:
+    """The upstream is not read again before the time is over; what comes after silence is shown."""
+    read: list[str] = []
+
+    class Upstream:
+        async def stream(self, question: Question) -> AsyncGenerator[list[Piece], None]:
+            for word in ("a", "b", "c"):
+                read.append(word)
+                yield [Text(word)]
+            yield [Finish("stop")]
+
+    stage = Stage(flush_seconds=0.5)
+    stage.relay._upstreams = {"main": Upstream()}
+    await stage.queue()
+    running = asyncio.create_task(stage.relay.run(stage.id, stage.stop))
+    seen = []
+    for _ in range(4):
+        await settled()
+        seen.append((len(read), len(await stage.story())))
+        await stage.clock.advance(0.5)
+    await running
+    assert seen == [(1, 2), (2, 3), (3, 4), (3, 5)]
+
+
+async def test_stop_while_deltas_gather() -> None:
+    """The wait is cut short."""
+    stage = Stage(*WHOLE, flush_seconds=3600.0)
+    running = asyncio.create_task(stage.run())
+    await until(lambda: bool(stage.clock._sleepers))
+    stage.stop.make("bob")
+    story = await running
+    assert story[-1][0] == "generation.stopped"
+    assert stage.upstream.closed == 1
+
+
+async def test_question_that_waited_too_long() -> None:
+    """Ends before anybody is asked."""
+    stage = Stage(*WHOLE, max_queued_seconds=60.0)
+    question = Question([Message("user", "hi")], upstream="main", model="m")
+    record = Generation(stage.id, "alice", question, asked_at=time.time() - 61)
+    await stage.broker.create(record, None)
+    await stage.relay.run(stage.id, stage.stop)
+    assert [(name, data["code"]) for name, data in await stage.story()] == [
+        ("generation.failed", "queue_timeout")
+    ]
+    assert stage.upstream.asked == []
+
+
+async def test_job_that_kills_whoever_takes_it() -> None:
+    """One that was given to workers again and again, and was never begun, ends all the same."""
+    stage = Stage(*WHOLE, max_attempts=3)
+    await stage.queue()
+    await stage.relay.run(stage.id, stage.stop, deliveries=4)
+    assert [(name, data["code"]) for name, data in await stage.story()] == [
+        ("generation.failed", "too_many_attempts")
+    ]
+
+
+async def test_worker_that_ends_is_no_stop() -> None:
+    """A cancellation goes on as one, also when a stop is wished at the same moment."""
+    gate = Gate()
+    gate.close()
+    stage = Stage(gate, *WHOLE)
+    running = asyncio.create_task(stage.run())
+    await until(lambda: gate.waiting == 1)
+    running.cancel()
+    stage.stop.make("bob")
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [name for name, _ in await stage.story()] == ["generation.started"]
+
+
+async def test_how_it_ended_is_told() -> None:
+    """For those who count: usage and times, which grow from queued to total."""
+    stage = Stage(*WHOLE)
+    await stage.queue()
+    ended = await stage.relay.run(stage.id, stage.stop)
+    assert ended is not None
+    assert (ended.status, ended.code, ended.usage) == (Status.DONE, "", {"completion_tokens": 2})
+    assert ended.first_delta_seconds is not None
+    assert ended.queued_seconds <= ended.first_delta_seconds <= ended.total_seconds
+    assert await stage.relay.run(stage.id, StopWish()) is None

@@ -181,3 +181,21 @@ async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
     await until(lambda: shop.upstream.closed == 2)
     await settled()
     assert await shop.status(generation) is Status.DONE
+
+
+async def test_lost_lease_ends_the_work(shop: Shop) -> None:
+    """A worker whose job is another's closes its upstream, and does not put the job back."""
+    shop.gate.close()
+    shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    await settled()
+    shop.queue.abandon()
+    taken = await shop.queue.take(1.0)
+    assert taken is not None
+    await shop.queue.settle(taken)
+    await shop.clock.advance(5.0)
+    await settled()
+    assert shop.upstream.closed == 1
+    assert await shop.queue.take(0.001) is None
+    assert await shop.status(generation) is Status.RUNNING

@@ -1,0 +1,105 @@
+"""The table of a generation's states, and that Redis does the same by its scripts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.log import Retention
+from hub.core.channel import partition_of, user_channel
+from hub.core.generation import (
+    TRANSITIONS,
+    Change,
+    Generation,
+    Message,
+    Question,
+    Refusal,
+    Status,
+    Step,
+    changed,
+    new_generation_id,
+)
+from hub.ports import Outcome, Publication
+
+ALICE = user_channel("alice")
+QUESTION = Question([Message("user", "hi")], "u", "m")
+ENDS = [Status.DONE, Status.STOPPED, Status.FAILED]
+
+
+def record(status: Status, attempt: int = 1) -> Generation:
+    return Generation("g", "alice", QUESTION, status=status, attempt=attempt)
+
+
+def test_every_status_is_in_the_table() -> None:
+    """And an end leads nowhere."""
+    assert set(TRANSITIONS) == set(Status)
+    assert all((not ways) is status.ended for status, ways in TRANSITIONS.items())
+
+
+@pytest.mark.parametrize(("status", "change"), [*itertools.product(Status, Change)])
+def test_every_change(status: Status, change: Change) -> None:
+    """Leads where the table says, or is refused."""
+    attempt = 2 if change is Change.BEGIN else 1
+    to = Status.STOPPED if change is Change.END else Status.RUNNING
+    after = changed(record(status), Step("g", attempt, change, to), b"{}")
+    allowed = TRANSITIONS[status].get(change)
+    if allowed is None:
+        assert after is (Refusal.ENDED if status.ended else Refusal.STALE)
+    else:
+        assert isinstance(after, Generation)
+        assert after.status in allowed
+
+
+def test_queued_generation_is_never_done() -> None:
+    """Nobody has begun it."""
+    with pytest.raises(ValueError, match="cannot end"):
+        changed(record(Status.QUEUED), Step("g", 1, Change.END, Status.DONE), b"{}")
+
+
+STEPS: list[tuple[str, int]] = [
+    ("stop", 0),
+    *[("begin", n) for n in (1, 2)],
+    *[("delta", n) for n in (1, 2)],
+    *[("replace", n) for n in (1,)],
+    *[("stopped", n) for n in (0, 1, 2)],
+    *[("done", n) for n in (1,)],
+]
+
+
+async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[Any]:
+    """What each step came to, and what the record is at last."""
+    generation = new_generation_id(partition_of(ALICE))
+    await store.create(Generation(generation, "alice", QUESTION, asked_at=1.5), None)
+    seen: list[Any] = []
+    for what, attempt in steps:
+        if what == "stop":
+            seen.append(await store.request_stop(generation, "bob"))
+            continue
+        if what == "done" and (await store.find(generation)).status is Status.QUEUED:
+            continue  # which no worker does: it begins before it ends
+        if what in ("stopped", "done"):
+            step = Step(generation, attempt, Change.END, Status(what))
+        else:
+            step = Step(generation, attempt, Change(what), text=what)
+        publication = Publication(channel=ALICE, name="generation.x", data=b"{}", step=step)
+        (published,) = await broker.publish([publication])
+        seen.append((published.outcome, published.stop_by))
+        assert (published.position is None) is (published.outcome is not Outcome.WRITTEN)
+    last = await store.find(generation)
+    assert (await store.snapshot(last))[0] == last
+    return [*seen, last.status, last.attempt, last.deltas, last.text, last.stop_by, last.asked_at]
+
+
+async def test_redis_does_what_the_table_says(open_redis: Any) -> None:
+    """All stories of three steps, in memory (which is `changed`) and in Valkey."""
+    server = await open_redis("valkey")
+    broker = RedisBroker(server.link, Retention())
+    store = RedisGenerationStore(server.link, Retention())
+    memory = MemoryBroker()
+    for story in itertools.product(STEPS, repeat=3):
+        steps = list(story)
+        assert await play(broker, store, steps) == await play(memory, memory, steps), steps
