@@ -22,7 +22,7 @@ from bench.machine import (
 from tests.topologies import free_ports
 
 
-def relay(generations: int = 250, deltas_per_second: int = 40, seconds: int = 10) -> list[Row]:
+def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 8) -> list[Row]:
     """P6: answers that stream at once, CPU of the worker per delta, beside the same endpoint read
     directly. The endpoint, the node, the broker and the readers share the load's processor: that
     one is full at about 15,000 deltas/s. No LLM is behind the endpoint.
