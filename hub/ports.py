@@ -238,7 +238,7 @@ class GenerationQueue(Protocol):
         ...
 
     async def settle(self, lease: Lease) -> None:
-        """The job is over, and makes room for those that wait."""
+        """The job is over, and makes room for those that wait; nothing, when it is another's."""
         ...
 
     async def release(self, lease: Lease) -> None:

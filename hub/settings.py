@@ -65,6 +65,7 @@ class Public(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     demo_page: bool = False
+    allowed_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+$")], ...] = ()
 
 
 class Internal(Section):
@@ -72,6 +73,7 @@ class Internal(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8081
+    exposed: bool = False
 
 
 class Redis(Section):
@@ -119,6 +121,10 @@ class Stream(Section):
     write_buffer_bytes: PositiveInt = 64 * 1024
     send_buffer_bytes: PositiveInt = 128 * 1024
     tcp_user_timeout_seconds: PositiveFloat | None = 30.0
+    max_connections: PositiveInt | None = 18_000
+    max_per_user: PositiveInt | None = 32
+    max_age_seconds: PositiveFloat | None = None
+    expiry_notice_seconds: float = Field(30.0, ge=0)
 
 
 class Publish(Section):
@@ -158,6 +164,8 @@ class Node(Section):
     """The serving process."""
 
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    drain_wait_seconds: float = Field(0.0, ge=0)
+    drain_seconds: float = Field(5.0, ge=0)
 
 
 class Envelope(Section):
@@ -215,9 +223,11 @@ class Upstream(Section):
 
 
 class ApiKey(Section):
-    """A backend's key for the internal listener."""
+    """A backend's key for the internal listener, or its SHA-256 in hexadecimal."""
 
-    key: SecretStr
+    name: str = ""
+    key: SecretStr | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     scopes: tuple[Literal["publish", "read", "admin"], ...]
 
 
@@ -232,6 +242,8 @@ class Auth(Section):
 
     open: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    public_keys: tuple[str, ...] = ()
+    jwks_url: str | None = Field(None, pattern=r"^https?://")
     audience: str | None = None
     issuer: str | None = None
     leeway_seconds: float = Field(5.0, ge=0)
@@ -317,7 +329,9 @@ def check_for_production(settings: Settings) -> None:
     if settings.auth.open:
         return
     missing = []
-    if settings.auth.hmac_secret is None:
+    if settings.auth.hmac_secret is None and not (
+        settings.auth.public_keys or settings.auth.jwks_url
+    ):
         missing.append("auth.hmac_secret (HUB_AUTH__HMAC_SECRET)")
     if not settings.auth.api_keys:
         missing.append("auth.api_keys (HUB_AUTH__API_KEYS)")
@@ -343,6 +357,14 @@ def _check_together(settings: Settings) -> None:
                 )
     if settings.generations.max_queued_seconds >= settings.generations.ttl_seconds:
         raise OperatorError("generations.ttl_seconds must outlast generations.max_queued_seconds")
+    for key in settings.auth.api_keys:
+        if (key.key is None) is (key.sha256 is None):
+            raise OperatorError("each of auth.api_keys has either a key or its sha256")
+    if not settings.internal.exposed and not _is_private(settings.internal.host):
+        raise OperatorError(
+            f"internal.host is {settings.internal.host}, which others can reach: set "
+            "internal.exposed = true if that is meant"
+        )
     hosts = (settings.public.host, settings.internal.host)
     if settings.auth.open and not all(map(_is_loopback, hosts)):
         raise OperatorError("auth.open is for loopback only, and a listener is on another address")
@@ -353,6 +375,15 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_private(host: str) -> bool:
+    """Whether only machines of the same network can reach it, as far as its text tells."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host != "" and not host.endswith(".") and "." not in host  # a name in a network
+    return address.is_loopback or (address.is_private and not address.is_unspecified)
 
 
 Given = tuple[tuple[str, ...], Any, str]

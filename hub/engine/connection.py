@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
@@ -299,8 +299,15 @@ class Connection:
         elif self._closed is None and not self.sink.paused and not self._outbox:
             self._write(self.transport.heartbeat)
 
-    def close(self, reason: CloseReason) -> None:
-        """Says goodbye and ends; a second call changes nothing."""
+    def tell(self, name: str, data: Mapping[str, Any]) -> None:
+        """An event of the hub's own, to this client alone."""
+        if self._closed is None:
+            self._send_event(self.transport.encode(name, encode_json(data)))
+
+    def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
+        """Says goodbye and ends; a second call changes nothing. later_ms: beside the usual, that
+        the client should wait before it returns.
+        """
         if self._closed is not None:
             return
         self.step_out()
@@ -308,7 +315,7 @@ class Connection:
             data = {
                 "reason": reason.label,
                 "reconnect": reason.reconnect,
-                "retry_ms": self._retry_ms,
+                "retry_ms": self._retry_ms + later_ms,
             }
             body = self.transport.encode("hub.bye", encode_json(data))
             cursor = self._cursor() if self._positions else None

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.engine.connection import Connection, send_guarded
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.lifetimes import Lifetime, Lifetimes
 from hub.engine.tracks import Audience, Track, Tracks
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Broker, Clock, Page, Transport
@@ -38,6 +40,9 @@ _PAGE_BYTES: Final = 64 * 1024
 _AT_THE_BROKER: Final = (
     64  # joins and catch-ups at once: the others wait here, where no time-out runs
 )
+_WAVE_SECONDS: Final = 0.1
+_SPREAD_MS: Final = 1  # for each connection: about a thousand return in a second
+_MOST_SPREAD_MS: Final = 30_000
 _LEAST_PAUSE_SECONDS: Final = 0.1
 _MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -54,6 +59,8 @@ class Fanout:
         *,
         node: str,
         heartbeat_seconds: float,
+        most_here: int | None = None,
+        most_of_a_user: int | None = None,
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -64,7 +71,12 @@ class Fanout:
         self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_THE_BROKER)
+        self._most_here = most_here
+        self._most_of_a_user = most_of_a_user
+        self._of_user: dict[str, dict[Connection, None]] = {}
         self._draining = False
+        self._spread_ms = 0
+        self.lifetimes = Lifetimes(clock)
         broker.listen(self.deliver, self.fill_gaps)
 
     def __len__(self) -> int:
@@ -95,7 +107,16 @@ class Fanout:
             if track is not None:
                 _deliver(track, run, now)
 
-    def begin(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+    def of_user(self, user: str) -> Collection[Connection]:
+        """The user's connections here, oldest first."""
+        return self._of_user.get(user, {}).keys()
+
+    def begin(
+        self,
+        connection: Connection,
+        cursor: Mapping[Channel, Position],
+        lifetime: Lifetime | None = None,
+    ) -> None:
         """A connection's life begins; it ends by `hub.bye` or by the client's leaving.
 
         `cursor` says after which position each channel begins; a channel that is not in it begins
@@ -104,9 +125,19 @@ class Fanout:
         _log.info("connection.opened", connection=connection.name, user=connection.user)
         connection.on_end = self._leave
         if self._draining:
-            connection.close(CloseReason.DRAINING)
+            connection.close(CloseReason.DRAINING, later_ms=self._later_ms())
             return
+        if self._most_here is not None and len(self._here) >= self._most_here:
+            connection.close(CloseReason.FULL)
+            return
+        mates = self._of_user.setdefault(connection.user, {})
+        if self._most_of_a_user is not None and len(mates) >= self._most_of_a_user:
+            next(iter(mates)).close(CloseReason.REPLACED)
+            mates = self._of_user.setdefault(connection.user, {})
+        mates[connection] = None
         self._here[connection] = None
+        if lifetime is not None:
+            self.lifetimes.add(connection, lifetime)
         self._tracks.add(connection)
         connection.on_gap = self._fill_gap
         self._start(connection, partial(self._join, connection, cursor))
@@ -121,11 +152,28 @@ class Fanout:
         finally:
             connection.lost()
 
-    async def close_all(self, reason: CloseReason) -> None:
-        """Sends everyone away, and whoever comes from now on."""
+    def refuse(self) -> None:
+        """Sends away whoever comes from now on: the node is draining."""
         self._draining = True
-        for connection in tuple(self._here):
-            connection.close(reason)
+        self._spread_ms = min(_MOST_SPREAD_MS, len(self._here) * _SPREAD_MS)
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Sends everyone away in waves, over so many seconds or, in a hurry, at once. Each is told
+        to return at a time of its own, so that they do not return together.
+        """
+        self.refuse()
+        waves = max(1, round(seconds / _WAVE_SECONDS))
+        for left in range(waves, 0, -1):
+            here = tuple(self._here)
+            for connection in here[: math.ceil(len(here) / left)]:
+                connection.close(CloseReason.DRAINING, later_ms=self._later_ms())
+            if not self._here:
+                return
+            if left > 1 and not hurry.is_set():
+                await self._clock.sleep(_WAVE_SECONDS)
+
+    def _later_ms(self) -> int:
+        return random.randint(0, self._spread_ms)
 
     def fill_gaps(self) -> None:
         """Announcements may have been missed: every connection reads the log again."""
@@ -171,7 +219,12 @@ class Fanout:
         if connection not in self._here:
             return  # sent away at once
         del self._here[connection]
+        mates = self._of_user[connection.user]
+        del mates[connection]
+        if not mates:
+            del self._of_user[connection.user]
         self._wheel.remove(connection)
+        self.lifetimes.remove(connection)
         task = self._catching_up.pop(connection, None)
         if task is not None:
             task.cancel()

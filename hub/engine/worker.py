@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -84,11 +84,17 @@ class Worker:
         async for generation in self._queue.stops():
             await self._pass_on_stop(generation)
 
-    async def shut_down(self, deadline_seconds: float) -> None:
-        """Waits for what runs; what still runs at the deadline goes to another worker."""
+    async def shut_down(self, deadline_seconds: float, hurry: asyncio.Event) -> None:
+        """Waits for what runs; what still runs at the deadline, or in a hurry, goes to another
+        worker.
+        """
         if self._tasks:
             _log.info("worker.finishing", generations=len(self._tasks))
-            await asyncio.wait(self._tasks, timeout=deadline_seconds)
+            hurried = asyncio.create_task(hurry.wait())
+            finished = asyncio.create_task(asyncio.wait(self._tasks))
+            waits: list[asyncio.Task[Any]] = [finished, hurried]
+            await asyncio.wait(waits, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait(waits)
         await cancel_and_wait(self._tasks)
 
     async def keep_leases(self) -> None:

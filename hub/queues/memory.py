@@ -46,18 +46,16 @@ class MemoryGenerationQueue:
         return lease
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        return [lease for lease in leases if lease.token not in self._held]
+        return [lease for lease in leases if self._held.get(lease.token) != lease]
 
     async def settle(self, lease: Lease) -> None:
-        self._held.pop(lease.token, None)
-        job = self._jobs.pop(lease.token, None)
+        job = self._let_go(lease)
         if job is not None:
             self._line.over(job)
             self._dispatch()
 
     async def release(self, lease: Lease) -> None:
-        self._held.pop(lease.token, None)
-        job = self._jobs.pop(lease.token, None)
+        job = self._let_go(lease)
         if job is not None:
             self._make_due(job)
 
@@ -82,6 +80,13 @@ class MemoryGenerationQueue:
         )
         self._held.clear()
         self._came.set()
+
+    def _let_go(self, lease: Lease) -> Job | None:
+        """The job, if it is still held under this lease."""
+        if self._held.get(lease.token) != lease:
+            return None
+        del self._held[lease.token]
+        return self._jobs.pop(lease.token)
 
     def _dispatch(self) -> None:
         for job in self._line.due():

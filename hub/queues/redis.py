@@ -142,10 +142,13 @@ class RedisGenerationQueue:
         return lost
 
     async def settle(self, lease: Lease) -> None:
-        await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, lease.token, "over")
+        await self._settle(lease, "over")
 
     async def release(self, lease: Lease) -> None:
-        await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, lease.token, "again")
+        await self._settle(lease, "again")
+
+    async def _settle(self, lease: Lease, how: str) -> None:
+        await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, self._name, lease.token, how)
 
     async def _script(self, script: Script, keys: Sequence[str], *args: Word) -> Any:
         names = (JOBS_WAITING, JOBS_COUNTS, *keys)

@@ -32,9 +32,9 @@ class ConnectRoutes:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Begins the stream."""
-        identity = self._door.identify(request)
+        identity = await self._door.identify(request)
         topics = topics_of(request, identity, most=self._streams.limits.max_topics)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
         cursor = cursor_of(request, channels)
         make = partial(Connection, user=identity.user, channels=channels)
-        return await self._streams.begin(request, cursor, make)
+        return await self._streams.begin(request, identity, cursor, make)

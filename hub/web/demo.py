@@ -79,7 +79,7 @@ class DemoRoutes:
     async def note_to_self(self, request: web.Request) -> web.Response:
         """An event into the caller's own channel."""
         assert self._publisher is not None
-        user = self._door.identify(request).user
+        user = (await self._door.identify(request)).user
         body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
         message = Message(to=[user_channel(user)], event=body.event, data=compact_json(body.data))
         return await publish(self._publisher, message)

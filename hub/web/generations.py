@@ -18,7 +18,7 @@ from hub.engine.generations import Generations
 from hub.engine.supervise import Errands
 from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
-from hub.web.auth import Door
+from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.streaming import Cursor, Streams, cursor_of
 
@@ -91,7 +91,8 @@ class GenerationRoutes:
         """202: queued; its events come in the user's stream after the cursor. A client that accepts
         a stream gets 200 and the answer itself.
         """
-        user = self._door.identify(request).user
+        identity = await self._door.identify(request)
+        user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._max_prompt_bytes)
         streamed = _wants_stream(request)
         if body.on_disconnect not in ("continue", "stop"):
@@ -108,22 +109,23 @@ class GenerationRoutes:
         if not streamed:
             return _started(created)
         stop = body.on_disconnect == "stop"
-        return await self._join(request, created.generation, user, {}, stop_when_left=stop)
+        return await self._join(request, created.generation, identity, {}, stop_when_left=stop)
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """The snapshot: status, text so far, and the end's details. A client that accepts a stream
         joins the answer.
         """
-        user = self._door.identify(request).user
+        identity = await self._door.identify(request)
+        user = identity.user
         generation = _id(request)
         if not _wants_stream(request):
             return json_response(_snapshot(await self._generations.find(generation, user)))
         cursor = cursor_of(request, [user_channel(user)])
-        return await self._join(request, generation, user, cursor)
+        return await self._join(request, generation, identity, cursor)
 
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended already."""
-        user = self._door.identify(request).user
+        user = (await self._door.identify(request)).user
         generation = _id(request)
         answer = await self._generations.stop(generation, user)
         status = 202 if answer.value == "stopping" else 200
@@ -131,27 +133,27 @@ class GenerationRoutes:
 
     async def restart(self, request: web.Request) -> web.Response:
         """202: another generation of the same question."""
-        user = self._door.identify(request).user
+        user = (await self._door.identify(request)).user
         return _started(await self._generations.restart(_id(request), user))
 
     async def _join(
         self,
         request: web.Request,
         generation: str,
-        user: str,
+        identity: Identity,
         cursor: Cursor,
         *,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        joined = await self._generations.join(generation, user, cursor)
+        joined = await self._generations.join(generation, identity.user, cursor)
         on_left = None
         if stop_when_left:
-            on_left = partial(self._stop_later, generation, user)
+            on_left = partial(self._stop_later, generation, identity.user)
         make = partial(
             AnswerStream, record=joined.record, snapshot=joined.snapshot, on_left=on_left
         )
         headers = {"Location": f"/generations/{generation}"}
-        return await self._streams.begin(request, joined.cursor, make, headers)
+        return await self._streams.begin(request, identity, joined.cursor, make, headers)
 
     def _stop_later(self, generation: str, user: str) -> None:
         self._errands.run("stop", self._stop_left(generation, user))

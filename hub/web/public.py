@@ -8,17 +8,22 @@ from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.errors import problems
 from hub.web.generations import GenerationRoutes
+from hub.web.origins import Origins
 
 
 def build_public(
     connect: ConnectRoutes,
     generations: GenerationRoutes,
     demo: DemoRoutes | None,
+    origins: Origins,
     *,
     max_body_bytes: int,
 ) -> web.Application:
     """All public routes; `demo` only where it is switched on."""
-    app = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
+    app = web.Application(
+        middlewares=[problems, origins.preflights], client_max_size=max_body_bytes
+    )
+    app.on_response_prepare.append(origins.label)
     app.add_routes(connect.routes())
     app.add_routes(generations.routes())
     if demo is not None:

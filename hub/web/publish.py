@@ -14,8 +14,8 @@ from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
 from hub.errors import BadRequest
 from hub.ports import Outcome, Published
-from hub.web.auth import KeyRing
 from hub.web.bodies import json_response, read_json
+from hub.web.keys import KeyRing
 
 
 class To(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

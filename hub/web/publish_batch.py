@@ -17,9 +17,9 @@ from aiohttp import web
 
 from hub.engine.publisher import Message, Publisher
 from hub.errors import CallerError, HubError, TooLarge, UnsupportedMedia
-from hub.web.auth import KeyRing
 from hub.web.bodies import decode_json, json_response, read_json
 from hub.web.errors import problem_of
+from hub.web.keys import KeyRing
 from hub.web.publish import PublishBody, PublishLimits, answer_of
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,15 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 from hub.core.channel import Channel
+from hub.core.close import CloseReason
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
+from hub.engine.lifetimes import Lifetime
 from hub.ports import FROM_START, Clock
 from hub.transports.sse import SseResponse, SseTransport, take_over
+from hub.web.auth import Identity
 
 Cursor = Mapping[Channel, Position]
 
@@ -29,6 +33,8 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     outbox_max_events: int
     outbox_max_bytes: int
     write_buffer_bytes: int
+    max_age_seconds: float | None = None
+    expiry_notice_seconds: float = 30.0
 
 
 class Streams:
@@ -43,6 +49,7 @@ class Streams:
     async def begin(
         self,
         request: web.Request,
+        identity: Identity,
         cursor: Cursor,
         connection: Callable[..., Connection],
         headers: Mapping[str, str] | None = None,
@@ -66,8 +73,23 @@ class Streams:
             "clock": self._clock,
             "retry_ms": self.limits.retry_ms,
         }
-        self._fanout.begin(connection(f"c_{random.getrandbits(64):x}", **parts), cursor)
+        made = connection(f"c_{random.getrandbits(64):x}", **parts)
+        self._fanout.begin(made, cursor, self._lifetime(identity))
         raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
+
+    def _lifetime(self, identity: Identity) -> Lifetime | None:
+        """As long as the token is good, and no longer than any connection may live: a tenth less
+        or so, so that those who came together do not leave together.
+        """
+        now, found = self._clock.now(), list[Lifetime]()
+        if self.limits.max_age_seconds is not None:
+            age = self.limits.max_age_seconds * random.uniform(0.9, 1.0)
+            found.append(Lifetime(until=now + age, reason=CloseReason.TOO_OLD))
+        if identity.expires_at is not None:
+            until = now + identity.expires_at - time.time()
+            notice_at = max(now, until - self.limits.expiry_notice_seconds)
+            found.append(Lifetime(until=until, reason=CloseReason.EXPIRED, notice_at=notice_at))
+        return min(found, key=lambda lifetime: lifetime.until, default=None)
 
 
 def cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:

@@ -12,8 +12,8 @@ from aiohttp import web
 from hub.core.channel import check_user_id
 from hub.errors import BadRequest
 from hub.ports import UsageLedger
-from hub.web.auth import KeyRing
 from hub.web.bodies import json_response
+from hub.web.keys import KeyRing
 
 _MOST_DAYS: Final = 31
 

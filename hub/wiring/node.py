@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 
+import aiohttp
 import msgspec
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
 from hub.brokers.redis.usage import RedisUsageLedger
-from hub.core.close import CloseReason
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
-from hub.errors import OperatorError
 from hub.settings import Settings
-from hub.web.auth import Door, KeyRing, OpenDoor, TokenDoor
+from hub.web.auth import Door
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.listening import Place, SocketBounds, listening
+from hub.web.origins import Origins
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.usage import UsageRoutes
 from hub.wiring.broker import reached_link, retention_of
+from hub.wiring.doors import door_of, key_ring_of
 from hub.wiring.jobs import queue_names, queue_of
+from hub.wiring.stopping import Stopping
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class Sockets(msgspec.Struct, frozen=True):
     shared: bool = False
 
 
-async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) -> None:
+async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None:
     """Serves until `stop` is set, then drains. Raises OperatorError, BrokerUnavailable."""
     clock = SystemClock()
     async with AsyncExitStack() as parts:
@@ -60,7 +61,10 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             clock,
             node=settings.node.name,
             heartbeat_seconds=settings.stream.heartbeat_seconds,
+            most_here=settings.stream.max_connections,
+            most_of_a_user=settings.stream.max_per_user,
         )
+        tasks.start("lifetimes", fanout.lifetimes.run)
         tasks.start("bus", broker.run)
         tasks.start("heartbeats", wheel.run)
         publisher = Publisher(broker, max_data_bytes=settings.publish.max_data_bytes)
@@ -70,15 +74,18 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             queue_of(settings, link),
             queue_names(settings),
         )
-        door = _door(settings)
+        origins = Origins(settings.public.allowed_origins)
+        session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        door = door_of(settings, origins, session, clock)
         streams = Streams(fanout, clock, _stream_limits(settings))
         public = build_public(
             ConnectRoutes(streams, door),
             _generation_routes(settings, generations, streams, door),
             _demo(settings, door, publisher),
+            origins,
             max_body_bytes=settings.generations.max_prompt_bytes,
         )
-        keys = KeyRing({k.key.get_secret_value(): k.scopes for k in settings.auth.api_keys})
+        keys = key_ring_of(settings)
         limits = PublishLimits(
             max_body_bytes=settings.publish.max_body_bytes,
             max_recipients=settings.publish.max_recipients,
@@ -117,9 +124,11 @@ async def run_node(settings: Settings, stop: asyncio.Event, sockets: Sockets) ->
             listening(public, outside, cancel_handlers=True, bounds=bounds)
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
-        await stop.wait()
+        await stop.asked.wait()
         _log.info("node.draining", connections=len(fanout))
-        await fanout.close_all(CloseReason.DRAINING)
+        fanout.refuse()
+        await stop.wait(settings.node.drain_wait_seconds)
+        await fanout.drain(settings.node.drain_seconds, stop.hurried)
     _log.info("node.stopped", node=settings.node.name)
 
 
@@ -127,24 +136,12 @@ def _stream_limits(settings: Settings) -> StreamLimits:
     stream = settings.stream
     return StreamLimits(
         retry_ms=stream.retry_ms,
+        max_age_seconds=stream.max_age_seconds,
+        expiry_notice_seconds=stream.expiry_notice_seconds,
         max_topics=stream.max_topics,
         outbox_max_events=stream.outbox_max_events,
         outbox_max_bytes=stream.outbox_max_bytes,
         write_buffer_bytes=stream.write_buffer_bytes,
-    )
-
-
-def _door(settings: Settings) -> Door:
-    auth = settings.auth
-    if auth.open:
-        return OpenDoor()
-    if auth.hmac_secret is None:
-        raise OperatorError("auth.hmac_secret is missing (HUB_AUTH__HMAC_SECRET)")
-    return TokenDoor(
-        auth.hmac_secret.get_secret_value(),
-        audience=auth.audience,
-        issuer=auth.issuer,
-        leeway_seconds=auth.leeway_seconds,
     )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.web.listening import Place, listening
+from hub.wiring.stopping import Stopping
 
 
 async def run_simulated(
     simulation: Simulation,
-    stop: asyncio.Event,
+    stop: Stopping,
     port: int,
     fd: int | None,
     say: Callable[[str], None],
@@ -24,4 +24,4 @@ async def run_simulated(
         patience_seconds=0.1,
     ) as taken:
         say(f"http://127.0.0.1:{taken}/v1")
-        await stop.wait()
+        await stop.asked.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -20,12 +19,13 @@ from hub.web.listening import Place, listening
 from hub.web.worker import build_worker
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_of
+from hub.wiring.stopping import Stopping
 from hub.wiring.upstreams import upstreams_of
 
 _log = structlog.get_logger(__name__)
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+async def run_worker(settings: Settings, stop: Stopping) -> None:
     """Relays until `stop` is set, then finishes or hands over what runs."""
     clock = SystemClock()
     async with AsyncExitStack() as parts:
@@ -69,7 +69,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
             app = build_worker(
-                link.ping, lambda: "draining" if stop.is_set() else "running", metrics.text
+                link.ping, lambda: "draining" if stop.asked.is_set() else "running", metrics.text
             )
             place = Place(settings.worker.host, settings.worker.port, "worker.port")
             await parts.enter_async_context(listening(app, place, cancel_handlers=False))
@@ -82,6 +82,6 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 _log.info(
                     "worker.started", upstreams=sorted(upstreams), queues=settings.worker.queues
                 )
-                await stop.wait()
-            await worker.shut_down(settings.worker.drain_seconds)
+                await stop.asked.wait()
+            await worker.shut_down(settings.worker.drain_seconds, stop.hurried)
     _log.info("worker.stopped")

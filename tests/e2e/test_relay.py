@@ -161,6 +161,7 @@ def text_of(story: Story) -> str:
     return text
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_worker_lost_in_the_middle_of_a_hundred_answers(
     plant: Plant, how: signal.Signals

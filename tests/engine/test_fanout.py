@@ -338,7 +338,7 @@ async def test_replay_waits_for_a_slow_client(node: Node) -> None:
 async def test_drain_ends_all_and_refuses_new_ones(node: Node) -> None:
     """hub.bye last, and the reason as a value."""
     sinks = [await node.connect_live() for _ in range(3)]
-    await node.fanout.close_all(CloseReason.DRAINING)
+    await node.fanout.drain(0.0, asyncio.Event())
     late = node.connect()
     await until(lambda: all(task.done() for task in node.tasks))
     assert {task.result() for task in node.tasks} == {CloseReason.DRAINING}

@@ -79,7 +79,7 @@ async def test_job_is_relayed_and_settled(shop: Shop) -> None:
     generation = await shop.ask()
     await until(lambda: bool(shop.upstream.closed))
     await settled()
-    await worker.shut_down(1.0)
+    await worker.shut_down(1.0, asyncio.Event())
     assert await shop.status(generation) is Status.DONE
     shop.queue.abandon()
     assert await shop.queue.take(0.001) is None
@@ -129,7 +129,7 @@ async def test_shutdown_lets_finish(shop: Shop) -> None:
     worker = shop.worker()
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
-    ending = asyncio.create_task(worker.shut_down(10.0))
+    ending = asyncio.create_task(worker.shut_down(10.0, asyncio.Event()))
     await settled()
     shop.gate.open()
     await ending
@@ -144,7 +144,7 @@ async def test_shutdown_hands_over(shop: Shop) -> None:
     await until(lambda: shop.gate.waiting == 1)
     for task in shop.tasks:
         task.cancel()
-    await first.shut_down(0.01)
+    await first.shut_down(0.01, asyncio.Event())
     assert await shop.status(generation) is Status.RUNNING
     shop.gate.open()
     shop.worker()
@@ -199,3 +199,22 @@ async def test_lost_lease_ends_the_work(shop: Shop) -> None:
     assert shop.upstream.closed == 1
     assert await shop.queue.take(0.001) is None
     assert await shop.status(generation) is Status.RUNNING
+
+
+async def test_shutdown_in_a_hurry(shop: Shop) -> None:
+    """A second signal hands over at once what runs."""
+    shop.gate.close()
+    worker = shop.worker()
+    generation = await shop.ask()
+    await until(lambda: shop.gate.waiting == 1)
+    for task in shop.tasks:
+        task.cancel()
+    hurry = asyncio.Event()
+    ending = asyncio.create_task(worker.shut_down(3600.0, hurry))
+    await settled()
+    assert not ending.done()
+    hurry.set()
+    await ending
+    lease = await shop.queue.take(1.0)
+    assert lease is not None
+    assert lease.generation == generation

@@ -183,6 +183,20 @@ async def test_lost_lease_is_said(kit: Kit) -> None:
     assert not await kit.second.renew([taken])
 
 
+@pytest.mark.parametrize("how", ["settle", "release"])
+async def test_who_lost_a_lease_ends_nothing(kit: Kit, how: str) -> None:
+    """A worker that was frozen and finishes with its job leaves the one who has it alone."""
+    await kit.first.put(job("a"))
+    lease = await kit.take(kit.first)
+    taken = await kit.run_out(kit.second)
+    await (kit.first.settle(lease) if how == "settle" else kit.first.release(lease))
+    assert not await kit.second.renew([taken])
+    assert await kit.first.take(0.01) is None
+    await kit.second.settle(taken)
+    await kit.first.put(job("a"))
+    assert (await kit.take(kit.first)).deliveries == 1
+
+
 async def test_users_take_turns(kit: Kit) -> None:
     """A user with many questions waits for them; another's first one does not."""
     for n in range(7):

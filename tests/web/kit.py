@@ -17,13 +17,15 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.queues.memory import MemoryGenerationQueue
-from hub.web.auth import Door, KeyRing, OpenDoor
+from hub.web.auth import Door, OpenDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
+from hub.web.keys import KeyRing
 from hub.web.listening import Place, listening
+from hub.web.origins import Origins
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
@@ -38,6 +40,7 @@ LIMITS = StreamLimits(
     write_buffer_bytes=64 * 1024,
 )
 MAX_BODY = 64 * 1024
+ORIGINS = ["https://app.example"]
 
 PUBLISH_LIMITS = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
 
@@ -74,6 +77,7 @@ class Hub:
                 self.publisher if isinstance(door, OpenDoor) else None,
                 max_body_bytes=MAX_BODY,
             ),
+            Origins(ORIGINS),
             max_body_bytes=MAX_BODY,
         )
         self.internal = build_internal(
@@ -135,7 +139,7 @@ class Stream:
 @asynccontextmanager
 async def running_hub(door: Door | None = None, keys: KeyRing | None = None) -> AsyncIterator[Hub]:
     """A node that listens on free ports, with the runners' production options."""
-    hub = Hub(door or OpenDoor(), keys or KeyRing({}))
+    hub = Hub(door or OpenDoor(), keys or KeyRing([]))
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(
             listening(hub.public, Place("127.0.0.1", 0, "public.port"), cancel_handlers=True)

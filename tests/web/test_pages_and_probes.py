@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.core.close import CloseReason
 from tests.web.kit import Hub, running_hub
 
 
@@ -58,7 +58,7 @@ async def test_probes(hub: Hub) -> None:
     status, problem = await hub.call("GET", "/readyz", internal=True)
     assert (status, "broker" in problem["detail"]) == (503, True)
     hub.broker.away = False
-    await hub.fanout.close_all(CloseReason.DRAINING)
+    await hub.fanout.drain(0.0, asyncio.Event())
     status, problem = await hub.call("GET", "/readyz", internal=True)
     assert (status, problem["detail"]) == (503, "the node is draining")
     assert (await hub.call("GET", "/healthz", internal=True))[0] == 200

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.web.auth import KeyRing
+from hub.web.keys import ApiKey, KeyRing, hash_of
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
 
@@ -154,7 +154,13 @@ async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
 )
 async def test_keys_and_scopes(headers: dict[str, Any], status: int) -> None:
     """Each key opens what its scopes say; several are valid at once."""
-    ring = KeyRing({"good": ["publish"], "reader": ["read"], "newer": ["publish", "admin"]})
+    ring = KeyRing(
+        [
+            ApiKey("a", hash_of("good"), frozenset({"publish"})),
+            ApiKey("b", hash_of("reader"), frozenset({"read"})),
+            ApiKey("c", hash_of("newer"), frozenset({"publish", "admin"})),
+        ]
+    )
     async with running_hub(keys=ring) as hub:
         got, answer = await hub.call(
             "POST", "/publish", internal=True, json={"to": {"user": "a"}}, headers=headers

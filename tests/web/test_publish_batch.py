@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from hub.web.auth import KeyRing
+from hub.web.keys import ApiKey, KeyRing, hash_of
 from hub.web.publish_batch import NDJSON
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
@@ -126,7 +126,9 @@ async def test_empty_batches(hub: Hub) -> None:
 
 async def test_wrong_key_is_refused() -> None:
     """The batch is guarded like the single publish."""
-    async with running_hub(keys=KeyRing({"right": ["publish"]})) as hub:
+    async with running_hub(
+        keys=KeyRing([ApiKey("a", hash_of("right"), frozenset({"publish"}))])
+    ) as hub:
         assert (await ask(hub, GOOD))[0] == 401
 
 

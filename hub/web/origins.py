@@ -1,0 +1,70 @@
+"""Which pages of other sites may speak to the public listener (CORS), and as whom.
+
+WHATWG Fetch, "CORS protocol". Credentials only for origins that are named. A cookie travels by
+itself, so who comes with one must come from the hub's own origin or from a named one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from hub.errors import Forbidden
+from hub.web.errors import Handler
+
+_METHODS: Final = "GET, POST, DELETE, OPTIONS"
+_HEADERS: Final = (
+    "Authorization, Content-Type, Accept, Last-Event-ID, Idempotency-Key, Cache-Control"
+)
+_PREFLIGHT_SECONDS: Final = "600"
+
+
+class Origins:
+    """The allow-list."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self._allowed = frozenset(origin.rstrip("/") for origin in allowed)
+
+    def check_cookie(self, request: web.Request) -> None:
+        """Raises Forbidden when a request that carries its user in a cookie was made by the page
+        of another site.
+        """
+        origin = request.headers.get("Origin")
+        if origin is None:
+            if request.headers.get("Sec-Fetch-Site") == "cross-site":
+                raise Forbidden("a cookie is not taken from the page of another site")
+            return
+        if origin not in self._allowed and urlsplit(origin).netloc != request.host:
+            raise Forbidden(f"a cookie is not taken from the page of {origin}")
+
+    @web.middleware
+    async def preflights(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers what browsers ask before the real request."""
+        if (
+            request.method == "OPTIONS"
+            and "Access-Control-Request-Method" in request.headers
+            and request.headers.get("Origin") in self._allowed
+        ):
+            return web.Response(
+                status=204,
+                headers={
+                    "Access-Control-Allow-Methods": _METHODS,
+                    "Access-Control-Allow-Headers": _HEADERS,
+                    "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+                },
+            )
+        return await handler(request)
+
+    async def label(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Tells the browser of a named origin that its page may read the response."""
+        if not self._allowed:
+            return
+        response.headers.add("Vary", "Origin")
+        origin = request.headers.get("Origin")
+        if origin in self._allowed:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"

@@ -1,0 +1,171 @@
+"""JSON Web Tokens: whose, until when, for which topics.
+
+RFC 7519, RFC 8725 (best practices). The algorithm follows from the key, never from the token: a
+secret signs HS256, an RSA key RS256, a P-256 key ES256, an Ed25519 key EdDSA. `exp` and `sub` are
+required, audience and issuer when they are set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import jwt
+import msgspec
+import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from hub.core.channel import check_user_id
+from hub.errors import BadRequest, OperatorError, Unauthorized
+
+_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+_log = structlog.get_logger(__name__)
+
+
+class VerifyingKey(msgspec.Struct, frozen=True):
+    """A key and the one algorithm that it is for. kid: its name, where it has one."""
+
+    key: Any
+    algorithm: str
+    kid: str | None = None
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a good token says. expires_at: Unix seconds. token_id: its `jti`."""
+
+    user: str
+    topics: tuple[str, ...]
+    expires_at: float
+    token_id: str | None
+
+
+class KeySource(Protocol):
+    """Where keys are from."""
+
+    async def keys_for(self, kid: str | None) -> Sequence[VerifyingKey]:
+        """Those that a token which names this key may be signed with."""
+        ...
+
+
+class FixedKeys:
+    """Keys from the settings."""
+
+    def __init__(self, keys: Sequence[VerifyingKey]) -> None:
+        self._keys = keys
+
+    async def keys_for(self, kid: str | None) -> Sequence[VerifyingKey]:
+        return self._keys
+
+
+class TokenReader:
+    """Checks tokens against the keys of its sources."""
+
+    def __init__(
+        self,
+        sources: Sequence[KeySource],
+        *,
+        audience: str | None = None,
+        issuer: str | None = None,
+        leeway_seconds: float = 0.0,
+    ) -> None:
+        self._sources = sources
+        self._audience = audience
+        self._issuer = issuer
+        self._leeway_seconds = leeway_seconds
+
+    async def read(self, token: str) -> Claims:
+        """What the token says. Raises Unauthorized in one sentence."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError as error:
+            raise Unauthorized(f"the token is not valid: {error}") from error
+        kid = header.get("kid")
+        failure: Exception | None = None
+        for source in self._sources:
+            for key in await source.keys_for(kid if isinstance(kid, str) else None):
+                if key.algorithm != header.get("alg"):
+                    continue
+                try:
+                    return _claims(self._decode(token, key))
+                except jwt.ExpiredSignatureError as error:
+                    raise Unauthorized("the token has expired") from error
+                except jwt.InvalidTokenError as error:
+                    failure = error
+        why = failure or "no key of this hub is for its algorithm"
+        raise Unauthorized(f"the token is not valid: {why}") from failure
+
+    def _decode(self, token: str, key: VerifyingKey) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=[key.algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=self._leeway_seconds,
+            options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+        )
+        return claims
+
+
+def _claims(claims: Mapping[str, Any]) -> Claims:
+    topics = claims.get("topics", [])
+    if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
+        raise Unauthorized("the token's topics are not a list of names")
+    try:
+        user = check_user_id(claims["sub"], path="sub")
+    except BadRequest as error:
+        raise Unauthorized(f"the token's sub is no user id: {error.detail}") from error
+    token_id = claims.get("jti")
+    return Claims(
+        user=user,
+        topics=tuple(topics),
+        expires_at=float(claims["exp"]),
+        token_id=token_id if isinstance(token_id, str) else None,
+    )
+
+
+def secret_key(secret: str) -> VerifyingKey:
+    """For HS256."""
+    return VerifyingKey(secret, "HS256")
+
+
+def public_key(pem: str) -> VerifyingKey:
+    """From PEM. Raises OperatorError for what is no key that can be used."""
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise OperatorError("auth.public_keys has an entry that is no public key in PEM") from error
+    if isinstance(key, RSAPublicKey):
+        return VerifyingKey(key, "RS256")
+    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+        return VerifyingKey(key, "ES256")
+    if isinstance(key, Ed25519PublicKey):
+        return VerifyingKey(key, "EdDSA")
+    raise OperatorError("auth.public_keys takes RSA, P-256 and Ed25519 keys")
+
+
+def keys_of_jwks(document: Any) -> list[VerifyingKey]:
+    """The usable keys of a JWK set (RFC 7517); others are left out."""
+    found = []
+    entries = document.get("keys") if isinstance(document, dict) else None
+    for entry in entries if isinstance(entries, list) else ():
+        try:
+            if entry.get("use", "sig") != "sig":
+                continue
+            key = jwt.PyJWK(entry)
+        except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
+            _log.warning("jwks.key_skipped", error=str(error))
+            continue
+        if key.algorithm_name in _ALGORITHMS:
+            found.append(VerifyingKey(key.key, key.algorithm_name, key.key_id))
+    return found
+
+
+def seconds_left(claims: Claims) -> float:
+    """Until the token expires."""
+    return claims.expires_at - time.time()

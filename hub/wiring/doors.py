@@ -1,0 +1,57 @@
+"""Who may enter, as the settings have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aiohttp
+
+from hub.errors import OperatorError
+from hub.ports import Clock
+from hub.settings import Settings
+from hub.web.auth import Door, OpenDoor, TokenDoor
+from hub.web.jwks import JwksKeys
+from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.origins import Origins
+from hub.web.tokens import FixedKeys, KeySource, TokenReader, public_key, secret_key
+
+
+def door_of(
+    settings: Settings, origins: Origins, session: aiohttp.ClientSession, clock: Clock
+) -> Door:
+    """For users. Raises OperatorError for a key that is none."""
+    auth = settings.auth
+    if auth.open:
+        return OpenDoor()
+    fixed = [public_key(pem) for pem in auth.public_keys]
+    if auth.hmac_secret is not None:
+        fixed.insert(0, secret_key(auth.hmac_secret.get_secret_value()))
+    sources: list[KeySource] = [FixedKeys(fixed)] if fixed else []
+    if auth.jwks_url is not None:
+        sources.append(JwksKeys(session, auth.jwks_url, clock))
+    if not sources:
+        raise OperatorError(
+            "set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), auth.public_keys or auth.jwks_url"
+        )
+    return TokenDoor(
+        TokenReader(
+            sources,
+            audience=auth.audience,
+            issuer=auth.issuer,
+            leeway_seconds=auth.leeway_seconds,
+        ),
+        origins,
+    )
+
+
+def key_ring_of(settings: Settings) -> KeyRing:
+    """For backends and operators."""
+    keys: Sequence[ApiKey] = [
+        ApiKey(
+            each.name or f"key {n}",
+            each.sha256 or hash_of(each.key.get_secret_value() if each.key else ""),
+            frozenset(each.scopes),
+        )
+        for n, each in enumerate(settings.auth.api_keys, start=1)
+    ]
+    return KeyRing(keys)
