@@ -56,8 +56,22 @@ def configure(level: str, form: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     for chatty in ("asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    """aiohttp logs a request that is no HTTP with a traceback and its bytes, in which a token may
+    stand: one word of it stays.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__ == "aiohttp.http_exceptions":
+        record.msg, record.args = f"request.malformed {type(error).__name__}", ()
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        return logging.getLogger().isEnabledFor(logging.INFO)
+    return True
 
 
 class _Stamp:

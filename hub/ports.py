@@ -207,6 +207,26 @@ class UsageLedger(Protocol):
         ...
 
 
+class ControlBus(Protocol):
+    """Orders that every node hears, and what is denied for a while. Raises BrokerUnavailable."""
+
+    def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
+        """Who is told of orders, and that some may have been missed."""
+        ...
+
+    async def announce(self, order: bytes) -> None:
+        """Tells every node that listens now."""
+        ...
+
+    async def deny(self, subject: str, until: float) -> None:
+        """Keeps it until then (Unix seconds)."""
+        ...
+
+    async def denied(self) -> Mapping[str, float]:
+        """All that is denied, and until when."""
+        ...
+
+
 class Lease(msgspec.Struct, frozen=True):
     """A job taken: the generation, the token that names this taking, in which stream of jobs, and
     how often the job was taken so far.

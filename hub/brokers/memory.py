@@ -230,6 +230,30 @@ class MemoryUsageLedger:
         ]
 
 
+class MemoryControlBus:
+    """Implements ports.ControlBus for the nodes of one process. `deaf`: announcements are lost."""
+
+    def __init__(self) -> None:
+        self.deaf = False
+        self._listeners: list[Callable[[bytes], None]] = []
+        self._denied: dict[str, float] = {}
+        self.relinked: Callable[[], None] = lambda: None
+
+    def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
+        self._listeners.append(heard)
+        self.relinked = relinked
+
+    async def announce(self, order: bytes) -> None:
+        for heard in () if self.deaf else self._listeners:
+            heard(order)
+
+    async def deny(self, subject: str, until: float) -> None:
+        self._denied[subject] = max(until, self._denied.get(subject, 0.0))
+
+    async def denied(self) -> Mapping[str, float]:
+        return dict(self._denied)
+
+
 def _offset(event: Event) -> int:
     assert event.position is not None
     return event.position.offset

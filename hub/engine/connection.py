@@ -58,6 +58,7 @@ class Connection:
         "on_end",
         "on_gap",
         "sink",
+        "token_id",
         "transport",
         "user",
     )
@@ -73,12 +74,14 @@ class Connection:
         outbox: Outbox,
         clock: Clock,
         retry_ms: int,
+        token_id: str | None = None,
     ) -> None:
         self.name = name
         self.user = user
         self.channels = channels
         self.transport = transport
         self.sink = sink
+        self.token_id = token_id
         self.on_gap: Callable[[Connection], None] = _nothing
         self.on_end: Callable[[Connection], None] = _nothing
         self.begun = clock.now()

@@ -17,6 +17,8 @@ JOBS_PARTITION: Final = 0
 JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
 JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
 JOBS_GROUP: Final = "workers"
+CONTROL: Final = "{hub:p00}:control"
+DENIED: Final = "{hub:p00}:denied"
 STOPS: Final = "{hub:p00}:stops"
 
 

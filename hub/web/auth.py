@@ -5,12 +5,14 @@ In development, on loopback only, no token is needed and the request says itself
 
 from __future__ import annotations
 
+import time
 from typing import Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from hub.core.channel import check_topic, check_user_id
+from hub.core.denials import TOKEN, USER, Denials
 from hub.errors import BadRequest, Forbidden, Unauthorized
 from hub.web.origins import Origins
 from hub.web.tokens import TokenReader
@@ -72,6 +74,24 @@ class TokenDoor:
         if named is not None and check_user_id(named, path="user") != claims.user:
             raise Forbidden("the token is another user's")
         return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
+
+
+class GuardedDoor:
+    """Another door, and who is not let in for now."""
+
+    def __init__(self, door: Door, denials: Denials) -> None:
+        self._door = door
+        self._denials = denials
+
+    async def identify(self, request: web.Request) -> Identity:
+        identity = await self._door.identify(request)
+        now = time.time()
+        if self._denials.until(USER + identity.user, now) is not None:
+            raise Forbidden("this user is blocked for now")
+        token = identity.token_id
+        if token is not None and self._denials.until(TOKEN + token, now) is not None:
+            raise Unauthorized("the token has been revoked")
+        return identity
 
 
 def topics_of(request: web.Request, identity: Identity, *, most: int) -> list[str]:

@@ -69,6 +69,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         _log.warning("request.broker_away", route=_route(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
         return problem(503, BROKER_AWAY, headers=headers)
+    except ConnectionError:
+        return problem(400, "the client left before its request was whole")
     except web.HTTPException as error:
         if error.status < 400:
             raise

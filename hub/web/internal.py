@@ -9,6 +9,7 @@ from hub.web.health import HealthRoutes
 from hub.web.publish import PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.usage import UsageRoutes
+from hub.web.users import UserRoutes
 
 
 def build_internal(
@@ -16,6 +17,7 @@ def build_internal(
     publish_batch: PublishBatchRoutes,
     health: HealthRoutes,
     usage: UsageRoutes,
+    users: UserRoutes,
     *,
     max_body_bytes: int,
 ) -> web.Application:
@@ -25,4 +27,5 @@ def build_internal(
     app.add_routes(publish_batch.routes())
     app.add_routes(health.routes())
     app.add_routes(usage.routes())
+    app.add_routes(users.routes())
     return app

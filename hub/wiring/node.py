@@ -9,14 +9,16 @@ import msgspec
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.control import RedisControlBus
 from hub.brokers.redis.usage import RedisUsageLedger
+from hub.engine.control import Control
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.settings import Settings
-from hub.web.auth import Door
+from hub.web.auth import Door, GuardedDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
@@ -29,6 +31,7 @@ from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.usage import UsageRoutes
+from hub.web.users import UserRoutes
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.doors import door_of, key_ring_of
 from hub.wiring.jobs import queue_names, queue_of
@@ -76,7 +79,11 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         )
         origins = Origins(settings.public.allowed_origins)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        door = door_of(settings, origins, session, clock)
+        orders = RedisControlBus(link)
+        control = Control(orders, fanout)
+        tasks.start("orders", orders.run)
+        tasks.start("denials", control.keep_informed)
+        door = GuardedDoor(door_of(settings, origins, session, clock), control.denials)
         streams = Streams(fanout, clock, _stream_limits(settings))
         public = build_public(
             ConnectRoutes(streams, door),
@@ -97,6 +104,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
             UsageRoutes(
                 RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds), keys
             ),
+            UserRoutes(control, keys),
             max_body_bytes=settings.publish.max_body_bytes,
         )
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream

@@ -9,15 +9,16 @@ from typing import Any
 
 import aiohttp
 
-from hub.brokers.memory import MemoryBroker, MemoryUsageLedger
+from hub.brokers.memory import MemoryBroker, MemoryControlBus, MemoryUsageLedger
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.engine.control import Control
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.queues.memory import MemoryGenerationQueue
-from hub.web.auth import Door, OpenDoor
+from hub.web.auth import Door, GuardedDoor, OpenDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
@@ -31,6 +32,7 @@ from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.usage import UsageRoutes
+from hub.web.users import UserRoutes
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -55,6 +57,9 @@ class Hub:
         clock = SystemClock()
         wheel = HeartbeatWheel(clock, 8.0)
         self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
+        self.orders = MemoryControlBus()
+        self.control = Control(self.orders, self.fanout)
+        guarded = GuardedDoor(door, self.control.denials)
         self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
         upstreams = {
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
@@ -63,11 +68,11 @@ class Hub:
         streams = Streams(self.fanout, clock, LIMITS)
         self.generations = Generations(self.broker, self.broker, self.queue)
         self.public = build_public(
-            ConnectRoutes(streams, door),
+            ConnectRoutes(streams, guarded),
             GenerationRoutes(
                 self.generations,
                 streams,
-                door,
+                guarded,
                 upstreams,
                 default_upstream="main",
                 max_prompt_bytes=MAX_BODY,
@@ -85,6 +90,7 @@ class Hub:
             PublishBatchRoutes(self.publisher, keys, PUBLISH_LIMITS),
             HealthRoutes(self.broker, self.fanout, node="n1"),
             UsageRoutes(self.usage, keys),
+            UserRoutes(self.control, keys),
             max_body_bytes=MAX_BODY,
         )
         self.session: aiohttp.ClientSession

@@ -1,0 +1,105 @@
+"""Orders that every node follows: disconnect a user, block it for a while, revoke a token.
+
+An order is announced to all nodes; what lasts is stored too, and read again by a node that comes or
+whose link was down, so that a lost announcement denies all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from hub.core.close import CloseReason
+from hub.core.denials import TOKEN, USER, Denials
+from hub.engine.fanout import Fanout
+from hub.ports import ControlBus
+
+_READ_AGAIN_SECONDS: Final = 30.0
+_log = structlog.get_logger(__name__)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """End the connections of a subject (Denials), and let it in no more until then (0: at once)."""
+
+    subject: str
+    until: float = 0.0
+
+
+class Control:
+    """Gives orders, and follows those of all nodes."""
+
+    def __init__(
+        self,
+        bus: ControlBus,
+        fanout: Fanout,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.denials = Denials()
+        self._bus = bus
+        self._fanout = fanout
+        self._wall = wall
+        self._missed = asyncio.Event()
+        bus.listen(self._follow, self._missed.set)
+
+    async def disconnect(self, user: str, block_seconds: float = 0.0) -> float | None:
+        """Ends the user's connections on every node. Returns until when it is blocked, if it is."""
+        return await self._order(USER + user, self._wall() + block_seconds, block_seconds > 0)
+
+    async def revoke(self, token_id: str, until: float) -> None:
+        """Ends the token's connections on every node; it is refused until then, when it expires
+        anyway.
+        """
+        await self._order(TOKEN + token_id, until, until > self._wall())
+
+    async def keep_informed(self) -> None:
+        """Reads what is denied, now and again, until cancelled. Raises BrokerUnavailable."""
+        while True:
+            self.denials.replace(await self._bus.denied())
+            for subject in self._fanout_subjects():
+                if self.denials.until(subject, self._wall()) is not None:
+                    self._end(subject)
+            self._missed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_READ_AGAIN_SECONDS):
+                    await self._missed.wait()
+
+    async def _order(self, subject: str, until: float, lasts: bool) -> float | None:
+        if lasts:
+            await self._bus.deny(subject, until)
+        order = Order(subject, until if lasts else 0.0)
+        await self._bus.announce(msgspec.json.encode(order))
+        return until if lasts else None
+
+    def _follow(self, said: bytes) -> None:
+        try:
+            order = msgspec.json.decode(said, type=Order)
+        except msgspec.DecodeError:
+            _log.warning("control.unknown_order")
+            return
+        if order.until:
+            self.denials.add(order.subject, order.until)
+        self._end(order.subject)
+
+    def _end(self, subject: str) -> None:
+        if subject.startswith(USER):
+            ending = tuple(self._fanout.of_user(subject.removeprefix(USER)))
+        else:
+            token_id = subject.removeprefix(TOKEN)
+            ending = tuple(c for c in self._fanout.connections if c.token_id == token_id)
+        for connection in ending:
+            connection.close(CloseReason.DISCONNECTED)
+
+    def _fanout_subjects(self) -> set[str]:
+        found = set()
+        for connection in self._fanout.connections:
+            found.add(USER + connection.user)
+            if connection.token_id is not None:
+                found.add(TOKEN + connection.token_id)
+        return found

@@ -1,0 +1,232 @@
+"""F8: ten thousand broken requests at a real node: an answer with a reason each, and no harm.
+
+Every route's good request is taken and broken in one to four ways, in its bytes or in its JSON. The
+seed is fixed, so that a failure comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.plant import Plant, planted
+
+REQUESTS: Final = 10_000
+READERS: Final = 20
+_PUBLISH: Final = {"to": {"user": "fuzz"}, "event": "e", "data": {"a": [1, "ü"]}, "id": "k"}
+PUBLIC: Final[list[tuple[str, str, Any]]] = [
+    ("GET", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
+    ("DELETE", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
+    ("POST", "/generations/g00aaaaaaaaaaaaaaaa/restart?user=fuzz", None),
+    ("POST", "/generations?user=fuzz", {"prompt": "hi", "params": {"t": 1}, "id": "x"}),
+    ("POST", "/generations?user=fuzz", {"messages": [{"role": "user", "content": "hi"}]}),
+    ("GET", "/sse/connect/fuzz?topics=a,b&cursor=7kQ2x-4C", None),
+    ("GET", "/sse/connect?user=fuzz", None),
+    ("OPTIONS", "/generations", None),
+]
+INTERNAL: Final[list[tuple[str, str, Any]]] = [
+    ("POST", "/publish", _PUBLISH),
+    ("POST", "/publish", {"to": {"users": ["a", "b"]}, "data": "x", "ttl_seconds": 5}),
+    ("POST", "/publish", {"to": {"topic": "t"}, "ephemeral": True}),
+    ("POST", "/publish/batch", [_PUBLISH, _PUBLISH]),
+    ("GET", "/usage?user=fuzz&days=3&day=2026-01-31", None),
+    ("DELETE", "/users/fuzz/connections?block_seconds=0", None),
+    ("POST", "/revocations", {"jti": "a", "expires_at": 1e9}),
+    ("GET", "/healthz", None),
+    ("GET", "/readyz", None),
+]
+ODD: Final = [
+    *(b"\0", b"\r\n", b"\n", b"\xff\xfe", b"\xc3\x28", b"%00", b"%ff", b"%0d%0a", b"../", b"\\"),
+    *(
+        b"{",
+        b"]",
+        b'"',
+        b"null",
+        b"1e999",
+        b"-0",
+        b"9" * 400,
+        b"[" * 2000,
+        b"A" * 9000,
+        b"\xe2\x80\xa8",
+    ),
+]
+VALUES: Final[list[Any]] = [
+    *(None, True, -1, 0, 1e308, 2**70, "", "\0", "\r\nevent: x", "x" * 5000, "\ud800", [], {}),
+    *([[]], {"user": "a", "all": True}, "a b", "..", "%2e", [None] * 50),
+]
+
+
+class Mutator:
+    """Breaks requests."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def request(self, method: str, path: str, body: Any) -> bytes:
+        """The bytes of one request, broken or not."""
+        pick = self._random
+        if body is not None and pick.random() < 0.6:
+            body = self._value(body)
+        text = b"" if body is None else json.dumps(body).encode()
+        if text and pick.random() < 0.3:
+            text = self._bytes(text)
+        headers = [b"Host: h", b"Content-Type: application/json"]
+        if text or method == "POST":
+            headers.append(b"Content-Length: %d" % len(text))
+        for _ in range(pick.choice([0, 0, 0, 1, 2, 60])):
+            name = pick.choice([b"Last-Event-ID", b"X-A", b"Cookie", b"Authorization", b"Accept"])
+            value = pick.choice([b"text/event-stream", b"Bearer x.y.z", pick.choice(ODD), b"v"])
+            headers.append(name + b": " + value.replace(b"\n", b"").replace(b"\r", b""))
+        line = f"{method} {path} HTTP/1.1".encode()
+        if pick.random() < 0.4:
+            line = self._bytes(line)
+        whole = line + b"\r\n" + b"\r\n".join(headers) + b"\r\n\r\n" + text
+        return self._bytes(whole) if pick.random() < 0.1 else whole
+
+    def _bytes(self, data: bytes) -> bytes:
+        pick = self._random
+        for _ in range(pick.randint(1, 4)):
+            at = pick.randrange(len(data) + 1)
+            match pick.randrange(4):
+                case 0:
+                    data = data[:at] + bytes([pick.randrange(256)]) + data[at + 1 :]
+                case 1:
+                    data = data[:at] + data[at + pick.randint(1, 8) :]
+                case 2:
+                    data = data[:at] + pick.choice(ODD) + data[at:]
+                case _:
+                    data = data[:at] + data[max(0, at - 20) :]
+        return data
+
+    def _value(self, value: Any) -> Any:
+        pick = self._random
+        if pick.random() < 0.25:
+            return pick.choice(VALUES)
+        if isinstance(value, dict) and value:
+            changed = dict(value)
+            name = pick.choice([*changed, "odd"])
+            if pick.random() < 0.3:
+                changed.pop(name, None)
+            else:
+                changed[name] = self._value(changed.get(name))
+            return changed
+        if isinstance(value, list) and value:
+            return [self._value(each) for each in value]
+        return pick.choice(VALUES)
+
+
+@pytest.fixture
+async def plant() -> AsyncIterator[Plant]:
+    """A node, open, with an upstream that nobody asks: there is no worker."""
+    async with planted() as plant:
+        plant.setting("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
+        plant.setting("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
+        await plant.start()
+        yield plant
+
+
+async def status_of(port: int, request: bytes) -> int | None:
+    """The status of the answer; None when the connection was closed or waits for more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b""
+    try:
+        writer.write(request)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.25):
+                head = await reader.readline()
+    except ConnectionError:
+        pass
+    finally:
+        writer.transport.abort()
+    found = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
+    return int(found[1]) if found else None
+
+
+def resident_mb(pid: int) -> float:
+    """How much memory a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+@pytest.mark.timeout(240)
+async def test_ten_thousand_broken_requests(plant: Plant) -> None:
+    """Never a 5xx, nothing in the log that the hub did not expect, and no growth."""
+    mutator = Mutator(20261121)
+    ports = (plant.port, plant.internal_port)
+    routes = [(ports[0], *each) for each in PUBLIC] + [(ports[1], *each) for each in INTERNAL]
+    requests = [
+        (port, mutator.request(method, path, body))
+        for n in range(REQUESTS)
+        for port, method, path, body in [routes[n % len(routes)]]
+    ]
+    statuses: Counter[int | None] = Counter()
+    bad: list[bytes] = []
+
+    async def send(batch: list[tuple[int, bytes]]) -> None:
+        for port, request in batch:
+            status = await status_of(port, request)
+            statuses[status] += 1
+            if status is not None and status >= 500:
+                bad.append(request[:300])
+
+    async def send_all(some: list[tuple[int, bytes]]) -> None:
+        await asyncio.gather(*(send(some[n::READERS]) for n in range(READERS)))
+
+    await send_all(requests[: REQUESTS // 4])
+    before = resident_mb(plant.node.pid)
+    await send_all(requests[REQUESTS // 4 :])
+    assert bad == []
+    assert plant.node.returncode is None
+    assert resident_mb(plant.node.pid) - before < 30
+    log = plant.log("serve")
+    failures = [line[:2000] for line in log.splitlines() if "request.failed" in line]
+    assert failures == []
+    assert "Traceback" not in log
+    assert statuses[200] > REQUESTS / 20  # some were good all the same,
+    assert sum(n for s, n in statuses.items() if s and 400 <= s < 500) > REQUESTS / 3  # many not
+    async with plant.session.get(f"{plant.internal_url}/readyz") as answer:
+        assert answer.status == 200
+
+
+HEAD: Final = b"POST /publish HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+GET: Final = b"GET / HTTP/1.1\r\nHost: h\r\n"
+ATTACKS: Final = {
+    "a body of 100 MB": HEAD + b"Content-Length: 100000000\r\n\r\n",
+    "100,000 headers": GET + b"X: y\r\n" * 100_000 + b"\r\n",
+    "a path of 100 kB": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+    "a header of 100 kB": GET + b"X: " + b"b" * 100_000 + b"\r\n\r\n",
+    "two lengths": GET + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    "length and chunks": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+async def test_protocol_level(plant: Plant) -> None:
+    """Too much of anything, smuggling, TLS at a plain port: 4xx or closed, and it lives."""
+    for attack, request in ATTACKS.items():
+        for port in (plant.port, plant.internal_port):
+            status = await status_of(port, request)
+            assert status is None or 400 <= status < 500, attack
+    assert plant.node.returncode is None
+    assert "Traceback" not in plant.log("serve")
+    assert "aaaa" not in plant.log("serve")  # nothing of what was sent is in the log
+
+
+async def test_slow_requests_hold_nothing(plant: Plant) -> None:
+    """Clients that send a header byte by byte do not keep others out, and are ended in time."""
+    slow = [await asyncio.open_connection("127.0.0.1", plant.port) for _ in range(200)]
+    for _, writer in slow:
+        writer.write(b"GET /sse/connect/a HTTP/1.1\r\nHost:")
+    good = b"GET /generations/g00aaaaaaaaaaaaaaaa?user=a HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert await status_of(plant.port, good) == 404
+    for _, writer in slow:
+        writer.transport.abort()
