@@ -226,6 +226,14 @@ class ControlBus(Protocol):
         """All that is denied, and until when."""
         ...
 
+    async def beat(self, node: str, said: bytes) -> None:
+        """The node lives; what it says of itself is kept for half a minute."""
+        ...
+
+    async def beats(self) -> Sequence[bytes]:
+        """What the nodes said last, also of some that may have died."""
+        ...
+
 
 class Lease(msgspec.Struct, frozen=True):
     """A job taken: the generation, the token that names this taking, in which stream of jobs, and

@@ -237,11 +237,17 @@ class MemoryControlBus:
         self.deaf = False
         self._listeners: list[Callable[[bytes], None]] = []
         self._denied: dict[str, float] = {}
-        self.relinked: Callable[[], None] = lambda: None
+        self._beats: dict[str, bytes] = {}
+        self._told: list[Callable[[], None]] = []
 
     def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
         self._listeners.append(heard)
-        self.relinked = relinked
+        self._told.append(relinked)
+
+    def relinked(self) -> None:
+        """What a link does that is back."""
+        for relinked in self._told:
+            relinked()
 
     async def announce(self, order: bytes) -> None:
         for heard in () if self.deaf else self._listeners:
@@ -252,6 +258,12 @@ class MemoryControlBus:
 
     async def denied(self) -> Mapping[str, float]:
         return dict(self._denied)
+
+    async def beat(self, node: str, said: bytes) -> None:
+        self._beats[node] = said
+
+    async def beats(self) -> Sequence[bytes]:
+        return list(self._beats.values())
 
 
 def _offset(event: Event) -> int:

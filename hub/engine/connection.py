@@ -51,6 +51,7 @@ class Connection:
         "_retry_ms",
         "_waiter",
         "_written_at",
+        "address",
         "audience",
         "begun",
         "channels",
@@ -75,6 +76,7 @@ class Connection:
         clock: Clock,
         retry_ms: int,
         token_id: str | None = None,
+        address: str | None = None,
     ) -> None:
         self.name = name
         self.user = user
@@ -82,6 +84,7 @@ class Connection:
         self.transport = transport
         self.sink = sink
         self.token_id = token_id
+        self.address = address
         self.on_gap: Callable[[Connection], None] = _nothing
         self.on_end: Callable[[Connection], None] = _nothing
         self.begun = clock.now()

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
-import structlog
 
 from hub.core.close import CloseReason
 from hub.core.denials import TOKEN, USER, Denials
@@ -21,10 +20,9 @@ from hub.engine.fanout import Fanout
 from hub.ports import ControlBus
 
 _READ_AGAIN_SECONDS: Final = 30.0
-_log = structlog.get_logger(__name__)
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, tag="order"):
     """End the connections of a subject (Denials), and let it in no more until then (0: at once)."""
 
     subject: str
@@ -81,8 +79,7 @@ class Control:
         try:
             order = msgspec.json.decode(said, type=Order)
         except msgspec.DecodeError:
-            _log.warning("control.unknown_order")
-            return
+            return  # not for us
         if order.until:
             self.denials.add(order.subject, order.until)
         self._end(order.subject)

@@ -88,6 +88,11 @@ class Fanout:
         return self._here.keys()
 
     @property
+    def users(self) -> int:
+        """How many different users are here."""
+        return len(self._of_user)
+
+    @property
     def draining(self) -> bool:
         """Whether new connections are sent away."""
         return self._draining

@@ -18,6 +18,7 @@ JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
 JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
 JOBS_GROUP: Final = "workers"
 CONTROL: Final = "{hub:p00}:control"
+NODES: Final = "{hub:p00}:nodes"
 DENIED: Final = "{hub:p00}:denied"
 STOPS: Final = "{hub:p00}:stops"
 

@@ -73,6 +73,7 @@ class Streams:
             "clock": self._clock,
             "retry_ms": self.limits.retry_ms,
             "token_id": identity.token_id,
+            "address": request.remote,
         }
         made = connection(f"c_{random.getrandbits(64):x}", **parts)
         self._fanout.begin(made, cursor, self._lifetime(identity))

@@ -1,4 +1,4 @@
-"""Operators' routes over users: send them away, block them, revoke a token."""
+"""Operators' routes over users: who is there, their events, away with them, revoked tokens."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.core.channel import check_user_id
+from hub.core.channel import check_user_id, user_channel
+from hub.core.cursor import format_part, parse_cursor
+from hub.core.denials import USER
 from hub.engine.control import Control
+from hub.engine.presence import Presence
 from hub.errors import BadRequest
+from hub.ports import FROM_START, Broker
 from hub.web.bodies import json_response, read_json
 from hub.web.keys import KeyRing
 
 _MOST_BLOCK_SECONDS: Final = 30 * 86400
 _MOST_TOKEN_SECONDS: Final = 10 * 366 * 86400
+_MOST_LISTED: Final = 1000
+_MOST_PAGE_BYTES: Final = 1024 * 1024
 _MOST_BODY_BYTES: Final = 4096
 _MOST_TOKEN_ID_CHARS: Final = 256
 _log = structlog.get_logger(__name__)
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", "100")
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST_LISTED):
+        raise BadRequest(f"limit is 1 to {_MOST_LISTED}", path="limit")
+    return int(text)
 
 
 class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,17 +44,71 @@ class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserRoutes:
-    """Routes of the internal listener, for keys with the scope `admin`."""
+    """Routes of the internal listener: to look with the scope `read`, to order with `admin`."""
 
-    def __init__(self, control: Control, keys: KeyRing) -> None:
+    def __init__(self, control: Control, presence: Presence, broker: Broker, keys: KeyRing) -> None:
         self._control = control
+        self._presence = presence
+        self._broker = broker
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/nodes", self.nodes),
+            web.get("/connections", self.connections),
+            web.get("/users/{user_id}", self.user),
+            web.get("/users/{user_id}/events", self.events),
             web.delete("/users/{user_id}/connections", self.disconnect),
             web.post("/revocations", self.revoke),
         ]
+
+    async def nodes(self, request: web.Request) -> web.Response:
+        """The nodes that live, and how many each one holds."""
+        self._keys.check(request, "read")
+        states = await self._presence.nodes()
+        return json_response({"nodes": states})
+
+    async def connections(self, request: web.Request) -> web.Response:
+        """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
+        self._keys.check(request, "read")
+        return json_response(await self._presence.who(None, _limit(request)))
+
+    async def user(self, request: web.Request) -> web.Response:
+        """Where a user is connected, on all nodes."""
+        self._keys.check(request, "read")
+        user = check_user_id(request.match_info["user_id"], path="user_id")
+        roll = await self._presence.who(user, _limit(request))
+        until = self._control.denials.until(USER + user, time.time())
+        return json_response({"user": user, "blocked_until": until, **msgspec.structs.asdict(roll)})
+
+    async def events(self, request: web.Request) -> web.Response:
+        """A user's stored events after `?after=` (a cursor), oldest first."""
+        self._keys.check(request, "read")
+        channel = user_channel(check_user_id(request.match_info["user_id"], path="user_id"))
+        text = request.query.get("after")
+        after = parse_cursor(text, [channel]).get(channel) if text else FROM_START
+        if after is None:
+            raise BadRequest("after is no cursor of this user's channel", path="after")
+        pages = await self._broker.read(
+            {channel: after}, max_events=_limit(request), max_bytes=_MOST_PAGE_BYTES
+        )
+        page = pages[channel]
+        return json_response(
+            {
+                "events": [
+                    {
+                        "cursor": format_part(channel, event.position),
+                        "event": event.name,
+                        "data": msgspec.Raw(event.data),
+                    }
+                    for event in page.events
+                    if event.position is not None
+                ],
+                "lost": page.lost,
+                "next": format_part(channel, page.read_to),
+                "more": page.read_to != page.head,
+            }
+        )
 
     async def disconnect(self, request: web.Request) -> web.Response:
         """202: every node ends the user's connections; `?block_seconds=` keeps it out."""

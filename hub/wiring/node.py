@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import aiohttp
 import msgspec
@@ -15,8 +15,10 @@ from hub.engine.control import Control
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
+from hub.errors import BrokerUnavailable
 from hub.settings import Settings
 from hub.web.auth import Door, GuardedDoor
 from hub.web.connect import ConnectRoutes
@@ -83,6 +85,9 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         control = Control(orders, fanout)
         tasks.start("orders", orders.run)
         tasks.start("denials", control.keep_informed)
+        presence = Presence(orders, fanout, clock, node=settings.node.name)
+        tasks.start("beat", presence.beat)
+        tasks.start("presence", presence.answer)
         door = GuardedDoor(door_of(settings, origins, session, clock), control.denials)
         streams = Streams(fanout, clock, _stream_limits(settings))
         public = build_public(
@@ -104,7 +109,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
             UsageRoutes(
                 RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds), keys
             ),
-            UserRoutes(control, keys),
+            UserRoutes(control, presence, broker, keys),
             max_body_bytes=settings.publish.max_body_bytes,
         )
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
@@ -137,6 +142,9 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         fanout.refuse()
         await stop.wait(settings.node.drain_wait_seconds)
         await fanout.drain(settings.node.drain_seconds, stop.hurried)
+        await tasks.end("beat")
+        with suppress(BrokerUnavailable):
+            await orders.forget(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
 
 

@@ -41,6 +41,10 @@ INTERNAL: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/usage?user=fuzz&days=3&day=2026-01-31", None),
     ("DELETE", "/users/fuzz/connections?block_seconds=0", None),
     ("POST", "/revocations", {"jti": "a", "expires_at": 1e9}),
+    ("GET", "/users/fuzz?limit=5", None),
+    ("GET", "/users/fuzz/events?after=7kQ2x-4C&limit=3", None),
+    ("GET", "/connections?limit=5", None),
+    ("GET", "/nodes", None),
     ("GET", "/healthz", None),
     ("GET", "/readyz", None),
 ]

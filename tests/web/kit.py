@@ -15,6 +15,7 @@ from hub.engine.control import Control
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.queues.memory import MemoryGenerationQueue
@@ -59,6 +60,7 @@ class Hub:
         self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
         self.orders = MemoryControlBus()
         self.control = Control(self.orders, self.fanout)
+        self.presence = Presence(self.orders, self.fanout, clock, node="n1")
         guarded = GuardedDoor(door, self.control.denials)
         self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
         upstreams = {
@@ -90,7 +92,7 @@ class Hub:
             PublishBatchRoutes(self.publisher, keys, PUBLISH_LIMITS),
             HealthRoutes(self.broker, self.fanout, node="n1"),
             UsageRoutes(self.usage, keys),
-            UserRoutes(self.control, keys),
+            UserRoutes(self.control, self.presence, self.broker, keys),
             max_body_bytes=MAX_BODY,
         )
         self.session: aiohttp.ClientSession

@@ -137,3 +137,52 @@ async def test_who_may_order(hub: Hub, key: str, status: int) -> None:
     path = "/users/alice/connections"
     async with hub.ask("DELETE", path, internal=True, headers=headers) as response:
         assert response.status == status
+
+
+READER = KeyRing([ApiKey("r", hash_of("admin-key"), frozenset({"read"}))])
+
+
+async def test_who_is_there() -> None:
+    """A user, everybody, the nodes; with the scope read."""
+    async with running_hub(keys=READER) as hub:
+        tasks = [
+            asyncio.create_task(hub.presence.beat()),
+            asyncio.create_task(hub.presence.answer()),
+        ]
+        async with (
+            hub.stream("/sse/connect/alice?topics=news"),
+            hub.stream("/sse/connect/bob"),
+        ):
+            _, one = await order(hub, "GET", "/users/alice")
+            assert (one["user"], one["total"], one["missing"]) == ("alice", 1, [])
+            (connection,) = one["connections"]
+            assert connection["node"] == "n1"
+            assert connection["topics"] == ["news"]
+            assert connection["address"] == "127.0.0.1"
+            assert abs(connection["since"] - time.time()) < 5
+            _, all_ = await order(hub, "GET", "/connections?limit=1")
+            assert (len(all_["connections"]), all_["total"]) == (1, 2)
+            _, nodes = await order(hub, "GET", "/nodes")
+            assert [node["node"] for node in nodes["nodes"]] == ["n1"]
+        for task in tasks:
+            task.cancel()
+        assert (await order(hub, "DELETE", "/users/alice/connections"))[0] == 403
+
+
+async def test_stored_events() -> None:
+    """A user's events page by page, each with its cursor."""
+    async with running_hub() as hub:
+        for n in range(5):
+            await hub.publish(to={"user": "alice"}, data={"n": n})
+        seen, after = [], ""
+        while True:
+            query = f"limit=2&after={after}" if after else "limit=2"
+            status, page = await order(hub, "GET", f"/users/alice/events?{query}")
+            assert (status, page["lost"]) == (200, None)
+            seen += [event["data"]["n"] for event in page["events"]]
+            after = page["next"]
+            if not page["more"]:
+                break
+        assert seen == [0, 1, 2, 3, 4]
+        for query in ("limit=0", "limit=x", "after=nonsense"):
+            assert (await order(hub, "GET", f"/users/alice/events?{query}"))[0] == 400

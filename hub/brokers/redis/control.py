@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.redislink import RedisLink
 from hub.redislink.ear import Ear, Patience
-from hub.redislink.names import CONTROL, DENIED, JOBS_PARTITION
+from hub.redislink.names import CONTROL, DENIED, JOBS_PARTITION, NODES
+
+_BEATS_SECONDS: Final = 30
 
 
 class RedisControlBus:
@@ -17,11 +20,10 @@ class RedisControlBus:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._heard: Callable[[bytes], None] = lambda said: None
-        self._relinked: Callable[[], None] = lambda: None
+        self._listeners: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
 
     def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
-        self._heard, self._relinked = heard, relinked
+        self._listeners.append((heard, relinked))
 
     async def announce(self, order: bytes) -> None:
         command = "SPUBLISH" if self._link.sharded else "PUBLISH"
@@ -40,6 +42,18 @@ class RedisControlBus:
             subject.decode(): float(until)
             for subject, until in zip(found[::2], found[1::2], strict=True)
         }
+
+    async def beat(self, node: str, said: bytes) -> None:
+        await self._link.call(JOBS_PARTITION, "HSET", NODES, node, said)
+        await self._link.call(JOBS_PARTITION, "EXPIRE", NODES, _BEATS_SECONDS)
+
+    async def beats(self) -> Sequence[bytes]:
+        found: Sequence[bytes] = await self._link.call(JOBS_PARTITION, "HVALS", NODES)
+        return found
+
+    async def forget(self, node: str) -> None:
+        """The node has ended."""
+        await self._link.call(JOBS_PARTITION, "HDEL", NODES, node)
 
     async def run(self) -> None:
         """Hears orders until cancelled, wherever their partition moves."""
@@ -65,4 +79,9 @@ class RedisControlBus:
 
     def _hear(self, messages: Sequence[list[bytes]]) -> None:
         for *_, payload in messages:
-            self._heard(payload)
+            for heard, _ in self._listeners:
+                heard(payload)
+
+    def _relinked(self) -> None:
+        for _, relinked in self._listeners:
+            relinked()
