@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -204,6 +204,34 @@ class UsageLedger(Protocol):
 
     async def read(self, day: str, user: str | None) -> list[UsageSum]:
         """A day's sums (YYYY-MM-DD, UTC), of one user or of all."""
+        ...
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose connection a ticket is for, until when (Unix seconds), and by which token."""
+
+    user: str
+    topics: tuple[str, ...]
+    expires_at: float
+    token_id: str | None
+
+
+class Used(NamedTuple):
+    """A ticket, and whether it was used before."""
+
+    ticket: Ticket
+    before: bool
+
+
+class TicketBook(Protocol):
+    """Tickets that were issued. Raises BrokerUnavailable."""
+
+    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
+        """For so long; from its first use on until the token expires."""
+        ...
+
+    async def use(self, name: str) -> Used | None:
+        """Uses it; None when there is none."""
         ...
 
 

@@ -16,7 +16,17 @@ from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.generation import Generation, Refusal, Status, Step, StopAnswer, changed
 from hub.errors import BrokerUnavailable
-from hub.ports import FROM_START, Created, Outcome, Page, Publication, Published, UsageSum
+from hub.ports import (
+    FROM_START,
+    Created,
+    Outcome,
+    Page,
+    Publication,
+    Published,
+    Ticket,
+    UsageSum,
+    Used,
+)
 
 
 class _Log:
@@ -264,6 +274,24 @@ class MemoryControlBus:
 
     async def beats(self) -> Sequence[bytes]:
         return list(self._beats.values())
+
+
+class MemoryTicketBook:
+    """Implements ports.TicketBook."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._kept: dict[str, tuple[Ticket, float, bool]] = {}
+
+    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
+        self._kept[name] = (ticket, self._now() + seconds, False)
+
+    async def use(self, name: str) -> Used | None:
+        ticket, until, before = self._kept.get(name, (None, 0.0, False))
+        if ticket is None or until <= self._now():
+            return None
+        self._kept[name] = (ticket, ticket.expires_at, True)
+        return Used(ticket, before)
 
 
 def _offset(event: Event) -> int:

@@ -7,10 +7,11 @@ the first partition's for the one queue of jobs.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from hub.core.channel import Channel, partition_of, user_channel
+from hub.core.channel import PARTITIONS, Channel, partition_of, user_channel
 from hub.core.generation import partition_of_generation
 
 JOBS_PARTITION: Final = 0
@@ -26,6 +27,13 @@ STOPS: Final = "{hub:p00}:stops"
 def usage_key(partition: int, day: str) -> str:
     """A day's sums of usage of a partition's users (hash)."""
     return f"{hash_tag(partition)}:usage:{day}"
+
+
+def ticket_key(name: str) -> tuple[int, str]:
+    """A ticket's partition and name (hash); the ticket itself is a secret and stands nowhere."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    partition = int(digest[:2], 16) % PARTITIONS
+    return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
 
 def jobs_stream(queue: str) -> str:

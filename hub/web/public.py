@@ -9,12 +9,14 @@ from hub.web.demo import DemoRoutes
 from hub.web.errors import problems
 from hub.web.generations import GenerationRoutes
 from hub.web.origins import Origins
+from hub.web.tickets import TicketRoutes
 
 
 def build_public(
     connect: ConnectRoutes,
     generations: GenerationRoutes,
     demo: DemoRoutes | None,
+    tickets: TicketRoutes,
     origins: Origins,
     *,
     max_body_bytes: int,
@@ -26,6 +28,7 @@ def build_public(
     app.on_response_prepare.append(origins.label)
     app.add_routes(connect.routes())
     app.add_routes(generations.routes())
+    app.add_routes(tickets.routes())
     if demo is not None:
         app.add_routes(demo.routes())
     return app

@@ -10,6 +10,7 @@ import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
 from hub.brokers.redis.control import RedisControlBus
+from hub.brokers.redis.tickets import RedisTicketBook
 from hub.brokers.redis.usage import RedisUsageLedger
 from hub.engine.control import Control
 from hub.engine.fanout import Fanout
@@ -18,6 +19,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
+from hub.engine.tickets import Tickets
 from hub.errors import BrokerUnavailable
 from hub.settings import Settings
 from hub.web.auth import Door, GuardedDoor
@@ -32,6 +34,7 @@ from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
+from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 from hub.wiring.broker import reached_link, retention_of
@@ -88,12 +91,16 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         presence = Presence(orders, fanout, clock, node=settings.node.name)
         tasks.start("beat", presence.beat)
         tasks.start("presence", presence.answer)
-        door = GuardedDoor(door_of(settings, origins, session, clock), control.denials)
+        entrance = door_of(settings, origins, session, clock)
+        door = GuardedDoor(entrance, control.denials)
+        tickets = Tickets(RedisTicketBook(link), broker)
+        stream_door = GuardedDoor(TicketDoor(entrance, tickets), control.denials)
         streams = Streams(fanout, clock, _stream_limits(settings))
         public = build_public(
-            ConnectRoutes(streams, door),
+            ConnectRoutes(streams, stream_door),
             _generation_routes(settings, generations, streams, door),
             _demo(settings, door, publisher),
+            TicketRoutes(door, tickets),
             origins,
             max_body_bytes=settings.generations.max_prompt_bytes,
         )

@@ -31,6 +31,8 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/generations?user=fuzz", {"messages": [{"role": "user", "content": "hi"}]}),
     ("GET", "/sse/connect/fuzz?topics=a,b&cursor=7kQ2x-4C", None),
     ("GET", "/sse/connect?user=fuzz", None),
+    ("GET", "/sse/connect/fuzz?ticket=abc", None),
+    ("POST", "/tickets?user=fuzz", None),
     ("OPTIONS", "/generations", None),
 ]
 INTERNAL: Final[list[tuple[str, str, Any]]] = [

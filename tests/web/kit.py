@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from hub.brokers.memory import MemoryBroker, MemoryControlBus, MemoryUsageLedger
+from hub.brokers.memory import MemoryBroker, MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.control import Control
 from hub.engine.fanout import Fanout
@@ -18,6 +18,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
+from hub.engine.tickets import Tickets
 from hub.queues.memory import MemoryGenerationQueue
 from hub.web.auth import Door, GuardedDoor, OpenDoor
 from hub.web.connect import ConnectRoutes
@@ -32,6 +33,7 @@ from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
+from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 
@@ -62,6 +64,8 @@ class Hub:
         self.control = Control(self.orders, self.fanout)
         self.presence = Presence(self.orders, self.fanout, clock, node="n1")
         guarded = GuardedDoor(door, self.control.denials)
+        self.tickets = Tickets(MemoryTicketBook(), self.broker)
+        stream_door = GuardedDoor(TicketDoor(door, self.tickets), self.control.denials)
         self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
         upstreams = {
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
@@ -70,7 +74,7 @@ class Hub:
         streams = Streams(self.fanout, clock, LIMITS)
         self.generations = Generations(self.broker, self.broker, self.queue)
         self.public = build_public(
-            ConnectRoutes(streams, guarded),
+            ConnectRoutes(streams, stream_door),
             GenerationRoutes(
                 self.generations,
                 streams,
@@ -84,6 +88,7 @@ class Hub:
                 self.publisher if isinstance(door, OpenDoor) else None,
                 max_body_bytes=MAX_BODY,
             ),
+            TicketRoutes(guarded, self.tickets),
             Origins(ORIGINS),
             max_body_bytes=MAX_BODY,
         )

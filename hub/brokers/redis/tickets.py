@@ -1,0 +1,34 @@
+"""Tickets in Redis: a hash each, under the hash of its name, which is a secret."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hub.ports import Ticket, Used
+from hub.redislink import RedisLink, Script, ScriptCall
+from hub.redislink.names import ticket_key
+
+_USE: Final = Script("hub.brokers.redis", "ticket")
+_KEEP: Final = Script("hub.brokers.redis", "keep_ticket")
+
+
+class RedisTicketBook:
+    """Implements ports.TicketBook."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
+        partition, key = ticket_key(name)
+        until_ms = int(ticket.expires_at * 1000)
+        args = (msgspec.json.encode(ticket), until_ms, int(seconds * 1000))
+        await self._link.run([ScriptCall(_KEEP, partition, (key,), args)])
+
+    async def use(self, name: str) -> Used | None:
+        partition, key = ticket_key(name)
+        (reply,) = await self._link.run([ScriptCall(_USE, partition, (key,), ())])
+        if not reply:
+            return None
+        return Used(msgspec.json.decode(reply[0], type=Ticket), bool(reply[1]))
