@@ -65,6 +65,7 @@ class Public(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     demo_page: bool = False
+    trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+$")], ...] = ()
 
 
@@ -123,6 +124,7 @@ class Stream(Section):
     tcp_user_timeout_seconds: PositiveFloat | None = 30.0
     max_connections: PositiveInt | None = 18_000
     max_per_user: PositiveInt | None = 32
+    max_per_address: PositiveInt | None = None
     max_age_seconds: PositiveFloat | None = None
     expiry_notice_seconds: float = Field(30.0, ge=0)
 
@@ -133,6 +135,7 @@ class Publish(Section):
     max_body_bytes: PositiveInt = 1024 * 1024
     max_data_bytes: PositiveInt = 256 * 1024
     max_recipients: PositiveInt = 1000
+    max_per_second: PositiveFloat | None = None
 
 
 class Generations(Section):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -76,6 +77,7 @@ class Fanout:
         self._of_user: dict[str, dict[Connection, None]] = {}
         self._draining = False
         self._spread_ms = 0
+        self._at_address: Counter[str] = Counter()
         self.lifetimes = Lifetimes(clock)
         broker.listen(self.deliver, self.fill_gaps)
 
@@ -112,6 +114,10 @@ class Fanout:
             if track is not None:
                 _deliver(track, run, now)
 
+    def at_address(self, address: str | None) -> int:
+        """How many are here from the same address."""
+        return self._at_address[address] if address is not None else 0
+
     def of_user(self, user: str) -> Collection[Connection]:
         """The user's connections here, oldest first."""
         return self._of_user.get(user, {}).keys()
@@ -141,6 +147,8 @@ class Fanout:
             mates = self._of_user.setdefault(connection.user, {})
         mates[connection] = None
         self._here[connection] = None
+        if connection.address is not None:
+            self._at_address[connection.address] += 1
         if lifetime is not None:
             self.lifetimes.add(connection, lifetime)
         self._tracks.add(connection)
@@ -228,6 +236,11 @@ class Fanout:
         del mates[connection]
         if not mates:
             del self._of_user[connection.user]
+        address = connection.address
+        if address is not None:
+            self._at_address[address] -= 1
+            if not self._at_address[address]:
+                del self._at_address[address]
         self._wheel.remove(connection)
         self.lifetimes.remove(connection)
         task = self._catching_up.pop(connection, None)

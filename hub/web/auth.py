@@ -14,6 +14,7 @@ from aiohttp import web
 from hub.core.channel import check_topic, check_user_id
 from hub.core.denials import TOKEN, USER, Denials
 from hub.errors import BadRequest, Forbidden, Unauthorized
+from hub.web.addresses import check_is_called_local
 from hub.web.origins import Origins
 from hub.web.tokens import TokenReader
 
@@ -50,6 +51,7 @@ class OpenDoor:
     """For development: everybody is who the path, or `?user=`, says."""
 
     async def identify(self, request: web.Request) -> Identity:
+        check_is_called_local(request)
         named = request.match_info.get("user_id") or request.query.get("user")
         if not named:
             raise BadRequest("say who you are: ?user=alice", path="user")

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from hub.errors import Forbidden, Unauthorized
+from hub.web.addresses import check_is_called_local
 from hub.web.auth import authorization_of
 
 NOBODY: Final = "nobody in particular"
@@ -40,6 +41,7 @@ class KeyRing:
     def check(self, request: web.Request, scope: str) -> str:
         """The name of the request's key. Raises Unauthorized, or Forbidden without the scope."""
         if not self._keys:
+            check_is_called_local(request)
             return NOBODY
         given = hash_of(authorization_of(request) or "").encode()
         found: ApiKey | None = None

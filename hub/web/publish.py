@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from hub.core.bucket import Bucket
 from hub.core.channel import ALL, Channel, check_topic, check_user_id, topic_channel, user_channel
 from hub.core.cursor import format_part
 from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
-from hub.errors import BadRequest
+from hub.errors import BadRequest, TooMany
 from hub.ports import Outcome, Published
 from hub.web.bodies import json_response, read_json
 from hub.web.keys import KeyRing
@@ -89,6 +92,30 @@ class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_body_bytes: int
     max_recipients: int
+    max_per_second: float | None = None
+
+
+class PublishRates:
+    """How many events each key may publish in a second; None: as many as it likes."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._per_second = per_second
+        self._buckets: dict[str, Bucket] = {}
+
+    def check(self, key: str, count: int = 1) -> None:
+        """Raises TooMany."""
+        if self._per_second is None:
+            return
+        now = time.monotonic()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._per_second, now)
+        wait = bucket.take(now, count)
+        if wait > 0:
+            raise TooMany(
+                f"this key may publish {self._per_second:g} events a second",
+                retry_after_seconds=max(1, math.ceil(wait)),
+            )
 
 
 class PublishRoutes:
@@ -98,13 +125,14 @@ class PublishRoutes:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
+        self._rates = PublishRates(limits.max_per_second)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/publish", self.publish)]
 
     async def publish(self, request: web.Request) -> web.Response:
         """One event, to whom it says."""
-        self._keys.check(request, "publish")
+        self._rates.check(self._keys.check(request, "publish"))
         body = await read_json(request, PublishBody, max_bytes=self._limits.max_body_bytes)
         message = body.message(max_recipients=self._limits.max_recipients)
         return await publish(self._publisher, message)

@@ -20,7 +20,7 @@ from hub.errors import CallerError, HubError, TooLarge, UnsupportedMedia
 from hub.web.bodies import decode_json, json_response, read_json
 from hub.web.errors import problem_of
 from hub.web.keys import KeyRing
-from hub.web.publish import PublishBody, PublishLimits, answer_of
+from hub.web.publish import PublishBody, PublishLimits, PublishRates, answer_of
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _AT_ONCE: Final = 500  # items of one call to the publisher
@@ -36,18 +36,21 @@ class PublishBatchRoutes:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
+        self._rates = PublishRates(limits.max_per_second)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/publish/batch", self.publish)]
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
         """As many answers as items, in their order."""
-        self._keys.check(request, "publish")
+        key = self._keys.check(request, "publish")
         if request.content_type in NDJSON:
+            self._rates.check(key)
             return await self._stream(request)
         if request.content_type != "application/json":
             raise UnsupportedMedia(f"send Content-Type: application/json or {NDJSON[0]}")
         raw = await read_json(request, list[msgspec.Raw], max_bytes=self._limits.max_body_bytes)
+        self._rates.check(key, len(raw))
         items = [bytes(item) for item in raw]
         answers = []
         for first in range(0, len(items), _AT_ONCE):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -18,10 +18,13 @@ from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.engine.lifetimes import Lifetime
+from hub.errors import TooMany
 from hub.ports import FROM_START, Clock
 from hub.transports.sse import SseResponse, SseTransport, take_over
+from hub.web.addresses import Addresses
 from hub.web.auth import Identity
 
+_RETRY_SECONDS: Final = 10
 Cursor = Mapping[Channel, Position]
 
 
@@ -35,13 +38,17 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     write_buffer_bytes: int
     max_age_seconds: float | None = None
     expiry_notice_seconds: float = 30.0
+    max_per_address: int | None = None
 
 
 class Streams:
     """Begins server-sent event streams."""
 
-    def __init__(self, fanout: Fanout, clock: Clock, limits: StreamLimits) -> None:
+    def __init__(
+        self, fanout: Fanout, clock: Clock, limits: StreamLimits, addresses: Addresses
+    ) -> None:
         self.limits = limits
+        self._addresses = addresses
         self._fanout = fanout
         self._clock = clock
         self._transports = {chunked: SseTransport(chunked=chunked) for chunked in (True, False)}
@@ -57,6 +64,12 @@ class Streams:
         """Sends the headers and begins the life of what `connection(name, **parts)` makes; raises
         CancelledError then, since the request is over for aiohttp.
         """
+        address = self._addresses.of(request)
+        most = self.limits.max_per_address
+        if most is not None and self._fanout.at_address(address) >= most:
+            raise TooMany(
+                f"there are {most} streams from this address", retry_after_seconds=_RETRY_SECONDS
+            )
         response = SseResponse()
         response.headers.update(headers or {})
         try:
@@ -73,7 +86,7 @@ class Streams:
             "clock": self._clock,
             "retry_ms": self.limits.retry_ms,
             "token_id": identity.token_id,
-            "address": request.remote,
+            "address": address,
         }
         made = connection(f"c_{random.getrandbits(64):x}", **parts)
         self._fanout.begin(made, cursor, self._lifetime(identity))

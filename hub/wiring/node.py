@@ -22,6 +22,7 @@ from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
 from hub.errors import BrokerUnavailable
 from hub.settings import Settings
+from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
@@ -95,7 +96,9 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         door = GuardedDoor(entrance, control.denials)
         tickets = Tickets(RedisTicketBook(link), broker)
         stream_door = GuardedDoor(TicketDoor(entrance, tickets), control.denials)
-        streams = Streams(fanout, clock, _stream_limits(settings))
+        streams = Streams(
+            fanout, clock, _stream_limits(settings), Addresses(settings.public.trusted_proxies)
+        )
         public = build_public(
             ConnectRoutes(streams, stream_door),
             _generation_routes(settings, generations, streams, door),
@@ -108,6 +111,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         limits = PublishLimits(
             max_body_bytes=settings.publish.max_body_bytes,
             max_recipients=settings.publish.max_recipients,
+            max_per_second=settings.publish.max_per_second,
         )
         internal = build_internal(
             PublishRoutes(publisher, keys, limits),
@@ -161,6 +165,7 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         retry_ms=stream.retry_ms,
         max_age_seconds=stream.max_age_seconds,
         expiry_notice_seconds=stream.expiry_notice_seconds,
+        max_per_address=stream.max_per_address,
         max_topics=stream.max_topics,
         outbox_max_events=stream.outbox_max_events,
         outbox_max_bytes=stream.outbox_max_bytes,

@@ -20,6 +20,7 @@ from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.engine.tickets import Tickets
 from hub.queues.memory import MemoryGenerationQueue
+from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor, OpenDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
@@ -47,13 +48,11 @@ LIMITS = StreamLimits(
 MAX_BODY = 64 * 1024
 ORIGINS = ["https://app.example"]
 
-PUBLISH_LIMITS = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
-
 
 class Hub:
     """A node in this process."""
 
-    def __init__(self, door: Door, keys: KeyRing) -> None:
+    def __init__(self, door: Door, keys: KeyRing, limits: StreamLimits, rate: float | None) -> None:
         self.broker = MemoryBroker()
         self.queue = MemoryGenerationQueue()
         self.usage = MemoryUsageLedger()
@@ -71,7 +70,7 @@ class Hub:
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
             "open": UpstreamChoice(default_model=None),
         }
-        streams = Streams(self.fanout, clock, LIMITS)
+        streams = Streams(self.fanout, clock, limits, Addresses(["127.0.0.2"]))
         self.generations = Generations(self.broker, self.broker, self.queue)
         self.public = build_public(
             ConnectRoutes(streams, stream_door),
@@ -92,9 +91,12 @@ class Hub:
             Origins(ORIGINS),
             max_body_bytes=MAX_BODY,
         )
+        publish_limits = PublishLimits(
+            max_body_bytes=MAX_BODY, max_recipients=3, max_per_second=rate
+        )
         self.internal = build_internal(
-            PublishRoutes(self.publisher, keys, PUBLISH_LIMITS),
-            PublishBatchRoutes(self.publisher, keys, PUBLISH_LIMITS),
+            PublishRoutes(self.publisher, keys, publish_limits),
+            PublishBatchRoutes(self.publisher, keys, publish_limits),
             HealthRoutes(self.broker, self.fanout, node="n1"),
             UsageRoutes(self.usage, keys),
             UserRoutes(self.control, self.presence, self.broker, keys),
@@ -150,9 +152,15 @@ class Stream:
 
 
 @asynccontextmanager
-async def running_hub(door: Door | None = None, keys: KeyRing | None = None) -> AsyncIterator[Hub]:
+async def running_hub(
+    door: Door | None = None,
+    keys: KeyRing | None = None,
+    *,
+    limits: StreamLimits = LIMITS,
+    rate: float | None = None,
+) -> AsyncIterator[Hub]:
     """A node that listens on free ports, with the runners' production options."""
-    hub = Hub(door or OpenDoor(), keys or KeyRing([]))
+    hub = Hub(door or OpenDoor(), keys or KeyRing([]), limits, rate)
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(
             listening(hub.public, Place("127.0.0.1", 0, "public.port"), cancel_handlers=True)

@@ -1,0 +1,115 @@
+"""Limits over HTTP, and who counts as whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from hub.core.bucket import Bucket
+from hub.errors import OperatorError
+from hub.web.addresses import Addresses
+from hub.web.keys import ApiKey, KeyRing, hash_of
+from tests.web.kit import LIMITS, running_hub
+
+BROWSER = {"User-Agent": "Mozilla/5.0"}
+
+
+def test_bucket() -> None:
+    """A burst of one second, then as fast as it fills; a lot is paid for afterwards."""
+    bucket = Bucket(10.0, 0.0)
+    assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
+    assert bucket.take(0.0) == pytest.approx(0.1)
+    assert bucket.take(0.1) == 0.0
+    assert bucket.take(5.0, 35) == 0.0
+    assert bucket.take(5.0) == pytest.approx(2.6)
+    slow = Bucket(0.5, 0.0)
+    assert slow.take(0.0) == 0.0
+    assert slow.take(0.0) == pytest.approx(2.0)
+
+
+async def test_publishes_in_a_second() -> None:
+    """Of each key by itself; 429 with Retry-After."""
+    ring = KeyRing([ApiKey(name, hash_of(name), frozenset({"publish"})) for name in ("a", "b")])
+    body = {"to": {"user": "alice"}}
+    async with running_hub(keys=ring, rate=5.0) as hub:
+
+        async def publish(key: str, path: str = "/publish", body: Any = body) -> tuple[int, Any]:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with hub.ask("POST", path, internal=True, json=body, headers=headers) as r:
+                return r.status, r.headers.get("Retry-After")
+
+        assert [(await publish("a"))[0] for _ in range(5)] == [200] * 5
+        assert await publish("a") == (429, "1")
+        assert (await publish("b"))[0] == 200
+        assert (await publish("b", "/publish/batch", [body] * 4))[0] == 200
+        assert (await publish("b", "/publish/batch", [body] * 4))[0] == 429
+
+
+async def test_streams_from_one_address() -> None:
+    """More are refused until one has left."""
+    limits = msgspec.structs.replace(LIMITS, max_per_address=2)
+    async with running_hub(limits=limits) as hub:
+        async with (
+            hub.stream("/sse/connect/a"),
+            hub.stream("/sse/connect/b"),
+            hub.ask("GET", "/sse/connect/c") as response,
+        ):
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) > 0
+        async with asyncio.timeout(5):
+            while len(hub.fanout):
+                await asyncio.sleep(0.01)
+        async with hub.stream("/sse/connect/c"):
+            assert hub.fanout.at_address("127.0.0.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "address"),
+    [
+        ("203.0.113.5", ["1.2.3.4"], "203.0.113.5"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6", "1.2.3.4, 10.9.9.9"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
+        ("2001:db8::1", ["2001:db8:1::7"], "2001:db8:1::7"),
+    ],
+)
+def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) -> None:
+    """What a client says of itself counts for nothing; what one's own proxies say does."""
+    headers: Any = [("X-Forwarded-For", each) for each in forwarded]
+    request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=remote)
+    assert Addresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
+
+
+def test_what_is_no_network() -> None:
+    """Is the operator's to mend."""
+    with pytest.raises(OperatorError, match="trusted_proxies"):
+        Addresses(["proxy.internal"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example:8080", **BROWSER}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:8080", **BROWSER}, 200),
+        ({"Host": "127.0.0.1", **BROWSER}, 200),
+        ({"Host": "[::1]:8080", **BROWSER}, 200),
+        ({"Host": "evil.example"}, 200),
+    ],
+)
+async def test_dns_rebinding(headers: dict[str, str], status: int) -> None:
+    """In the open mode a browser that was led here by another name gets nothing."""
+    async with running_hub() as hub:
+        async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
+            assert response.status == status
+        body = {"to": {"user": "alice"}}
+        async with hub.ask("POST", "/publish", internal=True, json=body, headers=headers) as r:
+            assert r.status == status
