@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,7 +22,8 @@ _KEEPALIVE_SECONDS: Final = 75.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to listen: host and port and the setting that says so, or a descriptor handed over.
+    """Where to listen: host and port and the setting that says so, a unix socket's path, or a
+    descriptor handed over. tls: for https.
 
     shared: other processes of this user listen there too, and the kernel spreads the connections.
     """
@@ -28,6 +33,8 @@ class Place(msgspec.Struct, frozen=True):
     setting: str
     fd: int | None = None
     shared: bool = False
+    path: str | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class SocketBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +83,12 @@ async def listening(
             for listener in _listeners(place):
                 if bounds is not None:
                     bounds.apply(listener)
-                await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+                await web.SockSite(
+                    runner, listener, backlog=_BACKLOG, ssl_context=place.tls
+                ).start()
         except OSError as error:
             raise _cannot_listen(place, error) from error
-        yield runner.addresses[0][1]
+        yield 0 if place.path else runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
@@ -101,14 +110,49 @@ def check_options(runner: web.AppRunner) -> None:
 
 
 def _cannot_listen(place: Place, error: OSError) -> OperatorError:
-    at, reason = f"{place.host}:{place.port}", error.strerror or str(error)
+    at, reason = place.path or f"{place.host}:{place.port}", error.strerror or str(error)
     return OperatorError(f"cannot listen on {at} ({place.setting}): {reason}")
+
+
+def tls_context(cert: str, key: str, setting: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer with this certificate chain. Raises OperatorError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or str(error)
+        raise OperatorError(f"{setting}: the certificate cannot be used: {reason}") from error
+    return context
+
+
+def _unix_listener(path: Path) -> socket.socket:
+    """Bound to a path, for its owner and group. What a process that has died left there goes; what
+    somebody listens on does not.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(0o660)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _listeners(place: Place) -> Iterator[socket.socket]:
     """A bound socket for each address that the host's name has."""
     if place.fd is not None:
         yield socket.socket(fileno=place.fd)
+        return
+    if place.path is not None:
+        yield _unix_listener(Path(place.path))
         return
     found = socket.getaddrinfo(
         place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

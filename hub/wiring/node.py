@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import AsyncExitStack, suppress
 
 import aiohttp
@@ -21,7 +22,7 @@ from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
 from hub.errors import BrokerUnavailable
-from hub.settings import Settings
+from hub.settings import Internal, Public, Settings
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor
 from hub.web.connect import ConnectRoutes
@@ -29,7 +30,7 @@ from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
-from hub.web.listening import Place, SocketBounds, listening
+from hub.web.listening import Place, SocketBounds, listening, tls_context
 from hub.web.origins import Origins
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
@@ -131,6 +132,8 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
             "internal.port",
             sockets.internal_fd,
             sockets.shared,
+            settings.internal.socket,
+            _tls(settings.internal, "internal.tls_cert"),
         )
         outside = Place(
             settings.public.host,
@@ -138,6 +141,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
             "public.port",
             sockets.public_fd,
             sockets.shared,
+            tls=_tls(settings.public, "public.tls_cert"),
         )
         bounds = SocketBounds(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
@@ -157,6 +161,12 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         with suppress(BrokerUnavailable):
             await orders.forget(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
+
+
+def _tls(listener: Public | Internal, setting: str) -> ssl.SSLContext | None:
+    if listener.tls_cert is None or listener.tls_key is None:
+        return None
+    return tls_context(listener.tls_cert, listener.tls_key, setting)
 
 
 def _stream_limits(settings: Settings) -> StreamLimits:

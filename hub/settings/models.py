@@ -1,23 +1,12 @@
-"""Every setting, read once at the start and frozen.
-
-Sources, each overriding the one before: the defaults here, a TOML file, `HUB_…` variables (`__`
-between the levels: HUB_REDIS__URL), flags. An unknown key is an error that names it. This module
-and logs.py are the only readers of the environment.
-"""
+"""The settings themselves: names, types, defaults."""
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import os
 import re
 import socket
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
-import pydantic
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,21 +16,11 @@ from pydantic import (
     PositiveInt,
     SecretStr,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
-
-from hub.errors import OperatorError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "HUB_"
-DEFAULT_FILE: Final = Path("config/hub.toml")
 MIN_SECRET_BYTES: Final = 32
-_NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
 
-_UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -65,6 +44,8 @@ class Public(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     demo_page: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+$")], ...] = ()
 
@@ -75,6 +56,9 @@ class Internal(Section):
     host: str = "127.0.0.1"
     port: Port = 8081
     exposed: bool = False
+    socket: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 class Redis(Section):
@@ -302,169 +286,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """`load_settings` brings the sources together, so that it knows where a value is from."""
         return (init_settings,)
-
-
-class Loaded(NamedTuple):
-    """The settings, and for each that is not a default the place that set it, by dotted key."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
-def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Loaded:
-    """Reads all sources. `flags` has dotted keys. Raises OperatorError in one sentence."""
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
-        _check_known(key, origin)
-        _put(merged, key, value)
-        origins[".".join(key)] = origin
-    try:
-        settings = Settings(**merged)
-    except pydantic.ValidationError as error:
-        raise OperatorError(_sentence(error, origins)) from None
-    _check_together(settings)
-    return Loaded(settings, origins)
-
-
-def check_for_production(settings: Settings) -> None:
-    """Raises OperatorError that names each setting without which `serve` must not run."""
-    if settings.auth.open:
-        return
-    missing = []
-    if settings.auth.hmac_secret is None and not (
-        settings.auth.public_keys or settings.auth.jwks_url
-    ):
-        missing.append("auth.hmac_secret (HUB_AUTH__HMAC_SECRET)")
-    if not settings.auth.api_keys:
-        missing.append("auth.api_keys (HUB_AUTH__API_KEYS)")
-    if missing:
-        raise OperatorError(f"set {' and '.join(missing)}; `hub dev` runs without")
-
-
-def _check_together(settings: Settings) -> None:
-    log = settings.log
-    for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.everyone)):
-        if log.position_ttl_seconds < keep.ttl_seconds * 9 / 8:
-            raise OperatorError(f"log.position_ttl_seconds must outlast log.{kind}.ttl_seconds")
-    name = settings.default_upstream
-    if name is not None and name not in settings.upstreams:
-        raise OperatorError(f"default_upstream names {name!r}, which is not among the upstreams")
-    for name, upstream in settings.upstreams.items():
-        if not _UPSTREAM_NAME.fullmatch(name):
-            raise OperatorError(f"upstreams.{name}: a name has letters, digits, . _ and -")
-        for other in upstream.fallbacks:
-            if other not in settings.upstreams or other == name:
-                raise OperatorError(
-                    f"upstreams.{name}.fallbacks names {other!r}, which is not another upstream"
-                )
-    if settings.generations.max_queued_seconds >= settings.generations.ttl_seconds:
-        raise OperatorError("generations.ttl_seconds must outlast generations.max_queued_seconds")
-    for key in settings.auth.api_keys:
-        if (key.key is None) is (key.sha256 is None):
-            raise OperatorError("each of auth.api_keys has either a key or its sha256")
-    if not settings.internal.exposed and not _is_private(settings.internal.host):
-        raise OperatorError(
-            f"internal.host is {settings.internal.host}, which others can reach: set "
-            "internal.exposed = true if that is meant"
-        )
-    hosts = (settings.public.host, settings.internal.host)
-    if settings.auth.open and not all(map(_is_loopback, hosts)):
-        raise OperatorError("auth.open is for loopback only, and a listener is on another address")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_private(host: str) -> bool:
-    """Whether only machines of the same network can reach it, as far as its text tells."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host != "" and not host.endswith(".") and "." not in host  # a name in a network
-    return address.is_loopback or (address.is_private and not address.is_unspecified)
-
-
-Given = tuple[tuple[str, ...], Any, str]
-
-
-def _from_file(file: Path | None) -> Iterator[Given]:
-    named = file or (Path(os.environ["HUB_CONFIG"]) if os.environ.get("HUB_CONFIG") else None)
-    path = named or DEFAULT_FILE
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        if named is not None:
-            raise OperatorError(f"there is no settings file {path}") from None
-        return
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OperatorError(f"the settings file {path} cannot be read: {error}") from error
-    yield from _leaves(table, (), str(path))
-
-
-def _from_environment() -> Iterator[Given]:
-    for variable in sorted(os.environ):
-        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS:
-            _check_known(tuple(variable.removeprefix(PREFIX).lower().split("__")), variable)
-    try:
-        table = EnvSettingsSource(Settings)()
-    except Exception as error:
-        raise OperatorError(f"the environment's settings cannot be read: {error}") from error
-    for key, value, _ in _leaves(table, (), ""):
-        variable = PREFIX + "__".join(key).upper()
-        yield key, value, variable if variable in os.environ else "environment"
-
-
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
-    for key, value in flags.items():
-        yield tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}"
-
-
-def _leaves(table: Mapping[str, Any], above: tuple[str, ...], origin: str) -> Iterator[Given]:
-    for name, value in table.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, (*above, name), origin)
-        else:
-            yield (*above, name), value, origin
-
-
-def _check_known(key: tuple[str, ...], origin: str) -> None:
-    """Raises OperatorError with the nearest name when there is no such setting."""
-    model: Any = Settings
-    for depth, name in enumerate(key):
-        if model is None:
-            return  # inside a value of its own shape: headers
-        if model is dict:
-            model = Upstream
-            continue
-        if name not in model.model_fields:
-            dotted = ".".join(key[: depth + 1])
-            near = difflib.get_close_matches(name, model.model_fields, n=1)
-            hint = f"; did you mean {'.'.join((*key[:depth], near[0]))}?" if near else ""
-            raise OperatorError(f"there is no setting {dotted} ({origin}){hint}")
-        if name == "upstreams":
-            model = dict
-        else:
-            inner = model.model_fields[name].annotation
-            is_table = isinstance(inner, type) and issubclass(inner, BaseModel)
-            model = inner if is_table else None
-
-
-def _put(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
-    for name in key[:-1]:
-        table = table.setdefault(name, {})
-    table[key[-1]] = value
-
-
-def _sentence(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
-    """The first fault: setting, where it was set, what is wrong; never the value."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    dotted = ".".join(str(part) for part in fault["loc"])
-    near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
-    origin = next((origins[key] for key in near), None)
-    what = fault["msg"].removeprefix("Value error, ")
-    return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"

@@ -1,0 +1,127 @@
+"""Where settings come from, each source overriding the one before: the defaults, a TOML file,
+`HUB_…` variables, flags.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pydantic
+from pydantic import BaseModel
+from pydantic_settings import EnvSettingsSource
+
+from hub.errors import OperatorError
+from hub.settings.checks import check_together
+from hub.settings.models import PREFIX, Settings, Upstream
+
+DEFAULT_FILE: Final = Path("config/hub.toml")
+_NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
+
+
+class Loaded(NamedTuple):
+    """The settings, and for each that is not a default the place that set it, by dotted key."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Reads all sources. `flags` has dotted keys. Raises OperatorError in one sentence."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
+        _check_known(key, origin)
+        _put(merged, key, value)
+        origins[".".join(key)] = origin
+    try:
+        settings = Settings(**merged)
+    except pydantic.ValidationError as error:
+        raise OperatorError(_sentence(error, origins)) from None
+    check_together(settings)
+    return Loaded(settings, origins)
+
+
+Given = tuple[tuple[str, ...], Any, str]
+
+
+def _from_file(file: Path | None) -> Iterator[Given]:
+    named = file or (Path(os.environ["HUB_CONFIG"]) if os.environ.get("HUB_CONFIG") else None)
+    path = named or DEFAULT_FILE
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named is not None:
+            raise OperatorError(f"there is no settings file {path}") from None
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OperatorError(f"the settings file {path} cannot be read: {error}") from error
+    yield from _leaves(table, (), str(path))
+
+
+def _from_environment() -> Iterator[Given]:
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS:
+            _check_known(tuple(variable.removeprefix(PREFIX).lower().split("__")), variable)
+    try:
+        table = EnvSettingsSource(Settings)()
+    except Exception as error:
+        raise OperatorError(f"the environment's settings cannot be read: {error}") from error
+    for key, value, _ in _leaves(table, (), ""):
+        variable = PREFIX + "__".join(key).upper()
+        yield key, value, variable if variable in os.environ else "environment"
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
+    for key, value in flags.items():
+        yield tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}"
+
+
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...], origin: str) -> Iterator[Given]:
+    for name, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*above, name), origin)
+        else:
+            yield (*above, name), value, origin
+
+
+def _check_known(key: tuple[str, ...], origin: str) -> None:
+    """Raises OperatorError with the nearest name when there is no such setting."""
+    model: Any = Settings
+    for depth, name in enumerate(key):
+        if model is None:
+            return  # inside a value of its own shape: headers
+        if model is dict:
+            model = Upstream
+            continue
+        if name not in model.model_fields:
+            dotted = ".".join(key[: depth + 1])
+            near = difflib.get_close_matches(name, model.model_fields, n=1)
+            hint = f"; did you mean {'.'.join((*key[:depth], near[0]))}?" if near else ""
+            raise OperatorError(f"there is no setting {dotted} ({origin}){hint}")
+        if name == "upstreams":
+            model = dict
+        else:
+            inner = model.model_fields[name].annotation
+            is_table = isinstance(inner, type) and issubclass(inner, BaseModel)
+            model = inner if is_table else None
+
+
+def _put(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+    for name in key[:-1]:
+        table = table.setdefault(name, {})
+    table[key[-1]] = value
+
+
+def _sentence(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
+    """The first fault: setting, where it was set, what is wrong; never the value."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    dotted = ".".join(str(part) for part in fault["loc"])
+    near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
+    origin = next((origins[key] for key in near), None)
+    what = fault["msg"].removeprefix("Value error, ")
+    return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"

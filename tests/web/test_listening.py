@@ -1,0 +1,132 @@
+"""Listening over TLS and on a unix socket: streams and requests as over plain TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+import stat
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hub.core.sse_decoder import SseDecoder
+from hub.errors import OperatorError
+from hub.web.listening import Place, listening, tls_context
+from tests.conftest import short_folder
+from tests.web.kit import running_hub
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Paths of a certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
+    cert_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return str(cert_path), str(key_path)
+
+
+async def events(response: aiohttp.ClientResponse, count: int) -> list[tuple[str, str]]:
+    decoder, found = SseDecoder(), list[tuple[str, str]]()
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            for event in decoder.feed(await response.content.readany()):
+                found.append((event.name, event.data))
+    return found
+
+
+async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
+    """Ten thousand events, some of them large, arrive in order and whole; the end too."""
+    context = tls_context(certificate[0], certificate[1], "public.tls_cert")
+    trust = ssl.create_default_context(cafile=certificate[0])
+    async with (
+        running_hub() as hub,
+        listening(
+            hub.public, Place("127.0.0.1", 0, "x", tls=context), cancel_handlers=True
+        ) as port,
+        aiohttp.ClientSession() as session,
+        session.get(f"https://localhost:{port}/sse/connect/alice", ssl=trust) as response,
+    ):
+        assert (await events(response, 1))[0][0] == "hub.open"
+        texts = [f"{n}" + "x" * (9000 if n % 100 == 0 else 10) for n in range(2000)]
+        reading = asyncio.create_task(events(response, len(texts)))
+        for text in texts:
+            await hub.publish(to={"user": "alice"}, data=text)
+        assert [data for _, data in await reading] == texts
+        await hub.fanout.drain(0.0, asyncio.Event())
+        assert (await events(response, 1))[0][0] == "hub.bye"
+        assert await response.content.read() == b""
+
+
+async def test_unix_socket() -> None:
+    """For its owner and group; a dead process's is taken over, a living one's is not."""
+    path = short_folder("unix") / "hub.sock"
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    def app() -> web.Application:
+        made = web.Application()
+        made.add_routes([web.get("/", hello)])
+        return made
+
+    place = Place("", 0, "internal.socket", path=str(path))
+    for _ in range(2):
+        async with listening(app(), place, cancel_handlers=False):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            connector = aiohttp.UnixConnector(str(path))
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get("http://hub/") as response,
+            ):
+                assert await response.text() == "hello"
+            with pytest.raises(OperatorError, match=r"cannot listen on .*hub\.sock"):
+                async with listening(app(), place, cancel_handlers=False):
+                    pass
+    path.unlink(missing_ok=True)
+    path.write_text("a file")
+    with pytest.raises(OperatorError):
+        async with listening(app(), place, cancel_handlers=False):
+            pass
+    assert path.read_text() == "a file"
+
+
+@pytest.mark.parametrize("broken", ["missing", "swapped", "empty"])
+def test_bad_certificate(certificate: tuple[str, str], tmp_path: Path, broken: str) -> None:
+    """One sentence that names the setting."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    pairs: dict[str, Any] = {
+        "missing": ("/nowhere.pem", certificate[1]),
+        "swapped": (certificate[1], certificate[0]),
+        "empty": (str(empty), str(empty)),
+    }
+    with pytest.raises(OperatorError, match=r"public\.tls_cert: the certificate"):
+        tls_context(pairs[broken][0], pairs[broken][1], "public.tls_cert")
