@@ -7,6 +7,7 @@
       UnsupportedMedia (415), TooMany (429)
   - DependencyError: something the hub leans on is away; the same call may pass later
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
+    - CallbackUnavailable: the application does not say who somebody is (HTTP 503)
     - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
   - OperatorError: the hub is set up wrongly; the operator mends it (exit code 2)
 """
@@ -76,6 +77,10 @@ class DependencyError(HubError):
 
 class BrokerUnavailable(DependencyError):
     """Redis or Valkey cannot be reached, or did not answer in time."""
+
+
+class CallbackUnavailable(DependencyError):
+    """The application, asked who somebody is, gave no clear answer (HTTP 503)."""
 
 
 class UpstreamError(DependencyError):

@@ -18,7 +18,7 @@ def check_for_production(settings: Settings) -> None:
         return
     missing = []
     if settings.auth.hmac_secret is None and not (
-        settings.auth.public_keys or settings.auth.jwks_url
+        settings.auth.public_keys or settings.auth.jwks_url or settings.auth.callback_url
     ):
         missing.append("auth.hmac_secret (HUB_AUTH__HMAC_SECRET)")
     if not settings.auth.api_keys:

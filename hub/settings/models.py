@@ -230,6 +230,8 @@ class Auth(Section):
     open: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
     public_keys: tuple[str, ...] = ()
+    callback_url: str | None = Field(None, pattern=r"^https?://")
+    callback_timeout_seconds: PositiveFloat = 5.0
     jwks_url: str | None = Field(None, pattern=r"^https?://")
     audience: str | None = None
     issuer: str | None = None

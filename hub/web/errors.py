@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.errors import BrokerUnavailable, CallerError, HubError, TooMany
+from hub.errors import BrokerUnavailable, CallbackUnavailable, CallerError, HubError, TooMany
 
 _RETRY_AFTER_SECONDS: Final = 1
 BROKER_AWAY: Final = "the broker is away; try again"
@@ -69,6 +69,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         _log.warning("request.broker_away", route=_route(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
         return problem(503, BROKER_AWAY, headers=headers)
+    except CallbackUnavailable as error:
+        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+        return problem(503, str(error), headers=headers)
     except ConnectionError:
         return problem(400, "the client left before its request was whole")
     except web.HTTPException as error:

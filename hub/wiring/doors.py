@@ -10,6 +10,7 @@ from hub.errors import OperatorError
 from hub.ports import Clock
 from hub.settings import Settings
 from hub.web.auth import Door, OpenDoor, TokenDoor
+from hub.web.callback import CallbackDoor
 from hub.web.jwks import JwksKeys
 from hub.web.keys import ApiKey, KeyRing, hash_of
 from hub.web.origins import Origins
@@ -23,6 +24,13 @@ def door_of(
     auth = settings.auth
     if auth.open:
         return OpenDoor()
+    if auth.callback_url is not None:
+        return CallbackDoor(
+            session,
+            auth.callback_url,
+            origins,
+            timeout_seconds=auth.callback_timeout_seconds,
+        )
     fixed = [public_key(pem) for pem in auth.public_keys]
     if auth.hmac_secret is not None:
         fixed.insert(0, secret_key(auth.hmac_secret.get_secret_value()))
