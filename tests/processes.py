@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -65,7 +66,9 @@ class Valkey:
 class Node:
     """A `hub serve` process on ports of its own."""
 
-    def __init__(self, name: str, proxy: FaultProxy, log: Path) -> None:
+    def __init__(
+        self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.proxy = proxy
         self._log = log
@@ -82,6 +85,7 @@ class Node:
             "HUB_STREAM__HEARTBEAT_SECONDS": "1",
             "HUB_STREAM__RETRY_MS": "300",
             "HUB_LOGS__FORMAT": "json",
+            **(settings or {}),
         }
         self._process: asyncio.subprocess.Process | None = None
 

@@ -21,10 +21,17 @@ from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
-from tests.soak.traffic import Client, Traffic, publish
+from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
 
 _SETTLE_SECONDS = 40.0
 _TOPICS = 5
+_SETTINGS = {
+    "HUB_AUTH__OPEN": "false",
+    "HUB_AUTH__HMAC_SECRET": SECRET,
+    "HUB_AUTH__API_KEYS": json.dumps([{"name": "soak", "key": KEY, "scopes": ["publish"]}]),
+    "HUB_STREAM__EXPIRY_NOTICE_SECONDS": "1",
+    "HUB_NODE__DRAIN_SECONDS": "1",
+}
 
 
 def main() -> int:
@@ -66,7 +73,7 @@ async def soak(args: argparse.Namespace) -> Verdict:
         nodes = []
         for n in range(args.nodes):
             proxy = await parts.enter_async_context(FaultProxy(valkey.socket))
-            node = Node(f"n{n + 1}", proxy, folder / f"n{n + 1}.log")
+            node = Node(f"n{n + 1}", proxy, folder / f"n{n + 1}.log", _SETTINGS)
             parts.push_async_callback(node.end, signal.SIGKILL)
             nodes.append(node)
         await asyncio.gather(*(node.start(session) for node in nodes))

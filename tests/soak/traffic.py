@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
 
 import aiohttp
+import jwt
 import msgspec
 
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from tests.processes import Node
 from tests.soak.ledger import Ledger
 
+SECRET = secrets.token_hex(32)
+KEY = secrets.token_hex(16)
+TOKEN_SECONDS = (6.0, 20.0)  # streams end with their tokens, and go on with the next ones
 _PATIENCE = aiohttp.ClientTimeout(total=5)
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=6)
 
@@ -57,7 +62,10 @@ async def publish(traffic: Traffic, channel: str, pause_seconds: float) -> None:
             node = traffic.random.choice(traffic.nodes)
             try:
                 async with traffic.session.post(
-                    f"{node.internal_url}/publish", json=body, timeout=_PATIENCE
+                    f"{node.internal_url}/publish",
+                    json=body,
+                    headers={"Authorization": f"Bearer {KEY}"},
+                    timeout=_PATIENCE,
                 ) as response:
                     if response.status == 200:
                         answer = await response.json()
@@ -80,6 +88,7 @@ class Client:
         self.name = name
         self.opened = asyncio.Event()
         self._traffic = traffic
+        self._claims = {"sub": user, "topics": list(topics)}
         self._path = f"/sse/connect/{user}" + (f"?topics={','.join(topics)}" if topics else "")
         self._cursor = ""
         traffic.ledger.follows(name, [f"user:{user}", "all", *(f"topic:{t}" for t in topics)])
@@ -89,7 +98,9 @@ class Client:
         traffic = self._traffic
         while True:
             node = traffic.random.choice(traffic.nodes)
-            headers = {"Last-Event-ID": self._cursor} if self._cursor else {}
+            headers = {"Authorization": f"Bearer {self._token()}"}
+            if self._cursor:
+                headers["Last-Event-ID"] = self._cursor
             try:
                 async with traffic.session.get(
                     node.url + self._path, headers=headers, timeout=_STREAM
@@ -107,6 +118,11 @@ class Client:
             finally:
                 traffic.responses.pop(self.name, None)
             await asyncio.sleep(traffic.random.uniform(0.05, 0.5))
+
+    def _token(self) -> str:
+        """A fresh one, good for some seconds."""
+        until = time.time() + self._traffic.random.uniform(*TOKEN_SECONDS)
+        return jwt.encode({**self._claims, "exp": until}, SECRET)
 
     def _take(self, event: ServerSentEvent) -> None:
         traffic, data = self._traffic, msgspec.json.decode(event.data)
