@@ -385,8 +385,10 @@ class Transport(Protocol):
     ending: bytes
     """What tells the client that nothing follows."""
 
-    def encode(self, name: str, data: bytes) -> bytes:
-        """The part of an event that is the same for every connection; `data` is compact JSON."""
+    def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
+        """The part of an event that is the same for every connection; `data` is compact JSON, and
+        the hub's own events have no channel.
+        """
         ...
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:

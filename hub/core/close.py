@@ -20,6 +20,7 @@ class CloseReason(enum.Enum):
     REPLACED = ("replaced", False)
     DISCONNECTED = ("disconnected", False)
     TRIMMED = ("trimmed", True)
+    POLLED = ("polled", True)
     ENDED = ("ended", False)
     CLIENT_LEFT = ("client_left", False)
 

@@ -229,7 +229,9 @@ class Connection:
             if event.position is None:
                 continue
             place = format_place(event.position).encode()
-            frames.append(frame(encode(event.name, event.data), before + place + after))
+            frames.append(
+                frame(encode(event.name, event.data, event.channel), before + place + after)
+            )
             unsent_bytes += len(frames[-1])
             if unsent_bytes >= _BLOCK_BYTES:
                 await self._write_replay(frames, channel, event.position)
@@ -390,7 +392,7 @@ class Connection:
 
     def _hand_over(self, event: Event) -> None:
         """The event, with where the client stands if it has a place."""
-        body = self.transport.encode(event.name, event.data)
+        body = self.transport.encode(event.name, event.data, event.channel)
         if event.position is not None:
             self._send_event(body)
         else:

@@ -355,7 +355,9 @@ def _framed(
     encode, frame = transport.encode, transport.frame
     frames = b""
     for event, part in zip(events, parts):  # noqa: B905 - as long, and this is the inner loop
-        frames += frame(encode(event.name, event.data), part + rest if part else None)
+        frames += frame(
+            encode(event.name, event.data, event.channel), part + rest if part else None
+        )
     return frames
 
 
@@ -366,7 +368,7 @@ def _send_to_audience(
     but for each one's own part of the cursor.
     """
     rests = audience.advance(track, parts)
-    bodies = [audience.transport.encode(event.name, event.data) for event in events]
+    bodies = [audience.transport.encode(event.name, event.data, event.channel) for event in events]
     members, by_length = audience.members, dict[int, Sequence[bytes]]()
     for sink in tuple(members):
         own = sink.own

@@ -1,19 +1,13 @@
-"""Server-sent events over HTTP/1.1: the response, the bytes' way into the socket, the encoding.
+"""Server-sent events over HTTP/1.1: the response, and the encoding.
 
 aiohttp-sse's response class stays, its cost goes: no ping task (one wheel beats for everyone), no
-task for each send. Frames go straight to the transport, framed as HTTP chunks here; nothing else
-writes to the response after its headers.
-
-After the headers the connection leaves aiohttp: its protocol, request, response and two tasks are
-ten kilobytes that an idle stream has no use for.
+task for each send. After its headers the connection leaves aiohttp (socket_sink.py), and frames go
+straight into the socket, framed as HTTP chunks here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -21,7 +15,6 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from hub.core import sse
-from hub.ports import SinkOwner
 
 HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -29,19 +22,20 @@ HEADERS: Final = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-_MOST_UNASKED_BYTES: Final = 64 * 1024
 
 
 class SseTransport:
     """Implements ports.Transport. On HTTP/1.1 each event is a chunk, HTTP/1.0 knows no chunks."""
 
     label = "sse"
-    encode = staticmethod(sse.encode_event)
 
     def __init__(self, *, chunked: bool = True) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
         self.heartbeat = self.frame(sse.HEARTBEAT, None)
         self.ending = b"0\r\n\r\n" if chunked else b""
+
+    def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
+        return sse.encode_event(name, data)
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)
@@ -76,87 +70,3 @@ class SseResponse(EventSourceResponse):
         writer = await web.StreamResponse.prepare(self, request)
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
         return writer
-
-
-class SocketSink(asyncio.Protocol):
-    """Implements ports.Sink on a connection taken over from aiohttp, after a response's headers.
-
-    While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
-    and no second look at the end of the tick. What the socket does not take is the transport's.
-    The client may only leave: what it still says is dropped, and whoever goes on is cut off.
-    """
-
-    __slots__ = ("_transport", "_unasked_bytes", "gone", "own", "owner", "paused", "send")
-
-    def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
-        self._transport = transport
-        self._unasked_bytes = 0
-        self.owner: SinkOwner | None = None
-        self.own = b""
-        self.paused = False
-        self.gone = transport.is_closing
-        self.send: Callable[[bytes], int] = self._send_encrypted
-        if transport.get_extra_info("sslcontext") is None:
-            self.send = partial(os.write, transport.get_extra_info("socket").fileno())
-        transport.set_protocol(self)
-        if not transport.is_reading():
-            transport.resume_reading()  # else the client's leaving would not be seen
-        transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
-
-    @property
-    def idle(self) -> bool:
-        return not self._transport.get_write_buffer_size()
-
-    def write(self, frames: bytes) -> None:
-        if self._transport.is_closing():
-            return
-        sent = 0
-        if self.idle:
-            try:
-                sent = self.send(frames)
-            except OSError:
-                pass  # full, or lost: the transport finds out which
-        if sent < len(frames):
-            self._transport.write(frames[sent:])
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._unasked_bytes += len(data)
-        if self._unasked_bytes > _MOST_UNASKED_BYTES:
-            self.abort()
-
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        if self.owner is not None:
-            self.owner.flush()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.owner is not None:
-            self.owner.lost()
-
-    def _send_encrypted(self, frames: bytes) -> int:
-        if not self.idle:
-            raise BlockingIOError
-        self._transport.write(frames)
-        return len(frames)
-
-
-def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketSink:
-    """The connection of a request whose response has begun, from aiohttp, which is told that it is
-    lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
-    """
-    transport, protocol = request.transport, request.protocol
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client left before its stream began")
-    sink = SocketSink(transport, write_buffer_bytes=write_buffer_bytes)
-    protocol.transport = None  # it would close it
-    protocol.connection_lost(None)
-    return sink

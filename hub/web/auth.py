@@ -6,6 +6,7 @@ In development, on loopback only, no token is needed and the request says itself
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -99,9 +100,12 @@ class GuardedDoor:
 def topics_of(request: web.Request, identity: Identity, *, most: int) -> list[str]:
     """The topics in `?topics=a,b`, checked. Raises BadRequest and Forbidden."""
     text = request.query.get("topics")
-    if not text:
-        return []
-    named = [topic for topic in text.split(",") if topic]
+    return topics_named(text.split(",") if text else [], identity, most=most)
+
+
+def topics_named(names: Sequence[str], identity: Identity, *, most: int) -> list[str]:
+    """The same from their names."""
+    named = [topic for topic in names if topic]
     topics = sorted({check_topic(topic, path="topics") for topic in named})
     if len(topics) > most:
         raise BadRequest(f"at most {most} topics can be followed at once", path="topics")

@@ -1,4 +1,4 @@
-"""GET /sse/connect/{user_id}: a user's event stream.
+"""A user's event stream, over server-sent events, newline-delimited JSON, or long polling.
 
 What is final (a bad name, cursor or token) is answered with its status; what passes by itself
 (draining, the broker away) is answered 200 and ended with `hub.bye`, because a browser never
@@ -8,13 +8,29 @@ returns to a stream that was answered with anything but 200.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
+import msgspec
 from aiohttp import web
 
-from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
+from hub.core.cursor import Position
 from hub.engine.connection import Connection
-from hub.web.auth import Door, topics_of
-from hub.web.streaming import Streams, cursor_of
+from hub.errors import BadRequest
+from hub.transports.poll import PollConnection
+from hub.web.auth import Door, Identity, topics_named, topics_of
+from hub.web.bodies import read_json
+from hub.web.streaming import Streams, cursor_from, cursor_of
+
+_MOST_WAIT_SECONDS: Final = 60.0
+_MOST_BODY_BYTES: Final = 64 * 1024
+
+
+class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /sse/connect: what the query holds otherwise."""
+
+    topics: list[str] = []
+    cursor: str = "live"
 
 
 class ConnectRoutes:
@@ -28,13 +44,64 @@ class ConnectRoutes:
         return [
             web.get("/sse/connect/{user_id}", self.connect, allow_head=False),
             web.get("/sse/connect", self.connect, allow_head=False),
+            web.post("/sse/connect/{user_id}", self.connect_by_post),
+            web.post("/sse/connect", self.connect_by_post),
+            web.get("/poll/connect/{user_id}", self.poll, allow_head=False),
+            web.get("/poll/connect", self.poll, allow_head=False),
         ]
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Begins the stream."""
         identity = await self._door.identify(request)
-        topics = topics_of(request, identity, most=self._streams.limits.max_topics)
+        channels = self._channels(request, identity)
+        return await self._begin(request, identity, channels, cursor_of(request, channels))
+
+    async def connect_by_post(self, request: web.Request) -> web.StreamResponse:
+        """The same with topics and cursor in the body, for clients that have many."""
+        identity = await self._door.identify(request)
+        body = await read_json(request, ConnectBody, max_bytes=_MOST_BODY_BYTES)
+        most = self._streams.limits.max_topics
+        topics = topics_named(body.topics, identity, most=most)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        text = request.headers.get("Last-Event-ID") or body.cursor
+        return await self._begin(request, identity, channels, cursor_from(text, channels))
+
+    async def poll(self, request: web.Request) -> web.StreamResponse:
+        """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
+        identity = await self._door.identify(request)
+        channels = self._channels(request, identity)
+        wait_seconds = _wait(request)
         cursor = cursor_of(request, channels)
+        asked = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
+        make = partial(
+            PollConnection,
+            user=identity.user,
+            channels=channels,
+            asked=asked.encode() if cursor else b"",
+        )
+        return await self._streams.poll(request, identity, cursor, make, wait_seconds)
+
+    async def _begin(
+        self,
+        request: web.Request,
+        identity: Identity,
+        channels: list[Channel],
+        cursor: dict[Channel, Position],
+    ) -> web.StreamResponse:
         make = partial(Connection, user=identity.user, channels=channels)
         return await self._streams.begin(request, identity, cursor, make)
+
+    def _channels(self, request: web.Request, identity: Identity) -> list[Channel]:
+        topics = topics_of(request, identity, most=self._streams.limits.max_topics)
+        return [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+
+
+def _wait(request: web.Request) -> float:
+    text = request.query.get("wait", "25")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MOST_WAIT_SECONDS:
+        raise BadRequest(f"wait is 0 to {_MOST_WAIT_SECONDS:g} seconds", path="wait")
+    return seconds

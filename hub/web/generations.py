@@ -20,7 +20,7 @@ from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
-from hub.web.streaming import Cursor, Streams, cursor_of
+from hub.web.streaming import Cursor, Streams, accepts, cursor_of
 
 
 class UpstreamChoice(msgspec.Struct, frozen=True):
@@ -188,9 +188,7 @@ class GenerationRoutes:
 
 
 def _wants_stream(request: web.Request) -> bool:
-    """Whether text/event-stream is among the types that the client accepts by name."""
-    accepted = ",".join(request.headers.getall("Accept", ())).split(",")
-    return any(each.partition(";")[0].strip() == "text/event-stream" for each in accepted)
+    return accepts(request, "text/event-stream") or accepts(request, "application/x-ndjson")
 
 
 def _id(request: web.Request) -> str:

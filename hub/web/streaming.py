@@ -19,8 +19,12 @@ from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.engine.lifetimes import Lifetime
 from hub.errors import TooMany
-from hub.ports import FROM_START, Clock
-from hub.transports.sse import SseResponse, SseTransport, take_over
+from hub.ports import FROM_START, Clock, Transport
+from hub.transports.ndjson import CONTENT_TYPE as NDJSON
+from hub.transports.ndjson import NdjsonTransport
+from hub.transports.poll import PollConnection, PollSink, PollTransport
+from hub.transports.socket_sink import SocketSink, take_over
+from hub.transports.sse import HEADERS, SseResponse, SseTransport
 from hub.web.addresses import Addresses
 from hub.web.auth import Identity
 
@@ -42,7 +46,7 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Streams:
-    """Begins server-sent event streams."""
+    """Begins streams."""
 
     def __init__(
         self, fanout: Fanout, clock: Clock, limits: StreamLimits, addresses: Addresses
@@ -51,7 +55,11 @@ class Streams:
         self._addresses = addresses
         self._fanout = fanout
         self._clock = clock
-        self._transports = {chunked: SseTransport(chunked=chunked) for chunked in (True, False)}
+        self._transports: dict[tuple[str, bool], Transport] = {}
+        for chunked in (True, False):
+            self._transports["sse", chunked] = SseTransport(chunked=chunked)
+            self._transports["ndjson", chunked] = NdjsonTransport(chunked=chunked)
+        self._polling = PollTransport()
 
     async def begin(
         self,
@@ -63,34 +71,74 @@ class Streams:
     ) -> web.StreamResponse:
         """Sends the headers and begins the life of what `connection(name, **parts)` makes; raises
         CancelledError then, since the request is over for aiohttp.
+
+        A client that accepts newline-delimited JSON and no SSE gets that.
         """
+        lines = not accepts(request, "text/event-stream") and accepts(request, NDJSON)
+        response = _lines_response(NDJSON) if lines else SseResponse()
+        response.headers.update(headers or {})
+        sink = await self._taken_over(request, response)
+        if sink is None:
+            return response  # the client left before its stream began
+        chunked = request.version >= HttpVersion11
+        parts = {
+            "transport": self._transports["ndjson" if lines else "sse", chunked],
+            "sink": sink,
+            **self._parts(request, identity),
+        }
+        self._fanout.begin(connection(_name(), **parts), cursor, self._lifetime(identity))
+        raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
+
+    async def poll(
+        self,
+        request: web.Request,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., PollConnection],
+        wait_seconds: float,
+    ) -> web.StreamResponse:
+        """The same for one answer, when there is something to say or the wait is over."""
+        response = _lines_response("application/json")
+        socket = await self._taken_over(request, response)
+        if socket is None:
+            return response
+        chunked = request.version >= HttpVersion11
+        parts = {
+            "transport": self._polling,
+            "sink": PollSink(socket, chunked=chunked),
+            "at_once": wait_seconds <= 0,
+            **self._parts(request, identity),
+        }
+        over = Lifetime(until=self._clock.now() + wait_seconds, reason=CloseReason.POLLED)
+        self._fanout.begin(connection(_name(), **parts), cursor, over)
+        raise asyncio.CancelledError
+
+    async def _taken_over(
+        self, request: web.Request, response: web.StreamResponse
+    ) -> SocketSink | None:
+        """The connection, once the headers are on their way; None when the client has left."""
         address = self._addresses.of(request)
         most = self.limits.max_per_address
         if most is not None and self._fanout.at_address(address) >= most:
             raise TooMany(
                 f"there are {most} streams from this address", retry_after_seconds=_RETRY_SECONDS
             )
-        response = SseResponse()
-        response.headers.update(headers or {})
         try:
             await response.prepare(request)
-            sink = take_over(request, write_buffer_bytes=self.limits.write_buffer_bytes)
+            return take_over(request, write_buffer_bytes=self.limits.write_buffer_bytes)
         except ConnectionResetError:
-            return response  # the client left before its stream began
-        parts: dict[str, Any] = {
-            "transport": self._transports[request.version >= HttpVersion11],
-            "sink": sink,
+            return None
+
+    def _parts(self, request: web.Request, identity: Identity) -> dict[str, Any]:
+        return {
             "outbox": Outbox(
                 max_frames=self.limits.outbox_max_events, max_bytes=self.limits.outbox_max_bytes
             ),
             "clock": self._clock,
             "retry_ms": self.limits.retry_ms,
             "token_id": identity.token_id,
-            "address": address,
+            "address": self._addresses.of(request),
         }
-        made = connection(f"c_{random.getrandbits(64):x}", **parts)
-        self._fanout.begin(made, cursor, self._lifetime(identity))
-        raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
 
     def _lifetime(self, identity: Identity) -> Lifetime | None:
         """As long as the token is good, and no longer than any connection may live: a tenth less
@@ -107,9 +155,32 @@ class Streams:
         return min(found, key=lambda lifetime: lifetime.until, default=None)
 
 
+def accepts(request: web.Request, content_type: str) -> bool:
+    """Whether the client accepts a type by its name."""
+    accepted = ",".join(request.headers.getall("Accept", ())).split(",")
+    return any(each.partition(";")[0].strip().lower() == content_type for each in accepted)
+
+
+def _lines_response(content_type: str) -> web.StreamResponse:
+    """A response that no proxy holds back, whose connection ends with it."""
+    headers = {**HEADERS, "Content-Type": content_type, "Connection": "close"}
+    response = web.StreamResponse(headers=headers)
+    response.force_close()
+    return response
+
+
+def _name() -> str:
+    return f"c_{random.getrandbits(64):x}"
+
+
 def cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:
     """Where each channel begins; a browser's own reconnect knows better than the URL."""
     text = request.headers.get("Last-Event-ID") or request.query.get("cursor") or "live"
+    return cursor_from(text, channels)
+
+
+def cursor_from(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
+    """The same from its text, or `live`, or `start`."""
     if text == "live":
         return {}
     if text == "start":

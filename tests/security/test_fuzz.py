@@ -32,6 +32,8 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/sse/connect/fuzz?topics=a,b&cursor=7kQ2x-4C", None),
     ("GET", "/sse/connect?user=fuzz", None),
     ("GET", "/sse/connect/fuzz?ticket=abc", None),
+    ("POST", "/sse/connect/fuzz", {"topics": ["a"], "cursor": "live"}),
+    ("GET", "/poll/connect/fuzz?wait=0&cursor=live", None),
     ("POST", "/tickets?user=fuzz", None),
     ("OPTIONS", "/generations", None),
 ]

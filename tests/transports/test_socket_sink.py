@@ -21,7 +21,8 @@ from hub.engine.fanout import Fanout
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
 from hub.ports import Publication
-from hub.transports.sse import SocketSink, SseResponse, SseTransport, take_over
+from hub.transports.socket_sink import SocketSink, take_over
+from hub.transports.sse import SseResponse, SseTransport
 from hub.web.listening import Place, SocketBounds, listening
 from tests.topologies import free_ports
 

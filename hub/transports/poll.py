@@ -1,0 +1,143 @@
+"""Long polling: one answer with the events that are there, or that come within the wait.
+
+While it waits a poll is a connection like any other, and costs as much. The first events end it:
+those of one tick go together, as `{"events":[…],"cursor":"…"}`; the next poll goes on from the
+cursor, so what comes between two polls is not lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from hub.core import ndjson
+from hub.core.close import CloseReason
+from hub.engine.connection import Connection
+from hub.transports.socket_sink import SocketSink
+
+_ID: Final = re.compile(rb'^\{"id":"([^"]*)"')
+
+
+class PollTransport:
+    """Implements ports.Transport: an event is a line, which the sink puts into its answer."""
+
+    label = "poll"
+    heartbeat = b""
+    ending = b""
+
+    def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
+        return ndjson.encode_line(name, data, channel)
+
+    def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
+        return ndjson.with_id(body, cursor)
+
+    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+        return b""
+
+
+class PollSink:
+    """Implements ports.Sink over the socket's: gathers the lines of one tick, answers, and ends.
+
+    cursor: where the client stands when none of the lines says it.
+    """
+
+    def __init__(self, socket: SocketSink, *, chunked: bool) -> None:
+        self._socket = socket
+        self._chunked = chunked
+        self._lines: list[bytes] = []
+        self._answered = False
+        self.owner: Any = None
+        self.own = b""
+        self.cursor: Callable[[], bytes] = lambda: b""
+        self.gone = socket.gone
+        socket.owner = self
+
+    @property
+    def idle(self) -> bool:
+        return True
+
+    @property
+    def paused(self) -> bool:
+        return False
+
+    def send(self, frames: bytes) -> int:
+        self.write(frames)
+        return len(frames)
+
+    def write(self, frames: bytes) -> None:
+        if not frames or self._answered:
+            return
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._finish)
+        self._lines += frames.splitlines()
+
+    def close(self) -> None:
+        self._answer()
+
+    def abort(self) -> None:
+        self._socket.abort()
+
+    def flush(self) -> None:
+        """The socket is only written to once."""
+
+    def lost(self) -> None:
+        """The client has left, or has its answer."""
+        if self.owner is not None:
+            self.owner.lost()
+
+    def _finish(self) -> None:
+        if self.owner is not None:
+            self.owner.close(CloseReason.POLLED)
+
+    def _answer(self) -> None:
+        if self._answered:
+            return
+        self._answered = True
+        ids = [found[1] for line in self._lines if (found := _ID.match(line))]
+        cursor = ids[-1] if ids else self.cursor()
+        body = b'{"events":[%b],"cursor":"%b"}' % (b",".join(self._lines), cursor)
+        if self._chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        self._socket.write(body)
+        self._socket.close()
+
+
+class PollConnection(Connection):
+    """A connection that ends with its first events, or when its wait is over.
+
+    asked: the cursor that the client came with. at_once: it does not wait at all.
+    """
+
+    __slots__ = ("_asked", "_at_once")
+
+    def __init__(
+        self, name: str, *, sink: PollSink, asked: bytes, at_once: bool, **parts: Any
+    ) -> None:
+        super().__init__(name, sink=sink, **parts)
+        self._asked = asked
+        self._at_once = at_once
+        sink.cursor = self._where
+
+    def open(self, **said: Any) -> None:
+        """A poll begins with nothing to say."""
+
+    def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
+        """A wait that is over says nothing but where the client stands."""
+        if reason is not CloseReason.POLLED:
+            super().close(reason, later_ms=later_ms)
+        elif self.closed is None:
+            self.sink.close()
+            self.step_out()
+            self._end(reason)
+
+    def step_in(self) -> None:
+        """It has all there was."""
+        super().step_in()
+        if self._at_once and self.is_in_step:
+            self.close(CloseReason.POLLED)
+
+    def _where(self) -> bytes:
+        """Where the client stands: before the log was read, where it came from."""
+        return self._cursor() or self._asked

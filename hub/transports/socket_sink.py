@@ -1,0 +1,103 @@
+"""The bytes' way into a socket, on a connection taken over from aiohttp after a response's headers.
+
+After the headers a stream leaves aiohttp: its protocol, request, response and two tasks are ten
+kilobytes that an idle stream has no use for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from hub.ports import SinkOwner
+
+_MOST_UNASKED_BYTES: Final = 64 * 1024
+
+
+class SocketSink(asyncio.Protocol):
+    """Implements ports.Sink on a connection taken over from aiohttp, after a response's headers.
+
+    While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
+    and no second look at the end of the tick. What the socket does not take is the transport's.
+    The client may only leave: what it still says is dropped, and whoever goes on is cut off.
+    """
+
+    __slots__ = ("_transport", "_unasked_bytes", "gone", "own", "owner", "paused", "send")
+
+    def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
+        self._transport = transport
+        self._unasked_bytes = 0
+        self.owner: SinkOwner | None = None
+        self.own = b""
+        self.paused = False
+        self.gone = transport.is_closing
+        self.send: Callable[[bytes], int] = self._send_encrypted
+        if transport.get_extra_info("sslcontext") is None:
+            self.send = partial(os.write, transport.get_extra_info("socket").fileno())
+        transport.set_protocol(self)
+        if not transport.is_reading():
+            transport.resume_reading()  # else the client's leaving would not be seen
+        transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
+
+    @property
+    def idle(self) -> bool:
+        return not self._transport.get_write_buffer_size()
+
+    def write(self, frames: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        sent = 0
+        if self.idle:
+            try:
+                sent = self.send(frames)
+            except OSError:
+                pass  # full, or lost: the transport finds out which
+        if sent < len(frames):
+            self._transport.write(frames[sent:])
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._unasked_bytes += len(data)
+        if self._unasked_bytes > _MOST_UNASKED_BYTES:
+            self.abort()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.owner is not None:
+            self.owner.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.owner is not None:
+            self.owner.lost()
+
+    def _send_encrypted(self, frames: bytes) -> int:
+        if not self.idle:
+            raise BlockingIOError
+        self._transport.write(frames)
+        return len(frames)
+
+
+def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketSink:
+    """The connection of a request whose response has begun, from aiohttp, which is told that it is
+    lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
+    """
+    transport, protocol = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left before its stream began")
+    sink = SocketSink(transport, write_buffer_bytes=write_buffer_bytes)
+    protocol.transport = None  # it would close it
+    protocol.connection_lost(None)
+    return sink

@@ -1,0 +1,312 @@
+"""What every transport must do: one suite, by the same script, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+
+from hub.core.channel import user_channel
+from hub.core.sse_decoder import SseDecoder
+from hub.web.auth import TokenDoor
+from hub.web.origins import Origins
+from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from tests.web.kit import Hub, running_hub
+
+SECRET = "s" * 64
+Seen = tuple[str, str, Any]  # cursor, event, data
+
+
+class Reader:
+    """A client of one transport: its events, one after the other."""
+
+    def __init__(self, hub: Hub, transport: str, headers: dict[str, str]) -> None:
+        self._hub = hub
+        self._transport = transport
+        self._headers = headers
+        self._events: asyncio.Queue[Seen | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self.cursor = ""
+        self.channels: list[str | None] = []
+
+    async def start(self, path: str, cursor: str) -> None:
+        self.cursor = cursor
+        work = {"sse": self._sse, "post": self._post, "ndjson": self._ndjson, "poll": self._poll}
+        self._task = asyncio.create_task(work[self._transport](path))
+
+    async def next(self) -> Seen:
+        """The next event. Raises EOFError when the hub has ended the stream."""
+        async with asyncio.timeout(5):
+            event = await self._events.get()
+        if event is None:
+            raise EOFError
+        return event
+
+    async def stop(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _take(self, cursor: str, event: str, data: Any) -> None:
+        self.cursor = cursor or self.cursor
+        if event != "hub.open":
+            self._events.put_nowait((self.cursor, event, data))
+
+    async def _sse(self, path: str) -> None:
+        headers = {**self._headers, "Last-Event-ID": self.cursor} if self.cursor else self._headers
+        async with self._hub.ask("GET", f"/sse/connect{path}", headers=headers) as response:
+            await self._read_sse(response)
+
+    async def _post(self, path: str) -> None:
+        body = {"cursor": self.cursor} if self.cursor else {}
+        route = f"/sse/connect{path}"
+        async with self._hub.ask("POST", route, json=body, headers=self._headers) as response:
+            await self._read_sse(response)
+
+    async def _read_sse(self, response: aiohttp.ClientResponse) -> None:
+        decoder = SseDecoder()
+        async for chunk in response.content.iter_any():
+            for event in decoder.feed(chunk):
+                self._take(event.id, event.name, json.loads(event.data))
+        self._events.put_nowait(None)
+
+    async def _ndjson(self, path: str) -> None:
+        headers = {**self._headers, "Accept": "application/x-ndjson"}
+        if self.cursor:
+            headers["Last-Event-ID"] = self.cursor
+        async with self._hub.ask("GET", f"/sse/connect{path}", headers=headers) as response:
+            assert response.content_type == "application/x-ndjson"
+            async for line in response.content:
+                if line.strip():
+                    said = json.loads(line)
+                    self.channels.append(said.get("channel"))
+                    self._take(said.get("id", ""), said["event"], said["data"])
+        self._events.put_nowait(None)
+
+    async def _poll(self, path: str) -> None:
+        while True:
+            params = {"wait": "1", **({"cursor": self.cursor} if self.cursor else {})}
+            route = f"/poll/connect{path}"
+            async with self._hub.ask(
+                "GET", route, params=params, headers=self._headers
+            ) as response:
+                assert response.status == 200
+                answer = await response.json()
+            for said in answer["events"]:
+                self.channels.append(said.get("channel"))
+                self._take(said.get("id", ""), said["event"], said["data"])
+                if said["event"] == "hub.bye":
+                    self._events.put_nowait(None)
+                    return
+            self.cursor = answer["cursor"]
+
+
+class Kit:
+    """A hub and readers of it."""
+
+    def __init__(self, hub: Hub, transport: str) -> None:
+        self.hub = hub
+        self.transport = transport
+        self._keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+
+    @asynccontextmanager
+    async def reading(
+        self, *, cursor: str = "", transport: str = "", seconds: float = 60.0, user: str = "alice"
+    ) -> AsyncIterator[Reader]:
+        """An open stream of a user's."""
+        token = jwt.encode({"sub": user, "exp": time.time() + seconds}, SECRET)
+        headers = {"Authorization": f"Bearer {token}"}
+        reader = Reader(self.hub, transport or self.transport, headers)
+        before = len(self.hub.fanout)
+        await reader.start("", cursor)
+        async with asyncio.timeout(5):
+            while len(self.hub.fanout) <= before and not cursor:
+                await asyncio.sleep(0.01)
+        if not cursor:
+            await asyncio.sleep(0.05)  # joined
+        try:
+            yield reader
+        finally:
+            await reader.stop()
+
+    async def say(self, *texts: str, user: str = "alice") -> None:
+        for text in texts:
+            await self.hub.publish(to={"user": user}, data={"t": text})
+
+    def close(self) -> None:
+        self._keeping.cancel()
+
+
+@pytest.fixture(params=["sse", "post", "ndjson", "poll"])
+async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
+    """Each transport."""
+    door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+    async with running_hub(door) as hub:
+        kit = Kit(hub, request.param)
+        yield kit
+        kit.close()
+
+
+async def texts(reader: Reader, count: int) -> list[str]:
+    return [(await reader.next())[2]["t"] for _ in range(count)]
+
+
+async def test_live(kit: Kit) -> None:
+    """In order, once, whatever is in them, and nobody else's."""
+    said = [*(f"{n}" for n in range(20)), 'a "quoted" line', "zwei\nZeilen", "你🌅\u2028\u0085"]
+    async with kit.reading() as reader:
+        await kit.say("not yours", user="bob")
+        await kit.say(*said)
+        assert await texts(reader, len(said)) == said
+
+
+async def test_between_two_connections(kit: Kit) -> None:
+    """What came meanwhile is there, in order, and then it goes on live."""
+    async with kit.reading() as reader:
+        await kit.say("a")
+        await reader.next()
+        cursor = reader.cursor
+    await kit.say(*(f"{n}" for n in range(300)))
+    async with kit.reading(cursor=cursor) as reader:
+        assert await texts(reader, 300) == [f"{n}" for n in range(300)]
+        await kit.say("live")
+        assert await texts(reader, 1) == ["live"]
+
+
+@pytest.mark.parametrize("other", ["sse", "ndjson", "poll"])
+async def test_another_transports_cursor(kit: Kit, other: str) -> None:
+    """A client may change its way and misses nothing."""
+    async with kit.reading(transport=other) as reader:
+        await kit.say("a")
+        await reader.next()
+        cursor = reader.cursor
+    await kit.say("b")
+    async with kit.reading(cursor=cursor) as reader:
+        assert await texts(reader, 1) == ["b"]
+
+
+async def test_lost_history_is_told(kit: Kit) -> None:
+    """hub.reset, and then it goes on."""
+    async with kit.reading() as reader:
+        await kit.say("a")
+        await reader.next()
+        cursor = reader.cursor
+    kit.hub.broker.begin_new_epoch(user_channel("alice"))
+    async with kit.reading(cursor=cursor) as reader:
+        _, event, data = await reader.next()
+        assert (event, data["channel"]) == ("hub.reset", "user:alice")
+        await kit.say("b")
+        assert await texts(reader, 1) == ["b"]
+
+
+async def test_drained(kit: Kit) -> None:
+    """hub.bye last, then the end."""
+    async with kit.reading() as reader:
+        await kit.hub.fanout.drain(0.0, asyncio.Event())
+        _, event, data = await reader.next()
+        assert (event, data["reason"], data["reconnect"]) == ("hub.bye", "draining", True)
+        with pytest.raises(EOFError):
+            await reader.next()
+
+
+async def test_expired(kit: Kit) -> None:
+    """A stream ends with its token; a poll is refused after it."""
+    if kit.transport == "poll":
+        token = jwt.encode({"sub": "alice", "exp": time.time() - 10}, SECRET)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with kit.hub.ask("GET", "/poll/connect", headers=headers) as response:
+            assert response.status == 401
+        return
+    async with kit.reading(seconds=1.2) as reader:
+        events = [(await reader.next())[1:] for _ in range(2)]
+        assert [event for event, _ in events] == ["hub.expiring", "hub.bye"]
+        assert events[1][1]["reason"] == "expired"
+
+
+async def test_disconnected(kit: Kit) -> None:
+    """By an operator's order."""
+    async with kit.reading() as reader:
+        await kit.hub.control.disconnect("alice")
+        _, event, data = await reader.next()
+        assert (event, data["reason"]) == ("hub.bye", "disconnected")
+
+
+async def test_client_that_leaves(kit: Kit) -> None:
+    """Leaves nothing behind."""
+    async with kit.reading():
+        assert len(kit.hub.fanout) == 1
+    async with asyncio.timeout(5):
+        while len(kit.hub.fanout):
+            await asyncio.sleep(0.01)
+    assert kit.hub.fanout.of_user("alice") == {}.keys()
+
+
+async def test_channels_are_named(kit: Kit) -> None:
+    """Where the transport has a place for it."""
+    if kit.transport not in ("ndjson", "poll"):
+        return
+    async with kit.reading() as reader:
+        await kit.say("a")
+        await kit.hub.publish(to={"all": True}, data={"t": "b"})
+        assert await texts(reader, 2) == ["a", "b"]
+        assert reader.channels[-2:] == ["user:alice", "all"]
+
+
+class TestPolling:
+    """What is special about it."""
+
+    @pytest.fixture
+    async def hub(self) -> AsyncIterator[Hub]:
+        """Open."""
+        async with running_hub() as hub:
+            keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+            yield hub
+            keeping.cancel()
+
+    async def poll(self, hub: Hub, **params: str) -> Any:
+        async with hub.ask("GET", "/poll/connect/alice", params=params) as response:
+            assert response.headers["Cache-Control"].startswith("no-store")
+            return await response.json()
+
+    async def test_wait_that_is_over(self, hub: Hub) -> None:
+        """Says where the client stands, so that nothing between two polls is lost."""
+        begun = time.monotonic()
+        answer = await self.poll(hub, wait="1")
+        assert 0.9 < time.monotonic() - begun < 2.5
+        assert answer["events"] == []
+        await hub.publish(to={"user": "alice"}, data="between")
+        answer = await self.poll(hub, cursor=answer["cursor"])
+        assert [event["data"] for event in answer["events"]] == ["between"]
+        again = await self.poll(hub, cursor=answer["cursor"], wait="0")
+        assert again == {"events": [], "cursor": answer["cursor"]}
+
+    async def test_many_events_are_one_answer(self, hub: Hub) -> None:
+        """What is there goes together."""
+        start = await self.poll(hub, wait="0")
+        for n in range(50):
+            await hub.publish(to={"user": "alice"}, data=n)
+        answer = await self.poll(hub, cursor=start["cursor"])
+        assert [event["data"] for event in answer["events"]] == list(range(50))
+        assert answer["cursor"] == answer["events"][-1]["id"]
+
+    async def test_broker_away(self, hub: Hub) -> None:
+        """The client keeps its cursor."""
+        start = await self.poll(hub, wait="0")
+        hub.broker.away = True
+        answer = await self.poll(hub, cursor=start["cursor"], wait="1")
+        assert answer["cursor"] == start["cursor"]
+        assert [event["event"] for event in answer["events"]] == ["hub.bye"]
+
+    @pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon"])
+    async def test_bad_wait(self, hub: Hub, wait: str) -> None:
+        """400 with the rule."""
+        async with hub.ask("GET", "/poll/connect/alice", params={"wait": wait}) as response:
+            assert response.status == 400
+            assert "wait is 0 to 60" in (await response.json())["detail"]
