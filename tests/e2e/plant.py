@@ -64,19 +64,24 @@ class Plant:
         valkey = Valkey(self._folder)
         await valkey.start()
         self._stack.push_async_callback(valkey.kill)
-        self.port, self.internal_port = free_ports(2)
         self.setting("REDIS__URL", f"unix://{valkey.socket}")
+        self.node = await self.another_node()
+
+    async def another_node(self) -> asyncio.subprocess.Process:
+        """One more node, on which `url` and `port` are from now on."""
+        self.port, self.internal_port = free_ports(2)
         self.setting("PUBLIC__PORT", str(self.port))
         self.setting("INTERNAL__PORT", str(self.internal_port))
+        self.setting("NODE__NAME", f"node-{self.port}")
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
-        self.node = await self._process("serve")
+        process = await self._process("serve")
         async with asyncio.timeout(20):
             while True:
                 try:
                     async with self.session.get(f"{self.internal_url}/readyz") as answer:
                         if answer.status == 200:
-                            return
+                            return process
                 except aiohttp.ClientError:
                     pass
                 await asyncio.sleep(0.05)
