@@ -382,8 +382,6 @@ class Transport(Protocol):
 
     label: str
     heartbeat: bytes
-    ending: bytes
-    """What tells the client that nothing follows."""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         """The part of an event that is the same for every connection; `data` is compact JSON, and
@@ -399,6 +397,10 @@ class Transport(Protocol):
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         """The first event, which also tells the client how long to wait before it returns."""
+        ...
+
+    def ending(self, *, reconnect: bool) -> bytes:
+        """What tells the client that nothing follows, and whether to come back."""
         ...
 
 

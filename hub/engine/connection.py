@@ -312,6 +312,10 @@ class Connection:
         if self._closed is None:
             self._send_event(self.transport.encode(name, encode_json(data)))
 
+    def send_frame(self, frame: bytes) -> None:
+        """Bytes of the transport's own, in their order with the events."""
+        self._send(frame)
+
     def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
         """Says goodbye and ends; a second call changes nothing. later_ms: beside the usual, that
         the client should wait before it returns.
@@ -329,7 +333,7 @@ class Connection:
             cursor = self._cursor() if self._positions else None
             if not self._outbox and not self.sink.paused:
                 self._write(self.transport.frame(body, cursor))
-            self.sink.write(self.transport.ending)
+            self.sink.write(self.transport.ending(reconnect=reason.reconnect))
         self.sink.close()
         self._end(reason)
 

@@ -97,6 +97,10 @@ class Errands:
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._under_way)
+
     def run(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
         """Begins it."""
         task = asyncio.create_task(errand, name=name)

@@ -15,13 +15,16 @@ class NdjsonTransport:
     def __init__(self, *, chunked: bool = True) -> None:
         self._chunked = chunked
         self.heartbeat = self._framed(ndjson.HEARTBEAT)
-        self.ending = b"0\r\n\r\n" if chunked else b""
+        self._ending = b"0\r\n\r\n" if chunked else b""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return ndjson.encode_line(name, data, channel)
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         return self._framed(ndjson.with_id(body, cursor))
+
+    def ending(self, *, reconnect: bool) -> bytes:
+        return self._ending
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self._framed(ndjson.with_retry(ndjson.with_id(body, cursor), retry_ms))

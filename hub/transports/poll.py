@@ -25,7 +25,6 @@ class PollTransport:
 
     label = "poll"
     heartbeat = b""
-    ending = b""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return ndjson.encode_line(name, data, channel)
@@ -34,6 +33,9 @@ class PollTransport:
         return ndjson.with_id(body, cursor)
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+        return b""
+
+    def ending(self, *, reconnect: bool) -> bytes:
         return b""
 
 

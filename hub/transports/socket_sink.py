@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -90,14 +90,22 @@ class SocketSink(asyncio.Protocol):
         return len(frames)
 
 
+S = TypeVar("S", bound=SocketSink)
+
+
 def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketSink:
     """The connection of a request whose response has begun, from aiohttp, which is told that it is
     lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
     """
+    return take_over_as(SocketSink, request, write_buffer_bytes=write_buffer_bytes)
+
+
+def take_over_as(kind: type[S], request: web.Request, *, write_buffer_bytes: int) -> S:
+    """The same as another kind of sink."""
     transport, protocol = request.transport, request.protocol
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client left before its stream began")
-    sink = SocketSink(transport, write_buffer_bytes=write_buffer_bytes)
+    sink = kind(transport, write_buffer_bytes=write_buffer_bytes)
     protocol.transport = None  # it would close it
     protocol.connection_lost(None)
     return sink

@@ -32,10 +32,13 @@ class SseTransport:
     def __init__(self, *, chunked: bool = True) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
         self.heartbeat = self.frame(sse.HEARTBEAT, None)
-        self.ending = b"0\r\n\r\n" if chunked else b""
+        self._ending = b"0\r\n\r\n" if chunked else b""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return sse.encode_event(name, data)
+
+    def ending(self, *, reconnect: bool) -> bytes:
+        return self._ending
 
     def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)

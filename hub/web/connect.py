@@ -92,8 +92,13 @@ class ConnectRoutes:
         return await self._streams.begin(request, identity, cursor, make)
 
     def _channels(self, request: web.Request, identity: Identity) -> list[Channel]:
-        topics = topics_of(request, identity, most=self._streams.limits.max_topics)
-        return [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        return channels_of(request, identity, most=self._streams.limits.max_topics)
+
+
+def channels_of(request: web.Request, identity: Identity, *, most: int) -> list[Channel]:
+    """What the stream of a request follows: its user's channel, `all`, the topics named."""
+    topics = topics_of(request, identity, most=most)
+    return [user_channel(identity.user), ALL, *map(topic_channel, topics)]
 
 
 def _wait(request: web.Request) -> float:

@@ -58,6 +58,54 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.messages
 
 
+class Questions:
+    """From what a client sends to a question that is queued."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        upstreams: Mapping[str, UpstreamChoice],
+        *,
+        default_upstream: str | None,
+        max_prompt_bytes: int,
+    ) -> None:
+        self._generations = generations
+        self._upstreams = upstreams
+        self._default_upstream = default_upstream
+        self.max_prompt_bytes = max_prompt_bytes
+
+    async def ask(self, user: str, body: GenerateBody, key: str | None) -> Created:
+        """Raises CallerError and BrokerUnavailable."""
+        if key is not None:
+            check_idempotency_key(key)
+        return await self._generations.start(user, self._question(body), key)
+
+    def _question(self, body: GenerateBody) -> Question:
+        messages = body.conversation()
+        if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
+            raise TooLarge(f"the question is larger than {self.max_prompt_bytes} bytes")
+        name = body.upstream or self._default_upstream
+        if name is None:
+            raise BadRequest("this hub has no upstream; set HUB_UPSTREAMS__…", path="upstream")
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            known = ", ".join(sorted(self._upstreams)) or "none"
+            raise BadRequest(f"there is no upstream {name!r}; known: {known}", path="upstream")
+        model = body.model or upstream.default_model or next(iter(upstream.models), None)
+        if model is None:
+            raise BadRequest(f"say which model of {name!r} should answer", path="model")
+        if upstream.models and model not in upstream.models:
+            known = ", ".join(upstream.models)
+            raise BadRequest(f"{name!r} has no model {model!r}; known: {known}", path="model")
+        return Question(
+            messages=messages,
+            upstream=name,
+            model=model,
+            params=body.params,
+            metadata=body.metadata,
+        )
+
+
 class GenerationRoutes:
     """The generations' routes of the public listener."""
 
@@ -66,17 +114,12 @@ class GenerationRoutes:
         generations: Generations,
         streams: Streams,
         door: Door,
-        upstreams: Mapping[str, UpstreamChoice],
-        *,
-        default_upstream: str | None,
-        max_prompt_bytes: int,
+        questions: Questions,
     ) -> None:
         self._generations = generations
         self._streams = streams
         self._door = door
-        self._upstreams = upstreams
-        self._default_upstream = default_upstream
-        self._max_prompt_bytes = max_prompt_bytes
+        self._questions = questions
         self._errands = Errands()
 
     def routes(self) -> list[web.RouteDef]:
@@ -93,7 +136,7 @@ class GenerationRoutes:
         """
         identity = await self._door.identify(request)
         user = identity.user
-        body = await read_json(request, GenerateBody, max_bytes=self._max_prompt_bytes)
+        body = await read_json(request, GenerateBody, max_bytes=self._questions.max_prompt_bytes)
         streamed = _wants_stream(request)
         if body.on_disconnect not in ("continue", "stop"):
             raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
@@ -103,9 +146,7 @@ class GenerationRoutes:
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
-        if key is not None:
-            check_idempotency_key(key)
-        created = await self._generations.start(user, self._question(body), key)
+        created = await self._questions.ask(user, body, key)
         if not streamed:
             return _started(created)
         stop = body.on_disconnect == "stop"
@@ -160,31 +201,6 @@ class GenerationRoutes:
 
     async def _stop_left(self, generation: str, user: str) -> None:
         await self._generations.stop(generation, user)
-
-    def _question(self, body: GenerateBody) -> Question:
-        messages = body.conversation()
-        if sum(len(msgspec.json.encode(message)) for message in messages) > self._max_prompt_bytes:
-            raise TooLarge(f"the question is larger than {self._max_prompt_bytes} bytes")
-        name = body.upstream or self._default_upstream
-        if name is None:
-            raise BadRequest("this hub has no upstream; set HUB_UPSTREAMS__…", path="upstream")
-        upstream = self._upstreams.get(name)
-        if upstream is None:
-            known = ", ".join(sorted(self._upstreams)) or "none"
-            raise BadRequest(f"there is no upstream {name!r}; known: {known}", path="upstream")
-        model = body.model or upstream.default_model or next(iter(upstream.models), None)
-        if model is None:
-            raise BadRequest(f"say which model of {name!r} should answer", path="model")
-        if upstream.models and model not in upstream.models:
-            known = ", ".join(upstream.models)
-            raise BadRequest(f"{name!r} has no model {model!r}; known: {known}", path="model")
-        return Question(
-            messages=messages,
-            upstream=name,
-            model=model,
-            params=body.params,
-            metadata=body.metadata,
-        )
 
 
 def _wants_stream(request: web.Request) -> bool:

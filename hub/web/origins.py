@@ -40,6 +40,14 @@ class Origins:
         if origin not in self._allowed and urlsplit(origin).netloc != request.host:
             raise Forbidden(f"a cookie is not taken from the page of {origin}")
 
+    def check_page(self, request: web.Request) -> None:
+        """Raises Forbidden when the page of another site asks for a WebSocket: browsers let it."""
+        origin = request.headers.get("Origin")
+        if origin is None or origin in self._allowed:
+            return
+        if urlsplit(origin).netloc != request.host:
+            raise Forbidden(f"no WebSocket for the page of {origin}")
+
     @web.middleware
     async def preflights(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answers what browsers ask before the real request."""

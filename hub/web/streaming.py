@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -23,8 +23,9 @@ from hub.ports import FROM_START, Clock, Transport
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
 from hub.transports.ndjson import NdjsonTransport
 from hub.transports.poll import PollConnection, PollSink, PollTransport
-from hub.transports.socket_sink import SocketSink, take_over
+from hub.transports.socket_sink import SocketSink, take_over, take_over_as
 from hub.transports.sse import HEADERS, SseResponse, SseTransport
+from hub.transports.websocket import WebSocketSink, WebSocketTransport
 from hub.web.addresses import Addresses
 from hub.web.auth import Identity
 
@@ -45,6 +46,12 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_per_address: int | None = None
 
 
+class Listener(Protocol):
+    """Who hears what a client says."""
+
+    def said(self, message: bytes) -> None: ...
+
+
 class Streams:
     """Begins streams."""
 
@@ -60,6 +67,7 @@ class Streams:
             self._transports["sse", chunked] = SseTransport(chunked=chunked)
             self._transports["ndjson", chunked] = NdjsonTransport(chunked=chunked)
         self._polling = PollTransport()
+        self._websocket = WebSocketTransport()
 
     async def begin(
         self,
@@ -89,6 +97,33 @@ class Streams:
         self._fanout.begin(connection(_name(), **parts), cursor, self._lifetime(identity))
         raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
 
+    async def upgrade(
+        self,
+        request: web.Request,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+        *,
+        greeting: bytes,
+        session: Callable[[Connection], Listener],
+    ) -> web.StreamResponse:
+        """The same over WebSocket: `greeting` is the answer to the upgrade, `session(connection)`
+        is told what the client says.
+        """
+        self._check_address(request)
+        try:
+            sink = take_over_as(
+                WebSocketSink, request, write_buffer_bytes=self.limits.write_buffer_bytes
+            )
+        except ConnectionResetError:
+            return web.Response()
+        sink.write(greeting)
+        parts = {"transport": self._websocket, "sink": sink, **self._parts(request, identity)}
+        made = connection(_name(), **parts)
+        sink.answer, sink.said = made.send_frame, session(made).said
+        self._fanout.begin(made, cursor, self._lifetime(identity))
+        raise asyncio.CancelledError
+
     async def poll(
         self,
         request: web.Request,
@@ -117,17 +152,19 @@ class Streams:
         self, request: web.Request, response: web.StreamResponse
     ) -> SocketSink | None:
         """The connection, once the headers are on their way; None when the client has left."""
-        address = self._addresses.of(request)
-        most = self.limits.max_per_address
-        if most is not None and self._fanout.at_address(address) >= most:
-            raise TooMany(
-                f"there are {most} streams from this address", retry_after_seconds=_RETRY_SECONDS
-            )
+        self._check_address(request)
         try:
             await response.prepare(request)
             return take_over(request, write_buffer_bytes=self.limits.write_buffer_bytes)
         except ConnectionResetError:
             return None
+
+    def _check_address(self, request: web.Request) -> None:
+        most = self.limits.max_per_address
+        if most is not None and self._fanout.at_address(self._addresses.of(request)) >= most:
+            raise TooMany(
+                f"there are {most} streams from this address", retry_after_seconds=_RETRY_SECONDS
+            )
 
     def _parts(self, request: web.Request, identity: Identity) -> dict[str, Any]:
         return {

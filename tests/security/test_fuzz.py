@@ -33,6 +33,7 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/sse/connect?user=fuzz", None),
     ("GET", "/sse/connect/fuzz?ticket=abc", None),
     ("POST", "/sse/connect/fuzz", {"topics": ["a"], "cursor": "live"}),
+    ("GET", "/ws/connect/fuzz", None),
     ("GET", "/poll/connect/fuzz?wait=0&cursor=live", None),
     ("POST", "/tickets?user=fuzz", None),
     ("OPTIONS", "/generations", None),

@@ -24,7 +24,7 @@ from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor, OpenDoor
 from hub.web.connect import ConnectRoutes
 from hub.web.demo import DemoRoutes
-from hub.web.generations import GenerationRoutes, UpstreamChoice
+from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.keys import KeyRing
@@ -37,6 +37,7 @@ from hub.web.streaming import StreamLimits, Streams
 from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
+from hub.web.websocket import WebSocketRoutes
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -72,23 +73,23 @@ class Hub:
         }
         streams = Streams(self.fanout, clock, limits, Addresses(["127.0.0.2"]))
         self.generations = Generations(self.broker, self.broker, self.queue)
+        questions = Questions(
+            self.generations, upstreams, default_upstream="main", max_prompt_bytes=MAX_BODY
+        )
+        origins = Origins(ORIGINS)
         self.public = build_public(
-            ConnectRoutes(streams, stream_door),
-            GenerationRoutes(
-                self.generations,
-                streams,
-                guarded,
-                upstreams,
-                default_upstream="main",
-                max_prompt_bytes=MAX_BODY,
-            ),
-            DemoRoutes(
-                door,
-                self.publisher if isinstance(door, OpenDoor) else None,
-                max_body_bytes=MAX_BODY,
-            ),
-            TicketRoutes(guarded, self.tickets),
-            Origins(ORIGINS),
+            [
+                ConnectRoutes(streams, stream_door),
+                WebSocketRoutes(streams, stream_door, origins, self.generations, questions),
+                GenerationRoutes(self.generations, streams, guarded, questions),
+                TicketRoutes(guarded, self.tickets),
+                DemoRoutes(
+                    door,
+                    self.publisher if isinstance(door, OpenDoor) else None,
+                    max_body_bytes=MAX_BODY,
+                ),
+            ],
+            origins,
             max_body_bytes=MAX_BODY,
         )
         publish_limits = PublishLimits(

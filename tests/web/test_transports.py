@@ -34,11 +34,19 @@ class Reader:
         self._events: asyncio.Queue[Seen | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self.cursor = ""
+        self.close_code: int | None = None
+        self.socket: aiohttp.ClientWebSocketResponse
         self.channels: list[str | None] = []
 
     async def start(self, path: str, cursor: str) -> None:
         self.cursor = cursor
-        work = {"sse": self._sse, "post": self._post, "ndjson": self._ndjson, "poll": self._poll}
+        work = {
+            "sse": self._sse,
+            "post": self._post,
+            "ndjson": self._ndjson,
+            "poll": self._poll,
+            "ws": self._ws,
+        }
         self._task = asyncio.create_task(work[self._transport](path))
 
     async def next(self) -> Seen:
@@ -88,6 +96,20 @@ class Reader:
                     said = json.loads(line)
                     self.channels.append(said.get("channel"))
                     self._take(said.get("id", ""), said["event"], said["data"])
+        self._events.put_nowait(None)
+
+    async def _ws(self, path: str) -> None:
+        params = {"cursor": self.cursor} if self.cursor else {}
+        url = f"http://127.0.0.1:{self._hub.port}/ws/connect{path}"
+        async with self._hub.session.ws_connect(
+            url, params=params, headers=self._headers
+        ) as socket:
+            self.socket = socket
+            async for message in socket:
+                said = json.loads(message.data)
+                self.channels.append(said.get("channel"))
+                self._take(said.get("id", ""), said["event"], said["data"])
+            self.close_code = socket.close_code
         self._events.put_nowait(None)
 
     async def _poll(self, path: str) -> None:
@@ -144,7 +166,7 @@ class Kit:
         self._keeping.cancel()
 
 
-@pytest.fixture(params=["sse", "post", "ndjson", "poll"])
+@pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws"])
 async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
     """Each transport."""
     door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
@@ -180,7 +202,7 @@ async def test_between_two_connections(kit: Kit) -> None:
         assert await texts(reader, 1) == ["live"]
 
 
-@pytest.mark.parametrize("other", ["sse", "ndjson", "poll"])
+@pytest.mark.parametrize("other", ["sse", "ndjson", "poll", "ws"])
 async def test_another_transports_cursor(kit: Kit, other: str) -> None:
     """A client may change its way and misses nothing."""
     async with kit.reading(transport=other) as reader:
@@ -250,7 +272,7 @@ async def test_client_that_leaves(kit: Kit) -> None:
 
 async def test_channels_are_named(kit: Kit) -> None:
     """Where the transport has a place for it."""
-    if kit.transport not in ("ndjson", "poll"):
+    if kit.transport not in ("ndjson", "poll", "ws"):
         return
     async with kit.reading() as reader:
         await kit.say("a")
@@ -310,3 +332,115 @@ class TestPolling:
         async with hub.ask("GET", "/poll/connect/alice", params={"wait": wait}) as response:
             assert response.status == 400
             assert "wait is 0 to 60" in (await response.json())["detail"]
+
+
+class TestWebSocket:
+    """What is special about it."""
+
+    @pytest.fixture
+    async def hub(self) -> AsyncIterator[Hub]:
+        """Open."""
+        async with running_hub() as hub:
+            yield hub
+
+    @asynccontextmanager
+    async def socket(self, hub: Hub, **more: Any) -> AsyncIterator[Any]:
+        url = f"http://127.0.0.1:{hub.port}/ws/connect/alice"
+        async with hub.session.ws_connect(url, autoping=False, **more) as socket:
+            assert (await socket.receive_json())["event"] == "hub.open"
+            yield socket
+
+    async def reply(self, socket: Any, message: Any) -> Any:
+        await socket.send_str(message if isinstance(message, str) else json.dumps(message))
+        said = await socket.receive_json(timeout=5)
+        assert said["event"] == "hub.reply"
+        return said["data"]
+
+    async def test_client_asks_and_stops(self, hub: Hub) -> None:
+        """A question and its stop over the socket, each with a reply by its id."""
+        async with self.socket(hub) as socket:
+            asked = {"type": "generate", "id": 1, "body": {"prompt": "hi"}}
+            reply = await self.reply(socket, asked)
+            assert (reply["to"], reply["status"]) == (1, 200)
+            stop = {"type": "stop", "id": "s", "generation": reply["generation"]}
+            await socket.send_json(stop)
+            seen = [await socket.receive_json(timeout=5) for _ in range(2)]
+            by_name = {said["event"]: said["data"] for said in seen}
+            assert by_name["hub.reply"]["answer"] == "stopping"
+            assert by_name["generation.stopped"]["by"] == "alice"
+            assert await self.reply(socket, {"type": "ping", "id": 2}) == {"to": 2, "status": 200}
+
+    @pytest.mark.parametrize(
+        ("message", "says"),
+        [
+            ("nonsense", "not JSON"),
+            ("[]", "expected"),
+            ({"type": "fly"}, "type is generate, stop or ping"),
+            ({"type": "generate"}, "body"),
+            ({"type": "generate", "body": {"prompt": ""}}, "prompt is empty"),
+            ({"type": "generate", "body": {"prompt": "x", "odd": 1}}, "odd"),
+            ({"type": "stop", "generation": "g00nothing"}, "no such generation"),
+        ],
+    )
+    async def test_bad_message(self, hub: Hub, message: Any, says: str) -> None:
+        """One sentence; the stream goes on."""
+        async with self.socket(hub) as socket:
+            reply = await self.reply(socket, message)
+            assert reply["status"] in (400, 404)
+            assert says in reply["detail"].lower() or says in reply["detail"]
+            await hub.publish(to={"user": "alice"}, data="on")
+            assert (await socket.receive_json(timeout=5))["data"] == "on"
+
+    async def test_ping_is_answered_in_order(self, hub: Hub) -> None:
+        """Between events, never inside one."""
+        async with self.socket(hub) as socket:
+            for n in range(20):
+                await socket.ping(b"%d" % n)
+                await hub.publish(to={"user": "alice"}, data="x" * 5000)
+            kinds = [(await socket.receive(timeout=5)).type for _ in range(40)]
+            assert kinds.count(aiohttp.WSMsgType.PONG) == 20
+            assert kinds.count(aiohttp.WSMsgType.TEXT) == 20
+
+    async def test_close_code_says_whether_to_return(self, hub: Hub) -> None:
+        """3000 and more: come back; 3500 and more: do not."""
+        async with self.socket(hub) as socket:
+            await hub.fanout.drain(0.0, asyncio.Event())
+            assert (await socket.receive_json(timeout=5))["event"] == "hub.bye"
+            assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+            assert socket.close_code == 3000
+        async with running_hub() as other, self.socket(other) as socket:
+            await other.control.disconnect("alice")
+            await socket.receive(timeout=5)
+            await socket.receive(timeout=5)
+            assert socket.close_code == 3500
+
+    async def test_client_that_closes(self, hub: Hub) -> None:
+        """Its close is answered, and nothing is left."""
+        async with self.socket(hub) as socket:
+            assert await socket.close(code=4321)
+            assert socket.close_code == 4321
+        async with asyncio.timeout(5):
+            while len(hub.fanout):
+                await asyncio.sleep(0.01)
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({}, 426),
+            ({"Upgrade": "websocket", "Sec-WebSocket-Version": "8"}, 426),
+            ({"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}, 400),
+            (
+                {
+                    "Upgrade": "websocket",
+                    "Sec-WebSocket-Version": "13",
+                    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+                    "Origin": "https://evil.example",
+                },
+                403,
+            ),
+        ],
+    )
+    async def test_handshake(self, hub: Hub, headers: dict[str, str], status: int) -> None:
+        """What is no handshake, or another site's."""
+        async with hub.ask("GET", "/ws/connect/alice", headers=headers) as response:
+            assert response.status == status

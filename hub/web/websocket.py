@@ -1,0 +1,138 @@
+"""GET /ws/connect/{user_id}: the same stream over WebSocket, and what the client says on it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from hub.engine.connection import Connection
+from hub.engine.generations import Generations
+from hub.engine.supervise import Errands
+from hub.errors import BadRequest, CallerError, HubError, TooMany
+from hub.transports.websocket import handshake, is_key
+from hub.web.auth import Door
+from hub.web.bodies import decode_json
+from hub.web.connect import channels_of
+from hub.web.errors import problem, problem_of
+from hub.web.generations import GenerateBody, Questions
+from hub.web.origins import Origins
+from hub.web.streaming import Streams, cursor_of
+
+_MOST_AT_ONCE: Final = 16
+_log = structlog.get_logger(__name__)
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What every message has. id: comes back in the reply."""
+
+    type: str
+    id: Any = None
+
+
+class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`generate`: as the body of POST /generations, in `body`."""
+
+    type: str
+    body: GenerateBody
+    id: Any = None
+
+
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`stop`: the generation's id."""
+
+    type: str
+    generation: str
+    id: Any = None
+
+
+class WebSocketRoutes:
+    """Routes of the public listener."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        door: Door,
+        origins: Origins,
+        generations: Generations,
+        questions: Questions,
+    ) -> None:
+        self._streams = streams
+        self._door = door
+        self._origins = origins
+        self._generations = generations
+        self._questions = questions
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/ws/connect/{user_id}", self.connect, allow_head=False),
+            web.get("/ws/connect", self.connect, allow_head=False),
+        ]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """101, and the stream; 426 for who does not ask for WebSocket."""
+        key = request.headers.get("Sec-WebSocket-Key", "")
+        version = request.headers.get("Sec-WebSocket-Version")
+        if request.headers.get("Upgrade", "").lower() != "websocket" or version != "13":
+            headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+            return problem(426, "this route speaks WebSocket, version 13", headers=headers)
+        if not is_key(key):
+            raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64")
+        self._origins.check_page(request)
+        identity = await self._door.identify(request)
+        channels = channels_of(request, identity, most=self._streams.limits.max_topics)
+        make = partial(Connection, user=identity.user, channels=channels)
+        session = partial(_Session, identity.user, self._generations, self._questions)
+        cursor = cursor_of(request, channels)
+        return await self._streams.upgrade(
+            request, identity, cursor, make, greeting=handshake(key), session=session
+        )
+
+
+class _Session:
+    """What one client says: each message has a reply, `hub.reply`, in the stream."""
+
+    def __init__(
+        self, user: str, generations: Generations, questions: Questions, connection: Connection
+    ) -> None:
+        self._user = user
+        self._generations = generations
+        self._questions = questions
+        self._connection = connection
+        self._errands = Errands()
+
+    def said(self, message: bytes) -> None:
+        """A message came."""
+        self._errands.run("said", self._reply_to(message))
+
+    async def _reply_to(self, message: bytes) -> None:
+        to = None
+        try:
+            head = decode_json(message, Said)
+            to = head.id
+            if len(self._errands) > _MOST_AT_ONCE:
+                raise TooMany("one at a time, please", retry_after_seconds=1)
+            reply = {"status": 200, **await self._do(head, message)}
+        except HubError as error:
+            reply = problem_of(error)
+            if not isinstance(error, CallerError):
+                _log.warning("message.failed", error=str(error))
+        self._connection.tell("hub.reply", {"to": to, **reply})
+
+    async def _do(self, head: Said, message: bytes) -> dict[str, Any]:
+        match head.type:
+            case "ping":
+                return {}
+            case "generate":
+                asked = decode_json(message, Generate).body
+                created = await self._questions.ask(self._user, asked, asked.id)
+                return {"generation": created.generation}
+            case "stop":
+                stop = decode_json(message, Stop)
+                answer = await self._generations.stop(stop.generation, self._user)
+                return {"generation": stop.generation, "answer": answer.value}
+            case _:
+                raise BadRequest("type is generate, stop or ping", path="type")

@@ -1,0 +1,111 @@
+"""The two applications of a node, on its engine."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp import web
+
+from hub.engine.generations import Generations
+from hub.engine.publisher import Publisher
+from hub.settings import Settings
+from hub.web.addresses import Addresses
+from hub.web.auth import Door, GuardedDoor
+from hub.web.connect import ConnectRoutes
+from hub.web.demo import DemoRoutes
+from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
+from hub.web.health import HealthRoutes
+from hub.web.internal import build_internal
+from hub.web.origins import Origins
+from hub.web.public import Routes, build_public
+from hub.web.publish import PublishLimits, PublishRoutes
+from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.streaming import StreamLimits, Streams
+from hub.web.tickets import TicketDoor, TicketRoutes
+from hub.web.usage import UsageRoutes
+from hub.web.users import UserRoutes
+from hub.web.websocket import WebSocketRoutes
+from hub.wiring.doors import door_of, key_ring_of
+from hub.wiring.engine import Engine
+
+
+def public_application(
+    settings: Settings, engine: Engine, session: aiohttp.ClientSession
+) -> web.Application:
+    """What browsers and apps may reach. Raises OperatorError."""
+    origins = Origins(settings.public.allowed_origins)
+    entrance = door_of(settings, origins, session, engine.clock)
+    door = GuardedDoor(entrance, engine.control.denials)
+    stream_door = GuardedDoor(TicketDoor(entrance, engine.tickets), engine.control.denials)
+    streams = Streams(
+        engine.fanout,
+        engine.clock,
+        _stream_limits(settings),
+        Addresses(settings.public.trusted_proxies),
+    )
+    generations = engine.generations
+    questions = _questions(settings, generations)
+    resources: list[Routes] = [
+        ConnectRoutes(streams, stream_door),
+        WebSocketRoutes(streams, stream_door, origins, generations, questions),
+        GenerationRoutes(generations, streams, door, questions),
+        TicketRoutes(door, engine.tickets),
+    ]
+    demo = _demo(settings, door, engine.publisher)
+    if demo is not None:
+        resources.append(demo)
+    return build_public(resources, origins, max_body_bytes=settings.generations.max_prompt_bytes)
+
+
+def internal_application(settings: Settings, engine: Engine) -> web.Application:
+    """What backends, operators and probes may reach."""
+    keys = key_ring_of(settings)
+    limits = PublishLimits(
+        max_body_bytes=settings.publish.max_body_bytes,
+        max_recipients=settings.publish.max_recipients,
+        max_per_second=settings.publish.max_per_second,
+    )
+    return build_internal(
+        PublishRoutes(engine.publisher, keys, limits),
+        PublishBatchRoutes(engine.publisher, keys, limits),
+        HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
+        UsageRoutes(engine.usage, keys),
+        UserRoutes(engine.control, engine.presence, engine.broker, keys),
+        max_body_bytes=settings.publish.max_body_bytes,
+    )
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    stream = settings.stream
+    return StreamLimits(
+        retry_ms=stream.retry_ms,
+        max_age_seconds=stream.max_age_seconds,
+        expiry_notice_seconds=stream.expiry_notice_seconds,
+        max_per_address=stream.max_per_address,
+        max_topics=stream.max_topics,
+        outbox_max_events=stream.outbox_max_events,
+        outbox_max_bytes=stream.outbox_max_bytes,
+        write_buffer_bytes=stream.write_buffer_bytes,
+    )
+
+
+def _questions(settings: Settings, generations: Generations) -> Questions:
+    choices = {
+        name: UpstreamChoice(default_model=upstream.default_model, models=upstream.models)
+        for name, upstream in settings.upstreams.items()
+    }
+    return Questions(
+        generations,
+        choices,
+        default_upstream=settings.default_upstream or next(iter(choices), None),
+        max_prompt_bytes=settings.generations.max_prompt_bytes,
+    )
+
+
+def _demo(settings: Settings, door: Door, publisher: Publisher) -> DemoRoutes | None:
+    if not settings.public.demo_page:
+        return None
+    return DemoRoutes(
+        door,
+        publisher if settings.auth.open else None,
+        max_body_bytes=settings.publish.max_body_bytes,
+    )

@@ -1,0 +1,86 @@
+"""A node's engine: everything behind its listeners, running."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.control import RedisControlBus
+from hub.brokers.redis.tickets import RedisTicketBook
+from hub.brokers.redis.usage import RedisUsageLedger
+from hub.engine.control import Control
+from hub.engine.fanout import Fanout
+from hub.engine.generations import Generations
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.presence import Presence
+from hub.engine.publisher import Publisher
+from hub.engine.supervise import Supervisor, SystemClock
+from hub.engine.tickets import Tickets
+from hub.ports import UsageLedger
+from hub.settings import Settings
+from hub.wiring.broker import reached_link, retention_of
+from hub.wiring.jobs import queue_names, queue_of
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """Its parts."""
+
+    clock: SystemClock
+    tasks: Supervisor
+    broker: RedisBroker
+    fanout: Fanout
+    publisher: Publisher
+    generations: Generations
+    orders: RedisControlBus
+    control: Control
+    presence: Presence
+    tickets: Tickets
+    usage: UsageLedger
+
+
+async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
+    """Starts it; it ends with `parts`. Raises OperatorError, BrokerUnavailable."""
+    clock = SystemClock()
+    link = await parts.enter_async_context(reached_link(settings))
+    tasks = await parts.enter_async_context(Supervisor(clock))
+    broker = RedisBroker(link, retention_of(settings))
+    wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds)
+    fanout = Fanout(
+        broker,
+        wheel,
+        clock,
+        node=settings.node.name,
+        heartbeat_seconds=settings.stream.heartbeat_seconds,
+        most_here=settings.stream.max_connections,
+        most_of_a_user=settings.stream.max_per_user,
+    )
+    orders = RedisControlBus(link)
+    control = Control(orders, fanout)
+    presence = Presence(orders, fanout, clock, node=settings.node.name)
+    tasks.start("bus", broker.run)
+    tasks.start("heartbeats", wheel.run)
+    tasks.start("lifetimes", fanout.lifetimes.run)
+    tasks.start("orders", orders.run)
+    tasks.start("denials", control.keep_informed)
+    tasks.start("beat", presence.beat)
+    tasks.start("presence", presence.answer)
+    return Engine(
+        clock=clock,
+        tasks=tasks,
+        broker=broker,
+        fanout=fanout,
+        publisher=Publisher(broker, max_data_bytes=settings.publish.max_data_bytes),
+        generations=Generations(
+            broker,
+            RedisGenerationStore(link, retention_of(settings)),
+            queue_of(settings, link),
+            queue_names(settings),
+        ),
+        orders=orders,
+        control=control,
+        presence=presence,
+        tickets=Tickets(RedisTicketBook(link), broker),
+        usage=RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds),
+    )
