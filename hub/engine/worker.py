@@ -22,13 +22,12 @@ _log = structlog.get_logger(__name__)
 
 
 class _Job:
-    """What runs here: its lease, its task, and how to stop it. lost: it is another worker's."""
+    """What runs here: its lease, its task, and how to stop it."""
 
     def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
         self.lease = lease
         self.task = task
         self.stop = StopWish()
-        self.lost = False
 
 
 async def _forget(ended: Ended) -> None:
@@ -126,8 +125,7 @@ class Worker:
             if ended is not None:
                 await self._note(ended)
         except asyncio.CancelledError:
-            if not job.lost:
-                await self._queue.release(job.lease)
+            await self._queue.release(job.lease)  # nothing, when it is another's by now
             raise
         except BrokerUnavailable as error:
             # The lease runs out, and whoever reaches the broker then takes the job.
@@ -140,7 +138,6 @@ class Worker:
         job = self._running.get(lease.generation)
         if job is not None and job.lease == lease:
             _log.warning("worker.lease_lost", generation=lease.generation)
-            job.lost = True
             job.task.cancel()
 
     async def _pass_on_stop(self, generation: str) -> None:

@@ -63,7 +63,7 @@ def test_queued_generation_is_never_done() -> None:
 STEPS: list[tuple[str, int]] = [
     ("stop", 0),
     *[("begin", n) for n in (1, 2)],
-    *[("delta", n) for n in (1, 2)],
+    *[("delta", n) for n in (0, 1, 2)],
     *[("replace", n) for n in (1,)],
     *[("stopped", n) for n in (0, 1, 2)],
     *[("done", n) for n in (1,)],
