@@ -3,7 +3,8 @@
 - HubError
   - CallerError: the request is wrong; the caller mends it (HTTP 4xx)
     - BadRequest (400): malformed or breaks a named rule
-    - Unauthorized (401), Forbidden (403), NotFound (404), Conflict (409), TooLarge (413),
+    - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
+      Conflict (409), TooLarge (413),
       UnsupportedMedia (415), TooMany (429)
   - DependencyError: something the hub leans on is away; the same call may pass later
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
@@ -47,6 +48,10 @@ class Forbidden(CallerError):
 
 class NotFound(CallerError):
     status = 404
+
+
+class RequestTimeout(CallerError):
+    status = 408
 
 
 class Conflict(CallerError):

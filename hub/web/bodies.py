@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from hub.errors import BadRequest, TooLarge, UnsupportedMedia
+from hub.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia
 
+_BODY_SECONDS: Final = 30.0
 _PATH = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
@@ -26,7 +28,10 @@ async def read_json(request: web.Request, model: type[T], *, max_bytes: int) -> 
             f"the body has {request.content_length} bytes; at most {max_bytes} are taken"
         )
     try:
-        body = await request.read()
+        async with asyncio.timeout(_BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError as error:
+        raise RequestTimeout(f"the body was not whole within {_BODY_SECONDS:g} s") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {max_bytes} bytes") from error
     return decode_json(body, model)

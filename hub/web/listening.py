@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
+from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import OperatorError
 
 _BACKLOG: Final = 4096
 _CLEANUP_SECONDS: Final = 2.0
 _KEEPALIVE_SECONDS: Final = 75.0
+_HEAD_SECONDS: Final = 15.0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -64,6 +70,7 @@ async def listening(
     cancel_handlers: bool,
     bounds: SocketBounds | None = None,
     patience_seconds: float = _CLEANUP_SECONDS,
+    head_seconds: float = _HEAD_SECONDS,
 ) -> AsyncIterator[int]:
     """Serves the application inside the block; gives the port. Raises OperatorError."""
     runner = web.AppRunner(
@@ -88,9 +95,27 @@ async def listening(
                 ).start()
         except OSError as error:
             raise _cannot_listen(place, error) from error
-        yield 0 if place.path else runner.addresses[0][1]
+        async with Supervisor(SystemClock()) as tasks:
+            tasks.start("sweep", partial(_sweep, runner, head_seconds))
+            yield 0 if place.path else runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+async def _sweep(runner: web.AppRunner, head_seconds: float) -> None:
+    """Closes connections on which no request has become whole in time (slow headers): aiohttp has
+    a timer for those that wait for another request, and none for the first.
+    """
+    since: dict[RequestHandler, float] = {}
+    while True:
+        await asyncio.sleep(head_seconds / 4)
+        now = time.monotonic()
+        here = runner.server.connections if runner.server is not None else []
+        # `_request_count` is private to aiohttp; a test holds it.
+        since = {each: since.get(each, now) for each in here if not each._request_count}
+        for each, first_seen in since.items():
+            if now - first_seen > head_seconds:
+                each.force_close()
 
 
 def check_free(place: Place) -> None:

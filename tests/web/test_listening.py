@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,44 @@ def test_bad_certificate(certificate: tuple[str, str], tmp_path: Path, broken: s
     }
     with pytest.raises(OperatorError, match=r"public\.tls_cert: the certificate"):
         tls_context(pairs[broken][0], pairs[broken][1], "public.tls_cert")
+
+
+async def test_slow_headers() -> None:
+    """A connection whose first request does not become whole is closed; who was served is not."""
+    app = web.Application()
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app.add_routes([web.get("/", hello)])
+    place = Place("127.0.0.1", 0, "x")
+    async with listening(app, place, cancel_handlers=False, head_seconds=0.4) as port:
+        silent, silent_writer = await asyncio.open_connection("127.0.0.1", port)
+        slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
+        good, good_writer = await asyncio.open_connection("127.0.0.1", port)
+        whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+        good_writer.write(whole)
+        assert (await good.readline()).startswith(b"HTTP/1.1 200")
+        begun = asyncio.get_running_loop().time()
+
+        async def drip() -> None:
+            for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100:
+                slow_writer.write(bytes([byte]))
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(5):
+            with suppress(ConnectionError):
+                assert await slow.read() == b""
+            assert await silent.read() == b""
+        assert 0.3 < asyncio.get_running_loop().time() - begun < 1.5
+        dripping.cancel()
+        good_writer.write(whole)
+        async with asyncio.timeout(5):
+            while b"HTTP/1.1 200" not in await good.readline():
+                pass
+        await asyncio.gather(dripping, return_exceptions=True)
+        for writer in (silent_writer, slow_writer, good_writer):
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
