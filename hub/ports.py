@@ -368,6 +368,10 @@ class Sink(Protocol):
         """Hands the bytes to the socket; after the peer has gone it does nothing."""
         ...
 
+    def sent_bytes(self) -> int | None:
+        """How many bytes the connection has carried to the client; None when nobody knows."""
+        ...
+
     def close(self) -> None:
         """Ends the connection when what was written has left."""
         ...

@@ -111,6 +111,9 @@ class FakeSink:
         else:
             self.send(frames)
 
+    def sent_bytes(self) -> int | None:
+        return len(self.written)
+
     def close(self) -> None:
         self.aborted = True
 

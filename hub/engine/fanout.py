@@ -228,6 +228,7 @@ class Fanout:
             reason=reason.label,
             seconds=round(self._clock.now() - connection.begun, 3),
             events=connection.events,
+            bytes=connection.sink.sent_bytes(),
         )
         if connection not in self._here:
             return  # sent away at once

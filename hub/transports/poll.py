@@ -75,6 +75,9 @@ class PollSink:
             asyncio.get_running_loop().call_soon(self._finish)
         self._lines += frames.splitlines()
 
+    def sent_bytes(self) -> int | None:
+        return self._socket.sent_bytes()
+
     def close(self) -> None:
         self._answer()
 

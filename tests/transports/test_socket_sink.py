@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -309,3 +310,23 @@ async def test_client_that_goes_on_talking_is_cut_off() -> None:
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+async def test_bytes_are_the_kernels_count() -> None:
+    """Headers and all, whatever way they went."""
+    sizes: list[int | None] = []
+
+    async def work(sink: SocketSink) -> None:
+        for _ in range(50):
+            sink.write(b"x" * 1000)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+        sizes.append(sink.sent_bytes())
+
+    async with serving(work) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        received = await reader.read()
+        writer.close()
+    assert sizes == [len(received)]
