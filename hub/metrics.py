@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from hub.engine.relay import Ended
@@ -10,9 +12,12 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class WorkerMetrics:
-    """One worker's."""
+    """One worker's. models: those that may be labels, of each upstream; clients can ask for others,
+    and those are counted as `other`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, models: Mapping[str, Collection[str]]) -> None:
+        self._models = models
         self.registry = CollectorRegistry()
         labels = ("upstream", "model")
         self._ended = Counter(
@@ -37,7 +42,8 @@ class WorkerMetrics:
     def note(self, ended: Ended) -> None:
         """One answer has ended."""
         question = ended.generation.question
-        labels = (question.upstream, question.model)
+        known = self._models.get(question.upstream, ())
+        labels = (question.upstream, question.model if question.model in known else "other")
         self._ended.labels(*labels, ended.status.value, ended.code).inc()
         self._queued.labels(*labels).observe(ended.queued_seconds)
         self._total.labels(*labels).observe(ended.total_seconds)

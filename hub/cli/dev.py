@@ -111,6 +111,7 @@ def _parts(
         "HUB_REDIS__URL": embedded_url(data),
         "HUB_AUTH__OPEN": "true",
         "HUB_WORKER__DRAIN_SECONDS": "1",
+        "HUB_NODE__DRAIN_SECONDS": "0.5",  # within _PARTS_STOP_SECONDS, both
         "HUB_UPSTREAMS__SIMULATED__BASE_URL": f"http://{_HOST}:{_port(upstream)}/v1",
         "HUB_UPSTREAMS__SIMULATED__DEFAULT_MODEL": "simulated-1",
         "HUB_DEFAULT_UPSTREAM": options.default_upstream

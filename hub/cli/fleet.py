@@ -27,7 +27,7 @@ from hub.errors import OperatorError
 from hub.settings import Settings
 from hub.web.listening import Place, check_free
 
-_STOP_SECONDS: Final = 15.0
+_STOP_MARGIN_SECONDS: Final = 10.0  # after the drain: what closes, and a busy machine
 _START_SECONDS: Final = 20.0
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +37,8 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
 
     options: those of `hub serve`, for each process.
     """
+    if settings.internal.socket is not None:
+        raise OperatorError("--workers needs internal.port: processes cannot share internal.socket")
     for place in (
         Place(settings.public.host, settings.public.port, "public.port"),
         Place(settings.internal.host, settings.internal.port, "internal.port"),
@@ -64,7 +66,9 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
     finally:
         for task in (stopping, *keepers):
             task.cancel()
-        await asyncio.gather(*(part.stop(_STOP_SECONDS) for part in parts))
+        drain_seconds = settings.node.drain_wait_seconds + settings.node.drain_seconds
+        seconds = drain_seconds + _STOP_MARGIN_SECONDS
+        await asyncio.gather(*(part.stop(seconds) for part in parts))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 USER = "user "
 TOKEN = "token "  # noqa: S105 - a prefix, not a secret
@@ -14,9 +14,17 @@ class Denials:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
-    def replace(self, until: Mapping[str, float]) -> None:
-        """These are all."""
-        self._until = dict(until)
+    def learn(self, until: Mapping[str, float], now: float) -> None:
+        """What is stored. It adds to what is known, which may be newer; what is over is
+        forgotten.
+        """
+        for subject, time in until.items():
+            self.add(subject, time)
+        self._until = {subject: time for subject, time in self._until.items() if time > now}
+
+    def current(self, now: float) -> Collection[str]:
+        """Who is denied."""
+        return [subject for subject, until in self._until.items() if until > now]
 
     def add(self, subject: str, until: float) -> None:
         """One more; `subject` is USER and a user's id, or TOKEN and a token's `jti`."""

@@ -22,6 +22,7 @@ import msgspec
 
 from hub.core.channel import PARTITIONS
 
+ID_CHARS: Final = 19
 _ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -185,9 +186,34 @@ class StopAnswer(enum.Enum):
     ENDED = "already ended"
 
 
+def end_fields(
+    fields: Mapping[str, Any],
+    *,
+    deltas: int,
+    queued_seconds: float,
+    first_delta_seconds: float | None,
+    total_seconds: float,
+    usage: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The data of an end event: what this kind of end says, and what every end says. Times in
+    seconds, from the question.
+    """
+    first = None if first_delta_seconds is None else round(first_delta_seconds, 3)
+    return {
+        **fields,
+        "usage": usage,
+        "deltas": deltas,
+        "seconds": {
+            "queued": round(queued_seconds, 3),
+            "first_delta": first,
+            "total": round(total_seconds, 3),
+        },
+    }
+
+
 def new_generation_id(partition: int) -> str:
     """A fresh id: `g`, the partition in two hexadecimal digits, 16 random characters."""
-    return f"g{partition:02x}" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    return f"g{partition:02x}" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS - 3))
 
 
 def partition_of_generation(generation: str) -> int | None:

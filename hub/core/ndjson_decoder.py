@@ -28,6 +28,10 @@ class NdjsonDecoder:
         self._keep(rest, events)
         return events
 
+    def end(self) -> list[ServerSentEvent]:
+        """The last line, which may lack its end; nothing is fed after this."""
+        return self.feed(b"\n")
+
     def _keep(self, piece: bytes, complete: list[ServerSentEvent]) -> None:
         if len(self._pending) + len(piece) > self._max_line_bytes:
             error = StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")

@@ -93,6 +93,12 @@ class SseDecoder:
         self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
         return events
 
+    def end(self) -> list[ServerSentEvent]:
+        """Nothing: an event that the stream's end leaves unfinished is dropped, says the
+        standard.
+        """
+        return []
+
     def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:
         """Takes the plain events at the chunk's beginning, one `data: ` line each with LF after it,
         which is what LLMs send; returns the rest. Nothing of an event is pending.

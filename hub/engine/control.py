@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -16,6 +16,7 @@ import msgspec
 
 from hub.core.close import CloseReason
 from hub.core.denials import TOKEN, USER, Denials
+from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.ports import ControlBus
 
@@ -59,11 +60,9 @@ class Control:
     async def keep_informed(self) -> None:
         """Reads what is denied, now and again, until cancelled. Raises BrokerUnavailable."""
         while True:
-            self.denials.replace(await self._bus.denied())
-            for subject in self._fanout_subjects():
-                if self.denials.until(subject, self._wall()) is not None:
-                    self._end(subject)
             self._missed.clear()
+            self.denials.learn(await self._bus.denied(), self._wall())
+            self._end_all(self.denials.current(self._wall()))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_READ_AGAIN_SECONDS):
                     await self._missed.wait()
@@ -82,21 +81,15 @@ class Control:
             return  # not for us
         if order.until:
             self.denials.add(order.subject, order.until)
-        self._end(order.subject)
+        self._end_all([order.subject])
 
-    def _end(self, subject: str) -> None:
-        if subject.startswith(USER):
-            ending = tuple(self._fanout.of_user(subject.removeprefix(USER)))
-        else:
-            token_id = subject.removeprefix(TOKEN)
-            ending = tuple(c for c in self._fanout.connections if c.token_id == token_id)
+    def _end_all(self, subjects: Collection[str]) -> None:
+        ending: list[Connection] = []
+        for subject in subjects:
+            if subject.startswith(USER):
+                ending += self._fanout.of_user(subject.removeprefix(USER))
+        tokens = {each.removeprefix(TOKEN) for each in subjects if each.startswith(TOKEN)}
+        if tokens:
+            ending += [c for c in self._fanout.connections if c.token_id in tokens]
         for connection in ending:
             connection.close(CloseReason.DISCONNECTED)
-
-    def _fanout_subjects(self) -> set[str]:
-        found = set()
-        for connection in self._fanout.connections:
-            found.add(USER + connection.user)
-            if connection.token_id is not None:
-                found.add(TOKEN + connection.token_id)
-        return found

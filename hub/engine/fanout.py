@@ -75,6 +75,7 @@ class Fanout:
         self._most_here = most_here
         self._most_of_a_user = most_of_a_user
         self._of_user: dict[str, dict[Connection, None]] = {}
+        self._retired = False
         self._draining = False
         self._spread_ms = 0
         self._at_address: Counter[str] = Counter()
@@ -96,8 +97,8 @@ class Fanout:
 
     @property
     def draining(self) -> bool:
-        """Whether new connections are sent away."""
-        return self._draining
+        """Whether the node is leaving: no longer ready, though it may still serve."""
+        return self._retired
 
     def deliver(self, events: Sequence[Event]) -> None:
         """What the broker announced in one tick, to everyone here who follows its channels."""
@@ -165,16 +166,16 @@ class Fanout:
         finally:
             connection.lost()
 
-    def refuse(self) -> None:
-        """Sends away whoever comes from now on: the node is draining."""
-        self._draining = True
-        self._spread_ms = min(_MOST_SPREAD_MS, len(self._here) * _SPREAD_MS)
+    def retire(self) -> None:
+        """Not ready, but serving: until the load balancer has noticed, and `drain` begins."""
+        self._retired = True
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Sends everyone away in waves, over so many seconds or, in a hurry, at once. Each is told
-        to return at a time of its own, so that they do not return together.
+        to return at a time of its own, so that they do not return together. So is whoever comes.
         """
-        self.refuse()
+        self._retired = self._draining = True
+        self._spread_ms = min(_MOST_SPREAD_MS, len(self._here) * _SPREAD_MS)
         waves = max(1, round(seconds / _WAVE_SECONDS))
         for left in range(waves, 0, -1):
             here = tuple(self._here)
@@ -216,6 +217,8 @@ class Fanout:
                 if page.lost is None
             ),
         )
+        if connection.closed is not None:
+            return  # an answer that had ended is shown in one go
         self._wheel.add(connection)
         await self._catch_up(connection, pages)
 

@@ -20,6 +20,7 @@ from hub.core.generation import (
     Status,
     Step,
     StopAnswer,
+    end_fields,
     new_generation_id,
 )
 from hub.core.job import Admission, Job
@@ -62,7 +63,7 @@ class Generations:
         if created.new or await self._is_queued(created.generation):
             # Again when it may never have reached the queue; a job too many finds nothing to begin.
             admission = await self._queue.put(self._job(created.generation, user, question))
-            if created.new and admission is not Admission.TAKEN:
+            if admission is not Admission.TAKEN:  # of a job that it has, the queue says TAKEN
                 await self._store.discard(created.generation, user, idempotency_key)
                 raise _refusal(admission)
         return created
@@ -122,7 +123,14 @@ class Generations:
         """Whether it ended here. The broker refuses the step once a worker has begun."""
         if generation.status is not Status.QUEUED:
             return False
-        data = {"generation": generation.id, "by": by, "deltas": 0}
+        waited = max(0.0, time.time() - generation.asked_at) if generation.asked_at else 0.0
+        data = end_fields(
+            {"generation": generation.id, "by": by},
+            deltas=0,
+            queued_seconds=waited,
+            first_delta_seconds=None,
+            total_seconds=waited,
+        )
         (published,) = await self._broker.publish(
             [
                 Publication(

@@ -67,4 +67,6 @@ class Lifetimes:
             else:
                 left = max(0, round(lifetime.until - self._clock.now()))
                 connection.tell("hub.expiring", {"reason": lifetime.reason.label, "seconds": left})
+                if connection.closed is not None:
+                    continue  # as too slow even for this
                 self.add(connection, msgspec.structs.replace(lifetime, notice_at=None))

@@ -27,7 +27,7 @@ import structlog
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
-from hub.core.generation import Change, Generation, Status, Step
+from hub.core.generation import Change, Generation, Status, Step, end_fields
 from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
 from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Published, Upstream
@@ -255,16 +255,14 @@ class _Attempt:
     async def end(self, status: Status, fields: dict[str, Any]) -> Ended | None:
         """The one end event; None when the generation has ended otherwise: that end stands."""
         total = self._seconds()
-        data = {
-            **fields,
-            "usage": self.usage,
-            "deltas": self.deltas,
-            "seconds": {
-                "queued": round(self.queued_seconds, 3),
-                "first_delta": _rounded(self._first_delta_seconds),
-                "total": round(total, 3),
-            },
-        }
+        data = end_fields(
+            fields,
+            deltas=self.deltas,
+            usage=self.usage,
+            queued_seconds=self.queued_seconds,
+            first_delta_seconds=self._first_delta_seconds,
+            total_seconds=total,
+        )
         step = Step(self.record.id, self.number, Change.END, status)
         try:
             await self._write([self._event(f"generation.{status.value}", data, step, key="end")])
@@ -300,6 +298,7 @@ class _Attempt:
                 self.text_bytes += len(thought)
             case ToolCalls(calls):
                 fields["tool_calls"] = calls
+                self.text_bytes += len(encode_json(calls))
         step = Step(self.record.id, self.number, change, index=self.deltas, text=text)
         self.deltas += 1
         self.text_bytes += len(text) if text.isascii() else len(text.encode())
@@ -363,7 +362,3 @@ def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
                 last = piece
     if last is not None:
         yield last
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -31,6 +31,7 @@ from hub.redislink.names import (
     jobs_stream,
 )
 from hub.redislink.pipe import Pipe
+from hub.redislink.topology import Place
 from hub.redislink.wire import Word
 
 _PACKAGE: Final = "hub.queues"
@@ -68,32 +69,30 @@ class RedisGenerationQueue:
 
     async def run(self) -> None:
         """Holds the connections until cancelled, wherever the jobs' partition moves."""
-        moved = asyncio.Event()
-        self._link.on_change(moved.set)
-        while True:
-            place = self._link.place_of(JOBS_PARTITION)
-            async with Supervisor(SystemClock()) as tasks:
-                self._intake = Pipe(
-                    place,
-                    self._link.connect,
-                    timeout_seconds=self._link.timeout_seconds + _MOST_WAIT_SECONDS,
-                    failed=self._link.note_stale,
-                )
-                ear = Ear(
-                    place,
-                    self._link.connect,
-                    Patience(timeout=self._link.timeout_seconds),
-                    sharded=self._link.sharded,
-                    heard=self._hear_stops,
-                    failed=self._link.note_stale,
-                )
-                ear.want(STOPS.encode())
-                tasks.start(f"job intake from {place}", self._intake.run)
-                tasks.start(f"stops from {place}", ear.run)
-                self._running.set()
-                while self._link.place_of(JOBS_PARTITION) == place:
-                    await moved.wait()
-                    moved.clear()
+        await self._link.stay_at(JOBS_PARTITION, self._taking_from)
+
+    @asynccontextmanager
+    async def _taking_from(self, place: Place) -> AsyncIterator[None]:
+        self._intake = Pipe(
+            place,
+            self._link.connect,
+            timeout_seconds=self._link.timeout_seconds + _MOST_WAIT_SECONDS,
+            failed=self._link.note_stale,
+        )
+        ear = Ear(
+            place,
+            self._link.connect,
+            Patience(timeout=self._link.timeout_seconds),
+            sharded=self._link.sharded,
+            heard=self._hear_stops,
+            failed=self._link.note_stale,
+        )
+        ear.want(STOPS.encode())
+        async with Supervisor(SystemClock()) as tasks:
+            tasks.start(f"job intake from {place}", self._intake.run)
+            tasks.start(f"stops from {place}", ear.run)
+            self._running.set()
+            yield
 
     async def put(self, job: Job) -> Admission:
         caps = self._caps.of(job.upstream)
@@ -124,10 +123,14 @@ class RedisGenerationQueue:
         block_ms = max(1, round(min(wait_seconds, _MOST_WAIT_SECONDS) * 1000))
         read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
         found = await self._ask(*read, *self._streams, *[">"] * len(self._streams))
-        for name, entries in found or ():
-            for token, fields in entries:
-                return _lease(name.decode(), token, fields, 1)
-        return None
+        leases = [
+            _lease(name.decode(), token, fields, 1)
+            for name, entries in found or ()
+            for token, fields in entries
+        ]
+        for another in leases[1:]:  # the count is for each stream
+            await self.release(another)
+        return leases[0] if leases else None
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
         lost: list[Lease] = []

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -115,6 +115,23 @@ class RedisLink:
     def place_of(self, partition: int) -> Place:
         """The server of a partition."""
         return self._by_partition[partition].place
+
+    async def stay_at(
+        self, partition: int, held: Callable[[Place], AbstractAsyncContextManager[None]]
+    ) -> None:
+        """Holds what is needed at the partition's server until cancelled, wherever it moves."""
+        moved = asyncio.Event()
+        told = moved.set
+        self._on_change.append(told)
+        try:
+            while True:
+                place = self.place_of(partition)
+                async with held(place):
+                    while self.place_of(partition) == place:
+                        await moved.wait()
+                        moved.clear()
+        finally:
+            self._on_change.remove(told)
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """The replies to scripts, sent in one go; those of one partition run in their order.

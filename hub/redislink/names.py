@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from hub.core.channel import PARTITIONS, Channel, partition_of, user_channel
-from hub.core.generation import partition_of_generation
+from hub.core.generation import ID_CHARS, partition_of_generation
 
 JOBS_PARTITION: Final = 0
 JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
@@ -83,9 +83,14 @@ def ask_once_key(user: str, idempotency_key: str) -> str:
     return f"{hash_tag(partition_of(channel))}:asked:{channel}:{idempotency_key}"
 
 
-@lru_cache(maxsize=16384)
 def generation_keys(generation: str) -> GenerationKeys | None:
     """The names that belong to a generation; None when this is not an id of one."""
+    # URLs bring anything: only what may be an id is remembered.
+    return _generation_keys(generation) if len(generation) == ID_CHARS else None
+
+
+@lru_cache(maxsize=16384)
+def _generation_keys(generation: str) -> GenerationKeys | None:
     partition = partition_of_generation(generation)
     if partition is None:
         return None

@@ -108,12 +108,16 @@ async def answer_to(
         while chunk:
             begun = True
             yield chunk
+            if loop.time() > until:  # also when there is always something more to read
+                raise TimeoutError
             chunk = response.content.read_nowait()
             if not chunk:
                 async with limit(patience.idle_seconds):
                     chunk = await response.content.readany()
     except TimeoutError as error:
-        what = "has been silent for too long" if begun else "does not answer in time"
+        what = "does not answer in time"
+        if begun:
+            what = "takes too long" if loop.time() >= until else "has been silent for too long"
         raise UpstreamError("upstream_timeout", f"the upstream {what}", retryable=True) from error
     except aiohttp.ClientConnectorError as error:
         raise UpstreamError(
@@ -153,7 +157,7 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds, from RFC 9110's number of seconds or date."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         due = parsedate_to_datetime(value)

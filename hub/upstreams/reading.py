@@ -32,6 +32,10 @@ class Decoder(Protocol):
         """The events that end in this chunk. Raises StreamTooLarge."""
         ...
 
+    def end(self) -> Sequence[ServerSentEvent]:
+        """What the end of the stream makes complete."""
+        ...
+
 
 class Framing(msgspec.Struct, frozen=True):
     """How events follow each other: what the answer's content type may be, and how it is cut.
@@ -137,6 +141,12 @@ class HttpUpstream:
                         raise reading.failure
                     if reading.done:
                         break
+                else:
+                    pieces = reading.end()
+                    if pieces:
+                        yield pieces
+                    if reading.failure is not None:
+                        raise reading.failure
         except UpstreamError as error:
             # What was finished is whole, also when the connection broke before its last words.
             if error.code != "upstream_truncated" or not reading.finished:
@@ -171,7 +181,6 @@ class _Reading:
 
     def feed(self, chunk: bytes) -> list[Piece]:
         """What came; a failure behind it is kept for the caller."""
-        pieces: list[Piece] = []
         try:
             events = self._decoder.feed(chunk)
         except StreamTooLarge as error:
@@ -179,6 +188,17 @@ class _Reading:
             self.failure = UpstreamError(
                 "upstream_too_large", f"the upstream sent too much: {error}", retryable=False
             )
+        return self._read_all(events)
+
+    def end(self) -> list[Piece]:
+        """What the upstream's closing makes complete. Half a line says nothing: `finish` tells."""
+        pieces = self._read_all(self._decoder.end())
+        if self.failure is not None and self.failure.code == "upstream_protocol":
+            self.failure = None
+        return pieces
+
+    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[Piece]:
+        pieces: list[Piece] = []
         try:
             for event in events:
                 pieces += self._read(event)

@@ -186,15 +186,24 @@ class GenerationRoutes:
         *,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        joined = await self._generations.join(generation, identity.user, cursor)
-        on_left = None
-        if stop_when_left:
-            on_left = partial(self._stop_later, generation, identity.user)
-        make = partial(
-            AnswerStream, record=joined.record, snapshot=joined.snapshot, on_left=on_left
-        )
-        headers = {"Location": f"/generations/{generation}"}
-        return await self._streams.begin(request, identity, joined.cursor, make, headers)
+        stop = partial(self._stop_later, generation, identity.user)
+        streams = list[AnswerStream]()
+
+        def make(name: str, **parts: Any) -> AnswerStream:
+            on_left = stop if stop_when_left else None
+            stream = AnswerStream(
+                name, joined.record, snapshot=joined.snapshot, on_left=on_left, **parts
+            )
+            streams.append(stream)
+            return stream
+
+        try:
+            joined = await self._generations.join(generation, identity.user, cursor)
+            headers = {"Location": f"/generations/{generation}"}
+            return await self._streams.begin(request, identity, joined.cursor, make, headers)
+        finally:
+            if stop_when_left and not streams:
+                stop()  # the client has left, or was refused, before its stream began
 
     def _stop_later(self, generation: str, user: str) -> None:
         self._errands.run("stop", self._stop_left(generation, user))

@@ -128,6 +128,11 @@ class _Session:
                 return {}
             case "generate":
                 asked = decode_json(message, Generate).body
+                if asked.on_disconnect != "continue":
+                    raise BadRequest(
+                        "an answer asked for here goes on: stop it by a message",
+                        path="body.on_disconnect",
+                    )
                 created = await self._questions.ask(self._user, asked, asked.id)
                 return {"generation": created.generation}
             case "stop":

@@ -51,7 +51,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.asked.wait()
         _log.info("node.draining", connections=len(engine.fanout))
-        engine.fanout.refuse()
+        engine.fanout.retire()
         await stop.wait(settings.node.drain_wait_seconds)
         await engine.fanout.drain(settings.node.drain_seconds, stop.hurried)
         await engine.tasks.end("beat")

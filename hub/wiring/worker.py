@@ -38,7 +38,12 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
         store = RedisGenerationStore(link, retention_of(settings))
         queue = queue_of(settings, link, settings.worker.queues)
         upstreams = upstreams_of(settings, session, clock, settings.worker.queues)
-        metrics = WorkerMetrics()
+        metrics = WorkerMetrics(
+            {
+                name: {*upstream.models, upstream.default_model or ""}
+                for name, upstream in settings.upstreams.items()
+            }
+        )
         accounts = Accounts(RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds))
 
         async def note(ended: Ended) -> None:

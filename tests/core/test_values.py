@@ -24,6 +24,7 @@ from hub.core.generation import Status, new_generation_id, partition_of_generati
 from hub.core.outbox import Outbox
 from hub.core.sse import HEARTBEAT, encode_event, with_id, with_retry
 from hub.errors import BadRequest
+from hub.redislink.names import _generation_keys, generation_keys
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c@d+e:f-9", "x" * 128])
@@ -139,3 +140,13 @@ def test_ends_and_reasons() -> None:
     ended = {status for status in Status if status.ended}
     assert ended == {Status.DONE, Status.STOPPED, Status.FAILED}
     assert len({reason.label for reason in CloseReason}) == len(CloseReason)
+
+
+def test_what_is_no_generations_id_is_not_remembered() -> None:
+    """A stranger's long names in URLs do not fill the memory of names."""
+    before = _generation_keys.cache_info().currsize
+    for n in range(100):
+        assert generation_keys(f"g00{n}" + "x" * 5000) is None
+    assert _generation_keys.cache_info().currsize == before
+    good = new_generation_id(5)
+    assert generation_keys(good) is generation_keys(good)

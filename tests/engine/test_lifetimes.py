@@ -151,3 +151,34 @@ async def test_drain_of_few(connections: int) -> None:
         await node.connect(f"u{n}")
     await drained(node, 0.5, asyncio.Event())
     assert len(node.fanout) == 0
+
+
+async def test_node_that_is_leaving_still_serves() -> None:
+    """Until the load balancer has noticed: not ready, but nobody is sent away yet."""
+    node = Node()
+    first = await node.connect("a")
+    node.fanout.retire()
+    assert node.fanout.draining
+    late = await node.connect("b")
+    assert (said(first), said(late)) == ([], [])
+    await drained(node, 0.0, asyncio.Event())
+    assert said(late) == ["hub.bye draining"]
+
+
+async def test_notice_that_the_client_does_not_take() -> None:
+    """Who was sent away as slow by its notice is forgotten."""
+    node = Node()
+    now = node.clock.now()
+    sink = await node.connect(
+        lifetime=Lifetime(until=now + 60, reason=CloseReason.EXPIRED, notice_at=now + 1)
+    )
+    (connection,) = node.fanout.connections
+    sink.fill()
+    while connection.closed is None and connection.waiting < 10:
+        connection.tell("x", {"n": "y" * 200})
+    keeping = asyncio.create_task(node.fanout.lifetimes.run())
+    await settled()
+    await node.clock.advance(3.0)
+    assert connection.closed is CloseReason.SLOW
+    assert node.fanout.lifetimes._second_of == {}
+    keeping.cancel()

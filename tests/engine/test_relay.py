@@ -385,3 +385,10 @@ async def test_how_it_ended_is_told() -> None:
     assert ended.first_delta_seconds is not None
     assert ended.queued_seconds <= ended.first_delta_seconds <= ended.total_seconds
     assert await stage.relay.run(stage.id, StopWish()) is None
+
+
+async def test_endless_tool_calls() -> None:
+    """Their arguments count as the answer's length, too."""
+    call = {"index": 0, "function": {"arguments": "x" * 600}}
+    story = await Stage(*[ToolCalls([call])] * 5, Finish("tool_calls")).run()
+    assert story[-1][1]["code"] == "upstream_too_large"

@@ -277,3 +277,30 @@ async def test_nothing_is_left_of_what_is_over(kit: Kit) -> None:
         await kit.first.settle(await kit.take(kit.first))
     assert set(await kit.server.hkeys("{hub:p00}:jobs:counts")) == {b"c", b"turn"}
     assert not await kit.server.exists("{hub:p00}:jobs:waiting")
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_several_queues(kind: str, open_redis: Any) -> None:
+    """A worker of two takes from both, one job at a time; the other's jobs are not its own."""
+    server = await open_redis(kind)
+    both = RedisGenerationQueue(
+        server.link, CAPS, lease_seconds=LEASE_SECONDS * 20, queues=("a", "b")
+    )
+    other = RedisGenerationQueue(server.link, CAPS, lease_seconds=5, queues=("c",))
+    async with Supervisor(SystemClock()) as tasks:
+        tasks.start("both", both.run)
+        tasks.start("other", other.run)
+        for n in range(2):
+            for queue in ("a", "b", "c"):
+                await both.put(Job(f"{queue}{n}", f"user{queue}{n}", "open", queue))
+        taken: list[str] = []
+        async with asyncio.timeout(2):
+            while len(taken) < 4:
+                lease = await both.take(0.05)
+                if lease is not None:
+                    taken.append(lease.generation)
+        assert sorted(taken) == ["a0", "a1", "b0", "b1"]
+        assert await both.take(0.01) is None
+        lease = await other.take(1.0)
+        assert lease is not None
+        assert lease.generation == "c0"

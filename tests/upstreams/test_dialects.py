@@ -9,6 +9,7 @@ import pytest
 
 from hub.core.generation import Message, Question
 from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
@@ -34,6 +35,9 @@ def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[Piece]:
             pieces += reading.feed(chunk)
         if reading.failure:
             raise reading.failure
+    pieces += reading.end()
+    if reading.failure:
+        raise reading.failure
     return pieces + reading.finish()
 
 
@@ -316,3 +320,15 @@ def test_what_is_asked(dialect: Dialect, path: str, body: dict[str, Any]) -> Non
     asking = dialect.ask(QUESTION)
     assert asking.path == path
     assert json.loads(msgspec.json.encode(asking.body)) == body
+
+
+def test_last_line_without_its_end() -> None:
+    """Newline-delimited JSON may end without a newline: the finish counts, and so does an error."""
+    whole = {"message": {"content": "a"}}
+    last = b'{"done":true,"done_reason":"stop"}'
+    assert read(OllamaChat({}), whole, last) == [Text("a"), Finish("stop")]
+    with pytest.raises(UpstreamError, match="no such model"):
+        read(OllamaChat({}), b'{"error":"no such model"}')
+    with pytest.raises(UpstreamError) as caught:
+        read(OllamaChat({}), whole, b'{"done":tr')
+    assert caught.value.code == "upstream_truncated"

@@ -362,3 +362,27 @@ async def test_closing_closes_the_connection() -> None:
                 async with session.get(url.removesuffix("/v1") + "/stats") as response:
                     stats = await response.json()
     assert stats == {"started": 1, "running": 0, "cut": 1}
+
+
+async def test_total_time_of_a_stream_that_never_pauses() -> None:
+    """It ends also when there is always something more to read."""
+    patience = Patience(total_seconds=0.3)
+    async with simulated(fault="endless") as (url, _), aiohttp.ClientSession() as session:
+        upstream = upstream_at(session, url, patience=patience)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(UpstreamError, match="too long") as caught:
+            async for _ in upstream.stream(QUESTION):
+                await asyncio.sleep(0.05)  # as a relay does, while more comes
+        assert caught.value.code == "upstream_timeout"
+        assert asyncio.get_running_loop().time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"7", 7.0), (b"soon", None), (b"\xb2", None), (b"-1", None), (b"9" * 30, float("9" * 30))],
+)
+async def test_retry_after_of_any_form(value: bytes, seconds: float | None) -> None:
+    """Digits are seconds; what is neither seconds nor a date says nothing."""
+    head = b"HTTP/1.1 503 No\r\nRetry-After: " + value + b"\r\nContent-Length: 0\r\n\r\n"
+    error = await failure(sends(head))
+    assert (error.code, error.retry_after_seconds) == ("upstream_status", seconds)

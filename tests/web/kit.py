@@ -58,7 +58,7 @@ class Hub:
         self.queue = MemoryGenerationQueue()
         self.usage = MemoryUsageLedger()
         clock = SystemClock()
-        wheel = HeartbeatWheel(clock, 8.0)
+        wheel = self.wheel = HeartbeatWheel(clock, 8.0)
         self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
         self.orders = MemoryControlBus()
         self.control = Control(self.orders, self.fanout)

@@ -12,6 +12,8 @@ import pytest
 
 from hub.core.channel import user_channel
 from hub.core.generation import Change, Status, Step
+from hub.core.job import Admission
+from hub.errors import BrokerUnavailable
 from hub.ports import Publication
 from tests.web.kit import Hub, Stream, running_hub
 
@@ -246,3 +248,70 @@ async def test_whose_answer_it_is(hub: Hub) -> None:
         assert response.status == 403
     async with hub.ask("GET", "/generations/g00nothing" + ALICE, headers=STREAMED) as response:
         assert response.status == 404
+
+
+async def test_looking_at_an_ended_answer_leaves_nothing(hub: Hub) -> None:
+    """No connection stays behind, not in the heartbeats either."""
+    author = await asked(hub)
+    await author.begin()
+    await author.end()
+    for _ in range(5):
+        async with joined(hub, author) as stream:
+            await stream.next()
+            await rest_of(stream)
+    assert len(hub.fanout) == 0
+    assert hub.wheel._slot_of == {}
+
+
+async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
+    """The same fields, whoever writes it."""
+    author = await asked(hub)
+    await hub.generations.stop(author.generation, "alice")
+    async with joined(hub, author) as stream:
+        await stream.next()
+        name, data = (await rest_of(stream))[0]
+    assert name == "generation.stopped"
+    assert set(data) == {"by", "usage", "deltas", "seconds"}
+    assert set(data["seconds"]) == {"queued", "first_delta", "total"}
+
+
+async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
+    """on_disconnect: stop holds from the first moment on."""
+    join = hub.generations.join
+    asked_for: list[str] = []
+
+    async def slow(generation: str, user: str, cursor: Any) -> Any:
+        asked_for.append(generation)
+        await asyncio.sleep(0.3)
+        return await join(generation, user, cursor)
+
+    hub.generations.join = slow  # type: ignore[method-assign]
+    body = {"prompt": "hi", "on_disconnect": "stop"}
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.15):
+            async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED):
+                pass
+    async with asyncio.timeout(5):
+        while (await hub.broker.stop_wished_by(asked_for[0])) is None:
+            await asyncio.sleep(0.01)
+
+
+async def test_refused_retry_of_a_question_that_never_reached_the_queue(hub: Hub) -> None:
+    """Is told, so that the client tries again: nobody waits for an answer that cannot come."""
+    put = hub.queue.put
+
+    async def lost(job: Any) -> Any:
+        raise BrokerUnavailable("away")
+
+    hub.queue.put = lost  # type: ignore[method-assign]
+    path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
+    assert (await hub.call("POST", path, json=body))[0] == 503
+
+    async def full(job: Any) -> Any:
+        return Admission.USER_FULL
+
+    hub.queue.put = full  # type: ignore[method-assign]
+    assert (await hub.call("POST", path, json=body))[0] == 429
+    hub.queue.put = put  # type: ignore[method-assign]
+    assert (await hub.call("POST", path, json=body))[0] == 202
+    assert await hub.queue.take(1.0) is not None

@@ -265,3 +265,19 @@ async def test_stream_ends_with_its_token(hub: Hub) -> None:
             assert time.time() < jwt.decode(short, options={"verify_signature": False})["exp"] + 2
     finally:
         keeping.cancel()
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "::", "null", "http://" + "a" * 300])
+async def test_odd_origin(hub: Hub, origin: str) -> None:
+    """Is another site's, whatever it is."""
+    headers = {"Origin": origin, "Cookie": f"hub_token={token()}"}
+    async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
+        assert response.status == 403
+    upgrade = {
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Origin": origin,
+    }
+    async with hub.ask("GET", "/ws/connect/alice", headers=upgrade) as response:
+        assert response.status == 403

@@ -444,3 +444,10 @@ class TestWebSocket:
         """What is no handshake, or another site's."""
         async with hub.ask("GET", "/ws/connect/alice", headers=headers) as response:
             assert response.status == status
+
+    async def test_answer_that_would_stop_with_the_socket(self, hub: Hub) -> None:
+        """Is not promised here, and so it is refused."""
+        async with self.socket(hub) as socket:
+            body = {"prompt": "hi", "on_disconnect": "stop"}
+            reply = await self.reply(socket, {"type": "generate", "body": body})
+            assert (reply["status"], reply["path"]) == (400, "body.on_disconnect")

@@ -187,3 +187,25 @@ async def test_stored_events() -> None:
         assert seen == [0, 1, 2, 3, 4]
         for query in ("limit=0", "limit=x", "after=nonsense"):
             assert (await order(hub, "GET", f"/users/alice/events?{query}"))[0] == 400
+
+
+async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
+    """What was read before the order does not undo it."""
+    read = asyncio.Event()
+    proceed = asyncio.Event()
+    denied = hub.orders.denied
+
+    async def slow() -> Any:
+        found = await denied()
+        read.set()
+        await proceed.wait()
+        return found
+
+    hub.orders.denied = slow  # type: ignore[method-assign]
+    keeping = asyncio.create_task(hub.control.keep_informed())
+    await read.wait()
+    await hub.control.disconnect("alice", 60.0)
+    proceed.set()
+    await asyncio.sleep(0.05)
+    assert await connect_status(hub, bearer("alice")) == 403
+    keeping.cancel()

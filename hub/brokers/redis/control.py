@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.redislink import RedisLink
 from hub.redislink.ear import Ear, Patience
 from hub.redislink.names import CONTROL, DENIED, JOBS_PARTITION, NODES
+from hub.redislink.topology import Place
 
 _BEATS_SECONDS: Final = 30
 
@@ -57,25 +58,23 @@ class RedisControlBus:
 
     async def run(self) -> None:
         """Hears orders until cancelled, wherever their partition moves."""
-        moved = asyncio.Event()
-        self._link.on_change(moved.set)
-        while True:
-            place = self._link.place_of(JOBS_PARTITION)
-            async with Supervisor(SystemClock()) as tasks:
-                ear = Ear(
-                    place,
-                    self._link.connect,
-                    Patience(timeout=self._link.timeout_seconds),
-                    sharded=self._link.sharded,
-                    heard=self._hear,
-                    relinked=self._relinked,
-                    failed=self._link.note_stale,
-                )
-                ear.want(CONTROL.encode())
-                tasks.start(f"orders from {place}", ear.run)
-                while self._link.place_of(JOBS_PARTITION) == place:
-                    await moved.wait()
-                    moved.clear()
+        await self._link.stay_at(JOBS_PARTITION, self._listening_at)
+
+    @asynccontextmanager
+    async def _listening_at(self, place: Place) -> AsyncIterator[None]:
+        ear = Ear(
+            place,
+            self._link.connect,
+            Patience(timeout=self._link.timeout_seconds),
+            sharded=self._link.sharded,
+            heard=self._hear,
+            relinked=self._relinked,
+            failed=self._link.note_stale,
+        )
+        ear.want(CONTROL.encode())
+        async with Supervisor(SystemClock()) as tasks:
+            tasks.start(f"orders from {place}", ear.run)
+            yield
 
     def _hear(self, messages: Sequence[list[bytes]]) -> None:
         for *_, payload in messages:
