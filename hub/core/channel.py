@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Final, NewType
 
 from hub.errors import BadRequest
@@ -43,6 +44,12 @@ def user_channel(user: str) -> Channel:
 def topic_channel(topic: str) -> Channel:
     """The channel of one topic; `topic` has been checked."""
     return Channel(f"topic:{topic}")
+
+
+def topics_among(channels: Iterable[Channel]) -> list[str]:
+    """The names of those that are topics."""
+    prefix = topic_channel("")
+    return [channel.removeprefix(prefix) for channel in channels if channel.startswith(prefix)]
 
 
 def partition_of(channel: Channel) -> int:

@@ -258,6 +258,15 @@ class Connection:
         """Announcements may have been lost while it is held: the log must be read once more."""
         self._missed = True
 
+    def turn_to(self, channels: Sequence[Channel]) -> None:
+        """Follows these from now on, and waits; in those that stay it stands where it stood."""
+        self.hold()
+        self.channels = channels
+        self._positions = {c: self._positions[c] for c in channels if c in self._positions}
+        self._parts = {c: self._parts.get(c, b"") for c in channels}
+        self._held = [event for event in self._held or () if event.channel in channels]
+        self._held_bytes = sum(len(event.data) for event in self._held)
+
     def release(self) -> bool:
         """Hands over what waited and goes live; False when the log must be read once more."""
         held = self._held or []

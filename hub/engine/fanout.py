@@ -166,6 +166,19 @@ class Fanout:
         finally:
             connection.lost()
 
+    async def turn(self, connection: Connection, channels: Sequence[Channel]) -> None:
+        """The connection follows these channels from now on; those that are new begin live. Returns
+        when it is live again, or has ended.
+        """
+        while (task := self._catching_up.get(connection)) is not None:
+            await asyncio.wait([task])
+        if connection.closed is not None:
+            return
+        fresh = [channel for channel in channels if channel not in connection.channels]
+        self._broker.unsubscribe(self._tracks.change(connection, channels))
+        self._start(connection, partial(self._follow, connection, fresh))
+        await asyncio.wait([self._catching_up[connection]])
+
     def retire(self) -> None:
         """Not ready, but serving: until the load balancer has noticed, and `drain` begins."""
         self._retired = True
@@ -221,6 +234,24 @@ class Fanout:
             return  # an answer that had ended is shown in one go
         self._wheel.add(connection)
         await self._catch_up(connection, pages)
+
+    async def _follow(self, connection: Connection, fresh: Collection[Channel]) -> None:
+        """Live in channels that are new to it, however long the broker is away."""
+        pause = _LEAST_PAUSE_SECONDS
+        while fresh and connection.closed is None:
+            try:
+                async with self._slots:
+                    await self._broker.subscribe(fresh)
+                    pages = await self._read(dict.fromkeys(fresh))
+            except BrokerUnavailable as error:
+                _log.info("connection.waits", connection=connection.name, error=str(error))
+                await self._clock.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(_MOST_PAUSE_SECONDS, pause * 2)
+            else:
+                for channel, page in pages.items():
+                    connection.stand(channel, page.head)
+                break
+        await self._catch_up(connection, None)
 
     def _leave(self, connection: Connection) -> None:
         reason = connection.closed or CloseReason.CLIENT_LEFT

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from hub.core.channel import topics_among
 from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.ports import Clock, ControlBus
@@ -159,7 +160,6 @@ class Presence:
             self._asked[message.id].put_nowait(message)
 
     def _present(self, connection: Connection) -> Present:
-        topics = [c.removeprefix("topic:") for c in connection.channels if c.startswith("topic:")]
         return Present(
             connection=connection.name,
             user=connection.user,
@@ -167,7 +167,7 @@ class Presence:
             transport=connection.transport.label,
             address=connection.address,
             since=round(self._wall() - (self._clock.now() - connection.begun), 3),
-            topics=topics,
+            topics=topics_among(connection.channels),
             events=connection.events,
             waiting=connection.waiting,
         )

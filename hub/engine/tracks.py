@@ -162,8 +162,18 @@ class Tracks:
     def remove(self, connection: Connection) -> list[Channel]:
         """It follows them no more. Returns the channels that nobody follows now."""
         connection.step_out()
+        return self._without(connection, connection.channels)
+
+    def change(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
+        """It follows these instead, apart; its own channel stays the first. Returns as `remove`."""
+        dropped = [channel for channel in connection.channels if channel not in channels]
+        connection.turn_to(channels)
+        self.add(connection)
+        return self._without(connection, dropped)
+
+    def _without(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
         empty = []
-        for channel in connection.channels:
+        for channel in channels:
             track = self.by_channel.get(channel)
             if track is None:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -123,6 +123,10 @@ class Streams:
         sink.answer, sink.said = made.send_frame, session(made).said
         self._fanout.begin(made, cursor, self._lifetime(identity))
         raise asyncio.CancelledError
+
+    async def turn(self, connection: Connection, topics: Sequence[Channel]) -> None:
+        """The connection follows these topics' channels, beside its own and `all`, from now on."""
+        await self._fanout.turn(connection, [*connection.channels[:2], *topics])
 
     async def poll(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Final
 
@@ -9,12 +11,13 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations
 from hub.engine.supervise import Errands
 from hub.errors import BadRequest, CallerError, HubError, TooMany
 from hub.transports.websocket import handshake, is_key
-from hub.web.auth import Door
+from hub.web.auth import Door, Identity, topics_named
 from hub.web.bodies import decode_json
 from hub.web.connect import channels_of
 from hub.web.errors import problem, problem_of
@@ -46,6 +49,14 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: str
     generation: str
+    id: Any = None
+
+
+class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`subscribe` and `unsubscribe`."""
+
+    type: str
+    topics: list[str]
     id: Any = None
 
 
@@ -85,7 +96,7 @@ class WebSocketRoutes:
         identity = await self._door.identify(request)
         channels = channels_of(request, identity, most=self._streams.limits.max_topics)
         make = partial(Connection, user=identity.user, channels=channels)
-        session = partial(_Session, identity.user, self._generations, self._questions)
+        session = partial(_Session, self._streams, identity, self._generations, self._questions)
         cursor = cursor_of(request, channels)
         return await self._streams.upgrade(
             request, identity, cursor, make, greeting=handshake(key), session=session
@@ -96,13 +107,21 @@ class _Session:
     """What one client says: each message has a reply, `hub.reply`, in the stream."""
 
     def __init__(
-        self, user: str, generations: Generations, questions: Questions, connection: Connection
+        self,
+        streams: Streams,
+        identity: Identity,
+        generations: Generations,
+        questions: Questions,
+        connection: Connection,
     ) -> None:
-        self._user = user
+        self._streams = streams
+        self._identity = identity
+        self._user = identity.user
         self._generations = generations
         self._questions = questions
         self._connection = connection
         self._errands = Errands()
+        self._turning = asyncio.Lock()
 
     def said(self, message: bytes) -> None:
         """A message came."""
@@ -139,5 +158,24 @@ class _Session:
                 stop = decode_json(message, Stop)
                 answer = await self._generations.stop(stop.generation, self._user)
                 return {"generation": stop.generation, "answer": answer.value}
+            case "subscribe":
+                wanted = decode_json(message, Topics).topics
+                async with self._turning:
+                    return await self._follow({*self._topics(), *wanted})
+            case "unsubscribe":
+                unwanted = decode_json(message, Topics).topics
+                async with self._turning:
+                    return await self._follow({*self._topics()}.difference(unwanted))
             case _:
-                raise BadRequest("type is generate, stop or ping", path="type")
+                known = "generate, stop, subscribe, unsubscribe or ping"
+                raise BadRequest(f"type is {known}", path="type")
+
+    async def _follow(self, topics: Collection[str]) -> dict[str, Any]:
+        """Replies when the connection is live in all of them."""
+        most = self._streams.limits.max_topics
+        named = topics_named([*topics], self._identity, most=most)
+        await self._streams.turn(self._connection, [*map(topic_channel, named)])
+        return {"topics": self._topics()}
+
+    def _topics(self) -> list[str]:
+        return topics_among(self._connection.channels)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import jwt
@@ -375,7 +376,7 @@ class TestWebSocket:
         [
             ("nonsense", "not JSON"),
             ("[]", "expected"),
-            ({"type": "fly"}, "type is generate, stop or ping"),
+            ({"type": "fly"}, "type is generate, stop, subscribe, unsubscribe or ping"),
             ({"type": "generate"}, "body"),
             ({"type": "generate", "body": {"prompt": ""}}, "prompt is empty"),
             ({"type": "generate", "body": {"prompt": "x", "odd": 1}}, "odd"),
@@ -388,6 +389,47 @@ class TestWebSocket:
             reply = await self.reply(socket, message)
             assert reply["status"] in (400, 404)
             assert says in reply["detail"].lower() or says in reply["detail"]
+            await hub.publish(to={"user": "alice"}, data="on")
+            assert (await socket.receive_json(timeout=5))["data"] == "on"
+
+    async def test_topics_change(self, hub: Hub) -> None:
+        """What is subscribed to comes from then on; what is not does not; the cursor knows both."""
+        async with self.socket(hub) as socket:
+            more = {"type": "subscribe", "id": 1, "topics": ["b", "a"]}
+            assert (await self.reply(socket, more))["topics"] == ["a", "b"]
+            for topic in ("a", "b"):
+                await hub.publish(to={"topic": topic}, data=topic)
+                said = await socket.receive_json(timeout=5)
+                assert (said["channel"], said["data"]) == (f"topic:{topic}", topic)
+            less = {"type": "unsubscribe", "id": 2, "topics": ["a", "never"]}
+            assert (await self.reply(socket, less))["topics"] == ["b"]
+            await hub.publish(to={"topic": "a"}, data="unheard")
+            await hub.publish(to={"user": "alice"}, data="own")
+            said = await socket.receive_json(timeout=5)
+            assert said["data"] == "own"
+        await hub.publish(to={"topic": "b"}, data="missed")
+        async with hub.stream(f"/sse/connect/alice?topics=b&cursor={quote(said['id'])}") as stream:
+            assert (await stream.next()).data == "missed"
+        assert not hub.fanout.connections
+
+    async def test_topics_changed_in_one_breath(self, hub: Hub) -> None:
+        """Each message begins where the one before ended; nothing published meanwhile is lost."""
+        async with self.socket(hub) as socket:
+            for topic in ("a", "b", "c"):
+                await socket.send_json({"type": "subscribe", "topics": [topic]})
+            for n in range(30):
+                await hub.publish(to={"user": "alice"}, data=n)
+            seen = [await socket.receive_json(timeout=5) for _ in range(33)]
+            replies = [s["data"]["topics"] for s in seen if s["event"] == "hub.reply"]
+            assert replies == [["a"], ["a", "b"], ["a", "b", "c"]]
+            assert [s["data"] for s in seen if s["event"] != "hub.reply"] == [*range(30)]
+
+    async def test_topics_that_may_not_be_followed(self, hub: Hub) -> None:
+        """Are refused, and what was followed goes on."""
+        async with self.socket(hub) as socket:
+            for topics, status in ((["no/name"], 400), (["a", "b", "c", "d"], 400)):
+                asked = {"type": "subscribe", "topics": topics}
+                assert (await self.reply(socket, asked))["status"] == status
             await hub.publish(to={"user": "alice"}, data="on")
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
