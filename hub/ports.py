@@ -207,6 +207,32 @@ class UsageLedger(Protocol):
         ...
 
 
+class Attended(NamedTuple):
+    """Users who began to follow a topic, and who follow it no more; how many follow it now."""
+
+    joined: Sequence[str]
+    left: Sequence[str]
+    users: int
+
+
+class AttendanceBook(Protocol):
+    """On which nodes each user follows a topic. Raises BrokerUnavailable."""
+
+    async def note(
+        self,
+        channel: Channel,
+        node: str,
+        here: Sequence[str],
+        gone: Sequence[str],
+        *,
+        seconds: float,
+    ) -> Attended:
+        """These users follow it on this node, for so long unless it is said again; those are gone.
+        Entries of any node that are over leave now.
+        """
+        ...
+
+
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Whose connection a ticket is for, until when (Unix seconds), and by which token."""
 

@@ -1,10 +1,10 @@
-"""So many in a second, with a burst of one second: a token bucket."""
+"""So many in a second, with a burst of one second: refused (Bucket), or made to wait (Pace)."""
 
 from __future__ import annotations
 
 
 class Bucket:
-    """Fills at `per_second`; holds what one second brings."""
+    """A token bucket. Fills at `per_second`; holds what one second brings."""
 
     __slots__ = ("_at", "_left", "_per_second")
 
@@ -24,3 +24,19 @@ class Bucket:
             return (min(count, full) - self._left) / self._per_second
         self._left -= count
         return 0.0
+
+
+class Pace:
+    """Gives turns, first come, first served."""
+
+    __slots__ = ("_next", "_per_second")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._next = float("-inf")
+
+    def turn(self, now: float) -> float:
+        """In how many seconds it is one's turn; 0 for as many as a second may bring at once."""
+        self._next = max(self._next, now - 1.0) + 1.0 / self._per_second
+        wait = self._next - now
+        return wait if wait > 1e-6 else 0.0

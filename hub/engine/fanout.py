@@ -23,12 +23,15 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 
+from hub.core.bucket import Pace
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
+from hub.engine.attendance import Attendance
 from hub.engine.connection import Connection, send_guarded
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.lifetimes import Lifetime, Lifetimes
@@ -49,6 +52,19 @@ _MOST_PAUSE_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
+class FanoutLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """None means off. max_connections: at once; who comes then is sent away. max_per_user: of them;
+    the newest wins. joins_per_second: more wait for their turn, with their stream open.
+    """
+
+    max_connections: int | None = None
+    max_per_user: int | None = None
+    joins_per_second: float | None = None
+
+
+NO_LIMITS: Final = FanoutLimits()
+
+
 class Fanout:
     """All live connections of this node."""
 
@@ -60,8 +76,8 @@ class Fanout:
         *,
         node: str,
         heartbeat_seconds: float,
-        most_here: int | None = None,
-        most_of_a_user: int | None = None,
+        limits: FanoutLimits = NO_LIMITS,
+        attendance: Attendance | None = None,
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -72,8 +88,10 @@ class Fanout:
         self._here: dict[Connection, None] = {}
         self._catching_up: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_THE_BROKER)
-        self._most_here = most_here
-        self._most_of_a_user = most_of_a_user
+        per_second = limits.joins_per_second
+        self._pace = None if per_second is None else Pace(per_second)
+        self._limits = limits
+        self._attendance = attendance
         self._of_user: dict[str, dict[Connection, None]] = {}
         self._retired = False
         self._draining = False
@@ -139,11 +157,12 @@ class Fanout:
         if self._draining:
             connection.close(CloseReason.DRAINING, later_ms=self._later_ms())
             return
-        if self._most_here is not None and len(self._here) >= self._most_here:
+        most_here, most_of_a_user = self._limits.max_connections, self._limits.max_per_user
+        if most_here is not None and len(self._here) >= most_here:
             connection.close(CloseReason.FULL)
             return
         mates = self._of_user.setdefault(connection.user, {})
-        if self._most_of_a_user is not None and len(mates) >= self._most_of_a_user:
+        if most_of_a_user is not None and len(mates) >= most_of_a_user:
             next(iter(mates)).close(CloseReason.REPLACED)
             mates = self._of_user.setdefault(connection.user, {})
         mates[connection] = None
@@ -153,6 +172,8 @@ class Fanout:
         if lifetime is not None:
             self.lifetimes.add(connection, lifetime)
         self._tracks.add(connection)
+        if self._attendance is not None:
+            self._attendance.came(connection.user, connection.channels)
         connection.on_gap = self._fill_gap
         self._start(connection, partial(self._join, connection, cursor))
 
@@ -174,7 +195,11 @@ class Fanout:
             await asyncio.wait([task])
         if connection.closed is not None:
             return
-        fresh = [channel for channel in channels if channel not in connection.channels]
+        before = connection.channels
+        fresh = [channel for channel in channels if channel not in before]
+        if self._attendance is not None:
+            self._attendance.came(connection.user, fresh)
+            self._attendance.went(connection.user, [c for c in before if c not in channels])
         self._broker.unsubscribe(self._tracks.change(connection, channels))
         self._start(connection, partial(self._follow, connection, fresh))
         await asyncio.wait([self._catching_up[connection]])
@@ -215,6 +240,8 @@ class Fanout:
             connection.close(CloseReason.BROKER_AWAY)
 
     async def _open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+        if self._pace is not None and (wait := self._pace.turn(self._clock.now())):
+            await self._clock.sleep(wait)
         async with self._slots:
             await self._broker.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
@@ -281,6 +308,8 @@ class Fanout:
         task = self._catching_up.pop(connection, None)
         if task is not None:
             task.cancel()
+        if self._attendance is not None:
+            self._attendance.went(connection.user, connection.channels)
         self._broker.unsubscribe(self._tracks.remove(connection))
 
     def _fill_gap(self, connection: Connection) -> None:

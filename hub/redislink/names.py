@@ -36,6 +36,13 @@ def ticket_key(name: str) -> tuple[int, str]:
     return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
 
+def attendance_keys(channel: Channel) -> tuple[int, str, str]:
+    """Of a topic: its partition, when each entry is over (sorted set), its users (hash)."""
+    partition = partition_of(channel)
+    tag = hash_tag(partition)
+    return partition, f"{tag}:present:{channel}", f"{tag}:users:{channel}"
+
+
 def jobs_stream(queue: str) -> str:
     """The due jobs of a queue (stream)."""
     return f"{{hub:p00}}:jobs:due:{queue}"

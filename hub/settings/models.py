@@ -24,6 +24,7 @@ MIN_SECRET_BYTES: Final = 32
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+TopicPattern = Annotated[str, Field(pattern=r"^([A-Za-z0-9._@+:\-]{1,127}\*?|\*)$")]
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
@@ -108,9 +109,16 @@ class Stream(Section):
     tcp_user_timeout_seconds: PositiveFloat | None = 30.0
     max_connections: PositiveInt | None = 18_000
     max_per_user: PositiveInt | None = 32
+    max_joins_per_second: PositiveFloat | None = 2000.0
     max_per_address: PositiveInt | None = None
     max_age_seconds: PositiveFloat | None = None
     expiry_notice_seconds: float = Field(30.0, ge=0)
+
+
+class Presence(Section):
+    """In which topics it is told who joins and leaves; `*` at the end stands for any rest."""
+
+    topics: tuple[TopicPattern, ...] = ()
 
 
 class Publish(Section):
@@ -267,6 +275,7 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     log: Log = Log()
     stream: Stream = Stream()
+    presence: Presence = Presence()
     publish: Publish = Publish()
     generations: Generations = Generations()
     worker: Worker = Worker()

@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.attendance import RedisAttendanceBook
 from hub.brokers.redis.control import RedisControlBus
 from hub.brokers.redis.tickets import RedisTicketBook
 from hub.brokers.redis.usage import RedisUsageLedger
+from hub.engine.attendance import Attendance
 from hub.engine.control import Control
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Fanout, FanoutLimits
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
@@ -47,14 +49,21 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
     tasks = await parts.enter_async_context(Supervisor(clock))
     broker = RedisBroker(link, retention_of(settings))
     wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds)
+    attendance = Attendance(
+        RedisAttendanceBook(link), broker, clock, settings.presence.topics, node=settings.node.name
+    )
     fanout = Fanout(
         broker,
         wheel,
         clock,
         node=settings.node.name,
         heartbeat_seconds=settings.stream.heartbeat_seconds,
-        most_here=settings.stream.max_connections,
-        most_of_a_user=settings.stream.max_per_user,
+        limits=FanoutLimits(
+            max_connections=settings.stream.max_connections,
+            max_per_user=settings.stream.max_per_user,
+            joins_per_second=settings.stream.max_joins_per_second,
+        ),
+        attendance=attendance,
     )
     orders = RedisControlBus(link)
     control = Control(orders, fanout)
@@ -66,6 +75,7 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
     tasks.start("denials", control.keep_informed)
     tasks.start("beat", presence.beat)
     tasks.start("presence", presence.answer)
+    tasks.start("attendance", attendance.keep)
     return Engine(
         clock=clock,
         tasks=tasks,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.memory import MemoryControlBus
+from hub.brokers.memory_books import MemoryControlBus
 from hub.brokers.redis.control import RedisControlBus
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.ports import ControlBus

@@ -13,7 +13,7 @@ from hub.core.channel import ALL, user_channel
 from hub.core.close import CloseReason
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Fanout, FanoutLimits
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.lifetimes import Lifetime
 from hub.transports.sse import SseTransport
@@ -29,7 +29,12 @@ class Node:
         self.clock = FakeClock()
         wheel = HeartbeatWheel(self.clock, 8.0)
         self.fanout = Fanout(
-            MemoryBroker(), wheel, self.clock, node="n", heartbeat_seconds=8.0, **limits
+            MemoryBroker(),
+            wheel,
+            self.clock,
+            node="n",
+            heartbeat_seconds=8.0,
+            limits=FanoutLimits(**limits),
         )
 
     async def connect(self, user: str = "alice", lifetime: Lifetime | None = None) -> FakeSink:
@@ -91,7 +96,7 @@ async def test_who_left_before_is_forgotten() -> None:
 
 async def test_newest_wins() -> None:
     """A user's oldest connection makes room; other users' are untouched."""
-    node = Node(most_of_a_user=2)
+    node = Node(max_per_user=2)
     sinks = [await node.connect() for _ in range(3)]
     other = await node.connect("bob")
     assert [said(sink) for sink in (*sinks, other)] == [["hub.bye replaced"], [], [], []]
@@ -100,7 +105,7 @@ async def test_newest_wins() -> None:
 
 async def test_full_node() -> None:
     """Sends the client elsewhere, to come again."""
-    node = Node(most_here=1)
+    node = Node(max_connections=1)
     await node.connect()
     sink = await node.connect("bob")
     assert said(sink) == ["hub.bye full"]
@@ -151,6 +156,22 @@ async def test_drain_of_few(connections: int) -> None:
         await node.connect(f"u{n}")
     await drained(node, 0.5, asyncio.Event())
     assert len(node.fanout) == 0
+
+
+async def test_joins_in_a_second() -> None:
+    """So many join at once, the others one after another; nobody is sent away."""
+    node = Node(joins_per_second=10.0)
+    sinks = [await node.connect(f"u{n}") for n in range(25)]
+
+    def joined() -> int:
+        return sum(bool(sink.events) for sink in sinks)
+
+    assert joined() == 10
+    await node.clock.advance(0.55)
+    assert joined() == 15
+    await node.clock.advance(1.0)
+    assert joined() == 25
+    assert [said(sink) for sink in sinks] == [[]] * 25
 
 
 async def test_node_that_is_leaving_still_serves() -> None:

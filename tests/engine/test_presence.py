@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.brokers.memory import MemoryBroker, MemoryControlBus
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory_books import MemoryControlBus
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection

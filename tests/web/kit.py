@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from hub.brokers.memory import MemoryBroker, MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory_books import MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.control import Control
 from hub.engine.fanout import Fanout

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from hub.brokers.memory import MemoryTicketBook
+from hub.brokers.memory_books import MemoryTicketBook
 from hub.brokers.redis.tickets import RedisTicketBook
 from hub.ports import Ticket
 from hub.web.auth import TokenDoor
