@@ -9,6 +9,7 @@ from hub.core.channel import Channel
 from hub.ports import Attended
 from hub.redislink import RedisLink, Script, ScriptCall
 from hub.redislink.names import attendance_keys
+from hub.redislink.wire import Word
 
 _NOTE: Final = Script("hub.brokers.redis", "attendance")
 
@@ -29,7 +30,7 @@ class RedisAttendanceBook:
         seconds: float,
     ) -> Attended:
         partition, until, users_key = attendance_keys(channel)
-        args = (node, round(seconds * 1000), len(here), *here, *gone)
+        args: list[Word] = [node, round(seconds * 1000), len(here), *here, *gone]
         (reply,) = await self._link.run([ScriptCall(_NOTE, partition, (until, users_key), args)])
         joined, left, users = reply
         return Attended([u.decode() for u in joined], [u.decode() for u in left], users)
