@@ -67,12 +67,15 @@ class UnsupportedMedia(CallerError):
 
 
 class TooMany(CallerError):
-    """A limit is reached; the same call may pass after `retry_after_seconds`."""
+    """A limit is reached; the same call may pass after `retry_after_seconds`. limit: its name, for
+    those who count.
+    """
 
     status = 429
 
-    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, detail: str, *, limit: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
+        self.limit = limit
         self.retry_after_seconds = retry_after_seconds
 
 

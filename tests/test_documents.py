@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
 
+from hub.brokers.memory import MemoryBroker
+from hub.engine.counts import Counts
+from hub.engine.fanout import Fanout
+from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
+from hub.metrics import Family, WorkerMetrics, node_families
 from hub.settings import load_settings
 from hub.wiring.upstreams import upstreams_of
 
@@ -42,3 +49,32 @@ def test_cases_name_tests_that_exist() -> None:
         for name in names:
             found = list(tests.rglob(name.rpartition("/")[2]))
             assert found, f"{document} names {name}"
+
+
+def table_of(families: Sequence[Family]) -> str:
+    """As it stands in the document."""
+    rows = ["| metric | kind | labels | what |", "|---|---|---|---|"]
+    for each in families:
+        name = f"{each.name}_total" if each.kind == "counter" else each.name
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        rows.append(f"| `{name}` | {each.kind} | {labels} | {each.help} |")
+    return "\n".join(rows)
+
+
+def test_metrics_are_all_listed() -> None:
+    """docs/metrics.md has a row for each metric; with WRITE_DOCS=1 in the environment it gets it."""
+    clock = SystemClock()
+    fanout = Fanout(
+        MemoryBroker(), HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0
+    )
+    node = table_of(node_families(fanout, Counts(), redis_calls=0, link_breaks={}))
+    worker = table_of(WorkerMetrics({}, running=lambda: 0).families())
+    file = DOCS / "metrics.md"
+    text = file.read_text()
+    for title, table in (("## Nodes\n", node), ("## Workers\n", worker)):
+        begin = text.index(title) + len(title) + 1
+        end = re.compile(r"\n(?!\|)").search(text, begin)
+        text = text[:begin] + table + text[end.start() if end else len(text) :]
+    if os.environ.get("WRITE_DOCS"):
+        file.write_text(text)
+    assert file.read_text() == text

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -49,7 +52,8 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    parts = [_node(settings.node.name, number, options) for number in range(1, workers + 1)]
+    folder = Path(tempfile.mkdtemp(prefix="hub-"))
+    parts = [_node(settings.node.name, number, options, folder) for number in range(1, workers + 1)]
     stopping = asyncio.create_task(stop.wait())
     keepers: list[asyncio.Task[None]] = []
     try:
@@ -69,6 +73,7 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
         drain_seconds = settings.node.drain_wait_seconds + settings.node.drain_seconds
         seconds = drain_seconds + _STOP_MARGIN_SECONDS
         await asyncio.gather(*(part.stop(seconds) for part in parts))
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -97,6 +102,11 @@ async def _until_listening(host: str, port: int) -> None:
         await asyncio.sleep(0.05)
 
 
-def _node(name: str, number: int, options: Sequence[str]) -> Part:
+def _node(name: str, number: int, options: Sequence[str], folder: Path) -> Part:
     command = [sys.executable, "-m", "hub", "serve", "--share-ports", *options]
-    return Part(f"node {number}", command, {**os.environ, "HUB_NODE__NAME": f"{name}-{number}"})
+    env = {
+        **os.environ,
+        "HUB_NODE__NAME": f"{name}-{number}",
+        "HUB_NODE__SIBLINGS": str(folder),
+    }
+    return Part(f"node {number}", command, env)

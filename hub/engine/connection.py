@@ -406,14 +406,13 @@ class Connection:
     def _hand_over(self, event: Event) -> None:
         """The event, with where the client stands if it has a place."""
         body = self.transport.encode(event.name, event.data, event.channel)
+        self._counted += 1
         if event.position is not None:
             self._send_event(body)
         else:
-            self._counted += 1
             self._send(self.transport.frame(body, None))
 
     def _send_event(self, body: bytes) -> None:
-        self._counted += 1
         self._send(self.transport.frame(body, self._cursor()))
 
     def _send(self, frame: bytes) -> None:

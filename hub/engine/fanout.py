@@ -33,6 +33,7 @@ from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.engine.attendance import Attendance
 from hub.engine.connection import Connection, send_guarded
+from hub.engine.counts import Counts
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.lifetimes import Lifetime, Lifetimes
 from hub.engine.tracks import Audience, Track, Tracks
@@ -78,6 +79,7 @@ class Fanout:
         heartbeat_seconds: float,
         limits: FanoutLimits = NO_LIMITS,
         attendance: Attendance | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -92,6 +94,8 @@ class Fanout:
         self._pace = None if per_second is None else Pace(per_second)
         self._limits = limits
         self._attendance = attendance
+        self._counts = counts or Counts()
+        self._watched: dict[Channel, Callable[[], None]] = {}
         self._of_user: dict[str, dict[Connection, None]] = {}
         self._retired = False
         self._draining = False
@@ -132,6 +136,17 @@ class Fanout:
             track = self._tracks.by_channel.get(channel)
             if track is not None:
                 _deliver(track, run, now)
+            elif channel in self._watched:
+                self._watched[channel]()
+
+    def watch(self, channel: Channel, heard: Callable[[], None]) -> None:
+        """Who is told when events of a channel come that no connection follows."""
+        self._watched[channel] = heard
+
+    @property
+    def catching_up(self) -> int:
+        """How many join, or read the log."""
+        return len(self._catching_up)
 
     def at_address(self, address: str | None) -> int:
         """How many are here from the same address."""
@@ -153,6 +168,7 @@ class Fanout:
         live, and FROM_START replays all that the log holds.
         """
         _log.info("connection.opened", connection=connection.name, user=connection.user)
+        self._counts.opened[connection.transport.label] += 1
         connection.on_end = self._leave
         if self._draining:
             connection.close(CloseReason.DRAINING, later_ms=self._later_ms())
@@ -282,6 +298,8 @@ class Fanout:
 
     def _leave(self, connection: Connection) -> None:
         reason = connection.closed or CloseReason.CLIENT_LEFT
+        self._counts.closed[reason.label] += 1
+        self._counts.delivered[connection.transport.label] += connection.events
         _log.info(
             "connection.closed",
             connection=connection.name,
@@ -362,9 +380,12 @@ class Fanout:
         while True:
             for channel, page in pages.items():
                 if page.lost is not None:
+                    self._counts.resets[page.lost] += 1
                     connection.reset(channel, page.head, page.lost)
                 else:
+                    before = connection.events
                     await connection.replay(page.events, page.read_to, channel)
+                    self._counts.replayed += connection.events - before
             unread = {c: page.read_to for c, page in pages.items() if page.read_to != page.head}
             if not unread and (connection.closed is not None or connection.release()):
                 connection.step_in()

@@ -147,4 +147,8 @@ class Generations:
 
 def _refusal(admission: Admission) -> TooMany:
     whose = "you have" if admission is Admission.USER_FULL else "this upstream has"
-    return TooMany(f"{whose} too many questions waiting", retry_after_seconds=_RETRY_AFTER_SECONDS)
+    return TooMany(
+        f"{whose} too many questions waiting",
+        limit=f"questions_{admission.value}",
+        retry_after_seconds=_RETRY_AFTER_SECONDS,
+    )

@@ -11,6 +11,7 @@ import math
 from typing import Final
 
 from hub.engine.connection import Connection
+from hub.engine.counts import Counts
 from hub.ports import Clock
 
 _TICKS: Final = 16  # of one heartbeat time; a heartbeat is at most one tick late
@@ -19,7 +20,10 @@ _TICKS: Final = 16  # of one heartbeat time; a heartbeat is at most one tick lat
 class HeartbeatWheel:
     """Sends each connection a heartbeat after `heartbeat_seconds` without a byte."""
 
-    def __init__(self, clock: Clock, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, clock: Clock, heartbeat_seconds: float, counts: Counts | None = None
+    ) -> None:
+        self._counts = counts or Counts()
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._tick_seconds = heartbeat_seconds / _TICKS
@@ -43,6 +47,7 @@ class HeartbeatWheel:
         while True:
             due += self._tick_seconds
             await self._clock.sleep(max(0.0, due - self._clock.now()))
+            self._counts.heartbeat_lateness.observe(max(0.0, self._clock.now() - due))
             self.tick()
 
     def tick(self) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
+from hub.engine.counts import Counts
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
 from hub.ports import Broker, Publication, Published
 
@@ -26,7 +27,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class Publisher:
     """Publishes messages; each of a message's channels gets the event once."""
 
-    def __init__(self, broker: Broker, *, max_data_bytes: int) -> None:
+    def __init__(
+        self, broker: Broker, *, max_data_bytes: int, counts: Counts | None = None
+    ) -> None:
+        self._counts = counts or Counts()
         self._broker = broker
         self._max_data_bytes = max_data_bytes
 
@@ -34,6 +38,7 @@ class Publisher:
         """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
         self.check(message)
         answers = await self._broker.publish(_publications(message))
+        self._counts.published.update(answer.outcome.value for answer in answers)
         return list(zip(message.to, answers, strict=True))
 
     async def try_publish(
@@ -59,6 +64,7 @@ class Publisher:
                     if isinstance(answer, BrokerUnavailable):
                         results[n] = answer
                     else:
+                        self._counts.published[answer.outcome.value] += 1
                         result.append((channel, answer))
         return results
 

@@ -69,6 +69,7 @@ class Ear:
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.place = place
+        self.breaks = 0
         self._connect = connect
         self._patience = patience
         self._sharded = sharded
@@ -152,6 +153,7 @@ class Ear:
                 self._begin(wire)
                 await self._watch(wire)
             except BrokerUnavailable as error:
+                self.breaks += wire is not None
                 tell = _log.warning if wire else _log.debug  # once, not at each new attempt
                 tell("ear.link_lost", server=str(self.place), error=str(error))
                 self._failed()

@@ -58,6 +58,7 @@ class RedisLink:
         self._tasks = tasks
         self._pipes: dict[Place, Pipe] = {}
         self._by_partition: list[Pipe] = []
+        self.calls = 0
         self._stale = asyncio.Event()
         self._looked = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
@@ -99,6 +100,11 @@ class RedisLink:
             self._looked.set()
             self._looked = asyncio.Event()
             await asyncio.sleep(_LEAST_BETWEEN_LOOKS_SECONDS)
+
+    @property
+    def breaks(self) -> int:
+        """How often a link for commands broke."""
+        return sum(pipe.breaks for pipe in self._pipes.values())
 
     def note_stale(self) -> None:
         """Something speaks for another topology."""
@@ -146,6 +152,7 @@ class RedisLink:
 
     async def try_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """The same; a call that failed has BrokerUnavailable as its reply and harms no other."""
+        self.calls += len(calls)
         under_way: list[asyncio.Future[Any] | BrokerUnavailable] = []
         for call in calls:
             pipe = self._by_partition[call.partition]
@@ -171,6 +178,7 @@ class RedisLink:
 
     async def call(self, partition: int, *words: Word) -> Any:
         """The reply to one command at the server of a partition. Raises BrokerUnavailable."""
+        self.calls += 1
         reply = await self._by_partition[partition].call(*words)
         if isinstance(reply, Exception):
             return await self._mend(lambda pipe: words, partition, reply)

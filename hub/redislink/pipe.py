@@ -39,6 +39,7 @@ class Pipe:
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.place = place
+        self.breaks = 0
         self._failed = failed
         self._connect = connect
         self._timeout_seconds = timeout_seconds
@@ -106,6 +107,7 @@ class Pipe:
                 await self._watch(wire)
             except BrokerUnavailable as error:
                 self._why = str(error)
+                self.breaks += wire is not None
                 tell = _log.warning if wire else _log.debug  # once, not at each new attempt
                 tell("pipe.link_lost", server=str(self.place), error=self._why)
                 self._failed()

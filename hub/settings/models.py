@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -156,10 +157,13 @@ class Worker(Section):
 
 
 class Node(Section):
-    """The serving process."""
+    """The serving process. siblings: a folder of those that share its ports, for /metrics; `hub
+    serve --workers` sets it.
+    """
 
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     drain_wait_seconds: float = Field(0.0, ge=0)
+    siblings: Path | None = None
     drain_seconds: float = Field(5.0, ge=0)
 
 

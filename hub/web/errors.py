@@ -66,7 +66,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             headers["Retry-After"] = str(error.retry_after_seconds)
         return problem(error.status, error.detail, path=error.path, headers=headers)
     except BrokerUnavailable as error:
-        _log.warning("request.broker_away", route=_route(request), error=str(error))
+        _log.warning("request.broker_away", route=route_of(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
         return problem(503, BROKER_AWAY, headers=headers)
     except CallbackUnavailable as error:
@@ -79,7 +79,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return problem(error.status, _sentence(request, error), headers=_allow(error))
     except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
-        _log.exception("request.failed", route=_route(request))
+        _log.exception("request.failed", route=route_of(request))
         return problem(500, "the hub failed at this request; its log says how")
 
 
@@ -96,7 +96,7 @@ def _allow(error: web.HTTPException) -> dict[str, str]:
     return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
 
 
-def _route(request: web.Request) -> str:
+def route_of(request: web.Request) -> str:
     """The route's pattern, never the path itself: it may carry a user's id."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "unknown"

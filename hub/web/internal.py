@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from hub.web.errors import problems
-from hub.web.health import HealthRoutes
-from hub.web.publish import PublishRoutes
-from hub.web.publish_batch import PublishBatchRoutes
-from hub.web.usage import UsageRoutes
-from hub.web.users import UserRoutes
+from hub.web.public import Routes
+from hub.web.tally import Tally
 
 
 def build_internal(
-    publish: PublishRoutes,
-    publish_batch: PublishBatchRoutes,
-    health: HealthRoutes,
-    usage: UsageRoutes,
-    users: UserRoutes,
-    *,
-    max_body_bytes: int,
+    resources: Sequence[Routes], tally: Tally, *, max_body_bytes: int
 ) -> web.Application:
     """All internal routes."""
-    app = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
-    app.add_routes(publish.routes())
-    app.add_routes(publish_batch.routes())
-    app.add_routes(health.routes())
-    app.add_routes(usage.routes())
-    app.add_routes(users.routes())
+    app = web.Application(middlewares=[problems, tally.count], client_max_size=max_body_bytes)
+    for resource in resources:
+        app.add_routes(resource.routes())
     return app

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hub.web.errors import problems
 from hub.web.origins import Origins
+from hub.web.tally import Tally
 
 
 class Routes(Protocol):
@@ -18,11 +19,11 @@ class Routes(Protocol):
 
 
 def build_public(
-    resources: Sequence[Routes], origins: Origins, *, max_body_bytes: int
+    resources: Sequence[Routes], origins: Origins, tally: Tally, *, max_body_bytes: int
 ) -> web.Application:
     """All public routes."""
     app = web.Application(
-        middlewares=[problems, origins.preflights], client_max_size=max_body_bytes
+        middlewares=[problems, tally.count, origins.preflights], client_max_size=max_body_bytes
     )
     app.on_response_prepare.append(origins.label)
     for resource in resources:

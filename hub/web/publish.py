@@ -114,6 +114,7 @@ class PublishRates:
         if wait > 0:
             raise TooMany(
                 f"this key may publish {self._per_second:g} events a second",
+                limit="publishes",
                 retry_after_seconds=max(1, math.ceil(wait)),
             )
 

@@ -167,7 +167,9 @@ class Streams:
         most = self.limits.max_per_address
         if most is not None and self._fanout.at_address(self._addresses.of(request)) >= most:
             raise TooMany(
-                f"there are {most} streams from this address", retry_after_seconds=_RETRY_SECONDS
+                f"there are {most} streams from this address",
+                limit="address",
+                retry_after_seconds=_RETRY_SECONDS,
             )
 
     def _parts(self, request: web.Request, identity: Identity) -> dict[str, Any]:

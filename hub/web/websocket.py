@@ -133,7 +133,7 @@ class _Session:
             head = decode_json(message, Said)
             to = head.id
             if len(self._errands) > _MOST_AT_ONCE:
-                raise TooMany("one at a time, please", retry_after_seconds=1)
+                raise TooMany("one at a time, please", limit="messages", retry_after_seconds=1)
             reply = {"status": 200, **await self._do(head, message)}
         except HubError as error:
             reply = problem_of(error)

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from hub.web.bodies import json_response
 from hub.web.errors import problems
+from hub.web.metrics import MetricsRoutes
 
 
 def build_worker(
@@ -25,17 +26,15 @@ def build_worker(
         ready = state() == "running"
         return json_response({"status": state()}, status=200 if ready else 503)
 
-    async def exposition(request: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+    async def text() -> bytes:
+        return metrics()
 
     app = web.Application(middlewares=[problems])
     app.add_routes(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
-            web.get("/metrics", exposition),
+            *MetricsRoutes(text).routes(),
         ]
     )
     return app

@@ -15,11 +15,13 @@ from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
+from hub.web.metrics import MetricsRoutes
 from hub.web.origins import Origins
 from hub.web.public import Routes, build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
+from hub.web.tally import Tally
 from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
@@ -53,10 +55,15 @@ def public_application(
     demo = _demo(settings, door, engine.publisher)
     if demo is not None:
         resources.append(demo)
-    return build_public(resources, origins, max_body_bytes=settings.generations.max_prompt_bytes)
+    tally = Tally(engine.counts, "public")
+    return build_public(
+        resources, origins, tally, max_body_bytes=settings.generations.max_prompt_bytes
+    )
 
 
-def internal_application(settings: Settings, engine: Engine) -> web.Application:
+def internal_application(
+    settings: Settings, engine: Engine, metrics: MetricsRoutes
+) -> web.Application:
     """What backends, operators and probes may reach."""
     keys = key_ring_of(settings)
     limits = PublishLimits(
@@ -65,11 +72,15 @@ def internal_application(settings: Settings, engine: Engine) -> web.Application:
         max_per_second=settings.publish.max_per_second,
     )
     return build_internal(
-        PublishRoutes(engine.publisher, keys, limits),
-        PublishBatchRoutes(engine.publisher, keys, limits),
-        HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
-        UsageRoutes(engine.usage, keys),
-        UserRoutes(engine.control, engine.presence, engine.broker, keys),
+        [
+            PublishRoutes(engine.publisher, keys, limits),
+            PublishBatchRoutes(engine.publisher, keys, limits),
+            HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
+            UsageRoutes(engine.usage, keys),
+            UserRoutes(engine.control, engine.presence, engine.broker, keys),
+            metrics,
+        ],
+        Tally(engine.counts, "internal"),
         max_body_bytes=settings.publish.max_body_bytes,
     )
 

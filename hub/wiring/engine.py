@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 
@@ -13,13 +15,16 @@ from hub.brokers.redis.tickets import RedisTicketBook
 from hub.brokers.redis.usage import RedisUsageLedger
 from hub.engine.attendance import Attendance
 from hub.engine.control import Control
+from hub.engine.counts import Counts
 from hub.engine.fanout import Fanout, FanoutLimits
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
+from hub.engine.probe import Probe
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
+from hub.metrics import Family, node_families
 from hub.ports import UsageLedger
 from hub.settings import Settings
 from hub.wiring.broker import reached_link, retention_of
@@ -40,6 +45,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     presence: Presence
     tickets: Tickets
     usage: UsageLedger
+    counts: Counts
+    families: Callable[[], Sequence[Family]]
 
 
 async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
@@ -48,7 +55,8 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
     link = await parts.enter_async_context(reached_link(settings))
     tasks = await parts.enter_async_context(Supervisor(clock))
     broker = RedisBroker(link, retention_of(settings))
-    wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds)
+    counts = Counts()
+    wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds, counts)
     attendance = Attendance(
         RedisAttendanceBook(link), broker, clock, settings.presence.topics, node=settings.node.name
     )
@@ -64,6 +72,7 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
             joins_per_second=settings.stream.max_joins_per_second,
         ),
         attendance=attendance,
+        counts=counts,
     )
     orders = RedisControlBus(link)
     control = Control(orders, fanout)
@@ -76,12 +85,14 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
     tasks.start("beat", presence.beat)
     tasks.start("presence", presence.answer)
     tasks.start("attendance", attendance.keep)
+    tasks.start("probe", Probe(broker, fanout, clock, counts).run)
+    tasks.start("loop lag", partial(counts.watch_loop, clock))
     return Engine(
         clock=clock,
         tasks=tasks,
         broker=broker,
         fanout=fanout,
-        publisher=Publisher(broker, max_data_bytes=settings.publish.max_data_bytes),
+        publisher=Publisher(broker, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
         generations=Generations(
             broker,
             RedisGenerationStore(link, retention_of(settings)),
@@ -93,4 +104,11 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
         presence=presence,
         tickets=Tickets(RedisTicketBook(link), broker),
         usage=RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds),
+        counts=counts,
+        families=lambda: node_families(
+            fanout,
+            counts,
+            redis_calls=link.calls,
+            link_breaks={"commands": link.breaks, "events": broker.breaks},
+        ),
     )

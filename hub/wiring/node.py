@@ -12,8 +12,10 @@ import structlog
 from hub.errors import BrokerUnavailable
 from hub.settings import Internal, Public, Settings
 from hub.web.listening import Place, SocketBounds, listening, tls_context
+from hub.web.metrics import MetricsRoutes
 from hub.wiring.applications import internal_application, public_application
 from hub.wiring.engine import engine_of
+from hub.wiring.siblings import Siblings
 from hub.wiring.stopping import Stopping
 
 _log = structlog.get_logger(__name__)
@@ -34,7 +36,9 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
     async with AsyncExitStack() as parts:
         engine = await engine_of(settings, parts)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        internal = internal_application(settings, engine)
+        siblings = Siblings(settings.node.siblings, settings.node.name, engine.families)
+        await parts.enter_async_context(siblings.telling())
+        internal = internal_application(settings, engine, MetricsRoutes(siblings.text))
         public = public_application(settings, engine, session)
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.

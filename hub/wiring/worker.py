@@ -38,12 +38,11 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
         store = RedisGenerationStore(link, retention_of(settings))
         queue = queue_of(settings, link, settings.worker.queues)
         upstreams = upstreams_of(settings, session, clock, settings.worker.queues)
-        metrics = WorkerMetrics(
-            {
-                name: {*upstream.models, upstream.default_model or ""}
-                for name, upstream in settings.upstreams.items()
-            }
-        )
+        models = {
+            name: {*upstream.models, upstream.default_model or ""}
+            for name, upstream in settings.upstreams.items()
+        }
+        metrics = WorkerMetrics(models, running=lambda: len(worker))
         accounts = Accounts(RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds))
 
         async def note(ended: Ended) -> None:
@@ -71,7 +70,6 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
             lease_seconds=settings.worker.lease_seconds,
             note=note,
         )
-        metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
             app = build_worker(
                 link.ping, lambda: "draining" if stop.asked.is_set() else "running", metrics.text

@@ -130,6 +130,13 @@ async def test_processes_share_the_port(folder: Path) -> None:
             assert response.status == 200
         for client in clients:
             await client.until("news")
+        async with session.get(f"{fleet.internal_url}/metrics") as response:
+            told = await response.text()
+        for what in ("connections{", "events_delivered_total{"):
+            lines = [line for line in told.splitlines() if line.startswith(f"hub_{what}")]
+            by_process = {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in lines}
+            assert by_process.keys() == {"n-1", "n-2"}
+            assert sum(by_process.values()) == CLIENTS
 
         first, second = fleet.children()
         os.kill(first, signal.SIGKILL)

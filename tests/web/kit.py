@@ -13,6 +13,7 @@ from hub.brokers.memory import MemoryBroker
 from hub.brokers.memory_books import MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.control import Control
+from hub.engine.counts import Counts
 from hub.engine.fanout import Fanout
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
@@ -20,6 +21,7 @@ from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
 from hub.engine.supervise import SystemClock
 from hub.engine.tickets import Tickets
+from hub.metrics import exposition, node_families
 from hub.queues.memory import MemoryGenerationQueue
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor, OpenDoor
@@ -30,11 +32,13 @@ from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.keys import KeyRing
 from hub.web.listening import Place, listening
+from hub.web.metrics import MetricsRoutes
 from hub.web.origins import Origins
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.streaming import StreamLimits, Streams
+from hub.web.tally import Tally
 from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
@@ -60,14 +64,17 @@ class Hub:
         self.usage = MemoryUsageLedger()
         clock = SystemClock()
         wheel = self.wheel = HeartbeatWheel(clock, 8.0)
-        self.fanout = Fanout(self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0)
+        self.counts = Counts()
+        self.fanout = Fanout(
+            self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0, counts=self.counts
+        )
         self.orders = MemoryControlBus()
         self.control = Control(self.orders, self.fanout)
         self.presence = Presence(self.orders, self.fanout, clock, node="n1")
         guarded = GuardedDoor(door, self.control.denials)
         self.tickets = Tickets(MemoryTicketBook(), self.broker)
         stream_door = GuardedDoor(TicketDoor(door, self.tickets), self.control.denials)
-        self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024)
+        self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024, counts=self.counts)
         upstreams = {
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
             "open": UpstreamChoice(default_model=None),
@@ -91,21 +98,31 @@ class Hub:
                 ),
             ],
             origins,
+            Tally(self.counts, "public"),
             max_body_bytes=MAX_BODY,
         )
         publish_limits = PublishLimits(
             max_body_bytes=MAX_BODY, max_recipients=3, max_per_second=rate
         )
         self.internal = build_internal(
-            PublishRoutes(self.publisher, keys, publish_limits),
-            PublishBatchRoutes(self.publisher, keys, publish_limits),
-            HealthRoutes(self.broker, self.fanout, node="n1"),
-            UsageRoutes(self.usage, keys),
-            UserRoutes(self.control, self.presence, self.broker, keys),
+            [
+                PublishRoutes(self.publisher, keys, publish_limits),
+                PublishBatchRoutes(self.publisher, keys, publish_limits),
+                HealthRoutes(self.broker, self.fanout, node="n1"),
+                UsageRoutes(self.usage, keys),
+                UserRoutes(self.control, self.presence, self.broker, keys),
+                MetricsRoutes(self.metrics),
+            ],
+            Tally(self.counts, "internal"),
             max_body_bytes=MAX_BODY,
         )
         self.session: aiohttp.ClientSession
         self.port = self.internal_port = 0
+
+    async def metrics(self) -> bytes:
+        """What /metrics says."""
+        families = node_families(self.fanout, self.counts, redis_calls=0, link_breaks={})
+        return exposition({"n1": families}, labelled=False)
 
     async def call(
         self, method: str, path: str, *, internal: bool = False, **more: Any

@@ -24,6 +24,11 @@ class RedisBroker:
         self._log = RedisLog(link, retention)
         self._bus = RedisBus(link)
 
+    @property
+    def breaks(self) -> int:
+        """How often a link for events broke."""
+        return self._bus.breaks
+
     async def run(self) -> None:
         """Hears until cancelled."""
         await self._bus.run()

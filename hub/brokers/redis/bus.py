@@ -41,6 +41,11 @@ class RedisBus:
         """Whether everything that is wanted is heard, as far as this process can tell."""
         return all(ear.linked for ear in self._ears.values())
 
+    @property
+    def breaks(self) -> int:
+        """How often a link for events broke."""
+        return sum(ear.breaks for ear in self._ears.values())
+
     def listen(
         self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
     ) -> None:

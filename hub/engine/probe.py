@@ -1,0 +1,46 @@
+"""How long an event takes from its publish to the sockets here.
+
+One of the node's own goes the way of all others each second, through the broker and back, and is
+timed by one clock: no other would do, since the clocks of two machines differ.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from hub.core.channel import topic_channel
+from hub.engine.counts import Counts
+from hub.engine.fanout import Fanout
+from hub.ports import Broker, Clock, Publication
+
+_EVERY_SECONDS: Final = 1.0
+
+
+class Probe:
+    """Publishes and hears, and counts how long both took."""
+
+    def __init__(self, broker: Broker, fanout: Fanout, clock: Clock, counts: Counts) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._counts = counts
+        self._channel = topic_channel(f"hub.probe.{secrets.token_hex(8)}")
+        self._published_at: float | None = None
+        fanout.watch(self._channel, self._heard)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises BrokerUnavailable."""
+        self._published_at = None
+        await self._broker.subscribe([self._channel])
+        event = Publication(channel=self._channel, name="probe", data=b"0", ephemeral=True)
+        while True:
+            if self._published_at is None:  # else the last one is still on its way
+                self._published_at = begun = self._clock.now()
+                await self._broker.publish([event])
+                self._counts.round_trip.observe(self._clock.now() - begun)
+            await self._clock.sleep(_EVERY_SECONDS)
+
+    def _heard(self) -> None:
+        if self._published_at is not None:
+            self._counts.delivery_delay.observe(self._clock.now() - self._published_at)
+            self._published_at = None

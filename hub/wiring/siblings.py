@@ -1,0 +1,78 @@
+"""The metrics of processes that share one port (`hub serve --workers N`).
+
+A scraper reaches any of them, so each tells the others its numbers over a unix socket in a folder
+of theirs, and whoever is asked answers for all. One that cannot be asked is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from hub.metrics import Family, exposition
+from hub.web.listening import Place, listening
+
+_PATIENCE_SECONDS: Final = 1.0
+
+
+class Siblings:
+    """folder: where their sockets are; None for a process that is alone."""
+
+    def __init__(
+        self, folder: Path | None, name: str, families: Callable[[], Sequence[Family]]
+    ) -> None:
+        self._folder = folder
+        self._name = name
+        self._families = families
+
+    @asynccontextmanager
+    async def telling(self) -> AsyncIterator[None]:
+        """Tells the others, inside the block."""
+        if self._folder is None:
+            yield
+            return
+        app = web.Application()
+        app.add_routes([web.get("/", self._tell)])
+        socket = self._folder / f"{self._name}.sock"
+        place = Place("", 0, "node.siblings", path=str(socket))
+        try:
+            async with listening(app, place, cancel_handlers=True):
+                yield
+        finally:
+            socket.unlink(missing_ok=True)
+
+    async def text(self) -> bytes:
+        """Prometheus' text for all."""
+        found = {self._name: self._families()}
+        if self._folder is not None:
+            others = [path for path in self._folder.glob("*.sock") if path.stem != self._name]
+            for path, families in zip(
+                others, await asyncio.gather(*map(_ask, others)), strict=True
+            ):
+                if families:
+                    found[path.stem] = families
+        return exposition(found, labelled=self._folder is not None)
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._families()))
+
+
+async def _ask(socket: Path) -> Sequence[Family]:
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(socket)),
+                timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS),
+            ) as session,
+            session.get("http://sibling/") as response,
+        ):
+            return msgspec.json.decode(await response.read(), type=list[Family])
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return []

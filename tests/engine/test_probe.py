@@ -1,0 +1,35 @@
+"""The node times an event of its own, on the way that all take."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hub.engine.counts import Counts
+from hub.engine.fanout import Fanout
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.probe import Probe
+from tests.doubles import FakeClock, GatedBroker, settled
+
+
+async def test_delay_and_round_trip() -> None:
+    """One each second; one that does not arrive is waited for, and no other is sent meanwhile."""
+    clock, broker, counts = FakeClock(), GatedBroker(), Counts()
+    fanout = Fanout(
+        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, counts=counts
+    )
+    probing = asyncio.create_task(Probe(broker, fanout, clock, counts).run())
+    await settled()
+    await clock.advance(3.5)
+    assert sum(counts.delivery_delay.buckets) == sum(counts.round_trip.buckets) == 4
+    assert len(fanout) == 0
+    probing.cancel()
+
+
+async def test_loop_lag() -> None:
+    """A loop that comes back late is seen."""
+    clock, counts = FakeClock(), Counts()
+    watching = asyncio.create_task(counts.watch_loop(clock))
+    await settled()
+    await clock.advance(1.05)
+    assert counts.loop_lag.buckets[0] == 10
+    watching.cancel()
