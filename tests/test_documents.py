@@ -62,7 +62,7 @@ def table_of(families: Sequence[Family]) -> str:
 
 
 def test_metrics_are_all_listed() -> None:
-    """docs/metrics.md has a row for each metric; with WRITE_DOCS=1 in the environment it gets it."""
+    """docs/metrics.md has a row for each metric; WRITE_DOCS=1 in the environment makes them."""
     clock = SystemClock()
     fanout = Fanout(
         MemoryBroker(), HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0

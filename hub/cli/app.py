@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hub import __version__
-from hub.cli import everyday, inspect, processes
+from hub.cli import alive, everyday, inspect, processes
 from hub.errors import BrokerUnavailable, HubError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def _options(
 processes.add_commands(app)
 everyday.add_commands(app)
 inspect.add_commands(app)
+alive.add_commands(app)
 
 
 def run() -> None:

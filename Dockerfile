@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+# The hub's node and worker in one image: docker run hub serve | worker | doctor …
+FROM python:3.13-slim-bookworm AS build
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir uv==0.13.8
+WORKDIR /src
+COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY hub hub
+# Not editable: the source need not be in the image.
+RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --no-editable --compile-bytecode --python /usr/local/bin/python3
+
+FROM python:3.13-slim-bookworm
+RUN useradd --system --uid 10001 --no-create-home hub
+COPY --from=build /opt/hub /opt/hub
+ENV PATH=/opt/hub/bin:$PATH \
+    HUB_PUBLIC__HOST=0.0.0.0 \
+    HUB_INTERNAL__HOST=0.0.0.0 \
+    HUB_INTERNAL__EXPOSED=true \
+    HUB_WORKER__HOST=0.0.0.0 \
+    HUB_WORKER__PORT=8082 \
+    HUB_LOGS__FORMAT=json
+USER 10001
+# 8080 is for users; 8081 (publishing, operators) and 8082 (a worker's probes) stay inside the network.
+EXPOSE 8080 8081 8082
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
+    CMD ["hub", "alive"]
+ENTRYPOINT ["hub"]
+CMD ["serve"]
