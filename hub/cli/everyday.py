@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hub.client import HubClient
+    from hub.client import HubClient, To
     from hub.settings import Settings
 
 UrlOption = Annotated[str | None, typer.Option("--url", help="The public listener.")]
@@ -65,6 +65,8 @@ def publish(
     settings = _settings(config, {"client.internal_url": internal_url, "client.key": key})
 
     async def work(hub: HubClient) -> None:
+        from msgspec.structs import asdict
+
         published = await hub.publish(
             to,
             event,
@@ -75,10 +77,10 @@ def publish(
         )
         for each in published:
             if as_json:
-                print(json.dumps(each))
+                print(json.dumps(asdict(each)))
             else:
-                mark = "  (duplicate)" if each["duplicate"] else ""
-                print(f"{each['channel']}  {each['cursor'] or 'ephemeral'}{mark}")
+                mark = "  (duplicate)" if each.duplicate else ""
+                print(f"{each.channel}  {each.cursor or 'ephemeral'}{mark}")
 
     _talk(settings, work)
 
@@ -100,7 +102,7 @@ def tail(
     named = [topic for topic in topics.split(",") if topic]
 
     async def work(hub: HubClient) -> None:
-        async for event in hub.events(user, topics=named, cursor=cursor):
+        async for event in hub.events(topics=named, cursor=cursor, control=True):
             if as_json:
                 line = json.dumps({"id": event.id, "event": event.name, "data": event.data})
             elif sys.stdout.isatty():
@@ -110,7 +112,7 @@ def tail(
                 line = f"{event.id}\t{event.name}\t{event.data}"
             print(line, flush=True)
 
-    _talk(settings, work)
+    _talk(settings, work, user)
 
 
 def ask(
@@ -134,12 +136,12 @@ def ask(
     settings = _settings(config, {"client.url": url, "client.token": token})
 
     async def work(hub: HubClient) -> None:
-        started = await hub.ask(user, prompt, model=model, upstream=upstream)
-        failure = await show_answer(hub, user, started, as_json=as_json)
+        answer = await hub.ask(prompt, model=model, upstream=upstream)
+        failure = await show_answer(answer, as_json=as_json)
         if failure is not None:
             raise Refused(failure)
 
-    _talk(settings, work)
+    _talk(settings, work, user)
 
 
 def token(
@@ -177,9 +179,14 @@ def token(
     print(jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256"))
 
 
-def _addressee(user: str | None, topic: str | None, everyone: bool) -> dict[str, Any]:
-    given = {"user": user, "topic": topic, "all": everyone or None}
-    to = {name: value for name, value in given.items() if value is not None}
+def _addressee(user: str | None, topic: str | None, everyone: bool) -> To:
+    to: To = {}
+    if user is not None:
+        to["user"] = user
+    if topic is not None:
+        to["topic"] = topic
+    if everyone:
+        to["all"] = True
     if len(to) != 1:
         raise Refused("say to whom: either a USER, or --topic NAME, or --all")
     return to
@@ -216,17 +223,23 @@ def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     return loaded.settings
 
 
-def _talk(settings: Settings, work: Callable[[HubClient], Coroutine[Any, Any, None]]) -> None:
-    from hub.client import HubClient, HubClientError
+def _talk(
+    settings: Settings,
+    work: Callable[[HubClient], Coroutine[Any, Any, None]],
+    user: str | None = None,
+) -> None:
+    from hub.client import HubClient, HubClientError, Patience
 
     client = settings.client
 
     async def main() -> None:
         async with HubClient(
             client.url,
+            client.token.get_secret_value() if client.token else None,
             internal_url=client.internal_url,
-            token=client.token.get_secret_value() if client.token else None,
             key=client.key.get_secret_value() if client.key else None,
+            user=user,
+            patience=Patience(tries=1),  # who sits in front of it sees the reason, and tries again
         ) as hub:
             await work(hub)
 

@@ -1,42 +1,74 @@
-"""The Python client's stream: resumes, waits as told, and gives up when it is final."""
+"""The Python client's stream against a scripted server: resumes, waits as told, gives up when it is
+final.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from hub.client import HubClient, HubClientError
+from hub.client import (
+    Forbidden,
+    HubClient,
+    HubClientError,
+    HubUnavailable,
+    HubUnreachable,
+    Patience,
+    StreamEnded,
+    StreamReset,
+    TooMany,
+    Unauthorized,
+)
+from hub.client.tokens import Token
 from hub.core.sse import encode_event, with_id, with_retry
 from hub.web.errors import problem
 from hub.web.listening import Place, listening
 
+QUICK = Patience(first_pause_seconds=0.001)
+
 
 class Scripted:
-    """A server that gives one prepared answer to each connection, and then the last one again."""
+    """A server that gives one prepared answer to each request, and then the last one again."""
 
     def __init__(self, *answers: bytes | web.Response) -> None:
         self.answers = list(answers)
-        self.cursors: list[str] = []
+        self.requests: list[web.Request] = []
+        self.bodies: list[bytes] = []
+
+    @property
+    def cursors(self) -> list[str]:
+        return [request.query["cursor"] for request in self.requests]
+
+    @property
+    def tokens(self) -> list[str]:
+        return [request.headers["Authorization"].split()[1] for request in self.requests]
 
     @asynccontextmanager
-    async def client(self, token: str | None = None) -> AsyncIterator[HubClient]:
+    async def client(
+        self, token: Token = None, patience: Patience = QUICK
+    ) -> AsyncIterator[HubClient]:
         app = web.Application()
-        app.add_routes([web.get("/sse/connect/{user}", self.answer)])
+        app.add_routes([web.route("*", "/{path:.*}", self.answer)])
         place = Place("127.0.0.1", 0, "x")
-        async with (
-            listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
-            HubClient(f"http://127.0.0.1:{port}", token=token) as client,
-        ):
-            yield client
+        async with listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port:
+            url = f"http://127.0.0.1:{port}"
+            async with HubClient(
+                url, token, internal_url=url, user="alice", patience=patience
+            ) as client:
+                yield client
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.cursors.append(request.query["cursor"])
+        self.requests.append(request)
+        self.bodies.append(await request.read())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, web.Response):
-            return answer
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(answer)
@@ -49,8 +81,17 @@ def event(name: str, cursor: str) -> bytes:
     return with_retry(with_id(encode_event("e", b'"%b"' % name.encode()), cursor.encode()), 1)
 
 
-async def take(client: HubClient, count: int) -> list[str]:
-    async with aclosing(client.events("alice")) as events:
+def bye(reason: str, *, reconnect: bool) -> bytes:
+    data = {"reason": reason, "reconnect": reconnect, "retry_ms": 1}
+    return encode_event("hub.bye", json.dumps(data).encode())
+
+
+def answered(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=json.dumps(value), content_type="application/json")
+
+
+async def take(client: HubClient, count: int, **options: Any) -> list[str]:
+    async with client.events(**options) as events:
         return [(await anext(events)).data for _ in range(count)]
 
 
@@ -67,21 +108,53 @@ async def test_resumes_from_the_last_event() -> None:
 
 
 async def test_goodbye_that_asks_to_return() -> None:
-    """It comes back after the time that it was told."""
-    bye = encode_event("hub.bye", b'{"reason":"draining","reconnect":true,"retry_ms":1}')
-    server = Scripted(event("1", "aaaaa-1") + bye, event("2", "aaaaa-2"))
+    """It comes back after the time that it was told; who asked for it sees the goodbye."""
+    server = Scripted(
+        event("1", "aaaaa-1") + bye("draining", reconnect=True), event("2", "aaaaa-2")
+    )
     async with server.client() as client:
-        assert await take(client, 3) == ["1", bye.decode().split("data: ")[1].strip(), "2"]
+        assert await take(client, 2) == ["1", "2"]
+        server.answers.insert(0, event("1", "aaaaa-1") + bye("draining", reconnect=True))
+        async with client.events(control=True) as events:
+            assert [(await anext(events)).name for _ in range(3)] == ["e", "hub.bye", "e"]
 
 
 async def test_goodbye_for_good() -> None:
-    """It ends with the hub's reason."""
-    server = Scripted(
-        encode_event("hub.bye", b'{"reason":"revoked","reconnect":false,"retry_ms":1}')
-    )
+    """It ends with the hub's reason, after all that came before it."""
+    server = Scripted(event("1", "aaaaa-1") + bye("disconnected", reconnect=False))
+    async with server.client() as client, client.events() as events:
+        assert (await anext(events)).data == "1"
+        with pytest.raises(StreamEnded, match="disconnected"):
+            await anext(events)
+    assert len(server.requests) == 1
+
+
+async def test_reset_is_raised_and_the_stream_goes_on() -> None:
+    """It never passes unseen: raised, with where the stream continues, or handed over on demand."""
+    lost = encode_event("hub.reset", b'{"channel":"user:alice","reason":"trimmed"}')
+    server = Scripted(event("1", "aaaaa-1") + with_id(lost, b"aaaaa-7") + event("2", "aaaaa-8"))
     async with server.client() as client:
-        with pytest.raises(HubClientError, match="revoked"):
-            await take(client, 2)
+        async with client.events() as events:
+            assert (await anext(events)).data == "1"
+            with pytest.raises(StreamReset, match="user:alice") as caught:
+                await anext(events)
+            assert (caught.value.reason, caught.value.cursor) == ("trimmed", "aaaaa-7")
+            assert (await anext(events)).data == "2"
+        async with client.events(control=True) as events:
+            assert [(await anext(events)).name for _ in range(3)] == ["e", "hub.reset", "e"]
+
+
+async def test_left_by_a_time_out_it_goes_on() -> None:
+    """A time-out around the next event loses nothing, while connected and in a pause."""
+    server = Scripted(event("1", "aaaaa-1"), event("2", "aaaaa-2"))
+    patience = Patience(first_pause_seconds=0.2)
+    async with server.client(patience=patience) as client, client.events() as events:
+        assert (await anext(events)).data == "1"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await anext(events)
+        assert (await anext(events)).data == "2"
+    assert server.cursors == ["live", "aaaaa-1"]
 
 
 async def test_server_that_fails_for_a_moment() -> None:
@@ -95,7 +168,104 @@ async def test_refusal_is_final() -> None:
     """A 403 is not tried again; the sentence is the hub's."""
     server = Scripted(problem(403, "the token is another user's"))
     async with server.client("t") as client:
-        with pytest.raises(HubClientError, match="another user's") as caught:
+        with pytest.raises(Forbidden, match="another user's") as caught:
             await take(client, 1)
     assert caught.value.status == 403
-    assert len(server.cursors) == 1
+    assert len(server.requests) == 1
+
+
+async def test_what_is_no_hub_is_said() -> None:
+    """A page that answers 200 is no stream, and no answer to a publish."""
+    server = Scripted(web.Response(body=b"<h1>It works!</h1>", content_type="text/html"))
+    async with server.client() as client:
+        with pytest.raises(HubClientError, match="no stream of a hub: text/html"):
+            await take(client, 1)
+        with pytest.raises(HubClientError, match="is no hub"):
+            await client.publish({"all": True})
+    assert len(server.requests) == 2
+
+
+async def test_many_topics_go_by_post() -> None:
+    """What would make too long a URL stands in the body."""
+    server = Scripted(event("1", "aaaaa-1"))
+    topics = [f"{n:0100}" for n in range(30)]
+    async with server.client() as client:
+        await take(client, 1, topics=topics, cursor="start")
+    assert server.requests[0].method == "POST"
+    assert json.loads(server.bodies[0]) == {"topics": topics, "cursor": "start"}
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_token_is_renewed_where_the_last_is_over(is_async: bool) -> None:
+    """On 401 and when the stream ends with its token, the callable is asked; else it is kept."""
+    given: list[str] = []
+
+    def plain() -> str:
+        given.append(f"t{len(given) + 1}")
+        return given[-1]
+
+    async def fresh() -> str:
+        return plain()
+
+    server = Scripted(
+        event("1", "aaaaa-1"),
+        problem(401, "the token has expired"),
+        event("2", "aaaaa-2") + bye("expired", reconnect=False),
+        event("3", "aaaaa-3"),
+    )
+    async with server.client(fresh if is_async else plain) as client:
+        assert await take(client, 3) == ["1", "2", "3"]
+    assert server.tokens == ["t1", "t1", "t2", "t3"]
+
+
+async def test_token_that_cannot_be_renewed() -> None:
+    """A fixed one is not shown again, a fresh one that is no better only once."""
+    server = Scripted(problem(401, "the token has expired"))
+    async with server.client("t") as client:
+        with pytest.raises(Unauthorized):
+            await take(client, 1)
+    async with server.client(lambda: "t") as client:
+        with pytest.raises(Unauthorized):
+            await take(client, 1)
+    assert len(server.requests) == 3
+
+
+async def test_calls_are_repeated_under_one_key() -> None:
+    """503, 429 and a broken answer: the same publish again, with the idempotency key of the first."""
+    away = problem(503, "the broker is away; try again")
+    too_many = problem(429, "this key may publish 1 event a second", headers={"Retry-After": "0"})
+    good = answered({"published": [{"channel": "all", "cursor": "c", "duplicate": False}]})
+    server = Scripted(away, too_many, b"", good)
+    server.answers[2] = b"{"  # the connection is reset
+    async with server.client() as client:
+        (published,) = await client.publish({"all": True}, "e", 1)
+    assert (published.channel, published.cursor, published.duplicate) == ("all", "c", False)
+    assert len(server.bodies) == 4
+    assert len(set(server.bodies)) == 1
+    assert len(json.loads(server.bodies[0])["id"]) == 32
+
+
+async def test_tries_end() -> None:
+    """Then the error is raised, with what the hub asks for; a long Retry-After is not waited for."""
+    server = Scripted(problem(503, "the broker is away; try again"))
+    async with server.client() as client:
+        with pytest.raises(HubUnavailable, match="the broker is away"):
+            await client.publish({"all": True})
+    assert len(server.requests) == 4
+    server = Scripted(problem(429, "too many questions", headers={"Retry-After": "60"}))
+    async with server.client() as client:
+        with pytest.raises(TooMany) as caught:
+            await client.ask("hi")
+    assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
+
+
+async def test_what_is_not_safe_is_not_repeated() -> None:
+    """A restart that may have arrived is not sent again: it would start a second answer."""
+    server = Scripted(problem(503, "the broker is away; try again"))
+    async with server.client() as client:
+        with pytest.raises(HubUnavailable):
+            await client.join("g1").restart()
+        server.answers = [b"{"]
+        with pytest.raises(HubUnreachable):
+            await client.join("g1").restart()
+    assert len(server.requests) == 2

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 from collections.abc import Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ async def follow(
     """The events of a user's stream up to and including the first for which `until` holds."""
     seen: list[StreamEvent] = []
     async with (
-        HubClient(dev.url) as hub,
-        aclosing(hub.events(user, cursor=cursor)) as events,
+        HubClient(dev.url, user=user) as hub,
+        hub.events(cursor=cursor, control=True) as events,
     ):
         async for event in events:
             seen.append(event)
