@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -80,7 +81,7 @@ class Answer:
         self._rewritten = False
         self._link = link
         self._user = user
-        self._stream = ResumingStream(link, self._opening)
+        self._stream = ResumingStream(link, partial(_joining, self.id, user))
         self._stream.cursor = None if isinstance(started, str) else started.cursor
 
     def __repr__(self) -> str:
@@ -141,7 +142,7 @@ class Answer:
 
     async def aclose(self) -> None:
         """Ends the connection; reading on opens another one."""
-        await self._stream.aclose()
+        self._stream.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,7 +161,7 @@ class Answer:
             if event is not None:
                 self._take(event)
                 if self.ended:
-                    await self.aclose()
+                    self._stream.close()
                 return event
 
     def _take(self, event: AnswerEvent) -> None:
@@ -210,9 +211,10 @@ class Answer:
                 failed.code, failed.message, retryable=failed.retryable, text=self.text_so_far
             )
 
-    def _opening(self, cursor: str | None) -> Call[None]:
-        path = path_of("generations", self.id, user=self._user, cursor=cursor)
-        return Call(method="GET", path=path, read=lambda _: None)
+
+def _joining(generation: str, user: str | None, cursor: str | None) -> Call[None]:
+    path = path_of("generations", generation, user=user, cursor=cursor)
+    return Call(method="GET", path=path, read=lambda _: None)
 
 
 def ask_call(

@@ -62,10 +62,15 @@ class HubClient:
         self._named = None if token else user  # where no token says who this is
         self._patience = patience or Patience()
         self._session: aiohttp.ClientSession | None = None
+        self._links: list[Link] = []  # to the public listener, and to the internal one
 
     async def __aenter__(self) -> Self:
         # As many streams as one likes: each holds a connection.
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._session = session
+        self._links = [Link(session, self._url, self._tokens, self._patience)]
+        if self._internal_url is not None:
+            self._links.append(Link(session, self._internal_url, self._key, self._patience))
         return self
 
     async def __aexit__(
@@ -74,6 +79,9 @@ class HubClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for link in self._links:
+            link.close()
+        self._links = []
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -178,14 +186,12 @@ class HubClient:
         await self._internal().send(revoke_call(jti, expires_at))
 
     def _public(self) -> Link:
-        return Link(self._open(), self._url, self._tokens, self._patience)
+        if not self._links:
+            raise RuntimeError("use the client inside `async with`")
+        return self._links[0]
 
     def _internal(self) -> Link:
         if self._internal_url is None:
             raise HubClientError("this needs the internal listener: HubClient(…, internal_url=…)")
-        return Link(self._open(), self._internal_url, self._key, self._patience)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("use the client inside `async with`")
-        return self._session
+        self._public()
+        return self._links[1]

@@ -7,6 +7,7 @@ never passes unseen: without the demand it is raised.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -57,11 +58,8 @@ class EventStream:
         self, link: Link, user: str | None, topics: Sequence[str], cursor: str, *, control: bool
     ) -> None:
         self.cursor = cursor
-        self._begin = cursor
-        self._user = user
-        self._topics = topics
         self._control = control
-        self._stream = ResumingStream(link, self._opening)
+        self._stream = ResumingStream(link, partial(_opening, user, topics, cursor))
 
     def __aiter__(self) -> Self:
         return self
@@ -81,7 +79,7 @@ class EventStream:
 
     async def aclose(self) -> None:
         """Ends the connection; iterating again opens another one."""
-        await self._stream.aclose()
+        self._stream.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,14 +92,15 @@ class EventStream:
     ) -> None:
         await self.aclose()
 
-    def _opening(self, cursor: str | None) -> Call[None]:
-        place = ("sse", "connect", self._user) if self._user is not None else ("sse", "connect")
-        since, topics = cursor or self._begin, ",".join(self._topics) or None
-        path = path_of(*place, cursor=since, topics=topics)
-        if len(path) <= _MOST_QUERY_CHARS:
-            return Call(method="GET", path=path, read=_nothing)
-        body = msgspec.json.encode({"topics": self._topics, "cursor": since})
-        return Call(method="POST", path=path_of(*place), body=body, read=_nothing)
+
+def _opening(user: str | None, topics: Sequence[str], begin: str, cursor: str | None) -> Call[None]:
+    place = ("sse", "connect", user) if user is not None else ("sse", "connect")
+    since = cursor or begin
+    path = path_of(*place, cursor=since, topics=",".join(topics) or None)
+    if len(path) <= _MOST_QUERY_CHARS:
+        return Call(method="GET", path=path, read=_nothing)
+    body = msgspec.json.encode({"topics": topics, "cursor": since})
+    return Call(method="POST", path=path_of(*place), body=body, read=_nothing)
 
 
 def _nothing(_: bytes) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 
@@ -19,6 +20,12 @@ from hub.client.tokens import Tokens
 
 T = TypeVar("T")
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class Closable(Protocol):
+    """What holds a connection of the link."""
+
+    def close(self) -> None: ...
 
 
 class Opened(NamedTuple):
@@ -38,6 +45,12 @@ class Link:
         self._url = url.rstrip("/")
         self.tokens = tokens
         self.patience = patience
+        self.streams: WeakSet[Closable] = WeakSet()
+
+    def close(self) -> None:
+        """Ends the connections of all its streams."""
+        for stream in tuple(self.streams):
+            stream.close()
 
     async def send(self, call: Call[T]) -> T:
         """Makes a call, again where that may help. Raises HubClientError."""

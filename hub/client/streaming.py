@@ -42,10 +42,11 @@ class ResumingStream:
     """opening: the request for what follows a cursor."""
 
     def __init__(self, link: Link, opening: Callable[[str | None], Call[Any]]) -> None:
+        self._response: aiohttp.ClientResponse | None = None
         self.cursor: str | None = None
         self._link = link
+        link.streams.add(self)
         self._opening = opening
-        self._response: aiohttp.ClientResponse | None = None
         self._token: str | None = None  # that it was opened with
         self._decoder = SseDecoder()
         self._ready: deque[ServerSentEvent] = deque()
@@ -68,7 +69,10 @@ class ResumingStream:
                 await self._read(self._response)
         return self._ready.popleft()
 
-    async def aclose(self) -> None:
+    def __del__(self) -> None:
+        self._drop()  # nobody reads it any more
+
+    def close(self) -> None:
         """Ends the connection."""
         self._drop()
 

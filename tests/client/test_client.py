@@ -231,7 +231,7 @@ async def test_token_that_cannot_be_renewed() -> None:
 
 
 async def test_calls_are_repeated_under_one_key() -> None:
-    """503, 429 and a broken answer: the same publish again, with the idempotency key of the first."""
+    """503, 429 and a broken answer: the same publish again, under the first one's key."""
     away = problem(503, "the broker is away; try again")
     too_many = problem(429, "this key may publish 1 event a second", headers={"Retry-After": "0"})
     good = answered({"published": [{"channel": "all", "cursor": "c", "duplicate": False}]})
@@ -246,7 +246,7 @@ async def test_calls_are_repeated_under_one_key() -> None:
 
 
 async def test_tries_end() -> None:
-    """Then the error is raised, with what the hub asks for; a long Retry-After is not waited for."""
+    """Then the error is raised, with what the hub asks for; long ones are not waited for."""
     server = Scripted(problem(503, "the broker is away; try again"))
     async with server.client() as client:
         with pytest.raises(HubUnavailable, match="the broker is away"):

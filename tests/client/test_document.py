@@ -1,0 +1,75 @@
+"""docs/clients-python.md: every block of it runs, in order, against a real `hub dev`."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from collections.abc import Iterator
+from inspect import CO_COROUTINE
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.client import HubClient, SyncHubClient
+from tests.e2e.conftest import Dev
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "clients-python.md"
+
+
+class Enough(Exception):
+    """Ends an iteration that is for ever."""
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """Node, worker, Valkey and the simulated LLM."""
+    running = Dev(tmp_path_factory.mktemp("dev"), "--tokens-per-second", "400").wait_until_ready()
+    yield running
+    running.stop()
+
+
+async def run(block: str, names: dict[str, Any]) -> None:
+    code = compile(block, str(DOCUMENT), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if code.co_flags & CO_COROUTINE:
+        await eval(code, names)  # noqa: S307 - the document is ours
+    else:
+        await asyncio.to_thread(exec, code, names)  # what blocks, blocks no loop
+
+
+async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the document shows does what it says."""
+    text = DOCUMENT.read_text()
+    text = text.replace("http://127.0.0.1:8080", dev.url)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = [block.replace("http://127.0.0.1:8081", dev.internal_url) for block in blocks]
+    shown: list[tuple[str, Any]] = []
+
+    def show(name: str, data: Any) -> None:
+        shown.append((name, data))
+        raise Enough
+
+    dev.publish("alice", {"n": 1})
+    names: dict[str, Any] = {"show": show, "log_in": None, "fetch_state": None}
+    async with asyncio.timeout(30), HubClient(dev.url, user="alice") as hub:
+        for block in blocks:
+            names["hub"] = hub
+            try:
+                await run(block, names)
+            except Enough:
+                pass
+    assert shown == [("notification", {"n": 1})] * 2
+    assert (names["answer"].status, names["joined"].status) == ("stopped", "stopped")
+    assert names["answer"].text_so_far.startswith("1")
+    assert (len(names["results"]), names["failed"]) == (2000, [])
+    said = capsys.readouterr().out
+    assert "Rayleigh" in said
+    assert "stop {'" in said
+    assert "not published" not in said
+    assert isinstance(names["hub_sync"], SyncHubClient)
+    names["hub_sync"].close()
+    with SyncHubClient(dev.internal_url) as blocking:
+        stored = await asyncio.to_thread(blocking.stored_events, "alice", limit=1000)
+    orders = [event.data["order"] for event in stored.events if event.event == "order.shipped"]
+    assert orders == [981, 982]

@@ -1,0 +1,265 @@
+"""Publishing to a real node by both clients: many at once, from threads, after a fork, over breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from hub.client import (
+    BadRequest,
+    Forbidden,
+    HubClient,
+    HubClientError,
+    HubUnavailable,
+    HubUnreachable,
+    Patience,
+    Publication,
+    PublishResult,
+    SyncHubClient,
+    Unauthorized,
+)
+from hub.core.denials import TOKEN
+from hub.web.keys import ApiKey, KeyRing, hash_of
+from tests.client.test_client import Scripted
+from tests.faults import FaultProxy
+from tests.web.kit import Hub, running_hub
+
+QUICK = Patience(first_pause_seconds=0.001, longest_pause_seconds=0.02)
+PublishMany = Callable[[Iterable[Publication]], Any]
+
+
+class World:
+    """A node, a proxy in front of its internal listener, and the two clients behind that."""
+
+    def __init__(self, hub: Hub, proxy: FaultProxy) -> None:
+        self.hub = hub
+        self.proxy = proxy
+        self.url = f"http://127.0.0.1:{proxy.port}"
+
+    @asynccontextmanager
+    async def publishing(self, kind: str, key: str | None = None) -> AsyncIterator[PublishMany]:
+        """`publish_many` of either client."""
+        if kind == "async":
+            async with HubClient(self.url, internal_url=self.url, key=key, patience=QUICK) as hub:
+                yield hub.publish_many
+            return
+        with SyncHubClient(self.url, key, patience=QUICK) as blocking:
+            yield lambda items: asyncio.to_thread(blocking.publish_many, items)
+
+    async def stored(self, user: str) -> list[Any]:
+        """The data of all that the user's log holds."""
+        found: list[Any] = []
+        async with HubClient(self.url, internal_url=self.url) as client:
+            after, more = None, True
+            while more:
+                page = await client.stored_events(user, after=after, limit=1000)
+                found += [event.data for event in page.events]
+                after, more = page.next, page.more
+        return found
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """Without keys."""
+    async with running_hub() as hub, FaultProxy(("127.0.0.1", hub.internal_port)) as proxy:
+        yield World(hub, proxy)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_many_with_bad_ones(world: World, kind: str) -> None:
+    """2,500 items in chunks: a result for each, in order; what is bad says so and harms no other."""
+    items = [Publication({"user": "u"}, data=n) for n in range(2500)]
+    items[3] = Publication({"user": "a b"}, data=3)
+    items[1500] = Publication({"user": "u"}, data=object())
+    items[2000] = Publication({"user": "u"}, event="hub.open", data=2000)
+    items[2499] = Publication({"user": "u"}, data="x" * 100_000)
+    async with world.publishing(kind) as publish_many:
+        results = await publish_many(items)
+    bad = {n: result.error for n, result in enumerate(results) if result.error is not None}
+    assert {n: (error.status, error.path) for n, error in bad.items()} == {
+        3: (400, "to.user"),
+        1500: (0, "data"),
+        2000: (400, "event"),
+        2499: (413, None),
+    }
+    assert all(isinstance(error, BadRequest) for error in bad.values())
+    good = [n for n in range(2500) if n not in bad]
+    assert await world.stored("u") == good[-len(await world.stored("u")) :]
+    assert {len(results[n].published) for n in good} == {1}
+    assert not any(results[n].published[0].duplicate for n in good)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_lost_answer_is_asked_for_again(world: World, kind: str) -> None:
+    """The batch arrives, its answer does not: the repeat finds everything under its keys."""
+    async with world.publishing(kind) as publish_many:
+        await publish_many([Publication({"user": "u"}, data=0)])
+        world.proxy.drop_replies()
+        results = await publish_many([Publication({"user": "u"}, data=n) for n in (1, 2)])
+    assert [result.published[0].duplicate for result in results] == [True, True]
+    assert await world.stored("u") == [0, 1, 2]
+
+
+def lines(*answers: dict[str, Any]) -> web.Response:
+    return web.Response(body=b"".join(json.dumps(each).encode() + b"\n" for each in answers))
+
+
+GOOD = {"published": [{"channel": "all", "cursor": "c", "duplicate": False}]}
+AWAY = {"status": 503, "detail": "the broker is away; try again"}
+BAD = {"status": 400, "detail": "no", "path": "to"}
+
+
+async def test_items_that_found_the_broker_away_go_again() -> None:
+    """Those alone, under their keys; the others' results stand."""
+    server = Scripted(lines(GOOD, AWAY, BAD, AWAY), lines(GOOD, AWAY), lines(GOOD))
+    async with server.client() as client:
+        results = await client.publish_many([Publication({"all": True}, data=n) for n in range(4)])
+    errors = [result.error.status if result.error else None for result in results]
+    assert errors == [None, None, 400, None]
+    sent = [[json.loads(line) for line in body.splitlines()] for body in server.bodies]
+    assert [[item["data"] for item in each] for each in sent] == [[0, 1, 2, 3], [1, 3], [3]]
+    assert sent[0][3] == sent[2][0]
+
+
+async def test_hub_that_goes_away_in_the_midst() -> None:
+    """What was answered stands, the rest carries the error; where nothing was, it is raised."""
+    server = Scripted(lines(*[GOOD] * 1000), web.Response(status=503))
+    items = [Publication({"all": True})] * 2500
+    async with server.client() as client:
+        results: list[PublishResult] = await client.publish_many(items)
+        assert [result.error is None for result in results] == [True] * 1000 + [False] * 1500
+        with pytest.raises(HubUnavailable):
+            await client.publish_many(items)
+
+
+async def test_threads_share_a_client(world: World) -> None:
+    """200 publishes from 8 threads: each is there once, over no more connections than threads."""
+    with SyncHubClient(world.url, patience=QUICK) as client, ThreadPoolExecutor(8) as threads:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(20):
+            await asyncio.gather(
+                *(
+                    loop.run_in_executor(threads, client.publish, {"user": "u"}, "e", n)
+                    for n in range(200)
+                )
+            )
+        assert 1 <= world.proxy.connections <= 8
+    assert sorted(await world.stored("u"))[-100:] == [*range(200)][-100:]
+
+
+FORKING = """
+import os, sys
+from hub.client import Patience, SyncHubClient
+hub = SyncHubClient(sys.argv[1], patience=Patience(tries=1))
+hub.publish({"user": "u"}, data="before")
+goes_on, may_end = os.pipe()
+child = os.fork()
+for n in range(20):
+    hub.publish({"user": "u"}, data=("parent" if child else "child") + str(n))
+if child:
+    print("parent", flush=True)
+    sys.stdin.readline()
+    os.write(may_end, b".")
+    os.waitpid(child, 0)
+else:
+    print("child", flush=True)
+    os.read(goes_on, 1)
+    os._exit(0)
+hub.close()
+"""
+
+
+async def test_fork_shares_no_connection(world: World) -> None:
+    """After a fork the two processes publish at the same time, each over a connection of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", FORKING, world.url,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = {(await process.stdout.readline()).strip() for _ in range(2)}
+    assert said == {b"parent", b"child"}
+    assert world.proxy.connections == 2
+    await process.communicate(b"\n")
+    assert process.returncode == 0
+    stored = await world.stored("u")
+    for who in ("parent", "child"):
+        assert [data for data in stored if data.startswith(who)] == [f"{who}{n}" for n in range(20)]
+
+
+async def test_closed_connection_costs_no_try(world: World) -> None:
+    """A waiting connection that was reset meanwhile is replaced, even where nothing is repeated."""
+    with SyncHubClient(world.url, patience=Patience(tries=1)) as client:
+        for n in range(3):
+            await asyncio.to_thread(client.publish, {"user": "u"}, "e", n)
+            world.proxy.reset_all()
+    assert await world.stored("u") == [0, 1, 2]
+
+
+async def test_blocking_client_waits_and_gives_up() -> None:
+    """The same rules of repeating; nobody there is one clear sentence."""
+    away = web.Response(status=503, headers={"Retry-After": "0"})
+    good = web.Response(body=json.dumps(GOOD).encode())
+    server = Scripted(away, good)
+    async with server.client() as known:
+        client = SyncHubClient(known._internal_url or "", patience=QUICK)
+        (published,) = await asyncio.to_thread(client.publish, {"all": True})
+        assert (published.cursor, len(server.requests)) == ("c", 2)
+        server.answers = [web.Response(status=503)]
+        with pytest.raises(HubUnavailable):
+            await asyncio.to_thread(client.publish, {"all": True})
+        assert len(server.requests) == 6
+    with pytest.raises(HubUnreachable, match=r"no hub answers at http://.*: Connection refused"):
+        await asyncio.to_thread(client.publish, {"all": True})
+    with pytest.raises(ValueError, match="http://"):
+        SyncHubClient("127.0.0.1:8081")
+
+
+async def test_operators_calls() -> None:
+    """Presence, nodes, stored events, disconnecting and revoking, by both clients, with a key."""
+    keys = KeyRing([ApiKey("k", hash_of("secret"), frozenset({"read", "admin"}))])
+    async with running_hub(keys=keys) as hub:
+        tasks = [
+            asyncio.create_task(hub.presence.beat()),
+            asyncio.create_task(hub.presence.answer()),
+        ]
+        url, internal_url = f"http://127.0.0.1:{hub.port}", f"http://127.0.0.1:{hub.internal_port}"
+        blocking = SyncHubClient(internal_url, "secret")
+        async with (
+            HubClient(url, user="alice", internal_url=internal_url, key="secret") as client,
+            client.events(control=True) as events,
+        ):
+            await anext(events)
+            there = await client.presence("alice")
+            assert (there.total, there.connections[0].user, there.missing) == (1, "alice", [])
+            assert (await asyncio.to_thread(blocking.presence)).total == 1
+            assert [node.node for node in await client.nodes()] == ["n1"]
+            assert [node.node for node in await asyncio.to_thread(blocking.nodes)] == ["n1"]
+            stored = await asyncio.to_thread(blocking.stored_events, "alice")
+            assert (stored.events, stored.more, stored.lost) == ([], False, None)
+            await client.revoke("jti", time.time() + 60)
+            assert hub.control.denials.until(TOKEN + "jti", time.time()) is not None
+            assert await client.disconnect("alice") is None
+            assert (await anext(events)).json()["reason"] == "disconnected"
+            with pytest.raises(Forbidden):
+                await client.publish({"all": True})
+        with pytest.raises(Unauthorized):
+            await asyncio.to_thread(SyncHubClient(internal_url, "wrong").nodes)
+        blocking.close()
+        for task in tasks:
+            task.cancel()
+
+
+async def test_internal_calls_need_the_internal_url() -> None:
+    """The sentence says how to give it."""
+    async with HubClient("http://127.0.0.1:1") as client:
+        with pytest.raises(HubClientError, match="internal_url"):
+            await client.publish({"all": True})
