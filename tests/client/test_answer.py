@@ -205,10 +205,10 @@ async def test_failure_is_raised(world: World) -> None:
     await worker.say("Hel")
     failure = {"code": "upstream_truncated", "message": "it broke off", "retryable": True}
     await worker.end(Status.FAILED, **failure)
-    pieces = []
+    pieces: list[str] = []
     with pytest.raises(AnswerFailed, match=r"it broke off \(upstream_truncated\)") as caught:
         async for text in answer:
-            pieces.append(text)
+            pieces += [text]
     assert pieces == ["Hel"]
     assert (caught.value.code, caught.value.retryable, caught.value.text) == (
         "upstream_truncated",

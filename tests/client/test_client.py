@@ -157,6 +157,37 @@ async def test_left_by_a_time_out_it_goes_on() -> None:
     assert server.cursors == ["live", "aaaaa-1"]
 
 
+async def test_stream_that_is_dropped_ends_its_connection() -> None:
+    """Who leaves the loop and keeps no stream holds no connection, nor does a client that ended."""
+    gone = asyncio.Event()
+
+    async def hold(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(event("1", "aaaaa-1"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/sse/connect", hold)])
+    place = Place("127.0.0.1", 0, "x")
+    async with (
+        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
+        asyncio.timeout(10),
+    ):
+        async with HubClient(f"http://127.0.0.1:{port}") as client:
+            async for _ in client.events():
+                break
+            await gone.wait()
+            gone.clear()
+            kept = client.events()
+            await anext(kept)
+        await gone.wait()
+
+
 async def test_server_that_fails_for_a_moment() -> None:
     """A 502 of a proxy passes by itself."""
     server = Scripted(web.Response(status=502), event("1", "aaaaa-1"))

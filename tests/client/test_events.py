@@ -112,7 +112,7 @@ async def test_stream_outlives_its_tokens() -> None:
         return jwt.encode(claims, SECRET, algorithm="HS256")
 
     async with running_hub(DOOR) as hub, HubClient(f"http://127.0.0.1:{hub.port}", token) as client:
-        names = []
+        names: list[str] = []
         keeping = asyncio.create_task(hub.fanout.lifetimes.run())
         async with client.events(control=True) as events:
             while names.count("hub.open") < 2:

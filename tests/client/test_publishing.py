@@ -1,4 +1,4 @@
-"""Publishing to a real node by both clients: many at once, from threads, after a fork, over breaks."""
+"""Publishing to a real node by both clients: many, from threads, after a fork, over breaks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from hub.client import (
     Publication,
     PublishResult,
     SyncHubClient,
+    To,
     Unauthorized,
 )
 from hub.core.denials import TOKEN
@@ -76,7 +77,7 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_many_with_bad_ones(world: World, kind: str) -> None:
-    """2,500 items in chunks: a result for each, in order; what is bad says so and harms no other."""
+    """2,500 items in chunks: a result for each, in order; a bad one harms no other."""
     items = [Publication({"user": "u"}, data=n) for n in range(2500)]
     items[3] = Publication({"user": "a b"}, data=3)
     items[1500] = Publication({"user": "u"}, data=object())
@@ -148,7 +149,7 @@ async def test_threads_share_a_client(world: World) -> None:
         async with asyncio.timeout(20):
             await asyncio.gather(
                 *(
-                    loop.run_in_executor(threads, client.publish, {"user": "u"}, "e", n)
+                    loop.run_in_executor(threads, client.publish, To(user="u"), "e", n)
                     for n in range(200)
                 )
             )
@@ -179,7 +180,7 @@ hub.close()
 
 
 async def test_fork_shares_no_connection(world: World) -> None:
-    """After a fork the two processes publish at the same time, each over a connection of its own."""
+    """After a fork both processes publish at once, each over a connection of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-c", FORKING, world.url,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -210,13 +211,13 @@ async def test_blocking_client_waits_and_gives_up() -> None:
     good = web.Response(body=json.dumps(GOOD).encode())
     server = Scripted(away, good)
     async with server.client() as known:
-        client = SyncHubClient(known._internal_url or "", patience=QUICK)
-        (published,) = await asyncio.to_thread(client.publish, {"all": True})
-        assert (published.cursor, len(server.requests)) == ("c", 2)
-        server.answers = [web.Response(status=503)]
-        with pytest.raises(HubUnavailable):
-            await asyncio.to_thread(client.publish, {"all": True})
-        assert len(server.requests) == 6
+        with SyncHubClient(known._internal_url or "", patience=QUICK) as client:
+            (published,) = await asyncio.to_thread(client.publish, {"all": True})
+            assert (published.cursor, len(server.requests)) == ("c", 2)
+            server.answers = [web.Response(status=503)]
+            with pytest.raises(HubUnavailable):
+                await asyncio.to_thread(client.publish, {"all": True})
+            assert len(server.requests) == 6
     with pytest.raises(HubUnreachable, match=r"no hub answers at http://.*: Connection refused"):
         await asyncio.to_thread(client.publish, {"all": True})
     with pytest.raises(ValueError, match="http://"):
@@ -251,8 +252,8 @@ async def test_operators_calls() -> None:
             assert (await anext(events)).json()["reason"] == "disconnected"
             with pytest.raises(Forbidden):
                 await client.publish({"all": True})
-        with pytest.raises(Unauthorized):
-            await asyncio.to_thread(SyncHubClient(internal_url, "wrong").nodes)
+        with SyncHubClient(internal_url, "wrong") as wrong, pytest.raises(Unauthorized):
+            await asyncio.to_thread(wrong.nodes)
         blocking.close()
         for task in tasks:
             task.cancel()
