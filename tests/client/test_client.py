@@ -40,6 +40,7 @@ class Scripted:
         self.answers = list(answers)
         self.requests: list[web.Request] = []
         self.bodies: list[bytes] = []
+        self.url = ""
 
     @property
     def cursors(self) -> list[str]:
@@ -57,7 +58,7 @@ class Scripted:
         app.add_routes([web.route("*", "/{path:.*}", self.answer)])
         place = Place("127.0.0.1", 0, "x")
         async with listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port:
-            url = f"http://127.0.0.1:{port}"
+            self.url = url = f"http://127.0.0.1:{port}"
             async with HubClient(
                 url, token, internal_url=url, user="alice", patience=patience
             ) as client:

@@ -94,7 +94,7 @@ async def test_many_with_bad_ones(world: World, kind: str) -> None:
     }
     assert all(isinstance(error, BadRequest) for error in bad.values())
     good = [n for n in range(2500) if n not in bad]
-    assert await world.stored("u") == good[-len(await world.stored("u")) :]
+    assert await world.stored("u") == good[-1000:]  # as many as this broker keeps
     assert {len(results[n].published) for n in good} == {1}
     assert not any(results[n].published[0].duplicate for n in good)
 
@@ -154,7 +154,7 @@ async def test_threads_share_a_client(world: World) -> None:
                 )
             )
         assert 1 <= world.proxy.connections <= 8
-    assert sorted(await world.stored("u"))[-100:] == [*range(200)][-100:]
+    assert sorted(await world.stored("u")) == [*range(200)]
 
 
 FORKING = """
@@ -210,8 +210,8 @@ async def test_blocking_client_waits_and_gives_up() -> None:
     away = web.Response(status=503, headers={"Retry-After": "0"})
     good = web.Response(body=json.dumps(GOOD).encode())
     server = Scripted(away, good)
-    async with server.client() as known:
-        with SyncHubClient(known._internal_url or "", patience=QUICK) as client:
+    async with server.client():
+        with SyncHubClient(server.url, patience=QUICK) as client:
             (published,) = await asyncio.to_thread(client.publish, {"all": True})
             assert (published.cursor, len(server.requests)) == ("c", 2)
             server.answers = [web.Response(status=503)]
