@@ -300,6 +300,13 @@ class Lease(msgspec.Struct, frozen=True):
     deliveries: int = 1
 
 
+class Listed(NamedTuple):
+    """Some of the jobs that are not over, those that run before those that wait; and how many."""
+
+    generations: Sequence[str]
+    total: int
+
+
 class GenerationQueue(Protocol):
     """The jobs of the workers. Raises BrokerUnavailable."""
 
@@ -325,6 +332,10 @@ class GenerationQueue(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """The job is not over; another worker should take it at once."""
+        ...
+
+    async def listed(self, limit: int) -> Listed:
+        """The jobs of the queues that this end knows."""
         ...
 
     async def announce_stop(self, generation: str) -> None:

@@ -114,6 +114,10 @@ class Line:
             due.append(job)
         return due
 
+    def waiting(self) -> list[Job]:
+        """Those that wait, by turn."""
+        return [job for _, job in self._waiting]
+
     def over(self, job: Job) -> None:
         """A job that ran is over."""
         self._known.discard(job.generation)

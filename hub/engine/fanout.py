@@ -143,6 +143,10 @@ class Fanout:
         """Who is told when events of a channel come that no connection follows."""
         self._watched[channel] = heard
 
+    def is_followed(self, channel: Channel) -> bool:
+        """Whether a connection here follows it."""
+        return channel in self._tracks.by_channel
+
     @property
     def catching_up(self) -> int:
         """How many join, or read the log."""

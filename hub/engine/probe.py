@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from hub.core.channel import topic_channel
+from hub.core.channel import Channel
 from hub.engine.counts import Counts
 from hub.engine.fanout import Fanout
 from hub.ports import Broker, Clock, Publication
@@ -24,7 +24,7 @@ class Probe:
         self._broker = broker
         self._clock = clock
         self._counts = counts
-        self._channel = topic_channel(f"hub.probe.{secrets.token_hex(8)}")
+        self._channel = Channel(f"hub:probe:{secrets.token_hex(8)}")
         self._published_at: float | None = None
         fanout.watch(self._channel, self._heard)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 import msgspec
 
 from hub.core.job import Admission, Job, JobCaps, Line
-from hub.ports import Lease
+from hub.ports import Lease, Listed
 
 
 class MemoryGenerationQueue:
@@ -58,6 +58,10 @@ class MemoryGenerationQueue:
         job = self._let_go(lease)
         if job is not None:
             self._make_due(job)
+
+    async def listed(self, limit: int) -> Listed:
+        jobs = [*self._jobs.values(), *self._line.waiting()]
+        return Listed([job.generation for job in jobs[:limit]], len(jobs))
 
     async def announce_stop(self, generation: str) -> None:
         for listener in self._listeners:

@@ -12,6 +12,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -19,7 +20,7 @@ from redis.exceptions import ResponseError
 from hub.core.job import Admission, Job, JobCaps
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.ports import Lease
+from hub.ports import Lease, Listed
 from hub.redislink import RedisLink, Script, ScriptCall
 from hub.redislink.ear import Ear, Patience
 from hub.redislink.names import (
@@ -157,6 +158,18 @@ class RedisGenerationQueue:
         names = (JOBS_WAITING, JOBS_COUNTS, *keys)
         (reply,) = await self._link.run([ScriptCall(script, JOBS_PARTITION, names, args)])
         return reply
+
+    async def listed(self, limit: int) -> Listed:
+        call = partial(self._link.call, JOBS_PARTITION)
+        found: list[str] = []
+        total = await call("ZCARD", JOBS_WAITING)
+        for stream in self._streams:
+            total += await call("XLEN", stream)
+            for _, fields in await call("XRANGE", stream, "-", "+", "COUNT", limit):
+                found.append(_lease(stream, b"", fields, 0).generation)
+        waiting = await call("ZRANGE", JOBS_WAITING, 0, max(0, limit - len(found)))
+        found += [member.decode().rpartition(" ")[2] for member in waiting]
+        return Listed(found[:limit], total)
 
     async def announce_stop(self, generation: str) -> None:
         announce = "SPUBLISH" if self._link.sharded else "PUBLISH"

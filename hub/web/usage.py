@@ -16,6 +16,7 @@ from hub.web.bodies import json_response
 from hub.web.keys import KeyRing
 
 _MOST_DAYS: Final = 31
+_DAYS: Final = {str(days) for days in range(1, _MOST_DAYS + 1)}
 
 
 class UsageRoutes:
@@ -47,6 +48,6 @@ def _days(request: web.Request) -> list[str]:
     except ValueError:
         raise BadRequest("day is YYYY-MM-DD", path="day") from None
     number = request.query.get("days", "1")
-    if not number.isdigit() or not 1 <= int(number) <= _MOST_DAYS:
+    if number not in _DAYS:
         raise BadRequest(f"days is 1 to {_MOST_DAYS}", path="days")
     return [(last - timedelta(n)).isoformat() for n in reversed(range(int(number)))]

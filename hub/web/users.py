@@ -29,7 +29,8 @@ _MOST_TOKEN_ID_CHARS: Final = 256
 _log = structlog.get_logger(__name__)
 
 
-def _limit(request: web.Request) -> int:
+def limit_of(request: web.Request) -> int:
+    """`?limit=`, 100 unless told. Raises BadRequest."""
     text = request.query.get("limit", "100")
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST_LISTED):
         raise BadRequest(f"limit is 1 to {_MOST_LISTED}", path="limit")
@@ -71,13 +72,13 @@ class UserRoutes:
     async def connections(self, request: web.Request) -> web.Response:
         """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
         self._keys.check(request, "read")
-        return json_response(await self._presence.who(None, _limit(request)))
+        return json_response(await self._presence.who(None, limit_of(request)))
 
     async def user(self, request: web.Request) -> web.Response:
         """Where a user is connected, on all nodes."""
         self._keys.check(request, "read")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        roll = await self._presence.who(user, _limit(request))
+        roll = await self._presence.who(user, limit_of(request))
         until = self._control.denials.until(USER + user, time.time())
         return json_response({"user": user, "blocked_until": until, **msgspec.structs.asdict(roll)})
 
@@ -90,7 +91,7 @@ class UserRoutes:
         if after is None:
             raise BadRequest("after is no cursor of this user's channel", path="after")
         pages = await self._broker.read(
-            {channel: after}, max_events=_limit(request), max_bytes=_MOST_PAGE_BYTES
+            {channel: after}, max_events=limit_of(request), max_bytes=_MOST_PAGE_BYTES
         )
         page = pages[channel]
         return json_response(

@@ -11,15 +11,18 @@ from hub.settings import Settings
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor
 from hub.web.connect import ConnectRoutes
+from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.metrics import MetricsRoutes
 from hub.web.origins import Origins
+from hub.web.page_files import PageFiles
 from hub.web.public import Routes, build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.running import RunningRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.tally import Tally
 from hub.web.tickets import TicketDoor, TicketRoutes
@@ -66,6 +69,7 @@ def internal_application(
 ) -> web.Application:
     """What backends, operators and probes may reach."""
     keys = key_ring_of(settings)
+    inside = Streams(engine.fanout, engine.clock, _stream_limits(settings), Addresses([]))
     limits = PublishLimits(
         max_body_bytes=settings.publish.max_body_bytes,
         max_recipients=settings.publish.max_recipients,
@@ -78,6 +82,8 @@ def internal_application(
             HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
             UsageRoutes(engine.usage, keys),
             UserRoutes(engine.control, engine.presence, engine.broker, keys),
+            RunningRoutes(engine.queue, engine.store, keys),
+            ConsoleRoutes(inside, keys, PageFiles("console")),
             metrics,
         ],
         Tally(engine.counts, "internal"),

@@ -22,10 +22,11 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
 from hub.engine.probe import Probe
 from hub.engine.publisher import Publisher
+from hub.engine.reports import REPORTS, Reports
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
 from hub.metrics import Family, node_families
-from hub.ports import UsageLedger
+from hub.ports import GenerationQueue, GenerationStore, UsageLedger
 from hub.settings import Settings
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_names, queue_of
@@ -46,6 +47,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     tickets: Tickets
     usage: UsageLedger
     counts: Counts
+    queue: GenerationQueue
+    store: GenerationStore
     families: Callable[[], Sequence[Family]]
 
 
@@ -74,7 +77,23 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
         attendance=attendance,
         counts=counts,
     )
+    queues = queue_names(settings)
+    queue = queue_of(settings, link, sorted({"default", *queues.values()}))
+    store = RedisGenerationStore(link, retention_of(settings))
     orders = RedisControlBus(link)
+
+    def families() -> Sequence[Family]:
+        breaks = {"commands": link.breaks, "events": broker.breaks}
+        return node_families(fanout, counts, redis_calls=link.calls, link_breaks=breaks)
+
+    reports = Reports(
+        orders,
+        broker,
+        clock,
+        name=settings.node.name,
+        say=families,
+        looked_at=lambda: fanout.is_followed(REPORTS),
+    )
     control = Control(orders, fanout)
     presence = Presence(orders, fanout, clock, node=settings.node.name)
     tasks.start("bus", broker.run)
@@ -86,6 +105,7 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
     tasks.start("presence", presence.answer)
     tasks.start("attendance", attendance.keep)
     tasks.start("probe", Probe(broker, fanout, clock, counts).run)
+    tasks.start("reports", reports.run)
     tasks.start("loop lag", partial(counts.watch_loop, clock))
     return Engine(
         clock=clock,
@@ -95,9 +115,9 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
         publisher=Publisher(broker, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
         generations=Generations(
             broker,
-            RedisGenerationStore(link, retention_of(settings)),
-            queue_of(settings, link),
-            queue_names(settings),
+            store,
+            queue,
+            queues,
         ),
         orders=orders,
         control=control,
@@ -105,10 +125,7 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
         tickets=Tickets(RedisTicketBook(link), broker),
         usage=RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds),
         counts=counts,
-        families=lambda: node_families(
-            fanout,
-            counts,
-            redis_calls=link.calls,
-            link_breaks={"commands": link.breaks, "events": broker.breaks},
-        ),
+        families=families,
+        queue=queue,
+        store=store,
     )

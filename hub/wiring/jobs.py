@@ -10,10 +10,8 @@ from hub.redislink import RedisLink
 from hub.settings import Settings
 
 
-def queue_of(
-    settings: Settings, link: RedisLink, queues: Sequence[str] = ()
-) -> RedisGenerationQueue:
-    """queues: those that this end takes from."""
+def queue_of(settings: Settings, link: RedisLink, queues: Sequence[str]) -> RedisGenerationQueue:
+    """queues: those that this end takes from, or lists."""
     caps = JobCaps(
         user_running=settings.generations.max_running_per_user,
         user_queued=settings.generations.max_queued_per_user,

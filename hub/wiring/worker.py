@@ -8,8 +8,10 @@ import aiohttp
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
+from hub.brokers.redis.control import RedisControlBus
 from hub.brokers.redis.usage import RedisUsageLedger
 from hub.engine.relay import Ended, Relay, RelayLimits
+from hub.engine.reports import Reports
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.usage import Accounts
 from hub.engine.worker import Worker
@@ -35,6 +37,7 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
                 connector=aiohttp.TCPConnector(limit=0), auto_decompress=True, trust_env=True
             )
         )
+        broker = RedisBroker(link, retention_of(settings))
         store = RedisGenerationStore(link, retention_of(settings))
         queue = queue_of(settings, link, settings.worker.queues)
         upstreams = upstreams_of(settings, session, clock, settings.worker.queues)
@@ -53,7 +56,7 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
             queue,
             store,
             Relay(
-                RedisBroker(link, retention_of(settings)),
+                broker,
                 store,
                 upstreams,
                 clock,
@@ -76,7 +79,12 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
             )
             place = Place(settings.worker.host, settings.worker.port, "worker.port")
             await parts.enter_async_context(listening(app, place, cancel_handlers=False))
+        orders = RedisControlBus(link)
+        name = f"worker {settings.node.name}"
+        reports = Reports(orders, broker, clock, name=name, say=metrics.families)
         async with Supervisor(clock) as tasks:
+            tasks.start("orders", orders.run)
+            tasks.start("reports", reports.run)
             tasks.start("queue", queue.run)
             tasks.start("leases", worker.keep_leases)
             tasks.start("stops", worker.hear_stops)

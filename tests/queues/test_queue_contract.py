@@ -304,3 +304,16 @@ async def test_several_queues(kind: str, open_redis: Any) -> None:
         lease = await other.take(1.0)
         assert lease is not None
         assert lease.generation == "c0"
+
+
+async def test_what_is_listed(kit: Kit) -> None:
+    """Jobs that run before those that wait; none that is over."""
+    for n in range(5):
+        await kit.first.put(job(f"g{n}"))
+    lease = await kit.take(kit.first)
+    found = await kit.second.listed(10)
+    assert (sorted(found.generations), found.total) == ([f"g{n}" for n in range(5)], 5)
+    few = await kit.second.listed(2)
+    assert (len(few.generations), few.total) == (2, 5)
+    await kit.first.settle(lease)
+    assert lease.generation not in (await kit.second.listed(10)).generations

@@ -19,6 +19,7 @@ from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.presence import Presence
 from hub.engine.publisher import Publisher
+from hub.engine.reports import REPORTS, Reports
 from hub.engine.supervise import SystemClock
 from hub.engine.tickets import Tickets
 from hub.metrics import exposition, node_families
@@ -26,6 +27,7 @@ from hub.queues.memory import MemoryGenerationQueue
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor, OpenDoor
 from hub.web.connect import ConnectRoutes
+from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
@@ -34,9 +36,11 @@ from hub.web.keys import KeyRing
 from hub.web.listening import Place, listening
 from hub.web.metrics import MetricsRoutes
 from hub.web.origins import Origins
+from hub.web.page_files import PageFiles
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.running import RunningRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.tally import Tally
 from hub.web.tickets import TicketDoor, TicketRoutes
@@ -70,6 +74,14 @@ class Hub:
         )
         self.orders = MemoryControlBus()
         self.control = Control(self.orders, self.fanout)
+        self.reports = Reports(
+            self.orders,
+            self.broker,
+            clock,
+            name="n1",
+            say=lambda: node_families(self.fanout, self.counts, redis_calls=0, link_breaks={}),
+            looked_at=lambda: self.fanout.is_followed(REPORTS),
+        )
         self.presence = Presence(self.orders, self.fanout, clock, node="n1")
         guarded = GuardedDoor(door, self.control.denials)
         self.tickets = Tickets(MemoryTicketBook(), self.broker)
@@ -111,6 +123,8 @@ class Hub:
                 HealthRoutes(self.broker, self.fanout, node="n1"),
                 UsageRoutes(self.usage, keys),
                 UserRoutes(self.control, self.presence, self.broker, keys),
+                RunningRoutes(self.queue, self.broker, keys),
+                ConsoleRoutes(streams, keys, PageFiles("console")),
                 MetricsRoutes(self.metrics),
             ],
             Tally(self.counts, "internal"),

@@ -1,0 +1,74 @@
+"""What nodes and workers report of themselves, live, while somebody looks.
+
+Who looks says so to all every few seconds; who hears it publishes its numbers every second into a
+channel that no client's name can reach. When nobody looks, nothing is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.channel import Channel
+from hub.core.event import encode_json
+from hub.ports import Broker, Clock, ControlBus, Publication
+
+REPORTS: Final = Channel("hub:reports")
+_EVERY_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 3.0
+_KEEP_ON_SECONDS: Final = 8.0
+
+
+class _Look(msgspec.Struct, frozen=True, tag="look"):
+    """Somebody looks."""
+
+
+class Reports:
+    """One process' part. name: of the node or worker. say: its numbers, as JSON can have them.
+    looked_at: whether somebody here follows REPORTS.
+    """
+
+    def __init__(
+        self,
+        bus: ControlBus,
+        broker: Broker,
+        clock: Clock,
+        *,
+        name: str,
+        say: Callable[[], Any],
+        looked_at: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._bus = bus
+        self._broker = broker
+        self._clock = clock
+        self._name = name
+        self._say = say
+        self._looked_at = looked_at
+        self._until = clock.now()
+        bus.listen(self._hear, lambda: None)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises BrokerUnavailable."""
+        look_again_at = self._clock.now()
+        while True:
+            now = self._clock.now()
+            if now >= look_again_at and self._looked_at():
+                look_again_at = now + _LOOK_SECONDS
+                await self._bus.announce(msgspec.json.encode(_Look()))
+            if now < self._until:
+                said = {"from": self._name, "at": round(time.time(), 3), "metrics": self._say()}
+                report = Publication(
+                    channel=REPORTS, name="hub.report", data=encode_json(said), ephemeral=True
+                )
+                await self._broker.publish([report])
+            await self._clock.sleep(_EVERY_SECONDS)
+
+    def _hear(self, said: bytes) -> None:
+        try:
+            msgspec.json.decode(said, type=_Look)
+        except msgspec.DecodeError:
+            return  # not for us
+        self._until = self._clock.now() + _KEEP_ON_SECONDS

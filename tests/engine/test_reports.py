@@ -1,0 +1,46 @@
+"""Processes report while somebody looks, and say nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory_books import MemoryControlBus
+from hub.core.event import Event
+from hub.engine.reports import REPORTS, Reports
+from tests.doubles import FakeClock, settled
+
+
+async def test_reports_while_somebody_looks() -> None:
+    """Of every process, about once a second, until a little after the last one has looked."""
+    clock, bus, broker = FakeClock(), MemoryControlBus(), MemoryBroker()
+    heard: list[bytes] = []
+    broker.listen(lambda events: heard.extend(map(data_of, events)), lambda: None)
+    await broker.subscribe([REPORTS])
+    looking = False
+    processes = [
+        Reports(bus, broker, clock, name=name, say=lambda: [1], looked_at=lambda: looking)
+        for name in ("n1", "n2")
+    ]
+    tasks = [asyncio.create_task(each.run()) for each in processes]
+    await settled()
+    await clock.advance(20)
+    assert heard == []
+    looking = True
+    await clock.advance(10)
+    assert 16 <= len(heard) <= 22
+    assert {name for name in ("n1", "n2") if any(name.encode() in said for said in heard)} == {
+        "n1",
+        "n2",
+    }
+    looking = False
+    await clock.advance(12)
+    heard.clear()
+    await clock.advance(20)
+    assert heard == []
+    for task in tasks:
+        task.cancel()
+
+
+def data_of(event: Event) -> bytes:
+    return event.data
