@@ -11,7 +11,7 @@ import pytest
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
 from hub.brokers.redis.log import Keep, Retention
-from hub.core.channel import ALL, partition_of, topic_channel, user_channel
+from hub.core.channel import ALL, Channel, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import (
@@ -209,6 +209,16 @@ async def test_ephemeral_event_is_heard_and_not_stored(kit: Kit) -> None:
     assert await kit.publish("now", ephemeral=True) == (Outcome.WRITTEN, None)
     assert await kit.next() == Event(ALICE, "n", b"now", None)
     assert await kit.read(FROM_START) == []
+
+
+async def test_channel_of_the_hubs_own(kit: Kit) -> None:
+    """One that is no user's, no topic and not all is a channel like others."""
+    own = Channel("hub:reports")
+    await kit.broker.subscribe([own])
+    for ephemeral in (True, False):
+        event = Publication(channel=own, name="n", data=b"1", ephemeral=ephemeral)
+        (published,) = await kit.broker.publish([event])
+        assert await kit.next() == Event(own, "n", b"1", published.position)
 
 
 async def test_subscribed_channel_is_heard(kit: Kit) -> None:

@@ -229,7 +229,7 @@ def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:
     """One event's part of publish.lua's keys and arguments."""
     channel, step = publication.channel, publication.step
     names = channel_keys(channel)
-    flags = channel[0]  # of user:, topic:, all
+    flags = channel[0] if channel.startswith("user:") or channel == ALL else "t"
     more_keys: tuple[str, ...] = ()
     more_args: tuple[Word, ...] = ()
     if publication.ephemeral:

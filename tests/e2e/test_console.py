@@ -1,0 +1,107 @@
+"""The operators' page in Chromium, on the real hub: what who is on call sees and does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.conftest import missing
+from tests.e2e.conftest import Dev
+from tests.faults import FaultProxy
+from tests.processes import Node, Valkey
+
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "console.png"
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """The distribution's Chromium, headless."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def open_console(browser: Browser, url: str) -> Page:
+    page = await browser.new_page(viewport={"width": 1280, "height": 1250})
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    await page.goto(f"{url}/console")
+    return page
+
+
+async def test_what_is_seen_and_done(
+    browser: Browser, dev: Dev, request: pytest.FixtureRequest
+) -> None:
+    """Processes live, an answer's text growing, a user found, notified and disconnected."""
+    async with aiohttp.ClientSession() as session:
+        url = f"{dev.url}/sse/connect/oskar?topics=news"
+        async with session.get(url) as stream:
+            page = await open_console(browser, dev.internal_url)
+            await expect(page.locator("#state")).to_have_text("live")
+            processes = page.locator("#processes tbody tr")
+            await expect(processes).to_have_count(2, timeout=15_000)
+            await expect(processes.filter(has_text="serving")).to_contain_text("users")
+            await expect(processes.filter(has_text="worker")).to_contain_text("answers")
+
+            dev.call("POST", "/generations?user=oskar", {"prompt": "count to 900"})
+            answer = page.locator("#answers tbody tr", has_text="oskar")
+            await expect(answer).to_contain_text("running")
+            seen = await answer.locator(".tail").text_content()
+            await expect(answer.locator(".tail")).not_to_have_text(seen or "")
+
+            await page.get_by_label("User id").fill("oskar")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#user-connections")).to_contain_text("news")
+            await page.get_by_label("Test notification").fill("Hello from the <b>console</b>")
+            await page.get_by_role("button", name="Send").click()
+            newest = page.locator("#user-events tbody tr", has_text="<b>console</b>")
+            await expect(newest).to_contain_text("notification")
+            if request.config.getoption("--keep-pictures"):
+                await expect(page.locator("#processes")).to_contain_text(re.compile(r"\d\.\d ms"))
+                await page.wait_for_timeout(20_000)  # for the charts to have something
+                await page.screenshot(path=PICTURE, animations="disabled")
+
+            page.on("dialog", lambda dialog: dialog.accept())
+            await page.get_by_role("button", name="Disconnect").click()
+            await expect(page.locator("#user-connections")).to_contain_text("not connected")
+            said = (await stream.content.read()).decode()
+            assert "Hello from the <b>console</b>" in said
+            assert '"reason":"disconnected"' in said
+
+
+async def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
+    """Nothing is shown without one; a wrong one is refused; one that may only look sees no text."""
+    settings = {
+        "HUB_AUTH__OPEN": "false",
+        "HUB_AUTH__HMAC_SECRET": "s" * 40,
+        "HUB_AUTH__API_KEYS": '[{"key": "look-look-look-look", "scopes": ["read"]}]',
+    }
+    valkey = Valkey(tmp_path)
+    await valkey.start()
+    async with FaultProxy(valkey.socket) as proxy, aiohttp.ClientSession() as session:
+        node = Node("n1", proxy, tmp_path / "node.log", settings)
+        await node.start(session)
+        try:
+            page = await open_console(browser, node.internal_url)
+            await expect(page.get_by_label("Key")).to_be_visible(timeout=15_000)
+            await page.get_by_label("Key").fill("wrong")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#why")).to_contain_text("key")
+            await page.get_by_label("Key").fill("look-look-look-look")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#processes")).to_contain_text("serving", timeout=15_000)
+            await expect(page.locator("#answers")).to_contain_text("none")
+        finally:
+            await node.end(signal.SIGKILL)
+            await valkey.kill()
