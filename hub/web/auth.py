@@ -16,6 +16,7 @@ from hub.core.channel import check_topic, check_user_id
 from hub.core.denials import TOKEN, USER, Denials
 from hub.errors import BadRequest, Forbidden, Unauthorized
 from hub.web.addresses import check_is_called_local
+from hub.web.caller import Caller
 from hub.web.origins import Origins
 from hub.web.tokens import TokenReader
 
@@ -43,7 +44,7 @@ class Identity(msgspec.Struct, frozen=True):
 class Door(Protocol):
     """Lets users in."""
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         """Who this is. Raises Unauthorized, or Forbidden for another user's path."""
         ...
 
@@ -51,7 +52,7 @@ class Door(Protocol):
 class OpenDoor:
     """For development: everybody is who the path, or `?user=`, says."""
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         check_is_called_local(request)
         named = request.match_info.get("user_id") or request.query.get("user")
         if not named:
@@ -66,7 +67,7 @@ class TokenDoor:
         self._reader = reader
         self._origins = origins
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         token = authorization_of(request) or request.query.get("access_token")
         if not token and (token := request.cookies.get(COOKIE)):
             self._origins.check_cookie(request)
@@ -86,7 +87,7 @@ class GuardedDoor:
         self._door = door
         self._denials = denials
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         identity = await self._door.identify(request)
         now = time.time()
         if self._denials.until(USER + identity.user, now) is not None:
@@ -114,7 +115,7 @@ def topics_named(names: Sequence[str], identity: Identity, *, most: int) -> list
     return topics
 
 
-def authorization_of(request: web.Request) -> str | None:
+def authorization_of(request: Caller) -> str | None:
     """What stands behind `Authorization: Bearer`."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None

@@ -18,11 +18,11 @@ from typing import Final
 import aiohttp
 import msgspec
 import structlog
-from aiohttp import web
 
 from hub.core.channel import check_user_id
 from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
 from hub.web.auth import COOKIE, Identity, authorization_of
+from hub.web.caller import Caller
 from hub.web.origins import Origins
 
 _MOST_ANSWER_BYTES: Final = 16 * 1024
@@ -59,7 +59,7 @@ class CallbackDoor:
         self._wall = wall
         self._kept: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         if authorization_of(request) is None and "Cookie" in request.headers:
             self._origins.check_cookie(request)
         key = _key(request)
@@ -71,7 +71,7 @@ class CallbackDoor:
             raise Forbidden("you are another user")
         return identity
 
-    async def _ask(self, request: web.Request, key: bytes) -> Identity:
+    async def _ask(self, request: Caller, key: bytes) -> Identity:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         about = {"method": request.method, "path": request.path, "query": dict(request.query)}
         try:
@@ -120,7 +120,7 @@ class CallbackDoor:
             self._kept.popitem(last=False)
 
 
-def _key(request: web.Request) -> bytes:
+def _key(request: Caller) -> bytes:
     """What tells one caller from another; kept as a hash, for secrets are in it."""
     told = (
         request.headers.get("Authorization", ""),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
 from hub.errors import Forbidden, Unauthorized
 from hub.web.addresses import check_is_called_local
 from hub.web.auth import authorization_of
+from hub.web.caller import Caller
 
 NOBODY: Final = "nobody in particular"
 
@@ -38,7 +38,7 @@ class KeyRing:
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
 
-    def check(self, request: web.Request, scope: str) -> str:
+    def check(self, request: Caller, scope: str) -> str:
         """The name of the request's key. Raises Unauthorized, or Forbidden without the scope."""
         if not self._keys:
             check_is_called_local(request)

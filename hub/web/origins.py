@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from hub.errors import Forbidden
+from hub.web.caller import Caller
 from hub.web.errors import Handler
 
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
@@ -27,7 +28,7 @@ class Origins:
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(origin.rstrip("/") for origin in allowed)
 
-    def check_cookie(self, request: web.Request) -> None:
+    def check_cookie(self, request: Caller) -> None:
         """Raises Forbidden when a request that carries its user in a cookie was made by the page
         of another site.
         """

@@ -19,7 +19,7 @@ from hub.engine.connection import Connection
 from hub.engine.fanout import Fanout
 from hub.engine.lifetimes import Lifetime
 from hub.errors import TooMany
-from hub.ports import FROM_START, Clock, Transport
+from hub.ports import FROM_START, Clock, Sink, Transport
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
 from hub.transports.ndjson import NdjsonTransport
 from hub.transports.poll import PollConnection, PollSink, PollTransport
@@ -28,6 +28,7 @@ from hub.transports.sse import HEADERS, SseResponse, SseTransport
 from hub.transports.websocket import WebSocketSink, WebSocketTransport
 from hub.web.addresses import Addresses
 from hub.web.auth import Identity
+from hub.web.caller import Caller
 
 _RETRY_SECONDS: Final = 10
 Cursor = Mapping[Channel, Position]
@@ -152,6 +153,25 @@ class Streams:
         self._fanout.begin(connection(_name(), **parts), cursor, over)
         raise asyncio.CancelledError
 
+    def start(
+        self,
+        caller: Caller,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+        *,
+        transport: Transport,
+        sink: Sink,
+    ) -> Connection:
+        """The same on a sink of the caller's own: begins the life of what `connection(name,
+        **parts)` makes, and returns it. Raises TooMany.
+        """
+        self._check_address(caller)
+        parts = {"transport": transport, "sink": sink, **self._parts(caller, identity)}
+        made = connection(_name(), **parts)
+        self._fanout.begin(made, cursor, self._lifetime(identity))
+        return made
+
     async def _taken_over(
         self, request: web.Request, response: web.StreamResponse
     ) -> SocketSink | None:
@@ -163,7 +183,7 @@ class Streams:
         except ConnectionResetError:
             return None
 
-    def _check_address(self, request: web.Request) -> None:
+    def _check_address(self, request: Caller) -> None:
         most = self.limits.max_per_address
         if most is not None and self._fanout.at_address(self._addresses.of(request)) >= most:
             raise TooMany(
@@ -172,7 +192,7 @@ class Streams:
                 retry_after_seconds=_RETRY_SECONDS,
             )
 
-    def _parts(self, request: web.Request, identity: Identity) -> dict[str, Any]:
+    def _parts(self, request: Caller, identity: Identity) -> dict[str, Any]:
         return {
             "outbox": Outbox(
                 max_frames=self.limits.outbox_max_events, max_bytes=self.limits.outbox_max_bytes

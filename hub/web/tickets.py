@@ -9,6 +9,7 @@ from hub.engine.tickets import OPENING_SECONDS, Tickets
 from hub.errors import Forbidden
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response
+from hub.web.caller import Caller
 
 
 class TicketDoor:
@@ -18,7 +19,7 @@ class TicketDoor:
         self._door = door
         self._tickets = tickets
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: Caller) -> Identity:
         name = request.query.get("ticket")
         if name is None:
             return await self._door.identify(request)

@@ -44,11 +44,11 @@ def public_application(
     streams = Streams(
         engine.fanout,
         engine.clock,
-        _stream_limits(settings),
+        stream_limits(settings),
         Addresses(settings.public.trusted_proxies),
     )
     generations = engine.generations
-    questions = _questions(settings, generations)
+    questions = questions_of(settings, generations)
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_door),
         WebSocketRoutes(streams, stream_door, origins, generations, questions),
@@ -69,12 +69,8 @@ def internal_application(
 ) -> web.Application:
     """What backends, operators and probes may reach."""
     keys = key_ring_of(settings)
-    inside = Streams(engine.fanout, engine.clock, _stream_limits(settings), Addresses([]))
-    limits = PublishLimits(
-        max_body_bytes=settings.publish.max_body_bytes,
-        max_recipients=settings.publish.max_recipients,
-        max_per_second=settings.publish.max_per_second,
-    )
+    inside = Streams(engine.fanout, engine.clock, stream_limits(settings), Addresses([]))
+    limits = publish_limits(settings)
     return build_internal(
         [
             PublishRoutes(engine.publisher, keys, limits),
@@ -91,7 +87,17 @@ def internal_application(
     )
 
 
-def _stream_limits(settings: Settings) -> StreamLimits:
+def publish_limits(settings: Settings) -> PublishLimits:
+    """Of one key, and of one publish."""
+    return PublishLimits(
+        max_body_bytes=settings.publish.max_body_bytes,
+        max_recipients=settings.publish.max_recipients,
+        max_per_second=settings.publish.max_per_second,
+    )
+
+
+def stream_limits(settings: Settings) -> StreamLimits:
+    """Of one stream."""
     stream = settings.stream
     return StreamLimits(
         retry_ms=stream.retry_ms,
@@ -105,7 +111,8 @@ def _stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
-def _questions(settings: Settings, generations: Generations) -> Questions:
+def questions_of(settings: Settings, generations: Generations) -> Questions:
+    """From what a client sends to a question that waits for its turn."""
     choices = {
         name: UpstreamChoice(default_model=upstream.default_model, models=upstream.models)
         for name, upstream in settings.upstreams.items()
