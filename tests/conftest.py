@@ -150,9 +150,9 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """What touches sockets runs on asyncio's loop and on uvloop, which production uses; what waits
-    for servers to fail over on uvloop alone.
+    for servers to fail over on uvloop alone, and so does gRPC beside the transports' suite.
     """
-    if item.path.name == "test_topologies.py":
+    if item.path.name == "test_topologies.py" or item.path.parent.name == "grpc":
         return {"uvloop": uvloop.new_event_loop}
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
         "asyncio": asyncio.new_event_loop

@@ -71,6 +71,14 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
         ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must outlast log.user.ttl_seconds"),
         ({"HUB_AUTH__OPEN": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
+        (
+            {
+                "HUB_INTERNAL__SOCKET": "/run/hub.sock",
+                "HUB_INTERNAL__HOST": "0.0.0.0",
+                "HUB_INTERNAL__GRPC_PORT": "9091",
+            },
+            "internal.exposed = true",
+        ),
         ({"HUB_CONFIG": "none.toml"}, "there is no settings file none.toml"),
         ({"HUB_AUTH__API_KEYS": "[{"}, "auth"),
     ],

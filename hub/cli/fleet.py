@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -42,10 +42,7 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
     """
     if settings.internal.socket is not None:
         raise OperatorError("--workers needs internal.port: processes cannot share internal.socket")
-    for place in (
-        Place(settings.public.host, settings.public.port, "public.port"),
-        Place(settings.internal.host, settings.internal.port, "internal.port"),
-    ):
+    for place in _places(settings):
         if place.port == 0:
             raise OperatorError(f"--workers needs a fixed {place.setting}, not 0")
         check_free(place)
@@ -75,6 +72,13 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
         await asyncio.gather(*(part.stop(seconds) for part in parts))
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _places(settings: Settings) -> Iterator[Place]:
+    for section, listener in (("public", settings.public), ("internal", settings.internal)):
+        yield Place(listener.host, listener.port, f"{section}.port")
+        if listener.grpc_port is not None:
+            yield Place(listener.host, listener.grpc_port, f"{section}.grpc_port")
 
 
 async def _first_start(

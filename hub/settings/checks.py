@@ -61,7 +61,8 @@ def _check_listeners(settings: Settings) -> None:
     for section, listener in (("public", settings.public), ("internal", internal)):
         if (listener.tls_cert is None) is not (listener.tls_key is None):
             raise OperatorError(f"{section}.tls_cert and {section}.tls_key go together")
-    plain = internal.socket is None and internal.tls_cert is None
+    on_a_port = internal.socket is None or internal.grpc_port is not None
+    plain = on_a_port and internal.tls_cert is None
     if plain and not internal.exposed and not _is_private(internal.host):
         raise OperatorError(
             f"internal.host is {internal.host}, which others can reach: set "

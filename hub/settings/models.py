@@ -45,6 +45,7 @@ class Public(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    grpc_port: Port | None = None
     demo_page: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -57,6 +58,7 @@ class Internal(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8081
+    grpc_port: Port | None = None
     exposed: bool = False
     socket: str | None = None
     tls_cert: str | None = None

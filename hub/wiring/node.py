@@ -1,4 +1,4 @@
-"""A node: its engine behind two listeners, until it is told to end."""
+"""A node: its engine behind its listeners, until it is told to end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hub.web.listening import Place, SocketBounds, listening, tls_context
 from hub.web.metrics import MetricsRoutes
 from hub.wiring.applications import internal_application, public_application
 from hub.wiring.engine import engine_of
+from hub.wiring.grpc import check_installed, serve_grpc
 from hub.wiring.siblings import Siblings
 from hub.wiring.stopping import Stopping
 
@@ -33,11 +34,14 @@ class Sockets(msgspec.Struct, frozen=True):
 
 async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None:
     """Serves until `stop` is asked for, then drains. Raises OperatorError, BrokerUnavailable."""
+    check_installed(settings)
     async with AsyncExitStack() as parts:
         engine = await engine_of(settings, parts)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
         siblings = Siblings(settings.node.siblings, settings.node.name, engine.families)
         await parts.enter_async_context(siblings.telling())
+        # First, so that whoever sees /readyz finds it.
+        await serve_grpc(settings, engine, session, parts, shared=sockets.shared)
         internal = internal_application(settings, engine, MetricsRoutes(siblings.text))
         public = public_application(settings, engine, session)
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream

@@ -59,15 +59,15 @@ class Plant:
         """A setting of what is started from now on."""
         self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
 
-    async def start(self) -> None:
-        """Valkey and the node."""
+    async def start(self, *flags: str) -> None:
+        """Valkey and the node; flags are those of `hub serve`."""
         valkey = Valkey(self._folder)
         await valkey.start()
         self._stack.push_async_callback(valkey.kill)
         self.setting("REDIS__URL", f"unix://{valkey.socket}")
-        self.node = await self.another_node()
+        self.node = await self.another_node(*flags)
 
-    async def another_node(self) -> asyncio.subprocess.Process:
+    async def another_node(self, *flags: str) -> asyncio.subprocess.Process:
         """One more node, on which `url` and `port` are from now on."""
         self.port, self.internal_port = free_ports(2)
         self.setting("PUBLIC__PORT", str(self.port))
@@ -75,7 +75,7 @@ class Plant:
         self.setting("NODE__NAME", f"node-{self.port}")
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
-        process = await self._process("serve")
+        process = await self._process("serve", *flags)
         async with asyncio.timeout(20):
             while True:
                 try:
@@ -126,10 +126,10 @@ class Plant:
                 pass
         return found
 
-    async def _process(self, command: str) -> asyncio.subprocess.Process:
+    async def _process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
         with (self._folder / f"{command}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hub", command,
+                sys.executable, "-m", "hub", command, *flags,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
             )  # fmt: skip
         self._stack.push_async_callback(_killed, process)

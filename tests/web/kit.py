@@ -22,6 +22,10 @@ from hub.engine.publisher import Publisher
 from hub.engine.reports import REPORTS, Reports
 from hub.engine.supervise import SystemClock
 from hub.engine.tickets import Tickets
+from hub.grpc import internal as grpc_internal
+from hub.grpc import public as grpc_public
+from hub.grpc.health import Health
+from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
 from hub.metrics import exposition, node_families
 from hub.queues.memory import MemoryGenerationQueue
 from hub.web.addresses import Addresses
@@ -130,8 +134,15 @@ class Hub:
             Tally(self.counts, "internal"),
             max_body_bytes=MAX_BODY,
         )
+        self.grpc = grpc_public.HubService(
+            streams, guarded, self.generations, questions, self.counts, buffer_bytes=128 * 1024
+        )
+        self.grpc_internal = grpc_internal.HubInternalService(
+            self.publisher, keys, publish_limits, self.counts
+        )
         self.session: aiohttp.ClientSession
         self.port = self.internal_port = 0
+        self.grpc_port = self.grpc_internal_port = 0
 
     async def metrics(self) -> bytes:
         """What /metrics says."""
@@ -152,6 +163,26 @@ class Hub:
 
     async def publish(self, **body: Any) -> tuple[int, Any]:
         return await self.call("POST", "/publish", internal=True, json=body)
+
+    @asynccontextmanager
+    async def serving_grpc(self, tls: tuple[str, str] | None = None) -> AsyncIterator[None]:
+        """Its gRPC listeners, too."""
+        clock = SystemClock()
+        bounds = GrpcBounds(max_message_bytes=MAX_BODY, max_calls=50, peer_timeout_seconds=10)
+        async with AsyncExitStack() as parts:
+            ports = []
+            for name, service in (
+                (grpc_public.NAME, self.grpc),
+                (grpc_internal.NAME, self.grpc_internal),
+            ):
+                health = Health(self.broker, self.fanout, clock, [name])
+                place = GrpcPlace(host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls)
+                served = serving(
+                    name, service.handlers(), place, bounds, informed=health, clock=clock
+                )
+                ports.append(await parts.enter_async_context(served))
+            self.grpc_port, self.grpc_internal_port = ports
+            yield
 
     @asynccontextmanager
     async def stream(self, path: str, **more: Any) -> AsyncIterator[Stream]:

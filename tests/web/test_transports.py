@@ -6,16 +6,19 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import grpc
 import jwt
 import pytest
 
 from hub.core.channel import user_channel
 from hub.core.sse_decoder import SseDecoder
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubStub
 from hub.web.auth import TokenDoor
 from hub.web.origins import Origins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
@@ -36,6 +39,7 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
         self.cursor = ""
         self.close_code: int | None = None
+        self.status: grpc.StatusCode | None = None
         self.socket: aiohttp.ClientWebSocketResponse
         self.channels: list[str | None] = []
 
@@ -47,6 +51,7 @@ class Reader:
             "ndjson": self._ndjson,
             "poll": self._poll,
             "ws": self._ws,
+            "grpc": self._grpc,
         }
         self._task = asyncio.create_task(work[self._transport](path))
 
@@ -113,6 +118,21 @@ class Reader:
             self.close_code = socket.close_code
         self._events.put_nowait(None)
 
+    async def _grpc(self, path: str) -> None:
+        metadata = [(name.lower(), value) for name, value in self._headers.items()]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._hub.grpc_port}") as channel:
+            call = HubStub(channel).Connect(
+                pb.ConnectRequest(cursor=self.cursor), metadata=metadata
+            )
+            try:
+                async for events in call:
+                    for said in events.events:
+                        self.channels.append(said.channel or None)
+                        self._take(said.id, said.event, json.loads(said.data))
+            except grpc.aio.AioRpcError as error:
+                self.status = error.code()
+        self._events.put_nowait(None)
+
     async def _poll(self, path: str) -> None:
         while True:
             params = {"wait": "1", **({"cursor": self.cursor} if self.cursor else {})}
@@ -167,11 +187,14 @@ class Kit:
         self._keeping.cancel()
 
 
-@pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws"])
+@pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws", "grpc"])
 async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
     """Each transport."""
     door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
-    async with running_hub(door) as hub:
+    async with AsyncExitStack() as parts:
+        hub = await parts.enter_async_context(running_hub(door))
+        if "grpc" in request.node.callspec.params.values():
+            await parts.enter_async_context(hub.serving_grpc())
         kit = Kit(hub, request.param)
         yield kit
         kit.close()
@@ -203,7 +226,7 @@ async def test_between_two_connections(kit: Kit) -> None:
         assert await texts(reader, 1) == ["live"]
 
 
-@pytest.mark.parametrize("other", ["sse", "ndjson", "poll", "ws"])
+@pytest.mark.parametrize("other", ["sse", "ndjson", "poll", "ws", "grpc"])
 async def test_another_transports_cursor(kit: Kit, other: str) -> None:
     """A client may change its way and misses nothing."""
     async with kit.reading(transport=other) as reader:
@@ -273,7 +296,7 @@ async def test_client_that_leaves(kit: Kit) -> None:
 
 async def test_channels_are_named(kit: Kit) -> None:
     """Where the transport has a place for it."""
-    if kit.transport not in ("ndjson", "poll", "ws"):
+    if kit.transport not in ("ndjson", "poll", "ws", "grpc"):
         return
     async with kit.reading() as reader:
         await kit.say("a")

@@ -1,0 +1,185 @@
+"""hub.v1.Hub: what users' clients may call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import grpc
+from grpc.aio import AbortError
+
+from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.close import CloseReason
+from hub.core.generation import Message
+from hub.engine.answer_stream import AnswerStream
+from hub.engine.connection import Connection
+from hub.engine.counts import Counts
+from hub.engine.generations import Generations
+from hub.engine.supervise import Errands
+from hub.errors import BadRequest
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.calls import Call, Context
+from hub.grpc.fields import json_field
+from hub.grpc.statuses import Answers, end
+from hub.transports.grpc import GrpcSink, GrpcTransport
+from hub.web.auth import Door, Identity, topics_named
+from hub.web.generations import GenerateBody, Questions
+from hub.web.streaming import Cursor, Streams, cursor_from
+
+NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
+
+
+class HubService:
+    """Its calls. buffer_bytes: what one stream may hold before events wait in its outbox."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        door: Door,
+        generations: Generations,
+        questions: Questions,
+        counts: Counts,
+        *,
+        buffer_bytes: int,
+    ) -> None:
+        self._streams = streams
+        self._door = door
+        self._generations = generations
+        self._questions = questions
+        self._buffer_bytes = buffer_bytes
+        self._answers = Answers(counts, "public")
+        self._transport = GrpcTransport()
+        self._errands = Errands()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Events are bytes already, so the streams have no serializer."""
+        return grpc.method_handlers_generic_handler(
+            NAME,
+            {
+                "Connect": grpc.unary_stream_rpc_method_handler(
+                    self._answers.of(f"{NAME}/Connect", self.connect), pb.ConnectRequest.FromString
+                ),
+                "Generate": grpc.unary_stream_rpc_method_handler(
+                    self._answers.of(f"{NAME}/Generate", self.generate),
+                    pb.GenerateRequest.FromString,
+                ),
+                "Stop": grpc.unary_unary_rpc_method_handler(
+                    self._answers.of(f"{NAME}/Stop", self.stop),
+                    pb.StopRequest.FromString,
+                    pb.StopResponse.SerializeToString,
+                ),
+            },
+        )
+
+    async def connect(self, request: pb.ConnectRequest, context: Context) -> None:
+        """A user's events."""
+        call = _call("Connect", request, context)
+        identity = await self._door.identify(call)
+        topics = topics_named(request.topics, identity, most=self._streams.limits.max_topics)
+        channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        cursor = cursor_from(request.cursor or "live", channels)
+        make = partial(Connection, user=identity.user, channels=channels)
+        await self._stream(call, context, identity, cursor, make)
+
+    async def generate(self, request: pb.GenerateRequest, context: Context) -> None:
+        """A question, and its answer alone."""
+        call = _call("Generate", request, context)
+        identity = await self._door.identify(call)
+        created = await self._questions.ask(identity.user, body_of(request), request.id or None)
+        stop = partial(self._stop_later, created.generation, identity.user)
+        stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
+        streams = list[AnswerStream]()
+
+        def make(name: str, **parts: Any) -> AnswerStream:
+            on_left = stop if stops else None
+            stream = AnswerStream(
+                name, joined.record, snapshot=joined.snapshot, on_left=on_left, **parts
+            )
+            streams.append(stream)
+            return stream
+
+        try:
+            joined = await self._generations.join(created.generation, identity.user, {})
+            await self._stream(call, context, identity, joined.cursor, make)
+        finally:
+            if stops and not streams:
+                stop()  # the client has left, or was refused, before its stream began
+
+    async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
+        """Stops an answer."""
+        user = (await self._door.identify(_call("Stop", request, context))).user
+        if not request.generation:
+            raise BadRequest("say which generation", path="generation")
+        answer = await self._generations.stop(request.generation, user)
+        return pb.StopResponse(generation=request.generation, status=answer.value)
+
+    async def _stream(
+        self,
+        call: Call,
+        context: Context,
+        identity: Identity,
+        cursor: Cursor,
+        make: Callable[..., Connection],
+    ) -> None:
+        """The stream's life, in the call's own task: the one writer, and the end."""
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = True
+            self._errands.run("give up", _give_up(context))
+
+        sink = GrpcSink(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
+        made = self._streams.start(
+            call, identity, cursor, make, transport=self._transport, sink=sink
+        )
+        try:
+            await sink.pump(context.write)
+        finally:
+            made.lost()  # nothing, when it has ended already
+        if made.closed is not None and not given_up:
+            await end(context, made.closed)
+
+    def _stop_later(self, generation: str, user: str) -> None:
+        self._errands.run("stop", self._stop_left(generation, user))
+
+    async def _stop_left(self, generation: str, user: str) -> None:
+        await self._generations.stop(generation, user)
+
+
+async def _give_up(context: Context) -> None:
+    """The status for a client that does not read: it stands behind what gRPC holds already. The
+    call's own task still waits for that to leave, and ends with it or with the connection.
+    """
+    try:
+        await end(context, CloseReason.SLOW)
+    except AbortError:
+        pass  # so it says that it has done it
+
+
+def _call(name: str, request: Any, context: Context) -> Call:
+    return Call(f"/{NAME}/{name}", context, user=request.user)
+
+
+def body_of(request: pb.GenerateRequest) -> GenerateBody:
+    """What POST /generations takes. Raises BadRequest that names the field."""
+    return GenerateBody(
+        prompt=request.prompt or None,
+        messages=[_message(each, n) for n, each in enumerate(request.messages)] or None,
+        model=request.model or None,
+        upstream=request.upstream or None,
+        params=json_field(request.params, dict[str, Any], "params") or {},
+        metadata=json_field(request.metadata, dict[str, Any], "metadata") or {},
+    )
+
+
+def _message(message: pb.Message, number: int) -> Message:
+    at = f"messages[{number}]"
+    return Message(
+        role=message.role,
+        content=message.content or json_field(message.content_json, Any, f"{at}.content_json"),
+        name=message.name or None,
+        tool_calls=json_field(message.tool_calls, list[Any], f"{at}.tool_calls"),
+        tool_call_id=message.tool_call_id or None,
+    )

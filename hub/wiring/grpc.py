@@ -1,0 +1,128 @@
+"""The node's gRPC listeners, where the settings ask for them. The only place that imports hub.grpc:
+it needs the extra `grpc`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from hub.errors import OperatorError
+from hub.settings import Internal, Public, Settings
+from hub.web.addresses import Addresses
+from hub.web.auth import GuardedDoor
+from hub.web.origins import Origins
+from hub.web.streaming import Streams
+from hub.wiring.applications import publish_limits, questions_of, stream_limits
+from hub.wiring.doors import door_of, key_ring_of
+from hub.wiring.engine import Engine
+
+
+def check_installed(settings: Settings) -> None:
+    """Raises OperatorError when a listener is set and cannot be had."""
+    for section, listener in (("public", settings.public), ("internal", settings.internal)):
+        if listener.grpc_port is None:
+            continue
+        try:
+            import hub.grpc.public
+            import hub.grpc.serving  # noqa: F401 - the two need all that the others need
+        except ImportError as error:
+            raise OperatorError(
+                f"{section}.grpc_port needs gRPC, which cannot be used here ({error}): "
+                "pip install 'hub[grpc]'"
+            ) from error
+
+
+async def serve_grpc(
+    settings: Settings,
+    engine: Engine,
+    session: aiohttp.ClientSession,
+    parts: AsyncExitStack,
+    *,
+    shared: bool,
+) -> None:
+    """Starts those that are set; they end with `parts`. Raises OperatorError."""
+    if settings.internal.grpc_port is not None:
+        await _serve_internal(settings, engine, parts, shared=shared)
+    if settings.public.grpc_port is not None:
+        await _serve_public(settings, engine, session, parts, shared=shared)
+
+
+async def _serve_public(
+    settings: Settings,
+    engine: Engine,
+    session: aiohttp.ClientSession,
+    parts: AsyncExitStack,
+    *,
+    shared: bool,
+) -> None:
+    from hub.grpc import public
+    from hub.grpc.health import Health
+    from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+
+    # No browser comes here, so no other site's page does.
+    entrance = door_of(settings, Origins([]), session, engine.clock)
+    service = public.HubService(
+        Streams(
+            engine.fanout,
+            engine.clock,
+            stream_limits(settings),
+            Addresses(settings.public.trusted_proxies),
+        ),
+        GuardedDoor(entrance, engine.control.denials),
+        engine.generations,
+        questions_of(settings, engine.generations),
+        engine.counts,
+        buffer_bytes=settings.stream.send_buffer_bytes,
+    )
+    listener = settings.public
+    place = GrpcPlace(
+        host=listener.host,
+        port=listener.grpc_port or 0,
+        setting="public.grpc_port",
+        shared=shared,
+        tls=_tls(listener),
+    )
+    bounds = GrpcBounds(
+        max_message_bytes=settings.generations.max_prompt_bytes,
+        max_calls=settings.stream.max_connections,
+        peer_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
+    )
+    health = Health(engine.broker, engine.fanout, engine.clock, [public.NAME])
+    await parts.enter_async_context(
+        serving(public.NAME, service.handlers(), place, bounds, informed=health, clock=engine.clock)
+    )
+
+
+async def _serve_internal(
+    settings: Settings, engine: Engine, parts: AsyncExitStack, *, shared: bool
+) -> None:
+    from hub.grpc import internal
+    from hub.grpc.health import Health
+    from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+
+    service = internal.HubInternalService(
+        engine.publisher, key_ring_of(settings), publish_limits(settings), engine.counts
+    )
+    listener = settings.internal
+    place = GrpcPlace(
+        host=listener.host,
+        port=listener.grpc_port or 0,
+        setting="internal.grpc_port",
+        shared=shared,
+        tls=_tls(listener),
+    )
+    bounds = GrpcBounds(max_message_bytes=settings.publish.max_body_bytes)
+    health = Health(engine.broker, engine.fanout, engine.clock, [internal.NAME])
+    await parts.enter_async_context(
+        serving(
+            internal.NAME, service.handlers(), place, bounds, informed=health, clock=engine.clock
+        )
+    )
+
+
+def _tls(listener: Public | Internal) -> tuple[str, str] | None:
+    if listener.tls_cert is None or listener.tls_key is None:
+        return None
+    return listener.tls_cert, listener.tls_key

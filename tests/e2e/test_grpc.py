@@ -1,0 +1,101 @@
+"""gRPC as operators run it: `hub serve --workers 2`, a worker, a real answer, SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import grpc
+import jwt
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
+from tests.e2e.plant import Plant, planted
+from tests.grpc.kit import Reading
+from tests.topologies import free_ports
+
+SECRET = "e2e-" * 16
+CLIENTS = 20
+
+
+@pytest.fixture
+async def plant() -> AsyncIterator[Plant]:
+    """Nothing runs yet; tokens and keys are needed."""
+    async with planted() as plant:
+        plant.setting("AUTH__OPEN", "false")
+        plant.setting("AUTH__HMAC_SECRET", SECRET)
+        plant.setting("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish"]}])
+        yield plant
+
+
+async def opened(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
+    """A user's stream, and the process that holds it."""
+    token = jwt.encode({"sub": f"u{number}", "exp": 2**33}, SECRET)
+    metadata = [("authorization", f"Bearer {token}")]
+    call = HubStub(channel).Connect(pb.ConnectRequest(), metadata=metadata, wait_for_ready=True)
+    reading = Reading(call)
+    return json.loads((await reading.next()).data)["node"], reading
+
+
+async def both_ready(plant: Plant) -> None:
+    """Each of the two processes has said so; the kernel chooses who answers."""
+    seen = set[str]()
+    async with asyncio.timeout(20):
+        while len(seen) < 2:
+            headers = {"Connection": "close"}
+            async with plant.session.get(f"{plant.internal_url}/readyz", headers=headers) as answer:
+                seen.add((await answer.json())["node"])
+            await asyncio.sleep(0.02)
+
+
+async def test_fleet_over_grpc(plant: Plant) -> None:
+    """Two processes share the ports, each event reaches all, an answer comes whole, and SIGTERM
+    tells everyone to come back.
+    """
+    port, internal_port = free_ports(2)
+    plant.setting("PUBLIC__GRPC_PORT", str(port))
+    plant.setting("INTERNAL__GRPC_PORT", str(internal_port))
+    await plant.upstream("main")
+    await plant.start("--workers", "2")
+    await plant.worker()
+    await both_ready(plant)
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own for each
+    channels = [
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(CLIENTS)
+    ]
+    internal = grpc.aio.insecure_channel(f"127.0.0.1:{internal_port}")
+    async with asyncio.timeout(30):
+        streams = await asyncio.gather(*(opened(c, n) for n, c in enumerate(channels)))
+        assert len({node for node, _ in streams}) == 2
+        health = await HealthStub(channels[0]).Check(HealthCheckRequest())
+        assert health.status == health.SERVING
+
+        key = [("authorization", "Bearer k3y")]
+        request = pb.PublishRequest(all=True, event="news", data='"hi"')
+        await HubInternalStub(internal).Publish(request, metadata=key, wait_for_ready=True)
+        for _, reading in streams:
+            said = await reading.next()
+            assert (said.event, said.data) == ("news", '"hi"')
+
+        token = jwt.encode({"sub": "asker", "exp": 2**33}, SECRET)
+        asked = HubStub(channels[0]).Generate(
+            pb.GenerateRequest(prompt="why is the sky blue?"),
+            metadata=[("authorization", f"Bearer {token}")],
+        )
+        events = [event async for batch in asked for event in batch.events]
+        text = "".join(json.loads(e.data)["text"] for e in events if e.event == "generation.delta")
+        assert len(text) > 50
+        assert [e.event for e in events[-2:]] == ["generation.done", "hub.bye"]
+
+        plant.node.terminate()
+        for _, reading in streams:
+            assert (await reading.next()).event == "hub.bye"
+            assert await reading.call.code() is grpc.StatusCode.UNAVAILABLE
+        assert await plant.node.wait() == 0
+    for channel in (*channels, internal):
+        await channel.close()
+    assert "Traceback" not in plant.log("serve")

@@ -1,0 +1,114 @@
+"""A hub with gRPC listeners, and clients of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from google.rpc.status_pb2 import Status
+from grpc.aio import AioRpcError
+
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
+from hub.web.auth import TokenDoor
+from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.origins import Origins
+from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from tests.web.kit import Hub, running_hub
+
+SECRET = "s" * 64
+KEYS = KeyRing(
+    [
+        ApiKey("shop", hash_of("shop-key"), frozenset({"publish"})),
+        ApiKey("looker", hash_of("read-key"), frozenset({"read"})),
+    ]
+)
+
+
+def bearer(credential: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {credential}")]
+
+
+def token(user: str = "alice", **claims: Any) -> list[tuple[str, str]]:
+    return bearer(jwt.encode({"sub": user, "exp": time.time() + 60, **claims}, SECRET))
+
+
+class Kit:
+    """A hub with tokens and keys, and a client of each of its listeners."""
+
+    def __init__(self, hub: Hub, public: grpc.aio.Channel, internal: grpc.aio.Channel) -> None:
+        self.hub = hub
+        self.channel = public
+        self.internal_channel = internal
+        self.public = HubStub(public)
+        self.internal = HubInternalStub(internal)
+
+    async def publish(self, text: str, user: str = "alice") -> None:
+        await self.internal.Publish(
+            pb.PublishRequest(user=user, data=json.dumps(text, ensure_ascii=False)),
+            metadata=bearer("shop-key"),
+        )
+
+    async def until_empty(self) -> None:
+        """Nothing is left of any stream."""
+        async with asyncio.timeout(5):
+            while len(self.hub.fanout):
+                await asyncio.sleep(0.01)
+
+
+class Reading:
+    """The events of a stream, one after the other."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self.messages = 0
+        self._ready: list[pb.Event] = []
+
+    async def next(self) -> pb.Event:
+        """Raises EOFError at a good end, AioRpcError at another."""
+        while not self._ready:
+            events = await self.call.read()
+            if events is grpc.aio.EOF:
+                raise EOFError
+            self.messages += 1
+            self._ready += events.events
+        return self._ready.pop(0)
+
+
+async def fails(call: Any) -> AioRpcError:
+    """The error of a call, whether it has one answer or many."""
+    with pytest.raises(AioRpcError) as raised:
+        if isinstance(call, Reading):
+            await call.next()
+        elif hasattr(call, "read"):
+            await call.read()
+        else:
+            await call
+    return raised.value
+
+
+def details_of(error: AioRpcError) -> Status:
+    return Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+
+
+@asynccontextmanager
+async def grpc_kit() -> AsyncIterator[Kit]:
+    """Two listeners."""
+    async with (
+        running_hub(door(), KEYS) as hub,
+        hub.serving_grpc(),
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as public,
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as internal,
+    ):
+        yield Kit(hub, public, internal)
+
+
+def door() -> TokenDoor:
+    return TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))

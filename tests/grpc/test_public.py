@@ -1,0 +1,352 @@
+"""hub.v1.Hub: questions, statuses, cancellation, deadlines, slow clients, TLS, by a real client.
+
+What it has in common with the other transports is in tests/web/test_transports.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from hub.core.channel import user_channel
+from hub.core.event import encode_json
+from hub.core.generation import Change, Step
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubStub
+from hub.ports import Publication
+from hub.web.streaming import StreamLimits
+from tests.certificates import write_certificate
+from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
+from tests.web.kit import running_hub
+
+
+@pytest.mark.parametrize(
+    ("request_", "metadata", "code", "says"),
+    [
+        (pb.ConnectRequest(), [], StatusCode.UNAUTHENTICATED, "a token is needed"),
+        (pb.ConnectRequest(), bearer("x"), StatusCode.UNAUTHENTICATED, "token is not valid"),
+        (pb.ConnectRequest(), bearer("shop-key"), StatusCode.UNAUTHENTICATED, "not valid"),
+        (
+            pb.ConnectRequest(),
+            [("cookie", "hub_token=" + token()[0][1].removeprefix("Bearer "))],
+            StatusCode.UNAUTHENTICATED,
+            "a token is needed",
+        ),
+        (pb.ConnectRequest(user="bob"), token(), StatusCode.PERMISSION_DENIED, "another user's"),
+        (pb.ConnectRequest(topics=["x"]), token(), StatusCode.PERMISSION_DENIED, "topic 'x'"),
+        (
+            pb.ConnectRequest(topics=["a b"]),
+            token(topics=["*"]),
+            StatusCode.INVALID_ARGUMENT,
+            "topic",
+        ),
+        (pb.ConnectRequest(cursor="?"), token(), StatusCode.INVALID_ARGUMENT, "cursor"),
+        (pb.GenerateRequest(), token(), StatusCode.INVALID_ARGUMENT, "either prompt or messages"),
+        (
+            pb.GenerateRequest(prompt="x", params="[1]"),
+            token(),
+            StatusCode.INVALID_ARGUMENT,
+            "params: expected `object`",
+        ),
+        (
+            pb.GenerateRequest(prompt="x", upstream="none"),
+            token(),
+            StatusCode.INVALID_ARGUMENT,
+            "no upstream 'none'",
+        ),
+        (pb.StopRequest(), token(), StatusCode.INVALID_ARGUMENT, "which generation"),
+        (pb.StopRequest(generation="g00nothing"), token(), StatusCode.NOT_FOUND, "no such"),
+    ],
+)
+async def test_refused(kit: Kit, request_: Any, metadata: Any, code: StatusCode, says: str) -> None:
+    """The status of HTTP as gRPC has it, and one sentence."""
+    method = type(request_).__name__.removesuffix("Request")
+    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=5))
+    assert error.code() is code
+    assert says in (error.details() or "")
+    assert details_of(error).code == code.value[0]
+
+
+async def test_bad_field_is_named(kit: Kit) -> None:
+    """For machines, too: google.rpc.BadRequest."""
+    request = pb.GenerateRequest(prompt="x", params="{")
+    error = await fails(kit.public.Generate(request, metadata=token()))
+    violation = BadRequest()
+    assert details_of(error).details[0].Unpack(violation)
+    assert violation.field_violations[0].field == "params"
+
+
+async def test_broker_away(kit: Kit) -> None:
+    """UNAVAILABLE, and when to try again."""
+    kit.hub.broker.away = True
+    request = pb.GenerateRequest(prompt="x")
+    error = await fails(kit.public.Generate(request, metadata=token()))
+    assert error.code() is StatusCode.UNAVAILABLE
+    retry = RetryInfo()
+    assert details_of(error).details[0].Unpack(retry)
+    assert retry.retry_delay.seconds == 1
+    assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
+
+
+async def test_hubs_own_fault(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """INTERNAL, and nothing of what went wrong."""
+
+    async def broken(*args: Any) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(kit.hub.generations, "stop", broken)
+    error = await fails(kit.public.Stop(pb.StopRequest(generation="g"), metadata=token()))
+    assert error.code() is StatusCode.INTERNAL
+    assert "secret" not in (error.details() or "")
+
+
+async def test_stream_of_a_connection(kit: Kit) -> None:
+    """hub.open first, with the time to wait before a return; bytes as the generated class reads
+    them; UNAVAILABLE last, which says come back.
+    """
+    call = Reading(
+        kit.public.Connect(pb.ConnectRequest(topics=["t-1"]), metadata=token(topics=["t-*"]))
+    )
+    opened = await call.next()
+    assert (opened.event, opened.channel, opened.retry_ms) == ("hub.open", "", 3000)
+    assert json.loads(opened.data)["user"] == "alice"
+    long = "ü" * 9000
+    await kit.publish(long)
+    said = await call.next()
+    assert (said.event, said.channel) == ("notification", "user:alice")
+    assert json.loads(said.data) == long
+    (connection,) = kit.hub.fanout.connections
+    assert connection.address == "127.0.0.1"
+    assert (connection.sink.sent_bytes() or 0) > 18_000
+    connection.beat(0.0)
+    assert await call.call.read() == pb.Events(heartbeat=pb.Heartbeat())
+    await kit.hub.fanout.drain(0.0, asyncio.Event())
+    assert (await call.next()).event == "hub.bye"
+    error = await fails(call)
+    assert (error.code(), error.details()) == (
+        StatusCode.UNAVAILABLE,
+        "the stream has ended: draining",
+    )
+
+
+async def test_disconnected(kit: Kit) -> None:
+    """Another status than UNAVAILABLE says do not come back."""
+    call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
+    await call.next()
+    await kit.hub.control.disconnect("alice")
+    assert (await call.next()).event == "hub.bye"
+    assert (await fails(call)).code() is StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline", "cut off"])
+async def test_client_that_leaves(kit: Kit, how: str) -> None:
+    """However it does, nothing is left."""
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{kit.hub.grpc_port}")
+    seconds = 0.3 if how == "deadline" else None
+    call = Reading(HubStub(channel).Connect(pb.ConnectRequest(), metadata=token(), timeout=seconds))
+    await call.next()
+    assert len(kit.hub.fanout) == 1
+    if how == "cancelled":
+        call.call.cancel()
+    elif how == "deadline":
+        assert (await fails(call)).code() is StatusCode.DEADLINE_EXCEEDED
+    else:
+        await channel.close()
+    await kit.until_empty()
+    await channel.close()
+
+
+class TestGenerate:
+    """One answer."""
+
+    async def test_question_and_answer(self, kit: Kit) -> None:
+        """All that the client says reaches the worker; snapshot, deltas, end, and OK."""
+        request = pb.GenerateRequest(
+            messages=[
+                pb.Message(role="system", content="brief"),
+                pb.Message(role="user", content_json='[{"type":"text","text":"hi"}]'),
+            ],
+            model="m2",
+            params='{"max_tokens":5,"temperature":0.5}',
+            metadata='{"chat":7}',
+            id="key-1",
+        )
+        call = Reading(kit.public.Generate(request, metadata=token()))
+        snapshot = await call.next()
+        assert snapshot.event == "generation.snapshot"
+        generation = json.loads(snapshot.data)["generation"]
+        found = await kit.hub.generations.find(generation, "alice")
+        question = found.question
+        assert (question.model, question.params) == ("m2", {"max_tokens": 5, "temperature": 0.5})
+        assert isinstance(question.params["max_tokens"], int)
+        assert [m.content for m in question.messages] == ["brief", [{"type": "text", "text": "hi"}]]
+        assert question.metadata == {"chat": 7}
+        await kit.publish("not of the answer")
+        again = Reading(kit.public.Generate(request, metadata=token()))
+        joined = json.loads((await again.next()).data)
+        assert joined["generation"] == generation
+        stop = pb.StopRequest(generation=generation)
+        stopped = await kit.public.Stop(stop, metadata=token())
+        assert stopped.status == "stopping"
+        for each in (call, again):
+            last = await each.next()
+            assert last.event == "generation.stopped"
+            assert (await each.next()).event == "hub.bye"
+            with pytest.raises(EOFError):
+                await each.next()
+            assert await each.call.code() is StatusCode.OK
+        error = await fails(kit.public.Stop(stop, metadata=token("bob")))
+        assert error.code() is StatusCode.PERMISSION_DENIED
+
+    @pytest.mark.parametrize("how", ["cancelled", "deadline"])
+    @pytest.mark.parametrize("stops", [True, False])
+    async def test_client_that_leaves(self, kit: Kit, how: str, stops: bool) -> None:
+        """on_disconnect decides whether the answer goes on."""
+        request = pb.GenerateRequest(
+            prompt="hi",
+            on_disconnect=pb.ON_DISCONNECT_STOP if stops else pb.ON_DISCONNECT_CONTINUE,
+        )
+        seconds = 0.3 if how == "deadline" else None
+        call = Reading(kit.public.Generate(request, metadata=token(), timeout=seconds))
+        generation = json.loads((await call.next()).data)["generation"]
+        if how == "cancelled":
+            call.call.cancel()
+        else:
+            assert (await fails(call)).code() is StatusCode.DEADLINE_EXCEEDED
+        await kit.until_empty()
+        async with asyncio.timeout(5):
+            while True:
+                found = await kit.hub.generations.find(generation, "alice")
+                if found.status.ended or not stops:
+                    break
+                await asyncio.sleep(0.01)
+        assert found.status.ended is stops
+
+    async def test_deltas(self, kit: Kit) -> None:
+        """As they come."""
+        call = Reading(kit.public.Generate(pb.GenerateRequest(prompt="hi"), metadata=token()))
+        generation = json.loads((await call.next()).data)["generation"]
+        steps = {
+            "generation.started": ({}, Step(generation, 1, Change.BEGIN)),
+            "generation.delta": ({"text": "He"}, Step(generation, 1, Change.DELTA, text="He")),
+        }
+        for name, (more, step) in steps.items():
+            data = encode_json({"generation": generation, **more})
+            publication = Publication(
+                channel=user_channel("alice"), name=name, data=data, step=step
+            )
+            await kit.hub.broker.publish([publication])
+        assert (await call.next()).event == "generation.started"
+        said = await call.next()
+        assert (said.event, json.loads(said.data)["text"]) == ("generation.delta", "He")
+
+
+async def test_burst(kit: Kit) -> None:
+    """Events that come faster than calls can be written to share messages, and nobody is slow."""
+    call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
+    await call.next()
+    burst = [
+        Publication(channel=user_channel("alice"), name="e", data=b'"%0100d"' % n)
+        for n in range(100)
+    ]
+    for _ in range(6):
+        await kit.hub.broker.publish(burst)
+    seen = [json.loads((await call.next()).data) for _ in range(600)]
+    assert seen == [f"{n:0100d}" for n in range(100)] * 6
+    assert call.messages < 10
+
+
+async def test_slow_client(kit: Kit) -> None:
+    """What may wait is bounded; then it is sent away, harms nobody, and is told when it reads."""
+    limits = StreamLimits(
+        retry_ms=3000,
+        max_topics=3,
+        outbox_max_events=20,
+        outbox_max_bytes=128 * 1024,
+        write_buffer_bytes=64 * 1024,
+    )
+    options = [("grpc.http2.lookahead_bytes", 64 * 1024), ("grpc.http2.bdp_probe", 0)]
+    async with (
+        running_hub(door(), limits=limits) as hub,
+        hub.serving_grpc(),
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}", options=options) as slow,
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as quick,
+    ):
+        stalled = Reading(HubStub(slow).Connect(pb.ConnectRequest(), metadata=token()))
+        await stalled.next()
+        reading = Reading(HubStub(quick).Connect(pb.ConnectRequest(), metadata=token()))
+        await reading.next()
+        count = 0
+        async with asyncio.timeout(20):
+            while len(hub.fanout) > 1:
+                await hub.publish(to={"user": "alice"}, data="x" * 16_000)
+                assert (await reading.next()).event == "notification"
+                count += 1
+        assert 10 < count < 200
+        seen = 0
+        with pytest.raises(AioRpcError) as raised:
+            while True:
+                await stalled.next()
+                seen += 1
+        assert (raised.value.code(), raised.value.details()) == (
+            StatusCode.UNAVAILABLE,
+            "the stream has ended: slow",
+        )
+        assert seen < count
+
+
+async def test_too_many_from_an_address() -> None:
+    """RESOURCE_EXHAUSTED, with the time to wait; an answer that its reader would have stopped does
+    not go on without one.
+    """
+    limits = StreamLimits(
+        retry_ms=3000,
+        max_topics=3,
+        outbox_max_events=20,
+        outbox_max_bytes=1024,
+        write_buffer_bytes=1024,
+        max_per_address=1,
+    )
+    async with (
+        running_hub(limits=limits) as hub,
+        hub.serving_grpc(),
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as channel,
+    ):
+        first = Reading(HubStub(channel).Connect(pb.ConnectRequest(user="alice")))
+        await first.next()
+        error = await fails(HubStub(channel).Connect(pb.ConnectRequest(user="bob")))
+        assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+        retry = RetryInfo()
+        assert details_of(error).details[0].Unpack(retry)
+        assert retry.retry_delay.seconds == 10
+        asked = pb.GenerateRequest(user="bob", prompt="x", on_disconnect=pb.ON_DISCONNECT_STOP)
+        assert (await fails(HubStub(channel).Generate(asked))).code() is error.code()
+        job = await hub.queue.take(1.0)
+        assert job is not None
+        async with asyncio.timeout(5):
+            while not (await hub.generations.find(job.generation, "bob")).status.ended:
+                await asyncio.sleep(0.01)
+
+
+async def test_tls(tmp_path: Path) -> None:
+    """With the listener's certificate; without TLS nobody comes in."""
+    tls = write_certificate(tmp_path)
+    certificate = await asyncio.to_thread(Path(tls[0]).read_bytes)
+    credentials = grpc.ssl_channel_credentials(certificate)
+    async with running_hub() as hub, hub.serving_grpc(tls=tls):
+        target = f"localhost:{hub.grpc_port}"
+        async with grpc.aio.secure_channel(target, credentials) as channel:
+            call = Reading(HubStub(channel).Connect(pb.ConnectRequest(user="alice")))
+            assert (await call.next()).event == "hub.open"
+            call.call.cancel()
+        async with grpc.aio.insecure_channel(target) as channel:
+            error = await fails(HubStub(channel).Connect(pb.ConnectRequest(user="alice")))
+            assert error.code() is StatusCode.UNAVAILABLE

@@ -1,0 +1,100 @@
+"""The gRPC listener: what is wrong with it is one sentence."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from hub.engine.supervise import SystemClock
+from hub.errors import OperatorError
+from hub.grpc import public
+from hub.grpc.calls import _address
+from hub.grpc.health import Health
+from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+from tests.web.kit import Hub, running_hub
+
+
+async def served(hub: Hub, place: GrpcPlace, parts: AsyncExitStack) -> int:
+    clock = SystemClock()
+    health = Health(hub.broker, hub.fanout, clock, [public.NAME])
+    bounds = GrpcBounds(max_message_bytes=1000)
+    server = serving(public.NAME, hub.grpc.handlers(), place, bounds, informed=health, clock=clock)
+    return await parts.enter_async_context(server)
+
+
+async def test_port_that_is_taken() -> None:
+    """Says which, and which setting; unless the processes of a fleet share it."""
+    async with AsyncExitStack() as parts:
+        hub = await parts.enter_async_context(running_hub())
+        place = GrpcPlace(host="127.0.0.1", port=0, setting="public.grpc_port")
+        port = await served(hub, place, parts)
+        again = GrpcPlace(host="127.0.0.1", port=port, setting="public.grpc_port")
+        with pytest.raises(OperatorError, match=rf"127.0.0.1:{port} \(public.grpc_port\)"):
+            await served(hub, again, parts)
+        shared = GrpcPlace(host="127.0.0.1", port=0, setting="x", shared=True)
+        port = await served(hub, shared, parts)
+        also = GrpcPlace(host="127.0.0.1", port=port, setting="x", shared=True)
+        assert await served(hub, also, parts) == port
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_bad_certificate(tmp_path: Path, content: str | None) -> None:
+    """Said before anybody comes."""
+    path = tmp_path / "cert.pem"
+    if content is not None:
+        path.write_text(content)
+    place = GrpcPlace(
+        host="127.0.0.1", port=0, setting="public.grpc_port", tls=(str(path), str(path))
+    )
+    async with AsyncExitStack() as parts:
+        hub = await parts.enter_async_context(running_hub())
+        with pytest.raises(OperatorError, match=r"public\.grpc_port"):
+            await served(hub, place, parts)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_ipv6() -> None:
+    """An address with colons."""
+    async with AsyncExitStack() as parts:
+        hub = await parts.enter_async_context(running_hub())
+        assert await served(hub, GrpcPlace(host="::1", port=0, setting="x"), parts) > 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:4711", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::1%5D:4711", "2001:db8::1"),
+        ("ipv6:[::1]:4711", "::1"),
+        ("unix:", None),
+    ],
+)
+def test_address_of_a_peer(peer: str, address: str | None) -> None:
+    """As the limits by address take it."""
+    assert _address(peer) == address
+
+
+def test_extra_that_is_not_installed(tmp_path: Path) -> None:
+    """One sentence and exit code 2, before anything else; nothing missed it until there."""
+    (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\")\n")
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(tmp_path),
+        "HUB_AUTH__OPEN": "true",
+        "HUB_REDIS__URL": "unix:///nowhere",
+        "HUB_PUBLIC__GRPC_PORT": "9090",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "hub", "serve"],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "hub: public.grpc_port needs gRPC, which cannot be used here (No module named 'grpc'): "
+        "pip install 'hub[grpc]'"
+    )
