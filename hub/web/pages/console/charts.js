@@ -2,7 +2,15 @@
 
 import uPlot from "./uplot.js";
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** A colour of the page as a canvas can have it: light-dark() is resolved. */
+function colour(name) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
 
 /** A chart in each element with data-series="a,b"; `draw(history)` shows what there is. */
 export function charts(history) {
