@@ -3,6 +3,8 @@
 import { get, send } from "./server.js";
 import { ago, cell, fill, number } from "./tables.js";
 
+const SHOWN = 50;
+const MOST_PAGES = 20;
 const $ = (id) => document.getElementById(id);
 let shown = "";
 
@@ -33,7 +35,7 @@ export function listen(say) {
 
 async function show() {
   const path = `/users/${encodeURIComponent(shown)}`;
-  const [roll, log] = await Promise.all([get(path), get(`${path}/events?limit=1000`)]);
+  const [roll, events] = await Promise.all([get(path), newest(path)]);
   $("about").hidden = false;
   $("who").textContent = shown;
   $("blocked").textContent = roll.blocked_until ? `blocked for ${ago(2 * Date.now() / 1000 - roll.blocked_until)} more` : "";
@@ -52,9 +54,22 @@ async function show() {
   );
   fill(
     "user-events",
-    log.events.slice(-50).reverse().map((each) => [each.event, cell(short(each.data), "mono")]),
+    events.reverse().map((each) => [each.event, cell(short(each.data), "mono")]),
     "no stored events",
   );
+}
+
+/** The last of the stored events: they are read from the oldest on, a page at a time. */
+async function newest(path) {
+  let events = [];
+  let after = "";
+  for (let page = 0; page < MOST_PAGES; page += 1) {
+    const found = await get(`${path}/events?limit=1000&after=${encodeURIComponent(after)}`);
+    events = [...events, ...found.events].slice(-SHOWN);
+    if (!found.more) break;
+    after = found.next;
+  }
+  return events;
 }
 
 function short(data) {
