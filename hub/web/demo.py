@@ -51,7 +51,7 @@ class DemoRoutes:
         self._door = door
         self._publisher = publisher
         self._max_body_bytes = max_body_bytes
-        pages = files("hub.web") / "pages"
+        pages = files("hub.web") / "pages" / "demo"
         self._files = {
             page.name: (page.read_bytes(), _TYPES[suffix])
             for page in pages.iterdir()

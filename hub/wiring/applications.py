@@ -10,6 +10,7 @@ from hub.engine.publisher import Publisher
 from hub.settings import Settings
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor
+from hub.web.client_module import ClientModuleRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
@@ -54,6 +55,7 @@ def public_application(
         WebSocketRoutes(streams, stream_door, origins, generations, questions),
         GenerationRoutes(generations, streams, door, questions),
         TicketRoutes(door, engine.tickets),
+        ClientModuleRoutes(),
     ]
     demo = _demo(settings, door, engine.publisher)
     if demo is not None:

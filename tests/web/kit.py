@@ -30,6 +30,7 @@ from hub.metrics import exposition, node_families
 from hub.queues.memory import MemoryGenerationQueue
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor, OpenDoor
+from hub.web.client_module import ClientModuleRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
@@ -107,6 +108,7 @@ class Hub:
                 WebSocketRoutes(streams, stream_door, origins, self.generations, questions),
                 GenerationRoutes(self.generations, streams, guarded, questions),
                 TicketRoutes(guarded, self.tickets),
+                ClientModuleRoutes(),
                 DemoRoutes(
                     door,
                     self.publisher if isinstance(door, OpenDoor) else None,

@@ -3,13 +3,13 @@
 const MOST = 200;
 
 export class NoteList {
-  // onAdd(text): what a new one says
+  // onAdd(title, isNews): what a new one says
   constructor(root, { onAdd }) {
     Object.assign(this, { root, onAdd });
   }
 
   // at: when it came, as milliseconds; undefined for one that came before this tab was there.
-  add(name, data, at) {
+  add(name, data, at, isNews) {
     const item = document.createElement("li");
     item.dataset.testid = "notification";
     const { title, text, rest } = read(name, data);
@@ -19,7 +19,7 @@ export class NoteList {
     if (name !== "notification") item.append(element("span", name));
     this.root.prepend(item);
     if (this.root.children.length > MOST) this.root.lastElementChild.remove();
-    this.onAdd(title);
+    this.onAdd(title, isNews);
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // Drawing is asked for as often as events come and done at most once per frame.
 
-import { isEnded, isSuperseded } from "./conversation.js";
+import { isSuperseded } from "./conversation.js";
 import { render } from "./markdown.js";
 
 const LONG_TEXT = 240; // a superseded answer is cut to a few lines from here on
@@ -97,10 +97,10 @@ function parts(template, names) {
 }
 
 function drawAnswer(it, generation, user) {
-  const isRunning = !isEnded(generation);
+  const isRunning = !generation.isEnded;
   const superseded = isSuperseded(generation);
   it.root.dataset.status = generation.status;
-  it.root.dataset.generation = generation.id;
+  it.root.dataset.generation = generation.generation;
   it.root.classList.toggle("superseded", superseded);
   it.root.setAttribute("aria-busy", String(isRunning));
   it.root.setAttribute("aria-label", superseded ? "Superseded answer" : "Answer");
@@ -112,8 +112,8 @@ function drawAnswer(it, generation, user) {
   it.partial.hidden = !generation.partial;
   render(it.text, generation.text);
   it.waiting.hidden = !isRunning || Boolean(generation.text);
-  it.fault.hidden = !generation.fault;
-  it.fault.textContent = generation.fault ? `${generation.fault} (${generation.code})` : "";
+  it.fault.hidden = !generation.message;
+  it.fault.textContent = generation.message ? `${generation.message} (${generation.code})` : "";
   const isLong = generation.text.length > LONG_TEXT;
   it.root.classList.toggle("long", isLong);
   it.more.hidden = !superseded || !isLong;
@@ -144,12 +144,12 @@ function drawAside(details, text) {
 }
 
 function statusText(generation, user) {
-  const { status, by, attempt, reason, stopping } = generation;
+  const { status, by, attempt, finishReason, stopping } = generation;
   const again = attempt > 1 ? ` · attempt ${attempt}` : "";
   const words = {
     queued: "queued",
     running: stopping ? "stopping…" : `answering${again}`,
-    done: ODD_FINISHES[reason] ?? "",
+    done: ODD_FINISHES[finishReason] ?? "",
     stopped: !by || by === user ? "stopped" : `stopped by ${by}`,
     failed: "failed",
   };
