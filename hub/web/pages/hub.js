@@ -518,6 +518,7 @@ class Connection {
     const asked = atLeastMs * (1 + Math.random() / 5);
     const isOffline = globalThis.navigator?.onLine === false;
     const waitMs = isOffline ? LONGEST_PAUSE_MS : Math.max(own, asked);
+    if (!waitMs) return undefined;
     this.#tell("reconnecting", { reason: isOffline ? "offline" : reason, retryAt: Date.now() + waitMs });
     const notBefore = Date.now() + asked;
     return new Promise((resolve) => {
