@@ -23,7 +23,7 @@ async def hub() -> AsyncIterator[Hub]:
         ("/", "text/html"),
         ("/demo/demo.css", "text/css"),
         ("/demo/demo.js", "text/javascript"),
-        ("/demo/stream.js", "text/javascript"),
+        ("/demo/chat.js", "text/javascript"),
         ("/demo/icon.svg", "image/svg+xml"),
     ],
 )
