@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
+import jwt
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
+from tests.e2e.plant import planted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -26,7 +31,7 @@ import { connect } from "%s/hub.js";
 const { joins, ...options } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
 window.heard = [];
 window.ways = new Set();
-window.hub = connect({ store: null, ...options });
+window.hub = connect({ store: null, getToken: window.mint, ...options });
 hub.on("*", ({ name, data }) => name.startsWith("hub.") || heard.push([name, data]));
 hub.on("state", ({ state, way }) => state === "live" && ways.add(way));
 hub.ready.then(() => (window.isReady = true));
@@ -95,8 +100,15 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     await context.close()
 
 
-async def record(context: BrowserContext, url: str, user: str, **options: Any) -> Recorder:
-    """A recorder of this user at the hub that this URL leads to, live."""
+async def record(
+    context: BrowserContext,
+    url: str,
+    user: str,
+    *,
+    mint: Callable[..., str] | None = None,
+    **options: Any,
+) -> Recorder:
+    """A recorder of this user at the hub that this URL leads to, live; `mint` is its getToken."""
     page = await context.new_page()
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
 
@@ -104,7 +116,9 @@ async def record(context: BrowserContext, url: str, user: str, **options: Any) -
         await route.fulfill(content_type="text/html", body=_RECORDER % url)
 
     await page.route("**/recorder", blank)
-    given = await page.evaluate("(o) => encodeURIComponent(JSON.stringify(o))", {"user": user, **options})
+    if mint is not None:
+        await page.expose_function("mint", mint)
+    given = quote(json.dumps({"user": user, **options}))
     await page.goto(f"{url}/recorder#{given}")
     recorder = Recorder(page)
     await recorder.until("window.hub?.state.state === 'live' && window.isReady")
@@ -173,7 +187,7 @@ async def test_frozen_leader_is_replaced(context: BrowserContext, dev: Dev) -> N
 
 
 async def test_late_tab_reads_the_log_itself(context: BrowserContext, dev: Dev) -> None:
-    """A tab that begins at the start gets what was before it, marked, then what the leader hears."""
+    """A tab that begins at the start gets what was before it, then what the leader hears."""
     dev.publish("lara", {"n": 1})
     await record(context, dev.url, "lara")
     dev.publish("lara", {"n": 2})
@@ -286,3 +300,37 @@ async def test_page_of_another_site_imports_it(context: BrowserContext, dev: Dev
     await page.goto(f"http://localhost:{dev.port}/nowhere")
     found = await page.evaluate("(url) => import(url).then(Object.keys)", f"{dev.url}/hub.js")
     assert {"connect", "HubError"} <= set(found)
+
+
+async def test_tokens_are_renewed_on_the_way(context: BrowserContext) -> None:
+    """On a node with tokens and without the demo page: a token that ends is renewed ahead, and
+    nothing is missed. With the demo page, that takes its token from the fragment.
+    """
+    secret, minted = "s" * 64, list[str]()
+
+    def mint(why: dict[str, str] | None = None, *, seconds: float = 3.0) -> str:
+        minted.append((why or {}).get("reason", ""))
+        return jwt.encode({"sub": "tom", "exp": time.time() + seconds}, secret)
+
+    async with planted() as plant:
+        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__HMAC_SECRET", secret)
+        plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
+        await plant.upstream("main", tokens_per_second=60)
+        await plant.start()
+        await plant.worker()
+        async with plant.session.get(f"{plant.url}/") as answer:
+            assert answer.status == 404
+        tab = await record(context, plant.url, "tom", mint=mint)
+        await tab.ask("count to 120")
+        await tab.until_end()
+        await tab.expect_whole()
+        assert minted[0] == "connect"
+        assert "expiring" in minted
+
+        plant.setting("PUBLIC__DEMO_PAGE", True)
+        await plant.another_node()
+        page = await context.new_page()
+        await page.goto(f"{plant.url}/#token={mint(seconds=60)}")
+        await expect(page.get_by_test_id("answer-text")).to_have_text(_COUNTED, timeout=20_000)
+        await expect(page.get_by_test_id("user")).to_have_value("tom")
