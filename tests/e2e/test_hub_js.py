@@ -137,7 +137,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     tab that holds it closes; nothing is lost, nothing comes twice, and one connection is left.
     """
     leader = await record(context, dev.url, "lea")
-    tab, late = await record(context, dev.url, "lea"), None
+    tab = await record(context, dev.url, "lea")
     phone = await record(context, dev.url, "lea")
     await phone.page.set_viewport_size({"width": 360, "height": 740})
     shown = await context.new_page()

@@ -388,3 +388,33 @@ test("a listener that throws harms neither the others nor the stream", async () 
   assert.deepEqual([heard, errors.mock.callCount()], [[1, 2], 2]);
   errors.mock.restore();
 });
+
+test("a question with a key of the page's own may have been answered long ago", async () => {
+  const { fake, hub } = await live();
+  const answer = hub.ask({ prompt: "a", id: "K" });
+  const post = await fake.next();
+  assert.equal(post.headers["Idempotency-Key"], "K");
+  post.answers({ generation: "g1" }, 202); // no event follows
+  (await fake.next()).answers({ generation: "g1", status: "done", attempt: 1, model: "m", text: "old", deltas: 1, usage: null });
+  assert.equal((await answer.ended()).text, "old");
+});
+
+test("a page that is no hub's is come back from", async () => {
+  const { fake, states } = made();
+  (await fake.next()).answers("<html>Log in to the hotel's network</html>");
+  await settled();
+  assert.equal(states.at(-1).state, "reconnecting");
+  await tick(500);
+  assert.equal((await fake.next()).path, "/sse/connect/alice");
+});
+
+test("a store that fails and an absent url are no riddle", async () => {
+  const fails = () => {
+    throw new Error("full");
+  };
+  const { heard, stream } = await live({ store: { get: fails, set: fails } });
+  stream.says("notification", 1, "AAAAA-2*BBBBB-0");
+  await settled();
+  assert.deepEqual(heard, [1]);
+  assert.throws(() => connect({}), /url says where the hub is/);
+});

@@ -204,6 +204,7 @@ class Api {
   #token;
   #ticket;
   #renewing = null;
+  #wasRenewed = false;
 
   constructor(options) {
     this.#options = options;
@@ -218,7 +219,7 @@ class Api {
   async stream(cursor, signal) {
     const response = await this.#listen("sse", cursor, {}, signal, "text/event-stream");
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
-      throw new HubError("what answered is not a hub", { status: 404 });
+      throw new HubError("What answered is not the hub."); // the page of a hotel's network, say
     }
     return response;
   }
@@ -259,6 +260,7 @@ class Api {
       const { getToken, getTicket } = this.#options;
       if (getTicket) this.#ticket = await getTicket({ reason });
       if (getToken) this.#token = await getToken({ reason });
+      this.#wasRenewed = true;
     })().finally(() => (this.#renewing = null));
     return this.#renewing;
   }
@@ -291,15 +293,16 @@ class Api {
 
   async #fetch(path, { query, headers, listens = false, ...request }) {
     for (let tries = 1; ; tries += 1) {
-      const hasNothing = this.#token === null && this.#ticket === null;
+      const hasNothing = this.#token === null && this.#ticket === null && !this.#wasRenewed;
       if (tries === 1 && hasNothing && this.isRenewable) await this.renew("connect");
       const { url, credentials, fetch } = this.#options;
       const asked = new URLSearchParams(query);
+      const known = { ...headers };
       if (listens && this.#ticket) asked.set("ticket", this.#ticket);
-      else if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
+      else if (this.#token) known.Authorization = `Bearer ${this.#token}`;
       const search = String(asked);
       const response = await fetch(`${url}${path}${search && `?${search}`}`, {
-        credentials, headers, ...request,
+        credentials, headers: known, ...request,
       }).catch((cause) => {
         request.signal?.throwIfAborted();
         throw new HubError("The hub cannot be reached.", { cause });
@@ -326,17 +329,19 @@ class Connection {
   #wasLive = false;
   #isClosed = false;
   #mustRenew = false;
-  #way;
+  #way = "sse";
   #pollUntil = 0;
   #heardAt = 0;
   #heartbeatSeconds = DEFAULT_HEARTBEAT_SECONDS;
   #timer = null;
 
   // on: { where(): cursor, event(event), state(state), caughtUp() }
-  constructor(api, { openPatienceMs, way }, on) {
+  // before: the state of the connection that this one follows
+  constructor(api, { openPatienceMs, way }, before, on) {
     this.#api = api;
     this.#openPatienceMs = openPatienceMs;
-    this.#way = way === "poll" ? "poll" : "sse";
+    this.#wasLive = before.state !== "connecting";
+    this.#change(way === "poll" || before.way === "poll" ? "poll" : "sse");
     if (way === "poll") this.#pollUntil = Infinity;
     this.#on = on;
   }
@@ -814,10 +819,13 @@ class Answers {
   }
 
   // post: resolves with { generation }. Its events may come before that does: while any question
-  // is under way, those of unknown generations are kept.
-  ask(post) {
+  // is under way, those of unknown generations are kept. mayBeOld: the page chose the key, so the
+  // question may have been asked, and its events may have gone by, before.
+  ask(post, { mayBeOld = false } = {}) {
     this.#asking += 1;
-    const answer = this.#hold(post.then(({ generation }) => this.#of(generation)));
+    const answer = this.#hold(post.then(({ generation }) => (
+      mayBeOld ? this.#lookedUp(generation) : this.#of(generation)
+    )));
     const over = () => {
       this.#asking -= 1;
       this.#forget();
@@ -828,20 +836,13 @@ class Answers {
 
   // From the snapshot on.
   join(id) {
-    const isKnown = this.#transcripts.has(id);
-    const transcript = this.#of(id);
-    const answer = this.#hold(Promise.resolve(transcript));
-    if (!isKnown) {
-      transcript.doubt();
-      this.#look(transcript);
-    }
-    return answer;
+    return this.#hold(Promise.resolve(this.#lookedUp(id)));
   }
 
   hear(name, data) {
     const known = this.#transcripts.get(data.generation);
     if (!known && !this.#asking) return;
-    if (!known && this.#transcripts.size >= MOST_UNCLAIMED) this.#forget();
+    if (!known && this.#transcripts.size >= MOST_UNCLAIMED) this.#forget({ isFull: true });
     const transcript = known ?? this.#of(data.generation);
     transcript.apply(name, data);
     if (transcript.missing) this.#look(transcript);
@@ -862,6 +863,16 @@ class Answers {
       if (!transcript.isEnded) for (const answer of answers) answer.changed(error);
     }
     for (const answer of this.#unaccepted) answer.changed(error);
+  }
+
+  #lookedUp(id) {
+    const isKnown = this.#transcripts.has(id);
+    const transcript = this.#of(id);
+    if (!isKnown) {
+      transcript.doubt();
+      this.#look(transcript);
+    }
+    return transcript;
   }
 
   #of(id) {
@@ -888,11 +899,11 @@ class Answers {
 
   // Those that have ended, and, once no question is under way, those that nobody asked for. Who
   // holds an Answer keeps its transcript.
-  #forget() {
+  #forget({ isFull = false } = {}) {
     for (const [id, transcript] of this.#transcripts) {
       const isOver = transcript.isEnded && !transcript.missing;
       const isOurs = this.#holders.has(transcript);
-      if (isOurs ? !isOver : this.#asking && this.#transcripts.size <= MOST_UNCLAIMED) continue;
+      if (isOurs ? !isOver : this.#asking && !isFull) continue;
       this.#transcripts.delete(id);
       this.#holders.delete(transcript);
     }
@@ -962,8 +973,8 @@ class Tabs {
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#heard(data);
     this.#rounds = setInterval(() => this.check(), DEFAULT_HEARTBEAT_SECONDS * 1000 * SILENT_HEARTBEATS);
-    this.#request();
     this.say("hello");
+    this.#request();
   }
 
   leave() {
@@ -1081,7 +1092,7 @@ export class Hub {
   #listeners = new Map();
   #lives = new AbortController();
   #state = { state: "connecting", reason: null, retryAt: null, open: null, way: null, isLeader: false };
-  #isNew = true; // no leader has been heard yet
+  #isNew = true; // no leader has been heard yet, since it came or was told to try again
   #mustCatchUp = false;
   #hasMissed = false; // since the log was last asked
   #isCatchingUp = false;
@@ -1091,8 +1102,9 @@ export class Hub {
   #ready = deferred();
   #closed = deferred();
 
-  constructor(options) {
+  constructor(options = {}) {
     const url = (options.url ?? globalThis.location?.origin ?? "").replace(/\/$/, "");
+    if (!url) throw new TypeError("url says where the hub is: there is no page here whose origin it could be");
     const fetch = options.fetch ?? ((...request) => globalThis.fetch(...request));
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     this.#options = { ...DEFAULTS, ...given, url, fetch, topics: [...(options.topics ?? [])].sort() };
@@ -1127,10 +1139,11 @@ export class Hub {
 
   // question: a prompt, or the body of POST /generations; its `id` is the idempotency key.
   ask(question) {
-    const { id = newKey(), ...body } = typeof question === "string" ? { prompt: question } : question;
+    const { id, ...body } = typeof question === "string" ? { prompt: question } : question;
     // Before the hub has said where this tab stands, the answer's first events could be missed.
     const isPlaced = Promise.race([this.#closed.promise, this.#placed.promise]);
-    return this.#answers.ask(isPlaced.then(() => this.#api.ask(body, id)));
+    const post = isPlaced.then(() => this.#api.ask(body, id ?? newKey()));
+    return this.#answers.ask(post, { mayBeOld: id !== undefined });
   }
 
   // An answer that was begun elsewhere, or before a reload: what there is so far, then the rest.
@@ -1188,13 +1201,12 @@ export class Hub {
   }
 
   #enter() {
-    const isFirst = this.#state.state !== "closed";
+    this.#isNew = true;
     this.#tell({ state: "connecting" });
-    if (!this.#tabs) this.#lead();
-    else if (this.#tabs.isLeading) this.#lead();
+    if (!this.#tabs || this.#tabs.isLeading) this.#lead();
     else {
       this.#tabs.enter();
-      if (!isFirst) this.#tabs.take();
+      this.#tabs.check();
     }
   }
 
@@ -1220,7 +1232,7 @@ export class Hub {
     this.#mustCatchUp = false;
     this.#held = [];
     if (this.#state.state === "closed") return; // heir to one that was refused for good
-    const connection = new Connection(this.#api, this.#options, {
+    const connection = new Connection(this.#api, this.#options, this.#state, {
       where: () => this.#where(),
       event: (event) => {
         this.#deliver(event);
@@ -1388,17 +1400,20 @@ function subjectOf(token) {
 // Where the cursor is kept: `session` (this tab, over reloads), `local` (this browser), null, or
 // { get(key), set(key, cursor) }. Allowed to fail: with storage full or forbidden nothing is kept.
 function storeOf(store) {
-  if (store && typeof store === "object") return store;
-  const storage = () => (store === "local" ? globalThis.localStorage : globalThis.sessionStorage);
+  const kept = () => {
+    if (store !== "session" && store !== "local") return store;
+    const storage = store === "local" ? globalThis.localStorage : globalThis.sessionStorage;
+    return { get: (key) => storage.getItem(key), set: (key, cursor) => storage.setItem(key, cursor) };
+  };
   const quietly = (use) => {
     try {
-      return store ? use(storage()) : null;
+      return store ? use(kept()) : null;
     } catch {
       return null;
     }
   };
   return {
-    get: (key) => quietly((kept) => kept.getItem(key)),
-    set: (key, cursor) => quietly((kept) => kept.setItem(key, cursor)),
+    get: (key) => quietly((found) => found.get(key)),
+    set: (key, cursor) => quietly((found) => found.set(key, cursor)),
   };
 }
