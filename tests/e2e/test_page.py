@@ -187,7 +187,8 @@ async def test_screen_reader_hears_the_answer_once(browser: Browser, dev: Dev) -
         """() => {
             window.said = [];
             const live = document.querySelector("[aria-live=polite]");
-            new MutationObserver(() => said.push(live.textContent)).observe(live, { childList: true });
+            new MutationObserver(() => said.push(live.textContent))
+                .observe(live, { childList: true });
         }"""
     )
     answer = await ask(page, "Write a haiku")
