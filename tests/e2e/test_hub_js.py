@@ -188,6 +188,35 @@ async def test_frozen_leader_is_replaced(context: BrowserContext, dev: Dev) -> N
         assert await each.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2, 3]
 
 
+async def test_leader_that_stood_behind(context: BrowserContext, dev: Dev) -> None:
+    """What a new leader resumes, a tab that stood further has seen; what an older one still says,
+    nobody takes.
+    """
+    leader = await record(context, dev.url, "bea")
+    tab = await record(context, dev.url, "bea")
+    before = await tab.page.evaluate("hub.cursor")
+    for n in (1, 2):
+        dev.publish("bea", {"n": n})
+    await tab.until("heard.length === 2")
+    heard = await leader.page.evaluate(
+        """async ([name, at]) => {
+            const channel = new BroadcastChannel(name);
+            const term = Date.now() + 1000;
+            const say = (kind, more) => channel.postMessage({ kind, term, ...more });
+            const seen = { name: "notification", data: { n: 2 }, id: hub.cursor };
+            say("here", { n: 0, at, state: { ...hub.state } });
+            say("event", { n: 0, event: seen });
+            say("event", { term: 1, n: 0, event: { name: "x", data: { n: 0 } } });
+            say("event", { n: 1, event: { name: "x", data: { n: 3 } } });
+            return heard.map(([, data]) => data.n);
+        }""",
+        [f"hub {dev.url} bea", before],
+    )
+    await tab.until("heard.some(([name]) => name === 'x')")
+    assert await tab.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2, 3]
+    assert heard == [1, 2]
+
+
 async def test_late_tab_reads_the_log_itself(context: BrowserContext, dev: Dev) -> None:
     """A tab that begins at the start gets what was before it, then what the leader hears."""
     dev.publish("lara", {"n": 1})
