@@ -6,35 +6,16 @@ belongs on the internal listener, and a page cannot reach that.
 
 from __future__ import annotations
 
-from importlib.resources import files
-from typing import Final
-
 import msgspec
 from aiohttp import web
 
 from hub.core.channel import user_channel
 from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
-from hub.errors import NotFound
 from hub.web.auth import Door
 from hub.web.bodies import read_json
+from hub.web.page_files import PageFiles
 from hub.web.publish import publish
-
-_TYPES: Final = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
-_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 
 class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,16 +32,10 @@ class DemoRoutes:
         self._door = door
         self._publisher = publisher
         self._max_body_bytes = max_body_bytes
-        pages = files("hub.web") / "pages" / "demo"
-        self._files = {
-            page.name: (page.read_bytes(), _TYPES[suffix])
-            for page in pages.iterdir()
-            if (suffix := "." + page.name.rpartition(".")[2]) in _TYPES
-        }
+        self._pages = PageFiles("demo")
         if publisher is None:  # the page hides its form by this
-            html, content_type = self._files["demo.html"]
-            said = html.replace(b'name="hub-dev" content="true"', b'name="hub-dev" content="false"')
-            self._files["demo.html"] = (said, content_type)
+            meta = b'name="hub-dev" content="%b"'
+            self._pages.change("demo.html", meta % b"true", meta % b"false")
 
     def routes(self) -> list[web.RouteDef]:
         routes = [web.get("/", self.page), web.get("/demo/{name}", self.file)]
@@ -70,11 +45,11 @@ class DemoRoutes:
 
     async def page(self, request: web.Request) -> web.Response:
         """The page."""
-        return self._file("demo.html")
+        return self._pages.answer("demo.html")
 
     async def file(self, request: web.Request) -> web.Response:
         """One of its files."""
-        return self._file(request.match_info["name"])
+        return self._pages.answer(request.match_info["name"])
 
     async def note_to_self(self, request: web.Request) -> web.Response:
         """An event into the caller's own channel."""
@@ -83,10 +58,3 @@ class DemoRoutes:
         body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
         message = Message(to=[user_channel(user)], event=body.event, data=compact_json(body.data))
         return await publish(self._publisher, message)
-
-    def _file(self, name: str) -> web.Response:
-        found = self._files.get(name)
-        if found is None:
-            raise NotFound(f"there is no file {name!r} here")
-        body, content_type = found
-        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)
