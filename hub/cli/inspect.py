@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from hub.cli.examination import Finding
+    from hub.settings import Settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
@@ -47,42 +53,78 @@ def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print(typer.style(line, bold=True) if bold else line)
 
 
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    url: Annotated[
+        str | None, typer.Option("--url", help="Look from outside: the URL that clients have.")
+    ] = None,
+    token: Annotated[str | None, typer.Option("--token", help="A user's token, for --url.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long --url looks at streams.", min=1)] = 20,
+    internal_url: Annotated[
+        str | None, typer.Option("--internal-url", help="Where --url may publish test events.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The API key for that.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Checks the set-up and says what to do.
 
-    Keys, broker, ports, upstreams. Exit code 0, 2 (configuration) or 3 (broker).
+    Keys, broker, limits of the machine, ports, upstreams; with --url the proxy instead. Exit code
+    0, 2 (something must be mended) or 3 (the broker).
 
-    Example: hub doctor --config config/production.toml
+    Example: hub doctor --url https://hub.example.com
     """
     from hub import logs
-    from hub.cli.examination import examine
+    from hub.cli.examination import Visit, examine, examine_front
     from hub.settings import load_settings
 
     logs.configure("error", "auto", "doctor")
-    findings = asyncio.run(examine(load_settings(config).settings))
-    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    settings = load_settings(config).settings
+    if url is None:
+        findings = asyncio.run(examine(settings))
+    else:
+        visit = Visit(_checked(url), seconds, token or _token(settings), internal_url, key)
+        findings = asyncio.run(examine_front(visit))
     for finding in findings:
-        if as_json:
-            print(
-                json.dumps(
-                    {
-                        "check": finding.check,
-                        "verdict": finding.verdict,
-                        "found": finding.found,
-                        "advice": finding.advice,
-                    }
-                )
-            )
-            continue
-        mark = f"{finding.verdict:4}"
-        if sys.stdout.isatty():
-            mark = typer.style(mark, fg=colours[finding.verdict])
-        print(f"{mark}  {finding.check}: {finding.found}")
-        if finding.advice:
-            print(f"      → {finding.advice}")
+        _show(finding, as_json=as_json)
     failed = [finding for finding in findings if finding.verdict == "fail"]
     if failed:
         raise typer.Exit(3 if any(finding.check == "broker" for finding in failed) else 2)
+
+
+def _show(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        row = {name: getattr(finding, name) for name in finding.__struct_fields__}
+        print(json.dumps(row))
+        return
+    mark = f"{finding.verdict:4}"
+    if sys.stdout.isatty():
+        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        mark = typer.style(mark, fg=colours[finding.verdict])
+    print(f"{mark}  {finding.check}: {finding.found}")
+    if finding.advice:
+        print(f"      → {finding.advice}")
+
+
+def _checked(url: str) -> str:
+    if not re.match(r"https?://[^/]", url):
+        raise typer.BadParameter(f"it begins with http:// or https://, not {url!r}")
+    return url
+
+
+def _token(settings: Settings) -> str | None:
+    """The one of the settings, or one that is signed with their secret for a user of our own."""
+    import jwt
+
+    from hub.cli.examination.visit import USER
+
+    auth = settings.auth
+    if settings.client.token is not None:
+        return settings.client.token.get_secret_value()
+    if auth.hmac_secret is None:
+        return None
+    said = {"sub": USER, "exp": int(time.time()) + 600, "aud": auth.audience, "iss": auth.issuer}
+    claims = {name: value for name, value in said.items() if value is not None}
+    return jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256")
 
 
 def _flat(table: dict[str, Any], above: str) -> list[tuple[str, Any]]:

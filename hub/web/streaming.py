@@ -29,6 +29,7 @@ from hub.transports.websocket import WebSocketSink, WebSocketTransport
 from hub.web.addresses import Addresses
 from hub.web.auth import Identity
 from hub.web.caller import Caller
+from hub.web.witness import testimony
 
 _RETRY_SECONDS: Final = 10
 Cursor = Mapping[Channel, Position]
@@ -85,7 +86,7 @@ class Streams:
         """
         lines = not accepts(request, "text/event-stream") and accepts(request, NDJSON)
         response = _lines_response(NDJSON) if lines else SseResponse()
-        response.headers.update(headers or {})
+        response.headers.update({**(headers or {}), **testimony(request)})
         sink = await self._taken_over(request, response)
         if sink is None:
             return response  # the client left before its stream began

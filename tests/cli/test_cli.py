@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -173,7 +174,7 @@ def test_doctor_names_each_fault(tmp_path: Path) -> None:
 def test_doctor_is_content(tmp_path: Path, valkey: Any) -> None:
     """A good set-up passes."""
     env = {
-        "HUB_AUTH__HMAC_SECRET": SECRET,
+        "HUB_AUTH__HMAC_SECRET": secrets.token_urlsafe(32),
         "HUB_AUTH__API_KEYS": KEYS,
         "HUB_REDIS__URL": valkey.url,
         "HUB_PUBLIC__PORT": nobody().rpartition(":")[2],

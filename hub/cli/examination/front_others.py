@@ -1,0 +1,102 @@
+"""WebSocket and long polling through the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import WSMsgType, WSServerHandshakeError
+
+from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.front_stream import NO_BUFFERING, NO_TIMEOUT
+from hub.cli.examination.visit import Visit
+
+_UPGRADE: Final = (
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    "proxy_set_header Connection $connection_upgrade; (config/nginx.conf has the map)"
+)
+_MOST_WAIT_SECONDS: Final = 25.0
+_POLL: Final = "long poll"
+_ENDED: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
+
+
+async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
+    """A warning where it does not come through: clients have other ways."""
+    check, until = "websocket", time.monotonic() + visit.seconds
+    try:
+        async with asyncio.timeout(visit.patience_seconds):
+            socket = await session.ws_connect(visit.route("ws"), autoping=False)
+    except WSServerHandshakeError as error:
+        if error.status == 426:
+            found = "the upgrade does not reach the node: it was asked without Upgrade and "
+            return [warn(check, f"{found}Connection headers", _UPGRADE)]
+        return [warn(check, f"the upgrade is answered {error.status}", _UPGRADE)]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return [warn(check, f"the upgrade is not answered {error}".strip(), _UPGRADE)]
+    async with socket:
+        opened, pings, begun = False, 0, time.monotonic()
+        while (now := time.monotonic()) < until:
+            most = until - now if opened else visit.patience_seconds
+            try:
+                message = await socket.receive(timeout=most)
+            except TimeoutError:
+                break
+            if message.type in _ENDED:
+                if socket.close_code is not None and socket.close_code >= 3000:
+                    found = f"the hub ended it itself ({socket.close_code})"
+                    return [warn(check, found, "look again when the node is not draining or full")]
+                found = f"cut off after {time.monotonic() - begun:.1f} s"
+                return [warn(check, found, NO_TIMEOUT)]
+            opened = opened or message.type is WSMsgType.TEXT
+            if message.type is WSMsgType.PING:
+                pings += 1
+                await socket.pong(message.data)
+    if not opened:
+        return [
+            warn(check, f"held back: no event within {visit.patience_seconds:g} s", NO_BUFFERING)
+        ]
+    return [ok(check, f"it comes through, with {pings} heartbeats")]
+
+
+async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
+    """Whether a poll may wait as long as it asks to; events that come do not end the trial."""
+    wait = min(_MOST_WAIT_SECONDS, visit.seconds)
+    until, cursor = time.monotonic() + wait, "live"
+    while (left := until - time.monotonic()) > 0:
+        answer = await _poll(session, visit, cursor, left)
+        if isinstance(answer, Finding):
+            return [answer]
+        if any(event["event"] == "hub.bye" for event in answer["events"]):
+            found, advice = "the hub ended it itself", "look again when the node is not draining"
+            return [warn(_POLL, found, advice)]
+        if not answer["events"]:
+            break
+        cursor = answer["cursor"]
+    return [ok(_POLL, f"it waits for {wait:g} s")]
+
+
+async def _poll(
+    session: aiohttp.ClientSession, visit: Visit, cursor: str, wait: float
+) -> dict[str, Any] | Finding:
+    query, begun = {"wait": f"{wait:.3f}", "cursor": cursor}, time.monotonic()
+    plain = {"Accept-Encoding": "identity"}
+    try:
+        async with asyncio.timeout(wait + visit.patience_seconds):
+            async with session.get(visit.route("poll"), params=query, headers=plain) as response:
+                body, status = await response.read(), response.status
+        if status == 200:
+            answer: dict[str, Any] = json.loads(body)
+            return answer
+        ended = f"answered {status}"
+    except TimeoutError:
+        found = f"no answer {visit.patience_seconds:g} s after the wait was over"
+        return fail(_POLL, found, "look into the proxy's error log")
+    except ValueError:
+        ended = "answered with what is no JSON"
+    except aiohttp.ClientError:
+        ended = "cut off"
+    found = f"{ended} after {time.monotonic() - begun:.1f} s of a wait of {wait:.0f} s"
+    return fail(_POLL, found, "proxy_read_timeout 60s; (longer than the wait, 25 s by default)")

@@ -1,0 +1,49 @@
+"""How the hub is visited from outside: where, as whom, for how long."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import jwt
+import msgspec
+
+from hub.web.witness import ASK
+
+USER: Final = "hub-doctor"
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """url: what clients have, up to before /sse. seconds: how long streams are looked at.
+
+    internal_url, key: where test events can be published, if anywhere. patience_seconds: what has
+    not come so long after it was due is held back.
+    """
+
+    url: str
+    seconds: float
+    token: str | None = None
+    internal_url: str | None = None
+    key: str | None = None
+    patience_seconds: float = 4.0
+
+    @property
+    def user(self) -> str:
+        """Whose stream it is: the token's; where there is none, one of our own."""
+        if self.token is None:
+            return USER
+        try:
+            claims: dict[str, Any] = jwt.decode(self.token, options={"verify_signature": False})
+        except jwt.InvalidTokenError:
+            return USER
+        return str(claims.get("sub", USER))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of each request: who asks, and that the node should say how it was reached."""
+        login = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return {ASK: "1", **login}
+
+    def route(self, way: str) -> str:
+        """The URL of a way to stream: sse, ws, poll."""
+        return f"{self.url.rstrip('/')}/{way}/connect/{quote(self.user, safe='')}"

@@ -1,0 +1,229 @@
+"""`hub doctor` on the set-up: every fault is named, with what mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hub.cli.examination.broker import examine_broker
+from hub.cli.examination.finding import Finding
+from hub.cli.examination.keys import examine_keys, weakness
+from hub.cli.examination.machine import examine_machine
+from hub.settings import Settings
+from tests.conftest import missing, short_folder
+from tests.topologies import TcpServer, free_ports, valkey_binary
+
+MIS_SET = (
+    "--maxmemory-policy", "allkeys-lru", "--maxclients", "6",
+    "--client-output-buffer-limit", "pubsub 64kb 16kb 1",
+    "--client-output-buffer-limit", "normal 64kb 0 0",
+)  # fmt: skip
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def binary(request: pytest.FixtureRequest) -> str:
+    """Of each of the two servers."""
+    if request.param == "valkey":
+        return valkey_binary()
+    return shutil.which("redis-server") or missing("redis-server")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = short_folder("doctor")
+    yield made
+    shutil.rmtree(made)
+
+
+def settings(url: str) -> Settings:
+    return Settings.model_validate({"redis": {"url": url}})
+
+
+def by_check(findings: list[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        assert bool(finding.advice) is (finding.verdict != "ok")
+        found.setdefault(finding.check, []).append(finding)
+    return found
+
+
+async def test_mis_set_server(binary: str, folder: Path) -> None:
+    """Each of its settings that is wrong is named, and how to set it."""
+    server = TcpServer(binary, folder, free_ports(1)[0], *MIS_SET)
+    try:
+        used = re.search(rb"used_memory:(\d+)", server.ask("INFO", "memory"))
+        assert used is not None
+        server.ask("CONFIG", "SET", "maxmemory", int(used[1]) * 11 // 10)
+        crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{server.port}")))
+        for each in crowd:
+            each.close()
+    finally:
+        server.kill()
+    bad = {check: [f.advice for f in each] for check, each in found.items() if each[0].advice}
+    assert bad.pop("broker memory") == ["CONFIG SET maxmemory-policy noeviction"]
+    assert bad.pop("broker room")[0].startswith("raise maxmemory")
+    assert bad.pop("broker persistence")[0].startswith("CONFIG SET appendonly yes")
+    assert bad.pop("broker output buffers") == [
+        'CONFIG SET client-output-buffer-limit "pubsub 32mb 8mb 60"',
+        'CONFIG SET client-output-buffer-limit "normal 0 0 0"',
+    ]
+    assert bad.pop("broker clients") == ["CONFIG SET maxclients 10000"]
+    bad.pop("broker delay", None)  # of a machine that is busy
+    assert bad == {}
+    assert found["broker"][0].verdict == found["clock"][0].verdict == "ok"
+
+
+async def test_server_as_it_should_be(binary: str, folder: Path) -> None:
+    """Nothing is complained of."""
+    server = TcpServer(binary, folder, free_ports(1)[0], "--appendonly", "yes")
+    try:
+        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{server.port}")))
+    finally:
+        server.kill()
+    found.pop("broker delay")
+    assert found.keys() == {"broker", "broker persistence", "clock"}
+    assert {finding.verdict for each in found.values() for finding in each} == {"ok"}
+
+
+async def test_replica_login_and_password(folder: Path) -> None:
+    """A replica, a login that may not run scripts, a password that is not given."""
+    primary, port = free_ports(2)
+    server = TcpServer(valkey_binary(), folder, port, "--replicaof", f"127.0.0.1 {primary}")
+    try:
+        server.ask("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+info", "+time")
+        found = by_check(await examine_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
+        assert "redis+sentinel://" in found["broker role"][0].advice
+        assert "ACL SETUSER" in found["broker permissions"][0].advice
+        assert "may not read them" in found["broker output buffers"][0].found
+        server.ask("ACL", "SETUSER", "default", "off")
+        (refused,) = await examine_broker(settings(f"redis://127.0.0.1:{port}"))
+        assert refused.advice.startswith("name user and password in redis.url")
+    finally:
+        server.kill()
+
+
+@asynccontextmanager
+async def old_server() -> AsyncIterator[int]:
+    """Speaks of itself as Redis 6, is slow, refuses CONFIG, and its clock is an hour ahead."""
+    info = b"redis_version:6.2.14\r\nrun_id:x\r\nrole:master\r\naof_enabled:1\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                size = int((await reader.readline())[1:])
+                words.append((await reader.readexactly(size + 2))[:-2])
+            match words[0].upper():
+                case b"INFO":
+                    writer.write(b"$%d\r\n%b\r\n" % (len(info), info))
+                case b"CONFIG":
+                    writer.write(b"-ERR unknown command 'CONFIG'\r\n")
+                case b"TIME":
+                    await asyncio.sleep(0.01)
+                    seconds = str(int(time.time()) + 3600).encode()
+                    writer.write(b"*2\r\n$%d\r\n%b\r\n$1\r\n0\r\n" % (len(seconds), seconds))
+                case _:
+                    writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_old_far_and_with_another_clock() -> None:
+    """What a server of the right version nearby does not show."""
+    async with old_server() as port:
+        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{port}")))
+    assert found["broker"][0].verdict == "fail"
+    assert "not Redis 6.2.14" in found["broker"][0].advice
+    assert "nearer" in found["broker delay"][0].advice
+    assert "s ahead of" in found["clock"][0].found
+    assert "may not read them" in found["broker output buffers"][0].found
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("secret", "well-known"),
+        ("changeme-changeme-changeme-changeme", "well-known"),
+        ("my-super-secret-password-123456", "well-known"),
+        ("your-256-bit-secret-your-256-bit-secret", "well-known"),
+        ("Zq8!xB3w", "8 characters"),
+        ("k7Qz-T9vXw2mB4rk7Qz-T9vXw2mB4r", "repeats 15"),
+        ("pqqrpqrrpqrpqqpqrrpqprqpprqqrppq", "3 different"),
+        ("abcdefghijklmnopqrstuvwxyz012345", "neighbouring"),
+        ("tXbV0Jm1uYwKc8o4Zr5Hq2Ne7Sg9Pd3A", ""),
+        ("0f1e6c2d9b8a47535f60718293a4b5c6", ""),
+    ],
+)
+def test_weak_secrets(secret: str, why: str) -> None:
+    """Short, well-known, repeated, of few characters, or a row; a random one is left alone."""
+    found = weakness(secret)
+    assert why in found if why else found == ""
+
+
+def test_keys_that_are_too_weak() -> None:
+    """Each is named by its setting and never shown."""
+    weak = generate_private_key(65537, 1024).public_key()  # noqa: S505 - the fault
+    pem = weak.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    secret = "changeme" * 4
+    auth = {
+        "hmac_secret": secret,
+        "public_keys": [pem, "none"],
+        "api_keys": [
+            {"name": "shop", "key": secret, "scopes": ["publish"]},
+            {"sha256": hashlib.sha256(b"changeme").hexdigest(), "scopes": ["admin"]},
+        ],
+    }
+    found = by_check([*examine_keys(Settings.model_validate({"auth": auth}))])
+    assert found.keys() == {
+        "keys", "auth.hmac_secret", "auth.api_keys[0] (shop)", "auth.api_keys[1]",
+        "auth.public_keys[0]", "auth.public_keys[1]",
+    }  # fmt: skip
+    assert found["keys"][1].found == "the same secret is set twice"
+    assert "1024 bits" in found["auth.public_keys[0]"][0].found
+    assert not any("changeme" in str(each) for each in found.values())
+
+
+def test_few_open_files(tmp_path: Path) -> None:
+    """A lowered limit is named with the one that is needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    (enough,) = (f for f in examine_machine(max(1, soft - 200)) if f.check == "open files")
+    assert enough.verdict == "ok"
+
+    def lowered() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("HUB_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "hub", "doctor", "--json"],
+        preexec_fn=lowered, capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path,
+        env={
+            **environment, "HUB_REDIS__URL": "unix:///nowhere", "HUB_INTERNAL__SOCKET": "/none/s",
+            "HUB_PUBLIC__HOST": "192.0.2.1", "HUB_STREAM__MAX_CONNECTIONS": "5000",
+        },
+    )  # fmt: skip
+    rows: dict[str, Any] = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 3
+    assert "may open 256" in rows["open files"]["found"]
+    assert rows["open files"]["advice"].startswith("ulimit -n 5200")
+    assert rows["public port"]["verdict"] == rows["internal socket"]["verdict"] == "fail"
