@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import machine
 from bench.cases import CASES
+from bench.cases.transports import WAYS, beside_sse
 from bench.load import Row
 from bench.machine import BUILT
 from bench.plots import PLOTS
@@ -25,11 +26,26 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each; medians are shown")
     parser.add_argument("--json", type=Path, default=BUILT / "latest.json", metavar="FILE")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write bench-NAME.svg there")
+    parser.add_argument(
+        "--transport", action="append", choices=WAYS, default=[], metavar="WAY",
+        help=f"fanout over another transport, beside SSE: {', '.join(WAYS)}; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--connections", type=int, help="of --transport, where not as many as usual"
+    )
     parser.add_argument("--profile", action="store_true", help="write flame graphs (py-spy)")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in CASES]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(CASES)}")
+    cases = dict(CASES)
+    if args.transport:
+        if args.names not in ([], ["fanout"]):
+            parser.error("--transport goes with fanout alone")
+        args.names, cases = (
+            ["transports"],
+            {"transports": beside_sse(args.transport, args.connections)},
+        )
     BUILT.mkdir(parents=True, exist_ok=True)
     if args.profile:
         machine.PROFILES.append("all")
@@ -39,9 +55,9 @@ def main() -> None:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "runs": args.runs,
     }
-    for name in args.names or CASES:
-        rows = medians(CASES[name], args.runs)
-        print(f"\n{name}: {(CASES[name].__doc__ or '').strip().splitlines()[0]}")
+    for name in args.names or cases:
+        rows = medians(cases[name], args.runs)
+        print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def fanout(connections: int = 5000) -> list[Row]:
     for start in starts:
         with start() as target:
             rate = 2 if "queues" in target.name else 10
-            rows.append({"server": target.name, **_broadcast(target, connections, rate)})
+            rows.append({"server": target.name, **broadcast(target, connections, rate)})
     _add_ratios(rows)
     return rows
 
@@ -35,16 +35,19 @@ def growth(sizes: tuple[int, ...] = (100, 1000, 5000, 15_000)) -> list[Row]:
         pair = []
         for start in (servers.floor, servers.hub):
             with start() as target:
-                found = _broadcast(target, size, rate)
+                found = broadcast(target, size, rate)
                 pair.append({"server": f"{target.name}, {size}", "connections": size, **found})
         _add_ratios(pair)
         rows += pair
     return rows
 
 
-def _broadcast(target: Target, connections: int, rate: int, seconds: int = 5) -> Row:
+def broadcast(
+    target: Target, connections: int, rate: int, seconds: int = 5, *, way: str = "sse"
+) -> Row:
+    """Events at that rate to all of so many connections, which stream in that way."""
     target = target.to_all()
-    with holding(target, connections) as holder:
+    with holding(target, connections, "-t", way) as holder:
         cold = target.publish_body.replace("T=%T;N=%N;", "not counted")
         post(target, "-R", str(rate), "-d", "1", body=cold)
         time.sleep(0.5)
@@ -65,6 +68,7 @@ def _broadcast(target: Target, connections: int, rate: int, seconds: int = 5) ->
         "p99 ms": ledger["p99_ms"],
         "p99.9 ms": ledger["p999_ms"],
         "MB": memory / 1024,
+        "bytes per event": ledger["bytes"] / max(1, ledger["events"]),
     }
 
 

@@ -16,7 +16,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def alive() -> None:
-    """Whether the node or worker beside this answers, by the same settings: exit code 0 or 1.
+    """Whether the node or worker here answers.
+
+    By the same settings as the process; exit code 0, or 1 when nothing answers in 2 seconds.
 
     Example: hub alive && echo yes
     """

@@ -125,7 +125,10 @@ async def old_server() -> AsyncIterator[int]:
     """Speaks of itself as Redis 6, is slow, refuses CONFIG, and its clock is an hour ahead."""
     info = b"redis_version:6.2.14\r\nrun_id:x\r\nrole:master\r\naof_enabled:1\r\n"
 
+    serving = set[asyncio.Task[Any] | None]()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         while head := await reader.readline():
             words = []
             for _ in range(int(head[1:])):
@@ -147,6 +150,7 @@ async def old_server() -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*(task for task in serving if task is not None))
 
 
 async def test_old_far_and_with_another_clock() -> None:
