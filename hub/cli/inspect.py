@@ -59,6 +59,9 @@ def doctor(
     ] = None,
     token: Annotated[str | None, typer.Option("--token", help="A user's token, for --url.")] = None,
     seconds: Annotated[float, typer.Option(help="How long --url looks at streams.", min=1)] = 20,
+    patience: Annotated[
+        float, typer.Option(help="What is so many seconds late is held back.", min=0.1)
+    ] = 4,
     internal_url: Annotated[
         str | None, typer.Option("--internal-url", help="Where --url may publish test events.")
     ] = None,
@@ -82,7 +85,9 @@ def doctor(
     if url is None:
         findings = asyncio.run(examine(settings))
     else:
-        visit = Visit(_checked(url), seconds, token or _token(settings), internal_url, key)
+        visit = Visit(
+            _checked(url), seconds, token or _token(settings), internal_url, key, patience
+        )
         findings = asyncio.run(examine_front(visit))
     for finding in findings:
         _show(finding, as_json=as_json)

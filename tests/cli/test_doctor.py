@@ -231,3 +231,14 @@ def test_few_open_files(tmp_path: Path) -> None:
     assert "may open 256" in rows["open files"]["found"]
     assert rows["open files"]["advice"].startswith("ulimit -n 5200")
     assert rows["public port"]["verdict"] == rows["internal socket"]["verdict"] == "fail"
+
+
+def test_narrow_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short queue of arrivals and few local ports are named with what widens them."""
+    for name, text in (("core/somaxconn", "128"), ("ipv4/ip_local_port_range", "50000\t50999")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr("hub.cli.examination.machine._NET", tmp_path)
+    found = by_check([*examine_machine(5000)])
+    assert "net.core.somaxconn" in found["arrivals"][0].advice
+    assert "can open 1000 connections" in found["local ports"][0].found

@@ -62,19 +62,24 @@ async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> lis
 
 
 async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
-    """Whether a poll may wait as long as it asks to; events that come do not end the trial."""
+    """Whether a poll may wait as long as it asks to; one that events end is followed by another."""
     wait = min(_MOST_WAIT_SECONDS, visit.seconds)
-    until, cursor = time.monotonic() + wait, "live"
-    while (left := until - time.monotonic()) > 0:
-        answer = await _poll(session, visit, cursor, left)
+    until, cursor, longest = time.monotonic() + 2 * wait, "live", 0.0
+    while longest < wait - 1 and time.monotonic() < until:
+        begun = time.monotonic()
+        answer = await _poll(session, visit, cursor, wait)
         if isinstance(answer, Finding):
             return [answer]
         if any(event["event"] == "hub.bye" for event in answer["events"]):
             found, advice = "the hub ended it itself", "look again when the node is not draining"
             return [warn(_POLL, found, advice)]
+        longest, cursor = max(longest, time.monotonic() - begun), answer["cursor"]
         if not answer["events"]:
             break
-        cursor = answer["cursor"]
+    if longest < wait - 1:
+        found = f"the longest lasted {longest:.1f} s of a wait of {wait:g} s"
+        advice = "look again as a user to whom nothing is sent"
+        return [warn(_POLL, found, advice)]
     return [ok(_POLL, f"it waits for {wait:g} s")]
 
 

@@ -22,7 +22,6 @@ NO_BUFFERING: Final = (
 )
 NO_TIMEOUT: Final = "proxy_read_timeout 60s; (longer than stream.heartbeat_seconds)"
 _LATE_SECONDS: Final = 0.5
-_SLACK_SECONDS: Final = 1.5
 _TRIALS: Final = 5
 _TRIAL_EVENT: Final = "doctor.trial"
 _HEARTBEAT: Final = re.compile(rb"^:", re.MULTILINE)
@@ -54,7 +53,7 @@ async def examine_stream(session: aiohttp.ClientSession, visit: Visit) -> list[F
 async def _nothing_came(session: aiohttp.ClientSession, visit: Visit) -> Finding:
     """A buffer, or nobody? An answer that is whole at once tells."""
     try:
-        async with asyncio.timeout(visit.patience_seconds):
+        async with asyncio.timeout(2 * visit.patience_seconds):
             async with session.get(visit.route("poll"), params={"wait": "0"}) as response:
                 await response.read()
                 status = response.status
@@ -193,11 +192,11 @@ class _Watch:
         elif self._ended:
             found = f"cut off after {lasted:.1f} s, without a word from the hub"
             yield fail(check, found, NO_TIMEOUT)
-        elif silent > every + _SLACK_SECONDS:
+        elif silent > every + self._visit.patience_seconds / 2:
             found = f"held back: none for {silent:.1f} s, and the hub sends one every {every:g} s"
             yield fail(check, found, NO_BUFFERING)
         elif self._heartbeats:
             yield ok(check, f"{self._heartbeats} in {lasted:.1f} s, as they are sent")
         else:
-            advice = f"look for longer: --seconds {every + 2 * _SLACK_SECONDS:.0f}"
+            advice = f"look for longer: --seconds {every + self._visit.patience_seconds:.0f}"
             yield warn(check, f"none was due in the {lasted:.1f} s of looking", advice)

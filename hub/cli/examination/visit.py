@@ -17,7 +17,7 @@ class Visit(msgspec.Struct, frozen=True):
     """url: what clients have, up to before /sse. seconds: how long streams are looked at.
 
     internal_url, key: where test events can be published, if anywhere. patience_seconds: what has
-    not come so long after it was due is held back.
+    not come so long after it was due is held back. named: whose stream, where no token says it.
     """
 
     url: str
@@ -26,17 +26,18 @@ class Visit(msgspec.Struct, frozen=True):
     internal_url: str | None = None
     key: str | None = None
     patience_seconds: float = 4.0
+    named: str = USER
 
     @property
     def user(self) -> str:
-        """Whose stream it is: the token's; where there is none, one of our own."""
+        """Whose stream it is."""
         if self.token is None:
-            return USER
+            return self.named
         try:
             claims: dict[str, Any] = jwt.decode(self.token, options={"verify_signature": False})
         except jwt.InvalidTokenError:
-            return USER
-        return str(claims.get("sub", USER))
+            return self.named
+        return str(claims.get("sub", self.named))
 
     @property
     def headers(self) -> dict[str, str]:
