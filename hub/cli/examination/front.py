@@ -21,12 +21,13 @@ from hub.cli.examination.front_others import examine_poll, examine_websocket
 from hub.cli.examination.front_stream import examine_stream
 from hub.cli.examination.visit import Visit
 
+_CONNECT_SECONDS: Final = 10.0
 _SOON_SECONDS: Final = 14 * 86400
 
 
 async def examine_front(visit: Visit, *, trusted: str | None = None) -> list[Finding]:
     """The findings. trusted: a file of certificates other than the machine's."""
-    connected = await _connect(visit, ssl.create_default_context(cafile=trusted))
+    connected = await _connect(visit.url, ssl.create_default_context(cafile=trusted))
     if any(finding.verdict == "fail" for finding in connected):
         return connected
     context = ssl.create_default_context(cafile=trusted)
@@ -34,7 +35,7 @@ async def examine_front(visit: Visit, *, trusted: str | None = None) -> list[Fin
     async with aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=visit.patience_seconds),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
         headers=visit.headers,
     ) as session:
         stream, *others = await asyncio.gather(
@@ -47,15 +48,15 @@ async def examine_front(visit: Visit, *, trusted: str | None = None) -> list[Fin
     return [*connected, *stream, *(finding for each in others for finding in each)]
 
 
-async def _connect(visit: Visit, context: ssl.SSLContext) -> list[Finding]:
+async def _connect(url: str, context: ssl.SSLContext) -> list[Finding]:
     """Whether somebody listens, with which certificate, and up to which version of HTTP."""
-    parts = urlsplit(visit.url)
+    parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     place = f"{host}:{parts.port or (443 if secure else 80)}"
     if secure:
         context.set_alpn_protocols(["h2", "http/1.1"])
     try:
-        async with asyncio.timeout(visit.patience_seconds):
+        async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(
                 host, parts.port or (443 if secure else 80), ssl=context if secure else None
             )
@@ -66,7 +67,7 @@ async def _connect(visit: Visit, context: ssl.SSLContext) -> list[Finding]:
         advice = "listen 443 ssl; with ssl_certificate and ssl_certificate_key, or an http:// URL"
         return [fail("tls", f"{place} does not speak TLS: {error.reason or error}", advice)]
     except (OSError, TimeoutError) as error:
-        why = str(error) or f"no answer within {visit.patience_seconds:g} s"
+        why = str(error) or f"no answer within {_CONNECT_SECONDS:g} s"
         advice = "look at the name, the port, the firewall, and whether the proxy runs"
         return [fail("front", f"nobody can be reached at {place}: {why}", advice)]
     found = writer.get_extra_info("ssl_object")
