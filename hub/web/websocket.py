@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
@@ -87,7 +87,7 @@ class WebSocketRoutes:
         """101, and the stream; 426 for who does not ask for WebSocket."""
         key = request.headers.get("Sec-WebSocket-Key", "")
         version = request.headers.get("Sec-WebSocket-Version")
-        if request.headers.get("Upgrade", "").lower() != "websocket" or version != "13":
+        if not _asks_to_upgrade(request) or version != "13":
             headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
             return problem(426, "this route speaks WebSocket, version 13", headers=headers)
         if not is_key(key):
@@ -101,6 +101,13 @@ class WebSocketRoutes:
         return await self._streams.upgrade(
             request, identity, cursor, make, greeting=handshake(key), session=session
         )
+
+
+def _asks_to_upgrade(request: web.Request) -> bool:
+    """RFC 6455, section 4.2.1: HTTP/1.1, and both headers."""
+    connection = request.headers.get("Connection", "").lower().replace(" ", "").split(",")
+    upgrade = request.headers.get("Upgrade", "").lower()
+    return request.version >= HttpVersion11 and upgrade == "websocket" and "upgrade" in connection
 
 
 class _Session:

@@ -275,6 +275,7 @@ async def test_odd_origin(hub: Hub, origin: str) -> None:
         assert response.status == 403
     upgrade = {
         "Upgrade": "websocket",
+        "Connection": "Upgrade",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
         "Origin": origin,

@@ -358,6 +358,10 @@ class TestPolling:
             assert "wait is 0 to 60" in (await response.json())["detail"]
 
 
+UPGRADE = {"Connection": "keep-alive, Upgrade"}
+KEYED = {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+
 class TestWebSocket:
     """What is special about it."""
 
@@ -492,12 +496,14 @@ class TestWebSocket:
         [
             ({}, 426),
             ({"Upgrade": "websocket", "Sec-WebSocket-Version": "8"}, 426),
-            ({"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}, 400),
+            ({"Upgrade": "websocket", "Sec-WebSocket-Version": "13", **UPGRADE}, 400),
+            ({"Upgrade": "websocket", "Sec-WebSocket-Version": "13", **KEYED}, 426),
             (
                 {
                     "Upgrade": "websocket",
                     "Sec-WebSocket-Version": "13",
-                    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+                    **UPGRADE,
+                    **KEYED,
                     "Origin": "https://evil.example",
                 },
                 403,
