@@ -16,10 +16,16 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def holding(target: Target, connections: int, *more: str) -> Iterator[subprocess.Popen[str]]:
+def holding(
+    target: Target, connections: int, *more: str, way: str = "sse"
+) -> Iterator[subprocess.Popen[str]]:
     """So many open streams; ends the holder, whose last line is then its ledger."""
-    words = ("-p", str(target.port), "-n", str(connections), "-u", target.stream_path)
-    holder = start_load("sse_load", *words, "-r", "4000", "-q", "-d", "600", *more)
+    words = ["-p", str(target.port), "-n", str(connections)]
+    if way == "grpc":
+        holder = start_load("grpc_load", *words)
+    else:
+        words += ["-u", target.stream_path, "-r", "4000", "-q", "-d", "600", "-t", way]
+        holder = start_load("sse_load", *words, *more)
     try:
         deadline = time.monotonic() + 60
         while open_files(target.pid) < connections and time.monotonic() < deadline:

@@ -88,14 +88,17 @@ def wait_for(url: str, seconds: float = 20.0) -> None:
 
 
 def load(*words: str) -> dict[str, Any]:
-    """Runs sse_load or pub_load on the load's processor; gives the JSON line at its end."""
+    """Runs a load generator on the load's processor; gives the JSON line at its end."""
     return finished(start_load(*words))
 
 
 def start_load(name: str, *words: str) -> subprocess.Popen[str]:
     """The same, under way."""
+    is_c = (ROOT / "bench" / "c" / f"{name}.c").exists()
+    command = [built(name)] if is_c else [sys.executable, "-m", f"bench.{name}"]
     return subprocess.Popen(
-        pinned(LOAD_CORE, [built(name), *words]),
+        pinned(LOAD_CORE, [*command, *words]),
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -47,7 +47,7 @@ def broadcast(
 ) -> Row:
     """Events at that rate to all of so many connections, which stream in that way."""
     target = target.to_all()
-    with holding(target, connections, "-t", way) as holder:
+    with holding(target, connections, way=way) as holder:
         cold = target.publish_body.replace("T=%T;N=%N;", "not counted")
         post(target, "-R", str(rate), "-d", "1", body=cold)
         time.sleep(0.5)

@@ -11,17 +11,20 @@ from bench import servers
 from bench.cases.fanout import broadcast
 from bench.load import Row
 from bench.machine import resident_kb
+from tests.topologies import free_ports
 
 _PATHS: Final = {
     "sse": "/sse/connect/u%d",
     "ndjson": "/sse/connect/u%d",
     "websocket": "/ws/connect/u%d",
     "poll": "/poll/connect/u%d",
+    "grpc": "",
 }
 WAYS: Final = tuple(way for way in _PATHS if way != "sse")
 # Connections, events a second, seconds. Each event costs a poll a connection and a request of its
 # own: as many as the others have would not be answered before the next event.
-_WORK: Final = {"poll": (500, 2, 10)}
+# A client of gRPC in Python takes a hundred times what one in C takes for the others.
+_WORK: Final = {"poll": (500, 2, 10), "grpc": (500, 5, 10)}
 _USUAL: Final = (5000, 10, 5)
 
 
@@ -50,8 +53,11 @@ def _pair(ways: Sequence[str], connections: int, rate: int, seconds: int) -> lis
 
 
 def _row(way: str, connections: int, rate: int, seconds: int) -> Row:
-    with servers.hub() as node:
-        target = msgspec.structs.replace(node, stream_path=_PATHS[way])
+    (grpc_port,) = free_ports(1)
+    settings = {"HUB_PUBLIC__GRPC_PORT": str(grpc_port)} if way == "grpc" else {}
+    with servers.hub(**settings) as node:
+        port = grpc_port if way == "grpc" else node.port
+        target = msgspec.structs.replace(node, stream_path=_PATHS[way], port=port)
         empty_kb = resident_kb(target.pid)
         found = broadcast(target, connections, rate, seconds, way=way)
     return {
