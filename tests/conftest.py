@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import fakeredis
+import hypothesis
 import pytest
 import redis.asyncio
 import uvloop
@@ -24,6 +26,7 @@ from fakeredis import FakeAsyncRedis
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.redislink import RedisLink, open_link
 from tests.fake_wire import connect_to
+from tests.sharing import Orphans, Turns, processes
 
 
 def missing(what: str) -> NoReturn:
@@ -45,6 +48,12 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     @property
     def url(self) -> str:
         return embedded_url(self.folder)
@@ -57,15 +66,19 @@ class Server:
         (self.folder / SOCKET_NAME).unlink(missing_ok=True)
         self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
         client = redis.Redis(unix_socket_path=str(self.folder / SOCKET_NAME))
-        for _ in range(500):
-            try:
-                client.ping()
-                break
-            except redis.RedisError:
-                if self._process.poll() is not None:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
-                self._pause()
-        client.close()
+        try:
+            for _ in range(1000):
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError:
+                    if self._process.poll() is not None:
+                        break
+                    time.sleep(0.01)
+            self.kill()
+            raise RuntimeError((self.folder / "log").read_text())
+        finally:
+            client.close()
 
     def kill(self) -> None:
         """As a crash would."""
@@ -73,33 +86,41 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    @staticmethod
-    def _pause() -> None:
-        subprocess.run(["sleep", "0.01"], check=True)
-
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Server]:
-    """The Valkey of `hub dev`, shared by the run."""
-    server = Server(short_folder("valkey"))
-    yield server
-    server.kill()
+    """The Valkey of `hub dev`, shared by the tests of a process."""
+    with ExitStack() as stack:
+        yield stack.enter_context(Server(temporary_folder("valkey", stack)))
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
-    """The distribution's Redis, shared by the run."""
+    """The distribution's Redis, shared by the tests of a process."""
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server")
-    server = Server(short_folder("redis"), binary)
-    yield server
-    server.kill()
+    with ExitStack() as stack:
+        yield stack.enter_context(Server(temporary_folder("redis", stack), binary))
 
 
 def short_folder(name: str) -> Path:
     """Unix sockets have short paths, so pytest's own folders may be too deep."""
     return Path(tempfile.mkdtemp(prefix=f"hub-{name}-"))
+
+
+def temporary_folder(name: str, stack: ExitStack | AsyncExitStack) -> Path:
+    """A short one that goes with the stack."""
+    folder = short_folder(name)
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A short folder for one test."""
+    with ExitStack() as stack:
+        yield temporary_folder("test", stack)
 
 
 class OpenedRedis:
@@ -141,6 +162,23 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`scripts/test --keep-pictures` renews the documents' screenshots."""
     parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means here."""
+    return processes(config)
+
+
+# An example takes as long as a busy machine makes it; the test's own limit guards against hanging.
+hypothesis.settings.register_profile("hub", deadline=None)
+hypothesis.settings.load_profile("hub")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each test waits for its turn, and what a process leaves is ended."""
+    config.pluginmanager.register(Turns(config), "turns")
+    if config.getoption("numprocesses", None):  # not so in the processes themselves
+        config.pluginmanager.register(Orphans(), "orphans")
 
 
 _ON_BOTH_LOOPS = {"brokers", "queues", "transports", "upstreams", "web"}

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from hub.brokers.embedded import embedded_command
-from tests.conftest import short_folder
+from tests.conftest import temporary_folder
+
+_BLOCK = 100
+_BLOCKS = range(10_000, 32_000, _BLOCK)  # below what the kernel gives to those who ask for any port
 
 
-def free_ports(count: int, *, also: int = 0) -> list[int]:
-    """Ports that are free now; with `also`, the port that far above each is free as well."""
-    found: list[int] = []
-    held: list[socket.socket] = []
-    try:
-        while len(found) < count:
-            first = socket.socket()
-            held.append(first)
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            if also:
-                if port + also > 65535:
-                    continue
-                second = socket.socket()
-                held.append(second)
-                try:
-                    second.bind(("127.0.0.1", port + also))
-                except OSError:
-                    continue
-            found.append(port)
-    finally:
-        for each in held:
-            each.close()
-    return found
+class Ports:
+    """Ports of which each is given out once, by one process.
+
+    Several processes test at the same time: a block of ports belongs to who is bound to its first.
+    """
+
+    def __init__(self) -> None:
+        self._block = iter(range(0))
+
+    def free(self) -> int:
+        """One that nobody has."""
+        while True:
+            for port in self._block:
+                with socket.socket() as probe, suppress(OSError):
+                    probe.bind(("127.0.0.1", port))
+                    return port
+            self._block = iter(self._claim())
+
+    @staticmethod
+    def _claim() -> range:
+        start = random.randrange(len(_BLOCKS))
+        for first in (*_BLOCKS[start:], *_BLOCKS[:start]):
+            with socket.socket() as claim, suppress(OSError):
+                claim.bind(("127.0.0.1", first))
+                claim.detach()  # stays bound until the process ends
+                return range(first + 1, first + _BLOCK)
+        raise RuntimeError("no block of ports is free")
+
+
+_ports = Ports()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free, and that no other test is given."""
+    return [_ports.free() for _ in range(count)]
 
 
 class TcpServer:
@@ -61,7 +77,11 @@ class TcpServer:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
-        until(self._answers, self._log)
+        try:
+            until(self._answers, self._log)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         self.process.kill()
@@ -87,20 +107,28 @@ class ClusterOfThree:
     """Three servers, each with a third of the slots, and a replica for the first."""
 
     def __init__(self, binary: str) -> None:
-        folder = short_folder("cluster")
-        ports = free_ports(4, also=10_000)
+        with ExitStack() as started:
+            self._start(binary, temporary_folder("cluster", started), started)
+            self._started = started.pop_all()
+
+    def _start(self, binary: str, folder: Path, started: ExitStack) -> None:
+        ports, bus_ports = free_ports(4), free_ports(4)
         options = (
             "--cluster-enabled", "yes", "--cluster-node-timeout", "800",
             "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
-        self.servers = [TcpServer(binary, folder, port, *options) for port in ports]
+        self.servers = []
+        for port, bus_port in zip(ports, bus_ports, strict=True):
+            server = TcpServer(binary, folder, port, *options, "--cluster-port", str(bus_port))
+            started.callback(server.kill)
+            self.servers.append(server)
         *self.masters, self.replica = self.servers
         for server, first, last in zip(
             self.masters, (0, 5461, 10923), (5460, 10922, 16383), strict=True
         ):
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
         for server in self.servers[1:]:
-            server.ask("CLUSTER", "MEET", "127.0.0.1", ports[0])
+            server.ask("CLUSTER", "MEET", "127.0.0.1", ports[0], bus_ports[0])
         until(lambda: all(self._sees_all(server) for server in self.servers), folder)
         self.replica.ask("CLUSTER", "REPLICATE", self.masters[0].ask("CLUSTER", "MYID"))
         until(lambda: self._is_ready(self.replica), folder)
@@ -112,8 +140,7 @@ class ClusterOfThree:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{s.port}" for s in self.masters)
 
     def close(self) -> None:
-        for server in self.servers:
-            server.kill()
+        self._started.close()
 
     def _sees_all(self, server: TcpServer) -> bool:
         nodes: bytes = server.ask("CLUSTER", "NODES")
@@ -128,14 +155,21 @@ class SentinelSetup:
     """A master, a replica, and three Sentinels that watch them under the name `hub`."""
 
     def __init__(self, server_binary: str) -> None:
-        folder = short_folder("sentinel")
+        with ExitStack() as started:
+            self._start(server_binary, temporary_folder("sentinel", started), started)
+            self._started = started.pop_all()
+
+    def _start(self, server_binary: str, folder: Path, started: ExitStack) -> None:
+        def server(port: int, *options: str) -> TcpServer:
+            made = TcpServer(server_binary, folder, port, *options)
+            started.callback(made.kill)
+            return made
+
         master_port, replica_port, *sentinel_ports = free_ports(5)
         quick = ("--repl-diskless-sync-delay", "0")
-        self.master = TcpServer(server_binary, folder, master_port, *quick)
-        self.replica = TcpServer(
-            server_binary, folder, replica_port, *quick, "--replicaof", f"127.0.0.1 {master_port}"
-        )
-        self.sentinels = [TcpServer(server_binary, folder, p, "--sentinel") for p in sentinel_ports]
+        self.master = server(master_port, *quick)
+        self.replica = server(replica_port, *quick, "--replicaof", f"127.0.0.1 {master_port}")
+        self.sentinels = [server(port, "--sentinel") for port in sentinel_ports]
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "MONITOR", "hub", "127.0.0.1", master_port, 2)
             sentinel.ask("SENTINEL", "SET", "hub", "down-after-milliseconds", 500)
@@ -149,8 +183,7 @@ class SentinelSetup:
         )
 
     def close(self) -> None:
-        for server in (*self.sentinels, self.replica, self.master):
-            server.kill()
+        self._started.close()
 
     @staticmethod
     def _knows(sentinel: TcpServer) -> bool:
@@ -164,10 +197,16 @@ def valkey_binary() -> str:
     return embedded_command(Path("/tmp"), keep=False)[0]
 
 
-def until(condition: Callable[..., bool], evidence: Path, seconds: float = 20.0) -> None:
+def until(condition: Callable[..., bool], evidence: Path, seconds: float = 60.0) -> None:
     """Returns when the condition holds; a set-up that never comes up says where its logs are."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the set-up did not come up; see {evidence}")
+            raise TimeoutError(f"the set-up did not come up:\n{_logged(evidence)}")
         time.sleep(0.02)
+
+
+def _logged(evidence: Path) -> str:
+    """A log, or all of a folder."""
+    logs = [evidence] if evidence.is_file() else sorted(evidence.glob("*.log"))
+    return "\n".join(f"{log}:\n{log.read_text()}" for log in logs)

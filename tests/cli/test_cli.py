@@ -14,6 +14,8 @@ from typing import Any
 import jwt
 import pytest
 
+from tests.topologies import free_ports
+
 SECRET = "s3cret-" * 6
 KEYS = '[{"key":"k3y-of-a-backend","scopes":["publish"]}]'
 COMMANDS = [
@@ -30,7 +32,7 @@ def hub(*args: str, folder: Path, stdin: str = "", **env: str) -> subprocess.Com
         cwd=folder,
         input=stdin,
         env={**clean, "TMPDIR": str(folder), **env},
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert "Traceback" not in done.stderr
@@ -39,9 +41,7 @@ def hub(*args: str, folder: Path, stdin: str = "", **env: str) -> subprocess.Com
 
 def nobody() -> str:
     """A URL at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

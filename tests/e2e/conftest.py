@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ from typing import Any
 
 import pytest
 
-_START_SECONDS = 20.0
+from tests.topologies import free_ports
+
+_START_SECONDS = 60.0
 
 
 class Dev:
@@ -80,7 +81,7 @@ class Dev:
         """Ctrl-C; returns how many seconds it took."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
         return time.monotonic() - begun
 
     def call(self, method: str, path: str, body: Any = None, *, internal: bool = False) -> Any:
@@ -91,7 +92,7 @@ class Dev:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def publish(self, user: str, data: Any, event: str = "notification") -> str:
@@ -102,11 +103,8 @@ class Dev:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that no other test has."""
+    return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

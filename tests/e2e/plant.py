@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from hub.core.sse_decoder import SseDecoder
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.web.listening import Place, listening
-from tests.conftest import short_folder
+from tests.conftest import temporary_folder
 from tests.processes import Valkey
 from tests.topologies import free_ports
 
@@ -35,6 +35,7 @@ class Plant:
         self._env = {**os.environ, "HUB_AUTH__OPEN": "true", "HUB_LOGS__FORMAT": "json"}
         self._processes: list[asyncio.subprocess.Process] = []
         self.upstreams: dict[str, str] = {}
+        self._simulated: dict[str, SimulatedUpstream] = {}
         self.url = self.internal_url = ""
         self.port = self.internal_port = 0
         self.node: asyncio.subprocess.Process
@@ -42,9 +43,10 @@ class Plant:
     async def upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
         """A simulated LLM; settings are those of the upstream."""
         speed = settings.pop("tokens_per_second", 2000.0)
-        app = SimulatedUpstream(
+        simulated = self._simulated[name] = SimulatedUpstream(
             Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
-        ).app()
+        )
+        app = simulated.app()
         place = Place("127.0.0.1", 0, "x")
         port = await self._stack.enter_async_context(
             listening(app, place, cancel_handlers=True, patience_seconds=0.1)
@@ -54,6 +56,13 @@ class Plant:
         self.setting(f"UPSTREAMS__{name}__DEFAULT_MODEL", "simulated-1")
         for key, value in settings.items():
             self.setting(f"UPSTREAMS__{name}__{key}", value)
+
+    def pace(self, upstream: str, tokens_per_second: float) -> None:
+        """How fast its answers go on from now."""
+        simulated = self._simulated[upstream]
+        simulated._simulation = msgspec.structs.replace(
+            simulated._simulation, tokens_per_second=tokens_per_second
+        )
 
     def setting(self, name: str, value: Any) -> None:
         """A setting of what is started from now on."""
@@ -76,7 +85,7 @@ class Plant:
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
         process = await self._process("serve", *flags)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     async with self.session.get(f"{self.internal_url}/readyz") as answer:
@@ -93,6 +102,19 @@ class Plant:
     async def worker(self) -> asyncio.subprocess.Process:
         """One more worker."""
         return await self._process("worker")
+
+    async def ready_worker(self) -> asyncio.subprocess.Process:
+        """One more worker, which has begun to look for work."""
+        (port,) = free_ports(1)
+        self.setting("WORKER__PORT", str(port))
+        process = await self.worker()
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with self.session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+                        if (await answer.json())["state"] == "running":
+                            return process
+                await asyncio.sleep(0.02)
 
     async def stats(self, name: str) -> dict[str, int]:
         """What the upstream counts."""
@@ -146,8 +168,7 @@ async def _killed(process: asyncio.subprocess.Process) -> None:
 async def planted() -> AsyncIterator[Plant]:
     """Nothing runs yet."""
     async with AsyncExitStack() as stack:
-        folder = short_folder("plant")
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = temporary_folder("plant", stack)
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield Plant(folder, stack, session)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from tests.conftest import short_folder
+from tests.conftest import temporary_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
 
@@ -29,7 +29,7 @@ class Stream:
         self.cursor = ""
         self.heartbeats = 0
 
-    async def next(self, seconds: float = 10.0) -> tuple[str, Any]:
+    async def next(self, seconds: float = 30.0) -> tuple[str, Any]:
         """The next event: name and data."""
         async with asyncio.timeout(seconds):
             while not self._ready:
@@ -79,7 +79,7 @@ class Setup:
             return response.status, dict(response.headers)
 
     async def publish_until_taken(self, node: Node, user: str, n: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await self.publish(node, user, n))[0] != 200:
                 await asyncio.sleep(0.05)
 
@@ -91,8 +91,8 @@ class Setup:
 @pytest.fixture
 async def setup() -> AsyncIterator[Setup]:
     """Three nodes that are ready."""
-    folder = short_folder("nodes")
     async with AsyncExitStack() as parts:
+        folder = temporary_folder("nodes", parts)
         valkey = Valkey(folder)
         parts.push_async_callback(valkey.kill)
         await valkey.start()
@@ -166,7 +166,7 @@ async def test_broker_that_is_away(setup: Setup, how: str) -> None:
         assert (status, headers["Retry-After"]) == (503, "1")
         assert time.monotonic() - begun < 2.0
         assert await setup.ready(second) == 503
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while stream.heartbeats < 2:
                 assert await stream.rest(0.5) == []
         if how == "stalled":
@@ -176,7 +176,7 @@ async def test_broker_that_is_away(setup: Setup, how: str) -> None:
         await setup.publish_until_taken(second, "alice", 2)
         await setup.publish_until_taken(first, "alice", 3)
         assert [await stream.next() for _ in range(2)] == [("notification", n) for n in (2, 3)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while {await setup.ready(node) for node in setup.nodes} != {200}:
                 await asyncio.sleep(0.05)
 

@@ -10,17 +10,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
     """The distribution's Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -29,6 +31,14 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """Without a page or anything kept of another test."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
 
 
 async def open_page(browser: Browser, dev: Dev, user: str, **context: object) -> Page:
