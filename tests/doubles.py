@@ -16,7 +16,7 @@ from hub.ports import Page, Publication, Published, SinkOwner
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns when the condition holds; it is looked at each time the loop goes round."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 

@@ -16,7 +16,7 @@ from hub.brokers.embedded import SOCKET_NAME, embedded_command
 from tests.faults import FaultProxy
 from tests.topologies import free_ports
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class Valkey:

@@ -165,7 +165,7 @@ class World:
 
     async def settle(self) -> None:
         """Every client that is connected sees all that was published."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while any([await self._behind(client) for client in self.clients if client.task]):
                 await asyncio.sleep(0.005)
 
@@ -268,7 +268,8 @@ class Promise(RuleBasedStateMachine):
         self.runner.run(self.world.settle())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_promise(valkey: Server) -> None:
     """Publish, connect, disconnect, trim, cut, lose and restart, in any order."""
     Promise.server = valkey

@@ -51,7 +51,7 @@ class Kit:
         return published.outcome, published.position
 
     async def next(self) -> Event:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.heard.get()
 
     async def read(self, after: Position | None, limit: int = 100) -> list[bytes]:

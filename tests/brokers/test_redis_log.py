@@ -230,7 +230,7 @@ async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -
     )
     bad = Publication(channel=ALICE, name="n", data=b"1", step=step)
     good = Publication(channel=ALICE, name="n", data=b"1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         failed, written = await asyncio.gather(
             log.publish([bad]), log.publish([good]), return_exceptions=True
         )

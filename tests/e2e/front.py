@@ -67,7 +67,7 @@ class Front:
         self._process = await asyncio.create_subprocess_exec(
             NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 with suppress(aiohttp.ClientError):
                     url = f"{self.url}/generations/g00nothing?user=a"
@@ -95,7 +95,7 @@ class Front:
         async with self.plant.session.get(url, headers=headers, ssl=self.trust) as response:
             assert response.status == 200
 
-            async def following(seconds: float = 5.0) -> tuple[str, str, Any]:
+            async def following(seconds: float = 30.0) -> tuple[str, str, Any]:
                 async with asyncio.timeout(seconds):
                     while not ready:
                         chunk = await response.content.readany()

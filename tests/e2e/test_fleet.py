@@ -58,14 +58,14 @@ async def fleet_of(workers: int, folder: Path, **more: str) -> AsyncIterator[Fle
     finally:
         if process.returncode is None:
             process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait()
 
 
 async def ready(fleet: Fleet, session: aiohttp.ClientSession, *nodes: str) -> None:
     """Returns when each of these processes has said that it is ready."""
     missing = set(nodes)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while missing:
             try:
                 # a connection of its own, so that the kernel chooses again
@@ -89,7 +89,7 @@ class Client:
 
     async def until(self, name: str) -> None:
         """Reads up to an event of that name."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 chunk = await self.response.content.readany()
                 assert chunk, "the stream ended"
@@ -140,13 +140,13 @@ async def test_processes_share_the_port(folder: Path) -> None:
 
         first, second = fleet.children()
         os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(set(fleet.children()) - {first, second}) == 0:
                 await asyncio.sleep(0.05)
         await ready(fleet, session, "n-1", "n-2")
 
         fleet.process.terminate()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert await fleet.process.wait() == 0
         assert not await asyncio.to_thread(Path(f"/proc/{second}").exists)
 
@@ -157,7 +157,7 @@ async def test_processes_share_the_port(folder: Path) -> None:
 )
 async def test_what_cannot_start_says_so(tmp_path: Path, more: dict[str, str], code: int) -> None:
     """An absent broker and wrong settings end it with the code that one process would have."""
-    async with fleet_of(2, tmp_path, **more) as fleet, asyncio.timeout(30):
+    async with fleet_of(2, tmp_path, **more) as fleet, asyncio.timeout(60):
         assert await fleet.process.wait() == code
 
 

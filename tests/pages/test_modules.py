@@ -23,7 +23,7 @@ def test_module(module: str) -> None:
         [node, "--test", str(FOLDER / module)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -52,7 +52,7 @@ async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
     bounds = SocketBounds(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
     place = Place("127.0.0.1", 0, "x")
     async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             yield port
         for task in working:
             task.cancel()
@@ -133,6 +133,7 @@ def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
     sent = b"0"
     received = b""
     client = socket.socket()
+    written = asyncio.Event()
 
     async def work(sink: SocketSink) -> None:
         nonlocal sent, received
@@ -145,13 +146,14 @@ def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
         received += client.recv(1024 * 1024)
         sink.write(b"the end")
         sent += b"the end"
+        written.set()
 
     async def main() -> None:
         nonlocal received
         async with serving(work) as port:
             client.connect(("127.0.0.1", port))
             client.sendall(request("1.0"))
-            await asyncio.sleep(0.1)
+            await written.wait()
             received += await asyncio.to_thread(read_all, client)
 
     with client:

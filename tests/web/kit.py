@@ -207,7 +207,7 @@ class Stream:
         self._ready: list[ServerSentEvent] = []
 
     async def next(self) -> ServerSentEvent:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self._ready:
                 chunk = await self.response.content.readany()
                 if not chunk:
@@ -235,6 +235,6 @@ async def running_hub(
             listening(hub.internal, Place("127.0.0.1", 0, "internal.port"), cancel_handlers=False)
         )
         hub.session = await parts.enter_async_context(
-            aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=10))
+            aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
         )
         yield hub

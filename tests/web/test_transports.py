@@ -57,7 +57,7 @@ class Reader:
 
     async def next(self) -> Seen:
         """The next event. Raises EOFError when the hub has ended the stream."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             event = await self._events.get()
         if event is None:
             raise EOFError
@@ -169,7 +169,7 @@ class Kit:
         reader = Reader(self.hub, transport or self.transport, headers)
         before = len(self.hub.fanout)
         await reader.start("", cursor)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.hub.fanout) <= before and not cursor:
                 await asyncio.sleep(0.01)
         if not cursor:
@@ -288,7 +288,7 @@ async def test_client_that_leaves(kit: Kit) -> None:
     """Leaves nothing behind."""
     async with kit.reading():
         assert len(kit.hub.fanout) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(kit.hub.fanout):
             await asyncio.sleep(0.01)
     assert kit.hub.fanout.of_user("alice") == {}.keys()
@@ -487,7 +487,7 @@ class TestWebSocket:
         async with self.socket(hub) as socket:
             assert await socket.close(code=4321)
             assert socket.close_code == 4321
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(hub.fanout):
                 await asyncio.sleep(0.01)
 
