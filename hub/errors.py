@@ -9,6 +9,7 @@
   - DependencyError: something the hub leans on is away; the same call may pass later
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
     - CallbackUnavailable: the application does not say who somebody is (HTTP 503)
+    - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
     - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
   - OperatorError: the hub is set up wrongly; the operator mends it (exit code 2)
 """
@@ -91,6 +92,10 @@ class CallbackUnavailable(DependencyError):
     """The application, asked who somebody is, gave no clear answer (HTTP 503)."""
 
 
+class NodeBusy(DependencyError):
+    """The node takes nobody more for now; another one may (HTTP 503)."""
+
+
 class UpstreamError(DependencyError):
     """An LLM endpoint failed. `code` and `retryable` go into `generation.failed` as they are.
 
@@ -99,7 +104,7 @@ class UpstreamError(DependencyError):
     too_many_attempts, queue_timeout.
 
     refuses_the_question: another endpoint would say the same. retry_after_seconds: how long the
-    endpoint asks to be left alone.
+    endpoint asks to be left alone. status: the endpoint's HTTP status, of upstream_status.
     """
 
     def __init__(
@@ -110,6 +115,7 @@ class UpstreamError(DependencyError):
         retryable: bool,
         refuses_the_question: bool = False,
         retry_after_seconds: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -117,6 +123,7 @@ class UpstreamError(DependencyError):
         self.retryable = retryable
         self.refuses_the_question = refuses_the_question
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
 
 
 class OperatorError(HubError):

@@ -168,6 +168,10 @@ class GenerationStore(Protocol):
         """
         ...
 
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        """The generation that was made last of the questions with this `chat`, if it is kept."""
+        ...
+
     async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         """Forgets one that nobody was told of, unless it has begun all the same."""
         ...
@@ -442,6 +446,37 @@ class Transport(Protocol):
 
     def ending(self, *, reconnect: bool) -> bytes:
         """What tells the client that nothing follows, and whether to come back."""
+        ...
+
+
+class Surface(Protocol):
+    """One answer in the words of a client that knows nothing of the hub. Pure: fed the generation's
+    events in order from the first one, it gives the chunks to send.
+
+    Chunks are numbered from 0 as they come. They follow from the record's question and the events
+    as they stand in the log, so that their numbers are the same for every reader.
+    """
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come: it has ended, or cannot be told any further."""
+        ...
+
+    @property
+    def trailer(self) -> bytes:
+        """What follows the last chunk and has no number."""
+        ...
+
+    def opening(self) -> Sequence[bytes]:
+        """The chunks before the first event."""
+        ...
+
+    def feed(self, name: str, data: bytes) -> Sequence[bytes]:
+        """The chunks that an event makes; none once it is over."""
+        ...
+
+    def broken(self, code: str, message: str) -> bytes:
+        """What tells the client that the answer ends for it here, before its end. No number."""
         ...
 
 

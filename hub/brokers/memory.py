@@ -48,6 +48,7 @@ class MemoryBroker:
         self._once: dict[tuple[Channel, str], Position | None] = {}
         self._asked: dict[tuple[str, str], Created] = {}
         self._generations: dict[str, Generation] = {}
+        self._chats: dict[tuple[str, str], str] = {}
         self._wanted: set[Channel] = set()
         self._heard: Callable[[Sequence[Event]], None] = lambda events: None
         self._just_written: list[Event] = []
@@ -125,7 +126,9 @@ class MemoryBroker:
             return msgspec.structs.replace(self._asked[asked], new=False)
         head = self._log(user_channel(generation.user)).head
         created = Created(generation.id, head, new=True)
-        self._generations[generation.id] = generation
+        self._generations[generation.id] = msgspec.structs.replace(generation, after=head)
+        if generation.question.chat is not None:
+            self._chats[generation.user, generation.question.chat] = generation.id
         if idempotency_key:
             self._asked[asked] = created
         return created
@@ -137,6 +140,10 @@ class MemoryBroker:
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         found = await self.find(generation.id)
         return (found, self._log(user_channel(found.user)).head) if found else None
+
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        self._check_here()
+        return self._chats.get((user, chat))
 
     async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         self._check_here()

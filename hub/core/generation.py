@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.channel import PARTITIONS
+from hub.core.cursor import Position
 
 ID_CHARS: Final = 19
 _ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
@@ -54,21 +55,26 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker needs to ask an upstream; it is kept so that the answer can be had again."""
+    """What a worker needs to ask an upstream; it is kept so that the answer can be had again.
+
+    `params` are in the words of OpenAI's chat completions. `chat` names the conversation of the
+    user that it belongs to, where there is one.
+    """
 
     messages: list[Message]
     upstream: str
     model: str
     params: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
+    chat: str | None = None
 
 
 class Generation(msgspec.Struct, frozen=True):
     """A generation's record: what the broker knows of it now.
 
     `deltas` counts the `generation.delta` events so far; `text` is what they add up to.
-    `asked_at` is when it was asked for, in Unix seconds. `end` is the data of the end event, once
-    there is one.
+    `asked_at` is when it was asked for, in Unix seconds; `after` the position in its user's channel
+    just before its first event. `end` is the data of the end event, once there is one.
     """
 
     id: str
@@ -80,6 +86,7 @@ class Generation(msgspec.Struct, frozen=True):
     text: str = ""
     stop_by: str | None = None
     asked_at: float = 0.0
+    after: Position | None = None
     end: dict[str, Any] = {}
 
 

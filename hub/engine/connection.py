@@ -340,11 +340,18 @@ class Connection:
             }
             body = self.transport.encode("hub.bye", encode_json(data))
             cursor = self._cursor() if self._positions else None
-            if not self._outbox and not self.sink.paused:
+            if reason is CloseReason.ENDED:
+                self.write_out()
+            if not self._outbox and (not self.sink.paused or reason is CloseReason.ENDED):
                 self._write(self.transport.frame(body, cursor))
             self.sink.write(self.transport.ending(reconnect=reason.reconnect))
         self.sink.close()
         self._end(reason)
+
+    def write_out(self) -> None:
+        """Hands over all that waits, which is bounded, before an end that is final."""
+        while self._outbox:
+            self._write(self._outbox.take(_BLOCK_BYTES))
 
     def lost(self) -> None:
         """The socket has gone."""

@@ -37,7 +37,7 @@ from hub.engine.counts import Counts
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.lifetimes import Lifetime, Lifetimes
 from hub.engine.tracks import Audience, Track, Tracks
-from hub.errors import BrokerUnavailable
+from hub.errors import BrokerUnavailable, NodeBusy
 from hub.ports import FROM_START, Broker, Clock, Page, Transport
 
 _PAGE_EVENTS: Final = 200
@@ -160,6 +160,17 @@ class Fanout:
         """The user's connections here, oldest first."""
         return self._of_user.get(user, {}).keys()
 
+    def check_room(self) -> None:
+        """Raises NodeBusy when `begin` would send everybody away."""
+        if self._draining:
+            raise NodeBusy("this node is draining; try again")
+        if self._is_full():
+            raise NodeBusy("this node holds as many streams as it may; try again")
+
+    def _is_full(self) -> bool:
+        most = self._limits.max_connections
+        return most is not None and len(self._here) >= most
+
     def begin(
         self,
         connection: Connection,
@@ -177,8 +188,8 @@ class Fanout:
         if self._draining:
             connection.close(CloseReason.DRAINING, later_ms=self._later_ms())
             return
-        most_here, most_of_a_user = self._limits.max_connections, self._limits.max_per_user
-        if most_here is not None and len(self._here) >= most_here:
+        most_of_a_user = self._limits.max_per_user
+        if self._is_full():
             connection.close(CloseReason.FULL)
             return
         mates = self._of_user.setdefault(connection.user, {})

@@ -7,12 +7,12 @@ and the queue.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
-from hub.core.event import encode_json
+from hub.core.event import Event, encode_json
 from hub.core.generation import (
     Change,
     Generation,
@@ -28,6 +28,8 @@ from hub.errors import Forbidden, NotFound, TooMany
 from hub.ports import Broker, Created, GenerationQueue, GenerationStore, Outcome, Publication
 
 _RETRY_AFTER_SECONDS: Final = 5
+_PAGE_EVENTS: Final = 200
+_PAGE_BYTES: Final = 64 * 1024
 
 
 class Joined(NamedTuple):
@@ -36,6 +38,17 @@ class Joined(NamedTuple):
     record: Generation
     cursor: Mapping[Channel, Position]
     snapshot: bool
+
+
+class Followed(NamedTuple):
+    """What a reader of the whole answer begins with: its record and the position before its first
+    event; or, when the log no longer reaches back there, `kept`: what there is so far, as events,
+    and the position after them.
+    """
+
+    record: Generation
+    cursor: Mapping[Channel, Position]
+    kept: Sequence[tuple[str, bytes]] | None = None
 
 
 class Generations:
@@ -94,6 +107,46 @@ class Generations:
         record, position = snapshot
         return Joined(record, {channel: position}, snapshot=True)
 
+    async def follow(self, generation: str, user: str) -> Followed:
+        """Where a reader of all its events begins. Raises NotFound and Forbidden."""
+        found = await self.find(generation, user)
+        channel = user_channel(user)
+        if found.after is not None:
+            pages = await self._broker.read({channel: found.after}, max_events=1, max_bytes=1)
+            if pages[channel].lost is None:
+                return Followed(found, {channel: found.after})
+        snapshot = await self._store.snapshot(found)
+        if snapshot is None:
+            raise NotFound("there is no such generation, or it is no longer kept")
+        record, position = snapshot
+        return Followed(record, {channel: position}, _as_events(record))
+
+    async def past(self, followed: Followed) -> AsyncIterator[tuple[str, bytes]]:
+        """Its events up to now: names and data. It ends early where the log was cut meanwhile."""
+        for kept in followed.kept or ():
+            yield kept
+        channel = user_channel(followed.record.user)
+        at = followed.cursor[channel]
+        while followed.kept is None:
+            pages = await self._broker.read(
+                {channel: at}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
+            )
+            page = pages[channel]
+            for event in page.events:
+                if is_of(event, followed.record.id):
+                    yield event.name, event.data
+            if page.read_to == page.head:
+                return
+            at = page.read_to
+
+    async def newest_of_chat(self, user: str, chat: str, *, ended_too: bool) -> str | None:
+        """The newest generation of the user's chat, if it runs or waits to, or has ended."""
+        newest = await self._store.newest_of_chat(user, chat)
+        found = None if newest is None else await self._store.find(newest)
+        if found is None or (found.status.ended and not ended_too):
+            return None
+        return newest
+
     async def stop(self, generation: str, user: str) -> StopAnswer:
         """Stops it wherever it runs; one that is still queued ends here and never begins."""
         found = await self.find(generation, user)
@@ -143,6 +196,27 @@ class Generations:
         )
         await self._queue.withdraw(self._job(generation.id, generation.user, generation.question))
         return published.outcome is Outcome.WRITTEN
+
+
+def is_of(event: Event, generation: str) -> bool:
+    """Whether it is one of the generation's own events."""
+    beginning = b'{"generation":"%b"' % generation.encode()
+    return event.name.startswith("generation.") and event.data.startswith(beginning)
+
+
+def _as_events(record: Generation) -> list[tuple[str, bytes]]:
+    """What its record still tells: the text as one delta, without reasoning and tool calls."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    if record.attempt:
+        told.append(("started", {"attempt": record.attempt, "model": record.question.model}))
+    if record.text:
+        told.append(("delta", {"i": 0, "text": record.text}))
+    if record.status.ended:
+        told.append((record.status.value, record.end))
+    return [
+        (f"generation.{name}", encode_json({"generation": record.id, **fields}))
+        for name, fields in told
+    ]
 
 
 def _refusal(admission: Admission) -> TooMany:

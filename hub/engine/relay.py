@@ -148,6 +148,8 @@ class Relay:
         except UpstreamError as error:
             _log.warning("generation.failed", generation=generation, code=error.code)
             failure = {"code": error.code, "message": error.message, "retryable": error.retryable}
+            if error.status is not None:
+                failure["upstream_status"] = error.status
             return await attempt.end(Status.FAILED, failure)
         return None
 

@@ -21,6 +21,7 @@ from hub.redislink.names import (
     GenerationKeys,
     ask_once_key,
     channel_keys,
+    chat_key,
     generation_keys,
     publish_once_key,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "ScriptCall",
     "ask_once_key",
     "channel_keys",
+    "chat_key",
     "generation_keys",
     "open_link",
     "publish_once_key",

@@ -90,6 +90,12 @@ def ask_once_key(user: str, idempotency_key: str) -> str:
     return f"{hash_tag(partition_of(channel))}:asked:{channel}:{idempotency_key}"
 
 
+def chat_key(user: str, chat: str) -> str:
+    """Remembers the newest generation of a user's chat (string)."""
+    channel = user_channel(user)
+    return f"{hash_tag(partition_of(channel))}:chat:{channel}:{chat}"
+
+
 def generation_keys(generation: str) -> GenerationKeys | None:
     """The names that belong to a generation; None when this is not an id of one."""
     # URLs bring anything: only what may be an id is remembered.

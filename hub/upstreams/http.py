@@ -190,6 +190,7 @@ def _refusal(response: aiohttp.ClientResponse, said: str) -> UpstreamError:
             retryable=response.status in _RETRYABLE,
             refuses_the_question=response.status in _BAD_QUESTION,
             retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
+            status=response.status,
         )
     return UpstreamError(
         "upstream_protocol",

@@ -19,9 +19,15 @@ _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]*)`")
 T = TypeVar("T")
 
 
-async def read_json(request: web.Request, model: type[T], *, max_bytes: int) -> T:
-    """The body as a wire model. Raises BadRequest that names the field, 413 or 415."""
-    if request.content_type != "application/json":
+async def read_json(
+    request: web.Request, model: type[T], *, max_bytes: int, also_text: bool = False
+) -> T:
+    """The body as a wire model. Raises BadRequest that names the field, 413 or 415. also_text: for
+    clients that name no type, whose JSON browsers call text.
+    """
+    if request.content_type != "application/json" and not (
+        also_text and request.content_type in ("text/plain", "application/octet-stream")
+    ):
         raise UnsupportedMedia("send Content-Type: application/json")
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(
@@ -46,6 +52,14 @@ def decode_json(body: bytes, model: type[T]) -> T:
         raise _bad_field(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def converted(value: Any, model: type[T]) -> T:
+    """Decoded JSON as a wire model. Raises BadRequest that names the field."""
+    try:
+        return msgspec.convert(value, model)
+    except msgspec.ValidationError as error:
+        raise _bad_field(str(error)) from error
 
 
 def _bad_field(text: str) -> BadRequest:

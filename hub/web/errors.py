@@ -10,7 +10,16 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.errors import BrokerUnavailable, CallbackUnavailable, CallerError, HubError, TooMany
+from hub.errors import (
+    BrokerUnavailable,
+    CallbackUnavailable,
+    CallerError,
+    HubError,
+    NodeBusy,
+    TooMany,
+)
+from hub.surfaces.openai_chat import error_document
+from hub.web.caller import Caller
 
 _RETRY_AFTER_SECONDS: Final = 1
 BROKER_AWAY: Final = "the broker is away; try again"
@@ -55,32 +64,56 @@ def problem(
     )
 
 
+def is_foreign(request: Caller) -> bool:
+    """Whether its client knows nothing of the hub, and reads errors in OpenAI's form."""
+    return request.path.startswith("/v1/")
+
+
+def refusal(
+    request: web.Request,
+    status: int,
+    detail: str,
+    *,
+    path: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An error in the words of who asks."""
+    if not is_foreign(request):
+        return problem(status, detail, path=path, headers=headers)
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(error_document(status, detail, path=path)),
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        content_type="application/json",
+    )
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into a problem document."""
+    """Turns what a handler raises into an answer."""
     try:
         return await handler(request)
     except CallerError as error:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
         if isinstance(error, TooMany):
             headers["Retry-After"] = str(error.retry_after_seconds)
-        return problem(error.status, error.detail, path=error.path, headers=headers)
+        return refusal(request, error.status, error.detail, path=error.path, headers=headers)
     except BrokerUnavailable as error:
         _log.warning("request.broker_away", route=route_of(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return problem(503, BROKER_AWAY, headers=headers)
-    except CallbackUnavailable as error:
+        return refusal(request, 503, BROKER_AWAY, headers=headers)
+    except (CallbackUnavailable, NodeBusy) as error:
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return problem(503, str(error), headers=headers)
+        return refusal(request, 503, str(error), headers=headers)
     except ConnectionError:
-        return problem(400, "the client left before its request was whole")
+        return refusal(request, 400, "the client left before its request was whole")
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return problem(error.status, _sentence(request, error), headers=_allow(error))
+        return refusal(request, error.status, _sentence(request, error), headers=_allow(error))
     except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
         _log.exception("request.failed", route=route_of(request))
-        return problem(500, "the hub failed at this request; its log says how")
+        return refusal(request, 500, "the hub failed at this request; its log says how")
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:

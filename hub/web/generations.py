@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,13 +74,44 @@ class Questions:
         self._default_upstream = default_upstream
         self.max_prompt_bytes = max_prompt_bytes
 
-    async def ask(self, user: str, body: GenerateBody, key: str | None) -> Created:
-        """Raises CallerError and BrokerUnavailable."""
+    async def ask(
+        self, user: str, body: GenerateBody, key: str | None, *, chat: str | None = None
+    ) -> Created:
+        """Raises CallerError and BrokerUnavailable. chat: see Question."""
         if key is not None:
             check_idempotency_key(key)
-        return await self._generations.start(user, self._question(body), key)
+        return await self._generations.start(user, self._question(body, chat), key)
 
-    def _question(self, body: GenerateBody) -> Question:
+    def models(self) -> dict[str, str]:
+        """By which name a client that knows no upstreams asks for each model, and whose it is."""
+        found: dict[str, str] = {}
+        for upstream, model in self._known():
+            name = model if self.find(model) == (upstream, model) else f"{upstream}/{model}"
+            found.setdefault(name, upstream)
+        return found
+
+    def find(self, name: str | None) -> tuple[str | None, str | None]:
+        """The upstream and the model that a name stands for: a model that one of them names, or
+        `upstream/model`; else it is the default upstream's to know.
+        """
+        if name is None:
+            return None, None
+        for upstream, model in self._known():
+            if model == name:
+                return upstream, model
+        upstream, _, model = name.partition("/")
+        return (upstream, model) if model and upstream in self._upstreams else (None, name)
+
+    def _known(self) -> Iterator[tuple[str, str]]:
+        """Upstreams and the models that they name, the default upstream's first."""
+        for name in sorted(self._upstreams, key=lambda name: name != self._default_upstream):
+            choice = self._upstreams[name]
+            models = dict.fromkeys([*([choice.default_model] if choice.default_model else []),
+                                    *choice.models])  # fmt: skip
+            for model in models:
+                yield name, model
+
+    def _question(self, body: GenerateBody, chat: str | None) -> Question:
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
             raise TooLarge(f"the question is larger than {self.max_prompt_bytes} bytes")
@@ -103,6 +134,7 @@ class Questions:
             model=model,
             params=body.params,
             metadata=body.metadata,
+            chat=chat,
         )
 
 

@@ -17,7 +17,14 @@ from hub.web.errors import Handler
 
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
-    "Authorization, Content-Type, Accept, Last-Event-ID, Idempotency-Key, Cache-Control"
+    "Authorization, Content-Type, Accept, Last-Event-ID, Idempotency-Key, Cache-Control, "
+    "User-Agent, X-Stainless-Arch, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, "
+    "X-Stainless-Package-Version, X-Stainless-Poll-Helper, X-Stainless-Retry-Count, "
+    "X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"
+)
+_EXPOSED: Final = (
+    "Location, Retry-After, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
+    "X-Vercel-AI-UI-Message-Stream"
 )
 _PREFLIGHT_SECONDS: Final = "600"
 
@@ -39,6 +46,16 @@ class Origins:
             return
         if origin not in self._allowed and _host(origin) != request.host:
             raise Forbidden(f"a cookie is not taken from the page of {origin}")
+
+    def check_unasked(self, request: web.Request) -> None:
+        """Raises Forbidden for the page of another site, unless it is on the list, that sends what
+        browsers send without asking first.
+        """
+        origin = request.headers.get("Origin")
+        if origin is None or origin in self._allowed:
+            return
+        if _host(origin) != request.host:
+            raise Forbidden(f"send Content-Type: application/json from the page of {origin}")
 
     def check_page(self, request: web.Request) -> None:
         """Raises Forbidden when the page of another site asks for a WebSocket: browsers let it."""
@@ -75,7 +92,7 @@ class Origins:
         if origin in self._allowed:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
 
 
 def _host(origin: str) -> str:

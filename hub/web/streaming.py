@@ -23,6 +23,7 @@ from hub.ports import FROM_START, Clock, Sink, Transport
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
 from hub.transports.ndjson import NdjsonTransport
 from hub.transports.poll import PollConnection, PollSink, PollTransport
+from hub.transports.silent_sink import SilentSink
 from hub.transports.socket_sink import SocketSink, take_over, take_over_as
 from hub.transports.sse import HEADERS, SseResponse, SseTransport
 from hub.transports.websocket import WebSocketSink, WebSocketTransport
@@ -87,17 +88,64 @@ class Streams:
         lines = not accepts(request, "text/event-stream") and accepts(request, NDJSON)
         response = _lines_response(NDJSON) if lines else SseResponse()
         response.headers.update({**(headers or {}), **testimony(request)})
+        label = "ndjson" if lines else "sse"
+        return await self._begin(label, response, request, identity, cursor, connection)
+
+    async def begin_sse(
+        self,
+        request: web.Request,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+        headers: Mapping[str, str],
+    ) -> web.StreamResponse:
+        """The same whatever the client accepts: some ask for JSON and mean a stream."""
+        response = SseResponse()
+        response.headers.update({**headers, **testimony(request)})
+        return await self._begin("sse", response, request, identity, cursor, connection)
+
+    async def _begin(  # noqa: PLR0917 - what begin and begin_sse were given
+        self,
+        label: str,
+        response: web.StreamResponse,
+        request: web.Request,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+    ) -> web.StreamResponse:
         sink = await self._taken_over(request, response)
         if sink is None:
             return response  # the client left before its stream began
         chunked = request.version >= HttpVersion11
         parts = {
-            "transport": self._transports["ndjson" if lines else "sse", chunked],
+            "transport": self._transports[label, chunked],
             "sink": sink,
             **self._parts(request, identity),
         }
         self._fanout.begin(connection(_name(), **parts), cursor, self._lifetime(identity))
         raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
+
+    def check_room(self) -> None:
+        """Raises NodeBusy, for clients that understand a status better than a stream that ends."""
+        self._fanout.check_room()
+
+    async def wait(
+        self,
+        request: web.Request,
+        identity: Identity,
+        cursor: Cursor,
+        connection: Callable[..., Connection],
+    ) -> CloseReason:
+        """The same for a client that is told nothing until the end: why that came. Raises
+        CancelledError when the client has left.
+        """
+        self._check_address(request)
+        parts = {
+            "transport": self._transports["sse", False],
+            "sink": SilentSink(),
+            **self._parts(request, identity),
+        }
+        return await self._fanout.serve(connection(_name(), **parts), cursor)
 
     async def upgrade(
         self,

@@ -14,6 +14,7 @@ from hub.web.client_module import ClientModuleRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
+from hub.web.foreign import Foreigners
 from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
@@ -29,6 +30,10 @@ from hub.web.tally import Tally
 from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
+from hub.web.v1_agui import AgUiRoutes
+from hub.web.v1_chat import ChatRoutes
+from hub.web.v1_responses import ResponseRoutes
+from hub.web.v1_ui import UiRoutes
 from hub.web.websocket import WebSocketRoutes
 from hub.wiring.doors import door_of, key_ring_of
 from hub.wiring.engine import Engine
@@ -54,6 +59,7 @@ def public_application(
         ConnectRoutes(streams, stream_door),
         WebSocketRoutes(streams, stream_door, origins, generations, questions),
         GenerationRoutes(generations, streams, door, questions),
+        *foreign_routes(Foreigners(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),
         ClientModuleRoutes(),
     ]
@@ -96,6 +102,16 @@ def publish_limits(settings: Settings) -> PublishLimits:
         max_recipients=settings.publish.max_recipients,
         max_per_second=settings.publish.max_per_second,
     )
+
+
+def foreign_routes(foreigners: Foreigners) -> list[Routes]:
+    """Those of clients that know nothing of the hub."""
+    return [
+        ChatRoutes(foreigners),
+        ResponseRoutes(foreigners),
+        UiRoutes(foreigners),
+        AgUiRoutes(foreigners),
+    ]
 
 
 def stream_limits(settings: Settings) -> StreamLimits:

@@ -34,6 +34,7 @@ from hub.web.client_module import ClientModuleRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
+from hub.web.foreign import Foreigners
 from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
@@ -52,6 +53,7 @@ from hub.web.tickets import TicketDoor, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 from hub.web.websocket import WebSocketRoutes
+from hub.wiring.applications import foreign_routes
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -107,6 +109,7 @@ class Hub:
                 ConnectRoutes(streams, stream_door),
                 WebSocketRoutes(streams, stream_door, origins, self.generations, questions),
                 GenerationRoutes(self.generations, streams, guarded, questions),
+                *foreign_routes(Foreigners(self.generations, streams, guarded, questions, origins)),
                 TicketRoutes(guarded, self.tickets),
                 ClientModuleRoutes(),
                 DemoRoutes(

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from hub.brokers.redis.log import Retention, milliseconds
-from hub.core.channel import user_channel
+from hub.core.channel import partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.generation import Generation, Question, Status, StopAnswer
 from hub.ports import Created
@@ -17,6 +17,7 @@ from hub.redislink import (
     ScriptCall,
     ask_once_key,
     channel_keys,
+    chat_key,
     generation_keys,
 )
 
@@ -41,7 +42,10 @@ class RedisGenerationStore:
         if record is None:
             raise ValueError(f"not a generation's id: {generation.id!r}")
         once = ask_once_key(generation.user, idempotency_key) if idempotency_key else channel.head
-        keys = (channel.head, channel.log, once, record.record, record.text)
+        chat = generation.question.chat
+        keys = [channel.head, channel.log, once, record.record, record.text]
+        if chat is not None:
+            keys.append(chat_key(generation.user, chat))
         args = (
             new_epoch(),
             self._head_ms,
@@ -63,6 +67,11 @@ class RedisGenerationStore:
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         channel = channel_keys(user_channel(generation.user))
         return await self._find(generation.id, (channel.head, channel.log))
+
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        partition = partition_of(user_channel(user))
+        found = await self._link.call(partition, "GET", chat_key(user, chat))
+        return found.decode() if found else None
 
     async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         keys = generation_keys(generation)
@@ -97,6 +106,7 @@ class RedisGenerationStore:
             text=text.decode(),
             stop_by=stop_by.decode() if stop_by else None,
             asked_at=float(record.get(b"asked_at", b"0")),
+            after=_position(record.get(b"after")),
             end=msgspec.json.decode(record.get(b"end", b"{}")),
         )
         return found, Position(epoch.decode(), offset)
@@ -116,3 +126,10 @@ class RedisGenerationStore:
         if not reply:
             return None
         return StopAnswer.ENDED if reply == b"ended" else StopAnswer.STOPPING
+
+
+def _position(text: bytes | None) -> Position | None:
+    if text is None:
+        return None
+    epoch, _, offset = text.decode().partition(" ")
+    return Position(epoch, int(offset))

@@ -1,0 +1,180 @@
+"""An answer as its events tell it, folded: what there is of it now, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.generation import Generation
+
+_MOST_CALLS: Final = 1000
+
+
+class Told(msgspec.Struct, gc=False):
+    """The data of any of a generation's events."""
+
+    text: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    code: str = ""
+    message: str = ""
+    upstream_status: int | None = None
+
+
+decode: Final = msgspec.json.Decoder(Told).decode
+
+
+class ToolCall(msgspec.Struct):
+    """One call, as far as it has come. `arguments` is JSON text."""
+
+    id: str
+    name: str = ""
+    arguments: str = ""
+
+
+class Answer:
+    """Fed the events in order. `status` is the end event's word, empty before the end; `error` what
+    a failure said.
+    """
+
+    def __init__(self, generation: str) -> None:
+        self._generation = generation
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.begun = False
+        self.status = ""
+        self.end = Told()
+
+    @property
+    def text(self) -> str:
+        """What has been said so far."""
+        return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """What has been thought so far."""
+        return "".join(self._thoughts)
+
+    def feed(self, name: str, told: Told) -> None:
+        """The next event."""
+        match name:
+            case "generation.started":
+                self.begun = True
+            case "generation.delta":
+                self._grow(told)
+            case "generation.replaced":
+                self._texts = [told.text or ""]
+            case "generation.restarted":
+                self._texts, self._thoughts, self.calls = [], [], []
+            case "generation.done" | "generation.stopped" | "generation.failed":
+                self.status, self.end = name.removeprefix("generation."), told
+            case _:
+                pass
+
+    def _grow(self, told: Told) -> None:
+        if told.text:
+            self._texts.append(told.text)
+        if told.reasoning:
+            self._thoughts.append(told.reasoning)
+        for call in told.tool_calls or ():
+            index = index_of(call)
+            while len(self.calls) <= index < _MOST_CALLS:
+                self.calls.append(ToolCall(f"call_{self._generation}_{len(self.calls)}"))
+            if index < len(self.calls):
+                _grow_call(self.calls[index], call)
+
+
+def _grow_call(known: ToolCall, call: dict[str, Any]) -> None:
+    if isinstance(id_ := call.get("id"), str) and id_:
+        known.id = id_
+    known.name = known.name or name_of(call)
+    known.arguments += arguments_of(call)
+
+
+def index_of(call: dict[str, Any]) -> int:
+    """Which of the calls a piece belongs to."""
+    index = call.get("index")
+    return index if isinstance(index, int) and index >= 0 else 0
+
+
+def name_of(call: dict[str, Any]) -> str:
+    """The function's name, where the piece says it."""
+    return _said(call, "name")
+
+
+def arguments_of(call: dict[str, Any]) -> str:
+    """The piece of the arguments."""
+    return _said(call, "arguments")
+
+
+def _said(call: dict[str, Any], field: str) -> str:
+    function = call.get("function")
+    value = function.get(field) if isinstance(function, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+class Rewritten(Exception):
+    """A client that cannot take anything back was shown what is not in the answer any more."""
+
+
+class Shown:
+    """What an append-only client was shown of a text that may be rewritten or begin anew.
+
+    A new version goes on without a seam as long as it repeats what was shown; what is repeated is
+    not shown twice.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._due = ""  # what must still be repeated
+
+    def add(self, text: str) -> str:
+        """What is new of a delta. Raises Rewritten."""
+        due = self._due
+        if due:
+            if len(text) < len(due) and due.startswith(text):
+                self._due = due[len(text) :]
+                return ""
+            if not text.startswith(due):
+                raise Rewritten
+            self._due, text = "", text[len(due) :]
+        self._pieces.append(text)
+        return text
+
+    def begin_anew(self) -> None:
+        """The text is void; another version of it follows."""
+        self._due = "".join(self._pieces)
+
+    def end(self) -> None:
+        """The text is whole. Raises Rewritten when it is less than what was shown."""
+        if self._due:
+            raise Rewritten
+
+
+class Collected:
+    """Implements ports.Surface for who waits for the whole answer: no chunks."""
+
+    trailer = b""
+
+    def __init__(self, record: Generation) -> None:
+        self.record = record
+        self.answer = Answer(record.id)
+
+    @property
+    def over(self) -> bool:
+        return bool(self.answer.status)
+
+    def opening(self) -> tuple[bytes, ...]:
+        return ()
+
+    def feed(self, name: str, data: bytes) -> tuple[bytes, ...]:
+        if not self.over:
+            self.answer.feed(name, decode(data))
+        return ()
+
+    def broken(self, code: str, message: str) -> bytes:
+        return b""

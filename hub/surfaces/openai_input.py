@@ -1,0 +1,123 @@
+"""The input of OpenAI's Responses as messages, and its parameters in the words of chat completions.
+
+Source: platform.openai.com, API reference, "Create a model response". Reasoning items are left out:
+the upstreams take none back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hub.core.generation import Message
+from hub.errors import BadRequest
+
+_NAMES: Final = {"max_output_tokens": "max_tokens"}
+_PARTS: Final = {"input_text", "output_text", "text", "refusal"}
+_BESIDE: Final = frozenset({"tools", "tool_choice", "text", "reasoning"})
+
+
+def messages_of(given: str | list[dict[str, Any]], instructions: str | None) -> list[Message]:
+    """Raises BadRequest for an item that the hub cannot pass on."""
+    found = [Message(role="system", content=instructions)] if instructions else []
+    if isinstance(given, str):
+        return [*found, Message(role="user", content=given)]
+    for n, item in enumerate(given):
+        message = _message(item, f"input[{n}]")
+        before = found[-1] if found else None
+        if message is None:
+            continue
+        if message.tool_calls and before is not None and before.role == "assistant":
+            # A message and its calls are items here, and one turn there.
+            calls = [*(before.tool_calls or ()), *message.tool_calls]
+            found[-1] = Message(role="assistant", content=before.content, tool_calls=calls)
+        else:
+            found.append(message)
+    return found
+
+
+def _message(item: dict[str, Any], path: str) -> Message | None:
+    match item.get("type", "message"):
+        case "message":
+            role = item.get("role")
+            if not isinstance(role, str):
+                raise BadRequest(f"{path} has no role", path=path)
+            return Message(role=role, content=_content(item.get("content"), path))
+        case "function_call":
+            function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
+            call = {"id": item.get("call_id"), "type": "function", "function": function}
+            return Message(role="assistant", tool_calls=[call])
+        case "function_call_output":
+            output, id_ = _content(item.get("output"), path), item.get("call_id")
+            return Message(role="tool", content=output, tool_call_id=str(id_))
+        case "reasoning":
+            return None
+        case kind:
+            raise BadRequest(f"{path}: items of type {kind!r} are not carried", path=path)
+
+
+def _content(content: Any, path: str) -> Any:
+    """A text, or chat's parts; parts that are all text become one text."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise BadRequest(f"{path}.content is a text or a list of parts", path=path)
+    if all(part.get("type") in _PARTS for part in content):
+        return "".join(_text(part) for part in content)
+    return [_part(part, path) for part in content]
+
+
+def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in _PARTS:
+        return {"type": "text", "text": _text(part)}
+    if kind == "input_image" and isinstance(part.get("image_url"), str):
+        image = {"url": part["image_url"], **_said(part, "detail")}
+        return {"type": "image_url", "image_url": image}
+    if kind == "input_file":
+        return {"type": "file", "file": _said(part, "file_id", "file_data", "filename")}
+    raise BadRequest(f"{path}: parts of type {kind!r} are not carried", path=path)
+
+
+def _text(part: dict[str, Any]) -> str:
+    text = part.get("text", part.get("refusal"))
+    return text if isinstance(text, str) else ""
+
+
+def _said(part: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: part[name] for name in names if part.get(name) is not None}
+
+
+def params_of(body: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+    """`rest` in chat's words, and what the body says otherwise than chat. Raises BadRequest."""
+    params = {_NAMES.get(name, name): value for name, value in rest.items() if name not in _BESIDE}
+    if tools := body.get("tools"):
+        params["tools"] = [_tool(tool) for tool in tools]
+        if choice := body.get("tool_choice"):
+            params["tool_choice"] = _choice(choice)
+    effort = (body.get("reasoning") or {}).get("effort")
+    if effort is not None:
+        params["reasoning_effort"] = effort
+    form = (body.get("text") or {}).get("format")
+    if form and form.get("type") != "text":
+        params["response_format"] = _format(form)
+    return params
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        raise BadRequest(f"tools of type {tool.get('type')!r} are not carried", path="tools")
+    return {"type": "function", "function": _said(tool, "name", "description", "parameters",
+                                                  "strict")}  # fmt: skip
+
+
+def _choice(choice: Any) -> Any:
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    return choice
+
+
+def _format(form: dict[str, Any]) -> dict[str, Any]:
+    if form.get("type") != "json_schema":
+        return form
+    return {"type": "json_schema", "json_schema": _said(form, "name", "description", "schema",
+                                                        "strict")}  # fmt: skip

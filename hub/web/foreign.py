@@ -1,0 +1,178 @@
+"""What the routes under /v1 share: a question from a client that knows nothing of the hub becomes a
+generation in its user's channel, and the answer is told on one of the surfaces.
+
+The generation is the user's like any other: it goes on when the caller leaves (unless
+`on_disconnect` says otherwise), any node shows it, and DELETE /generations/{id} stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from hub.core.close import CloseReason
+from hub.engine.generations import Followed, Generations
+from hub.engine.supervise import Errands
+from hub.engine.surface_stream import SurfaceStream
+from hub.errors import BadRequest, BrokerUnavailable, NodeBusy
+from hub.ports import Created, Surface
+from hub.surfaces.answer import Answer, Collected, Told
+from hub.surfaces.openai_chat import error_document
+from hub.surfaces.telling import STOPPED, STOPPED_CODE
+from hub.web.auth import Door, Identity
+from hub.web.bodies import json_response, read_json
+from hub.web.generations import GenerateBody, Questions
+from hub.web.origins import Origins
+from hub.web.streaming import Streams
+
+_FAILURES: Final = {"upstream_timeout": 504, "queue_timeout": 503, "upstream_resting": 503}
+_NOT_AGAIN: Final = {"x-should-retry": "false"}  # the hub has tried; OpenAI's SDKs heed this
+_CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
+
+
+class Foreigners:
+    """Asks for foreign clients, and answers them."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        streams: Streams,
+        door: Door,
+        questions: Questions,
+        origins: Origins,
+    ) -> None:
+        self.generations = generations
+        self.questions = questions
+        self._streams = streams
+        self._door = door
+        self._origins = origins
+        self._errands = Errands()
+
+    async def identify(self, request: web.Request) -> Identity:
+        """Who asks."""
+        return await self._door.identify(request)
+
+    async def read(self, request: web.Request) -> dict[str, Any]:
+        """The body: an object, of which clients may send more than is known here."""
+        if request.content_type != "application/json":
+            self._origins.check_unasked(request)
+        most = self.questions.max_prompt_bytes
+        return await read_json(request, dict[str, Any], max_bytes=most, also_text=True)
+
+    async def ask(
+        self,
+        request: web.Request,
+        identity: Identity,
+        body: GenerateBody,
+        *,
+        key: str | None = None,
+        chat: str | None = None,
+    ) -> Created:
+        """Queues the question, unless this node could not show the answer."""
+        if body.on_disconnect not in ("continue", "stop"):
+            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
+        self._streams.check_room()
+        key = request.headers.get("Idempotency-Key") or key
+        if body.upstream is None:
+            upstream, model = self.questions.find(body.model)
+            body = msgspec.structs.replace(body, upstream=upstream, model=model)
+        return await self.questions.ask(identity.user, body, key, chat=chat)
+
+    async def stream(
+        self,
+        request: web.Request,
+        identity: Identity,
+        followed: Followed,
+        surface: Surface,
+        *,
+        from_chunk: int = 0,
+        headers: Mapping[str, str] | None = None,
+        stop_when_left: bool = False,
+    ) -> web.StreamResponse:
+        """The answer on a surface, without the chunks before one."""
+        make = partial(
+            SurfaceStream,
+            followed=followed,
+            surface=surface,
+            from_chunk=from_chunk,
+            on_left=self._on_left(followed, identity, stop_when_left),
+        )
+        told = {"Location": f"/generations/{followed.record.id}", **(headers or {})}
+        return await self._streams.begin_sse(request, identity, followed.cursor, make, told)
+
+    async def whole(
+        self,
+        request: web.Request,
+        identity: Identity,
+        generation: str,
+        *,
+        stop_when_left: bool = False,
+    ) -> Collected:
+        """Waits for the end. Raises NodeBusy and BrokerUnavailable."""
+        for _ in range(2):  # again when the log lost the answer's beginning meanwhile
+            followed = await self.generations.follow(generation, identity.user)
+            collected = Collected(followed.record)
+            make = partial(
+                SurfaceStream,
+                followed=followed,
+                surface=collected,
+                on_left=self._on_left(followed, identity, stop_when_left),
+            )
+            reason = await self._streams.wait(request, identity, followed.cursor, make)
+            if reason is CloseReason.ENDED:
+                return collected
+            if reason is CloseReason.BROKER_AWAY:
+                raise BrokerUnavailable("the broker went away while an answer was waited for")
+            if reason is not CloseReason.TRIMMED:
+                break
+        raise NodeBusy(_CUT.format(generation))
+
+    async def so_far(self, followed: Followed, surface: Surface) -> int:
+        """Tells the surface what there is by now; how many chunks that is."""
+        chunks = len(surface.opening())
+        async for name, data in self.generations.past(followed):
+            chunks += len(surface.feed(name, data))
+        return chunks
+
+    def _on_left(
+        self, followed: Followed, identity: Identity, stop: bool
+    ) -> Callable[[], None] | None:
+        if not stop:
+            return None
+        return partial(self._stop_later, followed.record.id, identity.user)
+
+    def _stop_later(self, generation: str, user: str) -> None:
+        self._errands.run("stop", self._stop(generation, user))
+
+    async def _stop(self, generation: str, user: str) -> None:
+        await self.generations.stop(generation, user)
+
+
+def failed_answer(answer: Answer) -> web.Response:
+    """What a caller that waited gets for an answer that has failed or was stopped."""
+    end = answer.end
+    status = 409 if answer.status == "stopped" else _status_of(end)
+    code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
+    document = error_document(status, message, code=code)
+    return json_response(document, status=status, headers=_NOT_AGAIN)
+
+
+def _status_of(end: Told) -> int:
+    if end.upstream_status == 429:
+        return 429
+    return _FAILURES.get(end.code, 502)
+
+
+def number_of(request: web.Request, name: str) -> int | None:
+    """A whole number in the query. Raises BadRequest."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text[:20])
+    except ValueError:
+        raise BadRequest(f"{name} is a whole number", path=name) from None

@@ -1,0 +1,145 @@
+"""OpenAI's Responses: start, look, resume, stop, with its stock SDKs and over any upstream.
+
+An answer's id is `resp_` and its generation's. Everyone is `background`: it goes on when the caller
+leaves, whatever the request says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from hub.errors import BadRequest, NotFound
+from hub.surfaces.answer import Collected
+from hub.surfaces.openai_input import messages_of, params_of
+from hub.surfaces.openai_messages import check_carried, given
+from hub.surfaces.openai_responses import ResponseEvents, response_of
+from hub.web.auth import Identity
+from hub.web.bodies import converted, json_response
+from hub.web.foreign import Foreigners, failed_answer, number_of
+from hub.web.generations import GenerateBody
+
+_PREFIX: Final = "resp_"
+_STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
+
+
+class ResponseBody(msgspec.Struct, frozen=True):
+    """What is read here of the body; the rest are the upstream's parameters."""
+
+    input: str | list[dict[str, Any]]
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    metadata: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    store: bool | None = None
+    include: list[str] | None = None
+    stream_options: dict[str, Any] | None = None
+    truncation: str | None = None
+    upstream: str | None = None
+    on_disconnect: str = "continue"
+
+
+_KNOWN: Final = frozenset(ResponseBody.__struct_fields__)
+_ECHOED: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
+
+
+class ResponseRoutes:
+    """Routes of the public listener."""
+
+    def __init__(self, foreigners: Foreigners) -> None:
+        self._foreigners = foreigners
+        self._generations = foreigners.generations
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/responses", self.create),
+            web.get("/v1/responses/{id}", self.retrieve, allow_head=False),
+            web.post("/v1/responses/{id}/cancel", self.cancel),
+        ]
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """The answer: in events with `stream`, at once and queued with `background`, else whole."""
+        identity = await self._foreigners.identify(request)
+        raw = await self._foreigners.read(request)
+        body = converted(raw, ResponseBody)
+        check_carried(raw, "previous_response_id", "conversation", "prompt")
+        echoed = {name: raw[name] for name in _ECHOED if raw.get(name)}
+        asked = GenerateBody(
+            messages=messages_of(body.input, body.instructions),
+            model=body.model,
+            upstream=body.upstream,
+            params=params_of(raw, given(raw, _KNOWN)),
+            metadata=echoed,
+            on_disconnect=body.on_disconnect,
+        )
+        created = await self._foreigners.ask(request, identity, asked)
+        stop = body.on_disconnect == "stop"
+        if body.stream:
+            return await self._stream(request, identity, created.generation, 0, stop)
+        if body.background:
+            return json_response(await self._now(created.generation, identity))
+        found = await self._foreigners.whole(
+            request, identity, created.generation, stop_when_left=stop
+        )
+        if found.answer.status == "failed":
+            return failed_answer(found.answer)
+        return json_response(response_of(found.record, found.answer))
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """The response as it is now; with `stream=true` its events after `starting_after`."""
+        identity = await self._foreigners.identify(request)
+        generation = _generation(request)
+        if request.query.get("stream", "").lower() not in ("true", "1"):
+            return json_response(await self._now(generation, identity))
+        after = number_of(request, "starting_after")
+        if after is not None and after < 0:
+            raise BadRequest("starting_after is an event's sequence_number", path="starting_after")
+        first = 0 if after is None else after + 1
+        return await self._stream(request, identity, generation, first)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """The response as it ended; a second time the same."""
+        identity = await self._foreigners.identify(request)
+        generation = _generation(request)
+        await self._generations.stop(generation, identity.user)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._foreigners.whole(request, identity, generation)
+        except TimeoutError:
+            pass  # it stops when its worker hears of it, or another takes it
+        return json_response(await self._now(generation, identity))
+
+    async def _stream(
+        self,
+        request: web.Request,
+        identity: Identity,
+        generation: str,
+        first: int,
+        stop: bool = False,
+    ) -> web.StreamResponse:
+        followed = await self._generations.follow(generation, identity.user)
+        surface = ResponseEvents(followed.record)
+        return await self._foreigners.stream(
+            request, identity, followed, surface, from_chunk=first, stop_when_left=stop
+        )
+
+    async def _now(self, generation: str, identity: Identity) -> dict[str, Any]:
+        followed = await self._generations.follow(generation, identity.user)
+        found = Collected(followed.record)
+        await self._foreigners.so_far(followed, found)
+        return response_of(found.record, found.answer)
+
+
+def _generation(request: web.Request) -> str:
+    name = request.match_info["id"]
+    if not name.startswith(_PREFIX):
+        raise NotFound(f"there is no response {name!r}")
+    return name.removeprefix(_PREFIX)

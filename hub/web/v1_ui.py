@@ -1,0 +1,157 @@
+"""The AI SDK's chat: its UI message stream, resumed by chat (`useChat`) or by chunk
+(WorkflowChatTransport), and stopped by a route of its own, so that leaving is not stopping.
+
+`{id}` is a chat's id or a run's, which is the generation's id.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from hub.core.generation import partition_of_generation
+from hub.engine.generations import Followed
+from hub.errors import BadRequest, NotFound
+from hub.surfaces.ai_sdk_messages import UiMessage, messages_of
+from hub.surfaces.ai_sdk_ui import HEADERS, UiMessageStream
+from hub.surfaces.telling import data_line
+from hub.transports.sse import HEADERS as STREAM_HEADERS
+from hub.web.auth import Identity
+from hub.web.bodies import converted, json_response
+from hub.web.foreign import Foreigners, number_of
+from hub.web.generations import GenerateBody
+
+MAX_CHAT_CHARS: Final = 128
+_NOTHING: Final = data_line({"type": "finish"}) + UiMessageStream.trailer
+
+
+class UiBody(msgspec.Struct, frozen=True):
+    """What is read of the body; applications add to it with `body` of sendMessage or transport."""
+
+    messages: list[UiMessage]
+    id: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    system: str | None = None
+    params: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    on_disconnect: str = "continue"
+
+
+class UiRoutes:
+    """Routes of the public listener."""
+
+    def __init__(self, foreigners: Foreigners) -> None:
+        self._foreigners = foreigners
+        self._generations = foreigners.generations
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/ui/chat", self.ask),
+            web.get("/v1/ui/chat/{id}/stream", self.resume, allow_head=False),
+            web.delete("/v1/ui/chat/{id}", self.stop),
+        ]
+
+    async def ask(self, request: web.Request) -> web.StreamResponse:
+        """The answer's stream. A last message of the assistant is gone on with."""
+        identity = await self._foreigners.identify(request)
+        body = converted(await self._foreigners.read(request), UiBody)
+        if not body.messages:
+            raise BadRequest("messages is empty", path="messages")
+        last = body.messages[-1]
+        goes_on = {"message": last.id} if last.role == "assistant" and last.id else {}
+        asked = GenerateBody(
+            messages=messages_of(body.messages, body.system),
+            model=body.model,
+            upstream=body.upstream,
+            params=body.params,
+            metadata={**body.metadata, **goes_on},
+            on_disconnect=body.on_disconnect,
+        )
+        chat = check_chat(body.id) if body.id is not None else None
+        created = await self._foreigners.ask(request, identity, asked, chat=chat)
+        stop = body.on_disconnect == "stop"
+        followed = await self._generations.follow(created.generation, identity.user)
+        return await self._stream(request, identity, followed, stop_when_left=stop)
+
+    async def resume(self, request: web.Request) -> web.StreamResponse:
+        """The stream from its beginning or from `startIndex`; 204 when nothing runs in the chat.
+
+        Who asks by index does not know 204: it gets the chat's last answer, or nothing but the end.
+        """
+        identity = await self._foreigners.identify(request)
+        start = number_of(request, "startIndex")
+        generation = await self._generation(request, identity, ended_too=start is not None)
+        if generation is None:
+            if start is None:
+                return web.Response(status=204, headers={"Cache-Control": "no-store"})
+            return web.Response(body=_NOTHING, headers={**STREAM_HEADERS, **HEADERS})
+        followed = await self._generations.follow(generation, identity.user)
+        headers: dict[str, str] = {}
+        if start is not None and start < 0:
+            chunks = await self._foreigners.so_far(followed, _surface(request, followed))
+            headers["x-workflow-stream-tail-index"] = str(chunks - 1)
+            start = max(0, chunks + start)
+        return await self._stream(
+            request, identity, followed, from_chunk=start or 0, headers=headers
+        )
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """202 while it is stopping, 200 when it had ended or nothing runs in the chat."""
+        identity = await self._foreigners.identify(request)
+        generation = await self._generation(request, identity, ended_too=False)
+        if generation is None:
+            return json_response({"generation": None, "status": "nothing runs"})
+        answer = await self._generations.stop(generation, identity.user)
+        status = 202 if answer.value == "stopping" else 200
+        return json_response({"generation": generation, "status": answer.value}, status=status)
+
+    async def _generation(
+        self, request: web.Request, identity: Identity, *, ended_too: bool
+    ) -> str | None:
+        """The run of that id, or the newest of the chat; None when there is none, or none runs."""
+        name = request.match_info["id"]
+        if partition_of_generation(name) is not None:
+            try:
+                await self._generations.find(name, identity.user)
+            except NotFound:
+                pass  # then it is a chat's id after all
+            else:
+                return name
+        return await self._generations.newest_of_chat(
+            identity.user, check_chat(name), ended_too=ended_too
+        )
+
+    async def _stream(
+        self,
+        request: web.Request,
+        identity: Identity,
+        followed: Followed,
+        *,
+        from_chunk: int = 0,
+        headers: dict[str, str] | None = None,
+        stop_when_left: bool = False,
+    ) -> web.StreamResponse:
+        return await self._foreigners.stream(
+            request,
+            identity,
+            followed,
+            _surface(request, followed),
+            from_chunk=from_chunk,
+            headers={**HEADERS, "x-workflow-run-id": followed.record.id, **(headers or {})},
+            stop_when_left=stop_when_left,
+        )
+
+
+def _surface(request: web.Request, followed: Followed) -> UiMessageStream:
+    reset_step = request.query.get("reset_step", "").lower() in ("true", "1")
+    return UiMessageStream(followed.record, reset_step=reset_step)
+
+
+def check_chat(name: str, *, path: str = "id") -> str:
+    """Returns a chat's id when it can be one. Raises BadRequest."""
+    if not 1 <= len(name) <= MAX_CHAT_CHARS or not name.isprintable():
+        raise BadRequest(f"a chat's id has 1 to {MAX_CHAT_CHARS} characters", path=path)
+    return name
