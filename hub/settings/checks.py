@@ -9,7 +9,7 @@ from typing import Final
 from hub.errors import OperatorError
 from hub.settings.models import Settings
 
-_UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def check_for_production(settings: Settings) -> None:
@@ -38,8 +38,17 @@ def check_together(settings: Settings) -> None:
     for key in settings.auth.api_keys:
         if (key.key is None) is (key.sha256 is None):
             raise OperatorError("each of auth.api_keys has either a key or its sha256")
+    _check_shapes(settings)
     _check_upstreams(settings)
     _check_listeners(settings)
+
+
+def _check_shapes(settings: Settings) -> None:
+    for name in settings.shapes:
+        if not _NAME.fullmatch(name):
+            raise OperatorError(f"shapes.{name}: a name has letters, digits, . _ and -")
+        if name == "events":
+            raise OperatorError("shapes.events: that is the name of the hub's own events")
 
 
 def _check_upstreams(settings: Settings) -> None:
@@ -47,7 +56,7 @@ def _check_upstreams(settings: Settings) -> None:
     if default is not None and default not in settings.upstreams:
         raise OperatorError(f"default_upstream names {default!r}, which is not among the upstreams")
     for name, upstream in settings.upstreams.items():
-        if not _UPSTREAM_NAME.fullmatch(name):
+        if not _NAME.fullmatch(name):
             raise OperatorError(f"upstreams.{name}: a name has letters, digits, . _ and -")
         for other in upstream.fallbacks:
             if other not in settings.upstreams or other == name:

@@ -116,6 +116,23 @@ class Stream(Section):
     max_per_address: PositiveInt | None = None
     max_age_seconds: PositiveFloat | None = None
     expiry_notice_seconds: float = Field(30.0, ge=0)
+    shape: str | None = None
+
+
+class Shape(Section):
+    """How an answer's own stream looks to clients of older servers: see docs/surfaces.md."""
+
+    everything: bool = False
+    opening: Any = None
+    text: Any = "{text}"
+    reasoning: Any = None
+    tool_calls: Any = None
+    error: Any = None
+    end: Any = None
+    events: dict[
+        Literal["opening", "text", "reasoning", "tool_calls", "error", "end"],
+        Annotated[str, Field(pattern=r"^[^\r\n\0]{1,128}$")],
+    ] = {}
 
 
 class Presence(Section):
@@ -283,6 +300,7 @@ class Settings(BaseSettings):
     stream: Stream = Stream()
     presence: Presence = Presence()
     publish: Publish = Publish()
+    shapes: dict[str, Shape] = {}
     generations: Generations = Generations()
     worker: Worker = Worker()
     node: Node = Field(default_factory=Node)

@@ -58,7 +58,7 @@ class AgUiEvents(Telling):
         delta = known.arguments[self._told[index] :]
         if delta:
             self._told[index] = len(known.arguments)
-            yield _event("TOOL_CALL_ARGS", toolCallId=known.id, delta=delta)
+            yield _event("TOOL_CALL_ARGS", toolCallId=self._call_ids[index], delta=delta)
 
     def replaced(self, text: str) -> Iterator[bytes]:
         yield from self._take_back()

@@ -45,6 +45,7 @@ class UiMessageStream(Telling):
         self._part: tuple[str, str] | None = None  # the open text or reasoning: kind and id
         self._parts = 0
         self._told: dict[int, int] = {}  # of each call begun: how many characters of its arguments
+        self._call_ids: dict[int, str] = {}
         self._taken_back = 0
 
     def begun(self) -> Iterator[bytes]:
@@ -73,13 +74,13 @@ class UiMessageStream(Telling):
         if index not in self._told:
             if not known.name:
                 return  # it is still to come
-            self._told[index] = 0
+            self._told[index], self._call_ids[index] = 0, known.id
             head = {"toolCallId": known.id, "toolName": known.name}
             yield data_line({"type": "tool-input-start", **head})
         delta = known.arguments[self._told[index] :]
         if delta:
             self._told[index] = len(known.arguments)
-            fields = {"toolCallId": known.id, "inputTextDelta": delta}
+            fields = {"toolCallId": self._call_ids[index], "inputTextDelta": delta}
             yield data_line({"type": "tool-input-delta", **fields})
 
     def replaced(self, text: str) -> Iterator[bytes]:
@@ -131,7 +132,7 @@ class UiMessageStream(Telling):
 
     def _input(self, index: int) -> bytes:
         call = self.answer.calls[index]
-        head = {"toolCallId": call.id, "toolName": call.name}
+        head = {"toolCallId": self._call_ids[index], "toolName": call.name}
         try:
             value = msgspec.json.decode(call.arguments or "{}")
         except (msgspec.DecodeError, RecursionError):

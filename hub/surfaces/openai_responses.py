@@ -16,7 +16,7 @@ import msgspec
 
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.surfaces.answer import Answer, Rewritten, Shown, Told, ToolCall, index_of
+from hub.surfaces.answer import Answer, Rewritten, Shown, Told, index_of
 from hub.surfaces.openai_chat import usage_of
 from hub.surfaces.telling import Telling
 
@@ -31,19 +31,21 @@ class Item(msgspec.Struct):
     kind: str  # reasoning, message, or call
     id: str
     call: int = 0
+    call_id: str = ""
+    name: str = ""
     text: str = ""
-    done: bool = False
+    status: str = "in_progress"
 
-    def document(self, status: str, call: ToolCall | None) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """As clients read it."""
-        if call is not None:
-            return {"id": self.id, "type": "function_call", "call_id": call.id,
-                    "name": call.name, "arguments": self.text, "status": status}  # fmt: skip
+        if self.kind == "call":
+            return {"id": self.id, "type": "function_call", "call_id": self.call_id,
+                    "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
         content = [self.part()] if self.text else []
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
-                    "status": status}  # fmt: skip
-        return {"id": self.id, "type": "message", "role": "assistant", "status": status,
+                    "status": self.status}  # fmt: skip
+        return {"id": self.id, "type": "message", "role": "assistant", "status": self.status,
                 "content": content}  # fmt: skip
 
     def part(self) -> dict[str, Any]:
@@ -118,16 +120,19 @@ class ResponseEvents(Telling):
     def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:
         """The index of the item that grows; begins it, where it is new."""
         for index, item in enumerate(self._items):
-            if (item.kind, item.call, item.done) == (kind, call, False):
+            if (item.kind, item.call, item.status) == (kind, call, "in_progress"):
                 return index
         if kind != "call":  # text ends the reasoning, and the other way round
             for index, item in enumerate(self._items):
                 if item.kind != "call":
                     yield from self._close(index, "completed")
         index = len(self._items)
-        self._items.append(_new_item(self.record, kind, index, call))
-        begun = self._item(index, status="in_progress")
-        yield self._event("response.output_item.added", output_index=index, item=begun)
+        item = _new_item(self.record, kind, index)
+        if kind == "call":
+            known = self.answer.calls[call]
+            item.call, item.call_id, item.name = call, known.id, known.name
+        self._items.append(item)
+        yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call":
             part = self._items[index].part()
             yield self._part("response.content_part.added", index, part=part)
@@ -139,31 +144,20 @@ class ResponseEvents(Telling):
 
     def _close(self, index: int, status: str) -> Iterator[bytes]:
         item = self._items[index]
-        if item.done:
+        if item.status != "in_progress":
             return
-        item.done = True
+        item.status = status
         match item.kind:
             case "call":
-                name = self.answer.calls[item.call].name
-                yield self._of(
-                    "response.function_call_arguments.done", index, name=name, arguments=item.text
-                )
+                kind = "response.function_call_arguments.done"
+                yield self._of(kind, index, name=item.name, arguments=item.text)
             case "message":
                 yield self._part("response.output_text.done", index, text=item.text, **_ROUTINE)
                 yield self._part("response.content_part.done", index, part=item.part())
             case _:
                 yield self._part("response.reasoning_text.done", index, text=item.text)
                 yield self._part("response.content_part.done", index, part=item.part())
-        told = self._item(index, status=status)
-        yield self._event("response.output_item.done", output_index=index, item=told)
-
-    def _item(self, index: int, status: str | None = None) -> dict[str, Any]:
-        item = self._items[index]
-        status = status or ("completed" if item.done else "in_progress")
-        return item.document(status, self._call(item))
-
-    def _call(self, item: Item) -> ToolCall | None:
-        return self.answer.calls[item.call] if item.kind == "call" else None
+        yield self._event("response.output_item.done", output_index=index, item=item.document())
 
     def _part(self, kind: str, index: int, **fields: Any) -> bytes:
         return self._of(kind, index, content_index=0, **fields)
@@ -172,7 +166,7 @@ class ResponseEvents(Telling):
         return self._event(kind, item_id=self._items[index].id, output_index=index, **fields)
 
     def _whole(self, kind: str, **fields: Any) -> bytes:
-        output = [self._item(index) for index in range(len(self._items))]
+        output = [item.document() for item in self._items]
         document = _document(self.record, self.answer, output)
         return self._event(kind, response={**document, **fields})
 
@@ -185,8 +179,8 @@ class ResponseEvents(Telling):
 _PREFIX: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
 
 
-def _new_item(record: Generation, kind: str, index: int, call: int = 0) -> Item:
-    return Item(kind, f"{_PREFIX[kind]}_{record.id}_{index}", call)
+def _new_item(record: Generation, kind: str, index: int) -> Item:
+    return Item(kind, f"{_PREFIX[kind]}_{record.id}_{index}")
 
 
 def response_of(record: Generation, answer: Answer) -> dict[str, Any]:
@@ -198,12 +192,13 @@ def response_of(record: Generation, answer: Answer) -> dict[str, Any]:
     for kind, text in (("reasoning", answer.reasoning), ("message", answer.text)):
         if text:
             item = _new_item(record, kind, len(output))
-            item.text = text
-            output.append(item.document(status, None))
+            item.text, item.status = text, status
+            output.append(item.document())
     for call in answer.calls:
         item = _new_item(record, "call", len(output))
-        item.text = call.arguments
-        output.append(item.document(status, call))
+        item.call_id, item.name, item.text = call.id, call.name, call.arguments
+        item.status = status
+        output.append(item.document())
     return _document(record, answer, output)
 
 

@@ -38,6 +38,25 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     events: Mapping[str, str] = {}
 
 
+_ERROR: Final = {"error": "error"}
+
+SHAPES: Final[Mapping[str, Shape]] = {
+    "cumulative": Shape(
+        everything=True,
+        error={"code": "{code}", "message": "{message}"},
+        end="[DONE]",
+        events=_ERROR,
+    ),
+    "envelope": Shape(
+        text={"code": 200, "data": "{text}"},
+        error={"code": 500, "message": "{message}"},
+        end={"code": -200},
+    ),
+    "text": Shape(error="{message}", end="stop", events=_ERROR),
+}
+"""Those that there are without settings."""
+
+
 class ShapedAnswer(Telling):
     """Implements ports.Surface in a shape."""
 
@@ -86,7 +105,8 @@ class ShapedAnswer(Telling):
         if template is None:
             return
         filled = _filled(template, {"generation": self.record.id, **values})
-        # A text is written as it is, so a template that is one must be JSON's text for the encoder.
+        if filled == "":
+            return  # an event without data is none
         body = sse.encode_event(self._shape.events.get(part, ""), encode_json(filled))
         yield body.removeprefix(b"event: \n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -14,13 +14,19 @@ from hub.core.cursor import format_place
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message, Question
 from hub.engine.answer_stream import AnswerStream
+from hub.engine.connection import Connection
 from hub.engine.generations import Generations
 from hub.engine.supervise import Errands
+from hub.engine.surface_stream import SurfaceStream
 from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
+from hub.surfaces.shapes import SHAPES, Shape, ShapedAnswer
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
+from hub.web.leaving import Leaving
 from hub.web.streaming import Cursor, Streams, accepts, cursor_of
+
+OWN_EVENTS: Final = "events"
 
 
 class UpstreamChoice(msgspec.Struct, frozen=True):
@@ -138,6 +144,25 @@ class Questions:
         )
 
 
+class Shapes(msgspec.Struct, frozen=True):
+    """The shapes that an answer's stream may have, by name. default: that of who names none; None:
+    the hub's own events, which `?shape=events` names.
+    """
+
+    known: Mapping[str, Shape] = SHAPES
+    default: str | None = None
+
+    def of(self, request: web.Request) -> Shape | None:
+        """The one to answer in. Raises BadRequest."""
+        name = request.query.get("shape", self.default)
+        if name is None or name == OWN_EVENTS:
+            return None
+        if name not in self.known:
+            known = ", ".join([OWN_EVENTS, *sorted(self.known)])
+            raise BadRequest(f"there is no shape {name!r}; known: {known}", path="shape")
+        return self.known[name]
+
+
 class GenerationRoutes:
     """The generations' routes of the public listener."""
 
@@ -147,7 +172,9 @@ class GenerationRoutes:
         streams: Streams,
         door: Door,
         questions: Questions,
+        shapes: Shapes | None = None,
     ) -> None:
+        self._shapes = shapes or Shapes()
         self._generations = generations
         self._streams = streams
         self._door = door
@@ -170,6 +197,7 @@ class GenerationRoutes:
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._questions.max_prompt_bytes)
         streamed = _wants_stream(request)
+        self._shapes.of(request)  # before anything is asked
         if body.on_disconnect not in ("continue", "stop"):
             raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
         if body.on_disconnect == "stop" and not streamed:
@@ -218,24 +246,22 @@ class GenerationRoutes:
         *,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        stop = partial(self._stop_later, generation, identity.user)
-        streams = list[AnswerStream]()
-
-        def make(name: str, **parts: Any) -> AnswerStream:
-            on_left = stop if stop_when_left else None
-            stream = AnswerStream(
-                name, joined.record, snapshot=joined.snapshot, on_left=on_left, **parts
-            )
-            streams.append(stream)
-            return stream
-
-        try:
+        stop = partial(self._stop_later, generation, identity.user) if stop_when_left else None
+        headers = {"Location": f"/generations/{generation}"}
+        with Leaving[Connection](stop) as leaving:
+            shape = self._shapes.of(request)
+            if shape is not None:
+                followed = await self._generations.follow(generation, identity.user)
+                surface = ShapedAnswer(followed.record, shape)
+                make = leaving.made_by(partial(SurfaceStream, followed=followed, surface=surface))
+                return await self._streams.begin_sse(
+                    request, identity, followed.cursor, make, headers
+                )
             joined = await self._generations.join(generation, identity.user, cursor)
-            headers = {"Location": f"/generations/{generation}"}
+            make = leaving.made_by(
+                partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
+            )
             return await self._streams.begin(request, identity, joined.cursor, make, headers)
-        finally:
-            if stop_when_left and not streams:
-                stop()  # the client has left, or was refused, before its stream began
 
     def _stop_later(self, generation: str, user: str) -> None:
         self._errands.run("stop", self._stop_left(generation, user))
@@ -245,7 +271,11 @@ class GenerationRoutes:
 
 
 def _wants_stream(request: web.Request) -> bool:
-    return accepts(request, "text/event-stream") or accepts(request, "application/x-ndjson")
+    return (
+        "shape" in request.query
+        or accepts(request, "text/event-stream")
+        or accepts(request, "application/x-ndjson")
+    )
 
 
 def _id(request: web.Request) -> str:

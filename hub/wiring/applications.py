@@ -7,7 +7,9 @@ from aiohttp import web
 
 from hub.engine.generations import Generations
 from hub.engine.publisher import Publisher
+from hub.errors import OperatorError
 from hub.settings import Settings
+from hub.surfaces.shapes import SHAPES, Shape
 from hub.web.addresses import Addresses
 from hub.web.auth import Door, GuardedDoor
 from hub.web.client_module import ClientModuleRoutes
@@ -15,7 +17,7 @@ from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.foreign import Foreigners
-from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
+from hub.web.generations import OWN_EVENTS, GenerationRoutes, Questions, Shapes, UpstreamChoice
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.metrics import MetricsRoutes
@@ -58,7 +60,7 @@ def public_application(
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_door),
         WebSocketRoutes(streams, stream_door, origins, generations, questions),
-        GenerationRoutes(generations, streams, door, questions),
+        GenerationRoutes(generations, streams, door, questions, _shapes(settings)),
         *foreign_routes(Foreigners(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),
         ClientModuleRoutes(),
@@ -141,6 +143,14 @@ def questions_of(settings: Settings, generations: Generations) -> Questions:
         default_upstream=settings.default_upstream or next(iter(choices), None),
         max_prompt_bytes=settings.generations.max_prompt_bytes,
     )
+
+
+def _shapes(settings: Settings) -> Shapes:
+    named = {name: Shape(**shape.model_dump()) for name, shape in settings.shapes.items()}
+    known, default = {**SHAPES, **named}, settings.stream.shape
+    if default is not None and default not in {OWN_EVENTS, *known}:
+        raise OperatorError(f"stream.shape names {default!r}, which is not among the shapes")
+    return Shapes(known, default)
 
 
 def _demo(settings: Settings, door: Door, publisher: Publisher) -> DemoRoutes | None:
