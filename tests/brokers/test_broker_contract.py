@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.brokers.memory import MemoryBroker
@@ -287,7 +288,7 @@ async def test_created_generation_is_found(kit: Kit) -> None:
     _, before = await kit.publish()
     created = await story.create()
     assert (created.generation, created.position, created.new) == (story.id, before, True)
-    assert await story.found() == Generation(story.id, "alice", QUESTION)
+    assert await story.found() == Generation(story.id, "alice", QUESTION, after=before)
 
 
 async def test_same_key_finds_the_same_generation(kit: Kit) -> None:
@@ -304,6 +305,22 @@ async def test_key_belongs_to_its_user(kit: Kit) -> None:
     first = await Story(kit).create("key")
     other = Generation(new_generation_id(partition_of(user_channel("bob"))), "bob", QUESTION)
     assert (await kit.store.create(other, "key")).generation != first.generation
+
+
+async def test_newest_generation_of_a_chat(kit: Kit) -> None:
+    """Of the user's own chat of that name, whether it still runs or not."""
+    chat = msgspec.structs.replace(QUESTION, chat="c d")
+    assert await kit.store.newest_of_chat("alice", "c d") is None
+    for _ in range(2):
+        newest = new_generation_id(partition_of(ALICE))
+        await kit.store.create(Generation(newest, "alice", chat), None)
+        assert await kit.store.newest_of_chat("alice", "c d") == newest
+    await Story(kit).create()
+    assert await kit.store.newest_of_chat("alice", "c d") == newest
+    assert await kit.store.newest_of_chat("bob", "c d") is None
+    found = await kit.store.find(newest)
+    assert found is not None
+    assert found.question.chat == "c d"
 
 
 async def test_steps_add_up_to_the_text(kit: Kit) -> None:
