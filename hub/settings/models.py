@@ -131,7 +131,7 @@ class Shape(Section):
     end: Any = None
     events: dict[
         Literal["opening", "text", "reasoning", "tool_calls", "error", "end"],
-        Annotated[str, Field(pattern=r"^[^\r\n\0]{1,128}$")],
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")],
     ] = {}
 
 

@@ -149,7 +149,7 @@ class Shapes(msgspec.Struct, frozen=True):
     the hub's own events, which `?shape=events` names.
     """
 
-    known: Mapping[str, Shape] = SHAPES
+    known: Mapping[str, Shape] = msgspec.field(default_factory=lambda: SHAPES)
     default: str | None = None
 
     def of(self, request: web.Request) -> Shape | None:

@@ -134,12 +134,12 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def body(sink: Socket) -> str:
-    """What was sent, without HTTP's chunk sizes: the data, each in brackets; `.` is the body's end."""
+    """What was sent: each event's data in brackets, and `.` for the mark that ends a body."""
     text, found = sink.sent.decode(), ""
     while text:
         size, _, text = text.partition("\r\n")
         chunk, text = text[: int(size, 16)], text[int(size, 16) + 2 :]
-        found += chunk if chunk else "."
+        found += chunk or "."
     return found.replace("data: ", "[").replace("\n\n", "]")
 
 
