@@ -311,10 +311,10 @@ async def test_newest_generation_of_a_chat(kit: Kit) -> None:
     """Of the user's own chat of that name, whether it still runs or not."""
     chat = msgspec.structs.replace(QUESTION, chat="c d")
     assert await kit.store.newest_of_chat("alice", "c d") is None
-    for _ in range(2):
-        newest = new_generation_id(partition_of(ALICE))
-        await kit.store.create(Generation(newest, "alice", chat), None)
-        assert await kit.store.newest_of_chat("alice", "c d") == newest
+    older, newest = (new_generation_id(partition_of(ALICE)) for _ in range(2))
+    for each in (older, newest):
+        await kit.store.create(Generation(each, "alice", chat), None)
+        assert await kit.store.newest_of_chat("alice", "c d") == each
     await Story(kit).create()
     assert await kit.store.newest_of_chat("alice", "c d") == newest
     assert await kit.store.newest_of_chat("bob", "c d") is None

@@ -1,0 +1,56 @@
+"""An LLM over HTTP that thinks, calls the tools it is given, and answers from what came of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+
+class ToolLlm:
+    """`asked`: the bodies that it was sent."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def app(self) -> web.Application:
+        """OpenAI's chat completions, streamed."""
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._answer)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.asked.append(body)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        last = body["messages"][-1]
+        if body.get("tools") and last["role"] != "tool":
+            deltas, reason = _calls(body["tools"]), "tool_calls"
+        else:
+            said = last["content"] if isinstance(last["content"], str) else "parts"
+            deltas, reason = [{"content": "It is "}, {"content": f"{said}."}], "stop"
+        for delta in [{"reasoning_content": "Let me "}, {"reasoning_content": "see."}, *deltas]:
+            await _send(response, {"choices": [{"index": 0, "delta": delta}]})
+        await _send(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+        usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+        await _send(response, {"choices": [], "usage": usage})
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+def _calls(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each tool once, their arguments in turns."""
+    begun, first, second = [], [], []
+    for index, tool in enumerate(tools):
+        function = {"name": tool["function"]["name"], "arguments": ""}
+        call = {"index": index, "id": f"call_{index}", "type": "function", "function": function}
+        begun.append({"tool_calls": [call]})
+        first.append({"tool_calls": [{"index": index, "function": {"arguments": '{"city":'}}]})
+        second.append({"tool_calls": [{"index": index, "function": {"arguments": ' "Oslo"}'}}]})
+    return [*begun, *first, *second]
+
+
+async def _send(response: web.StreamResponse, chunk: dict[str, Any]) -> None:
+    await response.write(b"data: %b\n\n" % json.dumps(chunk).encode())
