@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from hub.core.close import CloseReason
+from hub.core.generation import Generation
 from hub.engine.generations import Followed, Generations
 from hub.engine.supervise import Errands
 from hub.engine.surface_stream import SurfaceStream
@@ -26,6 +27,7 @@ from hub.surfaces.telling import STOPPED, STOPPED_CODE
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.generations import GenerateBody, Questions
+from hub.web.leaving import Leaving
 from hub.web.origins import Origins
 from hub.web.streaming import Streams
 
@@ -86,23 +88,21 @@ class Foreigners:
         self,
         request: web.Request,
         identity: Identity,
-        followed: Followed,
-        surface: Surface,
+        generation: str,
+        surface_of: Callable[[Generation], Surface],
         *,
         from_chunk: int = 0,
         headers: Mapping[str, str] | None = None,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
         """The answer on a surface, without the chunks before one."""
-        make = partial(
-            SurfaceStream,
-            followed=followed,
-            surface=surface,
-            from_chunk=from_chunk,
-            on_left=self._on_left(followed, identity, stop_when_left),
-        )
-        told = {"Location": f"/generations/{followed.record.id}", **(headers or {})}
-        return await self._streams.begin_sse(request, identity, followed.cursor, make, told)
+        told = {"Location": f"/generations/{generation}", **(headers or {})}
+        with self._leaving(generation, identity, stop_when_left) as leaving:
+            followed = await self.generations.follow(generation, identity.user)
+            surface = surface_of(followed.record)
+            make = partial(SurfaceStream, followed=followed, surface=surface, from_chunk=from_chunk)
+            made = leaving.made_by(make)
+            return await self._streams.begin_sse(request, identity, followed.cursor, made, told)
 
     async def whole(
         self,
@@ -114,15 +114,12 @@ class Foreigners:
     ) -> Collected:
         """Waits for the end. Raises NodeBusy and BrokerUnavailable."""
         for _ in range(2):  # again when the log lost the answer's beginning meanwhile
-            followed = await self.generations.follow(generation, identity.user)
-            collected = Collected(followed.record)
-            make = partial(
-                SurfaceStream,
-                followed=followed,
-                surface=collected,
-                on_left=self._on_left(followed, identity, stop_when_left),
-            )
-            reason = await self._streams.wait(request, identity, followed.cursor, make)
+            with self._leaving(generation, identity, stop_when_left) as leaving:
+                followed = await self.generations.follow(generation, identity.user)
+                collected = Collected(followed.record)
+                make = partial(SurfaceStream, followed=followed, surface=collected)
+                made = leaving.made_by(make)
+                reason = await self._streams.wait(request, identity, followed.cursor, made)
             if reason is CloseReason.ENDED:
                 return collected
             if reason is CloseReason.BROKER_AWAY:
@@ -138,12 +135,8 @@ class Foreigners:
             chunks += len(surface.feed(name, data))
         return chunks
 
-    def _on_left(
-        self, followed: Followed, identity: Identity, stop: bool
-    ) -> Callable[[], None] | None:
-        if not stop:
-            return None
-        return partial(self._stop_later, followed.record.id, identity.user)
+    def _leaving(self, generation: str, identity: Identity, stop: bool) -> Leaving[SurfaceStream]:
+        return Leaving(partial(self._stop_later, generation, identity.user) if stop else None)
 
     def _stop_later(self, generation: str, user: str) -> None:
         self._errands.run("stop", self._stop(generation, user))

@@ -100,13 +100,9 @@ class AgUiRoutes:
             key=key if len(key) <= MAX_ID_CHARS and key.isprintable() else None,
             chat=check_chat(body.thread_id, path="threadId"),
         )
-        followed = await self._foreigners.generations.follow(created.generation, identity.user)
+        stop = said.on_disconnect == "stop"
         return await self._foreigners.stream(
-            request,
-            identity,
-            followed,
-            AgUiEvents(followed.record),
-            stop_when_left=said.on_disconnect == "stop",
+            request, identity, created.generation, AgUiEvents, stop_when_left=stop
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -71,10 +72,9 @@ class ChatRoutes:
         stop = body.on_disconnect == "stop"
         if body.stream:
             options = body.stream_options or StreamOptions()
-            followed = await self._foreigners.generations.follow(created.generation, identity.user)
-            surface = ChatChunks(followed.record, include_usage=bool(options.include_usage))
+            surface_of = partial(ChatChunks, include_usage=bool(options.include_usage))
             return await self._foreigners.stream(
-                request, identity, followed, surface, stop_when_left=stop
+                request, identity, created.generation, surface_of, stop_when_left=stop
             )
         found = await self._foreigners.whole(
             request, identity, created.generation, stop_when_left=stop

@@ -83,7 +83,9 @@ class ResponseRoutes:
         created = await self._foreigners.ask(request, identity, asked)
         stop = body.on_disconnect == "stop"
         if body.stream:
-            return await self._stream(request, identity, created.generation, 0, stop)
+            return await self._foreigners.stream(
+                request, identity, created.generation, ResponseEvents, stop_when_left=stop
+            )
         if body.background:
             return json_response(await self._now(created.generation, identity))
         found = await self._foreigners.whole(
@@ -103,7 +105,9 @@ class ResponseRoutes:
         if after is not None and after < 0:
             raise BadRequest("starting_after is an event's sequence_number", path="starting_after")
         first = 0 if after is None else after + 1
-        return await self._stream(request, identity, generation, first)
+        return await self._foreigners.stream(
+            request, identity, generation, ResponseEvents, from_chunk=first
+        )
 
     async def cancel(self, request: web.Request) -> web.Response:
         """The response as it ended; a second time the same."""
@@ -116,20 +120,6 @@ class ResponseRoutes:
         except TimeoutError:
             pass  # it stops when its worker hears of it, or another takes it
         return json_response(await self._now(generation, identity))
-
-    async def _stream(
-        self,
-        request: web.Request,
-        identity: Identity,
-        generation: str,
-        first: int,
-        stop: bool = False,
-    ) -> web.StreamResponse:
-        followed = await self._generations.follow(generation, identity.user)
-        surface = ResponseEvents(followed.record)
-        return await self._foreigners.stream(
-            request, identity, followed, surface, from_chunk=first, stop_when_left=stop
-        )
 
     async def _now(self, generation: str, identity: Identity) -> dict[str, Any]:
         followed = await self._generations.follow(generation, identity.user)

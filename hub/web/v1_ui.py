@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from hub.core.generation import partition_of_generation
-from hub.engine.generations import Followed
 from hub.errors import BadRequest, NotFound
 from hub.surfaces.ai_sdk_messages import UiMessage, messages_of
 from hub.surfaces.ai_sdk_ui import HEADERS, UiMessageStream
@@ -73,8 +73,7 @@ class UiRoutes:
         chat = check_chat(body.id) if body.id is not None else None
         created = await self._foreigners.ask(request, identity, asked, chat=chat)
         stop = body.on_disconnect == "stop"
-        followed = await self._generations.follow(created.generation, identity.user)
-        return await self._stream(request, identity, followed, stop_when_left=stop)
+        return await self._stream(request, identity, created.generation, stop_when_left=stop)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """The stream from its beginning or from `startIndex`; 204 when nothing runs in the chat.
@@ -88,14 +87,14 @@ class UiRoutes:
             if start is None:
                 return web.Response(status=204, headers={"Cache-Control": "no-store"})
             return web.Response(body=_NOTHING, headers={**STREAM_HEADERS, **HEADERS})
-        followed = await self._generations.follow(generation, identity.user)
         headers: dict[str, str] = {}
         if start is not None and start < 0:
-            chunks = await self._foreigners.so_far(followed, _surface(request, followed))
+            followed = await self._generations.follow(generation, identity.user)
+            chunks = await self._foreigners.so_far(followed, UiMessageStream(followed.record))
             headers["x-workflow-stream-tail-index"] = str(chunks - 1)
             start = max(0, chunks + start)
         return await self._stream(
-            request, identity, followed, from_chunk=start or 0, headers=headers
+            request, identity, generation, from_chunk=start or 0, headers=headers
         )
 
     async def stop(self, request: web.Request) -> web.Response:
@@ -128,26 +127,22 @@ class UiRoutes:
         self,
         request: web.Request,
         identity: Identity,
-        followed: Followed,
+        generation: str,
         *,
         from_chunk: int = 0,
         headers: dict[str, str] | None = None,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
+        reset_step = request.query.get("reset_step", "").lower() in ("true", "1")
         return await self._foreigners.stream(
             request,
             identity,
-            followed,
-            _surface(request, followed),
+            generation,
+            partial(UiMessageStream, reset_step=reset_step),
             from_chunk=from_chunk,
-            headers={**HEADERS, "x-workflow-run-id": followed.record.id, **(headers or {})},
+            headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
             stop_when_left=stop_when_left,
         )
-
-
-def _surface(request: web.Request, followed: Followed) -> UiMessageStream:
-    reset_step = request.query.get("reset_step", "").lower() in ("true", "1")
-    return UiMessageStream(followed.record, reset_step=reset_step)
 
 
 def check_chat(name: str, *, path: str = "id") -> str:
