@@ -16,7 +16,10 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
 from hub.metrics import Family, WorkerMetrics, node_families
 from hub.settings import load_settings
+from hub.surfaces.shapes import ShapedAnswer
+from hub.wiring.applications import shapes_of
 from hub.wiring.upstreams import upstreams_of
+from tests.surfaces.history import FAILED, RECORD, STARTED, chunks_of, said, thought
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -78,3 +81,20 @@ def test_metrics_are_all_listed() -> None:
     if os.environ.get("WRITE_DOCS"):
         file.write_text(text)
     assert file.read_text() == text
+
+
+def test_shape_to_paste(tmp_path: Path) -> None:
+    """The configuration in docs/surfaces.md is taken, and shows what it says."""
+    (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "surfaces.md").read_text(), re.DOTALL)
+    file = tmp_path / "hub.toml"
+    file.write_text(block)
+    shapes = shapes_of(load_settings(file).settings)
+    assert shapes.default == "legacy"
+    surface = ShapedAnswer(RECORD, shapes.known["legacy"])
+    chunks = chunks_of(surface, [STARTED, thought("hm"), said("Hi"), FAILED])
+    assert chunks[1:] == [
+        b'event: msg\ndata: {"thought":"hm"}\n\n',
+        b'event: msg\ndata: {"data":"Hi"}\n\n',
+        b'event: error\ndata: {"code":"upstream_truncated","message":"it broke off"}\n\n',
+        b"data: stop\n\n",
+    ]

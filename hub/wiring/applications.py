@@ -60,7 +60,7 @@ def public_application(
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_door),
         WebSocketRoutes(streams, stream_door, origins, generations, questions),
-        GenerationRoutes(generations, streams, door, questions, _shapes(settings)),
+        GenerationRoutes(generations, streams, door, questions, shapes_of(settings)),
         *foreign_routes(Foreigners(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),
         ClientModuleRoutes(),
@@ -145,7 +145,8 @@ def questions_of(settings: Settings, generations: Generations) -> Questions:
     )
 
 
-def _shapes(settings: Settings) -> Shapes:
+def shapes_of(settings: Settings) -> Shapes:
+    """How answers may look. Raises OperatorError."""
     named = {name: Shape(**shape.model_dump()) for name, shape in settings.shapes.items()}
     known, default = {**SHAPES, **named}, settings.stream.shape
     if default is not None and default not in {OWN_EVENTS, *known}:
