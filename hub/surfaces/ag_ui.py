@@ -31,6 +31,7 @@ class AgUiEvents(Telling):
         self._messages = 0
         self._told: dict[int, int] = {}  # of each call begun: how many characters of its arguments
         self._call_ids: dict[int, str] = {}
+        self._parent = ""  # the message that the calls belong to
 
     def begun(self) -> Iterator[bytes]:
         yield _event("RUN_STARTED", **self._run)
@@ -54,7 +55,9 @@ class AgUiEvents(Telling):
             if not known.name:
                 return  # it is still to come
             self._told[index], self._call_ids[index] = 0, known.id
-            yield _event("TOOL_CALL_START", toolCallId=known.id, toolCallName=known.name)
+            self._parent = self._parent or f"m_{self.record.id}_calls"
+            head = {"toolCallId": known.id, "toolCallName": known.name}
+            yield _event("TOOL_CALL_START", **head, parentMessageId=self._parent)
         delta = known.arguments[self._told[index] :]
         if delta:
             self._told[index] = len(known.arguments)
@@ -89,6 +92,7 @@ class AgUiEvents(Telling):
         self._open = kind, f"m_{self.record.id}_{self._messages}"
         self._messages += 1
         if kind == "text":
+            self._parent = self._open[1]
             yield self._of("TEXT_MESSAGE_START", role="assistant")
         else:
             yield self._of("REASONING_START")
@@ -112,6 +116,7 @@ class AgUiEvents(Telling):
 
     def _take_back(self) -> Iterator[bytes]:
         yield from self._close_all()
+        self._parent = ""
         ids = self.record.question.metadata.get("ids") or ()
         yield _event("MESSAGES_SNAPSHOT", messages=_messages(ids, self.record.question.messages))
 

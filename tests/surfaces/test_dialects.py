@@ -229,6 +229,10 @@ def test_ag_ui_events() -> None:
         *("TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_END", "RUN_FINISHED"),
     ]
     assert chunks[-1]["result"] == {"finishReason": "tool_calls", "usage": None}
+    parents = {chunk["parentMessageId"] for chunk in chunks if "parentMessageId" in chunk}
+    assert parents == {chunks[7]["messageId"]}
+    parents = {chunk.get("parentMessageId") for chunk in told("ag-ui", [TOOLS[0], *TOOLS[3:]])}
+    assert parents == {None, f"m_{ID}_calls"}
 
 
 def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
