@@ -49,7 +49,7 @@ def _assistant(parts: list[dict[str, Any]]) -> Iterator[Message]:
 
 def _step(parts: list[dict[str, Any]]) -> Iterator[Message]:
     text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
-    tools = [part for part in parts if _tool_name(part) and part.get("state") in _OUTPUTS]
+    tools = [part for part in parts if _tool_name(part) and part.get("state") in list(_OUTPUTS)]
     calls = [_call(part) for part in tools]
     if text or calls:
         yield Message(role="assistant", content=text or None, tool_calls=calls or None)

@@ -12,8 +12,7 @@ from hub.core.generation import Message
 from hub.errors import BadRequest
 
 _NAMES: Final = {"max_output_tokens": "max_tokens"}
-_PARTS: Final = {"input_text", "output_text", "text", "refusal"}
-_BESIDE: Final = frozenset({"tools", "tool_choice", "text", "reasoning"})
+_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
 def messages_of(given: str | list[dict[str, Any]], instructions: str | None) -> list[Message]:
@@ -87,17 +86,24 @@ def _said(part: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: part[name] for name in names if part.get(name) is not None}
 
 
-def params_of(body: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
-    """`rest` in chat's words, and what the body says otherwise than chat. Raises BadRequest."""
-    params = {_NAMES.get(name, name): value for name, value in rest.items() if name not in _BESIDE}
-    if tools := body.get("tools"):
+def params_of(
+    rest: dict[str, Any],
+    *,
+    tools: list[dict[str, Any]] | None,
+    tool_choice: Any,
+    effort: str | None,
+    form: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """`rest` in chat's words, and what is said otherwise there: `reasoning.effort`, `text.format`.
+    Raises BadRequest.
+    """
+    params = {_NAMES.get(name, name): value for name, value in rest.items()}
+    if tools:
         params["tools"] = [_tool(tool) for tool in tools]
-        if choice := body.get("tool_choice"):
-            params["tool_choice"] = _choice(choice)
-    effort = (body.get("reasoning") or {}).get("effort")
+        if tool_choice:
+            params["tool_choice"] = _choice(tool_choice)
     if effort is not None:
         params["reasoning_effort"] = effort
-    form = (body.get("text") or {}).get("format")
     if form and form.get("type") != "text":
         params["response_format"] = _format(form)
     return params

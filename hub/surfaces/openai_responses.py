@@ -33,15 +33,20 @@ class Item(msgspec.Struct):
     call: int = 0
     call_id: str = ""
     name: str = ""
-    text: str = ""
+    pieces: list[str] = []
     status: str = "in_progress"
+
+    @property
+    def text(self) -> str:
+        """What there is of it, or of a call's arguments."""
+        return "".join(self.pieces)
 
     def document(self) -> dict[str, Any]:
         """As clients read it."""
         if self.kind == "call":
             return {"id": self.id, "type": "function_call", "call_id": self.call_id,
                     "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
-        content = [self.part()] if self.text else []
+        content = [self.part()] if self.pieces else []
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
                     "status": self.status}  # fmt: skip
@@ -70,7 +75,7 @@ class ResponseEvents(Telling):
 
     def thought(self, reasoning: str) -> Iterator[bytes]:
         index = yield from self._open("reasoning")
-        self._items[index].text += reasoning
+        self._items[index].pieces.append(reasoning)
         yield self._part("response.reasoning_text.delta", index, delta=reasoning)
 
     def said(self, text: str) -> Iterator[bytes]:
@@ -78,7 +83,7 @@ class ResponseEvents(Telling):
         if not new:
             return
         index = yield from self._open("message")
-        self._items[index].text += new
+        self._items[index].pieces.append(new)
         yield self._part("response.output_text.delta", index, delta=new, **_ROUTINE)
 
     def called(self, call: dict[str, Any]) -> Iterator[bytes]:
@@ -89,7 +94,7 @@ class ResponseEvents(Telling):
         item, known = self._items[index], self.answer.calls[at]
         delta = known.arguments[len(item.text) :]
         if delta:
-            item.text = known.arguments
+            item.pieces.append(delta)
             yield self._of("response.function_call_arguments.delta", index, delta=delta)
 
     def replaced(self, text: str) -> Iterator[bytes]:
@@ -192,12 +197,12 @@ def response_of(record: Generation, answer: Answer) -> dict[str, Any]:
     for kind, text in (("reasoning", answer.reasoning), ("message", answer.text)):
         if text:
             item = _new_item(record, kind, len(output))
-            item.text, item.status = text, status
+            item.pieces, item.status = [text], status
             output.append(item.document())
     for call in answer.calls:
         item = _new_item(record, "call", len(output))
-        item.call_id, item.name, item.text = call.id, call.name, call.arguments
-        item.status = status
+        item.call_id, item.name = call.id, call.name
+        item.pieces, item.status = [call.arguments], status
         output.append(item.document())
     return _document(record, answer, output)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,13 +20,12 @@ from hub.engine.supervise import Errands
 from hub.engine.surface_stream import SurfaceStream
 from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
-from hub.surfaces.shapes import SHAPES, Shape, ShapedAnswer
+from hub.surfaces.shapes import ShapedAnswer
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.leaving import Leaving
+from hub.web.shapes import Shapes
 from hub.web.streaming import Cursor, Streams, accepts, cursor_of
-
-OWN_EVENTS: Final = "events"
 
 
 class UpstreamChoice(msgspec.Struct, frozen=True):
@@ -142,25 +141,6 @@ class Questions:
             metadata=body.metadata,
             chat=chat,
         )
-
-
-class Shapes(msgspec.Struct, frozen=True):
-    """The shapes that an answer's stream may have, by name. default: that of who names none; None:
-    the hub's own events, which `?shape=events` names.
-    """
-
-    known: Mapping[str, Shape] = msgspec.field(default_factory=lambda: SHAPES)
-    default: str | None = None
-
-    def of(self, request: web.Request) -> Shape | None:
-        """The one to answer in. Raises BadRequest."""
-        name = request.query.get("shape", self.default)
-        if name is None or name == OWN_EVENTS:
-            return None
-        if name not in self.known:
-            known = ", ".join([OWN_EVENTS, *sorted(self.known)])
-            raise BadRequest(f"there is no shape {name!r}; known: {known}", path="shape")
-        return self.known[name]
 
 
 class GenerationRoutes:

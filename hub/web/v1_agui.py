@@ -96,7 +96,7 @@ class AgUiRoutes:
         created = await self._foreigners.ask(
             request,
             identity,
-            _question(body, said),
+            question_of(body, said),
             key=key if len(key) <= MAX_ID_CHARS and key.isprintable() else None,
             chat=check_chat(body.thread_id, path="threadId"),
         )
@@ -106,7 +106,8 @@ class AgUiRoutes:
         )
 
 
-def _question(body: RunAgentInput, said: Forwarded) -> GenerateBody:
+def question_of(body: RunAgentInput, said: Forwarded) -> GenerateBody:
+    """What the run asks. Raises BadRequest."""
     told = [message for message in body.messages if message.role not in ("activity", "reasoning")]
     if not told:
         raise BadRequest("messages is empty", path="messages")

@@ -26,6 +26,18 @@ _PREFIX: Final = "resp_"
 _STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
 
 
+class TextOptions(msgspec.Struct, frozen=True):
+    """`text`."""
+
+    format: dict[str, Any] | None = None
+
+
+class ReasoningOptions(msgspec.Struct, frozen=True):
+    """`reasoning`."""
+
+    effort: str | None = None
+
+
 class ResponseBody(msgspec.Struct, frozen=True):
     """What is read here of the body; the rest are the upstream's parameters."""
 
@@ -37,8 +49,8 @@ class ResponseBody(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    text: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
     store: bool | None = None
     include: list[str] | None = None
     stream_options: dict[str, Any] | None = None
@@ -76,7 +88,13 @@ class ResponseRoutes:
             messages=messages_of(body.input, body.instructions),
             model=body.model,
             upstream=body.upstream,
-            params=params_of(raw, given(raw, _KNOWN)),
+            params=params_of(
+                given(raw, _KNOWN),
+                tools=body.tools,
+                tool_choice=body.tool_choice,
+                effort=body.reasoning.effort if body.reasoning else None,
+                form=body.text.format if body.text else None,
+            ),
             metadata=echoed,
             on_disconnect=body.on_disconnect,
         )

@@ -23,6 +23,47 @@ from tests.e2e.plant import Plant, planted
 REQUESTS: Final = 10_000
 READERS: Final = 20
 _PUBLISH: Final = {"to": {"user": "fuzz"}, "event": "e", "data": {"a": [1, "ü"]}, "id": "k"}
+_CALL: Final = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CHAT: Final = {
+    "stream": True,
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "tool_calls": [_CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "7"},
+    ],
+}
+RESPONSE: Final = {
+    "background": True,
+    "input": [
+        {"role": "user", "content": [{"type": "input_image", "image_url": "x:y"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "7"},
+    ],
+    "tools": [{"type": "function", "name": "f"}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "text": {"format": {"type": "json_schema", "schema": {}}},
+    "reasoning": {"effort": "low"},
+}
+_TOOL: Final = {"type": "tool-f", "toolCallId": "c", "state": "output-available", "output": 1}
+UI: Final = {
+    "id": "chat",
+    "messages": [
+        {
+            "role": "user",
+            "id": "u",
+            "parts": [{"type": "file", "mediaType": "image/x", "url": "u"}],
+        },
+        {"role": "assistant", "id": "a", "parts": [{"type": "step-start"}, _TOOL]},
+    ],
+}
+AGUI: Final = {
+    "threadId": "t",
+    "runId": "r",
+    "messages": [{"id": "u", "role": "user", "content": [{"type": "image", "source": {}}]}],
+    "tools": [{"name": "f"}],
+    "context": [{"value": "v"}],
+    "forwardedProps": {"params": {}},
+}
 PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
     ("DELETE", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
@@ -37,6 +78,15 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/poll/connect/fuzz?wait=0&cursor=live", None),
     ("POST", "/tickets?user=fuzz", None),
     ("OPTIONS", "/generations", None),
+    ("POST", "/generations?user=fuzz&shape=text", {"prompt": "hi"}),
+    ("POST", "/v1/chat/completions", CHAT),
+    ("GET", "/v1/models/m", None),
+    ("POST", "/v1/responses", RESPONSE),
+    ("GET", "/v1/responses/resp_g00aaaaaaaaaaaaaaaa?stream=true&starting_after=3", None),
+    ("POST", "/v1/ui/chat", UI),
+    ("GET", "/v1/ui/chat/chat/stream?startIndex=-3", None),
+    ("DELETE", "/v1/ui/chat/chat", None),
+    ("POST", "/v1/agui", AGUI),
 ]
 INTERNAL: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/publish", _PUBLISH),
@@ -84,7 +134,7 @@ class Mutator:
         """The bytes of one request, broken or not."""
         pick = self._random
         if body is not None and pick.random() < 0.6:
-            body = self._value(body)
+            body = self.broken(body)
         text = b"" if body is None else json.dumps(body).encode()
         if text and pick.random() < 0.3:
             text = self._bytes(text)
@@ -116,7 +166,8 @@ class Mutator:
                     data = data[:at] + data[max(0, at - 20) :]
         return data
 
-    def _value(self, value: Any) -> Any:
+    def broken(self, value: Any) -> Any:
+        """A JSON value, or a part of it, made another."""
         pick = self._random
         if pick.random() < 0.25:
             return pick.choice(VALUES)
@@ -126,10 +177,10 @@ class Mutator:
             if pick.random() < 0.3:
                 changed.pop(name, None)
             else:
-                changed[name] = self._value(changed.get(name))
+                changed[name] = self.broken(changed.get(name))
             return changed
         if isinstance(value, list) and value:
-            return [self._value(each) for each in value]
+            return [self.broken(each) for each in value]
         return pick.choice(VALUES)
 
 

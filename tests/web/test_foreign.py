@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,8 +13,14 @@ import pytest
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.generation import Change, Question, Status, Step
+from hub.errors import CallerError
 from hub.ports import Publication
+from hub.surfaces.ai_sdk_messages import messages_of as ui_messages_of
+from hub.surfaces.openai_input import messages_of, params_of
+from hub.web import v1_agui, v1_chat, v1_responses, v1_ui
+from hub.web.bodies import converted, decode_json
 from tests.doubles import until
+from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 from tests.web.kit import Hub, Stream, running_hub
 from tests.web.test_auth import DOOR, token
 
@@ -483,3 +490,38 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
     status, answer = await hub.call("POST", "/generations?user=dev&shape=x", json={"prompt": "hi"})
     assert (status, answer["path"]) == (400, "shape")
     assert len(hub.broker._generations) == asked
+
+
+def test_broken_bodies_are_refused_with_a_sentence() -> None:
+    """Whatever a client sends: a caller's error or a question, never a fault of the hub."""
+    mutator = Mutator(7)
+
+    def chat(raw: dict[str, Any]) -> None:
+        body = converted(raw, v1_chat.ChatBody)
+        for message in body.messages:
+            message.message()
+
+    def response(raw: dict[str, Any]) -> None:
+        body = converted(raw, v1_responses.ResponseBody)
+        messages_of(body.input, body.instructions)
+        form = body.text.format if body.text else None
+        params_of({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, form=form)
+
+    def ui(raw: dict[str, Any]) -> None:
+        body = converted(raw, v1_ui.UiBody)
+        ui_messages_of(body.messages, body.system)
+
+    def agui(raw: dict[str, Any]) -> None:
+        v1_agui.question_of(converted(raw, v1_agui.RunAgentInput), v1_agui.Forwarded())
+
+    found = Counter[str]()
+    for n in range(1500):
+        for read, good in ((chat, CHAT), (response, RESPONSE), (ui, UI), (agui, AGUI)):
+            body = mutator.broken(good)
+            text = json.dumps(mutator.broken(body) if n % 2 else body).encode()
+            try:
+                read(decode_json(text, dict[str, Any]))
+                found["taken"] += 1
+            except CallerError as error:
+                found["refused"] += bool(error.detail)
+    assert min(found.values()) > 500
