@@ -213,7 +213,8 @@ class Answer:
 
 
 def _joining(generation: str, user: str | None, cursor: str | None) -> Call[None]:
-    path = path_of("generations", generation, user=user, cursor=cursor)
+    # The hub's own events, whatever the settings show to older clients.
+    path = path_of("generations", generation, user=user, cursor=cursor, shape="events")
     return Call(method="GET", path=path, read=lambda _: None)
 
 

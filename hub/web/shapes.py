@@ -10,13 +10,14 @@ from aiohttp import web
 
 from hub.errors import BadRequest
 from hub.surfaces.shapes import SHAPES, Shape
+from hub.web.streaming import accepts
 
 OWN_EVENTS: Final = "events"
 
 
 class Shapes(msgspec.Struct, frozen=True):
-    """The shapes that an answer's stream may have, by name. default: that of who names none; None:
-    the hub's own events, which `?shape=events` names.
+    """The shapes that an answer's stream may have, by name. default: that of who accepts
+    server-sent events and names none; None: the hub's own events, which `?shape=events` names.
     """
 
     known: Mapping[str, Shape] = msgspec.field(default_factory=lambda: SHAPES)
@@ -24,7 +25,9 @@ class Shapes(msgspec.Struct, frozen=True):
 
     def of(self, request: web.Request) -> Shape | None:
         """The one to answer in. Raises BadRequest."""
-        name = request.query.get("shape", self.default)
+        name = request.query.get("shape")
+        if name is None and accepts(request, "text/event-stream"):
+            name = self.default
         if name is None or name == OWN_EVENTS:
             return None
         if name not in self.known:

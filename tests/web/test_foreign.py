@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
@@ -17,8 +18,10 @@ from hub.errors import CallerError
 from hub.ports import Publication
 from hub.surfaces.ai_sdk_messages import messages_of as ui_messages_of
 from hub.surfaces.openai_input import messages_of, params_of
+from hub.surfaces.shapes import SHAPES
 from hub.web import v1_agui, v1_chat, v1_responses, v1_ui
 from hub.web.bodies import converted, decode_json
+from hub.web.shapes import Shapes
 from tests.doubles import until
 from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 from tests.web.kit import Hub, Stream, running_hub
@@ -490,6 +493,23 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
     status, answer = await hub.call("POST", "/generations?user=dev&shape=x", json={"prompt": "hi"})
     assert (status, answer["path"]) == (400, "shape")
     assert len(hub.broker._generations) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "shape"),
+    [
+        ("/", "text/event-stream", "text"),
+        ("/?shape=envelope", "text/event-stream", "envelope"),
+        ("/?shape=envelope", "*/*", "envelope"),
+        ("/?shape=events", "text/event-stream", None),
+        ("/", "application/x-ndjson", None),
+    ],
+)
+def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
+    """For clients of older servers, which name none; not for those that read lines."""
+    request = make_mocked_request("GET", path, headers={"Accept": accept})
+    found = Shapes(default="text").of(request)
+    assert found == (SHAPES[shape] if shape else None)
 
 
 def test_broken_bodies_are_refused_with_a_sentence() -> None:
