@@ -17,7 +17,7 @@ from hub.core.event import Event, encode_json
 from hub.core.generation import Generation
 from hub.engine.connection import Connection
 
-_ENDS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
+ENDS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
 
 
 class AnswerStream(Connection):
@@ -60,7 +60,7 @@ class AnswerStream(Connection):
         """See Connection.replay."""
         mine = [event for event in events if self._is_mine(event)]
         await super().replay(mine, read_to, channel)
-        if any(event.name in _ENDS for event in mine):
+        if any(event.name in ENDS for event in mine):
             self.close(CloseReason.ENDED)
 
     def reset(self, channel: Channel, head: Position, reason: str) -> None:
@@ -72,7 +72,7 @@ class AnswerStream(Connection):
     def _hand_over(self, event: Event) -> None:
         if self._is_mine(event):
             super()._hand_over(event)
-            if event.name in _ENDS:
+            if event.name in ENDS:
                 self.close(CloseReason.ENDED)
 
     def _is_mine(self, event: Event) -> bool:

@@ -24,6 +24,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.job import Admission, Job
+from hub.engine.answer_stream import ENDS
 from hub.errors import Forbidden, NotFound, TooMany
 from hub.ports import Broker, Created, GenerationQueue, GenerationStore, Outcome, Publication
 
@@ -33,11 +34,12 @@ _PAGE_BYTES: Final = 64 * 1024
 
 
 class Joined(NamedTuple):
-    """Where a reader of an answer begins."""
+    """Where a reader of an answer begins. has_all: it was there at the end; nothing will follow."""
 
     record: Generation
     cursor: Mapping[Channel, Position]
     snapshot: bool
+    has_all: bool = False
 
 
 class Followed(NamedTuple):
@@ -100,7 +102,8 @@ class Generations:
             after = cursor[channel]
             pages = await self._broker.read({channel: after}, max_events=1, max_bytes=1)
             if pages[channel].lost is None:
-                return Joined(found, {channel: after}, snapshot=False)
+                has_all = found.status.ended and not await self._ends_after(found, after)
+                return Joined(found, {channel: after}, snapshot=False, has_all=has_all)
         snapshot = await self._store.snapshot(found)
         if snapshot is None:
             raise NotFound("there is no such generation, or it is no longer kept")
@@ -146,6 +149,22 @@ class Generations:
         if found is None or (found.status.ended and not ended_too):
             return None
         return newest
+
+    async def _ends_after(self, ended: Generation, position: Position) -> bool:
+        """Whether its end is still to be read from there, or can no longer be had from there."""
+        channel = user_channel(ended.user)
+        while True:
+            pages = await self._broker.read(
+                {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
+            )
+            page = pages[channel]
+            if page.lost or any(
+                event.name in ENDS and is_of(event, ended.id) for event in page.events
+            ):
+                return True
+            if page.read_to == page.head:
+                return False
+            position = page.read_to
 
     async def stop(self, generation: str, user: str) -> StopAnswer:
         """Stops it wherever it runs; one that is still queued ends here and never begins."""

@@ -238,6 +238,8 @@ class GenerationRoutes:
                     request, identity, followed.cursor, make, headers
                 )
             joined = await self._generations.join(generation, identity.user, cursor)
+            if joined.has_all:
+                return web.Response(status=204)  # at which EventSource does not come again
             make = leaving.made_by(
                 partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
             )

@@ -173,6 +173,22 @@ async def test_resuming_goes_on_after_the_last_event(hub: Hub) -> None:
         assert await rest_of(stream) == [("generation.delta", {"i": 1, "text": "lo"}), DONE, BYE]
 
 
+async def test_returning_after_the_end_is_over(hub: Hub) -> None:
+    """204, at which EventSource stops coming; before the end, what is left and the end."""
+    author = await asked(hub)
+    await author.begin()
+    await author.say("Hel")
+    await author.say("lo")
+    await author.end()
+    async with joined(hub, author) as stream:
+        snapshot, end = await stream.next(), await stream.next()
+    path = f"/generations/{author.generation}{ALICE}"
+    resumed = {**STREAMED, "Last-Event-ID": str(end.id or snapshot.id)}
+    async with hub.ask("GET", path, headers=resumed) as response:
+        assert response.status == 204
+        assert await response.read() == b""
+
+
 async def test_resuming_past_what_the_log_holds_begins_anew(hub: Hub) -> None:
     """With a snapshot: nothing is skipped silently."""
     author = await asked(hub)
