@@ -160,8 +160,11 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`scripts/test --keep-pictures` renews the documents' screenshots."""
+    """`scripts/test --keep-pictures` renews the documents' screenshots, `scripts/test interop` the
+    table of clients.
+    """
     parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
+    parser.addoption("--keep-clients", action="store_true", help="renew docs/clients.md")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -177,11 +177,36 @@ def test_missing_programs_are_named_and_fail_in_ci_only(
     assert ("-m pytest" in done.stdout) == (code == 0)
 
 
+def test_interop_is_a_word_of_its_own(machine: Machine) -> None:
+    """The clients alone, and their table is written."""
+    done = machine.run("test", "interop", "-x")
+    assert done.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
+
+
+@pytest.mark.parametrize(("installed", "asked"), [(False, 1), (True, 0)])
+def test_javascript_clients_are_installed_when_their_lock_is_newer(
+    machine: Machine, installed: bool, asked: int
+) -> None:
+    """By npm, exactly as the lock file has them."""
+    machine.stub("npm", 'echo "npm $*" >>"$CALLS"')
+    folder = machine.repository / "tests" / "interop" / "js"
+    (folder / "node_modules").mkdir(parents=True)
+    lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
+    for file in (lock, stamp):
+        file.write_text("{}")
+    newer, older = (stamp, lock) if installed else (lock, stamp)
+    os.utime(older, (1, 1))
+    os.utime(newer, (2, 2))
+    machine.run("test")
+    assert [call.split()[:2] for call in machine.syncs[1:]] == [["npm", "ci"]] * asked
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs as root only")
 def test_missing_programs_are_installed_by_root(machine: Machine) -> None:
     """Only what is missing, with the fonts for Chromium, after an update."""
     machine.stub("redis-server", "")
-    machine.stub("node", "")
+    for program in ("node", "npm", "javac"):
+        machine.stub(program, "")
     machine.stub("apt-get", 'echo "apt $*" >>"$CALLS"; ln -sf redis-server "${0%/*}/chromium"')
     done = machine.run("test", CI="true")
     assert done.returncode == 0

@@ -1,0 +1,115 @@
+"""The hub that all clients meet: tokens required, two nodes, a worker, a simulated LLM, Valkey.
+
+The second node ends its streams politely after a moment, as one does that drains or has a greatest
+age for connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jwt
+import msgspec
+
+from tests.e2e.plant import Plant, planted
+from tests.faults import FaultProxy
+
+_SECRET = "a secret of thirty-two bytes or more"
+_KEY = {"Authorization": "Bearer key"}
+_PATIENCE_SECONDS = 10.0
+
+
+class Site:
+    """Addresses, and what an application's backend and its operators do."""
+
+    def __init__(self, plant: Plant, restless: tuple[str, int]) -> None:
+        self.plant = plant
+        self.url = plant.url
+        self.steady = ("127.0.0.1", plant.port)
+        self.restless = restless
+        self._users = itertools.count(1)
+
+    def user(self) -> str:
+        """One that nobody else has."""
+        return f"user-{next(self._users)}"
+
+    def token(self, user: str) -> str:
+        """As a login would mint it."""
+        return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, _SECRET)
+
+    async def ticket(self, user: str) -> str:
+        """As a page asks for one."""
+        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        async with self.plant.session.post(f"{self.url}/tickets", headers=headers) as answer:
+            found: str = (await answer.json())["ticket"]
+            return found
+
+    @asynccontextmanager
+    async def proxied(self) -> AsyncIterator[tuple[FaultProxy, str]]:
+        """A proxy to the steady node, and its URL."""
+        async with FaultProxy(self.steady) as proxy:
+            yield proxy, f"http://127.0.0.1:{proxy.port}"
+
+    async def publish(self, user: str, data: Iterable[Any]) -> None:
+        """Events `note` with these data, in order."""
+        batch = [{"to": {"user": user}, "event": "note", "data": each} for each in data]
+        url = f"{self.plant.internal_url}/publish/batch"
+        headers = {**_KEY, "Content-Type": "application/json"}
+        body = msgspec.json.encode(batch)
+        async with self.plant.session.post(url, data=body, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            assert all("published" in each for each in await answer.json())
+
+    async def generation(self, user: str, generation: str) -> dict[str, Any]:
+        """Its snapshot."""
+        url = f"{self.url}/generations/{generation}"
+        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        async with self.plant.session.get(url, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def until_status(self, user: str, generation: str, status: str) -> dict[str, Any]:
+        """The snapshot that has it."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while (found := await self.generation(user, generation))["status"] != status:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def until_gone(self, user: str) -> None:
+        """Until no node has a stream of the user."""
+        url = f"{self.plant.internal_url}/users/{user}"
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while True:
+                async with self.plant.session.get(url, headers=_KEY) as answer:
+                    if (await answer.json())["total"] == 0:
+                        return
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    """Started, and ended at the end."""
+    async with planted() as plant:
+        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__HMAC_SECRET", _SECRET)
+        plant.setting(
+            "AUTH__API_KEYS",
+            [{"name": "shop", "key": "key", "scopes": ["publish", "read", "admin"]}],
+        )
+        plant.setting("STREAM__RETRY_MS", 100)
+        plant.setting("STREAM__MAX_AGE_SECONDS", 0.4)
+        plant.setting("STREAM__HEARTBEAT_SECONDS", 0.1)
+        await plant.upstream("MAIN", tokens_per_second=100.0)
+        await plant.start()
+        restless = ("127.0.0.1", plant.port)
+        plant.setting("STREAM__MAX_AGE_SECONDS", 600)
+        plant.setting("STREAM__HEARTBEAT_SECONDS", 8)
+        await plant.another_node()
+        await plant.worker()
+        yield Site(plant, restless)

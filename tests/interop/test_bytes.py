@@ -1,0 +1,117 @@
+"""The bytes that every known client survives, as they come from the socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.interop.hub_site import Site
+from tests.interop.test_contract import TEXTS
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+STREAMED = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, br"}
+
+
+def broken_rule(stream: bytes) -> str | None:
+    """The first rule that a whole stream breaks, and which client minds; None when it keeps all."""
+    if b"\r" in stream:
+        return "LF only: AG-UI's client does not take CRLF"
+    if stream.startswith(b"\xef\xbb\xbf"):
+        return "no byte order mark: openai and httpx-sse lose the first event"
+    if not stream.endswith(b"\n\n"):
+        return "a blank line after the last event: without it most clients drop it"
+    for number, block in enumerate(stream.removesuffix(b"\n\n").split(b"\n\n")):
+        lines = block.split(b"\n")
+        fields = [line.partition(b":")[0] for line in lines if not line.startswith(b":")]
+        if not fields:
+            return "no blank line after a comment: openai and fetch-event-source see an event"
+        if b"data" not in fields:
+            return "id and retry only beside data: OkHttp loses such an id, httpx-sse sees an event"
+        if b"retry" in fields and number:
+            return "retry once, with the first event"
+        if unknown := set(fields) - {b"id", b"event", b"data", b"retry"}:
+            return f"no other field: {unknown}"
+        data = b"\n".join(line[6:] for line in lines if line.startswith(b"data: "))
+        if data[:1] in {b"{", b"["} and any(end in data.decode() for end in "\x85\u2028\u2029"):
+            return "Unicode's line ends escaped in JSON: requests and httpx split lines there"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("stream", "word"),
+    [
+        (b"data: 1\r\n\r\n", "LF"),
+        (b"\xef\xbb\xbfdata: 1\n\n", "mark"),
+        (b"data: 1\n\ndata: 2\n", "last event"),
+        (b"id: 1\ndata: 1\n\n: hb\n\ndata: 2\n\n", "comment"),
+        (b"retry: 1\n\ndata: 1\n\n", "beside data"),
+        (b"data: 1\n\nid: 2\n\n", "beside data"),
+        (b"data: 1\n\nretry: 1\ndata: 1\n\n", "retry once"),
+        (b"comment\ndata: 1\n\n", "other field"),
+        ('data: {"a":"\u2028"}\n\n'.encode(), "Unicode"),
+    ],
+)
+async def test_rules_see_what_breaks_them(stream: bytes, word: str) -> None:
+    """Each rule has bytes that it refuses."""
+    assert word in (broken_rule(stream) or "")
+
+
+async def whole(hub: Site, method: str, path: str, user: str, **more: str) -> AsyncIterator[bytes]:
+    """The headers are checked; then the bytes as they come, up to the end of the stream."""
+    url = "http://{}:{}".format(*hub.restless) + path
+    headers = {"Authorization": f"Bearer {hub.token(user)}", **STREAMED, **more}
+    body = {"prompt": "Write a haiku"} if method == "POST" else None
+    session = hub.plant.session
+    async with session.request(method, url, headers=headers, json=body) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["Cache-Control"] == "no-store, no-transform"
+        assert answer.headers["X-Accel-Buffering"] == "no"
+        assert "Content-Encoding" not in answer.headers
+        async for chunk in answer.content.iter_any():
+            yield chunk
+
+
+async def test_stream_of_a_user(hub: Site) -> None:
+    """Every text, as JSON and as it is, live and replayed; heartbeats; a goodbye."""
+    user, stream = hub.user(), b""
+    async for chunk in whole(hub, "GET", "/sse/connect", user):
+        if not stream:
+            await hub.publish(user, [*TEXTS, *({"text": text} for text in TEXTS)])
+        stream += chunk
+    assert broken_rule(stream) is None
+    assert stream.count(b"\n: hb\n") > 1
+    assert stream.count(b"event: note\n") == 2 * len(TEXTS)
+    assert b"event: hub.bye\n" in stream
+    cursor = stream.partition(b"id: ")[2].partition(b"\n")[0].decode()
+    again = whole(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": cursor})
+    resumed = b"".join([chunk async for chunk in again])
+    assert broken_rule(resumed) is None
+    assert resumed.count(b"event: note\n") == 2 * len(TEXTS)
+
+
+async def test_stream_with_a_reset(hub: Site) -> None:
+    """From a cursor of another epoch."""
+    user = hub.user()
+    first = b"".join([chunk async for chunk in whole(hub, "GET", "/sse/connect", user)])
+    cursor = first.partition(b"id: ")[2].partition(b"\n")[0].decode()
+    foreign = "zzzzz" + cursor[5:]
+    again = whole(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": foreign})
+    stream = b"".join([chunk async for chunk in again])
+    assert b"event: hub.reset\n" in stream
+    assert broken_rule(stream) is None
+
+
+async def test_stream_of_an_answer(hub: Site) -> None:
+    """Asked for with a stream, and joined after its end."""
+    user = hub.user()
+    stream = b"".join([chunk async for chunk in whole(hub, "POST", "/generations", user)])
+    assert broken_rule(stream) is None
+    assert b"event: generation.snapshot\n" in stream
+    generation = stream.partition(b'"generation":"')[2].partition(b'"')[0].decode()
+    await hub.until_status(user, generation, "done")
+    path = f"/generations/{generation}"
+    joined = b"".join([chunk async for chunk in whole(hub, "GET", path, user)])
+    assert broken_rule(joined) is None
+    assert b"event: generation.done\n" in joined
