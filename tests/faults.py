@@ -40,6 +40,7 @@ class FaultProxy:
         self.refusing = False
         self._swallowing = False
         self._cut_after: int | None = None
+        self._cut_next_after: int | None = None
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
 
@@ -77,6 +78,10 @@ class FaultProxy:
         for link in self._links:
             link.left = replied_bytes
 
+    def cut_next_after(self, replied_bytes: int) -> None:
+        """The same for the next connection that is made, and no other."""
+        self._cut_next_after = replied_bytes
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -107,7 +112,7 @@ class FaultProxy:
             writer.transport.abort()
             return
         link = _Link(writer, to_there)
-        link.left = self._cut_after
+        link.left, self._cut_next_after = self._cut_next_after or self._cut_after, None
         self._links.add(link)
         try:
             await asyncio.gather(

@@ -187,3 +187,87 @@ CLIENTS: Final = (
     ),
 )
 OKHTTP: Final = CLIENTS[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerClient:
+    """One that knows answers and no events. after_break: who goes on after a broken connection.
+    stop: how its user stops an answer.
+    """
+
+    name: str
+    runtime: Runtime
+    program: str
+    version: Callable[[], str]
+    route: str
+    after_break: Literal["by itself", "by hand", "none"]
+    stop: str
+    auth: str = HEADER
+    pinned: bool = True
+    notes: str = ""
+
+
+def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[AnswerClient]:
+    return [
+        AnswerClient(
+            name=f"`openai` ({where}), chat completions",
+            runtime=runtime,
+            program="openai_chat",
+            version=version,
+            route="`/v1/chat/completions`",
+            auth="`api_key`" if runtime == "python" else "`apiKey`",
+            after_break="none",
+            stop="hanging up, asked with `on_disconnect: stop`",
+            notes="a broken stream raises; ask again",
+        ),
+        AnswerClient(
+            name=f"`openai` ({where}), Responses",
+            runtime=runtime,
+            program="openai_responses",
+            version=version,
+            route="`/v1/responses`",
+            auth="`api_key`" if runtime == "python" else "`apiKey`",
+            after_break="by hand",
+            stop="`responses.cancel`",
+            notes="`background`, then `responses.retrieve` with `starting_after`",
+        ),
+    ]
+
+
+ANSWER_CLIENTS: Final = (
+    *_openai("npm", "node", partial(_npm, "openai")),
+    *_openai("PyPI", "python", partial(installed_version, "openai")),
+    AnswerClient(
+        name="`ai`, `@ai-sdk/react` (npm)",
+        runtime="node",
+        program="ai_chat",
+        version=partial(_npm, "@ai-sdk/react"),
+        route="`/v1/ui/chat`",
+        after_break="by hand",
+        stop="`DELETE /v1/ui/chat/{chat}`",
+        notes="`resumeStream()`, or `resume: true` of `useChat`; by `startIndex=0` an answer "
+        "that ended meanwhile comes, too (`prepareReconnectToStreamRequest`); one without "
+        "`finishReason` is not whole: Node.js takes a broken stream for one that ended",
+    ),
+    AnswerClient(
+        name="`@ai-sdk/workflow` (npm)",
+        runtime="node",
+        program="ai_workflow",
+        version=partial(_npm, "@ai-sdk/workflow"),
+        route="`/v1/ui/chat`",
+        auth="header, by a `fetch` of one's own",
+        after_break="by itself",
+        stop="`DELETE /v1/ui/chat/{chat}`",
+        notes="`WorkflowChatTransport`, from `@ai-sdk/workflow/client`",
+    ),
+    AnswerClient(
+        name="`@ag-ui/client` (npm)",
+        runtime="node",
+        program="ag_ui",
+        version=partial(_npm, "@ag-ui/client"),
+        route="`/v1/agui`",
+        after_break="by hand",
+        stop="`abortRun()`, asked with `on_disconnect: stop`",
+        notes="the same `runId` joins the run from its beginning",
+    ),
+)

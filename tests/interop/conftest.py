@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest_asyncio
 
-from tests.interop.clients import OKHTTP, Client
+from tests.interop.clients import OKHTTP, AnswerClient, Client
 from tests.interop.hub_site import Site, site
 from tests.interop.programs import (
     Chromium,
@@ -37,7 +37,12 @@ class Programs:
 
     @asynccontextmanager
     async def start(
-        self, client: Client, scenarios: str, user: str, count: int, url: str | None = None
+        self,
+        client: Client | AnswerClient,
+        scenarios: str,
+        user: str,
+        count: int,
+        url: str | None = None,
     ) -> AsyncIterator[Program]:
         """The client's program in scenarios (`python/story.py`), as a user, at the hub or at
         another URL. It is ended at the end.

@@ -10,14 +10,16 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import jwt
 import msgspec
 
+from hub.web.listening import Place, listening
 from tests.e2e.plant import Plant, planted
 from tests.faults import FaultProxy
+from tests.interop.wordy_llm import WordyLlm
 
 _SECRET = "a secret of thirty-two bytes or more"
 _KEY = {"Authorization": "Bearer key"}
@@ -27,11 +29,12 @@ _PATIENCE_SECONDS = 10.0
 class Site:
     """Addresses, and what an application's backend and its operators do."""
 
-    def __init__(self, plant: Plant, restless: tuple[str, int]) -> None:
+    def __init__(self, plant: Plant, restless: tuple[str, int], wordy: WordyLlm) -> None:
         self.plant = plant
         self.url = plant.url
         self.steady = ("127.0.0.1", plant.port)
         self.restless = restless
+        self.wordy = wordy
         self._users = itertools.count(1)
 
     def user(self) -> str:
@@ -95,7 +98,8 @@ class Site:
 @asynccontextmanager
 async def site() -> AsyncIterator[Site]:
     """Started, and ended at the end."""
-    async with planted() as plant:
+    async with AsyncExitStack() as stack:
+        plant = await stack.enter_async_context(planted())
         plant.setting("AUTH__OPEN", False)
         plant.setting("AUTH__HMAC_SECRET", _SECRET)
         plant.setting(
@@ -106,10 +110,19 @@ async def site() -> AsyncIterator[Site]:
         plant.setting("STREAM__MAX_AGE_SECONDS", 0.4)
         plant.setting("STREAM__HEARTBEAT_SECONDS", 0.1)
         await plant.upstream("MAIN", tokens_per_second=100.0)
+        place = Place("127.0.0.1", 0, "x")
+        wordy = WordyLlm()
+        port = await stack.enter_async_context(
+            listening(wordy.app(), place, cancel_handlers=True, patience_seconds=0.1)
+        )
+        plant.setting("UPSTREAMS__WORDY__BASE_URL", f"http://127.0.0.1:{port}/v1")
+        plant.setting("UPSTREAMS__WORDY__DEFAULT_MODEL", "wordy")
+        plant.setting("DEFAULT_UPSTREAM", "main")
+        plant.setting("GENERATIONS__FLUSH_SECONDS", 0.001)  # a delta for each piece
         await plant.start()
         restless = ("127.0.0.1", plant.port)
         plant.setting("STREAM__MAX_AGE_SECONDS", 600)
         plant.setting("STREAM__HEARTBEAT_SECONDS", 8)
         await plant.another_node()
         await plant.worker()
-        yield Site(plant, restless)
+        yield Site(plant, restless, wordy)

@@ -32,7 +32,7 @@ _JAR_NAMES = (
 )
 _JAVA = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # starts faster so
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 40.0
 _LONGEST_LINE_BYTES = 2**22
 _PAGE = """<!doctype html><title>interop</title>
 <script type="importmap">{"imports": {"@microsoft/fetch-event-source":

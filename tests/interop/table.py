@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.interop.clients import CLIENTS, Client
+from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 _STOPS = {"hangup": "hanging up", "delete": "`DELETE`", "message": "message", "cancel": "`cancel`"}
@@ -27,11 +27,21 @@ few lines of your own (by hand).
 | client | version | token | resume | stop | notes |
 |---|---|---|---|---|---|
 """
+_ANSWERS = """
+## Clients of answers
+Each asks three times: over a connection that breaks in the middle, over one that does not, and to
+stop the answer, at which the LLM loses its reader. An answer is a thousand pieces of text like that
+above, and arrives with every character.
+
+| client | version | token | route | resume | stop | notes |
+|---|---|---|---|---|---|---|
+"""
 
 
 def page() -> str:
     """The whole page, with the versions that are installed here."""
-    return _HEAD + "".join(_row(client, client.version()) for client in CLIENTS)
+    rows = "".join(_row(client, client.version()) for client in CLIENTS)
+    return _HEAD + rows + _ANSWERS + "".join(map(_answer_row, ANSWER_CLIENTS))
 
 
 def without_given_versions(text: str) -> str:
@@ -47,6 +57,14 @@ def _row(client: Client, version: str) -> str:
     cells = (
         *(client.name, version, client.auth, _resume(client)),
         *(", ".join(_STOPS[way] for way in client.stops), client.notes),
+    )
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def _answer_row(client: AnswerClient) -> str:
+    cells = (
+        *(client.name, client.version(), client.auth, client.route),
+        *(client.after_break, client.stop, client.notes),
     )
     return "| " + " | ".join(cells) + " |\n"
 

@@ -20,6 +20,10 @@ export class Story {
     this.comesAgain = scenario === "listen-again";
     this.ends = scenario === "answer"; // reads it to its end, and stops nothing
     this.awaited = this.listens ? "note" : "generation.delta";
+    if (scenario === "read" || scenario === "stop") {
+      this.awaited = "piece"; // of an answer, by clients that know no events
+    }
+    this.question = scenario === "stop" ? "Say it, and wait" : "Say it";
     this.headers = token === "-" ? {} : { Authorization: `Bearer ${token}` };
     this.body = JSON.stringify({
       prompt: scenario === "restart" || this.ends ? "count to 60" : "count to 900",

@@ -19,6 +19,9 @@ class Story:
         scenario, self.url, self.token, count = arguments
         self.scenario = scenario
         self.awaited = "note" if scenario.startswith("listen") else "generation.delta"
+        if scenario in {"read", "stop"}:
+            self.awaited = "piece"  # of an answer, by clients that know no events
+        self.question = "Say it, and wait" if scenario == "stop" else "Say it"
         self.listens = scenario.startswith("listen")
         self.comes_again = self.scenario == "listen-again"
         self.headers = {"Authorization": f"Bearer {self.token}", "Accept": "text/event-stream"}
