@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +23,7 @@ from tests.conftest import missing
 ROOT = Path(__file__).parents[2]
 JS = Path(__file__).parent / "js"
 JARS = Path("/usr/share/java")  # of Debian's libokhttp-java and libasync-http-client-java
-_CLASSES = ROOT / ".cache" / "interop-classes"
+_CACHE = ROOT / ".cache" / "interop-classes"
 _NETTY = (
     *("buffer", "codec", "codec-http", "codec-socks", "common", "handler", "handler-proxy"),
     *("reactive-streams", "resolver", "transport", "transport-native-unix-common"),
@@ -156,23 +159,36 @@ def node(program: str, *arguments: str) -> list[str]:
 
 def java(program: str, *arguments: str) -> list[str]:
     """The command."""
-    return ["java", *_JAVA, "-cp", f"{_CLASSES}:{_class_path()}", program, *arguments]
+    return ["java", *_JAVA, "-cp", f"{_classes()}:{_class_path()}", program, *arguments]
 
 
 def compile_java() -> None:
-    """All programs at once, unless that has been done since they were changed."""
+    """All programs at once, unless that has been done since they were changed; several processes
+    may do so at the same time.
+    """
     jars = [JARS / f"{name}.jar" for name in _JAR_NAMES]
     absent = [jar.name for jar in jars if not jar.exists()]
     if shutil.which("javac") is None or absent:
         missing(f"a JDK with libokhttp-java and libasync-http-client-java ({absent})")
-    sources = sorted((Path(__file__).parent / "java").glob("*.java"))
-    compiled = list(_CLASSES.glob("*.class"))
-    newest = max(source.stat().st_mtime for source in sources)
-    if compiled and min(each.stat().st_mtime for each in compiled) > newest:
+    if _classes().exists():
         return
-    shutil.rmtree(_CLASSES, ignore_errors=True)
-    command = ["javac", "-d", str(_CLASSES), "-cp", _class_path(), *map(str, sources)]
-    subprocess.run(command, check=True, timeout=50)
+    fresh = _classes().with_name(f"{_classes().name}-{os.getpid()}")
+    command = ["javac", "-d", str(fresh), "-cp", _class_path(), *map(str, _sources())]
+    subprocess.run(command, check=True, timeout=120)
+    try:
+        fresh.rename(_classes())
+    except OSError:
+        shutil.rmtree(fresh)  # another process was faster
+
+
+@cache
+def _classes() -> Path:
+    """A folder for each state of the sources."""
+    return _CACHE / sha256(b"".join(each.read_bytes() for each in _sources())).hexdigest()[:12]
+
+
+def _sources() -> list[Path]:
+    return sorted((Path(__file__).parent / "java").glob("*.java"))
 
 
 def _class_path() -> str:
