@@ -26,7 +26,7 @@ from fakeredis import FakeAsyncRedis
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.redislink import RedisLink, open_link
 from tests.fake_wire import connect_to
-from tests.sharing import Orphans, Turns, processes
+from tests.sharing import Orphans, Turns, processes, together
 
 
 def missing(what: str) -> NoReturn:
@@ -170,6 +170,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What `-n auto` means here."""
     return processes(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares costly parts (a hub of several processes, a browser) stays in one process."""
+    together(items)
 
 
 # An example takes as long as a busy machine makes it; the test's own limit guards against hanging.

@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,18 @@ def processes(config: pytest.Config) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(2 * (cores or 1), _MOST_PROCESSES)
+
+
+def together(items: Sequence[pytest.Item]) -> None:
+    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub; what runs whole hubs
+    is grouped by its file. All others go to whichever process is free.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        if folder == "interop":
+            item.add_marker(pytest.mark.xdist_group("interop"))
+        elif folder in ("e2e", "client", "examples"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 class Turns:
