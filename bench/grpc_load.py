@@ -38,12 +38,12 @@ class Ledger:
             async for message in stub.Connect(hub_pb2.ConnectRequest(user=f"u{number}")):
                 now = time.monotonic_ns()
                 self.bytes += message.ByteSize()
+                self.events += len(message.events)
                 for event in message.events:
                     found = _STAMP.search(event.data)
                     if found is None:
                         continue
                     at, count = int(found[1]), int(found[2])
-                    self.events += 1
                     self.delays_ms.append((now - at) / 1e6)
                     self.gaps += max(0, count - last - 1) if last >= 0 else 0
                     self.dups += count <= last

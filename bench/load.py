@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,14 @@ def holding(
 def open_files(pid: int) -> int:
     """How many descriptors a process has."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def delivered(target: Target) -> int:
+    """How many events the hub says that it has delivered, over whatever transport."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{target.publish_port}/metrics") as answer:
+        told = answer.read().decode()
+    lines = re.findall(r"^hub_events_delivered_total\{.*\} (\S+)$", told, re.MULTILINE)
+    return sum(int(float(value)) for value in lines)
 
 
 def post(target: Target, *words: str, path: str = "", body: str = "") -> Row:

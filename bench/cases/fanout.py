@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from bench import servers
-from bench.load import Row, holding, post
+from bench.load import Row, delivered, holding, post
 from bench.machine import cpu_seconds, finished, profiled, resident_kb
 from bench.servers import Target
 
@@ -57,9 +57,10 @@ def broadcast(
             time.sleep(1)
             used = cpu_seconds(target.pid) - before
         memory = resident_kb(target.pid)
+        counted = delivered(target) if target.name.startswith("hub") else None
         holder.terminate()
         ledger = finished(holder)
-    return {
+    row = {
         "µs per delivery": used / max(1, posts["ok"] * connections) * 1e6,
         "events": posts["ok"],
         "missing": ledger["gaps"],
@@ -70,6 +71,10 @@ def broadcast(
         "MB": memory / 1024,
         "bytes per event": ledger["bytes"] / max(1, ledger["events"]),
     }
+    if counted is not None:
+        opened = 0 if way == "poll" else connections  # hub.open is nobody's event
+        row["received − /metrics"] = ledger["events"] - opened - counted
+    return row
 
 
 def _add_ratios(rows: list[Row]) -> None:

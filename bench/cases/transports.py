@@ -25,6 +25,7 @@ WAYS: Final = tuple(way for way in _PATHS if way != "sse")
 # own: as many as the others have would not be answered before the next event.
 # A client of gRPC in Python takes a hundred times what one in C takes for the others.
 _WORK: Final = {"poll": (500, 2, 10), "grpc": (500, 5, 10)}
+_COUNTS: Final = ("events", "missing", "twice", "received − /metrics")
 _USUAL: Final = (5000, 10, 5)
 
 
@@ -66,5 +67,5 @@ def _row(way: str, connections: int, rate: int, seconds: int) -> Row:
         "µs per delivery": found["µs per delivery"],
         "kB each": (found.pop("MB") * 1024 - empty_kb) / connections,
         "bytes per event": found["bytes per event"],
-        **{title: found[title] for title in ("events", "missing", "twice", "p50 ms", "p99 ms")},
+        **{title: found[title] for title in (*_COUNTS, "p50 ms", "p99 ms")},
     }
