@@ -183,15 +183,16 @@ def test_interop_is_a_word_of_its_own(machine: Machine) -> None:
     assert done.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
 
 
+@pytest.mark.parametrize("folder", ["tests/interop/js", "examples/react", "examples/vue"])
 @pytest.mark.parametrize(("installed", "asked"), [(False, 1), (True, 0)])
-def test_javascript_clients_are_installed_when_their_lock_is_newer(
-    machine: Machine, installed: bool, asked: int
+def test_javascript_packages_are_installed_when_their_lock_is_newer(
+    machine: Machine, folder: str, installed: bool, asked: int
 ) -> None:
     """By npm, exactly as the lock file has them."""
     machine.stub("npm", 'echo "npm $*" >>"$CALLS"')
-    folder = machine.repository / "tests" / "interop" / "js"
-    (folder / "node_modules").mkdir(parents=True)
-    lock, stamp = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
+    modules = machine.repository / folder / "node_modules"
+    modules.mkdir(parents=True)
+    lock, stamp = modules.parent / "package-lock.json", modules / ".package-lock.json"
     for file in (lock, stamp):
         file.write_text("{}")
     newer, older = (stamp, lock) if installed else (lock, stamp)
