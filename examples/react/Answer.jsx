@@ -1,0 +1,35 @@
+// A question and its answer as it grows.
+import { useState } from "react";
+import { useAnswer } from "./useHub.js";
+
+export function Answer({ hub, storedAs }) {
+  const [question, setQuestion] = useState("");
+  const { text, status, error, ask, stop, restart } = useAnswer(hub, storedAs);
+  const isRunning = status === "queued" || status === "running";
+
+  function submit(event) {
+    event.preventDefault();
+    ask(question);
+  }
+
+  return (
+    <>
+      <form onSubmit={submit}>
+        <label htmlFor="question">Your question</label>
+        <input id="question" value={question} onChange={(event) => setQuestion(event.target.value)}
+               required autoComplete="off" />
+        <button>Ask</button>
+      </form>
+      {status && (
+        <article aria-label="Answer">
+          <p className="text" aria-busy={isRunning}>{text}</p>
+          {error && <p role="alert">{error.message}</p>}
+          {isRunning
+            ? <button type="button" onClick={stop}>Stop</button>
+            : <button type="button" onClick={restart}>Restart</button>}
+          <small role="status">{status}</small>
+        </article>
+      )}
+    </>
+  );
+}

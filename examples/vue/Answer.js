@@ -1,0 +1,28 @@
+// A question and its answer as it grows. In a single-file component the string is the <template>.
+import { computed, ref } from "vue";
+import { useAnswer } from "./useHub.js";
+
+export const Answer = {
+  props: { hub: { type: Object, required: true }, storedAs: { type: String, required: true } },
+
+  setup({ hub, storedAs }) {
+    const question = ref("");
+    const { text, status, error, ask, stop, restart } = useAnswer(hub, storedAs);
+    const isRunning = computed(() => ["queued", "running"].includes(status.value));
+    return { question, text, status, error, ask, stop, restart, isRunning };
+  },
+
+  template: `
+    <form @submit.prevent="ask(question)">
+      <label for="question">Your question</label>
+      <input id="question" v-model="question" required autocomplete="off">
+      <button>Ask</button>
+    </form>
+    <article v-if="status" aria-label="Answer">
+      <p class="text" :aria-busy="isRunning">{{ text }}</p>
+      <p v-if="error" role="alert">{{ error.message }}</p>
+      <button v-if="isRunning" type="button" @click="stop">Stop</button>
+      <button v-else type="button" @click="restart">Restart</button>
+      <small role="status">{{ status }}</small>
+    </article>`,
+};
