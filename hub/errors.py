@@ -101,7 +101,7 @@ class UpstreamError(DependencyError):
 
     Codes: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
     upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_resting,
-    too_many_attempts, queue_timeout.
+    upstream_unsupported, too_many_attempts, queue_timeout.
 
     refuses_the_question: another endpoint would say the same. retry_after_seconds: how long the
     endpoint asks to be left alone. status: the endpoint's HTTP status, of upstream_status.

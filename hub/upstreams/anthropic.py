@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Message, Question
+from hub.core.generation import Question
 from hub.core.piece import Piece, Reasoning, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.anthropic_question import conversation_of, params_of
 from hub.upstreams.http import Asking
 from hub.upstreams.reading import SSE, ToldError, usage_of
 
@@ -57,27 +58,23 @@ class AnthropicMessages:
         self._body = body
 
     def ask(self, question: Question) -> Asking:
-        system = [m.content for m in question.messages if m.role == "system"]
+        conversation = conversation_of(question)
         return Asking(
             path="/messages",
             headers={"anthropic-version": _VERSION},
             body={
                 "max_tokens": _MAX_TOKENS,
-                **({"system": "\n\n".join(map(str, system))} if system else {}),
+                **conversation,
                 **self._body,
-                **question.params,
+                **params_of(question, self._body),
                 "model": question.model,
-                "messages": [_turn(m) for m in question.messages if m.role != "system"],
+                "messages": conversation["messages"],
                 "stream": True,
             },
         )
 
     def answer(self) -> _Answer:
         return _Answer()
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "content": message.content}
 
 
 class _Answer:

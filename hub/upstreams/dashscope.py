@@ -6,15 +6,18 @@ until there is one. What `incremental_output` asks for some models ignore: it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from hub.core.cumulative import Cumulative
 from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text
+from hub.core.piece import Piece, Reasoning, Replaced, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
+from hub.errors import UpstreamError
+from hub.upstreams.chat_messages import Call, Turn, text_of, turns_of, unsupported
+from hub.upstreams.chat_params import choice_of, renamed, said, tools_of
 from hub.upstreams.http import Asking
 from hub.upstreams.reading import SSE, ToldError, usage_of
 
@@ -22,6 +25,7 @@ from hub.upstreams.reading import SSE, ToldError, usage_of
 class _Said(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -41,6 +45,12 @@ class _Event(msgspec.Struct, gc=False):
     code: str | None = None
 
 
+_NAMES: Final = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens"}
+_HINTS: Final = frozenset(
+    {"user", "store", "metadata", "logit_bias", "modalities", "prediction", "service_tier",
+     "stream_options", "verbosity", "safety_identifier", "prompt_cache_key",
+     "prompt_cache_options", "prompt_cache_retention"}
+)  # fmt: skip
 _decode = msgspec.json.Decoder(_Event).decode
 
 
@@ -58,8 +68,8 @@ class DashScope:
             headers={"X-DashScope-SSE": "enable"},
             body={
                 "model": question.model,
-                "input": {"messages": question.messages},
-                "parameters": {"result_format": "message", **self._body, **question.params},
+                "input": {"messages": [_message(turn) for turn in turns_of(question)]},
+                "parameters": {"result_format": "message", **self._body, **_params(question)},
             },
         )
 
@@ -67,10 +77,34 @@ class DashScope:
         return _Answer()
 
 
+def _params(question: Question) -> dict[str, Any]:
+    """In OpenAI's words but one. Raises UpstreamError."""
+    params = said(question.params)
+    tools_of(params)  # readable
+    if choice_of(params) == "required":
+        raise unsupported("DashScope knows no tool_choice of required: name a function")
+    return renamed(params, _NAMES, _HINTS)
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": text_of(turn)}
+    if turn.calls:
+        message["tool_calls"] = [_asked(call) for call in turn.calls]
+    if turn.role == "tool":
+        message |= {"tool_call_id": turn.answers, "name": turn.tool}
+    return {name: value for name, value in message.items() if value is not None}
+
+
+def _asked(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
 class _Answer:
     def __init__(self) -> None:
         self._text = Cumulative()
         self._thought = Cumulative()
+        self._calls = _Calls()
         self.finish_reason: str | None = None
         self.done = False
 
@@ -87,7 +121,36 @@ class _Answer:
         piece = self._text.grown_to(output.text or said.content or "")
         if piece is not None:
             yield piece
+        if calls := [*self._calls.grown_to(said.tool_calls or ())]:
+            yield ToolCalls(calls)
         yield from usage_of(told.usage)
         reason = choice.finish_reason or output.finish_reason
         if reason and reason != "null":
             self.finish_reason = reason
+
+
+class _Calls:
+    """What is new of tool calls that each event repeats whole."""
+
+    def __init__(self) -> None:
+        self._arguments: list[Cumulative] = []
+
+    def grown_to(self, calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """In OpenAI's delta form. Raises UpstreamError for what takes back what was said."""
+        for index, call in enumerate(calls):
+            given = call.get("function")
+            function = given if isinstance(given, dict) else {}
+            piece: dict[str, Any] = {}
+            if index == len(self._arguments):
+                self._arguments.append(Cumulative())
+                piece = {"id": call.get("id"), "type": "function"}
+                named = {"name": function.get("name")}
+            else:
+                named = {}
+            said = self._arguments[index].grown_to(str(function.get("arguments") or ""))
+            if isinstance(said, Replaced):
+                message = "the upstream rewrote the arguments of a tool call"
+                raise UpstreamError("upstream_protocol", message, retryable=False)
+            if piece or said:
+                told = {**named, "arguments": said.text if said else ""}
+                yield {"index": index, **piece, "function": told}

@@ -14,11 +14,28 @@ import msgspec
 from hub.core.generation import Question
 from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
 from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.chat_messages import (
+    Call,
+    ImagePart,
+    Turn,
+    inline,
+    text_of,
+    turns_of,
+    unsupported,
+)
+from hub.upstreams.chat_params import choice_of, effort_of, renamed, said, schema_of, tools_of
 from hub.upstreams.http import Asking
 from hub.upstreams.reading import NDJSON, ToldError
 
-_OPTIONS: Final = {"max_tokens": "num_predict"}  # where OpenAI calls them otherwise
-_BESIDE_OPTIONS: Final = frozenset({"format", "keep_alive", "think", "tools"})
+_OPTIONS: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
+_BESIDE_OPTIONS: Final = frozenset({"format", "keep_alive", "think", "truncate", "shift"})
+_NO_OPTIONS: Final = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "n",
+     "user", "store", "metadata", "logit_bias", "logprobs", "top_logprobs", "modalities",
+     "prediction", "service_tier", "stream_options", "verbosity", "safety_identifier",
+     "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
+)  # fmt: skip
+_EFFORTS: Final = {"none": False, "minimal": "low", "xhigh": "max"}
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -48,26 +65,64 @@ class OllamaChat:
         self._body = body
 
     def ask(self, question: Question) -> Asking:
-        params = question.params
-        options = {
-            _OPTIONS.get(name, name): value
-            for name, value in params.items()
-            if name not in _BESIDE_OPTIONS
-        }
+        params = said(question.params)
+        options = renamed(params, _OPTIONS, _NO_OPTIONS | _BESIDE_OPTIONS)
         return Asking(
             path="/api/chat",
             body={
                 **self._body,
-                **{name: params[name] for name in _BESIDE_OPTIONS & params.keys()},
+                **_beside(params),
                 **({"options": options} if options else {}),
                 "model": question.model,
-                "messages": question.messages,
+                "messages": [_message(turn) for turn in turns_of(question)],
                 "stream": True,
             },
         )
 
     def answer(self) -> _Answer:
         return _Answer()
+
+
+def _beside(params: dict[str, Any]) -> dict[str, Any]:
+    """What is said beside the options. Raises UpstreamError for a choice of tool: there is none."""
+    told = {name: params[name] for name in _BESIDE_OPTIONS & params.keys()}
+    choice = choice_of(params)
+    if choice not in (None, "auto", "none"):
+        raise unsupported("Ollama leaves the choice to the model: tool_choice is auto or none")
+    if tools_of(params) and choice != "none":
+        told["tools"] = params["tools"]
+    if effort := effort_of(params):
+        told.setdefault("think", _EFFORTS.get(effort, effort))
+    kind, schema = schema_of(params)
+    if kind != "text":
+        told.setdefault("format", schema.get("schema", {}) if kind == "json_schema" else "json")
+    return told
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    images = [_image(part) for part in turn.parts() if isinstance(part, ImagePart)]
+    rest = [part for part in turn.parts() if not isinstance(part, ImagePart)]
+    text = text_of(msgspec.structs.replace(turn, content=rest))
+    message: dict[str, Any] = {"role": turn.role, "content": text}
+    if images:
+        message["images"] = images
+    if turn.calls:
+        message["tool_calls"] = [_asked(call) for call in turn.calls]
+    if turn.role == "tool":
+        message |= {"tool_name": turn.tool, "tool_call_id": turn.answers}
+    return {name: value for name, value in message.items() if value is not None}
+
+
+def _asked(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.values()}
+    return {**({"id": call.id} if call.id else {}), "function": function}
+
+
+def _image(part: ImagePart) -> str:
+    found = inline(part.image_url.url)
+    if found is None:
+        raise unsupported("Ollama fetches no images: give it a data: URL")
+    return found[1]
 
 
 class _Answer:

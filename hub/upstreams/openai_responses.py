@@ -15,9 +15,9 @@ from hub.core.generation import Question
 from hub.core.piece import Piece, Reasoning, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.http import Asking
+from hub.upstreams.openai_responses_question import input_of, params_of
 from hub.upstreams.reading import SSE, ToldError, usage_of
 
-_NAMES: Final = {"max_tokens": "max_output_tokens"}  # where chat says otherwise
 _REASONS: Final = {"max_output_tokens": "length"}
 
 
@@ -41,14 +41,13 @@ class OpenAiResponses:
         self._body = body
 
     def ask(self, question: Question) -> Asking:
-        params = {_NAMES.get(name, name): value for name, value in question.params.items()}
         return Asking(
             path="/responses",
             body={
                 **self._body,
-                **params,
+                **params_of(question, self._body),
                 "model": question.model,
-                "input": question.messages,
+                "input": input_of(question),
                 "stream": True,
             },
         )

@@ -31,7 +31,12 @@ from hub.web.leaving import Leaving
 from hub.web.origins import Origins
 from hub.web.streaming import Streams
 
-_FAILURES: Final = {"upstream_timeout": 504, "queue_timeout": 503, "upstream_resting": 503}
+_FAILURES: Final = {
+    "upstream_timeout": 504,
+    "queue_timeout": 503,
+    "upstream_resting": 503,
+    "upstream_unsupported": 400,
+}
 _NOT_AGAIN: Final = {"x-should-retry": "false"}  # the hub has tried; OpenAI's SDKs heed this
 _CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
 

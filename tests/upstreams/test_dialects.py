@@ -197,6 +197,39 @@ def test_dashscope_messages() -> None:
     ]
 
 
+def test_dashscope_tools() -> None:
+    """Each event repeats the calls so far; what is new of them is told once."""
+
+    def event(*calls: tuple[str, str], finish: str = "null") -> dict[str, Any]:
+        told = [
+            {
+                "index": n,
+                "id": f"c{n}",
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
+            for n, (name, arguments) in enumerate(calls)
+        ]
+        message = {"content": "", "tool_calls": told}
+        return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
+
+    pieces = read(
+        DashScope({}),
+        event(("f", "")),
+        event(("f", '{"a"')),
+        event(("f", '{"a":1}'), ("g", "{}")),
+        event(("f", '{"a":1}'), ("g", "{}"), finish="tool_calls"),
+    )
+    assert pieces == [
+        ToolCalls([call(0, id_="c0", name="f", arguments="")]),
+        ToolCalls([call(0, arguments='{"a"')]),
+        ToolCalls([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
+        Finish("tool_calls"),
+    ]
+    with pytest.raises(UpstreamError, match="rewrote"):
+        read(DashScope({}), event(("f", '{"a"')), event(("f", '{"b"')))
+
+
 def test_envelope_end_that_carries_text() -> None:
     """An end by its event's name may hold the last text; one by its code holds none."""
     rules = EnvelopeRules(

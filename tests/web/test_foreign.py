@@ -202,6 +202,7 @@ async def test_token_is_the_api_key() -> None:
     [
         ({"code": "upstream_truncated", "message": "broke off"}, 502),
         ({"code": "upstream_timeout", "message": "silent"}, 504),
+        ({"code": "upstream_unsupported", "message": "no audio there"}, 400),
         ({"code": "upstream_status", "message": "429", "upstream_status": 429}, 429),
         ({"code": "queue_timeout", "message": "no worker"}, 503),
     ],
