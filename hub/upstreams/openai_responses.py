@@ -44,6 +44,7 @@ class OpenAiResponses:
         return Asking(
             path="/responses",
             body={
+                "store": False,  # the default is true there, unlike in chat completions
                 **self._body,
                 **params_of(question, self._body),
                 "model": question.model,

@@ -276,6 +276,7 @@ def test_envelope_deep_text_and_ndjson() -> None:
             OpenAiResponses({}),
             "/responses",
             {
+                "store": False,
                 "temperature": 0.5,
                 "max_output_tokens": 9,
                 "model": "m",

@@ -240,6 +240,7 @@ def test_responses_tools() -> None:
         "input": RESPONSES_TALK,
         "tools": [{**flat, **WEATHER}, {**flat, "name": "now", "parameters": NOTHING}],
         "tool_choice": {"type": "function", "name": "now"},
+        "store": False,
         "stream": True,
     }
 
@@ -284,6 +285,7 @@ def test_responses_params() -> None:
         "tools": [{"type": "web_search"}],
         "user": "alice",
         "truncation": "auto",
+        "store": False,
         "stream": True,
     }
 
