@@ -34,13 +34,13 @@ def processes(config: pytest.Config) -> int:
 
 
 def together(items: Sequence[pytest.Item]) -> None:
-    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub; what runs whole hubs
-    is grouped by its file. All others go to whichever process is free.
+    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub, as do the documents;
+    what runs whole hubs is grouped by its file. All others go to whichever process is free.
     """
     for item in items:
         folder = item.path.parent.name
-        if folder == "interop":
-            item.add_marker(pytest.mark.xdist_group("interop"))
+        if folder in ("interop", "docs", "packaging"):
+            item.add_marker(pytest.mark.xdist_group(folder))
         elif folder in ("e2e", "client", "examples"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 

