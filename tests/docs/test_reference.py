@@ -1,0 +1,170 @@
+"""docs/reference: below its head each page is made from the code. WRITE_DOCS=1 in the environment
+writes them; without it they must be as they would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from hub.cli.app import app
+from hub.settings import Settings
+from hub.settings.models import ApiKey, Keep
+from tests.docs.snippets import DOCS, ROOT
+
+EXAMPLE = ROOT / "config" / "hub.example.toml"
+
+# Examples in the commands' help that tests/docs does not run, and why.
+NOT_RUN = {
+    "dev": "it runs until Ctrl-C; tests/e2e/test_dev.py",
+    "serve": "its Redis is on another machine; tests/e2e/test_fleet.py",
+    "worker": "it runs until Ctrl-C; tests/e2e/test_relay.py",
+    "upstream": "it runs until Ctrl-C; tests/upstreams/test_simulated.py",
+    "doctor": "its Redis is on another machine; tests/cli",
+}
+
+
+def purposes() -> dict[str, str]:
+    """What each setting is for: the comment behind it in config/hub.example.toml."""
+    found: dict[str, str] = {}
+    table = ""
+    for line in EXAMPLE.read_text().splitlines():
+        if head := re.match(r"(?:# )?\[+([a-z._]+)\]", line):
+            table = re.sub(r"^(upstreams|shapes)\.[a-z]+", r"\1.*", head[1]) + "."
+        elif setting := re.match(r"(?:# )?([a-z_0-9]+) ?[=:] .*?\s#\s(.+)$", line):
+            found[f"{table}{setting[1]}"] = setting[2]
+    for table in ("log.topic", "log.everyone"):  # the same for others
+        found |= {f"{table}.{name}": found[f"log.user.{name}"] for name in Keep.model_fields}
+    return found
+
+
+def kind_of(annotation: Any) -> str:
+    """A type as a reader of TOML knows it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return kind_of(inner[0])
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (typing.Union, types.UnionType):
+        kinds = [kind_of(each) for each in inner if each is not type(None)]
+        return " or ".join(dict.fromkeys(kinds))
+    if origin is tuple:
+        return "list"
+    names = {bool: "true, false", int: "whole number", float: "number", str: "text"}
+    names |= {Path: "path", SecretStr: "secret", dict: "table", ApiKey: "table", Any: "any"}
+    return names[origin or annotation]
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if field.default_factory is not None:
+        return "host and process"
+    if value is None:
+        return "–"
+    if isinstance(value, BaseModel):
+        return ""
+    return f"`{json.dumps(value)}`"
+
+
+def tables(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """The model and those in it, by dotted name; `*` stands for a name of one's own."""
+    yield above, model
+    for name, field in model.model_fields.items():
+        inner = [field.annotation, *typing.get_args(field.annotation)]
+        star = ".*" if typing.get_origin(field.annotation) is dict else ""
+        for each in inner:
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                yield from tables(each, f"{above}.{name}{star}".lstrip("."))
+
+
+def settings_page() -> str:
+    page, known = "", purposes()
+    for table, model in tables(Settings):
+        rows = []
+        for name, field in model.model_fields.items():
+            if (table, name) == ("node", "siblings") or _is_table(field):
+                continue
+            dotted = f"{table}.{name}".lstrip(".")
+            assert dotted in known, f"config/hub.example.toml: say behind {dotted} what it is for"
+            variable = f"HUB_{dotted.replace('*', 'NAME').replace('.', '__').upper()}"
+            variable = "" if table == "auth.api_keys" else f"<br>`{variable}`"
+            what = known[dotted].replace("|", "\\|")
+            rows.append(
+                f"| `{name}`{variable} | {kind_of(field.annotation)} | {default_of(field)} "
+                f"| {what} |"
+            )
+        if rows:
+            page += f"\n## {f'[{table}]' if table else 'Above all tables'}\n"
+            if table and model.__doc__:
+                page += f"{' '.join(model.__doc__.split())}\n"
+            page += "\n| setting, variable | kind | default | what it is for |\n|---|---|---|---|\n"
+            page += "\n".join(rows) + "\n"
+    return page
+
+
+def _is_table(field: FieldInfo) -> bool:
+    kinds = (field.annotation, *typing.get_args(field.annotation)[1:])
+    return any(isinstance(each, type) and issubclass(each, BaseModel) for each in kinds)
+
+
+def cli_page() -> str:
+    page = ""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        context = typer.Context(command, info_name=f"hub {name}")
+        text, _, example = (command.help or "").partition("Example: ")
+        shown = [each for each in command.params if not getattr(each, "hidden", False)]
+        page += f"\n## hub {name}\n{text.strip()}\n\n"
+        page += f"```text\n{command.get_usage(context)}\n```\n"
+        if example:
+            page += f"<!-- not run: {NOT_RUN[name]} -->\n" if name in NOT_RUN else ""
+            page += f"```sh\n{example.strip()}\n```\n"
+        page += _options(shown, context)
+    return page
+
+
+def _options(params: list[Any], context: typer.Context) -> str:
+    rows = []
+    for each in params:
+        record = each.get_help_record(context)
+        if record is None:
+            continue
+        names, what = record
+        what = re.sub(r"\s*\[default: .*?\]|\s*\[required\]", "", what)
+        default = each.default if each.default not in (None, "", False) else ""
+        shown = f"`{default}`" if default != "" else ("required" if each.required else "")
+        rows.append(f"| `{names}` | {shown} | {' '.join(what.split())} |")
+    if not rows:
+        return ""
+    return "\n| option | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def check(page: str, made: str) -> None:
+    """The page is its head, up to its first part, and what is made."""
+    file = DOCS / "reference" / page
+    text = file.read_text().partition("\n## ")[0] + made
+    if os.environ.get("WRITE_DOCS"):
+        file.write_text(text)
+    assert file.read_text() == text, f"{page} is not as the code is: WRITE_DOCS=1 writes it"
+
+
+def test_settings() -> None:
+    """Each setting with its variable, kind, default and purpose."""
+    check("settings.md", settings_page())
+
+
+def test_commands() -> None:
+    """Each command with its usage, example and options."""
+    check("cli.md", cli_page())
