@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import re
 from collections.abc import Iterator
-from inspect import CO_COROUTINE
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hub.client import HubClient, SyncHubClient
+from tests.docs.snippets import run_python
 from tests.e2e.conftest import Dev
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "clients-python.md"
@@ -28,14 +27,6 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     running = Dev(tmp_path_factory.mktemp("dev"), "--tokens-per-second", "400").wait_until_ready()
     yield running
     running.stop()
-
-
-async def run(block: str, names: dict[str, Any]) -> None:
-    code = compile(block, str(DOCUMENT), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if code.co_flags & CO_COROUTINE:
-        await eval(code, names)  # noqa: S307 - the document is ours
-    else:
-        await asyncio.to_thread(exec, code, names)  # what blocks, blocks no loop
 
 
 async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +47,7 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
         for block in blocks:
             names["hub"] = hub
             try:
-                await run(block, names)
+                await run_python(block, names)
             except Enough:
                 pass
     assert shown == [("notification", {"n": 1})] * 2

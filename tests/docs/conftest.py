@@ -1,0 +1,63 @@
+"""One `hub dev` for all documents and examples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from tests.conftest import missing, temporary_folder
+from tests.docs.quick_hub import quick_hub
+from tests.docs.snippets import Places
+from tests.e2e.conftest import Dev, free_port
+
+
+class Site:
+    """The hub that the documents talk to, and free ports for what they start beside it."""
+
+    def __init__(self, dev: Dev, backend_port: int, programs: Path) -> None:
+        self.dev = dev
+        self.backend_port = backend_port
+        self.places = Places(
+            {8080: dev.port, 8081: dev.internal_port, 8082: free_port(), 8000: backend_port}
+        )
+        self.env = {
+            "QUICK": str(programs),
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
+            "HUB_CLIENT__URL": dev.url,
+            "HUB_CLIENT__INTERNAL_URL": dev.internal_url,
+            "HUB_INTERNAL__PORT": str(dev.internal_port),
+        }
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A page of http://localhost:<backend_port> may call it."""
+    port = free_port()
+    origins = {"HUB_PUBLIC__ALLOWED_ORIGINS": f'["http://localhost:{port}"]'}
+    folder = tmp_path_factory.mktemp("dev")
+    with ExitStack() as stack:
+        dev = Dev(folder, "--tokens-per-second", "200", env=origins)
+        stack.callback(dev.stop)
+        programs = stack.enter_context(quick_hub(temporary_folder("docs", stack)))
+        yield Site(dev.wait_until_ready(), port, programs)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """The distribution's, headless."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        await browser.close()
