@@ -176,6 +176,7 @@ def _like_the_repository(folder: Path, places: Places) -> None:
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     for name in ("config", "scripts"):
         (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "examples", folder / "examples")
+    packages = shutil.ignore_patterns("node_modules", "__pycache__")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=packages)
     file = folder / "examples" / "nginx.conf"
     file.write_text(places.put_into(file.read_text()).replace("/tmp/", f"{folder}/"))

@@ -68,6 +68,12 @@ def test_names_of_pages_are_links(site_folder: Path) -> None:
     assert re.search(r'<a href="decisions/0006-[^"]+"><code>decisions/0006</code>', architecture)
 
 
+def test_links_out_of_the_documents_are_names(site_folder: Path) -> None:
+    """What is in the repository alone is named, and is no dead link."""
+    page = (site_folder / "clients-javascript.html").read_text()
+    assert "Vue (<code>examples/vue/README.md</code>)" in page
+
+
 def test_every_page_can_be_reached(site_folder: Path) -> None:
     """The navigation has them all."""
     start = (site_folder / "index.html").read_text()
