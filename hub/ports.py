@@ -41,6 +41,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: delivered live, not logged, no position.
     ttl_seconds: how long the event is worth replaying; None: as long as the log holds it.
     step: the change to a generation's record that must happen together with the event.
+    trace: of a sampled trace, what joins the delivery to the publishing, in letters and digits;
+        told with the announcement and not stored.
     """
 
     channel: Channel
@@ -50,6 +52,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
     step: Step | None = None
+    trace: str = ""
 
 
 class Outcome(enum.Enum):

@@ -203,7 +203,8 @@ class MemoryBroker:
             del log.entries[: -self._max_events]
         if key:
             self._once[once] = position
-        self._just_written.append(event)
+        heard = msgspec.structs.replace(event, trace=publication.trace)
+        self._just_written.append(heard)
         return Published(Outcome.WRITTEN, position, stop_by)
 
     def _take_step(self, step: Step, data: bytes) -> tuple[Outcome | None, str | None]:

@@ -33,13 +33,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One message in a channel.
 
     `data` is compact JSON in UTF-8. `position` is None for an ephemeral event: it is delivered to
-    whoever listens now, and never replayed.
+    whoever listens now, and never replayed. `trace` is what its publication carried, and is heard
+    only: a stored event has none.
     """
 
     channel: Channel
     name: str
     data: bytes
     position: Position | None
+    trace: str = ""
 
 
 @lru_cache(maxsize=1024)  # a product has few names and many events

@@ -58,7 +58,8 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker needs to ask an upstream; it is kept so that the answer can be had again.
 
     `params` are in the words of OpenAI's chat completions. `chat` names the conversation of the
-    user that it belongs to, where there is one.
+    user that it belongs to, where there is one. `trace` is the `traceparent` (W3C Trace Context)
+    of who asks, for no client to see.
     """
 
     messages: list[Message]
@@ -67,6 +68,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     params: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     chat: str | None = None
+    trace: str = ""
 
 
 class Generation(msgspec.Struct, frozen=True):

@@ -147,6 +147,11 @@ class Fanout:
         """Whether a connection here follows it."""
         return channel in self._tracks.by_channel
 
+    def followers(self, channel: Channel) -> int:
+        """How many connections here follow it."""
+        track = self._tracks.by_channel.get(channel)
+        return 0 if track is None else track.followers
+
     @property
     def catching_up(self) -> int:
         """How many join, or read the log."""

@@ -56,6 +56,12 @@ class Track:
         self.audiences: dict[Audience, None] = {}  # with somebody in step, who share this channel
         self._before_offset = ""  # the part of the cursor, without its end
 
+    @property
+    def followers(self) -> int:
+        """How many connections follow it."""
+        shared = sum(len(audience.members) for audience in self.audiences)
+        return len(self.apart) + len(self.in_step) + shared
+
     def stand(self, position: Position) -> None:
         """The first one in step stands here."""
         self.position = position

@@ -277,6 +277,16 @@ class Logs(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class Tracing(Section):
+    """Spans for OpenTelemetry, sent by OTLP over HTTP; needs the extra `otel`. endpoint: the
+    collector's base URL; None: no spans. sample_ratio: of the traces that begin here; who calls
+    with a `traceparent` has decided.
+    """
+
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    sample_ratio: float = Field(0.1, ge=0, le=1)
+
+
 class Client(Section):
     """Where the everyday commands (`hub publish`, `hub ask`, …) find the hub."""
 
@@ -308,6 +318,7 @@ class Settings(BaseSettings):
     default_upstream: str | None = None
     auth: Auth = Auth()
     logs: Logs = Logs()
+    tracing: Tracing = Tracing()
     client: Client = Client()
 
     @classmethod

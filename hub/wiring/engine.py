@@ -13,6 +13,7 @@ from hub.brokers.redis.attendance import RedisAttendanceBook
 from hub.brokers.redis.control import RedisControlBus
 from hub.brokers.redis.tickets import RedisTicketBook
 from hub.brokers.redis.usage import RedisUsageLedger
+from hub.core.channel import Channel
 from hub.engine.attendance import Attendance
 from hub.engine.control import Control
 from hub.engine.counts import Counts
@@ -30,6 +31,7 @@ from hub.ports import GenerationQueue, GenerationStore, UsageLedger
 from hub.settings import Settings
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_names, queue_of
+from hub.wiring.tracing import Tracing
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,19 +54,24 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     families: Callable[[], Sequence[Family]]
 
 
-async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
+async def engine_of(settings: Settings, parts: AsyncExitStack, tracing: Tracing) -> Engine:
     """Starts it; it ends with `parts`. Raises OperatorError, BrokerUnavailable."""
+
+    def followers(channel: Channel) -> int:
+        return fanout.followers(channel)
+
     clock = SystemClock()
     link = await parts.enter_async_context(reached_link(settings))
     tasks = await parts.enter_async_context(Supervisor(clock))
     broker = RedisBroker(link, retention_of(settings))
+    traced = tracing.broker(broker, followers)
     counts = Counts()
     wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds, counts)
     attendance = Attendance(
         RedisAttendanceBook(link), broker, clock, settings.presence.topics, node=settings.node.name
     )
     fanout = Fanout(
-        broker,
+        traced,
         wheel,
         clock,
         node=settings.node.name,
@@ -112,13 +119,8 @@ async def engine_of(settings: Settings, parts: AsyncExitStack) -> Engine:
         tasks=tasks,
         broker=broker,
         fanout=fanout,
-        publisher=Publisher(broker, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
-        generations=Generations(
-            broker,
-            store,
-            queue,
-            queues,
-        ),
+        publisher=Publisher(traced, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
+        generations=Generations(broker, tracing.store(store), queue, queues),
         orders=orders,
         control=control,
         presence=presence,

@@ -18,6 +18,7 @@ from hub.wiring.engine import engine_of
 from hub.wiring.grpc import check_installed, serve_grpc
 from hub.wiring.siblings import Siblings
 from hub.wiring.stopping import Stopping
+from hub.wiring.tracing import tracing_of
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +37,8 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
     """Serves until `stop` is asked for, then drains. Raises OperatorError, BrokerUnavailable."""
     check_installed(settings)
     async with AsyncExitStack() as parts:
-        engine = await engine_of(settings, parts)
+        tracing = await tracing_of(settings, "hub-node", parts)
+        engine = await engine_of(settings, parts, tracing)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
         siblings = Siblings(settings.node.siblings, settings.node.name, engine.families)
         await parts.enter_async_context(siblings.telling())
@@ -44,6 +46,8 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         await serve_grpc(settings, engine, session, parts, shared=sockets.shared)
         internal = internal_application(settings, engine, MetricsRoutes(siblings.text))
         public = public_application(settings, engine, session)
+        for app in (internal, public):
+            tracing.watch(app)
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.
         inside = _inside(settings.internal, sockets)

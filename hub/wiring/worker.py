@@ -22,6 +22,7 @@ from hub.web.worker import build_worker
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_of
 from hub.wiring.stopping import Stopping
+from hub.wiring.tracing import tracing_of
 from hub.wiring.upstreams import upstreams_of
 
 _log = structlog.get_logger(__name__)
@@ -31,16 +32,25 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
     """Relays until `stop` is set, then finishes or hands over what runs."""
     clock = SystemClock()
     async with AsyncExitStack() as parts:
+        tracing = await tracing_of(settings, "hub-worker", parts)
         link = await parts.enter_async_context(reached_link(settings))
         session = await parts.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), auto_decompress=True, trust_env=True
+                connector=aiohttp.TCPConnector(limit=0),
+                auto_decompress=True,
+                trust_env=True,
+                trace_configs=tracing.http_spans(),
             )
         )
         broker = RedisBroker(link, retention_of(settings))
         store = RedisGenerationStore(link, retention_of(settings))
         queue = queue_of(settings, link, settings.worker.queues)
-        upstreams = upstreams_of(settings, session, clock, settings.worker.queues)
+        upstreams = {
+            name: tracing.upstream(upstream, settings.upstreams[name].kind)
+            for name, upstream in upstreams_of(
+                settings, session, clock, settings.worker.queues
+            ).items()
+        }
         models = {
             name: {*upstream.models, upstream.default_model or ""}
             for name, upstream in settings.upstreams.items()

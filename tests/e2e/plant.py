@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
@@ -36,6 +37,7 @@ class Plant:
         self._processes: list[asyncio.subprocess.Process] = []
         self.upstreams: dict[str, str] = {}
         self._simulated: dict[str, SimulatedUpstream] = {}
+        self.asked: list[web.Request] = []
         self.url = self.internal_url = ""
         self.port = self.internal_port = 0
         self.node: asyncio.subprocess.Process
@@ -47,6 +49,7 @@ class Plant:
             Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
         )
         app = simulated.app()
+        app.on_response_prepare.append(self._note_asked)
         place = Place("127.0.0.1", 0, "x")
         port = await self._stack.enter_async_context(
             listening(app, place, cancel_handlers=True, patience_seconds=0.1)
@@ -63,6 +66,9 @@ class Plant:
         simulated._simulation = msgspec.structs.replace(
             simulated._simulation, tokens_per_second=tokens_per_second
         )
+
+    async def _note_asked(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.asked.append(request)
 
     def setting(self, name: str, value: Any) -> None:
         """A setting of what is started from now on."""

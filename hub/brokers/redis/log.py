@@ -247,6 +247,9 @@ def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:
             raise ValueError(f"not a generation's id: {step.generation!r}")
         more_keys += (record.record, record.text)
         more_args += (step.change.value, step.attempt, step.status.value, step.index, step.text)
+    if publication.trace:
+        flags += "c"
+        more_args += (publication.trace,)
     keys += (names.head, names.log, *more_keys)
     args += (flags, publication.name, publication.data, *more_args)
 
@@ -254,9 +257,15 @@ def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:
 def parse_announcement(channel: Channel, payload: bytes) -> Event:
     """What publish.lua sent to the channel's pub/sub channel: place, name and data."""
     place, name, data = payload.split(b"\n", 2)
-    epoch, offset = place.decode().rsplit("-", 1)
-    position = Position(epoch, int(offset)) if epoch else None
-    return Event(channel, name.decode(), data, position)
+    epoch, rest = place.decode().rsplit("-", 1)
+    trace = ""
+    try:
+        offset = int(rest)
+    except ValueError:  # a trace behind it: one event in many, so that the others pay nothing
+        number, trace = rest.split(" ")
+        offset = int(number)
+    position = Position(epoch, offset) if epoch else None
+    return Event(channel, name.decode(), data, position, trace)
 
 
 def milliseconds(seconds: float) -> int:

@@ -10,6 +10,8 @@
 --         x  has a life of its own: one more argument, in ms
 --         s  changes a generation: two more keys, the record and the text; five more arguments:
 --            begin, delta, replace or end; attempt; status; index of the delta; text
+--         c  carries a trace context (no space, no dash, no line's end in it), announced behind the
+--            place: one more argument
 -- KEYS  for each event: head, log (which also names the pub/sub channel), and what the flags say
 -- Reply {outcome, epoch, offset, stop_by} for each event
 -- Invariants
@@ -118,12 +120,16 @@ local function publish()
   local flags, name, data, stop_by = next_arg(), next_arg(), next_arg(), ''
   local keep = keep_of(string.sub(flags, 1, 1))
   local ephemeral, once, event_ms, change
+  local trace = ''
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
     once = string.find(flags, 'k', 2, true) and next_key()
     event_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
       change = {next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+    end
+    if string.find(flags, 'c', 2, true) then
+      trace = ' ' .. next_arg()
     end
   end
   if once then
@@ -147,7 +153,7 @@ local function publish()
   if once then
     redis.call('SET', once, epoch .. ' ' .. place, 'PX', ARGV[5])
   end
-  redis.call(ARGV[2], log_key, epoch .. '-' .. place .. '\n' .. name .. '\n' .. data)
+  redis.call(ARGV[2], log_key, epoch .. '-' .. place .. trace .. '\n' .. name .. '\n' .. data)
   return {'written', epoch, tonumber(place), stop_by}
 end
 

@@ -1,0 +1,137 @@
+"""Publishing and delivering: a PRODUCER span where events are handed to the broker, and on each
+node that has followers a CONSUMER span, child of the first and linked to it.
+
+One span stands for all that one call publishes, and for all of it that a node hears in one tick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
+
+from hub.core.channel import ALL, Channel
+from hub.core.cursor import Position
+from hub.core.event import Event
+from hub.errors import BrokerUnavailable
+from hub.ports import Broker, Page, Publication, Published
+from hub.tracing.carried import below, event_trace, of_event
+
+_TEMPLATES: Final = {"user": "user:{id}", "topic": "topic:{name}", ALL: ALL}
+
+
+class TracedBroker:
+    """Implements ports.Broker by another. followers: of a channel, on this node."""
+
+    def __init__(self, broker: Broker, tracer: Tracer, followers: Callable[[Channel], int]) -> None:
+        self._broker = broker
+        self._tracer = tracer
+        self._followers = followers
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        with self._publishing(publications) as (_, traced):
+            return await self._broker.publish(traced)
+
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        with self._publishing(publications) as (span, traced):
+            answers = await self._broker.try_publish(traced)
+            if any(isinstance(answer, BrokerUnavailable) for answer in answers):
+                _fail(span)
+            return answers
+
+    @contextmanager
+    def _publishing(
+        self, publications: Sequence[Publication]
+    ) -> Iterator[tuple[Span, Sequence[Publication]]]:
+        kind = _kind_of(publications)
+        attributes: dict[str, str | int] = {
+            "messaging.system": "redis",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+        }
+        if kind:
+            attributes["messaging.destination.template"] = _TEMPLATES[kind]
+        if len(publications) != 1:
+            attributes["messaging.batch.message_count"] = len(publications)
+        span = self._tracer.start_span(
+            f"publish {kind}".rstrip(), kind=SpanKind.PRODUCER, attributes=attributes
+        )
+        try:
+            if span.is_recording():
+                trace = event_trace(span)
+                publications = [msgspec.structs.replace(p, trace=trace) for p in publications]
+            yield span, publications
+        except BrokerUnavailable:
+            _fail(span)
+            raise
+        finally:
+            span.end()
+
+    def listen(
+        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+    ) -> None:
+        def hear(events: Sequence[Event]) -> None:
+            traced = [event for event in events if event.trace]
+            begun_ns = time.time_ns()
+            heard(events)
+            if traced:
+                self._note_delivered(traced, begun_ns)
+
+        self._broker.listen(hear, relinked)
+
+    def _note_delivered(self, events: Sequence[Event], begun_ns: int) -> None:
+        ended_ns = time.time_ns()
+        by_trace: dict[str, list[Channel]] = {}
+        for event in events:
+            by_trace.setdefault(event.trace, []).append(event.channel)
+        for trace, channels in by_trace.items():
+            publisher = of_event(trace)
+            connections = sum(map(self._followers, channels))
+            if publisher is None or not connections:
+                continue
+            span = self._tracer.start_span(
+                "deliver",
+                below(publisher),
+                kind=SpanKind.CONSUMER,
+                links=[Link(publisher)],
+                start_time=begun_ns,
+                attributes={
+                    "messaging.system": "redis",
+                    "messaging.operation.type": "process",
+                    "messaging.operation.name": "deliver",
+                    "messaging.batch.message_count": len(channels),
+                    "hub.connections": connections,
+                },
+            )
+            span.end(ended_ns)
+
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> Mapping[Channel, Page]:
+        return await self._broker.read(after, max_events=max_events, max_bytes=max_bytes)
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        await self._broker.subscribe(channels)
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self._broker.unsubscribe(channels)
+
+    async def ping(self) -> None:
+        await self._broker.ping()
+
+
+def _kind_of(publications: Sequence[Publication]) -> str:
+    """The kind of channel that all of them go to; empty when there are several."""
+    kinds = {publication.channel.partition(":")[0] for publication in publications}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _fail(span: Span) -> None:
+    span.set_attribute("error.type", BrokerUnavailable.__name__)
+    span.set_status(StatusCode.ERROR)

@@ -1,0 +1,38 @@
+"""What wiring asks of tracing: its wrappers, around the parts that it has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp import web
+from opentelemetry.trace import Tracer
+
+from hub.core.channel import Channel
+from hub.ports import Broker, GenerationStore, Upstream
+from hub.tracing.broker import TracedBroker
+from hub.tracing.questions import TracedGenerationStore
+from hub.tracing.requests import TracedRequests
+from hub.tracing.upstream import TracedUpstream, http_spans
+
+
+class OpenTelemetry:
+    """Implements wiring's Tracing by one tracer."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def watch(self, app: web.Application) -> None:
+        TracedRequests(self._tracer).watch(app)
+
+    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
+        return TracedBroker(broker, self._tracer, followers)
+
+    def store(self, store: GenerationStore) -> GenerationStore:
+        return TracedGenerationStore(store)
+
+    def upstream(self, upstream: Upstream, kind: str) -> Upstream:
+        return TracedUpstream(upstream, self._tracer, kind)
+
+    def http_spans(self) -> list[aiohttp.TraceConfig]:
+        return [http_spans(self._tracer)]

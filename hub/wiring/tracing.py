@@ -1,0 +1,86 @@
+"""Tracing, where the settings ask for it. The only place that imports hub.tracing: it needs the
+extra `otel`. Where it is off, nothing is wrapped and nothing imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+
+from hub import __version__
+from hub.core.channel import Channel
+from hub.errors import OperatorError
+from hub.ports import Broker, GenerationStore, Upstream
+from hub.settings import Settings
+
+
+class Tracing(Protocol):
+    """The hub's parts, with spans around what they do."""
+
+    def watch(self, app: web.Application) -> None:
+        """The requests of a listener; before it serves."""
+        ...
+
+    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
+        """Publishing, and delivering to the followers of a channel on this node."""
+        ...
+
+    def store(self, store: GenerationStore) -> GenerationStore:
+        """Questions that carry who asked."""
+        ...
+
+    def upstream(self, upstream: Upstream, kind: str) -> Upstream:
+        """Asking an LLM. kind: its wire format."""
+        ...
+
+    def http_spans(self) -> list[aiohttp.TraceConfig]:
+        """The requests of a session."""
+        ...
+
+
+class Untraced:
+    """Implements Tracing: everything stays as it is."""
+
+    def watch(self, app: web.Application) -> None:
+        pass
+
+    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
+        return broker
+
+    def store(self, store: GenerationStore) -> GenerationStore:
+        return store
+
+    def upstream(self, upstream: Upstream, kind: str) -> Upstream:
+        return upstream
+
+    def http_spans(self) -> list[aiohttp.TraceConfig]:
+        return []
+
+
+async def tracing_of(settings: Settings, service: str, parts: AsyncExitStack) -> Tracing:
+    """Ends with `parts`, which sends what is left. Raises OperatorError."""
+    endpoint = settings.tracing.endpoint
+    if endpoint is None:
+        return Untraced()
+    try:
+        from hub.tracing.export import exporting
+        from hub.tracing.tracing import OpenTelemetry
+    except ImportError as error:
+        raise OperatorError(
+            f"tracing.endpoint needs OpenTelemetry, which cannot be used here ({error}): "
+            "pip install 'hub[otel]'"
+        ) from error
+    tracer = await parts.enter_async_context(
+        exporting(
+            endpoint,
+            sample_ratio=settings.tracing.sample_ratio,
+            service=service,
+            instance=settings.node.name,
+            version=__version__,
+        )
+    )
+    return OpenTelemetry(tracer)

@@ -1,0 +1,94 @@
+"""Tracing over real processes: a node, a worker, Valkey, an upstream, and a collector."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import jwt
+
+from tests.e2e.plant import Plant, planted
+from tests.tracing.collector import collecting, values
+
+SECRET = "e2e-" * 16
+KEY = "k3y-of-a-backend"
+USER = "alice-who-is-private"
+TOPIC = "topic-that-is-private"
+PROMPT = "prompt-that-is-private"
+PAYLOAD = "payload-that-is-private"
+PUBLISH_TRACE, ASK_TRACE = "a" * 32, "b" * 32
+CALLER = "c" * 16
+
+
+async def _told(plant: Plant, token: str) -> None:
+    """A user's stream, an event in it, and an answer, all to their end."""
+    bearer = {"Authorization": f"Bearer {token}"}
+    streams = f"{plant.url}/sse/connect/{USER}?topics={TOPIC}"
+    async with plant.session.get(streams, headers=bearer) as stream:
+        await stream.content.readuntil(b"hub.open")
+        body = {"to": {"topic": TOPIC}, "data": PAYLOAD}
+        headers = {
+            "Authorization": f"Bearer {KEY}",
+            "traceparent": f"00-{PUBLISH_TRACE}-{CALLER}-01",
+        }
+        publish = f"{plant.internal_url}/publish"
+        async with plant.session.post(publish, json=body, headers=headers) as answer:
+            assert answer.status == 200
+        await stream.content.readuntil(PAYLOAD.encode())
+        headers = {**bearer, "traceparent": f"00-{ASK_TRACE}-{CALLER}-01"}
+        ask = f"{plant.url}/generations"
+        async with plant.session.post(ask, json={"prompt": PROMPT}, headers=headers) as answer:
+            assert answer.status == 202
+        await stream.content.readuntil(b"generation.done")
+
+
+async def test_one_trace_from_the_caller_to_the_screen_and_to_the_llm() -> None:
+    """The caller's trace goes on over publish to deliver, and over the question to the upstream;
+    nothing that is private leaves the hub, and SIGTERM sends what is left.
+    """
+    async with planted() as plant, collecting() as collector:
+        plant.setting("AUTH__OPEN", "false")
+        plant.setting("AUTH__HMAC_SECRET", SECRET)
+        plant.setting("AUTH__API_KEYS", [{"key": KEY, "scopes": ["publish"]}])
+        plant.setting("TRACING__ENDPOINT", collector.url)
+        plant.setting("TRACING__SAMPLE_RATIO", "0")  # what nobody asked to trace is not traced
+        plant.setting("NODE__DRAIN_SECONDS", "0")
+        await plant.upstream("sim", api_key="upstream-s-secret-key")
+        await plant.start()
+        worker = await plant.worker()
+        claims = {"sub": USER, "exp": 2**33, "topics": [TOPIC]}
+        token = jwt.encode(claims, SECRET)
+        await asyncio.wait_for(_told(plant, token), 30)
+        for process in (plant.node, worker):
+            process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(asyncio.gather(plant.node.wait(), worker.wait()), 20) == [
+            0,
+            0,
+        ]
+
+    request = collector.find("hub-node", "POST /publish")
+    publish = collector.find("hub-node", "publish topic")
+    deliver = collector.find("hub-node", "deliver")
+    assert request.parent_span_id.hex() == CALLER
+    assert publish.parent_span_id == request.span_id
+    assert deliver.parent_span_id == publish.span_id
+    assert [link.span_id for link in deliver.links] == [publish.span_id]
+    assert {s.trace_id.hex() for s in (request, publish, deliver)} == {PUBLISH_TRACE}
+    assert values(deliver.attributes)["hub.connections"] == 1
+
+    asked = collector.find("hub-node", "POST /generations")
+    chat = collector.find("hub-worker", "chat simulated-1")
+    post = collector.find("hub-worker", "POST")
+    (at_the_llm,) = [each for each in plant.asked if each.method == "POST"]
+    assert asked.parent_span_id.hex() == CALLER
+    assert chat.parent_span_id == asked.span_id
+    assert post.parent_span_id == chat.span_id
+    sent = f"00-{ASK_TRACE}-{post.span_id.hex()}-01"
+    assert at_the_llm.headers["traceparent"] == sent
+    told = values(chat.attributes)
+    assert told["gen_ai.response.finish_reasons"] == ["stop"]
+    assert told["gen_ai.usage.output_tokens"] > 0
+
+    assert len(collector.spans) == 6  # no stream, no probe, no delta
+    private = [USER, TOPIC, PROMPT, PAYLOAD, KEY, token, SECRET, "upstream-s-secret-key"]
+    assert [word for word in private if word.encode() in collector.received] == []
