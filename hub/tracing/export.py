@@ -21,16 +21,21 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Tracer
 
 _PATH: Final = "/v1/traces"
-_LAST_SECONDS: Final = 3.0  # at the end, for what is not sent yet
 _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def exporting(
-    endpoint: str, *, sample_ratio: float, service: str, instance: str, version: str
+    endpoint: str,
+    *,
+    sample_ratio: float,
+    service: str,
+    instance: str,
+    version: str,
+    last_seconds: float = 3.0,
 ) -> AsyncIterator[Tracer]:
     """The tracer whose spans go to the collector at this base URL. What is left at the end is sent
-    then, if the collector takes it in time.
+    then, if the collector takes it within `last_seconds`.
     """
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
@@ -48,7 +53,7 @@ async def exporting(
     try:
         yield provider.get_tracer("hub", version)
     finally:
-        await _within(_LAST_SECONDS, provider.shutdown)
+        await _within(last_seconds, provider.shutdown)
 
 
 async def _within(seconds: float, work: Callable[[], None]) -> None:

@@ -29,6 +29,9 @@ class TracedGenerationStore:
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         return await self._store.snapshot(generation)
 
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        return await self._store.newest_of_chat(user, chat)
+
     async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
         await self._store.discard(generation, user, idempotency_key)
 

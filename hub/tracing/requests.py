@@ -18,7 +18,6 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from hub.tracing.carried import from_headers
 from hub.web.errors import Handler, route_of
 
-_OPEN: Final = "hub.tracing.open"
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # every few seconds, for ever
 _KNOWN_METHODS: Final = frozenset(hdrs.METH_ALL)
 
@@ -40,6 +39,9 @@ class _Open:
             self._span.set_attribute("error.type", error)
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
+
+
+_OPEN: Final = web.RequestKey("open", _Open)
 
 
 class TracedRequests:
@@ -72,7 +74,7 @@ class TracedRequests:
             status, error = 500, type(raised).__name__
             raise
         finally:
-            opened: _Open | None = request.pop(_OPEN, None)
+            opened = request.pop(_OPEN, None)
             if opened is not None:
                 opened.end(status, error)
         return response
@@ -93,6 +95,6 @@ class TracedRequests:
 
 async def _headers_leave(request: web.Request, response: web.StreamResponse) -> None:
     """A stream begins: an ordinary answer is prepared when its span has ended."""
-    opened: _Open | None = request.pop(_OPEN, None)
+    opened = request.pop(_OPEN, None)
     if opened is not None:
         opened.end(response.status)

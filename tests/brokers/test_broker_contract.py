@@ -229,6 +229,42 @@ async def test_subscribed_channel_is_heard(kit: Kit) -> None:
     assert await kit.next() == Event(ALICE, "n", b'{"a":"line\\nend"}', position)
 
 
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_trace_is_heard_and_not_stored(kit: Kit, ephemeral: bool) -> None:
+    """An event carries its publication's trace to who listens, beside events that have none."""
+    await kit.broker.subscribe([ALICE])
+    traced = Publication(
+        channel=ALICE, name="n", data=b"1", ephemeral=ephemeral, ttl_seconds=60.0, trace="4e" * 24
+    )
+    plain = Publication(channel=ALICE, name="n", data=b"2")
+    first, _ = await kit.broker.publish([traced, plain])
+    assert await kit.next() == Event(ALICE, "n", b"1", first.position, "4e" * 24)
+    assert (await kit.next()).trace == ""
+    page = await kit.page(FROM_START)
+    assert [event.trace for event in page.events] == [""] * (1 if ephemeral else 2)
+
+
+async def test_trace_stands_behind_a_generations_step(kit: Kit) -> None:
+    """The step is made and its event carries the trace."""
+    await kit.broker.subscribe([ALICE])
+    name = new_generation_id(partition_of(ALICE))
+    await kit.store.create(Generation(id=name, user="alice", question=QUESTION), None)
+    step = Step(name, 1, Change.BEGIN, Status.RUNNING)
+    outcome, _ = await kit.publish(step=step, idempotency_key="k", trace="ab" * 24)
+    assert outcome is Outcome.WRITTEN
+    assert (await kit.next()).trace == "ab" * 24
+
+
+async def test_question_keeps_who_asked(kit: Kit) -> None:
+    """A question's trace is in its record."""
+    name = new_generation_id(partition_of(ALICE))
+    question = msgspec.structs.replace(QUESTION, trace="00-ab-cd-01")
+    await kit.store.create(Generation(id=name, user="alice", question=question), None)
+    found = await kit.store.find(name)
+    assert found is not None
+    assert found.question == question
+
+
 async def test_other_channels_are_not_heard(kit: Kit) -> None:
     """Only what was subscribed to comes."""
     await kit.broker.subscribe([topic_channel("a")])

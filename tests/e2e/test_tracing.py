@@ -61,10 +61,8 @@ async def test_one_trace_from_the_caller_to_the_screen_and_to_the_llm() -> None:
         await asyncio.wait_for(_told(plant, token), 30)
         for process in (plant.node, worker):
             process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(asyncio.gather(plant.node.wait(), worker.wait()), 20) == [
-            0,
-            0,
-        ]
+        ended = await asyncio.wait_for(asyncio.gather(plant.node.wait(), worker.wait()), 20)
+        assert [*ended] == [0, 0]
 
     request = collector.find("hub-node", "POST /publish")
     publish = collector.find("hub-node", "publish topic")

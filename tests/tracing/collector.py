@@ -22,12 +22,14 @@ class Collector:
     def __init__(self) -> None:
         self.url = ""
         self.received = b""
+        self.resources: list[Any] = []
         self.spans: list[tuple[str, Span]] = []
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.received += body
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.resources.append(resource.resource.attributes)
             service = values(resource.resource.attributes)["service.name"]
             for scope in resource.scope_spans:
                 self.spans += [(service, span) for span in scope.spans]

@@ -54,6 +54,7 @@ from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 from hub.web.websocket import WebSocketRoutes
 from hub.wiring.applications import foreign_routes
+from hub.wiring.tracing import Tracing, Untraced
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -69,7 +70,14 @@ ORIGINS = ["https://app.example"]
 class Hub:
     """A node in this process."""
 
-    def __init__(self, door: Door, keys: KeyRing, limits: StreamLimits, rate: float | None) -> None:
+    def __init__(
+        self,
+        door: Door,
+        keys: KeyRing,
+        limits: StreamLimits,
+        rate: float | None,
+        tracing: Tracing,
+    ) -> None:
         self.broker = MemoryBroker()
         self.queue = MemoryGenerationQueue()
         self.usage = MemoryUsageLedger()
@@ -99,7 +107,7 @@ class Hub:
             "open": UpstreamChoice(default_model=None),
         }
         streams = Streams(self.fanout, clock, limits, Addresses(["127.0.0.2"]))
-        self.generations = Generations(self.broker, self.broker, self.queue)
+        self.generations = Generations(self.broker, tracing.store(self.broker), self.queue)
         questions = Questions(
             self.generations, upstreams, default_upstream="main", max_prompt_bytes=MAX_BODY
         )
@@ -139,6 +147,8 @@ class Hub:
             Tally(self.counts, "internal"),
             max_body_bytes=MAX_BODY,
         )
+        for app in (self.public, self.internal):
+            tracing.watch(app)
         self.grpc = grpc_public.HubService(
             streams, guarded, self.generations, questions, self.counts, buffer_bytes=128 * 1024
         )
@@ -227,9 +237,10 @@ async def running_hub(
     *,
     limits: StreamLimits = LIMITS,
     rate: float | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Hub]:
     """A node that listens on free ports, with the runners' production options."""
-    hub = Hub(door or OpenDoor(), keys or KeyRing([]), limits, rate)
+    hub = Hub(door or OpenDoor(), keys or KeyRing([]), limits, rate, tracing or Untraced())
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(
             listening(hub.public, Place("127.0.0.1", 0, "public.port"), cancel_handlers=True)
