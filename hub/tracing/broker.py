@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from typing import Final
 
 import msgspec
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    get_current_span,
+)
 
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position
@@ -49,6 +57,10 @@ class TracedBroker:
     def _publishing(
         self, publications: Sequence[Publication]
     ) -> Iterator[tuple[Span, Sequence[Publication]]]:
+        asked_by = get_current_span().get_span_context()
+        if asked_by.is_valid and not asked_by.trace_flags.sampled:
+            yield INVALID_SPAN, publications  # most of them: decided where the request came in
+            return
         kind = _kind_of(publications)
         attributes: dict[str, str | int] = {
             "messaging.system": "redis",

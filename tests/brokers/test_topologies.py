@@ -35,6 +35,7 @@ class Node:
     def __init__(self, broker: RedisBroker) -> None:
         self.broker = broker
         self.heard: dict[Channel, list[bytes]] = {}
+        self.traces: dict[Channel, str] = {}
         self.relinked = 0
         broker.listen(self._hear, self._note)
 
@@ -64,6 +65,7 @@ class Node:
     def _hear(self, events: Sequence[Event]) -> None:
         for event in events:
             self.heard.setdefault(event.channel, []).append(event.data)
+            self.traces[event.channel] = event.trace
 
     def _note(self) -> None:
         self.relinked += 1
@@ -119,7 +121,9 @@ def sentinel(binary: str) -> Iterator[SentinelSetup]:
 async def test_cluster_does_all_that_one_server_does(
     cluster: ClusterOfThree, open_node: OpenNode
 ) -> None:
-    """Publish on one node, hear on another, read, ask; and all three servers have a part."""
+    """Publish on one node, hear on another, read, ask, in a batch and traced too; and all three
+    servers have a part.
+    """
     here, there = await open_node(cluster.url), await open_node(cluster.url)
     await there.broker.subscribe([*USERS, ALL])
     for channel in (*USERS, ALL):
@@ -129,6 +133,11 @@ async def test_cluster_does_all_that_one_server_does(
         assert await here.read(channel, FROM_START) == ([b"1"], None)
     sizes = [server.ask("DBSIZE") for server in cluster.masters]
     assert all(size > 50 for size in sizes), sizes
+    batch = [Publication(channel=c, name="n", data=b"2", trace="5d" * 24) for c in USERS]
+    await here.broker.publish(batch)
+    for channel in USERS:
+        await there.until_heard(channel, b"2")
+    assert there.traces == {**dict.fromkeys(USERS, "5d" * 24), ALL: ""}
     await here.broker.ping()
 
 

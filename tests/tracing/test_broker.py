@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode, use_span
 
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
@@ -98,6 +98,15 @@ async def test_what_is_not_sampled_carries_nothing(spans: Spans) -> None:
     node = Node(spans, sampled=False)
     node.followers = {ALICE: 1}
     await node.publish(ALICE)
+    assert [event.trace for event in node.heard] == [""]
+    assert spans.ended == []
+
+
+async def test_publish_of_a_request_that_is_not_sampled(spans: Spans) -> None:
+    """The request has decided, whatever the ratio is."""
+    node = Node(spans)
+    with use_span(spans.unsampled.start_span("request")):
+        await node.publish(ALICE)
     assert [event.trace for event in node.heard] == [""]
     assert spans.ended == []
 
