@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from hub.engine.supervise import Supervisor
 from hub.errors import OperatorError
 from hub.grpc import health
+from hub.grpc.callers import Join, Joining
 from hub.grpc.health import Health
 from hub.ports import Clock
 
@@ -55,11 +56,13 @@ async def serving(
     *,
     informed: Health,
     clock: Clock,
+    join: Join | None = None,
 ) -> AsyncIterator[int]:
     """Serves the service of this name, health and reflection inside the block; gives the port.
-    Raises OperatorError.
+    join: of calls to their callers' traces. Raises OperatorError.
     """
     server = grpc.aio.server(
+        interceptors=None if join is None else [Joining(join)],
         options=_options(place, bounds),
         maximum_concurrent_rpcs=None if bounds.max_calls is None else bounds.max_calls + _MARGIN,
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from aiohttp import web
+from opentelemetry import context
 from opentelemetry.trace import Tracer
 
 from hub.core.channel import Channel
 from hub.ports import Broker, GenerationStore, Upstream
 from hub.tracing.broker import TracedBroker
+from hub.tracing.carried import from_headers
 from hub.tracing.questions import TracedGenerationStore
 from hub.tracing.requests import TracedRequests
 from hub.tracing.upstream import TracedUpstream, http_spans
@@ -25,6 +27,9 @@ class OpenTelemetry:
     def watch(self, app: web.Application) -> None:
         TracedRequests(self._tracer).watch(app)
 
+    def join(self) -> Callable[[Mapping[str, str]], None]:
+        return _join
+
     def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
         return TracedBroker(broker, self._tracer, followers)
 
@@ -36,3 +41,7 @@ class OpenTelemetry:
 
     def http_spans(self) -> list[aiohttp.TraceConfig]:
         return [http_spans(self._tracer)]
+
+
+def _join(headers: Mapping[str, str]) -> None:
+    context.attach(from_headers(headers))  # for the call's whole life: its Context ends with it

@@ -17,6 +17,7 @@ from hub.web.streaming import Streams
 from hub.wiring.applications import publish_limits, questions_of, stream_limits
 from hub.wiring.doors import door_of, key_ring_of
 from hub.wiring.engine import Engine
+from hub.wiring.tracing import Join, Tracing
 
 
 def check_installed(settings: Settings) -> None:
@@ -39,14 +40,16 @@ async def serve_grpc(
     engine: Engine,
     session: aiohttp.ClientSession,
     parts: AsyncExitStack,
+    tracing: Tracing,
     *,
     shared: bool,
 ) -> None:
     """Starts those that are set; they end with `parts`. Raises OperatorError."""
+    join = tracing.join()
     if settings.internal.grpc_port is not None:
-        await _serve_internal(settings, engine, parts, shared=shared)
+        await _serve_internal(settings, engine, parts, join, shared=shared)
     if settings.public.grpc_port is not None:
-        await _serve_public(settings, engine, session, parts, shared=shared)
+        await _serve_public(settings, engine, session, parts, join, shared=shared)
 
 
 async def _serve_public(
@@ -54,6 +57,7 @@ async def _serve_public(
     engine: Engine,
     session: aiohttp.ClientSession,
     parts: AsyncExitStack,
+    join: Join | None,
     *,
     shared: bool,
 ) -> None:
@@ -91,12 +95,20 @@ async def _serve_public(
     )
     health = Health(engine.broker, engine.fanout, engine.clock, [public.NAME])
     await parts.enter_async_context(
-        serving(public.NAME, service.handlers(), place, bounds, informed=health, clock=engine.clock)
+        serving(
+            public.NAME,
+            service.handlers(),
+            place,
+            bounds,
+            informed=health,
+            clock=engine.clock,
+            join=join,
+        )
     )
 
 
 async def _serve_internal(
-    settings: Settings, engine: Engine, parts: AsyncExitStack, *, shared: bool
+    settings: Settings, engine: Engine, parts: AsyncExitStack, join: Join | None, *, shared: bool
 ) -> None:
     from hub.grpc import internal
     from hub.grpc.health import Health
@@ -117,7 +129,13 @@ async def _serve_internal(
     health = Health(engine.broker, engine.fanout, engine.clock, [internal.NAME])
     await parts.enter_async_context(
         serving(
-            internal.NAME, service.handlers(), place, bounds, informed=health, clock=engine.clock
+            internal.NAME,
+            service.handlers(),
+            place,
+            bounds,
+            informed=health,
+            clock=engine.clock,
+            join=join,
         )
     )
 

@@ -43,7 +43,7 @@ async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None
         siblings = Siblings(settings.node.siblings, settings.node.name, engine.families)
         await parts.enter_async_context(siblings.telling())
         # First, so that whoever sees /readyz finds it.
-        await serve_grpc(settings, engine, session, parts, shared=sockets.shared)
+        await serve_grpc(settings, engine, session, parts, tracing, shared=sockets.shared)
         internal = internal_application(settings, engine, MetricsRoutes(siblings.text))
         public = public_application(settings, engine, session)
         for app in (internal, public):

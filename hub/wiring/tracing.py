@@ -4,7 +4,7 @@ extra `otel`. Where it is off, nothing is wrapped and nothing imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -17,12 +17,19 @@ from hub.errors import OperatorError
 from hub.ports import Broker, GenerationStore, Upstream
 from hub.settings import Settings
 
+Join = Callable[[Mapping[str, str]], None]
+"""Lets what follows in this contextvars.Context belong to the trace that these headers name."""
+
 
 class Tracing(Protocol):
     """The hub's parts, with spans around what they do."""
 
     def watch(self, app: web.Application) -> None:
         """The requests of a listener; before it serves."""
+        ...
+
+    def join(self) -> Join | None:
+        """For calls that are no requests over HTTP."""
         ...
 
     def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
@@ -47,6 +54,9 @@ class Untraced:
 
     def watch(self, app: web.Application) -> None:
         pass
+
+    def join(self) -> Join | None:
+        return None
 
     def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
         return broker

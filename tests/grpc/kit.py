@@ -21,6 +21,7 @@ from hub.web.auth import TokenDoor
 from hub.web.keys import ApiKey, KeyRing, hash_of
 from hub.web.origins import Origins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from hub.wiring.tracing import Tracing
 from tests.web.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -99,10 +100,10 @@ def details_of(error: AioRpcError) -> Status:
 
 
 @asynccontextmanager
-async def grpc_kit() -> AsyncIterator[Kit]:
+async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
     """Two listeners."""
     async with (
-        running_hub(door(), KEYS) as hub,
+        running_hub(door(), KEYS, tracing=tracing) as hub,
         hub.serving_grpc(),
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as public,
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as internal,

@@ -11,6 +11,7 @@ import aiohttp
 
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.memory_books import MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
+from hub.core.channel import Channel
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.control import Control
 from hub.engine.counts import Counts
@@ -84,8 +85,10 @@ class Hub:
         clock = SystemClock()
         wheel = self.wheel = HeartbeatWheel(clock, 8.0)
         self.counts = Counts()
+        self._join = tracing.join()
+        traced = tracing.broker(self.broker, self._followers)
         self.fanout = Fanout(
-            self.broker, wheel, clock, node="n1", heartbeat_seconds=8.0, counts=self.counts
+            traced, wheel, clock, node="n1", heartbeat_seconds=8.0, counts=self.counts
         )
         self.orders = MemoryControlBus()
         self.control = Control(self.orders, self.fanout)
@@ -101,7 +104,7 @@ class Hub:
         guarded = GuardedDoor(door, self.control.denials)
         self.tickets = Tickets(MemoryTicketBook(), self.broker)
         stream_door = GuardedDoor(TicketDoor(door, self.tickets), self.control.denials)
-        self.publisher = Publisher(self.broker, max_data_bytes=32 * 1024, counts=self.counts)
+        self.publisher = Publisher(traced, max_data_bytes=32 * 1024, counts=self.counts)
         upstreams = {
             "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
             "open": UpstreamChoice(default_model=None),
@@ -159,6 +162,9 @@ class Hub:
         self.port = self.internal_port = 0
         self.grpc_port = self.grpc_internal_port = 0
 
+    def _followers(self, channel: Channel) -> int:
+        return self.fanout.followers(channel)
+
     async def metrics(self) -> bytes:
         """What /metrics says."""
         families = node_families(self.fanout, self.counts, redis_calls=0, link_breaks={})
@@ -193,7 +199,13 @@ class Hub:
                 health = Health(self.broker, self.fanout, clock, [name])
                 place = GrpcPlace(host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls)
                 served = serving(
-                    name, service.handlers(), place, bounds, informed=health, clock=clock
+                    name,
+                    service.handlers(),
+                    place,
+                    bounds,
+                    informed=health,
+                    clock=clock,
+                    join=self._join,
                 )
                 ports.append(await parts.enter_async_context(served))
             self.grpc_port, self.grpc_internal_port = ports
