@@ -7,7 +7,7 @@ WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY hub hub
 # Not editable: the source need not be in the image.
-RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --no-editable --compile-bytecode --python /usr/local/bin/python3
+RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --extra grpc --extra otel --no-editable --compile-bytecode --python /usr/local/bin/python3
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home hub

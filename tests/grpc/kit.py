@@ -38,7 +38,7 @@ def bearer(credential: str) -> list[tuple[str, str]]:
 
 
 def token(user: str = "alice", **claims: Any) -> list[tuple[str, str]]:
-    return bearer(jwt.encode({"sub": user, "exp": time.time() + 60, **claims}, SECRET))
+    return bearer(jwt.encode({"sub": user, "exp": time.time() + 3600, **claims}, SECRET))
 
 
 class Kit:
