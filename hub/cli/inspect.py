@@ -1,4 +1,4 @@
-"""The commands that look: config and doctor."""
+"""The commands that look: config, doctor and openapi."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def add_commands(app: typer.Typer) -> None:
     """Adds this module's commands."""
     app.command()(config)
     app.command()(doctor)
+    app.command()(openapi)
 
 
 def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -130,6 +131,18 @@ def _token(settings: Settings) -> str | None:
     said = {"sub": USER, "exp": int(time.time()) + 600, "aud": auth.audience, "iss": auth.issuer}
     claims = {name: value for name, value in said.items() if value is not None}
     return jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256")
+
+
+def openapi() -> None:
+    """The OpenAPI document of every route.
+
+    The same that the internal listener serves at /openapi.json.
+
+    Example: hub openapi > docs/openapi.json
+    """
+    from hub.web.listeners import document
+
+    print(json.dumps(document(), indent=2, ensure_ascii=False))
 
 
 def _flat(table: dict[str, Any], above: str) -> list[tuple[str, Any]]:

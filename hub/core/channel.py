@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from typing import Final, NewType
+from typing import Annotated, Final, NewType
+
+import msgspec
 
 from hub.errors import BadRequest
 
@@ -20,6 +22,10 @@ PARTITIONS: Final = 128
 
 _NAME = re.compile(r"[A-Za-z0-9._@+:\-]{1,128}")
 NAME_RULE: Final = "1 to 128 characters of A-Z a-z 0-9 . _ @ + : -"
+_SHAPE: Final = {"pattern": f"^{_NAME.pattern}$"}  # for descriptions; check_… says it better
+
+UserId = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SHAPE)]
+TopicName = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SHAPE)]
 
 
 def check_user_id(text: str, *, path: str | None = None) -> str:

@@ -7,11 +7,22 @@ heartbeat.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 HEARTBEAT: Final = b"\n"
+
+
+class StreamLine(msgspec.Struct, frozen=True):
+    """One line, for descriptions and readers. retry_ms: in the first line of a connection."""
+
+    event: str
+    data: Any
+    id: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    retry_ms: int | UnsetType = UNSET
 
 
 def encode_line(name: str, data: bytes, channel: str = "") -> bytes:

@@ -50,7 +50,7 @@ class HubInternalService:
         message = body_of(request).message(max_recipients=self._limits.max_recipients)
         published = answer_of(await asyncio.shield(self._publisher.publish(message)))
         return pb.PublishResponse(
-            published=[pb.Published(**each) for each in published["published"]]
+            published=[pb.Published(**msgspec.structs.asdict(each)) for each in published.published]
         )
 
 

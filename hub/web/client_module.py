@@ -12,6 +12,8 @@ from typing import Final
 
 from aiohttp import ETag, web
 
+from hub.web.operation import Answer, Operation, routes_of
+
 _HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -29,8 +31,18 @@ class ClientModuleRoutes:
         self._etag = hashlib.sha256(self._body).hexdigest()[:32]
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/hub.js", self.module)]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/hub.js"],
+        tag="demo",
+        summary="The JavaScript client",
+        answers=[
+            Answer(status=200, description="The module", content={"text/javascript": None}),
+            Answer(status=304, description="The client has it (If-None-Match)"),
+        ],
+    )
     async def module(self, request: web.Request) -> web.Response:
         """200, or 304 for who has it."""
         if self._is_known(request):

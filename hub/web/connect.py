@@ -8,18 +8,22 @@ returns to a stream that was answered with anything but 200.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
-from hub.core.channel import ALL, Channel, topic_channel, user_channel
+from hub.core.channel import ALL, Channel, TopicName, topic_channel, user_channel
 from hub.core.cursor import Position
+from hub.core.ndjson import StreamLine
+from hub.core.own_events import OF_USERS
 from hub.engine.connection import Connection
 from hub.errors import BadRequest
 from hub.transports.poll import PollConnection
 from hub.web.auth import Door, Identity, topics_named, topics_of
 from hub.web.bodies import read_json
+from hub.web.operation import STREAM_USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.web.streaming import Streams, cursor_from, cursor_of
 
 _MOST_WAIT_SECONDS: Final = 60.0
@@ -29,8 +33,24 @@ _MOST_BODY_BYTES: Final = 64 * 1024
 class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /sse/connect: what the query holds otherwise."""
 
-    topics: list[str] = []
+    topics: list[TopicName] = []
     cursor: str = "live"
+
+
+_STREAM: Final = Answer(
+    status=200,
+    description="The user's events, until one of the two leaves; what publishers sent, and these",
+    content={"text/event-stream": None, "application/x-ndjson": StreamLine},
+    events=OF_USERS,
+)
+_Wait = Annotated[float, msgspec.Meta(ge=0, le=_MOST_WAIT_SECONDS)]
+
+
+class PollAnswer(msgspec.Struct, frozen=True):
+    """What there is; the next poll goes on from the cursor."""
+
+    events: list[StreamLine]
+    cursor: str
 
 
 class ConnectRoutes:
@@ -41,21 +61,37 @@ class ConnectRoutes:
         self._door = door
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/sse/connect/{user_id}", self.connect, allow_head=False),
-            web.get("/sse/connect", self.connect, allow_head=False),
-            web.post("/sse/connect/{user_id}", self.connect_by_post),
-            web.post("/sse/connect", self.connect_by_post),
-            web.get("/poll/connect/{user_id}", self.poll, allow_head=False),
-            web.get("/poll/connect", self.poll, allow_head=False),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/sse/connect/{user_id}", "/sse/connect"],
+        tag="streams",
+        summary="A user's events as a stream",
+        security=STREAM_USER,
+        parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
+        answers=[_STREAM],
+        refuses=[429],
+        long_lived=True,
+    )
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Begins the stream."""
         identity = await self._door.identify(request)
         channels = self._channels(request, identity)
         return await self._begin(request, identity, channels, cursor_of(request, channels))
 
+    @Operation(
+        method="POST",
+        paths=["/sse/connect/{user_id}", "/sse/connect"],
+        tag="streams",
+        summary="The same with a body",
+        security=STREAM_USER,
+        parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID],
+        body=json_body(ConnectBody),
+        answers=[_STREAM],
+        refuses=[429],
+        long_lived=True,
+    )
     async def connect_by_post(self, request: web.Request) -> web.StreamResponse:
         """The same with topics and cursor in the body, for clients that have many."""
         identity = await self._door.identify(request)
@@ -66,6 +102,24 @@ class ConnectRoutes:
         text = request.headers.get("Last-Event-ID") or body.cursor
         return await self._begin(request, identity, channels, cursor_from(text, channels))
 
+    @Operation(
+        method="GET",
+        paths=["/poll/connect/{user_id}", "/poll/connect"],
+        tag="streams",
+        summary="A user's events by long polling",
+        security=STREAM_USER,
+        parameters=[
+            USER_ID,
+            OPEN_USER,
+            TOPICS,
+            CURSOR,
+            LAST_EVENT_ID,
+            Parameter("query", "wait", _Wait, "Seconds, while there is nothing; 25 by default"),
+        ],
+        answers=[json(200, PollAnswer, "What there is, or came within the wait")],
+        refuses=[429],
+        long_lived=True,
+    )
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
         identity = await self._door.identify(request)

@@ -11,11 +11,14 @@ from typing import Final
 
 from aiohttp import web
 
+from hub.core.ndjson import StreamLine
+from hub.core.own_events import OF_CONNECTIONS, OF_CONSOLE
 from hub.engine.connection import Connection
 from hub.engine.reports import REPORTS
 from hub.web.auth import Identity
 from hub.web.keys import KeyRing
-from hub.web.page_files import PageFiles
+from hub.web.operation import Answer, Operation, Parameter, key, routes_of
+from hub.web.page_files import TYPES, PageFiles
 from hub.web.streaming import Streams
 
 _USER: Final = "hub:console"
@@ -30,22 +33,51 @@ class ConsoleRoutes:
         self._pages = pages
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/console", self.page),
-            web.get("/console/reports", self.reports, allow_head=False),
-            web.get("/console/{name}", self.file),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/console"],
+        tag="console",
+        summary="The operators' page",
+        answers=[Answer(status=200, description="The page", content={"text/html": None})],
+    )
     async def page(self, request: web.Request) -> web.Response:
         """The page."""
         return self._pages.answer("console.html")
 
-    async def file(self, request: web.Request) -> web.Response:
-        """One of its files."""
-        return self._pages.answer(request.match_info["name"])
-
+    @Operation(
+        method="GET",
+        paths=["/console/reports"],
+        tag="console",
+        summary="What nodes and workers report, live",
+        security=key("read"),
+        answers=[
+            Answer(
+                status=200,
+                description="The reports, until one of the two leaves",
+                content={"text/event-stream": None, "application/x-ndjson": StreamLine},
+                events={**OF_CONSOLE, **OF_CONNECTIONS},
+            )
+        ],
+        refuses=[429],
+        long_lived=True,
+    )
     async def reports(self, request: web.Request) -> web.StreamResponse:
         """A stream of `hub.report` `{from, at, metrics}`, one from each process every second."""
         self._keys.check(request, "read")
         make = partial(Connection, user=_USER, channels=[REPORTS])
         return await self._streams.begin(request, Identity(_USER), {}, make)
+
+    @Operation(
+        method="GET",
+        paths=["/console/{name}"],
+        tag="console",
+        summary="A file of the operators' page",
+        parameters=[Parameter("path", "name", str, "The file's name")],
+        answers=[Answer(status=200, description="The file", content=dict.fromkeys(TYPES.values()))],
+        refuses=[404],
+    )
+    async def file(self, request: web.Request) -> web.Response:
+        """One of its files."""
+        return self._pages.answer(request.match_info["name"])

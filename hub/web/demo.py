@@ -14,15 +14,17 @@ from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
 from hub.web.auth import Door
 from hub.web.bodies import read_json
-from hub.web.page_files import PageFiles
-from hub.web.publish import publish
+from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.page_files import TYPES, PageFiles
+from hub.web.parameters import OPEN_USER
+from hub.web.publish import NULL, PublishAnswer, publish
 
 
 class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /dev/publish: an event to oneself."""
 
     event: str = "notification"
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)
 
 
 class DemoRoutes:
@@ -38,19 +40,43 @@ class DemoRoutes:
             self._pages.change("demo.html", meta % b"true", meta % b"false")
 
     def routes(self) -> list[web.RouteDef]:
-        routes = [web.get("/", self.page), web.get("/demo/{name}", self.file)]
-        if self._publisher is not None:
-            routes.append(web.post("/dev/publish", self.note_to_self))
-        return routes
+        all_of_them = routes_of(self)
+        return all_of_them if self._publisher else [r for r in all_of_them if r.method == "GET"]
 
+    @Operation(
+        method="GET",
+        paths=["/"],
+        tag="demo",
+        summary="The demo page",
+        answers=[Answer(status=200, description="The page", content={"text/html": None})],
+    )
     async def page(self, request: web.Request) -> web.Response:
         """The page."""
         return self._pages.answer("demo.html")
 
+    @Operation(
+        method="GET",
+        paths=["/demo/{name}"],
+        tag="demo",
+        summary="A file of the demo page",
+        parameters=[Parameter("path", "name", str, "The file's name")],
+        answers=[Answer(status=200, description="The file", content=dict.fromkeys(TYPES.values()))],
+        refuses=[404],
+    )
     async def file(self, request: web.Request) -> web.Response:
         """One of its files."""
         return self._pages.answer(request.match_info["name"])
 
+    @Operation(
+        method="POST",
+        paths=["/dev/publish"],
+        tag="demo",
+        summary="Publish an event to oneself",
+        security=USER,
+        parameters=[OPEN_USER],
+        body=json_body(NoteBody),
+        answers=[json(200, PublishAnswer, "Published")],
+    )
     async def note_to_self(self, request: web.Request) -> web.Response:
         """An event into the caller's own channel."""
         assert self._publisher is not None

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from hub.errors import (
     BrokerUnavailable,
@@ -22,23 +23,29 @@ from hub.surfaces.openai_chat import error_document
 from hub.web.caller import Caller
 
 _RETRY_AFTER_SECONDS: Final = 1
+FOREIGN_PATHS: Final = "/v1/"
 BROKER_AWAY: Final = "the broker is away; try again"
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Problem(msgspec.Struct, frozen=True):
+    """What was wrong (RFC 9457), in one sentence. path: of the bad field, where there is one."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    path: str | UnsetType = UNSET
+
+
 def problem_document(status: int, detail: str, path: str | None = None) -> dict[str, Any]:
-    """type, title, status, detail, and the path of a bad field."""
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if path:
-        document["path"] = path
-    return document
+    """A Problem as plain values."""
+    title = HTTPStatus(status).phrase
+    document = Problem("about:blank", title, status, detail, path or UNSET)
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    return plain
 
 
 def problem_of(error: HubError) -> dict[str, Any]:
@@ -66,7 +73,7 @@ def problem(
 
 def is_foreign(request: Caller) -> bool:
     """Whether its client knows nothing of the hub, and reads errors in OpenAI's form."""
-    return request.path.startswith("/v1/")
+    return request.path.startswith(FOREIGN_PATHS)
 
 
 def refusal(

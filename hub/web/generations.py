@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from hub.core.channel import user_channel
 from hub.core.cursor import format_place
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message, Question
+from hub.core.ndjson import StreamLine
+from hub.core.own_events import OF_ANSWERS, OF_CONNECTIONS, Seconds
 from hub.engine.answer_stream import AnswerStream
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations
@@ -24,6 +27,15 @@ from hub.surfaces.shapes import ShapedAnswer
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.leaving import Leaving
+from hub.web.operation import USER, Answer, Operation, json_body, routes_of
+from hub.web.parameters import (
+    CURSOR,
+    GENERATION,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    OPEN_USER,
+    SHAPE,
+)
 from hub.web.shapes import Shapes
 from hub.web.streaming import Cursor, Streams, accepts, cursor_of
 
@@ -38,6 +50,9 @@ class UpstreamChoice(msgspec.Struct, frozen=True):
     models: Sequence[str] = ()
 
 
+_OnDisconnect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["continue", "stop"]})]
+
+
 class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /generations."""
 
@@ -46,7 +61,7 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     upstream: str | None = None
     params: dict[str, Any] = {}
-    on_disconnect: str = "continue"
+    on_disconnect: _OnDisconnect = "continue"
     id: str | None = None
     metadata: dict[str, Any] = {}
 
@@ -143,6 +158,56 @@ class Questions:
         )
 
 
+class StartAnswer(msgspec.Struct, frozen=True):
+    """cursor: just before the generation's first event."""
+
+    generation: str
+    cursor: str
+
+
+class StopWord(msgspec.Struct, frozen=True):
+    """status: `stopping`, or `already ended`."""
+
+    generation: str
+    status: Literal["stopping", "already ended"]
+
+
+class GenerationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation as it stands. Of the end's details there are those that its end has."""
+
+    generation: str
+    user: str
+    status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
+    attempt: int
+    text: str
+    deltas: int
+    model: str
+    upstream: str
+    messages: list[Message]
+    metadata: dict[str, Any]
+    finish_reason: str | UnsetType | None = UNSET
+    by: str | UnsetType | None = UNSET
+    code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    retryable: bool | UnsetType = UNSET
+    upstream_status: int | UnsetType = UNSET
+    usage: dict[str, Any] | UnsetType | None = UNSET
+    seconds: Seconds | UnsetType = UNSET
+
+
+_STARTED: Final = Answer(
+    status=202,
+    description="Queued; its events come in the user's stream after the cursor",
+    content={"application/json": StartAnswer},
+    headers={"Location": "The generation's own address"},
+)
+_EVENTS: Final = {
+    **OF_ANSWERS,
+    **{name: OF_CONNECTIONS[name] for name in ("hub.reset", "hub.expiring", "hub.bye")},
+}
+_STREAMED: Final = {"text/event-stream": None, "application/x-ndjson": StreamLine}
+
+
 class GenerationRoutes:
     """The generations' routes of the public listener."""
 
@@ -162,13 +227,32 @@ class GenerationRoutes:
         self._errands = Errands()
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/generations", self.start),
-            web.get("/generations/{id}", self.look, allow_head=False),
-            web.delete("/generations/{id}", self.stop),
-            web.post("/generations/{id}/restart", self.restart),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/generations"],
+        tag="generations",
+        summary="Start a generation",
+        security=USER,
+        parameters=[
+            OPEN_USER,
+            IDEMPOTENCY_KEY,
+            SHAPE,
+        ],
+        body=json_body(GenerateBody),
+        answers=[
+            _STARTED,
+            Answer(
+                status=200,
+                description="The answer itself, where the client accepts a stream",
+                content=_STREAMED,
+                events=_EVENTS,
+            ),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def start(self, request: web.Request) -> web.StreamResponse:
         """202: queued; its events come in the user's stream after the cursor. A client that accepts
         a stream gets 200 and the answer itself.
@@ -192,6 +276,25 @@ class GenerationRoutes:
         stop = body.on_disconnect == "stop"
         return await self._join(request, created.generation, identity, {}, stop_when_left=stop)
 
+    @Operation(
+        method="GET",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Look at a generation, or join it",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, SHAPE],
+        answers=[
+            Answer(
+                status=200,
+                description="The snapshot; the answer itself where the client accepts a stream",
+                content={"application/json": GenerationAnswer, **_STREAMED},
+                events=_EVENTS,
+            ),
+            Answer(status=204, description="The client has all of an answer that ended"),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def look(self, request: web.Request) -> web.StreamResponse:
         """The snapshot: status, text so far, and the end's details. A client that accepts a stream
         joins the answer.
@@ -204,14 +307,37 @@ class GenerationRoutes:
         cursor = cursor_of(request, [user_channel(user)])
         return await self._join(request, generation, identity, cursor)
 
+    @Operation(
+        method="DELETE",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Stop a generation",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER],
+        answers=[
+            Answer(status=202, description="Stopping", content={"application/json": StopWord}),
+            Answer(status=200, description="Ended before", content={"application/json": StopWord}),
+        ],
+        refuses=[404],
+    )
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended already."""
         user = (await self._door.identify(request)).user
         generation = _id(request)
         answer = await self._generations.stop(generation, user)
         status = 202 if answer.value == "stopping" else 200
-        return json_response({"generation": generation, "status": answer.value}, status=status)
+        return json_response(StopWord(generation, answer.value), status=status)
 
+    @Operation(
+        method="POST",
+        paths=["/generations/{id}/restart"],
+        tag="generations",
+        summary="Stop it if it runs, and ask the same again",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER],
+        answers=[_STARTED],
+        refuses=[404, 429],
+    )
     async def restart(self, request: web.Request) -> web.Response:
         """202: another generation of the same question."""
         user = (await self._door.identify(request)).user
@@ -266,7 +392,7 @@ def _id(request: web.Request) -> str:
 
 def _started(created: Created) -> web.Response:
     return json_response(
-        {"generation": created.generation, "cursor": format_place(created.position)},
+        StartAnswer(created.generation, format_place(created.position)),
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )

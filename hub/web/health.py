@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from hub.engine.fanout import Fanout
@@ -9,6 +10,22 @@ from hub.errors import BrokerUnavailable
 from hub.ports import Broker
 from hub.web.bodies import json_response
 from hub.web.errors import problem
+from hub.web.operation import Operation, json, routes_of
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """A node's word."""
+
+    status: str
+    node: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """connections: how many streams the node holds."""
+
+    status: str
+    node: str
+    connections: int
 
 
 class HealthRoutes:
@@ -20,12 +37,27 @@ class HealthRoutes:
         self._node = node
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/healthz", self.alive), web.get("/readyz", self.ready)]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/healthz"],
+        tag="operation",
+        summary="Is the process alive",
+        answers=[json(200, Alive, "It is")],
+    )
     async def alive(self, request: web.Request) -> web.Response:
         """200 while the process answers at all."""
-        return json_response({"status": "alive", "node": self._node})
+        return json_response(Alive("alive", self._node))
 
+    @Operation(
+        method="GET",
+        paths=["/readyz"],
+        tag="operation",
+        summary="Should it get new clients",
+        answers=[json(200, Ready, "It should")],
+        refuses=[503],
+    )
     async def ready(self, request: web.Request) -> web.Response:
         """200, or 503 with the reason while draining or while the broker is away."""
         reason = "the node is draining" if self._fanout.draining else None
@@ -36,5 +68,4 @@ class HealthRoutes:
                 reason = str(error)
         if reason is not None:
             return problem(503, reason, headers={"Retry-After": "1"})
-        ready = {"status": "ready", "node": self._node, "connections": len(self._fanout)}
-        return json_response(ready)
+        return json_response(Ready("ready", self._node, len(self._fanout)))

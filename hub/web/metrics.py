@@ -7,6 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
+from hub.web.operation import Answer, Operation, routes_of
+
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -19,8 +21,15 @@ class MetricsRoutes:
         self._text = text
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/metrics", self.metrics)]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/metrics"],
+        tag="operation",
+        summary="Metrics in Prometheus' text format",
+        answers=[Answer(status=200, description="Metrics", content={"text/plain": None})],
+    )
     async def metrics(self, request: web.Request) -> web.Response:
         """As they are now."""
         return web.Response(body=await self._text(), headers={"Content-Type": _CONTENT_TYPE})

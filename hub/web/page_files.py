@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hub.errors import NotFound
 
-_TYPES: Final = {
+TYPES: Final = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
@@ -31,9 +31,9 @@ class PageFiles:
 
     def __init__(self, folder: str) -> None:
         self._files = {
-            page.name: (page.read_bytes(), _TYPES[suffix])
+            page.name: (page.read_bytes(), TYPES[suffix])
             for page in (files("hub.web") / "pages" / folder).iterdir()
-            if (suffix := "." + page.name.rpartition(".")[2]) in _TYPES
+            if (suffix := "." + page.name.rpartition(".")[2]) in TYPES
         }
 
     def change(self, name: str, before: bytes, after: bytes) -> None:

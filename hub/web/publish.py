@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from hub.core.bucket import Bucket
-from hub.core.channel import ALL, Channel, check_topic, check_user_id, topic_channel, user_channel
+from hub.core.channel import (
+    ALL,
+    Channel,
+    TopicName,
+    UserId,
+    check_topic,
+    check_user_id,
+    topic_channel,
+    user_channel,
+)
 from hub.core.cursor import format_part
 from hub.core.event import compact_json
 from hub.engine.publisher import Message, Publisher
@@ -19,14 +28,17 @@ from hub.errors import BadRequest, TooMany
 from hub.ports import Outcome, Published
 from hub.web.bodies import json_response, read_json
 from hub.web.keys import KeyRing
+from hub.web.operation import Operation, json, json_body, key, routes_of
+
+NULL: Final = msgspec.Raw(b"null")
 
 
 class To(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly one of the four."""
 
-    user: str | None = None
-    users: list[str] | None = None
-    topic: str | None = None
+    user: UserId | None = None
+    users: list[UserId] | None = None
+    topic: TopicName | None = None
     all: bool = False
 
     def channels(self, *, max_recipients: int) -> list[Channel]:
@@ -51,7 +63,7 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     to: To
     event: str = "notification"
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)
     id: str | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
@@ -68,18 +80,34 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def answer_of(published: Iterable[tuple[Channel, Published]]) -> dict[str, Any]:
+class PublishedIn(msgspec.Struct, frozen=True):
+    """cursor: where the event stands in the channel; null for an ephemeral one. duplicate: it was
+    there already, under the same idempotency key.
+    """
+
+    channel: str
+    cursor: str | None
+    duplicate: bool
+
+
+class PublishAnswer(msgspec.Struct, frozen=True):
     """A cursor for each channel."""
-    return {
-        "published": [
-            {
-                "channel": channel,
-                "cursor": format_part(channel, answer.position) if answer.position else None,
-                "duplicate": answer.outcome is Outcome.DUPLICATE,
-            }
+
+    published: list[PublishedIn]
+
+
+def answer_of(published: Iterable[tuple[Channel, Published]]) -> PublishAnswer:
+    """What is told of them."""
+    return PublishAnswer(
+        [
+            PublishedIn(
+                channel,
+                format_part(channel, answer.position) if answer.position else None,
+                answer.outcome is Outcome.DUPLICATE,
+            )
             for channel, answer in published
         ]
-    }
+    )
 
 
 async def publish(publisher: Publisher, message: Message) -> web.Response:
@@ -129,8 +157,18 @@ class PublishRoutes:
         self._rates = PublishRates(limits.max_per_second)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/publish", self.publish)]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/publish"],
+        tag="publish",
+        summary="Publish one event",
+        security=key("publish"),
+        body=json_body(PublishBody),
+        answers=[json(200, PublishAnswer, "Published: a cursor for each channel")],
+        refuses=[429],
+    )
     async def publish(self, request: web.Request) -> web.Response:
         """One event, to whom it says."""
         self._rates.check(self._keys.check(request, "publish"))

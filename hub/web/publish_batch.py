@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
@@ -20,12 +20,24 @@ from hub.errors import CallerError, HubError, TooLarge, UnsupportedMedia
 from hub.web.bodies import decode_json, json_response, read_json
 from hub.web.errors import problem_of
 from hub.web.keys import KeyRing
+from hub.web.operation import Answer, Operation, key, routes_of
 from hub.web.publish import PublishBody, PublishLimits, PublishRates, answer_of
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _AT_ONCE: Final = 500  # items of one call to the publisher
 _MOST_UNREAD_BYTES: Final = 4 * 1024 * 1024  # answers that wait for a client
 _UNREAD_SECONDS: Final = 30.0
+_ItemAnswer = Annotated[  # msgspec has no unions of untagged Structs
+    Any,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"$ref": "#/components/schemas/PublishAnswer"},
+                {"$ref": "#/components/schemas/Problem"},
+            ]
+        }
+    ),
+]
 _log = structlog.get_logger(__name__)
 
 
@@ -39,8 +51,24 @@ class PublishBatchRoutes:
         self._rates = PublishRates(limits.max_per_second)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/publish/batch", self.publish)]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/publish/batch"],
+        tag="publish",
+        summary="Publish many events",
+        security=key("publish"),
+        body={"application/json": list[PublishBody], NDJSON[0]: None},
+        answers=[
+            Answer(
+                status=200,
+                description="An answer per item, in order: what POST /publish would have answered",
+                content={"application/json": list[_ItemAnswer], NDJSON[0]: None},
+            )
+        ],
+        refuses=[429],
+    )
     async def publish(self, request: web.Request) -> web.StreamResponse:
         """As many answers as items, in their order."""
         key = self._keys.check(request, "publish")
@@ -101,7 +129,7 @@ class PublishBatchRoutes:
         if too_long or begun.strip():
             yield [None if too_long else begun]
 
-    async def _publish(self, items: Sequence[bytes | None]) -> list[dict[str, Any]]:
+    async def _publish(self, items: Sequence[bytes | None]) -> list[Any]:
         read = [self._read(item) for item in items]
         good = [each for each in read if isinstance(each, Message)]
         results = iter(await self._publisher.try_publish(good))

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from hub.core.generation import Generation
 from hub.ports import GenerationQueue, GenerationStore
 from hub.web.bodies import json_response
 from hub.web.keys import KeyRing
+from hub.web.operation import Operation, Parameter, json, key, routes_of
+from hub.web.parameters import LIMIT
 from hub.web.users import limit_of
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """One of them. asked_at: Unix seconds. characters: how long its text is so far."""
+
+    generation: str
+    user: str
+    status: str
+    attempt: int
+    model: str
+    upstream: str
+    asked_at: float
+    deltas: int
+    characters: int
+    text: str | UnsetType = UNSET
+
+
+class RunningAnswer(msgspec.Struct, frozen=True):
+    """total: also those beyond the limit."""
+
+    generations: list[Running]
+    total: int
 
 
 class RunningRoutes:
@@ -23,8 +48,20 @@ class RunningRoutes:
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/generations", self.running)]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/generations"],
+        tag="generations",
+        summary="Which answers wait and run",
+        security=key("read"),
+        parameters=[
+            LIMIT,
+            Parameter("query", "text", str, "`true`: their text, too; takes the scope `admin`"),
+        ],
+        answers=[json(200, RunningAnswer, "On all workers")],
+    )
     async def running(self, request: web.Request) -> web.Response:
         """`?limit=` of them, and how many there are. With `?text=true` also their text so far: it
         is the users' own, so that takes the scope `admin`.
@@ -34,19 +71,19 @@ class RunningRoutes:
         listed = await self._queue.listed(limit_of(request))
         records = await asyncio.gather(*map(self._store.find, listed.generations))
         shown = [_shown(record, with_text) for record in records if record is not None]
-        return json_response({"generations": shown, "total": listed.total})
+        return json_response(RunningAnswer(shown, listed.total))
 
 
-def _shown(record: Generation, with_text: bool) -> dict[str, Any]:
-    shown = {
-        "generation": record.id,
-        "user": record.user,
-        "status": record.status.value,
-        "attempt": record.attempt,
-        "model": record.question.model,
-        "upstream": record.question.upstream,
-        "asked_at": record.asked_at,
-        "deltas": record.deltas,
-        "characters": len(record.text),
-    }
-    return {**shown, "text": record.text} if with_text else shown
+def _shown(record: Generation, with_text: bool) -> Running:
+    return Running(
+        generation=record.id,
+        user=record.user,
+        status=record.status.value,
+        attempt=record.attempt,
+        model=record.question.model,
+        upstream=record.question.upstream,
+        asked_at=record.asked_at,
+        deltas=record.deltas,
+        characters=len(record.text),
+        text=record.text if with_text else UNSET,
+    )

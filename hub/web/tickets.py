@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from hub.core.channel import check_user_id
@@ -10,6 +11,8 @@ from hub.errors import Forbidden
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response
 from hub.web.caller import Caller
+from hub.web.operation import USER, Operation, json, routes_of
+from hub.web.parameters import OPEN_USER
 
 
 class TicketDoor:
@@ -30,6 +33,13 @@ class TicketDoor:
         return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
 
 
+class TicketAnswer(msgspec.Struct, frozen=True):
+    """expires_in: seconds to open the connection."""
+
+    ticket: str
+    expires_in: float
+
+
 class TicketRoutes:
     """A route of the public listener."""
 
@@ -38,10 +48,19 @@ class TicketRoutes:
         self._tickets = tickets
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/tickets", self.issue)]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/tickets"],
+        tag="streams",
+        summary="Get a ticket for a URL that must not carry a token",
+        security=USER,
+        parameters=[OPEN_USER],
+        answers=[json(201, TicketAnswer, "The ticket")],
+    )
     async def issue(self, request: web.Request) -> web.Response:
         """201: a ticket for one connection of who asks."""
         who = await self._door.identify(request)
         name = await self._tickets.issue(who.user, who.topics, who.expires_at, who.token_id)
-        return json_response({"ticket": name, "expires_in": OPENING_SECONDS}, status=201)
+        return json_response(TicketAnswer(name, OPENING_SECONDS), status=201)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import date, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
-from hub.core.channel import check_user_id
+from hub.core.channel import UserId, check_user_id
 from hub.errors import BadRequest
-from hub.ports import UsageLedger
+from hub.ports import UsageLedger, UsageSum
 from hub.web.bodies import json_response
 from hub.web.keys import KeyRing
+from hub.web.operation import Operation, Parameter, json, key, routes_of
 
 _MOST_DAYS: Final = 31
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS: Final = {str(days) for days in range(1, _MOST_DAYS + 1)}
+
+
+_NumberOfDays = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
+_Date = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
+
+
+class UsageAnswer(msgspec.Struct, frozen=True):
+    """Sums, the oldest day first."""
+
+    usage: list[UsageSum]
 
 
 class UsageRoutes:
@@ -27,22 +40,37 @@ class UsageRoutes:
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/usage", self.usage)]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/usage"],
+        tag="operation",
+        summary="What answers used",
+        security=key("read"),
+        parameters=[
+            Parameter("query", "user", UserId, "Of this user; else of all"),
+            Parameter("query", "day", _Date, "YYYY-MM-DD, UTC; else today"),
+            Parameter("query", "days", _NumberOfDays, "So many days that end with it"),
+        ],
+        answers=[json(200, UsageAnswer, "Summed by day, user and model")],
+    )
     async def usage(self, request: web.Request) -> web.Response:
         """`?user=`, else all; `?day=YYYY-MM-DD` (UTC), else today; `?days=` that end with it."""
         self._keys.check(request, "read")
         user = request.query.get("user")
         if user is not None:
             check_user_id(user, path="user")
-        sums = []
+        sums: list[UsageSum] = []
         for day in _days(request):
             sums += await self._ledger.read(day, user)
-        return json_response({"usage": [msgspec.structs.asdict(each) for each in sums]})
+        return json_response(UsageAnswer(sums))
 
 
 def _days(request: web.Request) -> list[str]:
-    text = request.query.get("day") or time.strftime("%Y-%m-%d", time.gmtime())
+    text = request.query.get("day", time.strftime("%Y-%m-%d", time.gmtime()))
+    if not _DAY.fullmatch(text):  # fromisoformat knows more forms
+        raise BadRequest("day is YYYY-MM-DD", path="day")
     try:
         last = date.fromisoformat(text)
     except ValueError:
@@ -50,4 +78,6 @@ def _days(request: web.Request) -> list[str]:
     number = request.query.get("days", "1")
     if number not in _DAYS:
         raise BadRequest(f"days is 1 to {_MOST_DAYS}", path="days")
+    if int(number) > last.toordinal():
+        raise BadRequest("there are not so many days before it", path="days")
     return [(last - timedelta(n)).isoformat() for n in reversed(range(int(number)))]

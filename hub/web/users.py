@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
@@ -14,11 +15,13 @@ from hub.core.channel import check_user_id, user_channel
 from hub.core.cursor import format_part, parse_cursor
 from hub.core.denials import USER
 from hub.engine.control import Control
-from hub.engine.presence import Presence
+from hub.engine.presence import NodeState, Presence, Present, Roll
 from hub.errors import BadRequest
 from hub.ports import FROM_START, Broker
 from hub.web.bodies import json_response, read_json
 from hub.web.keys import KeyRing
+from hub.web.operation import Operation, Parameter, json, json_body, key, routes_of
+from hub.web.parameters import LIMIT, USER_ID
 
 _MOST_BLOCK_SECONDS: Final = 30 * 86400
 _MOST_TOKEN_SECONDS: Final = 10 * 366 * 86400
@@ -27,6 +30,12 @@ _MOST_PAGE_BYTES: Final = 1024 * 1024
 _MOST_BODY_BYTES: Final = 4096
 _MOST_TOKEN_ID_CHARS: Final = 256
 _log = structlog.get_logger(__name__)
+
+
+_BlockSeconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST_BLOCK_SECONDS)]
+_TokenId = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": _MOST_TOKEN_ID_CHARS})
+]
 
 
 def limit_of(request: web.Request) -> int:
@@ -40,8 +49,50 @@ def limit_of(request: web.Request) -> int:
 class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /revocations. expires_at: the token's `exp`; later it is refused anyway."""
 
-    jti: str
+    jti: _TokenId
     expires_at: float
+
+
+class NodesAnswer(msgspec.Struct, frozen=True):
+    """Those that live."""
+
+    nodes: list[NodeState]
+
+
+class UserAnswer(msgspec.Struct, frozen=True):
+    """blocked_until: Unix seconds. missing: nodes that did not answer within a second."""
+
+    user: str
+    blocked_until: float | None
+    connections: Sequence[Present]
+    total: int
+    missing: Sequence[str]
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """data: the publisher's JSON."""
+
+    cursor: str
+    event: str
+    data: Any
+
+
+class EventsAnswer(msgspec.Struct, frozen=True):
+    """lost: why the log cannot continue from `after`. next: the `after` of the next page, and
+    whether there is more by now.
+    """
+
+    events: list[StoredEvent]
+    lost: str | None
+    next: str
+    more: bool
+
+
+class DisconnectAnswer(msgspec.Struct, frozen=True):
+    """blocked_until: Unix seconds."""
+
+    user: str
+    blocked_until: float | None
 
 
 class UserRoutes:
@@ -54,34 +105,61 @@ class UserRoutes:
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/nodes", self.nodes),
-            web.get("/connections", self.connections),
-            web.get("/users/{user_id}", self.user),
-            web.get("/users/{user_id}/events", self.events),
-            web.delete("/users/{user_id}/connections", self.disconnect),
-            web.post("/revocations", self.revoke),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/nodes"],
+        tag="users",
+        summary="The nodes that live",
+        security=key("read"),
+        answers=[json(200, NodesAnswer, "What each one says of itself")],
+    )
     async def nodes(self, request: web.Request) -> web.Response:
         """The nodes that live, and how many each one holds."""
         self._keys.check(request, "read")
-        states = await self._presence.nodes()
-        return json_response({"nodes": states})
+        return json_response(NodesAnswer(await self._presence.nodes()))
 
+    @Operation(
+        method="GET",
+        paths=["/connections"],
+        tag="users",
+        summary="Who is connected",
+        security=key("read"),
+        parameters=[LIMIT],
+        answers=[json(200, Roll, "On all nodes")],
+    )
     async def connections(self, request: web.Request) -> web.Response:
         """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
         self._keys.check(request, "read")
         return json_response(await self._presence.who(None, limit_of(request)))
 
+    @Operation(
+        method="GET",
+        paths=["/users/{user_id}"],
+        tag="users",
+        summary="Where a user is connected",
+        security=key("read"),
+        parameters=[USER_ID, LIMIT],
+        answers=[json(200, UserAnswer, "On all nodes")],
+    )
     async def user(self, request: web.Request) -> web.Response:
         """Where a user is connected, on all nodes."""
         self._keys.check(request, "read")
         user = check_user_id(request.match_info["user_id"], path="user_id")
         roll = await self._presence.who(user, limit_of(request))
         until = self._control.denials.until(USER + user, time.time())
-        return json_response({"user": user, "blocked_until": until, **msgspec.structs.asdict(roll)})
+        return json_response(UserAnswer(user, until, roll.connections, roll.total, roll.missing))
 
+    @Operation(
+        method="GET",
+        paths=["/users/{user_id}/events"],
+        tag="users",
+        summary="A user's stored events",
+        security=key("read"),
+        parameters=[USER_ID, LIMIT, Parameter("query", "after", str, "A cursor; else all")],
+        answers=[json(200, EventsAnswer, "A page of them")],
+    )
     async def events(self, request: web.Request) -> web.Response:
         """A user's stored events after `?after=` (a cursor), oldest first."""
         self._keys.check(request, "read")
@@ -94,23 +172,27 @@ class UserRoutes:
             {channel: after}, max_events=limit_of(request), max_bytes=_MOST_PAGE_BYTES
         )
         page = pages[channel]
-        return json_response(
-            {
-                "events": [
-                    {
-                        "cursor": format_part(channel, event.position),
-                        "event": event.name,
-                        "data": msgspec.Raw(event.data),
-                    }
-                    for event in page.events
-                    if event.position is not None
-                ],
-                "lost": page.lost,
-                "next": format_part(channel, page.read_to),
-                "more": page.read_to != page.head,
-            }
-        )
+        stored = [
+            StoredEvent(format_part(channel, event.position), event.name, msgspec.Raw(event.data))
+            for event in page.events
+            if event.position is not None
+        ]
+        following = format_part(channel, page.read_to)
+        more = page.read_to != page.head
+        return json_response(EventsAnswer(stored, page.lost, following, more))
 
+    @Operation(
+        method="DELETE",
+        paths=["/users/{user_id}/connections"],
+        tag="users",
+        summary="Disconnect a user",
+        security=key("admin"),
+        parameters=[
+            USER_ID,
+            Parameter("query", "block_seconds", _BlockSeconds, "Keep it out for so long"),
+        ],
+        answers=[json(202, DisconnectAnswer, "Announced to every node")],
+    )
     async def disconnect(self, request: web.Request) -> web.Response:
         """202: every node ends the user's connections; `?block_seconds=` keeps it out."""
         by = self._keys.check(request, "admin")
@@ -126,8 +208,17 @@ class UserRoutes:
             )
         until = await self._control.disconnect(user, seconds)
         _log.info("audit.disconnected", by=by, user=user, block_seconds=seconds)
-        return json_response({"user": user, "blocked_until": until}, status=202)
+        return json_response(DisconnectAnswer(user, until), status=202)
 
+    @Operation(
+        method="POST",
+        paths=["/revocations"],
+        tag="users",
+        summary="Revoke a token",
+        security=key("admin"),
+        body=json_body(RevokeBody),
+        answers=[json(202, RevokeBody, "Announced to every node")],
+    )
     async def revoke(self, request: web.Request) -> web.Response:
         """202: the token is refused from now on, and its connections end on every node."""
         by = self._keys.check(request, "admin")
@@ -138,4 +229,4 @@ class UserRoutes:
             raise BadRequest("expires_at is a time within ten years", path="expires_at")
         await self._control.revoke(body.jti, body.expires_at)
         _log.info("audit.revoked", by=by, jti=body.jti)
-        return json_response({"jti": body.jti, "expires_at": body.expires_at}, status=202)
+        return json_response(body, status=202)

@@ -18,6 +18,8 @@ from hub.surfaces.ag_ui import AgUiEvents
 from hub.web.bodies import converted
 from hub.web.foreign import Foreigners
 from hub.web.generations import GenerateBody
+from hub.web.operation import USER, Answer, Operation, json_body, routes_of
+from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.web.v1_ui import check_chat
 
 
@@ -84,8 +86,27 @@ class AgUiRoutes:
         self._foreigners = foreigners
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/v1/agui", self.run)]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/v1/agui"],
+        tag="v1",
+        summary="AG-UI: a run",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
+        body=json_body(RunAgentInput),
+        answers=[
+            Answer(
+                status=200,
+                description="The run's events",
+                content={"text/event-stream": None},
+                headers=LOCATED,
+            )
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def run(self, request: web.Request) -> web.StreamResponse:
         """The run's events."""
         identity = await self._foreigners.identify(request)

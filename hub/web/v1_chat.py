@@ -14,6 +14,8 @@ from hub.surfaces.openai_messages import ChatMessage, check_carried, given
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer
 from hub.web.generations import GenerateBody
+from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -46,12 +48,26 @@ class ChatRoutes:
         self._foreigners = foreigners
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1/chat/completions", self.complete),
-            web.get("/v1/models", self.models),
-            web.get("/v1/models/{name:.+}", self.model),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/v1/chat/completions"],
+        tag="v1",
+        summary="OpenAI: a chat completion",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
+        body=json_body(ChatBody),
+        answers=[
+            Answer(
+                status=200,
+                description="As OpenAI answers, whole or in chunks",
+                content={"application/json": dict[str, Any], "text/event-stream": None},
+            )
+        ],
+        refuses=[404, 409, 429, 502, 504],
+        long_lived=True,
+    )
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """The answer: whole, or in chunks with `stream`."""
         identity = await self._foreigners.identify(request)
@@ -84,6 +100,15 @@ class ChatRoutes:
         location = {"Location": f"/generations/{created.generation}"}
         return json_response(chat_completion(found.record, found.answer), headers=location)
 
+    @Operation(
+        method="GET",
+        paths=["/v1/models"],
+        tag="v1",
+        summary="OpenAI: the models",
+        security=USER,
+        parameters=[OPEN_USER],
+        answers=[json(200, dict[str, Any], "As OpenAI lists them")],
+    )
     async def models(self, request: web.Request) -> web.Response:
         """Those that the upstreams name."""
         await self._foreigners.identify(request)
@@ -91,6 +116,16 @@ class ChatRoutes:
         data = [_model(name, upstream) for name, upstream in models.items()]
         return json_response({"object": "list", "data": data})
 
+    @Operation(
+        method="GET",
+        paths=["/v1/models/{name:.+}"],
+        tag="v1",
+        summary="OpenAI: one model",
+        security=USER,
+        parameters=[OPEN_USER, Parameter("path", "name", str, "The model")],
+        answers=[json(200, dict[str, Any], "As OpenAI has it")],
+        refuses=[404],
+    )
     async def model(self, request: web.Request) -> web.Response:
         """One of them."""
         await self._foreigners.identify(request)

@@ -21,6 +21,8 @@ from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer, number_of
 from hub.web.generations import GenerateBody
+from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
 
 _PREFIX: Final = "resp_"
 _STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
@@ -63,6 +65,11 @@ _KNOWN: Final = frozenset(ResponseBody.__struct_fields__)
 _ECHOED: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
 
 
+_RESPONSE: Final = Parameter("path", "id", str, "`resp_` and the generation's id")
+_STREAMED: Final = Parameter("query", "stream", str, "`true`: its events")
+_AFTER: Final = Parameter("query", "starting_after", int, "The last event's sequence_number")
+
+
 class ResponseRoutes:
     """Routes of the public listener."""
 
@@ -71,12 +78,26 @@ class ResponseRoutes:
         self._generations = foreigners.generations
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1/responses", self.create),
-            web.get("/v1/responses/{id}", self.retrieve, allow_head=False),
-            web.post("/v1/responses/{id}/cancel", self.cancel),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/v1/responses"],
+        tag="v1",
+        summary="OpenAI: a response",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
+        body=json_body(ResponseBody),
+        answers=[
+            Answer(
+                status=200,
+                description="As OpenAI answers, whole, queued, or in events",
+                content={"application/json": dict[str, Any], "text/event-stream": None},
+            )
+        ],
+        refuses=[404, 409, 429, 502, 504],
+        long_lived=True,
+    )
     async def create(self, request: web.Request) -> web.StreamResponse:
         """The answer: in events with `stream`, at once and queued with `background`, else whole."""
         identity = await self._foreigners.identify(request)
@@ -113,6 +134,23 @@ class ResponseRoutes:
             return failed_answer(found.answer)
         return json_response(response_of(found.record, found.answer))
 
+    @Operation(
+        method="GET",
+        paths=["/v1/responses/{id}"],
+        tag="v1",
+        summary="OpenAI: look at a response, or join it",
+        security=USER,
+        parameters=[OPEN_USER, _RESPONSE, _STREAMED, _AFTER],
+        answers=[
+            Answer(
+                status=200,
+                description="As it is now, or its events",
+                content={"application/json": dict[str, Any], "text/event-stream": None},
+            )
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it is now; with `stream=true` its events after `starting_after`."""
         identity = await self._foreigners.identify(request)
@@ -127,6 +165,16 @@ class ResponseRoutes:
             request, identity, generation, ResponseEvents, from_chunk=first
         )
 
+    @Operation(
+        method="POST",
+        paths=["/v1/responses/{id}/cancel"],
+        tag="v1",
+        summary="OpenAI: stop a response",
+        security=USER,
+        parameters=[OPEN_USER, _RESPONSE],
+        answers=[json(200, dict[str, Any], "As it ended")],
+        refuses=[404, 429],
+    )
     async def cancel(self, request: web.Request) -> web.Response:
         """The response as it ended; a second time the same."""
         identity = await self._foreigners.identify(request)

@@ -22,6 +22,8 @@ from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, number_of
 from hub.web.generations import GenerateBody
+from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 
 MAX_CHAT_CHARS: Final = 128
 _NOTHING: Final = data_line({"type": "finish"}) + UiMessageStream.trailer
@@ -40,6 +42,18 @@ class UiBody(msgspec.Struct, frozen=True):
     on_disconnect: str = "continue"
 
 
+class UiStopWord(msgspec.Struct, frozen=True):
+    """status: `stopping`, `already ended`, or `nothing runs`."""
+
+    generation: str | None
+    status: str
+
+
+_CHAT: Final = Parameter("path", "id", str, "A chat's id, or a run's")
+_START: Final = Parameter("query", "startIndex", int, "The first chunk; from the end when negative")
+_RESET_STEP: Final = Parameter("query", "reset_step", str, "`true`: a rewritten text is a new step")
+
+
 class UiRoutes:
     """Routes of the public listener."""
 
@@ -48,12 +62,27 @@ class UiRoutes:
         self._generations = foreigners.generations
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1/ui/chat", self.ask),
-            web.get("/v1/ui/chat/{id}/stream", self.resume, allow_head=False),
-            web.delete("/v1/ui/chat/{id}", self.stop),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="POST",
+        paths=["/v1/ui/chat"],
+        tag="v1",
+        summary="AI SDK: ask",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY, _RESET_STEP],
+        body=json_body(UiBody),
+        answers=[
+            Answer(
+                status=200,
+                description="The UI message stream",
+                content={"text/event-stream": None},
+                headers=LOCATED,
+            )
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def ask(self, request: web.Request) -> web.StreamResponse:
         """The answer's stream. A last message of the assistant is gone on with."""
         identity = await self._foreigners.identify(request)
@@ -75,6 +104,25 @@ class UiRoutes:
         stop = body.on_disconnect == "stop"
         return await self._stream(request, identity, created.generation, stop_when_left=stop)
 
+    @Operation(
+        method="GET",
+        paths=["/v1/ui/chat/{id}/stream"],
+        tag="v1",
+        summary="AI SDK: resume",
+        security=USER,
+        parameters=[OPEN_USER, _CHAT, _START, _RESET_STEP],
+        answers=[
+            Answer(
+                status=200,
+                description="The UI message stream",
+                content={"text/event-stream": None},
+                headers=LOCATED,
+            ),
+            Answer(status=204, description="Nothing runs in the chat"),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """The stream from its beginning or from `startIndex`; 204 when nothing runs in the chat.
 
@@ -97,15 +145,28 @@ class UiRoutes:
             request, identity, generation, from_chunk=start or 0, headers=headers
         )
 
+    @Operation(
+        method="DELETE",
+        paths=["/v1/ui/chat/{id}"],
+        tag="v1",
+        summary="AI SDK: stop",
+        security=USER,
+        parameters=[OPEN_USER, _CHAT],
+        answers=[
+            json(202, UiStopWord, "Stopping"),
+            json(200, UiStopWord, "Ended before, or nothing runs"),
+        ],
+        refuses=[404],
+    )
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended or nothing runs in the chat."""
         identity = await self._foreigners.identify(request)
         generation = await self._generation(request, identity, ended_too=False)
         if generation is None:
-            return json_response({"generation": None, "status": "nothing runs"})
+            return json_response(UiStopWord(None, "nothing runs"))
         answer = await self._generations.stop(generation, identity.user)
         status = 202 if answer.value == "stopping" else 200
-        return json_response({"generation": generation, "status": answer.value}, status=status)
+        return json_response(UiStopWord(generation, answer.value), status=status)
 
     async def _generation(
         self, request: web.Request, identity: Identity, *, ended_too: bool

@@ -22,7 +22,9 @@ from hub.web.bodies import decode_json
 from hub.web.connect import channels_of
 from hub.web.errors import problem, problem_of
 from hub.web.generations import GenerateBody, Questions
+from hub.web.operation import STREAM_USER, Answer, Operation, routes_of
 from hub.web.origins import Origins
+from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.web.streaming import Streams, cursor_of
 
 _MOST_AT_ONCE: Final = 16
@@ -78,11 +80,25 @@ class WebSocketRoutes:
         self._questions = questions
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/ws/connect/{user_id}", self.connect, allow_head=False),
-            web.get("/ws/connect", self.connect, allow_head=False),
-        ]
+        return routes_of(self)
 
+    @Operation(
+        method="GET",
+        paths=["/ws/connect/{user_id}", "/ws/connect"],
+        tag="streams",
+        summary="A user's events over WebSocket",
+        security=STREAM_USER,
+        parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
+        answers=[
+            Answer(
+                status=101,
+                description="Each message is a StreamLine; the client may send `generate`, `stop`, "
+                "`subscribe`, `unsubscribe` and `ping` (docs/transports.md)",
+            )
+        ],
+        refuses=[426, 429],
+        long_lived=True,
+    )
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """101, and the stream; 426 for who does not ask for WebSocket."""
         key = request.headers.get("Sec-WebSocket-Key", "")

@@ -4,37 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from aiohttp import web
 
 from hub.web.bodies import json_response
 from hub.web.errors import problems
 from hub.web.metrics import MetricsRoutes
+from hub.web.operation import Operation, json, routes_of
+
+
+class WorkerAlive(msgspec.Struct, frozen=True):
+    """state: `running` or `draining`."""
+
+    status: str
+    state: str
+
+
+class WorkerReady(msgspec.Struct, frozen=True):
+    """status: `running` or `draining`."""
+
+    status: str
+
+
+class WorkerRoutes:
+    """The probes of a worker; they need no key.
+
+    ping: returns when the broker answers, or raises BrokerUnavailable (503). state: `running` or
+    `draining`.
+    """
+
+    def __init__(
+        self,
+        ping: Callable[[], Awaitable[None]],
+        state: Callable[[], str],
+    ) -> None:
+        self._ping = ping
+        self._state = state
+
+    def routes(self) -> list[web.RouteDef]:
+        return routes_of(self)
+
+    @Operation(
+        method="GET",
+        paths=["/healthz"],
+        tag="operation",
+        summary="Is the process alive",
+        answers=[json(200, WorkerAlive, "It is")],
+    )
+    async def alive(self, request: web.Request) -> web.Response:
+        """200 while the process answers at all."""
+        return json_response(WorkerAlive("ok", self._state()))
+
+    @Operation(
+        method="GET",
+        paths=["/readyz"],
+        tag="operation",
+        summary="Does it take questions",
+        answers=[
+            json(200, WorkerReady, "It does"),
+            json(503, WorkerReady, "It is draining"),
+        ],
+        refuses=[503],
+    )
+    async def ready(self, request: web.Request) -> web.Response:
+        """200, or 503 while draining or while the broker is away."""
+        await self._ping()
+        state = self._state()
+        return json_response(WorkerReady(state), status=200 if state == "running" else 503)
 
 
 def build_worker(
     ping: Callable[[], Awaitable[None]], state: Callable[[], str], metrics: Callable[[], bytes]
 ) -> web.Application:
-    """ping: returns when the broker answers, or raises BrokerUnavailable (503). state: `running`
-    or `draining`.
-    """
-
-    async def healthz(request: web.Request) -> web.Response:
-        return json_response({"status": "ok", "state": state()})
-
-    async def readyz(request: web.Request) -> web.Response:
-        await ping()
-        ready = state() == "running"
-        return json_response({"status": state()}, status=200 if ready else 503)
+    """The application, see WorkerRoutes."""
 
     async def text() -> bytes:
         return metrics()
 
     app = web.Application(middlewares=[problems])
-    app.add_routes(
-        [
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-            *MetricsRoutes(text).routes(),
-        ]
-    )
+    app.add_routes(WorkerRoutes(ping, state).routes())
+    app.add_routes(MetricsRoutes(text).routes())
     return app

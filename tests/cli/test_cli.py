@@ -20,6 +20,7 @@ SECRET = "s3cret-" * 6
 KEYS = '[{"key":"k3y-of-a-backend","scopes":["publish"]}]'
 COMMANDS = [
     "dev", "serve", "worker", "upstream", "publish", "tail", "ask", "token", "config", "doctor",
+        "openapi",
 ]  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.memory_books import MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
 from hub.core.channel import Channel
+from hub.core.own_events import OWN_EVENTS
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.control import Control
 from hub.engine.counts import Counts
@@ -240,6 +242,11 @@ class Stream:
                 self.bytes += chunk
                 self._ready += self._decoder.feed(chunk)
         return self._ready.pop(0)
+
+
+def check_described(name: str, data: Any) -> None:
+    """Raises for a field of the hub's own event that is missing, of another type, or unknown."""
+    assert msgspec.to_builtins(msgspec.convert(data, OWN_EVENTS[name])) == data, name
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from hub.web.listening import Place, listening
 from hub.web.origins import Origins
 from hub.web.tokens import FixedKeys, TokenReader, public_key, secret_key
 from tests.doubles import FakeClock
-from tests.web.kit import ORIGINS, Hub, running_hub
+from tests.web.kit import ORIGINS, Hub, check_described, running_hub
 
 SECRET = "s" * 64
 READER = TokenReader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
@@ -260,6 +260,7 @@ async def test_stream_ends_with_its_token(hub: Hub) -> None:
             notice = await stream.next()
             assert notice.name == "hub.expiring"
             assert json.loads(notice.data)["reason"] == "expired"
+            check_described(notice.name, json.loads(notice.data))
             bye = await stream.next()
             assert json.loads(bye.data)["reason"] == "expired"
             assert time.time() < jwt.decode(short, options={"verify_signature": False})["exp"] + 2

@@ -11,7 +11,7 @@ from hub.core.channel import user_channel
 from hub.core.generation import Change, Status, Step
 from hub.ports import Publication
 from hub.web.keys import ApiKey, KeyRing, hash_of
-from tests.web.kit import Stream, running_hub
+from tests.web.kit import Stream, check_described, running_hub
 
 
 def keys(*scopes: str) -> KeyRing:
@@ -41,6 +41,7 @@ async def test_live_reports() -> None:
             assert (await stream.next()).name == "hub.open"
             report = await stream.next()
             assert report.name == "hub.report"
+            check_described(report.name, msgspec.json.decode(report.data))
             said = msgspec.json.decode(report.data)
             assert said["from"] == "n1"
             samples = {each["name"]: each["samples"] for each in said["metrics"]}
