@@ -59,7 +59,7 @@ class OpenDoor:
     async def identify(self, request: Caller) -> Identity:
         check_is_called_local(request)
         named = request.match_info.get("user_id") or request.query.get("user")
-        if not named and is_foreign(request):
+        if named is None and is_foreign(request):
             named = _DEV_USER
         if not named:
             raise BadRequest("say who you are: ?user=alice", path="user")

@@ -283,3 +283,11 @@ async def test_odd_origin(hub: Hub, origin: str) -> None:
     }
     async with hub.ask("GET", "/ws/connect/alice", headers=upgrade) as response:
         assert response.status == 403
+
+
+async def test_empty_user_is_nobody() -> None:
+    """In the open mode: 400, also where a client need not say who it is."""
+    async with running_hub() as hub:
+        for path in ("/generations/g00aaaaaaaaaaaaaaaa?user=", "/v1/ui/chat/c?user="):
+            assert (await hub.call("DELETE", path))[0] == 400, path
+        assert (await hub.call("DELETE", "/v1/ui/chat/c"))[0] == 200
