@@ -175,8 +175,12 @@ class GenerationStore(Protocol):
         """The generation that was made last of the questions with this `chat`, if it is kept."""
         ...
 
-    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
-        """Forgets one that nobody was told of, unless it has begun all the same."""
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
+        """Forgets one that nobody was told of, unless it has begun all the same; its chat's newest
+        is the one before again.
+        """
         ...
 
     async def stop_wished_by(self, generation: str) -> str | None:

@@ -48,7 +48,7 @@ class MemoryBroker:
         self._once: dict[tuple[Channel, str], Position | None] = {}
         self._asked: dict[tuple[str, str], Created] = {}
         self._generations: dict[str, Generation] = {}
-        self._chats: dict[tuple[str, str], str] = {}
+        self._chats: dict[tuple[str, str], list[str]] = {}
         self._wanted: set[Channel] = set()
         self._heard: Callable[[Sequence[Event]], None] = lambda events: None
         self._just_written: list[Event] = []
@@ -128,7 +128,8 @@ class MemoryBroker:
         created = Created(generation.id, head, new=True)
         self._generations[generation.id] = msgspec.structs.replace(generation, after=head)
         if generation.question.chat is not None:
-            self._chats[generation.user, generation.question.chat] = generation.id
+            chat = generation.user, generation.question.chat
+            self._chats.setdefault(chat, []).append(generation.id)
         if idempotency_key:
             self._asked[asked] = created
         return created
@@ -143,10 +144,15 @@ class MemoryBroker:
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         self._check_here()
-        return self._chats.get((user, chat))
+        return next(reversed(self._chats.get((user, chat), [])), None)
 
-    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
         self._check_here()
+        newest = self._chats.get((user, chat or ""), [])
+        if generation in newest:
+            newest.remove(generation)
         self._generations.pop(generation, None)
         self._asked.pop((user, idempotency_key or ""), None)
 

@@ -3,6 +3,9 @@
 Each carries the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits): a channel's own
 for the channel and its user's generations, so that one script can touch them all, on Cluster too;
 the first partition's for the one queue of jobs.
+
+What a client chose stands behind a slash, which no channel's name has: a colon stands in both, and
+one user's key must not be another's.
 """
 
 from __future__ import annotations
@@ -81,19 +84,19 @@ def channel_keys(channel: Channel) -> ChannelKeys:
 
 def publish_once_key(channel: Channel, idempotency_key: str) -> str:
     """Remembers the position that a publish with this key was given (string)."""
-    return f"{hash_tag(partition_of(channel))}:once:{channel}:{idempotency_key}"
+    return f"{hash_tag(partition_of(channel))}:once:{channel}/{idempotency_key}"
 
 
 def ask_once_key(user: str, idempotency_key: str) -> str:
     """Remembers the generation that a question with this key started (string)."""
     channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:asked:{channel}:{idempotency_key}"
+    return f"{hash_tag(partition_of(channel))}:asked:{channel}/{idempotency_key}"
 
 
 def chat_key(user: str, chat: str) -> str:
     """Remembers the newest generation of a user's chat (string)."""
     channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:chat:{channel}:{chat}"
+    return f"{hash_tag(partition_of(channel))}:chat:{channel}/{chat}"
 
 
 def generation_keys(generation: str) -> GenerationKeys | None:

@@ -32,8 +32,10 @@ class TracedGenerationStore:
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         return await self._store.newest_of_chat(user, chat)
 
-    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
-        await self._store.discard(generation, user, idempotency_key)
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
+        await self._store.discard(generation, user, idempotency_key, chat)
 
     async def stop_wished_by(self, generation: str) -> str | None:
         return await self._store.stop_wished_by(generation)

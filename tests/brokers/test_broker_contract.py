@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -357,6 +357,53 @@ async def test_newest_generation_of_a_chat(kit: Kit) -> None:
     found = await kit.store.find(newest)
     assert found is not None
     assert found.question.chat == "c d"
+
+
+async def test_chat_of_a_question_that_was_refused(kit: Kit) -> None:
+    """The answer that ran in it before can still be found and stopped; without one there is none."""
+    chat = msgspec.structs.replace(QUESTION, chat="c")
+    running, refused, later = (new_generation_id(partition_of(ALICE)) for _ in range(3))
+    await kit.store.create(Generation(running, "alice", chat), None)
+    await kit.store.create(Generation(refused, "alice", chat), "key")
+    await kit.store.discard(refused, "alice", "key", "c")
+    assert await kit.store.newest_of_chat("alice", "c") == running
+    await kit.store.create(Generation(refused, "alice", chat), None)
+    await kit.store.create(Generation(later, "alice", chat), None)
+    await kit.store.discard(refused, "alice", None, "c")
+    assert await kit.store.newest_of_chat("alice", "c") == later
+    only = msgspec.structs.replace(QUESTION, chat="d")
+    await kit.store.create(Generation(refused, "alice", only), None)
+    await kit.store.discard(refused, "alice", None, "d")
+    assert await kit.store.newest_of_chat("alice", "d") is None
+    assert await kit.store.find(refused) is None
+
+
+def like_named(channel_of: Callable[[str], Channel]) -> tuple[str, str]:
+    """A name, and a longer one with a colon whose channel has the same partition."""
+    partition = partition_of(channel_of("a"))
+    longer = (f"a:{n}" for n in range(10_000))
+    return "a", next(name for name in longer if partition_of(channel_of(name)) == partition)
+
+
+async def test_names_with_colons_share_no_memory(kit: Kit) -> None:
+    """User `a` with key `1:k` is not user `a:1` with key `k`; nor are their chats, or topics."""
+    short, long = like_named(user_channel)
+    rest = long.removeprefix(short + ":")
+    partition = partition_of(user_channel(short))
+    mine, theirs = new_generation_id(partition), new_generation_id(partition)
+    for user, name, key in ((long, mine, "k"), (short, theirs, f"{rest}:k")):
+        question = msgspec.structs.replace(QUESTION, chat=key)
+        created = await kit.store.create(Generation(name, user, question), key)
+        assert (created.generation, created.new) == (name, True)
+    assert await kit.store.newest_of_chat(long, "k") == mine
+    short, long = like_named(topic_channel)
+    rest = long.removeprefix(short + ":")
+    for topic, key in ((long, "k"), (short, f"{rest}:k")):
+        publication = Publication(
+            channel=topic_channel(topic), name="n", data=b"1", idempotency_key=key
+        )
+        (published,) = await kit.broker.publish([publication])
+        assert published.outcome is Outcome.WRITTEN
 
 
 async def test_steps_add_up_to_the_text(kit: Kit) -> None:

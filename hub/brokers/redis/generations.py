@@ -73,14 +73,19 @@ class RedisGenerationStore:
         found = await self._link.call(partition, "GET", chat_key(user, chat))
         return found.decode() if found else None
 
-    async def discard(self, generation: str, user: str, idempotency_key: str | None) -> None:
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
         keys = generation_keys(generation)
         if keys is None:
             return
         names = [keys.record, keys.text]
         if idempotency_key is not None:
             names.append(ask_once_key(user, idempotency_key))
-        await self._link.run([ScriptCall(_DISCARD, keys.partition, names, ())])
+        if chat is not None:
+            names.append(chat_key(user, chat))
+        args = (generation, "1" if idempotency_key is not None else "", "" if chat is None else "1")
+        await self._link.run([ScriptCall(_DISCARD, keys.partition, names, args)])
 
     async def _find(
         self, generation: str, channel: tuple[str, ...]

@@ -23,6 +23,10 @@ if ARGV[4] == '1' then
   redis.call('SET', KEYS[3], ARGV[5] .. ' ' .. after, 'PX', ARGV[8])
 end
 if KEYS[6] then
+  local before = redis.call('GET', KEYS[6])
+  if before then
+    redis.call('HSET', KEYS[4], 'before', before)
+  end
   redis.call('SET', KEYS[6], ARGV[5], 'PX', ARGV[8])
 end
 return {ARGV[5], head.epoch, head.offset, 1}
