@@ -372,9 +372,7 @@ class Fanout:
         except ConnectionError:
             pass  # the client has left
         except Exception:  # noqa: BLE001 - nobody waits for this task
-            _log.exception("connection.failed", connection=connection.name)
-            connection.sink.abort()
-            connection.lost()
+            _cut_off(connection)
         finally:
             self._catching_up.pop(connection, None)
 
@@ -435,9 +433,19 @@ def _deliver(track: Track, events: Sequence[Event], now: float) -> None:
         for audience in tuple(track.audiences):
             _send_to_audience(audience, track, events, parts)
     for connection in apart:
-        for event in events:
-            connection.offer(event)
-        connection.step_in()
+        try:
+            for event in events:
+                connection.offer(event)
+            connection.step_in()
+        except Exception:  # noqa: BLE001 - the others of this tick have done nothing
+            _cut_off(connection)
+
+
+def _cut_off(connection: Connection) -> None:
+    """After a fault of the hub's own: in the log, and the client comes again."""
+    _log.exception("connection.failed", connection=connection.name)
+    connection.sink.abort()
+    connection.lost()
 
 
 def _send_to_owners(track: Track, events: Sequence[Event], parts: Sequence[bytes]) -> None:

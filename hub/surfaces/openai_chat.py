@@ -122,13 +122,19 @@ def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """With a total; None where the upstream did not tell."""
     if not usage:
         return None
-    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return {
+        **{name: value for name, value in usage.items() if value is not None},
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        **{name: value for name, value in usage.items() if value is not None},
+        "total_tokens": _count(usage, "total_tokens") or prompt + completion,
     }
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    """Upstreams say what they like: what is no number counts as none."""
+    value = usage.get(name)
+    return int(value) if isinstance(value, int | float) else 0
 
 
 def _head(record: Generation, kind: str) -> dict[str, Any]:

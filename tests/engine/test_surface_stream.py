@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ from hub.ports import Publication
 from hub.queues.memory import MemoryGenerationQueue
 from hub.surfaces.ai_sdk_ui import UiMessageStream
 from hub.surfaces.openai_chat import ChatChunks
+from hub.surfaces.openai_responses import ResponseEvents
 from hub.surfaces.shapes import Shape, ShapedAnswer
 from hub.transports.sse import SseTransport
 from tests.doubles import FakeClock, FakeSink, until
@@ -82,10 +83,9 @@ class Stage:
         await self._publish("delta", {"i": self.deltas - 1, "text": text}, step)
         await self.noise()
 
-    async def end(self) -> None:
-        await self._publish(
-            "done", {"finish_reason": "stop"}, Step(self.id, 1, Change.END, Status.DONE)
-        )
+    async def end(self, **more: Any) -> None:
+        fields = {"finish_reason": "stop", **more}
+        await self._publish("done", fields, Step(self.id, 1, Change.END, Status.DONE))
 
     async def noise(self) -> None:
         """Something else in the same channel."""
@@ -262,6 +262,40 @@ async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> N
     assert body(sinks[0]).endswith("[[DONE]].")
     assert '"type":"finish"' in body(sinks[1])
     assert body(sinks[2]) == "[a][b][end]."
+
+
+@pytest.mark.parametrize("count", ["12", None, [1], {"of": 2}, 12.0])
+async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
+    """What is no number is none; the answer ends all the same."""
+    record = (await stage.generations.follow(stage.id, "alice")).record
+    surfaces = [ResponseEvents(record), ChatChunks(record, include_usage=True)]
+    sinks = [await stage.read(surface=surface) for surface in surfaces]
+    await until(lambda: all('"b"' in body(sink) for sink in sinks))
+    await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
+    assert await asyncio.gather(*stage.readers) == [CloseReason.ENDED] * 2
+    total = 15 if count == 12.0 else 3
+    assert all(f'"total_tokens":{total}' in body(sink) for sink in sinks)
+
+
+async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
+    """It is cut off, and the others of the same event get theirs."""
+
+    class Faulty(ShapedAnswer):
+        def feed(self, name: str, data: bytes) -> Sequence[bytes]:
+            if b'"c"' in data:
+                raise ZeroDivisionError
+            return super().feed(name, data)
+
+    record = (await stage.generations.follow(stage.id, "alice")).record
+    faulty = await stage.read(surface=Faulty(record, PLAIN))
+    sink = await stage.read()
+    await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
+    await stage.say("c")
+    await stage.end()
+    assert await stage.readers[0] is CloseReason.CLIENT_LEFT
+    assert await stage.readers[1] is CloseReason.ENDED
+    assert body(faulty) == "[a][b]"
+    assert body(sink) == "[a][b][c][end]."
 
 
 async def test_past_events_are_read_page_by_page(stage: Stage) -> None:
