@@ -46,6 +46,14 @@ class Attendance:
         self._here: dict[Channel, Counter[str]] = {}
         self._came: dict[Channel, set[str]] = {}
         self._left_at: dict[tuple[Channel, str], float] = {}
+        self._untold: list[Publication] = []  # the book has it, the topic not yet
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on nobody leaves: those who reach no other node do, as those of a node that
+        died.
+        """
+        self._draining = True
 
     def came(self, user: str, channels: Sequence[Channel]) -> None:
         """A connection of the user follows these from now on."""
@@ -70,6 +78,7 @@ class Attendance:
         """Tells who came and went, and that the others are still here, until cancelled. Raises
         BrokerUnavailable; begun again, it tells everything again.
         """
+        await self._tell()
         again_at = self._clock.now()
         while True:
             now = self._clock.now()
@@ -90,7 +99,7 @@ class Attendance:
         """Those who did not come back in time; of the rest each left later than the one before."""
         gone: dict[Channel, list[str]] = {}
         for (channel, user), at in tuple(self._left_at.items()):
-            if at > now - _LINGER_SECONDS:
+            if self._draining or at > now - _LINGER_SECONDS:
                 break
             del self._left_at[channel, user]
             gone.setdefault(channel, []).append(user)
@@ -100,17 +109,20 @@ class Attendance:
         changes = await self._book.note(channel, self._node, here, gone, seconds=_GHOST_SECONDS)
         told = [("presence.joined", user) for user in changes.joined]
         told += [("presence.left", user) for user in changes.left]
-        if told:
-            await self._broker.publish(
-                [
-                    Publication(
-                        channel=channel,
-                        name=name,
-                        data=encode_json({"user": user, "users": changes.users}),
-                    )
-                    for name, user in told
-                ]
+        self._untold += [
+            Publication(
+                channel=channel,
+                name=name,
+                data=encode_json({"user": user, "users": changes.users}),
             )
+            for name, user in told
+        ]
+        await self._tell()
+
+    async def _tell(self) -> None:
+        if self._untold:
+            await self._broker.publish(self._untold)
+            self._untold = []
 
     def _is_told(self, channel: Channel) -> bool:
         return channel in self._exact or channel.startswith(self._prefixes)

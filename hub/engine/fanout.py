@@ -249,6 +249,8 @@ class Fanout:
         to return at a time of its own, so that they do not return together. So is whoever comes.
         """
         self._retired = self._draining = True
+        if self._attendance is not None:
+            self._attendance.drain()
         self._spread_ms = min(_MOST_SPREAD_MS, len(self._here) * _SPREAD_MS)
         waves = max(1, round(seconds / _WAVE_SECONDS))
         for left in range(waves, 0, -1):

@@ -15,6 +15,7 @@ from hub.engine.fanout import Fanout
 from hub.ports import Broker, Clock, Publication
 
 _EVERY_SECONDS: Final = 1.0
+_LOST_SECONDS: Final = 10.0  # a link that is silent for so long is broken
 
 
 class Probe:
@@ -34,8 +35,9 @@ class Probe:
         await self._broker.subscribe([self._channel])
         event = Publication(channel=self._channel, name="probe", data=b"0", ephemeral=True)
         while True:
-            if self._published_at is None:  # else the last one is still on its way
-                self._published_at = begun = self._clock.now()
+            begun = self._clock.now()
+            if self._published_at is None or begun - self._published_at >= _LOST_SECONDS:
+                self._published_at = begun  # else the last one is still on its way
                 await self._broker.publish([event])
                 self._counts.round_trip.observe(self._clock.now() - begun)
             await self._clock.sleep(_EVERY_SECONDS)

@@ -1,7 +1,8 @@
 """The metrics of processes that share one port (`hub serve --workers N`).
 
 A scraper reaches any of them, so each tells the others its numbers over a unix socket in a folder
-of theirs, and whoever is asked answers for all. One that cannot be asked is left out.
+of theirs, and whoever is asked answers for all. One that cannot be asked, or is of a version that
+speaks otherwise, is left out.
 """
 
 from __future__ import annotations
@@ -74,5 +75,5 @@ async def _ask(socket: Path) -> Sequence[Family]:
             session.get("http://sibling/") as response,
         ):
             return msgspec.json.decode(await response.read(), type=list[Family])
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
         return []

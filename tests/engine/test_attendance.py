@@ -13,6 +13,7 @@ from hub.brokers.memory_books import MemoryAttendanceBook
 from hub.core.channel import Channel, topic_channel
 from hub.core.event import Event
 from hub.engine.attendance import Attendance
+from hub.errors import BrokerUnavailable
 from tests.doubles import FakeClock, settled
 
 ROOM = topic_channel("room:1")
@@ -101,6 +102,30 @@ async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
     assert len(await nodes.pass_seconds(1)) == 2
     nodes.tasks[0].cancel()
     assert await nodes.pass_seconds(30) == ["alice left topic:room:1 1"]
+
+
+async def test_broker_that_went_away_before_it_was_told(nodes: Nodes) -> None:
+    """What the book took down and no log did is told when its task begins again, once."""
+    nodes.broker.away = True
+    nodes.first.came("alice", follow("room:1"))
+    assert await nodes.pass_seconds(1) == []
+    assert isinstance(nodes.tasks[0].exception(), BrokerUnavailable)
+    nodes.broker.away = False
+    nodes.tasks[0] = asyncio.create_task(nodes.first.keep())
+    assert await nodes.pass_seconds(20) == ["alice joined topic:room:1 1"]
+
+
+async def test_node_that_drains_says_nothing(nodes: Nodes) -> None:
+    """Its users have as long as those of a node that died to reach another one."""
+    nodes.first.came("alice", follow("room:1"))
+    nodes.first.came("bob", follow("room:1"))
+    assert len(await nodes.pass_seconds(1)) == 2
+    nodes.first.drain()
+    nodes.first.went("alice", follow("room:1"))
+    nodes.first.went("bob", follow("room:1"))
+    assert await nodes.pass_seconds(10) == []
+    nodes.second.came("alice", follow("room:1"))
+    assert await nodes.pass_seconds(20) == ["bob left topic:room:1 1"]
 
 
 async def test_broker_that_was_away(nodes: Nodes) -> None:

@@ -25,6 +25,22 @@ async def test_delay_and_round_trip() -> None:
     probing.cancel()
 
 
+async def test_announcement_that_was_lost() -> None:
+    """As on a link that broke in between: after 10 s it is given up, and the next ones are timed."""
+    clock, broker, counts = FakeClock(), GatedBroker(), Counts()
+    fanout = Fanout(
+        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, counts=counts
+    )
+    probing = asyncio.create_task(Probe(broker, fanout, clock, counts).run())
+    await settled()
+    broker.deaf = True
+    await clock.advance(1.5)
+    broker.deaf = False
+    await clock.advance(30)
+    assert sum(counts.delivery_delay.buckets) == 22
+    probing.cancel()
+
+
 async def test_loop_lag() -> None:
     """A loop that comes back late is seen."""
     clock, counts = FakeClock(), Counts()

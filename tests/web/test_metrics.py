@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from hub.metrics.families import number
 from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.listening import Place, listening
+from hub.wiring.siblings import Siblings
 from tests.web.kit import LIMITS, Hub, running_hub
 
 Numbers = dict[str, float]
@@ -108,3 +113,18 @@ async def test_limits_that_refuse() -> None:
         found = await read(hub)
     assert found["hub_requests_refused_total address"] == 1
     assert found["hub_requests_refused_total publishes"] == 2
+
+
+async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
+    """One of another version, in the middle of an upgrade, is left out, and the others are told."""
+
+    async def tell(request: web.Request) -> web.Response:
+        return web.Response(body=b'[{"name":"n","help":"","labels":[],"samples":[],"kind":"a kind to come"}]')
+
+    other = web.Application()
+    other.add_routes([web.get("/", tell)])
+    place = Place("", 0, "node.siblings", path=str(tmp_path / "other.sock"))
+    mine = number("mine", "Mine.", "gauge", 1.0)
+    async with listening(other, place, cancel_handlers=True):
+        told = await Siblings(tmp_path, "me", lambda: [mine]).text()
+    assert samples(told.decode()) == {"mine me": 1.0}
