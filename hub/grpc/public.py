@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import grpc
-from grpc.aio import AbortError
+from grpc.aio import BaseError
 
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.close import CloseReason
@@ -17,7 +18,7 @@ from hub.engine.connection import Connection
 from hub.engine.counts import Counts
 from hub.engine.generations import Generations
 from hub.engine.supervise import Errands
-from hub.errors import BadRequest
+from hub.errors import BadRequest, TooMany
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.calls import Call, Context
 from hub.grpc.fields import json_field
@@ -28,7 +29,8 @@ from hub.web.generations import GenerateBody, Questions
 from hub.web.streaming import Cursor, Streams, cursor_from
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
-
+_MOST_GIVEN_UP: Final = 8
+_RETRY_SECONDS: Final = 10
 
 class HubService:
     """Its calls. buffer_bytes: what one stream may hold before events wait in its outbox."""
@@ -51,6 +53,7 @@ class HubService:
         self._answers = Answers(counts, "public")
         self._transport = GrpcTransport()
         self._errands = Errands()
+        self._given_up: Counter[str] = Counter()  # calls of a user that neither read nor hung up
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Events are bytes already, so the streams have no serializer."""
@@ -76,6 +79,7 @@ class HubService:
         """A user's events."""
         call = _call("Connect", request, context)
         identity = await self._door.identify(call)
+        self._check_reads(identity.user)
         topics = topics_named(request.topics, identity, most=self._streams.limits.max_topics)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
         cursor = cursor_from(request.cursor or "live", channels)
@@ -86,6 +90,7 @@ class HubService:
         """A question, and its answer alone."""
         call = _call("Generate", request, context)
         identity = await self._door.identify(call)
+        self._check_reads(identity.user)
         created = await self._questions.ask(identity.user, body_of(request), request.id or None)
         stop = partial(self._stop_later, created.generation, identity.user)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
@@ -128,6 +133,7 @@ class HubService:
         def give_up() -> None:
             nonlocal given_up
             given_up = True
+            self._given_up[identity.user] += 1
             self._errands.run("give up", _give_up(context))
 
         sink = GrpcSink(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
@@ -136,10 +142,25 @@ class HubService:
         )
         try:
             await sink.pump(context.write)
+        except BaseError:
+            return  # the client has left in the middle of a message
         finally:
             made.lost()  # nothing, when it has ended already
+            if given_up:
+                self._given_up -= Counter([identity.user])  # in place, without what is zero
         if made.closed is not None and not given_up:
             await end(context, made.closed)
+
+    def _check_reads(self, user: str) -> None:
+        """Raises TooMany: what was given up counts as no stream any more, and is here all the same
+        until the client takes what it was sent.
+        """
+        if self._given_up[user] >= _MOST_GIVEN_UP:
+            raise TooMany(
+                f"{_MOST_GIVEN_UP} streams of yours were given up and not hung up: read or cancel",
+                limit="given_up",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
 
     def _stop_later(self, generation: str, user: str) -> None:
         self._errands.run("stop", self._stop_left(generation, user))
@@ -154,8 +175,8 @@ async def _give_up(context: Context) -> None:
     """
     try:
         await end(context, CloseReason.SLOW)
-    except AbortError:
-        pass  # so it says that it has done it
+    except BaseError:
+        pass  # so it says that it has done it, or that the client has left meanwhile
 
 
 def _call(name: str, request: Any, context: Context) -> Call:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpc import StatusCode
 from grpc.aio import AioRpcError
+from structlog.testing import capture_logs
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
@@ -25,7 +27,7 @@ from hub.ports import Publication
 from hub.web.streaming import StreamLimits
 from tests.certificates import write_certificate
 from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
-from tests.web.kit import running_hub
+from tests.web.kit import LIMITS, running_hub
 
 
 @pytest.mark.parametrize(
@@ -262,6 +264,39 @@ async def test_burst(kit: Kit) -> None:
     seen = [json.loads((await call.next()).data) for _ in range(600)]
     assert seen == [f"{n:0100d}" for n in range(100)] * 6
     assert call.messages < 10
+
+
+async def test_streams_that_are_never_read() -> None:
+    """Each that was given up stays until its client reads or hangs up: a user has a few of them."""
+    limits = msgspec.structs.replace(LIMITS, outbox_max_events=4)
+    options = [("grpc.http2.lookahead_bytes", 64 * 1024), ("grpc.http2.bdp_probe", 0)]
+    async with running_hub(door(), limits=limits) as hub, hub.serving_grpc():
+        target = f"127.0.0.1:{hub.grpc_port}"
+        with capture_logs() as logs:
+            async with grpc.aio.insecure_channel(target, options=options) as stalled:
+                for _ in range(8):
+                    call = HubStub(stalled).Connect(pb.ConnectRequest(), metadata=token())
+                    await Reading(call).next()
+                async with asyncio.timeout(20):
+                    while len(hub.fanout):
+                        await hub.publish(to={"user": "alice"}, data="x" * 30_000)
+                async with grpc.aio.insecure_channel(target) as other:
+                    calls = HubStub(other)
+                    for refused in (
+                        calls.Connect(pb.ConnectRequest(), metadata=token()),
+                        calls.Generate(pb.GenerateRequest(prompt="hi"), metadata=token()),
+                    ):
+                        error = await fails(refused)
+                        assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+                    assert not hub.broker._generations
+                    await Reading(calls.Connect(pb.ConnectRequest(), metadata=token("bob"))).next()
+            async with asyncio.timeout(10):
+                while hub.grpc._given_up:
+                    await asyncio.sleep(0.01)
+        assert not [line for line in logs if line["log_level"] == "error"]
+        assert not [key for key in hub.counts.answered if key[-1] == "500"]
+        async with grpc.aio.insecure_channel(target) as again:
+            await Reading(HubStub(again).Connect(pb.ConnectRequest(), metadata=token())).next()
 
 
 async def test_slow_client(kit: Kit) -> None:
