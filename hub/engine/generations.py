@@ -79,9 +79,7 @@ class Generations:
             # Again when it may never have reached the queue; a job too many finds nothing to begin.
             admission = await self._queue.put(self._job(created.generation, user, question))
             if admission is not Admission.TAKEN:  # of a job that it has, the queue says TAKEN
-                await self._store.discard(
-                    created.generation, user, idempotency_key, question.chat
-                )
+                await self._store.discard(created.generation, user, idempotency_key, question.chat)
                 raise _refusal(admission)
         return created
 

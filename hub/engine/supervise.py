@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import structlog
 
 from hub.errors import DependencyError
 from hub.ports import Clock
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -95,7 +97,7 @@ class Errands:
     """Short tasks that nobody waits for: held until they are done, a failure is logged."""
 
     def __init__(self) -> None:
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         """How many are under way."""
@@ -107,7 +109,27 @@ class Errands:
         self._under_way.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._done)
 
+    async def finish(
+        self, name: str, work: Coroutine[Any, Any, T], abandoned: Callable[[T], None]
+    ) -> T:
+        """What `work` returns. Cancelled meanwhile, it is done to its end all the same, and
+        `abandoned` is told what it returned.
+        """
+        task = asyncio.create_task(work, name=name)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(partial(_tell_result, abandoned))
+            raise
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("errand.failed", errand=task.get_name(), exc_info=error)
+
+
+def _tell_result(told: Callable[[T], None], task: asyncio.Task[T]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        told(task.result())

@@ -32,6 +32,7 @@ NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
 _MOST_GIVEN_UP: Final = 8
 _RETRY_SECONDS: Final = 10
 
+
 class HubService:
     """Its calls. buffer_bytes: what one stream may hold before events wait in its outbox."""
 
@@ -91,9 +92,14 @@ class HubService:
         call = _call("Generate", request, context)
         identity = await self._door.identify(call)
         self._check_reads(identity.user)
-        created = await self._questions.ask(identity.user, body_of(request), request.id or None)
-        stop = partial(self._stop_later, created.generation, identity.user)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
+        asking = self._questions.ask(identity.user, body_of(request), request.id or None)
+        if stops:
+            asking = self._errands.finish(
+                "ask", asking, lambda created: self._stop_later(created.generation, identity.user)
+            )
+        created = await asking
+        stop = partial(self._stop_later, created.generation, identity.user)
         streams = list[AnswerStream]()
 
         def make(name: str, **parts: Any) -> AnswerStream:

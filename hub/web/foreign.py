@@ -87,7 +87,14 @@ class Foreigners:
         if body.upstream is None:
             upstream, model = self.questions.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
-        return await self.questions.ask(identity.user, body, key, chat=chat)
+        asking = self.questions.ask(identity.user, body, key, chat=chat)
+        if body.on_disconnect != "stop":
+            return await asking
+
+        def stop(created: Created) -> None:
+            self._stop_later(created.generation, identity.user)
+
+        return await self._errands.finish("ask", asking, stop)
 
     async def stream(
         self,

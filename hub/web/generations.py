@@ -270,10 +270,15 @@ class GenerationRoutes:
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
-        created = await self._questions.ask(user, body, key)
+        asking = self._questions.ask(user, body, key)
         if not streamed:
-            return _started(created)
+            return _started(await asking)
         stop = body.on_disconnect == "stop"
+        if stop:
+            asking = self._errands.finish(
+                "ask", asking, lambda created: self._stop_later(created.generation, user)
+            )
+        created = await asking
         return await self._join(request, created.generation, identity, {}, stop_when_left=stop)
 
     @Operation(

@@ -360,7 +360,7 @@ async def test_newest_generation_of_a_chat(kit: Kit) -> None:
 
 
 async def test_chat_of_a_question_that_was_refused(kit: Kit) -> None:
-    """The answer that ran in it before can still be found and stopped; without one there is none."""
+    """The answer that ran in it before can still be found and stopped; if none did, none can."""
     chat = msgspec.structs.replace(QUESTION, chat="c")
     running, refused, later = (new_generation_id(partition_of(ALICE)) for _ in range(3))
     await kit.store.create(Generation(running, "alice", chat), None)

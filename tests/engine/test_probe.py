@@ -26,7 +26,7 @@ async def test_delay_and_round_trip() -> None:
 
 
 async def test_announcement_that_was_lost() -> None:
-    """As on a link that broke in between: after 10 s it is given up, and the next ones are timed."""
+    """As on a link that broke: after 10 s it is given up, and the next ones are timed."""
     clock, broker, counts = FakeClock(), GatedBroker(), Counts()
     fanout = Fanout(
         broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, counts=counts

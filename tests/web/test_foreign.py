@@ -14,6 +14,7 @@ from aiohttp.test_utils import make_mocked_request
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.generation import Change, Question, Status, Step
+from hub.core.job import Admission, Job
 from hub.errors import CallerError
 from hub.ports import Publication
 from hub.surfaces.ai_sdk_messages import messages_of as ui_messages_of
@@ -255,6 +256,34 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
         await until(lambda: hub.broker._generations[worker.id].stop_by == "dev")
     else:
         assert hub.broker._generations[worker.id].stop_by is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {**ASK, "stream": True}),
+        ("/v1/chat/completions", ASK),
+        ("/generations?user=dev", {"prompt": "hi"}),
+    ],
+)
+async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[str, Any]) -> None:
+    """The question is queued by then: what should stop with its caller is stopped."""
+    queued, put = asyncio.Event(), hub.queue.put
+
+    async def slow_put(job: Job) -> Admission:
+        admission = await put(job)
+        queued.set()
+        await asyncio.sleep(0.2)  # the way back from Redis, on which the caller leaves
+        return admission
+
+    hub.queue.put = slow_put  # type: ignore[method-assign]
+    body = {**body, "on_disconnect": "stop"}
+    call = hub.ask("POST", path, json=body, headers={"Accept": "text/event-stream"})
+    waiting = asyncio.create_task(call.__aenter__())
+    await queued.wait()
+    waiting.cancel()
+    (asked,) = hub.broker._generations
+    await until(lambda: hub.broker._generations[asked].stop_by == "dev")
 
 
 async def test_same_idempotency_key_asks_once(hub: Hub) -> None:

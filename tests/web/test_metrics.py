@@ -119,7 +119,8 @@ async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
     """One of another version, in the middle of an upgrade, is left out, and the others are told."""
 
     async def tell(request: web.Request) -> web.Response:
-        return web.Response(body=b'[{"name":"n","help":"","labels":[],"samples":[],"kind":"a kind to come"}]')
+        family = {"name": "n", "help": "", "kind": "to come", "labels": [], "samples": []}
+        return web.json_response([family])
 
     other = web.Application()
     other.add_routes([web.get("/", tell)])
