@@ -105,7 +105,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 async def record(
     context: BrowserContext,
     url: str,
-    user: str,
+    user: str | None,
     *,
     mint: Callable[..., str] | None = None,
     **options: Any,
@@ -370,3 +370,32 @@ async def test_tokens_are_renewed_on_the_way(context: BrowserContext) -> None:
         await page.goto(f"{plant.url}/#token={mint(seconds=60)}")
         await expect(page.get_by_test_id("answer-text")).to_have_text(_COUNTED, timeout=20_000)
         await expect(page.get_by_test_id("user")).to_have_value("tom")
+
+
+async def test_tabs_of_users_that_only_their_tokens_name(context: BrowserContext) -> None:
+    """Who logs in as another user in one tab is told nothing of the other one's, and all of its
+    own: without `user` or `token` no tab knows whose connection it would share.
+    """
+    secret = "s" * 64
+    async with planted() as plant:
+        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__HMAC_SECRET", secret)
+        plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
+        await plant.start()
+
+        def mint_for(user: str) -> Callable[..., str]:
+            return lambda why=None: jwt.encode({"sub": user, "exp": time.time() + 600}, secret)
+
+        tabs = {
+            user: await record(context, plant.url, None, mint=mint_for(user))
+            for user in ("ann", "ben")
+        }
+        for user in tabs:
+            body = {"to": {"user": user}, "event": "note", "data": user}
+            headers = {"Authorization": "Bearer " + "k" * 40}
+            url = f"{plant.internal_url}/publish"
+            async with plant.session.post(url, json=body, headers=headers) as answer:
+                assert answer.status == 200
+        for user, tab in tabs.items():
+            await tab.until("heard.length > 0")
+            assert await tab.page.evaluate("heard") == [["note", user]]

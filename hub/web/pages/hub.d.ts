@@ -17,7 +17,8 @@ export interface Options {
   cursor?: string;
   /** Where the cursor is kept over a reload: `session` (default), `local`, or nowhere. */
   store?: "session" | "local" | Store | null;
-  /** One connection for all tabs of the browser that follow the same; default true. */
+  /** One connection for all tabs of the browser that follow the same. Default: where `user` or `token` says whose
+   *  it is; true without them says that all tabs are of one user. */
   share?: boolean;
   credentials?: RequestCredentials;
   /** `poll` never tries to stream; `auto` (default) polls where streams are held back. */

@@ -1073,7 +1073,7 @@ class Tabs {
 
 const DEFAULTS = {
   user: null, token: null, getToken: null, ticket: null, getTicket: null, topics: [], cursor: "live",
-  store: "session", share: true, credentials: "same-origin", way: "auto", openPatienceMs: OPEN_PATIENCE_MS,
+  store: "session", share: null, credentials: "same-origin", way: "auto", openPatienceMs: OPEN_PATIENCE_MS,
 };
 
 export function connect(options = {}) {
@@ -1109,7 +1109,10 @@ export class Hub {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     this.#options = { ...DEFAULTS, ...given, url, fetch, topics: [...(options.topics ?? [])].sort() };
     const { user, token, topics } = this.#options;
-    this.#key = ["hub", url, user ?? subjectOf(token) ?? "", ...topics].join(" ");
+    const whose = user ?? subjectOf(token);
+    this.#key = ["hub", url, whose ?? "", ...topics].join(" ");
+    // Whoever getToken or a cookie stands for may be another one in the next tab.
+    this.#options.share ??= whose !== null;
     this.#store = storeOf(this.#options.store);
     this.#api = new Api(this.#options);
     this.#answers = new Answers(this.#api);
