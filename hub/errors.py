@@ -10,6 +10,7 @@
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
     - CallbackUnavailable: the application does not say who somebody is (HTTP 503)
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
+    - AnswerGoesOn: who waits for an answer is let go, the answer is not (HTTP 503)
     - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
   - OperatorError: the hub is set up wrongly; the operator mends it (exit code 2)
 """
@@ -94,6 +95,12 @@ class CallbackUnavailable(DependencyError):
 
 class NodeBusy(DependencyError):
     """The node takes nobody more for now; another one may (HTTP 503)."""
+
+
+class AnswerGoesOn(DependencyError):
+    """The question was asked, and who asks again asks twice: the answer is to be looked at, by the
+    generation that the message names (HTTP 503).
+    """
 
 
 class UpstreamError(DependencyError):

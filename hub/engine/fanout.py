@@ -227,8 +227,7 @@ class Fanout:
         """The connection follows these channels from now on; those that are new begin live. Returns
         when it is live again, or has ended.
         """
-        while (task := self._catching_up.get(connection)) is not None:
-            await asyncio.wait([task])
+        await self.until_live(connection)
         if connection.closed is not None:
             return
         before = connection.channels
@@ -238,7 +237,12 @@ class Fanout:
             self._attendance.went(connection.user, [c for c in before if c not in channels])
         self._broker.unsubscribe(self._tracks.change(connection, channels))
         self._start(connection, partial(self._follow, connection, fresh))
-        await asyncio.wait([self._catching_up[connection]])
+        await self.until_live(connection)
+
+    async def until_live(self, connection: Connection) -> None:
+        """Returns when it has joined and reads nothing of the log any more, or has ended."""
+        while (task := self._catching_up.get(connection)) is not None:
+            await asyncio.wait([task])
 
     def retire(self) -> None:
         """Not ready, but serving: until the load balancer has noticed, and `drain` begins."""

@@ -12,6 +12,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from hub.errors import (
+    AnswerGoesOn,
     BrokerUnavailable,
     CallbackUnavailable,
     CallerError,
@@ -26,6 +27,8 @@ _RETRY_AFTER_SECONDS: Final = 1
 FOREIGN_PATHS: Final = "/v1/"
 BROKER_AWAY: Final = "the broker is away; try again"
 _log = structlog.get_logger(__name__)
+
+NOT_AGAIN: Final = {"x-should-retry": "false"}  # OpenAI's SDKs heed it
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -109,6 +112,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         _log.warning("request.broker_away", route=route_of(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
         return refusal(request, 503, BROKER_AWAY, headers=headers)
+    except AnswerGoesOn as error:
+        return refusal(request, 503, str(error), headers=NOT_AGAIN)
     except (CallbackUnavailable, NodeBusy) as error:
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
         return refusal(request, 503, str(error), headers=headers)

@@ -19,7 +19,7 @@ from hub.core.generation import Generation
 from hub.engine.generations import Followed, Generations
 from hub.engine.supervise import Errands
 from hub.engine.surface_stream import SurfaceStream
-from hub.errors import BadRequest, BrokerUnavailable, NodeBusy
+from hub.errors import AnswerGoesOn, BadRequest
 from hub.ports import Created, Surface
 from hub.surfaces.answer import Answer, Collected, Told
 from hub.surfaces.openai_chat import error_document
@@ -37,7 +37,6 @@ _FAILURES: Final = {
     "upstream_resting": 503,
     "upstream_unsupported": 400,
 }
-_NOT_AGAIN: Final = {"x-should-retry": "false"}  # the hub has tried; OpenAI's SDKs heed this
 _CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
 
 
@@ -124,7 +123,7 @@ class Foreigners:
         *,
         stop_when_left: bool = False,
     ) -> Collected:
-        """Waits for the end. Raises NodeBusy and BrokerUnavailable."""
+        """Waits for the end. Raises AnswerGoesOn."""
         for _ in range(2):  # again when the log lost the answer's beginning meanwhile
             with self._leaving(generation, identity, stop_when_left) as leaving:
                 followed = await self.generations.follow(generation, identity.user)
@@ -134,11 +133,9 @@ class Foreigners:
                 reason = await self._streams.wait(request, identity, followed.cursor, made)
             if reason is CloseReason.ENDED:
                 return collected
-            if reason is CloseReason.BROKER_AWAY:
-                raise BrokerUnavailable("the broker went away while an answer was waited for")
             if reason is not CloseReason.TRIMMED:
                 break
-        raise NodeBusy(_CUT.format(generation))
+        raise AnswerGoesOn(_CUT.format(generation))
 
     async def so_far(self, followed: Followed, surface: Surface) -> int:
         """Tells the surface what there is by now; how many chunks that is."""
@@ -163,7 +160,7 @@ def failed_answer(answer: Answer) -> web.Response:
     status = 409 if answer.status == "stopped" else _status_of(end)
     code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
     document = error_document(status, message, code=code)
-    return json_response(document, status=status, headers=_NOT_AGAIN)
+    return json_response(document, status=status, headers=NOT_AGAIN)
 
 
 def _status_of(end: Told) -> int:

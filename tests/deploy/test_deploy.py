@@ -68,7 +68,7 @@ def test_systemd_unit(unit: str, tmp_path: Path) -> None:
         pytest.skip("needs systemd-analyze")
     text = (CONFIG / "systemd" / f"{unit}.service").read_text()
     file = tmp_path / f"{unit}.service"
-    file.write_text(text.replace("/opt/hub/bin/hub", str(BIN / "hub")))
+    file.write_text(text.replace("/opt/hub/bin/hub", f'"{BIN / "hub"}"'))
     run("systemd-analyze", "verify", file)
     run("systemd-analyze", "security", "--offline=yes", "--threshold=25", file)
 

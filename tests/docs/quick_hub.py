@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CALL = """#!{python} -SE
+# A file for both: to sh its second line is exec, to Python a string. (A path with a space in it is
+# no shebang.)
+CALL = """#!/bin/sh
+'''exec' {python} -SE "$0" "$@"
+' '''
 import json, os, socket, sys
 place = socket.socket(socket.AF_UNIX)
 place.connect({place!r})
@@ -33,7 +38,7 @@ def quick_hub(folder: Path) -> Iterator[Path]:
     place, bin_folder = folder / "place", folder / "bin"
     bin_folder.mkdir()
     program = bin_folder / "hub"
-    program.write_text(CALL.format(python=sys.executable, place=str(place)))
+    program.write_text(CALL.format(python=shlex.quote(sys.executable), place=str(place)))
     program.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, __file__, place], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL

@@ -90,6 +90,7 @@ async def looked_at(front: Front, place: str) -> dict[str, list[Finding]]:
     return found
 
 
+@pytest.mark.alone
 async def test_each_directive_that_is_missing(tmp_path: Path) -> None:
     """All faults in one nginx, looked at at once: each is named with what mends it, and what is
     well is said to be well; meanwhile the command itself, and fronts that are no nginx.

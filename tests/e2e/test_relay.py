@@ -216,12 +216,12 @@ async def test_worker_probes_metrics_and_usage(plant: Plant) -> None:
     worker = f"http://127.0.0.1:{port}"
     async with plant.session.get(f"{worker}/healthz") as answer:
         assert await answer.json() == {"status": "ok", "state": "running"}
-    async with plant.session.get(f"{worker}/metrics") as answer:
-        text = await answer.text()
-    labels = 'model="simulated-1"'
-    assert (
-        f'hub_generations_ended_total{{code="",{labels},status="done",upstream="sim"}} 1.0' in text
-    )
+    labels, text = 'model="simulated-1"', ""
+    ended = f'hub_generations_ended_total{{code="",{labels},status="done",upstream="sim"}} 1.0'
+    async with asyncio.timeout(30):
+        while ended not in text:  # it is counted after its end was published
+            async with plant.session.get(f"{worker}/metrics") as answer:
+                text = await answer.text()
     assert f'kind="completion",{labels},upstream="sim"}} {tokens}.0' in text
     async with asyncio.timeout(30):
         sums: list[dict[str, Any]] = []

@@ -303,14 +303,22 @@ async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
 
 
 async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
-    """With a status that SDKs try again at, and nothing begun; who waits is let go the same way."""
+    """With a status that SDKs try again at, and nothing begun. Who waits is let go, and told not to
+    ask again: it would be asked twice.
+    """
     worker = Worker(hub)
-    waiting = asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK))
+
+    async def wait() -> tuple[int, Any, str | None]:
+        async with hub.ask("POST", "/v1/chat/completions", json=ASK) as response:
+            again = response.headers.get("x-should-retry")
+            return response.status, await response.json(), again
+
+    waiting = asyncio.create_task(wait())
     await worker.takes()
     await until(lambda: len(hub.fanout) == 1)
     await hub.fanout.drain(0.0, asyncio.Event())
-    status, answer = await waiting
-    assert (status, worker.id in answer["error"]["message"]) == (503, True)
+    status, answer, again = await waiting
+    assert (status, worker.id in answer["error"]["message"], again) == (503, True, "false")
     asked = len(hub.broker._generations)
     status, answer = await hub.call("POST", "/v1/responses", json={"model": "m1", "input": "hi"})
     assert (status, answer["error"]["type"]) == (503, "server_error")

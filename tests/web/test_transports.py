@@ -419,6 +419,23 @@ class TestWebSocket:
             await hub.publish(to={"user": "alice"}, data="on")
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
+    async def test_client_that_speaks_first(self, hub: Hub) -> None:
+        """It is answered after hub.open, which is the first word."""
+        read, proceed = hub.broker.read, asyncio.Event()
+
+        async def late(*args: Any, **more: Any) -> Any:
+            await proceed.wait()
+            return await read(*args, **more)
+
+        hub.broker.read = late  # type: ignore[method-assign]
+        url = f"http://127.0.0.1:{hub.port}/ws/connect/alice"
+        async with hub.session.ws_connect(url, autoping=False) as socket:
+            await socket.send_json({"type": "ping", "id": 1})
+            await asyncio.sleep(0.05)  # for a reply to come too early
+            proceed.set()
+            said = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
+        assert said == ["hub.open", "hub.reply"]
+
     async def test_topics_change(self, hub: Hub) -> None:
         """What is subscribed to comes from then on; what is not does not; the cursor knows both."""
         async with self.socket(hub) as socket:
