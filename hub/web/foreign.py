@@ -26,6 +26,7 @@ from hub.surfaces.openai_chat import error_document
 from hub.surfaces.telling import STOPPED, STOPPED_CODE
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
+from hub.web.errors import NOT_AGAIN
 from hub.web.generations import GenerateBody, Questions
 from hub.web.leaving import Leaving
 from hub.web.origins import Origins
