@@ -23,6 +23,7 @@ ALLOWED: Final = frozenset(
         "ISC",
         "MIT",
         "MIT-0",
+        "MPL-2.0",  # asks for changes of its own files alone
         "PSF-2.0",
         "Unlicense",
     }

@@ -138,7 +138,7 @@ def openapi() -> None:
 
     The same that the internal listener serves at /openapi.json.
 
-    Example: hub openapi > docs/openapi.json
+    Example: hub openapi > openapi.json
     """
     from hub.web.listeners import document
 

@@ -53,7 +53,7 @@ class SocketSink(asyncio.Protocol):
         return not self._transport.get_write_buffer_size()
 
     def write(self, frames: bytes) -> None:
-        if self._transport.is_closing():
+        if self.gone():
             return
         sent = 0
         if self.idle:

@@ -18,6 +18,7 @@ from hub.transports.socket_sink import SocketSink
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_MESSAGE_BYTES: Final = 256 * 1024
+_PATIENCE_SECONDS: Final = 5.0  # for the client's half of the closing
 COME_BACK: Final = 3000
 """Close codes: from here on the client should return, from DO_NOT on it should not."""
 DO_NOT: Final = 3500
@@ -47,19 +48,40 @@ class WebSocketSink(SocketSink):
     with its events.
     """
 
-    __slots__ = ("_decoder", "answer", "said")
+    __slots__ = ("_decoder", "_patience", "answer", "said")
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         super().__init__(transport, write_buffer_bytes=write_buffer_bytes)
         self._decoder = WsDecoder(max_message_bytes=_MOST_MESSAGE_BYTES)
+        self._patience: asyncio.TimerHandle | None = None  # once it is closed here
         self.said: Callable[[bytes], None] = lambda message: None
         self.answer: Callable[[bytes], None] = self.write
+
+    def close(self) -> None:
+        """Ends our half, and waits for the client's Close (RFC 6455, section 7.1.1): what it says
+        meanwhile would reset the connection, and our last words with it.
+        """
+        if self._patience is not None or not self._transport.can_write_eof():
+            super().close()
+        elif not self.gone():
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(_PATIENCE_SECONDS, self._transport.abort)
+            self._transport.write_eof()
+            self.gone = _is_gone
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
         try:
             for op, payload in self._decoder.feed(data):
-                self._take(op, payload)
-                if self.gone():
+                if self._patience is None:
+                    self._take(op, payload)
+                elif op is Op.CLOSE:
+                    super().close()
+                if self._transport.is_closing():
                     return
         except WsError as error:
             self._end(close_frame(error.code, str(error)))
@@ -79,9 +101,13 @@ class WebSocketSink(SocketSink):
 
     def _end(self, last: bytes) -> None:
         self.answer(last)
-        self.close()
+        super().close()
         if self.owner is not None:
             self.owner.lost()
+
+
+def _is_gone() -> bool:
+    return True
 
 
 def handshake(key: str) -> bytes:

@@ -36,11 +36,17 @@ async def run_page(page: Path, site: Site, part: str = "") -> dict[str, Any]:
     return names
 
 
+async def test_readme_asks(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """In five lines: the whole answer is printed."""
+    await run_page(ROOT / "README.md", site, "An answer, token by token")
+    assert "simulated" in capsys.readouterr().out
+
+
 async def test_readme_publishes(site: Site) -> None:
     """By requests; sent twice, it arrives once."""
     before = len(await stored(site, "alice"))
     for _ in range(2):
-        await run_page(ROOT / "README.md", site)
+        await run_page(ROOT / "README.md", site, "Publish from a backend")
     ready = {"title": "Your export is ready", "url": "/exports/7"}
     assert (await stored(site, "alice"))[before:] == [("export.ready", ready)]
 

@@ -93,7 +93,7 @@ async def test_answer_goes_on_after_a_reload(page: Page, running: Sites, example
     """Tokens are there while the answer runs, a notification comes in between, and the page that is
     loaded anew in the middle has all of it.
     """
-    await ask(page, "count to 900")
+    await ask(page, "count to 5000")
     await expect_text(page, _BEGUN, busy=True)
     running.hub.publish(example, {"title": "Your export is ready"})
     await expect(page.get_by_text("Your export is ready")).to_be_visible()
@@ -109,7 +109,7 @@ async def test_answer_goes_on_after_a_reload(page: Page, running: Sites, example
 @each
 async def test_answer_is_stopped_and_restarted(page: Page, running: Sites, example: str) -> None:
     """Stop ends it at the hub and its text stays; Restart begins another. The next one is done."""
-    await ask(page, "count to 900")
+    await ask(page, "count to 5000")
     await expect_text(page, _BEGUN, busy=True)
     (first,) = running_of(running, example)
     await stop(page)

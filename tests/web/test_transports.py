@@ -419,6 +419,27 @@ class TestWebSocket:
             await hub.publish(to={"user": "alice"}, data="on")
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
+    async def test_last_words_to_a_client_that_goes_on_speaking(self, hub: Hub) -> None:
+        """What it says while the hub closes resets nothing: it gets hub.bye and the Close."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        head = "GET /ws/connect/alice HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        head += "Sec-WebSocket-Version: 13\r\n"
+        given = {**UPGRADE, **KEYED}.items()
+        writer.write((head + "".join(f"{k}: {v}\r\n" for k, v in given) + "\r\n").encode())
+        async with asyncio.timeout(30):
+            await reader.readuntil(b"hub.open")
+            await hub.control.disconnect("alice")
+            for _ in range(5):
+                writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            said = await reader.readuntil(b"\x88")  # the Close
+            assert b"disconnected" in said
+            writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
+            await reader.read()
+            assert reader.at_eof()
+        writer.close()
+
     async def test_client_that_speaks_first(self, hub: Hub) -> None:
         """It is answered after hub.open, which is the first word."""
         read, proceed = hub.broker.read, asyncio.Event()
