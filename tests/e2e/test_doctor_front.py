@@ -162,17 +162,25 @@ async def other_fronts(front: Front) -> None:
         direct, late, nobody, secure = await asyncio.gather(
             *(
                 examine_front(
-                    Visit(url, 3.0, internal_url=plant.internal_url, patience_seconds=25.0)
+                    Visit(
+                        url,
+                        3.0,
+                        internal_url=plant.internal_url,
+                        patience_seconds=25.0,
+                        named=f"look{n}",  # one's test events end another's polls
+                    )
                 )
-                for url in (
-                    plant.url,
-                    f"http://127.0.0.1:{slow.port}",
-                    f"http://127.0.0.1:{closed}",
-                    plant.url.replace("http", "https"),
+                for n, url in enumerate(
+                    (
+                        plant.url,
+                        f"http://127.0.0.1:{slow.port}",
+                        f"http://127.0.0.1:{closed}",
+                        plant.url.replace("http", "https"),
+                    )
                 )
             )
         )
-    assert {finding.verdict for finding in direct} == {"ok"}, direct
+    assert [finding for finding in direct if finding.verdict != "ok"] == []
     (delay,) = (finding for finding in late if finding.check == "delay")
     assert (delay.verdict, "proxy_buffering off" in delay.advice) == ("fail", True)
     assert [(finding.check, finding.verdict) for finding in nobody] == [("front", "fail")]
