@@ -56,7 +56,10 @@ SHOWS = {
         ("proxy to node", "fail", "HTTP/1.0", "proxy_http_version 1.1;"),
         ("websocket", "warn", "without Upgrade", "Upgrade $http_upgrade;"),
     ],
-    "closing": [("proxy to node", "warn", "after each request", 'Connection "";')],
+    "closing": [
+        ("proxy to node", "warn", "after each request", 'Connection "";'),
+        ("websocket", "warn", "without Upgrade", "Upgrade $http_upgrade;"),
+    ],
     "upgradeless": [("websocket", "warn", "without Upgrade", "Upgrade $http_upgrade;")],
     "secretive": [("proxy to node", "warn", "not told the client's", "X-Forwarded-For")],
     "storing": [("stream headers", "warn", "Cache-Control is max-age=60", "add_header")],
