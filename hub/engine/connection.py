@@ -340,9 +340,8 @@ class Connection:
             }
             body = self.transport.encode("hub.bye", encode_json(data))
             cursor = self._cursor() if self._positions else None
-            if reason is CloseReason.ENDED:
+            if reason is not CloseReason.SLOW:  # it has been cut off
                 self.write_out()
-            if not self._outbox and (not self.sink.paused or reason is CloseReason.ENDED):
                 self._write(self.transport.frame(body, cursor))
             self.sink.write(self.transport.ending(reconnect=reason.reconnect))
         self.sink.close()

@@ -21,16 +21,21 @@ from tests.e2e.conftest import Dev
 ROOT = Path(__file__).parents[2]
 
 
+# As scripts/lib.sh has it: uv uses the machine's own certificates only if it is told.
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES = {"UV_SYSTEM_CERTS": "true"} if BUNDLE.exists() else {}
+
+
 def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:
     """What it printed."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, **env},
+        env={**CERTIFICATES, **os.environ, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
 MODULE = ROOT / "hub" / "web" / "pages" / "hub.js"
 TYPESCRIPT = "typescript@7.0.2"
-_INSTALL_SECONDS = 60
+_INSTALL_SECONDS = 150
 
 # The members that the page sees, by class; functions by themselves.
 _MEMBERS = """
