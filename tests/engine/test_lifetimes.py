@@ -186,19 +186,6 @@ async def test_node_that_is_leaving_still_serves() -> None:
     assert said(late) == ["hub.bye draining"]
 
 
-async def test_goodbye_behind_what_waits() -> None:
-    """A client whose socket is full when the hub ends its stream gets the rest, and hub.bye last."""
-    node = Node()
-    sink = await node.connect()
-    (connection,) = node.fanout.connections
-    sink.fill()
-    for n in range(5):
-        connection.tell("x", {"n": n})
-    assert connection.waiting
-    connection.close(CloseReason.DRAINING)
-    assert [event.name for event in sink.events][-6:] == ["x"] * 5 + ["hub.bye"]
-
-
 async def test_notice_that_the_client_does_not_take() -> None:
     """Who was sent away as slow by its notice is forgotten."""
     node = Node()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import msgspec
@@ -113,3 +114,26 @@ async def test_dns_rebinding(headers: dict[str, str], status: int) -> None:
         body = {"to": {"user": "alice"}}
         async with hub.ask("POST", "/publish", internal=True, json=body, headers=headers) as r:
             assert r.status == status
+
+
+async def test_goodbye_behind_what_waits() -> None:
+    """A client whose socket is full when the hub ends its stream gets the rest, then hub.bye."""
+    async with running_hub() as hub:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", hub.port))
+        reader, writer = await asyncio.open_connection(sock=client, limit=8192)
+        writer.write(b"GET /sse/connect/alice HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"hub.open")
+        (connection,) = hub.fanout.connections
+        published = 0
+        while not connection.waiting:
+            await hub.publish(to={"user": "alice"}, data=f"{published} " + "x" * 20_000)
+            published += 1
+        await hub.fanout.drain(0.0, asyncio.Event())
+        async with asyncio.timeout(30):
+            said = await reader.read()
+        assert said.count(b"event: notification") == published
+        assert b"event: hub.bye" in said[-300:]
+        writer.close()
