@@ -118,6 +118,8 @@ class FaultProxy:
             await asyncio.gather(
                 self._pass(link, reader, to_there), self._pass(link, there, writer, replies=True)
             )
+            writer.close()
+            to_there.close()
         finally:
             self._links.discard(link)
 
@@ -136,6 +138,7 @@ class FaultProxy:
                 if self._swallowing:
                     continue
                 if replies and link.mute:
+                    link.reset()
                     break
                 if replies and link.left is not None:
                     chunk = chunk[: link.left]
@@ -143,8 +146,11 @@ class FaultProxy:
                 writer.write(chunk)
                 await writer.drain()
                 if link.left == 0:
+                    link.reset()
                     break
-        except OSError:
-            pass
-        finally:
+            if not self._swallowing and not writer.is_closing():
+                writer.write_eof()
+        except BaseException as error:
             link.reset()
+            if not isinstance(error, OSError):
+                raise

@@ -126,3 +126,11 @@ async def test_refusing(proxy: FaultProxy, call: Call) -> None:
         pass
     proxy.heal()
     assert await (await call()).ask(b"hi") == b"hi"
+
+
+async def test_an_end_is_passed_on_by_itself(call: Call) -> None:
+    """A side that has said all still hears the other to its end."""
+    caller = await call()
+    caller.writer.write(b"x" * 100_000)
+    caller.writer.write_eof()
+    assert len(await caller.reader.read()) == 100_000
