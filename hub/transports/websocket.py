@@ -58,15 +58,15 @@ class WebSocketSink(SocketSink):
         self.answer: Callable[[bytes], None] = self.write
 
     def close(self) -> None:
-        """Ends our half, and waits for the client's Close (RFC 6455, section 7.1.1): what it says
-        meanwhile would reset the connection, and our last words with it.
+        """Says no more, and waits for the client's Close (RFC 6455, section 7.1.1): what it says
+        meanwhile would reset the connection, and our last words with it. Nor is our half of the
+        connection ended: proxies make an end of both of that.
         """
-        if self._patience is not None or not self._transport.can_write_eof():
+        if self._patience is not None:
             super().close()
         elif not self.gone():
             loop = asyncio.get_running_loop()
             self._patience = loop.call_later(_PATIENCE_SECONDS, self._transport.abort)
-            self._transport.write_eof()
             self.gone = _is_gone
 
     def connection_lost(self, error: Exception | None) -> None:

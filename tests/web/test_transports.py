@@ -420,7 +420,40 @@ class TestWebSocket:
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
     async def test_last_words_to_a_client_that_goes_on_speaking(self, hub: Hub) -> None:
-        """What it says while the hub closes resets nothing: it gets hub.bye and the Close."""
+        """What it says while the hub closes resets nothing: it gets hub.bye and the Close, and the
+        connection stays whole until its own.
+        """
+        reader, writer = await self.by_hand(hub)
+        async with asyncio.timeout(30):
+            await hub.control.disconnect("alice")
+            for _ in range(5):
+                writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            said = await reader.readuntil(b"\x88\x02")  # the Close
+            assert b"disconnected" in said
+            await reader.readexactly(2)
+            await asyncio.sleep(0.05)  # for an end to come too early
+            assert not reader.at_eof()
+            writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
+            await reader.read()
+            assert reader.at_eof()
+        writer.close()
+
+    async def test_client_that_never_closes(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is waited for, but not for ever."""
+        monkeypatch.setattr("hub.transports.websocket._PATIENCE_SECONDS", 0.05)
+        reader, writer = await self.by_hand(hub)
+        async with asyncio.timeout(30):
+            await hub.control.disconnect("alice")
+            assert b"disconnected" in await reader.read()
+        writer.close()
+
+    @staticmethod
+    async def by_hand(hub: Hub) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that answers nothing by itself, behind its hub.open."""
         reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
         head = "GET /ws/connect/alice HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         head += "Sec-WebSocket-Version: 13\r\n"
@@ -428,17 +461,7 @@ class TestWebSocket:
         writer.write((head + "".join(f"{k}: {v}\r\n" for k, v in given) + "\r\n").encode())
         async with asyncio.timeout(30):
             await reader.readuntil(b"hub.open")
-            await hub.control.disconnect("alice")
-            for _ in range(5):
-                writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
-                await writer.drain()
-                await asyncio.sleep(0.02)
-            said = await reader.readuntil(b"\x88")  # the Close
-            assert b"disconnected" in said
-            writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
-            await reader.read()
-            assert reader.at_eof()
-        writer.close()
+        return reader, writer
 
     async def test_client_that_speaks_first(self, hub: Hub) -> None:
         """It is answered after hub.open, which is the first word."""
