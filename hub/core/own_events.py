@@ -124,13 +124,13 @@ class GenerationDone(Struct, frozen=True):
 
 
 class GenerationStopped(Struct, frozen=True):
-    """Somebody stopped it: by. One that never began has neither usage nor seconds."""
+    """Somebody stopped it: by. One that never began has no usage."""
 
     generation: str
     by: str
     deltas: int
-    usage: dict[str, Any] | UnsetType | None = UNSET
-    seconds: Seconds | UnsetType = UNSET
+    usage: dict[str, Any] | None
+    seconds: Seconds
 
 
 class GenerationFailed(Struct, frozen=True):

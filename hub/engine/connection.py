@@ -298,6 +298,7 @@ class Connection:
     def begin_with(self, body: bytes) -> None:
         """The first event, with the cursor; it leaves with the first page of the replay."""
         self._lead = self.transport.opening(body, self._cursor(), self._retry_ms)
+        self._wake()
 
     def reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The log cannot continue from where the client stood; it goes on from the head."""
@@ -372,6 +373,11 @@ class Connection:
             await self._change()
         if self._closed is not None:
             raise ConnectionResetError("the connection has ended")
+
+    async def opened(self) -> None:
+        """Returns when it has its first event, so that others may follow it, or has ended."""
+        while self._closed is None and not self.positions:
+            await self._change()
 
     async def ended(self) -> CloseReason:
         """Returns when it has ended: why."""

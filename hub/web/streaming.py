@@ -174,10 +174,6 @@ class Streams:
         self._fanout.begin(made, cursor, self._lifetime(identity))
         raise asyncio.CancelledError
 
-    async def until_live(self, connection: Connection) -> None:
-        """Returns when it has joined: before that, nothing is said to it."""
-        await self._fanout.until_live(connection)
-
     async def turn(self, connection: Connection, topics: Sequence[Channel]) -> None:
         """The connection follows these topics' channels, beside its own and `all`, from now on."""
         await self._fanout.turn(connection, [*connection.channels[:2], *topics])

@@ -162,7 +162,7 @@ class _Session:
             reply = problem_of(error)
             if not isinstance(error, CallerError):
                 _log.warning("message.failed", error=str(error))
-        await self._streams.until_live(self._connection)  # hub.open comes first
+        await self._connection.opened()  # hub.open comes first
         self._connection.tell("hub.reply", {"to": to, **reply})
 
     async def _do(self, head: Said, message: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 
 from hub.core.channel import user_channel
 from hub.core.sse_decoder import SseDecoder
+from hub.errors import BrokerUnavailable
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
 from hub.web.auth import TokenDoor
@@ -479,6 +480,17 @@ class TestWebSocket:
             proceed.set()
             said = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
         assert said == ["hub.open", "hub.reply"]
+
+    async def test_reply_while_a_gap_is_being_filled(self, hub: Hub) -> None:
+        """However long the broker is away, what the client says is answered."""
+        async with self.socket(hub) as socket:
+
+            async def away(*args: Any, **more: Any) -> Any:
+                raise BrokerUnavailable("away")
+
+            hub.broker.read = away  # type: ignore[method-assign]
+            await socket.send_json({"type": "subscribe", "id": 1, "topics": ["news"]})
+            assert (await self.reply(socket, {"type": "ping", "id": 2}))["to"] == 2
 
     async def test_topics_change(self, hub: Hub) -> None:
         """What is subscribed to comes from then on; what is not does not; the cursor knows both."""
