@@ -183,7 +183,9 @@ def test_interop_is_a_word_of_its_own(machine: Machine) -> None:
     assert done.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
 
 
-@pytest.mark.parametrize("folder", ["tests/interop/js", "examples/react", "examples/vue"])
+@pytest.mark.parametrize(
+    "folder", ["tests/interop/js", "tests/pages", "examples/react", "examples/vue"]
+)
 @pytest.mark.parametrize(("installed", "asked"), [(False, 1), (True, 0)])
 def test_javascript_packages_are_installed_when_their_lock_is_newer(
     machine: Machine, folder: str, installed: bool, asked: int
