@@ -1,0 +1,112 @@
+"""A node's inner loop: events of one channel, to every connection here that follows it.
+
+One write to each connection that is in step, and an offer to each one apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from hub.core.event import Event
+from hub.engine.connection import Connection, send_guarded
+from hub.engine.tracks import Audience, Track
+from hub.ports import Transport
+
+_log = structlog.get_logger(__name__)
+
+
+def deliver(track: Track, events: Sequence[Event], now: float) -> None:
+    """Events of one channel; each connection that is in step gets them in one write."""
+    apart = tuple(track.apart)
+    parts = track.advance(events, now)
+    if parts is None:
+        for connection in track.everyone_in_step():
+            connection.step_out()
+        apart = tuple(track.apart)
+    else:
+        if track.in_step:
+            _send_to_owners(track, events, parts)
+        for audience in tuple(track.audiences):
+            _send_to_audience(audience, track, events, parts)
+    for connection in apart:
+        try:
+            for event in events:
+                connection.offer(event)
+            connection.step_in()
+        except Exception:  # noqa: BLE001 - the others of this tick have done nothing
+            cut_off(connection)
+
+
+def cut_off(connection: Connection) -> None:
+    """After a fault of the hub's own: in the log, and the client comes again."""
+    _log.exception("connection.failed", connection=connection.name)
+    connection.sink.abort()
+    connection.lost()
+
+
+def _send_to_owners(track: Track, events: Sequence[Event], parts: Sequence[bytes]) -> None:
+    """Events of a user's own channel: the whole cursor is known, the same for like tabs."""
+    audience, frames = None, b""
+    for connection in tuple(track.in_step):
+        if connection.audience is not audience:
+            audience = connection.audience
+            frames = _framed(audience.transport, events, parts, audience.rest)
+        sink = connection.sink
+        sink.own = track.part
+        sent = send_guarded(sink, frames)
+        if sent != len(frames):
+            connection.overflow(frames[sent:])
+
+
+def _framed(
+    transport: Transport, events: Sequence[Event], parts: Sequence[bytes], rest: bytes
+) -> bytes:
+    encode, frame = transport.encode, transport.frame
+    frames = b""
+    for event, part in zip(events, parts):  # noqa: B905 - as long, and this is the inner loop
+        frames += frame(
+            encode(event.name, event.data, event.channel), part + rest if part else None
+        )
+    return frames
+
+
+def _send_to_audience(
+    audience: Audience, track: Track, events: Sequence[Event], parts: Sequence[bytes]
+) -> None:
+    """The node's inner loop: events of a channel that many share, the same bytes for all of them
+    but for each one's own part of the cursor.
+    """
+    rests = audience.advance(track, parts)
+    bodies = [audience.transport.encode(event.name, event.data, event.channel) for event in events]
+    members, by_length = audience.members, dict[int, Sequence[bytes]]()
+    for sink in tuple(members):
+        own = sink.own
+        pieces = by_length.get(len(own))
+        if pieces is None:
+            pieces = by_length[len(own)] = _around(len(own), audience.transport, bodies, rests)
+        frames = own.join(pieces)
+        sent = 0  # send_guarded, whose call would be a hundredth of a broadcast's cost
+        try:
+            if not sink.gone():
+                sent = sink.send(frames)
+        except OSError:
+            pass
+        if sent != len(frames):
+            members[sink].overflow(frames[sent:])
+
+
+def _around(
+    own_bytes: int, transport: Transport, bodies: Sequence[bytes], rests: Sequence[bytes]
+) -> Sequence[bytes]:
+    """Events as what stands between the places of each reader's own part of the cursor."""
+    hole, pieces = b"\0" * own_bytes, [b""]
+    for body, rest in zip(bodies, rests, strict=True):
+        if rest:  # the first one is it: what follows may be a publisher's
+            before, _, after = transport.frame(body, hole + rest).partition(hole)
+            pieces[-1] += before
+            pieces.append(after)
+        else:
+            pieces[-1] += transport.frame(body, None)
+    return pieces
