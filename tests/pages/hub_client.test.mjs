@@ -13,11 +13,13 @@ class FakeHub {
   #waiting = [];
 
   fetch = (url, { method = "GET", headers, body, signal }) => new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const { pathname, searchParams } = new URL(url, "http://hub");
     const request = {
       method, headers, signal, path: pathname, query: Object.fromEntries(searchParams), body: body && JSON.parse(body),
       fails: () => reject(new TypeError("Failed to fetch")),
       answers: (json, status = 200, more = {}) => resolve(Response.json(json, { status, headers: more })),
+      sends: (text) => resolve(new Response(text)),
       streams: () => streaming(resolve, signal),
     };
     signal?.addEventListener("abort", () => reject(signal.reason));
@@ -58,6 +60,48 @@ async function settled() {
 
 function store(kept = {}) {
   return { kept, get: (key) => kept[key], set: (key, cursor) => (kept[key] = cursor) };
+}
+
+// The Web Locks of one browser, as far as tabs need them. W3C, Web Locks API.
+class Locks {
+  held = null;
+  #queue = [];
+
+  request = (name, { steal = false, signal } = {}, work) => new Promise((resolve, reject) => {
+    const asked = { work, resolve, reject };
+    signal?.addEventListener("abort", () => {
+      this.#queue = this.#queue.filter((each) => each !== asked);
+      reject(signal.reason);
+    });
+    if (steal) {
+      this.held?.reject(new DOMException("stolen", "AbortError"));
+      this.held = null;
+      this.#queue.unshift(asked);
+    } else this.#queue.push(asked);
+    queueMicrotask(() => this.#grant());
+  });
+
+  async #grant() {
+    if (this.held || !this.#queue.length) return;
+    const mine = this.#queue.shift();
+    this.held = mine;
+    mine.resolve(await mine.work());
+    if (this.held !== mine) return;
+    this.held = null;
+    this.#grant();
+  }
+}
+
+// As a tab of a browser: with locks, and without what tells Node.
+function asTab(locks, options) {
+  const { process } = globalThis;
+  Object.defineProperty(globalThis, "process", { value: undefined, configurable: true, writable: true });
+  Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true, writable: true });
+  try {
+    return made({ user: "tabs", ...options });
+  } finally {
+    Object.defineProperty(globalThis, "process", { value: process, configurable: true, writable: true });
+  }
 }
 
 const opened = [];
@@ -417,4 +461,196 @@ test("a store that fails and an absent url are no riddle", async () => {
   await settled();
   assert.deepEqual(heard, [1]);
   assert.throws(() => connect({}), /url says where the hub is/);
+});
+
+test("who joins early looks once the stream has begun, so that the answer's end cannot go by between", async () => {
+  const { fake, hub } = made();
+  const request = await fake.next();
+  const answer = hub.join("g1");
+  await settled();
+  assert.equal(fake.requests.length, 0);
+  request.streams().says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  const look = await fake.next();
+  assert.equal(look.path, "/generations/g1");
+  look.answers({ generation: "g1", status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null });
+  assert.equal((await answer.ended()).text, "abc");
+});
+
+test("joining a hub that is closed says so", async () => {
+  const { fake, hub } = made();
+  (await fake.next()).answers({ detail: "the token is another user's" }, 403);
+  await settled();
+  await assert.rejects(hub.join("g1").ended(), { code: "closed" });
+  assert.equal(fake.requests.length, 0);
+});
+
+test("a snapshot that is refused is not called forgotten", async () => {
+  const { fake, hub } = await live();
+  const [refused, gone] = [hub.join("g1"), hub.join("g2")];
+  (await fake.next()).answers({ detail: "a ticket is no token" }, 401);
+  (await fake.next()).answers({ detail: "no such generation" }, 404);
+  await assert.rejects(refused.ended(), { code: "refused", message: "a ticket is no token" });
+  await assert.rejects(gone.ended(), { code: "gone" });
+});
+
+test("a token that cannot be had now is asked for again, and takes no answer away", async () => {
+  let tries = 0;
+  const getToken = async () => {
+    tries += 1;
+    if (tries === 1) throw new TypeError("Failed to fetch");
+    return "T";
+  };
+  const { fake, hub, states } = made({ getToken, cursor: "AAAAA-1*BBBBB-0" });
+  const answer = hub.join("g1");
+  await settled();
+  assert.deepEqual([states.at(-1).state, states.at(-1).reason], ["reconnecting", "No token could be had: Failed to fetch"]);
+  await tick(500);
+  const requests = [await fake.next(), await fake.next()];
+  const look = requests.find(({ path }) => path === "/generations/g1");
+  look.answers({ generation: "g1", status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null });
+  assert.equal((await answer.ended()).text, "abc");
+});
+
+test("a token may take its time: that is no proxy that holds back", async () => {
+  let given;
+  const { fake } = made({ getToken: () => new Promise((give) => (given = give)) });
+  await settled();
+  for (let seconds = 0; seconds < 60; seconds += 1) await tick(1000); // someone logs in
+  given("T");
+  assert.equal((await fake.next()).path, "/sse/connect/alice");
+});
+
+test("the same token again is no reason to leave a stream that still runs", async () => {
+  let tokens = 0;
+  const { fake, request, stream } = await live({ getToken: async () => { tokens += 1; return "T"; } });
+  stream.says("hub.expiring", { reason: "expired", seconds: 30 });
+  await settled();
+  await tick(10_000);
+  assert.deepEqual([tokens, request.signal.aborted, fake.requests.length], [2, false, 0]);
+});
+
+test("neither being looked at nor another network comes sooner than the hub asked", async () => {
+  const heard = {};
+  globalThis.addEventListener = (name, listener) => (heard[name] = listener);
+  const { fake } = made();
+  delete globalThis.addEventListener;
+  (await fake.next()).answers({ detail: "draining" }, 503, { "Retry-After": "60" });
+  await settled();
+  heard.online();
+  await tick(59_000);
+  assert.equal(fake.requests.length, 0);
+  await tick(13_000);
+  (await fake.next()).fails();
+  await settled();
+  heard.online(); // a pause of its own choosing
+  await tick(0);
+  assert.equal(fake.requests.length, 1);
+});
+
+test("a request that nobody answers, or another than the hub, is sent again", async () => {
+  const { fake, hub } = await live();
+  const answer = hub.ask("why?");
+  const first = await fake.next();
+  await tick(15_000); // a network that is gone and does not say so
+  await tick(500);
+  const second = await fake.next();
+  second.sends("<html>Log in to the hotel's network</html>");
+  await settled();
+  await tick(1000);
+  const third = await fake.next();
+  third.answers({ generation: "g1" }, 202);
+  assert.equal(await answer.accepted, "g1");
+  assert.equal(new Set([first, second, third].map(({ headers }) => headers["Idempotency-Key"])).size, 1);
+});
+
+test("a follower that is sent away while it reads the log pauses before it comes again", async () => {
+  const locks = new Locks();
+  const leader = asTab(locks);
+  (await leader.fake.next()).streams().says("hub.open", OPEN, "AAAAA-3*BBBBB-0");
+  await settled();
+  const follower = asTab(locks, { cursor: "start" });
+  const bye = { event: "hub.bye", data: { reason: "full", reconnect: true, retry_ms: 3000 } };
+  (await follower.fake.next()).answers({ events: [bye], cursor: "AAAAA-1*BBBBB-0" });
+  await settled();
+  await tick(2999);
+  assert.equal(follower.fake.requests.length, 0);
+  await tick(1);
+  const again = await follower.fake.next();
+  assert.equal(again.path, "/poll/connect/tabs");
+  again.answers({ events: [], cursor: "AAAAA-3*BBBBB-0" });
+  await settled();
+  assert.deepEqual([follower.hub.state.state, follower.hub.state.isLeader], ["live", false]);
+});
+
+test("a follower whose reading of the log nobody answers reads it again", async () => {
+  const locks = new Locks();
+  const leader = asTab(locks);
+  const stream = (await leader.fake.next()).streams();
+  stream.says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  await settled();
+  const follower = asTab(locks, { cursor: "start" });
+  await follower.fake.next();
+  stream.says("notification", 2, "AAAAA-2*BBBBB-0");
+  await settled();
+  await tick(15_000);
+  await tick(500);
+  const event = { id: "AAAAA-1*BBBBB-0", event: "notification", data: 1 };
+  (await follower.fake.next()).answers({ events: [event], cursor: "AAAAA-1*BBBBB-0" });
+  (await follower.fake.next()).answers({ events: [], cursor: "AAAAA-1*BBBBB-0" });
+  await settled();
+  assert.deepEqual(follower.heard, [["stored", 1], 2]);
+});
+
+test("where the browser refuses locks or channels, each tab has its own connection", async () => {
+  const refused = { request: () => Promise.reject(new DOMException("no storage here", "SecurityError")) };
+  const { fake, states } = asTab(refused);
+  (await fake.next()).streams().says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  await settled();
+  assert.equal(states.at(-1).state, "live");
+  const { BroadcastChannel } = globalThis;
+  globalThis.BroadcastChannel = class {
+    constructor() {
+      throw new DOMException("no storage here", "SecurityError");
+    }
+  };
+  const second = asTab(new Locks());
+  globalThis.BroadcastChannel = BroadcastChannel;
+  assert.equal((await second.fake.next()).path, "/sse/connect/tabs");
+});
+
+test("what another version of this module says to the tabs harms nothing", async () => {
+  const locks = new Locks();
+  const leader = asTab(locks);
+  const stream = (await leader.fake.next()).streams();
+  stream.says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  await settled();
+  const follower = asTab(locks);
+  await settled();
+  const other = new BroadcastChannel("hub http://hub tabs");
+  for (const said of [null, "text", { kind: "roll", term: 9e15, n: 7 }, { version: 2 }]) other.postMessage(said);
+  await settled();
+  stream.says("notification", 1, "AAAAA-2*BBBBB-0");
+  await settled();
+  other.close();
+  assert.deepEqual([leader.heard, follower.heard], [[1], [1]]);
+});
+
+test("two hubs of one page share a connection, and the one that stays goes on from where it stands", async () => {
+  const locks = new Locks();
+  const first = asTab(locks);
+  const stream = (await first.fake.next()).streams();
+  stream.says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  await settled();
+  const second = asTab(locks);
+  await settled();
+  stream.says("notification", 1, "AAAAA-2*BBBBB-0");
+  await settled();
+  first.hub.close();
+  const taken = await second.fake.next();
+  assert.equal(taken.headers["Last-Event-ID"], "AAAAA-2*BBBBB-0");
+  const again = taken.streams();
+  again.says("hub.open", { ...OPEN, recovered: true }, "AAAAA-2*BBBBB-0");
+  again.says("notification", 2, "AAAAA-3*BBBBB-0");
+  await settled();
+  assert.deepEqual([first.heard, second.heard], [[1], [1, 2]]);
 });

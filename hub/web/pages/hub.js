@@ -26,6 +26,7 @@ const REPLAY_PAUSE_MS = 1000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 const ASK_TRIES = 5;
+const ANSWER_PATIENCE_MS = 15_000; // for what is no stream: a network that is gone need not say so
 const LEADER_ANSWERS_MS = 2000;
 const MOST_HELD = 1000;
 const MOST_EVENT_CHARS = 16 * 1024 * 1024;
@@ -35,6 +36,7 @@ const MOST_UNCLAIMED = 64;
 const UNKNOWN_CURSOR = { name: "hub.reset", data: { channel: "*", reason: "cursor" } };
 const ENDED = new Set(["done", "stopped", "failed"]);
 const PASSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
+const KINDS = new Set(["hello", "reconnect", "here", "event"]);
 const nothing = () => {};
 
 // ---- errors and pauses -----------------------------------------------------------------------
@@ -77,6 +79,21 @@ export function pauseMs(failures, random = Math.random()) {
 
 function sleep(ms) {
   return new Promise((wake) => setTimeout(wake, ms));
+}
+
+// Runs work(signal), and gives it up after so long, or when the outer signal says so.
+async function within(ms, outer, work) {
+  const limit = new AbortController();
+  const leave = () => limit.abort(outer.reason);
+  outer?.addEventListener("abort", leave);
+  const timer = setTimeout(() => limit.abort(new HubError("The hub does not answer.")), ms);
+  try {
+    outer?.throwIfAborted();
+    return await work(limit.signal);
+  } finally {
+    clearTimeout(timer);
+    outer?.removeEventListener("abort", leave);
+  }
 }
 
 // An idempotency key. randomUUID exists only on https and localhost.
@@ -224,9 +241,11 @@ class Api {
     return response;
   }
 
-  async poll(cursor, waitSeconds, signal) {
-    const response = await this.#listen("poll", cursor, { wait: waitSeconds }, signal, "application/json");
-    return response.json();
+  async poll(cursor, waitSeconds, outer) {
+    await this.prepare();
+    return within(waitSeconds * 1000 + ANSWER_PATIENCE_MS, outer, async (signal) => (
+      jsonOf(await this.#listen("poll", cursor, { wait: waitSeconds }, signal, "application/json"))
+    ));
   }
 
   // The key makes a repeated POST harmless: the hub finds the generation that the first one began.
@@ -254,14 +273,25 @@ class Api {
     return this.#json("POST", `/generations/${encodeURIComponent(id)}/restart`);
   }
 
-  // Another token and another ticket; many who ask at once share one.
+  // Waits for the first token, which may take as long as logging in does.
+  async prepare() {
+    const hasNothing = this.#token === null && this.#ticket === null && !this.#wasRenewed;
+    if (hasNothing && this.isRenewable) await this.renew("connect");
+  }
+
+  // Another token and another ticket; many who ask at once share one. Resolves with false where
+  // getToken gave the one that is known already; what a cookie holds cannot be seen.
   renew(reason) {
     this.#renewing ??= (async () => {
       const { getToken, getTicket } = this.#options;
+      const before = this.#token;
       if (getTicket) this.#ticket = await getTicket({ reason });
       if (getToken) this.#token = await getToken({ reason });
       this.#wasRenewed = true;
-    })().finally(() => (this.#renewing = null));
+      return Boolean(getTicket) || this.#token === null || this.#token !== before;
+    })().catch((cause) => {
+      throw new HubError(`No token could be had: ${cause?.message ?? cause}`, { cause });
+    }).finally(() => (this.#renewing = null));
     return this.#renewing;
   }
 
@@ -282,19 +312,18 @@ class Api {
 
   async #json(method, path, body, headers = {}) {
     const { user } = this.#options;
-    const response = await this.#fetch(path, {
+    await this.prepare();
+    return within(ANSWER_PATIENCE_MS, null, async (signal) => jsonOf(await this.#fetch(path, {
       method,
+      signal,
       query: user ? { user } : {}, // heeded only where no token is needed
       headers: body ? { "Content-Type": "application/json", ...headers } : headers,
       body: body && JSON.stringify(body),
-    });
-    return response.json().catch(() => ({}));
+    })));
   }
 
   async #fetch(path, { query, headers, listens = false, ...request }) {
     for (let tries = 1; ; tries += 1) {
-      const hasNothing = this.#token === null && this.#ticket === null && !this.#wasRenewed;
-      if (tries === 1 && hasNothing && this.isRenewable) await this.renew("connect");
       const { url, credentials, fetch } = this.#options;
       const asked = new URLSearchParams(query);
       const known = { ...headers };
@@ -313,6 +342,13 @@ class Api {
       await this.renew("refused");
     }
   }
+}
+
+// Cut off, or the page of a hotel's network: either way the hub's own answer is lost.
+function jsonOf(response) {
+  return response.json().catch((cause) => {
+    throw new HubError("What answered is not the hub.", { cause });
+  });
 }
 
 // ---- the connection --------------------------------------------------------------------------
@@ -366,9 +402,10 @@ class Connection {
   }
 
   // The reader or the network is back: a pause of our own choosing is cut short, and a stream that
-  // has been silent for too long is left.
-  wake() {
+  // has been silent for too long, or goes over another network, is left.
+  wake({ isNewNetwork = false } = {}) {
     if (this.#pause) this.#pause.wake();
+    else if (isNewNetwork) this.reconnect("online");
     else if (this.#isSilent()) setTimeout(() => this.#isSilent() && this.reconnect("silent"), WAKE_LOOK_MS);
   }
 
@@ -382,7 +419,7 @@ class Connection {
     this.#attempt = attempt;
     this.#heardAt = Date.now();
     try {
-      if (this.#mustRenew) await this.#api.renew("expired");
+      await (this.#mustRenew ? this.#api.renew("expired") : this.#api.prepare());
       this.#mustRenew = false;
       return await (this.#way === "poll" ? this.#poll(attempt) : this.#stream(attempt));
     } catch (error) {
@@ -463,8 +500,8 @@ class Connection {
     await sleep((seconds * 1000 * Math.random()) / 3);
     if (attempt.signal.aborted) return;
     await this.#api.renew("expiring").then(
-      () => attempt.abort({ reason: "renewed", atOnce: true }),
-      nothing, // hub.bye will come, and then it is tried again
+      (isOther) => isOther && attempt.abort({ reason: "renewed", atOnce: true }),
+      nothing, // hub.bye will come, and then it is tried again; so it is with the same token
     );
   }
 
@@ -492,12 +529,9 @@ class Connection {
   async #poll(attempt) {
     for (let polls = 0; ; polls += 1) {
       const wait = polls ? POLL_WAIT_SECONDS : 0;
-      const late = { reason: "no answer", way: "sse" };
-      this.#timer = setTimeout(() => attempt.abort(late), wait * 1000 + 2 * this.#openPatienceMs);
       const { events, cursor } = await this.#api.poll(this.#on.where(), wait, attempt.signal);
-      clearTimeout(this.#timer);
       if (attempt.signal.aborted) return attempt.signal.reason;
-      if (!polls) this.#live({ replayed: events.length });
+      if (!polls && !byeAmong(events)) this.#live({ replayed: events.length });
       for (const { id, event: name, data } of events) {
         this.#on.event({ name, data, id, replay: !polls });
         if (name === "hub.bye") return this.#sentAway(data);
@@ -519,10 +553,10 @@ class Connection {
 
   // Never sooner than the hub asked for. Without a network, until there is one.
   #wait({ reason, atOnce, atLeastMs = 0 }) {
-    const own = atOnce ? 0 : pauseMs(this.#failures++);
     const asked = atLeastMs * (1 + Math.random() / 5);
     const isOffline = globalThis.navigator?.onLine === false;
-    const waitMs = isOffline ? LONGEST_PAUSE_MS : Math.max(own, asked);
+    const own = isOffline ? LONGEST_PAUSE_MS : atOnce ? 0 : pauseMs(this.#failures++);
+    const waitMs = Math.max(own, asked);
     if (!waitMs) return undefined;
     this.#tell("reconnecting", { reason: isOffline ? "offline" : reason, retryAt: Date.now() + waitMs });
     const notBefore = Date.now() + asked;
@@ -547,6 +581,11 @@ class Connection {
   #tell(state, { reason = null, retryAt = null, open = null } = {}) {
     this.#on.state({ state, reason, retryAt, open, way: this.#way });
   }
+}
+
+// What the hub said in a poll's place, where it sent the poll away.
+function byeAmong(events) {
+  return events.find(({ event }) => event === "hub.bye")?.data;
 }
 
 // Which of a stream's first events were stored before it began. The hub counts what it replays;
@@ -807,6 +846,7 @@ export class Answer {
 // The answers that this page follows, fed by generation.* events.
 class Answers {
   #api;
+  #isPlaced;
   #transcripts = new Map(); // generation → transcript
   #holders = new Map(); // transcript → answers
   #unaccepted = new Set(); // answers whose generation is not known yet
@@ -814,8 +854,10 @@ class Answers {
   #looking = new Set();
   isClosed = false;
 
-  constructor(api) {
+  // isPlaced(): resolves once the stream goes on from a known place, rejects while it is closed
+  constructor(api, isPlaced) {
     this.#api = api;
+    this.#isPlaced = isPlaced;
   }
 
   // post: resolves with { generation }. Its events may come before that does: while any question
@@ -915,12 +957,17 @@ class Answers {
     for (let failures = 0; transcript.missing && !this.isClosed; failures += 1) {
       if (failures) await sleep(pauseMs(Math.min(failures - 1, 4)));
       try {
+        await this.#isPlaced(); // what ends between a look and the stream's beginning ends unheard
         transcript.learn(await this.#api.look(transcript.generation));
       } catch (error) {
+        if (error.code === "closed") {
+          this.interrupt(error);
+          break;
+        }
         if (error.passes) continue;
-        transcript.apply("generation.failed", {
-          code: "gone", message: "The hub no longer knows this answer.", deltas: 0,
-        });
+        const isGone = error.status === 404;
+        const message = isGone ? "The hub no longer knows this answer." : error.message;
+        transcript.apply("generation.failed", { code: isGone ? "gone" : "refused", message, deltas: 0 });
         transcript.learnNothing();
       }
     }
@@ -952,7 +999,7 @@ class Tabs {
   #rounds = null;
   #doubt = null;
 
-  // on: { lead(), robbed(), where(): { at, state }, here(at, state, isMissing), event(event),
+  // on: { lead(), alone(), robbed(), where(): { at, state }, here(at, state, isMissing), event(event),
   //       missed(), wake(), reconnect() }
   constructor(name, on) {
     this.#name = name;
@@ -970,8 +1017,13 @@ class Tabs {
 
   enter() {
     if (this.#channel) return;
-    this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#heard(data);
+    try {
+      this.#channel = new BroadcastChannel(this.#name);
+    } catch {
+      this.#on.alone();
+      return;
+    }
+    this.#channel.onmessage = ({ data }) => this.#heard(data ?? {});
     this.#rounds = setInterval(() => this.check(), DEFAULT_HEARTBEAT_SECONDS * 1000 * SILENT_HEARTBEATS);
     this.say("hello");
     this.#request();
@@ -1028,7 +1080,11 @@ class Tabs {
       if (!isMine()) return undefined; // it has left meanwhile
       return new Promise((release) => this.#lead(release));
     }).catch(() => {
-      if (!isMine() || !this.isLeading) return;
+      if (!isMine()) return;
+      if (!this.isLeading) { // refused: a sandboxed frame, or one without storage
+        this.#on.alone();
+        return;
+      }
       this.#release(); // it was taken away
       this.#on.robbed();
       this.#request();
@@ -1048,6 +1104,7 @@ class Tabs {
   }
 
   #heard({ kind, term, n, event, at, state }) {
+    if (!KINDS.has(kind)) return; // of another version
     if (kind === "hello" || kind === "reconnect") {
       if (!this.isLeading) return;
       if (kind === "reconnect") this.#on.reconnect();
@@ -1098,9 +1155,8 @@ export class Hub {
   #isCatchingUp = false;
   #isCaughtUp = false;
   #held = [];
-  #placed = deferred();
+  #placed = deferred(); // where this tab stands is known; rejects while it is closed
   #ready = deferred();
-  #closed = deferred();
 
   constructor(options = {}) {
     const url = (options.url ?? globalThis.location?.origin ?? "").replace(/\/$/, "");
@@ -1115,7 +1171,7 @@ export class Hub {
     this.#options.share ??= whose !== null;
     this.#store = storeOf(this.#options.store);
     this.#api = new Api(this.#options);
-    this.#answers = new Answers(this.#api);
+    this.#answers = new Answers(this.#api, () => this.#placed.promise);
     this.#begin();
   }
 
@@ -1144,8 +1200,7 @@ export class Hub {
   ask(question) {
     const { id, ...body } = typeof question === "string" ? { prompt: question } : question;
     // Before the hub has said where this tab stands, the answer's first events could be missed.
-    const isPlaced = Promise.race([this.#closed.promise, this.#placed.promise]);
-    const post = isPlaced.then(() => this.#api.ask(body, id ?? newKey()));
+    const post = this.#placed.promise.then(() => this.#api.ask(body, id ?? newKey()));
     return this.#answers.ask(post, { mayBeOld: id !== undefined });
   }
 
@@ -1209,7 +1264,7 @@ export class Hub {
     if (!this.#tabs || this.#tabs.isLeading) this.#lead();
     else {
       this.#tabs.enter();
-      this.#tabs.check();
+      this.#tabs?.check();
     }
   }
 
@@ -1224,8 +1279,7 @@ export class Hub {
   }
 
   #wake({ isNewNetwork = false } = {}) {
-    if (isNewNetwork) this.#connection?.reconnect("online");
-    else this.#connection?.wake();
+    this.#connection?.wake({ isNewNetwork });
     this.#tabs?.check();
   }
 
@@ -1263,6 +1317,11 @@ export class Hub {
   #makeTabs() {
     return new Tabs(this.#key, {
       lead: () => this.#lead(),
+      alone: () => {
+        this.#tabs.leave();
+        this.#tabs = null;
+        this.#lead();
+      },
       robbed: () => this.#disconnect(),
       where: () => ({ at: this.#positions.text, state: this.#state }),
       here: (at, state, isMissing) => this.#follow(at, state, isMissing),
@@ -1308,7 +1367,7 @@ export class Hub {
   async #catchUp() {
     if (this.#isCatchingUp) return;
     this.#isCatchingUp = true;
-    const isOver = () => !this.#mustCatchUp || this.#tabs.isLeading || this.#lives.signal.aborted;
+    const isOver = () => !this.#mustCatchUp || this.#tabs?.isLeading || this.#lives.signal.aborted;
     for (let failures = 0; !isOver();) {
       this.#hasMissed = false;
       try {
@@ -1317,6 +1376,8 @@ export class Hub {
         for (const { id, event: name, data } of events) this.#deliver({ name, data, id, replay: true });
         if (cursor) this.#moveTo(cursor);
         this.#mustCatchUp = this.#hasMissed || events.length > 0;
+        const bye = byeAmong(events); // the node is full, say, or draining
+        if (bye) await sleep(Math.max(bye.retry_ms ?? 0, pauseMs(failures++)));
       } catch (error) {
         if (error.path === "cursor") this.#deliver(UNKNOWN_CURSOR);
         else if (error instanceof HubError && !error.passes) {
@@ -1327,7 +1388,7 @@ export class Hub {
       }
     }
     this.#isCatchingUp = false;
-    if (this.#mustCatchUp || this.#tabs.isLeading) return;
+    if (this.#mustCatchUp || this.#tabs?.isLeading) return;
     this.#catchUpIsOver();
     for (const event of this.#held.splice(0)) this.#deliver(event);
   }
@@ -1336,7 +1397,10 @@ export class Hub {
 
   #deliver({ name, data, id, replay = false }) {
     const isControl = name.startsWith("hub.");
-    if (name === "hub.reset" && data.channel === "*") this.#positions = new Positions();
+    if (name === "hub.reset" && data.channel === "*") {
+      this.#positions = new Positions();
+      this.#placed = deferred();
+    }
     if (id && !this.#moveTo(id) && !isControl) return;
     if (name === "hub.position") return;
     if (name.startsWith("generation.") && data?.generation) this.#answers.hear(name, data);
@@ -1360,12 +1424,17 @@ export class Hub {
 
   #tell(state) {
     const before = this.#state;
-    if (before.state === "closed" && state.state !== "closed") this.#closed = deferred();
+    if (before.state === "closed" && state.state !== "closed") {
+      this.#placed = deferred();
+      if (this.#positions.text) this.#placed.resolve();
+    }
     const open = state.open ?? (state.state === "live" ? before.open : null);
     this.#state = { reason: null, retryAt: null, way: null, isLeader: false, ...state, open };
     if (state.state === "closed") {
       const error = new HubError(`The connection is closed: ${state.reason}`, { code: "closed" });
-      this.#closed.reject(error);
+      this.#placed.reject(error);
+      this.#placed = deferred();
+      this.#placed.reject(error);
       this.#answers.interrupt(error);
     }
     this.#dispatch("state", this.#state);
