@@ -218,6 +218,26 @@ test("a bye that invites is followed no sooner than it asked, also when the page
   assert.equal(fake.requests.length, 1);
 });
 
+test("streams that break as soon as they begin are come back to ever later, one that lasted soon", async () => {
+  const parts = await live();
+  let { stream } = parts;
+  const pauses = [];
+  const breaks = async () => {
+    stream.ends();
+    await settled();
+    pauses.push(parts.hub.state.retryAt - Date.now());
+    await tick(pauses.at(-1));
+    stream = (await parts.fake.next()).streams();
+    stream.says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+    await settled();
+  };
+  for (let times = 0; times < 4; times += 1) await breaks();
+  await tick(2000);
+  await breaks();
+  const within = (most) => (pause) => pause >= most / 2 && pause <= most;
+  assert.deepEqual(pauses.map((pause, at) => within([500, 1000, 2000, 4000, 500][at])(pause)), Array(5).fill(true), String(pauses));
+});
+
 test("a bye that does not invite closes until someone reconnects", async () => {
   const { fake, hub, states, stream } = await live();
   stream.says("hub.bye", { reason: "replaced", reconnect: false, retry_ms: 0 });

@@ -25,6 +25,7 @@ const WAKE_LOOK_MS = 100; // what came while the page was frozen is read first
 const REPLAY_PAUSE_MS = 1000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+const STEADY_MS = 2000; // what breaks sooner after its beginning was no success
 const ASK_TRIES = 5;
 const ANSWER_PATIENCE_MS = 15_000; // for what is no stream: a network that is gone need not say so
 const LEADER_ANSWERS_MS = 2000;
@@ -362,6 +363,7 @@ class Connection {
   #attempt = null;
   #pause = null;
   #failures = 0;
+  #liveAt = Infinity; // of this attempt
   #wasLive = false;
   #isClosed = false;
   #mustRenew = false;
@@ -545,14 +547,15 @@ class Connection {
   // -- states and pauses
 
   #live(open) {
-    this.#failures = 0;
-    this.#heardAt = Date.now();
+    this.#heardAt = this.#liveAt = Date.now();
     this.#wasLive = true;
     this.#tell("live", { open });
   }
 
   // Never sooner than the hub asked for. Without a network, until there is one.
   #wait({ reason, atOnce, atLeastMs = 0 }) {
+    if (Date.now() - this.#liveAt >= STEADY_MS) this.#failures = 0;
+    this.#liveAt = Infinity;
     const asked = atLeastMs * (1 + Math.random() / 5);
     const isOffline = globalThis.navigator?.onLine === false;
     const own = isOffline ? LONGEST_PAUSE_MS : atOnce ? 0 : pauseMs(this.#failures++);
