@@ -440,6 +440,28 @@ test("after a reset a running answer is completed from its snapshot", async () =
   assert.equal((await answer.ended()).text, "abc");
 });
 
+test("an answer that was over before its question was answered is completed from its snapshot", async () => {
+  const { fake, hub, stream } = await live();
+  const snapshot = { status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null };
+  const [lost, crowded] = [hub.ask("a"), hub.ask("b")];
+  const [first, second] = [await fake.next(), await fake.next()];
+  stream.says("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0"); // all of it was in the hole
+  await settled();
+  first.answers({ generation: "g1" }, 202);
+  (await fake.next()).answers({ ...snapshot, generation: "g1" });
+  assert.equal((await lost.ended()).text, "abc");
+  for (const [n, id] of ["g2", ...Array.from({ length: 64 }, (_, i) => `other${i}`)].entries()) {
+    stream.says("generation.done", { generation: id, deltas: 0 }, `AAAAA-B${String(n).padStart(2, "0")}*BBBBB-0`);
+  }
+  await settled();
+  fake.requests.length = 0; // the looks for those
+  second.answers({ generation: "g2" }, 202);
+  const look = await fake.next();
+  assert.equal(look.path, "/generations/g2");
+  look.answers({ ...snapshot, generation: "g2" });
+  assert.equal((await crowded.ended()).text, "abc");
+});
+
 test("a listener that throws harms neither the others nor the stream", async () => {
   const { hub, heard, stream } = await live();
   const errors = mock.method(console, "error", () => {});

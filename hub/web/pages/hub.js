@@ -854,6 +854,7 @@ class Answers {
   #holders = new Map(); // transcript → answers
   #unaccepted = new Set(); // answers whose generation is not known yet
   #asking = 0;
+  #losses = 0; // how often events may have gone by that nobody kept
   #looking = new Set();
   isClosed = false;
 
@@ -868,8 +869,9 @@ class Answers {
   // question may have been asked, and its events may have gone by, before.
   ask(post, { mayBeOld = false } = {}) {
     this.#asking += 1;
+    const before = this.#losses;
     const answer = this.#hold(post.then(({ generation }) => (
-      mayBeOld ? this.#lookedUp(generation) : this.#of(generation)
+      mayBeOld || this.#losses !== before ? this.#lookedUp(generation) : this.#of(generation)
     )));
     const over = () => {
       this.#asking -= 1;
@@ -887,7 +889,10 @@ class Answers {
   hear(name, data) {
     const known = this.#transcripts.get(data.generation);
     if (!known && !this.#asking) return;
-    if (!known && this.#transcripts.size >= MOST_UNCLAIMED) this.#forget({ isFull: true });
+    if (!known && this.#transcripts.size >= MOST_UNCLAIMED) {
+      this.#losses += 1;
+      this.#forget({ isFull: true });
+    }
     const transcript = known ?? this.#of(data.generation);
     transcript.apply(name, data);
     if (transcript.missing) this.#look(transcript);
@@ -896,6 +901,7 @@ class Answers {
 
   // After hub.reset.
   doubt() {
+    this.#losses += 1;
     for (const transcript of this.#transcripts.values()) {
       transcript.doubt();
       if (transcript.missing) this.#look(transcript);
