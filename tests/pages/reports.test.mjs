@@ -34,11 +34,21 @@ test("a quantile is of what came between two reports", () => {
   assert.equal(quantile(0.5, before, after, "delay"), 1.5);
   assert.equal(quantile(0.5, after, after, "delay"), null);
   assert.equal(quantile(0.99, before, report("n1", 1, {}, [100, 0, 0, 5]), "delay"), 4);
+  assert.equal(quantile(0.5, before, report("n1", 1, {}, [0, 50, 60, 0]), "delay"), 2 + 2 / 12); // it began anew
+});
+
+test("a hub whose clock differs from this page's is seen all the same, and forgotten in its time", () => {
+  const history = new History(MEASURES);
+  for (const [behind, now] of [[-3600, 1], [3600, 20]]) {
+    history.take(report("n1", now + behind, { hub_connections: [[["sse"], 2]] }), now);
+    assert.deepEqual(history.alive(now + 1), ["n1"]);
+    assert.deepEqual(history.alive(now + 10), []);
+  }
 });
 
 test("processes add up; who is silent is forgotten", () => {
   const history = new History(MEASURES);
-  const at = (from, seconds, n) => history.take(report(from, seconds, { hub_connections: [[["sse"], n]] }));
+  const at = (from, seconds, n) => history.take(report(from, seconds, { hub_connections: [[["sse"], n]] }), seconds);
   at("n1", 1, 2);
   at("n2", 1, 3);
   history.tick(1.5);

@@ -36,7 +36,7 @@ async function follow() {
     $("state").textContent = state === "live" ? "live" : "no connection; trying again";
     $("state").dataset.state = state;
   };
-  for await (const report of reports(told)) history.take(report);
+  for await (const report of reports(told)) history.take(report, Date.now() / 1000);
 }
 
 function show() {

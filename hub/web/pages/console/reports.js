@@ -41,7 +41,8 @@ export function quantile(share, before, after, name) {
   const then = before && spreadOf(before, name);
   const now = spreadOf(after, name);
   if (!now) return null;
-  const counts = now.buckets.map((n, i) => n - (then?.buckets[i] ?? 0));
+  const grown = now.buckets.map((n, i) => n - (then?.buckets[i] ?? 0));
+  const counts = grown.some((n) => n < 0) ? now.buckets : grown; // a process that began anew
   const all = counts.reduce((a, b) => a + b, 0);
   if (all <= 0) return null;
   let left = share * all;
@@ -70,24 +71,24 @@ export class History {
     this.measures = measures; // name → (before, after) → number or null, and how to combine
     this.last = new Map(); // process → its newest report
     this.before = new Map(); // process → the one before it
+    this.heardAt = new Map(); // process → when the newest came, by the clock of this page
     this.seconds = []; // of the series
     this.series = Object.fromEntries(Object.keys(measures).map((name) => [name, []]));
   }
 
-  take(report) {
+  take(report, now) {
     const known = this.last.get(report.from);
     if (known && known.at >= report.at) return;
     if (known) this.before.set(report.from, known);
     this.last.set(report.from, report);
+    this.heardAt.set(report.from, now);
   }
 
   /** Processes that have reported lately; of the others, nothing is known. */
   alive(now) {
-    for (const [name, report] of this.last) {
-      if (now - report.at > SILENT_SECONDS) {
-        this.last.delete(name);
-        this.before.delete(name);
-      }
+    for (const [name, at] of this.heardAt) {
+      if (now - at <= SILENT_SECONDS) continue;
+      for (const each of [this.last, this.before, this.heardAt]) each.delete(name);
     }
     return [...this.last.keys()].sort();
   }
