@@ -518,6 +518,21 @@ test("who joins early looks once the stream has begun, so that the answer's end 
   assert.equal((await answer.ended()).text, "abc");
 });
 
+test("a restart waits for the stream, and on a hub that is closed it says so", async () => {
+  const { fake, hub } = made();
+  const stream = (await fake.next()).streams();
+  const answer = hub.restart("g1");
+  await settled();
+  assert.equal(fake.requests.length, 0);
+  stream.says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  assert.equal((await fake.next()).path, "/generations/g1/restart");
+  stream.says("hub.bye", { reason: "replaced", reconnect: false, retry_ms: 0 });
+  await settled();
+  for (const again of [hub.restart("g1"), hub.join("g1").restart()]) await assert.rejects(again.accepted, { code: "closed" });
+  await assert.rejects(answer.ended(), { code: "closed" });
+  assert.equal(fake.requests.length, 0);
+});
+
 test("joining a hub that is closed says so", async () => {
   const { fake, hub } = made();
   (await fake.next()).answers({ detail: "the token is another user's" }, 403);

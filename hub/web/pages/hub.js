@@ -881,6 +881,14 @@ class Answers {
     return answer;
   }
 
+  // id: may still be on its way.
+  restart(id) {
+    return this.ask(id.then(async (known) => {
+      await this.#isPlaced(); // or the new answer's events could be missed
+      return this.#api.restart(known);
+    }));
+  }
+
   // From the snapshot on.
   join(id) {
     return this.#hold(Promise.resolve(this.#lookedUp(id)));
@@ -933,7 +941,7 @@ class Answers {
 
   #hold(begin) {
     const stop = (id) => this.#api.stop(id);
-    const restart = (accepted) => this.ask(accepted.then((id) => this.#api.restart(id)));
+    const restart = (accepted) => this.restart(accepted);
     const answer = new Answer({ stop, restart }, begin);
     this.#unaccepted.add(answer);
     begin.then((transcript) => {
@@ -1227,7 +1235,7 @@ export class Hub {
   }
 
   restart(generation) {
-    return this.#answers.ask(this.#api.restart(generation));
+    return this.#answers.restart(Promise.resolve(generation));
   }
 
   reconnect() {
