@@ -31,7 +31,7 @@ def check_installed(settings: Settings) -> None:
         except ImportError as error:
             raise OperatorError(
                 f"{section}.grpc_port needs gRPC, which cannot be used here ({error}): "
-                "pip install 'hub[grpc]'"
+                "install the hub with its extra grpc (docs/grpc.md)"
             ) from error
 
 

@@ -82,7 +82,7 @@ async def tracing_of(settings: Settings, service: str, parts: AsyncExitStack) ->
     except ImportError as error:
         raise OperatorError(
             f"tracing.endpoint needs OpenTelemetry, which cannot be used here ({error}): "
-            "pip install 'hub[otel]'"
+            "install the hub with its extra otel (docs/tracing.md)"
         ) from error
     tracer = await parts.enter_async_context(
         exporting(

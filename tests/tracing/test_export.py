@@ -90,5 +90,6 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
         assert process.returncode == 2
         assert said.strip() == (
             "hub: tracing.endpoint needs OpenTelemetry, which cannot be used here "
-            "(No module named 'opentelemetry'): pip install 'hub[otel]'"
+            "(No module named 'opentelemetry'): "
+            "install the hub with its extra otel (docs/tracing.md)"
         )
