@@ -59,8 +59,14 @@ def licence_of(package: str) -> str | None:
 
 
 def is_allowed(expression: str) -> bool:
-    """One side of each OR has nothing but allowed licences; AND binds tighter, parentheses pass."""
-    sides = re.split(r"\s+OR\s+", re.sub(r"[()]", "", expression))
+    """One side of each OR has nothing but allowed licences; AND binds tighter."""
+    while "(" in (before := expression):  # the innermost, with its verdict in its place
+        expression = re.sub(
+            r"\(([^()]*)\)", lambda inner: "MIT" if is_allowed(inner[1]) else "refused", before
+        )
+        if expression == before:
+            return False  # one that is not closed
+    sides = re.split(r"\s+OR\s+", expression.strip())
     return any(set(re.split(r"\s+(?:AND|WITH)\s+", side)) <= ALLOWED for side in sides)
 
 

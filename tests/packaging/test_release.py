@@ -53,8 +53,11 @@ def uv() -> str:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that scripts/release makes of what is unreleased."""
+    """The folder that scripts/release makes of what is unreleased: something was in it before."""
     folder = tmp_path_factory.mktemp("release") / "dist"
+    folder.mkdir()
+    (folder / "hub-0.0.0.tar.gz").touch()
+    (folder / "mine.txt").touch()
     run("scripts/release", "--draft", folder)
     return folder
 
@@ -65,6 +68,12 @@ def wheel(release: Path) -> Path:
     (wheel,) = release.glob("*.whl")
     assert wheel.name == f"hub-{hub.__version__}-py3-none-any.whl"
     return wheel
+
+
+def test_release_takes_away_what_it_made_and_nothing_else(release: Path) -> None:
+    """An earlier release in the folder goes; a file of somebody's own stays."""
+    assert not (release / "hub-0.0.0.tar.gz").exists()
+    assert (release / "mine.txt").exists()
 
 
 def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
@@ -106,6 +115,9 @@ def test_bill_of_materials(release: Path, uv: str) -> None:
         ("Apache-2.0 AND MIT", True),
         ("GPL-3.0-only OR MIT", True),
         ("(GPL-3.0-only)", False),
+        ("(MIT OR GPL-3.0-only) AND ISC", True),
+        ("(MIT OR ISC) AND GPL-3.0-only", False),
+        ("GPL-3.0-only AND (MIT OR (ISC AND GPL-3.0-only))", False),
         ("MIT AND GPL-3.0-only", False),
         ("AGPL-3.0-or-later", False),
     ],
