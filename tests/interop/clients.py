@@ -47,10 +47,9 @@ class Client:
         return self.after_break == self.after_end == "by itself"
 
 
-def _npm(package: str) -> str:
+def _npm(*packages: str) -> str:
     lock = json.loads((JS / "package-lock.json").read_text())
-    found: str = lock["packages"][f"node_modules/{package}"]["version"]
-    return found
+    return ", ".join(lock["packages"][f"node_modules/{each}"]["version"] for each in packages)
 
 
 @cache
@@ -241,7 +240,7 @@ ANSWER_CLIENTS: Final = (
         name="`ai`, `@ai-sdk/react` (npm)",
         runtime="node",
         program="ai_chat",
-        version=partial(_npm, "@ai-sdk/react"),
+        version=partial(_npm, "ai", "@ai-sdk/react"),
         route="`/v1/ui/chat`",
         after_break="by hand",
         stop="`DELETE /v1/ui/chat/{chat}`",
