@@ -6,6 +6,7 @@ the id once or in every delta, and that send a whole call at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ class ToolCallSlots:
         self._names: list[str] = []
         self._arguments: list[str] = []
 
-    def placed(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def placed(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The same pieces with `index` counting the calls from 0."""
         return [{**call, "index": self._slot(call)} for call in calls]
 

@@ -1,12 +1,13 @@
-"""DashScope's own text generation (Qwen and others), whose events repeat the whole text so far.
+"""DashScope's own text generation (Qwen and others).
 
 Source: Alibaba Cloud Model Studio, "DashScope API reference". The finish reason is the text "null"
-until there is one. What `incremental_output` asks for some models ignore: it is not asked for.
+until there is one. `incremental_output` says whether an event has what is new or all so far. It is
+always said: its default differs between models, and those that think take nothing but true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from hub.core.cumulative import Cumulative
 from hub.core.generation import Question
 from hub.core.piece import Piece, Reasoning, Replaced, Text, ToolCalls
 from hub.core.sse_decoder import ServerSentEvent
+from hub.core.tool_calls import ToolCallSlots
 from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import Call, Turn, text_of, turns_of, unsupported
 from hub.upstreams.chat_params import choice_of, renamed, said, tools_of
@@ -49,18 +51,20 @@ _NAMES: Final = {"max_tokens": "max_tokens", "max_completion_tokens": "max_token
 _HINTS: Final = frozenset(
     {"user", "store", "metadata", "logit_bias", "modalities", "prediction", "service_tier",
      "stream_options", "verbosity", "safety_identifier", "prompt_cache_key",
-     "prompt_cache_options", "prompt_cache_retention"}
+     "prompt_cache_options", "prompt_cache_retention", "incremental_output"}
 )  # fmt: skip
 _decode = msgspec.json.Decoder(_Event).decode
 
 
 class DashScope:
-    """Implements Dialect. body: of every request's `parameters`, beside the question's own."""
+    """Implements Dialect. body: of every request's `parameters`, beside the question's own; with
+    `incremental_output` false, events are asked for and read as all so far.
+    """
 
     framing = SSE
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        self._body = body
+        self._body = {"result_format": "message", "incremental_output": True, **body}
 
     def ask(self, question: Question) -> Asking:
         return Asking(
@@ -69,12 +73,12 @@ class DashScope:
             body={
                 "model": question.model,
                 "input": {"messages": [_message(turn) for turn in turns_of(question)]},
-                "parameters": {"result_format": "message", **self._body, **_params(question)},
+                "parameters": {**self._body, **_params(question)},
             },
         )
 
     def answer(self) -> _Answer:
-        return _Answer()
+        return _Answer(incremental=bool(self._body["incremental_output"]))
 
 
 def _params(question: Question) -> dict[str, Any]:
@@ -100,11 +104,15 @@ def _asked(call: Call) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
+_NewText = Callable[[str], Text | Replaced | None]
+_NewCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
+
+
 class _Answer:
-    def __init__(self) -> None:
-        self._text = Cumulative()
-        self._thought = Cumulative()
-        self._calls = _Calls()
+    def __init__(self, *, incremental: bool) -> None:
+        self._text: _NewText = _said_anew if incremental else Cumulative().grown_to
+        self._thought: _NewText = _said_anew if incremental else Cumulative().grown_to
+        self._calls: _NewCalls = ToolCallSlots().placed if incremental else _Calls().grown_to
         self.finish_reason: str | None = None
         self.done = False
 
@@ -115,18 +123,22 @@ class _Answer:
         output = told.output or _Output()
         choice = output.choices[0] if output.choices else _Choice()
         said = choice.message or _Said()
-        thought = self._thought.grown_to(said.reasoning_content or "")
+        thought = self._thought(said.reasoning_content or "")
         if isinstance(thought, Text):
             yield Reasoning(thought.text)
-        piece = self._text.grown_to(output.text or said.content or "")
+        piece = self._text(output.text or said.content or "")
         if piece is not None:
             yield piece
-        if calls := [*self._calls.grown_to(said.tool_calls or ())]:
-            yield ToolCalls(calls)
+        if calls := self._calls(said.tool_calls or ()):
+            yield ToolCalls([*calls])
         yield from usage_of(told.usage)
         reason = choice.finish_reason or output.finish_reason
         if reason and reason != "null":
             self.finish_reason = reason
+
+
+def _said_anew(text: str) -> Text | None:
+    return Text(text) if text else None
 
 
 class _Calls:
@@ -135,8 +147,11 @@ class _Calls:
     def __init__(self) -> None:
         self._arguments: list[Cumulative] = []
 
-    def grown_to(self, calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def grown_to(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """In OpenAI's delta form. Raises UpstreamError for what takes back what was said."""
+        return [*self._grown(calls)]
+
+    def _grown(self, calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for index, call in enumerate(calls):
             given = call.get("function")
             function = given if isinstance(given, dict) else {}

@@ -94,6 +94,7 @@ class _Question(msgspec.Struct):
     model: str = MODEL
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
 
     def turns(self) -> list[dict[str, Any]]:
         """The conversation; empty when there is none."""
@@ -171,7 +172,10 @@ class SimulatedUpstream:
                 question = msgspec.json.decode(await request.read(), type=_Question)
         except msgspec.DecodeError as error:
             return _error(400, f"this is not a question: {error}")
-        return await self._answer(request, question, _PATHS[request.path]())
+        form = _PATHS[request.path]()
+        if isinstance(form, DashScope):
+            form.incremental = bool((question.parameters or {}).get("incremental_output"))
+        return await self._answer(request, question, form)
 
     async def _answer(
         self, request: web.Request, question: _Question, form: Format | None

@@ -166,11 +166,12 @@ class Ollama:
 
 
 class DashScope:
-    """Each event repeats the whole text so far."""
+    """incremental: each event has what is new, else the whole text so far."""
 
     content_type = "text/event-stream;charset=UTF-8"
 
     def __init__(self) -> None:
+        self.incremental = False
         self._text = ""
         self._number = 0
 
@@ -178,11 +179,11 @@ class DashScope:
         return b""
 
     def token(self, text: str) -> bytes:
-        self._text += text
+        self._text = text if self.incremental else self._text + text
         return self._event({"output": {"text": self._text, "finish_reason": "null"}})
 
     def end(self, usage: Mapping[str, int]) -> bytes:
-        output = {"text": self._text, "finish_reason": "stop"}
+        output = {"text": "" if self.incremental else self._text, "finish_reason": "stop"}
         return self._event({"output": output, "usage": _in_and_out(usage)})
 
     def error(self, message: str) -> bytes:

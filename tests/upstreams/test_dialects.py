@@ -20,6 +20,7 @@ from hub.upstreams.reading import Dialect, _Reading
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
 QUESTION = Question(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
+CUMULATIVE = DashScope({"incremental_output": False})
 
 
 def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[Piece]:
@@ -169,15 +170,44 @@ def test_ollama_tools_and_thinking() -> None:
     ]
 
 
+def test_dashscope_says_what_is_new() -> None:
+    """As it is asked to, in text, reasoning and tool calls: what comes again was said again."""
+
+    def event(finish: str = "null", **said: Any) -> dict[str, Any]:
+        message = {"content": "", "reasoning_content": "", **said}
+        return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
+
+    def piece(arguments: str, **head: Any) -> dict[str, Any]:
+        function = {"arguments": arguments, **({"name": head.pop("name")} if head else {})}
+        return {"index": 0, "id": "", "type": "function", "function": function, **head}
+
+    first, second = piece("", name="f", id="c0"), piece('{"a":1}')
+    pieces = read(
+        DashScope({}),
+        event(reasoning_content="hm"),
+        event(reasoning_content="hm"),
+        event(content="ha"),
+        event(content="ha"),
+        event(content="!"),
+        event(tool_calls=[first]),
+        event(tool_calls=[second]),
+        event("tool_calls"),
+    )
+    assert pieces == [
+        Reasoning("hm"), Reasoning("hm"), Text("ha"), Text("ha"), Text("!"),
+        ToolCalls([first]), ToolCalls([second]), Finish("tool_calls"),
+    ]  # fmt: skip
+
+
 def test_dashscope_messages() -> None:
-    """The form with choices; a rewriting replaces, a shorter repeat says nothing."""
+    """The form with choices, all so far; a rewriting replaces, a shorter repeat says nothing."""
 
     def event(text: str, thought: str = "", finish: str = "null") -> dict[str, Any]:
         message = {"content": text, "reasoning_content": thought}
         return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
 
     pieces = read(
-        DashScope({}),
+        CUMULATIVE,
         event("", "我"),
         event("", "我想"),
         event("我是", "我想"),
@@ -214,7 +244,7 @@ def test_dashscope_tools() -> None:
         return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
 
     pieces = read(
-        DashScope({}),
+        CUMULATIVE,
         event(("f", "")),
         event(("f", '{"a"')),
         event(("f", '{"a":1}'), ("g", "{}")),
@@ -227,7 +257,7 @@ def test_dashscope_tools() -> None:
         Finish("tool_calls"),
     ]
     with pytest.raises(UpstreamError, match="rewrote"):
-        read(DashScope({}), event(("f", '{"a"')), event(("f", '{"b"')))
+        read(CUMULATIVE, event(("f", '{"a"')), event(("f", '{"b"')))
 
 
 def test_envelope_end_that_carries_text() -> None:
@@ -324,7 +354,12 @@ def test_envelope_deep_text_and_ndjson() -> None:
                         {"role": "user", "content": "hi"},
                     ]
                 },
-                "parameters": {"result_format": "message", "temperature": 0.5, "max_tokens": 9},
+                "parameters": {
+                    "result_format": "message",
+                    "incremental_output": True,
+                    "temperature": 0.5,
+                    "max_tokens": 9,
+                },
             },
         ),
         (

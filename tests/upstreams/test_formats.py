@@ -39,6 +39,7 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
     "anthropic": ("/v1", lambda: AnthropicMessages({})),
     "ollama": ("", lambda: OllamaChat({})),
     "dashscope": ("/api/v1", lambda: DashScope({})),
+    "dashscope, cumulative": ("/api/v1", lambda: DashScope({"incremental_output": False})),
     "chatglm": (
         "/chatglm",
         lambda: enveloped(
@@ -67,7 +68,8 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
     ),
 }
 formats = pytest.mark.parametrize("name", FORMATS)
-COUNTING: Final = {"openai", "xinference", "openai-responses", "anthropic", "ollama", "dashscope"}
+COUNTING: Final = {"openai", "xinference", "openai-responses", "anthropic", "ollama", "dashscope",
+                   "dashscope, cumulative"}  # fmt: skip
 
 
 @asynccontextmanager

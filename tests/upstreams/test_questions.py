@@ -376,10 +376,13 @@ def test_dashscope_tools() -> None:
     ]
     assert asked["parameters"] == {
         "result_format": "message",
+        "incremental_output": True,
         "tools": TOOLS,
         "tool_choice": "auto",
         "max_tokens": 7,
     }
+    told = body(DashScope({"incremental_output": False}), one("hi"), incremental_output=True)
+    assert told["parameters"]["incremental_output"] is False  # it says how the answer is read
 
 
 @pytest.mark.parametrize(
