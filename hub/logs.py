@@ -32,7 +32,13 @@ def configure(level: str, form: str, process: str) -> None:
     rendered: list[Any]
     factory: Any
     if columns:
-        own = rendered = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        own = rendered = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # Where rich is installed, the default shows local variables: tokens and keys.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         factory = structlog.WriteLoggerFactory(sys.stderr)
     else:
         own = [structlog.processors.format_exc_info, _as_json]
