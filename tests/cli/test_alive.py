@@ -1,0 +1,57 @@
+"""`hub alive` finds the listener wherever the settings put it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import typer
+
+from hub.cli.alive import alive
+from hub.web.listening import Place, listening, tls_context
+from hub.web.worker import build_worker
+from tests.certificates import write_certificate
+from tests.topologies import free_ports
+
+
+def answers() -> bool:
+    """Whether the command's exit code is 0."""
+    try:
+        alive()
+    except typer.Exit as end:
+        assert end.exit_code == 1
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "where", ["port", "proxied environment", "another address", "socket", "tls", "socket with tls"]
+)
+async def test_it_answers(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a port of any address, on a unix socket, with TLS; a proxy for LLMs is not asked."""
+    (port,) = free_ports(1)
+    host = "127.0.0.2" if where == "another address" else "127.0.0.1"
+    env = {"HUB_INTERNAL__PORT": str(port), "HUB_INTERNAL__HOST": host}
+    path, tls = None, None
+    if where == "proxied environment":
+        env |= dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:1")
+        env |= dict.fromkeys(("no_proxy", "NO_PROXY"), "")
+    if "socket" in where:
+        env["HUB_INTERNAL__SOCKET"] = path = str(tmp_path / "hub.sock")
+    if "tls" in where:
+        cert, key = write_certificate(tmp_path)
+        env |= {"HUB_INTERNAL__TLS_CERT": cert, "HUB_INTERNAL__TLS_KEY": key}
+        tls = tls_context(cert, key, "internal.tls_cert")
+
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    async def ping() -> None:
+        """The broker is there."""
+
+    app = build_worker(ping, lambda: "running", lambda: b"")
+    place = Place(host, port, "internal.port", path=path, tls=tls)
+    async with listening(app, place, cancel_handlers=False):
+        assert await asyncio.to_thread(answers)
+    assert not await asyncio.to_thread(answers)
