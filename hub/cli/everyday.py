@@ -229,18 +229,23 @@ def _talk(
     user: str | None = None,
 ) -> None:
     from hub.client import HubClient, HubClientError, Patience
+    from hub.errors import OperatorError
 
     client = settings.client
-
-    async def main() -> None:
-        async with HubClient(
+    try:
+        hub = HubClient(
             client.url,
             client.token.get_secret_value() if client.token else None,
             internal_url=client.internal_url,
             key=client.key.get_secret_value() if client.key else None,
             user=user,
             patience=Patience(tries=1),  # who sits in front of it sees the reason, and tries again
-        ) as hub:
+        )
+    except ValueError as error:
+        raise OperatorError(f"client.{error}") from error
+
+    async def main() -> None:
+        async with hub:
             await work(hub)
 
     try:

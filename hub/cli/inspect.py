@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import time
 from pathlib import Path
@@ -112,8 +111,12 @@ def _show(finding: Finding, *, as_json: bool) -> None:
 
 
 def _checked(url: str) -> str:
-    if not re.match(r"https?://[^/]", url):
-        raise typer.BadParameter(f"it begins with http:// or https://, not {url!r}")
+    from hub.client.address import address
+
+    try:
+        address(url, "it")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     return url
 
 

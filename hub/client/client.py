@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from hub.client.address import address
 from hub.client.answer import Answer, AskOptions, Question, ask_call, stop_call
 from hub.client.errors import HubClientError
 from hub.client.events import EventStream
@@ -54,6 +55,10 @@ class HubClient:
         user: str | None = None,
         patience: Patience | None = None,
     ) -> None:
+        """Raises ValueError for what is no URL."""
+        address(url, "url")
+        if internal_url is not None:
+            address(internal_url, "internal_url")
         self._url = url
         self._tokens = Tokens(token)
         self._internal_url = internal_url

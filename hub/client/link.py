@@ -102,16 +102,17 @@ class Link:
         async with self._exchange(call.path):
             async with asyncio.timeout(self.patience.timeout_seconds):
                 response = await self._request(call, token, headers, no_limit)
-            try:
-                await _check(response)
-                if response.content_type != "text/event-stream":
-                    place = f"{self._url}{call.path}".partition("?")[0]
-                    raise HubClientError(
-                        f"what answers at {place} is no stream of a hub: {response.content_type}"
-                    )
-            except BaseException:
-                response.close()
-                raise
+                try:
+                    await _check(response)
+                    if response.content_type != "text/event-stream":
+                        place = f"{self._url}{call.path}".partition("?")[0]
+                        raise HubClientError(
+                            f"what answers at {place} is no stream of a hub: "
+                            f"{response.content_type}"
+                        )
+                except BaseException:
+                    response.close()
+                    raise
             return response
 
     async def _request(

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
+from hub.client.address import address
 from hub.client.call import Call
 from hub.client.errors import HubClientError, HubUnreachable, refusal
 from hub.client.patience import Patience
@@ -61,12 +61,10 @@ class SyncHubClient:
     def __init__(
         self, internal_url: str, key: str | None = None, *, patience: Patience | None = None
     ) -> None:
-        parts = urlsplit(internal_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"internal_url is http://… or https://…, not {internal_url!r}")
+        parts = address(internal_url, "internal_url")
         secure = parts.scheme == "https"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname or "", parts.port
         self._prefix = parts.path.rstrip("/")
         self._place = internal_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -156,8 +154,8 @@ class SyncHubClient:
             time.sleep(wait)
 
     def _exchange(self, call: Call[T]) -> T:
-        connection = self._take_idle()
-        if connection is not None and call.repeatable:
+        connection = self._take_idle() if call.repeatable else None
+        if connection is not None:
             try:
                 return self._exchange_over(connection, call)
             except HubUnreachable as error:

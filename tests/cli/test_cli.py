@@ -85,6 +85,8 @@ def test_import_is_light() -> None:
         (["publish", "a", "--topic", "b"], {}, 1, "say to whom"),
         (["publish", "a", "--internal-url", nobody()], {}, 1, "no hub answers at"),
         (["ask", "a", "hi", "--url", nobody()], {}, 1, "no hub answers at"),
+        (["tail", "a", "--url", "http://h:x"], {}, 2, "client.url is http://"),
+        (["doctor", "--url", "http://h:x"], {}, 2, "it is http://"),
         (["upstream", "--fault", "x"], {}, 2, "there is no fault 'x'"),
         (["nonsense"], {}, 2, "No such command"),
         (["dev", "--port", "x"], {}, 2, "--port"),

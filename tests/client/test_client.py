@@ -22,9 +22,11 @@ from hub.client import (
     Patience,
     StreamEnded,
     StreamReset,
+    SyncHubClient,
     TooMany,
     Unauthorized,
 )
+from hub.client.call import Call
 from hub.client.tokens import Token
 from hub.core.sse import encode_event, with_id, with_retry
 from hub.web.errors import problem
@@ -204,6 +206,41 @@ async def test_refusal_is_final() -> None:
             await take(client, 1)
     assert caught.value.status == 403
     assert len(server.requests) == 1
+
+
+async def test_refusal_that_never_ends_is_not_waited_for() -> None:
+    """A status without the body that it announces: the stream's try ends after its time."""
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=403, headers={"Content-Length": "9"})
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/generations/g1", hang)])
+    place = Place("127.0.0.1", 0, "x")
+    patience = Patience(timeout_seconds=0.05, first_pause_seconds=60, longest_pause_seconds=60)
+    async with (
+        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
+        HubClient(f"http://127.0.0.1:{port}", patience=patience) as client,
+        asyncio.timeout(10),
+    ):
+        link = client.join("g1")._link
+        call = Call(method="GET", path="/generations/g1", read=lambda _: None)
+        with pytest.raises(HubUnreachable):
+            await link.open_stream(call)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ws://hub", "http://", "http://hub:x"])
+def test_wrong_url_is_said_at_once(url: str) -> None:
+    """A stream would try it for ever."""
+    with pytest.raises(ValueError, match="url is http://"):
+        HubClient(url)
+    with pytest.raises(ValueError, match="internal_url is http://"):
+        HubClient("http://hub", internal_url=url)
+    with pytest.raises(ValueError, match="internal_url is http://"):
+        SyncHubClient(url)
 
 
 async def test_what_is_no_hub_is_said() -> None:
