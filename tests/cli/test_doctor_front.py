@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,16 @@ async def front(request: web.Request) -> web.StreamResponse:
         case "refusing":
             problem = {"detail": "the token has expired"}
             return web.json_response(problem, status=401, content_type="application/problem+json")
+        case "packing":
+            packed = {"Content-Type": "application/problem+json", "Content-Encoding": "gzip"}
+            return web.Response(body=gzip.compress(b"{}"), status=401, headers=packed)
+        case "refusing slowly":
+            slow = web.StreamResponse(status=401)
+            slow.content_type = "application/problem+json"
+            await slow.prepare(request)
+            await asyncio.Event().wait()
+        case "another":
+            return web.json_response({"message": "ok"})
         case "collecting":
             return web.Response(body=event("hub.open", OPEN), headers=PLAIN)
         case "dead":
@@ -51,7 +62,15 @@ async def front(request: web.Request) -> web.StreamResponse:
 async def poll(request: web.Request) -> web.Response:
     if request.match_info["fault"] == "dead":
         await asyncio.Event().wait()
+    if request.match_info["fault"] == "another":
+        return web.json_response({"message": "ok"})
     return web.json_response({"events": [], "cursor": "x"})
+
+
+async def publish(request: web.Request) -> web.Response:
+    """Never answers."""
+    await asyncio.Event().wait()
+    return web.Response()
 
 
 @asynccontextmanager
@@ -59,6 +78,7 @@ async def fronts() -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/{fault}/sse/connect/{user}", front)
     app.router.add_get("/{fault}/poll/connect/{user}", poll)
+    app.router.add_post("/publish", publish)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -78,15 +98,22 @@ async def fronts() -> AsyncIterator[str]:
         ("collecting", "stream headers", "Content-Length"),
         ("cached", "stream headers", "out of a cache"),
         ("refusing", "front", "401: the token has expired"),
+        ("refusing slowly", "front", "401: its reason cannot be read"),
+        ("packing", "front", "401: its reason cannot be read"),
+        ("another", "front", "200 and application/json come instead"),
+        ("silent", "delay", "no test event: no answer within 0.5 s"),
         ("dead", "front", "neither a stream nor a whole answer"),
     ],
 )
 async def test_other_faults(fault: str, check: str, says: str) -> None:
     """Each is told from the others, with an advice."""
     async with fronts() as url:
-        patience = 0.5 if fault in ("silent", "mute", "dead") else 10.0
-        visit = Visit(f"{url}/{fault}", 1.0, patience_seconds=patience)
-        found: list[Finding] = await examine_front(visit)
+        patience = 0.5 if fault in ("silent", "mute", "dead", "refusing slowly") else 10.0
+        inside = url if check == "delay" else None
+        seconds = 1.5 if fault == "another" else 1.0  # from more than 1 on, polls are looked at
+        visit = Visit(f"{url}/{fault}", seconds, internal_url=inside, patience_seconds=patience)
+        async with asyncio.timeout(20):
+            found: list[Finding] = await examine_front(visit)
     shown = [finding for finding in found if finding.check == check and says in finding.found]
     assert shown, found
     assert shown[0].verdict != "ok"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
+import msgspec
 from aiohttp import WSMsgType, WSServerHandshakeError
 
 from hub.cli.examination.finding import Finding, fail, ok, warn
@@ -61,6 +61,15 @@ async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> lis
     return [ok(check, f"it comes through, with {pings} heartbeats")]
 
 
+class _Event(msgspec.Struct):
+    event: str
+
+
+class _Polled(msgspec.Struct):
+    events: list[_Event]
+    cursor: str
+
+
 async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
     """Whether a poll may wait as long as it asks to; one that events end is followed by another."""
     wait = min(_MOST_WAIT_SECONDS, visit.seconds)
@@ -70,11 +79,11 @@ async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Fin
         answer = await _poll(session, visit, cursor, wait)
         if isinstance(answer, Finding):
             return [answer]
-        if any(event["event"] == "hub.bye" for event in answer["events"]):
+        if any(event.event == "hub.bye" for event in answer.events):
             found, advice = "the hub ended it itself", "look again when the node is not draining"
             return [warn(_POLL, found, advice)]
-        longest, cursor = max(longest, time.monotonic() - begun), answer["cursor"]
-        if not answer["events"]:
+        longest, cursor = max(longest, time.monotonic() - begun), answer.cursor
+        if not answer.events:
             break
     if longest < wait - 1:
         found = f"the longest lasted {longest:.1f} s of a wait of {wait:g} s"
@@ -85,7 +94,7 @@ async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Fin
 
 async def _poll(
     session: aiohttp.ClientSession, visit: Visit, cursor: str, wait: float
-) -> dict[str, Any] | Finding:
+) -> _Polled | Finding:
     query, begun = {"wait": f"{wait:.3f}", "cursor": cursor}, time.monotonic()
     plain = {"Accept-Encoding": "identity"}
     try:
@@ -93,14 +102,13 @@ async def _poll(
             async with session.get(visit.route("poll"), params=query, headers=plain) as response:
                 body, status = await response.read(), response.status
         if status == 200:
-            answer: dict[str, Any] = json.loads(body)
-            return answer
+            return msgspec.json.decode(body, type=_Polled)
         ended = f"answered {status}"
     except TimeoutError:
         found = f"no answer {visit.patience_seconds:g} s after the wait was over"
         return fail(_POLL, found, "look into the proxy's error log")
-    except ValueError:
-        ended = "answered with what is no JSON"
+    except msgspec.DecodeError:
+        ended = "answered as no hub does"
     except aiohttp.ClientError:
         ended = "cut off"
     found = f"{ended} after {time.monotonic() - begun:.1f} s of a wait of {wait:.0f} s"

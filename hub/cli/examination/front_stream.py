@@ -41,7 +41,7 @@ async def examine_stream(session: aiohttp.ClientSession, visit: Visit) -> list[F
         advice = "look whether a proxy or a hub listens there, and into the proxy's error log"
         return [fail("front", f"{url} gives no HTTP answer: {error}", advice)]
     async with response:
-        if (refused := await judge_answer(response)) is not None:
+        if (refused := await judge_answer(response, visit.patience_seconds)) is not None:
             return [refused]
         headers = [*judge_headers(response)]
         if any((each.check, each.verdict) == ("compression", "fail") for each in headers):
@@ -146,12 +146,16 @@ class _Watch:
             }  # fmt: skip
             sent = time.monotonic()
             try:
-                async with session.post(url, json=body, headers=login) as answer:
+                async with (
+                    asyncio.timeout(visit.patience_seconds),
+                    session.post(url, json=body, headers=login) as answer,
+                ):
                     if answer.status != 200:
                         advice = "give a key with the scope publish: --key"
                         return [warn(check, f"{url} answers {answer.status}", advice)]
-            except aiohttp.ClientError as error:
-                return [warn(check, f"no test event: {error}", "look at --internal-url")]
+            except (aiohttp.ClientError, TimeoutError) as error:
+                why = str(error) or f"no answer within {visit.patience_seconds:g} s"
+                return [warn(check, f"no test event: {why}", "look at --internal-url")]
             await self._read_until(self._patience(), trials=n + 1)
             if n not in self._arrived:
                 found = f"held back: a test event did not come within {visit.patience_seconds:g} s"

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
 import aiohttp
+import msgspec
 
 from hub.cli.examination.finding import Finding, fail, ok, warn
 from hub.web.witness import TELL
 
-_SHOWN_BYTES: Final = 200
+_SHOWN_CHARACTERS: Final = 200
 _STREAM: Final = "text/event-stream"
 _PROXY_FAULTS: Final = frozenset({502, 503, 504})
 
 
-async def judge_answer(response: aiohttp.ClientResponse) -> Finding | None:
-    """Why this is no stream of a hub; None when it is one."""
+class _Problem(msgspec.Struct):
+    detail: str
+
+
+async def judge_answer(response: aiohttp.ClientResponse, patience_seconds: float) -> Finding | None:
+    """Why this is no stream of a hub; None when it is one.
+
+    patience_seconds: for the text of a refusal.
+    """
     status, kind = response.status, response.content_type
     if 300 <= status < 400:
         where = response.headers.get("Location", "nowhere")
@@ -25,7 +34,8 @@ async def judge_answer(response: aiohttp.ClientResponse) -> Finding | None:
     if status == 200 and kind == _STREAM:
         return None
     if kind == "application/problem+json":
-        return fail("front", f"the hub answers {status}: {await _detail(response)}", _login(status))
+        why = await _detail(response, patience_seconds)
+        return fail("front", f"the hub answers {status}: {why}", _login(status))
     if status in _PROXY_FAULTS:
         advice = "look at proxy_pass, at its upstream, and whether a node listens there"
         return fail("front", f"the proxy answers {status}: it reaches no node", advice)
@@ -86,9 +96,13 @@ def _judge_reached(saw: str, *, proxied: bool) -> Iterator[Finding]:
         )
 
 
-async def _detail(response: aiohttp.ClientResponse) -> str:
-    problem = await response.json(content_type=None)
-    return str(problem.get("detail", problem))[:_SHOWN_BYTES]
+async def _detail(response: aiohttp.ClientResponse, patience_seconds: float) -> str:
+    try:
+        async with asyncio.timeout(patience_seconds):
+            problem = msgspec.json.decode(await response.read(), type=_Problem)
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        return "its reason cannot be read"
+    return problem.detail[:_SHOWN_CHARACTERS]
 
 
 def _login(status: int) -> str:
