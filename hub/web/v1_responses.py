@@ -16,7 +16,8 @@ from hub.errors import BadRequest, NotFound
 from hub.surfaces.answer import Collected
 from hub.surfaces.openai_input import messages_of, params_of
 from hub.surfaces.openai_messages import check_carried, given
-from hub.surfaces.openai_responses import ResponseEvents, response_of
+from hub.surfaces.openai_response_object import response_of
+from hub.surfaces.openai_responses import ResponseEvents
 from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer, number_of
