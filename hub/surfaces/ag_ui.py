@@ -67,6 +67,8 @@ class AgUiEvents(Telling):
         yield from self._take_back()
         if text:
             yield from self.said(text)
+        for index in range(len(self.answer.calls)):  # they stand, and were taken back with the text
+            yield from self.called({"index": index})
 
     def restarted(self) -> Iterator[bytes]:
         yield from self._take_back()

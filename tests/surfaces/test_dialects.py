@@ -11,7 +11,7 @@ from hub.surfaces.ag_ui import AgUiEvents
 from hub.surfaces.ai_sdk_ui import UiMessageStream
 from hub.surfaces.answer import Collected
 from hub.surfaces.openai_chat import ChatChunks, chat_completion
-from hub.surfaces.openai_responses import response_of
+from hub.surfaces.openai_response_object import response_of
 from hub.surfaces.shapes import SHAPES, Shape, ShapedAnswer
 from tests.surfaces.history import (
     DONE,
@@ -244,6 +244,16 @@ def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
     assert chunks[at]["messages"] == [{"id": "u1", "role": "user", "content": "hi"}]
     ids = [chunk["messageId"] for chunk in chunks if chunk["type"] == "TEXT_MESSAGE_START"]
     assert len(set(ids)) == 2
+
+
+def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
+    """The snapshot has nothing of the answer, and a call stands when its text is replaced."""
+    call = called(0, '{"a":1}', id="call_a", name="weather")
+    chunks = told("ag-ui", [STARTED, said("a"), call, event("replaced", i=0, text="b"), DONE])
+    kinds = [chunk["type"] for chunk in chunks]
+    after = kinds[kinds.index("MESSAGES_SNAPSHOT") :]
+    assert after[4:] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_FINISHED"]
+    assert chunks[-3]["delta"] == '{"a":1}'
 
 
 def test_ag_ui_failure_is_a_run_error() -> None:
