@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ def data_line(value: object) -> bytes:
     return b"data: %b\n\n" % encode_json(value)
 
 
-class Telling:
+class Telling(ABC):
     """Implements ports.Surface over a method for each thing that an answer may say.
 
     Each gives chunks, and may raise Rewritten when it cannot be said any more.
@@ -83,34 +84,34 @@ class Telling:
         """Before the first event."""
         yield from ()
 
+    @abstractmethod
     def thought(self, reasoning: str) -> Iterator[bytes]:
         """More reasoning."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said(self, text: str) -> Iterator[bytes]:
         """More text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def called(self, call: dict[str, Any]) -> Iterator[bytes]:
         """A piece of a tool call, in OpenAI's delta form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def replaced(self, text: str) -> Iterator[bytes]:
         """All the text so far, which is another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restarted(self) -> Iterator[bytes]:
         """All so far is void."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done(self, told: Told) -> Iterator[bytes]:
         """The end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stopped(self) -> Iterator[bytes]:
         """The end, by a wish."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, code: str, message: str) -> Iterator[bytes]:
         """The end, by a failure, also one of this stream alone."""
-        raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.core.sse_decoder import SseDecoder
 from hub.surfaces.answer import Collected, Rewritten, Shown
+from hub.surfaces.telling import Telling
 from tests.surfaces.history import (
     DONE,
     FAILED,
@@ -118,6 +120,17 @@ def test_answer_that_contradicts_what_was_shown_is_an_error_there(
     assert surface.over
     assert b"begun anew" in b"".join(chunks)
     assert surface.feed(*said("more")) == ()
+
+
+def test_surface_has_a_word_for_all_that_an_answer_says() -> None:
+    """One that forgets something cannot be made, instead of failing in the midst of an answer."""
+
+    class Half(Telling):
+        def said(self, text: str) -> Iterator[bytes]:
+            yield text.encode()
+
+    with pytest.raises(TypeError, match="abstract methods called"):
+        Half(RECORD)  # type: ignore[abstract]
 
 
 def test_cumulative_shape_shows_what_is_valid_now() -> None:
