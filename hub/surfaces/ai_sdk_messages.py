@@ -28,7 +28,7 @@ def messages_of(given: list[UiMessage], system: str | None) -> list[Message]:
     found = [Message(role="system", content=system)] if system else []
     for n, message in enumerate(given):
         if message.role == "assistant":
-            found += _assistant(message.parts)
+            found += _assistant(message.parts, f"messages[{n}]")
         elif message.role in ("user", "system"):
             content = [_content(part, f"messages[{n}]") for part in message.parts]
             found.append(Message(role=message.role, content=_simplest([c for c in content if c])))
@@ -37,20 +37,20 @@ def messages_of(given: list[UiMessage], system: str | None) -> list[Message]:
     return found
 
 
-def _assistant(parts: list[dict[str, Any]]) -> Iterator[Message]:
+def _assistant(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
     step: list[dict[str, Any]] = []
     for part in [*parts, {"type": "step-start"}]:
         if part.get("type") != "step-start":
             step.append(part)
         elif step:
-            yield from _step(step)
+            yield from _step(step, path)
             step = []
 
 
-def _step(parts: list[dict[str, Any]]) -> Iterator[Message]:
+def _step(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
     text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
     tools = [part for part in parts if _tool_name(part) and part.get("state") in list(_OUTPUTS)]
-    calls = [_call(part) for part in tools]
+    calls = [_call(part, _call_id(part, path)) for part in tools]
     if text or calls:
         yield Message(role="assistant", content=text or None, tool_calls=calls or None)
     for part in tools:
@@ -58,7 +58,7 @@ def _step(parts: list[dict[str, Any]]) -> Iterator[Message]:
         output = part.get(field)
         yield Message(
             role="tool",
-            tool_call_id=str(part.get("toolCallId")),
+            tool_call_id=_call_id(part, path),
             content=output if isinstance(output, str) else msgspec.json.encode(output).decode(),
         )
 
@@ -73,10 +73,17 @@ def _tool_name(part: dict[str, Any]) -> str:
     return kind.removeprefix("tool-") if kind.startswith("tool-") else ""
 
 
-def _call(part: dict[str, Any]) -> dict[str, Any]:
+def _call_id(part: dict[str, Any], path: str) -> str:
+    id_ = part.get("toolCallId")
+    if not isinstance(id_, str) or not id_:
+        raise BadRequest(f"{path}: a tool part has no toolCallId", path=path)
+    return id_
+
+
+def _call(part: dict[str, Any], id_: str) -> dict[str, Any]:
     arguments = msgspec.json.encode(part.get("input", part.get("rawInput", {}))).decode()
     function = {"name": _tool_name(part), "arguments": arguments}
-    return {"id": str(part.get("toolCallId")), "type": "function", "function": function}
+    return {"id": id_, "type": "function", "function": function}
 
 
 def _content(part: dict[str, Any], path: str) -> dict[str, Any] | None:

@@ -37,21 +37,28 @@ def messages_of(given: str | list[dict[str, Any]], instructions: str | None) -> 
 def _message(item: dict[str, Any], path: str) -> Message | None:
     match item.get("type", "message"):
         case "message":
-            role = item.get("role")
-            if not isinstance(role, str):
-                raise BadRequest(f"{path} has no role", path=path)
-            return Message(role=role, content=_content(item.get("content"), path))
+            return Message(
+                role=_needed(item, "role", path), content=_content(item.get("content"), path)
+            )
         case "function_call":
-            function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
-            call = {"id": item.get("call_id"), "type": "function", "function": function}
+            name, id_ = _needed(item, "name", path), _needed(item, "call_id", path)
+            function = {"name": name, "arguments": item.get("arguments") or ""}
+            call = {"id": id_, "type": "function", "function": function}
             return Message(role="assistant", tool_calls=[call])
         case "function_call_output":
-            output, id_ = _content(item.get("output"), path), item.get("call_id")
-            return Message(role="tool", content=output, tool_call_id=str(id_))
+            output, id_ = _content(item.get("output"), path), _needed(item, "call_id", path)
+            return Message(role="tool", content=output, tool_call_id=id_)
         case "reasoning":
             return None
         case kind:
             raise BadRequest(f"{path}: items of type {kind!r} are not carried", path=path)
+
+
+def _needed(item: dict[str, Any], name: str, path: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadRequest(f"{path} has no {name}", path=path)
+    return value
 
 
 def _content(content: Any, path: str) -> Any:
