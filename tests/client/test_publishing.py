@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -272,6 +273,19 @@ async def test_operators_calls() -> None:
         blocking.close()
         for task in tasks:
             task.cancel()
+
+
+def test_blocking_client_loads_no_event_loop() -> None:
+    """Who only publishes waits for no aiohttp; all names are there all the same."""
+    code = """
+import sys
+from hub.client import AnswerFailed, Publication, SyncHubClient
+print({"aiohttp", "asyncio"} & {*sys.modules})
+import hub.client
+print(all(getattr(hub.client, name) for name in hub.client.__all__), "aiohttp" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set()", "True True"]
 
 
 async def test_internal_calls_need_the_internal_url() -> None:
