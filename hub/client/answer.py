@@ -9,12 +9,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-
-import msgspec
 
 from hub.client.answer_events import (
     AnswerEvent,
@@ -29,33 +27,10 @@ from hub.client.answer_events import (
     Stopped,
     answer_event,
 )
-from hub.client.call import Call, given_of, path_of, reader
+from hub.client.asking import GenerationStarted, join_call, restart_call, stop_call
 from hub.client.errors import AnswerFailed, AnswerRewritten
 from hub.client.link import Link
 from hub.client.streaming import ResumingStream
-
-Question = str | Sequence[Mapping[str, Any]]
-"""A prompt, or a conversation's messages as OpenAI's chat completions takes them."""
-
-
-class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a question is asked; None leaves it to the hub. params: passed on to the model."""
-
-    model: str | None = None
-    upstream: str | None = None
-    params: Mapping[str, Any] | None = None
-    metadata: Mapping[str, Any] | None = None
-
-
-class GenerationStarted(msgspec.Struct, frozen=True):
-    """cursor: just before its first event."""
-
-    generation: str
-    cursor: str
-
-
-class _Status(msgspec.Struct, frozen=True):
-    status: str
 
 
 class Answer:
@@ -81,7 +56,7 @@ class Answer:
         self._rewritten = False
         self._link = link
         self._user = user
-        self._stream = ResumingStream(link, partial(_joining, self.id, user))
+        self._stream = ResumingStream(link, partial(join_call, self.id, user))
         self._stream.cursor = None if isinstance(started, str) else started.cursor
 
     def __repr__(self) -> str:
@@ -131,13 +106,7 @@ class Answer:
 
     async def restart(self) -> Answer:
         """Stops it if it runs, and asks the same again: another answer."""
-        call = Call(
-            method="POST",
-            path=path_of("generations", self.id, "restart", user=self._user),
-            read=reader(GenerationStarted),
-            repeatable=False,  # each time would start another one
-        )
-        started = await self._link.send(call)
+        started = await self._link.send(restart_call(self.id, self._user))
         return Answer(self._link, self._user, started)
 
     async def aclose(self) -> None:
@@ -210,33 +179,3 @@ class Answer:
             raise AnswerFailed(
                 failed.code, failed.message, retryable=failed.retryable, text=self.text_so_far
             )
-
-
-def _joining(generation: str, user: str | None, cursor: str | None) -> Call[None]:
-    # The hub's own events, whatever the settings show to older clients.
-    path = path_of("generations", generation, user=user, cursor=cursor, shape="events")
-    return Call(method="GET", path=path, read=lambda _: None)
-
-
-def ask_call(
-    question: Question, options: AskOptions, key: str, user: str | None
-) -> Call[GenerationStarted]:
-    """POST /generations. key: the idempotency key: the same one again joins."""
-    name = "prompt" if isinstance(question, str) else "messages"
-    body = {name: question, "id": key, **given_of(msgspec.structs.asdict(options))}
-    return Call(
-        method="POST",
-        path=path_of("generations", user=user),
-        body=msgspec.json.encode(body),
-        read=reader(GenerationStarted),
-    )
-
-
-def stop_call(generation: str, user: str | None) -> Call[str]:
-    """DELETE /generations/{id}."""
-    read = reader(_Status)
-    return Call(
-        method="DELETE",
-        path=path_of("generations", generation, user=user),
-        read=lambda body: read(body).status,
-    )

@@ -10,7 +10,8 @@ from typing import Any, Self
 import aiohttp
 
 from hub.client.address import address
-from hub.client.answer import Answer, AskOptions, Question, ask_call, stop_call
+from hub.client.answer import Answer
+from hub.client.asking import AskOptions, Question, ask_call, stop_call
 from hub.client.errors import HubClientError
 from hub.client.events import EventStream
 from hub.client.link import Link
