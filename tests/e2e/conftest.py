@@ -53,12 +53,14 @@ class Dev:
         return self._output.read_text()
 
     def wait_until_ready(self) -> Dev:
-        """Returns when it has greeted."""
+        """Returns when it has greeted. One that does not is ended, with all its parts."""
         until = time.monotonic() + _START_SECONDS
         while "Ctrl-C stops everything" not in self.output:
             if self.process.poll() is not None or time.monotonic() > until:
+                self.process.kill()
+                self.process.wait()
                 raise AssertionError(f"hub dev did not start:\n{self.output}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # a file that grows tells nobody
         return self
 
     def simulated_url(self) -> str:
