@@ -156,27 +156,20 @@ def token(
 
     Example: HUB_AUTH__HMAC_SECRET=… hub token alice --ttl 8h --topics news,team.*
     """
-    import jwt
-
+    from hub.cli.signing import signed_token
     from hub.core.channel import check_user_id
     from hub.errors import CallerError, OperatorError
 
     auth = _settings(config, {}).auth
-    if auth.hmac_secret is None:
-        raise OperatorError("set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) to sign tokens with")
     try:
         check_user_id(user)
     except CallerError as error:
         raise Refused(error.detail) from error
-    now = int(time.time())
-    claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + _seconds(ttl)}
-    if named := [topic for topic in topics.split(",") if topic]:
-        claims["topics"] = named
-    if auth.audience is not None:
-        claims["aud"] = auth.audience
-    if auth.issuer is not None:
-        claims["iss"] = auth.issuer
-    print(jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256"))
+    named = [topic for topic in topics.split(",") if topic]
+    signed = signed_token(auth, user, _seconds(ttl), named)
+    if signed is None:
+        raise OperatorError("set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) to sign tokens with")
+    print(signed)
 
 
 def _addressee(user: str | None, topic: str | None, everyone: bool) -> To:

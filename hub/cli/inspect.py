@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +18,8 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+_TOKEN_SECONDS: Final = 600
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -122,18 +123,12 @@ def _checked(url: str) -> str:
 
 def _token(settings: Settings) -> str | None:
     """The one of the settings, or one that is signed with their secret for a user of our own."""
-    import jwt
-
     from hub.cli.examination.visit import USER
+    from hub.cli.signing import signed_token
 
-    auth = settings.auth
     if settings.client.token is not None:
         return settings.client.token.get_secret_value()
-    if auth.hmac_secret is None:
-        return None
-    said = {"sub": USER, "exp": int(time.time()) + 600, "aud": auth.audience, "iss": auth.issuer}
-    claims = {name: value for name, value in said.items() if value is not None}
-    return jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256")
+    return signed_token(settings.auth, USER, _TOKEN_SECONDS)
 
 
 def openapi() -> None:
