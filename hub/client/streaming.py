@@ -24,6 +24,7 @@ from hub.client.link import Link
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 
 _SILENCE_SECONDS: Final = 30.0  # several heartbeats: the link is dead
+_STANDS_SECONDS: Final = 2.0  # a stream that broke earlier, without an event, was none
 _PASSING: Final = frozenset({408, 425, 429})  # and all from 500 on
 _log = logging.getLogger("hub.client")
 
@@ -51,7 +52,8 @@ class ResumingStream:
         self._decoder = SseDecoder()
         self._ready: deque[ServerSentEvent] = deque()
         self._final: HubClientError | None = None  # raised once all before it is handed over
-        self._failures = 0  # in a row, without an event
+        self._failures = 0  # in a row, without an event of the log
+        self._opened_at = 0.0  # the loop's time
         self._retry_seconds = 0.0  # as the stream's `retry:` says
         self._return_at = 0.0  # the loop's time
         self._silence_seconds = _SILENCE_SECONDS
@@ -87,6 +89,7 @@ class ResumingStream:
             self._lost(str(error), error.retry_after_seconds or 0.0)
             return
         self._response, self._token = opened
+        self._opened_at = loop.time()
         self._decoder = SseDecoder()
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
@@ -109,7 +112,8 @@ class ResumingStream:
             self._lost("it ended")
 
     def _take(self, event: ServerSentEvent) -> None:
-        self._failures = 0
+        if event.name != "hub.open":
+            self._failures = 0
         self.cursor = event.id or self.cursor
         if event.retry_ms is not None:
             self._retry_seconds = event.retry_ms / 1000
@@ -133,6 +137,9 @@ class ResumingStream:
         self._drop()
 
     def _lost(self, why: str, asked_seconds: float = 0.0) -> None:
+        stood_seconds = asyncio.get_running_loop().time() - self._opened_at
+        if self._response is not None and stood_seconds >= _STANDS_SECONDS:
+            self._failures = 0
         self._failures += 1
         pause = self._link.patience.pause_seconds(self._failures)
         _log.info("the stream broke off (%s); it is resumed", why)

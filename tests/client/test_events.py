@@ -85,6 +85,46 @@ async def test_every_event_once_over_broken_connections() -> None:
         assert opened == BREAKS + 1
 
 
+FAILURES: list[int] = []
+
+
+class Told(Patience, frozen=True):
+    """Notes what each pause was asked for."""
+
+    def pause_seconds(self, failures: int) -> float:
+        FAILURES.append(failures)
+        return 0.001
+
+
+async def test_stream_that_breaks_as_soon_as_it_begins_is_no_success() -> None:
+    """The pauses grow on over them; an event, or time that it stood, makes them short again."""
+    FAILURES.clear()
+    async with (
+        running_hub(limits=quick_return()) as hub,
+        FaultProxy(("127.0.0.1", hub.port)) as proxy,
+        HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", patience=Told()) as client,
+        client.events(control=True) as events,
+    ):
+
+        async def opened() -> None:
+            while (await anext(events)).name != "hub.open":
+                pass
+
+        for _ in range(3):
+            await opened()
+            proxy.reset_all()
+        await opened()
+        await hub.publish(to={"user": "alice"}, data=1)
+        assert (await anext(events)).json() == 1
+        for _ in range(2):
+            proxy.reset_all()
+            await opened()
+        await asyncio.sleep(2)
+        proxy.reset_all()
+        await opened()
+    assert FAILURES == [1, 2, 3, 1, 2, 1]
+
+
 async def test_kept_cursor_continues_in_another_program() -> None:
     """A stream that begins at another one's cursor gives what follows it."""
     async with (
