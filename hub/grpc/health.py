@@ -1,50 +1,70 @@
-"""grpc.health.v1 by the official servicer: NOT_SERVING while the node drains or has no broker."""
+"""grpc.health.v1: NOT_SERVING while the node drains or has no broker.
+
+Anybody may ask and watch, so nothing here waits for a client, and none of them for another: the
+official servicer writes to who watches under a lock, and one that does not read holds up all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, Final
 
-from grpc_health.v1 import health, health_pb2
+from grpc import StatusCode
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hub.engine.fanout import Fanout
 from hub.errors import BrokerUnavailable
 from hub.ports import Broker, Clock
 
 NAME: Final = health.SERVICE_NAME
-_WATCH_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 1.0
+_Answer: Final = health_pb2.HealthCheckResponse
 
 
-class Health(health.aio.HealthServicer):  # type: ignore[misc]  # which has no types
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has no types
     """services: whose health it tells, beside the node's own (the empty name)."""
 
     def __init__(
         self, broker: Broker, fanout: Fanout, clock: Clock, services: Collection[str]
     ) -> None:
-        super().__init__()
         self._broker = broker
         self._fanout = fanout
         self._clock = clock
-        self._services = ("", *services)
+        self._services = {"", *services}
+        self._broker_here = True
 
     async def keep_informed(self) -> None:
-        """Tells those who watch."""
+        """Looks after the broker: once for all who ask, however often they do."""
         while True:
             await self.look()
-            await self._clock.sleep(_WATCH_SECONDS)
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Finds out whether the broker is here."""
+        try:
+            await self._broker.ping()
+            self._broker_here = True
+        except BrokerUnavailable:
+            self._broker_here = False
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """How it is now."""
-        await self.look()
-        return await super().Check(request, context)
+        if request.service not in self._services:
+            await context.abort(StatusCode.NOT_FOUND, "this listener has no such service")
+        return _Answer(status=self._status(request.service))
 
-    async def look(self) -> None:
-        """Finds out, and tells those who watch."""
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.NOT_SERVING if self._fanout.draining else statuses.SERVING
-        try:
-            await self._broker.ping()
-        except BrokerUnavailable:
-            status = statuses.NOT_SERVING
-        for service in self._services:
-            await self.set(service, status)
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+        """The same, and each time that it has changed."""
+        told = None
+        while True:
+            status = self._status(request.service)
+            if status != told:
+                await context.write(_Answer(status=status))
+                told = status
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    def _status(self, service: str) -> int:
+        if service not in self._services:
+            return int(_Answer.SERVICE_UNKNOWN)
+        serving = self._broker_here and not self._fanout.draining
+        return int(_Answer.SERVING if serving else _Answer.NOT_SERVING)

@@ -20,23 +20,73 @@ from tests.grpc.kit import Kit, fails
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
-@pytest.mark.parametrize("service", ["", "hub.v1.Hub"])
-async def test_health(kit: Kit, service: str) -> None:
-    """Not serving while the broker is away, and while it drains."""
-    health, request = HealthStub(kit.channel), HealthCheckRequest(service=service)
-    assert (await health.Check(request)).status == SERVING
+async def checked_until(kit: Kit, status: int) -> None:
+    """Asks until it is so, of the whole and of the service."""
+    async with asyncio.timeout(10):
+        while await statuses(kit) != {status}:
+            await asyncio.sleep(0.02)
+
+
+async def statuses(kit: Kit) -> set[int]:
+    """What both are."""
+    health = HealthStub(kit.channel)
+    requests = [HealthCheckRequest(service=service) for service in ("", "hub.v1.Hub")]
+    return {(await health.Check(request)).status for request in requests}
+
+
+async def test_health(kit: Kit) -> None:
+    """Not serving while the broker is away, and while it drains: that is told at once."""
+    assert await statuses(kit) == {SERVING}
     kit.hub.broker.away = True
-    assert (await health.Check(request)).status == NOT_SERVING
+    await checked_until(kit, NOT_SERVING)
     kit.hub.broker.away = False
-    assert (await health.Check(request)).status == SERVING
+    await checked_until(kit, SERVING)
     kit.hub.fanout.retire()
-    assert (await health.Check(request)).status == NOT_SERVING
+    assert await statuses(kit) == {NOT_SERVING}
+
+
+async def test_broker_is_not_asked_for_each_who_asks(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody needs a token for it."""
+    pings = 0
+    ping = kit.hub.broker.ping
+
+    async def counted() -> None:
+        nonlocal pings
+        pings += 1
+        await ping()
+
+    monkeypatch.setattr(kit.hub.broker, "ping", counted)
+    health = HealthStub(kit.channel)
+    await asyncio.gather(*(health.Check(HealthCheckRequest()) for _ in range(200)))
+    assert pings < 100
+
+
+async def test_watcher_that_never_reads_holds_up_nobody(kit: Kit) -> None:
+    """Not one byte may be sent to it: who checks and who watches is told all the same."""
+    options = [("grpc.http2.lookahead_bytes", 0), ("grpc.http2.bdp_probe", 0)]
+    target = f"127.0.0.1:{kit.hub.grpc_port}"
+    async with grpc.aio.insecure_channel(target, options=options) as stalled, asyncio.timeout(20):
+        stuck: Any = HealthStub(stalled).Watch(HealthCheckRequest())
+        await stuck.wait_for_connection()
+        other: Any = HealthStub(kit.channel).Watch(HealthCheckRequest())
+        assert (await other.read()).status == SERVING
+        kit.hub.fanout.retire()
+        assert (await other.read()).status == NOT_SERVING
+        assert await statuses(kit) == {NOT_SERVING}
+        stuck.cancel()
+        other.cancel()
 
 
 async def test_health_of_what_is_not_here(kit: Kit) -> None:
-    """NOT_FOUND, as the protocol has it."""
-    call = HealthStub(kit.channel).Check(HealthCheckRequest(service="hub.v1.HubInternal"))
+    """As the protocol has it: who watches waits for it to come."""
+    request = HealthCheckRequest(service="hub.v1.HubInternal")
+    call = HealthStub(kit.channel).Check(request)
     assert (await fails(call)).code() is StatusCode.NOT_FOUND
+    watch: Any = HealthStub(kit.channel).Watch(request)
+    assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
 
 
 async def test_who_watches_is_told(kit: Kit) -> None:
