@@ -19,6 +19,7 @@ from hub.grpc.calls import Context
 from hub.web.errors import BROKER_AWAY
 
 _RETRY_SECONDS: Final = 1.0
+_SENTENCE_BYTES: Final = 512  # it is there three times, encoded; clients take 8 KB of trailers
 _OF_HTTP: Final = {
     401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
@@ -111,6 +112,7 @@ async def _abort(
     """The details as in "Richer error model" (grpc.io); the retries of gRPC's own clients heed
     grpc-retry-pushback-ms (gRFC A6).
     """
+    sentence = _cut(sentence)
     status = Status(code=code.value[0], message=sentence)
     trailers: list[tuple[str, str | bytes]] = []
     if path is not None:
@@ -123,3 +125,11 @@ async def _abort(
         trailers.append(("grpc-retry-pushback-ms", str(int(retry_seconds * 1000))))
     trailers.append(("grpc-status-details-bin", status.SerializeToString()))
     await context.abort(code, sentence, tuple(trailers))
+
+
+def _cut(sentence: str) -> str:
+    """One that quotes what a client said may have any length, and takes the status along."""
+    encoded = sentence.encode(errors="replace")
+    if len(encoded) <= _SENTENCE_BYTES:
+        return sentence
+    return encoded[:_SENTENCE_BYTES].decode(errors="ignore") + "…"
