@@ -154,7 +154,9 @@ class HubService:
             made.lost()  # nothing, when it has ended already
             if given_up:
                 self._given_up -= Counter([identity.user])  # in place, without what is zero
-        if made.closed is not None and not given_up:
+        if given_up:
+            await _give_up(context)  # its errand may not have come to it yet, and we end as OK
+        elif made.closed is not None:
             await end(context, made.closed)
 
     def _check_reads(self, user: str) -> None:

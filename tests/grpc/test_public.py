@@ -19,11 +19,13 @@ from grpc.aio import AioRpcError
 from structlog.testing import capture_logs
 
 from hub.core.channel import user_channel
+from hub.core.close import CloseReason
 from hub.core.event import encode_json
 from hub.core.generation import Change, Step
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
 from hub.ports import Publication
+from hub.transports.grpc import GrpcSink
 from hub.web.streaming import StreamLimits
 from tests.certificates import write_certificate
 from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
@@ -84,6 +86,16 @@ async def test_bad_field_is_named(kit: Kit) -> None:
     violation = BadRequest()
     assert details_of(error).details[0].Unpack(violation)
     assert violation.field_violations[0].field == "params"
+
+
+async def test_sentence_that_quotes_is_cut(kit: Kit) -> None:
+    """What a client said may have any length, and trailers may not: it would see another status."""
+    for name in ("n" * 30_000, "ü" * 30_000):
+        request = pb.GenerateRequest(prompt="x", upstream=name)
+        error = await fails(kit.public.Generate(request, metadata=token()))
+        assert error.code() is StatusCode.INVALID_ARGUMENT
+        assert (error.details() or "").startswith(f"there is no upstream '{name[:200]}")
+        assert details_of(error).message == error.details()
 
 
 async def test_broker_away(kit: Kit) -> None:
@@ -336,6 +348,36 @@ async def test_slow_client(kit: Kit) -> None:
             "the stream has ended: slow",
         )
         assert seen < count
+
+
+async def test_slow_client_that_reads_on_just_then(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last message leaves while it is being given up: UNAVAILABLE all the same, and never OK,
+    which would say that it missed nothing.
+    """
+    pump = GrpcSink.pump
+
+    async def given_up_behind(sink: GrpcSink, write: Any) -> None:
+        async def written(message: bytes) -> None:
+            await write(message)
+            if b"notification" in message:
+                (connection,) = kit.hub.fanout.connections
+                sink.abort()
+                connection.close(CloseReason.SLOW)
+
+        await pump(sink, written)
+
+    monkeypatch.setattr(GrpcSink, "pump", given_up_behind)
+    call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
+    await call.next()
+    await kit.publish("one")
+    assert (await call.next()).event == "notification"
+    error = await fails(call)
+    assert (error.code(), error.details()) == (
+        StatusCode.UNAVAILABLE,
+        "the stream has ended: slow",
+    )
 
 
 async def test_too_many_from_an_address() -> None:
