@@ -158,5 +158,5 @@ def test_health_check(setting: str, status: int, code: int) -> None:
     """`hub alive` says what the listener says, be it a node's or a worker's."""
     with answering(status) as port:
         env = {**os.environ, "HUB_INTERNAL__PORT": "1", setting: str(port)}
-        done = subprocess.run([BIN / "hub", "alive"], env=env, timeout=30, check=False)
+        done = subprocess.run([BIN / "hub", "alive"], env=env, timeout=120, check=False)
     assert done.returncode == code

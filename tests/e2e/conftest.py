@@ -57,7 +57,7 @@ class Dev:
         until = time.monotonic() + _START_SECONDS
         while "Ctrl-C stops everything" not in self.output:
             if self.process.poll() is not None or time.monotonic() > until:
-                self.process.kill()
+                self.process.kill()  # its parts end with it
                 self.process.wait()
                 raise AssertionError(f"hub dev did not start:\n{self.output}")
             time.sleep(0.02)  # a file that grows tells nobody

@@ -76,10 +76,16 @@ class Front:
                             return
                 await asyncio.sleep(0.05)
 
-    def reload(self) -> None:
-        """New workers; the old ones go on with what they have."""
+    async def reload(self) -> None:
+        """New workers; the old ones go on with what they have. Returns when there are some."""
         assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        old = await asyncio.to_thread(children.read_text)
         self._process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(30):
+            while not set((await asyncio.to_thread(children.read_text)).split()) - {*old.split()}:
+                await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:

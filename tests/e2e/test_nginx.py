@@ -81,8 +81,7 @@ async def test_reload_loses_nothing(front: Front) -> None:
     await front.start()
     async with front.stream("alice") as old:
         await old()
-        front.reload()
-        await asyncio.sleep(0.5)
+        await front.reload()
         async with front.stream("alice") as new:
             await new()
             for n in range(1, 6):

@@ -91,7 +91,7 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
     }
     done = subprocess.run(
         [sys.executable, "-m", "hub", "serve"],
-        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.strip() == (
