@@ -34,15 +34,39 @@ def processes(config: pytest.Config) -> int:
 
 
 def together(items: Sequence[pytest.Item]) -> None:
-    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub, as do the documents;
-    what runs whole hubs is grouped by its file. All others go to whichever process is free.
+    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub, as do the documents
+    that need one; what runs whole hubs is grouped by its file, and so is what is made once for a
+    file. All others go to whichever process is free.
     """
     for item in items:
-        folder = item.path.parent.name
-        if folder in ("interop", "docs", "packaging"):
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif folder in ("e2e", "client", "examples"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if group := _group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    folder, file = item.path.parent.name, item.path.stem
+    if item.get_closest_marker("alone") is not None:
+        return "alone"  # one after the other, when the others have ended
+    if folder == "docs":
+        return folder if "site" in getattr(item, "fixturenames", ()) else f"docs-{file}"
+    if folder in ("interop", "packaging"):
+        return folder
+    return file if folder in ("e2e", "client", "examples") else None
+
+
+def begins(item: pytest.Item) -> int:
+    """Its place in the run: what takes long begins first, so that no process is left with it at the
+    end; then groups, the longest first; then what any process can take. Nobody waits for those
+    that run alone, nor they for a long test, when they come last.
+    """
+    group = item.get_closest_marker("xdist_group")
+    if item.get_closest_marker("alone") is not None:
+        return 4
+    if item.get_closest_marker("slow") is not None:
+        return 0
+    if group is None:
+        return 3
+    return 1 if group.args[0] in ("docs", "interop", "packaging") else 2
 
 
 class Turns:
@@ -73,8 +97,8 @@ class Turns:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """What takes long begins first, so that no process is left with it at the end."""
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        """In the order of `begins`."""
+        items.sort(key=begins)
 
     def pytest_unconfigure(self) -> None:
         """Closes the files."""

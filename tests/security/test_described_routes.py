@@ -164,6 +164,7 @@ def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * EXAMPLES)
 async def test_described_routes_keep_their_word(plant: Plant) -> None:
     """Statuses, content types, headers and bodies are as described, nothing is a 5xx, what breaks
