@@ -8,6 +8,7 @@ speaks otherwise, is left out.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ from hub.web.listening import Place, listening
 _PATIENCE_SECONDS: Final = 1.0
 
 
+class _Said(msgspec.Struct, frozen=True):
+    name: str
+    families: Sequence[Family]
+
+
 class Siblings:
     """folder: where their sockets are; None for a process that is alone."""
 
@@ -32,6 +38,7 @@ class Siblings:
         self._folder = folder
         self._name = name
         self._families = families
+        self._file = f"{secrets.token_hex(8)}.sock"  # a node's name may be long, its path may not
 
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[None]:
@@ -41,31 +48,28 @@ class Siblings:
             return
         app = web.Application()
         app.add_routes([web.get("/", self._tell)])
-        socket = self._folder / f"{self._name}.sock"
-        place = Place("", 0, "node.siblings", path=str(socket))
+        place = Place("", 0, "node.siblings", path=str(self._folder / self._file))
         try:
             async with listening(app, place, cancel_handlers=True):
                 yield
         finally:
-            socket.unlink(missing_ok=True)
+            (self._folder / self._file).unlink(missing_ok=True)
 
     async def text(self) -> bytes:
         """Prometheus' text for all."""
         found = {self._name: self._families()}
         if self._folder is not None:
-            others = [path for path in self._folder.glob("*.sock") if path.stem != self._name]
-            for path, families in zip(
-                others, await asyncio.gather(*map(_ask, others)), strict=True
-            ):
-                if families:
-                    found[path.stem] = families
+            others = [path for path in self._folder.glob("*.sock") if path.name != self._file]
+            for said in await asyncio.gather(*map(_ask, others)):
+                if said is not None:
+                    found[said.name] = said.families
         return exposition(found, labelled=self._folder is not None)
 
     async def _tell(self, request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._families()))
+        return web.Response(body=msgspec.json.encode(_Said(self._name, self._families())))
 
 
-async def _ask(socket: Path) -> Sequence[Family]:
+async def _ask(socket: Path) -> _Said | None:
     try:
         async with (
             aiohttp.ClientSession(
@@ -74,6 +78,6 @@ async def _ask(socket: Path) -> Sequence[Family]:
             ) as session,
             session.get("http://sibling/") as response,
         ):
-            return msgspec.json.decode(await response.read(), type=list[Family])
+            return msgspec.json.decode(await response.read(), type=_Said)
     except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
-        return []
+        return None

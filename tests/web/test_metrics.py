@@ -129,3 +129,14 @@ async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
     async with listening(other, place, cancel_handlers=True):
         told = await Siblings(tmp_path, "me", lambda: [mine]).text()
     assert samples(told.decode()) == {"mine me": 1.0}
+
+
+async def test_siblings_have_any_name(tmp_path: Path) -> None:
+    """Also one that no path could be made of."""
+    names = ["a/b", "long" * 50]
+    mine = number("mine", "Mine.", "gauge", 1.0)
+    first, second = (Siblings(tmp_path, name, lambda: [mine]) for name in names)
+    async with first.telling(), second.telling():
+        told = await first.text()
+    assert samples(told.decode()) == {f"mine {name}": 1.0 for name in names}
+    assert not list(tmp_path.iterdir())
