@@ -92,6 +92,7 @@ class HubService:
         call = _call("Generate", request, context)
         identity = await self._door.identify(call)
         self._check_reads(identity.user)
+        self._streams.check_address(call)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
         asking = self._questions.ask(identity.user, body_of(request), request.id or None)
         if stops:

@@ -78,11 +78,13 @@ class Foreigners:
         *,
         key: str | None = None,
         chat: str | None = None,
+        shown: bool = True,
     ) -> Created:
-        """Queues the question, unless this node could not show the answer."""
+        """Queues the question, unless this node could not show the answer. shown: it is to."""
         if body.on_disconnect not in ("continue", "stop"):
             raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
-        self._streams.check_room()
+        if shown:
+            self._streams.check_room(request)
         key = request.headers.get("Idempotency-Key") or key
         if body.upstream is None:
             upstream, model = self.questions.find(body.model)

@@ -270,6 +270,8 @@ class GenerationRoutes:
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
+        if streamed:
+            self._streams.check_address(request)
         asking = self._questions.ask(user, body, key)
         if not streamed:
             return _started(await asking)

@@ -125,9 +125,24 @@ class Streams:
         self._fanout.begin(connection(_name(), **parts), cursor, self._lifetime(identity))
         raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
 
-    def check_room(self) -> None:
-        """Raises NodeBusy, for clients that understand a status better than a stream that ends."""
+    def check_room(self, caller: Caller) -> None:
+        """Raises NodeBusy, for clients that understand a status better than a stream that ends, and
+        TooMany.
+        """
         self._fanout.check_room()
+        self.check_address(caller)
+
+    def check_address(self, caller: Caller) -> None:
+        """Raises TooMany where a stream would; before a question, so that none is asked whose
+        answer the caller cannot be shown.
+        """
+        most = self.limits.max_per_address
+        if most is not None and self._fanout.at_address(self._addresses.of(caller)) >= most:
+            raise TooMany(
+                f"there are {most} streams from this address",
+                limit="address",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
 
     async def wait(
         self,
@@ -139,7 +154,7 @@ class Streams:
         """The same for a client that is told nothing until the end: why that came. Raises
         CancelledError when the client has left.
         """
-        self._check_address(request)
+        self.check_address(request)
         parts = {
             "transport": self._transports["sse", False],
             "sink": SilentSink(),
@@ -160,7 +175,7 @@ class Streams:
         """The same over WebSocket: `greeting` is the answer to the upgrade, `session(connection)`
         is told what the client says.
         """
-        self._check_address(request)
+        self.check_address(request)
         try:
             sink = take_over_as(
                 WebSocketSink, request, write_buffer_bytes=self.limits.write_buffer_bytes
@@ -215,7 +230,7 @@ class Streams:
         """The same on a sink of the caller's own: begins the life of what `connection(name,
         **parts)` makes, and returns it. Raises TooMany.
         """
-        self._check_address(caller)
+        self.check_address(caller)
         parts = {"transport": transport, "sink": sink, **self._parts(caller, identity)}
         made = connection(_name(), **parts)
         self._fanout.begin(made, cursor, self._lifetime(identity))
@@ -225,21 +240,12 @@ class Streams:
         self, request: web.Request, response: web.StreamResponse
     ) -> SocketSink | None:
         """The connection, once the headers are on their way; None when the client has left."""
-        self._check_address(request)
+        self.check_address(request)
         try:
             await response.prepare(request)
             return take_over(request, write_buffer_bytes=self.limits.write_buffer_bytes)
         except ConnectionResetError:
             return None
-
-    def _check_address(self, request: Caller) -> None:
-        most = self.limits.max_per_address
-        if most is not None and self._fanout.at_address(self._addresses.of(request)) >= most:
-            raise TooMany(
-                f"there are {most} streams from this address",
-                limit="address",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
 
     def _parts(self, request: Caller, identity: Identity) -> dict[str, Any]:
         return {

@@ -120,13 +120,14 @@ class ResponseRoutes:
             metadata=echoed,
             on_disconnect=body.on_disconnect,
         )
-        created = await self._foreigners.ask(request, identity, asked)
+        queued = body.background and not body.stream
+        created = await self._foreigners.ask(request, identity, asked, shown=not queued)
         stop = body.on_disconnect == "stop"
         if body.stream:
             return await self._foreigners.stream(
                 request, identity, created.generation, ResponseEvents, stop_when_left=stop
             )
-        if body.background:
+        if queued:
             return json_response(await self._now(created.generation, identity))
         found = await self._foreigners.whole(
             request, identity, created.generation, stop_when_left=stop

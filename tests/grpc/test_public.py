@@ -392,9 +392,7 @@ async def test_slow_client_that_reads_on_just_then(
 
 
 async def test_too_many_from_an_address() -> None:
-    """RESOURCE_EXHAUSTED, with the time to wait; an answer that its reader would have stopped does
-    not go on without one.
-    """
+    """RESOURCE_EXHAUSTED, with the time to wait; an answer without a reader is not begun."""
     limits = StreamLimits(
         retry_ms=3000,
         max_topics=3,
@@ -415,13 +413,9 @@ async def test_too_many_from_an_address() -> None:
         retry = RetryInfo()
         assert details_of(error).details[0].Unpack(retry)
         assert retry.retry_delay.seconds == 10
-        asked = pb.GenerateRequest(user="bob", prompt="x", on_disconnect=pb.ON_DISCONNECT_STOP)
+        asked = pb.GenerateRequest(user="bob", prompt="x")
         assert (await fails(HubStub(channel).Generate(asked))).code() is error.code()
-        job = await hub.queue.take(1.0)
-        assert job is not None
-        async with asyncio.timeout(5):
-            while not (await hub.generations.find(job.generation, "bob")).status.ended:
-                await asyncio.sleep(0.01)
+        assert not hub.broker._generations
 
 
 async def test_tls(tmp_path: Path) -> None:

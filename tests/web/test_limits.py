@@ -70,6 +70,26 @@ async def test_streams_from_one_address() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generations?user=a", {"prompt": "hi"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/responses", {"input": "hi", "stream": True}),
+    ],
+)
+async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) -> None:
+    """An answer that would be shown to nobody is not begun, however often the client tries."""
+    limits = msgspec.structs.replace(LIMITS, max_per_address=1)
+    async with running_hub(limits=limits) as hub, hub.stream("/sse/connect/a"):
+        accept = {"Accept": "text/event-stream"}
+        async with hub.ask("POST", path, json=body, headers=accept) as response:
+            assert response.status == 429
+        assert not hub.broker._generations
+        queued = {"input": "hi", "background": True}
+        assert (await hub.call("POST", "/v1/responses", json=queued))[0] == 200
+
+
+@pytest.mark.parametrize(
     ("remote", "forwarded", "address"),
     [
         ("203.0.113.5", ["1.2.3.4"], "203.0.113.5"),
