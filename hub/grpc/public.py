@@ -26,6 +26,7 @@ from hub.grpc.statuses import Answers, end
 from hub.transports.grpc import GrpcSink, GrpcTransport
 from hub.web.auth import Door, Identity, topics_named
 from hub.web.generations import GenerateBody, Questions
+from hub.web.leaving import Leavers
 from hub.web.streaming import Cursor, Streams, cursor_from
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
@@ -54,6 +55,7 @@ class HubService:
         self._answers = Answers(counts, "public")
         self._transport = GrpcTransport()
         self._errands = Errands()
+        self._leavers = Leavers(generations)
         self._given_up: Counter[str] = Counter()  # calls of a user that neither read nor hung up
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -95,28 +97,11 @@ class HubService:
         self._streams.check_address(call)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
         asking = self._questions.ask(identity.user, body_of(request), request.id or None)
-        if stops:
-            asking = self._errands.finish(
-                "ask", asking, lambda created: self._stop_later(created.generation, identity.user)
-            )
-        created = await asking
-        stop = partial(self._stop_later, created.generation, identity.user)
-        streams = list[AnswerStream]()
-
-        def make(name: str, **parts: Any) -> AnswerStream:
-            on_left = stop if stops else None
-            stream = AnswerStream(
-                name, joined.record, snapshot=joined.snapshot, on_left=on_left, **parts
-            )
-            streams.append(stream)
-            return stream
-
-        try:
+        created = await self._leavers.ask(asking, identity.user, stops=stops)
+        with self._leavers.leaving(created.generation, identity.user, stops=stops) as leaving:
             joined = await self._generations.join(created.generation, identity.user, {})
-            await self._stream(call, context, identity, joined.cursor, make)
-        finally:
-            if stops and not streams:
-                stop()  # the client has left, or was refused, before its stream began
+            make = partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
+            await self._stream(call, context, identity, joined.cursor, leaving.made_by(make))
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
         """Stops an answer."""
@@ -170,12 +155,6 @@ class HubService:
                 limit="given_up",
                 retry_after_seconds=_RETRY_SECONDS,
             )
-
-    def _stop_later(self, generation: str, user: str) -> None:
-        self._errands.run("stop", self._stop_left(generation, user))
-
-    async def _stop_left(self, generation: str, user: str) -> None:
-        await self._generations.stop(generation, user)
 
 
 async def _give_up(context: Context) -> None:

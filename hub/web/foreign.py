@@ -17,7 +17,6 @@ from aiohttp import web
 from hub.core.close import CloseReason
 from hub.core.generation import Generation
 from hub.engine.generations import Followed, Generations
-from hub.engine.supervise import Errands
 from hub.engine.surface_stream import SurfaceStream
 from hub.errors import AnswerGoesOn, BadRequest
 from hub.ports import Created, Surface
@@ -28,7 +27,7 @@ from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.errors import NOT_AGAIN
 from hub.web.generations import GenerateBody, Questions
-from hub.web.leaving import Leaving
+from hub.web.leaving import Leavers
 from hub.web.origins import Origins
 from hub.web.streaming import Streams
 
@@ -57,7 +56,7 @@ class Foreigners:
         self._streams = streams
         self._door = door
         self._origins = origins
-        self._errands = Errands()
+        self._leavers = Leavers(generations)
 
     async def identify(self, request: web.Request) -> Identity:
         """Who asks."""
@@ -90,13 +89,8 @@ class Foreigners:
             upstream, model = self.questions.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
         asking = self.questions.ask(identity.user, body, key, chat=chat)
-        if body.on_disconnect != "stop":
-            return await asking
-
-        def stop(created: Created) -> None:
-            self._stop_later(created.generation, identity.user)
-
-        return await self._errands.finish("ask", asking, stop)
+        stops = body.on_disconnect == "stop"
+        return await self._leavers.ask(asking, identity.user, stops=stops)
 
     async def stream(
         self,
@@ -111,7 +105,7 @@ class Foreigners:
     ) -> web.StreamResponse:
         """The answer on a surface, without the chunks before one."""
         told = {"Location": f"/generations/{generation}", **(headers or {})}
-        with self._leaving(generation, identity, stop_when_left) as leaving:
+        with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
             followed = await self.generations.follow(generation, identity.user)
             surface = surface_of(followed.record)
             make = partial(SurfaceStream, followed=followed, surface=surface, from_chunk=from_chunk)
@@ -128,7 +122,7 @@ class Foreigners:
     ) -> Collected:
         """Waits for the end. Raises AnswerGoesOn."""
         for _ in range(2):  # again when the log lost the answer's beginning meanwhile
-            with self._leaving(generation, identity, stop_when_left) as leaving:
+            with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
                 followed = await self.generations.follow(generation, identity.user)
                 collected = Collected(followed.record)
                 make = partial(SurfaceStream, followed=followed, surface=collected)
@@ -146,15 +140,6 @@ class Foreigners:
         async for name, data in self.generations.past(followed):
             chunks += len(surface.feed(name, data))
         return chunks
-
-    def _leaving(self, generation: str, identity: Identity, stop: bool) -> Leaving[SurfaceStream]:
-        return Leaving(partial(self._stop_later, generation, identity.user) if stop else None)
-
-    def _stop_later(self, generation: str, user: str) -> None:
-        self._errands.run("stop", self._stop(generation, user))
-
-    async def _stop(self, generation: str, user: str) -> None:
-        await self.generations.stop(generation, user)
 
 
 def failed_answer(answer: Answer) -> web.Response:

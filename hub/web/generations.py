@@ -17,16 +17,14 @@ from hub.core.generation import Generation, Message, Question
 from hub.core.ndjson import StreamLine
 from hub.core.own_events import OF_ANSWERS, OF_CONNECTIONS, Seconds
 from hub.engine.answer_stream import AnswerStream
-from hub.engine.connection import Connection
 from hub.engine.generations import Generations
-from hub.engine.supervise import Errands
 from hub.engine.surface_stream import SurfaceStream
 from hub.errors import BadRequest, TooLarge
 from hub.ports import Created
 from hub.surfaces.shapes import ShapedAnswer
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
-from hub.web.leaving import Leaving
+from hub.web.leaving import Leavers
 from hub.web.operation import USER, Answer, Operation, json_body, routes_of
 from hub.web.parameters import (
     CURSOR,
@@ -224,7 +222,7 @@ class GenerationRoutes:
         self._streams = streams
         self._door = door
         self._questions = questions
-        self._errands = Errands()
+        self._leavers = Leavers(generations)
 
     def routes(self) -> list[web.RouteDef]:
         return routes_of(self)
@@ -272,16 +270,11 @@ class GenerationRoutes:
         key = body.id or request.headers.get("Idempotency-Key")
         if streamed:
             self._streams.check_address(request)
-        asking = self._questions.ask(user, body, key)
+        stops = body.on_disconnect == "stop"
+        created = await self._leavers.ask(self._questions.ask(user, body, key), user, stops=stops)
         if not streamed:
-            return _started(await asking)
-        stop = body.on_disconnect == "stop"
-        if stop:
-            asking = self._errands.finish(
-                "ask", asking, lambda created: self._stop_later(created.generation, user)
-            )
-        created = await asking
-        return await self._join(request, created.generation, identity, {}, stop_when_left=stop)
+            return _started(created)
+        return await self._join(request, created.generation, identity, {}, stop_when_left=stops)
 
     @Operation(
         method="GET",
@@ -359,9 +352,8 @@ class GenerationRoutes:
         *,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        stop = partial(self._stop_later, generation, identity.user) if stop_when_left else None
         headers = {"Location": f"/generations/{generation}"}
-        with Leaving[Connection](stop) as leaving:
+        with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
             shape = self._shapes.of(request)
             if shape is not None:
                 followed = await self._generations.follow(generation, identity.user)
@@ -377,12 +369,6 @@ class GenerationRoutes:
                 partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
             )
             return await self._streams.begin(request, identity, joined.cursor, make, headers)
-
-    def _stop_later(self, generation: str, user: str) -> None:
-        self._errands.run("stop", self._stop_left(generation, user))
-
-    async def _stop_left(self, generation: str, user: str) -> None:
-        await self._generations.stop(generation, user)
 
 
 def _wants_stream(request: web.Request) -> bool:

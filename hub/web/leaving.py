@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from hub.engine.connection import Connection
+from hub.engine.generations import Generations
+from hub.engine.supervise import Errands
+from hub.ports import Created
 
 C = TypeVar("C", bound=Connection)
 
@@ -41,3 +45,31 @@ class Leaving(Generic[C]):
     ) -> None:
         if self._stop is not None and not self._begun:
             self._stop()
+
+
+class Leavers:
+    """Those who may ask with `on_disconnect: stop`."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+        self._errands = Errands()
+
+    async def ask(self, asking: Coroutine[Any, Any, Created], user: str, *, stops: bool) -> Created:
+        """What `asking` returns. stops: who leaves meanwhile stops what comes of it."""
+        if not stops:
+            return await asking
+
+        def abandoned(created: Created) -> None:
+            self._stop_later(created.generation, user)
+
+        return await self._errands.finish("ask", asking, abandoned)
+
+    def leaving(self, generation: str, user: str, *, stops: bool) -> Leaving[Any]:
+        """Around the rest: see Leaving."""
+        return Leaving(partial(self._stop_later, generation, user) if stops else None)
+
+    def _stop_later(self, generation: str, user: str) -> None:
+        self._errands.run("stop", self._stop(generation, user))
+
+    async def _stop(self, generation: str, user: str) -> None:
+        await self._generations.stop(generation, user)
