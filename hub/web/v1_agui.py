@@ -6,12 +6,12 @@ not know (model, upstream, params) is read from `forwardedProps`.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from hub.core.event import MAX_ID_CHARS
 from hub.core.generation import Message
 from hub.errors import BadRequest
 from hub.surfaces.ag_ui import AgUiEvents
@@ -113,12 +113,11 @@ class AgUiRoutes:
         body = converted(await self._foreigners.read(request), RunAgentInput)
         props = body.forwarded_props
         said = converted(props, Forwarded) if isinstance(props, dict) else Forwarded()
-        key = f"agui {body.thread_id} {body.run_id}"
         created = await self._foreigners.ask(
             request,
             identity,
             question_of(body, said),
-            key=key if len(key) <= MAX_ID_CHARS and key.isprintable() else None,
+            key=_key(body),
             chat=check_chat(body.thread_id, path="threadId"),
         )
         stop = said.on_disconnect == "stop"
@@ -153,6 +152,12 @@ def question_of(body: RunAgentInput, said: Forwarded) -> GenerateBody:
         metadata={"thread": body.thread_id, "run": body.run_id, "ids": ids},
         on_disconnect=said.on_disconnect,
     )
+
+
+def _key(body: RunAgentInput) -> str:
+    """Of the run: a hash, since its two ids may be long and hold anything."""
+    ids = msgspec.json.encode((body.thread_id, body.run_id))
+    return f"agui {hashlib.sha256(ids).hexdigest()}"
 
 
 def _content(content: Any) -> Any:
