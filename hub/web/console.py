@@ -21,7 +21,7 @@ from hub.web.operation import Answer, Operation, Parameter, key, routes_of
 from hub.web.page_files import TYPES, PageFiles
 from hub.web.streaming import Streams
 
-_USER: Final = "hub:console"
+_USER: Final = "hub/console"  # no user's id has a slash
 
 
 class ConsoleRoutes:

@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
-from hub.core.channel import user_channel
+from hub.core.channel import check_user_id, user_channel
 from hub.core.generation import Change, Status, Step
+from hub.errors import BadRequest
 from hub.ports import Publication
 from hub.web.keys import ApiKey, KeyRing, hash_of
 from tests.web.kit import Stream, check_described, running_hub
@@ -47,6 +49,16 @@ async def test_live_reports() -> None:
             samples = {each["name"]: each["samples"] for each in said["metrics"]}
             assert samples["hub_connections"] == [[["sse"], 1]]
         reporting.cancel()
+
+
+async def test_operator_is_nobodys_namesake() -> None:
+    """The console's stream is no user's, whatever a user is called."""
+    async with running_hub() as hub, hub.ask("GET", "/console/reports", internal=True) as response:
+        opened = msgspec.json.decode((await Stream(response).next()).data)
+        (connection,) = hub.fanout.connections
+        assert connection.user == opened["user"]
+        with pytest.raises(BadRequest):
+            check_user_id(connection.user)
 
 
 async def test_answers_that_run_and_wait() -> None:
