@@ -39,31 +39,30 @@ class Origins:
         """Raises Forbidden when a request that carries its user in a cookie was made by the page
         of another site.
         """
-        origin = request.headers.get("Origin")
-        if origin is None:
+        if "Origin" not in request.headers:
             if request.headers.get("Sec-Fetch-Site") == "cross-site":
                 raise Forbidden("a cookie is not taken from the page of another site")
-            return
-        if origin not in self._allowed and _host(origin) != request.host:
-            raise Forbidden(f"a cookie is not taken from the page of {origin}")
+        elif (stranger := self._stranger(request)) is not None:
+            raise Forbidden(f"a cookie is not taken from the page of {stranger}")
 
     def check_unasked(self, request: web.Request) -> None:
         """Raises Forbidden for the page of another site, unless it is on the list, that sends what
         browsers send without asking first.
         """
-        origin = request.headers.get("Origin")
-        if origin is None or origin in self._allowed:
-            return
-        if _host(origin) != request.host:
-            raise Forbidden(f"send Content-Type: application/json from the page of {origin}")
+        if (stranger := self._stranger(request)) is not None:
+            raise Forbidden(f"send Content-Type: application/json from the page of {stranger}")
 
     def check_page(self, request: web.Request) -> None:
         """Raises Forbidden when the page of another site asks for a WebSocket: browsers let it."""
+        if (stranger := self._stranger(request)) is not None:
+            raise Forbidden(f"no WebSocket for the page of {stranger}")
+
+    def _stranger(self, request: Caller) -> str | None:
+        """The origin of a page that is of another site and not on the list."""
         origin = request.headers.get("Origin")
-        if origin is None or origin in self._allowed:
-            return
-        if _host(origin) != request.host:
-            raise Forbidden(f"no WebSocket for the page of {origin}")
+        if origin is None or origin in self._allowed or _host(origin) == request.host:
+            return None
+        return origin
 
     @web.middleware
     async def preflights(self, request: web.Request, handler: Handler) -> web.StreamResponse:
