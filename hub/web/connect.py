@@ -18,14 +18,15 @@ from hub.core.cursor import Position
 from hub.core.ndjson import StreamLine
 from hub.core.own_events import OF_USERS
 from hub.engine.connection import Connection
-from hub.errors import BadRequest
 from hub.transports.poll import PollConnection
 from hub.web.auth import Door, Identity, topics_named, topics_of
 from hub.web.bodies import read_json
 from hub.web.operation import STREAM_USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
+from hub.web.query import seconds_of
 from hub.web.streaming import Streams, cursor_from, cursor_of
 
+_WAIT_SECONDS: Final = 25.0
 _MOST_WAIT_SECONDS: Final = 60.0
 _MOST_BODY_BYTES: Final = 64 * 1024
 
@@ -114,7 +115,12 @@ class ConnectRoutes:
             TOPICS,
             CURSOR,
             LAST_EVENT_ID,
-            Parameter("query", "wait", _Wait, "Seconds, while there is nothing; 25 by default"),
+            Parameter(
+                "query",
+                "wait",
+                _Wait,
+                f"Seconds, while there is nothing; {_WAIT_SECONDS:g} by default",
+            ),
         ],
         answers=[json(200, PollAnswer, "What there is, or came within the wait")],
         refuses=[429],
@@ -124,7 +130,7 @@ class ConnectRoutes:
         """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
         identity = await self._door.identify(request)
         channels = self._channels(request, identity)
-        wait_seconds = _wait(request)
+        wait_seconds = seconds_of(request, "wait", default=_WAIT_SECONDS, most=_MOST_WAIT_SECONDS)
         cursor = cursor_of(request, channels)
         asked = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
         make = partial(
@@ -153,14 +159,3 @@ def channels_of(request: web.Request, identity: Identity, *, most: int) -> list[
     """What the stream of a request follows: its user's channel, `all`, the topics named."""
     topics = topics_of(request, identity, most=most)
     return [user_channel(identity.user), ALL, *map(topic_channel, topics)]
-
-
-def _wait(request: web.Request) -> float:
-    text = request.query.get("wait", "25")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _MOST_WAIT_SECONDS:
-        raise BadRequest(f"wait is 0 to {_MOST_WAIT_SECONDS:g} seconds", path="wait")
-    return seconds

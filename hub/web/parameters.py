@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from hub.core.channel import UserId
 from hub.web.operation import Parameter
+from hub.web.query import MOST_LISTED
 
 USER_ID: Final = Parameter("path", "user_id", UserId, "The user's id")
 OPEN_USER: Final = Parameter(
@@ -30,4 +31,6 @@ GENERATION: Final = Parameter("path", "id", str, "The generation's id")
 SHAPE: Final = Parameter(
     "query", "shape", str, "Another form of the answer's stream (docs/surfaces.md)"
 )
-LIMIT: Final = Parameter("query", "limit", Annotated[int, Meta(ge=1, le=1000)], "At most so many")
+LIMIT: Final = Parameter(
+    "query", "limit", Annotated[int, Meta(ge=1, le=MOST_LISTED)], "At most so many"
+)

@@ -14,7 +14,7 @@ from hub.web.bodies import json_response
 from hub.web.keys import KeyRing
 from hub.web.operation import Operation, Parameter, json, key, routes_of
 from hub.web.parameters import LIMIT
-from hub.web.users import limit_of
+from hub.web.query import is_wished, limit_of
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class RunningRoutes:
         """`?limit=` of them, and how many there are. With `?text=true` also their text so far: it
         is the users' own, so that takes the scope `admin`.
         """
-        with_text = request.query.get("text") == "true"
+        with_text = is_wished(request, "text")
         self._keys.check(request, "admin" if with_text else "read")
         listed = await self._queue.listed(limit_of(request))
         records = await asyncio.gather(*map(self._store.find, listed.generations))

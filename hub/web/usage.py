@@ -16,10 +16,10 @@ from hub.ports import UsageLedger, UsageSum
 from hub.web.bodies import json_response
 from hub.web.keys import KeyRing
 from hub.web.operation import Operation, Parameter, json, key, routes_of
+from hub.web.query import count_of
 
 _MOST_DAYS: Final = 31
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_DAYS: Final = {str(days) for days in range(1, _MOST_DAYS + 1)}
 
 
 _NumberOfDays = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
@@ -75,9 +75,7 @@ def _days(request: web.Request) -> list[str]:
         last = date.fromisoformat(text)
     except ValueError:
         raise BadRequest("day is YYYY-MM-DD", path="day") from None
-    number = request.query.get("days", "1")
-    if number not in _DAYS:
-        raise BadRequest(f"days is 1 to {_MOST_DAYS}", path="days")
-    if int(number) > last.toordinal():
+    number = count_of(request, "days", default=1, most=_MOST_DAYS)
+    if number > last.toordinal():
         raise BadRequest("there are not so many days before it", path="days")
-    return [(last - timedelta(n)).isoformat() for n in reversed(range(int(number)))]
+    return [(last - timedelta(n)).isoformat() for n in reversed(range(number))]

@@ -22,10 +22,10 @@ from hub.web.bodies import json_response, read_json
 from hub.web.keys import KeyRing
 from hub.web.operation import Operation, Parameter, json, json_body, key, routes_of
 from hub.web.parameters import LIMIT, USER_ID
+from hub.web.query import limit_of, seconds_of
 
 _MOST_BLOCK_SECONDS: Final = 30 * 86400
 _MOST_TOKEN_SECONDS: Final = 10 * 366 * 86400
-_MOST_LISTED: Final = 1000
 _MOST_PAGE_BYTES: Final = 1024 * 1024
 _MOST_BODY_BYTES: Final = 4096
 _MOST_TOKEN_ID_CHARS: Final = 256
@@ -36,14 +36,6 @@ _BlockSeconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST_BLOCK_SECONDS)]
 _TokenId = Annotated[
     str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": _MOST_TOKEN_ID_CHARS})
 ]
-
-
-def limit_of(request: web.Request) -> int:
-    """`?limit=`, 100 unless told. Raises BadRequest."""
-    text = request.query.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _MOST_LISTED):
-        raise BadRequest(f"limit is 1 to {_MOST_LISTED}", path="limit")
-    return int(text)
 
 
 class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,15 +189,7 @@ class UserRoutes:
         """202: every node ends the user's connections; `?block_seconds=` keeps it out."""
         by = self._keys.check(request, "admin")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        text = request.query.get("block_seconds", "0")
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds <= _MOST_BLOCK_SECONDS:
-            raise BadRequest(
-                f"block_seconds is a number from 0 to {_MOST_BLOCK_SECONDS}", path="block_seconds"
-            )
+        seconds = seconds_of(request, "block_seconds", default=0, most=_MOST_BLOCK_SECONDS)
         until = await self._control.disconnect(user, seconds)
         _log.info("audit.disconnected", by=by, user=user, block_seconds=seconds)
         return json_response(DisconnectAnswer(user, until), status=202)

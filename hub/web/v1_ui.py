@@ -20,10 +20,11 @@ from hub.surfaces.telling import data_line
 from hub.transports.sse import HEADERS as STREAM_HEADERS
 from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
-from hub.web.foreign import Foreigners, number_of
+from hub.web.foreign import Foreigners
 from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.web.query import is_wished, whole_number
 
 MAX_CHAT_CHARS: Final = 128
 _NOTHING: Final = data_line({"type": "finish"}) + UiMessageStream.trailer
@@ -129,7 +130,7 @@ class UiRoutes:
         Who asks by index does not know 204: it gets the chat's last answer, or nothing but the end.
         """
         identity = await self._foreigners.identify(request)
-        start = number_of(request, "startIndex")
+        start = whole_number(request, "startIndex")
         generation = await self._generation(request, identity, ended_too=start is not None)
         if generation is None:
             if start is None:
@@ -194,12 +195,11 @@ class UiRoutes:
         headers: dict[str, str] | None = None,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        reset_step = request.query.get("reset_step", "").lower() in ("true", "1")
         return await self._foreigners.stream(
             request,
             identity,
             generation,
-            partial(UiMessageStream, reset_step=reset_step),
+            partial(UiMessageStream, reset_step=is_wished(request, "reset_step")),
             from_chunk=from_chunk,
             headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
             stop_when_left=stop_when_left,
