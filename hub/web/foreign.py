@@ -18,7 +18,7 @@ from hub.core.close import CloseReason
 from hub.core.generation import Generation
 from hub.engine.generations import Followed, Generations
 from hub.engine.surface_stream import SurfaceStream
-from hub.errors import AnswerGoesOn, BadRequest
+from hub.errors import AnswerGoesOn
 from hub.ports import Created, Surface
 from hub.surfaces.answer import Answer, Collected, Told
 from hub.surfaces.openai_chat import error_document
@@ -80,8 +80,7 @@ class Foreigners:
         shown: bool = True,
     ) -> Created:
         """Queues the question, unless this node could not show the answer. shown: it is to."""
-        if body.on_disconnect not in ("continue", "stop"):
-            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
+        stops = body.stops()
         if shown:
             self._streams.check_room(request)
         key = request.headers.get("Idempotency-Key") or key
@@ -89,7 +88,6 @@ class Foreigners:
             upstream, model = self.questions.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
         asking = self.questions.ask(identity.user, body, key, chat=chat)
-        stops = body.on_disconnect == "stop"
         return await self._leavers.ask(asking, identity.user, stops=stops)
 
     async def stream(
@@ -155,14 +153,3 @@ def _status_of(end: Told) -> int:
     if end.upstream_status == 429:
         return 429
     return _FAILURES.get(end.code, 502)
-
-
-def number_of(request: web.Request, name: str) -> int | None:
-    """A whole number in the query. Raises BadRequest."""
-    text = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        return int(text[:20])
-    except ValueError:
-        raise BadRequest(f"{name} is a whole number", path=name) from None

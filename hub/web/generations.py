@@ -63,6 +63,12 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     metadata: dict[str, Any] = {}
 
+    def stops(self) -> bool:
+        """Whether who leaves stops the answer. Raises BadRequest."""
+        if self.on_disconnect not in ("continue", "stop"):
+            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
+        return self.on_disconnect == "stop"
+
     def conversation(self) -> list[Message]:
         """The messages, or the prompt as one. Raises BadRequest unless there is one of the two."""
         if (self.prompt is None) == (self.messages is None):
@@ -260,9 +266,8 @@ class GenerationRoutes:
         body = await read_json(request, GenerateBody, max_bytes=self._questions.max_prompt_bytes)
         streamed = _wants_stream(request)
         self._shapes.of(request)  # before anything is asked
-        if body.on_disconnect not in ("continue", "stop"):
-            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
-        if body.on_disconnect == "stop" and not streamed:
+        stops = body.stops()
+        if stops and not streamed:
             raise BadRequest(
                 "on_disconnect: stop needs a streamed answer: send Accept: text/event-stream",
                 path="on_disconnect",
@@ -270,7 +275,6 @@ class GenerationRoutes:
         key = body.id or request.headers.get("Idempotency-Key")
         if streamed:
             self._streams.check_address(request)
-        stops = body.on_disconnect == "stop"
         created = await self._leavers.ask(self._questions.ask(user, body, key), user, stops=stops)
         if not streamed:
             return _started(created)

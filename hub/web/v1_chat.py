@@ -15,7 +15,7 @@ from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer
 from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
-from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
+from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -63,6 +63,7 @@ class ChatRoutes:
                 status=200,
                 description="As OpenAI answers, whole or in chunks",
                 content={"application/json": dict[str, Any], "text/event-stream": None},
+                headers=LOCATED,
             )
         ],
         refuses=[404, 409, 429, 502, 504],

@@ -1,7 +1,7 @@
 """OpenAI's Responses: start, look, resume, stop, with its stock SDKs and over any upstream.
 
-An answer's id is `resp_` and its generation's. Everyone is `background`: it goes on when the caller
-leaves, whatever the request says.
+An answer's id is `resp_` and its generation's. It goes on when the caller leaves, `background` or
+not, unless `on_disconnect` says otherwise.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from hub.surfaces.openai_response_object import response_of
 from hub.surfaces.openai_responses import ResponseEvents
 from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
-from hub.web.foreign import Foreigners, failed_answer, number_of
+from hub.web.foreign import Foreigners, failed_answer
 from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
+from hub.web.query import is_wished, whole_number
 
 _PREFIX: Final = "resp_"
 _STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
@@ -96,7 +97,7 @@ class ResponseRoutes:
                 content={"application/json": dict[str, Any], "text/event-stream": None},
             )
         ],
-        refuses=[404, 409, 429, 502, 504],
+        refuses=[404, 429, 502, 504],
         long_lived=True,
     )
     async def create(self, request: web.Request) -> web.StreamResponse:
@@ -121,6 +122,11 @@ class ResponseRoutes:
             on_disconnect=body.on_disconnect,
         )
         queued = body.background and not body.stream
+        if queued and asked.stops():
+            raise BadRequest(
+                "on_disconnect: stop needs a caller that waits: leave background out",
+                path="on_disconnect",
+            )
         created = await self._foreigners.ask(request, identity, asked, shown=not queued)
         stop = body.on_disconnect == "stop"
         if body.stream:
@@ -157,9 +163,9 @@ class ResponseRoutes:
         """The response as it is now; with `stream=true` its events after `starting_after`."""
         identity = await self._foreigners.identify(request)
         generation = _generation(request)
-        if request.query.get("stream", "").lower() not in ("true", "1"):
+        if not is_wished(request, "stream"):
             return json_response(await self._now(generation, identity))
-        after = number_of(request, "starting_after")
+        after = whole_number(request, "starting_after")
         if after is not None and after < 0:
             raise BadRequest("starting_after is an event's sequence_number", path="starting_after")
         first = 0 if after is None else after + 1

@@ -163,9 +163,18 @@ async def test_models_are_listed(hub: Hub) -> None:
         ("POST", "/v1/responses", {"input": "x", "tools": [{"type": "mcp"}]}, 400, None),
         ("GET", "/v1/responses/resp_x", None, 404, "not_found_error"),
         ("GET", "/v1/responses/x", None, 404, "not_found_error"),
+        ("GET", "/v1/responses/resp_x?stream=1&starting_after=-1", None, 400, None),
+        (
+            "POST",
+            "/v1/responses",
+            {"input": "x", "background": True, "on_disconnect": "stop"},
+            400,
+            None,
+        ),
         ("POST", "/v1/ui/chat", {"messages": []}, 400, None),
         ("POST", "/v1/ui/chat", {"messages": [{"role": "x"}]}, 400, None),
         ("GET", "/v1/ui/chat/c/stream?startIndex=x", None, 400, None),
+        ("GET", "/v1/ui/chat/c/stream?startIndex=12345678901234567890x", None, 400, None),
         ("POST", "/v1/agui", {"threadId": "t"}, 400, None),
         ("GET", "/v1/nothing", None, 404, "not_found_error"),
         ("GET", "/v1/chat/completions", None, 405, "invalid_request_error"),
@@ -511,6 +520,17 @@ async def test_agui_run(hub: Hub) -> None:
     function = {"name": "f", "description": "d", "parameters": {}}
     tools = [{"type": "function", "function": function}]
     assert (question.model, question.params) == ("m2", {"temperature": 0, "tools": tools})
+
+
+async def test_runs_are_told_apart(hub: Hub) -> None:
+    """Whatever their ids hold and however long they are; the same one asks once."""
+    worker, message = Worker(hub), {"role": "user", "content": "hi"}
+    runs = [("a", "b c"), ("a b", "c"), ("a", "b\nc"), ("a", "r" * 400)]
+    for thread, run in runs:
+        body = {"threadId": thread, "runId": run, "messages": [message]}
+        async with hub.ask("POST", "/v1/agui", json=body), hub.ask("POST", "/v1/agui", json=body):
+            pass
+    assert len(hub.broker._generations.keys() - worker._known) == len(runs)
 
 
 async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
