@@ -21,7 +21,7 @@ MAX_NAME_CHARS: Final = 128
 MAX_ID_CHARS: Final = 256
 
 _BREAKS_A_LINE = re.compile(r"[\r\n\0]")
-_RESERVED: Final = ("hub.", "generation.")
+_RESERVED: Final = ("hub.", "generation.", "presence.")
 _UNICODE_LINE_ENDS: Final = (
     (b"\xc2\x85", b"\\u0085"),
     (b"\xe2\x80\xa8", b"\\u2028"),
@@ -52,7 +52,8 @@ def check_event_name(name: str, *, path: str = "event") -> str:
     if _BREAKS_A_LINE.search(name):
         raise BadRequest("an event name has no CR, LF or NUL", path=path)
     if name.startswith(_RESERVED):
-        raise BadRequest("event names beginning with hub. and generation. are the hub's", path=path)
+        said = "event names beginning with hub., generation. and presence. are the hub's"
+        raise BadRequest(said, path=path)
     return name
 
 

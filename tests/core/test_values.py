@@ -51,7 +51,9 @@ def test_partitions_spread_and_stay() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["", "x" * 129, "a\rb", "a\nb", "a\0b", "hub.x", "generation.x"])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 129, "a\rb", "a\nb", "a\0b", "hub.x", "generation.x", "presence.x"]
+)
 def test_bad_event_names(name: str) -> None:
     """Nothing that breaks a line, and none of the hub's own."""
     with pytest.raises(BadRequest):

@@ -84,6 +84,7 @@ GOOD = b'{"to":{"user":"a"},"data":%b}'
         (b'{"to":{"user":"a"},"event":"a\\nb"}', 400, "event", "no CR, LF or NUL"),
         (b'{"to":{"user":"a"},"event":"hub.bye"}', 400, "event", "are the hub's"),
         (b'{"to":{"user":"a"},"event":"generation.done"}', 400, "event", "are the hub's"),
+        (b'{"to":{"topic":"a"},"event":"presence.left"}', 400, "event", "are the hub's"),
         (b'{"to":{"user":"a"},"id":"a\\u0000"}', 400, "id", "no CR, LF or NUL"),
         (b'{"to":{"user":"a"},"ttl_seconds":0}', 400, "ttl_seconds", "above 0"),
         (b'{"to":{"user":"a"},"ttl_seconds":-1}', 400, "ttl_seconds", "above 0"),
