@@ -24,13 +24,18 @@ class HubInternalService:
     """Its calls."""
 
     def __init__(
-        self, publisher: Publisher, keys: KeyRing, limits: PublishLimits, counts: Counts
+        self,
+        publisher: Publisher,
+        keys: KeyRing,
+        limits: PublishLimits,
+        rates: PublishRates,
+        counts: Counts,
     ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
         self._answers = Answers(counts, "internal")
-        self._rates = PublishRates(limits.max_per_second)
+        self._rates = rates
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(

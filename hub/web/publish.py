@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterable
@@ -120,11 +121,12 @@ class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_body_bytes: int
     max_recipients: int
-    max_per_second: float | None = None
 
 
 class PublishRates:
-    """How many events each key may publish in a second; None: as many as it likes."""
+    """How many events each key may publish in a second, by whatever route of this process; None: as
+    many as it likes.
+    """
 
     def __init__(self, per_second: float | None) -> None:
         self._per_second = per_second
@@ -132,13 +134,7 @@ class PublishRates:
 
     def check(self, key: str, count: int = 1) -> None:
         """Raises TooMany."""
-        if self._per_second is None:
-            return
-        now = time.monotonic()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = Bucket(self._per_second, now)
-        wait = bucket.take(now, count)
+        wait = self._take(key, count)
         if wait > 0:
             raise TooMany(
                 f"this key may publish {self._per_second:g} events a second",
@@ -146,15 +142,33 @@ class PublishRates:
                 retry_after_seconds=max(1, math.ceil(wait)),
             )
 
+    async def turn(self, key: str, count: int) -> None:
+        """Returns when so many may be published."""
+        wait = self._take(key, count)
+        while wait > 0:  # again: others of the key may have been quicker
+            await asyncio.sleep(wait)
+            wait = self._take(key, count)
+
+    def _take(self, key: str, count: int) -> float:
+        if self._per_second is None:
+            return 0.0
+        now = time.monotonic()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._per_second, now)
+        return bucket.take(now, count)
+
 
 class PublishRoutes:
     """The publishing routes of the internal listener."""
 
-    def __init__(self, publisher: Publisher, keys: KeyRing, limits: PublishLimits) -> None:
+    def __init__(
+        self, publisher: Publisher, keys: KeyRing, limits: PublishLimits, rates: PublishRates
+    ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
-        self._rates = PublishRates(limits.max_per_second)
+        self._rates = rates
 
     def routes(self) -> list[web.RouteDef]:
         return routes_of(self)

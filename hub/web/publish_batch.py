@@ -1,8 +1,8 @@
 """POST /publish/batch: many events at once, as a JSON array or as NDJSON that streams in.
 
 Each item is a body of POST /publish, and is answered alone and in order, by what that route would
-have answered: one bad item harms no other. NDJSON is read no faster than it is published, and never
-held as a whole; its answers stream out meanwhile.
+have answered: one bad item harms no other. NDJSON is read no faster than it is published and than
+its key may publish, and never held as a whole; its answers stream out meanwhile.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ _log = structlog.get_logger(__name__)
 class PublishBatchRoutes:
     """The batch route of the internal listener."""
 
-    def __init__(self, publisher: Publisher, keys: KeyRing, limits: PublishLimits) -> None:
+    def __init__(
+        self, publisher: Publisher, keys: KeyRing, limits: PublishLimits, rates: PublishRates
+    ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
-        self._rates = PublishRates(limits.max_per_second)
+        self._rates = rates
 
     def routes(self) -> list[web.RouteDef]:
         return routes_of(self)
@@ -73,8 +75,7 @@ class PublishBatchRoutes:
         """As many answers as items, in their order."""
         key = self._keys.check(request, "publish")
         if request.content_type in NDJSON:
-            self._rates.check(key)
-            return await self._stream(request)
+            return await self._stream(request, key)
         if request.content_type != "application/json":
             raise UnsupportedMedia(f"send Content-Type: application/json or {NDJSON[0]}")
         raw = await read_json(request, list[msgspec.Raw], max_bytes=self._limits.max_body_bytes)
@@ -85,7 +86,7 @@ class PublishBatchRoutes:
             answers += await self._publish(items[first : first + _AT_ONCE])
         return json_response(answers)
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, key: str) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={"Content-Type": NDJSON[0], "Cache-Control": "no-store"}
         )
@@ -97,6 +98,7 @@ class PublishBatchRoutes:
         transport.set_write_buffer_limits(_MOST_UNREAD_BYTES)
         try:
             async for lines in self._lines(request.content):
+                await self._rates.turn(key, len(lines))
                 answers = await self._publish(lines)
                 text = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
                 async with asyncio.timeout(_UNREAD_SECONDS):

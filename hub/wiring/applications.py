@@ -84,8 +84,8 @@ def internal_application(
     limits = publish_limits(settings)
     return build_internal(
         [
-            PublishRoutes(engine.publisher, keys, limits),
-            PublishBatchRoutes(engine.publisher, keys, limits),
+            PublishRoutes(engine.publisher, keys, limits, engine.rates),
+            PublishBatchRoutes(engine.publisher, keys, limits, engine.rates),
             HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
             UsageRoutes(engine.usage, keys),
             UserRoutes(engine.control, engine.presence, engine.broker, keys),
@@ -99,11 +99,10 @@ def internal_application(
 
 
 def publish_limits(settings: Settings) -> PublishLimits:
-    """Of one key, and of one publish."""
+    """Of one publish."""
     return PublishLimits(
         max_body_bytes=settings.publish.max_body_bytes,
         max_recipients=settings.publish.max_recipients,
-        max_per_second=settings.publish.max_per_second,
     )
 
 

@@ -29,6 +29,7 @@ from hub.engine.tickets import Tickets
 from hub.metrics import Family, node_families
 from hub.ports import GenerationQueue, GenerationStore, UsageLedger
 from hub.settings import Settings
+from hub.web.publish import PublishRates
 from hub.wiring.broker import reached_link, retention_of
 from hub.wiring.jobs import queue_names, queue_of
 from hub.wiring.tracing import Tracing
@@ -42,6 +43,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     broker: RedisBroker
     fanout: Fanout
     publisher: Publisher
+    rates: PublishRates
     generations: Generations
     orders: RedisControlBus
     control: Control
@@ -120,6 +122,7 @@ async def engine_of(settings: Settings, parts: AsyncExitStack, tracing: Tracing)
         broker=broker,
         fanout=fanout,
         publisher=Publisher(traced, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
+        rates=PublishRates(settings.publish.max_per_second),
         generations=Generations(broker, tracing.store(store), queue, queues),
         orders=orders,
         control=control,

@@ -115,7 +115,11 @@ async def _serve_internal(
     from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
 
     service = internal.HubInternalService(
-        engine.publisher, key_ring_of(settings), publish_limits(settings), engine.counts
+        engine.publisher,
+        key_ring_of(settings),
+        publish_limits(settings),
+        engine.rates,
+        engine.counts,
     )
     listener = settings.internal
     place = GrpcPlace(

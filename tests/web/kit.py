@@ -47,7 +47,7 @@ from hub.web.metrics import MetricsRoutes
 from hub.web.origins import Origins
 from hub.web.page_files import PageFiles
 from hub.web.public import build_public
-from hub.web.publish import PublishLimits, PublishRoutes
+from hub.web.publish import PublishLimits, PublishRates, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
 from hub.web.running import RunningRoutes
 from hub.web.streaming import StreamLimits, Streams
@@ -135,13 +135,12 @@ class Hub:
             Tally(self.counts, "public"),
             max_body_bytes=MAX_BODY,
         )
-        publish_limits = PublishLimits(
-            max_body_bytes=MAX_BODY, max_recipients=3, max_per_second=rate
-        )
+        publish_limits = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
+        rates = PublishRates(rate)
         self.internal = build_internal(
             [
-                PublishRoutes(self.publisher, keys, publish_limits),
-                PublishBatchRoutes(self.publisher, keys, publish_limits),
+                PublishRoutes(self.publisher, keys, publish_limits, rates),
+                PublishBatchRoutes(self.publisher, keys, publish_limits, rates),
                 HealthRoutes(self.broker, self.fanout, node="n1"),
                 UsageRoutes(self.usage, keys),
                 UserRoutes(self.control, self.presence, self.broker, keys),
@@ -158,7 +157,7 @@ class Hub:
             streams, guarded, self.generations, questions, self.counts, buffer_bytes=128 * 1024
         )
         self.grpc_internal = grpc_internal.HubInternalService(
-            self.publisher, keys, publish_limits, self.counts
+            self.publisher, keys, publish_limits, rates, self.counts
         )
         self.session: aiohttp.ClientSession
         self.port = self.internal_port = 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import time
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -13,6 +16,8 @@ from multidict import CIMultiDict
 
 from hub.core.bucket import Bucket
 from hub.errors import OperatorError
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubInternalStub
 from hub.web.addresses import Addresses
 from hub.web.keys import ApiKey, KeyRing, hash_of
 from tests.web.kit import LIMITS, running_hub
@@ -49,6 +54,36 @@ async def test_publishes_in_a_second() -> None:
         assert (await publish("b"))[0] == 200
         assert (await publish("b", "/publish/batch", [body] * 4))[0] == 200
         assert (await publish("b", "/publish/batch", [body] * 4))[0] == 429
+
+
+async def test_publishes_by_whatever_route() -> None:
+    """There is one count of a key's, for single events, batches and gRPC."""
+    body = {"to": {"user": "alice"}}
+    async with (
+        running_hub(rate=0.01) as hub,
+        hub.serving_grpc(),
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as channel,
+    ):
+        assert (await hub.publish(**body))[0] == 200
+        assert (await hub.publish(**body))[0] == 429
+        assert (await hub.call("POST", "/publish/batch", internal=True, json=[body]))[0] == 429
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await HubInternalStub(channel).Publish(pb.PublishRequest(user="alice"))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_lines_wait_for_their_turn() -> None:
+    """What streams in is published as fast as its key may, and none of it is refused."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    line = json.dumps({"to": {"user": "alice"}}).encode() + b"\n"
+    begun, answers = time.monotonic(), b""
+    async with running_hub(rate=50.0) as hub:
+        for count in (60, 1):
+            path, data = "/publish/batch", line * count
+            async with hub.ask("POST", path, internal=True, data=data, headers=headers) as r:
+                answers += await r.read()
+    assert answers.count(b'"cursor":"') == 61
+    assert time.monotonic() - begun > 11 / 50
 
 
 async def test_streams_from_one_address() -> None:
