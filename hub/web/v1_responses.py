@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from hub.errors import BadRequest, NotFound
+from hub.errors import AnswerGoesOn, BadRequest, NotFound, TooMany
 from hub.surfaces.answer import Collected
 from hub.surfaces.openai_input import messages_of, params_of
 from hub.surfaces.openai_messages import check_carried, given
@@ -181,7 +181,7 @@ class ResponseRoutes:
         security=USER,
         parameters=[OPEN_USER, _RESPONSE],
         answers=[json(200, dict[str, Any], "As it ended")],
-        refuses=[404, 429],
+        refuses=[404],
     )
     async def cancel(self, request: web.Request) -> web.Response:
         """The response as it ended; a second time the same."""
@@ -191,8 +191,8 @@ class ResponseRoutes:
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._foreigners.whole(request, identity, generation)
-        except TimeoutError:
-            pass  # it stops when its worker hears of it, or another takes it
+        except (TimeoutError, TooMany, AnswerGoesOn):
+            pass  # it stops all the same, when its worker hears of it or another takes it
         return json_response(await self._now(generation, identity))
 
     async def _now(self, generation: str, identity: Identity) -> dict[str, Any]:

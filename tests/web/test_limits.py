@@ -121,7 +121,10 @@ async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) 
             assert response.status == 429
         assert not hub.broker._generations
         queued = {"input": "hi", "background": True}
-        assert (await hub.call("POST", "/v1/responses", json=queued))[0] == 200
+        status, begun = await hub.call("POST", "/v1/responses", json=queued)
+        assert status == 200
+        status, ended = await hub.call("POST", f"/v1/responses/{begun['id']}/cancel")
+        assert (status, ended["status"]) == (200, "cancelled")
 
 
 @pytest.mark.parametrize(
