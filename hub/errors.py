@@ -4,8 +4,7 @@
   - CallerError: the request is wrong; the caller mends it (HTTP 4xx)
     - BadRequest (400): malformed or breaks a named rule
     - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
-      Conflict (409), TooLarge (413),
-      UnsupportedMedia (415), TooMany (429)
+      TooLarge (413), UnsupportedMedia (415), TooMany (429)
   - DependencyError: something the hub leans on is away; the same call may pass later
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
     - CallbackUnavailable: the application does not say who somebody is (HTTP 503)
@@ -54,10 +53,6 @@ class NotFound(CallerError):
 
 class RequestTimeout(CallerError):
     status = 408
-
-
-class Conflict(CallerError):
-    status = 409
 
 
 class TooLarge(CallerError):

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, web
 
 from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
+from hub.engine.counts import Counts
 from hub.engine.generations import Generations
 from hub.engine.supervise import Errands
 from hub.errors import BadRequest, CallerError, HubError, TooMany
@@ -28,6 +29,7 @@ from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.web.streaming import Streams, cursor_of
 
 _MOST_AT_ONCE: Final = 16
+_MOST_UNANSWERED: Final = 64  # the refused ones among them, which wait for hub.open
 _log = structlog.get_logger(__name__)
 
 
@@ -72,7 +74,9 @@ class WebSocketRoutes:
         origins: Origins,
         generations: Generations,
         questions: Questions,
+        counts: Counts,
     ) -> None:
+        self._counts = counts
         self._streams = streams
         self._door = door
         self._origins = origins
@@ -112,7 +116,9 @@ class WebSocketRoutes:
         identity = await self._door.identify(request)
         channels = channels_of(request, identity, most=self._streams.limits.max_topics)
         make = partial(Connection, user=identity.user, channels=channels)
-        session = partial(_Session, self._streams, identity, self._generations, self._questions)
+        session = partial(
+            _Session, self._streams, identity, self._generations, self._questions, self._counts
+        )
         cursor = cursor_of(request, channels)
         return await self._streams.upgrade(
             request, identity, cursor, make, greeting=handshake(key), session=session
@@ -135,8 +141,10 @@ class _Session:
         identity: Identity,
         generations: Generations,
         questions: Questions,
+        counts: Counts,
         connection: Connection,
     ) -> None:
+        self._counts = counts
         self._streams = streams
         self._identity = identity
         self._user = identity.user
@@ -148,18 +156,24 @@ class _Session:
 
     def said(self, message: bytes) -> None:
         """A message came."""
-        self._errands.run("said", self._reply_to(message))
+        unanswered = len(self._errands)
+        if unanswered >= _MOST_UNANSWERED:
+            self._connection.sink.abort()
+        else:
+            self._errands.run("said", self._reply_to(message, unanswered < _MOST_AT_ONCE))
 
-    async def _reply_to(self, message: bytes) -> None:
+    async def _reply_to(self, message: bytes, welcome: bool) -> None:
         to = None
         try:
             head = decode_json(message, Said)
             to = head.id
-            if len(self._errands) > _MOST_AT_ONCE:
+            if not welcome:
                 raise TooMany("one at a time, please", limit="messages", retry_after_seconds=1)
             reply = {"status": 200, **await self._do(head, message)}
         except HubError as error:
             reply = problem_of(error)
+            if isinstance(error, TooMany):
+                self._counts.refused[error.limit] += 1
             if not isinstance(error, CallerError):
                 _log.warning("message.failed", error=str(error))
         await self._connection.opened()  # hub.open comes first

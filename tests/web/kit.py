@@ -120,7 +120,9 @@ class Hub:
         self.public = build_public(
             [
                 ConnectRoutes(streams, stream_door),
-                WebSocketRoutes(streams, stream_door, origins, self.generations, questions),
+                WebSocketRoutes(
+                    streams, stream_door, origins, self.generations, questions, self.counts
+                ),
                 GenerationRoutes(self.generations, streams, guarded, questions),
                 *foreign_routes(Foreigners(self.generations, streams, guarded, questions, origins)),
                 TicketRoutes(guarded, self.tickets),

@@ -23,6 +23,7 @@ from hub.grpc.hub_pb2_grpc import HubStub
 from hub.web.auth import TokenDoor
 from hub.web.origins import Origins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from tests.doubles import until
 from tests.web.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -373,10 +374,11 @@ class TestWebSocket:
             yield hub
 
     @asynccontextmanager
-    async def socket(self, hub: Hub, **more: Any) -> AsyncIterator[Any]:
+    async def socket(self, hub: Hub, *, opened: bool = True, **more: Any) -> AsyncIterator[Any]:
         url = f"http://127.0.0.1:{hub.port}/ws/connect/alice"
         async with hub.session.ws_connect(url, autoping=False, **more) as socket:
-            assert (await socket.receive_json())["event"] == "hub.open"
+            if opened:
+                assert (await socket.receive_json())["event"] == "hub.open"
             yield socket
 
     async def reply(self, socket: Any, message: Any) -> Any:
@@ -480,6 +482,29 @@ class TestWebSocket:
             proceed.set()
             said = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
         assert said == ["hub.open", "hub.reply"]
+
+    async def test_too_many_at_once(self, hub: Hub) -> None:
+        """They are refused and counted; who goes on before hub.open is cut off."""
+        read, proceed = hub.broker.read, asyncio.Event()
+
+        async def late(*args: Any, **more: Any) -> Any:
+            await proceed.wait()
+            return await read(*args, **more)
+
+        hub.broker.read = late  # type: ignore[method-assign]
+        async with self.socket(hub, opened=False) as socket:
+            for number in range(18):
+                await socket.send_json({"type": "ping", "id": number})
+            await until(lambda: hub.counts.refused["messages"] == 2)
+            proceed.set()
+            said = [(await socket.receive_json(timeout=30))["data"] for _ in range(19)]
+            answers = {reply["to"]: reply["status"] for reply in said[1:]}
+            assert answers == {n: 200 if n < 16 else 429 for n in range(18)}
+            proceed.clear()
+        async with self.socket(hub, opened=False) as socket:
+            for number in range(70):
+                await socket.send_json({"type": "ping", "id": number})
+            assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSED
 
     async def test_reply_while_a_gap_is_being_filled(self, hub: Hub) -> None:
         """However long the broker is away, what the client says is answered."""
