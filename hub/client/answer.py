@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from types import TracebackType
@@ -106,7 +107,7 @@ class Answer:
 
     async def restart(self) -> Answer:
         """Stops it if it runs, and asks the same again: another answer."""
-        started = await self._link.send(restart_call(self.id, self._user))
+        started = await self._link.send(restart_call(self.id, uuid.uuid4().hex, self._user))
         return Answer(self._link, self._user, started)
 
     async def aclose(self) -> None:

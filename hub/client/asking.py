@@ -65,11 +65,11 @@ def stop_call(generation: str, user: str | None) -> Call[str]:
     )
 
 
-def restart_call(generation: str, user: str | None) -> Call[GenerationStarted]:
-    """POST /generations/{id}/restart."""
+def restart_call(generation: str, key: str, user: str | None) -> Call[GenerationStarted]:
+    """POST /generations/{id}/restart. key: as in `ask_call`."""
     return Call(
         method="POST",
         path=path_of("generations", generation, "restart", user=user),
         read=reader(GenerationStarted),
-        repeatable=False,  # each time would start another one
+        idempotency_key=key,
     )

@@ -16,8 +16,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[T]):
-    """read: makes the answer of its body; raises msgspec.DecodeError. repeatable: a repeat changes
-    nothing that the first one did not. wait_seconds: before it is sent.
+    """read: makes the answer of its body; raises msgspec.DecodeError. wait_seconds: before it is
+    sent. Where a repeat would do more than the first one did, it carries an idempotency key, in its
+    body or as its header: any call may be sent again.
     """
 
     method: str
@@ -25,8 +26,17 @@ class Call(Generic[T]):
     read: Callable[[bytes], T]
     body: bytes | None = None
     content_type: str = "application/json"
-    repeatable: bool = True
+    idempotency_key: str | None = None
     wait_seconds: float = 0.0
+
+    def headers(self) -> dict[str, str]:
+        """Those that it has by itself."""
+        found = {}
+        if self.body is not None:
+            found["Content-Type"] = self.content_type
+        if self.idempotency_key is not None:
+            found["Idempotency-Key"] = self.idempotency_key
+        return found
 
     def answer(self, place: str, body: bytes) -> T:
         """The answer. Raises HubClientError when it is none of a hub."""

@@ -43,11 +43,7 @@ class HubClientError(Exception):
 
 
 class HubUnreachable(HubClientError):
-    """No answer. sent: the request may have arrived all the same."""
-
-    def __init__(self, detail: str, *, sent: bool) -> None:
-        super().__init__(detail)
-        self.sent = sent
+    """No answer; the request may have arrived all the same."""
 
 
 class HubUnavailable(HubClientError):

@@ -19,7 +19,6 @@ from hub.client.patience import Patience
 from hub.client.tokens import Tokens
 
 T = TypeVar("T")
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class Closable(Protocol):
@@ -67,7 +66,7 @@ class Link:
                 renewed = True
             except HubClientError as error:
                 tried += 1
-                wait = self.patience.wait_seconds(error, tried, repeatable=call.repeatable)
+                wait = self.patience.wait_seconds(error, tried)
                 if wait is None:
                     raise
                 await asyncio.sleep(wait)
@@ -86,22 +85,19 @@ class Link:
 
     async def _send_once(self, call: Call[T], token: str | None) -> T:
         timeout = aiohttp.ClientTimeout(total=self.patience.timeout_seconds)
-        with_body = {} if call.body is None else {"Content-Type": call.content_type}
         async with (
             self._exchange(call.path),
-            await self._request(call, token, with_body, timeout) as response,
+            await self._request(call, token, {}, timeout) as response,
         ):
             await _check(response)
             return call.answer(self._url + call.path, await response.read())
 
     async def _open_once(self, call: Call[Any], token: str | None) -> aiohttp.ClientResponse:
-        headers = {"Accept": "text/event-stream"}
-        if call.body is not None:
-            headers["Content-Type"] = call.content_type
+        accepted = {"Accept": "text/event-stream"}
         no_limit = aiohttp.ClientTimeout(total=None)
         async with self._exchange(call.path):
             async with asyncio.timeout(self.patience.timeout_seconds):
-                response = await self._request(call, token, headers, no_limit)
+                response = await self._request(call, token, accepted, no_limit)
                 try:
                     await _check(response)
                     if response.content_type != "text/event-stream":
@@ -119,11 +115,12 @@ class Link:
         self,
         call: Call[Any],
         token: str | None,
-        headers: dict[str, str],
+        accepted: dict[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
+        headers = {**accepted, **call.headers()}
         if token is not None:
-            headers = {**headers, "Authorization": f"Bearer {token}"}
+            headers["Authorization"] = f"Bearer {token}"
         url = self._url + call.path
         return await self._session.request(
             call.method, url, data=call.body, headers=headers, timeout=timeout
@@ -135,9 +132,7 @@ class Link:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             place = f"{self._url}{path}".partition("?")[0]
-            raise HubUnreachable(
-                f"no hub answers at {place}: {_reason(error)}", sent=not isinstance(error, _UNSENT)
-            ) from error
+            raise HubUnreachable(f"no hub answers at {place}: {_reason(error)}") from error
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

@@ -8,6 +8,8 @@ import msgspec
 
 from hub.client.errors import HubClientError, HubUnavailable, HubUnreachable, TooMany
 
+_PASSING = (TooMany, HubUnreachable, HubUnavailable)
+
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """tries: of one call, the first included. timeout_seconds: of each of them. A pause doubles
@@ -28,26 +30,11 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         doubled = self.first_pause_seconds * 2.0 ** min(failures - 1, 30)
         return min(self.longest_pause_seconds, doubled) * random.uniform(0.5, 1.0)
 
-    def wait_seconds(self, error: HubClientError, tried: int, *, repeatable: bool) -> float | None:
-        """How long to wait before a call that failed is made again; None: it is not.
-
-        repeatable: a repeat does no harm where the first one had arrived.
-        """
-        if tried >= self.tries or not _may_pass(error, repeatable):
+    def wait_seconds(self, error: HubClientError, tried: int) -> float | None:
+        """How long to wait before a call that failed is made again; None: it is not."""
+        if tried >= self.tries or not isinstance(error, _PASSING):
             return None
         asked = error.retry_after_seconds or 0.0
         if asked > self.longest_pause_seconds:
             return None
         return max(asked * random.uniform(1.0, 1.1), self.pause_seconds(tried))
-
-
-def _may_pass(error: HubClientError, repeatable: bool) -> bool:
-    match error:
-        case TooMany():
-            return True
-        case HubUnreachable():
-            return repeatable or not error.sent
-        case HubUnavailable():
-            return repeatable
-        case _:
-            return False

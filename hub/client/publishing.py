@@ -164,7 +164,7 @@ def _batch_reader(count: int) -> Callable[[bytes], list[PublishResult]]:
         results = [_decode_answer(line).result() for line in body.splitlines()]
         if len(results) != count:
             detail = f"{len(results)} of {count} items were answered"
-            raise HubUnreachable(detail, sent=True)
+            raise HubUnreachable(detail)
         return results
 
     return read

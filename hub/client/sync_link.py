@@ -61,13 +61,13 @@ class SyncLink:
                 return self._exchange(call)
             except HubClientError as error:
                 tried += 1
-                wait = self.patience.wait_seconds(error, tried, repeatable=call.repeatable)
+                wait = self.patience.wait_seconds(error, tried)
                 if wait is None:
                     raise
             time.sleep(wait)
 
     def _exchange(self, call: Call[T]) -> T:
-        connection = self._take_idle() if call.repeatable else None
+        connection = self._take_idle()
         if connection is not None:
             try:
                 return self._exchange_over(connection, call)
@@ -77,16 +77,14 @@ class SyncLink:
         return self._exchange_over(self._connected(), call)
 
     def _exchange_over(self, connection: http.client.HTTPConnection, call: Call[T]) -> T:
-        headers = dict(self._headers)
-        if call.body is not None:
-            headers["Content-Type"] = call.content_type
+        headers = self._headers | call.headers()
         try:
             connection.request(call.method, self._prefix + call.path, call.body, headers)
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise self._unreachable(error, sent=True) from error
+            raise self._unreachable(error) from error
         except BaseException:
             connection.close()  # half an exchange, as a Celery time limit leaves it
             raise
@@ -105,7 +103,7 @@ class SyncLink:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise self._unreachable(error, sent=False) from error
+            raise self._unreachable(error) from error
         return connection
 
     def _take_idle(self) -> http.client.HTTPConnection | None:
@@ -127,8 +125,6 @@ class SyncLink:
         else:
             connection.close()
 
-    def _unreachable(self, error: Exception, *, sent: bool) -> HubUnreachable:
+    def _unreachable(self, error: Exception) -> HubUnreachable:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return HubUnreachable(
-            f"no hub answers at {self._place}: {reason or type(error).__name__}", sent=sent
-        )
+        return HubUnreachable(f"no hub answers at {self._place}: {reason or type(error).__name__}")

@@ -176,12 +176,14 @@ class Generations:
             await self._queue.announce_stop(generation)
         return answer
 
-    async def restart(self, generation: str, user: str) -> Created:
-        """Stops it if it has not ended, and asks the same question anew."""
+    async def restart(
+        self, generation: str, user: str, idempotency_key: str | None = None
+    ) -> Created:
+        """Stops it if it has not ended, and asks the same question anew; the key as in `start`."""
         found = await self.find(generation, user)
         if not found.status.ended:
             await self.stop(generation, user)
-        return await self.start(user, found.question)
+        return await self.start(user, found.question, idempotency_key)
 
     def _job(self, generation: str, user: str, question: Question) -> Job:
         queue = self._queue_of.get(question.upstream, "default")

@@ -338,14 +338,17 @@ class GenerationRoutes:
         tag="generations",
         summary="Stop it if it runs, and ask the same again",
         security=USER,
-        parameters=[GENERATION, OPEN_USER],
+        parameters=[GENERATION, OPEN_USER, IDEMPOTENCY_KEY],
         answers=[_STARTED],
         refuses=[404, 429],
     )
     async def restart(self, request: web.Request) -> web.Response:
-        """202: another generation of the same question."""
+        """202: another generation of the same question; with the same key again, the same one."""
         user = (await self._door.identify(request)).user
-        return _started(await self._generations.restart(_id(request), user))
+        key = request.headers.get("Idempotency-Key")
+        if key is not None:
+            check_idempotency_key(key)
+        return _started(await self._generations.restart(_id(request), user, key))
 
     async def _join(
         self,

@@ -74,6 +74,7 @@ class WebSocketRoutes:
         origins: Origins,
         generations: Generations,
         questions: Questions,
+        *,
         counts: Counts,
     ) -> None:
         self._counts = counts
@@ -117,7 +118,12 @@ class WebSocketRoutes:
         channels = channels_of(request, identity, most=self._streams.limits.max_topics)
         make = partial(Connection, user=identity.user, channels=channels)
         session = partial(
-            _Session, self._streams, identity, self._generations, self._questions, self._counts
+            _Session,
+            self._streams,
+            identity,
+            self._generations,
+            self._questions,
+            counts=self._counts,
         )
         cursor = cursor_of(request, channels)
         return await self._streams.upgrade(
@@ -141,8 +147,9 @@ class _Session:
         identity: Identity,
         generations: Generations,
         questions: Questions,
-        counts: Counts,
         connection: Connection,
+        *,
+        counts: Counts,
     ) -> None:
         self._counts = counts
         self._streams = streams

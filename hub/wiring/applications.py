@@ -60,7 +60,9 @@ def public_application(
     questions = questions_of(settings, generations)
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_door),
-        WebSocketRoutes(streams, stream_door, origins, generations, questions, engine.counts),
+        WebSocketRoutes(
+            streams, stream_door, origins, generations, questions, counts=engine.counts
+        ),
         GenerationRoutes(generations, streams, door, questions, shapes_of(settings)),
         *foreign_routes(Foreigners(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),

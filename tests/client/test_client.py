@@ -328,13 +328,14 @@ async def test_tries_end() -> None:
     assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
 
 
-async def test_what_is_not_safe_is_not_repeated() -> None:
-    """A restart that may have arrived is not sent again: it would start a second answer."""
-    server = Scripted(problem(503, "the broker is away; try again"))
+async def test_restart_is_repeated_by_the_same_key() -> None:
+    """One that may have arrived is sent again, as the same one; another restart has its own key."""
+    server = Scripted(problem(503, "the broker is away; try again"), b"{")
     async with server.client() as client:
-        with pytest.raises(HubUnavailable):
-            await client.join("g1").restart()
-        server.answers = [b"{"]
-        with pytest.raises(HubUnreachable):
-            await client.join("g1").restart()
-    assert len(server.requests) == 2
+        for _ in range(2):
+            with pytest.raises(HubUnreachable):
+                await client.join("g1").restart()
+    keys = [request.headers["Idempotency-Key"] for request in server.requests]
+    tries = QUICK.tries
+    assert keys == [keys[0]] * tries + [keys[tries]] * tries
+    assert keys[0] != keys[tries]

@@ -406,7 +406,13 @@ test("a restart is another answer to the same question", async () => {
   const second = first.restart();
   const request = await fake.next();
   assert.deepEqual([request.method, request.path], ["POST", "/generations/g1/restart"]);
-  request.answers({ generation: "g2" }, 202);
+  request.fails();
+  await settled();
+  await tick(2000);
+  const again = await fake.next(); // by the same key: it may have arrived
+  assert.deepEqual([again.path, again.headers["Idempotency-Key"]], [request.path, request.headers["Idempotency-Key"]]);
+  assert.ok(again.headers["Idempotency-Key"]);
+  again.answers({ generation: "g2" }, 202);
   stream.says("generation.stopped", { generation: "g1", by: "alice", deltas: 0 }, "AAAAA-2*BBBBB-0");
   stream.says("generation.started", { generation: "g2", attempt: 1, model: "m" }, "AAAAA-3*BBBBB-0");
   stream.says("generation.delta", { generation: "g2", i: 0, text: "anew" }, "AAAAA-4*BBBBB-0");

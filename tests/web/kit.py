@@ -121,7 +121,7 @@ class Hub:
             [
                 ConnectRoutes(streams, stream_door),
                 WebSocketRoutes(
-                    streams, stream_door, origins, self.generations, questions, self.counts
+                    streams, stream_door, origins, self.generations, questions, counts=self.counts
                 ),
                 GenerationRoutes(self.generations, streams, guarded, questions),
                 *foreign_routes(Foreigners(self.generations, streams, guarded, questions, origins)),

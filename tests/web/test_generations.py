@@ -113,6 +113,20 @@ async def test_restart_asks_the_same_anew(hub: Hub) -> None:
     assert new["messages"] == old["messages"]
 
 
+async def test_restart_of_the_same_key_is_one(hub: Hub) -> None:
+    """A client that did not hear the answer asks again, and has the same generation."""
+    started = await start(hub, prompt="again")
+    url = f"http://127.0.0.1:{hub.port}/generations/{started['generation']}/restart{ALICE}"
+    found = []
+    for key in ("k", "k", "other"):
+        async with hub.session.post(url, headers={"Idempotency-Key": key}) as answer:
+            assert answer.status == 202
+            found.append((await answer.json())["generation"])
+    assert found[0] == found[1] != found[2]
+    async with hub.session.post(url, headers={"Idempotency-Key": "x" * 300}) as answer:
+        assert answer.status == 400
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
 async def test_anothers_generation_is_forbidden(hub: Hub, method: str) -> None:
     """403 for another user, 404 for what there is not."""

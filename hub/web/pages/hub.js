@@ -250,16 +250,24 @@ class Api {
   }
 
   // The key makes a repeated POST harmless: the hub finds the generation that the first one began.
-  async ask(body, key) {
+  async #begin(path, body, key) {
     for (let failures = 0; ; failures += 1) {
       try {
-        return await this.#json("POST", "/generations", body, { "Idempotency-Key": key });
+        return await this.#json("POST", path, body, { "Idempotency-Key": key });
       } catch (error) {
         const isWorthIt = error.passes && error.status !== 429 && error.status !== 500;
         if (!isWorthIt || failures + 1 === ASK_TRIES) throw error;
         await sleep(Math.max(pauseMs(failures), (error.retryAfterSeconds ?? 0) * 1000));
       }
     }
+  }
+
+  ask(body, key) {
+    return this.#begin("/generations", body, key);
+  }
+
+  restart(id, key) {
+    return this.#begin(`/generations/${encodeURIComponent(id)}/restart`, undefined, key);
   }
 
   look(id) {
@@ -270,9 +278,6 @@ class Api {
     return this.#json("DELETE", `/generations/${encodeURIComponent(id)}`);
   }
 
-  restart(id) {
-    return this.#json("POST", `/generations/${encodeURIComponent(id)}/restart`);
-  }
 
   // Waits for the first token, which may take as long as logging in does.
   async prepare() {
@@ -883,9 +888,10 @@ class Answers {
 
   // id: may still be on its way.
   restart(id) {
+    const key = newKey();
     return this.ask(id.then(async (known) => {
       await this.#isPlaced(); // or the new answer's events could be missed
-      return this.#api.restart(known);
+      return this.#api.restart(known, key);
     }));
   }
 
