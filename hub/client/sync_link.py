@@ -42,7 +42,7 @@ class SyncLink:
         self._host, self._port = parts.hostname or "", parts.port
         self._prefix = parts.path.rstrip("/")
         self._place = internal_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
         self.patience = patience
         self._idle: deque[_Idle] = deque()
 

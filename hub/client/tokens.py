@@ -7,7 +7,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 Token = str | Callable[[], str | Awaitable[str]] | None
-"""A user's JWT, or what gives one, asked at first and whenever the hub takes the last no longer."""
+"""A user's JWT, or what gives one, asked at first and whenever the hub takes the last no longer.
+White space around it is left out: a file that holds one ends with a line's end.
+"""
 
 
 class Tokens:
@@ -15,7 +17,7 @@ class Tokens:
 
     def __init__(self, source: Token) -> None:
         self._source = source
-        self._current = source if isinstance(source, str) else None
+        self._current = source.strip() if isinstance(source, str) else None
         self._asking = asyncio.Lock()
 
     @property
@@ -29,7 +31,8 @@ class Tokens:
             async with self._asking:  # many calls that begin at once ask once
                 if self._current is None:
                     given = self._source()
-                    self._current = await given if inspect.isawaitable(given) else given
+                    token = await given if inspect.isawaitable(given) else given
+                    self._current = token.strip()
         return self._current
 
     def void(self, token: str | None) -> None:

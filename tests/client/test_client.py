@@ -287,6 +287,15 @@ async def test_token_is_renewed_where_the_last_is_over(is_async: bool) -> None:
     assert server.tokens == ["t1", "t1", "t2", "t3"]
 
 
+async def test_token_from_a_file() -> None:
+    """The line's end behind it is no part of it."""
+    server = Scripted(event("1", "aaaaa-1"))
+    for token in ("t\n", lambda: " t\r\n"):
+        async with server.client(token) as client:
+            await take(client, 1)
+    assert server.tokens == ["t", "t"]
+
+
 async def test_token_that_cannot_be_renewed() -> None:
     """A fixed one is not shown again, a fresh one that is no better only once."""
     server = Scripted(problem(401, "the token has expired"))

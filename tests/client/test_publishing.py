@@ -249,7 +249,7 @@ async def test_operators_calls() -> None:
             asyncio.create_task(hub.presence.answer()),
         ]
         url, internal_url = f"http://127.0.0.1:{hub.port}", f"http://127.0.0.1:{hub.internal_port}"
-        blocking = SyncHubClient(internal_url, "secret")
+        blocking = SyncHubClient(internal_url, "secret\n")  # as from a file
         async with (
             HubClient(url, user="alice", internal_url=internal_url, key="secret") as client,
             client.events(control=True) as events,
