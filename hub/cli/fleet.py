@@ -92,7 +92,7 @@ async def _first_start(
             [stopping, ready, *ends], timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         if not done:
-            _log.warning("fleet.slow", seconds=_START_SECONDS)  # the machine may be busy: it goes on
+            _log.warning("fleet.slow", seconds=_START_SECONDS)  # on a busy machine; it goes on
         return next((task.result() for task in ends if task in done), None)
     finally:
         for task in (ready, *ends):
