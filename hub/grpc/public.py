@@ -25,8 +25,8 @@ from hub.grpc.fields import json_field
 from hub.grpc.statuses import Answers, end
 from hub.transports.grpc import GrpcSink, GrpcTransport
 from hub.web.auth import Door, Identity, topics_named
-from hub.web.generations import GenerateBody, Questions
 from hub.web.leaving import Leavers
+from hub.web.questions import GenerateBody, Questions
 from hub.web.streaming import Cursor, Streams, cursor_from
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name

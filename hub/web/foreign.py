@@ -26,9 +26,9 @@ from hub.surfaces.telling import STOPPED, STOPPED_CODE
 from hub.web.auth import Door, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.errors import NOT_AGAIN
-from hub.web.generations import GenerateBody, Questions
 from hub.web.leaving import Leavers
 from hub.web.origins import Origins
+from hub.web.questions import GenerateBody, Questions
 from hub.web.streaming import Streams
 
 _FAILURES: Final = {

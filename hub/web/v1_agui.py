@@ -17,9 +17,9 @@ from hub.errors import BadRequest
 from hub.surfaces.ag_ui import AgUiEvents
 from hub.web.bodies import converted
 from hub.web.foreign import Foreigners
-from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.web.questions import GenerateBody
 from hub.web.v1_ui import check_chat
 
 

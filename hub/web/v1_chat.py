@@ -13,9 +13,9 @@ from hub.surfaces.openai_chat import ChatChunks, chat_completion
 from hub.surfaces.openai_messages import ChatMessage, check_carried, given
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer
-from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.web.questions import GenerateBody
 
 
 class StreamOptions(msgspec.Struct, frozen=True):

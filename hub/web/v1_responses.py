@@ -21,10 +21,10 @@ from hub.surfaces.openai_responses import ResponseEvents
 from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners, failed_answer
-from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
 from hub.web.query import is_wished, whole_number
+from hub.web.questions import GenerateBody
 
 _PREFIX: Final = "resp_"
 _STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word

@@ -21,10 +21,10 @@ from hub.transports.sse import HEADERS as STREAM_HEADERS
 from hub.web.auth import Identity
 from hub.web.bodies import converted, json_response
 from hub.web.foreign import Foreigners
-from hub.web.generations import GenerateBody
 from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.web.query import is_wished, whole_number
+from hub.web.questions import GenerateBody
 
 MAX_CHAT_CHARS: Final = 128
 _NOTHING: Final = data_line({"type": "finish"}) + UiMessageStream.trailer

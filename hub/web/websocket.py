@@ -22,10 +22,10 @@ from hub.web.auth import Door, Identity, topics_named
 from hub.web.bodies import decode_json
 from hub.web.connect import channels_of
 from hub.web.errors import problem, problem_of
-from hub.web.generations import GenerateBody, Questions
 from hub.web.operation import STREAM_USER, Answer, Operation, routes_of
 from hub.web.origins import Origins
 from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
+from hub.web.questions import GenerateBody, Questions
 from hub.web.streaming import Streams, cursor_of
 
 _MOST_AT_ONCE: Final = 16

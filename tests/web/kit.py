@@ -38,7 +38,7 @@ from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.foreign import Foreigners
-from hub.web.generations import GenerationRoutes, Questions, UpstreamChoice
+from hub.web.generations import GenerationRoutes
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.keys import KeyRing
@@ -49,6 +49,7 @@ from hub.web.page_files import PageFiles
 from hub.web.public import build_public
 from hub.web.publish import PublishLimits, PublishRates, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
+from hub.web.questions import Questions, UpstreamChoice
 from hub.web.running import RunningRoutes
 from hub.web.streaming import StreamLimits, Streams
 from hub.web.tally import Tally
