@@ -244,9 +244,11 @@ ANSWER_CLIENTS: Final = (
         route="`/v1/ui/chat`",
         after_break="by hand",
         stop="`DELETE /v1/ui/chat/{chat}`",
-        notes="`resumeStream()`, or `resume: true` of `useChat`; by `startIndex=0` an answer "
-        "that ended meanwhile comes, too (`prepareReconnectToStreamRequest`); one without "
-        "`finishReason` is not whole: Node.js takes a broken stream for one that ended",
+        notes="`resumeStream()`; `resume: true` of `useChat` (run in Chromium, too) goes on after "
+        "a reload, and after a break when its tab is shown again; `stop()` only leaves; by "
+        "`startIndex=0` an answer that ended meanwhile comes, too "
+        "(`prepareReconnectToStreamRequest`); one without `finishReason` is not whole: Node.js "
+        "takes a broken stream for one that ended",
     ),
     AnswerClient(
         name="`@ai-sdk/workflow` (npm)",

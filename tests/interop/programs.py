@@ -10,13 +10,13 @@ import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.async_api import Browser, Route, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 
 from tests.conftest import missing
 
@@ -202,14 +202,17 @@ class Chromium:
         self.browser = browser
 
     @asynccontextmanager
-    async def page(self, program: str, cookies: Any = (), **asked: Any) -> AsyncIterator[Any]:
-        """The program and its page."""
-        async with AsyncExitStack() as stack:
-            context = await self.browser.new_context()
-            stack.push_async_callback(context.close)
+    async def tab(self, cookies: Any = ()) -> AsyncIterator[Page]:
+        """An empty one with cookies of its own, for which the files here are at `/interop/`."""
+        async with await self.browser.new_context() as context:
             await context.add_cookies(list(cookies))
             await context.route("**/interop/**", _serve)
-            page = await context.new_page()
+            yield await context.new_page()
+
+    @asynccontextmanager
+    async def page(self, program: str, cookies: Any = (), **asked: Any) -> AsyncIterator[Any]:
+        """The program and its page."""
+        async with self.tab(cookies) as page:
             lines = asyncio.Queue[str]()
 
             def heard(text: str) -> None:
@@ -252,4 +255,18 @@ async def _serve(route: Route) -> None:
     file = JS / name
     if not file.suffix:
         file = file.with_suffix(".js")  # `import "./parse"`, as bundlers take it
-    await route.fulfill(body=file.read_text(), content_type="text/javascript")
+    if file.suffix == ".jsx":
+        body = await asyncio.to_thread(_bundled, file)
+    else:
+        body = file.read_text()
+    kind = "text/html" if file.suffix == ".html" else "text/javascript"
+    await route.fulfill(body=body, content_type=kind)
+
+
+@cache
+def _bundled(file: Path) -> str:
+    """With all that it imports, in one module."""
+    esbuild = JS / "node_modules" / ".bin" / "esbuild"
+    command = [str(esbuild), str(file), "--bundle", "--format=esm", "--jsx=automatic"]
+    made = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+    return made.stdout

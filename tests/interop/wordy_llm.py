@@ -34,6 +34,7 @@ def piece(number: int) -> str:
 
 
 ANSWER = "".join(map(piece, range(PIECES)))
+HALF = "".join(map(piece, range(PIECES // 2)))
 
 
 class WordyLlm:
@@ -41,6 +42,12 @@ class WordyLlm:
 
     def __init__(self) -> None:
         self.running = 0
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """The answers that wait now go on to their ends."""
+        self._released.set()
+        self._released = asyncio.Event()
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -48,17 +55,17 @@ class WordyLlm:
         return app
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        """The same to every question; half of it, and no end, to one that says `wait`."""
+        """The same to every question; one that says `wait` gets half of it until `release`."""
         waits = b"wait" in await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         self.running += 1
         try:
-            for number in range(PIECES // 2 if waits else PIECES):
+            for number in range(PIECES):
                 await response.write(_chunk({"delta": {"content": piece(number)}}))
                 await asyncio.sleep(_PAUSE_SECONDS)
-            if waits:
-                await asyncio.Event().wait()
+                if waits and number == PIECES // 2 - 1:
+                    await self._released.wait()
             await response.write(_chunk({"delta": {}, "finish_reason": "stop"}))
             await response.write(b"data: [DONE]\n\n")
         finally:
