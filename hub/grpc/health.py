@@ -18,6 +18,7 @@ from hub.ports import Broker, Clock
 
 NAME: Final = health.SERVICE_NAME
 _LOOK_SECONDS: Final = 1.0
+_LOOK_AGAIN_SECONDS: Final = 0.1  # while it is away, and at the beginning
 _Answer: Final = health_pb2.HealthCheckResponse
 
 
@@ -37,7 +38,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
         """Looks after the broker: once for all who ask, however often they do."""
         while True:
             await self.look()
-            await self._clock.sleep(_LOOK_SECONDS)
+            await self._clock.sleep(_LOOK_SECONDS if self._broker_here else _LOOK_AGAIN_SECONDS)
 
     async def look(self) -> None:
         """Finds out whether the broker is here."""

@@ -71,8 +71,9 @@ async def test_fleet_over_grpc(plant: Plant) -> None:
     async with asyncio.timeout(30):
         streams = await asyncio.gather(*(opened(c, n) for n, c in enumerate(channels)))
         assert len({node for node, _ in streams}) == 2
-        health = await HealthStub(channels[0]).Check(HealthCheckRequest())
-        assert health.status == health.SERVING
+        async for health in HealthStub(channels[0]).Watch(HealthCheckRequest()):
+            if health.status == health.SERVING:
+                break
 
         key = [("authorization", "Bearer k3y")]
         request = pb.PublishRequest(all=True, event="news", data='"hi"')

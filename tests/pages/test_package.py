@@ -14,6 +14,8 @@ import pytest
 import hub
 from tests.conftest import missing
 
+pytestmark = pytest.mark.xdist_group("npm-package")  # which is packed in its own folder
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
 MODULE = ROOT / "hub" / "web" / "pages" / "hub.js"
