@@ -626,6 +626,24 @@ test("a request that nobody answers, or another than the hub, is sent again", as
   assert.equal(new Set([first, second, third].map(({ headers }) => headers["Idempotency-Key"])).size, 1);
 });
 
+test("a question that waits for a place survives that there is none twice", async () => {
+  const kept = store();
+  (await live({ store: kept })).hub.close();
+  const { fake, hub } = made({ store: kept });
+  const refusal = { detail: "this is not a cursor of the hub", path: "cursor" };
+  (await fake.next()).answers(refusal, 400);
+  await settled();
+  await tick(700);
+  const answer = hub.ask("why?");
+  const second = await fake.next(); // as a follower hears it of one leader, and of the next
+  second.answers(refusal, 400);
+  await settled();
+  await tick(2000);
+  (await fake.next()).streams().says("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  (await fake.next()).answers({ generation: "g1" }, 202);
+  assert.equal(await answer.accepted, "g1");
+});
+
 test("a follower that is sent away while it reads the log pauses before it comes again", async () => {
   const locks = new Locks();
   const leader = asTab(locks);

@@ -278,7 +278,6 @@ class Api {
     return this.#json("DELETE", `/generations/${encodeURIComponent(id)}`);
   }
 
-
   // Waits for the first token, which may take as long as logging in does.
   async prepare() {
     const hasNothing = this.#token === null && this.#ticket === null && !this.#wasRenewed;
@@ -1421,8 +1420,8 @@ export class Hub {
   #deliver({ name, data, id, replay = false }) {
     const isControl = name.startsWith("hub.");
     if (name === "hub.reset" && data.channel === "*") {
+      if (this.#positions.text) this.#placed = deferred(); // else some wait for the one there is
       this.#positions = new Positions();
-      this.#placed = deferred();
     }
     if (id && !this.#moveTo(id) && !isControl) return;
     if (name === "hub.position") return;
