@@ -48,7 +48,8 @@ async def both_ready(plant: Plant) -> None:
         while len(seen) < 2:
             headers = {"Connection": "close"}
             async with plant.session.get(f"{plant.internal_url}/readyz", headers=headers) as answer:
-                seen.add((await answer.json())["node"])
+                if answer.status == 200:  # one that is not ready yet is 503
+                    seen.add((await answer.json())["node"])
             await asyncio.sleep(0.02)
 
 

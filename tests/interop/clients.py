@@ -207,6 +207,8 @@ class AnswerClient:
 
 
 def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[AnswerClient]:
+    hides = "; Node.js may take it for one that ended: one without {} is not whole"
+    hides = hides if runtime == "node" else ""
     return [
         AnswerClient(
             name=f"`openai` ({where}), chat completions",
@@ -217,7 +219,7 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
             auth="`api_key`" if runtime == "python" else "`apiKey`",
             after_break="none",
             stop="hanging up, asked with `on_disconnect: stop`",
-            notes="a broken stream raises; ask again",
+            notes="a broken stream raises; ask again" + hides.format("`finish_reason`"),
         ),
         AnswerClient(
             name=f"`openai` ({where}), Responses",
@@ -228,7 +230,8 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
             auth="`api_key`" if runtime == "python" else "`apiKey`",
             after_break="by hand",
             stop="`responses.cancel`",
-            notes="`background`, then `responses.retrieve` with `starting_after`",
+            notes="`background`, then, where the stream broke, `responses.retrieve` with "
+            "`starting_after`" + hides.format("`response.completed`"),
         ),
     ]
 
