@@ -16,11 +16,11 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import cast
 
-from hub.brokers.redis.log import RedisLog, Retention
+from hub.brokers.redis.log import RedisEventLog, Retention
 from hub.core.channel import user_channel
 from hub.ports import Publication
-from hub.redislink import RedisLink
-from hub.redislink.wire import pack
+from hub.redislink import RedisClient
+from hub.redislink.wire import pack_command
 
 _TIME, _NUMBER = b"0" * 19, b"#" * 7
 _WINDOW = 4000  # commands that may be unanswered
@@ -32,9 +32,9 @@ def main() -> None:
     url, users, rate, each = sys.argv[1], *map(int, sys.argv[2:5])
     broker = socket.socket(socket.AF_UNIX)
     broker.connect(url.removeprefix("unix://"))
-    broker.sendall(pack(["INFO", "server"]))
+    broker.sendall(pack_command(["INFO", "server"]))
     run = broker.recv(1 << 16).partition(b"run_id:")[2][:10].decode()
-    log = RedisLog(cast(RedisLink, SimpleNamespace(sharded=False)), Retention())
+    log = RedisEventLog(cast(RedisClient, SimpleNamespace(sharded=False)), Retention())
     templates = [_template(log, run, user) for user in range(users)]
     broker.setblocking(False)
     total, sent, answered = users * each, 0, 0
@@ -64,12 +64,12 @@ def main() -> None:
     print(json.dumps({"events": total, "per_s": round(total / seconds)}))
 
 
-def _template(log: RedisLog, run: str, user: int) -> tuple[bytes, bytes, bytes]:
+def _template(log: RedisEventLog, run: str, user: int) -> tuple[bytes, bytes, bytes]:
     """The command that publishes one token to this user, around its time and its number."""
     data = b'"T=%b;N=%b;"' % (_TIME, _NUMBER)
     call = log.publish_call([Publication(channel=user_channel(f"u{user}"), name="t", data=data)])
     words = ["EVALSHA", call.script.sha, len(call.keys), *call.keys, run, *call.args]
-    head, _, rest = pack(words).partition(_TIME)
+    head, _, rest = pack_command(words).partition(_TIME)
     middle, _, tail = rest.partition(_NUMBER)
     return head, middle, tail
 

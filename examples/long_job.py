@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 
-from hub.client import HubClientError, Patience, SyncHubClient
+from hub.client import HubClientError, RetryPolicy, SyncHubClient
 
 INTERNAL = os.environ.get("HUB_CLIENT__INTERNAL_URL", "http://127.0.0.1:8081")
 STEPS = 20
@@ -35,7 +35,7 @@ def main(user: str) -> None:
     """Runs the job and tells its end once, under a key of the job's."""
     job = uuid.uuid4().hex[:8]
     key = os.environ.get("HUB_CLIENT__KEY")
-    with SyncHubClient(INTERNAL, key, patience=Patience(tries=1, timeout_seconds=2)) as hub:
+    with SyncHubClient(INTERNAL, key, retry=RetryPolicy(max_attempts=1, timeout_seconds=2)) as hub:
         export(hub, user, job)
     with SyncHubClient(INTERNAL, key) as hub:  # with the usual patience: this one matters
         ready = {"job": job, "title": "Your export is ready", "url": f"/exports/{job}"}

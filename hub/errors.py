@@ -63,7 +63,7 @@ class UnsupportedMedia(CallerError):
     status = 415
 
 
-class TooMany(CallerError):
+class TooManyRequests(CallerError):
     """A limit is reached; the same call may pass after `retry_after_seconds`. limit: its name, for
     those who count.
     """
@@ -92,7 +92,7 @@ class NodeBusy(DependencyError):
     """The node takes nobody more for now; another one may (HTTP 503)."""
 
 
-class AnswerGoesOn(DependencyError):
+class GenerationStillRunning(DependencyError):
     """The question was asked, and who asks again asks twice: the answer is to be looked at, by the
     generation that the message names (HTTP 503).
     """
@@ -115,7 +115,7 @@ class UpstreamError(DependencyError):
         message: str,
         *,
         retryable: bool,
-        refuses_the_question: bool = False,
+        rejects_request: bool = False,
         retry_after_seconds: float | None = None,
         status: int | None = None,
     ) -> None:
@@ -123,7 +123,7 @@ class UpstreamError(DependencyError):
         self.code = code
         self.message = message
         self.retryable = retryable
-        self.refuses_the_question = refuses_the_question
+        self.rejects_request = rejects_request
         self.retry_after_seconds = retry_after_seconds
         self.status = status
 

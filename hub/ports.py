@@ -23,9 +23,9 @@ import msgspec
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.core.generation import Generation, Question, Step, StopAnswer
+from hub.core.generation import Generation, GenerationRequest, GenerationUpdate, StopResult
 from hub.core.job import Admission, Job
-from hub.core.piece import Piece
+from hub.core.piece import StreamPart
 from hub.errors import BrokerUnavailable
 
 FROM_START: Final = Position("", 0)
@@ -51,7 +51,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
-    step: Step | None = None
+    update: GenerationUpdate | None = None
     trace: str = ""
 
 
@@ -78,7 +78,7 @@ class Published(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     position: Position | None
-    stop_by: str | None = None
+    stop_requested_by: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -92,8 +92,8 @@ class Page(msgspec.Struct, frozen=True):
 
     events: Sequence[Event]
     head: Position
-    read_to: Position
-    lost: str | None = None
+    end: Position
+    reset_reason: str | None = None
 
 
 class Broker(Protocol):
@@ -132,7 +132,7 @@ class Broker(Protocol):
         ...
 
     def listen(
-        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+        self, on_events: Callable[[Sequence[Event]], None], on_resubscribed: Callable[[], None]
     ) -> None:
         """Who is told of events (those of one tick at once, each channel's in order), and that some
         may have been missed.
@@ -144,7 +144,7 @@ class Broker(Protocol):
         ...
 
 
-class Created(msgspec.Struct, frozen=True):
+class CreatedGeneration(msgspec.Struct, frozen=True):
     """The answer to a wish for a generation: its id, the position in the user's channel just
     before its first event, and whether it is new (or was there under the same key).
     """
@@ -157,7 +157,9 @@ class Created(msgspec.Struct, frozen=True):
 class GenerationStore(Protocol):
     """Generations' records, beside the log of their user. Raises BrokerUnavailable."""
 
-    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
         """Stores the record, or finds the one that this user made with the same key."""
         ...
 
@@ -183,16 +185,16 @@ class GenerationStore(Protocol):
         """
         ...
 
-    async def stop_wished_by(self, generation: str) -> str | None:
+    async def stop_requested_by(self, generation: str) -> str | None:
         """Who has wished that it stops."""
         ...
 
-    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
         """Leaves the wish in the record, where it lasts; None when there is no such record."""
         ...
 
 
-class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
+class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
     """What a user's answers of one model came to on one day. uncounted: answers whose upstream
     said nothing of tokens; the sums are without them.
     """
@@ -201,24 +203,24 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     model: str
     answers: int = 0
-    uncounted: int = 0
+    answers_without_usage: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
-class UsageLedger(Protocol):
+class UsageStore(Protocol):
     """Sums of usage by day, user and model. Raises BrokerUnavailable."""
 
-    async def add(self, usage: UsageSum) -> None:
+    async def add(self, usage: UsageTotals) -> None:
         """One more answer, or several."""
         ...
 
-    async def read(self, day: str, user: str | None) -> list[UsageSum]:
+    async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         """A day's sums (YYYY-MM-DD, UTC), of one user or of all."""
         ...
 
 
-class Attended(NamedTuple):
+class PresenceChange(NamedTuple):
     """Users who began to follow a topic, and who follow it no more; how many follow it now."""
 
     joined: Sequence[str]
@@ -226,18 +228,18 @@ class Attended(NamedTuple):
     users: int
 
 
-class AttendanceBook(Protocol):
+class PresenceStore(Protocol):
     """On which nodes each user follows a topic. Raises BrokerUnavailable."""
 
-    async def note(
+    async def update(
         self,
         channel: Channel,
         node: str,
-        here: Sequence[str],
-        gone: Sequence[str],
+        present: Sequence[str],
+        absent: Sequence[str],
         *,
         seconds: float,
-    ) -> Attended:
+    ) -> PresenceChange:
         """These users follow it on this node, for so long unless it is said again; those are gone.
         Entries of any node that are over leave now.
         """
@@ -253,49 +255,51 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str | None
 
 
-class Used(NamedTuple):
+class ConsumedTicket(NamedTuple):
     """A ticket, and whether it was used before."""
 
     ticket: Ticket
-    before: bool
+    used_before: bool
 
 
-class TicketBook(Protocol):
+class TicketStore(Protocol):
     """Tickets that were issued. Raises BrokerUnavailable."""
 
-    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
+    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
         """For so long; from its first use on until the token expires."""
         ...
 
-    async def use(self, name: str) -> Used | None:
+    async def consume(self, ticket_id: str) -> ConsumedTicket | None:
         """Uses it; None when there is none."""
         ...
 
 
-class ControlBus(Protocol):
+class CommandBus(Protocol):
     """Orders that every node hears, and what is denied for a while. Raises BrokerUnavailable."""
 
-    def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
+    def listen(
+        self, on_message: Callable[[bytes], None], on_resubscribed: Callable[[], None]
+    ) -> None:
         """Who is told of orders, and that some may have been missed."""
         ...
 
-    async def announce(self, order: bytes) -> None:
+    async def broadcast(self, message: bytes) -> None:
         """Tells every node that listens now."""
         ...
 
-    async def deny(self, subject: str, until: float) -> None:
+    async def block(self, subject: str, until: float) -> None:
         """Keeps it until then (Unix seconds)."""
         ...
 
-    async def denied(self) -> Mapping[str, float]:
+    async def blocked(self) -> Mapping[str, float]:
         """All that is denied, and until when."""
         ...
 
-    async def beat(self, node: str, said: bytes) -> None:
+    async def put_node_state(self, node: str, state: bytes) -> None:
         """The node lives; what it says of itself is kept for half a minute."""
         ...
 
-    async def beats(self) -> Sequence[bytes]:
+    async def node_states(self) -> Sequence[bytes]:
         """What the nodes said last, also of some that may have died."""
         ...
 
@@ -311,7 +315,7 @@ class Lease(msgspec.Struct, frozen=True):
     deliveries: int = 1
 
 
-class Listed(NamedTuple):
+class JobPage(NamedTuple):
     """Some of the jobs that are not over, those that run before those that wait; and how many."""
 
     generations: Sequence[str]
@@ -321,7 +325,7 @@ class Listed(NamedTuple):
 class GenerationQueue(Protocol):
     """The jobs of the workers. Raises BrokerUnavailable."""
 
-    async def put(self, job: Job) -> Admission:
+    async def enqueue(self, job: Job) -> Admission:
         """Some worker will take it, at least once, when its turn has come (core/job.py)."""
         ...
 
@@ -329,7 +333,7 @@ class GenerationQueue(Protocol):
         """It need not be taken any more; a worker that takes it all the same finds it ended."""
         ...
 
-    async def take(self, wait_seconds: float) -> Lease | None:
+    async def reserve(self, wait_seconds: float) -> Lease | None:
         """The next job, or one whose worker let its lease run out; None after `wait_seconds`."""
         ...
 
@@ -337,7 +341,7 @@ class GenerationQueue(Protocol):
         """The worker is still at them. Returns those that are another's by now."""
         ...
 
-    async def settle(self, lease: Lease) -> None:
+    async def complete(self, lease: Lease) -> None:
         """The job is over, and makes room for those that wait; nothing, when it is another's."""
         ...
 
@@ -345,11 +349,11 @@ class GenerationQueue(Protocol):
         """The job is not over; another worker should take it at once."""
         ...
 
-    async def listed(self, limit: int) -> Listed:
+    async def list_jobs(self, limit: int) -> JobPage:
         """The jobs of the queues that this end knows."""
         ...
 
-    async def announce_stop(self, generation: str) -> None:
+    async def broadcast_stop(self, generation: str) -> None:
         """Tells every worker that listens now; the durable wish is in the record."""
         ...
 
@@ -361,7 +365,7 @@ class GenerationQueue(Protocol):
 class Upstream(Protocol):
     """An LLM endpoint."""
 
-    def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[StreamPart], None]:
         """Asks, and yields what has come meanwhile; closing the generator closes the connection.
 
         The last piece is a Finish. Raises UpstreamError; then what was yielded stays valid.
@@ -369,46 +373,46 @@ class Upstream(Protocol):
         ...
 
 
-class SinkOwner(Protocol):
+class ConnectionOwner(Protocol):
     """Who writes to a sink, and is told what becomes of it."""
 
-    def flush(self) -> None:
+    def on_writable(self) -> None:
         """The sink is no longer paused."""
         ...
 
-    def lost(self) -> None:
+    def on_disconnect(self) -> None:
         """The connection has ended, by whomever; nothing can be written any more."""
         ...
 
 
-class Sink(Protocol):
+class ConnectionWriter(Protocol):
     """Where one connection's bytes go."""
 
-    owner: SinkOwner | None
+    owner: ConnectionOwner | None
 
-    own: bytes
+    cursor_prefix: bytes
     """What stands in every cursor of this connection for its own channel; the owner's to keep."""
 
-    def send(self, frames: bytes, /) -> int:
+    def try_send(self, frames: bytes, /) -> int:
         """Hands over what the socket takes now and returns how much that was: `write` without its
         guards, for who knows that the sink is idle and not gone. Raises OSError (BlockingIOError
         when the socket is full).
         """
         ...
 
-    def gone(self) -> bool:
+    def is_closing(self) -> bool:
         """Whether the connection is ending: `send` is forbidden then, its socket may be
         another's.
         """
         ...
 
     @property
-    def idle(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether nothing waits in front of the socket."""
         ...
 
     @property
-    def paused(self) -> bool:
+    def is_full(self) -> bool:
         """Whether so much waits in front of the socket that no more should be written."""
         ...
 
@@ -429,7 +433,7 @@ class Sink(Protocol):
         ...
 
 
-class Transport(Protocol):
+class EventEncoder(Protocol):
     """How events look on one kind of connection. Pure: bytes out, no I/O."""
 
     label: str
@@ -447,16 +451,16 @@ class Transport(Protocol):
         """
         ...
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         """The first event, which also tells the client how long to wait before it returns."""
         ...
 
-    def ending(self, *, reconnect: bool) -> bytes:
+    def trailer(self, *, reconnect: bool) -> bytes:
         """What tells the client that nothing follows, and whether to come back."""
         ...
 
 
-class Surface(Protocol):
+class AnswerEncoder(Protocol):
     """One answer in the words of a client that knows nothing of the hub. Pure: fed the generation's
     events in order from the first one, it gives the chunks to send.
 
@@ -482,7 +486,7 @@ class Surface(Protocol):
         """The chunks that an event makes; none once it is over."""
         ...
 
-    def broken(self, code: str, message: str) -> bytes:
+    def broken_off(self, code: str, message: str) -> bytes:
         """What tells the client that the answer ends for it here, before its end. No number."""
         ...
 

@@ -24,7 +24,7 @@ import uvloop
 from fakeredis import FakeAsyncRedis
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
-from hub.redislink import RedisLink, open_link
+from hub.redislink import RedisClient, open_client
 from tests.fake_wire import connect_to
 from tests.sharing import Orphans, Turns, processes, together
 
@@ -126,7 +126,7 @@ def short_path() -> Iterator[Path]:
 class OpenedRedis:
     """A server as a test has it: the hub's link, and a plain client to look behind it."""
 
-    def __init__(self, link: RedisLink, client: Any) -> None:
+    def __init__(self, link: RedisClient, client: Any) -> None:
         self.link = link
         self.client = client
 
@@ -146,14 +146,14 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
                 opened.push_async_callback(client.aclose)
                 link = await opened.enter_async_context(
                     # An imitation may be slow.
-                    open_link("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
+                    open_client("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
                 )
                 return OpenedRedis(link, client)
             server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
             client = server.client()
             opened.push_async_callback(client.aclose)
             await client.flushall()
-            link = await opened.enter_async_context(open_link(server.url, timeout_seconds=2.0))
+            link = await opened.enter_async_context(open_client(server.url, timeout_seconds=2.0))
             return OpenedRedis(link, client)
 
         yield open_by_name

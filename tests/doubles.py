@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import Channel
 from hub.core.cursor import Position
-from hub.core.generation import Question
-from hub.core.piece import Piece
+from hub.core.generation import GenerationRequest
+from hub.core.piece import StreamPart
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.ports import Page, Publication, Published, SinkOwner
+from hub.ports import ConnectionOwner, Page, Publication, Published
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -58,14 +58,14 @@ class FakeClock:
         self._now = end
 
 
-class FakeSink:
+class FakeWriter:
     """Implements ports.Sink; keeps what was written. Told to be full, it behaves like a socket that
     nobody reads: what is still written waits in front of it, and makes it paused.
     """
 
     def __init__(self) -> None:
-        self.owner: SinkOwner | None = None
-        self.own = b""
+        self.owner: ConnectionOwner | None = None
+        self.cursor_prefix = b""
         self.written = b""
         self.writes = 0
         self.aborted = False
@@ -73,14 +73,14 @@ class FakeSink:
         self._full = False
 
     @property
-    def paused(self) -> bool:
+    def is_full(self) -> bool:
         return bool(self._waiting)
 
     @property
-    def idle(self) -> bool:
+    def is_drained(self) -> bool:
         return not self._waiting
 
-    def gone(self) -> bool:
+    def is_closing(self) -> bool:
         return self.aborted
 
     def fill(self) -> None:
@@ -89,12 +89,12 @@ class FakeSink:
     def empty(self) -> None:
         self._full = False
         self.written += self._waiting
-        was_paused, self._waiting = self.paused, b""
+        was_paused, self._waiting = self.is_full, b""
         if was_paused and self.owner is not None:
-            self.owner.flush()
+            self.owner.on_writable()
 
-    def send(self, frames: bytes) -> int:
-        assert self.idle, "sent past what waits"
+    def try_send(self, frames: bytes) -> int:
+        assert self.is_drained, "sent past what waits"
         assert not self.aborted, "sent into a socket that may be another's"
         if self._full:
             raise BlockingIOError
@@ -105,11 +105,11 @@ class FakeSink:
     def write(self, frames: bytes) -> None:
         if self.aborted:
             return
-        assert not self.paused, "written to a full socket"
+        assert not self.is_full, "written to a full socket"
         if self._full:
             self._waiting += frames
         else:
-            self.send(frames)
+            self.try_send(frames)
 
     def sent_bytes(self) -> int | None:
         return len(self.written)
@@ -198,12 +198,14 @@ class ScriptedUpstream:
     it, at a gate waits.
     """
 
-    def __init__(self, script: Sequence[Piece | list[Piece] | Exception | Gate]) -> None:
+    def __init__(self, script: Sequence[StreamPart | list[StreamPart] | Exception | Gate]) -> None:
         self._script = script
-        self.asked: list[Question] = []
+        self.asked: list[GenerationRequest] = []
         self.closed = 0
 
-    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+    async def stream(
+        self, question: GenerationRequest
+    ) -> AsyncGenerator[Sequence[StreamPart], None]:
         self.asked.append(question)
         try:
             for part in self._script:

@@ -10,28 +10,28 @@ from fakeredis._helpers import SimpleString
 from fakeredis._socket import AsyncFakeSocket
 from redis.exceptions import NoScriptError, ResponseError
 
-from hub.redislink.topology import Place
-from hub.redislink.wire import Connect, Replied, Wire
+from hub.redislink.topology import RedisServer
+from hub.redislink.wire import Connect, OnReplies, RespConnection
 
 
 class _Socket(AsyncFakeSocket):
     """Hands replies over in the loop's next turn, as a socket does."""
 
-    replied: Replied
+    replied: OnReplies
 
     def put_response(self, msg: Any) -> None:
         asyncio.get_running_loop().call_soon(self.replied, _plain(msg))
 
 
-class FakeWire:
+class FakeRespConnection:
     """Implements redislink.wire.Wire."""
 
-    run = "fake"
-    full = False
+    session = "fake"
+    is_full = False
 
-    def __init__(self, server: FakeServer, replied: Replied) -> None:
+    def __init__(self, server: FakeServer, replied: OnReplies) -> None:
         loop = asyncio.get_running_loop()
-        self.last_heard = loop.time()
+        self.last_received_at = loop.time()
         self.lost = loop.create_future()
         self._socket = _Socket(server, 0, client_class=FakeAsyncRedis, lua_modules=None)
         self._socket.replied = self._take
@@ -40,22 +40,24 @@ class FakeWire:
     def send(self, packed: bytes) -> None:
         self._socket.sendall(packed)
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         return
 
     async def close(self) -> None:
         self._socket.kill()
 
     def _take(self, reply: Any) -> None:
-        self.last_heard = asyncio.get_running_loop().time()
+        self.last_received_at = asyncio.get_running_loop().time()
         self._replied([reply])
 
 
 def connect_to(server: FakeServer) -> Connect:
     """What a link takes to connect to the imitation, wherever its URL points."""
 
-    async def connect(place: Place, replied: Replied, timeout_seconds: float) -> Wire:
-        return FakeWire(server, replied)
+    async def connect(
+        place: RedisServer, replied: OnReplies, timeout_seconds: float
+    ) -> RespConnection:
+        return FakeRespConnection(server, replied)
 
     return connect
 

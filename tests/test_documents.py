@@ -10,15 +10,15 @@ from pathlib import Path
 import aiohttp
 
 from hub.brokers.memory import MemoryBroker
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
-from hub.metrics import Family, WorkerMetrics, node_families
+from hub.metrics import MetricFamily, WorkerMetrics, node_families
 from hub.settings import load_settings
-from hub.surfaces.shapes import ShapedAnswer
-from hub.wiring.applications import shapes_of
-from hub.wiring.upstreams import upstreams_of
+from hub.surfaces.shapes import TemplateEncoder
+from hub.wiring.applications import build_templates
+from hub.wiring.upstreams import build_upstreams
 from tests.surfaces.history import FAILED, RECORD, STARTED, chunks_of, said, thought
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -39,7 +39,7 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
         "envelope",
     }
     async with aiohttp.ClientSession() as session:
-        made = upstreams_of(settings, session, SystemClock(), ("default",))
+        made = build_upstreams(settings, session, SystemClock(), ("default",))
     assert set(made) == set(settings.upstreams)
 
 
@@ -54,7 +54,7 @@ def test_cases_name_tests_that_exist() -> None:
             assert found, f"{document} names {name}"
 
 
-def table_of(families: Sequence[Family]) -> str:
+def table_of(families: Sequence[MetricFamily]) -> str:
     """As it stands in the document."""
     rows = ["| metric | kind | labels | what |", "|---|---|---|---|"]
     for each in families:
@@ -67,10 +67,10 @@ def table_of(families: Sequence[Family]) -> str:
 def test_metrics_are_all_listed() -> None:
     """docs/metrics.md has a row for each metric; WRITE_DOCS=1 in the environment makes them."""
     clock = SystemClock()
-    fanout = Fanout(
+    fanout = Connections(
         MemoryBroker(), HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0
     )
-    node = table_of(node_families(fanout, Counts(), redis_calls=0, link_breaks={}))
+    node = table_of(node_families(fanout, NodeMetrics(), redis_calls=0, link_breaks={}))
     worker = table_of(WorkerMetrics({}, running=lambda: 0).families())
     file = DOCS / "metrics.md"
     text = file.read_text()
@@ -88,9 +88,9 @@ def test_shape_to_paste(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "surfaces.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text(block)
-    shapes = shapes_of(load_settings(file).settings)
+    shapes = build_templates(load_settings(file).settings)
     assert shapes.default == "legacy"
-    surface = ShapedAnswer(RECORD, shapes.known["legacy"])
+    surface = TemplateEncoder(RECORD, shapes.known["legacy"])
     chunks = chunks_of(surface, [STARTED, thought("hm"), said("Hi"), FAILED])
     assert chunks[1:] == [
         b'event: msg\ndata: {"thought":"hm"}\n\n',

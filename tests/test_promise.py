@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from hub.brokers.redis import RedisBroker
-from hub.brokers.redis.log import Keep, Retention
+from hub.brokers.redis.log import ChannelRetention, Retention
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.core.sse_decoder import SseDecoder
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock, cancel_and_wait
 from hub.ports import FROM_START, Publication
-from hub.redislink import channel_keys, open_link
-from hub.transports.sse import SseTransport
+from hub.redislink import channel_keys, open_client
+from hub.transports.sse import SseEventEncoder
 from tests.conftest import Server
-from tests.doubles import FakeSink
+from tests.doubles import FakeWriter
 
 CHANNELS = [user_channel("a"), user_channel("b"), topic_channel("t"), ALL]
 FOLLOWED = {
@@ -37,7 +37,7 @@ FOLLOWED = {
     "a+t": [user_channel("a"), ALL, topic_channel("t")],
     "b+t": [user_channel("b"), ALL, topic_channel("t")],
 }
-TRANSPORT = SseTransport(chunked=False)
+TRANSPORT = SseEventEncoder(chunked=False)
 KEEP = 100  # the least that the log trims to
 NODES = st.integers(0, 1)
 
@@ -52,7 +52,7 @@ class Client:
         self.losses: Counter[Channel] = Counter()  # how many of World.losses it was told of
         self.fresh: set[Channel] = set()  # nothing seen yet
         self.excused: set[Channel] = set()  # told of a gap, nothing seen since
-        self.sink = FakeSink()
+        self.sink = FakeWriter()
         self.decoder = SseDecoder()
         self.read = 0  # of the sink's bytes
         self.connection: Connection | None = None
@@ -74,19 +74,21 @@ class World:
         self.redis = self._server.client()
         self._stack.push_async_callback(self.redis.aclose)
         await self.redis.flushall()
-        self.nodes: list[Fanout] = []
+        self.nodes: list[Connections] = []
         self.brokers: list[RedisBroker] = []
         for n in range(2):
             link = await self._stack.enter_async_context(
-                open_link(self._server.url, timeout_seconds=2.0)
+                open_client(self._server.url, timeout_seconds=2.0)
             )
-            keep = Keep(max_events=KEEP)
-            broker = RedisBroker(link, Retention(user=keep, topic=keep, everyone=keep))
+            keep = ChannelRetention(max_events=KEEP)
+            broker = RedisBroker(link, Retention(user=keep, topic=keep, all=keep))
             task = asyncio.create_task(broker.run())
             self._stack.push_async_callback(cancel_and_wait, [task])
             clock = SystemClock()
             wheel = HeartbeatWheel(clock, 8.0)
-            self.nodes.append(Fanout(broker, wheel, clock, node=f"n{n}", heartbeat_seconds=8.0))
+            self.nodes.append(
+                Connections(broker, wheel, clock, node=f"n{n}", heartbeat_seconds=8.0)
+            )
             self.brokers.append(broker)
 
     async def stop(self) -> None:
@@ -115,7 +117,7 @@ class World:
 
     async def join(self, client: Client, node: int) -> None:
         """Connects; returns at once, so that the next step meets it half-way."""
-        client.sink, client.decoder, client.read = FakeSink(), SseDecoder(), 0
+        client.sink, client.decoder, client.read = FakeWriter(), SseDecoder(), 0
         cursor: dict[Channel, Position] = dict.fromkeys(client.channels, FROM_START)
         if client.cursor:
             cursor = parse_cursor(client.cursor, client.channels)
@@ -127,13 +129,15 @@ class World:
             "c",
             "user",
             client.channels,
-            transport=TRANSPORT,
-            sink=client.sink,
+            encoder=TRANSPORT,
+            writer=client.sink,
             outbox=Outbox(max_frames=100_000, max_bytes=10**8),
             clock=SystemClock(),
             retry_ms=1,
         )
-        client.task = asyncio.create_task(self.nodes[node].serve(client.connection, cursor))
+        client.task = asyncio.create_task(
+            self.nodes[node].attach_and_wait(client.connection, cursor)
+        )
         await asyncio.sleep(0)
 
     def lose(self, channels: list[Channel]) -> None:

@@ -14,11 +14,18 @@ import msgspec
 from hub.core.channel import Channel, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
-from hub.core.generation import Generation, Refusal, Status, Step, StopAnswer, changed
+from hub.core.generation import (
+    Generation,
+    GenerationUpdate,
+    Refusal,
+    Status,
+    StopResult,
+    apply_update,
+)
 from hub.errors import BrokerUnavailable
 from hub.ports import (
     FROM_START,
-    Created,
+    CreatedGeneration,
     Outcome,
     Page,
     Publication,
@@ -41,24 +48,24 @@ class MemoryBroker:
     """Implements ports.Broker and ports.GenerationStore."""
 
     def __init__(self, *, max_events: int = 1000, now: Callable[[], float] = time.time) -> None:
-        self.away = False
+        self.is_unavailable = False
         self._max_events = max_events
         self._now = now
         self._logs: dict[Channel, _Log] = {}
         self._once: dict[tuple[Channel, str], Position | None] = {}
-        self._asked: dict[tuple[str, str], Created] = {}
+        self._asked: dict[tuple[str, str], CreatedGeneration] = {}
         self._generations: dict[str, Generation] = {}
         self._chats: dict[tuple[str, str], list[str]] = {}
         self._wanted: set[Channel] = set()
-        self._heard: Callable[[Sequence[Event]], None] = lambda events: None
+        self._on_events: Callable[[Sequence[Event]], None] = lambda events: None
         self._just_written: list[Event] = []
-        self._relinked: Callable[[], None] = lambda: None
+        self._on_resubscribed: Callable[[], None] = lambda: None
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        self._check_here()
+        self._check_available()
         published = [self._publish(publication) for publication in publications]
         events, self._just_written = self._just_written, []
-        self._heard([event for event in events if event.channel in self._wanted])
+        self._on_events([event for event in events if event.channel in self._wanted])
         return published
 
     async def try_publish(
@@ -72,7 +79,7 @@ class MemoryBroker:
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:
-        self._check_here()
+        self._check_available()
         return {
             channel: self._page(self._log(channel), position, max_events, max_bytes)
             for channel, position in after.items()
@@ -81,12 +88,12 @@ class MemoryBroker:
     def _page(self, log: _Log, after: Position | None, max_events: int, max_bytes: int) -> Page:
         head = log.head
         if after is None or after == head:
-            return Page(events=(), head=head, read_to=head)
+            return Page(events=(), head=head, end=head)
         if after != FROM_START:
             if after.epoch != head.epoch or after.offset > head.offset:
-                return Page(events=(), head=head, read_to=head, lost="epoch")
+                return Page(events=(), head=head, end=head, reset_reason="epoch")
             if not log.entries or _offset(log.entries[0][0]) > after.offset + 1:
-                return Page(events=(), head=head, read_to=head, lost="trimmed")
+                return Page(events=(), head=head, end=head, reset_reason="trimmed")
         page = []
         for entry in log.entries:
             if _offset(entry[0]) <= after.offset:
@@ -96,16 +103,16 @@ class MemoryBroker:
             if len(page) == max_events or max_bytes <= 0:
                 break
         if not page:
-            return Page(events=(), head=head, read_to=head)
+            return Page(events=(), head=head, end=head)
         now = self._now()
         return Page(
             events=[event for event, expires in page if expires is None or expires > now],
             head=head,
-            read_to=Position(log.epoch, _offset(page[-1][0])),
+            end=Position(log.epoch, _offset(page[-1][0])),
         )
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
-        self._check_here()
+        self._check_available()
         self._wanted.update(channels)
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
@@ -114,28 +121,30 @@ class MemoryBroker:
     def listen(
         self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
     ) -> None:
-        self._heard, self._relinked = heard, relinked
+        self._on_events, self._on_resubscribed = heard, relinked
 
     async def ping(self) -> None:
-        self._check_here()
+        self._check_available()
 
-    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
-        self._check_here()
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
+        self._check_available()
         asked = (generation.user, idempotency_key or "")
         if idempotency_key and asked in self._asked:
             return msgspec.structs.replace(self._asked[asked], new=False)
         head = self._log(user_channel(generation.user)).head
-        created = Created(generation.id, head, new=True)
+        created = CreatedGeneration(generation.id, head, new=True)
         self._generations[generation.id] = msgspec.structs.replace(generation, after=head)
-        if generation.question.chat is not None:
-            chat = generation.user, generation.question.chat
+        if generation.request.chat is not None:
+            chat = generation.user, generation.request.chat
             self._chats.setdefault(chat, []).append(generation.id)
         if idempotency_key:
             self._asked[asked] = created
         return created
 
     async def find(self, generation: str) -> Generation | None:
-        self._check_here()
+        self._check_available()
         return self._generations.get(generation)
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
@@ -143,34 +152,34 @@ class MemoryBroker:
         return (found, self._log(user_channel(found.user)).head) if found else None
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
-        self._check_here()
+        self._check_available()
         return next(reversed(self._chats.get((user, chat), [])), None)
 
     async def discard(
         self, generation: str, user: str, idempotency_key: str | None, chat: str | None
     ) -> None:
-        self._check_here()
+        self._check_available()
         newest = self._chats.get((user, chat or ""), [])
         if generation in newest:
             newest.remove(generation)
         self._generations.pop(generation, None)
         self._asked.pop((user, idempotency_key or ""), None)
 
-    async def stop_wished_by(self, generation: str) -> str | None:
+    async def stop_requested_by(self, generation: str) -> str | None:
         found = await self.find(generation)
-        return found.stop_by if found else None
+        return found.stop_requested_by if found else None
 
-    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
-        self._check_here()
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
+        self._check_available()
         found = self._generations.get(generation)
         if found is None:
             return None
         if found.status.ended:
-            return StopAnswer.ENDED
+            return StopResult.ENDED
         self._generations[generation] = msgspec.structs.replace(
-            found, status=Status.STOPPING, stop_by=found.stop_by or by
+            found, status=Status.STOPPING, stop_by=found.stop_requested_by or by
         )
-        return StopAnswer.STOPPING
+        return StopResult.STOPPING
 
     def forget_events(self, channel: Channel) -> None:
         """What a trim down to nothing does: the positions stay, the events are gone."""
@@ -180,8 +189,8 @@ class MemoryBroker:
         """What a server that came back empty does."""
         self._logs.pop(channel, None)
 
-    def _check_here(self) -> None:
-        if self.away:
+    def _check_available(self) -> None:
+        if self.is_unavailable:
             raise BrokerUnavailable("the broker does not answer: it is switched away")
 
     def _log(self, channel: Channel) -> _Log:
@@ -193,8 +202,8 @@ class MemoryBroker:
         if key and once in self._once:
             return Published(Outcome.DUPLICATE, self._once[once])
         stop_by = None
-        if publication.step is not None:
-            refused, stop_by = self._take_step(publication.step, publication.data)
+        if publication.update is not None:
+            refused, stop_by = self._apply_update(publication.update, publication.data)
             if refused is not None:
                 return Published(refused, None, stop_by)
         position = None
@@ -213,15 +222,17 @@ class MemoryBroker:
         self._just_written.append(heard)
         return Published(Outcome.WRITTEN, position, stop_by)
 
-    def _take_step(self, step: Step, data: bytes) -> tuple[Outcome | None, str | None]:
+    def _apply_update(
+        self, step: GenerationUpdate, data: bytes
+    ) -> tuple[Outcome | None, str | None]:
         found = self._generations.get(step.generation)
         if found is None:
             return Outcome.GONE, None
-        after = changed(found, step, data)
+        after = apply_update(found, step, data)
         if isinstance(after, Refusal):
-            return Outcome(after.value), found.stop_by
+            return Outcome(after.value), found.stop_requested_by
         self._generations[step.generation] = after
-        return None, found.stop_by
+        return None, found.stop_requested_by
 
 
 def _offset(event: Event) -> int:

@@ -6,29 +6,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hub.core.channel import Channel
-from hub.ports import Attended, Ticket, UsageSum, Used
+from hub.ports import ConsumedTicket, PresenceChange, Ticket, UsageTotals
 
 
-class MemoryUsageLedger:
+class MemoryUsageStore:
     """Implements ports.UsageLedger."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str, str], UsageSum] = {}
+        self._sums: dict[tuple[str, str, str], UsageTotals] = {}
 
-    async def add(self, usage: UsageSum) -> None:
+    async def add(self, usage: UsageTotals) -> None:
         key = (usage.day, usage.user, usage.model)
-        before = self._sums.get(key, UsageSum(day=usage.day, user=usage.user, model=usage.model))
-        self._sums[key] = UsageSum(
+        before = self._sums.get(key, UsageTotals(day=usage.day, user=usage.user, model=usage.model))
+        self._sums[key] = UsageTotals(
             day=usage.day,
             user=usage.user,
             model=usage.model,
             answers=before.answers + usage.answers,
-            uncounted=before.uncounted + usage.uncounted,
+            answers_without_usage=before.answers_without_usage + usage.answers_without_usage,
             prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
             completion_tokens=before.completion_tokens + usage.completion_tokens,
         )
 
-    async def read(self, day: str, user: str | None) -> list[UsageSum]:
+    async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         return [
             self._sums[key]
             for key in sorted(self._sums)
@@ -36,7 +36,7 @@ class MemoryUsageLedger:
         ]
 
 
-class MemoryControlBus:
+class MemoryCommandBus:
     """Implements ports.ControlBus for the nodes of one process. `deaf`: announcements are lost."""
 
     def __init__(self) -> None:
@@ -50,70 +50,70 @@ class MemoryControlBus:
         self._listeners.append(heard)
         self._told.append(relinked)
 
-    def relinked(self) -> None:
+    def resubscribed(self) -> None:
         """What a link does that is back."""
         for relinked in self._told:
             relinked()
 
-    async def announce(self, order: bytes) -> None:
+    async def broadcast(self, message: bytes) -> None:
         for heard in () if self.deaf else self._listeners:
-            heard(order)
+            heard(message)
 
-    async def deny(self, subject: str, until: float) -> None:
+    async def block(self, subject: str, until: float) -> None:
         self._denied[subject] = max(until, self._denied.get(subject, 0.0))
 
-    async def denied(self) -> Mapping[str, float]:
+    async def blocked(self) -> Mapping[str, float]:
         return dict(self._denied)
 
-    async def beat(self, node: str, said: bytes) -> None:
-        self._beats[node] = said
+    async def put_node_state(self, node: str, state: bytes) -> None:
+        self._beats[node] = state
 
-    async def beats(self) -> Sequence[bytes]:
+    async def node_states(self) -> Sequence[bytes]:
         return list(self._beats.values())
 
 
-class MemoryTicketBook:
+class MemoryTicketStore:
     """Implements ports.TicketBook."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._kept: dict[str, tuple[Ticket, float, bool]] = {}
 
-    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
-        self._kept[name] = (ticket, self._now() + seconds, False)
+    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
+        self._kept[ticket_id] = (ticket, self._now() + seconds, False)
 
-    async def use(self, name: str) -> Used | None:
-        ticket, until, before = self._kept.get(name, (None, 0.0, False))
+    async def consume(self, ticket_id: str) -> ConsumedTicket | None:
+        ticket, until, before = self._kept.get(ticket_id, (None, 0.0, False))
         if ticket is None or until <= self._now():
             return None
-        self._kept[name] = (ticket, ticket.expires_at, True)
-        return Used(ticket, before)
+        self._kept[ticket_id] = (ticket, ticket.expires_at, True)
+        return ConsumedTicket(ticket, before)
 
 
-class MemoryAttendanceBook:
+class MemoryPresenceStore:
     """Implements ports.AttendanceBook."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._until: dict[Channel, dict[tuple[str, str], float]] = {}
 
-    async def note(
+    async def update(
         self,
         channel: Channel,
         node: str,
-        here: Sequence[str],
-        gone: Sequence[str],
+        present: Sequence[str],
+        absent: Sequence[str],
         *,
         seconds: float,
-    ) -> Attended:
+    ) -> PresenceChange:
         until = self._until.setdefault(channel, {})
         before = {user for user, _ in until}
-        for user in here:
+        for user in present:
             until[user, node] = self._now() + seconds
-        for user in gone:
+        for user in absent:
             until.pop((user, node), None)
         for entry, at in tuple(until.items()):
             if at <= self._now():
                 del until[entry]
         after = {user for user, _ in until}
-        return Attended(sorted(after - before), sorted(before - after), len(after))
+        return PresenceChange(sorted(after - before), sorted(before - after), len(after))

@@ -14,15 +14,15 @@ import typer
 if TYPE_CHECKING:
     from hub.settings import Settings
 
-_PATIENCE_SECONDS: Final = 2.0
+_TIMEOUT_SECONDS: Final = 2.0
 
 
 def add_commands(app: typer.Typer) -> None:
     """Adds this module's command."""
-    app.command()(alive)
+    app.command()(healthcheck)
 
 
-def alive() -> None:
+def healthcheck() -> None:
     """Whether the node or worker here answers.
 
     By the same settings as the process; exit code 0, or 1 when nothing answers in 2 seconds.
@@ -67,7 +67,7 @@ def _connected(listener: _Listener) -> socket.socket:
     if isinstance(listener.address, str):
         found = _connected_to(listener.address)
     else:
-        found = socket.create_connection(listener.address, _PATIENCE_SECONDS)
+        found = socket.create_connection(listener.address, _TIMEOUT_SECONDS)
     if not listener.secure:
         return found
     context = ssl.create_default_context()
@@ -78,7 +78,7 @@ def _connected(listener: _Listener) -> socket.socket:
 
 def _connected_to(path: str) -> socket.socket:
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    found.settimeout(_PATIENCE_SECONDS)
+    found.settimeout(_TIMEOUT_SECONDS)
     try:
         found.connect(path)
     except OSError:

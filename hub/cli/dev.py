@@ -26,8 +26,8 @@ from typing import Final
 import msgspec
 
 from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
-from hub.cli.dev_notice import DevNotice, notice_posted
-from hub.cli.parts import Part
+from hub.cli.dev_notice import DevState, write_dev_state
+from hub.cli.parts import ChildProcess
 from hub.errors import BrokerUnavailable, OperatorError
 
 _HOST: Final = "127.0.0.1"
@@ -61,25 +61,27 @@ async def run_dev(options: DevOptions, say: Callable[[str], None]) -> None:
         internal = held.enter_context(_listening(options.internal_port, "--internal-port"))
         upstream = held.enter_context(_listening(0, "--port"))
         data = held.enter_context(_data_folder(options.data))
-        broker = Part("valkey", _broker_command(data, keep=options.data is not None), {}, ())
+        broker = ChildProcess(
+            "valkey", _broker_command(data, keep=options.data is not None), {}, ()
+        )
         parts = _parts(options, data, public, internal, upstream)
         try:
             await broker.start()
             await _until_accepting(data / SOCKET_NAME, broker)
             for part in parts:
                 await part.start()
-            keepers = [asyncio.create_task(part.keep()) for part in parts]
+            keepers = [asyncio.create_task(part.run()) for part in parts]
             keepers.append(asyncio.create_task(_watch_broker(broker)))
             stopping = asyncio.create_task(stop.wait())
             ready = asyncio.create_task(_until_ready(_port(internal)))
             await _first_of(stopping, ready, keepers)
             if not stop.is_set():
-                urls = DevNotice(
+                urls = DevState(
                     url=f"http://{_HOST}:{_port(public)}",
                     internal_url=f"http://{_HOST}:{_port(internal)}",
                     pid=os.getpid(),
                 )
-                held.enter_context(notice_posted(urls))
+                held.enter_context(write_dev_state(urls))
                 say(_greeting(urls, options, data, _port(upstream)))
                 await _first_of(stopping, None, keepers)
         finally:
@@ -98,7 +100,7 @@ def _parts(
     public: socket.socket,
     internal: socket.socket,
     upstream: socket.socket,
-) -> list[Part]:
+) -> list[ChildProcess]:
     env = {
         **os.environ,
         # A proxy of the environment is for real LLMs, not for the simulated one on this machine.
@@ -124,16 +126,16 @@ def _parts(
     simulate = [*hub, "upstream", "--fd", str(upstream.fileno())]
     simulate += ["--tokens-per-second", str(options.tokens_per_second)]
     parts = [
-        Part("upstream", simulate, env, (upstream.fileno(),)),
-        Part("node", serve, env, fds),
+        ChildProcess("upstream", simulate, env, (upstream.fileno(),)),
+        ChildProcess("node", serve, env, fds),
     ]
     for number in range(1, options.workers + 1):
         name = "worker" if options.workers == 1 else f"worker {number}"
-        parts.append(Part(name, [*hub, "worker", *config], env, ()))
+        parts.append(ChildProcess(name, [*hub, "worker", *config], env, ()))
     return parts
 
 
-async def _watch_broker(broker: Part) -> None:
+async def _watch_broker(broker: ChildProcess) -> None:
     assert broker.process is not None
     code = await broker.process.wait()
     raise BrokerUnavailable(f"the embedded Valkey ended with exit code {code}")
@@ -153,7 +155,7 @@ async def _first_of(
         task.result()
 
 
-async def _until_accepting(path: Path, broker: Part) -> None:
+async def _until_accepting(path: Path, broker: ChildProcess) -> None:
     assert broker.process is not None
     try:
         async with asyncio.timeout(_START_SECONDS):
@@ -254,7 +256,7 @@ def _command_name() -> str:
     return os.path.relpath(script) if script.name == "hub" else f"{sys.executable} -m hub"
 
 
-def _greeting(urls: DevNotice, options: DevOptions, data: Path, upstream_port: int) -> str:
+def _greeting(urls: DevState, options: DevOptions, data: Path, upstream_port: int) -> str:
     note = '{"to":{"user":"alice"},"data":{"title":"Hello"}}'
     real = options.default_upstream or next(iter(options.upstreams), None)
     simulated = f"simulated, http://{_HOST}:{upstream_port}/v1"

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 
-class DevNotice(msgspec.Struct, frozen=True):
+class DevState(msgspec.Struct, frozen=True):
     """The URLs of the two listeners, and the supervisor's process id."""
 
     url: str
@@ -24,7 +24,7 @@ class DevNotice(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def notice_posted(notice: DevNotice) -> Iterator[None]:
+def write_dev_state(notice: DevState) -> Iterator[None]:
     """The file is there inside the block; the newest `hub dev` wins."""
     path = _path()
     with suppress(OSError):  # a convenience; the URLs are printed too
@@ -35,17 +35,17 @@ def notice_posted(notice: DevNotice) -> Iterator[None]:
     try:
         yield
     finally:
-        if read_notice() == notice:
+        if read_dev_state() == notice:
             path.unlink(missing_ok=True)
 
 
-def read_notice() -> DevNotice | None:
+def read_dev_state() -> DevState | None:
     """The running `hub dev` of this user, if there is one."""
     path = _path()
     try:
         if path.stat().st_uid != os.getuid():
             return None
-        notice = msgspec.json.decode(path.read_bytes(), type=DevNotice)
+        notice = msgspec.json.decode(path.read_bytes(), type=DevState)
         os.kill(notice.pid, 0)
     except (OSError, msgspec.DecodeError):
         return None

@@ -156,7 +156,7 @@ def token(
 
     Example: HUB_AUTH__HMAC_SECRET=… hub token alice --ttl 8h --topics news,team.*
     """
-    from hub.cli.signing import signed_token
+    from hub.cli.signing import sign_dev_token
     from hub.core.channel import check_user_id
     from hub.errors import CallerError, OperatorError
 
@@ -166,7 +166,7 @@ def token(
     except CallerError as error:
         raise Refused(error.detail) from error
     named = [topic for topic in topics.split(",") if topic]
-    signed = signed_token(auth, user, _seconds(ttl), named)
+    signed = sign_dev_token(auth, user, _seconds(ttl), named)
     if signed is None:
         raise OperatorError("set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) to sign tokens with")
     print(signed)
@@ -203,12 +203,12 @@ def _seconds(text: str) -> int:
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """The settings; where none names a hub, the `hub dev` that runs on this machine is meant."""
-    from hub.cli.dev_notice import read_notice
+    from hub.cli.dev_notice import read_dev_state
     from hub.settings import load_settings
 
     given = {key: value for key, value in flags.items() if value is not None}
     loaded = load_settings(config, given)
-    notice = read_notice()
+    notice = read_dev_state()
     if notice is not None:
         found = {"client.url": notice.url, "client.internal_url": notice.internal_url}
         missing = {key: url for key, url in found.items() if key not in loaded.origins}
@@ -221,7 +221,7 @@ def _talk(
     work: Callable[[HubClient], Coroutine[Any, Any, None]],
     user: str | None = None,
 ) -> None:
-    from hub.client import HubClient, HubClientError, Patience
+    from hub.client import HubClient, HubClientError, RetryPolicy
     from hub.errors import OperatorError
 
     client = settings.client
@@ -232,7 +232,9 @@ def _talk(
             internal_url=client.internal_url,
             key=client.key.get_secret_value() if client.key else None,
             user=user,
-            patience=Patience(tries=1),  # who sits in front of it sees the reason, and tries again
+            retry=RetryPolicy(
+                max_attempts=1
+            ),  # who sits in front of it sees the reason, and tries again
         )
     except ValueError as error:
         raise OperatorError(f"client.{error}") from error

@@ -25,17 +25,17 @@ from typing import Final
 
 import structlog
 
-from hub.cli.parts import Part
+from hub.cli.parts import ChildProcess
 from hub.errors import OperatorError
 from hub.settings import Settings
-from hub.web.listening import Place, check_free
+from hub.web.listening import ListenAddress, check_free
 
 _STOP_MARGIN_SECONDS: Final = 10.0  # after the drain: what closes, and a busy machine
 _START_SECONDS: Final = 20.0
 _log = structlog.get_logger(__name__)
 
 
-async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) -> int:
+async def run_multiprocess(settings: Settings, workers: int, options: Sequence[str]) -> int:
     """Runs until SIGINT or SIGTERM; gives the exit code. Raises OperatorError.
 
     options: those of `hub serve`, for each process.
@@ -60,7 +60,7 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
         if code is not None or stopping.done():
             return code or 0
         _log.info("fleet.started", node=settings.node.name, processes=workers)
-        keepers = [asyncio.create_task(part.keep()) for part in parts]
+        keepers = [asyncio.create_task(part.run()) for part in parts]
         done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -74,15 +74,15 @@ async def run_fleet(settings: Settings, workers: int, options: Sequence[str]) ->
     return 0
 
 
-def _places(settings: Settings) -> Iterator[Place]:
+def _places(settings: Settings) -> Iterator[ListenAddress]:
     for section, listener in (("public", settings.public), ("internal", settings.internal)):
-        yield Place(listener.host, listener.port, f"{section}.port")
+        yield ListenAddress(listener.host, listener.port, f"{section}.port")
         if listener.grpc_port is not None:
-            yield Place(listener.host, listener.grpc_port, f"{section}.grpc_port")
+            yield ListenAddress(listener.host, listener.grpc_port, f"{section}.grpc_port")
 
 
 async def _first_start(
-    settings: Settings, parts: Sequence[Part], stopping: asyncio.Task[bool]
+    settings: Settings, parts: Sequence[ChildProcess], stopping: asyncio.Task[bool]
 ) -> int | None:
     """Returns when one is ready or it is time to stop; the exit code when one has ended before."""
     ends = [asyncio.create_task(part.process.wait()) for part in parts if part.process]
@@ -108,11 +108,11 @@ async def _until_listening(host: str, port: int) -> None:
         await asyncio.sleep(0.05)
 
 
-def _node(name: str, number: int, options: Sequence[str], folder: Path) -> Part:
+def _node(name: str, number: int, options: Sequence[str], folder: Path) -> ChildProcess:
     command = [sys.executable, "-m", "hub", "serve", "--share-ports", *options]
     env = {
         **os.environ,
         "HUB_NODE__NAME": f"{name}-{number}",
         "HUB_NODE__SIBLINGS": str(folder),
     }
-    return Part(f"node {number}", command, env)
+    return ChildProcess(f"node {number}", command, env)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from hub.cli.examination import Finding
+    from hub.cli.examination import CheckResult
     from hub.settings import Settings
 
 ConfigOption = Annotated[
@@ -78,18 +78,18 @@ def doctor(
     Example: hub doctor --url https://hub.example.com
     """
     from hub import logs
-    from hub.cli.examination import Visit, examine, examine_front
+    from hub.cli.examination import ProbeTarget, check_proxy, run_checks
     from hub.settings import load_settings
 
     logs.configure("error", "auto", "doctor")
     settings = load_settings(config).settings
     if url is None:
-        findings = asyncio.run(examine(settings))
+        findings = asyncio.run(run_checks(settings))
     else:
-        visit = Visit(
+        visit = ProbeTarget(
             _checked(url), seconds, token or _token(settings), internal_url, key, patience
         )
-        findings = asyncio.run(examine_front(visit))
+        findings = asyncio.run(check_proxy(visit))
     for finding in findings:
         _show(finding, as_json=as_json)
     failed = [finding for finding in findings if finding.verdict == "fail"]
@@ -97,7 +97,7 @@ def doctor(
         raise typer.Exit(3 if any(finding.check == "broker" for finding in failed) else 2)
 
 
-def _show(finding: Finding, *, as_json: bool) -> None:
+def _show(finding: CheckResult, *, as_json: bool) -> None:
     if as_json:
         row = {name: getattr(finding, name) for name in finding.__struct_fields__}
         print(json.dumps(row))
@@ -112,10 +112,10 @@ def _show(finding: Finding, *, as_json: bool) -> None:
 
 
 def _checked(url: str) -> str:
-    from hub.client.address import address
+    from hub.client.address import parse_url
 
     try:
-        address(url, "it")
+        parse_url(url, "it")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return url
@@ -124,11 +124,11 @@ def _checked(url: str) -> str:
 def _token(settings: Settings) -> str | None:
     """The one of the settings, or one that is signed with their secret for a user of our own."""
     from hub.cli.examination.visit import USER
-    from hub.cli.signing import signed_token
+    from hub.cli.signing import sign_dev_token
 
     if settings.client.token is not None:
         return settings.client.token.get_secret_value()
-    return signed_token(settings.auth, USER, _TOKEN_SECONDS)
+    return sign_dev_token(settings.auth, USER, _TOKEN_SECONDS)
 
 
 def openapi() -> None:
@@ -138,9 +138,9 @@ def openapi() -> None:
 
     Example: hub openapi > openapi.json
     """
-    from hub.web.listeners import document
+    from hub.web.listeners import build_openapi
 
-    print(json.dumps(document(), indent=2, ensure_ascii=False))
+    print(json.dumps(build_openapi(), indent=2, ensure_ascii=False))
 
 
 def _flat(table: dict[str, Any], above: str) -> list[tuple[str, Any]]:

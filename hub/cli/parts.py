@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger(__name__)
 
 
-class Part:
+class ChildProcess:
     """One process: its command, and how it is kept running and ended.
 
     It has a session of its own (Ctrl-C on the terminal reaches the supervisor alone), and on Linux
@@ -51,7 +51,7 @@ class Part:
         )
         return self.process
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Starts it again whenever it ends. Raises OperatorError when its settings are wrong."""
         pause = _LEAST_PAUSE_SECONDS
         while True:

@@ -79,11 +79,11 @@ def serve(
     """
     settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
     if workers > 1:
-        from hub.cli.fleet import run_fleet
+        from hub.cli.fleet import run_multiprocess
 
         flags = {"--config": config, "--port": port, "--internal-port": internal_port}
         options = [str(w) for flag in flags.items() if flag[1] is not None for w in flag]
-        raise typer.Exit(asyncio.run(run_fleet(settings, workers, options)))
+        raise typer.Exit(asyncio.run(run_multiprocess(settings, workers, options)))
     from hub.wiring.node import Sockets, run_node
 
     sockets = Sockets(public_fd, internal_fd, share_ports)
@@ -171,7 +171,7 @@ def _run(main: Any) -> None:
     """Runs on uvloop until SIGINT or SIGTERM, of which `main` is told; a second one hurries it."""
     import uvloop
 
-    from hub.wiring.stopping import Stopping
+    from hub.wiring.stopping import Shutdown
 
     # What was imported stays for good, and a connection's objects have no cycles: looking through
     # all of them at every 700th new one took 6 % of the time of ten thousand clients that return.
@@ -179,7 +179,7 @@ def _run(main: Any) -> None:
     gc.set_threshold(50_000, 20, 20)
 
     async def until_signalled() -> None:
-        stop = Stopping()
+        stop = Shutdown()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.signal)
         await main(stop)

@@ -11,7 +11,9 @@ import jwt
 from hub.settings.models import Auth
 
 
-def signed_token(auth: Auth, user: str, ttl_seconds: int, topics: Sequence[str] = ()) -> str | None:
+def sign_dev_token(
+    auth: Auth, user: str, ttl_seconds: int, topics: Sequence[str] = ()
+) -> str | None:
     """A JWT (HS256) as these settings take it; None where they have no auth.hmac_secret."""
     if auth.hmac_secret is None:
         return None

@@ -31,10 +31,10 @@ from hub.client.errors import (
     NotFound,
     StreamEnded,
     StreamReset,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
 )
-from hub.client.patience import Patience
+from hub.client.patience import RetryPolicy
 from hub.client.presence import Connection, Node, Presence, StoredEvent, StoredEvents
 from hub.client.publishing import Publication, Published, PublishResult, To
 from hub.client.sync import SyncHubClient
@@ -78,13 +78,13 @@ __all__ = [
     "HubUnreachable",
     "Node",
     "NotFound",
-    "Patience",
     "Presence",
     "Publication",
     "PublishResult",
     "Published",
     "Replaced",
     "Restarted",
+    "RetryPolicy",
     "Snapshot",
     "Started",
     "Stopped",
@@ -95,6 +95,6 @@ __all__ = [
     "StreamReset",
     "SyncHubClient",
     "To",
-    "TooMany",
+    "TooManyRequests",
     "Unauthorized",
 ]

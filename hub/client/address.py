@@ -6,7 +6,7 @@ from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 
-def address(url: str, name: str) -> SplitResult:
+def parse_url(url: str, name: str) -> SplitResult:
     """The URL in its parts. name: of the argument. Raises ValueError."""
     with suppress(ValueError):  # a port that is no number
         parts = urlsplit(url)

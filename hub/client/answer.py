@@ -28,9 +28,9 @@ from hub.client.answer_events import (
     Stopped,
     answer_event,
 )
-from hub.client.asking import GenerationStarted, join_call, restart_call, stop_call
+from hub.client.asking import GenerationStarted, join_request, restart_request, stop_request
 from hub.client.errors import AnswerFailed, AnswerRewritten
-from hub.client.link import Link
+from hub.client.link import HttpClient
 from hub.client.streaming import ResumingStream
 
 
@@ -44,7 +44,9 @@ class Answer:
     on at the hub until `stop`.
     """
 
-    def __init__(self, link: Link, user: str | None, started: GenerationStarted | str) -> None:
+    def __init__(
+        self, link: HttpClient, user: str | None, started: GenerationStarted | str
+    ) -> None:
         """started: what asking for it gave, or the id of one to join."""
         self.id = started if isinstance(started, str) else started.generation
         self.status = "queued"
@@ -57,7 +59,7 @@ class Answer:
         self._rewritten = False
         self._link = link
         self._user = user
-        self._stream = ResumingStream(link, partial(join_call, self.id, user))
+        self._stream = ResumingStream(link, partial(join_request, self.id, user))
         self._stream.cursor = None if isinstance(started, str) else started.cursor
 
     def __repr__(self) -> str:
@@ -103,11 +105,11 @@ class Answer:
 
     async def stop(self) -> str:
         """Stops it, wherever it runs: `stopping`, or `already ended`."""
-        return await self._link.send(stop_call(self.id, self._user))
+        return await self._link.send(stop_request(self.id, self._user))
 
     async def restart(self) -> Answer:
         """Stops it if it runs, and asks the same again: another answer."""
-        started = await self._link.send(restart_call(self.id, uuid.uuid4().hex, self._user))
+        started = await self._link.send(restart_request(self.id, uuid.uuid4().hex, self._user))
         return Answer(self._link, self._user, started)
 
     async def aclose(self) -> None:

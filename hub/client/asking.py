@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from hub.client.call import Call, given_of, path_of, reader
+from hub.client.call import Request, build_path, given_fields, response_reader
 
-Question = str | Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[Mapping[str, Any]]
 """A prompt, or a conversation's messages as OpenAI's chat completions takes them."""
 
 
@@ -33,43 +33,43 @@ class _Status(msgspec.Struct, frozen=True):
     status: str
 
 
-def join_call(generation: str, user: str | None, cursor: str | None) -> Call[None]:
+def join_request(generation: str, user: str | None, cursor: str | None) -> Request[None]:
     """GET /generations/{id} as a stream: the hub's own events, whatever the settings show to older
     clients.
     """
-    path = path_of("generations", generation, user=user, cursor=cursor, shape="events")
-    return Call(method="GET", path=path, read=lambda _: None)
+    path = build_path("generations", generation, user=user, cursor=cursor, shape="events")
+    return Request(method="GET", path=path, read=lambda _: None)
 
 
-def ask_call(
-    question: Question, options: AskOptions, key: str, user: str | None
-) -> Call[GenerationStarted]:
+def ask_request(
+    question: Prompt, options: AskOptions, key: str, user: str | None
+) -> Request[GenerationStarted]:
     """POST /generations. key: the idempotency key: the same one again joins."""
     name = "prompt" if isinstance(question, str) else "messages"
-    body = {name: question, "id": key, **given_of(msgspec.structs.asdict(options))}
-    return Call(
+    body = {name: question, "id": key, **given_fields(msgspec.structs.asdict(options))}
+    return Request(
         method="POST",
-        path=path_of("generations", user=user),
+        path=build_path("generations", user=user),
         body=msgspec.json.encode(body),
-        read=reader(GenerationStarted),
+        read=response_reader(GenerationStarted),
     )
 
 
-def stop_call(generation: str, user: str | None) -> Call[str]:
+def stop_request(generation: str, user: str | None) -> Request[str]:
     """DELETE /generations/{id}."""
-    read = reader(_Status)
-    return Call(
+    read = response_reader(_Status)
+    return Request(
         method="DELETE",
-        path=path_of("generations", generation, user=user),
+        path=build_path("generations", generation, user=user),
         read=lambda body: read(body).status,
     )
 
 
-def restart_call(generation: str, key: str, user: str | None) -> Call[GenerationStarted]:
+def restart_request(generation: str, key: str, user: str | None) -> Request[GenerationStarted]:
     """POST /generations/{id}/restart. key: as in `ask_call`."""
-    return Call(
+    return Request(
         method="POST",
-        path=path_of("generations", generation, "restart", user=user),
-        read=reader(GenerationStarted),
+        path=build_path("generations", generation, "restart", user=user),
+        read=response_reader(GenerationStarted),
         idempotency_key=key,
     )

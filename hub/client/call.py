@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call(Generic[T]):
+class Request(Generic[T]):
     """read: makes the answer of its body; raises msgspec.DecodeError. wait_seconds: before it is
     sent. Where a repeat would do more than the first one did, it carries an idempotency key, in its
     body or as its header: any call may be sent again.
@@ -46,18 +46,18 @@ class Call(Generic[T]):
             raise HubClientError(f"what answers at {place} is no hub: {error}") from error
 
 
-def reader(type: type[T]) -> Callable[[bytes], T]:  # noqa: A002 - msgspec's own word
+def response_reader(type: type[T]) -> Callable[[bytes], T]:  # noqa: A002 - msgspec's own word
     """Reads JSON as this type; fields that are new to it are left out."""
     return msgspec.json.Decoder(type).decode
 
 
-def path_of(*parts: str, **query: Any) -> str:
+def build_path(*parts: str, **query: Any) -> str:
     """A path, each part quoted, and a query without those that are None."""
     path = "/" + "/".join(quote(part, safe="") for part in parts)
     given = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def given_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that are given: None means that the hub decides."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import aiohttp
 
-from hub.client.address import address
+from hub.client.address import parse_url
 from hub.client.answer import Answer
-from hub.client.asking import AskOptions, Question, ask_call, stop_call
+from hub.client.asking import AskOptions, Prompt, ask_request, stop_request
 from hub.client.errors import HubClientError
 from hub.client.events import EventStream
-from hub.client.link import Link
-from hub.client.patience import Patience
+from hub.client.link import HttpClient
+from hub.client.patience import RetryPolicy
 from hub.client.presence import (
     Node,
     Presence,
@@ -54,29 +54,29 @@ class HubClient:
         internal_url: str | None = None,
         key: str | None = None,
         user: str | None = None,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
     ) -> None:
         """Raises ValueError for what is no URL."""
-        address(url, "url")
+        parse_url(url, "url")
         if internal_url is not None:
-            address(internal_url, "internal_url")
+            parse_url(internal_url, "internal_url")
         self._url = url
         self._tokens = Tokens(token)
         self._internal_url = internal_url
         self._key = Tokens(key)
         self._user = user
         self._named = None if token else user  # where no token says who this is
-        self._patience = patience or Patience()
+        self._patience = retry or RetryPolicy()
         self._session: aiohttp.ClientSession | None = None
-        self._links: list[Link] = []  # to the public listener, and to the internal one
+        self._links: list[HttpClient] = []  # to the public listener, and to the internal one
 
     async def __aenter__(self) -> Self:
         # As many streams as one likes: each holds a connection.
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._session = session
-        self._links = [Link(session, self._url, self._tokens, self._patience)]
+        self._links = [HttpClient(session, self._url, self._tokens, self._patience)]
         if self._internal_url is not None:
-            self._links.append(Link(session, self._internal_url, self._key, self._patience))
+            self._links.append(HttpClient(session, self._internal_url, self._key, self._patience))
         return self
 
     async def __aexit__(
@@ -105,7 +105,7 @@ class HubClient:
 
     async def ask(
         self,
-        question: Question,
+        question: Prompt,
         *,
         model: str | None = None,
         upstream: str | None = None,
@@ -121,7 +121,7 @@ class HubClient:
         options = AskOptions(model=model, upstream=upstream, params=params, metadata=metadata)
         key = idempotency_key or uuid.uuid4().hex
         link = self._public()
-        started = await link.send(ask_call(question, options, key, self._named))
+        started = await link.send(ask_request(question, options, key, self._named))
         return Answer(link, self._named, started)
 
     def join(self, generation: str) -> Answer:
@@ -130,7 +130,7 @@ class HubClient:
 
     async def stop(self, generation: str) -> str:
         """Stops an answer, wherever it runs: `stopping`, or `already ended`."""
-        return await self._public().send(stop_call(generation, self._named))
+        return await self._public().send(stop_request(generation, self._named))
 
     async def publish(
         self,
@@ -191,12 +191,12 @@ class HubClient:
         """Refuses a token from now on and ends its streams. expires_at: its `exp`."""
         await self._internal().send(revoke_call(jti, expires_at))
 
-    def _public(self) -> Link:
+    def _public(self) -> HttpClient:
         if not self._links:
             raise RuntimeError("use the client inside `async with`")
         return self._links[0]
 
-    def _internal(self) -> Link:
+    def _internal(self) -> HttpClient:
         if self._internal_url is None:
             raise HubClientError("this needs the internal listener: HubClient(…, internal_url=…)")
         self._public()

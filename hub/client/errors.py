@@ -66,7 +66,7 @@ class NotFound(HubClientError):
     """404: it is not there, or no longer kept."""
 
 
-class TooMany(HubClientError):
+class TooManyRequests(HubClientError):
     """429: nothing was done; the same call may pass later."""
 
 
@@ -118,7 +118,7 @@ _BY_STATUS: Mapping[int, type[HubClientError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
-    429: TooMany,
+    429: TooManyRequests,
     502: HubUnavailable,
     503: HubUnavailable,
     504: HubUnavailable,
@@ -132,16 +132,18 @@ class _Problem(msgspec.Struct):
     path: str | None = None
 
 
-def refusal(status: int, reason: str, retry_after: str | None, body: bytes) -> HubClientError:
+def error_from_response(
+    status: int, reason: str, retry_after: str | None, body: bytes
+) -> HubClientError:
     """A refused request as an error, with the sentence of its problem document."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem(f"{status} {reason}")
-    return of_status(status, problem.detail, problem.path, _seconds(retry_after))
+    return error_from_status(status, problem.detail, problem.path, _seconds(retry_after))
 
 
-def of_status(
+def error_from_status(
     status: int, detail: str, path: str | None = None, retry_after_seconds: float | None = None
 ) -> HubClientError:
     """The error for a status."""

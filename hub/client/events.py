@@ -13,9 +13,9 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from hub.client.call import Call, path_of
+from hub.client.call import Request, build_path
 from hub.client.errors import StreamReset
-from hub.client.link import Link
+from hub.client.link import HttpClient
 from hub.client.streaming import ResumingStream
 
 T = TypeVar("T")
@@ -55,7 +55,13 @@ class EventStream:
     """
 
     def __init__(
-        self, link: Link, user: str | None, topics: Sequence[str], cursor: str, *, control: bool
+        self,
+        link: HttpClient,
+        user: str | None,
+        topics: Sequence[str],
+        cursor: str,
+        *,
+        control: bool,
     ) -> None:
         self.cursor = cursor
         self._control = control
@@ -93,14 +99,16 @@ class EventStream:
         await self.aclose()
 
 
-def _opening(user: str | None, topics: Sequence[str], begin: str, cursor: str | None) -> Call[None]:
+def _opening(
+    user: str | None, topics: Sequence[str], begin: str, cursor: str | None
+) -> Request[None]:
     place = ("sse", "connect", user) if user is not None else ("sse", "connect")
     since = cursor or begin
-    path = path_of(*place, cursor=since, topics=",".join(topics) or None)
+    path = build_path(*place, cursor=since, topics=",".join(topics) or None)
     if len(path) <= _MOST_QUERY_CHARS:
-        return Call(method="GET", path=path, read=_nothing)
+        return Request(method="GET", path=path, read=_nothing)
     body = msgspec.json.encode({"topics": topics, "cursor": since})
-    return Call(method="POST", path=path_of(*place), body=body, read=_nothing)
+    return Request(method="POST", path=build_path(*place), body=body, read=_nothing)
 
 
 def _nothing(_: bytes) -> None:

@@ -13,9 +13,9 @@ from weakref import WeakSet
 
 import aiohttp
 
-from hub.client.call import Call
-from hub.client.errors import HubClientError, HubUnreachable, Unauthorized, refusal
-from hub.client.patience import Patience
+from hub.client.call import Request
+from hub.client.errors import HubClientError, HubUnreachable, Unauthorized, error_from_response
+from hub.client.patience import RetryPolicy
 from hub.client.tokens import Tokens
 
 T = TypeVar("T")
@@ -34,11 +34,11 @@ class Opened(NamedTuple):
     token: str | None
 
 
-class Link:
+class HttpClient:
     """Of one URL, with the secret that its requests carry."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, tokens: Tokens, patience: Patience
+        self, session: aiohttp.ClientSession, url: str, tokens: Tokens, patience: RetryPolicy
     ) -> None:
         self._session = session
         self._url = url.rstrip("/")
@@ -51,7 +51,7 @@ class Link:
         for stream in tuple(self.streams):
             stream.close()
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: Request[T]) -> T:
         """Makes a call, again where that may help. Raises HubClientError."""
         await asyncio.sleep(call.wait_seconds)
         tried, renewed = 0, False
@@ -71,7 +71,7 @@ class Link:
                     raise
                 await asyncio.sleep(wait)
 
-    async def open_stream(self, call: Call[Any]) -> Opened:
+    async def open_stream(self, call: Request[Any]) -> Opened:
         """An answer that streams, its headers read. Raises HubClientError."""
         token = await self.tokens.current()
         try:
@@ -83,7 +83,7 @@ class Link:
         token = await self.tokens.current()
         return Opened(await self._open_once(call, token), token)
 
-    async def _send_once(self, call: Call[T], token: str | None) -> T:
+    async def _send_once(self, call: Request[T], token: str | None) -> T:
         timeout = aiohttp.ClientTimeout(total=self.patience.timeout_seconds)
         async with (
             self._exchange(call.path),
@@ -92,7 +92,7 @@ class Link:
             await _check(response)
             return call.answer(self._url + call.path, await response.read())
 
-    async def _open_once(self, call: Call[Any], token: str | None) -> aiohttp.ClientResponse:
+    async def _open_once(self, call: Request[Any], token: str | None) -> aiohttp.ClientResponse:
         accepted = {"Accept": "text/event-stream"}
         no_limit = aiohttp.ClientTimeout(total=None)
         async with self._exchange(call.path):
@@ -113,7 +113,7 @@ class Link:
 
     async def _request(
         self,
-        call: Call[Any],
+        call: Request[Any],
         token: str | None,
         accepted: dict[str, str],
         timeout: aiohttp.ClientTimeout,
@@ -139,7 +139,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     if response.status >= 300:
         body = await response.read()
         retry_after = response.headers.get("Retry-After")
-        raise refusal(response.status, response.reason or "", retry_after, body)
+        raise error_from_response(response.status, response.reason or "", retry_after, body)
 
 
 def _reason(error: BaseException) -> str:

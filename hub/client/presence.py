@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hub.client.call import Call, path_of, reader
+from hub.client.call import Request, build_path, response_reader
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,35 +75,37 @@ class _Blocked(msgspec.Struct, frozen=True):
     blocked_until: float | None = None
 
 
-def presence_call(user: str | None, limit: int) -> Call[Presence]:
+def presence_call(user: str | None, limit: int) -> Request[Presence]:
     """GET /users/{id}, or GET /connections for None."""
     parts = ("users", user) if user is not None else ("connections",)
-    return Call(method="GET", path=path_of(*parts, limit=limit), read=reader(Presence))
+    return Request(
+        method="GET", path=build_path(*parts, limit=limit), read=response_reader(Presence)
+    )
 
 
-def nodes_call() -> Call[list[Node]]:
+def nodes_call() -> Request[list[Node]]:
     """GET /nodes."""
-    read = reader(_Nodes)
-    return Call(method="GET", path="/nodes", read=lambda body: read(body).nodes)
+    read = response_reader(_Nodes)
+    return Request(method="GET", path="/nodes", read=lambda body: read(body).nodes)
 
 
-def stored_events_call(user: str, after: str | None, limit: int) -> Call[StoredEvents]:
+def stored_events_call(user: str, after: str | None, limit: int) -> Request[StoredEvents]:
     """GET /users/{id}/events."""
-    path = path_of("users", user, "events", after=after, limit=limit)
-    return Call(method="GET", path=path, read=reader(StoredEvents))
+    path = build_path("users", user, "events", after=after, limit=limit)
+    return Request(method="GET", path=path, read=response_reader(StoredEvents))
 
 
-def disconnect_call(user: str, block_seconds: float) -> Call[float | None]:
+def disconnect_call(user: str, block_seconds: float) -> Request[float | None]:
     """DELETE /users/{id}/connections."""
-    read = reader(_Blocked)
-    return Call(
+    read = response_reader(_Blocked)
+    return Request(
         method="DELETE",
-        path=path_of("users", user, "connections", block_seconds=block_seconds),
+        path=build_path("users", user, "connections", block_seconds=block_seconds),
         read=lambda body: read(body).blocked_until,
     )
 
 
-def revoke_call(jti: str, expires_at: float) -> Call[None]:
+def revoke_call(jti: str, expires_at: float) -> Request[None]:
     """POST /revocations."""
     body = msgspec.json.encode({"jti": jti, "expires_at": expires_at})
-    return Call(method="POST", path="/revocations", body=body, read=lambda _: None)
+    return Request(method="POST", path="/revocations", body=body, read=lambda _: None)

@@ -17,13 +17,19 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from hub.client.call import Call
-from hub.client.errors import BadRequest, HubClientError, HubUnavailable, HubUnreachable, of_status
-from hub.client.patience import Patience
+from hub.client.call import Request
+from hub.client.errors import (
+    BadRequest,
+    HubClientError,
+    HubUnavailable,
+    HubUnreachable,
+    error_from_status,
+)
+from hub.client.patience import RetryPolicy
 
-_MOST_ITEMS: Final = 1000
+_MAX_ITEMS: Final = 1000
 # A recipient is at least 4 bytes of it and about 80 of the answers, of which the hub holds 4 MiB.
-_MOST_CHUNK_BYTES: Final = 192 * 1024
+_MAX_CHUNK_BYTES: Final = 192 * 1024
 _NDJSON: Final = "application/x-ndjson"
 
 
@@ -85,7 +91,7 @@ class _Answer(msgspec.Struct, frozen=True):
     def result(self) -> PublishResult:
         if self.published is not None:
             return PublishResult(self.published)
-        return PublishResult(error=of_status(self.status, self.detail, self.path))
+        return PublishResult(error=error_from_status(self.status, self.detail, self.path))
 
 
 class _PublishAnswer(msgspec.Struct, frozen=True):
@@ -95,15 +101,17 @@ class _PublishAnswer(msgspec.Struct, frozen=True):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def publish_call(item: Publication) -> Call[list[Published]]:
+def publish_call(item: Publication) -> Request[list[Published]]:
     """POST /publish. Raises BadRequest for data that JSON cannot hold."""
-    return Call(method="POST", path="/publish", body=_encoded(item.keyed()), read=_read_published)
+    return Request(
+        method="POST", path="/publish", body=_encoded(item.keyed()), read=_read_published
+    )
 
 
-Steps = Generator[Call[list[PublishResult]], list[PublishResult], list[PublishResult]]
+Steps = Generator[Request[list[PublishResult]], list[PublishResult], list[PublishResult]]
 
 
-def publish_many_steps(items: Iterable[Publication], patience: Patience) -> Steps:
+def publish_many_steps(items: Iterable[Publication], patience: RetryPolicy) -> Steps:
     """The calls to make, one after the other; each is answered by its results, or by throwing what
     it raised. Returns the results of all.
     """
@@ -123,7 +131,7 @@ def publish_many_steps(items: Iterable[Publication], patience: Patience) -> Step
 _Line = bytes | BadRequest
 
 
-def _chunk_steps(chunk: Sequence[_Line], patience: Patience) -> Steps:
+def _chunk_steps(chunk: Sequence[_Line], patience: RetryPolicy) -> Steps:
     """One chunk, and again those of it that found the broker away."""
     results = [
         PublishResult(error=line if isinstance(line, BadRequest) else None) for line in chunk
@@ -142,14 +150,14 @@ def _chunk_steps(chunk: Sequence[_Line], patience: Patience) -> Steps:
             results[n] = answer
             if not isinstance(answer.error, HubUnavailable):
                 del open_[n]
-        if tried >= patience.tries:
+        if tried >= patience.max_attempts:
             break
-        wait_seconds = patience.pause_seconds(tried)
+        wait_seconds = patience.delay_seconds(tried)
     return results
 
 
-def _batch_call(lines: Sequence[bytes], wait_seconds: float) -> Call[list[PublishResult]]:
-    return Call(
+def _batch_call(lines: Sequence[bytes], wait_seconds: float) -> Request[list[PublishResult]]:
+    return Request(
         method="POST",
         path="/publish/batch",
         body=b"\n".join(lines) + b"\n",
@@ -180,7 +188,7 @@ def _chunks(items: Iterable[Publication]) -> Iterator[list[_Line]]:
     for item in items:
         line = _encoded_or_error(item)
         length = len(line) if isinstance(line, bytes) else 0
-        if chunk and (len(chunk) == _MOST_ITEMS or size_bytes + length > _MOST_CHUNK_BYTES):
+        if chunk and (len(chunk) == _MAX_ITEMS or size_bytes + length > _MAX_CHUNK_BYTES):
             yield chunk
             chunk, size_bytes = [], 0
         chunk.append(line)

@@ -18,9 +18,9 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from hub.client.call import Call
+from hub.client.call import Request
 from hub.client.errors import HubClientError, HubUnreachable, StreamEnded
-from hub.client.link import Link
+from hub.client.link import HttpClient
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 
 _SILENCE_SECONDS: Final = 30.0  # several heartbeats: the link is dead
@@ -42,7 +42,7 @@ class _Open(msgspec.Struct):
 class ResumingStream:
     """opening: the request for what follows a cursor."""
 
-    def __init__(self, link: Link, opening: Callable[[str | None], Call[Any]]) -> None:
+    def __init__(self, link: HttpClient, opening: Callable[[str | None], Request[Any]]) -> None:
         self._response: aiohttp.ClientResponse | None = None
         self.cursor: str | None = None
         self._link = link
@@ -141,7 +141,7 @@ class ResumingStream:
         if self._response is not None and stood_seconds >= _STANDS_SECONDS:
             self._failures = 0
         self._failures += 1
-        pause = self._link.patience.pause_seconds(self._failures)
+        pause = self._link.patience.delay_seconds(self._failures)
         _log.info("the stream broke off (%s); it is resumed", why)
         self._return_in(max(pause, asked_seconds, self._retry_seconds))
         self._drop()

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hub.client.errors import HubClientError
-from hub.client.patience import Patience
+from hub.client.patience import RetryPolicy
 from hub.client.presence import (
     Node,
     Presence,
@@ -26,7 +26,7 @@ from hub.client.publishing import (
     publish_call,
     publish_many_steps,
 )
-from hub.client.sync_link import SyncLink
+from hub.client.sync_link import SyncHttpClient
 
 
 class SyncHubClient:
@@ -36,9 +36,9 @@ class SyncHubClient:
     """
 
     def __init__(
-        self, internal_url: str, key: str | None = None, *, patience: Patience | None = None
+        self, internal_url: str, key: str | None = None, *, retry: RetryPolicy | None = None
     ) -> None:
-        self._link = SyncLink(internal_url, key, patience or Patience())
+        self._link = SyncHttpClient(internal_url, key, retry or RetryPolicy())
 
     def __enter__(self) -> Self:
         return self

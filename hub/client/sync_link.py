@@ -16,10 +16,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
-from hub.client.address import address
-from hub.client.call import Call
-from hub.client.errors import HubClientError, HubUnreachable, refusal
-from hub.client.patience import Patience
+from hub.client.address import parse_url
+from hub.client.call import Request
+from hub.client.errors import HubClientError, HubUnreachable, error_from_response
+from hub.client.patience import RetryPolicy
 
 T = TypeVar("T")
 _MOST_IDLE: Final = 8
@@ -32,11 +32,11 @@ class _Idle(NamedTuple):
     since: float
 
 
-class SyncLink:
+class SyncHttpClient:
     """Of one URL, with the key that its requests carry. Raises ValueError for what is no URL."""
 
-    def __init__(self, internal_url: str, key: str | None, patience: Patience) -> None:
-        parts = address(internal_url, "internal_url")
+    def __init__(self, internal_url: str, key: str | None, patience: RetryPolicy) -> None:
+        parts = parse_url(internal_url, "internal_url")
         secure = parts.scheme == "https"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._host, self._port = parts.hostname or "", parts.port
@@ -52,7 +52,7 @@ class SyncLink:
             while True:
                 self._idle.pop().connection.close()
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: Request[T]) -> T:
         """Makes a call, again where that may help. Raises HubClientError."""
         time.sleep(call.wait_seconds)
         tried = 0
@@ -66,7 +66,7 @@ class SyncLink:
                     raise
             time.sleep(wait)
 
-    def _exchange(self, call: Call[T]) -> T:
+    def _exchange(self, call: Request[T]) -> T:
         connection = self._take_idle()
         if connection is not None:
             try:
@@ -76,7 +76,7 @@ class SyncLink:
                     raise
         return self._exchange_over(self._connected(), call)
 
-    def _exchange_over(self, connection: http.client.HTTPConnection, call: Call[T]) -> T:
+    def _exchange_over(self, connection: http.client.HTTPConnection, call: Request[T]) -> T:
         headers = self._headers | call.headers()
         try:
             connection.request(call.method, self._prefix + call.path, call.body, headers)
@@ -94,7 +94,7 @@ class SyncLink:
             self._put_idle(connection)
         if response.status >= 300:
             retry_after = response.headers.get("Retry-After")
-            raise refusal(response.status, response.reason, retry_after, body)
+            raise error_from_response(response.status, response.reason, retry_after, body)
         return call.answer(self._place + call.path, body)
 
     def _connected(self) -> http.client.HTTPConnection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket. Fills at `per_second`; holds what one second brings."""
 
     __slots__ = ("_at", "_left", "_per_second")
@@ -26,7 +26,7 @@ class Bucket:
         return 0.0
 
 
-class Pace:
+class LeakyBucket:
     """Gives turns, first come, first served."""
 
     __slots__ = ("_next", "_per_second")
@@ -35,7 +35,7 @@ class Pace:
         self._per_second = per_second
         self._next = float("-inf")
 
-    def turn(self, now: float) -> float:
+    def delay(self, now: float) -> float:
         """In how many seconds it is one's turn; 0 for as many as a second may bring at once."""
         self._next = max(self._next, now - 1.0) + 1.0 / self._per_second
         wait = self._next - now

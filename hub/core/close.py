@@ -22,7 +22,7 @@ class CloseReason(enum.Enum):
     TRIMMED = ("trimmed", True)
     POLLED = ("polled", True)
     ENDED = ("ended", False)
-    CLIENT_LEFT = ("client_left", False)
+    CLIENT_DISCONNECTED = ("client_left", False)
 
     def __init__(self, label: str, reconnect: bool) -> None:
         self.label = label

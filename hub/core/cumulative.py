@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hub.core.piece import Replaced, Text
+from hub.core.piece import TextDelta, TextReplaced
 
 
-class Cumulative:
+class CumulativeText:
     """Fed each version of a text, gives the piece that leads from the one before to it.
 
     A shorter or equal beginning of what was said is a late repeat and says nothing. Characters are
@@ -13,12 +13,12 @@ class Cumulative:
     """
 
     def __init__(self) -> None:
-        self._said = ""
+        self._text = ""
 
-    def grown_to(self, text: str) -> Text | Replaced | None:
+    def update(self, text: str) -> TextDelta | TextReplaced | None:
         """What is new; None when nothing is."""
-        said = self._said
+        said = self._text
         if said.startswith(text):
             return None
-        self._said = text
-        return Text(text[len(said) :]) if text.startswith(said) else Replaced(text)
+        self._text = text
+        return TextDelta(text[len(said) :]) if text.startswith(said) else TextReplaced(text)

@@ -8,13 +8,13 @@ USER = "user "
 TOKEN = "token "  # noqa: S105 - a prefix, not a secret
 
 
-class Denials:
+class Denylist:
     """What this node knows of them. Times are Unix seconds."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
-    def learn(self, until: Mapping[str, float], now: float) -> None:
+    def merge(self, until: Mapping[str, float], now: float) -> None:
         """What is stored. It adds to what is known, which may be newer; what is over is
         forgotten.
         """
@@ -30,7 +30,7 @@ class Denials:
         """One more; `subject` is USER and a user's id, or TOKEN and a token's `jti`."""
         self._until[subject] = max(until, self._until.get(subject, 0.0))
 
-    def until(self, subject: str, now: float) -> float | None:
+    def blocked_until(self, subject: str, now: float) -> float | None:
         """Until when it is denied; None when it is not."""
         until = self._until.get(subject)
         if until is None or until <= now:

@@ -54,7 +54,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     tool_call_id: str | None = None
 
 
-class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker needs to ask an upstream; it is kept so that the answer can be had again.
 
     `params` are in the words of OpenAI's chat completions. `chat` names the conversation of the
@@ -81,18 +81,18 @@ class Generation(msgspec.Struct, frozen=True):
 
     id: str
     user: str
-    question: Question
+    request: GenerationRequest
     status: Status = Status.QUEUED
     attempt: int = 0
     deltas: int = 0
     text: str = ""
-    stop_by: str | None = None
-    asked_at: float = 0.0
+    stop_requested_by: str | None = None
+    requested_at: float = 0.0
     after: Position | None = None
     end: dict[str, Any] = {}
 
 
-class Change(enum.Enum):
+class UpdateKind(enum.Enum):
     """What an event does to its generation's record."""
 
     BEGIN = "begin"
@@ -104,25 +104,25 @@ class Change(enum.Enum):
 
 _ENDS: Final = frozenset({Status.DONE, Status.STOPPED, Status.FAILED})
 
-TRANSITIONS: Final[Mapping[Status, Mapping[Change, frozenset[Status]]]] = {
+TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
     Status.QUEUED: {
-        Change.BEGIN: frozenset({Status.RUNNING}),
-        Change.STOP: frozenset({Status.STOPPING}),
-        Change.END: frozenset({Status.STOPPED, Status.FAILED}),
+        UpdateKind.BEGIN: frozenset({Status.RUNNING}),
+        UpdateKind.STOP: frozenset({Status.STOPPING}),
+        UpdateKind.END: frozenset({Status.STOPPED, Status.FAILED}),
     },
     Status.RUNNING: {
-        Change.BEGIN: frozenset({Status.RUNNING}),
-        Change.DELTA: frozenset({Status.RUNNING}),
-        Change.REPLACE: frozenset({Status.RUNNING}),
-        Change.STOP: frozenset({Status.STOPPING}),
-        Change.END: _ENDS,
+        UpdateKind.BEGIN: frozenset({Status.RUNNING}),
+        UpdateKind.DELTA: frozenset({Status.RUNNING}),
+        UpdateKind.REPLACE: frozenset({Status.RUNNING}),
+        UpdateKind.STOP: frozenset({Status.STOPPING}),
+        UpdateKind.END: _ENDS,
     },
     Status.STOPPING: {
-        Change.BEGIN: frozenset({Status.STOPPING}),
-        Change.DELTA: frozenset({Status.STOPPING}),
-        Change.REPLACE: frozenset({Status.STOPPING}),
-        Change.STOP: frozenset({Status.STOPPING}),
-        Change.END: _ENDS,
+        UpdateKind.BEGIN: frozenset({Status.STOPPING}),
+        UpdateKind.DELTA: frozenset({Status.STOPPING}),
+        UpdateKind.REPLACE: frozenset({Status.STOPPING}),
+        UpdateKind.STOP: frozenset({Status.STOPPING}),
+        UpdateKind.END: _ENDS,
     },
     Status.DONE: {},
     Status.STOPPED: {},
@@ -133,7 +133,7 @@ stop that comes while the answer ends by itself does not undo the end: the first
 """
 
 
-class Step(msgspec.Struct, frozen=True):
+class GenerationUpdate(msgspec.Struct, frozen=True):
     """The change that an event makes to a generation's record, in the same script as the event.
 
     The broker refuses a step whose `attempt` is not the record's, one that comes after the end,
@@ -144,7 +144,7 @@ class Step(msgspec.Struct, frozen=True):
 
     generation: str
     attempt: int
-    change: Change
+    kind: UpdateKind
     status: Status = Status.RUNNING
     index: int = 0
     text: str = ""
@@ -158,37 +158,37 @@ class Refusal(enum.Enum):
     DUPLICATE = "duplicate"
 
 
-def changed(record: Generation, step: Step, data: bytes) -> Generation | Refusal:
+def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> Generation | Refusal:
     """The record after the step, whose event's data is `data` (JSON). Raises ValueError for a
     status that the change cannot lead to.
     """
     ways = TRANSITIONS[record.status]
     if not ways:
         return Refusal.ENDED
-    expected = step.attempt - 1 if step.change is Change.BEGIN else step.attempt
-    if record.attempt != expected or step.change not in ways:
+    expected = update.attempt - 1 if update.kind is UpdateKind.BEGIN else update.attempt
+    if record.attempt != expected or update.kind not in ways:
         return Refusal.STALE
-    leads_to = ways[step.change]
-    status = step.status if step.status in leads_to else next(iter(leads_to))
+    leads_to = ways[update.kind]
+    status = update.status if update.status in leads_to else next(iter(leads_to))
     replace = msgspec.structs.replace
-    match step.change:
-        case Change.END:
-            if step.status not in leads_to:
-                raise ValueError(f"{record.status.value} cannot end as {step.status.value}")
+    match update.kind:
+        case UpdateKind.END:
+            if update.status not in leads_to:
+                raise ValueError(f"{record.status.value} cannot end as {update.status.value}")
             return replace(record, status=status, end=msgspec.json.decode(data))
-        case Change.BEGIN:
-            return replace(record, status=status, attempt=step.attempt, deltas=0, text="")
-        case Change.STOP:
+        case UpdateKind.BEGIN:
+            return replace(record, status=status, attempt=update.attempt, deltas=0, text="")
+        case UpdateKind.STOP:
             return replace(record, status=status)
-        case _ if step.index < record.deltas:
+        case _ if update.index < record.deltas:
             return Refusal.DUPLICATE
-        case Change.REPLACE:
-            return replace(record, deltas=step.index + 1, text=step.text)
+        case UpdateKind.REPLACE:
+            return replace(record, deltas=update.index + 1, text=update.text)
         case _:
-            return replace(record, deltas=step.index + 1, text=record.text + step.text)
+            return replace(record, deltas=update.index + 1, text=record.text + update.text)
 
 
-class StopAnswer(enum.Enum):
+class StopResult(enum.Enum):
     """What became of a wish to stop."""
 
     STOPPING = "stopping"

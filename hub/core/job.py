@@ -28,37 +28,37 @@ class Job(msgspec.Struct, frozen=True):
     queue: str = "default"
 
 
-class UpstreamCaps(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """running: questions at once. queued: those beyond them. None: no cap."""
 
-    running: int | None = None
-    queued: int | None = None
+    max_running: int | None = None
+    max_queued: int | None = None
 
 
-class JobCaps(msgspec.Struct, frozen=True, kw_only=True):
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Of each user, and of the upstreams that have any."""
 
-    user_running: int = 4
-    user_queued: int = 20
-    upstreams: Mapping[str, UpstreamCaps] = {}
+    max_user_running: int = 4
+    max_user_queued: int = 20
+    upstreams: Mapping[str, UpstreamLimits] = {}
 
-    def of(self, upstream: str) -> UpstreamCaps:
+    def of(self, upstream: str) -> UpstreamLimits:
         """The upstream's."""
-        return self.upstreams.get(upstream, UpstreamCaps())
+        return self.upstreams.get(upstream, UpstreamLimits())
 
 
 class Admission(enum.Enum):
     """What became of a job that was put."""
 
-    TAKEN = "taken"
+    ACCEPTED = "taken"
     USER_FULL = "user"
     UPSTREAM_FULL = "upstream"
 
 
-class Line:
+class FairQueue:
     """The jobs that wait, in memory."""
 
-    def __init__(self, caps: JobCaps) -> None:
+    def __init__(self, caps: QueueLimits) -> None:
         self._caps = caps
         self._waiting: list[tuple[int, Job]] = []  # by turn
         self._queued: Counter[str] = Counter()
@@ -69,15 +69,15 @@ class Line:
         self._last_turns: dict[str, int] = {}
         self._known: set[str] = set()  # generations that wait or run
 
-    def put(self, job: Job) -> Admission:
+    def add(self, job: Job) -> Admission:
         """The job waits, unless there are too many of its kind; twice the same is once."""
         if job.generation in self._known:
-            return Admission.TAKEN
+            return Admission.ACCEPTED
         caps = self._caps.of(job.upstream)
-        if self._queued[job.user] >= self._caps.user_queued:
+        if self._queued[job.user] >= self._caps.max_user_queued:
             return Admission.USER_FULL
         here = self._upstream_queued[job.upstream] + self._upstream_running[job.upstream]
-        if caps.queued is not None and here >= (caps.running or 0) + caps.queued:
+        if caps.max_queued is not None and here >= (caps.max_running or 0) + caps.max_queued:
             return Admission.UPSTREAM_FULL
         turn = max(self._turn, self._last_turns.get(job.user, 0)) + 1
         self._last_turns[job.user] = turn
@@ -85,9 +85,9 @@ class Line:
         self._waiting.append((turn, job))
         self._waiting.sort(key=lambda waiting: waiting[0])
         self._count_waiting(job, 1)
-        return Admission.TAKEN
+        return Admission.ACCEPTED
 
-    def withdraw(self, job: Job) -> None:
+    def remove(self, job: Job) -> None:
         """The job waits no more, if it did."""
         for waiting in self._waiting:
             if waiting[1] == job:
@@ -96,13 +96,13 @@ class Line:
                 self._count_waiting(job, -1)
                 return
 
-    def due(self) -> list[Job]:
+    def pop_ready(self) -> list[Job]:
         """Those for which there is room now, in their order; they run from now on."""
         due = []
         for waiting in tuple(self._waiting):
             turn, job = waiting
-            most = self._caps.of(job.upstream).running
-            if self._running[job.user] >= self._caps.user_running:
+            most = self._caps.of(job.upstream).max_running
+            if self._running[job.user] >= self._caps.max_user_running:
                 continue
             if most is not None and self._upstream_running[job.upstream] >= most:
                 continue
@@ -118,7 +118,7 @@ class Line:
         """Those that wait, by turn."""
         return [job for _, job in self._waiting]
 
-    def over(self, job: Job) -> None:
+    def finish(self, job: Job) -> None:
         """A job that ran is over."""
         self._known.discard(job.generation)
         self._running[job.user] -= 1

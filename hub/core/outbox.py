@@ -26,10 +26,10 @@ class Outbox:
         self._bytes += len(frame)
         return True
 
-    def take(self, least_bytes: int) -> bytes:
+    def pop(self, min_bytes: int) -> bytes:
         """The oldest frames, as many as come to `least_bytes` together, or all there are."""
         count = size = 0
-        while count < len(self._frames) and size < least_bytes:
+        while count < len(self._frames) and size < min_bytes:
             size += len(self._frames[count])
             count += 1
         taken = b"".join(self._frames[:count])

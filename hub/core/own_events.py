@@ -161,7 +161,7 @@ class HubReport(Struct, frozen=True, rename={"sender": "from"}):
     metrics: Any
 
 
-OF_ANSWERS: Final[Mapping[str, type[Struct]]] = {
+GENERATION_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "generation.started": GenerationStarted,
     "generation.restarted": GenerationRestarted,
     "generation.snapshot": GenerationSnapshot,
@@ -171,17 +171,17 @@ OF_ANSWERS: Final[Mapping[str, type[Struct]]] = {
     "generation.stopped": GenerationStopped,
     "generation.failed": GenerationFailed,
 }
-OF_CONNECTIONS: Final[Mapping[str, type[Struct]]] = {
+CONTROL_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "hub.open": HubOpen,
     "hub.reset": HubReset,
     "hub.expiring": HubExpiring,
     "hub.reply": HubReply,
     "hub.bye": HubBye,
 }
-OF_TOPICS: Final[Mapping[str, type[Struct]]] = {
+TOPIC_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "presence.joined": Presence,
     "presence.left": Presence,
 }
-OF_USERS: Final = {**OF_CONNECTIONS, **OF_ANSWERS, **OF_TOPICS}
-OF_CONSOLE: Final[Mapping[str, type[Struct]]] = {"hub.report": HubReport}
-OWN_EVENTS: Final = {**OF_USERS, **OF_CONSOLE}
+USER_EVENTS: Final = {**CONTROL_EVENTS, **GENERATION_EVENTS, **TOPIC_EVENTS}
+CONSOLE_EVENTS: Final[Mapping[str, type[Struct]]] = {"hub.report": HubReport}
+SYSTEM_EVENTS: Final = {**USER_EVENTS, **CONSOLE_EVENTS}

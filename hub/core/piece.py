@@ -11,25 +11,25 @@ from typing import Any
 import msgspec
 
 
-class Text(msgspec.Struct, frozen=True, gc=False):
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """More of the answer."""
 
     text: str
 
 
-class Reasoning(msgspec.Struct, frozen=True, gc=False):
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
     """More of what the model thinks before and while it answers."""
 
     text: str
 
 
-class ToolCalls(msgspec.Struct, frozen=True):
+class ToolCallDelta(msgspec.Struct, frozen=True):
     """More of the tool calls, in OpenAI's delta form: `[{index, id, type, function}, …]`."""
 
     calls: list[dict[str, Any]]
 
 
-class Replaced(msgspec.Struct, frozen=True, gc=False):
+class TextReplaced(msgspec.Struct, frozen=True, gc=False):
     """The upstream rewrote what it had said; `text` is all of it now."""
 
     text: str
@@ -41,10 +41,10 @@ class Usage(msgspec.Struct, frozen=True):
     tokens: dict[str, Any]
 
 
-class Finish(msgspec.Struct, frozen=True, gc=False):
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """The upstream said that the answer is complete, and why: `stop`, `length`, `tool_calls` …"""
 
     reason: str
 
 
-Piece = Text | Reasoning | ToolCalls | Replaced | Usage | Finish
+StreamPart = TextDelta | ReasoningDelta | ToolCallDelta | TextReplaced | Usage | Finished

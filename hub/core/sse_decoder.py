@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
-_MOST_RETRY_MS: Final = 10**12
+_MAX_RETRY_MS: Final = 10**12
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +148,7 @@ class SseDecoder:
                 self._id = value.decode("utf-8", "replace")
             case b"retry" if value.isdigit():
                 digits = value.lstrip(b"0")  # int() refuses thousands of digits
-                self._retry_ms = int(digits or b"0") if len(digits) <= 12 else _MOST_RETRY_MS
+                self._retry_ms = int(digits or b"0") if len(digits) <= 12 else _MAX_RETRY_MS
             case _:
                 pass
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 
-class ToolCallSlots:
+class ToolCallIndexer:
     """Gives each piece its call's index: by the id, else by the index, else the call begun last."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class ToolCallSlots:
         self._names: list[str] = []
         self._arguments: list[str] = []
 
-    def placed(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def assign(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The same pieces with `index` counting the calls from 0."""
         return [{**call, "index": self._slot(call)} for call in calls]
 

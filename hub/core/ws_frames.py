@@ -8,10 +8,10 @@ from typing import Final
 
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
-_MOST_CONTROL_BYTES: Final = 125
+_MAX_CONTROL_BYTES: Final = 125
 
 
-class Op(enum.IntEnum):
+class Opcode(enum.IntEnum):
     """Section 5.2."""
 
     CONTINUATION = 0x0
@@ -22,7 +22,7 @@ class Op(enum.IntEnum):
     PONG = 0xA
 
 
-class WsError(ValueError):
+class WebSocketError(ValueError):
     """The client breaks the protocol; `code` goes into the close frame (section 7.4.1)."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -30,7 +30,7 @@ class WsError(ValueError):
         self.code = code
 
 
-def frame(op: Op, payload: bytes) -> bytes:
+def encode_frame(op: Opcode, payload: bytes) -> bytes:
     """A whole message of a server's, unmasked."""
     length = len(payload)
     if length < 126:
@@ -40,12 +40,12 @@ def frame(op: Op, payload: bytes) -> bytes:
     return b"%c\x7f%b%b" % (_FIN | op, length.to_bytes(8), payload)
 
 
-def close_frame(code: int, reason: str = "") -> bytes:
+def encode_close_frame(code: int, reason: str = "") -> bytes:
     """The last frame; the reason is cut to what fits."""
-    return frame(Op.CLOSE, code.to_bytes(2) + reason.encode()[:123])
+    return encode_frame(Opcode.CLOSE, code.to_bytes(2) + reason.encode()[:123])
 
 
-class WsDecoder:
+class WebSocketDecoder:
     """Feed it chunks as they come; it gives the client's messages that became complete.
 
     max_message_bytes: of all fragments together.
@@ -54,52 +54,54 @@ class WsDecoder:
     def __init__(self, *, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
         self._pending = bytearray()
-        self._begun: Op | None = None  # of a message whose fragments are coming
+        self._begun: Opcode | None = None  # of a message whose fragments are coming
         self._fragments = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[Op, bytes]]:
+    def feed(self, chunk: bytes) -> Iterator[tuple[Opcode, bytes]]:
         """Messages and control frames, in order. Raises WsError; the decoder is of no use then."""
         self._pending += chunk
         while (taken := self._take()) is not None:
             final, op, payload = taken
-            if op >= Op.CLOSE:
+            if op >= Opcode.CLOSE:
                 yield op, payload
                 continue
-            if (op is Op.CONTINUATION) is (self._begun is None):
-                raise WsError(1002, "a fragment out of turn")
+            if (op is Opcode.CONTINUATION) is (self._begun is None):
+                raise WebSocketError(1002, "a fragment out of turn")
             self._begun = self._begun or op
             self._fragments += payload
             if len(self._fragments) > self._max_message_bytes:
-                raise WsError(1009, f"a message is longer than {self._max_message_bytes} bytes")
+                raise WebSocketError(
+                    1009, f"a message is longer than {self._max_message_bytes} bytes"
+                )
             if final:
                 op, whole = self._begun, bytes(self._fragments)
                 self._begun = None
                 self._fragments.clear()
                 yield op, whole
 
-    def _take(self) -> tuple[bool, Op, bytes] | None:
+    def _take(self) -> tuple[bool, Opcode, bytes] | None:
         """The next frame, once it is whole."""
         data = self._pending
         if len(data) < 2:
             return None
         final, length, at = bool(data[0] & _FIN), data[1] & 0x7F, 2
         try:
-            op = Op(data[0] & 0x0F)
+            op = Opcode(data[0] & 0x0F)
         except ValueError:
-            raise WsError(1002, "there is no such frame") from None
+            raise WebSocketError(1002, "there is no such frame") from None
         if data[0] & 0x70:
-            raise WsError(1002, "no extension was agreed on")
+            raise WebSocketError(1002, "no extension was agreed on")
         if not data[1] & _MASKED:
-            raise WsError(1002, "a client's frames are masked")
-        if op >= Op.CLOSE and (length > _MOST_CONTROL_BYTES or not final):
-            raise WsError(1002, "a control frame is short and whole")
+            raise WebSocketError(1002, "a client's frames are masked")
+        if op >= Opcode.CLOSE and (length > _MAX_CONTROL_BYTES or not final):
+            raise WebSocketError(1002, "a control frame is short and whole")
         if length > 125:
             size = 2 if length == 126 else 8
             if len(data) < at + size:
                 return None
             length, at = int.from_bytes(data[at : at + size]), at + size
         if length > self._max_message_bytes:
-            raise WsError(1009, f"a message is longer than {self._max_message_bytes} bytes")
+            raise WebSocketError(1009, f"a message is longer than {self._max_message_bytes} bytes")
         if len(data) < at + 4 + length:
             return None
         mask, start = data[at : at + 4], at + 4

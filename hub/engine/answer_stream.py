@@ -17,15 +17,15 @@ from hub.core.event import Event, encode_json
 from hub.core.generation import Generation
 from hub.engine.connection import Connection
 
-ENDS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
+END_EVENTS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
 
 
-class AnswerStream(Connection):
+class GenerationStream(Connection):
     """snapshot: the first event, or None when the client resumes and has it. on_left: is told when
     the client goes away before the end.
     """
 
-    __slots__ = ("_beginning", "_on_left", "_snapshot")
+    __slots__ = ("_on_disconnect", "_snapshot", "_start")
 
     def __init__(
         self,
@@ -33,58 +33,60 @@ class AnswerStream(Connection):
         record: Generation,
         *,
         snapshot: bool,
-        on_left: Callable[[], None] | None = None,
+        on_disconnect: Callable[[], None] | None = None,
         **parts: Any,
     ) -> None:
         super().__init__(name, record.user, [user_channel(record.user)], **parts)
         self._snapshot = record if snapshot else None
-        self._beginning = b'{"generation":"%b"' % record.id.encode()
-        self._on_left = on_left
+        self._start = b'{"generation":"%b"' % record.id.encode()
+        self._on_disconnect = on_disconnect
 
-    def step_in(self) -> None:
+    def enter_sync(self) -> None:
         """Never: what it is sent is not what the others of its channel are."""
 
-    def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
+    def send_open(
+        self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
+    ) -> None:
         """The snapshot stands for `hub.open`."""
         record = self._snapshot
         if record is None:
             return
-        body = self.transport.encode("generation.snapshot", encode_json(snapshot_of(record)))
-        self.begin_with(body)
+        body = self.encoder.encode("generation.snapshot", encode_json(snapshot_fields(record)))
+        self.set_first_event(body)
         if record.status.ended:
             data = encode_json({"generation": record.id, **record.end})
-            self._send_event(self.transport.encode(f"generation.{record.status.value}", data))
+            self._send_event(self.encoder.encode(f"generation.{record.status.value}", data))
             self.close(CloseReason.ENDED)
 
     async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
         """See Connection.replay."""
-        mine = [event for event in events if self._is_mine(event)]
+        mine = [event for event in events if self._belongs_to_generation(event)]
         await super().replay(mine, read_to, channel)
-        if any(event.name in ENDS for event in mine):
+        if any(event.name in END_EVENTS for event in mine):
             self.close(CloseReason.ENDED)
 
-    def reset(self, channel: Channel, head: Position, reason: str) -> None:
+    def send_reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The rest cannot be had from where the client stands: it comes again for a snapshot."""
         data = encode_json({"channel": channel, "reason": reason})
-        self._send_event(self.transport.encode("hub.reset", data))
+        self._send_event(self.encoder.encode("hub.reset", data))
         self.close(CloseReason.TRIMMED)
 
-    def _hand_over(self, event: Event) -> None:
-        if self._is_mine(event):
-            super()._hand_over(event)
-            if event.name in ENDS:
+    def _send_in_order(self, event: Event) -> None:
+        if self._belongs_to_generation(event):
+            super()._send_in_order(event)
+            if event.name in END_EVENTS:
                 self.close(CloseReason.ENDED)
 
-    def _is_mine(self, event: Event) -> bool:
-        return event.name.startswith("generation.") and event.data.startswith(self._beginning)
+    def _belongs_to_generation(self, event: Event) -> bool:
+        return event.name.startswith("generation.") and event.data.startswith(self._start)
 
-    def _end(self, reason: CloseReason) -> None:
-        super()._end(reason)
-        if reason is CloseReason.CLIENT_LEFT and self._on_left is not None:
-            self._on_left()
+    def _finish(self, reason: CloseReason) -> None:
+        super()._finish(reason)
+        if reason is CloseReason.CLIENT_DISCONNECTED and self._on_disconnect is not None:
+            self._on_disconnect()
 
 
-def snapshot_of(record: Generation) -> Mapping[str, Any]:
+def snapshot_fields(record: Generation) -> Mapping[str, Any]:
     """The data of `generation.snapshot`."""
     return {
         "generation": record.id,

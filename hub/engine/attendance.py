@@ -16,37 +16,37 @@ from typing import Final
 
 from hub.core.channel import Channel, topic_channel
 from hub.core.event import encode_json
-from hub.ports import AttendanceBook, Broker, Clock, Publication
+from hub.ports import Broker, Clock, PresenceStore, Publication
 
 _TICK_SECONDS: Final = 0.25
 _LINGER_SECONDS: Final = 5.0
-_AGAIN_SECONDS: Final = 8.0
-_GHOST_SECONDS: Final = 20.0
-_MOST_AT_ONCE: Final = 500
+_RENEW_INTERVAL_SECONDS: Final = 8.0
+_ENTRY_TTL_SECONDS: Final = 20.0
+_MAX_USERS_PER_UPDATE: Final = 500
 
 
-class Attendance:
+class TopicPresence:
     """One node's part. topics: whose comings and goings are told, `*` at the end for any rest."""
 
     def __init__(
         self,
-        book: AttendanceBook,
+        store: PresenceStore,
         broker: Broker,
         clock: Clock,
         topics: Collection[str],
         *,
         node: str,
     ) -> None:
-        self._book = book
+        self._store = store
         self._broker = broker
         self._clock = clock
         self._node = node
         self._exact = {topic_channel(topic) for topic in topics if not topic.endswith("*")}
         self._prefixes = tuple(topic_channel(t[:-1]) for t in topics if t.endswith("*"))
-        self._here: dict[Channel, Counter[str]] = {}
-        self._came: dict[Channel, set[str]] = {}
+        self._connections_by_user: dict[Channel, Counter[str]] = {}
+        self._joined: dict[Channel, set[str]] = {}
         self._left_at: dict[tuple[Channel, str], float] = {}
-        self._untold: list[Publication] = []  # the book has it, the topic not yet
+        self._unpublished: list[Publication] = []  # the book has it, the topic not yet
         self._draining = False
 
     def drain(self) -> None:
@@ -55,47 +55,47 @@ class Attendance:
         """
         self._draining = True
 
-    def came(self, user: str, channels: Sequence[Channel]) -> None:
+    def joined(self, user: str, channels: Sequence[Channel]) -> None:
         """A connection of the user follows these from now on."""
         for channel in channels:
-            if self._is_told(channel):
-                self._here.setdefault(channel, Counter())[user] += 1
+            if self._is_enabled_for(channel):
+                self._connections_by_user.setdefault(channel, Counter())[user] += 1
                 if self._left_at.pop((channel, user), None) is None:
-                    self._came.setdefault(channel, set()).add(user)
+                    self._joined.setdefault(channel, set()).add(user)
 
-    def went(self, user: str, channels: Sequence[Channel]) -> None:
+    def left(self, user: str, channels: Sequence[Channel]) -> None:
         """A connection of the user follows these no more."""
         for channel in channels:
-            if self._is_told(channel):
-                self._here[channel][user] -= 1
-                if not self._here[channel][user]:
-                    del self._here[channel][user]
+            if self._is_enabled_for(channel):
+                self._connections_by_user[channel][user] -= 1
+                if not self._connections_by_user[channel][user]:
+                    del self._connections_by_user[channel][user]
                     self._left_at[channel, user] = self._clock.now()
-                if not self._here[channel]:
-                    del self._here[channel]
+                if not self._connections_by_user[channel]:
+                    del self._connections_by_user[channel]
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Tells who came and went, and that the others are still here, until cancelled. Raises
         BrokerUnavailable; begun again, it tells everything again.
         """
-        await self._tell()
+        await self._publish_changes()
         again_at = self._clock.now()
         while True:
             now = self._clock.now()
-            gone = self._take_gone(now)
+            gone = self._pop_departed(now)
             here: Mapping[Channel, Collection[str]]
-            here, self._came = self._came, {}
+            here, self._joined = self._joined, {}
             if now >= again_at:
-                here = self._here
-                again_at = now + _AGAIN_SECONDS
+                here = self._connections_by_user
+                again_at = now + _RENEW_INTERVAL_SECONDS
             for channel in {*gone, *here}:
                 users = tuple(here.get(channel, ()))
-                for start in range(0, max(1, len(users)), _MOST_AT_ONCE):
-                    some = users[start : start + _MOST_AT_ONCE]
-                    await self._note(channel, some, gone.pop(channel, ()))
+                for start in range(0, max(1, len(users)), _MAX_USERS_PER_UPDATE):
+                    some = users[start : start + _MAX_USERS_PER_UPDATE]
+                    await self._update_store(channel, some, gone.pop(channel, ()))
             await self._clock.sleep(_TICK_SECONDS)
 
-    def _take_gone(self, now: float) -> dict[Channel, list[str]]:
+    def _pop_departed(self, now: float) -> dict[Channel, list[str]]:
         """Those who did not come back in time; of the rest each left later than the one before."""
         gone: dict[Channel, list[str]] = {}
         for (channel, user), at in tuple(self._left_at.items()):
@@ -105,11 +105,15 @@ class Attendance:
             gone.setdefault(channel, []).append(user)
         return gone
 
-    async def _note(self, channel: Channel, here: Sequence[str], gone: Sequence[str]) -> None:
-        changes = await self._book.note(channel, self._node, here, gone, seconds=_GHOST_SECONDS)
+    async def _update_store(
+        self, channel: Channel, here: Sequence[str], gone: Sequence[str]
+    ) -> None:
+        changes = await self._store.update(
+            channel, self._node, here, gone, seconds=_ENTRY_TTL_SECONDS
+        )
         told = [("presence.joined", user) for user in changes.joined]
         told += [("presence.left", user) for user in changes.left]
-        self._untold += [
+        self._unpublished += [
             Publication(
                 channel=channel,
                 name=name,
@@ -117,12 +121,12 @@ class Attendance:
             )
             for name, user in told
         ]
-        await self._tell()
+        await self._publish_changes()
 
-    async def _tell(self) -> None:
-        if self._untold:
-            await self._broker.publish(self._untold)
-            self._untold = []
+    async def _publish_changes(self) -> None:
+        if self._unpublished:
+            await self._broker.publish(self._unpublished)
+            self._unpublished = []
 
-    def _is_told(self, channel: Channel) -> bool:
+    def _is_enabled_for(self, channel: Channel) -> bool:
         return channel in self._exact or channel.startswith(self._prefixes)

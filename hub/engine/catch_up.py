@@ -16,26 +16,26 @@ from typing import Final
 
 import structlog
 
-from hub.core.bucket import Pace
+from hub.core.bucket import LeakyBucket
 from hub.core.channel import Channel
 from hub.core.close import CloseReason
 from hub.core.cursor import Position
 from hub.engine.connection import Connection
-from hub.engine.counts import Counts
-from hub.engine.delivery import cut_off
+from hub.engine.counts import NodeMetrics
+from hub.engine.delivery import abort_connection
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Broker, Clock, Page
 
 _PAGE_EVENTS: Final = 200
 _PAGE_BYTES: Final = 64 * 1024
-_AT_THE_BROKER: Final = 64  # at once: the others wait here, where no time-out runs
-_LEAST_PAUSE_SECONDS: Final = 0.1
-_MOST_PAUSE_SECONDS: Final = 2.0
+_MAX_CONCURRENT_READS: Final = 64  # at once: the others wait here, where no time-out runs
+_MIN_RETRY_SECONDS: Final = 0.1
+_MAX_RETRY_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-class CatchUp:
+class Recovery:
     """The tasks that read. Each connection that has begun here gets heartbeats, once it has said
     `hub.open`. joins_per_second: more wait for their turn, with their stream open.
     """
@@ -45,7 +45,7 @@ class CatchUp:
         broker: Broker,
         wheel: HeartbeatWheel,
         clock: Clock,
-        counts: Counts,
+        counts: NodeMetrics,
         *,
         node: str,
         heartbeat_seconds: float,
@@ -57,93 +57,93 @@ class CatchUp:
         self._counts = counts
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
-        self._pace = None if joins_per_second is None else Pace(joins_per_second)
-        self._under_way: dict[Connection, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_AT_THE_BROKER)
+        self._rate_limit = None if joins_per_second is None else LeakyBucket(joins_per_second)
+        self._tasks: dict[Connection, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     def __len__(self) -> int:
         """How many join, or read the log."""
-        return len(self._under_way)
+        return len(self._tasks)
 
-    def join(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+    def start(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
         """Begins a connection; the cursor as in Fanout.begin."""
-        self._start(connection, partial(self._join, connection, cursor))
+        self._run_task(connection, partial(self._recover_new, connection, cursor))
 
-    def follow(self, connection: Connection, fresh: Collection[Channel]) -> None:
+    def add_channels(self, connection: Connection, new_channels: Collection[Channel]) -> None:
         """It has been turned to other channels, those fresh among them begin live."""
-        self._start(connection, partial(self._follow, connection, fresh))
+        self._run_task(connection, partial(self._recover_added, connection, new_channels))
 
     def fill_gap(self, connection: Connection) -> None:
         """Begins to close a gap, unless that is under way."""
-        if connection.is_held:
-            connection.note_missed()
+        if connection.is_buffering:
+            connection.mark_gap()
             return
-        connection.hold()
-        self._start(connection, partial(self._catch_up, connection, None))
+        connection.buffer_live()
+        self._run_task(connection, partial(self._replay_until_live, connection, None))
 
-    async def until_live(self, connection: Connection) -> None:
+    async def wait_live(self, connection: Connection) -> None:
         """Returns when it has joined and reads nothing of the log any more, or has ended."""
-        while (task := self._under_way.get(connection)) is not None:
+        while (task := self._tasks.get(connection)) is not None:
             await asyncio.wait([task])
 
-    def leave(self, connection: Connection) -> None:
+    def cancel(self, connection: Connection) -> None:
         """It has ended."""
-        task = self._under_way.pop(connection, None)
+        task = self._tasks.pop(connection, None)
         if task is not None:
             task.cancel()
 
-    def _start(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
+    def _run_task(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
         """The one task that reads the log for the connection, until it is live."""
-        self._under_way[connection] = asyncio.create_task(
-            self._until_live(connection, work), name=f"catch-up {connection.name}"
+        self._tasks[connection] = asyncio.create_task(
+            self._recover(connection, work), name=f"catch-up {connection.name}"
         )
 
-    async def _until_live(
-        self, connection: Connection, work: Callable[[], Awaitable[None]]
-    ) -> None:
+    async def _recover(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except ConnectionError:
             pass  # the client has left
         except Exception:  # noqa: BLE001 - nobody waits for this task
-            cut_off(connection)
+            abort_connection(connection)
         finally:
-            self._under_way.pop(connection, None)
+            self._tasks.pop(connection, None)
 
-    async def _join(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+    async def _recover_new(
+        self, connection: Connection, cursor: Mapping[Channel, Position]
+    ) -> None:
         try:
-            await self._open(connection, cursor)
+            await self._send_open(connection, cursor)
         except BrokerUnavailable as error:
             _log.warning("connection.join_failed", connection=connection.name, error=str(error))
             connection.close(CloseReason.BROKER_AWAY)
 
-    async def _open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
-        if self._pace is not None and (wait := self._pace.turn(self._clock.now())):
+    async def _send_open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+        if self._rate_limit is not None and (wait := self._rate_limit.delay(self._clock.now())):
             await self._clock.sleep(wait)
         async with self._slots:
             await self._broker.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
         for channel, page in pages.items():
-            connection.stand(channel, _standing(cursor.get(channel), page))
-        connection.open(
+            connection.set_position(channel, _start_position(cursor.get(channel), page))
+        connection.send_open(
             node=self._node,
             heartbeat_seconds=self._heartbeat_seconds,
-            recovered=bool(cursor) and all(page.lost is None for page in pages.values()),
+            recovered=bool(cursor) and all(page.reset_reason is None for page in pages.values()),
             replayed=sum(
                 page.head.offset - connection.positions[channel].offset
                 for channel, page in pages.items()
-                if page.lost is None
+                if page.reset_reason is None
             ),
         )
-        if connection.closed is not None:
+        if connection.close_reason is not None:
             return  # an answer that had ended is shown in one go
         self._wheel.add(connection)
-        await self._catch_up(connection, pages)
+        await self._replay_until_live(connection, pages)
 
-    async def _follow(self, connection: Connection, fresh: Collection[Channel]) -> None:
+    async def _recover_added(self, connection: Connection, fresh: Collection[Channel]) -> None:
         """Live in channels that are new to it, however long the broker is away."""
-        pause = _LEAST_PAUSE_SECONDS
-        while fresh and connection.closed is None:
+        pause = _MIN_RETRY_SECONDS
+        while fresh and connection.close_reason is None:
             try:
                 async with self._slots:
                     await self._broker.subscribe(fresh)
@@ -151,49 +151,51 @@ class CatchUp:
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.name, error=str(error))
                 await self._clock.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(_MOST_PAUSE_SECONDS, pause * 2)
+                pause = min(_MAX_RETRY_SECONDS, pause * 2)
             else:
                 for channel, page in pages.items():
-                    connection.stand(channel, page.head)
+                    connection.set_position(channel, page.head)
                 break
-        await self._catch_up(connection, None)
+        await self._replay_until_live(connection, None)
 
-    async def _catch_up(self, connection: Connection, pages: Mapping[Channel, Page] | None) -> None:
+    async def _replay_until_live(
+        self, connection: Connection, pages: Mapping[Channel, Page] | None
+    ) -> None:
         """Reads the log from where the client stands until nothing is missing; the first pages may
         have been read. While the broker is away the client stays, and it goes on afterwards.
         """
-        pause = _LEAST_PAUSE_SECONDS
-        while connection.closed is None:
+        pause = _MIN_RETRY_SECONDS
+        while connection.close_reason is None:
             try:
-                await self._hand_over(
-                    connection, pages or await self._read_more(connection.positions)
+                await self._replay_pages(
+                    connection, pages or await self._read_next_pages(connection.positions)
                 )
                 return
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.name, error=str(error))
             pages = None
             await self._clock.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_MOST_PAUSE_SECONDS, pause * 2)
+            pause = min(_MAX_RETRY_SECONDS, pause * 2)
 
-    async def _hand_over(self, connection: Connection, pages: Mapping[Channel, Page]) -> None:
+    async def _replay_pages(self, connection: Connection, pages: Mapping[Channel, Page]) -> None:
         """Hands the pages over and reads on, no faster than the client, until it is live."""
         while True:
             for channel, page in pages.items():
-                if page.lost is not None:
-                    self._counts.resets[page.lost] += 1
-                    connection.reset(channel, page.head, page.lost)
+                if page.reset_reason is not None:
+                    self._counts.resets[page.reset_reason] += 1
+                    connection.send_reset(channel, page.head, page.reset_reason)
                 else:
                     before = connection.events
-                    await connection.replay(page.events, page.read_to, channel)
+                    await connection.replay(page.events, page.end, channel)
                     self._counts.replayed += connection.events - before
-            unread = {c: page.read_to for c, page in pages.items() if page.read_to != page.head}
-            if not unread and (connection.closed is not None or connection.release()):
-                connection.step_in()
+            unread = {c: page.end for c, page in pages.items() if page.end != page.head}
+            if not unread and (connection.close_reason is not None or connection.flush_buffered()):
+                connection.enter_sync()
                 return
-            await connection.flushed()
-            pages = await self._read_more(unread or connection.positions)
+            await connection.wait_writable()
+            pages = await self._read_next_pages(unread or connection.positions)
 
-    async def _read_more(self, after: Mapping[Channel, Position]) -> Mapping[Channel, Page]:
+    async def _read_next_pages(self, after: Mapping[Channel, Position]) -> Mapping[Channel, Page]:
         async with self._slots:
             return await self._read(dict(after))
 
@@ -201,7 +203,7 @@ class CatchUp:
         return await self._broker.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
 
 
-def _standing(after: Position | None, page: Page) -> Position:
+def _start_position(after: Position | None, page: Page) -> Position:
     """Where a connection stands before the page is handed over. A cursor that the log cannot
     continue stays as it is: `hub.reset` alone moves it on, or who is cut off before that would
     never be told.

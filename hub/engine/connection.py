@@ -24,11 +24,11 @@ from hub.core.close import CloseReason
 from hub.core.cursor import Position, format_part, format_place, part_prefix
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
-from hub.engine.tracks import Audience, Track
-from hub.ports import Clock, Sink, Transport
+from hub.engine.tracks import BroadcastGroup, ChannelState
+from hub.ports import Clock, ConnectionWriter, EventEncoder
 
-_MOST_HELD: Final = 256
-_MOST_HELD_BYTES: Final = 1024 * 1024
+_MAX_BUFFERED_EVENTS: Final = 256
+_MAX_BUFFERED_BYTES: Final = 1024 * 1024
 _BLOCK_BYTES: Final = 16 * 1024  # what is written at once of a replay, or of what waited
 
 
@@ -36,32 +36,32 @@ class Connection:
     """A client that follows `channels`, its own first and in cursor order, over one transport."""
 
     __slots__ = (
+        "_buffered",
+        "_buffered_bytes",
         "_closed",
-        "_counted",
-        "_held",
-        "_held_bytes",
-        "_in_step",
-        "_lead",
-        "_missed",
+        "_cursor_parts",
+        "_event_count",
+        "_has_gap",
         "_now",
         "_outbox",
-        "_own",
-        "_parts",
+        "_own_channel",
+        "_pending_open",
         "_positions",
         "_retry_ms",
+        "_synced",
         "_waiter",
         "_written_at",
         "address",
-        "audience",
-        "begun",
         "channels",
+        "connected_at",
+        "encoder",
+        "group",
         "name",
         "on_end",
         "on_gap",
-        "sink",
         "token_id",
-        "transport",
         "user",
+        "writer",
     )
 
     def __init__(
@@ -70,8 +70,8 @@ class Connection:
         user: str,
         channels: Sequence[Channel],
         *,
-        transport: Transport,
-        sink: Sink,
+        encoder: EventEncoder,
+        writer: ConnectionWriter,
         outbox: Outbox,
         clock: Clock,
         retry_ms: int,
@@ -81,147 +81,150 @@ class Connection:
         self.name = name
         self.user = user
         self.channels = channels
-        self.transport = transport
-        self.sink = sink
+        self.encoder = encoder
+        self.writer = writer
         self.token_id = token_id
         self.address = address
-        self.on_gap: Callable[[Connection], None] = _nothing
-        self.on_end: Callable[[Connection], None] = _nothing
-        self.begun = clock.now()
-        self._own: Track | None = None
-        self.audience: Audience
-        self._in_step = False
+        self.on_gap: Callable[[Connection], None] = _ignore
+        self.on_end: Callable[[Connection], None] = _ignore
+        self.connected_at = clock.now()
+        self._own_channel: ChannelState | None = None
+        self.group: BroadcastGroup
+        self._synced = False
         self._positions: dict[Channel, Position] = {}
-        self._parts: dict[Channel, bytes] = dict.fromkeys(channels, b"")
-        self._counted = 0  # events handed over; in step, without those of the tracks
+        self._cursor_parts: dict[Channel, bytes] = dict.fromkeys(channels, b"")
+        self._event_count = 0  # events handed over; in step, without those of the tracks
         self._written_at = clock.now()
         self._outbox = outbox
         self._now = clock.now
         self._retry_ms = retry_ms
-        self._lead = b""  # what the next write begins with
-        self._held: list[Event] | None = []
-        self._held_bytes = 0
-        self._missed = False  # an event did not fit into _held
+        self._pending_open = b""  # what the next write begins with
+        self._buffered: list[Event] | None = []
+        self._buffered_bytes = 0
+        self._has_gap = False  # an event did not fit into _held
         self._closed: CloseReason | None = None
         self._waiter: asyncio.Future[None] | None = None  # for the sink to take more, or the end
-        sink.owner = self
+        writer.owner = self
 
     def __repr__(self) -> str:
-        state = "held" if self.is_held else "in step" if self._in_step else "apart"
+        state = "held" if self.is_buffering else "in step" if self._synced else "apart"
         return f"<Connection {self.name} of {self.user} {self._closed or state}>"
 
     @property
-    def is_held(self) -> bool:
+    def is_buffering(self) -> bool:
         """Whether live events wait."""
-        return self._held is not None
+        return self._buffered is not None
 
     @property
-    def is_in_step(self) -> bool:
+    def is_synced(self) -> bool:
         """Whether its tracks say where it stands."""
-        return self._in_step
+        return self._synced
 
     @property
-    def waiting(self) -> int:
+    def queued_frames(self) -> int:
         """How many frames wait for the socket."""
         return len(self._outbox)
 
     @property
-    def closed(self) -> CloseReason | None:
+    def close_reason(self) -> CloseReason | None:
         """Why it was closed, once it is."""
         return self._closed
 
     @property
     def positions(self) -> Mapping[Channel, Position]:
         """Where the client stands in each channel."""
-        if not self._in_step:
+        if not self._synced:
             return self._positions
-        return {t.channel: t.position for t in self._tracks() if t.position is not None}
+        return {t.channel: t.position for t in self._channel_states() if t.position is not None}
 
     @property
     def events(self) -> int:
         """How many events it was handed."""
-        return self._counted + (self._delivered_in_step() if self._in_step else 0)
+        return self._event_count + (self._delivered_while_synced() if self._synced else 0)
 
     @property
     def written_at(self) -> float:
         """When the last byte went out; the heartbeat wheel reads it."""
-        own = self._own
-        if not self._in_step or own is None:
+        own = self._own_channel
+        if not self._synced or own is None:
             return self._written_at
-        return max(self._written_at, own.delivered_at, self.audience.delivered_at)
+        return max(self._written_at, own.delivered_at, self.group.delivered_at)
 
-    def follow(self, own: Track, audience: Audience) -> None:
+    def attach_channels(self, own_channel: ChannelState, group: BroadcastGroup) -> None:
         """These are the tracks of its channels."""
-        self._own, self.audience = own, audience
+        self._own_channel, self.group = own_channel, group
 
-    def stand(self, channel: Channel, position: Position) -> None:
+    def set_position(self, channel: Channel, position: Position) -> None:
         """The client stands here now."""
         self._positions[channel] = position
-        self._parts[channel] = format_part(channel, position).encode()
+        self._cursor_parts[channel] = format_part(channel, position).encode()
 
-    def step_in(self) -> None:
+    def enter_sync(self) -> None:
         """Goes in step, if it stands where its tracks stand and nothing waits for its socket."""
-        own = self._own
-        if self._in_step or own is None or self._held is not None:
+        own = self._own_channel
+        if self._synced or own is None or self._buffered is not None:
             return
-        if self._closed is not None or self._outbox or not self.sink.idle:
+        if self._closed is not None or self._outbox or not self.writer.is_drained:
             return
-        tracks = self._tracks()
+        tracks = self._channel_states()
         for track in tracks:
             if track.position is not None and track.position != self._positions[track.channel]:
                 return
         for track in tracks:
             if track.position is None:
-                track.stand(self._positions[track.channel])
-            del track.apart[self]
-        own.in_step[self] = None
-        self.sink.own = own.part
-        self.audience.add(self)
-        self._in_step = True
-        self._counted -= self._delivered_in_step()
-        self._positions, self._parts = {}, {}
+                track.set_position(self._positions[track.channel])
+            del track.unsynced[self]
+        own.synced[self] = None
+        self.writer.cursor_prefix = own.cursor_part
+        self.group.add(self)
+        self._synced = True
+        self._event_count -= self._delivered_while_synced()
+        self._positions, self._cursor_parts = {}, {}
 
-    def step_out(self) -> None:
+    def leave_sync(self) -> None:
         """Stands alone from now on, where its tracks stand."""
-        own = self._own
-        if not self._in_step or own is None:
+        own = self._own_channel
+        if not self._synced or own is None:
             return
-        for track in self._tracks():
+        for track in self._channel_states():
             if track.position is not None:
                 self._positions[track.channel] = track.position
-            self._parts[track.channel] = track.part
-            track.apart[self] = None
+            self._cursor_parts[track.channel] = track.cursor_part
+            track.unsynced[self] = None
         self._written_at = self.written_at
-        self._counted += self._delivered_in_step()
-        self._in_step = False
-        del own.in_step[self]
-        if not own.in_step:
-            own.forget()
-        self.audience.remove(self)
+        self._event_count += self._delivered_while_synced()
+        self._synced = False
+        del own.synced[self]
+        if not own.synced:
+            own.clear_position()
+        self.group.remove(self)
 
-    def offer(self, event: Event) -> None:
+    def deliver(self, event: Event) -> None:
         """A live event of a channel that it follows, apart."""
         if self._closed is not None:
             return
-        if self._held is None:
-            if not self._take(event):
+        if self._buffered is None:
+            if not self._deliver_next(event):
                 self.on_gap(self)
-        elif len(self._held) < _MOST_HELD and self._held_bytes < _MOST_HELD_BYTES:
-            self._held.append(event)
-            self._held_bytes += len(event.data)
+        elif (
+            len(self._buffered) < _MAX_BUFFERED_EVENTS
+            and self._buffered_bytes < _MAX_BUFFERED_BYTES
+        ):
+            self._buffered.append(event)
+            self._buffered_bytes += len(event.data)
         else:
-            self._missed = True
+            self._has_gap = True
 
-    def overflow(self, rest: bytes) -> None:
+    def on_partial_write(self, unsent: bytes) -> None:
         """In step, the socket took less than it was sent: this is left, and it stands alone now."""
-        self.step_out()
-        self.sink.write(rest)
+        self.leave_sync()
+        self.writer.write(unsent)
 
     async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
         """Stored events of one channel, the next ones after where the client stands: no faster than
         the client takes them, and many in one write. Raises ConnectionError when it is gone.
         """
-        encode, frame = self.transport.encode, self.transport.frame
+        encode, frame = self.encoder.encode, self.encoder.frame
         before, after = self._cursor_around(channel)
         frames: list[bytes] = []
         unsent_bytes = 0
@@ -241,48 +244,50 @@ class Connection:
     async def _write_replay(
         self, frames: Sequence[bytes], channel: Channel, read_to: Position
     ) -> None:
-        if frames and (self.sink.paused or self._outbox):
-            await self.flushed()
-        self.stand(channel, read_to)
+        if frames and (self.writer.is_full or self._outbox):
+            await self.wait_writable()
+        self.set_position(channel, read_to)
         if frames and self._closed is None:
-            self._counted += len(frames)
+            self._event_count += len(frames)
             self._write(b"".join(frames))
 
-    def hold(self) -> None:
+    def buffer_live(self) -> None:
         """Live events wait from now on."""
-        self.step_out()
-        if self._held is None:
-            self._held = []
+        self.leave_sync()
+        if self._buffered is None:
+            self._buffered = []
 
-    def note_missed(self) -> None:
+    def mark_gap(self) -> None:
         """Announcements may have been lost while it is held: the log must be read once more."""
-        self._missed = True
+        self._has_gap = True
 
-    def turn_to(self, channels: Sequence[Channel]) -> None:
+    def set_channels(self, channels: Sequence[Channel]) -> None:
         """Follows these from now on, and waits; in those that stay it stands where it stood."""
-        self.hold()
+        self.buffer_live()
         self.channels = channels
         self._positions = {c: self._positions[c] for c in channels if c in self._positions}
-        self._parts = {c: self._parts.get(c, b"") for c in channels}
-        self._held = [event for event in self._held or () if event.channel in channels]
-        self._held_bytes = sum(len(event.data) for event in self._held)
+        self._cursor_parts = {c: self._cursor_parts.get(c, b"") for c in channels}
+        self._buffered = [event for event in self._buffered or () if event.channel in channels]
+        self._buffered_bytes = sum(len(event.data) for event in self._buffered)
 
-    def release(self) -> bool:
+    def flush_buffered(self) -> bool:
         """Hands over what waited and goes live; False when the log must be read once more."""
-        held = self._held or []
-        whole, self._missed = not self._missed, False
+        held = self._buffered or []
+        whole, self._has_gap = not self._has_gap, False
         taken = 0
         while taken < len(held) and whole:
-            whole = self._take(held[taken])
+            whole = self._deliver_next(held[taken])
             taken += whole
-        self._held_bytes -= sum(len(event.data) for event in held[:taken])
+        self._buffered_bytes -= sum(len(event.data) for event in held[:taken])
         del held[:taken]
-        self._held = None if whole else held
-        if self._lead and self._closed is None:
+        self._buffered = None if whole else held
+        if self._pending_open and self._closed is None:
             self._write(b"")
         return whole
 
-    def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
+    def send_open(
+        self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
+    ) -> None:
         """The first event: who this is, and whether what was missed follows."""
         data = {
             "connection": self.name,
@@ -292,35 +297,35 @@ class Connection:
             "recovered": recovered,
             "replayed": replayed,
         }
-        body = self.transport.encode("hub.open", encode_json(data))
-        self.begin_with(body)
+        body = self.encoder.encode("hub.open", encode_json(data))
+        self.set_first_event(body)
 
-    def begin_with(self, body: bytes) -> None:
+    def set_first_event(self, body: bytes) -> None:
         """The first event, with the cursor; it leaves with the first page of the replay."""
-        self._lead = self.transport.opening(body, self._cursor(), self._retry_ms)
+        self._pending_open = self.encoder.first_event(body, self._cursor(), self._retry_ms)
         self._wake()
 
-    def reset(self, channel: Channel, head: Position, reason: str) -> None:
+    def send_reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The log cannot continue from where the client stood; it goes on from the head."""
-        self.stand(channel, head)
+        self.set_position(channel, head)
         data = encode_json({"channel": channel, "reason": reason})
-        self._send_event(self.transport.encode("hub.reset", data))
+        self._send_event(self.encoder.encode("hub.reset", data))
 
-    def beat(self, now: float) -> None:
+    def send_heartbeat(self, now: float) -> None:
         """A heartbeat, unless the socket is full: then silence is the client's own doing."""
-        if self._in_step:
+        if self._synced:
             self._written_at = now
-            frames = self.transport.heartbeat
-            sent = send_guarded(self.sink, frames)
+            frames = self.encoder.heartbeat
+            sent = send_guarded(self.writer, frames)
             if sent != len(frames):
-                self.overflow(frames[sent:])
-        elif self._closed is None and not self.sink.paused and not self._outbox:
-            self._write(self.transport.heartbeat)
+                self.on_partial_write(frames[sent:])
+        elif self._closed is None and not self.writer.is_full and not self._outbox:
+            self._write(self.encoder.heartbeat)
 
-    def tell(self, name: str, data: Mapping[str, Any]) -> None:
+    def send_event(self, name: str, data: Mapping[str, Any]) -> None:
         """An event of the hub's own, to this client alone."""
         if self._closed is None:
-            self._send_event(self.transport.encode(name, encode_json(data)))
+            self._send_event(self.encoder.encode(name, encode_json(data)))
 
     def send_frame(self, frame: bytes) -> None:
         """Bytes of the transport's own, in their order with the events."""
@@ -332,60 +337,60 @@ class Connection:
         """
         if self._closed is not None:
             return
-        self.step_out()
-        if reason is not CloseReason.CLIENT_LEFT:
+        self.leave_sync()
+        if reason is not CloseReason.CLIENT_DISCONNECTED:
             data = {
                 "reason": reason.label,
                 "reconnect": reason.reconnect,
                 "retry_ms": self._retry_ms + later_ms,
             }
-            body = self.transport.encode("hub.bye", encode_json(data))
+            body = self.encoder.encode("hub.bye", encode_json(data))
             cursor = self._cursor() if self._positions else None
             if reason is not CloseReason.SLOW:  # it has been cut off
-                self.write_out()
-                self._write(self.transport.frame(body, cursor))
-            self.sink.write(self.transport.ending(reconnect=reason.reconnect))
-        self.sink.close()
-        self._end(reason)
+                self.drain_outbox()
+                self._write(self.encoder.frame(body, cursor))
+            self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))
+        self.writer.close()
+        self._finish(reason)
 
-    def write_out(self) -> None:
+    def drain_outbox(self) -> None:
         """Hands over all that waits, which is bounded, before an end that is final."""
         while self._outbox:
-            self._write(self._outbox.take(_BLOCK_BYTES))
+            self._write(self._outbox.pop(_BLOCK_BYTES))
 
-    def lost(self) -> None:
+    def on_disconnect(self) -> None:
         """The socket has gone."""
         if self._closed is None:
-            self.step_out()
-            self._end(CloseReason.CLIENT_LEFT)
+            self.leave_sync()
+            self._finish(CloseReason.CLIENT_DISCONNECTED)
 
-    def flush(self) -> None:
+    def on_writable(self) -> None:
         """The socket takes more."""
-        while self._outbox and not self.sink.paused and self._closed is None:
-            self._write(self._outbox.take(_BLOCK_BYTES))
-        if not self._outbox and not self.sink.paused:
+        while self._outbox and not self.writer.is_full and self._closed is None:
+            self._write(self._outbox.pop(_BLOCK_BYTES))
+        if not self._outbox and not self.writer.is_full:
             self._wake()
-            self.step_in()
+            self.enter_sync()
 
-    async def flushed(self) -> None:
+    async def wait_writable(self) -> None:
         """Returns when nothing waits for the socket. Raises ConnectionError when it is gone."""
-        while self._closed is None and (self.sink.paused or self._outbox):
-            await self._change()
+        while self._closed is None and (self.writer.is_full or self._outbox):
+            await self._wait_change()
         if self._closed is not None:
             raise ConnectionResetError("the connection has ended")
 
-    async def opened(self) -> None:
+    async def wait_open(self) -> None:
         """Returns when it has its first event, so that others may follow it, or has ended."""
         while self._closed is None and not self.positions:
-            await self._change()
+            await self._wait_change()
 
-    async def ended(self) -> CloseReason:
+    async def wait_closed(self) -> CloseReason:
         """Returns when it has ended: why."""
         while self._closed is None:
-            await self._change()
+            await self._wait_change()
         return self._closed
 
-    async def _change(self) -> None:
+    async def _wait_change(self) -> None:
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._waiter)
@@ -394,81 +399,81 @@ class Connection:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _end(self, reason: CloseReason) -> None:
+    def _finish(self, reason: CloseReason) -> None:
         self._closed = reason
-        self.sink.owner = None
+        self.writer.owner = None
         self._wake()
         self.on_end(self)
-        self.on_end = self.on_gap = _nothing
+        self.on_end = self.on_gap = _ignore
 
-    def _take(self, event: Event) -> bool:
+    def _deliver_next(self, event: Event) -> bool:
         """Hands over the event unless it was before; False when there is a gap in front of it."""
         position = event.position
         if position is None:
-            self._hand_over(event)
+            self._send_in_order(event)
             return True
         at = self._positions[event.channel]
         if position.epoch != at.epoch:
             return False
         if position.offset == at.offset + 1:
-            self.stand(event.channel, position)
-            self._hand_over(event)
+            self.set_position(event.channel, position)
+            self._send_in_order(event)
         return position.offset <= at.offset + 1
 
-    def _hand_over(self, event: Event) -> None:
+    def _send_in_order(self, event: Event) -> None:
         """The event, with where the client stands if it has a place."""
-        body = self.transport.encode(event.name, event.data, event.channel)
-        self._counted += 1
+        body = self.encoder.encode(event.name, event.data, event.channel)
+        self._event_count += 1
         if event.position is not None:
             self._send_event(body)
         else:
-            self._send(self.transport.frame(body, None))
+            self._send(self.encoder.frame(body, None))
 
     def _send_event(self, body: bytes) -> None:
-        self._send(self.transport.frame(body, self._cursor()))
+        self._send(self.encoder.frame(body, self._cursor()))
 
     def _send(self, frame: bytes) -> None:
         if self._closed is not None:
             return
-        if not self._outbox and not self.sink.paused:
+        if not self._outbox and not self.writer.is_full:
             self._write(frame)
         elif not self._outbox.push(frame):
-            self.sink.abort()
+            self.writer.abort()
             self.close(CloseReason.SLOW)
 
     def _write(self, frames: bytes) -> None:
         self._written_at = self._now()
-        self.sink.write(self._lead + frames)
-        self._lead = b""
-        if self._in_step and not self.sink.idle:
-            self.step_out()
+        self.writer.write(self._pending_open + frames)
+        self._pending_open = b""
+        if self._synced and not self.writer.is_drained:
+            self.leave_sync()
 
-    def _tracks(self) -> list[Track]:
-        assert self._own is not None
-        return [self._own, *self.audience.shared]
+    def _channel_states(self) -> list[ChannelState]:
+        assert self._own_channel is not None
+        return [self._own_channel, *self.group.shared]
 
-    def _delivered_in_step(self) -> int:
-        return sum(track.delivered for track in self._tracks())
+    def _delivered_while_synced(self) -> int:
+        return sum(track.delivered for track in self._channel_states())
 
     def _cursor(self) -> bytes:
-        if self._in_step:
-            return b"".join([track.part for track in self._tracks()])
-        return b"".join(self._parts.values())
+        if self._synced:
+            return b"".join([track.cursor_part for track in self._channel_states()])
+        return b"".join(self._cursor_parts.values())
 
     def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
         """The cursor in front of the channel's place and behind it."""
-        parts = list(self._parts.values())
-        at = list(self._parts).index(channel)
+        parts = list(self._cursor_parts.values())
+        at = list(self._cursor_parts).index(channel)
         return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])
 
 
-def send_guarded(sink: Sink, frames: bytes) -> int:
+def send_guarded(sink: ConnectionWriter, frames: bytes) -> int:
     """How many of the bytes an idle sink took at once; the caller writes the rest."""
     try:
-        return 0 if sink.gone() else sink.send(frames)
+        return 0 if sink.is_closing() else sink.try_send(frames)
     except OSError:
         return 0  # full, or lost: the sink finds out which
 
 
-def _nothing(connection: Connection) -> None:
+def _ignore(connection: Connection) -> None:
     """Nobody is told."""

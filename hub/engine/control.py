@@ -15,79 +15,79 @@ from typing import Final
 import msgspec
 
 from hub.core.close import CloseReason
-from hub.core.denials import TOKEN, USER, Denials
+from hub.core.denials import TOKEN, USER, Denylist
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
-from hub.ports import ControlBus
+from hub.engine.fanout import Connections
+from hub.ports import CommandBus
 
-_READ_AGAIN_SECONDS: Final = 30.0
+_REFRESH_INTERVAL_SECONDS: Final = 30.0
 
 
-class Order(msgspec.Struct, frozen=True, tag="order"):
+class AdminCommand(msgspec.Struct, frozen=True, tag="order"):
     """End the connections of a subject (Denials), and let it in no more until then (0: at once)."""
 
     subject: str
     until: float = 0.0
 
 
-class Control:
+class AdminCommands:
     """Gives orders, and follows those of all nodes."""
 
     def __init__(
         self,
-        bus: ControlBus,
-        fanout: Fanout,
+        bus: CommandBus,
+        fanout: Connections,
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.denials = Denials()
+        self.denylist = Denylist()
         self._bus = bus
         self._fanout = fanout
         self._wall = wall
         self._missed = asyncio.Event()
-        bus.listen(self._follow, self._missed.set)
+        bus.listen(self._on_message, self._missed.set)
 
     async def disconnect(self, user: str, block_seconds: float = 0.0) -> float | None:
         """Ends the user's connections on every node. Returns until when it is blocked, if it is."""
-        return await self._order(USER + user, self._wall() + block_seconds, block_seconds > 0)
+        return await self._send(USER + user, self._wall() + block_seconds, block_seconds > 0)
 
     async def revoke(self, token_id: str, until: float) -> None:
         """Ends the token's connections on every node; it is refused until then, when it expires
         anyway.
         """
-        await self._order(TOKEN + token_id, until, until > self._wall())
+        await self._send(TOKEN + token_id, until, until > self._wall())
 
-    async def keep_informed(self) -> None:
+    async def run(self) -> None:
         """Reads what is denied, now and again, until cancelled. Raises BrokerUnavailable."""
         while True:
             self._missed.clear()
-            self.denials.learn(await self._bus.denied(), self._wall())
-            self._end_all(self.denials.current(self._wall()))
+            self.denylist.merge(await self._bus.blocked(), self._wall())
+            self._close_connections(self.denylist.current(self._wall()))
             with suppress(TimeoutError):
-                async with asyncio.timeout(_READ_AGAIN_SECONDS):
+                async with asyncio.timeout(_REFRESH_INTERVAL_SECONDS):
                     await self._missed.wait()
 
-    async def _order(self, subject: str, until: float, lasts: bool) -> float | None:
+    async def _send(self, subject: str, until: float, lasts: bool) -> float | None:
         if lasts:
-            await self._bus.deny(subject, until)
-        order = Order(subject, until if lasts else 0.0)
-        await self._bus.announce(msgspec.json.encode(order))
+            await self._bus.block(subject, until)
+        order = AdminCommand(subject, until if lasts else 0.0)
+        await self._bus.broadcast(msgspec.json.encode(order))
         return until if lasts else None
 
-    def _follow(self, said: bytes) -> None:
+    def _on_message(self, said: bytes) -> None:
         try:
-            order = msgspec.json.decode(said, type=Order)
+            order = msgspec.json.decode(said, type=AdminCommand)
         except msgspec.DecodeError:
             return  # not for us
         if order.until:
-            self.denials.add(order.subject, order.until)
-        self._end_all([order.subject])
+            self.denylist.add(order.subject, order.until)
+        self._close_connections([order.subject])
 
-    def _end_all(self, subjects: Collection[str]) -> None:
+    def _close_connections(self, subjects: Collection[str]) -> None:
         ending: list[Connection] = []
         for subject in subjects:
             if subject.startswith(USER):
-                ending += self._fanout.of_user(subject.removeprefix(USER))
+                ending += self._fanout.by_user(subject.removeprefix(USER))
         tokens = {each.removeprefix(TOKEN) for each in subjects if each.startswith(TOKEN)}
         if tokens:
             ending += [c for c in self._fanout.connections if c.token_id in tokens]

@@ -13,21 +13,21 @@ _DELAYS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _LOOP_TICK_SECONDS: Final = 0.1
 
 
-class Counts:
+class NodeMetrics:
     """opened: by transport. closed: by reason. delivered: events handed to connections that have
     ended, by transport; the others know their own. resets: by reason. published: by outcome.
     answered: requests by listener, route and status. refused: by limit. Histograms in seconds.
     """
 
     def __init__(self) -> None:
-        self.began_at = time.time()
+        self.started_at = time.time()
         self.opened: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.delivered: Counter[str] = Counter()
         self.replayed = 0
         self.resets: Counter[str] = Counter()
         self.published: Counter[str] = Counter()
-        self.answered: Counter[tuple[str, ...]] = Counter()
+        self.responses: Counter[tuple[str, ...]] = Counter()
         self.refused: Counter[str] = Counter()
         self.round_trip = Histogram(_DELAYS)
         self.delivery_delay = Histogram(_DELAYS)

@@ -11,57 +11,57 @@ import structlog
 
 from hub.core.event import Event
 from hub.engine.connection import Connection, send_guarded
-from hub.engine.tracks import Audience, Track
-from hub.ports import Transport
+from hub.engine.tracks import BroadcastGroup, ChannelState
+from hub.ports import EventEncoder
 
 _log = structlog.get_logger(__name__)
 
 
-def deliver(track: Track, events: Sequence[Event], now: float) -> None:
+def broadcast(track: ChannelState, events: Sequence[Event], now: float) -> None:
     """Events of one channel; each connection that is in step gets them in one write."""
-    apart = tuple(track.apart)
+    apart = tuple(track.unsynced)
     parts = track.advance(events, now)
     if parts is None:
-        for connection in track.everyone_in_step():
-            connection.step_out()
-        apart = tuple(track.apart)
+        for connection in track.all_synced():
+            connection.leave_sync()
+        apart = tuple(track.unsynced)
     else:
-        if track.in_step:
+        if track.synced:
             _send_to_owners(track, events, parts)
-        for audience in tuple(track.audiences):
-            _send_to_audience(audience, track, events, parts)
+        for audience in tuple(track.groups):
+            _send_to_group(audience, track, events, parts)
     for connection in apart:
         try:
             for event in events:
-                connection.offer(event)
-            connection.step_in()
+                connection.deliver(event)
+            connection.enter_sync()
         except Exception:  # noqa: BLE001 - the others of this tick have done nothing
-            cut_off(connection)
+            abort_connection(connection)
 
 
-def cut_off(connection: Connection) -> None:
+def abort_connection(connection: Connection) -> None:
     """After a fault of the hub's own: in the log, and the client comes again."""
     _log.exception("connection.failed", connection=connection.name)
-    connection.sink.abort()
-    connection.lost()
+    connection.writer.abort()
+    connection.on_disconnect()
 
 
-def _send_to_owners(track: Track, events: Sequence[Event], parts: Sequence[bytes]) -> None:
+def _send_to_owners(track: ChannelState, events: Sequence[Event], parts: Sequence[bytes]) -> None:
     """Events of a user's own channel: the whole cursor is known, the same for like tabs."""
     audience, frames = None, b""
-    for connection in tuple(track.in_step):
-        if connection.audience is not audience:
-            audience = connection.audience
-            frames = _framed(audience.transport, events, parts, audience.rest)
-        sink = connection.sink
-        sink.own = track.part
+    for connection in tuple(track.synced):
+        if connection.group is not audience:
+            audience = connection.group
+            frames = _framed(audience.transport, events, parts, audience.cursor_suffix)
+        sink = connection.writer
+        sink.cursor_prefix = track.cursor_part
         sent = send_guarded(sink, frames)
         if sent != len(frames):
-            connection.overflow(frames[sent:])
+            connection.on_partial_write(frames[sent:])
 
 
 def _framed(
-    transport: Transport, events: Sequence[Event], parts: Sequence[bytes], rest: bytes
+    transport: EventEncoder, events: Sequence[Event], parts: Sequence[bytes], rest: bytes
 ) -> bytes:
     encode, frame = transport.encode, transport.frame
     frames = b""
@@ -72,8 +72,8 @@ def _framed(
     return frames
 
 
-def _send_to_audience(
-    audience: Audience, track: Track, events: Sequence[Event], parts: Sequence[bytes]
+def _send_to_group(
+    audience: BroadcastGroup, track: ChannelState, events: Sequence[Event], parts: Sequence[bytes]
 ) -> None:
     """The node's inner loop: events of a channel that many share, the same bytes for all of them
     but for each one's own part of the cursor.
@@ -82,23 +82,23 @@ def _send_to_audience(
     bodies = [audience.transport.encode(event.name, event.data, event.channel) for event in events]
     members, by_length = audience.members, dict[int, Sequence[bytes]]()
     for sink in tuple(members):
-        own = sink.own
+        own = sink.cursor_prefix
         pieces = by_length.get(len(own))
         if pieces is None:
             pieces = by_length[len(own)] = _around(len(own), audience.transport, bodies, rests)
         frames = own.join(pieces)
         sent = 0  # send_guarded, whose call would be a hundredth of a broadcast's cost
         try:
-            if not sink.gone():
-                sent = sink.send(frames)
+            if not sink.is_closing():
+                sent = sink.try_send(frames)
         except OSError:
             pass
         if sent != len(frames):
-            members[sink].overflow(frames[sent:])
+            members[sink].on_partial_write(frames[sent:])
 
 
 def _around(
-    own_bytes: int, transport: Transport, bodies: Sequence[bytes], rests: Sequence[bytes]
+    own_bytes: int, transport: EventEncoder, bodies: Sequence[bytes], rests: Sequence[bytes]
 ) -> Sequence[bytes]:
     """Events as what stands between the places of each reader's own part of the cursor."""
     hole, pieces = b"\0" * own_bytes, [b""]

@@ -18,53 +18,53 @@ from typing import Final
 import msgspec
 import structlog
 
-from hub.core.generation import Question
-from hub.core.piece import Piece, Usage
+from hub.core.generation import GenerationRequest
+from hub.core.piece import StreamPart, Usage
 from hub.errors import UpstreamError
 from hub.ports import Clock, Upstream
 
-_LEAST_PAUSE_SECONDS: Final = 0.25
-_MOST_PAUSE_SECONDS: Final = 5.0
+_MIN_RETRY_SECONDS: Final = 0.25
+_MAX_RETRY_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Circuit:
+class CircuitBreaker:
     """Whether an endpoint may be asked: closed, open (it rests), half open (one may try)."""
 
-    def __init__(self, clock: Clock, *, failures: int, rest_seconds: float) -> None:
+    def __init__(self, clock: Clock, *, failure_threshold: int, open_seconds: float) -> None:
         self._clock = clock
-        self._most_failures = failures
-        self._rest_seconds = rest_seconds
+        self._failure_threshold = failure_threshold
+        self._open_seconds = open_seconds
         self._failures = 0
-        self._rests_until = 0.0
-        self._tried_until = 0.0
+        self._open_until = 0.0
+        self._trial_until = 0.0
 
     @property
-    def resting(self) -> bool:
+    def is_open(self) -> bool:
         """Whether it is open, or half open with somebody trying."""
         now = self._clock.now()
-        return self._failures >= self._most_failures and (
-            now < self._rests_until or now < self._tried_until
+        return self._failures >= self._failure_threshold and (
+            now < self._open_until or now < self._trial_until
         )
 
-    def enter(self) -> bool:
+    def allow(self) -> bool:
         """Whether the endpoint may be asked now; half open, only the first one gets a yes."""
-        if self.resting:
+        if self.is_open:
             return False
-        if self._failures >= self._most_failures:
-            self._tried_until = self._clock.now() + self._rest_seconds
+        if self._failures >= self._failure_threshold:
+            self._trial_until = self._clock.now() + self._open_seconds
         return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """It answers."""
         self._failures = 0
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """It does not."""
         self._failures += 1
-        self._tried_until = 0.0
-        if self._failures >= self._most_failures:
-            self._rests_until = self._clock.now() + self._rest_seconds
+        self._trial_until = 0.0
+        if self._failures >= self._failure_threshold:
+            self._open_until = self._clock.now() + self._open_seconds
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,68 +75,70 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     upstream: Upstream
-    circuit: Circuit
+    circuit: CircuitBreaker
     models: Sequence[str] = ()
     default_model: str | None = None
     retries: int = 2
-    most_retry_after_seconds: float = 20.0
+    max_retry_after_seconds: float = 20.0
 
-    def of_its_own(self, question: Question) -> Question:
+    def with_own_model(self, request: GenerationRequest) -> GenerationRequest:
         """The question for a model that this endpoint has."""
-        if question.upstream == self.name or question.model in self.models:
-            return question
-        model = self.default_model or next(iter(self.models), question.model)
-        return msgspec.structs.replace(question, model=model)
+        if request.upstream == self.name or request.model in self.models:
+            return request
+        model = self.default_model or next(iter(self.models), request.model)
+        return msgspec.structs.replace(request, model=model)
 
 
 class Failover:
     """Implements ports.Upstream by several, asked in their order."""
 
-    def __init__(self, line: Sequence[Endpoint], clock: Clock) -> None:
-        self._line = line
+    def __init__(self, endpoints: Sequence[Endpoint], clock: Clock) -> None:
+        self._endpoints = endpoints
         self._clock = clock
 
-    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+    async def stream(
+        self, request: GenerationRequest
+    ) -> AsyncGenerator[Sequence[StreamPart], None]:
         """See ports.Upstream.stream."""
         failure: UpstreamError | None = None
-        for endpoint in self._line:
+        for endpoint in self._endpoints:
             for turn in range(endpoint.retries + 1):
-                if not endpoint.circuit.enter():
+                if not endpoint.circuit.allow():
                     message = f"the upstream {endpoint.name!r} has failed often and rests"
                     failure = failure or UpstreamError("upstream_resting", message, retryable=True)
                     break
                 begun = False
                 try:
-                    stream = endpoint.upstream.stream(endpoint.of_its_own(question))
+                    stream = endpoint.upstream.stream(endpoint.with_own_model(request))
                     async with aclosing(stream) as answer:
                         async for pieces in answer:
                             begun = begun or not all(isinstance(p, Usage) for p in pieces)
                             yield pieces
                 except UpstreamError as error:
                     failure = error
-                    if not error.refuses_the_question:
-                        endpoint.circuit.failed()
+                    if not error.rejects_request:
+                        endpoint.circuit.record_failure()
                 else:
-                    endpoint.circuit.succeeded()
+                    endpoint.circuit.record_success()
                     return
                 _log.warning(
                     "upstream.failed", upstream=endpoint.name, code=failure.code, begun=begun
                 )
-                if begun or failure.refuses_the_question:
+                if begun or failure.rejects_request:
                     raise failure
                 if not failure.retryable or turn == endpoint.retries:
                     break
-                pause = _pause(failure, turn)
-                if pause > endpoint.most_retry_after_seconds:
+                pause = _retry_delay(failure, turn)
+                if pause > endpoint.max_retry_after_seconds:
                     break
                 await self._clock.sleep(pause)
         if failure is not None:
             raise failure
 
 
-def _pause(failure: UpstreamError, turn: int) -> float:
+def _retry_delay(failure: UpstreamError, turn: int) -> float:
     """Seconds until the same endpoint is asked again."""
     if failure.retry_after_seconds is not None:
         return failure.retry_after_seconds
-    pause = min(_MOST_PAUSE_SECONDS, _LEAST_PAUSE_SECONDS * 2.0**turn)
+    pause = min(_MAX_RETRY_SECONDS, _MIN_RETRY_SECONDS * 2.0**turn)
     return pause * random.uniform(0.5, 1.0)

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from hub.engine.connection import Connection
-from hub.engine.counts import Counts
+from hub.engine.counts import NodeMetrics
 from hub.ports import Clock
 
 _TICKS: Final = 16  # of one heartbeat time; a heartbeat is at most one tick late
@@ -21,9 +21,9 @@ class HeartbeatWheel:
     """Sends each connection a heartbeat after `heartbeat_seconds` without a byte."""
 
     def __init__(
-        self, clock: Clock, heartbeat_seconds: float, counts: Counts | None = None
+        self, clock: Clock, heartbeat_seconds: float, counts: NodeMetrics | None = None
     ) -> None:
-        self._counts = counts or Counts()
+        self._counts = counts or NodeMetrics()
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._tick_seconds = heartbeat_seconds / _TICKS
@@ -59,7 +59,7 @@ class HeartbeatWheel:
         for connection in looked_at:
             left = connection.written_at + self._heartbeat_seconds - now
             if left < self._tick_seconds / 2:
-                connection.beat(now)
+                connection.send_heartbeat(now)
                 self._put(connection, _TICKS)
             else:
                 self._put(connection, min(_TICKS, math.ceil(left / self._tick_seconds)))

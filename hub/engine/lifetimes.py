@@ -14,7 +14,7 @@ from hub.engine.connection import Connection
 from hub.ports import Clock
 
 
-class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionExpiry(msgspec.Struct, frozen=True, kw_only=True):
     """until: when the connection ends (the clock's seconds), and why. notice_at: when it is
     told.
     """
@@ -24,20 +24,20 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
     notice_at: float | None = None
 
 
-class Lifetimes:
+class ExpiryTimer:
     """Ends connections at their time, and tells those whose token expires a little ahead."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_second: dict[int, dict[Connection, Lifetime]] = {}
+        self._by_second: dict[int, dict[Connection, ConnectionExpiry]] = {}
         self._second_of: dict[Connection, int] = {}
         self._next = math.ceil(clock.now())
 
-    def add(self, connection: Connection, lifetime: Lifetime) -> None:
+    def add(self, connection: Connection, expiry: ConnectionExpiry) -> None:
         """The connection lives so long."""
-        at = lifetime.until if lifetime.notice_at is None else lifetime.notice_at
+        at = expiry.until if expiry.notice_at is None else expiry.notice_at
         second = max(self._next, math.ceil(at))
-        self._by_second.setdefault(second, {})[connection] = lifetime
+        self._by_second.setdefault(second, {})[connection] = expiry
         self._second_of[connection] = second
 
     def remove(self, connection: Connection) -> None:
@@ -66,7 +66,9 @@ class Lifetimes:
                 connection.close(lifetime.reason)
             else:
                 left = max(0, round(lifetime.until - self._clock.now()))
-                connection.tell("hub.expiring", {"reason": lifetime.reason.label, "seconds": left})
-                if connection.closed is not None:
+                connection.send_event(
+                    "hub.expiring", {"reason": lifetime.reason.label, "seconds": left}
+                )
+                if connection.close_reason is not None:
                     continue  # as too slow even for this
                 self.add(connection, msgspec.structs.replace(lifetime, notice_at=None))

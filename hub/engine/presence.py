@@ -18,15 +18,15 @@ import msgspec
 
 from hub.core.channel import topics_among
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
-from hub.ports import Clock, ControlBus
+from hub.engine.fanout import Connections
+from hub.ports import Clock, CommandBus
 
-_BEAT_SECONDS: Final = 5.0
-_GONE_SECONDS: Final = 16.0
-_PATIENCE_SECONDS: Final = 1.0
+_STATE_INTERVAL_SECONDS: Final = 5.0
+_NODE_TIMEOUT_SECONDS: Final = 16.0
+_REPLY_TIMEOUT_SECONDS: Final = 1.0
 
 
-class Present(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One connection. since: Unix seconds. waiting: frames that wait for its socket."""
 
     connection: str
@@ -51,34 +51,34 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool
 
 
-class Roll(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionPage(msgspec.Struct, frozen=True, kw_only=True):
     """Who is there. total: also those beyond the limit. missing: nodes that did not answer."""
 
-    connections: Sequence[Present]
+    connections: Sequence[ConnectionInfo]
     total: int
     missing: Sequence[str]
 
 
-class _Ask(msgspec.Struct, frozen=True, tag="ask"):
+class _ListRequest(msgspec.Struct, frozen=True, tag="ask"):
     id: str
     user: str | None
     limit: int
 
 
-class _Answer(msgspec.Struct, frozen=True, tag="answer"):
+class _ListReply(msgspec.Struct, frozen=True, tag="answer"):
     id: str
     node: str
     total: int
-    connections: Sequence[Present]
+    connections: Sequence[ConnectionInfo]
 
 
-class Presence:
+class ConnectionQuery:
     """The part of one node in it, and the questions asked here."""
 
     def __init__(
         self,
-        bus: ControlBus,
-        fanout: Fanout,
+        bus: CommandBus,
+        fanout: Connections,
         clock: Clock,
         *,
         node: str,
@@ -90,12 +90,12 @@ class Presence:
         self._node = node
         self._wall = wall
         self._since = wall()
-        self._asked: dict[str, asyncio.Queue[_Answer]] = {}
-        self._to_answer: asyncio.Queue[_Ask] = asyncio.Queue(64)
-        self._decode = msgspec.json.Decoder(_Ask | _Answer).decode
-        bus.listen(self._hear, lambda: None)
+        self._asked: dict[str, asyncio.Queue[_ListReply]] = {}
+        self._to_answer: asyncio.Queue[_ListRequest] = asyncio.Queue(64)
+        self._decode = msgspec.json.Decoder(_ListRequest | _ListReply).decode
+        bus.listen(self._on_message, lambda: None)
 
-    async def beat(self) -> None:
+    async def keep_node_state(self) -> None:
         """Says that the node lives, until cancelled. Raises BrokerUnavailable."""
         while True:
             state = NodeState(
@@ -106,39 +106,41 @@ class Presence:
                 users=self._fanout.users,
                 draining=self._fanout.draining,
             )
-            await self._bus.beat(self._node, msgspec.json.encode(state))
-            await self._clock.sleep(_BEAT_SECONDS)
+            await self._bus.put_node_state(self._node, msgspec.json.encode(state))
+            await self._clock.sleep(_STATE_INTERVAL_SECONDS)
 
-    async def answer(self) -> None:
+    async def answer_requests(self) -> None:
         """Answers the questions of all nodes, until cancelled. Raises BrokerUnavailable."""
         while True:
             ask = await self._to_answer.get()
             if ask.user is None:
                 here = self._fanout.connections
             else:
-                here = self._fanout.of_user(ask.user)
-            shown = [self._present(c) for c, _ in zip(here, range(ask.limit), strict=False)]
-            said = _Answer(ask.id, self._node, len(here), shown)
-            await self._bus.announce(msgspec.json.encode(said))
+                here = self._fanout.by_user(ask.user)
+            shown = [self._connection_info(c) for c, _ in zip(here, range(ask.limit), strict=False)]
+            said = _ListReply(ask.id, self._node, len(here), shown)
+            await self._bus.broadcast(msgspec.json.encode(said))
 
     async def nodes(self) -> list[NodeState]:
         """Those that live."""
         now = self._wall()
-        states = [msgspec.json.decode(said, type=NodeState) for said in await self._bus.beats()]
-        alive = [state for state in states if now - state.seen_at < _GONE_SECONDS]
+        states = [
+            msgspec.json.decode(said, type=NodeState) for said in await self._bus.node_states()
+        ]
+        alive = [state for state in states if now - state.seen_at < _NODE_TIMEOUT_SECONDS]
         return sorted(alive, key=lambda state: state.node)
 
-    async def who(self, user: str | None, limit: int) -> Roll:
+    async def list(self, user: str | None, limit: int) -> ConnectionPage:
         """Who is connected: a user's connections, or everybody's."""
-        ask = _Ask(secrets.token_hex(8), user, limit)
+        ask = _ListRequest(secrets.token_hex(8), user, limit)
         missing = {state.node for state in await self.nodes()}
         answers = self._asked[ask.id] = asyncio.Queue()
-        found: list[Present] = []
+        found: list[ConnectionInfo] = []
         total = 0
         try:
-            await self._bus.announce(msgspec.json.encode(ask))
+            await self._bus.broadcast(msgspec.json.encode(ask))
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
+                async with asyncio.timeout(_REPLY_TIMEOUT_SECONDS):
                     while missing:
                         said = await answers.get()
                         missing.discard(said.node)
@@ -146,28 +148,28 @@ class Presence:
                         total += said.total
         finally:
             del self._asked[ask.id]
-        return Roll(connections=found[:limit], total=total, missing=sorted(missing))
+        return ConnectionPage(connections=found[:limit], total=total, missing=sorted(missing))
 
-    def _hear(self, said: bytes) -> None:
+    def _on_message(self, said: bytes) -> None:
         try:
             message = self._decode(said)
         except msgspec.DecodeError:
             return  # not for us
-        if isinstance(message, _Ask):
+        if isinstance(message, _ListRequest):
             with suppress(asyncio.QueueFull):
                 self._to_answer.put_nowait(message)
         elif message.id in self._asked:
             self._asked[message.id].put_nowait(message)
 
-    def _present(self, connection: Connection) -> Present:
-        return Present(
+    def _connection_info(self, connection: Connection) -> ConnectionInfo:
+        return ConnectionInfo(
             connection=connection.name,
             user=connection.user,
             node=self._node,
-            transport=connection.transport.label,
+            transport=connection.encoder.label,
             address=connection.address,
-            since=round(self._wall() - (self._clock.now() - connection.begun), 3),
+            since=round(self._wall() - (self._clock.now() - connection.connected_at), 3),
             topics=topics_among(connection.channels),
             events=connection.events,
-            waiting=connection.waiting,
+            waiting=connection.queued_frames,
         )

@@ -10,24 +10,26 @@ import secrets
 from typing import Final
 
 from hub.core.channel import Channel
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import Connections
 from hub.ports import Broker, Clock, Publication
 
 _EVERY_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 10.0  # a link that is silent for so long is broken
 
 
-class Probe:
+class LatencyProbe:
     """Publishes and hears, and counts how long both took."""
 
-    def __init__(self, broker: Broker, fanout: Fanout, clock: Clock, counts: Counts) -> None:
+    def __init__(
+        self, broker: Broker, fanout: Connections, clock: Clock, counts: NodeMetrics
+    ) -> None:
         self._broker = broker
         self._clock = clock
         self._counts = counts
         self._channel = Channel(f"hub:probe:{secrets.token_hex(8)}")
         self._published_at: float | None = None
-        fanout.watch(self._channel, self._heard)
+        fanout.tap(self._channel, self._on_event)
 
     async def run(self) -> None:
         """Until cancelled. Raises BrokerUnavailable."""
@@ -42,7 +44,7 @@ class Probe:
                 self._counts.round_trip.observe(self._clock.now() - begun)
             await self._clock.sleep(_EVERY_SECONDS)
 
-    def _heard(self) -> None:
+    def _on_event(self) -> None:
         if self._published_at is not None:
             self._counts.delivery_delay.observe(self._clock.now() - self._published_at)
             self._published_at = None

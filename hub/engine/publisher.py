@@ -8,12 +8,12 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
-from hub.engine.counts import Counts
+from hub.engine.counts import NodeMetrics
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
 from hub.ports import Broker, Publication, Published
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend wishes to be seen. `data` is compact JSON in UTF-8."""
 
     to: Sequence[Channel]
@@ -28,26 +28,26 @@ class Publisher:
     """Publishes messages; each of a message's channels gets the event once."""
 
     def __init__(
-        self, broker: Broker, *, max_data_bytes: int, counts: Counts | None = None
+        self, broker: Broker, *, max_data_bytes: int, metrics: NodeMetrics | None = None
     ) -> None:
-        self._counts = counts or Counts()
+        self._counts = metrics or NodeMetrics()
         self._broker = broker
         self._max_data_bytes = max_data_bytes
 
-    async def publish(self, message: Message) -> list[tuple[Channel, Published]]:
+    async def publish(self, request: PublishRequest) -> list[tuple[Channel, Published]]:
         """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
-        self.check(message)
-        answers = await self._broker.publish(_publications(message))
+        self.check(request)
+        answers = await self._broker.publish(_publications(request))
         self._counts.published.update(answer.outcome.value for answer in answers)
-        return list(zip(message.to, answers, strict=True))
+        return list(zip(request.to, answers, strict=True))
 
     async def try_publish(
-        self, messages: Sequence[Message]
+        self, requests: Sequence[PublishRequest]
     ) -> list[list[tuple[Channel, Published]] | HubError]:
         """What became of each; a refused one harms no other. One call to the broker for all."""
         publications: list[Publication] = []
         results: list[list[tuple[Channel, Published]] | HubError] = []
-        for message in messages:
+        for message in requests:
             try:
                 self.check(message)
             except CallerError as error:
@@ -56,7 +56,7 @@ class Publisher:
                 results.append([])
                 publications += _publications(message)
         answers = iter(await self._broker.try_publish(publications))
-        for n, message in enumerate(messages):
+        for n, message in enumerate(requests):
             result = results[n]
             if not isinstance(result, HubError):
                 for channel in message.to:
@@ -68,21 +68,21 @@ class Publisher:
                         result.append((channel, answer))
         return results
 
-    def check(self, message: Message) -> None:
+    def check(self, request: PublishRequest) -> None:
         """Raises CallerError, naming the field, for a message that may not be published."""
-        check_event_name(message.event)
-        if message.idempotency_key is not None:
-            check_idempotency_key(message.idempotency_key)
-        if message.ttl_seconds is not None and not 0 < message.ttl_seconds < 10**9:
+        check_event_name(request.event)
+        if request.idempotency_key is not None:
+            check_idempotency_key(request.idempotency_key)
+        if request.ttl_seconds is not None and not 0 < request.ttl_seconds < 10**9:
             raise BadRequest("ttl_seconds is a number above 0", path="ttl_seconds")
-        if len(message.data) > self._max_data_bytes:
+        if len(request.data) > self._max_data_bytes:
             raise TooLarge(
-                f"data is {len(message.data)} bytes; at most {self._max_data_bytes} are taken",
+                f"data is {len(request.data)} bytes; at most {self._max_data_bytes} are taken",
                 path="data",
             )
 
 
-def _publications(message: Message) -> list[Publication]:
+def _publications(message: PublishRequest) -> list[Publication]:
     return [
         Publication(
             channel=channel,

@@ -27,16 +27,24 @@ import structlog
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
-from hub.core.generation import Change, Generation, Status, Step, end_fields
-from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.core.generation import Generation, GenerationUpdate, Status, UpdateKind, end_fields
+from hub.core.piece import (
+    Finished,
+    ReasoningDelta,
+    StreamPart,
+    TextDelta,
+    TextReplaced,
+    ToolCallDelta,
+    Usage,
+)
 from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Published, Upstream
 
-_PAUSE_SECONDS: Final = 0.2  # between two tries to publish
+_PUBLISH_RETRY_SECONDS: Final = 0.2  # between two tries to publish
 _log = structlog.get_logger(__name__)
 
 
-class StopWish:
+class StopSignal:
     """Carries a wish to stop to the relay of one generation, from wherever it was heard.
 
     `with wish:` around what it may interrupt: it raises Stopped there, at once when it was made
@@ -45,22 +53,22 @@ class StopWish:
 
     def __init__(self) -> None:
         self.by: str | None = None
-        self._inside: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
-    def make(self, by: str) -> None:
+    def set(self, by: str) -> None:
         """The first wish counts."""
         if self.by is not None:
             return
         self.by = by
-        if self._inside is not None:
+        if self._task is not None:
             self._cancelled = True
-            self._inside.cancel()
+            self._task.cancel()
 
     def __enter__(self) -> None:
         if self.by is not None:
-            raise Stopped
-        self._inside = asyncio.current_task()
+            raise StopRequested
+        self._task = asyncio.current_task()
 
     def __exit__(
         self,
@@ -68,14 +76,14 @@ class StopWish:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task, self._inside = self._inside, None
+        task, self._task = self._task, None
         if self._cancelled and task is not None:
             self._cancelled = False
             if task.uncancel() == 0:  # else the worker wishes more than that it stops
-                raise Stopped from None
+                raise StopRequested from None
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """A wish to stop was heard."""
 
 
@@ -92,11 +100,11 @@ class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 3
     max_text_bytes: int = 1024 * 1024
     flush_seconds: float = 0.025
-    broker_patience_seconds: float = 15.0
+    broker_timeout_seconds: float = 15.0
     max_queued_seconds: float = 600.0
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a generation ended here, for those who count. Times in seconds, from the question."""
 
     generation: Generation
@@ -125,7 +133,9 @@ class Relay:
         self._clock = clock
         self._limits = limits
 
-    async def run(self, generation: str, stop: StopWish, *, deliveries: int = 1) -> Ended | None:
+    async def run(
+        self, generation: str, stop: StopSignal, *, deliveries: int = 1
+    ) -> GenerationResult | None:
         """Returns when the generation has ended: how, when it was this call that ended it.
 
         deliveries: how many workers were given it, this one too.
@@ -135,15 +145,15 @@ class Relay:
             return None
         attempt = _Attempt(self._broker, self._clock, record, self._limits)
         try:
-            if record.stop_by is not None:
-                stop.make(record.stop_by)
-            self._check_worth_it(attempt, stop, deliveries)
-            await attempt.begin(stop)
-            await self._answer(attempt, stop)
+            if record.stop_requested_by is not None:
+                stop.set(record.stop_requested_by)
+            self._check_startable(attempt, stop, deliveries)
+            await attempt.start(stop)
+            await self._relay_upstream(attempt, stop)
             return await attempt.end(Status.DONE, {"finish_reason": attempt.finish_reason})
         except _Refused:
             _log.info("generation.refused", generation=generation, attempt=attempt.number)
-        except Stopped:
+        except StopRequested:
             return await attempt.end(Status.STOPPED, {"by": stop.by})
         except UpstreamError as error:
             _log.warning("generation.failed", generation=generation, code=error.code)
@@ -153,14 +163,14 @@ class Relay:
             return await attempt.end(Status.FAILED, failure)
         return None
 
-    def _check_worth_it(self, attempt: _Attempt, stop: StopWish, deliveries: int) -> None:
+    def _check_startable(self, attempt: _Attempt, stop: StopSignal, deliveries: int) -> None:
         """Raises for a generation that ends without being begun. The author of its newest attempt
         is gone or never was; its number is what the broker takes.
         """
         record, limits = attempt.record, self._limits
         attempt.number -= 1
         if stop.by is not None:
-            raise Stopped
+            raise StopRequested
         if max(record.attempt, deliveries - 1) >= limits.max_attempts:
             message = f"{limits.max_attempts} workers had this answer and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
@@ -169,9 +179,9 @@ class Relay:
             raise UpstreamError("queue_timeout", message, retryable=True)
         attempt.number += 1
 
-    async def _answer(self, attempt: _Attempt, stop: StopWish) -> None:
+    async def _relay_upstream(self, attempt: _Attempt, stop: StopSignal) -> None:
         """Until the upstream says that it is done. Its connection is closed when this returns."""
-        question = attempt.record.question
+        question = attempt.record.request
         upstream = self._upstreams.get(question.upstream)
         if upstream is None:
             message = f"this worker has no upstream {question.upstream!r}"
@@ -179,9 +189,9 @@ class Relay:
         async with aclosing(upstream.stream(question)) as answer:
             while attempt.finish_reason is None:
                 with stop:
-                    pieces = await _next(answer, question.upstream)
+                    pieces = await _next_parts(answer, question.upstream)
                 came_at = self._clock.now()
-                if not await attempt.show(pieces, stop):
+                if not await attempt.publish_deltas(pieces, stop):
                     continue
                 if attempt.text_bytes > self._limits.max_text_bytes:
                     message = f"the answer is longer than {self._limits.max_text_bytes} bytes"
@@ -192,7 +202,9 @@ class Relay:
                         await self._clock.sleep(pause)
 
 
-async def _next(answer: AsyncGenerator[Sequence[Piece], None], name: str) -> Sequence[Piece]:
+async def _next_parts(
+    answer: AsyncGenerator[Sequence[StreamPart], None], name: str
+) -> Sequence[StreamPart]:
     """What has come meanwhile. Raises UpstreamError, whatever the fault."""
     try:
         return await anext(answer)
@@ -215,36 +227,38 @@ class _Attempt:
     ) -> None:
         self._broker = broker
         self._clock = clock
-        self._patience_seconds = limits.broker_patience_seconds
+        self._broker_timeout_seconds = limits.broker_timeout_seconds
         self._channel = user_channel(record.user)
-        self._author = secrets.token_hex(8)  # tells a repeated call from another worker's
+        self._writer_id = secrets.token_hex(8)  # tells a repeated call from another worker's
         self._begun_at = clock.now()
         self._first_delta_seconds: float | None = None
         self.record = record
-        self.queued_seconds = max(0.0, time.time() - record.asked_at) if record.asked_at else 0.0
+        self.queued_seconds = (
+            max(0.0, time.time() - record.requested_at) if record.requested_at else 0.0
+        )
         self.number = record.attempt + 1
         self.deltas = record.deltas
         self.text_bytes = 0
         self.usage: dict[str, Any] | None = None
         self.finish_reason: str | None = None
 
-    async def begin(self, stop: StopWish) -> None:
+    async def start(self, stop: StopSignal) -> None:
         """Takes the generation, unless another attempt has."""
         first = self.record.status is Status.QUEUED
         name = "generation.started" if first else "generation.restarted"
-        data = {"attempt": self.number, "model": self.record.question.model}
-        step = Step(self.record.id, self.number, Change.BEGIN, Status.RUNNING)
+        data = {"attempt": self.number, "model": self.record.request.model}
+        step = GenerationUpdate(self.record.id, self.number, UpdateKind.BEGIN, Status.RUNNING)
         self.deltas = 0
         await self._write([self._event(name, data, step, key="begin")], stop)
 
-    async def show(self, pieces: Sequence[Piece], stop: StopWish) -> bool:
+    async def publish_deltas(self, pieces: Sequence[StreamPart], stop: StopSignal) -> bool:
         """The pieces as the next deltas; whether there was anything to show."""
         events = []
-        for piece in _merged(pieces):
+        for piece in _coalesce(pieces):
             match piece:
                 case Usage(tokens):
                     self.usage = {**(self.usage or {}), **tokens}
-                case Finish(reason):
+                case Finished(reason):
                     self.finish_reason = reason
                 case _:
                     events.append(self._delta(piece))
@@ -254,7 +268,7 @@ class _Attempt:
                 self._first_delta_seconds = self._seconds()
         return bool(events)
 
-    async def end(self, status: Status, fields: dict[str, Any]) -> Ended | None:
+    async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult | None:
         """The one end event; None when the generation has ended otherwise: that end stands."""
         total = self._seconds()
         data = end_fields(
@@ -265,13 +279,13 @@ class _Attempt:
             first_delta_seconds=self._first_delta_seconds,
             total_seconds=total,
         )
-        step = Step(self.record.id, self.number, Change.END, status)
+        step = GenerationUpdate(self.record.id, self.number, UpdateKind.END, status)
         try:
             await self._write([self._event(f"generation.{status.value}", data, step, key="end")])
         except _Refused:
             _log.info("generation.ended_before", generation=self.record.id)
             return None
-        return Ended(
+        return GenerationResult(
             generation=self.record,
             status=status,
             code=fields.get("code", ""),
@@ -285,79 +299,79 @@ class _Attempt:
         """Since the question."""
         return self.queued_seconds + self._clock.now() - self._begun_at
 
-    def _delta(self, piece: Piece) -> Publication:
-        change, text, name = Change.DELTA, "", "generation.delta"
+    def _delta(self, piece: StreamPart) -> Publication:
+        change, text, name = UpdateKind.DELTA, "", "generation.delta"
         fields: dict[str, Any] = {"i": self.deltas}
         match piece:
-            case Text(text):
+            case TextDelta(text):
                 fields["text"] = text
-            case Replaced(text):
-                change, name = Change.REPLACE, "generation.replaced"
+            case TextReplaced(text):
+                change, name = UpdateKind.REPLACE, "generation.replaced"
                 fields["text"] = text
                 self.text_bytes = 0
-            case Reasoning(thought):
+            case ReasoningDelta(thought):
                 fields["reasoning"] = thought
                 self.text_bytes += len(thought)
-            case ToolCalls(calls):
+            case ToolCallDelta(calls):
                 fields["tool_calls"] = calls
                 self.text_bytes += len(encode_json(calls))
-        step = Step(self.record.id, self.number, change, index=self.deltas, text=text)
+        step = GenerationUpdate(self.record.id, self.number, change, index=self.deltas, text=text)
         self.deltas += 1
         self.text_bytes += len(text) if text.isascii() else len(text.encode())
         return self._event(name, fields, step)
 
     def _event(
-        self, name: str, fields: dict[str, Any], step: Step, *, key: str | None = None
+        self, name: str, fields: dict[str, Any], step: GenerationUpdate, *, key: str | None = None
     ) -> Publication:
         return Publication(
             channel=self._channel,
             name=name,
             data=encode_json({"generation": self.record.id, **fields}),
-            idempotency_key=f"{self.record.id}/{key}/{self._author}" if key else None,
-            step=step,
+            idempotency_key=f"{self.record.id}/{key}/{self._writer_id}" if key else None,
+            update=step,
         )
 
     async def _write(
-        self, publications: Sequence[Publication], stop: StopWish | None = None
+        self, publications: Sequence[Publication], stop: StopSignal | None = None
     ) -> None:
         """Raises _Refused, and Stopped when the broker knows of a wish to stop."""
         stop_by = None
         for published in await self._publish(publications):
             if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
                 raise _Refused
-            stop_by = published.stop_by or stop_by
+            stop_by = published.stop_requested_by or stop_by
         if stop is not None and stop_by is not None:
-            stop.make(stop_by)
-            raise Stopped
+            stop.set(stop_by)
+            raise StopRequested
 
     async def _publish(self, publications: Sequence[Publication]) -> list[Published]:
-        until = self._clock.now() + self._patience_seconds
+        until = self._clock.now() + self._broker_timeout_seconds
         while True:
             try:
                 return await self._broker.publish(publications)
             except BrokerUnavailable:
                 if self._clock.now() >= until:
                     raise
-                await self._clock.sleep(_PAUSE_SECONDS)
+                await self._clock.sleep(_PUBLISH_RETRY_SECONDS)
 
 
-def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
+def _coalesce(pieces: Sequence[StreamPart]) -> Iterator[StreamPart]:
     """The same with neighbours of a kind made one."""
-    texts = [piece.text for piece in pieces if type(piece) is Text]
+    texts = [piece.text for piece in pieces if type(piece) is TextDelta]
     if len(texts) == len(pieces):  # nearly always
-        yield Text("".join(texts))
+        yield TextDelta("".join(texts))
         return
-    last: Piece | None = None
+    last: StreamPart | None = None
     for piece in pieces:
         match last, piece:
-            case Text(before), Text(more):
-                last = Text(before + more)
-            case Reasoning(before), Reasoning(more):
-                last = Reasoning(before + more)
-            case ToolCalls(before), ToolCalls(more):
-                last = ToolCalls(before + more)
-            case Replaced(before), Text(more):
-                last = Replaced(before + more)
+            case TextDelta(before), TextDelta(more):
+                last = TextDelta(before + more)
+            case ReasoningDelta(before), ReasoningDelta(more):
+                last = ReasoningDelta(before + more)
+            case ToolCallDelta(before), ToolCallDelta(more):
+                last = ToolCallDelta(before + more)
+            case TextReplaced(before), TextDelta(more):
+                last = TextReplaced(before + more)
             case _:
                 if last is not None:
                     yield last

@@ -14,61 +14,64 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import encode_json
-from hub.ports import Broker, Clock, ControlBus, Publication
+from hub.ports import Broker, Clock, CommandBus, Publication
 
-REPORTS: Final = Channel("hub:reports")
-_EVERY_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 3.0
-_KEEP_ON_SECONDS: Final = 8.0
+LIVE_METRICS_CHANNEL: Final = Channel("hub:reports")
+_INTERVAL_SECONDS: Final = 1.0
+_WATCH_INTERVAL_SECONDS: Final = 3.0
+_WATCH_TTL_SECONDS: Final = 8.0
 
 
-class _Look(msgspec.Struct, frozen=True, tag="look"):
+class _WatchRequest(msgspec.Struct, frozen=True, tag="look"):
     """Somebody looks."""
 
 
-class Reports:
+class LiveMetrics:
     """One process' part. name: of the node or worker. say: its numbers, as JSON can have them.
     looked_at: whether somebody here follows REPORTS.
     """
 
     def __init__(
         self,
-        bus: ControlBus,
+        bus: CommandBus,
         broker: Broker,
         clock: Clock,
         *,
         name: str,
-        say: Callable[[], Any],
-        looked_at: Callable[[], bool] = lambda: False,
+        collect: Callable[[], Any],
+        has_viewers: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bus = bus
         self._broker = broker
         self._clock = clock
         self._name = name
-        self._say = say
-        self._looked_at = looked_at
+        self._collect = collect
+        self._has_viewers = has_viewers
         self._until = clock.now()
-        bus.listen(self._hear, lambda: None)
+        bus.listen(self._on_message, lambda: None)
 
     async def run(self) -> None:
         """Until cancelled. Raises BrokerUnavailable."""
         look_again_at = self._clock.now()
         while True:
             now = self._clock.now()
-            if now >= look_again_at and self._looked_at():
-                look_again_at = now + _LOOK_SECONDS
-                await self._bus.announce(msgspec.json.encode(_Look()))
+            if now >= look_again_at and self._has_viewers():
+                look_again_at = now + _WATCH_INTERVAL_SECONDS
+                await self._bus.broadcast(msgspec.json.encode(_WatchRequest()))
             if now < self._until:
-                said = {"from": self._name, "at": round(time.time(), 3), "metrics": self._say()}
+                said = {"from": self._name, "at": round(time.time(), 3), "metrics": self._collect()}
                 report = Publication(
-                    channel=REPORTS, name="hub.report", data=encode_json(said), ephemeral=True
+                    channel=LIVE_METRICS_CHANNEL,
+                    name="hub.report",
+                    data=encode_json(said),
+                    ephemeral=True,
                 )
                 await self._broker.publish([report])
-            await self._clock.sleep(_EVERY_SECONDS)
+            await self._clock.sleep(_INTERVAL_SECONDS)
 
-    def _hear(self, said: bytes) -> None:
+    def _on_message(self, said: bytes) -> None:
         try:
-            msgspec.json.decode(said, type=_Look)
+            msgspec.json.decode(said, type=_WatchRequest)
         except msgspec.DecodeError:
             return  # not for us
-        self._until = self._clock.now() + _KEEP_ON_SECONDS
+        self._until = self._clock.now() + _WATCH_TTL_SECONDS

@@ -34,9 +34,9 @@ class SystemClock:
 class Supervisor:
     """`async with Supervisor(clock) as tasks: tasks.start("bus", broker.run)`."""
 
-    def __init__(self, clock: Clock, *, most_pause_seconds: float = 5.0) -> None:
+    def __init__(self, clock: Clock, *, max_restart_delay_seconds: float = 5.0) -> None:
         self._clock = clock
-        self._most_pause_seconds = most_pause_seconds
+        self._most_pause_seconds = max_restart_delay_seconds
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -93,20 +93,20 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
-class Errands:
+class BackgroundTasks:
     """Short tasks that nobody waits for: held until they are done, a failure is logged."""
 
     def __init__(self) -> None:
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         """How many are under way."""
-        return len(self._under_way)
+        return len(self._running)
 
     def run(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
         """Begins it."""
         task = asyncio.create_task(errand, name=name)
-        self._under_way.add(task)  # the loop itself holds tasks weakly
+        self._running.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._done)
 
     async def finish(
@@ -116,8 +116,8 @@ class Errands:
         `abandoned` is told what it returned.
         """
         task = asyncio.create_task(work, name=name)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -125,7 +125,7 @@ class Errands:
             raise
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("errand.failed", errand=task.get_name(), exc_info=error)
 

@@ -19,50 +19,52 @@ from hub.core.close import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.engine.connection import Connection
-from hub.engine.generations import Followed, is_of
-from hub.ports import Surface
+from hub.engine.generations import ReplayStart, belongs_to
+from hub.ports import AnswerEncoder
 
 _TRIMMED: Final = "the hub no longer keeps the beginning of this answer; ask for it as a whole"
 _BLOCK_BYTES: Final = 16 * 1024
 
 
-class SurfaceStream(Connection):
+class CompatStream(Connection):
     """from_chunk: the chunks before it are not sent. on_left: is told when the client goes away
     before the end.
     """
 
-    __slots__ = ("_followed", "_on_left", "_skip", "_surface")
+    __slots__ = ("_answer_encoder", "_on_disconnect", "_replay", "_skip")
 
     def __init__(
         self,
         name: str,
-        followed: Followed,
-        surface: Surface,
+        replay: ReplayStart,
+        answer_encoder: AnswerEncoder,
         *,
         from_chunk: int = 0,
-        on_left: Callable[[], None] | None = None,
+        on_disconnect: Callable[[], None] | None = None,
         **parts: Any,
     ) -> None:
-        user = followed.record.user
+        user = replay.record.user
         super().__init__(name, user, [user_channel(user)], **parts)
-        self._followed = followed
-        self._surface = surface
+        self._replay = replay
+        self._answer_encoder = answer_encoder
         self._skip = from_chunk
-        self._on_left = on_left
+        self._on_disconnect = on_disconnect
 
-    def step_in(self) -> None:
+    def enter_sync(self) -> None:
         """Never: what it is sent is not what the others of its channel are."""
 
-    def open(self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int) -> None:
+    def send_open(
+        self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
+    ) -> None:
         """The surface's own opening, and what only the record tells."""
-        self._lead = self._framed(self._surface.opening())
-        if self._followed.kept is None:
+        self._pending_open = self._framed(self._answer_encoder.opening())
+        if self._replay.kept is None:
             return
         if self._skip:
             self._break_off("log_trimmed", _TRIMMED)
             return
-        for name, data in self._followed.kept:
-            self._lead += self._framed(self._surface.feed(name, data))
+        for name, data in self._replay.kept:
+            self._pending_open += self._framed(self._answer_encoder.feed(name, data))
         self._end_if_over()
 
     async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
@@ -70,9 +72,13 @@ class SurfaceStream(Connection):
         frames: list[bytes] = []
         unsent_bytes = 0
         for event in events:
-            if self._surface.over or event.position is None or not self._is_mine(event):
+            if (
+                self._answer_encoder.over
+                or event.position is None
+                or not self._belongs_to_generation(event)
+            ):
                 continue
-            frames.append(self._framed(self._surface.feed(event.name, event.data)))
+            frames.append(self._framed(self._answer_encoder.feed(event.name, event.data)))
             unsent_bytes += len(frames[-1])
             if unsent_bytes >= _BLOCK_BYTES:
                 await self._write_replay(frames, channel, event.position)
@@ -80,31 +86,31 @@ class SurfaceStream(Connection):
         await self._write_replay(frames, channel, read_to)
         self._end_if_over()
 
-    def reset(self, channel: Channel, head: Position, reason: str) -> None:
+    def send_reset(self, channel: Channel, head: Position, reason: str) -> None:
         """The rest cannot be had from where the client stands."""
-        if self.closed is None:
+        if self.close_reason is None:
             self._break_off("log_trimmed", _TRIMMED)
 
-    def tell(self, name: str, data: Mapping[str, Any]) -> None:
+    def send_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Nothing: the client knows the answer's words only."""
 
     def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
         """Ends as the answer does, breaks off in the surface's words, or cuts."""
-        if self.closed is not None:
+        if self.close_reason is not None:
             return
         if reason is CloseReason.ENDED:
-            self._finish(self._surface.trailer, reason)
-        elif reason.reconnect or reason is CloseReason.CLIENT_LEFT:
-            self.sink.close()
-            self._end(reason)
+            self._close_with(self._answer_encoder.trailer, reason)
+        elif reason.reconnect or reason is CloseReason.CLIENT_DISCONNECTED:
+            self.writer.close()
+            self._finish(reason)
         else:
             message = f"the hub has ended this stream: {reason.label}"
-            self._finish(self._surface.broken(reason.label, message), reason)
+            self._close_with(self._answer_encoder.broken_off(reason.label, message), reason)
 
-    def _hand_over(self, event: Event) -> None:
-        if self._is_mine(event):
-            self._counted += 1
-            frames = self._framed(self._surface.feed(event.name, event.data))
+    def _send_in_order(self, event: Event) -> None:
+        if self._belongs_to_generation(event):
+            self._event_count += 1
+            frames = self._framed(self._answer_encoder.feed(event.name, event.data))
             if frames:
                 self._send(frames)
             self._end_if_over()
@@ -114,28 +120,28 @@ class SurfaceStream(Connection):
         skipped = min(self._skip, len(chunks))
         self._skip -= skipped
         body = b"".join(chunks[skipped:])
-        return self.transport.frame(body, None) if body else b""
+        return self.encoder.frame(body, None) if body else b""
 
-    def _is_mine(self, event: Event) -> bool:
-        return is_of(event, self._followed.record.id)
+    def _belongs_to_generation(self, event: Event) -> bool:
+        return belongs_to(event, self._replay.record.id)
 
     def _end_if_over(self) -> None:
-        if self._surface.over and self.closed is None:
+        if self._answer_encoder.over and self.close_reason is None:
             self.close(CloseReason.ENDED)
 
     def _break_off(self, code: str, message: str) -> None:
-        self._finish(self._surface.broken(code, message), CloseReason.TRIMMED)
+        self._close_with(self._answer_encoder.broken_off(code, message), CloseReason.TRIMMED)
 
-    def _finish(self, last: bytes, reason: CloseReason) -> None:
+    def _close_with(self, last: bytes, reason: CloseReason) -> None:
         """A client that is slow at the end still gets it: what waits is bounded."""
-        self.write_out()
+        self.drain_outbox()
         if last:
-            self._write(self.transport.frame(last, None))
-        self._write(self.transport.ending(reconnect=False))
-        self.sink.close()
-        self._end(reason)
+            self._write(self.encoder.frame(last, None))
+        self._write(self.encoder.trailer(reconnect=False))
+        self.writer.close()
+        self._finish(reason)
 
-    def _end(self, reason: CloseReason) -> None:
-        super()._end(reason)
-        if reason is CloseReason.CLIENT_LEFT and self._on_left is not None:
-            self._on_left()
+    def _finish(self, reason: CloseReason) -> None:
+        super()._finish(reason)
+        if reason is CloseReason.CLIENT_DISCONNECTED and self._on_disconnect is not None:
+            self._on_disconnect()

@@ -16,7 +16,7 @@ from typing import Final
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
 from hub.errors import BadRequest, Unauthorized
-from hub.ports import Broker, Ticket, TicketBook
+from hub.ports import Broker, Ticket, TicketStore
 
 OPENING_SECONDS: Final = 30.0
 _LIFE_SECONDS: Final = 3600.0  # where the token behind it has no end
@@ -27,9 +27,9 @@ class Tickets:
     """Issues them and takes them."""
 
     def __init__(
-        self, book: TicketBook, broker: Broker, *, wall: Callable[[], float] = time.time
+        self, store: TicketStore, broker: Broker, *, wall: Callable[[], float] = time.time
     ) -> None:
-        self._book = book
+        self._store = store
         self._broker = broker
         self._wall = wall
 
@@ -40,15 +40,15 @@ class Tickets:
         until = self._wall() + _LIFE_SECONDS if expires_at is None else expires_at
         name = secrets.token_urlsafe(24)
         ticket = Ticket(user=user, topics=topics, expires_at=until, token_id=token_id)
-        await self._book.keep(name, ticket, OPENING_SECONDS)
+        await self._store.put(name, ticket, OPENING_SECONDS)
         return name
 
-    async def enter(self, name: str, last_event_id: str | None) -> Ticket:
+    async def redeem(self, ticket_id: str, last_event_id: str | None) -> Ticket:
         """Whose it is. Raises Unauthorized."""
-        used = await self._book.use(name)
+        used = await self._store.consume(ticket_id)
         if used is None or used.ticket.expires_at <= self._wall():
             raise Unauthorized(_REFUSED)
-        if used.before and not await self._is_known(used.ticket.user, last_event_id):
+        if used.used_before and not await self._is_known(used.ticket.user, last_event_id):
             raise Unauthorized(_REFUSED)
         return used.ticket
 
@@ -62,4 +62,4 @@ class Tickets:
         if position is None:
             return False
         pages = await self._broker.read({channel: position}, max_events=1, max_bytes=1)
-        return pages[channel].lost != "epoch"
+        return pages[channel].reset_reason != "epoch"

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from hub.core.channel import Channel
 from hub.core.cursor import Position, part_prefix, to_base62
 from hub.core.event import Event
-from hub.ports import Sink, Transport
+from hub.ports import ConnectionWriter, EventEncoder
 
 if TYPE_CHECKING:
     from hub.engine.connection import Connection
@@ -30,47 +30,49 @@ if TYPE_CHECKING:
 _NEVER: Final = float("-inf")
 
 
-class Track:
+class ChannelState:
     """One channel as this node sees it."""
 
     __slots__ = (
         "_before_offset",
-        "apart",
-        "audiences",
         "channel",
+        "cursor_part",
         "delivered",
         "delivered_at",
-        "in_step",
-        "part",
+        "groups",
         "position",
+        "synced",
+        "unsynced",
     )
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.position: Position | None = None
-        self.part = b""  # the position as text: what stands for this channel in a cursor
+        self.cursor_part = b""  # the position as text: what stands for this channel in a cursor
         self.delivered = 0  # events handed to those in step
         self.delivered_at = _NEVER
-        self.apart: dict[Connection, None] = {}
-        self.in_step: dict[Connection, None] = {}  # whose own channel this is
-        self.audiences: dict[Audience, None] = {}  # with somebody in step, who share this channel
+        self.unsynced: dict[Connection, None] = {}
+        self.synced: dict[Connection, None] = {}  # whose own channel this is
+        self.groups: dict[
+            BroadcastGroup, None
+        ] = {}  # with somebody in step, who share this channel
         self._before_offset = ""  # the part of the cursor, without its end
 
     @property
-    def followers(self) -> int:
+    def subscriber_count(self) -> int:
         """How many connections follow it."""
-        shared = sum(len(audience.members) for audience in self.audiences)
-        return len(self.apart) + len(self.in_step) + shared
+        shared = sum(len(audience.members) for audience in self.groups)
+        return len(self.unsynced) + len(self.synced) + shared
 
-    def stand(self, position: Position) -> None:
+    def set_position(self, position: Position) -> None:
         """The first one in step stands here."""
         self.position = position
         self._before_offset = f"{part_prefix(self.channel)}{position.epoch}-"
-        self.part = f"{self._before_offset}{to_base62(position.offset)}".encode()
+        self.cursor_part = f"{self._before_offset}{to_base62(position.offset)}".encode()
 
-    def forget(self) -> None:
+    def clear_position(self) -> None:
         """Nobody is in step any more."""
-        self.position, self.part = None, b""
+        self.position, self.cursor_part = None, b""
 
     def advance(self, events: Sequence[Event], now: float) -> list[bytes] | None:
         """Moves on by these events and returns each one's part of the cursor (none for an ephemeral
@@ -79,7 +81,7 @@ class Track:
         at = self.position
         if at is None:
             return None
-        epoch, offset, part, parts = at.epoch, at.offset, self.part, []
+        epoch, offset, part, parts = at.epoch, at.offset, self.cursor_part, []
         for event in events:
             position = event.position
             if position is None:
@@ -90,64 +92,66 @@ class Track:
                 return None
             at, part = position, f"{self._before_offset}{to_base62(offset)}".encode()
             parts.append(part)
-        self.position, self.part = at, part
+        self.position, self.cursor_part = at, part
         self.delivered += len(events)
         self.delivered_at = now
         return parts
 
-    def everyone_in_step(self) -> list[Connection]:
+    def all_synced(self) -> list[Connection]:
         """Those in step, for whatever reason they follow the channel."""
-        shared = [c for audience in self.audiences for c in audience.members.values()]
-        return [*self.in_step, *shared]
+        shared = [c for audience in self.groups for c in audience.members.values()]
+        return [*self.synced, *shared]
 
 
-class Audience:
+class BroadcastGroup:
     """Those in step who follow the same shared channels over the same transport."""
 
-    __slots__ = ("__weakref__", "delivered_at", "members", "rest", "shared", "transport")
+    __slots__ = ("__weakref__", "cursor_suffix", "delivered_at", "members", "shared", "transport")
 
-    def __init__(self, transport: Transport, shared: Sequence[Track]) -> None:
+    def __init__(self, transport: EventEncoder, shared: Sequence[ChannelState]) -> None:
         self.transport = transport
         self.shared = shared  # in the cursor's order, behind each one's own channel
-        self.members: dict[Sink, Connection] = {}
-        self.rest = b""  # the members' cursor behind their own channel's part
+        self.members: dict[ConnectionWriter, Connection] = {}
+        self.cursor_suffix = b""  # the members' cursor behind their own channel's part
         self.delivered_at = _NEVER
 
     def add(self, connection: Connection) -> None:
         """One more in step."""
         if not self.members:
-            self.rest = b"".join([track.part for track in self.shared])
+            self.cursor_suffix = b"".join([track.cursor_part for track in self.shared])
             for track in self.shared:
-                track.audiences[self] = None
-        self.members[connection.sink] = connection
+                track.groups[self] = None
+        self.members[connection.writer] = connection
 
     def remove(self, connection: Connection) -> None:
         """One less."""
-        del self.members[connection.sink]
+        del self.members[connection.writer]
         if self.members:
             return
         for track in self.shared:
-            del track.audiences[self]
-            if not track.audiences:
-                track.forget()
+            del track.groups[self]
+            if not track.groups:
+                track.clear_position()
 
-    def advance(self, track: Track, parts: Sequence[bytes]) -> list[bytes]:
+    def advance(self, track: ChannelState, parts: Sequence[bytes]) -> list[bytes]:
         """A shared channel moved on by these parts of the cursor: its rest at each of them."""
         at = self.shared.index(track)
-        before = b"".join([each.part for each in self.shared[:at]])
-        after = b"".join([each.part for each in self.shared[at + 1 :]])
+        before = b"".join([each.cursor_part for each in self.shared[:at]])
+        after = b"".join([each.cursor_part for each in self.shared[at + 1 :]])
         rests = [part and before + part + after for part in parts]
-        self.rest = before + track.part + after
+        self.cursor_suffix = before + track.cursor_part + after
         self.delivered_at = track.delivered_at
         return rests
 
 
-class Tracks:
+class ChannelRegistry:
     """All channels that somebody on this node follows."""
 
     def __init__(self) -> None:
-        self.by_channel: dict[Channel, Track] = {}  # for looking at, not for changing
-        self._audiences: WeakValueDictionary[tuple[object, ...], Audience] = WeakValueDictionary()
+        self.by_channel: dict[Channel, ChannelState] = {}  # for looking at, not for changing
+        self._groups: WeakValueDictionary[tuple[object, ...], BroadcastGroup] = (
+            WeakValueDictionary()
+        )
 
     def add(self, connection: Connection) -> None:
         """The connection follows its channels from now on; it begins apart."""
@@ -155,36 +159,36 @@ class Tracks:
         for channel in connection.channels:
             track = self.by_channel.get(channel)
             if track is None:
-                track = self.by_channel[channel] = Track(channel)
-            track.apart[connection] = None
+                track = self.by_channel[channel] = ChannelState(channel)
+            track.unsynced[connection] = None
             tracks.append(track)
         own, *shared = tracks
-        shape = (connection.transport, *shared)
-        audience = self._audiences.get(shape)
+        shape = (connection.encoder, *shared)
+        audience = self._groups.get(shape)
         if audience is None:
-            audience = self._audiences[shape] = Audience(connection.transport, shared)
-        connection.follow(own, audience)
+            audience = self._groups[shape] = BroadcastGroup(connection.encoder, shared)
+        connection.attach_channels(own, audience)
 
     def remove(self, connection: Connection) -> list[Channel]:
         """It follows them no more. Returns the channels that nobody follows now."""
-        connection.step_out()
-        return self._without(connection, connection.channels)
+        connection.leave_sync()
+        return self._unsubscribe(connection, connection.channels)
 
-    def change(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
+    def set_channels(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
         """It follows these instead, apart; its own channel stays the first. Returns as `remove`."""
         dropped = [channel for channel in connection.channels if channel not in channels]
-        connection.turn_to(channels)
+        connection.set_channels(channels)
         self.add(connection)
-        return self._without(connection, dropped)
+        return self._unsubscribe(connection, dropped)
 
-    def _without(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
+    def _unsubscribe(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
         empty = []
         for channel in channels:
             track = self.by_channel.get(channel)
             if track is None:
                 continue
-            track.apart.pop(connection, None)
-            if not (track.apart or track.in_step or track.audiences):
+            track.unsynced.pop(connection, None)
+            if not (track.unsynced or track.synced or track.groups):
                 del self.by_channel[channel]
                 empty.append(channel)
         return empty

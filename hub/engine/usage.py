@@ -6,37 +6,37 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from hub.engine.relay import Ended
-from hub.ports import UsageLedger, UsageSum
+from hub.engine.relay import GenerationResult
+from hub.ports import UsageStore, UsageTotals
 
 
-def sum_of(ended: Ended) -> UsageSum:
+def totals_of(ended: GenerationResult) -> UsageTotals:
     """One answer as a sum, on the day it ended (UTC)."""
-    question, usage = ended.generation.question, ended.usage
+    question, usage = ended.generation.request, ended.usage
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    return UsageSum(
+    return UsageTotals(
         day=time.strftime("%Y-%m-%d", time.gmtime()),
         user=ended.generation.user,
         model=question.model,
         answers=1,
-        uncounted=int(prompt is None and completion is None),
+        answers_without_usage=int(prompt is None and completion is None),
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
     )
 
 
-class Accounts:
+class UsageRecorder:
     """Writes down what each answer used. A worker that is killed between an answer's end and this
     leaves it out: sums are for looking at, the end events are exact.
     """
 
-    def __init__(self, ledger: UsageLedger) -> None:
+    def __init__(self, ledger: UsageStore) -> None:
         self._ledger = ledger
 
-    async def note(self, ended: Ended) -> None:
+    async def record(self, result: GenerationResult) -> None:
         """One answer has ended. Raises BrokerUnavailable."""
-        if ended.first_delta_seconds is not None or ended.usage:
-            await self._ledger.add(sum_of(ended))
+        if result.first_delta_seconds is not None or result.usage:
+            await self._ledger.add(totals_of(result))
 
 
 def _count(usage: Mapping[str, Any] | None, name: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from hub.engine.relay import Ended, Relay, StopWish
+from hub.engine.relay import GenerationResult, Relay, StopSignal
 from hub.engine.supervise import cancel_and_wait
 from hub.errors import BrokerUnavailable
 from hub.ports import Clock, GenerationQueue, GenerationStore, Lease
@@ -27,10 +27,10 @@ class _Job:
     def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
         self.lease = lease
         self.task = task
-        self.stop = StopWish()
+        self.stop = StopSignal()
 
 
-async def _forget(ended: Ended) -> None:
+async def _forget(ended: GenerationResult) -> None:
     """Nobody counts."""
 
 
@@ -46,7 +46,7 @@ class Worker:
         *,
         concurrency: int,
         lease_seconds: float,
-        note: Callable[[Ended], Awaitable[None]] = _forget,
+        on_result: Callable[[GenerationResult], Awaitable[None]] = _forget,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -54,7 +54,7 @@ class Worker:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._free = asyncio.Semaphore(concurrency)
-        self._note = note
+        self._on_result = on_result
         self._running: dict[str, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,12 +62,12 @@ class Worker:
         """How many generations run here."""
         return len(self._running)
 
-    async def fetch(self) -> None:
+    async def run_fetch(self) -> None:
         """Takes jobs while there is room, until cancelled."""
         while True:
             await self._free.acquire()
             try:
-                lease = await self._queue.take(_WAIT_SECONDS)
+                lease = await self._queue.reserve(_WAIT_SECONDS)
             except BaseException:
                 self._free.release()
                 raise
@@ -78,25 +78,25 @@ class Worker:
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
-    async def hear_stops(self) -> None:
+    async def run_stops(self) -> None:
         """Passes stops on to what runs here, until cancelled."""
         async for generation in self._queue.stops():
-            await self._pass_on_stop(generation)
+            await self._signal_stop(generation)
 
-    async def shut_down(self, deadline_seconds: float, hurry: asyncio.Event) -> None:
+    async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
         """Waits for what runs; what still runs at the deadline, or in a hurry, goes to another
         worker.
         """
         if self._tasks:
             _log.info("worker.finishing", generations=len(self._tasks))
-            hurried = asyncio.create_task(hurry.wait())
+            hurried = asyncio.create_task(force.wait())
             finished = asyncio.create_task(asyncio.wait(self._tasks))
             waits: list[asyncio.Task[Any]] = [finished, hurried]
             await asyncio.wait(waits, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
             await cancel_and_wait(waits)
         await cancel_and_wait(self._tasks)
 
-    async def keep_leases(self) -> None:
+    async def run_leases(self) -> None:
         """Renews what runs here, until cancelled, and looks for wishes to stop whose notice was
         lost.
         """
@@ -107,7 +107,7 @@ class Worker:
                 for lease in lost:
                     self._give_up(lease)
                 for generation in tuple(self._running):
-                    await self._pass_on_stop(generation)
+                    await self._signal_stop(generation)
             except BrokerUnavailable as error:
                 _log.warning("worker.renewal_failed", error=str(error))
 
@@ -121,9 +121,9 @@ class Worker:
         job = self._running[lease.generation] = _Job(lease, task)
         try:
             ended = await self._relay.run(lease.generation, job.stop, deliveries=lease.deliveries)
-            await self._queue.settle(job.lease)
+            await self._queue.complete(job.lease)
             if ended is not None:
-                await self._note(ended)
+                await self._on_result(ended)
         except asyncio.CancelledError:
             await self._queue.release(job.lease)  # nothing, when it is another's by now
             raise
@@ -140,13 +140,13 @@ class Worker:
             _log.warning("worker.lease_lost", generation=lease.generation)
             job.task.cancel()
 
-    async def _pass_on_stop(self, generation: str) -> None:
+    async def _signal_stop(self, generation: str) -> None:
         job = self._running.get(generation)
         if job is None:
             return
-        by = await self._store.stop_wished_by(generation)
+        by = await self._store.stop_requested_by(generation)
         if by is not None:
-            job.stop.make(by)
+            job.stop.set(by)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -13,7 +13,7 @@ grpc.aio keeps for the whole call).
 """
 
 
-class Joining(grpc.aio.ServerInterceptor):
+class TraceInterceptor(grpc.aio.ServerInterceptor):
     """Tells `join` of each call."""
 
     def __init__(self, join: Join) -> None:

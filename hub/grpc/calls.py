@@ -14,7 +14,7 @@ Context = Any
 _NOT_PASSED_ON: Final = ("cookie",)  # travels by itself, and no browser calls here
 
 
-class Call:
+class GrpcRequestContext:
     """Implements hub.web.caller.Caller. user: whom the call says it is for."""
 
     method = "POST"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.errors import BrokerUnavailable
 from hub.ports import Broker, Clock
 
@@ -26,27 +26,29 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
     """services: whose health it tells, beside the node's own (the empty name)."""
 
     def __init__(
-        self, broker: Broker, fanout: Fanout, clock: Clock, services: Collection[str]
+        self, broker: Broker, fanout: Connections, clock: Clock, services: Collection[str]
     ) -> None:
         self._broker = broker
         self._fanout = fanout
         self._clock = clock
         self._services = {"", *services}
-        self._broker_here = True
+        self._broker_available = True
 
-    async def keep_informed(self) -> None:
+    async def run(self) -> None:
         """Looks after the broker: once for all who ask, however often they do."""
         while True:
-            await self.look()
-            await self._clock.sleep(_LOOK_SECONDS if self._broker_here else _LOOK_AGAIN_SECONDS)
+            await self.refresh()
+            await self._clock.sleep(
+                _LOOK_SECONDS if self._broker_available else _LOOK_AGAIN_SECONDS
+            )
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Finds out whether the broker is here."""
         try:
             await self._broker.ping()
-            self._broker_here = True
+            self._broker_available = True
         except BrokerUnavailable:
-            self._broker_here = False
+            self._broker_available = False
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """How it is now."""
@@ -67,5 +69,5 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
     def _status(self, service: str) -> int:
         if service not in self._services:
             return int(_Answer.SERVICE_UNKNOWN)
-        serving = self._broker_here and not self._fanout.draining
+        serving = self._broker_available and not self._fanout.draining
         return int(_Answer.SERVING if serving else _Answer.NOT_SERVING)

@@ -8,14 +8,14 @@ from typing import Final
 import grpc
 import msgspec
 
-from hub.engine.counts import Counts
+from hub.engine.counts import NodeMetrics
 from hub.engine.publisher import Publisher
 from hub.grpc import hub_pb2 as pb
-from hub.grpc.calls import Call, Context
+from hub.grpc.calls import Context, GrpcRequestContext
 from hub.grpc.fields import json_field
-from hub.grpc.statuses import Answers
-from hub.web.keys import KeyRing
-from hub.web.publish import PublishBody, PublishLimits, PublishRates, To, answer_of
+from hub.grpc.statuses import StatusMapper
+from hub.web.keys import ApiKeys
+from hub.web.publish import PublishBody, PublishLimits, PublishRateLimits, To, publish_response
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["HubInternal"].full_name
 
@@ -26,15 +26,15 @@ class HubInternalService:
     def __init__(
         self,
         publisher: Publisher,
-        keys: KeyRing,
+        keys: ApiKeys,
         limits: PublishLimits,
-        rates: PublishRates,
-        counts: Counts,
+        rates: PublishRateLimits,
+        counts: NodeMetrics,
     ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._limits = limits
-        self._answers = Answers(counts, "internal")
+        self._statuses = StatusMapper(counts, "internal")
         self._rates = rates
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -42,7 +42,7 @@ class HubInternalService:
             NAME,
             {
                 "Publish": grpc.unary_unary_rpc_method_handler(
-                    self._answers.of(f"{NAME}/Publish", self.publish),
+                    self._statuses.of(f"{NAME}/Publish", self.publish),
                     pb.PublishRequest.FromString,
                     pb.PublishResponse.SerializeToString,
                 ),
@@ -51,9 +51,11 @@ class HubInternalService:
 
     async def publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
         """One event, to whom it says. A caller that leaves meanwhile does not cut it."""
-        self._rates.check(self._keys.check(Call(f"/{NAME}/Publish", context), "publish"))
+        self._rates.check(
+            self._keys.check(GrpcRequestContext(f"/{NAME}/Publish", context), "publish")
+        )
         message = body_of(request).message(max_recipients=self._limits.max_recipients)
-        published = answer_of(await asyncio.shield(self._publisher.publish(message)))
+        published = publish_response(await asyncio.shield(self._publisher.publish(message)))
         return pb.PublishResponse(
             published=[pb.Published(**msgspec.structs.asdict(each)) for each in published.published]
         )

@@ -13,21 +13,21 @@ from grpc.aio import BaseError
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.close import CloseReason
 from hub.core.generation import Message
-from hub.engine.answer_stream import AnswerStream
+from hub.engine.answer_stream import GenerationStream
 from hub.engine.connection import Connection
-from hub.engine.counts import Counts
+from hub.engine.counts import NodeMetrics
 from hub.engine.generations import Generations
-from hub.engine.supervise import Errands
-from hub.errors import BadRequest, TooMany
+from hub.engine.supervise import BackgroundTasks
+from hub.errors import BadRequest, TooManyRequests
 from hub.grpc import hub_pb2 as pb
-from hub.grpc.calls import Call, Context
+from hub.grpc.calls import Context, GrpcRequestContext
 from hub.grpc.fields import json_field
-from hub.grpc.statuses import Answers, end
-from hub.transports.grpc import GrpcSink, GrpcTransport
-from hub.web.auth import Door, Identity, topics_named
-from hub.web.leaving import Leavers
-from hub.web.questions import GenerateBody, Questions
-from hub.web.streaming import Cursor, Streams, cursor_from
+from hub.grpc.statuses import StatusMapper, end
+from hub.transports.grpc import GrpcEventEncoder, GrpcWriter
+from hub.web.auth import Authenticator, Identity, check_topics
+from hub.web.leaving import StopOnDisconnect
+from hub.web.questions import GenerateBody, GenerationRequests
+from hub.web.streaming import Cursor, Streams, parse_requested_cursor
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
 _MOST_GIVEN_UP: Final = 8
@@ -40,22 +40,22 @@ class HubService:
     def __init__(
         self,
         streams: Streams,
-        door: Door,
+        authenticator: Authenticator,
         generations: Generations,
-        questions: Questions,
-        counts: Counts,
+        requests: GenerationRequests,
+        counts: NodeMetrics,
         *,
         buffer_bytes: int,
     ) -> None:
         self._streams = streams
-        self._door = door
+        self._authenticator = authenticator
         self._generations = generations
-        self._questions = questions
+        self._requests = requests
         self._buffer_bytes = buffer_bytes
-        self._answers = Answers(counts, "public")
-        self._transport = GrpcTransport()
-        self._errands = Errands()
-        self._leavers = Leavers(generations)
+        self._statuses = StatusMapper(counts, "public")
+        self._transport = GrpcEventEncoder()
+        self._background_tasks = BackgroundTasks()
+        self._stop_on_disconnect = StopOnDisconnect(generations)
         self._given_up: Counter[str] = Counter()  # calls of a user that neither read nor hung up
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -64,14 +64,14 @@ class HubService:
             NAME,
             {
                 "Connect": grpc.unary_stream_rpc_method_handler(
-                    self._answers.of(f"{NAME}/Connect", self.connect), pb.ConnectRequest.FromString
+                    self._statuses.of(f"{NAME}/Connect", self.connect), pb.ConnectRequest.FromString
                 ),
                 "Generate": grpc.unary_stream_rpc_method_handler(
-                    self._answers.of(f"{NAME}/Generate", self.generate),
+                    self._statuses.of(f"{NAME}/Generate", self.generate),
                     pb.GenerateRequest.FromString,
                 ),
                 "Stop": grpc.unary_unary_rpc_method_handler(
-                    self._answers.of(f"{NAME}/Stop", self.stop),
+                    self._statuses.of(f"{NAME}/Stop", self.stop),
                     pb.StopRequest.FromString,
                     pb.StopResponse.SerializeToString,
                 ),
@@ -81,31 +81,33 @@ class HubService:
     async def connect(self, request: pb.ConnectRequest, context: Context) -> None:
         """A user's events."""
         call = _call("Connect", request, context)
-        identity = await self._door.identify(call)
+        identity = await self._authenticator.identify(call)
         self._check_reads(identity.user)
-        topics = topics_named(request.topics, identity, most=self._streams.limits.max_topics)
+        topics = check_topics(request.topics, identity, max_topics=self._streams.limits.max_topics)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
-        cursor = cursor_from(request.cursor or "live", channels)
+        cursor = parse_requested_cursor(request.cursor or "live", channels)
         make = partial(Connection, user=identity.user, channels=channels)
         await self._stream(call, context, identity, cursor, make)
 
     async def generate(self, request: pb.GenerateRequest, context: Context) -> None:
         """A question, and its answer alone."""
         call = _call("Generate", request, context)
-        identity = await self._door.identify(call)
+        identity = await self._authenticator.identify(call)
         self._check_reads(identity.user)
         self._streams.check_address(call)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
-        asking = self._questions.ask(identity.user, body_of(request), request.id or None)
-        created = await self._leavers.ask(asking, identity.user, stops=stops)
-        with self._leavers.leaving(created.generation, identity.user, stops=stops) as leaving:
+        asking = self._requests.start(identity.user, body_of(request), request.id or None)
+        created = await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
+        with self._stop_on_disconnect.guard(
+            created.generation, identity.user, stops=stops
+        ) as leaving:
             joined = await self._generations.join(created.generation, identity.user, {})
-            make = partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
+            make = partial(GenerationStream, record=joined.record, snapshot=joined.snapshot)
             await self._stream(call, context, identity, joined.cursor, leaving.made_by(make))
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
         """Stops an answer."""
-        user = (await self._door.identify(_call("Stop", request, context))).user
+        user = (await self._authenticator.identify(_call("Stop", request, context))).user
         if not request.generation:
             raise BadRequest("say which generation", path="generation")
         answer = await self._generations.stop(request.generation, user)
@@ -113,7 +115,7 @@ class HubService:
 
     async def _stream(
         self,
-        call: Call,
+        call: GrpcRequestContext,
         context: Context,
         identity: Identity,
         cursor: Cursor,
@@ -126,10 +128,10 @@ class HubService:
             nonlocal given_up
             given_up = True
             self._given_up[identity.user] += 1
-            self._errands.run("give up", _give_up(context))
+            self._background_tasks.run("give up", _give_up(context))
 
-        sink = GrpcSink(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
-        made = self._streams.start(
+        sink = GrpcWriter(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
+        made = self._streams.attach(
             call, identity, cursor, make, transport=self._transport, sink=sink
         )
         try:
@@ -137,20 +139,20 @@ class HubService:
         except BaseError:
             return  # the client has left in the middle of a message
         finally:
-            made.lost()  # nothing, when it has ended already
+            made.on_disconnect()  # nothing, when it has ended already
             if given_up:
                 self._given_up -= Counter([identity.user])  # in place, without what is zero
         if given_up:
             await _give_up(context)  # its errand may not have come to it yet, and we end as OK
-        elif made.closed is not None:
-            await end(context, made.closed)
+        elif made.close_reason is not None:
+            await end(context, made.close_reason)
 
     def _check_reads(self, user: str) -> None:
         """Raises TooMany: what was given up counts as no stream any more, and is here all the same
         until the client takes what it was sent.
         """
         if self._given_up[user] >= _MOST_GIVEN_UP:
-            raise TooMany(
+            raise TooManyRequests(
                 f"{_MOST_GIVEN_UP} streams of yours were given up and not hung up: read or cancel",
                 limit="given_up",
                 retry_after_seconds=_RETRY_SECONDS,
@@ -167,8 +169,8 @@ async def _give_up(context: Context) -> None:
         pass  # so it says that it has done it, or that the client has left meanwhile
 
 
-def _call(name: str, request: Any, context: Context) -> Call:
-    return Call(f"/{NAME}/{name}", context, user=request.user)
+def _call(name: str, request: Any, context: Context) -> GrpcRequestContext:
+    return GrpcRequestContext(f"/{NAME}/{name}", context, user=request.user)
 
 
 def body_of(request: pb.GenerateRequest) -> GenerateBody:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from hub.engine.supervise import Supervisor
 from hub.errors import OperatorError
 from hub.grpc import health
-from hub.grpc.callers import Join, Joining
+from hub.grpc.callers import Join, TraceInterceptor
 from hub.grpc.health import Health
 from hub.ports import Clock
 
@@ -25,7 +25,7 @@ _LEAST_PING_SECONDS: Final = 5.0
 _MARGIN: Final = 1000
 
 
-class GrpcPlace(msgspec.Struct, frozen=True, kw_only=True):
+class GrpcListenAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen, and the setting that says so. shared: other processes listen there too.
     tls: paths of the certificate chain and its key.
     """
@@ -37,7 +37,7 @@ class GrpcPlace(msgspec.Struct, frozen=True, kw_only=True):
     tls: tuple[str, str] | None = None
 
 
-class GrpcBounds(msgspec.Struct, frozen=True, kw_only=True):
+class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a client may take. max_calls: at once, beside some for probes; None: any number.
     peer_timeout_seconds: how long a peer that has vanished is waited for.
     """
@@ -48,11 +48,11 @@ class GrpcBounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def serving(
+async def serve(
     name: str,
     handlers: grpc.GenericRpcHandler,
-    place: GrpcPlace,
-    bounds: GrpcBounds,
+    address: GrpcListenAddress,
+    bounds: GrpcLimits,
     *,
     informed: Health,
     clock: Clock,
@@ -62,25 +62,25 @@ async def serving(
     join: of calls to their callers' traces. Raises OperatorError.
     """
     server = grpc.aio.server(
-        interceptors=None if join is None else [Joining(join)],
-        options=_options(place, bounds),
+        interceptors=None if join is None else [TraceInterceptor(join)],
+        options=_options(address, bounds),
         maximum_concurrent_rpcs=None if bounds.max_calls is None else bounds.max_calls + _MARGIN,
     )
     server.add_generic_rpc_handlers((handlers,))
-    await informed.look()
+    await informed.refresh()
     health_pb2_grpc.add_HealthServicer_to_server(informed, server)
     reflection.enable_server_reflection((name, health.NAME, reflection.SERVICE_NAME), server)
-    port = _listen(server, place)
+    port = _listen(server, address)
     await server.start()
     try:
         async with Supervisor(clock) as tasks:
-            tasks.start("grpc health", informed.keep_informed)
+            tasks.start("grpc health", informed.run)
             yield port
     finally:
         await server.stop(_CLEANUP_SECONDS)
 
 
-def _options(place: GrpcPlace, bounds: GrpcBounds) -> Sequence[tuple[str, Any]]:
+def _options(place: GrpcListenAddress, bounds: GrpcLimits) -> Sequence[tuple[str, Any]]:
     """By their names in grpc/impl/channel_arg_names.h."""
     options: dict[str, Any] = {
         # Without it a port that is taken is an error, as it should be.
@@ -96,7 +96,7 @@ def _options(place: GrpcPlace, bounds: GrpcBounds) -> Sequence[tuple[str, Any]]:
     return list(options.items())
 
 
-def _listen(server: grpc.aio.Server, place: GrpcPlace) -> int:
+def _listen(server: grpc.aio.Server, place: GrpcListenAddress) -> int:
     host = f"[{place.host}]" if ":" in place.host else place.host
     address = f"{host}:{place.port}"
     try:

@@ -13,10 +13,10 @@ from grpc import StatusCode
 from grpc.aio import AbortError
 
 from hub.core.close import CloseReason
-from hub.engine.counts import Counts
-from hub.errors import BrokerUnavailable, CallerError, DependencyError, HubError, TooMany
+from hub.engine.counts import NodeMetrics
+from hub.errors import BrokerUnavailable, CallerError, DependencyError, HubError, TooManyRequests
 from hub.grpc.calls import Context
-from hub.web.errors import BROKER_AWAY
+from hub.web.errors import BROKER_UNAVAILABLE
 
 _RETRY_SECONDS: Final = 1.0
 _SENTENCE_BYTES: Final = 512  # it is there three times, encoded; clients take 8 KB of trailers
@@ -31,19 +31,19 @@ _OF_CLOSING: Final = {
     CloseReason.ENDED: StatusCode.OK,
     CloseReason.EXPIRED: StatusCode.UNAUTHENTICATED,
     CloseReason.DISCONNECTED: StatusCode.PERMISSION_DENIED,
-    CloseReason.CLIENT_LEFT: StatusCode.UNAVAILABLE,  # it has not: the hub could not go on
+    CloseReason.CLIENT_DISCONNECTED: StatusCode.UNAVAILABLE,  # it has not: the hub could not go on
 }
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[Any, Context], Awaitable[Any]]
 
 
-class Answers:
+class StatusMapper:
     """What one listener answers: errors become statuses, and are counted by those of HTTP, as
     hub/web/tally.py counts them: one number for what is the same.
     """
 
-    def __init__(self, counts: Counts, listener: Literal["public", "internal"]) -> None:
+    def __init__(self, counts: NodeMetrics, listener: Literal["public", "internal"]) -> None:
         self._counts = counts
         self._listener = listener
 
@@ -67,13 +67,13 @@ class Answers:
                 await context.abort(StatusCode.INTERNAL, sentence)
             finally:
                 if status:
-                    self._counts.answered[self._listener, route, str(status)] += 1
+                    self._counts.responses[self._listener, route, str(status)] += 1
             return response
 
         return answer
 
     def _note(self, error: HubError) -> int:
-        if isinstance(error, TooMany):
+        if isinstance(error, TooManyRequests):
             self._counts.refused[error.limit] += 1
         if isinstance(error, BrokerUnavailable):
             _log.warning("call.broker_away", error=str(error))
@@ -93,10 +93,10 @@ async def end(context: Context, reason: CloseReason) -> None:
 async def _fail(context: Context, error: HubError) -> None:
     if isinstance(error, CallerError):
         code = _OF_HTTP.get(error.status, StatusCode.INVALID_ARGUMENT)
-        retry = float(error.retry_after_seconds) if isinstance(error, TooMany) else None
+        retry = float(error.retry_after_seconds) if isinstance(error, TooManyRequests) else None
         await _abort(context, code, error.detail, retry, error.path)
     elif isinstance(error, DependencyError):
-        sentence = BROKER_AWAY if isinstance(error, BrokerUnavailable) else str(error)
+        sentence = BROKER_UNAVAILABLE if isinstance(error, BrokerUnavailable) else str(error)
         await _abort(context, StatusCode.UNAVAILABLE, sentence, _RETRY_SECONDS)
     else:
         raise error

@@ -23,7 +23,7 @@ from hub.core.histogram import Histogram
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Spread(msgspec.Struct, frozen=True):
+class HistogramSnapshot(msgspec.Struct, frozen=True):
     """A histogram's state; see core/histogram.py."""
 
     bounds: Sequence[float]
@@ -31,14 +31,14 @@ class Spread(msgspec.Struct, frozen=True):
     total: float
 
 
-class Family(msgspec.Struct, frozen=True):
+class MetricFamily(msgspec.Struct, frozen=True):
     """One metric: its samples by label values, in the order of `labels`."""
 
     name: str
     help: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: Sequence[str]
-    samples: Sequence[tuple[Sequence[str], float | Spread]]
+    samples: Sequence[tuple[Sequence[str], float | HistogramSnapshot]]
 
 
 Kind = Literal["counter", "gauge"]
@@ -50,24 +50,24 @@ def counts_by(
     kind: Kind,
     labels: Sequence[str],
     counts: Mapping[str, float] | Mapping[tuple[str, ...], float],
-) -> Family:
+) -> MetricFamily:
     """Numbers by one label, or by several."""
     samples = [([key] if isinstance(key, str) else [*key], n) for key, n in counts.items()]
-    return Family(name, help_, kind, labels, samples)
+    return MetricFamily(name, help_, kind, labels, samples)
 
 
-def number(name: str, help_: str, kind: Kind, value: float) -> Family:
+def number(name: str, help_: str, kind: Kind, value: float) -> MetricFamily:
     """One number without labels."""
-    return Family(name, help_, kind, [], [([], value)])
+    return MetricFamily(name, help_, kind, [], [([], value)])
 
 
-def histogram(name: str, help_: str, found: Histogram) -> Family:
+def histogram(name: str, help_: str, found: Histogram) -> MetricFamily:
     """One histogram without labels."""
-    spread = Spread(found.bounds, found.buckets, found.total)
-    return Family(name, help_, "histogram", [], [([], spread)])
+    spread = HistogramSnapshot(found.bounds, found.buckets, found.total)
+    return MetricFamily(name, help_, "histogram", [], [([], spread)])
 
 
-def exposition(by_process: Mapping[str, Sequence[Family]], *, labelled: bool) -> bytes:
+def render_prometheus(by_process: Mapping[str, Sequence[MetricFamily]], *, labelled: bool) -> bytes:
     """Prometheus' text of some processes; labelled: with the label `process`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(by_process, labelled))
@@ -75,7 +75,7 @@ def exposition(by_process: Mapping[str, Sequence[Family]], *, labelled: bool) ->
 
 
 class _Collected:
-    def __init__(self, by_process: Mapping[str, Sequence[Family]], labelled: bool) -> None:
+    def __init__(self, by_process: Mapping[str, Sequence[MetricFamily]], labelled: bool) -> None:
         self._by_process = by_process
         self._labelled = labelled
 
@@ -92,7 +92,7 @@ class _Collected:
         yield from metrics.values()
 
 
-def _empty(family: Family, labels: Sequence[str]) -> Metric:
+def _empty(family: MetricFamily, labels: Sequence[str]) -> Metric:
     kinds = {
         "counter": CounterMetricFamily,
         "gauge": GaugeMetricFamily,
@@ -102,12 +102,12 @@ def _empty(family: Family, labels: Sequence[str]) -> Metric:
     return made
 
 
-def _add(metric: Metric, labels: Sequence[str], value: float | Spread) -> None:
+def _add(metric: Metric, labels: Sequence[str], value: float | HistogramSnapshot) -> None:
     if isinstance(metric, HistogramMetricFamily):
-        assert isinstance(value, Spread)
+        assert isinstance(value, HistogramSnapshot)
         ends = [*map(str, value.bounds), "+Inf"]
         buckets = list(zip(ends, accumulate(value.buckets), strict=True))
         metric.add_metric(labels, buckets=buckets, sum_value=value.total)
     elif isinstance(metric, CounterMetricFamily | GaugeMetricFamily):
-        assert not isinstance(value, Spread)
+        assert not isinstance(value, HistogramSnapshot)
         metric.add_metric(labels, value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout
-from hub.metrics.families import Family, Kind, counts_by, histogram, number
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import Connections
+from hub.metrics.families import Kind, MetricFamily, counts_by, histogram, number
 
 
 def node_families(
-    fanout: Fanout, counts: Counts, *, redis_calls: int, link_breaks: Mapping[str, int]
-) -> Sequence[Family]:
+    fanout: Connections, counts: NodeMetrics, *, redis_calls: int, link_breaks: Mapping[str, int]
+) -> Sequence[MetricFamily]:
     """As they are now. link_breaks: of the links for commands and for events."""
     open_, delivered = _of_connections(fanout, counts)
     gauge: Kind = "gauge"
@@ -24,7 +24,7 @@ def node_families(
             "hub_connections_catching_up",
             "Connections that join or read the log; they wait for turns and for Redis.",
             gauge,
-            fanout.catching_up,
+            fanout.recovering,
         ),
         counts_by(
             "hub_connections_opened", "Connections begun.", total, ["transport"], counts.opened
@@ -55,7 +55,7 @@ def node_families(
             "Requests answered; a stream that began is in hub_connections_opened instead.",
             total,
             ["listener", "route", "status"],
-            counts.answered,
+            counts.responses,
         ),
         counts_by(
             "hub_requests_refused", "Refused by a limit: 429.", total, ["limit"], counts.refused
@@ -79,16 +79,18 @@ def node_families(
             "hub_redis_link_breaks", "Links to Redis that broke.", total, ["link"], link_breaks
         ),
         number("hub_draining", "1 from SIGTERM on.", gauge, int(fanout.draining)),
-        number("hub_start_time_seconds", "Of the process, Unix time.", gauge, counts.began_at),
+        number("hub_start_time_seconds", "Of the process, Unix time.", gauge, counts.started_at),
     ]
 
 
-def _of_connections(fanout: Fanout, counts: Counts) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def _of_connections(
+    fanout: Connections, counts: NodeMetrics
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """How many are open, and the events that were delivered, by transport."""
     open_: Counter[str] = Counter(dict.fromkeys(counts.opened, 0))
     delivered = Counter(counts.delivered)
     for connection in fanout.connections:
-        label = connection.transport.label
+        label = connection.encoder.label
         open_[label] += 1
         delivered[label] += connection.events
     return open_, delivered

@@ -8,8 +8,14 @@ from functools import partial
 from typing import Final
 
 from hub.core.histogram import Histogram
-from hub.engine.relay import Ended
-from hub.metrics.families import Family, Spread, counts_by, exposition, number
+from hub.engine.relay import GenerationResult
+from hub.metrics.families import (
+    HistogramSnapshot,
+    MetricFamily,
+    counts_by,
+    number,
+    render_prometheus,
+)
 
 _BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LABELS: Final = ("upstream", "model")
@@ -32,9 +38,9 @@ class WorkerMetrics:
         self._tokens: Counter[tuple[str, ...]] = Counter()
         self._queued, self._first, self._total = _spreads(), _spreads(), _spreads()
 
-    def note(self, ended: Ended) -> None:
+    def record(self, ended: GenerationResult) -> None:
         """One answer has ended."""
-        question = ended.generation.question
+        question = ended.generation.request
         known = self._models.get(question.upstream, ())
         labels = (question.upstream, question.model if question.model in known else "other")
         self._ended[*labels, ended.status.value, ended.code] += 1
@@ -47,7 +53,7 @@ class WorkerMetrics:
             if isinstance(tokens, int) and tokens >= 0:
                 self._tokens[*labels, kind] += tokens
 
-    def families(self) -> Sequence[Family]:
+    def families(self) -> Sequence[MetricFamily]:
         """As they are now."""
         return [
             number("hub_generations_running", "Answers that run here.", "gauge", self._running()),
@@ -72,11 +78,12 @@ class WorkerMetrics:
 
     def text(self) -> bytes:
         """Prometheus' text format."""
-        return exposition({"": self.families()}, labelled=False)
+        return render_prometheus({"": self.families()}, labelled=False)
 
 
-def _seconds(what: str, help_: str, found: _Spreads) -> Family:
+def _seconds(what: str, help_: str, found: _Spreads) -> MetricFamily:
     samples = [
-        ([*labels], Spread(each.bounds, each.buckets, each.total)) for labels, each in found.items()
+        ([*labels], HistogramSnapshot(each.bounds, each.buckets, each.total))
+        for labels, each in found.items()
     ]
-    return Family(f"hub_generation_{what}_seconds", help_, "histogram", _LABELS, samples)
+    return MetricFamily(f"hub_generation_{what}_seconds", help_, "histogram", _LABELS, samples)

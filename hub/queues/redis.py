@@ -17,31 +17,31 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from hub.core.job import Admission, Job, JobCaps
+from hub.core.job import Admission, Job, QueueLimits
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.ports import Lease, Listed
-from hub.redislink import RedisLink, Script, ScriptCall
-from hub.redislink.ear import Ear, Patience
+from hub.ports import JobPage, Lease
+from hub.redislink import RedisClient, Script, ScriptCall
+from hub.redislink.ear import PubSubConnection, PubSubTimeouts
 from hub.redislink.names import (
     JOBS_COUNTS,
     JOBS_GROUP,
     JOBS_PARTITION,
     JOBS_WAITING,
-    STOPS,
+    STOPS_CHANNEL,
     jobs_stream,
 )
-from hub.redislink.pipe import Pipe
-from hub.redislink.topology import Place
-from hub.redislink.wire import Word
+from hub.redislink.pipe import CommandPipeline
+from hub.redislink.topology import RedisServer
+from hub.redislink.wire import Argument
 
 _PACKAGE: Final = "hub.queues"
 _PUT: Final = Script(_PACKAGE, "jobs", "put")
 _WITHDRAW: Final = Script(_PACKAGE, "jobs", "withdraw")
 _SETTLE: Final = Script(_PACKAGE, "jobs", "settle")
 _RENEW: Final = Script(_PACKAGE, "renew")
-_MOST_WAIT_SECONDS: Final = 5.0
-_MOST_STOPS_WAITING: Final = 10_000
+_MAX_WAIT_SECONDS: Final = 5.0
+_MAX_PENDING_STOPS: Final = 10_000
 
 
 class RedisGenerationQueue:
@@ -53,65 +53,65 @@ class RedisGenerationQueue:
 
     def __init__(
         self,
-        link: RedisLink,
-        caps: JobCaps,
+        client: RedisClient,
+        caps: QueueLimits,
         *,
         lease_seconds: float,
         queues: Sequence[str] = ("default",),
     ) -> None:
-        self._link = link
+        self._client = client
         self._caps = caps
         self._lease_ms = round(lease_seconds * 1000)
         self._streams = [jobs_stream(queue) for queue in queues]
         self._name = f"w{secrets.token_hex(6)}"
-        self._intake: Pipe | None = None
+        self._intake: CommandPipeline | None = None
         self._running = asyncio.Event()
         self._listeners: set[asyncio.Queue[str]] = set()
 
     async def run(self) -> None:
         """Holds the connections until cancelled, wherever the jobs' partition moves."""
-        await self._link.stay_at(JOBS_PARTITION, self._taking_from)
+        await self._client.run_on_partition_owner(JOBS_PARTITION, self._taking_from)
 
     @asynccontextmanager
-    async def _taking_from(self, place: Place) -> AsyncIterator[None]:
-        self._intake = Pipe(
+    async def _taking_from(self, place: RedisServer) -> AsyncIterator[None]:
+        self._intake = CommandPipeline(
             place,
-            self._link.connect,
-            timeout_seconds=self._link.timeout_seconds + _MOST_WAIT_SECONDS,
-            failed=self._link.note_stale,
+            self._client.connect,
+            timeout_seconds=self._client.timeout_seconds + _MAX_WAIT_SECONDS,
+            on_failure=self._client.mark_topology_stale,
         )
-        ear = Ear(
+        ear = PubSubConnection(
             place,
-            self._link.connect,
-            Patience(timeout=self._link.timeout_seconds),
-            sharded=self._link.sharded,
-            heard=self._hear_stops,
-            failed=self._link.note_stale,
+            self._client.connect,
+            PubSubTimeouts(reply_timeout_seconds=self._client.timeout_seconds),
+            sharded=self._client.sharded,
+            on_messages=self._on_stop_messages,
+            on_failure=self._client.mark_topology_stale,
         )
-        ear.want(STOPS.encode())
+        ear.subscribe(STOPS_CHANNEL.encode())
         async with Supervisor(SystemClock()) as tasks:
             tasks.start(f"job intake from {place}", self._intake.run)
             tasks.start(f"stops from {place}", ear.run)
             self._running.set()
             yield
 
-    async def put(self, job: Job) -> Admission:
+    async def enqueue(self, job: Job) -> Admission:
         caps = self._caps.of(job.upstream)
         reply = await self._script(
             _PUT,
             (),
             *_words(job),
-            self._caps.user_running,
-            self._caps.user_queued,
-            "" if caps.running is None else caps.running,
-            "" if caps.queued is None else caps.queued,
+            self._caps.max_user_running,
+            self._caps.max_user_queued,
+            "" if caps.max_running is None else caps.max_running,
+            "" if caps.max_queued is None else caps.max_queued,
         )
         return Admission(reply.decode())
 
     async def withdraw(self, job: Job) -> None:
         await self._script(_WITHDRAW, (), *_words(job))
 
-    async def take(self, wait_seconds: float) -> Lease | None:
+    async def reserve(self, wait_seconds: float) -> Lease | None:
         group = (JOBS_GROUP, self._name)
         for stream in self._streams:
             # Not XAUTOCLAIM: it looks at ten entries for each that it is to find.
@@ -121,7 +121,7 @@ class RedisGenerationQueue:
                 for _, fields in await self._ask(*claim):
                     if fields:  # a deleted entry may still be claimed, without fields
                         return _lease(stream, token, fields, deliveries + 1)
-        block_ms = max(1, round(min(wait_seconds, _MOST_WAIT_SECONDS) * 1000))
+        block_ms = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
         read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
         found = await self._ask(*read, *self._streams, *[">"] * len(self._streams))
         leases = [
@@ -141,26 +141,26 @@ class RedisGenerationQueue:
                 tokens = [lease.token for lease in held]
                 words = (JOBS_GROUP, self._name, *tokens)
                 call = ScriptCall(_RENEW, JOBS_PARTITION, (stream,), words)
-                (kept,) = await self._link.run([call])
+                (kept,) = await self._client.run([call])
                 lost += [lease for lease, still in zip(held, kept, strict=True) if not still]
         return lost
 
-    async def settle(self, lease: Lease) -> None:
-        await self._settle(lease, "over")
+    async def complete(self, lease: Lease) -> None:
+        await self._finish(lease, "over")
 
     async def release(self, lease: Lease) -> None:
-        await self._settle(lease, "again")
+        await self._finish(lease, "again")
 
-    async def _settle(self, lease: Lease, how: str) -> None:
+    async def _finish(self, lease: Lease, how: str) -> None:
         await self._script(_SETTLE, (lease.stream,), JOBS_GROUP, self._name, lease.token, how)
 
-    async def _script(self, script: Script, keys: Sequence[str], *args: Word) -> Any:
+    async def _script(self, script: Script, keys: Sequence[str], *args: Argument) -> Any:
         names = (JOBS_WAITING, JOBS_COUNTS, *keys)
-        (reply,) = await self._link.run([ScriptCall(script, JOBS_PARTITION, names, args)])
+        (reply,) = await self._client.run([ScriptCall(script, JOBS_PARTITION, names, args)])
         return reply
 
-    async def listed(self, limit: int) -> Listed:
-        call = partial(self._link.call, JOBS_PARTITION)
+    async def list_jobs(self, limit: int) -> JobPage:
+        call = partial(self._client.call, JOBS_PARTITION)
         found: list[str] = []
         total = await call("ZCARD", JOBS_WAITING)
         for stream in self._streams:
@@ -169,15 +169,15 @@ class RedisGenerationQueue:
                 found.append(_lease(stream, b"", fields, 0).generation)
         waiting = await call("ZRANGE", JOBS_WAITING, 0, max(0, limit - len(found)))
         found += [member.decode().rpartition(" ")[2] for member in waiting]
-        return Listed(found[:limit], total)
+        return JobPage(found[:limit], total)
 
-    async def announce_stop(self, generation: str) -> None:
-        announce = "SPUBLISH" if self._link.sharded else "PUBLISH"
-        await self._link.call(JOBS_PARTITION, announce, STOPS, generation)
+    async def broadcast_stop(self, generation: str) -> None:
+        announce = "SPUBLISH" if self._client.sharded else "PUBLISH"
+        await self._client.call(JOBS_PARTITION, announce, STOPS_CHANNEL, generation)
 
     async def stops(self) -> AsyncIterator[str]:
         """Notices may be lost while the link is down: the wish itself is in the record."""
-        listener: asyncio.Queue[str] = asyncio.Queue(_MOST_STOPS_WAITING)
+        listener: asyncio.Queue[str] = asyncio.Queue(_MAX_PENDING_STOPS)
         self._listeners.add(listener)
         try:
             while True:
@@ -185,13 +185,13 @@ class RedisGenerationQueue:
         finally:
             self._listeners.discard(listener)
 
-    def _hear_stops(self, messages: Sequence[list[bytes]]) -> None:
+    def _on_stop_messages(self, messages: Sequence[list[bytes]]) -> None:
         for *_, payload in messages:
             for listener in self._listeners:
                 with suppress(asyncio.QueueFull):
                     listener.put_nowait(payload.decode())
 
-    async def _ask(self, *words: Word) -> Any:
+    async def _ask(self, *words: Argument) -> Any:
         """A command of the intake. The group goes with the data of a Redis that came back empty."""
         await self._running.wait()
         assert self._intake is not None
@@ -202,7 +202,7 @@ class RedisGenerationQueue:
                 await self._intake.call("XGROUP", "CREATE", stream, JOBS_GROUP, "0", "MKSTREAM")
             reply = await self._intake.call(*words)
         if isinstance(reply, Exception):
-            self._link.note_stale()
+            self._client.mark_topology_stale()
             raise BrokerUnavailable(f"the broker refuses: {reply}") from reply
         return reply
 

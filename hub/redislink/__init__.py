@@ -15,28 +15,28 @@ for each of ten thousand clients that return at once.
 
 from __future__ import annotations
 
-from hub.redislink.link import RedisLink, ScriptCall, open_link
+from hub.redislink.link import RedisClient, ScriptCall, open_client
 from hub.redislink.names import (
     ChannelKeys,
     GenerationKeys,
-    ask_once_key,
     channel_keys,
     chat_key,
+    generation_idempotency_key,
     generation_keys,
-    publish_once_key,
+    publish_idempotency_key,
 )
 from hub.redislink.script import Script
 
 __all__ = [
     "ChannelKeys",
     "GenerationKeys",
-    "RedisLink",
+    "RedisClient",
     "Script",
     "ScriptCall",
-    "ask_once_key",
     "channel_keys",
     "chat_key",
+    "generation_idempotency_key",
     "generation_keys",
-    "open_link",
-    "publish_once_key",
+    "open_client",
+    "publish_idempotency_key",
 ]

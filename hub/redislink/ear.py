@@ -26,14 +26,14 @@ import structlog
 from redis.exceptions import ResponseError
 
 from hub.errors import BrokerUnavailable
-from hub.redislink.topology import Place
-from hub.redislink.wire import Connect, Wire, pack
+from hub.redislink.topology import RedisServer
+from hub.redislink.wire import Connect, RespConnection, pack_command
 
-_BATCH: Final = 512
+_MAX_NAMES_PER_COMMAND: Final = 512
 _log = structlog.get_logger(__name__)
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class PubSubTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long an ear waits, in seconds.
 
     linger: before it gives up a name that is needed no more.
@@ -42,14 +42,14 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     most_backoff: between two attempts to connect.
     """
 
-    timeout: float
-    linger: float = 10.0
-    ping: float = 4.0
-    silence: float = 9.0
-    most_backoff: float = 1.0
+    reply_timeout_seconds: float
+    linger_seconds: float = 10.0
+    ping_interval_seconds: float = 4.0
+    silence_timeout_seconds: float = 9.0
+    max_backoff_seconds: float = 1.0
 
 
-class Ear:
+class PubSubConnection:
     """Hears names (pub/sub channels) on one server, kept up by `run`.
 
     heard: gets name and payload. relinked, gave_up: see the rules 4 and 5. failed: told when the
@@ -58,243 +58,253 @@ class Ear:
 
     def __init__(
         self,
-        place: Place,
+        server: RedisServer,
         connect: Connect,
-        patience: Patience,
+        timeouts: PubSubTimeouts,
         *,
         sharded: bool,
-        heard: Callable[[Sequence[list[bytes]]], None],
-        relinked: Callable[[], None] = lambda: None,
-        gave_up: Callable[[bytes], None] = lambda name: None,
-        failed: Callable[[], None] = lambda: None,
+        on_messages: Callable[[Sequence[list[bytes]]], None],
+        on_resubscribed: Callable[[], None] = lambda: None,
+        on_unsubscribed: Callable[[bytes], None] = lambda name: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self.place = place
-        self.breaks = 0
+        self.server = server
+        self.disconnects = 0
         self._connect = connect
-        self._patience = patience
+        self._timeouts = timeouts
         self._sharded = sharded
         prefix = "S" if sharded else ""
-        self._subscribe, self._unsubscribe = f"{prefix}SUBSCRIBE", f"{prefix}UNSUBSCRIBE"
-        self._message = f"{prefix}message".lower().encode()
-        self._kinds = {
-            f"{prefix}subscribe".lower().encode(): self._acknowledged_now,
-            f"{prefix}unsubscribe".lower().encode(): self._unsubscribed,
+        self._subscribe_command, self._unsubscribe_command = (
+            f"{prefix}SUBSCRIBE",
+            f"{prefix}UNSUBSCRIBE",
+        )
+        self._message_kind = f"{prefix}message".lower().encode()
+        self._reply_handlers = {
+            f"{prefix}subscribe".lower().encode(): self._on_subscribed,
+            f"{prefix}unsubscribe".lower().encode(): self._on_server_unsubscribed,
         }
-        self._heard = heard
-        self._relinked = relinked
-        self._gave_up = gave_up
-        self._failed = failed
+        self._on_messages = on_messages
+        self._on_resubscribed = on_resubscribed
+        self._on_unsubscribed = on_unsubscribed
+        self._on_failure = on_failure
         self._wanted: set[bytes] = set()
-        self._leaving: dict[bytes, float] = {}  # name → when it stops being wanted; soonest first
-        self._differing: set[bytes] = set()
-        self._sent: set[bytes] = set()
+        self._lingering: dict[bytes, float] = {}  # name → when it stops being wanted; soonest first
+        self._dirty: set[bytes] = set()
+        self._requested: set[bytes] = set()
         self._acknowledged: set[bytes] = set()
-        self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
         self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()  # one timer for all
-        self._wire: Wire | None = None
-        self._trouble: asyncio.Future[str] | None = None
-        self._settling = False
-        self._owes_relink = False
-        self._complete = False
+        self._connection: RespConnection | None = None
+        self._refusal: asyncio.Future[str] | None = None
+        self._sync_scheduled = False
+        self._must_report_resubscribed = False
+        self._synced = False
 
     @property
-    def linked(self) -> bool:
+    def is_synced(self) -> bool:
         """Whether everything that is wanted is heard, as far as this process can tell."""
-        return self._complete
+        return self._synced
 
-    def want(self, name: bytes) -> asyncio.Future[None] | None:
+    def subscribe(self, name: bytes) -> asyncio.Future[None] | None:
         """Hears the name from now on. None when it is heard already; else a future that is done
         when it is, or when it took too long: then it raises BrokerUnavailable.
         """
-        self._leaving.pop(name, None)
+        self._lingering.pop(name, None)
         self._wanted.add(name)
         if name in self._acknowledged:
             return None
-        self._differ(name)
+        self._mark_dirty(name)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(name, []).append(waiter)
+        self._waiters.setdefault(name, []).append(waiter)
         if not self._deadlines:
-            loop.call_later(self._patience.timeout, self._time_out)
-        self._deadlines.append((loop.time() + self._patience.timeout, waiter))
+            loop.call_later(self._timeouts.reply_timeout_seconds, self._expire_waiters)
+        self._deadlines.append((loop.time() + self._timeouts.reply_timeout_seconds, waiter))
         return waiter
 
-    def leave(self, name: bytes) -> None:
+    def unsubscribe(self, name: bytes) -> None:
         """The name is needed no more; it is given up later."""
         if name not in self._wanted:
             return
         loop = asyncio.get_running_loop()
-        if not self._leaving:
-            loop.call_later(self._patience.linger, self._sweep)
-        self._leaving.pop(name, None)  # to the end: the times stay in order
-        self._leaving[name] = loop.time() + self._patience.linger
+        if not self._lingering:
+            loop.call_later(self._timeouts.linger_seconds, self._expire_lingering)
+        self._lingering.pop(name, None)  # to the end: the times stay in order
+        self._lingering[name] = loop.time() + self._timeouts.linger_seconds
 
-    def take_over(self, name: bytes, other: Ear) -> None:
+    def migrate_from(self, name: bytes, other: PubSubConnection) -> None:
         """Hears what the other ear was to hear. On the way something may have been missed."""
-        waiting = other._waiting.pop(name, [])
-        until = other._leaving.pop(name, None)
+        waiting = other._waiters.pop(name, [])
+        until = other._lingering.pop(name, None)
         other._wanted.discard(name)
-        other._differ(name)
-        self.want(name)
-        self._waiting.setdefault(name, []).extend(waiting)
+        other._mark_dirty(name)
+        self.subscribe(name)
+        self._waiters.setdefault(name, []).extend(waiting)
         if until is not None:
-            self.leave(name)
-        self._owes_relink = True
-        self._complete = False
+            self.unsubscribe(name)
+        self._must_report_resubscribed = True
+        self._synced = False
 
     async def run(self) -> None:
         """Holds a wire until cancelled."""
         backoff = 0.0
         while True:
-            wire: Wire | None = None
+            connection: RespConnection | None = None
             try:
-                wire = await self._connect(self.place, self._replied, self._patience.timeout)
+                connection = await self._connect(
+                    self.server, self._on_replies, self._timeouts.reply_timeout_seconds
+                )
                 backoff = 0.0
-                self._begin(wire)
-                await self._watch(wire)
+                self._start_session(connection)
+                await self._monitor(connection)
             except BrokerUnavailable as error:
-                self.breaks += wire is not None
-                tell = _log.warning if wire else _log.debug  # once, not at each new attempt
-                tell("ear.link_lost", server=str(self.place), error=str(error))
-                self._failed()
+                self.disconnects += connection is not None
+                tell = _log.warning if connection else _log.debug  # once, not at each new attempt
+                tell("ear.link_lost", server=str(self.server), error=str(error))
+                self._on_failure()
             finally:
-                self._wire, self._complete = None, False
+                self._connection, self._synced = None, False
                 self._acknowledged.clear()
-                if wire is not None:
-                    self._owes_relink = True
-                    await wire.close()
+                if connection is not None:
+                    self._must_report_resubscribed = True
+                    await connection.close()
             await asyncio.sleep(backoff)
-            backoff = min(self._patience.most_backoff, backoff * 2 or 0.05)
+            backoff = min(self._timeouts.max_backoff_seconds, backoff * 2 or 0.05)
 
-    def _begin(self, wire: Wire) -> None:
-        self._wire = wire
-        self._trouble = asyncio.get_running_loop().create_future()
-        self._sent.clear()
-        self._differing = set(self._wanted)
-        self._settle_soon()
+    def _start_session(self, connection: RespConnection) -> None:
+        self._connection = connection
+        self._refusal = asyncio.get_running_loop().create_future()
+        self._requested.clear()
+        self._dirty = set(self._wanted)
+        self._schedule_sync()
 
-    async def _watch(self, wire: Wire) -> None:
+    async def _monitor(self, connection: RespConnection) -> None:
         """Raises BrokerUnavailable when the wire is lost, refused or silent."""
-        assert self._trouble is not None
+        assert self._refusal is not None
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.wait(
-                (wire.lost, self._trouble),
-                timeout=self._patience.ping,
+                (connection.lost, self._refusal),
+                timeout=self._timeouts.ping_interval_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if self._trouble.done():
-                raise BrokerUnavailable(f"the broker refused: {self._trouble.result()}")
-            if wire.lost.done():
+            if self._refusal.done():
+                raise BrokerUnavailable(f"the broker refused: {self._refusal.result()}")
+            if connection.lost.done():
                 raise BrokerUnavailable("the broker closed the connection")
-            if loop.time() - wire.last_heard > self._patience.silence:
-                raise BrokerUnavailable(f"no byte from the broker for {self._patience.silence:g} s")
-            wire.send(pack(["PING"]))
+            if loop.time() - connection.last_received_at > self._timeouts.silence_timeout_seconds:
+                raise BrokerUnavailable(
+                    f"no byte from the broker for {self._timeouts.silence_timeout_seconds:g} s"
+                )
+            connection.send(pack_command(["PING"]))
 
-    def _replied(self, replies: Sequence[Any]) -> None:
+    def _on_replies(self, replies: Sequence[Any]) -> None:
         messages = []
         for reply in replies:
-            if type(reply) is list and reply[0] == self._message:
+            if type(reply) is list and reply[0] == self._message_kind:
                 messages.append(reply)
             else:
-                self._answered(reply)
+                self._on_reply(reply)
         if messages:
-            self._heard(messages)
+            self._on_messages(messages)
 
-    def _answered(self, reply: Any) -> None:
+    def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, list):
-            take = self._kinds.get(reply[0])
+            take = self._reply_handlers.get(reply[0])
             if take is not None:
                 take(reply)
-        elif isinstance(reply, ResponseError) and self._trouble and not self._trouble.done():
-            self._trouble.set_result(str(reply))
+        elif isinstance(reply, ResponseError) and self._refusal and not self._refusal.done():
+            self._refusal.set_result(str(reply))
 
-    def _acknowledged_now(self, reply: list[bytes]) -> None:
+    def _on_subscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
-        if name not in self._sent:
+        if name not in self._requested:
             return  # of a SUBSCRIBE that an UNSUBSCRIBE is already following
         self._acknowledged.add(name)
-        for waiter in self._waiting.pop(name, ()):
+        for waiter in self._waiters.pop(name, ()):
             if not waiter.done():
                 waiter.set_result(None)
-        self._note_complete()
+        self._check_synced()
 
-    def _unsubscribed(self, reply: list[bytes]) -> None:
+    def _on_server_unsubscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
         self._acknowledged.discard(name)
-        if name in self._sent:  # nobody asked: its slot has moved to another server
-            self._sent.discard(name)
-            self._complete = False
-            self._failed()
+        if name in self._requested:  # nobody asked: its slot has moved to another server
+            self._requested.discard(name)
+            self._synced = False
+            self._on_failure()
 
-    def _note_complete(self) -> None:
-        if self._complete or self._wire is None or not self._wanted <= self._acknowledged:
+    def _check_synced(self) -> None:
+        if self._synced or self._connection is None or not self._wanted <= self._acknowledged:
             return
-        self._complete = True
-        if self._owes_relink:
-            self._owes_relink = False
-            _log.info("ear.relinked", server=str(self.place), names=len(self._wanted))
-            self._relinked()
+        self._synced = True
+        if self._must_report_resubscribed:
+            self._must_report_resubscribed = False
+            _log.info("ear.relinked", server=str(self.server), names=len(self._wanted))
+            self._on_resubscribed()
 
-    def _differ(self, name: bytes) -> None:
-        self._differing.add(name)
-        self._settle_soon()
+    def _mark_dirty(self, name: bytes) -> None:
+        self._dirty.add(name)
+        self._schedule_sync()
 
-    def _settle_soon(self) -> None:
-        if not self._settling:
-            self._settling = True
-            asyncio.get_running_loop().call_soon(self._settle)
+    def _schedule_sync(self) -> None:
+        if not self._sync_scheduled:
+            self._sync_scheduled = True
+            asyncio.get_running_loop().call_soon(self._sync)
 
-    def _settle(self) -> None:
+    def _sync(self) -> None:
         """Asks for what is wanted and gives up what is not, as it is at this moment."""
-        self._settling = False
-        if self._wire is None:
+        self._sync_scheduled = False
+        if self._connection is None:
             return
-        differing, self._differing = self._differing, set()
-        coming = [n for n in differing if n in self._wanted and n not in self._sent]
-        going = [n for n in differing if n not in self._wanted and n in self._sent]
-        self._sent.update(coming)
-        self._sent.difference_update(going)
+        differing, self._dirty = self._dirty, set()
+        coming = [n for n in differing if n in self._wanted and n not in self._requested]
+        going = [n for n in differing if n not in self._wanted and n in self._requested]
+        self._requested.update(coming)
+        self._requested.difference_update(going)
         self._acknowledged.difference_update(going)
-        for command, names in ((self._subscribe, coming), (self._unsubscribe, going)):
-            for batch in self._batches(names):
-                self._wire.send(pack([command, *batch]))
-        self._note_complete()
+        for command, names in (
+            (self._subscribe_command, coming),
+            (self._unsubscribe_command, going),
+        ):
+            for batch in self._command_batches(names):
+                self._connection.send(pack_command([command, *batch]))
+        self._check_synced()
 
-    def _batches(self, names: list[bytes]) -> Iterable[Sequence[bytes]]:
+    def _command_batches(self, names: list[bytes]) -> Iterable[Sequence[bytes]]:
         """At most 512 names each; on a Cluster all of one slot."""
         together: Iterable[list[bytes]] = [names]
         if self._sharded:
-            together = (list(group) for _, group in groupby(sorted(names), key=_tag))
+            together = (list(group) for _, group in groupby(sorted(names), key=_hash_tag_prefix))
         for group in together:
-            for start in range(0, len(group), _BATCH):
-                yield group[start : start + _BATCH]
+            for start in range(0, len(group), _MAX_NAMES_PER_COMMAND):
+                yield group[start : start + _MAX_NAMES_PER_COMMAND]
 
-    def _time_out(self) -> None:
+    def _expire_waiters(self) -> None:
         loop = asyncio.get_running_loop()
         while self._deadlines:
             until, waiter = self._deadlines[0]
             if not waiter.done():
                 if until > loop.time():
-                    loop.call_later(until - loop.time(), self._time_out)
+                    loop.call_later(until - loop.time(), self._expire_waiters)
                     return
                 waiter.set_exception(
                     BrokerUnavailable("the broker did not acknowledge a subscription in time")
                 )
             self._deadlines.popleft()
 
-    def _sweep(self) -> None:
+    def _expire_lingering(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._leaving:
-            name, until = next(iter(self._leaving.items()))
+        while self._lingering:
+            name, until = next(iter(self._lingering.items()))
             if until > loop.time():
-                loop.call_later(until - loop.time(), self._sweep)
+                loop.call_later(until - loop.time(), self._expire_lingering)
                 return
-            del self._leaving[name]
+            del self._lingering[name]
             self._wanted.discard(name)
-            self._differ(name)
-            self._gave_up(name)
+            self._mark_dirty(name)
+            self._on_unsubscribed(name)
 
 
-def _tag(name: bytes) -> bytes:
+def _hash_tag_prefix(name: bytes) -> bytes:
     return name[: name.index(b"}")]

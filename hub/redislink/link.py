@@ -21,13 +21,21 @@ from redis.exceptions import ResponseError
 
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.redislink.pipe import Pipe
+from hub.redislink.pipe import CommandPipeline
 from hub.redislink.script import Script
-from hub.redislink.topology import Place, Topology, topology_of
-from hub.redislink.wire import Connect, Word, connect_wire
+from hub.redislink.topology import RedisServer, Topology, parse_topology
+from hub.redislink.wire import Argument, Connect, open_resp_connection
 
-_LEAST_BETWEEN_LOOKS_SECONDS: Final = 0.1
-_NOT_EXECUTED: Final = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "BUSY")
+_MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
+_RETRYABLE_ERRORS: Final = (
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "LOADING",
+    "READONLY",
+    "BUSY",
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -37,10 +45,10 @@ class ScriptCall(NamedTuple):
     script: Script
     partition: int
     keys: Sequence[str]
-    args: Sequence[Word]
+    args: Sequence[Argument]
 
 
-class RedisLink:
+class RedisClient:
     """The servers of one topology, kept up by its own tasks; see `open_link`."""
 
     def __init__(
@@ -49,41 +57,44 @@ class RedisLink:
         tasks: Supervisor,
         *,
         timeout_seconds: float,
-        connect: Connect = connect_wire,
+        connect: Connect = open_resp_connection,
     ) -> None:
         self.sharded = topology.sharded
         self.timeout_seconds = timeout_seconds
         self.connect = connect
         self._topology = topology
         self._tasks = tasks
-        self._pipes: dict[Place, Pipe] = {}
-        self._by_partition: list[Pipe] = []
+        self._pipelines: dict[RedisServer, CommandPipeline] = {}
+        self._by_partition: list[CommandPipeline] = []
         self.calls = 0
         self._stale = asyncio.Event()
-        self._looked = asyncio.Event()
-        self._on_change: list[Callable[[], None]] = []
+        self._refreshed = asyncio.Event()
+        self._topology_listeners: list[Callable[[], None]] = []
 
-    async def locate(self) -> None:
+    async def refresh_topology(self) -> None:
         """Learns where the partitions are. Raises BrokerUnavailable."""
-        places = await self._topology.locate(self.timeout_seconds)
-        if [pipe.place for pipe in self._by_partition] == places:
+        places = await self._topology.find_servers(self.timeout_seconds)
+        if [pipe.server for pipe in self._by_partition] == places:
             return
-        if self._pipes:
+        if self._pipelines:
             _log.info("link.moved", servers=sorted(set(map(str, places))))
-        for place in set(places) - self._pipes.keys():
-            pipe = Pipe(
-                place, self.connect, timeout_seconds=self.timeout_seconds, failed=self.note_stale
+        for place in set(places) - self._pipelines.keys():
+            pipe = CommandPipeline(
+                place,
+                self.connect,
+                timeout_seconds=self.timeout_seconds,
+                on_failure=self.mark_topology_stale,
             )
-            self._pipes[place] = pipe
+            self._pipelines[place] = pipe
             self._tasks.start(f"pipe to {place}", pipe.run)
-        self._by_partition = [self._pipes[place] for place in places]
-        for place in self._pipes.keys() - set(places):
-            del self._pipes[place]
+        self._by_partition = [self._pipelines[place] for place in places]
+        for place in self._pipelines.keys() - set(places):
+            del self._pipelines[place]
             await self._tasks.end(f"pipe to {place}")
-        for told in self._on_change:
+        for told in self._topology_listeners:
             told()
 
-    async def keep_located(self) -> None:
+    async def keep_topology_fresh(self) -> None:
         """Looks again when something seems wrong, and now and then, until cancelled."""
         while True:
             try:
@@ -93,76 +104,78 @@ class RedisLink:
                 pass
             self._stale.clear()
             try:
-                await self.locate()
+                await self.refresh_topology()
             except BrokerUnavailable as error:
                 _log.warning("link.not_located", error=str(error))
                 self._stale.set()
-            self._looked.set()
-            self._looked = asyncio.Event()
-            await asyncio.sleep(_LEAST_BETWEEN_LOOKS_SECONDS)
+            self._refreshed.set()
+            self._refreshed = asyncio.Event()
+            await asyncio.sleep(_MIN_REFRESH_INTERVAL_SECONDS)
 
     @property
-    def breaks(self) -> int:
+    def disconnects(self) -> int:
         """How often a link for commands broke."""
-        return sum(pipe.breaks for pipe in self._pipes.values())
+        return sum(pipe.disconnects for pipe in self._pipelines.values())
 
-    def note_stale(self) -> None:
+    def mark_topology_stale(self) -> None:
         """Something speaks for another topology."""
         self._stale.set()
 
-    def on_change(self, told: Callable[[], None]) -> None:
+    def on_topology_change(self, callback: Callable[[], None]) -> None:
         """`told` is called after partitions have moved."""
-        self._on_change.append(told)
+        self._topology_listeners.append(callback)
 
-    def places(self) -> list[Place]:
+    def servers(self) -> list[RedisServer]:
         """The servers, each once."""
-        return list(self._pipes)
+        return list(self._pipelines)
 
-    def place_of(self, partition: int) -> Place:
+    def server_of(self, partition: int) -> RedisServer:
         """The server of a partition."""
-        return self._by_partition[partition].place
+        return self._by_partition[partition].server
 
-    async def stay_at(
-        self, partition: int, held: Callable[[Place], AbstractAsyncContextManager[None]]
+    async def run_on_partition_owner(
+        self,
+        partition: int,
+        open_session: Callable[[RedisServer], AbstractAsyncContextManager[None]],
     ) -> None:
         """Holds what is needed at the partition's server until cancelled, wherever it moves."""
         moved = asyncio.Event()
         told = moved.set
-        self._on_change.append(told)
+        self._topology_listeners.append(told)
         try:
             while True:
-                place = self.place_of(partition)
-                async with held(place):
-                    while self.place_of(partition) == place:
+                place = self.server_of(partition)
+                async with open_session(place):
+                    while self.server_of(partition) == place:
                         await moved.wait()
                         moved.clear()
         finally:
-            self._on_change.remove(told)
+            self._topology_listeners.remove(told)
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """The replies to scripts, sent in one go; those of one partition run in their order.
 
         Raises BrokerUnavailable; then any of them may have run.
         """
-        replies = await self.try_all(calls)
+        replies = await self.try_run(calls)
         for reply in replies:
             if isinstance(reply, BrokerUnavailable):
                 raise reply
         return replies
 
-    async def try_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    async def try_run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """The same; a call that failed has BrokerUnavailable as its reply and harms no other."""
         self.calls += len(calls)
         under_way: list[asyncio.Future[Any] | BrokerUnavailable] = []
         for call in calls:
             pipe = self._by_partition[call.partition]
             try:
-                if not pipe.free:
-                    await pipe.ready()
+                if not pipe.is_ready:
+                    await pipe.wait_ready()
             except BrokerUnavailable as error:
                 under_way.append(error)
             else:
-                under_way.append(pipe.begin(_script_words(call)(pipe)))
+                under_way.append(pipe.send(_script_arguments(call)(pipe)))
         replies = [
             each if isinstance(each, BrokerUnavailable) else await each for each in under_way
         ]
@@ -170,28 +183,30 @@ class RedisLink:
             if isinstance(reply, ResponseError):
                 call = calls[n]
                 try:
-                    words = _script_words(call)
-                    replies[n] = await self._mend(words, call.partition, reply, call.script)
+                    words = _script_arguments(call)
+                    replies[n] = await self._retry_redirected(
+                        words, call.partition, reply, call.script
+                    )
                 except BrokerUnavailable as error:
                     replies[n] = error
         return replies
 
-    async def call(self, partition: int, *words: Word) -> Any:
+    async def call(self, partition: int, *words: Argument) -> Any:
         """The reply to one command at the server of a partition. Raises BrokerUnavailable."""
         self.calls += 1
         reply = await self._by_partition[partition].call(*words)
         if isinstance(reply, Exception):
-            return await self._mend(lambda pipe: words, partition, reply)
+            return await self._retry_redirected(lambda pipe: words, partition, reply)
         return reply
 
     async def ping(self) -> None:
         """Returns when every server answers. Raises BrokerUnavailable."""
-        for pipe in list(self._pipes.values()):
+        for pipe in list(self._pipelines.values()):
             await pipe.call("PING")
 
-    async def _mend(
+    async def _retry_redirected(
         self,
-        words: Callable[[Pipe], Sequence[Word]],
+        arguments: Callable[[CommandPipeline], Sequence[Argument]],
         partition: int,
         reply: Any,
         script: Script | None = None,
@@ -203,20 +218,20 @@ class RedisLink:
                     word = str(reply).partition(" ")[0]
                     if word == "NOSCRIPT" and script is not None:
                         await self._by_partition[partition].call("SCRIPT", "LOAD", script.body)
-                    elif word == "ASK" and (pipe := self._pipe_at(str(reply))) is not None:
-                        await pipe.ready()
-                        pipe.begin(("ASKING",))
-                        reply = await pipe.begin(words(pipe))
+                    elif word == "ASK" and (pipe := self._pipeline_at(str(reply))) is not None:
+                        await pipe.wait_ready()
+                        pipe.send(("ASKING",))
+                        reply = await pipe.send(arguments(pipe))
                         continue
-                    elif word in _NOT_EXECUTED:
-                        looked = self._looked
+                    elif word in _RETRYABLE_ERRORS:
+                        looked = self._refreshed
                         self._stale.set()
                         await looked.wait()
                     else:
                         break
                     pipe = self._by_partition[partition]
-                    await pipe.ready()
-                    reply = await pipe.begin(words(pipe))
+                    await pipe.wait_ready()
+                    reply = await pipe.send(arguments(pipe))
         except TimeoutError:
             raise BrokerUnavailable(f"the broker refuses for now: {reply}") from None
         if isinstance(reply, BrokerUnavailable):
@@ -225,27 +240,31 @@ class RedisLink:
             raise BrokerUnavailable(f"the broker refuses: {reply}") from reply
         return reply
 
-    def _pipe_at(self, redirection: str) -> Pipe | None:
+    def _pipeline_at(self, redirection: str) -> CommandPipeline | None:
         """Where `ASK 3999 127.0.0.1:6381` points to."""
         address = redirection.rpartition(" ")[2]
-        return next((pipe for place, pipe in self._pipes.items() if place.address == address), None)
+        return next(
+            (pipe for place, pipe in self._pipelines.items() if place.address == address), None
+        )
 
 
-def _script_words(call: ScriptCall) -> Callable[[Pipe], Sequence[Word]]:
-    head: tuple[Word, ...] = ("EVALSHA", call.script.sha, len(call.keys), *call.keys)
+def _script_arguments(call: ScriptCall) -> Callable[[CommandPipeline], Sequence[Argument]]:
+    head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(call.keys), *call.keys)
     return lambda pipe: (*head, pipe.run_name, *call.args)
 
 
 @asynccontextmanager
-async def open_link(
-    url: str, *, timeout_seconds: float, connect: Connect = connect_wire
-) -> AsyncIterator[RedisLink]:
+async def open_client(
+    url: str, *, timeout_seconds: float, connect: Connect = open_resp_connection
+) -> AsyncIterator[RedisClient]:
     """A link to the servers that the URL names (see topology.py), whether they answer or not: one
     that is away holds up the calls to it, for `timeout_seconds` each. Raises BrokerUnavailable when
     the topology cannot be learned, ValueError for a URL that names none.
     """
     async with Supervisor(SystemClock()) as tasks:
-        link = RedisLink(topology_of(url), tasks, timeout_seconds=timeout_seconds, connect=connect)
-        await link.locate()
-        tasks.start("locate", link.keep_located)
+        link = RedisClient(
+            parse_topology(url), tasks, timeout_seconds=timeout_seconds, connect=connect
+        )
+        await link.refresh_topology()
+        tasks.start("locate", link.keep_topology_fresh)
         yield link

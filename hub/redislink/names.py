@@ -21,10 +21,10 @@ JOBS_PARTITION: Final = 0
 JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
 JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
 JOBS_GROUP: Final = "workers"
-CONTROL: Final = "{hub:p00}:control"
-NODES: Final = "{hub:p00}:nodes"
-DENIED: Final = "{hub:p00}:denied"
-STOPS: Final = "{hub:p00}:stops"
+COMMANDS_CHANNEL: Final = "{hub:p00}:control"
+NODE_STATES: Final = "{hub:p00}:nodes"
+DENYLIST: Final = "{hub:p00}:denied"
+STOPS_CHANNEL: Final = "{hub:p00}:stops"
 
 
 def usage_key(partition: int, day: str) -> str:
@@ -39,7 +39,7 @@ def ticket_key(name: str) -> tuple[int, str]:
     return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
 
-def attendance_keys(channel: Channel) -> tuple[int, str, str]:
+def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
     """Of a topic: its partition, when each entry is over (sorted set), its users (hash)."""
     partition = partition_of(channel)
     tag = hash_tag(partition)
@@ -82,12 +82,12 @@ def channel_keys(channel: Channel) -> ChannelKeys:
     return ChannelKeys(partition, f"{tag}:head:{channel}", f"{tag}:log:{channel}")
 
 
-def publish_once_key(channel: Channel, idempotency_key: str) -> str:
+def publish_idempotency_key(channel: Channel, idempotency_key: str) -> str:
     """Remembers the position that a publish with this key was given (string)."""
     return f"{hash_tag(partition_of(channel))}:once:{channel}/{idempotency_key}"
 
 
-def ask_once_key(user: str, idempotency_key: str) -> str:
+def generation_idempotency_key(user: str, idempotency_key: str) -> str:
     """Remembers the generation that a question with this key started (string)."""
     channel = user_channel(user)
     return f"{hash_tag(partition_of(channel))}:asked:{channel}/{idempotency_key}"

@@ -19,76 +19,76 @@ import structlog
 
 from hub.errors import BrokerUnavailable
 from hub.redislink.script import Script
-from hub.redislink.topology import Place
-from hub.redislink.wire import Connect, Wire, Word, pack
+from hub.redislink.topology import RedisServer
+from hub.redislink.wire import Argument, Connect, RespConnection, pack_command
 
 _LOOKS: Final = 8  # at the clock, in one time-out
 _MOST_PAUSE_SECONDS: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
-class Pipe:
+class CommandPipeline:
     """Commands to one server; `run` keeps the wire up, and tells `failed` when it broke."""
 
     def __init__(
         self,
-        place: Place,
+        server: RedisServer,
         connect: Connect,
         *,
         timeout_seconds: float,
-        failed: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self.place = place
-        self.breaks = 0
-        self._failed = failed
+        self.server = server
+        self.disconnects = 0
+        self._on_failure = on_failure
         self._connect = connect
         self._timeout_seconds = timeout_seconds
-        self._wire: Wire | None = None
+        self._connection: RespConnection | None = None
         self._in_flight: deque[asyncio.Future[Any]] = deque()
-        self._linked = asyncio.Event()
-        self._why = "not connected yet"
+        self._connected = asyncio.Event()
+        self._last_error = "not connected yet"
 
     def __repr__(self) -> str:
-        state = "linked" if self._wire else self._why
-        return f"<Pipe to {self.place} {state}, {len(self._in_flight)} in flight>"
+        state = "linked" if self._connection else self._last_error
+        return f"<Pipe to {self.server} {state}, {len(self._in_flight)} in flight>"
 
     @property
-    def free(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether a command can be sent at once."""
-        return self._wire is not None and not self._wire.full
+        return self._connection is not None and not self._connection.is_full
 
     @property
     def run_name(self) -> str:
         """The run of the server that it is linked to (wire.Wire.run)."""
-        return self._wire.run if self._wire else ""
+        return self._connection.session if self._connection else ""
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Returns when a command can be sent. Raises BrokerUnavailable when that takes too long."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                while not self.free:
-                    if self._wire is None:
-                        await self._linked.wait()
+                while not self.is_ready:
+                    if self._connection is None:
+                        await self._connected.wait()
                     else:
-                        await self._wire.room()
+                        await self._connection.wait_writable()
         except TimeoutError:
-            raise BrokerUnavailable(self._why) from None
+            raise BrokerUnavailable(self._last_error) from None
 
-    def begin(self, words: Sequence[Word]) -> asyncio.Future[Any]:
+    def send(self, words: Sequence[Argument]) -> asyncio.Future[Any]:
         """Sends a command now; the reply comes as the future's result, an error as a value too."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self._wire is None:
-            future.set_result(BrokerUnavailable(self._why))
+        if self._connection is None:
+            future.set_result(BrokerUnavailable(self._last_error))
             return future
-        self._wire.send(pack(words))
+        self._connection.send(pack_command(words))
         self._in_flight.append(future)
         return future
 
-    async def call(self, *words: Word) -> Any:
+    async def call(self, *words: Argument) -> Any:
         """One exchange. Raises BrokerUnavailable; an error reply is returned as a value."""
-        if not self.free:
-            await self.ready()
-        reply = await self.begin(words)
+        if not self.is_ready:
+            await self.wait_ready()
+        reply = await self.send(words)
         if isinstance(reply, BrokerUnavailable):
             raise reply
         return reply
@@ -97,30 +97,30 @@ class Pipe:
         """Keeps it linked until cancelled."""
         pause = 0.0
         while True:
-            wire: Wire | None = None
+            wire: RespConnection | None = None
             try:
-                wire = await self._connect(self.place, self._replied, self._timeout_seconds)
-                self._wire, pause = wire, 0.0
+                wire = await self._connect(self.server, self._on_replies, self._timeout_seconds)
+                self._connection, pause = wire, 0.0
                 for script in Script.known:
-                    self.begin(("SCRIPT", "LOAD", script.body))
-                self._linked.set()
-                await self._watch(wire)
+                    self.send(("SCRIPT", "LOAD", script.body))
+                self._connected.set()
+                await self._monitor(wire)
             except BrokerUnavailable as error:
-                self._why = str(error)
-                self.breaks += wire is not None
+                self._last_error = str(error)
+                self.disconnects += wire is not None
                 tell = _log.warning if wire else _log.debug  # once, not at each new attempt
-                tell("pipe.link_lost", server=str(self.place), error=self._why)
-                self._failed()
+                tell("pipe.link_lost", server=str(self.server), error=self._last_error)
+                self._on_failure()
             finally:
-                self._wire = None
-                self._linked.clear()
-                self._give_up()
+                self._connection = None
+                self._connected.clear()
+                self._fail_pending()
                 if wire is not None:
                     await wire.close()
             await asyncio.sleep(pause)
             pause = min(_MOST_PAUSE_SECONDS, pause * 2 or 0.02)
 
-    async def _watch(self, wire: Wire) -> None:
+    async def _monitor(self, wire: RespConnection) -> None:
         """Raises BrokerUnavailable when the wire is lost or silent."""
         loop = asyncio.get_running_loop()
         oldest, since = None, 0.0
@@ -131,18 +131,18 @@ class Pipe:
             first = self._in_flight[0] if self._in_flight else None
             if first is None or first is not oldest:
                 oldest, since = first, loop.time()
-            silent = loop.time() - max(since, wire.last_heard)
+            silent = loop.time() - max(since, wire.last_received_at)
             if first is not None and silent >= self._timeout_seconds * (1 - 1 / _LOOKS):
                 raise BrokerUnavailable(
                     f"the broker has not answered in {self._timeout_seconds:g} s"
                 )
 
-    def _replied(self, replies: Sequence[Any]) -> None:
+    def _on_replies(self, replies: Sequence[Any]) -> None:
         for reply in replies:
             future = self._in_flight.popleft()
             if not future.done():  # else its caller was cancelled
                 future.set_result(reply)
 
-    def _give_up(self) -> None:
+    def _fail_pending(self) -> None:
         while self._in_flight:
-            self._replied([BrokerUnavailable(self._why)])
+            self._on_replies([BrokerUnavailable(self._last_error)])

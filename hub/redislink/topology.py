@@ -28,7 +28,7 @@ from hub.redislink.names import hash_tag
 _SLOTS: Final = tuple(key_slot(hash_tag(n).encode()) for n in range(PARTITIONS))
 
 
-class Place:
+class RedisServer:
     """A server: where it is and how to log in. Two are equal when they are at the same address."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ class Place:
         self.address: str = path or f"{self._options['host']}:{self._options['port']}"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Place) and other.address == self.address
+        return isinstance(other, RedisServer) and other.address == self.address
 
     def __hash__(self) -> int:
         return hash(self.address)
@@ -45,16 +45,16 @@ class Place:
     def __str__(self) -> str:
         return self.address
 
-    def moved_to(self, host: str, port: int) -> Place:
+    def with_address(self, host: str, port: int) -> RedisServer:
         """Another server of the same login."""
-        return Place({**self._options, "host": host, "port": port})
+        return RedisServer({**self._options, "host": host, "port": port})
 
-    def sentinel(self, password: str | None) -> Place:
+    def sentinel(self, password: str | None) -> RedisServer:
         """The same address, asked as a Sentinel: it has no databases and a login of its own."""
         own = {**self._options, "username": None, "password": password, "db": 0}
-        return Place(own)
+        return RedisServer(own)
 
-    def connection(self) -> redis.asyncio.connection.AbstractConnection:
+    def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
         """A connection of redis-py, to be connected: no second try, no time-out of its own.
 
         In Python 3.11 redis-py's time-outs go through asyncio.wait_for, which costs a task for each
@@ -82,7 +82,7 @@ class Topology(Protocol):
     poll_seconds: float | None
     """How often to look again though nothing seems wrong; None: never."""
 
-    async def locate(self, timeout_seconds: float) -> Sequence[Place]:
+    async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         """The server of each partition, now. Raises BrokerUnavailable."""
         ...
 
@@ -93,10 +93,10 @@ class Single:
     sharded = False
     poll_seconds: float | None = None
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RedisServer) -> None:
         self._places = [place] * PARTITIONS
 
-    async def locate(self, timeout_seconds: float) -> Sequence[Place]:
+    async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         return self._places
 
 
@@ -109,18 +109,20 @@ class Sentinel:
     sharded = False
     poll_seconds: float | None = 5.0
 
-    def __init__(self, sentinels: Sequence[Place], service: str, password: str | None) -> None:
+    def __init__(
+        self, sentinels: Sequence[RedisServer], service: str, password: str | None
+    ) -> None:
         self._servers = sentinels[0]
         self._sentinels = [place.sentinel(password) for place in sentinels]
         self._service = service
 
-    async def locate(self, timeout_seconds: float) -> Sequence[Place]:
+    async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         ask = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
         found = await _first_answer(self._sentinels, ask, timeout_seconds)
         if found is None:
             raise BrokerUnavailable(f"the Sentinels know no service {self._service!r}")
         host, port = found
-        return [self._servers.moved_to(host.decode(), int(port))] * PARTITIONS
+        return [self._servers.with_address(host.decode(), int(port))] * PARTITIONS
 
 
 class Cluster:
@@ -132,11 +134,11 @@ class Cluster:
     sharded = True
     poll_seconds: float | None = 30.0
 
-    def __init__(self, seeds: Sequence[Place]) -> None:
+    def __init__(self, seeds: Sequence[RedisServer]) -> None:
         self._seeds = list(seeds)
-        self._known: list[Place] = []
+        self._known: list[RedisServer] = []
 
-    async def locate(self, timeout_seconds: float) -> Sequence[Place]:
+    async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         asked = list(dict.fromkeys([*self._known, *self._seeds]))
         for place in asked:
             ranges = await _first_answer([place], ("CLUSTER", "SLOTS"), timeout_seconds, last=False)
@@ -151,24 +153,28 @@ class Cluster:
         raise BrokerUnavailable("no server of the Cluster knows who has every partition")
 
 
-def _owner(asked: Place, ranges: Any, slot: int) -> Place:
+def _owner(asked: RedisServer, ranges: Any, slot: int) -> RedisServer:
     for first, last, (host, port, *_), *_ in ranges:
         if first <= slot <= last:
             # An empty host means the address that was asked.
             name = host.decode() if host else asked.address.rpartition(":")[0]
-            return asked.moved_to(name, port)
+            return asked.with_address(name, port)
     raise LookupError(slot)
 
 
 async def _first_answer(
-    places: Sequence[Place], words: Sequence[str], timeout_seconds: float, *, last: bool = True
+    places: Sequence[RedisServer],
+    words: Sequence[str],
+    timeout_seconds: float,
+    *,
+    last: bool = True,
 ) -> Any:
     """The answer of the first server that gives one. When none does: raises BrokerUnavailable, or
     returns None when others (`last` is False) may be asked.
     """
     why = ""
     for place in places:
-        connection = place.connection()
+        connection = place.new_connection()
         try:
             async with asyncio.timeout(timeout_seconds / max(1, len(places))):
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -183,12 +189,12 @@ async def _first_answer(
     return None
 
 
-def topology_of(url: str) -> Topology:
+def parse_topology(url: str) -> Topology:
     """The topology that a URL names. Raises ValueError in one sentence."""
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if not kind:
-        return Single(_place(url))
+        return Single(_parse_server(url))
     login, at, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
     password = query.pop("sentinel_password", None)
@@ -203,7 +209,7 @@ def topology_of(url: str) -> Topology:
     for host in hosts.split(","):
         named = host if _has_port(host) else f"{host}:{default}"
         one = urlunsplit((scheme, login + at + named, "/".join(path), urlencode(query), ""))
-        places.append(_place(one))
+        places.append(_parse_server(one))
     return Sentinel(places, service, password) if kind == "sentinel" else Cluster(places)
 
 
@@ -211,9 +217,9 @@ def _has_port(host: str) -> bool:
     return host.rpartition(":")[2].isdigit() and not host.endswith("]")
 
 
-def _place(url: str) -> Place:
+def _parse_server(url: str) -> RedisServer:
     options = dict(redis.asyncio.connection.parse_url(url))
     if "path" not in options:
         options.setdefault("host", "localhost")
         options.setdefault("port", 6379)
-    return Place(options)
+    return RedisServer(options)

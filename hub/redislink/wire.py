@@ -18,27 +18,27 @@ import hiredis
 from redis.exceptions import RedisError, ResponseError
 
 from hub.errors import BrokerUnavailable
-from hub.redislink.topology import Place
+from hub.redislink.topology import RedisServer
 
-Word = str | bytes | int | float
-Replied = Callable[[Sequence[Any]], None]
+Argument = str | bytes | int | float
+OnReplies = Callable[[Sequence[Any]], None]
 
-_MOST_UNSENT_BYTES: Final = 1024 * 1024
+_MAX_UNSENT_BYTES: Final = 1024 * 1024
 _RUN: Final = re.compile(rb"run_id:([0-9a-f]{10})")
 
 
-class Wire(Protocol):
+class RespConnection(Protocol):
     """What pipes and ears need of a connection. Error replies come as ResponseError values."""
 
-    run: str
+    session: str
     """Names the server process at the other end: another run may have another history."""
-    last_heard: float
+    last_received_at: float
     """When the last byte came, in the loop's time."""
     lost: asyncio.Future[None]
     """Done when the connection is gone."""
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether too much is unsent."""
         ...
 
@@ -46,7 +46,7 @@ class Wire(Protocol):
         """Sends a command, packed, with whatever else is sent in this tick."""
         ...
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         """Returns when the socket takes more."""
         ...
 
@@ -55,18 +55,20 @@ class Wire(Protocol):
         ...
 
 
-Connect = Callable[[Place, Replied, float], Awaitable[Wire]]
+Connect = Callable[[RedisServer, OnReplies, float], Awaitable[RespConnection]]
 
 
-def pack(words: Sequence[Word]) -> bytes:
+def pack_command(arguments: Sequence[Argument]) -> bytes:
     """A command in RESP."""
-    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]
+    packed: bytes = hiredis.pack_command(tuple(arguments))  # type: ignore[arg-type]
     return packed
 
 
-async def connect_wire(place: Place, replied: Replied, timeout_seconds: float) -> Wire:
+async def open_resp_connection(
+    server: RedisServer, on_replies: OnReplies, timeout_seconds: float
+) -> RespConnection:
     """A wire to the place. Raises BrokerUnavailable."""
-    connection = place.connection()
+    connection = server.new_connection()
     try:
         async with asyncio.timeout(timeout_seconds):
             await connection.connect()  # type: ignore[no-untyped-call]
@@ -79,25 +81,25 @@ async def connect_wire(place: Place, replied: Replied, timeout_seconds: float) -
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return SocketWire(connection, found[1].decode() if found else "", replied)
+    return SocketRespConnection(connection, found[1].decode() if found else "", on_replies)
 
 
-class SocketWire(asyncio.Protocol):
+class SocketRespConnection(asyncio.Protocol):
     """Implements Wire over a redis-py connection that has logged in."""
 
-    def __init__(self, connection: Any, run: str, replied: Replied) -> None:
-        self.run = run
+    def __init__(self, connection: Any, session: str, on_replies: OnReplies) -> None:
+        self.session = session
         self._connection = connection  # held: a collected StreamWriter closes its transport
-        self._replied = replied
+        self._on_replies = on_replies
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=ResponseError)
         self._unsent: list[bytes] = []
         self.lost = self._loop.create_future()
-        self._room = asyncio.Event()
-        self._room.set()
-        self.last_heard = self._loop.time()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.last_received_at = self._loop.time()
         self._transport: asyncio.Transport = connection._writer.transport
-        self._transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
         self._transport.set_protocol(self)
         if self._transport.is_closing():
             self.connection_lost(None)
@@ -108,11 +110,11 @@ class SocketWire(asyncio.Protocol):
         self._unsent.append(packed)
 
     @property
-    def full(self) -> bool:
-        return not self._room.is_set()
+    def is_full(self) -> bool:
+        return not self._writable.is_set()
 
-    async def room(self) -> None:
-        await self._room.wait()
+    async def wait_writable(self) -> None:
+        await self._writable.wait()
 
     async def close(self) -> None:
         self._transport.abort()
@@ -124,21 +126,21 @@ class SocketWire(asyncio.Protocol):
             self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
-        self.last_heard = self._loop.time()
+        self.last_received_at = self._loop.time()
         self._reader.feed(data)
         gets, replies = self._reader.gets, []
         while (reply := gets()) is not False:
             replies.append(reply)
         if replies:
-            self._replied(replies)
+            self._on_replies(replies)
 
     def pause_writing(self) -> None:
-        self._room.clear()
+        self._writable.clear()
 
     def resume_writing(self) -> None:
-        self._room.set()
+        self._writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._room.set()
+        self._writable.set()
         if not self.lost.done():
             self.lost.set_result(None)

@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 def check_for_production(settings: Settings) -> None:
     """Raises OperatorError that names each setting without which `serve` must not run."""
-    if settings.auth.open:
+    if settings.auth.disabled:
         return
     missing = []
     if settings.auth.hmac_secret is None and not (
@@ -30,7 +30,7 @@ def check_for_production(settings: Settings) -> None:
 def check_together(settings: Settings) -> None:
     """Raises OperatorError for settings that do not fit each other."""
     log = settings.log
-    for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.everyone)):
+    for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.all)):
         if log.position_ttl_seconds < keep.ttl_seconds * 9 / 8:
             raise OperatorError(f"log.position_ttl_seconds must outlast log.{kind}.ttl_seconds")
     if settings.generations.max_queued_seconds >= settings.generations.ttl_seconds:
@@ -72,13 +72,13 @@ def _check_listeners(settings: Settings) -> None:
             raise OperatorError(f"{section}.tls_cert and {section}.tls_key go together")
     on_a_port = internal.socket is None or internal.grpc_port is not None
     plain = on_a_port and internal.tls_cert is None
-    if plain and not internal.exposed and not _is_private(internal.host):
+    if plain and not internal.allow_public and not _is_private(internal.host):
         raise OperatorError(
             f"internal.host is {internal.host}, which others can reach: set "
             "internal.exposed = true if that is meant"
         )
     hosts = (settings.public.host, internal.host)
-    if settings.auth.open and not all(map(_is_loopback, hosts)):
+    if settings.auth.disabled and not all(map(_is_loopback, hosts)):
         raise OperatorError("auth.open is for loopback only, and a listener is on another address")
 
 

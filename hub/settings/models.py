@@ -59,7 +59,7 @@ class Internal(Section):
     host: str = "127.0.0.1"
     port: Port = 8081
     grpc_port: Port | None = None
-    exposed: bool = False
+    allow_public: bool = False
     socket: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -81,7 +81,7 @@ class Redis(Section):
         return mask_credentials(self.url)
 
 
-class Keep(Section):
+class ChannelRetention(Section):
     """How much of one channel can be replayed: the bound that is reached first counts."""
 
     max_events: PositiveInt = 10_000
@@ -92,9 +92,9 @@ class Keep(Section):
 class Log(Section):
     """What of the past is kept: of the channels of each kind, and of positions and publishes."""
 
-    user: Keep = Keep()
-    topic: Keep = Keep()
-    everyone: Keep = Keep()
+    user: ChannelRetention = ChannelRetention()
+    topic: ChannelRetention = ChannelRetention()
+    all: ChannelRetention = ChannelRetention()
     position_ttl_seconds: PositiveFloat = 7 * 86400.0
     idempotency_seconds: PositiveFloat = 600.0
 
@@ -119,10 +119,10 @@ class Stream(Section):
     shape: str | None = None
 
 
-class Shape(Section):
+class OutputTemplate(Section):
     """How an answer's own stream looks to clients of older servers: see docs/surfaces.md."""
 
-    everything: bool = False
+    cumulative: bool = False
     opening: Any = None
     text: Any = "{text}"
     reasoning: Any = None
@@ -182,7 +182,7 @@ class Node(Section):
 
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     drain_wait_seconds: float = Field(0.0, ge=0)
-    siblings: Path | None = None
+    metrics_dir: Path | None = None
     drain_seconds: float = Field(5.0, ge=0)
 
 
@@ -195,7 +195,7 @@ class Envelope(Section):
     framing: Literal["sse", "ndjson"] = "sse"
     json_data: bool = True
     text: str = "data"
-    text_is: Literal["new", "everything"] = "new"
+    text_mode: Literal["new", "everything"] = "new"
     ok_field: str = ""
     ok_values: tuple[str | int, ...] = ()
     end_field: str = ""
@@ -231,10 +231,10 @@ class Upstream(Section):
     proxy: str | None = Field(None, pattern=r"^https?://")
     verify_tls: bool = True
     retries: int = Field(2, ge=0)
-    most_retry_after_seconds: PositiveFloat = 20.0
+    max_retry_after_seconds: PositiveFloat = 20.0
     fallbacks: tuple[str, ...] = ()
-    rest_after_failures: PositiveInt = 5
-    rest_seconds: PositiveFloat = 30.0
+    circuit_failure_threshold: PositiveInt = 5
+    circuit_open_seconds: PositiveFloat = 30.0
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
     queue: QueueName = "default"
@@ -258,7 +258,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 class Auth(Section):
     """Who may do what. `open`: no token and no key, on loopback only, for development."""
 
-    open: bool = False
+    disabled: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
     public_keys: tuple[str, ...] = ()
     callback_url: str | None = Field(None, pattern=r"^https?://")
@@ -310,7 +310,7 @@ class Settings(BaseSettings):
     stream: Stream = Stream()
     presence: Presence = Presence()
     publish: Publish = Publish()
-    shapes: dict[str, Shape] = {}
+    shapes: dict[str, OutputTemplate] = {}
     generations: Generations = Generations()
     worker: Worker = Worker()
     node: Node = Field(default_factory=Node)

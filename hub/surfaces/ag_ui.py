@@ -11,18 +11,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hub.core.generation import Generation, Message
-from hub.surfaces.answer import Told, index_of
-from hub.surfaces.telling import Telling, data_line
+from hub.surfaces.answer import GenerationEvent, index_of
+from hub.surfaces.telling import AnswerEncoderBase, data_line
 
 
-class AgUiEvents(Telling):
+class AgUiEncoder(AnswerEncoderBase):
     """Implements ports.Surface. The question's metadata has `thread`, `run`, and the client's own
     `ids` of the messages, in their order.
     """
 
     def __init__(self, record: Generation) -> None:
         super().__init__(record)
-        metadata = record.question.metadata
+        metadata = record.request.metadata
         self._run = {
             "threadId": metadata.get("thread") or record.id,
             "runId": metadata.get("run") or record.id,
@@ -73,7 +73,7 @@ class AgUiEvents(Telling):
     def restarted(self) -> Iterator[bytes]:
         yield from self._take_back()
 
-    def done(self, told: Told) -> Iterator[bytes]:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_all()
         result = {"finishReason": told.finish_reason, "usage": told.usage}
         yield _event("RUN_FINISHED", **self._run, result=result)
@@ -119,8 +119,8 @@ class AgUiEvents(Telling):
     def _take_back(self) -> Iterator[bytes]:
         yield from self._close_all()
         self._parent = ""
-        ids = self.record.question.metadata.get("ids") or ()
-        yield _event("MESSAGES_SNAPSHOT", messages=_messages(ids, self.record.question.messages))
+        ids = self.record.request.metadata.get("ids") or ()
+        yield _event("MESSAGES_SNAPSHOT", messages=_messages(ids, self.record.request.messages))
 
     def _of(self, kind: str, **fields: Any) -> bytes:
         assert self._open is not None

@@ -18,9 +18,9 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import Generation
-from hub.surfaces.answer import Told, index_of
+from hub.surfaces.answer import GenerationEvent, index_of
 from hub.surfaces.openai_chat import DONE
-from hub.surfaces.telling import STOPPED, Telling, data_line
+from hub.surfaces.telling import STOPPED, AnswerEncoderBase, data_line
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
 _REASONS: Final = {
@@ -32,7 +32,7 @@ _REASONS: Final = {
 }
 
 
-class UiMessageStream(Telling):
+class AiSdkEncoder(AnswerEncoderBase):
     """Implements ports.Surface. The message's id is the generation's, or the one that the question
     says (`metadata.message`): the client's own, when the answer goes on with a message it has.
     """
@@ -49,7 +49,7 @@ class UiMessageStream(Telling):
         self._taken_back = 0
 
     def begun(self) -> Iterator[bytes]:
-        message = self.record.question.metadata.get("message")
+        message = self.record.request.metadata.get("message")
         yield data_line(
             {
                 "type": "start",
@@ -92,7 +92,7 @@ class UiMessageStream(Telling):
         yield from self._take_back("restarted")
         self._told.clear()
 
-    def done(self, told: Told) -> Iterator[bytes]:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_part()
         for index in sorted(self._told):
             yield self._input(index)

@@ -11,7 +11,7 @@ from hub.core.generation import Generation
 _MOST_CALLS: Final = 1000
 
 
-class Told(msgspec.Struct, gc=False):
+class GenerationEvent(msgspec.Struct, gc=False):
     """The data of any of a generation's events."""
 
     text: str | None = None
@@ -24,7 +24,7 @@ class Told(msgspec.Struct, gc=False):
     upstream_status: int | None = None
 
 
-decode: Final = msgspec.json.Decoder(Told).decode
+decode: Final = msgspec.json.Decoder(GenerationEvent).decode
 
 
 class ToolCall(msgspec.Struct):
@@ -35,7 +35,7 @@ class ToolCall(msgspec.Struct):
     arguments: str = ""
 
 
-class Answer:
+class AnswerState:
     """Fed the events in order. `status` is the end event's word, empty before the end; `error` what
     a failure said.
     """
@@ -47,7 +47,7 @@ class Answer:
         self.calls: list[ToolCall] = []
         self.begun = False
         self.status = ""
-        self.end = Told()
+        self.end = GenerationEvent()
 
     @property
     def text(self) -> str:
@@ -59,7 +59,7 @@ class Answer:
         """What has been thought so far."""
         return "".join(self._thoughts)
 
-    def feed(self, name: str, told: Told) -> None:
+    def feed(self, name: str, told: GenerationEvent) -> None:
         """The next event."""
         match name:
             case "generation.started":
@@ -75,7 +75,7 @@ class Answer:
             case _:
                 pass
 
-    def _grow(self, told: Told) -> None:
+    def _grow(self, told: GenerationEvent) -> None:
         if told.text:
             self._texts.append(told.text)
         if told.reasoning:
@@ -117,11 +117,11 @@ def _said(call: dict[str, Any], field: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-class Rewritten(Exception):
+class AlreadySentTextChanged(Exception):
     """A client that cannot take anything back was shown what is not in the answer any more."""
 
 
-class Shown:
+class AppendOnlyText:
     """What an append-only client was shown of a text that may be rewritten or begin anew.
 
     A new version goes on without a seam as long as it repeats what was shown; what is repeated is
@@ -140,7 +140,7 @@ class Shown:
                 self._due = due[len(text) :]
                 return ""
             if not text.startswith(due):
-                raise Rewritten
+                raise AlreadySentTextChanged
             self._due, text = "", text[len(due) :]
         self._pieces.append(text)
         return text
@@ -152,17 +152,17 @@ class Shown:
     def end(self) -> None:
         """The text is whole. Raises Rewritten when it is less than what was shown."""
         if self._due:
-            raise Rewritten
+            raise AlreadySentTextChanged
 
 
-class Collected:
+class AnswerCollector:
     """Implements ports.Surface for who waits for the whole answer: no chunks."""
 
     trailer = b""
 
     def __init__(self, record: Generation) -> None:
         self.record = record
-        self.answer = Answer(record.id)
+        self.answer = AnswerState(record.id)
 
     @property
     def over(self) -> bool:
@@ -176,5 +176,5 @@ class Collected:
             self.answer.feed(name, decode(data))
         return ()
 
-    def broken(self, code: str, message: str) -> bytes:
+    def broken_off(self, code: str, message: str) -> bytes:
         return b""

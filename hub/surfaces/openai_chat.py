@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from hub.core.generation import Generation
-from hub.surfaces.answer import Answer, Rewritten, Shown, Told
-from hub.surfaces.telling import STOPPED, STOPPED_CODE, Telling, data_line
+from hub.surfaces.answer import AlreadySentTextChanged, AnswerState, AppendOnlyText, GenerationEvent
+from hub.surfaces.telling import STOPPED, STOPPED_CODE, AnswerEncoderBase, data_line
 
 DONE: Final = b"data: [DONE]\n\n"
 _REASONS: Final = {"refusal": "content_filter"}
@@ -34,7 +34,7 @@ def error_document(
     return {"error": {"message": message, "type": kind, "param": path, "code": code}}
 
 
-class ChatChunks(Telling):
+class ChatCompletionEncoder(AnswerEncoderBase):
     """Implements ports.Surface. include_usage: a last chunk has the usage, when it is known."""
 
     trailer = DONE
@@ -42,7 +42,7 @@ class ChatChunks(Telling):
     def __init__(self, record: Generation, *, include_usage: bool = False) -> None:
         super().__init__(record)
         self._include_usage = include_usage
-        self._shown = Shown()
+        self._shown = AppendOnlyText()
         self._called = False
 
     def begun(self) -> Iterator[bytes]:
@@ -65,11 +65,11 @@ class ChatChunks(Telling):
 
     def restarted(self) -> Iterator[bytes]:
         if self._called:
-            raise Rewritten
+            raise AlreadySentTextChanged
         self._shown.begin_anew()
         yield from ()
 
-    def done(self, told: Told) -> Iterator[bytes]:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
         self._shown.end()
         yield self._delta({}, finish_reason=reason_of(told))
         if self._include_usage and (usage := usage_of(told.usage)):
@@ -89,7 +89,7 @@ class ChatChunks(Telling):
         return _head(self.record, "chat.completion.chunk")
 
 
-def chat_completion(record: Generation, answer: Answer) -> dict[str, Any]:
+def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
     """The whole of an answer that is done."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.reasoning:
@@ -112,7 +112,7 @@ def chat_completion(record: Generation, answer: Answer) -> dict[str, Any]:
     return {**whole, "usage": usage} if usage else whole
 
 
-def reason_of(told: Told) -> str:
+def reason_of(told: GenerationEvent) -> str:
     """Why it is complete, in OpenAI's words."""
     reason = told.finish_reason or "stop"
     return _REASONS.get(reason, reason)
@@ -141,6 +141,6 @@ def _head(record: Generation, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{record.id}",
         "object": kind,
-        "created": int(record.asked_at),
-        "model": record.question.model,
+        "created": int(record.requested_at),
+        "model": record.request.model,
     }

@@ -30,7 +30,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
         )
 
 
-def given(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def given_fields(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """What goes to the upstream as it is: all that is not known here, and said."""
     return {name: value for name, value in body.items() if name not in known and value is not None}
 

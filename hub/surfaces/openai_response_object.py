@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import Generation
-from hub.surfaces.answer import Answer
+from hub.surfaces.answer import AnswerState
 from hub.surfaces.openai_chat import usage_of
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
@@ -59,7 +59,7 @@ def new_item(record: Generation, kind: str, index: int) -> Item:
     return Item(kind, f"{_PREFIX[kind]}_{record.id}_{index}")
 
 
-def response_of(record: Generation, answer: Answer) -> dict[str, Any]:
+def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
     """The response as an object, as it stands now."""
     status = "completed" if answer.status == "done" else "incomplete"
     if not answer.status:
@@ -78,9 +78,11 @@ def response_of(record: Generation, answer: Answer) -> dict[str, Any]:
     return document_of(record, answer, output)
 
 
-def document_of(record: Generation, answer: Answer, output: list[dict[str, Any]]) -> dict[str, Any]:
+def document_of(
+    record: Generation, answer: AnswerState, output: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The object around an output."""
-    question, end = record.question, answer.end
+    question, end = record.request, answer.end
     reason = INCOMPLETE.get(end.finish_reason or "") if answer.status == "done" else None
     status = _STATUS.get(answer.status) or ("in_progress" if answer.begun else "queued")
     error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
@@ -88,7 +90,7 @@ def document_of(record: Generation, answer: Answer, output: list[dict[str, Any]]
     return {
         "id": f"resp_{record.id}",
         "object": "response",
-        "created_at": int(record.asked_at),
+        "created_at": int(record.requested_at),
         "status": "incomplete" if reason else status,
         "background": bool(question.metadata.get("background")),
         "error": error,

@@ -14,21 +14,21 @@ from typing import Any, Final
 
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.surfaces.answer import Rewritten, Shown, Told, index_of
+from hub.surfaces.answer import AlreadySentTextChanged, AppendOnlyText, GenerationEvent, index_of
 from hub.surfaces.openai_response_object import INCOMPLETE, Item, document_of, new_item
-from hub.surfaces.telling import Telling
+from hub.surfaces.telling import AnswerEncoderBase
 
 _ROUTINE: Final[dict[str, Any]] = {"logprobs": []}
 
 
-class ResponseEvents(Telling):
+class ResponsesEncoder(AnswerEncoderBase):
     """Implements ports.Surface."""
 
     def __init__(self, record: Generation) -> None:
         super().__init__(record)
         self._number = 0
         self._items: list[Item] = []
-        self._shown = Shown()
+        self._shown = AppendOnlyText()
 
     def begun(self) -> Iterator[bytes]:
         yield self._whole("response.created")
@@ -64,11 +64,11 @@ class ResponseEvents(Telling):
 
     def restarted(self) -> Iterator[bytes]:
         if any(item.kind == "call" for item in self._items):
-            raise Rewritten
+            raise AlreadySentTextChanged
         self._shown.begin_anew()
         yield from ()
 
-    def done(self, told: Told) -> Iterator[bytes]:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
         self._shown.end()
         yield from self._close_all("completed")
         incomplete = (told.finish_reason or "stop") in INCOMPLETE

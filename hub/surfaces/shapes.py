@@ -16,19 +16,19 @@ import msgspec
 from hub.core import sse
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.surfaces.answer import Shown, Told
-from hub.surfaces.telling import STOPPED, STOPPED_CODE, Telling
+from hub.surfaces.answer import AppendOnlyText, GenerationEvent
+from hub.surfaces.telling import STOPPED, STOPPED_CODE, AnswerEncoderBase
 
 _FIELD: Final = re.compile(r"\{(text|code|message|generation|finish_reason|tool_calls)\}")
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class OutputTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """everything: each event has the text so far, not what is new of it. Templates: opening, text,
     reasoning, tool_calls, error, end (also after an error); None: nothing is sent then. events:
     the names of the events by template, where they have one.
     """
 
-    everything: bool = False
+    cumulative: bool = False
     opening: Any = None
     text: Any = "{text}"
     reasoning: Any = None
@@ -40,30 +40,30 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 _ERROR: Final = {"error": "error"}
 
-SHAPES: Final[Mapping[str, Shape]] = {
-    "cumulative": Shape(
-        everything=True,
+BUILT_IN_TEMPLATES: Final[Mapping[str, OutputTemplate]] = {
+    "cumulative": OutputTemplate(
+        cumulative=True,
         error={"code": "{code}", "message": "{message}"},
         end="[DONE]",
         events=_ERROR,
     ),
-    "envelope": Shape(
+    "envelope": OutputTemplate(
         text={"code": 200, "data": "{text}"},
         error={"code": 500, "message": "{message}"},
         end={"code": -200},
     ),
-    "text": Shape(error="{message}", end="stop", events=_ERROR),
+    "text": OutputTemplate(error="{message}", end="stop", events=_ERROR),
 }
 """Those that there are without settings."""
 
 
-class ShapedAnswer(Telling):
+class TemplateEncoder(AnswerEncoderBase):
     """Implements ports.Surface in a shape."""
 
-    def __init__(self, record: Generation, shape: Shape) -> None:
+    def __init__(self, record: Generation, shape: OutputTemplate) -> None:
         super().__init__(record)
         self._shape = shape
-        self._shown = Shown()
+        self._shown = AppendOnlyText()
 
     def begun(self) -> Iterator[bytes]:
         yield from self._filled("opening")
@@ -72,7 +72,7 @@ class ShapedAnswer(Telling):
         yield from self._filled("reasoning", text=reasoning)
 
     def said(self, text: str) -> Iterator[bytes]:
-        if self._shape.everything:
+        if self._shape.cumulative:
             yield from self._filled("text", text=self.answer.text)
         elif new := self._shown.add(text):
             yield from self._filled("text", text=new)
@@ -88,8 +88,8 @@ class ShapedAnswer(Telling):
         self._shown.begin_anew()
         yield from ()
 
-    def done(self, told: Told) -> Iterator[bytes]:
-        if not self._shape.everything:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
+        if not self._shape.cumulative:
             self._shown.end()
         yield from self._filled("end", finish_reason=told.finish_reason or "stop")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.surfaces.answer import Answer, Rewritten, Told, decode
+from hub.surfaces.answer import AlreadySentTextChanged, AnswerState, GenerationEvent, decode
 
 REWRITTEN_CODE: Final = "answer_rewritten"
 REWRITTEN: Final = (
@@ -24,7 +24,7 @@ def data_line(value: object) -> bytes:
     return b"data: %b\n\n" % encode_json(value)
 
 
-class Telling(ABC):
+class AnswerEncoderBase(ABC):
     """Implements ports.Surface over a method for each thing that an answer may say.
 
     Each gives chunks, and may raise Rewritten when it cannot be said any more.
@@ -34,7 +34,7 @@ class Telling(ABC):
 
     def __init__(self, record: Generation) -> None:
         self.record = record
-        self.answer = Answer(record.id)
+        self.answer = AnswerState(record.id)
         self.over = False
 
     def opening(self) -> Sequence[bytes]:
@@ -49,16 +49,16 @@ class Telling(ABC):
         chunks: list[bytes] = []
         try:
             chunks.extend(self._tell(name, told))
-        except Rewritten:
+        except AlreadySentTextChanged:
             self.over = True
             chunks.extend(self.failed(REWRITTEN_CODE, REWRITTEN))
         return chunks
 
-    def broken(self, code: str, message: str) -> bytes:
+    def broken_off(self, code: str, message: str) -> bytes:
         self.over = True
         return b"".join(self.failed(code, message)) + self.trailer
 
-    def _tell(self, name: str, told: Told) -> Iterator[bytes]:
+    def _tell(self, name: str, told: GenerationEvent) -> Iterator[bytes]:
         match name:
             case "generation.delta":
                 if told.reasoning:
@@ -105,7 +105,7 @@ class Telling(ABC):
         """All so far is void."""
 
     @abstractmethod
-    def done(self, told: Told) -> Iterator[bytes]:
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
         """The end."""
 
     @abstractmethod

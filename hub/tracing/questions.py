@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from hub.core.cursor import Position
-from hub.core.generation import Generation, StopAnswer
-from hub.ports import Created, GenerationStore
+from hub.core.generation import Generation, StopResult
+from hub.ports import CreatedGeneration, GenerationStore
 from hub.tracing.carried import question_trace
 
 
@@ -16,9 +16,11 @@ class TracedGenerationStore:
     def __init__(self, store: GenerationStore) -> None:
         self._store = store
 
-    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
         # Also when there is no trace: the question may be an earlier one, asked again.
-        question = msgspec.structs.replace(generation.question, trace=question_trace())
+        question = msgspec.structs.replace(generation.request, trace=question_trace())
         return await self._store.create(
             msgspec.structs.replace(generation, question=question), idempotency_key
         )
@@ -37,8 +39,8 @@ class TracedGenerationStore:
     ) -> None:
         await self._store.discard(generation, user, idempotency_key, chat)
 
-    async def stop_wished_by(self, generation: str) -> str | None:
-        return await self._store.stop_wished_by(generation)
+    async def stop_requested_by(self, generation: str) -> str | None:
+        return await self._store.stop_requested_by(generation)
 
-    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
         return await self._store.request_stop(generation, by)

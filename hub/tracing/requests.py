@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from hub.tracing.carried import from_headers
-from hub.web.errors import Handler, route_of
+from hub.web.errors import Handler, route_name
 
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # every few seconds, for ever
 _KNOWN_METHODS: Final = frozenset(hdrs.METH_ALL)
@@ -57,7 +57,7 @@ class TracedRequests:
 
     @web.middleware
     async def _trace(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = route_of(request)
+        route = route_name(request)
         if route in _PROBES:
             return await handler(request)
         self._begin(request, route)

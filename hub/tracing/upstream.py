@@ -15,8 +15,8 @@ from typing import Final
 import aiohttp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
-from hub.core.generation import Question
-from hub.core.piece import Finish, Piece, Usage
+from hub.core.generation import GenerationRequest
+from hub.core.piece import Finished, StreamPart, Usage
 from hub.errors import UpstreamError
 from hub.ports import Upstream
 from hub.tracing.carried import into_headers, of_question
@@ -36,11 +36,13 @@ class TracedUpstream:
         self._tracer = tracer
         self._provider = kind.partition("-")[0]  # openai-responses is OpenAI's as well
 
-    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
-        model = question.model[:_MOST_CHARS]
+    async def stream(
+        self, request: GenerationRequest
+    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+        model = request.model[:_MOST_CHARS]
         span = self._tracer.start_span(
             f"chat {model}",
-            of_question(question.trace),
+            of_question(request.trace),
             kind=SpanKind.CLIENT,
             attributes={
                 "gen_ai.operation.name": "chat",
@@ -51,7 +53,7 @@ class TracedUpstream:
         )
         answer = _Answer(span)
         try:
-            async with aclosing(self._upstream.stream(question)) as stream:
+            async with aclosing(self._upstream.stream(request)) as stream:
                 while True:
                     with use_span(
                         span,
@@ -83,14 +85,14 @@ class _Answer:
         self._asked_at = time.monotonic()
         self._begun = False
 
-    def note(self, pieces: Sequence[Piece]) -> None:
+    def note(self, pieces: Sequence[StreamPart]) -> None:
         for piece in pieces:
             match piece:
                 case Usage(tokens):
                     for name, attribute in _TOKENS.items():
                         if isinstance(count := tokens.get(name), int):
                             self._span.set_attribute(attribute, count)
-                case Finish(reason):
+                case Finished(reason):
                     self._span.set_attribute(
                         "gen_ai.response.finish_reasons", [reason[:_MOST_CHARS]]
                     )

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from hub.ports import SinkOwner
+from hub.ports import ConnectionOwner
 
 _PATIENCE_SECONDS: Final = 5.0
 _MESSAGE_BYTES: Final = 64 * 1024  # of one message, or one event; clients take 4 MB by default
@@ -21,7 +21,7 @@ _ID, _EVENT, _CHANNEL, _DATA = (b"\x0a", b"\x12", b"\x1a", b"\x22")
 _RETRY_MS: Final = b"\x28"  # number << 3: what follows is a number
 
 
-class GrpcTransport:
+class GrpcEventEncoder:
     """Implements ports.Transport."""
 
     label = "grpc"
@@ -34,14 +34,14 @@ class GrpcTransport:
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         return _field(_EVENTS, _field(_ID, cursor) + body if cursor else body)
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(body + _RETRY_MS + _varint(retry_ms), cursor)
 
-    def ending(self, *, reconnect: bool) -> bytes:
+    def trailer(self, *, reconnect: bool) -> bytes:
         return b""  # the call's status says it
 
 
-class GrpcSink:
+class GrpcWriter:
     """Implements ports.Sink over a call, which takes a message at a time: `pump` writes to it.
 
     What waits here stands where else a socket's buffer in the kernel stands: it holds
@@ -50,9 +50,9 @@ class GrpcSink:
     """
 
     def __init__(self, *, buffer_bytes: int, on_stuck: Callable[[], None]) -> None:
-        self.owner: SinkOwner | None = None
-        self.own = b""
-        self.paused = False
+        self.owner: ConnectionOwner | None = None
+        self.cursor_prefix = b""
+        self.is_full = False
         self._buffer_bytes = buffer_bytes
         self._on_stuck = on_stuck
         self._waiting: list[bytes] = []
@@ -65,14 +65,14 @@ class GrpcSink:
         self._patience: asyncio.TimerHandle | None = None
 
     @property
-    def idle(self) -> bool:
-        return not self.paused
+    def is_drained(self) -> bool:
+        return not self.is_full
 
-    def gone(self) -> bool:
+    def is_closing(self) -> bool:
         return self._ended
 
-    def send(self, frames: bytes) -> int:
-        if self.paused:
+    def try_send(self, frames: bytes) -> int:
+        if self.is_full:
             raise BlockingIOError
         self.write(frames)
         return len(frames)
@@ -82,7 +82,7 @@ class GrpcSink:
             return
         self._waiting.append(frames)
         self._waiting_bytes += len(frames)
-        self.paused = self._waiting_bytes >= self._buffer_bytes
+        self.is_full = self._waiting_bytes >= self._buffer_bytes
         self._wake()
 
     def sent_bytes(self) -> int | None:
@@ -135,10 +135,10 @@ class GrpcSink:
     def _wrote(self, count: int) -> None:
         self._waiting_bytes -= count
         self._written_bytes += count
-        if self.paused and self._waiting_bytes <= self._buffer_bytes // 4:
-            self.paused = False
+        if self.is_full and self._waiting_bytes <= self._buffer_bytes // 4:
+            self.is_full = False
             if self.owner is not None:
-                self.owner.flush()
+                self.owner.on_writable()
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

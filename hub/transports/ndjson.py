@@ -7,7 +7,7 @@ from hub.core import ndjson
 CONTENT_TYPE = "application/x-ndjson"
 
 
-class NdjsonTransport:
+class NdjsonEventEncoder:
     """Implements ports.Transport. On HTTP/1.1 each event is a chunk, HTTP/1.0 knows no chunks."""
 
     label = "ndjson"
@@ -23,10 +23,10 @@ class NdjsonTransport:
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         return self._framed(ndjson.with_id(body, cursor))
 
-    def ending(self, *, reconnect: bool) -> bytes:
+    def trailer(self, *, reconnect: bool) -> bytes:
         return self._ending
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self._framed(ndjson.with_retry(ndjson.with_id(body, cursor), retry_ms))
 
     def _framed(self, line: bytes) -> bytes:

@@ -15,12 +15,12 @@ from typing import Any, Final
 from hub.core import ndjson
 from hub.core.close import CloseReason
 from hub.engine.connection import Connection
-from hub.transports.socket_sink import SocketSink
+from hub.transports.socket_sink import SocketWriter
 
 _ID: Final = re.compile(rb'^\{"id":"([^"]*)"')
 
 
-class PollTransport:
+class PollEventEncoder:
     """Implements ports.Transport: an event is a line, which the sink puts into its answer."""
 
     label = "poll"
@@ -32,39 +32,39 @@ class PollTransport:
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         return ndjson.with_id(body, cursor)
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return b""
 
-    def ending(self, *, reconnect: bool) -> bytes:
+    def trailer(self, *, reconnect: bool) -> bytes:
         return b""
 
 
-class PollSink:
+class PollWriter:
     """Implements ports.Sink over the socket's: gathers the lines of one tick, answers, and ends.
 
     cursor: where the client stands when none of the lines says it.
     """
 
-    def __init__(self, socket: SocketSink, *, chunked: bool) -> None:
+    def __init__(self, socket: SocketWriter, *, chunked: bool) -> None:
         self._socket = socket
         self._chunked = chunked
         self._lines: list[bytes] = []
         self._answered = False
         self.owner: Any = None
-        self.own = b""
+        self.cursor_prefix = b""
         self.cursor: Callable[[], bytes] = lambda: b""
-        self.gone = socket.gone
+        self.is_closing = socket.is_closing
         socket.owner = self
 
     @property
-    def idle(self) -> bool:
+    def is_drained(self) -> bool:
         return True
 
     @property
-    def paused(self) -> bool:
+    def is_full(self) -> bool:
         return False
 
-    def send(self, frames: bytes) -> int:
+    def try_send(self, frames: bytes) -> int:
         self.write(frames)
         return len(frames)
 
@@ -84,13 +84,13 @@ class PollSink:
     def abort(self) -> None:
         self._socket.abort()
 
-    def flush(self) -> None:
+    def on_writable(self) -> None:
         """The socket is only written to once."""
 
-    def lost(self) -> None:
+    def on_disconnect(self) -> None:
         """The client has left, or has its answer."""
         if self.owner is not None:
-            self.owner.lost()
+            self.owner.on_disconnect()
 
     def _finish(self) -> None:
         if self.owner is not None:
@@ -118,29 +118,29 @@ class PollConnection(Connection):
     __slots__ = ("_asked", "_at_once")
 
     def __init__(
-        self, name: str, *, sink: PollSink, asked: bytes, at_once: bool, **parts: Any
+        self, name: str, *, writer: PollWriter, asked: bytes, at_once: bool, **parts: Any
     ) -> None:
-        super().__init__(name, sink=sink, **parts)
+        super().__init__(name, writer=writer, **parts)
         self._asked = asked
         self._at_once = at_once
-        sink.cursor = self._where
+        writer.cursor = self._where
 
-    def open(self, **said: Any) -> None:
+    def send_open(self, **said: Any) -> None:
         """A poll begins with nothing to say."""
 
     def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
         """A wait that is over says nothing but where the client stands."""
         if reason is not CloseReason.POLLED:
             super().close(reason, later_ms=later_ms)
-        elif self.closed is None:
-            self.sink.close()
-            self.step_out()
-            self._end(reason)
+        elif self.close_reason is None:
+            self.writer.close()
+            self.leave_sync()
+            self._finish(reason)
 
-    def step_in(self) -> None:
+    def enter_sync(self) -> None:
         """It has all there was."""
-        super().step_in()
-        if self._at_once and self.is_in_step:
+        super().enter_sync()
+        if self._at_once and self.is_synced:
             self.close(CloseReason.POLLED)
 
     def _where(self) -> bytes:

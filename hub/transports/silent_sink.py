@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from hub.ports import SinkOwner
+from hub.ports import ConnectionOwner
 
 
-class SilentSink:
+class NullWriter:
     """Implements ports.Sink: takes everything and keeps nothing."""
 
     def __init__(self) -> None:
-        self.owner: SinkOwner | None = None
-        self.own = b""
+        self.owner: ConnectionOwner | None = None
+        self.cursor_prefix = b""
         self._closed = False
 
     @property
-    def idle(self) -> bool:
+    def is_drained(self) -> bool:
         return True
 
     @property
-    def paused(self) -> bool:
+    def is_full(self) -> bool:
         return False
 
-    def gone(self) -> bool:
+    def is_closing(self) -> bool:
         return self._closed
 
-    def send(self, frames: bytes, /) -> int:
+    def try_send(self, frames: bytes, /) -> int:
         return len(frames)
 
     def write(self, frames: bytes) -> None:

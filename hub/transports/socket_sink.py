@@ -16,14 +16,14 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from hub.ports import SinkOwner
+from hub.ports import ConnectionOwner
 
-_MOST_UNASKED_BYTES: Final = 64 * 1024
+_MAX_UNEXPECTED_BYTES: Final = 64 * 1024
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", 11)
 _BYTES_SENT_AT: Final = 200  # in struct tcp_info, linux/tcp.h
 
 
-class SocketSink(asyncio.Protocol):
+class SocketWriter(asyncio.Protocol):
     """Implements ports.Sink on a connection taken over from aiohttp, after a response's headers.
 
     While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
@@ -31,34 +31,42 @@ class SocketSink(asyncio.Protocol):
     The client may only leave: what it still says is dropped, and whoever goes on is cut off.
     """
 
-    __slots__ = ("_transport", "_unasked_bytes", "gone", "own", "owner", "paused", "send")
+    __slots__ = (
+        "_transport",
+        "_unexpected_bytes",
+        "cursor_prefix",
+        "is_closing",
+        "is_full",
+        "owner",
+        "try_send",
+    )
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         self._transport = transport
-        self._unasked_bytes = 0
-        self.owner: SinkOwner | None = None
-        self.own = b""
-        self.paused = False
-        self.gone = transport.is_closing
-        self.send: Callable[[bytes], int] = self._send_encrypted
+        self._unexpected_bytes = 0
+        self.owner: ConnectionOwner | None = None
+        self.cursor_prefix = b""
+        self.is_full = False
+        self.is_closing = transport.is_closing
+        self.try_send: Callable[[bytes], int] = self._send_encrypted
         if transport.get_extra_info("sslcontext") is None:
-            self.send = partial(os.write, transport.get_extra_info("socket").fileno())
+            self.try_send = partial(os.write, transport.get_extra_info("socket").fileno())
         transport.set_protocol(self)
         if not transport.is_reading():
             transport.resume_reading()  # else the client's leaving would not be seen
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
 
     @property
-    def idle(self) -> bool:
+    def is_drained(self) -> bool:
         return not self._transport.get_write_buffer_size()
 
     def write(self, frames: bytes) -> None:
-        if self.gone():
+        if self.is_closing():
             return
         sent = 0
-        if self.idle:
+        if self.is_drained:
             try:
-                sent = self.send(frames)
+                sent = self.try_send(frames)
             except OSError:
                 pass  # full, or lost: the transport finds out which
         if sent < len(frames):
@@ -84,40 +92,40 @@ class SocketSink(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._unasked_bytes += len(data)
-        if self._unasked_bytes > _MOST_UNASKED_BYTES:
+        self._unexpected_bytes += len(data)
+        if self._unexpected_bytes > _MAX_UNEXPECTED_BYTES:
             self.abort()
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self.is_full = True
 
     def resume_writing(self) -> None:
-        self.paused = False
+        self.is_full = False
         if self.owner is not None:
-            self.owner.flush()
+            self.owner.on_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.owner is not None:
-            self.owner.lost()
+            self.owner.on_disconnect()
 
     def _send_encrypted(self, frames: bytes) -> int:
-        if not self.idle:
+        if not self.is_drained:
             raise BlockingIOError
         self._transport.write(frames)
         return len(frames)
 
 
-S = TypeVar("S", bound=SocketSink)
+S = TypeVar("S", bound=SocketWriter)
 
 
-def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketSink:
+def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketWriter:
     """The connection of a request whose response has begun, from aiohttp, which is told that it is
     lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
     """
-    return take_over_as(SocketSink, request, write_buffer_bytes=write_buffer_bytes)
+    return take_over_with(SocketWriter, request, write_buffer_bytes=write_buffer_bytes)
 
 
-def take_over_as(kind: type[S], request: web.Request, *, write_buffer_bytes: int) -> S:
+def take_over_with(kind: type[S], request: web.Request, *, write_buffer_bytes: int) -> S:
     """The same as another kind of sink."""
     transport, protocol = request.transport, request.protocol
     if transport is None or transport.is_closing():

@@ -24,7 +24,7 @@ HEADERS: Final = {
 }
 
 
-class SseTransport:
+class SseEventEncoder:
     """Implements ports.Transport. On HTTP/1.1 each event is a chunk, HTTP/1.0 knows no chunks."""
 
     label = "sse"
@@ -37,10 +37,10 @@ class SseTransport:
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return sse.encode_event(name, data)
 
-    def ending(self, *, reconnect: bool) -> bytes:
+    def trailer(self, *, reconnect: bool) -> bytes:
         return self._ending
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)
 
 

@@ -13,49 +13,55 @@ from collections.abc import Callable
 from typing import Final
 
 from hub.core import ndjson
-from hub.core.ws_frames import Op, WsDecoder, WsError, close_frame, frame
-from hub.transports.socket_sink import SocketSink
+from hub.core.ws_frames import (
+    Opcode,
+    WebSocketDecoder,
+    WebSocketError,
+    encode_close_frame,
+    encode_frame,
+)
+from hub.transports.socket_sink import SocketWriter
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_MOST_MESSAGE_BYTES: Final = 256 * 1024
-_PATIENCE_SECONDS: Final = 5.0  # for the client's half of the closing
+_MAX_MESSAGE_BYTES: Final = 256 * 1024
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0  # for the client's half of the closing
 COME_BACK: Final = 3000
 """Close codes: from here on the client should return, from DO_NOT on it should not."""
 DO_NOT: Final = 3500
 
 
-class WebSocketTransport:
+class WebSocketEventEncoder:
     """Implements ports.Transport."""
 
     label = "websocket"
-    heartbeat = frame(Op.PING, b"")
+    heartbeat = encode_frame(Opcode.PING, b"")
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return ndjson.encode_line(name, data, channel)[:-1]
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
-        return frame(Op.TEXT, ndjson.with_id(body, cursor))
+        return encode_frame(Opcode.TEXT, ndjson.with_id(body, cursor))
 
-    def opening(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
-        return frame(Op.TEXT, ndjson.with_retry(ndjson.with_id(body, cursor), retry_ms))
+    def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
+        return encode_frame(Opcode.TEXT, ndjson.with_retry(ndjson.with_id(body, cursor), retry_ms))
 
-    def ending(self, *, reconnect: bool) -> bytes:
-        return close_frame(COME_BACK if reconnect else DO_NOT)
+    def trailer(self, *, reconnect: bool) -> bytes:
+        return encode_close_frame(COME_BACK if reconnect else DO_NOT)
 
 
-class WebSocketSink(SocketSink):
+class WebSocketWriter(SocketWriter):
     """A socket whose client speaks: `said` is told of its messages, `answer` writes to it in order
     with its events.
     """
 
-    __slots__ = ("_decoder", "_patience", "answer", "said")
+    __slots__ = ("_decoder", "_patience", "on_message", "send_control")
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         super().__init__(transport, write_buffer_bytes=write_buffer_bytes)
-        self._decoder = WsDecoder(max_message_bytes=_MOST_MESSAGE_BYTES)
+        self._decoder = WebSocketDecoder(max_message_bytes=_MAX_MESSAGE_BYTES)
         self._patience: asyncio.TimerHandle | None = None  # once it is closed here
-        self.said: Callable[[bytes], None] = lambda message: None
-        self.answer: Callable[[bytes], None] = self.write
+        self.on_message: Callable[[bytes], None] = lambda message: None
+        self.send_control: Callable[[bytes], None] = self.write
 
     def close(self) -> None:
         """Says no more, and waits for the client's Close (RFC 6455, section 7.1.1): what it says
@@ -64,10 +70,10 @@ class WebSocketSink(SocketSink):
         """
         if self._patience is not None:
             super().close()
-        elif not self.gone():
+        elif not self.is_closing():
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(_PATIENCE_SECONDS, self._transport.abort)
-            self.gone = _is_gone
+            self._patience = loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+            self.is_closing = _is_closing
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._patience is not None:
@@ -79,34 +85,34 @@ class WebSocketSink(SocketSink):
             for op, payload in self._decoder.feed(data):
                 if self._patience is None:
                     self._take(op, payload)
-                elif op is Op.CLOSE:
+                elif op is Opcode.CLOSE:
                     super().close()
                 if self._transport.is_closing():
                     return
-        except WsError as error:
-            self._end(close_frame(error.code, str(error)))
+        except WebSocketError as error:
+            self._end(encode_close_frame(error.code, str(error)))
 
-    def _take(self, op: Op, payload: bytes) -> None:
+    def _take(self, op: Opcode, payload: bytes) -> None:
         match op:
-            case Op.TEXT:
-                self.said(payload)
-            case Op.BINARY:
-                raise WsError(1003, "messages are text")
-            case Op.PING:
-                self.answer(frame(Op.PONG, payload))
-            case Op.CLOSE:
-                self._end(frame(Op.CLOSE, payload[:2]))
+            case Opcode.TEXT:
+                self.on_message(payload)
+            case Opcode.BINARY:
+                raise WebSocketError(1003, "messages are text")
+            case Opcode.PING:
+                self.send_control(encode_frame(Opcode.PONG, payload))
+            case Opcode.CLOSE:
+                self._end(encode_frame(Opcode.CLOSE, payload[:2]))
             case _:
                 pass
 
     def _end(self, last: bytes) -> None:
-        self.answer(last)
+        self.send_control(last)
         super().close()
         if self.owner is not None:
-            self.owner.lost()
+            self.owner.on_disconnect()
 
 
-def _is_gone() -> bool:
+def _is_closing() -> bool:
     return True
 
 
@@ -119,7 +125,7 @@ def handshake(key: str) -> bytes:
     )
 
 
-def is_key(text: str) -> bool:
+def is_valid_key(text: str) -> bool:
     """Whether it is 16 bytes in base64."""
     try:
         return len(base64.b64decode(text, validate=True)) == 16

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls
+from hub.core.generation import GenerationRequest
+from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.anthropic_question import conversation_of, params_of
-from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError, usage_of
+from hub.upstreams.http import UpstreamRequest
+from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
 
 _VERSION: Final = "2023-06-01"
 _MAX_TOKENS: Final = 4096  # the API wants a number; params say another
@@ -57,33 +57,33 @@ class AnthropicMessages:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def ask(self, question: Question) -> Asking:
-        conversation = conversation_of(question)
-        return Asking(
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        conversation = conversation_of(request)
+        return UpstreamRequest(
             path="/messages",
             headers={"anthropic-version": _VERSION},
             body={
                 "max_tokens": _MAX_TOKENS,
                 **conversation,
                 **self._body,
-                **params_of(question, self._body),
-                "model": question.model,
+                **params_of(request, self._body),
+                "model": request.model,
                 "messages": conversation["messages"],
                 "stream": True,
             },
         )
 
-    def answer(self) -> _Answer:
-        return _Answer()
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader()
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}  # content block → which call that is
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         told = _decode(event.data)
         delta = told.delta or _Delta()
         match told.type:
@@ -100,24 +100,24 @@ class _Answer:
             case "message_stop":
                 self.done = True
             case "error":
-                raise ToldError(event.data)
+                raise UpstreamStreamError(event.data)
             case _:
                 pass
 
-    def _delta(self, block: int, delta: _Delta) -> Iterator[Piece]:
+    def _delta(self, block: int, delta: _Delta) -> Iterator[StreamPart]:
         if delta.text:
-            yield Text(delta.text)
+            yield TextDelta(delta.text)
         if delta.thinking:
-            yield Reasoning(delta.thinking)
+            yield ReasoningDelta(delta.thinking)
         if delta.partial_json and block in self._calls:
             function = {"arguments": delta.partial_json}
-            yield ToolCalls([{"index": self._calls[block], "function": function}])
+            yield ToolCallDelta([{"index": self._calls[block], "function": function}])
 
-    def _begun(self, block: int, content: dict[str, Any]) -> Iterator[Piece]:
+    def _begun(self, block: int, content: dict[str, Any]) -> Iterator[StreamPart]:
         if content.get("type") == "tool_use":
             index = self._calls.setdefault(block, len(self._calls))
             function = {"name": content.get("name"), "arguments": ""}
             call = {"index": index, "id": content.get("id"), "type": "function"}
-            yield ToolCalls([{**call, "function": function}])
+            yield ToolCallDelta([{**call, "function": function}])
         elif isinstance(text := content.get("text"), str) and text:
-            yield Text(text)
+            yield TextDelta(text)

@@ -10,15 +10,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.core.generation import Question
+from hub.core.generation import GenerationRequest
 from hub.upstreams.chat_messages import (
+    ChatTurn,
     FilePart,
     ImagePart,
     Part,
     TextPart,
-    Turn,
     inline,
-    turns_of,
+    parse_turns,
     unsupported,
 )
 from hub.upstreams.chat_params import (
@@ -27,9 +27,9 @@ from hub.upstreams.chat_params import (
     Tool,
     choice_of,
     effort_of,
+    given_params,
     nested,
     renamed,
-    said,
     schema_of,
     tools_of,
 )
@@ -51,9 +51,9 @@ _EFFORTS: Final = {"minimal": "low"}
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def params_of(question: Question, body: Mapping[str, Any]) -> dict[str, Any]:
+def params_of(question: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters. body: of every request; what is nested there stays. Raises UpstreamError."""
-    params = said(question.params)
+    params = given_params(question.params)
     fields = renamed(params, _NAMES, _MAPPED | _HINTS)
     if "temperature" in fields and isinstance(fields["temperature"], int | float):
         fields["temperature"] = min(fields["temperature"], _HIGHEST_TEMPERATURE)
@@ -117,12 +117,12 @@ def _output(params: dict[str, Any]) -> dict[str, Any]:
     return output
 
 
-def conversation_of(question: Question) -> dict[str, Any]:
+def conversation_of(question: GenerationRequest) -> dict[str, Any]:
     """`messages`, and `system` where there is one. Raises UpstreamError."""
-    system: list[Turn] = []
+    system: list[ChatTurn] = []
     messages: list[dict[str, Any]] = []
     results: list[dict[str, Any]] | None = None
-    for turn in turns_of(question):
+    for turn in parse_turns(question):
         if turn.role == "system":
             system.append(turn)
         elif turn.role == "tool":
@@ -136,13 +136,13 @@ def conversation_of(question: Question) -> dict[str, Any]:
     return {**({"system": _system(system)} if system else {}), "messages": messages}
 
 
-def _system(turns: list[Turn]) -> str | list[dict[str, Any]]:
+def _system(turns: list[ChatTurn]) -> str | list[dict[str, Any]]:
     if all(isinstance(turn.content, str) for turn in turns):
         return "\n\n".join(str(turn.content) for turn in turns)
     return [_block(part) for turn in turns for part in turn.parts()]
 
 
-def _said(turn: Turn) -> str | list[dict[str, Any]]:
+def _said(turn: ChatTurn) -> str | list[dict[str, Any]]:
     """Empty when it says nothing, which the API takes from nobody."""
     if isinstance(turn.content, str) and not turn.calls:
         return turn.content
@@ -153,7 +153,7 @@ def _said(turn: Turn) -> str | list[dict[str, Any]]:
     ]
 
 
-def _result(turn: Turn) -> dict[str, Any]:
+def _result(turn: ChatTurn) -> dict[str, Any]:
     block = {"type": "tool_result", "tool_use_id": _id(turn.answers)}
     if not turn.content:
         return block

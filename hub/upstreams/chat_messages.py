@@ -12,16 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Message, Question
+from hub.core.generation import GenerationRequest, Message
 from hub.errors import UpstreamError
 
 
 def unsupported(why: str) -> UpstreamError:
     """The question cannot be asked in this format; nobody is asked, and nobody has failed."""
-    return UpstreamError("upstream_unsupported", why, retryable=False, refuses_the_question=True)
+    return UpstreamError("upstream_unsupported", why, retryable=False, rejects_request=True)
 
 
-def readable(value: Any, kind: Any, path: str) -> Any:
+def decode_field(value: Any, kind: Any, path: str) -> Any:
     """The value as this kind. Raises UpstreamError."""
     try:
         return msgspec.convert(value, kind)
@@ -100,7 +100,7 @@ class Call(msgspec.Struct, frozen=True):
         return values if isinstance(values, dict) else {"arguments": self.function.arguments}
 
 
-class Turn(msgspec.Struct, frozen=True):
+class ChatTurn(msgspec.Struct, frozen=True):
     """One message. content: parts that are all plain text are one text. answers: the id of the call
     whose result this is; tool: that call's name, where a message before has it.
     """
@@ -118,7 +118,7 @@ class Turn(msgspec.Struct, frozen=True):
         return self.content or []
 
 
-def turns_of(question: Question) -> list[Turn]:
+def parse_turns(question: GenerationRequest) -> list[ChatTurn]:
     """The conversation. `developer` is `system`, its older name. Raises UpstreamError."""
     names: dict[str | None, str] = {}
     turns = []
@@ -129,11 +129,11 @@ def turns_of(question: Question) -> list[Turn]:
     return turns
 
 
-def _turn(message: Message, path: str, names: dict[str | None, str]) -> Turn:
-    return Turn(
+def _turn(message: Message, path: str, names: dict[str | None, str]) -> ChatTurn:
+    return ChatTurn(
         role="system" if message.role == "developer" else message.role,
         content=_content(message.content, path),
-        calls=readable(message.tool_calls or [], list[Call], f"{path}.tool_calls"),
+        calls=decode_field(message.tool_calls or [], list[Call], f"{path}.tool_calls"),
         answers=message.tool_call_id,
         tool=message.name or names.get(message.tool_call_id),
     )
@@ -159,13 +159,13 @@ def _part(part: Any, path: str) -> Part:
         case "input_audio":
             raise unsupported(f"{path}: this upstream takes no audio")
         case kind if kind in _PARTS:
-            found: Part = readable(part, TextPart | ImagePart | FilePart, path)
+            found: Part = decode_field(part, TextPart | ImagePart | FilePart, path)
             return found
         case _:
             return dict(part)
 
 
-def text_of(turn: Turn, path: str = "content") -> str:
+def text_of(turn: ChatTurn, path: str = "content") -> str:
     """The content where a format takes only text. Raises UpstreamError for an image or a file."""
     parts = turn.parts()
     for part in parts:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.upstreams.chat_messages import readable, unsupported
+from hub.upstreams.chat_messages import decode_field, unsupported
 
 NO_PARAMETERS: Final = {"type": "object", "properties": {}}  # of a tool that takes none
 
@@ -34,9 +34,9 @@ class Named(msgspec.Struct, frozen=True):
 
 def tools_of(params: dict[str, Any]) -> list[Tool | dict[str, Any]]:
     """The tools: functions, and what is the upstream's own. Raises UpstreamError."""
-    tools = readable(params.get("tools") or [], list[dict[str, Any]], "tools")
+    tools = decode_field(params.get("tools") or [], list[dict[str, Any]], "tools")
     return [
-        readable(tool["function"], Tool, f"tools[{n}].function") if "function" in tool else tool
+        decode_field(tool["function"], Tool, f"tools[{n}].function") if "function" in tool else tool
         for n, tool in enumerate(tools)
     ]
 
@@ -45,7 +45,7 @@ def choice_of(params: dict[str, Any]) -> str | Named | dict[str, Any] | None:
     """`tool_choice`: a word, a function, or the upstream's own. Raises UpstreamError."""
     choice = params.get("tool_choice")
     if isinstance(choice, dict) and "function" in choice:
-        named: Named = readable(choice["function"], Named, "tool_choice.function")
+        named: Named = decode_field(choice["function"], Named, "tool_choice.function")
         return named
     if choice is None or isinstance(choice, str | dict):
         return choice
@@ -54,14 +54,18 @@ def choice_of(params: dict[str, Any]) -> str | Named | dict[str, Any] | None:
 
 def schema_of(params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """`response_format`: its type (`text` unless told), and its schema with what belongs to it."""
-    form = readable(params.get("response_format") or {}, dict[str, Any], "response_format")
-    schema = readable(form.get("json_schema") or {}, dict[str, Any], "response_format.json_schema")
+    form = decode_field(params.get("response_format") or {}, dict[str, Any], "response_format")
+    schema = decode_field(
+        form.get("json_schema") or {}, dict[str, Any], "response_format.json_schema"
+    )
     return str(form.get("type", "text")), schema
 
 
 def effort_of(params: dict[str, Any]) -> str | None:
     """`reasoning_effort`. Raises UpstreamError."""
-    effort: str | None = readable(params.get("reasoning_effort"), str | None, "reasoning_effort")
+    effort: str | None = decode_field(
+        params.get("reasoning_effort"), str | None, "reasoning_effort"
+    )
     return effort
 
 
@@ -69,11 +73,11 @@ def nested(name: str, *layers: Mapping[str, Any]) -> dict[str, Any]:
     """What each layer says in its object `name`; a later one stands. Raises UpstreamError."""
     found: dict[str, Any] = {}
     for layer in layers:
-        found |= readable(layer.get(name) or {}, dict[str, Any], name)
+        found |= decode_field(layer.get(name) or {}, dict[str, Any], name)
     return found
 
 
-def said(params: dict[str, Any], *, refused: Sequence[str] = ()) -> dict[str, Any]:
+def given_params(params: dict[str, Any], *, refused: Sequence[str] = ()) -> dict[str, Any]:
     """The parameters that have a value. Raises UpstreamError for those that `refused` names, for
     audio and for more than one answer.
     """

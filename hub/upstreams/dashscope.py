@@ -12,16 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.cumulative import Cumulative
-from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Replaced, Text, ToolCalls
+from hub.core.cumulative import CumulativeText
+from hub.core.generation import GenerationRequest
+from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.tool_calls import ToolCallSlots
+from hub.core.tool_calls import ToolCallIndexer
 from hub.errors import UpstreamError
-from hub.upstreams.chat_messages import Call, Turn, text_of, turns_of, unsupported
-from hub.upstreams.chat_params import choice_of, renamed, said, tools_of
-from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError, usage_of
+from hub.upstreams.chat_messages import Call, ChatTurn, parse_turns, text_of, unsupported
+from hub.upstreams.chat_params import choice_of, given_params, renamed, tools_of
+from hub.upstreams.http import UpstreamRequest
+from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -66,31 +66,31 @@ class DashScope:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = {"result_format": "message", "incremental_output": True, **body}
 
-    def ask(self, question: Question) -> Asking:
-        return Asking(
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        return UpstreamRequest(
             path="/services/aigc/text-generation/generation",
             headers={"X-DashScope-SSE": "enable"},
             body={
-                "model": question.model,
-                "input": {"messages": [_message(turn) for turn in turns_of(question)]},
-                "parameters": {**self._body, **_params(question)},
+                "model": request.model,
+                "input": {"messages": [_message(turn) for turn in parse_turns(request)]},
+                "parameters": {**self._body, **_params(request)},
             },
         )
 
-    def answer(self) -> _Answer:
-        return _Answer(incremental=bool(self._body["incremental_output"]))
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader(incremental=bool(self._body["incremental_output"]))
 
 
-def _params(question: Question) -> dict[str, Any]:
+def _params(question: GenerationRequest) -> dict[str, Any]:
     """In OpenAI's words but one. Raises UpstreamError."""
-    params = said(question.params)
+    params = given_params(question.params)
     tools_of(params)  # readable
     if choice_of(params) == "required":
         raise unsupported("DashScope knows no tool_choice of required: name a function")
     return renamed(params, _NAMES, _HINTS)
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: ChatTurn) -> dict[str, Any]:
     message: dict[str, Any] = {"role": turn.role, "content": text_of(turn)}
     if turn.calls:
         message["tool_calls"] = [_asked(call) for call in turn.calls]
@@ -104,48 +104,48 @@ def _asked(call: Call) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-_NewText = Callable[[str], Text | Replaced | None]
+_NewText = Callable[[str], TextDelta | TextReplaced | None]
 _NewCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self, *, incremental: bool) -> None:
-        self._text: _NewText = _said_anew if incremental else Cumulative().grown_to
-        self._thought: _NewText = _said_anew if incremental else Cumulative().grown_to
-        self._calls: _NewCalls = ToolCallSlots().placed if incremental else _Calls().grown_to
+        self._text: _NewText = _said_anew if incremental else CumulativeText().update
+        self._thought: _NewText = _said_anew if incremental else CumulativeText().update
+        self._calls: _NewCalls = ToolCallIndexer().assign if incremental else _Calls().grown_to
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         told = _decode(event.data)
         if event.name == "error" or (told.output is None and told.code):
-            raise ToldError(event.data)
+            raise UpstreamStreamError(event.data)
         output = told.output or _Output()
         choice = output.choices[0] if output.choices else _Choice()
         said = choice.message or _Said()
         thought = self._thought(said.reasoning_content or "")
-        if isinstance(thought, Text):
-            yield Reasoning(thought.text)
+        if isinstance(thought, TextDelta):
+            yield ReasoningDelta(thought.text)
         piece = self._text(output.text or said.content or "")
         if piece is not None:
             yield piece
         if calls := self._calls(said.tool_calls or ()):
-            yield ToolCalls([*calls])
+            yield ToolCallDelta([*calls])
         yield from usage_of(told.usage)
         reason = choice.finish_reason or output.finish_reason
         if reason and reason != "null":
             self.finish_reason = reason
 
 
-def _said_anew(text: str) -> Text | None:
-    return Text(text) if text else None
+def _said_anew(text: str) -> TextDelta | None:
+    return TextDelta(text) if text else None
 
 
 class _Calls:
     """What is new of tool calls that each event repeats whole."""
 
     def __init__(self) -> None:
-        self._arguments: list[Cumulative] = []
+        self._arguments: list[CumulativeText] = []
 
     def grown_to(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """In OpenAI's delta form. Raises UpstreamError for what takes back what was said."""
@@ -157,13 +157,13 @@ class _Calls:
             function = given if isinstance(given, dict) else {}
             piece: dict[str, Any] = {}
             if index == len(self._arguments):
-                self._arguments.append(Cumulative())
+                self._arguments.append(CumulativeText())
                 piece = {"id": call.get("id"), "type": "function"}
                 named = {"name": function.get("name")}
             else:
                 named = {}
-            said = self._arguments[index].grown_to(str(function.get("arguments") or ""))
-            if isinstance(said, Replaced):
+            said = self._arguments[index].update(str(function.get("arguments") or ""))
+            if isinstance(said, TextReplaced):
                 message = "the upstream rewrote the arguments of a tool call"
                 raise UpstreamError("upstream_protocol", message, retryable=False)
             if piece or said:

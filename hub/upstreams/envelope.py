@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from hub.core.cumulative import Cumulative
-from hub.core.generation import Question
-from hub.core.piece import Piece, Text
+from hub.core.cumulative import CumulativeText
+from hub.core.generation import GenerationRequest
+from hub.core.piece import StreamPart, TextDelta
 from hub.core.sse_decoder import ServerSentEvent
 from hub.errors import UpstreamError
-from hub.upstreams.http import Asking
-from hub.upstreams.reading import NDJSON, SSE, ToldError
+from hub.upstreams.http import UpstreamRequest
+from hub.upstreams.reading import NDJSON, SSE, UpstreamStreamError
 
 
 class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
     framing: Literal["sse", "ndjson"] = "sse"
     json_data: bool = True
     text: str = "data"
-    text_is: Literal["new", "everything"] = "new"
+    text_mode: Literal["new", "everything"] = "new"
     ok_field: str = ""
     ok_values: tuple[str | int, ...] = ()
     end_field: str = ""
@@ -60,17 +60,17 @@ class Envelope:
         framing = SSE if rules.framing == "sse" else NDJSON
         self.framing = msgspec.structs.replace(framing, end_is_finish=rules.end_of_stream)
 
-    def ask(self, question: Question) -> Asking:
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
         rules = self._rules
-        return Asking(
-            method=rules.method, path=rules.path, body=_filled(dict(rules.request), question)
+        return UpstreamRequest(
+            method=rules.method, path=rules.path, body=_filled(dict(rules.request), request)
         )
 
-    def answer(self) -> _Answer:
-        return _Answer(self._rules)
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader(self._rules)
 
 
-def _filled(value: Any, question: Question) -> Any:
+def _filled(value: Any, question: GenerationRequest) -> Any:
     if isinstance(value, dict):
         return {name: _filled(each, question) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -84,23 +84,23 @@ def _filled(value: Any, question: Question) -> Any:
     return value
 
 
-def _prompt(question: Question) -> str:
+def _prompt(question: GenerationRequest) -> str:
     """What was asked last."""
     content = question.messages[-1].content
     return content if isinstance(content, str) else msgspec.json.encode(content).decode()
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self, rules: EnvelopeRules) -> None:
         self._rules = rules
-        self._text = Cumulative()
+        self._text = CumulativeText()
         self.done = False
         self.finish_reason: str | None = None
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         rules = self._rules
         if event.name in rules.error_events:
-            raise ToldError(event.data)
+            raise UpstreamStreamError(event.data)
         if event.data.strip() in rules.end_texts:
             self._end()
             return
@@ -111,11 +111,11 @@ class _Answer:
         if not rules.ok_field or _at(said, rules.ok_field) in rules.ok_values:
             yield from self._piece(_at(said, rules.text) if rules.text else said)
         elif not ended:
-            raise ToldError(event.data)
+            raise UpstreamStreamError(event.data)
         if ended:
             self._end()
 
-    def _piece(self, text: object) -> Iterator[Piece]:
+    def _piece(self, text: object) -> Iterator[StreamPart]:
         if text is None:
             return
         if not isinstance(text, str):
@@ -124,10 +124,10 @@ class _Answer:
                 f"the upstream sent no text at {self._rules.text!r}",
                 retryable=False,
             )
-        if self._rules.text_is == "new":
+        if self._rules.text_mode == "new":
             if text:
-                yield Text(text)
-        elif (piece := self._text.grown_to(text)) is not None:
+                yield TextDelta(text)
+        elif (piece := self._text.update(text)) is not None:
             yield piece
 
     def _end(self) -> None:

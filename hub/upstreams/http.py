@@ -19,8 +19,8 @@ import msgspec
 
 from hub.errors import UpstreamError
 
-_MOST_ERROR_BYTES: Final = 64 * 1024
-_MOST_ERROR_CHARS: Final = 300
+_MAX_ERROR_BYTES: Final = 64 * 1024
+_MAX_ERROR_CHARS: Final = 300
 _ERROR_BODY_SECONDS: Final = 5.0
 _HEADERS: Final = {
     "Content-Type": "application/json",
@@ -32,7 +32,7 @@ _SHORTEST_SECRET: Final = 8
 _KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # OpenAI's form, also half masked
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait, in seconds; None means as long as it takes.
 
     first_byte_seconds: from the request to the first byte of the answer's body.
@@ -45,7 +45,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     total_seconds: float | None = None
 
 
-class Asking(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A question as a request. path: behind the base URL. body: JSON of a POST, query of a GET.
     headers: of this wire format, beside the endpoint's own.
     """
@@ -56,14 +56,14 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-async def answer_to(
+async def stream_response(
     session: aiohttp.ClientSession,
     base_url: str,
-    asking: Asking,
+    request: UpstreamRequest,
     *,
     headers: Mapping[str, str],
     content_types: Collection[str],
-    patience: Patience,
+    timeouts: UpstreamTimeouts,
     proxy: str | None = None,
     verify_tls: bool = True,
 ) -> AsyncGenerator[bytes, None]:
@@ -73,7 +73,7 @@ async def answer_to(
     nobody there, a status other than 200, another content type, too slow, cut off.
     """
     loop = asyncio.get_running_loop()
-    until = math.inf if patience.total_seconds is None else loop.time() + patience.total_seconds
+    until = math.inf if timeouts.total_seconds is None else loop.time() + timeouts.total_seconds
     response: aiohttp.ClientResponse | None = None
     begun = False
 
@@ -83,19 +83,19 @@ async def answer_to(
         return asyncio.timeout_at(None if end == math.inf else end)
 
     try:
-        async with limit(patience.first_byte_seconds):
+        async with limit(timeouts.first_byte_seconds):
             response = await session.request(
-                asking.method,
-                base_url + asking.path,
-                data=None if asking.method == "GET" else msgspec.json.encode(asking.body),
-                params=_query(asking.body) if asking.method == "GET" else None,
+                request.method,
+                base_url + request.path,
+                data=None if request.method == "GET" else msgspec.json.encode(request.body),
+                params=_query(request.body) if request.method == "GET" else None,
                 headers={
                     **_HEADERS,
                     "Accept": ", ".join(content_types),
-                    **asking.headers,
+                    **request.headers,
                     **headers,
                 },
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_seconds),
                 allow_redirects=False,
                 proxy=proxy,
                 ssl=verify_tls,
@@ -103,7 +103,7 @@ async def answer_to(
             is_answer = response.status == 200 and response.content_type in content_types
             chunk = await response.content.readany() if is_answer else b""
         if not is_answer:
-            said = error_text(await _first_bytes(response), secrets_in(headers))
+            said = error_text(await _first_bytes(response), secret_values(headers))
             raise _refusal(response, said)
         while chunk:
             begun = True
@@ -112,7 +112,7 @@ async def answer_to(
                 raise TimeoutError
             chunk = response.content.read_nowait()
             if not chunk:
-                async with limit(patience.idle_seconds):
+                async with limit(timeouts.idle_seconds):
                     chunk = await response.content.readany()
     except TimeoutError as error:
         what = "does not answer in time"
@@ -166,7 +166,7 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, due.timestamp() - time.time())
 
 
-def secrets_in(headers: Mapping[str, str]) -> Collection[str]:
+def secret_values(headers: Mapping[str, str]) -> Collection[str]:
     """What an upstream may echo and nobody may see: the longer words of the headers' values."""
     words = " ".join(headers.values()).split()
     return sorted((word for word in words if len(word) >= _SHORTEST_SECRET), key=len, reverse=True)
@@ -188,7 +188,7 @@ def _refusal(response: aiohttp.ClientResponse, said: str) -> UpstreamError:
             "upstream_status",
             f"the upstream answered {response.status}{why}",
             retryable=response.status in _RETRYABLE,
-            refuses_the_question=response.status in _BAD_QUESTION,
+            rejects_request=response.status in _BAD_QUESTION,
             retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
             status=response.status,
         )
@@ -206,11 +206,11 @@ async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
             async for chunk in response.content.iter_any():
                 found += chunk
-                if len(found) >= _MOST_ERROR_BYTES:
+                if len(found) >= _MAX_ERROR_BYTES:
                     break
     except (aiohttp.ClientError, TimeoutError):
         pass
-    return bytes(found[:_MOST_ERROR_BYTES])
+    return bytes(found[:_MAX_ERROR_BYTES])
 
 
 def error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
@@ -236,4 +236,4 @@ def error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _KEY.sub("***", text)  # before the text is cut, or half a key would be left
-    return "" if text.startswith("<") else text[:_MOST_ERROR_CHARS]
+    return "" if text.startswith("<") else text[:_MAX_ERROR_CHARS]

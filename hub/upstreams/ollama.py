@@ -11,21 +11,28 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.generation import GenerationRequest
+from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.chat_messages import (
     Call,
+    ChatTurn,
     ImagePart,
-    Turn,
     inline,
+    parse_turns,
     text_of,
-    turns_of,
     unsupported,
 )
-from hub.upstreams.chat_params import choice_of, effort_of, renamed, said, schema_of, tools_of
-from hub.upstreams.http import Asking
-from hub.upstreams.reading import NDJSON, ToldError
+from hub.upstreams.chat_params import (
+    choice_of,
+    effort_of,
+    given_params,
+    renamed,
+    schema_of,
+    tools_of,
+)
+from hub.upstreams.http import UpstreamRequest
+from hub.upstreams.reading import NDJSON, UpstreamStreamError
 
 _OPTIONS: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
 _BESIDE_OPTIONS: Final = frozenset({"format", "keep_alive", "think", "truncate", "shift"})
@@ -64,23 +71,23 @@ class OllamaChat:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def ask(self, question: Question) -> Asking:
-        params = said(question.params)
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        params = given_params(request.params)
         options = renamed(params, _OPTIONS, _NO_OPTIONS | _BESIDE_OPTIONS)
-        return Asking(
+        return UpstreamRequest(
             path="/api/chat",
             body={
                 **self._body,
                 **_beside(params),
                 **({"options": options} if options else {}),
-                "model": question.model,
-                "messages": [_message(turn) for turn in turns_of(question)],
+                "model": request.model,
+                "messages": [_message(turn) for turn in parse_turns(request)],
                 "stream": True,
             },
         )
 
-    def answer(self) -> _Answer:
-        return _Answer()
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader()
 
 
 def _beside(params: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def _beside(params: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: ChatTurn) -> dict[str, Any]:
     images = [_image(part) for part in turn.parts() if isinstance(part, ImagePart)]
     rest = [part for part in turn.parts() if not isinstance(part, ImagePart)]
     text = text_of(msgspec.structs.replace(turn, content=rest))
@@ -125,23 +132,23 @@ def _image(part: ImagePart) -> str:
     return found[1]
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self) -> None:
         self._calls = 0
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         line = _decode(event.data)
         if line.error is not None:
-            raise ToldError(event.data)
+            raise UpstreamStreamError(event.data)
         said = line.message or _Said()
         if said.thinking:
-            yield Reasoning(said.thinking)
+            yield ReasoningDelta(said.thinking)
         if said.content:
-            yield Text(said.content)
+            yield TextDelta(said.content)
         if said.tool_calls:
-            yield ToolCalls([self._call(call) for call in said.tool_calls])
+            yield ToolCallDelta([self._call(call) for call in said.tool_calls])
         if line.done:
             if line.prompt_eval_count is not None or line.eval_count is not None:
                 tokens = {"prompt_tokens": line.prompt_eval_count or 0}

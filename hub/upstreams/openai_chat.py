@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls, Usage
+from hub.core.generation import GenerationRequest
+from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.tool_calls import ToolCallSlots
-from hub.upstreams.http import Asking
-from hub.upstreams.reading import SSE, ToldError
+from hub.core.tool_calls import ToolCallIndexer
+from hub.upstreams.http import UpstreamRequest
+from hub.upstreams.reading import SSE, UpstreamStreamError
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -51,38 +51,38 @@ class OpenAiChat:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def ask(self, question: Question) -> Asking:
-        return Asking(
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        return UpstreamRequest(
             path="/chat/completions",
             body={
                 **self._body,
-                **question.params,
+                **request.params,
                 "stream_options": self._body.get("stream_options", {"include_usage": True}),
-                "model": question.model,
-                "messages": question.messages,
+                "model": request.model,
+                "messages": request.messages,
                 "stream": True,
             },
         )
 
-    def answer(self) -> _Answer:
-        return _Answer()
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader()
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self) -> None:
-        self._slots = ToolCallSlots()
+        self._slots = ToolCallIndexer()
         self._refused = False
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> list[Piece]:
+    def read(self, event: ServerSentEvent) -> list[StreamPart]:
         if event.data.startswith("[DONE]"):
             self.done = True
             return []
         chunk = _decode(event.data)
         if chunk.error is not None:
-            raise ToldError(event.data)
-        pieces: list[Piece] = []
+            raise UpstreamStreamError(event.data)
+        pieces: list[StreamPart] = []
         for choice in chunk.choices or ():
             if choice.index == 0:  # with n > 1 there are more answers; a channel shows one
                 pieces += self._choice(choice)
@@ -90,15 +90,15 @@ class _Answer:
             pieces.append(Usage(chunk.usage))
         return pieces
 
-    def _choice(self, choice: _Choice) -> Iterator[Piece]:
+    def _choice(self, choice: _Choice) -> Iterator[StreamPart]:
         delta = choice.delta
         if delta is not None:
             if thought := delta.reasoning_content or delta.reasoning:
-                yield Reasoning(thought)
+                yield ReasoningDelta(thought)
             if text := delta.content or delta.refusal:
                 self._refused = self._refused or bool(delta.refusal)
-                yield Text(text)
+                yield TextDelta(text)
             if delta.tool_calls:
-                yield ToolCalls(self._slots.placed(delta.tool_calls))
+                yield ToolCallDelta(self._slots.assign(delta.tool_calls))
         if choice.finish_reason:
             self.finish_reason = "refusal" if self._refused else choice.finish_reason

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Question
-from hub.core.piece import Piece, Reasoning, Text, ToolCalls
+from hub.core.generation import GenerationRequest
+from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.http import Asking
+from hub.upstreams.http import UpstreamRequest
 from hub.upstreams.openai_responses_question import input_of, params_of
-from hub.upstreams.reading import SSE, ToldError, usage_of
+from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
 
 _REASONS: Final = {"max_output_tokens": "length"}
 
@@ -40,57 +40,59 @@ class OpenAiResponses:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def ask(self, question: Question) -> Asking:
-        return Asking(
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        return UpstreamRequest(
             path="/responses",
             body={
                 "store": False,  # the default is true there, unlike in chat completions
                 **self._body,
-                **params_of(question, self._body),
-                "model": question.model,
-                "input": input_of(question),
+                **params_of(request, self._body),
+                "model": request.model,
+                "input": input_of(request),
                 "stream": True,
             },
         )
 
-    def answer(self) -> _Answer:
-        return _Answer()
+    def new_reader(self) -> _AnswerReader:
+        return _AnswerReader()
 
 
-class _Answer:
+class _AnswerReader:
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}  # output index → which call that is
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         told = _decode(event.data)
         match told.type:
             case "response.output_text.delta" | "response.refusal.delta":
-                yield Text(told.delta or "")
+                yield TextDelta(told.delta or "")
             case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-                yield Reasoning(told.delta or "")
+                yield ReasoningDelta(told.delta or "")
             case "response.output_item.added" if (told.item or {}).get("type") == "function_call":
                 yield self._begun(told.output_index, told.item or {})
             case "response.function_call_arguments.delta" if told.output_index in self._calls:
                 index = self._calls[told.output_index]
-                yield ToolCalls([{"index": index, "function": {"arguments": told.delta or ""}}])
+                yield ToolCallDelta([{"index": index, "function": {"arguments": told.delta or ""}}])
             case "response.completed" | "response.incomplete":
                 yield from self._end(told.response or {})
             case "response.failed":
-                raise ToldError(msgspec.json.encode(told.response or {}))
+                raise UpstreamStreamError(msgspec.json.encode(told.response or {}))
             case "error":
-                raise ToldError(event.data)
+                raise UpstreamStreamError(event.data)
             case _:
                 pass
 
-    def _begun(self, output_index: int, item: dict[str, Any]) -> ToolCalls:
+    def _begun(self, output_index: int, item: dict[str, Any]) -> ToolCallDelta:
         index = self._calls.setdefault(output_index, len(self._calls))
         function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
         id_ = item.get("call_id")
-        return ToolCalls([{"index": index, "id": id_, "type": "function", "function": function}])
+        return ToolCallDelta(
+            [{"index": index, "id": id_, "type": "function", "function": function}]
+        )
 
-    def _end(self, response: dict[str, Any]) -> Iterator[Piece]:
+    def _end(self, response: dict[str, Any]) -> Iterator[StreamPart]:
         details = response.get("incomplete_details")
         if isinstance(details, dict):
             reason = str(details.get("reason") or "length")

@@ -11,17 +11,25 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Question
-from hub.upstreams.chat_messages import FilePart, ImagePart, Part, TextPart, Turn, text_of, turns_of
+from hub.core.generation import GenerationRequest
+from hub.upstreams.chat_messages import (
+    ChatTurn,
+    FilePart,
+    ImagePart,
+    Part,
+    TextPart,
+    parse_turns,
+    text_of,
+)
 from hub.upstreams.chat_params import (
     NO_PARAMETERS,
     Named,
     Tool,
     choice_of,
     effort_of,
+    given_params,
     nested,
     renamed,
-    said,
     schema_of,
     tools_of,
 )
@@ -40,9 +48,9 @@ _HINTS: Final = frozenset(
 )  # fmt: skip
 
 
-def params_of(question: Question, body: Mapping[str, Any]) -> dict[str, Any]:
+def params_of(question: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters. body: of every request; what is nested there stays. Raises UpstreamError."""
-    params = said(question.params, refused=("stop",))
+    params = given_params(question.params, refused=("stop",))
     fields = renamed(params, _NAMES, _MAPPED | _HINTS)
     if tools := tools_of(params):
         fields["tools"] = [_tool(tool) for tool in tools]
@@ -81,12 +89,12 @@ def _choice(choice: str | Named | dict[str, Any]) -> Any:
     return {"type": "allowed_tools", **allowed, "tools": tools}
 
 
-def input_of(question: Question) -> list[dict[str, Any]]:
+def input_of(question: GenerationRequest) -> list[dict[str, Any]]:
     """The conversation as items. Raises UpstreamError."""
-    return [item for turn in turns_of(question) for item in _items(turn)]
+    return [item for turn in parse_turns(question) for item in _items(turn)]
 
 
-def _items(turn: Turn) -> Iterator[dict[str, Any]]:
+def _items(turn: ChatTurn) -> Iterator[dict[str, Any]]:
     content = [_part(part) for part in turn.parts()] if isinstance(turn.content, list) else None
     if turn.role == "tool":
         output = content or turn.content or ""

@@ -15,12 +15,18 @@ import aiohttp
 import msgspec
 import structlog
 
-from hub.core.generation import Question
+from hub.core.generation import GenerationRequest
 from hub.core.ndjson_decoder import NdjsonDecoder
-from hub.core.piece import Finish, Piece, Reasoning, Text, Usage
+from hub.core.piece import Finished, ReasoningDelta, StreamPart, TextDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 from hub.errors import UpstreamError
-from hub.upstreams.http import Asking, Patience, answer_to, error_text, secrets_in
+from hub.upstreams.http import (
+    UpstreamRequest,
+    UpstreamTimeouts,
+    error_text,
+    secret_values,
+    stream_response,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,11 +63,11 @@ NDJSON: Final = Framing(
 )
 
 
-class ToldError(Exception):
+class UpstreamStreamError(Exception):
     """The upstream says inside its stream that something went wrong; the argument is its words."""
 
 
-class Answer(Protocol):
+class AnswerReader(Protocol):
     """One answer as it comes in.
 
     finish_reason: why it is complete, once it is. done: whether nothing more is to be read.
@@ -70,7 +76,7 @@ class Answer(Protocol):
     finish_reason: str | None
     done: bool
 
-    def read(self, event: ServerSentEvent) -> Iterable[Piece]:
+    def read(self, event: ServerSentEvent) -> Iterable[StreamPart]:
         """What the event says. Raises ToldError for an error that the upstream tells, and
         msgspec.ValidationError for what it does not know: that is skipped.
         """
@@ -82,11 +88,11 @@ class Dialect(Protocol):
 
     framing: Framing
 
-    def ask(self, question: Question) -> Asking:
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
         """The request."""
         ...
 
-    def answer(self) -> Answer:
+    def new_reader(self) -> AnswerReader:
         """A reader for one answer."""
         ...
 
@@ -104,7 +110,7 @@ class HttpUpstream:
         *,
         base_url: str,
         headers: Mapping[str, str],
-        patience: Patience,
+        timeouts: UpstreamTimeouts,
         max_event_bytes: int = 1024 * 1024,
         proxy: str | None = None,
         verify_tls: bool = True,
@@ -113,24 +119,26 @@ class HttpUpstream:
         self._dialect = dialect
         self._base_url = base_url.rstrip("/")
         self._headers = headers
-        self._patience = patience
+        self._timeouts = timeouts
         self._max_event_bytes = max_event_bytes
         self._proxy = proxy
         self._verify_tls = verify_tls
 
-    async def stream(self, question: Question) -> AsyncGenerator[Sequence[Piece], None]:
+    async def stream(
+        self, request: GenerationRequest
+    ) -> AsyncGenerator[Sequence[StreamPart], None]:
         """See ports.Upstream.stream."""
-        chunks = answer_to(
+        chunks = stream_response(
             self._session,
             self._base_url,
-            self._dialect.ask(question),
+            self._dialect.build_request(request),
             headers=self._headers,
             content_types=self._dialect.framing.content_types,
-            patience=self._patience,
+            timeouts=self._timeouts,
             proxy=self._proxy,
             verify_tls=self._verify_tls,
         )
-        reading = _Reading(self._dialect, self._max_event_bytes, secrets_in(self._headers))
+        reading = _StreamReader(self._dialect, self._max_event_bytes, secret_values(self._headers))
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
@@ -153,19 +161,19 @@ class HttpUpstream:
                 raise
         finally:
             if reading.skipped:
-                _log.info("upstream.skipped", upstream=question.upstream, events=reading.skipped)
+                _log.info("upstream.skipped", upstream=request.upstream, events=reading.skipped)
         yield reading.finish()
 
 
-class _Reading:
+class _StreamReader:
     """One answer's bytes into pieces; the finish comes last, after the usage."""
 
     def __init__(self, dialect: Dialect, max_event_bytes: int, secrets: Collection[str]) -> None:
         self._decoder = dialect.framing.decoder(max_event_bytes)
-        self._answer = dialect.answer()
+        self._answer = dialect.new_reader()
         self._end_is_finish = dialect.framing.end_is_finish
         self._secrets = secrets
-        self._halves: _Halves | None = None
+        self._halves: SurrogateJoiner | None = None
         self.failure: UpstreamError | None = None
         self.skipped = 0
 
@@ -179,7 +187,7 @@ class _Reading:
         """Whether the upstream said that the answer is complete."""
         return self._answer.finish_reason is not None
 
-    def feed(self, chunk: bytes) -> list[Piece]:
+    def feed(self, chunk: bytes) -> list[StreamPart]:
         """What came; a failure behind it is kept for the caller."""
         try:
             events = self._decoder.feed(chunk)
@@ -190,21 +198,21 @@ class _Reading:
             )
         return self._read_all(events)
 
-    def end(self) -> list[Piece]:
+    def end(self) -> list[StreamPart]:
         """What the upstream's closing makes complete. Half a line says nothing: `finish` tells."""
         pieces = self._read_all(self._decoder.end())
         if self.failure is not None and self.failure.code == "upstream_protocol":
             self.failure = None
         return pieces
 
-    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[Piece]:
-        pieces: list[Piece] = []
+    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[StreamPart]:
+        pieces: list[StreamPart] = []
         try:
             for event in events:
                 pieces += self._read(event)
                 if self._answer.done:
                     break
-        except ToldError as error:
+        except UpstreamStreamError as error:
             said = error_text(error.args[0], self._secrets)
             message = f"the upstream failed: {said}" if said else "the upstream failed"
             self.failure = UpstreamError("upstream_error", message, retryable=True)
@@ -212,7 +220,7 @@ class _Reading:
             self.failure = error
         return pieces
 
-    def finish(self) -> list[Piece]:
+    def finish(self) -> list[StreamPart]:
         """The last piece, once all is read. Raises UpstreamError when the upstream has not said
         that it is done.
         """
@@ -224,9 +232,9 @@ class _Reading:
                 retryable=True,
             )
         left = self._halves.left() if self._halves else ""
-        return [Text(left), Finish(reason)] if left else [Finish(reason)]
+        return [TextDelta(left), Finished(reason)] if left else [Finished(reason)]
 
-    def _read(self, event: ServerSentEvent) -> list[Piece]:
+    def _read(self, event: ServerSentEvent) -> list[StreamPart]:
         try:
             pieces = [*self._answer.read(event)]
         except msgspec.ValidationError:
@@ -236,10 +244,10 @@ class _Reading:
             pieces = self._read_with_halves(event, error)
         return self._halves.mended(pieces) if self._halves else pieces
 
-    def _read_with_halves(self, event: ServerSentEvent, why: Exception) -> list[Piece]:
+    def _read_with_halves(self, event: ServerSentEvent, why: Exception) -> list[StreamPart]:
         """JSON that holds half a character, which msgspec refuses and some upstreams send."""
         try:
-            whole = json.dumps(_marked(json.loads(event.data)), ensure_ascii=False)
+            whole = json.dumps(_escape_surrogates(json.loads(event.data)), ensure_ascii=False)
             event = msgspec.structs.replace(event, data=whole)
             pieces = list(self._answer.read(event))
         except msgspec.ValidationError:
@@ -249,7 +257,7 @@ class _Reading:
             raise UpstreamError(
                 "upstream_protocol", "the upstream sent something that is no chunk", retryable=False
             ) from why
-        self._halves = self._halves or _Halves()
+        self._halves = self._halves or SurrogateJoiner()
         return pieces
 
 
@@ -257,28 +265,30 @@ _FIRST_HALF: Final = 0xD800
 _MARKS: Final = 0xF0000  # private characters that stand for the halves while msgspec reads them
 
 
-def _marked(value: Any) -> Any:
+def _escape_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return "".join(
             chr(ord(c) - _FIRST_HALF + _MARKS) if "\ud800" <= c <= "\udfff" else c for c in value
         )
     if isinstance(value, list):
-        return [_marked(each) for each in value]
+        return [_escape_surrogates(each) for each in value]
     if isinstance(value, dict):
-        return {key: _marked(each) for key, each in value.items()}
+        return {key: _escape_surrogates(each) for key, each in value.items()}
     return value
 
 
-class _Halves:
+class SurrogateJoiner:
     """Joins characters that an upstream cut in the middle of their two UTF-16 units."""
 
     def __init__(self) -> None:
         self._held = ""
 
-    def mended(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def mended(self, pieces: Sequence[StreamPart]) -> list[StreamPart]:
         """The pieces with whole characters; a first half at the end waits for the second."""
         return [
-            type(piece)(self._mend(piece.text)) if isinstance(piece, Text | Reasoning) else piece
+            type(piece)(self._mend(piece.text))
+            if isinstance(piece, TextDelta | ReasoningDelta)
+            else piece
             for piece in pieces
         ]
 

@@ -85,7 +85,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
         raise OperatorError(f"there is no fault {self.fault!r}; there are {known}")
 
 
-class _Question(msgspec.Struct):
+class _SimulatedRequest(msgspec.Struct):
     """The fields that any of the formats asks with."""
 
     messages: list[dict[str, Any]] | None = None
@@ -154,7 +154,7 @@ class SimulatedUpstream:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """OpenAI's chat completions, streamed or whole."""
         try:
-            question = msgspec.json.decode(await request.read(), type=_Question)
+            question = msgspec.json.decode(await request.read(), type=_SimulatedRequest)
         except msgspec.DecodeError as error:
             return _error(400, f"this is not a chat completions request: {error}")
         if not question.turns():
@@ -167,9 +167,9 @@ class SimulatedUpstream:
         """Any other format, streamed."""
         try:
             if request.method == "GET":
-                question = _Question(prompt=request.query.get("prompt", ""))
+                question = _SimulatedRequest(prompt=request.query.get("prompt", ""))
             else:
-                question = msgspec.json.decode(await request.read(), type=_Question)
+                question = msgspec.json.decode(await request.read(), type=_SimulatedRequest)
         except msgspec.DecodeError as error:
             return _error(400, f"this is not a question: {error}")
         form = _PATHS[request.path]()
@@ -178,7 +178,7 @@ class SimulatedUpstream:
         return await self._answer(request, question, form)
 
     async def _answer(
-        self, request: web.Request, question: _Question, form: Format | None
+        self, request: web.Request, question: _SimulatedRequest, form: Format | None
     ) -> web.StreamResponse:
         self._asked += 1
         first_ones = self._asked <= self._fault_number
@@ -203,7 +203,7 @@ class SimulatedUpstream:
             self._running -= 1
 
     async def _stream(
-        self, request: web.Request, question: _Question, form: Format
+        self, request: web.Request, question: _SimulatedRequest, form: Format
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": form.content_type})
         await response.prepare(request)
@@ -219,7 +219,7 @@ class SimulatedUpstream:
                 request.transport.abort()
         return response
 
-    async def _events(self, question: _Question, form: Format) -> AsyncIterator[bytes]:
+    async def _events(self, question: _SimulatedRequest, form: Format) -> AsyncIterator[bytes]:
         tokens = tokens_of(answer_to(_last_words(question.turns())))
         yield form.begin()
         await asyncio.sleep(self._simulation.first_token_seconds)
@@ -271,7 +271,7 @@ def _last_words(turns: list[dict[str, Any]]) -> str:
     return str(content or "")
 
 
-def _whole(question: _Question) -> dict[str, Any]:
+def _whole(question: _SimulatedRequest) -> dict[str, Any]:
     text = answer_to(_last_words(question.turns()))
     message = {"role": "assistant", "content": text}
     return {

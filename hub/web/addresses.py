@@ -7,13 +7,13 @@ from collections.abc import Collection
 from typing import Final
 
 from hub.errors import Forbidden, OperatorError
-from hub.web.caller import Caller
+from hub.web.caller import RequestContext
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
-class Addresses:
+class ClientAddresses:
     """trusted: networks of one's own proxies; `X-Forwarded-For` counts from them alone."""
 
     def __init__(self, trusted: Collection[str]) -> None:
@@ -22,7 +22,7 @@ class Addresses:
         except ValueError as error:
             raise OperatorError(f"public.trusted_proxies takes networks: {error}") from error
 
-    def of(self, request: Caller) -> str | None:
+    def of(self, request: RequestContext) -> str | None:
         """The client's address: the last one in the chain that is no proxy of one's own."""
         address = request.remote
         if address is None or not self._is_trusted(address):
@@ -41,7 +41,7 @@ class Addresses:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def check_is_called_local(request: Caller) -> None:
+def check_is_called_local(request: RequestContext) -> None:
     """Raises Forbidden for a browser that did not call the hub by a name of this machine. In the
     open mode a page of another site, whose name was made to point here (DNS rebinding), cannot be
     told from the user's own otherwise.

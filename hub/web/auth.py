@@ -13,12 +13,12 @@ import msgspec
 from aiohttp import web
 
 from hub.core.channel import check_topic, check_user_id
-from hub.core.denials import TOKEN, USER, Denials
+from hub.core.denials import TOKEN, USER, Denylist
 from hub.errors import BadRequest, Forbidden, Unauthorized
 from hub.web.addresses import check_is_called_local
-from hub.web.caller import Caller
-from hub.web.errors import is_foreign
-from hub.web.origins import Origins
+from hub.web.caller import RequestContext
+from hub.web.errors import is_openai_path
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import TokenReader
 
 COOKIE: Final = "hub_token"
@@ -43,38 +43,38 @@ class Identity(msgspec.Struct, frozen=True):
         raise Forbidden(f"the token does not allow the topic {topic!r}")
 
 
-class Door(Protocol):
+class Authenticator(Protocol):
     """Lets users in."""
 
-    async def identify(self, request: Caller) -> Identity:
+    async def identify(self, request: RequestContext) -> Identity:
         """Who this is. Raises Unauthorized, or Forbidden for another user's path."""
         ...
 
 
-class OpenDoor:
+class DevAuthenticator:
     """For development: everybody is who the path, or `?user=`, says; clients that know nothing of
     the hub (/v1) need not say it.
     """
 
-    async def identify(self, request: Caller) -> Identity:
+    async def identify(self, request: RequestContext) -> Identity:
         check_is_called_local(request)
         named = request.match_info.get("user_id") or request.query.get("user")
-        if named is None and is_foreign(request):
+        if named is None and is_openai_path(request):
             named = _DEV_USER
         if not named:
             raise BadRequest("say who you are: ?user=alice", path="user")
         return Identity(check_user_id(named, path="user"), ("*",))
 
 
-class TokenDoor:
+class JwtAuthenticator:
     """Checks the token in `Authorization: Bearer`, the cookie or `access_token`."""
 
-    def __init__(self, reader: TokenReader, origins: Origins) -> None:
+    def __init__(self, reader: TokenReader, origins: AllowedOrigins) -> None:
         self._reader = reader
         self._origins = origins
 
-    async def identify(self, request: Caller) -> Identity:
-        token = authorization_of(request) or request.query.get("access_token")
+    async def identify(self, request: RequestContext) -> Identity:
+        token = bearer_token(request) or request.query.get("access_token")
         if not token and (token := request.cookies.get(COOKIE)):
             self._origins.check_cookie(request)
         if not token:
@@ -86,42 +86,42 @@ class TokenDoor:
         return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
 
 
-class GuardedDoor:
+class DenylistAuthenticator:
     """Another door, and who is not let in for now."""
 
-    def __init__(self, door: Door, denials: Denials) -> None:
-        self._door = door
-        self._denials = denials
+    def __init__(self, authenticator: Authenticator, denylist: Denylist) -> None:
+        self._authenticator = authenticator
+        self._denylist = denylist
 
-    async def identify(self, request: Caller) -> Identity:
-        identity = await self._door.identify(request)
+    async def identify(self, request: RequestContext) -> Identity:
+        identity = await self._authenticator.identify(request)
         now = time.time()
-        if self._denials.until(USER + identity.user, now) is not None:
+        if self._denylist.blocked_until(USER + identity.user, now) is not None:
             raise Forbidden("this user is blocked for now")
         token = identity.token_id
-        if token is not None and self._denials.until(TOKEN + token, now) is not None:
+        if token is not None and self._denylist.blocked_until(TOKEN + token, now) is not None:
             raise Unauthorized("the token has been revoked")
         return identity
 
 
-def topics_of(request: web.Request, identity: Identity, *, most: int) -> list[str]:
+def requested_topics(request: web.Request, identity: Identity, *, max_topics: int) -> list[str]:
     """The topics in `?topics=a,b`, checked. Raises BadRequest and Forbidden."""
     text = request.query.get("topics")
-    return topics_named(text.split(",") if text else [], identity, most=most)
+    return check_topics(text.split(",") if text else [], identity, max_topics=max_topics)
 
 
-def topics_named(names: Sequence[str], identity: Identity, *, most: int) -> list[str]:
+def check_topics(names: Sequence[str], identity: Identity, *, max_topics: int) -> list[str]:
     """The same from their names."""
     named = [topic for topic in names if topic]
     topics = sorted({check_topic(topic, path="topics") for topic in named})
-    if len(topics) > most:
-        raise BadRequest(f"at most {most} topics can be followed at once", path="topics")
+    if len(topics) > max_topics:
+        raise BadRequest(f"at most {max_topics} topics can be followed at once", path="topics")
     for topic in topics:
         identity.check_may_follow(topic)
     return topics
 
 
-def authorization_of(request: Caller) -> str | None:
+def bearer_token(request: RequestContext) -> str | None:
     """What stands behind `Authorization: Bearer`."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None

@@ -54,7 +54,7 @@ def decode_json(body: bytes, model: type[T]) -> T:
         raise BadRequest(f"the body is not JSON: {error}") from error
 
 
-def converted(value: Any, model: type[T]) -> T:
+def convert_json(value: Any, model: type[T]) -> T:
     """Decoded JSON as a wire model. Raises BadRequest that names the field."""
     try:
         return msgspec.convert(value, model)

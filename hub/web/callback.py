@@ -21,12 +21,12 @@ import structlog
 
 from hub.core.channel import check_user_id
 from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
-from hub.web.auth import COOKIE, Identity, authorization_of
-from hub.web.caller import Caller
-from hub.web.origins import Origins
+from hub.web.auth import COOKIE, Identity, bearer_token
+from hub.web.caller import RequestContext
+from hub.web.origins import AllowedOrigins
 
-_MOST_ANSWER_BYTES: Final = 16 * 1024
-_MOST_KEPT: Final = 10_000
+_MAX_RESPONSE_BYTES: Final = 16 * 1024
+_MAX_CACHED: Final = 10_000
 _PASSED_ON: Final = ("Authorization", "Cookie", "Origin", "User-Agent", "Accept-Language")
 _MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])")
 _log = structlog.get_logger(__name__)
@@ -40,14 +40,14 @@ class Answer(msgspec.Struct, frozen=True):
     expires_in: float | None = None
 
 
-class CallbackDoor:
+class CallbackAuthenticator:
     """Asks the application: 200 with an Answer lets in, 401 and 403 do not."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         url: str,
-        origins: Origins,
+        origins: AllowedOrigins,
         *,
         timeout_seconds: float,
         wall: Callable[[], float] = time.time,
@@ -59,8 +59,8 @@ class CallbackDoor:
         self._wall = wall
         self._kept: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
-    async def identify(self, request: Caller) -> Identity:
-        if authorization_of(request) is None and "Cookie" in request.headers:
+    async def identify(self, request: RequestContext) -> Identity:
+        if bearer_token(request) is None and "Cookie" in request.headers:
             self._origins.check_cookie(request)
         key = _key(request)
         until, identity = self._kept.get(key, (-math.inf, None))
@@ -71,7 +71,7 @@ class CallbackDoor:
             raise Forbidden("you are another user")
         return identity
 
-    async def _ask(self, request: Caller, key: bytes) -> Identity:
+    async def _ask(self, request: RequestContext, key: bytes) -> Identity:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         about = {"method": request.method, "path": request.path, "query": dict(request.query)}
         try:
@@ -83,7 +83,7 @@ class CallbackDoor:
                 allow_redirects=False,
             ) as response:
                 status = response.status
-                body = await response.content.read(_MOST_ANSWER_BYTES)
+                body = await response.content.read(_MAX_RESPONSE_BYTES)
                 max_age = _MAX_AGE.search(response.headers.get("Cache-Control", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
             _log.warning("callback.failed", error=type(error).__name__)
@@ -116,11 +116,11 @@ class CallbackDoor:
             until = min(until, identity.expires_at)
         self._kept[key] = (until, identity)
         self._kept.move_to_end(key)
-        while len(self._kept) > _MOST_KEPT:
+        while len(self._kept) > _MAX_CACHED:
             self._kept.popitem(last=False)
 
 
-def _key(request: Caller) -> bytes:
+def _key(request: RequestContext) -> bytes:
     """What tells one caller from another; kept as a hash, for secrets are in it."""
     told = (
         request.headers.get("Authorization", ""),

@@ -8,7 +8,7 @@ from typing import Protocol
 from multidict import MultiMapping
 
 
-class Caller(Protocol):
+class RequestContext(Protocol):
     """aiohttp's request is one, and so is a call over gRPC (hub/grpc/calls.py)."""
 
     @property

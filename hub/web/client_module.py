@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import ETag, web
 
-from hub.web.operation import Answer, Operation, routes_of
+from hub.web.operation import Operation, ResponseSpec, build_routes
 
 _HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -23,7 +23,7 @@ _HEADERS: Final = {
 }
 
 
-class ClientModuleRoutes:
+class JsClientRoutes:
     """The module, with its digest as the entity tag."""
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class ClientModuleRoutes:
         self._etag = hashlib.sha256(self._body).hexdigest()[:32]
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/hub.js"],
         tag="demo",
         summary="The JavaScript client",
-        answers=[
-            Answer(status=200, description="The module", content={"text/javascript": None}),
-            Answer(status=304, description="The client has it (If-None-Match)"),
+        responses=[
+            ResponseSpec(status=200, description="The module", content={"text/javascript": None}),
+            ResponseSpec(status=304, description="The client has it (If-None-Match)"),
         ],
     )
     async def module(self, request: web.Request) -> web.Response:

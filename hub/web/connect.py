@@ -16,19 +16,27 @@ from aiohttp import web
 from hub.core.channel import ALL, Channel, TopicName, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.ndjson import StreamLine
-from hub.core.own_events import OF_USERS
+from hub.core.own_events import USER_EVENTS
 from hub.engine.connection import Connection
 from hub.transports.poll import PollConnection
-from hub.web.auth import Door, Identity, topics_named, topics_of
+from hub.web.auth import Authenticator, Identity, check_topics, requested_topics
 from hub.web.bodies import read_json
-from hub.web.operation import STREAM_USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.operation import (
+    STREAM_USER,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+)
 from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
-from hub.web.query import seconds_of
-from hub.web.streaming import Streams, cursor_from, cursor_of
+from hub.web.query import query_seconds
+from hub.web.streaming import Streams, parse_requested_cursor, requested_cursor
 
 _WAIT_SECONDS: Final = 25.0
-_MOST_WAIT_SECONDS: Final = 60.0
-_MOST_BODY_BYTES: Final = 64 * 1024
+_MAX_WAIT_SECONDS: Final = 60.0
+_MAX_BODY_BYTES: Final = 64 * 1024
 
 
 class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,16 +46,16 @@ class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cursor: str = "live"
 
 
-_STREAM: Final = Answer(
+_STREAM: Final = ResponseSpec(
     status=200,
     description="The user's events, until one of the two leaves; what publishers sent, and these",
     content={"text/event-stream": None, "application/x-ndjson": StreamLine},
-    events=OF_USERS,
+    events=USER_EVENTS,
 )
-_Wait = Annotated[float, msgspec.Meta(ge=0, le=_MOST_WAIT_SECONDS)]
+_Wait = Annotated[float, msgspec.Meta(ge=0, le=_MAX_WAIT_SECONDS)]
 
 
-class PollAnswer(msgspec.Struct, frozen=True):
+class PollResponse(msgspec.Struct, frozen=True):
     """What there is; the next poll goes on from the cursor."""
 
     events: list[StreamLine]
@@ -57,12 +65,12 @@ class PollAnswer(msgspec.Struct, frozen=True):
 class ConnectRoutes:
     """The streaming routes of the public listener."""
 
-    def __init__(self, streams: Streams, door: Door) -> None:
+    def __init__(self, streams: Streams, authenticator: Authenticator) -> None:
         self._streams = streams
-        self._door = door
+        self._authenticator = authenticator
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
@@ -71,15 +79,15 @@ class ConnectRoutes:
         summary="A user's events as a stream",
         security=STREAM_USER,
         parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
-        answers=[_STREAM],
+        responses=[_STREAM],
         refuses=[429],
         long_lived=True,
     )
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Begins the stream."""
-        identity = await self._door.identify(request)
+        identity = await self._authenticator.identify(request)
         channels = self._channels(request, identity)
-        return await self._begin(request, identity, channels, cursor_of(request, channels))
+        return await self._begin(request, identity, channels, requested_cursor(request, channels))
 
     @Operation(
         method="POST",
@@ -89,19 +97,21 @@ class ConnectRoutes:
         security=STREAM_USER,
         parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID],
         body=json_body(ConnectBody),
-        answers=[_STREAM],
+        responses=[_STREAM],
         refuses=[429],
         long_lived=True,
     )
     async def connect_by_post(self, request: web.Request) -> web.StreamResponse:
         """The same with topics and cursor in the body, for clients that have many."""
-        identity = await self._door.identify(request)
-        body = await read_json(request, ConnectBody, max_bytes=_MOST_BODY_BYTES)
+        identity = await self._authenticator.identify(request)
+        body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
         most = self._streams.limits.max_topics
-        topics = topics_named(body.topics, identity, most=most)
+        topics = check_topics(body.topics, identity, max_topics=most)
         channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
         text = request.headers.get("Last-Event-ID") or body.cursor
-        return await self._begin(request, identity, channels, cursor_from(text, channels))
+        return await self._begin(
+            request, identity, channels, parse_requested_cursor(text, channels)
+        )
 
     @Operation(
         method="GET",
@@ -122,16 +132,18 @@ class ConnectRoutes:
                 f"Seconds, while there is nothing; {_WAIT_SECONDS:g} by default",
             ),
         ],
-        answers=[json(200, PollAnswer, "What there is, or came within the wait")],
+        responses=[json(200, PollResponse, "What there is, or came within the wait")],
         refuses=[429],
         long_lived=True,
     )
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
-        identity = await self._door.identify(request)
+        identity = await self._authenticator.identify(request)
         channels = self._channels(request, identity)
-        wait_seconds = seconds_of(request, "wait", default=_WAIT_SECONDS, most=_MOST_WAIT_SECONDS)
-        cursor = cursor_of(request, channels)
+        wait_seconds = query_seconds(
+            request, "wait", default=_WAIT_SECONDS, max_seconds=_MAX_WAIT_SECONDS
+        )
+        cursor = requested_cursor(request, channels)
         asked = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
         make = partial(
             PollConnection,
@@ -152,10 +164,10 @@ class ConnectRoutes:
         return await self._streams.begin(request, identity, cursor, make)
 
     def _channels(self, request: web.Request, identity: Identity) -> list[Channel]:
-        return channels_of(request, identity, most=self._streams.limits.max_topics)
+        return requested_channels(request, identity, most=self._streams.limits.max_topics)
 
 
-def channels_of(request: web.Request, identity: Identity, *, most: int) -> list[Channel]:
+def requested_channels(request: web.Request, identity: Identity, *, most: int) -> list[Channel]:
     """What the stream of a request follows: its user's channel, `all`, the topics named."""
-    topics = topics_of(request, identity, most=most)
+    topics = requested_topics(request, identity, max_topics=most)
     return [user_channel(identity.user), ALL, *map(topic_channel, topics)]

@@ -12,13 +12,13 @@ from typing import Final
 from aiohttp import web
 
 from hub.core.ndjson import StreamLine
-from hub.core.own_events import OF_CONNECTIONS, OF_CONSOLE
+from hub.core.own_events import CONSOLE_EVENTS, CONTROL_EVENTS
 from hub.engine.connection import Connection
-from hub.engine.reports import REPORTS
+from hub.engine.reports import LIVE_METRICS_CHANNEL
 from hub.web.auth import Identity
-from hub.web.keys import KeyRing
-from hub.web.operation import Answer, Operation, Parameter, key, routes_of
-from hub.web.page_files import TYPES, PageFiles
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, Parameter, ResponseSpec, build_routes, key
+from hub.web.page_files import TYPES, StaticFiles
 from hub.web.streaming import Streams
 
 _USER: Final = "hub/console"  # no user's id has a slash
@@ -27,24 +27,24 @@ _USER: Final = "hub/console"  # no user's id has a slash
 class ConsoleRoutes:
     """Routes of the internal listener."""
 
-    def __init__(self, streams: Streams, keys: KeyRing, pages: PageFiles) -> None:
+    def __init__(self, streams: Streams, keys: ApiKeys, pages: StaticFiles) -> None:
         self._streams = streams
         self._keys = keys
         self._pages = pages
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/console"],
         tag="console",
         summary="The operators' page",
-        answers=[Answer(status=200, description="The page", content={"text/html": None})],
+        responses=[ResponseSpec(status=200, description="The page", content={"text/html": None})],
     )
     async def page(self, request: web.Request) -> web.Response:
         """The page."""
-        return self._pages.answer("console.html")
+        return self._pages.response("console.html")
 
     @Operation(
         method="GET",
@@ -52,12 +52,12 @@ class ConsoleRoutes:
         tag="console",
         summary="What nodes and workers report, live",
         security=key("read"),
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="The reports, until one of the two leaves",
                 content={"text/event-stream": None, "application/x-ndjson": StreamLine},
-                events={**OF_CONSOLE, **OF_CONNECTIONS},
+                events={**CONSOLE_EVENTS, **CONTROL_EVENTS},
             )
         ],
         refuses=[429],
@@ -66,7 +66,7 @@ class ConsoleRoutes:
     async def reports(self, request: web.Request) -> web.StreamResponse:
         """A stream of `hub.report` `{from, at, metrics}`, one from each process every second."""
         self._keys.check(request, "read")
-        make = partial(Connection, user=_USER, channels=[REPORTS])
+        make = partial(Connection, user=_USER, channels=[LIVE_METRICS_CHANNEL])
         return await self._streams.begin(request, Identity(_USER), {}, make)
 
     @Operation(
@@ -75,9 +75,11 @@ class ConsoleRoutes:
         tag="console",
         summary="A file of the operators' page",
         parameters=[Parameter("path", "name", str, "The file's name")],
-        answers=[Answer(status=200, description="The file", content=dict.fromkeys(TYPES.values()))],
+        responses=[
+            ResponseSpec(status=200, description="The file", content=dict.fromkeys(TYPES.values()))
+        ],
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
         """One of its files."""
-        return self._pages.answer(request.match_info["name"])
+        return self._pages.response(request.match_info["name"])

@@ -11,16 +11,24 @@ from aiohttp import web
 
 from hub.core.channel import user_channel
 from hub.core.event import compact_json
-from hub.engine.publisher import Message, Publisher
-from hub.web.auth import Door
+from hub.engine.publisher import Publisher, PublishRequest
+from hub.web.auth import Authenticator
 from hub.web.bodies import read_json
-from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
-from hub.web.page_files import TYPES, PageFiles
+from hub.web.operation import (
+    USER,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+)
+from hub.web.page_files import TYPES, StaticFiles
 from hub.web.parameters import OPEN_USER
-from hub.web.publish import NULL, PublishAnswer, publish
+from hub.web.publish import NULL, PublishResponse, publish
 
 
-class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /dev/publish: an event to oneself."""
 
     event: str = "notification"
@@ -30,17 +38,19 @@ class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DemoRoutes:
     """The page and its files; with a publisher, the note to oneself too."""
 
-    def __init__(self, door: Door, publisher: Publisher | None, *, max_body_bytes: int) -> None:
-        self._door = door
+    def __init__(
+        self, authenticator: Authenticator, publisher: Publisher | None, *, max_body_bytes: int
+    ) -> None:
+        self._authenticator = authenticator
         self._publisher = publisher
         self._max_body_bytes = max_body_bytes
-        self._pages = PageFiles("demo")
+        self._pages = StaticFiles("demo")
         if publisher is None:  # the page hides its form by this
             meta = b'name="hub-dev" content="%b"'
             self._pages.change("demo.html", meta % b"true", meta % b"false")
 
     def routes(self) -> list[web.RouteDef]:
-        all_of_them = routes_of(self)
+        all_of_them = build_routes(self)
         return all_of_them if self._publisher else [r for r in all_of_them if r.method == "GET"]
 
     @Operation(
@@ -48,11 +58,11 @@ class DemoRoutes:
         paths=["/"],
         tag="demo",
         summary="The demo page",
-        answers=[Answer(status=200, description="The page", content={"text/html": None})],
+        responses=[ResponseSpec(status=200, description="The page", content={"text/html": None})],
     )
     async def page(self, request: web.Request) -> web.Response:
         """The page."""
-        return self._pages.answer("demo.html")
+        return self._pages.response("demo.html")
 
     @Operation(
         method="GET",
@@ -60,12 +70,14 @@ class DemoRoutes:
         tag="demo",
         summary="A file of the demo page",
         parameters=[Parameter("path", "name", str, "The file's name")],
-        answers=[Answer(status=200, description="The file", content=dict.fromkeys(TYPES.values()))],
+        responses=[
+            ResponseSpec(status=200, description="The file", content=dict.fromkeys(TYPES.values()))
+        ],
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
         """One of its files."""
-        return self._pages.answer(request.match_info["name"])
+        return self._pages.response(request.match_info["name"])
 
     @Operation(
         method="POST",
@@ -74,13 +86,15 @@ class DemoRoutes:
         summary="Publish an event to oneself",
         security=USER,
         parameters=[OPEN_USER],
-        body=json_body(NoteBody),
-        answers=[json(200, PublishAnswer, "Published")],
+        body=json_body(NotificationBody),
+        responses=[json(200, PublishResponse, "Published")],
     )
     async def note_to_self(self, request: web.Request) -> web.Response:
         """An event into the caller's own channel."""
         assert self._publisher is not None
-        user = (await self._door.identify(request)).user
-        body = await read_json(request, NoteBody, max_bytes=self._max_body_bytes)
-        message = Message(to=[user_channel(user)], event=body.event, data=compact_json(body.data))
+        user = (await self._authenticator.identify(request)).user
+        body = await read_json(request, NotificationBody, max_bytes=self._max_body_bytes)
+        message = PublishRequest(
+            to=[user_channel(user)], event=body.event, data=compact_json(body.data)
+        )
         return await publish(self._publisher, message)

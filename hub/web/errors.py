@@ -12,20 +12,20 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from hub.errors import (
-    AnswerGoesOn,
     BrokerUnavailable,
     CallbackUnavailable,
     CallerError,
+    GenerationStillRunning,
     HubError,
     NodeBusy,
-    TooMany,
+    TooManyRequests,
 )
 from hub.surfaces.openai_chat import error_document
-from hub.web.caller import Caller
+from hub.web.caller import RequestContext
 
 _RETRY_AFTER_SECONDS: Final = 1
-FOREIGN_PATHS: Final = "/v1/"
-BROKER_AWAY: Final = "the broker is away; try again"
+OPENAI_PATHS: Final = "/v1/"
+BROKER_UNAVAILABLE: Final = "the broker is away; try again"
 _log = structlog.get_logger(__name__)
 
 NOT_AGAIN: Final = {"x-should-retry": "false"}  # OpenAI's SDKs heed it
@@ -51,14 +51,14 @@ def problem_document(status: int, detail: str, path: str | None = None) -> dict[
     return plain
 
 
-def problem_of(error: HubError) -> dict[str, Any]:
+def problem_from_error(error: HubError) -> dict[str, Any]:
     """What the hub raised on purpose, as a problem document."""
     if isinstance(error, CallerError):
         return problem_document(error.status, error.detail, error.path)
-    return problem_document(503, BROKER_AWAY)
+    return problem_document(503, BROKER_UNAVAILABLE)
 
 
-def problem(
+def problem_response(
     status: int,
     detail: str,
     *,
@@ -74,12 +74,12 @@ def problem(
     )
 
 
-def is_foreign(request: Caller) -> bool:
+def is_openai_path(request: RequestContext) -> bool:
     """Whether its client knows nothing of the hub, and reads errors in OpenAI's form."""
-    return request.path.startswith(FOREIGN_PATHS)
+    return request.path.startswith(OPENAI_PATHS)
 
 
-def refusal(
+def error_response(
     request: web.Request,
     status: int,
     detail: str,
@@ -88,8 +88,8 @@ def refusal(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """An error in the words of who asks."""
-    if not is_foreign(request):
-        return problem(status, detail, path=path, headers=headers)
+    if not is_openai_path(request):
+        return problem_response(status, detail, path=path, headers=headers)
     return web.Response(
         status=status,
         body=msgspec.json.encode(error_document(status, detail, path=path)),
@@ -99,33 +99,35 @@ def refusal(
 
 
 @web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns what a handler raises into an answer."""
     try:
         return await handler(request)
     except CallerError as error:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
-        if isinstance(error, TooMany):
+        if isinstance(error, TooManyRequests):
             headers["Retry-After"] = str(error.retry_after_seconds)
-        return refusal(request, error.status, error.detail, path=error.path, headers=headers)
+        return error_response(request, error.status, error.detail, path=error.path, headers=headers)
     except BrokerUnavailable as error:
-        _log.warning("request.broker_away", route=route_of(request), error=str(error))
+        _log.warning("request.broker_away", route=route_name(request), error=str(error))
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return refusal(request, 503, BROKER_AWAY, headers=headers)
-    except AnswerGoesOn as error:
-        return refusal(request, 503, str(error), headers=NOT_AGAIN)
+        return error_response(request, 503, BROKER_UNAVAILABLE, headers=headers)
+    except GenerationStillRunning as error:
+        return error_response(request, 503, str(error), headers=NOT_AGAIN)
     except (CallbackUnavailable, NodeBusy) as error:
         headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return refusal(request, 503, str(error), headers=headers)
+        return error_response(request, 503, str(error), headers=headers)
     except ConnectionError:
-        return refusal(request, 400, "the client left before its request was whole")
+        return error_response(request, 400, "the client left before its request was whole")
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return refusal(request, error.status, _sentence(request, error), headers=_allow(error))
+        return error_response(
+            request, error.status, _sentence(request, error), headers=_allow(error)
+        )
     except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
-        _log.exception("request.failed", route=route_of(request))
-        return refusal(request, 500, "the hub failed at this request; its log says how")
+        _log.exception("request.failed", route=route_name(request))
+        return error_response(request, 500, "the hub failed at this request; its log says how")
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:
@@ -141,7 +143,7 @@ def _allow(error: web.HTTPException) -> dict[str, str]:
     return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
 
 
-def route_of(request: web.Request) -> str:
+def route_name(request: web.Request) -> str:
     """The route's pattern, never the path itself: it may carry a user's id."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "unknown"

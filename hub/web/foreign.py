@@ -16,19 +16,19 @@ from aiohttp import web
 
 from hub.core.close import CloseReason
 from hub.core.generation import Generation
-from hub.engine.generations import Followed, Generations
-from hub.engine.surface_stream import SurfaceStream
-from hub.errors import AnswerGoesOn
-from hub.ports import Created, Surface
-from hub.surfaces.answer import Answer, Collected, Told
+from hub.engine.generations import Generations, ReplayStart
+from hub.engine.surface_stream import CompatStream
+from hub.errors import GenerationStillRunning
+from hub.ports import AnswerEncoder, CreatedGeneration
+from hub.surfaces.answer import AnswerCollector, AnswerState, GenerationEvent
 from hub.surfaces.openai_chat import error_document
 from hub.surfaces.telling import STOPPED, STOPPED_CODE
-from hub.web.auth import Door, Identity
+from hub.web.auth import Authenticator, Identity
 from hub.web.bodies import json_response, read_json
 from hub.web.errors import NOT_AGAIN
-from hub.web.leaving import Leavers
-from hub.web.origins import Origins
-from hub.web.questions import GenerateBody, Questions
+from hub.web.leaving import StopOnDisconnect
+from hub.web.origins import AllowedOrigins
+from hub.web.questions import GenerateBody, GenerationRequests
 from hub.web.streaming import Streams
 
 _FAILURES: Final = {
@@ -40,36 +40,36 @@ _FAILURES: Final = {
 _CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
 
 
-class Foreigners:
+class CompatRequests:
     """Asks for foreign clients, and answers them."""
 
     def __init__(
         self,
         generations: Generations,
         streams: Streams,
-        door: Door,
-        questions: Questions,
-        origins: Origins,
+        authenticator: Authenticator,
+        requests: GenerationRequests,
+        origins: AllowedOrigins,
     ) -> None:
         self.generations = generations
-        self.questions = questions
+        self.requests = requests
         self._streams = streams
-        self._door = door
+        self._authenticator = authenticator
         self._origins = origins
-        self._leavers = Leavers(generations)
+        self._stop_on_disconnect = StopOnDisconnect(generations)
 
     async def identify(self, request: web.Request) -> Identity:
         """Who asks."""
-        return await self._door.identify(request)
+        return await self._authenticator.identify(request)
 
     async def read(self, request: web.Request) -> dict[str, Any]:
         """The body: an object, of which clients may send more than is known here."""
         if request.content_type != "application/json":
-            self._origins.check_unasked(request)
-        most = self.questions.max_prompt_bytes
+            self._origins.check_websocket(request)
+        most = self.requests.max_prompt_bytes
         return await read_json(request, dict[str, Any], max_bytes=most, also_text=True)
 
-    async def ask(
+    async def start(
         self,
         request: web.Request,
         identity: Identity,
@@ -77,70 +77,78 @@ class Foreigners:
         *,
         key: str | None = None,
         chat: str | None = None,
-        shown: bool = True,
-    ) -> Created:
+        is_stream: bool = True,
+    ) -> CreatedGeneration:
         """Queues the question, unless this node could not show the answer. shown: it is to."""
-        stops = body.stops()
-        if shown:
-            self._streams.check_room(request)
+        stops = body.stops_on_disconnect()
+        if is_stream:
+            self._streams.check_capacity(request)
         key = request.headers.get("Idempotency-Key") or key
         if body.upstream is None:
-            upstream, model = self.questions.find(body.model)
+            upstream, model = self.requests.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
-        asking = self.questions.ask(identity.user, body, key, chat=chat)
-        return await self._leavers.ask(asking, identity.user, stops=stops)
+        asking = self.requests.start(identity.user, body, key, chat=chat)
+        return await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
 
     async def stream(
         self,
         request: web.Request,
         identity: Identity,
         generation: str,
-        surface_of: Callable[[Generation], Surface],
+        new_encoder: Callable[[Generation], AnswerEncoder],
         *,
         from_chunk: int = 0,
         headers: Mapping[str, str] | None = None,
-        stop_when_left: bool = False,
+        stop_on_disconnect: bool = False,
     ) -> web.StreamResponse:
         """The answer on a surface, without the chunks before one."""
         told = {"Location": f"/generations/{generation}", **(headers or {})}
-        with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
-            followed = await self.generations.follow(generation, identity.user)
-            surface = surface_of(followed.record)
-            make = partial(SurfaceStream, followed=followed, surface=surface, from_chunk=from_chunk)
+        with self._stop_on_disconnect.guard(
+            generation, identity.user, stops=stop_on_disconnect
+        ) as leaving:
+            followed = await self.generations.open_replay(generation, identity.user)
+            surface = new_encoder(followed.record)
+            make = partial(
+                CompatStream, replay=followed, answer_encoder=surface, from_chunk=from_chunk
+            )
             made = leaving.made_by(make)
             return await self._streams.begin_sse(request, identity, followed.cursor, made, told)
 
-    async def whole(
+    async def wait_for_answer(
         self,
         request: web.Request,
         identity: Identity,
         generation: str,
         *,
-        stop_when_left: bool = False,
-    ) -> Collected:
+        stop_on_disconnect: bool = False,
+    ) -> AnswerCollector:
         """Waits for the end. Raises AnswerGoesOn."""
         for _ in range(2):  # again when the log lost the answer's beginning meanwhile
-            with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
-                followed = await self.generations.follow(generation, identity.user)
-                collected = Collected(followed.record)
-                make = partial(SurfaceStream, followed=followed, surface=collected)
+            with self._stop_on_disconnect.guard(
+                generation, identity.user, stops=stop_on_disconnect
+            ) as leaving:
+                followed = await self.generations.open_replay(generation, identity.user)
+                collected = AnswerCollector(followed.record)
+                make = partial(CompatStream, replay=followed, answer_encoder=collected)
                 made = leaving.made_by(make)
-                reason = await self._streams.wait(request, identity, followed.cursor, made)
+                reason = await self._streams.attach_and_wait(
+                    request, identity, followed.cursor, made
+                )
             if reason is CloseReason.ENDED:
                 return collected
             if reason is not CloseReason.TRIMMED:
                 break
-        raise AnswerGoesOn(_CUT.format(generation))
+        raise GenerationStillRunning(_CUT.format(generation))
 
-    async def so_far(self, followed: Followed, surface: Surface) -> int:
+    async def count_chunks(self, followed: ReplayStart, surface: AnswerEncoder) -> int:
         """Tells the surface what there is by now; how many chunks that is."""
         chunks = len(surface.opening())
-        async for name, data in self.generations.past(followed):
+        async for name, data in self.generations.stored_events(followed):
             chunks += len(surface.feed(name, data))
         return chunks
 
 
-def failed_answer(answer: Answer) -> web.Response:
+def failed_answer(answer: AnswerState) -> web.Response:
     """What a caller that waited gets for an answer that has failed or was stopped."""
     end = answer.end
     status = 409 if answer.status == "stopped" else _status_of(end)
@@ -149,7 +157,7 @@ def failed_answer(answer: Answer) -> web.Response:
     return json_response(document, status=status, headers=NOT_AGAIN)
 
 
-def _status_of(end: Told) -> int:
+def _status_of(end: GenerationEvent) -> int:
     if end.upstream_status == 429:
         return 429
     return _FAILURES.get(end.code, 502)

@@ -14,17 +14,17 @@ from hub.core.cursor import format_place
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message
 from hub.core.ndjson import StreamLine
-from hub.core.own_events import OF_ANSWERS, OF_CONNECTIONS, Seconds
-from hub.engine.answer_stream import AnswerStream
+from hub.core.own_events import CONTROL_EVENTS, GENERATION_EVENTS, Seconds
+from hub.engine.answer_stream import GenerationStream
 from hub.engine.generations import Generations
-from hub.engine.surface_stream import SurfaceStream
+from hub.engine.surface_stream import CompatStream
 from hub.errors import BadRequest
-from hub.ports import Created
-from hub.surfaces.shapes import ShapedAnswer
-from hub.web.auth import Door, Identity
+from hub.ports import CreatedGeneration
+from hub.surfaces.shapes import TemplateEncoder
+from hub.web.auth import Authenticator, Identity
 from hub.web.bodies import json_response, read_json
-from hub.web.leaving import Leavers
-from hub.web.operation import USER, Answer, Operation, json_body, routes_of
+from hub.web.leaving import StopOnDisconnect
+from hub.web.operation import USER, Operation, ResponseSpec, build_routes, json_body
 from hub.web.parameters import (
     CURSOR,
     GENERATION,
@@ -33,26 +33,26 @@ from hub.web.parameters import (
     OPEN_USER,
     SHAPE,
 )
-from hub.web.questions import GenerateBody, Questions
-from hub.web.shapes import Shapes
-from hub.web.streaming import Cursor, Streams, accepts, cursor_of
+from hub.web.questions import GenerateBody, GenerationRequests
+from hub.web.shapes import Templates
+from hub.web.streaming import Cursor, Streams, accepts, requested_cursor
 
 
-class StartAnswer(msgspec.Struct, frozen=True):
+class StartResponse(msgspec.Struct, frozen=True):
     """cursor: just before the generation's first event."""
 
     generation: str
     cursor: str
 
 
-class StopWord(msgspec.Struct, frozen=True):
+class StopResponse(msgspec.Struct, frozen=True):
     """status: `stopping`, or `already ended`."""
 
     generation: str
     status: Literal["stopping", "already ended"]
 
 
-class GenerationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A generation as it stands. Of the end's details there are those that its end has."""
 
     generation: str
@@ -75,15 +75,15 @@ class GenerationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Seconds | UnsetType = UNSET
 
 
-_STARTED: Final = Answer(
+_STARTED: Final = ResponseSpec(
     status=202,
     description="Queued; its events come in the user's stream after the cursor",
-    content={"application/json": StartAnswer},
+    content={"application/json": StartResponse},
     headers={"Location": "The generation's own address"},
 )
 _EVENTS: Final = {
-    **OF_ANSWERS,
-    **{name: OF_CONNECTIONS[name] for name in ("hub.reset", "hub.expiring", "hub.bye")},
+    **GENERATION_EVENTS,
+    **{name: CONTROL_EVENTS[name] for name in ("hub.reset", "hub.expiring", "hub.bye")},
 }
 _STREAMED: Final = {"text/event-stream": None, "application/x-ndjson": StreamLine}
 
@@ -95,19 +95,19 @@ class GenerationRoutes:
         self,
         generations: Generations,
         streams: Streams,
-        door: Door,
-        questions: Questions,
-        shapes: Shapes | None = None,
+        authenticator: Authenticator,
+        requests: GenerationRequests,
+        templates: Templates | None = None,
     ) -> None:
-        self._shapes = shapes or Shapes()
+        self._templates = templates or Templates()
         self._generations = generations
         self._streams = streams
-        self._door = door
-        self._questions = questions
-        self._leavers = Leavers(generations)
+        self._authenticator = authenticator
+        self._requests = requests
+        self._stop_on_disconnect = StopOnDisconnect(generations)
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -121,9 +121,9 @@ class GenerationRoutes:
             SHAPE,
         ],
         body=json_body(GenerateBody),
-        answers=[
+        responses=[
             _STARTED,
-            Answer(
+            ResponseSpec(
                 status=200,
                 description="The answer itself, where the client accepts a stream",
                 content=_STREAMED,
@@ -137,12 +137,12 @@ class GenerationRoutes:
         """202: queued; its events come in the user's stream after the cursor. A client that accepts
         a stream gets 200 and the answer itself.
         """
-        identity = await self._door.identify(request)
+        identity = await self._authenticator.identify(request)
         user = identity.user
-        body = await read_json(request, GenerateBody, max_bytes=self._questions.max_prompt_bytes)
+        body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
         streamed = _wants_stream(request)
-        self._shapes.of(request)  # before anything is asked
-        stops = body.stops()
+        self._templates.select(request)  # before anything is asked
+        stops = body.stops_on_disconnect()
         if stops and not streamed:
             raise BadRequest(
                 "on_disconnect: stop needs a streamed answer: send Accept: text/event-stream",
@@ -151,10 +151,12 @@ class GenerationRoutes:
         key = body.id or request.headers.get("Idempotency-Key")
         if streamed:
             self._streams.check_address(request)
-        created = await self._leavers.ask(self._questions.ask(user, body, key), user, stops=stops)
+        created = await self._stop_on_disconnect.start(
+            self._requests.start(user, body, key), user, stops=stops
+        )
         if not streamed:
             return _started(created)
-        return await self._join(request, created.generation, identity, {}, stop_when_left=stops)
+        return await self._join(request, created.generation, identity, {}, stop_on_disconnect=stops)
 
     @Operation(
         method="GET",
@@ -163,28 +165,28 @@ class GenerationRoutes:
         summary="Look at a generation, or join it",
         security=USER,
         parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, SHAPE],
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="The snapshot; the answer itself where the client accepts a stream",
-                content={"application/json": GenerationAnswer, **_STREAMED},
+                content={"application/json": GenerationResponse, **_STREAMED},
                 events=_EVENTS,
             ),
-            Answer(status=204, description="The client has all of an answer that ended"),
+            ResponseSpec(status=204, description="The client has all of an answer that ended"),
         ],
         refuses=[404, 429],
         long_lived=True,
     )
-    async def look(self, request: web.Request) -> web.StreamResponse:
+    async def read(self, request: web.Request) -> web.StreamResponse:
         """The snapshot: status, text so far, and the end's details. A client that accepts a stream
         joins the answer.
         """
-        identity = await self._door.identify(request)
+        identity = await self._authenticator.identify(request)
         user = identity.user
         generation = _id(request)
         if not _wants_stream(request):
             return json_response(_snapshot(await self._generations.find(generation, user)))
-        cursor = cursor_of(request, [user_channel(user)])
+        cursor = requested_cursor(request, [user_channel(user)])
         return await self._join(request, generation, identity, cursor)
 
     @Operation(
@@ -194,19 +196,23 @@ class GenerationRoutes:
         summary="Stop a generation",
         security=USER,
         parameters=[GENERATION, OPEN_USER],
-        answers=[
-            Answer(status=202, description="Stopping", content={"application/json": StopWord}),
-            Answer(status=200, description="Ended before", content={"application/json": StopWord}),
+        responses=[
+            ResponseSpec(
+                status=202, description="Stopping", content={"application/json": StopResponse}
+            ),
+            ResponseSpec(
+                status=200, description="Ended before", content={"application/json": StopResponse}
+            ),
         ],
         refuses=[404],
     )
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended already."""
-        user = (await self._door.identify(request)).user
+        user = (await self._authenticator.identify(request)).user
         generation = _id(request)
         answer = await self._generations.stop(generation, user)
         status = 202 if answer.value == "stopping" else 200
-        return json_response(StopWord(generation, answer.value), status=status)
+        return json_response(StopResponse(generation, answer.value), status=status)
 
     @Operation(
         method="POST",
@@ -215,12 +221,12 @@ class GenerationRoutes:
         summary="Stop it if it runs, and ask the same again",
         security=USER,
         parameters=[GENERATION, OPEN_USER, IDEMPOTENCY_KEY],
-        answers=[_STARTED],
+        responses=[_STARTED],
         refuses=[404, 429],
     )
     async def restart(self, request: web.Request) -> web.Response:
         """202: another generation of the same question; with the same key again, the same one."""
-        user = (await self._door.identify(request)).user
+        user = (await self._authenticator.identify(request)).user
         key = request.headers.get("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)
@@ -233,15 +239,19 @@ class GenerationRoutes:
         identity: Identity,
         cursor: Cursor,
         *,
-        stop_when_left: bool = False,
+        stop_on_disconnect: bool = False,
     ) -> web.StreamResponse:
         headers = {"Location": f"/generations/{generation}"}
-        with self._leavers.leaving(generation, identity.user, stops=stop_when_left) as leaving:
-            shape = self._shapes.of(request)
+        with self._stop_on_disconnect.guard(
+            generation, identity.user, stops=stop_on_disconnect
+        ) as leaving:
+            shape = self._templates.select(request)
             if shape is not None:
-                followed = await self._generations.follow(generation, identity.user)
-                surface = ShapedAnswer(followed.record, shape)
-                make = leaving.made_by(partial(SurfaceStream, followed=followed, surface=surface))
+                followed = await self._generations.open_replay(generation, identity.user)
+                surface = TemplateEncoder(followed.record, shape)
+                make = leaving.made_by(
+                    partial(CompatStream, replay=followed, answer_encoder=surface)
+                )
                 return await self._streams.begin_sse(
                     request, identity, followed.cursor, make, headers
                 )
@@ -249,7 +259,7 @@ class GenerationRoutes:
             if joined.has_all:
                 return web.Response(status=204)  # at which EventSource does not come again
             make = leaving.made_by(
-                partial(AnswerStream, record=joined.record, snapshot=joined.snapshot)
+                partial(GenerationStream, record=joined.record, snapshot=joined.snapshot)
             )
             return await self._streams.begin(request, identity, joined.cursor, make, headers)
 
@@ -266,16 +276,16 @@ def _id(request: web.Request) -> str:
     return request.match_info["id"]
 
 
-def _started(created: Created) -> web.Response:
+def _started(created: CreatedGeneration) -> web.Response:
     return json_response(
-        StartAnswer(created.generation, format_place(created.position)),
+        StartResponse(created.generation, format_place(created.position)),
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )
 
 
 def _snapshot(found: Generation) -> dict[str, Any]:
-    question = found.question
+    question = found.request
     return {
         "generation": found.id,
         "user": found.user,

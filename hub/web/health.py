@@ -5,22 +5,22 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.errors import BrokerUnavailable
 from hub.ports import Broker
 from hub.web.bodies import json_response
-from hub.web.errors import problem
-from hub.web.operation import Operation, json, routes_of
+from hub.web.errors import problem_response
+from hub.web.operation import Operation, build_routes, json
 
 
-class Alive(msgspec.Struct, frozen=True):
+class HealthResponse(msgspec.Struct, frozen=True):
     """A node's word."""
 
     status: str
     node: str
 
 
-class Ready(msgspec.Struct, frozen=True):
+class ReadyResponse(msgspec.Struct, frozen=True):
     """connections: how many streams the node holds."""
 
     status: str
@@ -31,31 +31,31 @@ class Ready(msgspec.Struct, frozen=True):
 class HealthRoutes:
     """The probes of the internal listener; they need no key."""
 
-    def __init__(self, broker: Broker, fanout: Fanout, *, node: str) -> None:
+    def __init__(self, broker: Broker, fanout: Connections, *, node: str) -> None:
         self._broker = broker
         self._fanout = fanout
         self._node = node
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/healthz"],
         tag="operation",
         summary="Is the process alive",
-        answers=[json(200, Alive, "It is")],
+        responses=[json(200, HealthResponse, "It is")],
     )
     async def alive(self, request: web.Request) -> web.Response:
         """200 while the process answers at all."""
-        return json_response(Alive("alive", self._node))
+        return json_response(HealthResponse("alive", self._node))
 
     @Operation(
         method="GET",
         paths=["/readyz"],
         tag="operation",
         summary="Should it get new clients",
-        answers=[json(200, Ready, "It should")],
+        responses=[json(200, ReadyResponse, "It should")],
         refuses=[503],
     )
     async def ready(self, request: web.Request) -> web.Response:
@@ -67,5 +67,5 @@ class HealthRoutes:
             except BrokerUnavailable as error:
                 reason = str(error)
         if reason is not None:
-            return problem(503, reason, headers={"Retry-After": "1"})
-        return json_response(Ready("ready", self._node, len(self._fanout)))
+            return problem_response(503, reason, headers={"Retry-After": "1"})
+        return json_response(ReadyResponse("ready", self._node, len(self._fanout)))

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from hub.ports import Clock
-from hub.web.tokens import VerifyingKey, keys_of_jwks
+from hub.web.tokens import VerifyingKey, parse_jwks
 
 _MOST_BYTES: Final = 256 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
@@ -67,7 +67,7 @@ class JwksKeys:
                 body = await answer.content.read(_MOST_BYTES)
                 if answer.status != 200:
                     raise ValueError(f"it answered {answer.status}")
-            keys = keys_of_jwks(msgspec.json.decode(body))
+            keys = parse_jwks(msgspec.json.decode(body))
             if not keys:
                 raise ValueError("there is no usable key in it")
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

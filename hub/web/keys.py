@@ -11,10 +11,10 @@ import msgspec
 
 from hub.errors import Forbidden, Unauthorized
 from hub.web.addresses import check_is_called_local
-from hub.web.auth import authorization_of
-from hub.web.caller import Caller
+from hub.web.auth import bearer_token
+from hub.web.caller import RequestContext
 
-NOBODY: Final = "nobody in particular"
+ANONYMOUS: Final = "nobody in particular"
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -25,12 +25,12 @@ class ApiKey(msgspec.Struct, frozen=True):
     scopes: frozenset[str]
 
 
-def hash_of(key: str) -> str:
+def hash_key(key: str) -> str:
     """What is kept of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class KeyRing:
+class ApiKeys:
     """The keys that are good. Without any key every backend is let in, which only the open,
     loopback mode allows.
     """
@@ -38,12 +38,12 @@ class KeyRing:
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
 
-    def check(self, request: Caller, scope: str) -> str:
+    def check(self, request: RequestContext, scope: str) -> str:
         """The name of the request's key. Raises Unauthorized, or Forbidden without the scope."""
         if not self._keys:
             check_is_called_local(request)
-            return NOBODY
-        given = hash_of(authorization_of(request) or "").encode()
+            return ANONYMOUS
+        given = hash_key(bearer_token(request) or "").encode()
         found: ApiKey | None = None
         for key in self._keys:  # all of them, whichever fits: the time tells nothing
             if hmac.compare_digest(given, key.sha256.encode()):

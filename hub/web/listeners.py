@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.web.client_module import ClientModuleRoutes
+from hub.web.client_module import JsClientRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
 from hub.web.generations import GenerationRoutes
 from hub.web.health import HealthRoutes
 from hub.web.metrics import MetricsRoutes
-from hub.web.openapi import OpenApiRoutes, document_of
+from hub.web.openapi import OpenApiRoutes, build_document
 from hub.web.publish import PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
-from hub.web.running import RunningRoutes
+from hub.web.running import ActiveGenerationRoutes
 from hub.web.tickets import TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
@@ -39,7 +39,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         ResponseRoutes,
         UiRoutes,
         AgUiRoutes,
-        ClientModuleRoutes,
+        JsClientRoutes,
         DemoRoutes,
     ),
     "internal": (
@@ -48,7 +48,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         UserRoutes,
         UsageRoutes,
         HealthRoutes,
-        RunningRoutes,
+        ActiveGenerationRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,
@@ -57,6 +57,6 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-def document() -> dict[str, Any]:
+def build_openapi() -> dict[str, Any]:
     """The hub's own."""
-    return document_of(LISTENERS)
+    return build_document(LISTENERS)

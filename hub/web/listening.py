@@ -27,7 +27,7 @@ _KEEPALIVE_SECONDS: Final = 75.0
 _HEAD_SECONDS: Final = 15.0
 
 
-class Place(msgspec.Struct, frozen=True):
+class ListenAddress(msgspec.Struct, frozen=True):
     """Where to listen: host and port and the setting that says so, a unix socket's path, or a
     descriptor handed over. tls: for https.
 
@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | None = None
 
 
-class SocketBounds(msgspec.Struct, frozen=True, kw_only=True):
+class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What each connection's socket may hold, and for how long a peer may not acknowledge it.
 
     Set on the listening socket: Linux hands both on to what it accepts, so they cost nothing there.
@@ -63,13 +63,13 @@ class SocketBounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def listening(
+async def listen(
     app: web.Application,
-    place: Place,
+    address: ListenAddress,
     *,
     cancel_handlers: bool,
-    bounds: SocketBounds | None = None,
-    patience_seconds: float = _CLEANUP_SECONDS,
+    bounds: SocketOptions | None = None,
+    shutdown_timeout_seconds: float = _CLEANUP_SECONDS,
     head_seconds: float = _HEAD_SECONDS,
 ) -> AsyncIterator[int]:
     """Serves the application inside the block; gives the port. Raises OperatorError."""
@@ -79,7 +79,7 @@ async def listening(
         handler_cancellation=cancel_handlers,
         access_log=None,
         keepalive_timeout=_KEEPALIVE_SECONDS,
-        shutdown_timeout=patience_seconds,
+        shutdown_timeout=shutdown_timeout_seconds,
         max_line_size=8190,
         max_field_size=8190,
     )
@@ -87,17 +87,17 @@ async def listening(
     try:
         check_options(runner)
         try:
-            for listener in _listeners(place):
+            for listener in _listeners(address):
                 if bounds is not None:
                     bounds.apply(listener)
                 await web.SockSite(
-                    runner, listener, backlog=_BACKLOG, ssl_context=place.tls
+                    runner, listener, backlog=_BACKLOG, ssl_context=address.tls
                 ).start()
         except OSError as error:
-            raise _cannot_listen(place, error) from error
+            raise _cannot_listen(address, error) from error
         async with Supervisor(SystemClock()) as tasks:
             tasks.start("sweep", partial(_sweep, runner, head_seconds))
-            yield 0 if place.path else runner.addresses[0][1]
+            yield 0 if address.path else runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
@@ -118,13 +118,13 @@ async def _sweep(runner: web.AppRunner, head_seconds: float) -> None:
                 each.force_close()
 
 
-def check_free(place: Place) -> None:
+def check_free(address: ListenAddress) -> None:
     """Raises OperatorError when somebody listens there already, shared or not."""
     try:
-        for listener in _listeners(place):
+        for listener in _listeners(address):
             listener.close()
     except OSError as error:
-        raise _cannot_listen(place, error) from error
+        raise _cannot_listen(address, error) from error
 
 
 def check_options(runner: web.AppRunner) -> None:
@@ -134,7 +134,7 @@ def check_options(runner: web.AppRunner) -> None:
         raise RuntimeError("this aiohttp does not take the runner's options")
 
 
-def _cannot_listen(place: Place, error: OSError) -> OperatorError:
+def _cannot_listen(place: ListenAddress, error: OSError) -> OperatorError:
     at, reason = place.path or f"{place.host}:{place.port}", error.strerror or str(error)
     return OperatorError(f"cannot listen on {at} ({place.setting}): {reason}")
 
@@ -171,7 +171,7 @@ def _unix_listener(path: Path) -> socket.socket:
     return listener
 
 
-def _listeners(place: Place) -> Iterator[socket.socket]:
+def _listeners(place: ListenAddress) -> Iterator[socket.socket]:
     """A bound socket for each address that the host's name has."""
     if place.fd is not None:
         yield socket.socket(fileno=place.fd)

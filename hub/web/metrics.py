@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from hub.web.operation import Answer, Operation, routes_of
+from hub.web.operation import Operation, ResponseSpec, build_routes
 
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -17,18 +17,18 @@ class MetricsRoutes:
     there is nothing of any user in it.
     """
 
-    def __init__(self, text: Callable[[], Awaitable[bytes]]) -> None:
-        self._text = text
+    def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
+        self._text = render
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/metrics"],
         tag="operation",
         summary="Metrics in Prometheus' text format",
-        answers=[Answer(status=200, description="Metrics", content={"text/plain": None})],
+        responses=[ResponseSpec(status=200, description="Metrics", content={"text/plain": None})],
     )
     async def metrics(self, request: web.Request) -> web.Response:
         """As they are now."""

@@ -15,18 +15,18 @@ import msgspec
 from aiohttp import web
 
 from hub import __version__
-from hub.core.own_events import OWN_EVENTS
+from hub.core.own_events import SYSTEM_EVENTS
 from hub.web.errors import Problem
 from hub.web.openapi_operation import (
     REFUSALS,
-    ForeignProblem,
-    described,
-    either,
-    prose,
+    OpenAIError,
+    merge_operations,
+    one_line,
+    operation_object,
     refusal,
     servers,
 )
-from hub.web.operation import Operation, json, operations_of, routes_of
+from hub.web.operation import Operation, build_routes, find_operations, json
 
 _PATTERN: Final = re.compile(r":[^}]*}")  # `{name:.+}` is aiohttp's
 _REF: Final = "#/components/schemas/{name}"
@@ -39,7 +39,7 @@ _SECURITY: Final[dict[str, Any]] = {
 }
 
 
-def document_of(listeners: Mapping[str, Iterable[type]]) -> dict[str, Any]:
+def build_document(listeners: Mapping[str, Iterable[type]]) -> dict[str, Any]:
     """The document of the resources that each listener (`public`, `internal`, `worker`) serves.
 
     Raises ValueError for a path parameter that is not described.
@@ -48,15 +48,15 @@ def document_of(listeners: Mapping[str, Iterable[type]]) -> dict[str, Any]:
         (listener, path, said, handler)
         for listener, resources in listeners.items()
         for resource in resources
-        for said, handler in operations_of(resource)
+        for said, handler in find_operations(resource)
         for path in said.paths
     ]
-    models = [Problem, ForeignProblem, *OWN_EVENTS.values()]
+    models = [Problem, OpenAIError, *SYSTEM_EVENTS.values()]
     for _, _, said, _ in told:
         models += _models(said)
     shapes, components = msgspec.json.schema_components(models, ref_template=_REF)
     for component in components.values():
-        component["description"] = prose(component.get("description", ""))
+        component["description"] = one_line(component.get("description", ""))
     by_model = dict(zip(map(repr, models), shapes, strict=True))  # not all can be hashed
 
     def shape(model: Any) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def document_of(listeners: Mapping[str, Iterable[type]]) -> dict[str, Any]:
 
     paths: dict[str, Any] = {}
     for listener, path, said, handler in told:
-        more = described(listener, path, said, handler, shape)
+        more = operation_object(listener, path, said, handler, shape)
         there = paths.setdefault(_PATTERN.sub("}", path), {})
         method = said.method.lower()
-        there[method] = either(there[method], more) if method in there else more
+        there[method] = merge_operations(there[method], more) if method in there else more
     refusals = {str(status): refusal(status, shape(Problem)) for status in REFUSALS}
-    _share(paths, refusals)
+    _hoist_responses(paths, refusals)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -98,14 +98,14 @@ class OpenApiRoutes:
         self._body = b""
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/openapi.json"],
         tag="operation",
         summary="This document",
-        answers=[json(200, dict[str, Any], "OpenAPI 3.1")],
+        responses=[json(200, dict[str, Any], "OpenAPI 3.1")],
     )
     async def document(self, request: web.Request) -> web.Response:
         """All routes of all listeners; it needs no key."""
@@ -115,12 +115,12 @@ class OpenApiRoutes:
 
 def _models(said: Operation) -> Iterable[Any]:
     found = [each.model for each in said.parameters]
-    contents = [said.body, *(each.content for each in said.answers)]
+    contents = [said.body, *(each.content for each in said.responses)]
     found += [model for content in contents for model in content.values() if model is not None]
     return found
 
 
-def _share(paths: Mapping[str, Any], refusals: Mapping[str, Any]) -> None:
+def _hoist_responses(paths: Mapping[str, Any], refusals: Mapping[str, Any]) -> None:
     """What is refused alike everywhere is said once."""
     for operations in paths.values():
         for operation in operations.values():

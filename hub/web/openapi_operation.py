@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.web.errors import FOREIGN_PATHS, Problem
-from hub.web.operation import Answer, Operation, Parameter
+from hub.web.errors import OPENAI_PATHS, Problem
+from hub.web.operation import Operation, Parameter, ResponseSpec
 
 _PROBLEM_TYPE: Final = "application/problem+json"
 _SERVERS: Final = {
@@ -19,7 +19,7 @@ _SERVERS: Final = {
 }
 
 
-class ForeignError(msgspec.Struct, frozen=True):
+class OpenAIErrorBody(msgspec.Struct, frozen=True):
     """param: of the bad field, where there is one."""
 
     message: str
@@ -28,10 +28,10 @@ class ForeignError(msgspec.Struct, frozen=True):
     code: str | None
 
 
-class ForeignProblem(msgspec.Struct, frozen=True):
+class OpenAIError(msgspec.Struct, frozen=True):
     """What was wrong, as OpenAI's clients read it: on all routes under /v1."""
 
-    error: ForeignError
+    error: OpenAIErrorBody
 
 
 REFUSALS: Final = {
@@ -59,7 +59,7 @@ Shape = Callable[[Any], dict[str, Any]]
 """The schema of a type."""
 
 
-def described(
+def operation_object(
     listener: str, path: str, said: Operation, handler: Callable[..., Any], shape: Shape
 ) -> dict[str, Any]:
     """The operation of a listener's path. Raises ValueError for a path parameter that is not
@@ -72,19 +72,19 @@ def described(
     operation: dict[str, Any] = {
         "tags": [listener, said.tag],
         "summary": said.summary,
-        "description": prose(handler.__doc__ or ""),
+        "description": one_line(handler.__doc__ or ""),
         "operationId": _operation_id(said.method, path),
         "servers": servers(listener),
         "security": [
             {name: list(scopes) for name, scopes in each.items()} for each in said.security or ()
         ],
         "parameters": [_parameter(each, shape) for each in parameters],
-        "responses": {str(each.status): _answer(each, shape) for each in said.answers},
+        "responses": {str(each.status): _answer(each, shape) for each in said.responses},
     }
     for status in said.refused():
         refused = refusal(status, shape(Problem))
-        if path.startswith(FOREIGN_PATHS):
-            refused["content"] = {"application/json": {"schema": shape(ForeignProblem)}}
+        if path.startswith(OPENAI_PATHS):
+            refused["content"] = {"application/json": {"schema": shape(OpenAIError)}}
         _add_answer(operation["responses"], str(status), refused)
     if said.body:
         content = {kind: _content(model, shape) for kind, model in said.body.items()}
@@ -92,7 +92,7 @@ def described(
     return operation
 
 
-def prose(docstring: str) -> str:
+def one_line(docstring: str) -> str:
     """On one line."""
     return " ".join(inspect.cleandoc(docstring).split())
 
@@ -107,7 +107,7 @@ def _parameter(said: Parameter, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _answer(said: Answer, shape: Shape) -> dict[str, Any]:
+def _answer(said: ResponseSpec, shape: Shape) -> dict[str, Any]:
     described: dict[str, Any] = {"description": said.description}
     if said.headers:
         described["headers"] = _headers(said.headers)
@@ -150,7 +150,7 @@ def _operation_id(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def either(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def merge_operations(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Two listeners' operation on the same path: an answer is either one's."""
     responses = dict(one["responses"])
     for status, answer in other["responses"].items():

@@ -48,7 +48,7 @@ class Parameter(msgspec.Struct, frozen=True):
         return self.instead_of is None or f"{{{self.instead_of}}}" not in path
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One way in which a route answers; what is refused is said by `Operation.refuses`.
 
     content: each content type and the type of its JSON, or None where it is not JSON. events: the
@@ -79,7 +79,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     security: Security | None = None
     parameters: Sequence[Parameter] = ()
     body: Mapping[str, Any] = {}
-    answers: Sequence[Answer]
+    responses: Sequence[ResponseSpec]
     refuses: Sequence[int] = ()
     long_lived: bool = False
 
@@ -100,9 +100,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(found)
 
 
-def json(status: int, model: Any, description: str, **more: Any) -> Answer:
+def json(status: int, model: Any, description: str, **more: Any) -> ResponseSpec:
     """An answer in JSON."""
-    return Answer(status=status, description=description, content={_JSON: model}, **more)
+    return ResponseSpec(status=status, description=description, content={_JSON: model}, **more)
 
 
 def json_body(model: Any) -> Mapping[str, Any]:
@@ -110,17 +110,17 @@ def json_body(model: Any) -> Mapping[str, Any]:
     return {_JSON: model}
 
 
-def operations_of(resource: type) -> Iterator[tuple[Operation, Callable[..., Any]]]:
+def find_operations(resource: type) -> Iterator[tuple[Operation, Callable[..., Any]]]:
     """The operations of a resource's handlers, in their order."""
     for handler in vars(resource).values():
         if isinstance(said := getattr(handler, _MARK, None), Operation):
             yield said, handler
 
 
-def routes_of(resource: object) -> list[web.RouteDef]:
+def build_routes(resource: object) -> list[web.RouteDef]:
     """The routes of a resource."""
     found = []
-    for said, handler in operations_of(type(resource)):
+    for said, handler in find_operations(type(resource)):
         bound = getattr(resource, handler.__name__)
         options: dict[str, Any] = (
             {"allow_head": not said.long_lived} if said.method == "GET" else {}

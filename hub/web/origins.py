@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from hub.errors import Forbidden
-from hub.web.caller import Caller
+from hub.web.caller import RequestContext
 from hub.web.errors import Handler
 
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
@@ -29,13 +29,13 @@ _EXPOSED: Final = (
 _PREFLIGHT_SECONDS: Final = "600"
 
 
-class Origins:
+class AllowedOrigins:
     """The allow-list."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(origin.rstrip("/") for origin in allowed)
 
-    def check_cookie(self, request: Caller) -> None:
+    def check_cookie(self, request: RequestContext) -> None:
         """Raises Forbidden when a request that carries its user in a cookie was made by the page
         of another site.
         """
@@ -45,7 +45,7 @@ class Origins:
         elif (stranger := self._stranger(request)) is not None:
             raise Forbidden(f"a cookie is not taken from the page of {stranger}")
 
-    def check_unasked(self, request: web.Request) -> None:
+    def check_websocket(self, request: web.Request) -> None:
         """Raises Forbidden for the page of another site, unless it is on the list, that sends what
         browsers send without asking first.
         """
@@ -57,7 +57,7 @@ class Origins:
         if (stranger := self._stranger(request)) is not None:
             raise Forbidden(f"no WebSocket for the page of {stranger}")
 
-    def _stranger(self, request: Caller) -> str | None:
+    def _stranger(self, request: RequestContext) -> str | None:
         """The origin of a page that is of another site and not on the list."""
         origin = request.headers.get("Origin")
         if origin is None or origin in self._allowed or _host(origin) == request.host:

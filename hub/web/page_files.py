@@ -26,7 +26,7 @@ _HEADERS: Final = {
 }
 
 
-class PageFiles:
+class StaticFiles:
     """Those in one folder of `hub/web/pages`."""
 
     def __init__(self, folder: str) -> None:
@@ -41,7 +41,7 @@ class PageFiles:
         body, content_type = self._files[name]
         self._files[name] = (body.replace(before, after), content_type)
 
-    def answer(self, name: str) -> web.Response:
+    def response(self, name: str) -> web.Response:
         """One of them. Raises NotFound."""
         found = self._files.get(name)
         if found is None:

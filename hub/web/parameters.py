@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from hub.core.channel import UserId
 from hub.web.operation import Parameter
-from hub.web.query import MOST_LISTED
+from hub.web.query import MAX_LISTED
 
 USER_ID: Final = Parameter("path", "user_id", UserId, "The user's id")
 OPEN_USER: Final = Parameter(
@@ -32,5 +32,5 @@ SHAPE: Final = Parameter(
     "query", "shape", str, "Another form of the answer's stream (docs/surfaces.md)"
 )
 LIMIT: Final = Parameter(
-    "query", "limit", Annotated[int, Meta(ge=1, le=MOST_LISTED)], "At most so many"
+    "query", "limit", Annotated[int, Meta(ge=1, le=MAX_LISTED)], "At most so many"
 )

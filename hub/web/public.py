@@ -7,9 +7,9 @@ from typing import Protocol
 
 from aiohttp import web
 
-from hub.web.errors import problems
-from hub.web.origins import Origins
-from hub.web.tally import Tally
+from hub.web.errors import handle_errors
+from hub.web.origins import AllowedOrigins
+from hub.web.tally import RequestMetrics
 
 
 class Routes(Protocol):
@@ -19,11 +19,15 @@ class Routes(Protocol):
 
 
 def build_public(
-    resources: Sequence[Routes], origins: Origins, tally: Tally, *, max_body_bytes: int
+    resources: Sequence[Routes],
+    origins: AllowedOrigins,
+    tally: RequestMetrics,
+    *,
+    max_body_bytes: int,
 ) -> web.Application:
     """All public routes."""
     app = web.Application(
-        middlewares=[problems, tally.count, origins.preflights], client_max_size=max_body_bytes
+        middlewares=[handle_errors, tally.count, origins.preflights], client_max_size=max_body_bytes
     )
     app.on_response_prepare.append(origins.label)
     for resource in resources:

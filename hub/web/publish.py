@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from hub.core.bucket import Bucket
+from hub.core.bucket import TokenBucket
 from hub.core.channel import (
     ALL,
     Channel,
@@ -24,12 +24,12 @@ from hub.core.channel import (
 )
 from hub.core.cursor import format_part
 from hub.core.event import compact_json
-from hub.engine.publisher import Message, Publisher
-from hub.errors import BadRequest, TooMany
+from hub.engine.publisher import Publisher, PublishRequest
+from hub.errors import BadRequest, TooManyRequests
 from hub.ports import Outcome, Published
 from hub.web.bodies import json_response, read_json
-from hub.web.keys import KeyRing
-from hub.web.operation import Operation, json, json_body, key, routes_of
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, build_routes, json, json_body, key
 
 NULL: Final = msgspec.Raw(b"null")
 
@@ -69,9 +69,9 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
 
-    def message(self, *, max_recipients: int) -> Message:
+    def message(self, *, max_recipients: int) -> PublishRequest:
         """What the publisher takes. Raises BadRequest that names the field."""
-        return Message(
+        return PublishRequest(
             to=self.to.channels(max_recipients=max_recipients),
             event=self.event,
             data=compact_json(self.data),
@@ -81,7 +81,7 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class PublishedIn(msgspec.Struct, frozen=True):
+class PublishedChannel(msgspec.Struct, frozen=True):
     """cursor: where the event stands in the channel; null for an ephemeral one. duplicate: it was
     there already, under the same idempotency key.
     """
@@ -91,17 +91,17 @@ class PublishedIn(msgspec.Struct, frozen=True):
     duplicate: bool
 
 
-class PublishAnswer(msgspec.Struct, frozen=True):
+class PublishResponse(msgspec.Struct, frozen=True):
     """A cursor for each channel."""
 
-    published: list[PublishedIn]
+    published: list[PublishedChannel]
 
 
-def answer_of(published: Iterable[tuple[Channel, Published]]) -> PublishAnswer:
+def publish_response(published: Iterable[tuple[Channel, Published]]) -> PublishResponse:
     """What is told of them."""
-    return PublishAnswer(
+    return PublishResponse(
         [
-            PublishedIn(
+            PublishedChannel(
                 channel,
                 format_part(channel, answer.position) if answer.position else None,
                 answer.outcome is Outcome.DUPLICATE,
@@ -111,9 +111,9 @@ def answer_of(published: Iterable[tuple[Channel, Published]]) -> PublishAnswer:
     )
 
 
-async def publish(publisher: Publisher, message: Message) -> web.Response:
+async def publish(publisher: Publisher, message: PublishRequest) -> web.Response:
     """Publishes, and answers with a cursor for each channel."""
-    return json_response(answer_of(await publisher.publish(message)))
+    return json_response(publish_response(await publisher.publish(message)))
 
 
 class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,26 +123,26 @@ class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_recipients: int
 
 
-class PublishRates:
+class PublishRateLimits:
     """How many events each key may publish in a second, by whatever route of this process; None: as
     many as it likes.
     """
 
     def __init__(self, per_second: float | None) -> None:
         self._per_second = per_second
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def check(self, key: str, count: int = 1) -> None:
         """Raises TooMany."""
         wait = self._take(key, count)
         if wait > 0:
-            raise TooMany(
+            raise TooManyRequests(
                 f"this key may publish {self._per_second:g} events a second",
                 limit="publishes",
                 retry_after_seconds=max(1, math.ceil(wait)),
             )
 
-    async def turn(self, key: str, count: int) -> None:
+    async def wait(self, key: str, count: int) -> None:
         """Returns when so many may be published."""
         wait = self._take(key, count)
         while wait > 0:  # again: others of the key may have been quicker
@@ -155,7 +155,7 @@ class PublishRates:
         now = time.monotonic()
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = Bucket(self._per_second, now)
+            bucket = self._buckets[key] = TokenBucket(self._per_second, now)
         return bucket.take(now, count)
 
 
@@ -163,7 +163,7 @@ class PublishRoutes:
     """The publishing routes of the internal listener."""
 
     def __init__(
-        self, publisher: Publisher, keys: KeyRing, limits: PublishLimits, rates: PublishRates
+        self, publisher: Publisher, keys: ApiKeys, limits: PublishLimits, rates: PublishRateLimits
     ) -> None:
         self._publisher = publisher
         self._keys = keys
@@ -171,7 +171,7 @@ class PublishRoutes:
         self._rates = rates
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -180,7 +180,7 @@ class PublishRoutes:
         summary="Publish one event",
         security=key("publish"),
         body=json_body(PublishBody),
-        answers=[json(200, PublishAnswer, "Published: a cursor for each channel")],
+        responses=[json(200, PublishResponse, "Published: a cursor for each channel")],
         refuses=[429],
     )
     async def publish(self, request: web.Request) -> web.Response:

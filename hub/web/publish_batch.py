@@ -15,19 +15,19 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.engine.publisher import Message, Publisher
+from hub.engine.publisher import Publisher, PublishRequest
 from hub.errors import CallerError, HubError, TooLarge, UnsupportedMedia
 from hub.web.bodies import decode_json, json_response, read_json
-from hub.web.errors import problem_of
-from hub.web.keys import KeyRing
-from hub.web.operation import Answer, Operation, key, routes_of
-from hub.web.publish import PublishBody, PublishLimits, PublishRates, answer_of
+from hub.web.errors import problem_from_error
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, ResponseSpec, build_routes, key
+from hub.web.publish import PublishBody, PublishLimits, PublishRateLimits, publish_response
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _AT_ONCE: Final = 500  # items of one call to the publisher
 _MOST_UNREAD_BYTES: Final = 4 * 1024 * 1024  # answers that wait for a client
 _UNREAD_SECONDS: Final = 30.0
-_ItemAnswer = Annotated[  # msgspec has no unions of untagged Structs
+_ItemResult = Annotated[  # msgspec has no unions of untagged Structs
     Any,
     msgspec.Meta(
         extra_json_schema={
@@ -45,7 +45,7 @@ class PublishBatchRoutes:
     """The batch route of the internal listener."""
 
     def __init__(
-        self, publisher: Publisher, keys: KeyRing, limits: PublishLimits, rates: PublishRates
+        self, publisher: Publisher, keys: ApiKeys, limits: PublishLimits, rates: PublishRateLimits
     ) -> None:
         self._publisher = publisher
         self._keys = keys
@@ -53,7 +53,7 @@ class PublishBatchRoutes:
         self._rates = rates
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -62,11 +62,11 @@ class PublishBatchRoutes:
         summary="Publish many events",
         security=key("publish"),
         body={"application/json": list[PublishBody], NDJSON[0]: None},
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="An answer per item, in order: what POST /publish would have answered",
-                content={"application/json": list[_ItemAnswer], NDJSON[0]: None},
+                content={"application/json": list[_ItemResult], NDJSON[0]: None},
             )
         ],
         refuses=[429],
@@ -98,7 +98,7 @@ class PublishBatchRoutes:
         transport.set_write_buffer_limits(_MOST_UNREAD_BYTES)
         try:
             async for lines in self._lines(request.content):
-                await self._rates.turn(key, len(lines))
+                await self._rates.wait(key, len(lines))
                 answers = await self._publish(lines)
                 text = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
                 async with asyncio.timeout(_UNREAD_SECONDS):
@@ -133,17 +133,19 @@ class PublishBatchRoutes:
 
     async def _publish(self, items: Sequence[bytes | None]) -> list[Any]:
         read = [self._read(item) for item in items]
-        good = [each for each in read if isinstance(each, Message)]
+        good = [each for each in read if isinstance(each, PublishRequest)]
         results = iter(await self._publisher.try_publish(good))
         answers = []
         for each in read:
-            result = next(results) if isinstance(each, Message) else each
+            result = next(results) if isinstance(each, PublishRequest) else each
             answers.append(
-                problem_of(result) if isinstance(result, HubError) else answer_of(result)
+                problem_from_error(result)
+                if isinstance(result, HubError)
+                else publish_response(result)
             )
         return answers
 
-    def _read(self, item: bytes | None) -> Message | CallerError:
+    def _read(self, item: bytes | None) -> PublishRequest | CallerError:
         try:
             if item is None:
                 raise TooLarge(f"an item has at most {self._limits.max_body_bytes} bytes")

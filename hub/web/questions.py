@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 
 from hub.core.event import check_idempotency_key
-from hub.core.generation import Message, Question
+from hub.core.generation import GenerationRequest, Message
 from hub.engine.generations import Generations
 from hub.errors import BadRequest, TooLarge
-from hub.ports import Created
+from hub.ports import CreatedGeneration
 
 
-class UpstreamChoice(msgspec.Struct, frozen=True):
+class UpstreamModels(msgspec.Struct, frozen=True):
     """What the node knows of an upstream: enough to refuse a question that no worker could ask.
 
     models: the models it takes; empty when it takes any.
@@ -39,7 +39,7 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     metadata: dict[str, Any] = {}
 
-    def stops(self) -> bool:
+    def stops_on_disconnect(self) -> bool:
         """Whether who leaves stops the answer. Raises BadRequest."""
         if self.on_disconnect not in ("continue", "stop"):
             raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
@@ -58,13 +58,13 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.messages
 
 
-class Questions:
+class GenerationRequests:
     """From what a client sends to a question that is queued."""
 
     def __init__(
         self,
         generations: Generations,
-        upstreams: Mapping[str, UpstreamChoice],
+        upstreams: Mapping[str, UpstreamModels],
         *,
         default_upstream: str | None,
         max_prompt_bytes: int,
@@ -74,13 +74,13 @@ class Questions:
         self._default_upstream = default_upstream
         self.max_prompt_bytes = max_prompt_bytes
 
-    async def ask(
+    async def start(
         self, user: str, body: GenerateBody, key: str | None, *, chat: str | None = None
-    ) -> Created:
+    ) -> CreatedGeneration:
         """Raises CallerError and BrokerUnavailable. chat: see Question."""
         if key is not None:
             check_idempotency_key(key)
-        return await self._generations.start(user, self._question(body, chat), key)
+        return await self._generations.start(user, self._generation_request(body, chat), key)
 
     def models(self) -> dict[str, str]:
         """By which name a client that knows no upstreams asks for each model, and whose it is."""
@@ -111,7 +111,7 @@ class Questions:
             for model in models:
                 yield name, model
 
-    def _question(self, body: GenerateBody, chat: str | None) -> Question:
+    def _generation_request(self, body: GenerateBody, chat: str | None) -> GenerationRequest:
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
             raise TooLarge(f"the question is larger than {self.max_prompt_bytes} bytes")
@@ -128,7 +128,7 @@ class Questions:
         if upstream.models and model not in upstream.models:
             known = ", ".join(upstream.models)
             raise BadRequest(f"{name!r} has no model {model!r}; known: {known}", path="model")
-        return Question(
+        return GenerationRequest(
             messages=messages,
             upstream=name,
             model=model,

@@ -11,13 +11,13 @@ from msgspec import UNSET, UnsetType
 from hub.core.generation import Generation
 from hub.ports import GenerationQueue, GenerationStore
 from hub.web.bodies import json_response
-from hub.web.keys import KeyRing
-from hub.web.operation import Operation, Parameter, json, key, routes_of
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, Parameter, build_routes, json, key
 from hub.web.parameters import LIMIT
-from hub.web.query import is_wished, limit_of
+from hub.web.query import query_flag, query_limit
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True):
+class ActiveGeneration(msgspec.Struct, frozen=True, kw_only=True):
     """One of them. asked_at: Unix seconds. characters: how long its text is so far."""
 
     generation: str
@@ -26,29 +26,29 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     model: str
     upstream: str
-    asked_at: float
+    requested_at: float
     deltas: int
     characters: int
     text: str | UnsetType = UNSET
 
 
-class RunningAnswer(msgspec.Struct, frozen=True):
+class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
     """total: also those beyond the limit."""
 
-    generations: list[Running]
+    generations: list[ActiveGeneration]
     total: int
 
 
-class RunningRoutes:
+class ActiveGenerationRoutes:
     """A route of the internal listener."""
 
-    def __init__(self, queue: GenerationQueue, store: GenerationStore, keys: KeyRing) -> None:
+    def __init__(self, queue: GenerationQueue, store: GenerationStore, keys: ApiKeys) -> None:
         self._queue = queue
         self._store = store
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
@@ -60,29 +60,29 @@ class RunningRoutes:
             LIMIT,
             Parameter("query", "text", str, "`true`: their text, too; takes the scope `admin`"),
         ],
-        answers=[json(200, RunningAnswer, "On all workers")],
+        responses=[json(200, ActiveGenerationsResponse, "On all workers")],
     )
     async def running(self, request: web.Request) -> web.Response:
         """`?limit=` of them, and how many there are. With `?text=true` also their text so far: it
         is the users' own, so that takes the scope `admin`.
         """
-        with_text = is_wished(request, "text")
+        with_text = query_flag(request, "text")
         self._keys.check(request, "admin" if with_text else "read")
-        listed = await self._queue.listed(limit_of(request))
+        listed = await self._queue.list_jobs(query_limit(request))
         records = await asyncio.gather(*map(self._store.find, listed.generations))
         shown = [_shown(record, with_text) for record in records if record is not None]
-        return json_response(RunningAnswer(shown, listed.total))
+        return json_response(ActiveGenerationsResponse(shown, listed.total))
 
 
-def _shown(record: Generation, with_text: bool) -> Running:
-    return Running(
+def _shown(record: Generation, with_text: bool) -> ActiveGeneration:
+    return ActiveGeneration(
         generation=record.id,
         user=record.user,
         status=record.status.value,
         attempt=record.attempt,
-        model=record.question.model,
-        upstream=record.question.upstream,
-        asked_at=record.asked_at,
+        model=record.request.model,
+        upstream=record.request.upstream,
+        requested_at=record.requested_at,
         deltas=record.deltas,
         characters=len(record.text),
         text=record.text if with_text else UNSET,

@@ -9,21 +9,21 @@ import msgspec
 from aiohttp import web
 
 from hub.errors import BadRequest
-from hub.surfaces.shapes import SHAPES, Shape
+from hub.surfaces.shapes import BUILT_IN_TEMPLATES, OutputTemplate
 from hub.web.streaming import accepts
 
 OWN_EVENTS: Final = "events"
 
 
-class Shapes(msgspec.Struct, frozen=True):
+class Templates(msgspec.Struct, frozen=True):
     """The shapes that an answer's stream may have, by name. default: that of who accepts
     server-sent events and names none; None: the hub's own events, which `?shape=events` names.
     """
 
-    known: Mapping[str, Shape] = msgspec.field(default_factory=lambda: SHAPES)
+    known: Mapping[str, OutputTemplate] = msgspec.field(default_factory=lambda: BUILT_IN_TEMPLATES)
     default: str | None = None
 
-    def of(self, request: web.Request) -> Shape | None:
+    def select(self, request: web.Request) -> OutputTemplate | None:
         """The one to answer in. Raises BadRequest."""
         name = request.query.get("shape")
         if name is None and accepts(request, "text/event-stream"):

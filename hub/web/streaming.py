@@ -16,21 +16,21 @@ from hub.core.close import CloseReason
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
-from hub.engine.lifetimes import Lifetime
-from hub.errors import TooMany
-from hub.ports import FROM_START, Clock, Sink, Transport
+from hub.engine.fanout import Connections
+from hub.engine.lifetimes import ConnectionExpiry
+from hub.errors import TooManyRequests
+from hub.ports import FROM_START, Clock, ConnectionWriter, EventEncoder
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
-from hub.transports.ndjson import NdjsonTransport
-from hub.transports.poll import PollConnection, PollSink, PollTransport
-from hub.transports.silent_sink import SilentSink
-from hub.transports.socket_sink import SocketSink, take_over, take_over_as
-from hub.transports.sse import HEADERS, SseResponse, SseTransport
-from hub.transports.websocket import WebSocketSink, WebSocketTransport
-from hub.web.addresses import Addresses
+from hub.transports.ndjson import NdjsonEventEncoder
+from hub.transports.poll import PollConnection, PollEventEncoder, PollWriter
+from hub.transports.silent_sink import NullWriter
+from hub.transports.socket_sink import SocketWriter, take_over, take_over_with
+from hub.transports.sse import HEADERS, SseEventEncoder, SseResponse
+from hub.transports.websocket import WebSocketEventEncoder, WebSocketWriter
+from hub.web.addresses import ClientAddresses
 from hub.web.auth import Identity
-from hub.web.caller import Caller
-from hub.web.witness import testimony
+from hub.web.caller import RequestContext
+from hub.web.witness import proxy_probe_headers
 
 _RETRY_SECONDS: Final = 10
 Cursor = Mapping[Channel, Position]
@@ -49,28 +49,28 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_per_address: int | None = None
 
 
-class Listener(Protocol):
+class ClientMessages(Protocol):
     """Who hears what a client says."""
 
-    def said(self, message: bytes) -> None: ...
+    def on_message(self, message: bytes) -> None: ...
 
 
 class Streams:
     """Begins streams."""
 
     def __init__(
-        self, fanout: Fanout, clock: Clock, limits: StreamLimits, addresses: Addresses
+        self, fanout: Connections, clock: Clock, limits: StreamLimits, addresses: ClientAddresses
     ) -> None:
         self.limits = limits
         self._addresses = addresses
         self._fanout = fanout
         self._clock = clock
-        self._transports: dict[tuple[str, bool], Transport] = {}
+        self._transports: dict[tuple[str, bool], EventEncoder] = {}
         for chunked in (True, False):
-            self._transports["sse", chunked] = SseTransport(chunked=chunked)
-            self._transports["ndjson", chunked] = NdjsonTransport(chunked=chunked)
-        self._polling = PollTransport()
-        self._websocket = WebSocketTransport()
+            self._transports["sse", chunked] = SseEventEncoder(chunked=chunked)
+            self._transports["ndjson", chunked] = NdjsonEventEncoder(chunked=chunked)
+        self._polling = PollEventEncoder()
+        self._websocket = WebSocketEventEncoder()
 
     async def begin(
         self,
@@ -87,7 +87,7 @@ class Streams:
         """
         lines = not accepts(request, "text/event-stream") and accepts(request, NDJSON)
         response = _lines_response(NDJSON) if lines else SseResponse()
-        response.headers.update({**(headers or {}), **testimony(request)})
+        response.headers.update({**(headers or {}), **proxy_probe_headers(request)})
         label = "ndjson" if lines else "sse"
         return await self._begin(label, response, request, identity, cursor, connection)
 
@@ -101,7 +101,7 @@ class Streams:
     ) -> web.StreamResponse:
         """The same whatever the client accepts: some ask for JSON and mean a stream."""
         response = SseResponse()
-        response.headers.update({**headers, **testimony(request)})
+        response.headers.update({**headers, **proxy_probe_headers(request)})
         return await self._begin("sse", response, request, identity, cursor, connection)
 
     async def _begin(  # noqa: PLR0917 - what begin and begin_sse were given
@@ -118,33 +118,33 @@ class Streams:
             return response  # the client left before its stream began
         chunked = request.version >= HttpVersion11
         parts = {
-            "transport": self._transports[label, chunked],
-            "sink": sink,
+            "encoder": self._transports[label, chunked],
+            "writer": sink,
             **self._parts(request, identity),
         }
-        self._fanout.begin(connection(_name(), **parts), cursor, self._lifetime(identity))
+        self._fanout.attach(connection(_name(), **parts), cursor, self._expiry(identity))
         raise asyncio.CancelledError  # what the taking over has asked aiohttp for: it ends here
 
-    def check_room(self, caller: Caller) -> None:
+    def check_capacity(self, caller: RequestContext) -> None:
         """Raises NodeBusy, for clients that understand a status better than a stream that ends, and
         TooMany.
         """
-        self._fanout.check_room()
+        self._fanout.check_capacity()
         self.check_address(caller)
 
-    def check_address(self, caller: Caller) -> None:
+    def check_address(self, caller: RequestContext) -> None:
         """Raises TooMany where a stream would; before a question, so that none is asked whose
         answer the caller cannot be shown.
         """
         most = self.limits.max_per_address
-        if most is not None and self._fanout.at_address(self._addresses.of(caller)) >= most:
-            raise TooMany(
+        if most is not None and self._fanout.count_at_address(self._addresses.of(caller)) >= most:
+            raise TooManyRequests(
                 f"there are {most} streams from this address",
                 limit="address",
                 retry_after_seconds=_RETRY_SECONDS,
             )
 
-    async def wait(
+    async def attach_and_wait(
         self,
         request: web.Request,
         identity: Identity,
@@ -156,11 +156,11 @@ class Streams:
         """
         self.check_address(request)
         parts = {
-            "transport": self._transports["sse", False],
-            "sink": SilentSink(),
+            "encoder": self._transports["sse", False],
+            "writer": NullWriter(),
             **self._parts(request, identity),
         }
-        return await self._fanout.serve(connection(_name(), **parts), cursor)
+        return await self._fanout.attach_and_wait(connection(_name(), **parts), cursor)
 
     async def upgrade(
         self,
@@ -170,28 +170,28 @@ class Streams:
         connection: Callable[..., Connection],
         *,
         greeting: bytes,
-        session: Callable[[Connection], Listener],
+        session: Callable[[Connection], ClientMessages],
     ) -> web.StreamResponse:
         """The same over WebSocket: `greeting` is the answer to the upgrade, `session(connection)`
         is told what the client says.
         """
         self.check_address(request)
         try:
-            sink = take_over_as(
-                WebSocketSink, request, write_buffer_bytes=self.limits.write_buffer_bytes
+            sink = take_over_with(
+                WebSocketWriter, request, write_buffer_bytes=self.limits.write_buffer_bytes
             )
         except ConnectionResetError:
             return web.Response()
         sink.write(greeting)
-        parts = {"transport": self._websocket, "sink": sink, **self._parts(request, identity)}
+        parts = {"encoder": self._websocket, "writer": sink, **self._parts(request, identity)}
         made = connection(_name(), **parts)
-        sink.answer, sink.said = made.send_frame, session(made).said
-        self._fanout.begin(made, cursor, self._lifetime(identity))
+        sink.send_control, sink.on_message = made.send_frame, session(made).on_message
+        self._fanout.attach(made, cursor, self._expiry(identity))
         raise asyncio.CancelledError
 
-    async def turn(self, connection: Connection, topics: Sequence[Channel]) -> None:
+    async def set_topics(self, connection: Connection, topics: Sequence[Channel]) -> None:
         """The connection follows these topics' channels, beside its own and `all`, from now on."""
-        await self._fanout.turn(connection, [*connection.channels[:2], *topics])
+        await self._fanout.set_channels(connection, [*connection.channels[:2], *topics])
 
     async def poll(
         self,
@@ -208,37 +208,37 @@ class Streams:
             return response
         chunked = request.version >= HttpVersion11
         parts = {
-            "transport": self._polling,
-            "sink": PollSink(socket, chunked=chunked),
+            "encoder": self._polling,
+            "writer": PollWriter(socket, chunked=chunked),
             "at_once": wait_seconds <= 0,
             **self._parts(request, identity),
         }
-        over = Lifetime(until=self._clock.now() + wait_seconds, reason=CloseReason.POLLED)
-        self._fanout.begin(connection(_name(), **parts), cursor, over)
+        over = ConnectionExpiry(until=self._clock.now() + wait_seconds, reason=CloseReason.POLLED)
+        self._fanout.attach(connection(_name(), **parts), cursor, over)
         raise asyncio.CancelledError
 
-    def start(
+    def attach(
         self,
-        caller: Caller,
+        caller: RequestContext,
         identity: Identity,
         cursor: Cursor,
         connection: Callable[..., Connection],
         *,
-        transport: Transport,
-        sink: Sink,
+        transport: EventEncoder,
+        sink: ConnectionWriter,
     ) -> Connection:
         """The same on a sink of the caller's own: begins the life of what `connection(name,
         **parts)` makes, and returns it. Raises TooMany.
         """
         self.check_address(caller)
-        parts = {"transport": transport, "sink": sink, **self._parts(caller, identity)}
+        parts = {"encoder": transport, "writer": sink, **self._parts(caller, identity)}
         made = connection(_name(), **parts)
-        self._fanout.begin(made, cursor, self._lifetime(identity))
+        self._fanout.attach(made, cursor, self._expiry(identity))
         return made
 
     async def _taken_over(
         self, request: web.Request, response: web.StreamResponse
-    ) -> SocketSink | None:
+    ) -> SocketWriter | None:
         """The connection, once the headers are on their way; None when the client has left."""
         self.check_address(request)
         try:
@@ -247,7 +247,7 @@ class Streams:
         except ConnectionResetError:
             return None
 
-    def _parts(self, request: Caller, identity: Identity) -> dict[str, Any]:
+    def _parts(self, request: RequestContext, identity: Identity) -> dict[str, Any]:
         return {
             "outbox": Outbox(
                 max_frames=self.limits.outbox_max_events, max_bytes=self.limits.outbox_max_bytes
@@ -258,18 +258,20 @@ class Streams:
             "address": self._addresses.of(request),
         }
 
-    def _lifetime(self, identity: Identity) -> Lifetime | None:
+    def _expiry(self, identity: Identity) -> ConnectionExpiry | None:
         """As long as the token is good, and no longer than any connection may live: a tenth less
         or so, so that those who came together do not leave together.
         """
-        now, found = self._clock.now(), list[Lifetime]()
+        now, found = self._clock.now(), list[ConnectionExpiry]()
         if self.limits.max_age_seconds is not None:
             age = self.limits.max_age_seconds * random.uniform(0.9, 1.0)
-            found.append(Lifetime(until=now + age, reason=CloseReason.TOO_OLD))
+            found.append(ConnectionExpiry(until=now + age, reason=CloseReason.TOO_OLD))
         if identity.expires_at is not None:
             until = now + identity.expires_at - time.time()
             notice_at = max(now, until - self.limits.expiry_notice_seconds)
-            found.append(Lifetime(until=until, reason=CloseReason.EXPIRED, notice_at=notice_at))
+            found.append(
+                ConnectionExpiry(until=until, reason=CloseReason.EXPIRED, notice_at=notice_at)
+            )
         return min(found, key=lambda lifetime: lifetime.until, default=None)
 
 
@@ -291,13 +293,13 @@ def _name() -> str:
     return f"c_{random.getrandbits(64):x}"
 
 
-def cursor_of(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:
+def requested_cursor(request: web.Request, channels: Iterable[Channel]) -> dict[Channel, Position]:
     """Where each channel begins; a browser's own reconnect knows better than the URL."""
     text = request.headers.get("Last-Event-ID") or request.query.get("cursor") or "live"
-    return cursor_from(text, channels)
+    return parse_requested_cursor(text, channels)
 
 
-def cursor_from(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
+def parse_requested_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
     """The same from its text, or `live`, or `start`."""
     if text == "live":
         return {}

@@ -6,17 +6,17 @@ from typing import Literal
 
 from aiohttp import web
 
-from hub.engine.counts import Counts
-from hub.errors import CallerError, DependencyError, TooMany
-from hub.web.errors import Handler, route_of
+from hub.engine.counts import NodeMetrics
+from hub.errors import CallerError, DependencyError, TooManyRequests
+from hub.web.errors import Handler, route_name
 
 
-class Tally:
+class RequestMetrics:
     """Of one listener. A stream that began ends its handler with CancelledError and counts as a
     connection, not here.
     """
 
-    def __init__(self, counts: Counts, listener: Literal["public", "internal"]) -> None:
+    def __init__(self, counts: NodeMetrics, listener: Literal["public", "internal"]) -> None:
         self._counts = counts
         self._listener = listener
 
@@ -29,7 +29,7 @@ class Tally:
             status = response.status
         except CallerError as error:
             status = error.status
-            if isinstance(error, TooMany):
+            if isinstance(error, TooManyRequests):
                 self._counts.refused[error.limit] += 1
             raise
         except DependencyError:
@@ -46,5 +46,5 @@ class Tally:
             raise
         finally:
             if status:
-                self._counts.answered[self._listener, route_of(request), str(status)] += 1
+                self._counts.responses[self._listener, route_name(request), str(status)] += 1
         return response

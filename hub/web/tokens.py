@@ -149,7 +149,7 @@ def public_key(pem: str) -> VerifyingKey:
     raise OperatorError("auth.public_keys takes RSA, P-256 and Ed25519 keys")
 
 
-def keys_of_jwks(document: Any) -> list[VerifyingKey]:
+def parse_jwks(document: Any) -> list[VerifyingKey]:
     """The usable keys of a JWK set (RFC 7517); others are left out."""
     found = []
     entries = document.get("keys") if isinstance(document, dict) else None

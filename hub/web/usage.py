@@ -12,35 +12,35 @@ from aiohttp import web
 
 from hub.core.channel import UserId, check_user_id
 from hub.errors import BadRequest
-from hub.ports import UsageLedger, UsageSum
+from hub.ports import UsageStore, UsageTotals
 from hub.web.bodies import json_response
-from hub.web.keys import KeyRing
-from hub.web.operation import Operation, Parameter, json, key, routes_of
-from hub.web.query import count_of
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, Parameter, build_routes, json, key
+from hub.web.query import query_count
 
-_MOST_DAYS: Final = 31
+_MAX_DAYS: Final = 31
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-_NumberOfDays = Annotated[int, msgspec.Meta(ge=1, le=_MOST_DAYS)]
+_NumberOfDays = Annotated[int, msgspec.Meta(ge=1, le=_MAX_DAYS)]
 _Date = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
 
 
-class UsageAnswer(msgspec.Struct, frozen=True):
+class UsageResponse(msgspec.Struct, frozen=True):
     """Sums, the oldest day first."""
 
-    usage: list[UsageSum]
+    usage: list[UsageTotals]
 
 
 class UsageRoutes:
     """A route of the internal listener."""
 
-    def __init__(self, ledger: UsageLedger, keys: KeyRing) -> None:
+    def __init__(self, ledger: UsageStore, keys: ApiKeys) -> None:
         self._ledger = ledger
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
@@ -53,7 +53,7 @@ class UsageRoutes:
             Parameter("query", "day", _Date, "YYYY-MM-DD, UTC; else today"),
             Parameter("query", "days", _NumberOfDays, "So many days that end with it"),
         ],
-        answers=[json(200, UsageAnswer, "Summed by day, user and model")],
+        responses=[json(200, UsageResponse, "Summed by day, user and model")],
     )
     async def usage(self, request: web.Request) -> web.Response:
         """`?user=`, else all; `?day=YYYY-MM-DD` (UTC), else today; `?days=` that end with it."""
@@ -61,10 +61,10 @@ class UsageRoutes:
         user = request.query.get("user")
         if user is not None:
             check_user_id(user, path="user")
-        sums: list[UsageSum] = []
+        sums: list[UsageTotals] = []
         for day in _days(request):
             sums += await self._ledger.read(day, user)
-        return json_response(UsageAnswer(sums))
+        return json_response(UsageResponse(sums))
 
 
 def _days(request: web.Request) -> list[str]:
@@ -75,7 +75,7 @@ def _days(request: web.Request) -> list[str]:
         last = date.fromisoformat(text)
     except ValueError:
         raise BadRequest("day is YYYY-MM-DD", path="day") from None
-    number = count_of(request, "days", default=1, most=_MOST_DAYS)
+    number = query_count(request, "days", default=1, max_count=_MAX_DAYS)
     if number > last.toordinal():
         raise BadRequest("there are not so many days before it", path="days")
     return [(last - timedelta(n)).isoformat() for n in reversed(range(number))]

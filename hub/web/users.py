@@ -14,27 +14,27 @@ from aiohttp import web
 from hub.core.channel import check_user_id, user_channel
 from hub.core.cursor import format_part, parse_cursor
 from hub.core.denials import USER
-from hub.engine.control import Control
-from hub.engine.presence import NodeState, Presence, Present, Roll
+from hub.engine.control import AdminCommands
+from hub.engine.presence import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
 from hub.errors import BadRequest
 from hub.ports import FROM_START, Broker
 from hub.web.bodies import json_response, read_json
-from hub.web.keys import KeyRing
-from hub.web.operation import Operation, Parameter, json, json_body, key, routes_of
+from hub.web.keys import ApiKeys
+from hub.web.operation import Operation, Parameter, build_routes, json, json_body, key
 from hub.web.parameters import LIMIT, USER_ID
-from hub.web.query import limit_of, seconds_of
+from hub.web.query import query_limit, query_seconds
 
-_MOST_BLOCK_SECONDS: Final = 30 * 86400
-_MOST_TOKEN_SECONDS: Final = 10 * 366 * 86400
-_MOST_PAGE_BYTES: Final = 1024 * 1024
-_MOST_BODY_BYTES: Final = 4096
-_MOST_TOKEN_ID_CHARS: Final = 256
+_MAX_BLOCK_SECONDS: Final = 30 * 86400
+_MAX_TOKEN_SECONDS: Final = 10 * 366 * 86400
+_MAX_PAGE_BYTES: Final = 1024 * 1024
+_MAX_BODY_BYTES: Final = 4096
+_MAX_TOKEN_ID_CHARS: Final = 256
 _log = structlog.get_logger(__name__)
 
 
-_BlockSeconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST_BLOCK_SECONDS)]
+_BlockSeconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_BLOCK_SECONDS)]
 _TokenId = Annotated[
-    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": _MOST_TOKEN_ID_CHARS})
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": _MAX_TOKEN_ID_CHARS})
 ]
 
 
@@ -45,18 +45,18 @@ class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_at: float
 
 
-class NodesAnswer(msgspec.Struct, frozen=True):
+class NodesResponse(msgspec.Struct, frozen=True):
     """Those that live."""
 
     nodes: list[NodeState]
 
 
-class UserAnswer(msgspec.Struct, frozen=True):
+class UserResponse(msgspec.Struct, frozen=True):
     """blocked_until: Unix seconds. missing: nodes that did not answer within a second."""
 
     user: str
     blocked_until: float | None
-    connections: Sequence[Present]
+    connections: Sequence[ConnectionInfo]
     total: int
     missing: Sequence[str]
 
@@ -69,7 +69,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     data: Any
 
 
-class EventsAnswer(msgspec.Struct, frozen=True):
+class EventsResponse(msgspec.Struct, frozen=True):
     """lost: why the log cannot continue from `after`. next: the `after` of the next page, and
     whether there is more by now.
     """
@@ -80,7 +80,7 @@ class EventsAnswer(msgspec.Struct, frozen=True):
     more: bool
 
 
-class DisconnectAnswer(msgspec.Struct, frozen=True):
+class DisconnectResponse(msgspec.Struct, frozen=True):
     """blocked_until: Unix seconds."""
 
     user: str
@@ -90,14 +90,16 @@ class DisconnectAnswer(msgspec.Struct, frozen=True):
 class UserRoutes:
     """Routes of the internal listener: to look with the scope `read`, to order with `admin`."""
 
-    def __init__(self, control: Control, presence: Presence, broker: Broker, keys: KeyRing) -> None:
-        self._control = control
-        self._presence = presence
+    def __init__(
+        self, commands: AdminCommands, connections: ConnectionQuery, broker: Broker, keys: ApiKeys
+    ) -> None:
+        self._commands = commands
+        self._connections = connections
         self._broker = broker
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
@@ -105,12 +107,12 @@ class UserRoutes:
         tag="users",
         summary="The nodes that live",
         security=key("read"),
-        answers=[json(200, NodesAnswer, "What each one says of itself")],
+        responses=[json(200, NodesResponse, "What each one says of itself")],
     )
     async def nodes(self, request: web.Request) -> web.Response:
         """The nodes that live, and how many each one holds."""
         self._keys.check(request, "read")
-        return json_response(NodesAnswer(await self._presence.nodes()))
+        return json_response(NodesResponse(await self._connections.nodes()))
 
     @Operation(
         method="GET",
@@ -119,12 +121,12 @@ class UserRoutes:
         summary="Who is connected",
         security=key("read"),
         parameters=[LIMIT],
-        answers=[json(200, Roll, "On all nodes")],
+        responses=[json(200, ConnectionPage, "On all nodes")],
     )
     async def connections(self, request: web.Request) -> web.Response:
         """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
         self._keys.check(request, "read")
-        return json_response(await self._presence.who(None, limit_of(request)))
+        return json_response(await self._connections.list(None, query_limit(request)))
 
     @Operation(
         method="GET",
@@ -133,15 +135,15 @@ class UserRoutes:
         summary="Where a user is connected",
         security=key("read"),
         parameters=[USER_ID, LIMIT],
-        answers=[json(200, UserAnswer, "On all nodes")],
+        responses=[json(200, UserResponse, "On all nodes")],
     )
     async def user(self, request: web.Request) -> web.Response:
         """Where a user is connected, on all nodes."""
         self._keys.check(request, "read")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        roll = await self._presence.who(user, limit_of(request))
-        until = self._control.denials.until(USER + user, time.time())
-        return json_response(UserAnswer(user, until, roll.connections, roll.total, roll.missing))
+        roll = await self._connections.list(user, query_limit(request))
+        until = self._commands.denylist.blocked_until(USER + user, time.time())
+        return json_response(UserResponse(user, until, roll.connections, roll.total, roll.missing))
 
     @Operation(
         method="GET",
@@ -150,7 +152,7 @@ class UserRoutes:
         summary="A user's stored events",
         security=key("read"),
         parameters=[USER_ID, LIMIT, Parameter("query", "after", str, "A cursor; else all")],
-        answers=[json(200, EventsAnswer, "A page of them")],
+        responses=[json(200, EventsResponse, "A page of them")],
     )
     async def events(self, request: web.Request) -> web.Response:
         """A user's stored events after `?after=` (a cursor), oldest first."""
@@ -161,7 +163,7 @@ class UserRoutes:
         if after is None:
             raise BadRequest("after is no cursor of this user's channel", path="after")
         pages = await self._broker.read(
-            {channel: after}, max_events=limit_of(request), max_bytes=_MOST_PAGE_BYTES
+            {channel: after}, max_events=query_limit(request), max_bytes=_MAX_PAGE_BYTES
         )
         page = pages[channel]
         stored = [
@@ -169,9 +171,9 @@ class UserRoutes:
             for event in page.events
             if event.position is not None
         ]
-        following = format_part(channel, page.read_to)
-        more = page.read_to != page.head
-        return json_response(EventsAnswer(stored, page.lost, following, more))
+        following = format_part(channel, page.end)
+        more = page.end != page.head
+        return json_response(EventsResponse(stored, page.reset_reason, following, more))
 
     @Operation(
         method="DELETE",
@@ -183,16 +185,16 @@ class UserRoutes:
             USER_ID,
             Parameter("query", "block_seconds", _BlockSeconds, "Keep it out for so long"),
         ],
-        answers=[json(202, DisconnectAnswer, "Announced to every node")],
+        responses=[json(202, DisconnectResponse, "Announced to every node")],
     )
     async def disconnect(self, request: web.Request) -> web.Response:
         """202: every node ends the user's connections; `?block_seconds=` keeps it out."""
         by = self._keys.check(request, "admin")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        seconds = seconds_of(request, "block_seconds", default=0, most=_MOST_BLOCK_SECONDS)
-        until = await self._control.disconnect(user, seconds)
+        seconds = query_seconds(request, "block_seconds", default=0, max_seconds=_MAX_BLOCK_SECONDS)
+        until = await self._commands.disconnect(user, seconds)
         _log.info("audit.disconnected", by=by, user=user, block_seconds=seconds)
-        return json_response(DisconnectAnswer(user, until), status=202)
+        return json_response(DisconnectResponse(user, until), status=202)
 
     @Operation(
         method="POST",
@@ -201,16 +203,16 @@ class UserRoutes:
         summary="Revoke a token",
         security=key("admin"),
         body=json_body(RevokeBody),
-        answers=[json(202, RevokeBody, "Announced to every node")],
+        responses=[json(202, RevokeBody, "Announced to every node")],
     )
     async def revoke(self, request: web.Request) -> web.Response:
         """202: the token is refused from now on, and its connections end on every node."""
         by = self._keys.check(request, "admin")
-        body = await read_json(request, RevokeBody, max_bytes=_MOST_BODY_BYTES)
-        if not 1 <= len(body.jti) <= _MOST_TOKEN_ID_CHARS or not body.jti.isprintable():
-            raise BadRequest(f"jti has 1 to {_MOST_TOKEN_ID_CHARS} characters", path="jti")
-        if not -math.inf < body.expires_at - time.time() < _MOST_TOKEN_SECONDS:
+        body = await read_json(request, RevokeBody, max_bytes=_MAX_BODY_BYTES)
+        if not 1 <= len(body.jti) <= _MAX_TOKEN_ID_CHARS or not body.jti.isprintable():
+            raise BadRequest(f"jti has 1 to {_MAX_TOKEN_ID_CHARS} characters", path="jti")
+        if not -math.inf < body.expires_at - time.time() < _MAX_TOKEN_SECONDS:
             raise BadRequest("expires_at is a time within ten years", path="expires_at")
-        await self._control.revoke(body.jti, body.expires_at)
+        await self._commands.revoke(body.jti, body.expires_at)
         _log.info("audit.revoked", by=by, jti=body.jti)
         return json_response(body, status=202)

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from hub.core.generation import Message
 from hub.errors import BadRequest
-from hub.surfaces.ag_ui import AgUiEvents
-from hub.web.bodies import converted
-from hub.web.foreign import Foreigners
-from hub.web.operation import USER, Answer, Operation, json_body, routes_of
+from hub.surfaces.ag_ui import AgUiEncoder
+from hub.web.bodies import convert_json
+from hub.web.foreign import CompatRequests
+from hub.web.operation import USER, Operation, ResponseSpec, build_routes, json_body
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.web.questions import GenerateBody
 from hub.web.v1_ui import check_chat
@@ -82,11 +82,11 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
 class AgUiRoutes:
     """Routes of the public listener."""
 
-    def __init__(self, foreigners: Foreigners) -> None:
-        self._foreigners = foreigners
+    def __init__(self, compat: CompatRequests) -> None:
+        self._compat = compat
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -96,8 +96,8 @@ class AgUiRoutes:
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY],
         body=json_body(RunAgentInput),
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="The run's events",
                 content={"text/event-stream": None},
@@ -109,24 +109,24 @@ class AgUiRoutes:
     )
     async def run(self, request: web.Request) -> web.StreamResponse:
         """The run's events."""
-        identity = await self._foreigners.identify(request)
-        body = converted(await self._foreigners.read(request), RunAgentInput)
+        identity = await self._compat.identify(request)
+        body = convert_json(await self._compat.read(request), RunAgentInput)
         props = body.forwarded_props
-        said = converted(props, Forwarded) if isinstance(props, dict) else Forwarded()
-        created = await self._foreigners.ask(
+        said = convert_json(props, Forwarded) if isinstance(props, dict) else Forwarded()
+        created = await self._compat.start(
             request,
             identity,
-            question_of(body, said),
+            generation_request(body, said),
             key=_key(body),
             chat=check_chat(body.thread_id, path="threadId"),
         )
         stop = said.on_disconnect == "stop"
-        return await self._foreigners.stream(
-            request, identity, created.generation, AgUiEvents, stop_when_left=stop
+        return await self._compat.stream(
+            request, identity, created.generation, AgUiEncoder, stop_on_disconnect=stop
         )
 
 
-def question_of(body: RunAgentInput, said: Forwarded) -> GenerateBody:
+def generation_request(body: RunAgentInput, said: Forwarded) -> GenerateBody:
     """What the run asks. Raises BadRequest."""
     told = [message for message in body.messages if message.role not in ("activity", "reasoning")]
     if not told:

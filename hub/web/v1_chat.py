@@ -9,11 +9,19 @@ import msgspec
 from aiohttp import web
 
 from hub.errors import BadRequest, NotFound
-from hub.surfaces.openai_chat import ChatChunks, chat_completion
-from hub.surfaces.openai_messages import ChatMessage, check_carried, given
-from hub.web.bodies import converted, json_response
-from hub.web.foreign import Foreigners, failed_answer
-from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.surfaces.openai_chat import ChatCompletionEncoder, chat_completion
+from hub.surfaces.openai_messages import ChatMessage, check_carried, given_fields
+from hub.web.bodies import convert_json, json_response
+from hub.web.foreign import CompatRequests, failed_answer
+from hub.web.operation import (
+    USER,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+)
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.web.questions import GenerateBody
 
@@ -44,11 +52,11 @@ _KNOWN: Final = frozenset(ChatBody.__struct_fields__)
 class ChatRoutes:
     """Routes of the public listener."""
 
-    def __init__(self, foreigners: Foreigners) -> None:
-        self._foreigners = foreigners
+    def __init__(self, compat: CompatRequests) -> None:
+        self._compat = compat
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -58,8 +66,8 @@ class ChatRoutes:
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY],
         body=json_body(ChatBody),
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="As OpenAI answers, whole or in chunks",
                 content={"application/json": dict[str, Any], "text/event-stream": None},
@@ -71,9 +79,9 @@ class ChatRoutes:
     )
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """The answer: whole, or in chunks with `stream`."""
-        identity = await self._foreigners.identify(request)
-        raw = await self._foreigners.read(request)
-        body = converted(raw, ChatBody)
+        identity = await self._compat.identify(request)
+        raw = await self._compat.read(request)
+        body = convert_json(raw, ChatBody)
         if body.n not in (None, 1):
             raise BadRequest("one answer at a time: n is 1", path="n")
         check_carried(raw, "logprobs", "audio")
@@ -81,20 +89,20 @@ class ChatRoutes:
             messages=[message.message() for message in body.messages],
             model=body.model,
             upstream=body.upstream,
-            params=given(raw, _KNOWN),
+            params=given_fields(raw, _KNOWN),
             metadata=body.metadata or {},
             on_disconnect=body.on_disconnect,
         )
-        created = await self._foreigners.ask(request, identity, asked)
+        created = await self._compat.start(request, identity, asked)
         stop = body.on_disconnect == "stop"
         if body.stream:
             options = body.stream_options or StreamOptions()
-            surface_of = partial(ChatChunks, include_usage=bool(options.include_usage))
-            return await self._foreigners.stream(
-                request, identity, created.generation, surface_of, stop_when_left=stop
+            surface_of = partial(ChatCompletionEncoder, include_usage=bool(options.include_usage))
+            return await self._compat.stream(
+                request, identity, created.generation, surface_of, stop_on_disconnect=stop
             )
-        found = await self._foreigners.whole(
-            request, identity, created.generation, stop_when_left=stop
+        found = await self._compat.wait_for_answer(
+            request, identity, created.generation, stop_on_disconnect=stop
         )
         if found.answer.status != "done":
             return failed_answer(found.answer)
@@ -108,12 +116,12 @@ class ChatRoutes:
         summary="OpenAI: the models",
         security=USER,
         parameters=[OPEN_USER],
-        answers=[json(200, dict[str, Any], "As OpenAI lists them")],
+        responses=[json(200, dict[str, Any], "As OpenAI lists them")],
     )
     async def models(self, request: web.Request) -> web.Response:
         """Those that the upstreams name."""
-        await self._foreigners.identify(request)
-        models = self._foreigners.questions.models()
+        await self._compat.identify(request)
+        models = self._compat.requests.models()
         data = [_model(name, upstream) for name, upstream in models.items()]
         return json_response({"object": "list", "data": data})
 
@@ -124,14 +132,14 @@ class ChatRoutes:
         summary="OpenAI: one model",
         security=USER,
         parameters=[OPEN_USER, Parameter("path", "name", str, "The model")],
-        answers=[json(200, dict[str, Any], "As OpenAI has it")],
+        responses=[json(200, dict[str, Any], "As OpenAI has it")],
         refuses=[404],
     )
     async def model(self, request: web.Request) -> web.Response:
         """One of them."""
-        await self._foreigners.identify(request)
+        await self._compat.identify(request)
         name = request.match_info["name"]
-        upstream = self._foreigners.questions.models().get(name)
+        upstream = self._compat.requests.models().get(name)
         if upstream is None:
             raise NotFound(f"there is no model {name!r}", path="model")
         return json_response(_model(name, upstream))

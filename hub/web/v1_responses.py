@@ -12,18 +12,26 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from hub.errors import AnswerGoesOn, BadRequest, NotFound, TooMany
-from hub.surfaces.answer import Collected
+from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
+from hub.surfaces.answer import AnswerCollector
 from hub.surfaces.openai_input import messages_of, params_of
-from hub.surfaces.openai_messages import check_carried, given
-from hub.surfaces.openai_response_object import response_of
-from hub.surfaces.openai_responses import ResponseEvents
+from hub.surfaces.openai_messages import check_carried, given_fields
+from hub.surfaces.openai_response_object import response_object
+from hub.surfaces.openai_responses import ResponsesEncoder
 from hub.web.auth import Identity
-from hub.web.bodies import converted, json_response
-from hub.web.foreign import Foreigners, failed_answer
-from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.bodies import convert_json, json_response
+from hub.web.foreign import CompatRequests, failed_answer
+from hub.web.operation import (
+    USER,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+)
 from hub.web.parameters import IDEMPOTENCY_KEY, OPEN_USER
-from hub.web.query import is_wished, whole_number
+from hub.web.query import query_flag, query_int
 from hub.web.questions import GenerateBody
 
 _PREFIX: Final = "resp_"
@@ -75,12 +83,12 @@ _AFTER: Final = Parameter("query", "starting_after", int, "The last event's sequ
 class ResponseRoutes:
     """Routes of the public listener."""
 
-    def __init__(self, foreigners: Foreigners) -> None:
-        self._foreigners = foreigners
-        self._generations = foreigners.generations
+    def __init__(self, compat: CompatRequests) -> None:
+        self._compat = compat
+        self._generations = compat.generations
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -90,8 +98,8 @@ class ResponseRoutes:
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY],
         body=json_body(ResponseBody),
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="As OpenAI answers, whole, queued, or in events",
                 content={"application/json": dict[str, Any], "text/event-stream": None},
@@ -102,9 +110,9 @@ class ResponseRoutes:
     )
     async def create(self, request: web.Request) -> web.StreamResponse:
         """The answer: in events with `stream`, at once and queued with `background`, else whole."""
-        identity = await self._foreigners.identify(request)
-        raw = await self._foreigners.read(request)
-        body = converted(raw, ResponseBody)
+        identity = await self._compat.identify(request)
+        raw = await self._compat.read(request)
+        body = convert_json(raw, ResponseBody)
         check_carried(raw, "previous_response_id", "conversation", "prompt")
         echoed = {name: raw[name] for name in _ECHOED if raw.get(name)}
         asked = GenerateBody(
@@ -112,7 +120,7 @@ class ResponseRoutes:
             model=body.model,
             upstream=body.upstream,
             params=params_of(
-                given(raw, _KNOWN),
+                given_fields(raw, _KNOWN),
                 tools=body.tools,
                 tool_choice=body.tool_choice,
                 effort=body.reasoning.effort if body.reasoning else None,
@@ -122,25 +130,25 @@ class ResponseRoutes:
             on_disconnect=body.on_disconnect,
         )
         queued = body.background and not body.stream
-        if queued and asked.stops():
+        if queued and asked.stops_on_disconnect():
             raise BadRequest(
                 "on_disconnect: stop needs a caller that waits: leave background out",
                 path="on_disconnect",
             )
-        created = await self._foreigners.ask(request, identity, asked, shown=not queued)
+        created = await self._compat.start(request, identity, asked, is_stream=not queued)
         stop = body.on_disconnect == "stop"
         if body.stream:
-            return await self._foreigners.stream(
-                request, identity, created.generation, ResponseEvents, stop_when_left=stop
+            return await self._compat.stream(
+                request, identity, created.generation, ResponsesEncoder, stop_on_disconnect=stop
             )
         if queued:
             return json_response(await self._now(created.generation, identity))
-        found = await self._foreigners.whole(
-            request, identity, created.generation, stop_when_left=stop
+        found = await self._compat.wait_for_answer(
+            request, identity, created.generation, stop_on_disconnect=stop
         )
         if found.answer.status == "failed":
             return failed_answer(found.answer)
-        return json_response(response_of(found.record, found.answer))
+        return json_response(response_object(found.record, found.answer))
 
     @Operation(
         method="GET",
@@ -149,8 +157,8 @@ class ResponseRoutes:
         summary="OpenAI: look at a response, or join it",
         security=USER,
         parameters=[OPEN_USER, _RESPONSE, _STREAMED, _AFTER],
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="As it is now, or its events",
                 content={"application/json": dict[str, Any], "text/event-stream": None},
@@ -161,16 +169,16 @@ class ResponseRoutes:
     )
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it is now; with `stream=true` its events after `starting_after`."""
-        identity = await self._foreigners.identify(request)
+        identity = await self._compat.identify(request)
         generation = _generation(request)
-        if not is_wished(request, "stream"):
+        if not query_flag(request, "stream"):
             return json_response(await self._now(generation, identity))
-        after = whole_number(request, "starting_after")
+        after = query_int(request, "starting_after")
         if after is not None and after < 0:
             raise BadRequest("starting_after is an event's sequence_number", path="starting_after")
         first = 0 if after is None else after + 1
-        return await self._foreigners.stream(
-            request, identity, generation, ResponseEvents, from_chunk=first
+        return await self._compat.stream(
+            request, identity, generation, ResponsesEncoder, from_chunk=first
         )
 
     @Operation(
@@ -180,26 +188,26 @@ class ResponseRoutes:
         summary="OpenAI: stop a response",
         security=USER,
         parameters=[OPEN_USER, _RESPONSE],
-        answers=[json(200, dict[str, Any], "As it ended")],
+        responses=[json(200, dict[str, Any], "As it ended")],
         refuses=[404],
     )
     async def cancel(self, request: web.Request) -> web.Response:
         """The response as it ended; a second time the same."""
-        identity = await self._foreigners.identify(request)
+        identity = await self._compat.identify(request)
         generation = _generation(request)
         await self._generations.stop(generation, identity.user)
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await self._foreigners.whole(request, identity, generation)
-        except (TimeoutError, TooMany, AnswerGoesOn):
+                await self._compat.wait_for_answer(request, identity, generation)
+        except (TimeoutError, TooManyRequests, GenerationStillRunning):
             pass  # it stops all the same, when its worker hears of it or another takes it
         return json_response(await self._now(generation, identity))
 
     async def _now(self, generation: str, identity: Identity) -> dict[str, Any]:
-        followed = await self._generations.follow(generation, identity.user)
-        found = Collected(followed.record)
-        await self._foreigners.so_far(followed, found)
-        return response_of(found.record, found.answer)
+        followed = await self._generations.open_replay(generation, identity.user)
+        found = AnswerCollector(followed.record)
+        await self._compat.count_chunks(followed, found)
+        return response_object(found.record, found.answer)
 
 
 def _generation(request: web.Request) -> str:

@@ -15,19 +15,27 @@ from aiohttp import web
 from hub.core.generation import partition_of_generation
 from hub.errors import BadRequest, NotFound
 from hub.surfaces.ai_sdk_messages import UiMessage, messages_of
-from hub.surfaces.ai_sdk_ui import HEADERS, UiMessageStream
+from hub.surfaces.ai_sdk_ui import HEADERS, AiSdkEncoder
 from hub.surfaces.telling import data_line
 from hub.transports.sse import HEADERS as STREAM_HEADERS
 from hub.web.auth import Identity
-from hub.web.bodies import converted, json_response
-from hub.web.foreign import Foreigners
-from hub.web.operation import USER, Answer, Operation, Parameter, json, json_body, routes_of
+from hub.web.bodies import convert_json, json_response
+from hub.web.foreign import CompatRequests
+from hub.web.operation import (
+    USER,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+)
 from hub.web.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
-from hub.web.query import is_wished, whole_number
+from hub.web.query import query_flag, query_int
 from hub.web.questions import GenerateBody
 
 MAX_CHAT_CHARS: Final = 128
-_NOTHING: Final = data_line({"type": "finish"}) + UiMessageStream.trailer
+_NOTHING: Final = data_line({"type": "finish"}) + AiSdkEncoder.trailer
 
 
 class UiBody(msgspec.Struct, frozen=True):
@@ -43,7 +51,7 @@ class UiBody(msgspec.Struct, frozen=True):
     on_disconnect: str = "continue"
 
 
-class UiStopWord(msgspec.Struct, frozen=True):
+class UiStopResponse(msgspec.Struct, frozen=True):
     """status: `stopping`, `already ended`, or `nothing runs`."""
 
     generation: str | None
@@ -58,12 +66,12 @@ _RESET_STEP: Final = Parameter("query", "reset_step", str, "`true`: a rewritten 
 class UiRoutes:
     """Routes of the public listener."""
 
-    def __init__(self, foreigners: Foreigners) -> None:
-        self._foreigners = foreigners
-        self._generations = foreigners.generations
+    def __init__(self, compat: CompatRequests) -> None:
+        self._compat = compat
+        self._generations = compat.generations
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="POST",
@@ -73,8 +81,8 @@ class UiRoutes:
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY, _RESET_STEP],
         body=json_body(UiBody),
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="The UI message stream",
                 content={"text/event-stream": None},
@@ -84,10 +92,10 @@ class UiRoutes:
         refuses=[404, 429],
         long_lived=True,
     )
-    async def ask(self, request: web.Request) -> web.StreamResponse:
+    async def start(self, request: web.Request) -> web.StreamResponse:
         """The answer's stream. A last message of the assistant is gone on with."""
-        identity = await self._foreigners.identify(request)
-        body = converted(await self._foreigners.read(request), UiBody)
+        identity = await self._compat.identify(request)
+        body = convert_json(await self._compat.read(request), UiBody)
         if not body.messages:
             raise BadRequest("messages is empty", path="messages")
         last = body.messages[-1]
@@ -101,7 +109,7 @@ class UiRoutes:
             on_disconnect=body.on_disconnect,
         )
         chat = check_chat(body.id) if body.id is not None else None
-        created = await self._foreigners.ask(request, identity, asked, chat=chat)
+        created = await self._compat.start(request, identity, asked, chat=chat)
         stop = body.on_disconnect == "stop"
         return await self._stream(request, identity, created.generation, stop_when_left=stop)
 
@@ -112,14 +120,14 @@ class UiRoutes:
         summary="AI SDK: resume",
         security=USER,
         parameters=[OPEN_USER, _CHAT, _START, _RESET_STEP],
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=200,
                 description="The UI message stream",
                 content={"text/event-stream": None},
                 headers=LOCATED,
             ),
-            Answer(status=204, description="Nothing runs in the chat"),
+            ResponseSpec(status=204, description="Nothing runs in the chat"),
         ],
         refuses=[404, 429],
         long_lived=True,
@@ -129,8 +137,8 @@ class UiRoutes:
 
         Who asks by index does not know 204: it gets the chat's last answer, or nothing but the end.
         """
-        identity = await self._foreigners.identify(request)
-        start = whole_number(request, "startIndex")
+        identity = await self._compat.identify(request)
+        start = query_int(request, "startIndex")
         generation = await self._generation(request, identity, ended_too=start is not None)
         if generation is None:
             if start is None:
@@ -138,8 +146,8 @@ class UiRoutes:
             return web.Response(body=_NOTHING, headers={**STREAM_HEADERS, **HEADERS})
         headers: dict[str, str] = {}
         if start is not None and start < 0:
-            followed = await self._generations.follow(generation, identity.user)
-            chunks = await self._foreigners.so_far(followed, UiMessageStream(followed.record))
+            followed = await self._generations.open_replay(generation, identity.user)
+            chunks = await self._compat.count_chunks(followed, AiSdkEncoder(followed.record))
             headers["x-workflow-stream-tail-index"] = str(chunks - 1)
             start = max(0, chunks + start)
         return await self._stream(
@@ -153,21 +161,21 @@ class UiRoutes:
         summary="AI SDK: stop",
         security=USER,
         parameters=[OPEN_USER, _CHAT],
-        answers=[
-            json(202, UiStopWord, "Stopping"),
-            json(200, UiStopWord, "Ended before, or nothing runs"),
+        responses=[
+            json(202, UiStopResponse, "Stopping"),
+            json(200, UiStopResponse, "Ended before, or nothing runs"),
         ],
         refuses=[404],
     )
     async def stop(self, request: web.Request) -> web.Response:
         """202 while it is stopping, 200 when it had ended or nothing runs in the chat."""
-        identity = await self._foreigners.identify(request)
+        identity = await self._compat.identify(request)
         generation = await self._generation(request, identity, ended_too=False)
         if generation is None:
-            return json_response(UiStopWord(None, "nothing runs"))
+            return json_response(UiStopResponse(None, "nothing runs"))
         answer = await self._generations.stop(generation, identity.user)
         status = 202 if answer.value == "stopping" else 200
-        return json_response(UiStopWord(generation, answer.value), status=status)
+        return json_response(UiStopResponse(generation, answer.value), status=status)
 
     async def _generation(
         self, request: web.Request, identity: Identity, *, ended_too: bool
@@ -182,7 +190,7 @@ class UiRoutes:
             else:
                 return name
         return await self._generations.newest_of_chat(
-            identity.user, check_chat(name), ended_too=ended_too
+            identity.user, check_chat(name), include_ended=ended_too
         )
 
     async def _stream(
@@ -195,14 +203,14 @@ class UiRoutes:
         headers: dict[str, str] | None = None,
         stop_when_left: bool = False,
     ) -> web.StreamResponse:
-        return await self._foreigners.stream(
+        return await self._compat.stream(
             request,
             identity,
             generation,
-            partial(UiMessageStream, reset_step=is_wished(request, "reset_step")),
+            partial(AiSdkEncoder, reset_step=query_flag(request, "reset_step")),
             from_chunk=from_chunk,
             headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
-            stop_when_left=stop_when_left,
+            stop_on_disconnect=stop_when_left,
         )
 
 

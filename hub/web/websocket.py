@@ -13,27 +13,27 @@ from aiohttp import HttpVersion11, web
 
 from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
-from hub.engine.counts import Counts
+from hub.engine.counts import NodeMetrics
 from hub.engine.generations import Generations
-from hub.engine.supervise import Errands
-from hub.errors import BadRequest, CallerError, HubError, TooMany
-from hub.transports.websocket import handshake, is_key
-from hub.web.auth import Door, Identity, topics_named
+from hub.engine.supervise import BackgroundTasks
+from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
+from hub.transports.websocket import handshake, is_valid_key
+from hub.web.auth import Authenticator, Identity, check_topics
 from hub.web.bodies import decode_json
-from hub.web.connect import channels_of
-from hub.web.errors import problem, problem_of
-from hub.web.operation import STREAM_USER, Answer, Operation, routes_of
-from hub.web.origins import Origins
+from hub.web.connect import requested_channels
+from hub.web.errors import problem_from_error, problem_response
+from hub.web.operation import STREAM_USER, Operation, ResponseSpec, build_routes
+from hub.web.origins import AllowedOrigins
 from hub.web.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
-from hub.web.questions import GenerateBody, Questions
-from hub.web.streaming import Streams, cursor_of
+from hub.web.questions import GenerateBody, GenerationRequests
+from hub.web.streaming import Streams, requested_cursor
 
-_MOST_AT_ONCE: Final = 16
-_MOST_UNANSWERED: Final = 64  # the refused ones among them, which wait for hub.open
+_MAX_CONCURRENT_MESSAGES: Final = 16
+_MAX_UNANSWERED: Final = 64  # the refused ones among them, which wait for hub.open
 _log = structlog.get_logger(__name__)
 
 
-class Said(msgspec.Struct, frozen=True):
+class ClientMessage(msgspec.Struct, frozen=True):
     """What every message has. id: comes back in the reply."""
 
     type: str
@@ -56,7 +56,7 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Any = None
 
 
-class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SetTopics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`subscribe` and `unsubscribe`."""
 
     type: str
@@ -70,22 +70,22 @@ class WebSocketRoutes:
     def __init__(
         self,
         streams: Streams,
-        door: Door,
-        origins: Origins,
+        authenticator: Authenticator,
+        origins: AllowedOrigins,
         generations: Generations,
-        questions: Questions,
+        requests: GenerationRequests,
         *,
-        counts: Counts,
+        counts: NodeMetrics,
     ) -> None:
         self._counts = counts
         self._streams = streams
-        self._door = door
+        self._authenticator = authenticator
         self._origins = origins
         self._generations = generations
-        self._questions = questions
+        self._requests = requests
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
@@ -94,8 +94,8 @@ class WebSocketRoutes:
         summary="A user's events over WebSocket",
         security=STREAM_USER,
         parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
-        answers=[
-            Answer(
+        responses=[
+            ResponseSpec(
                 status=101,
                 description="Each message is a StreamLine; the client may send `generate`, `stop`, "
                 "`subscribe`, `unsubscribe` and `ping` (docs/transports.md)",
@@ -110,22 +110,22 @@ class WebSocketRoutes:
         version = request.headers.get("Sec-WebSocket-Version")
         if not _asks_to_upgrade(request) or version != "13":
             headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-            return problem(426, "this route speaks WebSocket, version 13", headers=headers)
-        if not is_key(key):
+            return problem_response(426, "this route speaks WebSocket, version 13", headers=headers)
+        if not is_valid_key(key):
             raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64")
         self._origins.check_page(request)
-        identity = await self._door.identify(request)
-        channels = channels_of(request, identity, most=self._streams.limits.max_topics)
+        identity = await self._authenticator.identify(request)
+        channels = requested_channels(request, identity, most=self._streams.limits.max_topics)
         make = partial(Connection, user=identity.user, channels=channels)
         session = partial(
             _Session,
             self._streams,
             identity,
             self._generations,
-            self._questions,
+            self._requests,
             counts=self._counts,
         )
-        cursor = cursor_of(request, channels)
+        cursor = requested_cursor(request, channels)
         return await self._streams.upgrade(
             request, identity, cursor, make, greeting=handshake(key), session=session
         )
@@ -146,10 +146,10 @@ class _Session:
         streams: Streams,
         identity: Identity,
         generations: Generations,
-        questions: Questions,
+        questions: GenerationRequests,
         connection: Connection,
         *,
-        counts: Counts,
+        counts: NodeMetrics,
     ) -> None:
         self._counts = counts
         self._streams = streams
@@ -158,35 +158,39 @@ class _Session:
         self._generations = generations
         self._questions = questions
         self._connection = connection
-        self._errands = Errands()
+        self._background_tasks = BackgroundTasks()
         self._turning = asyncio.Lock()
 
-    def said(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         """A message came."""
-        unanswered = len(self._errands)
-        if unanswered >= _MOST_UNANSWERED:
-            self._connection.sink.abort()
+        unanswered = len(self._background_tasks)
+        if unanswered >= _MAX_UNANSWERED:
+            self._connection.writer.abort()
         else:
-            self._errands.run("said", self._reply_to(message, unanswered < _MOST_AT_ONCE))
+            self._background_tasks.run(
+                "said", self._reply_to(message, unanswered < _MAX_CONCURRENT_MESSAGES)
+            )
 
     async def _reply_to(self, message: bytes, welcome: bool) -> None:
         to = None
         try:
-            head = decode_json(message, Said)
+            head = decode_json(message, ClientMessage)
             to = head.id
             if not welcome:
-                raise TooMany("one at a time, please", limit="messages", retry_after_seconds=1)
+                raise TooManyRequests(
+                    "one at a time, please", limit="messages", retry_after_seconds=1
+                )
             reply = {"status": 200, **await self._do(head, message)}
         except HubError as error:
-            reply = problem_of(error)
-            if isinstance(error, TooMany):
+            reply = problem_from_error(error)
+            if isinstance(error, TooManyRequests):
                 self._counts.refused[error.limit] += 1
             if not isinstance(error, CallerError):
                 _log.warning("message.failed", error=str(error))
-        await self._connection.opened()  # hub.open comes first
-        self._connection.tell("hub.reply", {"to": to, **reply})
+        await self._connection.wait_open()  # hub.open comes first
+        self._connection.send_event("hub.reply", {"to": to, **reply})
 
-    async def _do(self, head: Said, message: bytes) -> dict[str, Any]:
+    async def _do(self, head: ClientMessage, message: bytes) -> dict[str, Any]:
         match head.type:
             case "ping":
                 return {}
@@ -197,18 +201,18 @@ class _Session:
                         "an answer asked for here goes on: stop it by a message",
                         path="body.on_disconnect",
                     )
-                created = await self._questions.ask(self._user, asked, asked.id)
+                created = await self._questions.start(self._user, asked, asked.id)
                 return {"generation": created.generation}
             case "stop":
                 stop = decode_json(message, Stop)
                 answer = await self._generations.stop(stop.generation, self._user)
                 return {"generation": stop.generation, "answer": answer.value}
             case "subscribe":
-                wanted = decode_json(message, Topics).topics
+                wanted = decode_json(message, SetTopics).topics
                 async with self._turning:
                     return await self._follow({*self._topics(), *wanted})
             case "unsubscribe":
-                unwanted = decode_json(message, Topics).topics
+                unwanted = decode_json(message, SetTopics).topics
                 async with self._turning:
                     return await self._follow({*self._topics()}.difference(unwanted))
             case _:
@@ -218,8 +222,8 @@ class _Session:
     async def _follow(self, topics: Collection[str]) -> dict[str, Any]:
         """Replies when the connection is live in all of them."""
         most = self._streams.limits.max_topics
-        named = topics_named([*topics], self._identity, most=most)
-        await self._streams.turn(self._connection, [*map(topic_channel, named)])
+        named = check_topics([*topics], self._identity, max_topics=most)
+        await self._streams.set_topics(self._connection, [*map(topic_channel, named)])
         return {"topics": self._topics()}
 
     def _topics(self) -> list[str]:

@@ -7,19 +7,21 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-ASK: Final = "Hub-Doctor"
-TELL: Final = "Hub-Saw"
+REQUEST_HEADER: Final = "Hub-Doctor"
+RESPONSE_HEADER: Final = "Hub-Saw"
 
 
-def testimony(request: web.Request) -> dict[str, str]:
+def proxy_probe_headers(request: web.Request) -> dict[str, str]:
     """A header for the answer, where the request asks for it by the header Hub-Doctor: `HTTP/1.1;
     connection=kept; forwarded=yes`. No address and no header's value is told.
     """
-    if ASK not in request.headers:
+    if REQUEST_HEADER not in request.headers:
         return {}
     default = "" if request.version >= HttpVersion11 else "close"
     ends = request.headers.get("Connection", default).lower() == "close"
     forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     version = f"HTTP/{request.version.major}.{request.version.minor}"
     connection = "close" if ends else "kept"
-    return {TELL: f"{version}; connection={connection}; forwarded={'yes' if forwarded else 'no'}"}
+    return {
+        RESPONSE_HEADER: f"{version}; connection={connection}; forwarded={'yes' if forwarded else 'no'}"
+    }

@@ -8,19 +8,19 @@ import msgspec
 from aiohttp import web
 
 from hub.web.bodies import json_response
-from hub.web.errors import problems
+from hub.web.errors import handle_errors
 from hub.web.metrics import MetricsRoutes
-from hub.web.operation import Operation, json, routes_of
+from hub.web.operation import Operation, build_routes, json
 
 
-class WorkerAlive(msgspec.Struct, frozen=True):
+class WorkerHealthResponse(msgspec.Struct, frozen=True):
     """state: `running` or `draining`."""
 
     status: str
     state: str
 
 
-class WorkerReady(msgspec.Struct, frozen=True):
+class WorkerReadyResponse(msgspec.Struct, frozen=True):
     """status: `running` or `draining`."""
 
     status: str
@@ -42,27 +42,27 @@ class WorkerRoutes:
         self._state = state
 
     def routes(self) -> list[web.RouteDef]:
-        return routes_of(self)
+        return build_routes(self)
 
     @Operation(
         method="GET",
         paths=["/healthz"],
         tag="operation",
         summary="Is the process alive",
-        answers=[json(200, WorkerAlive, "It is")],
+        responses=[json(200, WorkerHealthResponse, "It is")],
     )
     async def alive(self, request: web.Request) -> web.Response:
         """200 while the process answers at all."""
-        return json_response(WorkerAlive("ok", self._state()))
+        return json_response(WorkerHealthResponse("ok", self._state()))
 
     @Operation(
         method="GET",
         paths=["/readyz"],
         tag="operation",
         summary="Does it take questions",
-        answers=[
-            json(200, WorkerReady, "It does"),
-            json(503, WorkerReady, "It is draining"),
+        responses=[
+            json(200, WorkerReadyResponse, "It does"),
+            json(503, WorkerReadyResponse, "It is draining"),
         ],
         refuses=[503],
     )
@@ -70,7 +70,7 @@ class WorkerRoutes:
         """200, or 503 while draining or while the broker is away."""
         await self._ping()
         state = self._state()
-        return json_response(WorkerReady(state), status=200 if state == "running" else 503)
+        return json_response(WorkerReadyResponse(state), status=200 if state == "running" else 503)
 
 
 def build_worker(
@@ -81,7 +81,7 @@ def build_worker(
     async def text() -> bytes:
         return metrics()
 
-    app = web.Application(middlewares=[problems])
+    app = web.Application(middlewares=[handle_errors])
     app.add_routes(WorkerRoutes(ping, state).routes())
     app.add_routes(MetricsRoutes(text).routes())
     return app

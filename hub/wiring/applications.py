@@ -9,29 +9,29 @@ from hub.engine.generations import Generations
 from hub.engine.publisher import Publisher
 from hub.errors import OperatorError
 from hub.settings import Settings
-from hub.surfaces.shapes import SHAPES, Shape
-from hub.web.addresses import Addresses
-from hub.web.auth import Door, GuardedDoor
-from hub.web.client_module import ClientModuleRoutes
+from hub.surfaces.shapes import BUILT_IN_TEMPLATES, OutputTemplate
+from hub.web.addresses import ClientAddresses
+from hub.web.auth import Authenticator, DenylistAuthenticator
+from hub.web.client_module import JsClientRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
-from hub.web.foreign import Foreigners
+from hub.web.foreign import CompatRequests
 from hub.web.generations import GenerationRoutes
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
 from hub.web.metrics import MetricsRoutes
-from hub.web.origins import Origins
-from hub.web.page_files import PageFiles
+from hub.web.origins import AllowedOrigins
+from hub.web.page_files import StaticFiles
 from hub.web.public import Routes, build_public
 from hub.web.publish import PublishLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
-from hub.web.questions import Questions, UpstreamChoice
-from hub.web.running import RunningRoutes
-from hub.web.shapes import OWN_EVENTS, Shapes
+from hub.web.questions import GenerationRequests, UpstreamModels
+from hub.web.running import ActiveGenerationRoutes
+from hub.web.shapes import OWN_EVENTS, Templates
 from hub.web.streaming import StreamLimits, Streams
-from hub.web.tally import Tally
-from hub.web.tickets import TicketDoor, TicketRoutes
+from hub.web.tally import RequestMetrics
+from hub.web.tickets import TicketAuthenticator, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 from hub.web.v1_agui import AgUiRoutes
@@ -39,64 +39,66 @@ from hub.web.v1_chat import ChatRoutes
 from hub.web.v1_responses import ResponseRoutes
 from hub.web.v1_ui import UiRoutes
 from hub.web.websocket import WebSocketRoutes
-from hub.wiring.doors import door_of, key_ring_of
-from hub.wiring.engine import Engine
+from hub.wiring.doors import build_api_keys, build_authenticator
+from hub.wiring.engine import NodeParts
 
 
 def public_application(
-    settings: Settings, engine: Engine, session: aiohttp.ClientSession
+    settings: Settings, engine: NodeParts, session: aiohttp.ClientSession
 ) -> web.Application:
     """What browsers and apps may reach. Raises OperatorError."""
-    origins = Origins(settings.public.allowed_origins)
-    entrance = door_of(settings, origins, session, engine.clock)
-    door = GuardedDoor(entrance, engine.control.denials)
-    stream_door = GuardedDoor(TicketDoor(entrance, engine.tickets), engine.control.denials)
+    origins = AllowedOrigins(settings.public.allowed_origins)
+    entrance = build_authenticator(settings, origins, session, engine.clock)
+    door = DenylistAuthenticator(entrance, engine.admin_commands.denylist)
+    stream_door = DenylistAuthenticator(
+        TicketAuthenticator(entrance, engine.tickets), engine.admin_commands.denylist
+    )
     streams = Streams(
-        engine.fanout,
+        engine.connections,
         engine.clock,
         stream_limits(settings),
-        Addresses(settings.public.trusted_proxies),
+        ClientAddresses(settings.public.trusted_proxies),
     )
     generations = engine.generations
-    questions = questions_of(settings, generations)
+    questions = build_generation_requests(settings, generations)
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_door),
         WebSocketRoutes(
-            streams, stream_door, origins, generations, questions, counts=engine.counts
+            streams, stream_door, origins, generations, questions, counts=engine.metrics
         ),
-        GenerationRoutes(generations, streams, door, questions, shapes_of(settings)),
-        *foreign_routes(Foreigners(generations, streams, door, questions, origins)),
+        GenerationRoutes(generations, streams, door, questions, build_templates(settings)),
+        *compat_routes(CompatRequests(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),
-        ClientModuleRoutes(),
+        JsClientRoutes(),
     ]
     demo = _demo(settings, door, engine.publisher)
     if demo is not None:
         resources.append(demo)
-    tally = Tally(engine.counts, "public")
+    tally = RequestMetrics(engine.metrics, "public")
     return build_public(
         resources, origins, tally, max_body_bytes=settings.generations.max_prompt_bytes
     )
 
 
 def internal_application(
-    settings: Settings, engine: Engine, metrics: MetricsRoutes
+    settings: Settings, engine: NodeParts, metrics: MetricsRoutes
 ) -> web.Application:
     """What backends, operators and probes may reach."""
-    keys = key_ring_of(settings)
-    inside = Streams(engine.fanout, engine.clock, stream_limits(settings), Addresses([]))
+    keys = build_api_keys(settings)
+    inside = Streams(engine.connections, engine.clock, stream_limits(settings), ClientAddresses([]))
     limits = publish_limits(settings)
     return build_internal(
         [
-            PublishRoutes(engine.publisher, keys, limits, engine.rates),
-            PublishBatchRoutes(engine.publisher, keys, limits, engine.rates),
-            HealthRoutes(engine.broker, engine.fanout, node=settings.node.name),
+            PublishRoutes(engine.publisher, keys, limits, engine.rate_limits),
+            PublishBatchRoutes(engine.publisher, keys, limits, engine.rate_limits),
+            HealthRoutes(engine.broker, engine.connections, node=settings.node.name),
             UsageRoutes(engine.usage, keys),
-            UserRoutes(engine.control, engine.presence, engine.broker, keys),
-            RunningRoutes(engine.queue, engine.store, keys),
-            ConsoleRoutes(inside, keys, PageFiles("console")),
+            UserRoutes(engine.admin_commands, engine.connection_query, engine.broker, keys),
+            ActiveGenerationRoutes(engine.queue, engine.store, keys),
+            ConsoleRoutes(inside, keys, StaticFiles("console")),
             metrics,
         ],
-        Tally(engine.counts, "internal"),
+        RequestMetrics(engine.metrics, "internal"),
         max_body_bytes=settings.publish.max_body_bytes,
     )
 
@@ -109,7 +111,7 @@ def publish_limits(settings: Settings) -> PublishLimits:
     )
 
 
-def foreign_routes(foreigners: Foreigners) -> list[Routes]:
+def compat_routes(foreigners: CompatRequests) -> list[Routes]:
     """Those of clients that know nothing of the hub."""
     return [
         ChatRoutes(foreigners),
@@ -134,13 +136,13 @@ def stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
-def questions_of(settings: Settings, generations: Generations) -> Questions:
+def build_generation_requests(settings: Settings, generations: Generations) -> GenerationRequests:
     """From what a client sends to a question that waits for its turn."""
     choices = {
-        name: UpstreamChoice(default_model=upstream.default_model, models=upstream.models)
+        name: UpstreamModels(default_model=upstream.default_model, models=upstream.models)
         for name, upstream in settings.upstreams.items()
     }
-    return Questions(
+    return GenerationRequests(
         generations,
         choices,
         default_upstream=settings.default_upstream or next(iter(choices), None),
@@ -148,20 +150,20 @@ def questions_of(settings: Settings, generations: Generations) -> Questions:
     )
 
 
-def shapes_of(settings: Settings) -> Shapes:
+def build_templates(settings: Settings) -> Templates:
     """How answers may look. Raises OperatorError."""
-    named = {name: Shape(**shape.model_dump()) for name, shape in settings.shapes.items()}
-    known, default = {**SHAPES, **named}, settings.stream.shape
+    named = {name: OutputTemplate(**shape.model_dump()) for name, shape in settings.shapes.items()}
+    known, default = {**BUILT_IN_TEMPLATES, **named}, settings.stream.shape
     if default is not None and default not in {OWN_EVENTS, *known}:
         raise OperatorError(f"stream.shape names {default!r}, which is not among the shapes")
-    return Shapes(known, default)
+    return Templates(known, default)
 
 
-def _demo(settings: Settings, door: Door, publisher: Publisher) -> DemoRoutes | None:
+def _demo(settings: Settings, door: Authenticator, publisher: Publisher) -> DemoRoutes | None:
     if not settings.public.demo_page:
         return None
     return DemoRoutes(
         door,
-        publisher if settings.auth.open else None,
+        publisher if settings.auth.disabled else None,
         max_body_bytes=settings.publish.max_body_bytes,
     )

@@ -9,23 +9,23 @@ import aiohttp
 from hub.errors import OperatorError
 from hub.ports import Clock
 from hub.settings import Settings
-from hub.web.auth import Door, OpenDoor, TokenDoor
-from hub.web.callback import CallbackDoor
+from hub.web.auth import Authenticator, DevAuthenticator, JwtAuthenticator
+from hub.web.callback import CallbackAuthenticator
 from hub.web.jwks import JwksKeys
-from hub.web.keys import ApiKey, KeyRing, hash_of
-from hub.web.origins import Origins
+from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, KeySource, TokenReader, public_key, secret_key
 
 
-def door_of(
-    settings: Settings, origins: Origins, session: aiohttp.ClientSession, clock: Clock
-) -> Door:
+def build_authenticator(
+    settings: Settings, origins: AllowedOrigins, session: aiohttp.ClientSession, clock: Clock
+) -> Authenticator:
     """For users. Raises OperatorError for a key that is none."""
     auth = settings.auth
-    if auth.open:
-        return OpenDoor()
+    if auth.disabled:
+        return DevAuthenticator()
     if auth.callback_url is not None:
-        return CallbackDoor(
+        return CallbackAuthenticator(
             session,
             auth.callback_url,
             origins,
@@ -41,7 +41,7 @@ def door_of(
         raise OperatorError(
             "set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), auth.public_keys or auth.jwks_url"
         )
-    return TokenDoor(
+    return JwtAuthenticator(
         TokenReader(
             sources,
             audience=auth.audience,
@@ -52,14 +52,14 @@ def door_of(
     )
 
 
-def key_ring_of(settings: Settings) -> KeyRing:
+def build_api_keys(settings: Settings) -> ApiKeys:
     """For backends and operators."""
     keys: Sequence[ApiKey] = [
         ApiKey(
             each.name or f"key {n}",
-            each.sha256 or hash_of(each.key.get_secret_value() if each.key else ""),
+            each.sha256 or hash_key(each.key.get_secret_value() if each.key else ""),
             frozenset(each.scopes),
         )
         for n, each in enumerate(settings.auth.api_keys, start=1)
     ]
-    return KeyRing(keys)
+    return ApiKeys(keys)

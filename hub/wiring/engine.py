@@ -9,127 +9,127 @@ from functools import partial
 import msgspec
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.attendance import RedisAttendanceBook
-from hub.brokers.redis.control import RedisControlBus
-from hub.brokers.redis.tickets import RedisTicketBook
-from hub.brokers.redis.usage import RedisUsageLedger
+from hub.brokers.redis.attendance import RedisPresenceStore
+from hub.brokers.redis.control import RedisCommandBus
+from hub.brokers.redis.tickets import RedisTicketStore
+from hub.brokers.redis.usage import RedisUsageStore
 from hub.core.channel import Channel
-from hub.engine.attendance import Attendance
-from hub.engine.control import Control
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout, FanoutLimits
+from hub.engine.attendance import TopicPresence
+from hub.engine.control import AdminCommands
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import ConnectionLimits, Connections
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.presence import Presence
-from hub.engine.probe import Probe
+from hub.engine.presence import ConnectionQuery
+from hub.engine.probe import LatencyProbe
 from hub.engine.publisher import Publisher
-from hub.engine.reports import REPORTS, Reports
+from hub.engine.reports import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.supervise import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
-from hub.metrics import Family, node_families
-from hub.ports import GenerationQueue, GenerationStore, UsageLedger
+from hub.metrics import MetricFamily, node_families
+from hub.ports import GenerationQueue, GenerationStore, UsageStore
 from hub.settings import Settings
-from hub.web.publish import PublishRates
-from hub.wiring.broker import reached_link, retention_of
-from hub.wiring.jobs import queue_names, queue_of
+from hub.web.publish import PublishRateLimits
+from hub.wiring.broker import build_retention, connect_redis
+from hub.wiring.jobs import build_queue, queue_names
 from hub.wiring.tracing import Tracing
 
 
-class Engine(msgspec.Struct, frozen=True, kw_only=True):
+class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     """Its parts."""
 
     clock: SystemClock
     tasks: Supervisor
     broker: RedisBroker
-    fanout: Fanout
+    connections: Connections
     publisher: Publisher
-    rates: PublishRates
+    rate_limits: PublishRateLimits
     generations: Generations
-    orders: RedisControlBus
-    control: Control
-    presence: Presence
+    command_bus: RedisCommandBus
+    admin_commands: AdminCommands
+    connection_query: ConnectionQuery
     tickets: Tickets
-    usage: UsageLedger
-    counts: Counts
+    usage: UsageStore
+    metrics: NodeMetrics
     queue: GenerationQueue
     store: GenerationStore
-    families: Callable[[], Sequence[Family]]
+    families: Callable[[], Sequence[MetricFamily]]
 
 
-async def engine_of(settings: Settings, parts: AsyncExitStack, tracing: Tracing) -> Engine:
+async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Tracing) -> NodeParts:
     """Starts it; it ends with `parts`. Raises OperatorError, BrokerUnavailable."""
 
     def followers(channel: Channel) -> int:
-        return fanout.followers(channel)
+        return fanout.subscriber_count(channel)
 
     clock = SystemClock()
-    link = await parts.enter_async_context(reached_link(settings))
+    link = await parts.enter_async_context(connect_redis(settings))
     tasks = await parts.enter_async_context(Supervisor(clock))
-    broker = RedisBroker(link, retention_of(settings))
+    broker = RedisBroker(link, build_retention(settings))
     traced = tracing.broker(broker, followers)
-    counts = Counts()
+    counts = NodeMetrics()
     wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds, counts)
-    attendance = Attendance(
-        RedisAttendanceBook(link), broker, clock, settings.presence.topics, node=settings.node.name
+    attendance = TopicPresence(
+        RedisPresenceStore(link), broker, clock, settings.presence.topics, node=settings.node.name
     )
-    fanout = Fanout(
+    fanout = Connections(
         traced,
         wheel,
         clock,
         node=settings.node.name,
         heartbeat_seconds=settings.stream.heartbeat_seconds,
-        limits=FanoutLimits(
+        limits=ConnectionLimits(
             max_connections=settings.stream.max_connections,
             max_per_user=settings.stream.max_per_user,
             joins_per_second=settings.stream.max_joins_per_second,
         ),
-        attendance=attendance,
-        counts=counts,
+        topic_presence=attendance,
+        metrics=counts,
     )
     queues = queue_names(settings)
-    queue = queue_of(settings, link, sorted({"default", *queues.values()}))
-    store = RedisGenerationStore(link, retention_of(settings))
-    orders = RedisControlBus(link)
+    queue = build_queue(settings, link, sorted({"default", *queues.values()}))
+    store = RedisGenerationStore(link, build_retention(settings))
+    orders = RedisCommandBus(link)
 
-    def families() -> Sequence[Family]:
-        breaks = {"commands": link.breaks, "events": broker.breaks}
+    def families() -> Sequence[MetricFamily]:
+        breaks = {"commands": link.disconnects, "events": broker.disconnects}
         return node_families(fanout, counts, redis_calls=link.calls, link_breaks=breaks)
 
-    reports = Reports(
+    reports = LiveMetrics(
         orders,
         broker,
         clock,
         name=settings.node.name,
-        say=families,
-        looked_at=lambda: fanout.is_followed(REPORTS),
+        collect=families,
+        has_viewers=lambda: fanout.has_subscribers(LIVE_METRICS_CHANNEL),
     )
-    control = Control(orders, fanout)
-    presence = Presence(orders, fanout, clock, node=settings.node.name)
+    control = AdminCommands(orders, fanout)
+    presence = ConnectionQuery(orders, fanout, clock, node=settings.node.name)
     tasks.start("bus", broker.run)
     tasks.start("heartbeats", wheel.run)
-    tasks.start("lifetimes", fanout.lifetimes.run)
+    tasks.start("lifetimes", fanout.expiry_timer.run)
     tasks.start("orders", orders.run)
-    tasks.start("denials", control.keep_informed)
-    tasks.start("beat", presence.beat)
-    tasks.start("presence", presence.answer)
-    tasks.start("attendance", attendance.keep)
-    tasks.start("probe", Probe(broker, fanout, clock, counts).run)
+    tasks.start("denials", control.run)
+    tasks.start("beat", presence.keep_node_state)
+    tasks.start("presence", presence.answer_requests)
+    tasks.start("attendance", attendance.run)
+    tasks.start("probe", LatencyProbe(broker, fanout, clock, counts).run)
     tasks.start("reports", reports.run)
     tasks.start("loop lag", partial(counts.watch_loop, clock))
-    return Engine(
+    return NodeParts(
         clock=clock,
         tasks=tasks,
         broker=broker,
-        fanout=fanout,
-        publisher=Publisher(traced, max_data_bytes=settings.publish.max_data_bytes, counts=counts),
-        rates=PublishRates(settings.publish.max_per_second),
+        connections=fanout,
+        publisher=Publisher(traced, max_data_bytes=settings.publish.max_data_bytes, metrics=counts),
+        rate_limits=PublishRateLimits(settings.publish.max_per_second),
         generations=Generations(broker, tracing.store(store), queue, queues),
-        orders=orders,
-        control=control,
-        presence=presence,
-        tickets=Tickets(RedisTicketBook(link), broker),
-        usage=RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds),
-        counts=counts,
+        command_bus=orders,
+        admin_commands=control,
+        connection_query=presence,
+        tickets=Tickets(RedisTicketStore(link), broker),
+        usage=RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds),
+        metrics=counts,
         families=families,
         queue=queue,
         store=store,

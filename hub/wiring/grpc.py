@@ -10,13 +10,13 @@ import aiohttp
 
 from hub.errors import OperatorError
 from hub.settings import Internal, Public, Settings
-from hub.web.addresses import Addresses
-from hub.web.auth import GuardedDoor
-from hub.web.origins import Origins
+from hub.web.addresses import ClientAddresses
+from hub.web.auth import DenylistAuthenticator
+from hub.web.origins import AllowedOrigins
 from hub.web.streaming import Streams
-from hub.wiring.applications import publish_limits, questions_of, stream_limits
-from hub.wiring.doors import door_of, key_ring_of
-from hub.wiring.engine import Engine
+from hub.wiring.applications import build_generation_requests, publish_limits, stream_limits
+from hub.wiring.doors import build_api_keys, build_authenticator
+from hub.wiring.engine import NodeParts
 from hub.wiring.tracing import Join, Tracing
 
 
@@ -37,7 +37,7 @@ def check_installed(settings: Settings) -> None:
 
 async def serve_grpc(
     settings: Settings,
-    engine: Engine,
+    engine: NodeParts,
     session: aiohttp.ClientSession,
     parts: AsyncExitStack,
     tracing: Tracing,
@@ -54,7 +54,7 @@ async def serve_grpc(
 
 async def _serve_public(
     settings: Settings,
-    engine: Engine,
+    engine: NodeParts,
     session: aiohttp.ClientSession,
     parts: AsyncExitStack,
     join: Join | None,
@@ -63,39 +63,39 @@ async def _serve_public(
 ) -> None:
     from hub.grpc import public
     from hub.grpc.health import Health
-    from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+    from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 
     # No browser comes here, so no other site's page does.
-    entrance = door_of(settings, Origins([]), session, engine.clock)
+    entrance = build_authenticator(settings, AllowedOrigins([]), session, engine.clock)
     service = public.HubService(
         Streams(
-            engine.fanout,
+            engine.connections,
             engine.clock,
             stream_limits(settings),
-            Addresses(settings.public.trusted_proxies),
+            ClientAddresses(settings.public.trusted_proxies),
         ),
-        GuardedDoor(entrance, engine.control.denials),
+        DenylistAuthenticator(entrance, engine.admin_commands.denylist),
         engine.generations,
-        questions_of(settings, engine.generations),
-        engine.counts,
+        build_generation_requests(settings, engine.generations),
+        engine.metrics,
         buffer_bytes=settings.stream.send_buffer_bytes,
     )
     listener = settings.public
-    place = GrpcPlace(
+    place = GrpcListenAddress(
         host=listener.host,
         port=listener.grpc_port or 0,
         setting="public.grpc_port",
         shared=shared,
         tls=_tls(listener),
     )
-    bounds = GrpcBounds(
+    bounds = GrpcLimits(
         max_message_bytes=settings.generations.max_prompt_bytes,
         max_calls=settings.stream.max_connections,
         peer_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
     )
-    health = Health(engine.broker, engine.fanout, engine.clock, [public.NAME])
+    health = Health(engine.broker, engine.connections, engine.clock, [public.NAME])
     await parts.enter_async_context(
-        serving(
+        serve(
             public.NAME,
             service.handlers(),
             place,
@@ -108,31 +108,31 @@ async def _serve_public(
 
 
 async def _serve_internal(
-    settings: Settings, engine: Engine, parts: AsyncExitStack, join: Join | None, *, shared: bool
+    settings: Settings, engine: NodeParts, parts: AsyncExitStack, join: Join | None, *, shared: bool
 ) -> None:
     from hub.grpc import internal
     from hub.grpc.health import Health
-    from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+    from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 
     service = internal.HubInternalService(
         engine.publisher,
-        key_ring_of(settings),
+        build_api_keys(settings),
         publish_limits(settings),
-        engine.rates,
-        engine.counts,
+        engine.rate_limits,
+        engine.metrics,
     )
     listener = settings.internal
-    place = GrpcPlace(
+    place = GrpcListenAddress(
         host=listener.host,
         port=listener.grpc_port or 0,
         setting="internal.grpc_port",
         shared=shared,
         tls=_tls(listener),
     )
-    bounds = GrpcBounds(max_message_bytes=settings.publish.max_body_bytes)
-    health = Health(engine.broker, engine.fanout, engine.clock, [internal.NAME])
+    bounds = GrpcLimits(max_message_bytes=settings.publish.max_body_bytes)
+    health = Health(engine.broker, engine.connections, engine.clock, [internal.NAME])
     await parts.enter_async_context(
-        serving(
+        serve(
             internal.NAME,
             service.handlers(),
             place,

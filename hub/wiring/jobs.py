@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hub.core.job import JobCaps, UpstreamCaps
+from hub.core.job import QueueLimits, UpstreamLimits
 from hub.queues.redis import RedisGenerationQueue
-from hub.redislink import RedisLink
+from hub.redislink import RedisClient
 from hub.settings import Settings
 
 
-def queue_of(settings: Settings, link: RedisLink, queues: Sequence[str]) -> RedisGenerationQueue:
+def build_queue(
+    settings: Settings, link: RedisClient, queues: Sequence[str]
+) -> RedisGenerationQueue:
     """queues: those that this end takes from, or lists."""
-    caps = JobCaps(
-        user_running=settings.generations.max_running_per_user,
-        user_queued=settings.generations.max_queued_per_user,
+    caps = QueueLimits(
+        max_user_running=settings.generations.max_running_per_user,
+        max_user_queued=settings.generations.max_queued_per_user,
         upstreams={
-            name: UpstreamCaps(running=each.max_running, queued=each.max_queued)
+            name: UpstreamLimits(max_running=each.max_running, max_queued=each.max_queued)
             for name, each in settings.upstreams.items()
         },
     )

@@ -11,14 +11,14 @@ import structlog
 
 from hub.errors import BrokerUnavailable
 from hub.settings import Internal, Public, Settings
-from hub.web.listening import Place, SocketBounds, listening, tls_context
+from hub.web.listening import ListenAddress, SocketOptions, listen, tls_context
 from hub.web.metrics import MetricsRoutes
 from hub.wiring.applications import internal_application, public_application
-from hub.wiring.engine import engine_of
+from hub.wiring.engine import start_engine
 from hub.wiring.grpc import check_installed, serve_grpc
-from hub.wiring.siblings import Siblings
-from hub.wiring.stopping import Stopping
-from hub.wiring.tracing import tracing_of
+from hub.wiring.siblings import PeerMetrics
+from hub.wiring.stopping import Shutdown
+from hub.wiring.tracing import start_tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -33,47 +33,47 @@ class Sockets(msgspec.Struct, frozen=True):
     shared: bool = False
 
 
-async def run_node(settings: Settings, stop: Stopping, sockets: Sockets) -> None:
+async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
     """Serves until `stop` is asked for, then drains. Raises OperatorError, BrokerUnavailable."""
     check_installed(settings)
     async with AsyncExitStack() as parts:
-        tracing = await tracing_of(settings, "hub-node", parts)
-        engine = await engine_of(settings, parts, tracing)
+        tracing = await start_tracing(settings, "hub-node", parts)
+        engine = await start_engine(settings, parts, tracing)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        siblings = Siblings(settings.node.siblings, settings.node.name, engine.families)
-        await parts.enter_async_context(siblings.telling())
+        siblings = PeerMetrics(settings.node.metrics_dir, settings.node.name, engine.families)
+        await parts.enter_async_context(siblings.serve())
         # First, so that whoever sees /readyz finds it.
         await serve_grpc(settings, engine, session, parts, tracing, shared=sockets.shared)
-        internal = internal_application(settings, engine, MetricsRoutes(siblings.text))
+        internal = internal_application(settings, engine, MetricsRoutes(siblings.collect))
         public = public_application(settings, engine, session)
         for app in (internal, public):
             tracing.watch(app)
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.
         inside = _inside(settings.internal, sockets)
-        await parts.enter_async_context(listening(internal, inside, cancel_handlers=False))
-        bounds = SocketBounds(
+        await parts.enter_async_context(listen(internal, inside, cancel_handlers=False))
+        bounds = SocketOptions(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
             user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
         )
         outside = _outside(settings.public, sockets)
         await parts.enter_async_context(
-            listening(public, outside, cancel_handlers=True, bounds=bounds)
+            listen(public, outside, cancel_handlers=True, bounds=bounds)
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
-        await stop.asked.wait()
-        _log.info("node.draining", connections=len(engine.fanout))
-        engine.fanout.retire()
+        await stop.requested.wait()
+        _log.info("node.draining", connections=len(engine.connections))
+        engine.connections.mark_unready()
         await stop.wait(settings.node.drain_wait_seconds)
-        await engine.fanout.drain(settings.node.drain_seconds, stop.hurried)
+        await engine.connections.drain(settings.node.drain_seconds, stop.forced)
         await engine.tasks.end("beat")
         with suppress(BrokerUnavailable):
-            await engine.orders.forget(settings.node.name)
+            await engine.command_bus.remove_node(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
 
 
-def _inside(listener: Internal, sockets: Sockets) -> Place:
-    return Place(
+def _inside(listener: Internal, sockets: Sockets) -> ListenAddress:
+    return ListenAddress(
         listener.host,
         listener.port,
         "internal.port",
@@ -84,8 +84,8 @@ def _inside(listener: Internal, sockets: Sockets) -> Place:
     )
 
 
-def _outside(listener: Public, sockets: Sockets) -> Place:
-    return Place(
+def _outside(listener: Public, sockets: Sockets) -> ListenAddress:
+    return ListenAddress(
         listener.host,
         listener.port,
         "public.port",

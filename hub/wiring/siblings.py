@@ -18,22 +18,22 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from hub.metrics import Family, exposition
-from hub.web.listening import Place, listening
+from hub.metrics import MetricFamily, render_prometheus
+from hub.web.listening import ListenAddress, listen
 
-_PATIENCE_SECONDS: Final = 1.0
+_REQUEST_TIMEOUT_SECONDS: Final = 1.0
 
 
-class _Said(msgspec.Struct, frozen=True):
+class PeerSnapshot(msgspec.Struct, frozen=True):
     name: str
-    families: Sequence[Family]
+    families: Sequence[MetricFamily]
 
 
-class Siblings:
+class PeerMetrics:
     """folder: where their sockets are; None for a process that is alone."""
 
     def __init__(
-        self, folder: Path | None, name: str, families: Callable[[], Sequence[Family]]
+        self, folder: Path | None, name: str, families: Callable[[], Sequence[MetricFamily]]
     ) -> None:
         self._folder = folder
         self._name = name
@@ -41,21 +41,21 @@ class Siblings:
         self._file = f"{secrets.token_hex(8)}.sock"  # a node's name may be long, its path may not
 
     @asynccontextmanager
-    async def telling(self) -> AsyncIterator[None]:
+    async def serve(self) -> AsyncIterator[None]:
         """Tells the others, inside the block."""
         if self._folder is None:
             yield
             return
         app = web.Application()
         app.add_routes([web.get("/", self._tell)])
-        place = Place("", 0, "node.siblings", path=str(self._folder / self._file))
+        place = ListenAddress("", 0, "node.siblings", path=str(self._folder / self._file))
         try:
-            async with listening(app, place, cancel_handlers=True):
+            async with listen(app, place, cancel_handlers=True):
                 yield
         finally:
             (self._folder / self._file).unlink(missing_ok=True)
 
-    async def text(self) -> bytes:
+    async def collect(self) -> bytes:
         """Prometheus' text for all."""
         found = {self._name: self._families()}
         if self._folder is not None:
@@ -63,21 +63,21 @@ class Siblings:
             for said in await asyncio.gather(*map(_ask, others)):
                 if said is not None:
                     found[said.name] = said.families
-        return exposition(found, labelled=self._folder is not None)
+        return render_prometheus(found, labelled=self._folder is not None)
 
     async def _tell(self, request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(_Said(self._name, self._families())))
+        return web.Response(body=msgspec.json.encode(PeerSnapshot(self._name, self._families())))
 
 
-async def _ask(socket: Path) -> _Said | None:
+async def _ask(socket: Path) -> PeerSnapshot | None:
     try:
         async with (
             aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(str(socket)),
-                timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_SECONDS),
             ) as session,
             session.get("http://sibling/") as response,
         ):
-            return msgspec.json.decode(await response.read(), type=_Said)
+            return msgspec.json.decode(await response.read(), type=PeerSnapshot)
     except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
         return None

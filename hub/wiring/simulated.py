@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import Place, listening
-from hub.wiring.stopping import Stopping
+from hub.web.listening import ListenAddress, listen
+from hub.wiring.stopping import Shutdown
 
 
 async def run_simulated(
     simulation: Simulation,
-    stop: Stopping,
+    stop: Shutdown,
     port: int,
     fd: int | None,
     say: Callable[[str], None],
 ) -> None:
     """Serves the simulated LLM until `stop` is set; `say` is told its base URL."""
-    async with listening(
+    async with listen(
         SimulatedUpstream(simulation).app(),
-        Place("127.0.0.1", port, "--port", fd),
+        ListenAddress("127.0.0.1", port, "--port", fd),
         cancel_handlers=True,
-        patience_seconds=0.1,
+        shutdown_timeout_seconds=0.1,
     ) as taken:
         say(f"http://127.0.0.1:{taken}/v1")
-        await stop.asked.wait()
+        await stop.requested.wait()

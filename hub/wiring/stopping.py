@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 
 
-class Stopping:
+class Shutdown:
     """asked: it should end, in good order. hurried: in good order no longer matters."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurried = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
 
     def signal(self) -> None:
         """Another signal came."""
-        if self.asked.is_set():
-            self.hurried.set()
-        self.asked.set()
+        if self.requested.is_set():
+            self.forced.set()
+        self.requested.set()
 
     async def wait(self, seconds: float) -> None:
         """Returns after so long, or when it is in a hurry."""
         try:
             async with asyncio.timeout(seconds):
-                await self.hurried.wait()
+                await self.forced.wait()
         except TimeoutError:
             pass

@@ -49,7 +49,7 @@ class Tracing(Protocol):
         ...
 
 
-class Untraced:
+class NoTracing:
     """Implements Tracing: everything stays as it is."""
 
     def watch(self, app: web.Application) -> None:
@@ -71,11 +71,11 @@ class Untraced:
         return []
 
 
-async def tracing_of(settings: Settings, service: str, parts: AsyncExitStack) -> Tracing:
+async def start_tracing(settings: Settings, service: str, parts: AsyncExitStack) -> Tracing:
     """Ends with `parts`, which sends what is left. Raises OperatorError."""
     endpoint = settings.tracing.endpoint
     if endpoint is None:
-        return Untraced()
+        return NoTracing()
     try:
         from hub.tracing.export import exporting
         from hub.tracing.tracing import OpenTelemetry

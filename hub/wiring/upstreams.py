@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import aiohttp
 
-from hub.engine.failover import Circuit, Endpoint, Failover
+from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.ports import Clock, Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
-from hub.upstreams.http import Patience
+from hub.upstreams.http import UpstreamTimeouts
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
@@ -29,7 +29,7 @@ _DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
 }
 
 
-def upstreams_of(
+def build_upstreams(
     settings: Settings, session: aiohttp.ClientSession, clock: Clock, queues: Collection[str]
 ) -> Mapping[str, Upstream]:
     """By name, each with its fallbacks behind it: those whose questions come through `queues`."""
@@ -37,13 +37,15 @@ def upstreams_of(
         name: Endpoint(
             name=name,
             upstream=_http_upstream(each, session),
-            circuit=Circuit(
-                clock, failures=each.rest_after_failures, rest_seconds=each.rest_seconds
+            circuit=CircuitBreaker(
+                clock,
+                failure_threshold=each.circuit_failure_threshold,
+                open_seconds=each.circuit_open_seconds,
             ),
             models=each.models,
             default_model=each.default_model,
             retries=each.retries,
-            most_retry_after_seconds=each.most_retry_after_seconds,
+            max_retry_after_seconds=each.max_retry_after_seconds,
         )
         for name, each in settings.upstreams.items()
     }
@@ -60,7 +62,7 @@ def _http_upstream(settings: UpstreamSettings, session: aiohttp.ClientSession) -
         _dialect(settings),
         base_url=settings.base_url,
         headers={**_key_header(settings), **settings.headers},
-        patience=Patience(
+        timeouts=UpstreamTimeouts(
             connect_seconds=settings.connect_seconds,
             first_byte_seconds=settings.first_byte_seconds,
             idle_seconds=settings.idle_seconds,

@@ -8,32 +8,32 @@ import aiohttp
 import structlog
 
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.control import RedisControlBus
-from hub.brokers.redis.usage import RedisUsageLedger
-from hub.engine.relay import Ended, Relay, RelayLimits
-from hub.engine.reports import Reports
+from hub.brokers.redis.control import RedisCommandBus
+from hub.brokers.redis.usage import RedisUsageStore
+from hub.engine.relay import GenerationResult, Relay, RelayLimits
+from hub.engine.reports import LiveMetrics
 from hub.engine.supervise import Supervisor, SystemClock
-from hub.engine.usage import Accounts
+from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker
 from hub.metrics import WorkerMetrics
 from hub.settings import Settings
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from hub.web.worker import build_worker
-from hub.wiring.broker import reached_link, retention_of
-from hub.wiring.jobs import queue_of
-from hub.wiring.stopping import Stopping
-from hub.wiring.tracing import tracing_of
-from hub.wiring.upstreams import upstreams_of
+from hub.wiring.broker import build_retention, connect_redis
+from hub.wiring.jobs import build_queue
+from hub.wiring.stopping import Shutdown
+from hub.wiring.tracing import start_tracing
+from hub.wiring.upstreams import build_upstreams
 
 _log = structlog.get_logger(__name__)
 
 
-async def run_worker(settings: Settings, stop: Stopping) -> None:
+async def run_worker(settings: Settings, stop: Shutdown) -> None:
     """Relays until `stop` is set, then finishes or hands over what runs."""
     clock = SystemClock()
     async with AsyncExitStack() as parts:
-        tracing = await tracing_of(settings, "hub-worker", parts)
-        link = await parts.enter_async_context(reached_link(settings))
+        tracing = await start_tracing(settings, "hub-worker", parts)
+        link = await parts.enter_async_context(connect_redis(settings))
         session = await parts.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
@@ -42,12 +42,12 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
                 trace_configs=tracing.http_spans(),
             )
         )
-        broker = RedisBroker(link, retention_of(settings))
-        store = RedisGenerationStore(link, retention_of(settings))
-        queue = queue_of(settings, link, settings.worker.queues)
+        broker = RedisBroker(link, build_retention(settings))
+        store = RedisGenerationStore(link, build_retention(settings))
+        queue = build_queue(settings, link, settings.worker.queues)
         upstreams = {
             name: tracing.upstream(upstream, settings.upstreams[name].kind)
-            for name, upstream in upstreams_of(
+            for name, upstream in build_upstreams(
                 settings, session, clock, settings.worker.queues
             ).items()
         }
@@ -56,11 +56,13 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
             for name, upstream in settings.upstreams.items()
         }
         metrics = WorkerMetrics(models, running=lambda: len(worker))
-        accounts = Accounts(RedisUsageLedger(link, keep_seconds=settings.generations.usage_seconds))
+        accounts = UsageRecorder(
+            RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds)
+        )
 
-        async def note(ended: Ended) -> None:
-            metrics.note(ended)
-            await accounts.note(ended)
+        async def note(ended: GenerationResult) -> None:
+            metrics.record(ended)
+            await accounts.record(ended)
 
         worker = Worker(
             queue,
@@ -74,35 +76,37 @@ async def run_worker(settings: Settings, stop: Stopping) -> None:
                     max_attempts=settings.generations.max_attempts,
                     max_text_bytes=settings.generations.max_text_bytes,
                     flush_seconds=settings.generations.flush_seconds,
-                    broker_patience_seconds=settings.worker.lease_seconds,
+                    broker_timeout_seconds=settings.worker.lease_seconds,
                     max_queued_seconds=settings.generations.max_queued_seconds,
                 ),
             ),
             clock,
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
-            note=note,
+            on_result=note,
         )
         if settings.worker.port is not None:
             app = build_worker(
-                link.ping, lambda: "draining" if stop.asked.is_set() else "running", metrics.text
+                link.ping,
+                lambda: "draining" if stop.requested.is_set() else "running",
+                metrics.text,
             )
-            place = Place(settings.worker.host, settings.worker.port, "worker.port")
-            await parts.enter_async_context(listening(app, place, cancel_handlers=False))
-        orders = RedisControlBus(link)
+            place = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
+            await parts.enter_async_context(listen(app, place, cancel_handlers=False))
+        orders = RedisCommandBus(link)
         name = f"worker {settings.node.name}"
-        reports = Reports(orders, broker, clock, name=name, say=metrics.families)
+        reports = LiveMetrics(orders, broker, clock, name=name, collect=metrics.families)
         async with Supervisor(clock) as tasks:
             tasks.start("orders", orders.run)
             tasks.start("reports", reports.run)
             tasks.start("queue", queue.run)
-            tasks.start("leases", worker.keep_leases)
-            tasks.start("stops", worker.hear_stops)
+            tasks.start("leases", worker.run_leases)
+            tasks.start("stops", worker.run_stops)
             async with Supervisor(clock) as intake:
-                intake.start("fetch", worker.fetch)
+                intake.start("fetch", worker.run_fetch)
                 _log.info(
                     "worker.started", upstreams=sorted(upstreams), queues=settings.worker.queues
                 )
-                await stop.asked.wait()
-            await worker.shut_down(settings.worker.drain_seconds, stop.hurried)
+                await stop.requested.wait()
+            await worker.shut_down(settings.worker.drain_seconds, stop.forced)
     _log.info("worker.stopped")

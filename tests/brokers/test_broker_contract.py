@@ -11,25 +11,25 @@ import pytest
 
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.log import Keep, Retention
+from hub.brokers.redis.log import ChannelRetention, Retention
 from hub.core.channel import ALL, Channel, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import (
-    Change,
     Generation,
+    GenerationRequest,
+    GenerationUpdate,
     Message,
-    Question,
     Status,
-    Step,
-    StopAnswer,
+    StopResult,
+    UpdateKind,
     new_generation_id,
 )
 from hub.ports import FROM_START, Broker, GenerationStore, Outcome, Page, Publication
 
 ALICE = user_channel("alice")
 KEEP = 100
-QUESTION = Question(messages=[Message(role="user", content="hi")], upstream="u", model="m")
+QUESTION = GenerationRequest(messages=[Message(role="user", content="hi")], upstream="u", model="m")
 
 
 class Kit:
@@ -73,7 +73,7 @@ async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[
         yield Kit(memory, memory)
         return
     link = (await open_redis(request.param)).link
-    retention = Retention(user=Keep(max_events=KEEP))
+    retention = Retention(user=ChannelRetention(max_events=KEEP))
     broker = RedisBroker(link, retention)
     bus = asyncio.create_task(broker.run())
     yield Kit(broker, RedisGenerationStore(link, retention))
@@ -133,10 +133,10 @@ async def test_reading_in_pages(kit: Kit) -> None:
     for n in range(5):
         await kit.publish(str(n))
     page = await kit.page(FROM_START, 3)
-    rest = await kit.page(page.read_to, 3)
+    rest = await kit.page(page.end, 3)
     assert [e.data for e in (*page.events, *rest.events)] == [b"0", b"1", b"2", b"3", b"4"]
-    assert page.read_to != page.head
-    assert rest.read_to == rest.head
+    assert page.end != page.head
+    assert rest.end == rest.head
 
 
 async def test_page_is_bounded_in_bytes(kit: Kit) -> None:
@@ -144,7 +144,7 @@ async def test_page_is_bounded_in_bytes(kit: Kit) -> None:
     for n in range(4):
         await kit.publish(str(n) * 1000)
     page = await kit.page(FROM_START, 100, 1500)
-    rest = await kit.page(page.read_to, 100, 10**6)
+    rest = await kit.page(page.end, 100, 10**6)
     assert [len(p.events) for p in (page, rest)] == [2, 2]
     assert [e.data[:1] for e in (*page.events, *rest.events)] == [b"0", b"1", b"2", b"3"]
 
@@ -176,7 +176,7 @@ async def test_other_epoch_is_lost(kit: Kit) -> None:
     """A position of another epoch cannot be continued, and the page says so."""
     await kit.publish()
     page = await kit.page(Position("zzzzz", 1), 10)
-    assert (page.lost, list(page.events), page.read_to) == ("epoch", [], page.head)
+    assert (page.reset_reason, list(page.events), page.end) == ("epoch", [], page.head)
 
 
 async def test_position_from_the_future_is_lost(kit: Kit) -> None:
@@ -184,7 +184,7 @@ async def test_position_from_the_future_is_lost(kit: Kit) -> None:
     _, position = await kit.publish()
     assert position is not None
     page = await kit.page(Position(position.epoch, position.offset + 1), 10)
-    assert page.lost == "epoch"
+    assert page.reset_reason == "epoch"
 
 
 async def test_trimmed_position_is_lost(kit: Kit) -> None:
@@ -192,7 +192,7 @@ async def test_trimmed_position_is_lost(kit: Kit) -> None:
     _, first = await kit.publish()
     await kit.broker.publish([Publication(channel=ALICE, name="n", data=b"1")] * (KEEP * 4))
     page = await kit.page(first, 10)
-    assert (page.lost, list(page.events)) == ("trimmed", [])
+    assert (page.reset_reason, list(page.events)) == ("trimmed", [])
 
 
 async def test_expired_event_is_not_replayed(kit: Kit) -> None:
@@ -248,8 +248,8 @@ async def test_trace_stands_behind_a_generations_step(kit: Kit) -> None:
     """The step is made and its event carries the trace."""
     await kit.broker.subscribe([ALICE])
     name = new_generation_id(partition_of(ALICE))
-    await kit.store.create(Generation(id=name, user="alice", question=QUESTION), None)
-    step = Step(name, 1, Change.BEGIN, Status.RUNNING)
+    await kit.store.create(Generation(id=name, user="alice", request=QUESTION), None)
+    step = GenerationUpdate(name, 1, UpdateKind.BEGIN, Status.RUNNING)
     outcome, _ = await kit.publish(step=step, idempotency_key="k", trace="ab" * 24)
     assert outcome is Outcome.WRITTEN
     assert (await kit.next()).trace == "ab" * 24
@@ -259,10 +259,10 @@ async def test_question_keeps_who_asked(kit: Kit) -> None:
     """A question's trace is in its record."""
     name = new_generation_id(partition_of(ALICE))
     question = msgspec.structs.replace(QUESTION, trace="00-ab-cd-01")
-    await kit.store.create(Generation(id=name, user="alice", question=question), None)
+    await kit.store.create(Generation(id=name, user="alice", request=question), None)
     found = await kit.store.find(name)
     assert found is not None
-    assert found.question == question
+    assert found.request == question
 
 
 async def test_other_channels_are_not_heard(kit: Kit) -> None:
@@ -307,8 +307,8 @@ class Story:
     async def create(self, key: str | None = None) -> Any:
         return await self.kit.store.create(Generation(self.id, "alice", QUESTION), key)
 
-    async def step(self, change: Change, attempt: int = 1, **more: Any) -> Outcome:
-        step = Step(self.id, attempt, change, **more)
+    async def step(self, change: UpdateKind, attempt: int = 1, **more: Any) -> Outcome:
+        step = GenerationUpdate(self.id, attempt, change, **more)
         outcome, _ = await self.kit.publish('{"by":"x"}', step=step)
         return outcome
 
@@ -356,7 +356,7 @@ async def test_newest_generation_of_a_chat(kit: Kit) -> None:
     assert await kit.store.newest_of_chat("bob", "c d") is None
     found = await kit.store.find(newest)
     assert found is not None
-    assert found.question.chat == "c d"
+    assert found.request.chat == "c d"
 
 
 async def test_chat_of_a_question_that_was_refused(kit: Kit) -> None:
@@ -410,12 +410,12 @@ async def test_steps_add_up_to_the_text(kit: Kit) -> None:
     """Deltas append, a replacement replaces, the end keeps its data."""
     story = Story(kit)
     await story.create()
-    await story.step(Change.BEGIN)
-    await story.step(Change.DELTA, index=0, text="你")
-    await story.step(Change.DELTA, index=1, text="好")
+    await story.step(UpdateKind.BEGIN)
+    await story.step(UpdateKind.DELTA, index=0, text="你")
+    await story.step(UpdateKind.DELTA, index=1, text="好")
     assert ((await story.found()).text, (await story.found()).deltas) == ("你好", 2)
-    await story.step(Change.REPLACE, index=2, text="new")
-    await story.step(Change.END, status=Status.DONE)
+    await story.step(UpdateKind.REPLACE, index=2, text="new")
+    await story.step(UpdateKind.END, status=Status.DONE)
     found = await story.found()
     assert (found.status, found.text, found.deltas, found.end) == (
         Status.DONE,
@@ -429,9 +429,9 @@ async def test_repeated_delta_writes_nothing(kit: Kit) -> None:
     """A delta whose answer was lost can be sent again."""
     story = Story(kit)
     await story.create()
-    await story.step(Change.BEGIN)
-    assert await story.step(Change.DELTA, index=0, text="a") is Outcome.WRITTEN
-    assert await story.step(Change.DELTA, index=0, text="a") is Outcome.DUPLICATE
+    await story.step(UpdateKind.BEGIN)
+    assert await story.step(UpdateKind.DELTA, index=0, text="a") is Outcome.WRITTEN
+    assert await story.step(UpdateKind.DELTA, index=0, text="a") is Outcome.DUPLICATE
     assert (await story.found()).text == "a"
 
 
@@ -439,11 +439,11 @@ async def test_generation_ends_once(kit: Kit) -> None:
     """After the end every step is refused, and no event is written."""
     story = Story(kit)
     await story.create()
-    await story.step(Change.BEGIN)
-    await story.step(Change.END, status=Status.STOPPED)
+    await story.step(UpdateKind.BEGIN)
+    await story.step(UpdateKind.END, status=Status.STOPPED)
     before = await kit.read(FROM_START)
-    assert await story.step(Change.END, status=Status.DONE) is Outcome.ENDED
-    assert await story.step(Change.DELTA, index=0, text="late") is Outcome.ENDED
+    assert await story.step(UpdateKind.END, status=Status.DONE) is Outcome.ENDED
+    assert await story.step(UpdateKind.DELTA, index=0, text="late") is Outcome.ENDED
     assert await kit.read(FROM_START) == before
 
 
@@ -451,42 +451,42 @@ async def test_stale_attempt_is_refused(kit: Kit) -> None:
     """Once a second attempt has begun, the first one writes nothing."""
     story = Story(kit)
     await story.create()
-    await story.step(Change.BEGIN, 1)
-    await story.step(Change.DELTA, 1, index=0, text="old")
-    await story.step(Change.BEGIN, 2)
-    assert await story.step(Change.DELTA, 1, index=1, text="old") is Outcome.STALE
-    assert await story.step(Change.END, 1, status=Status.DONE) is Outcome.STALE
-    assert await story.step(Change.BEGIN, 2) is Outcome.STALE
+    await story.step(UpdateKind.BEGIN, 1)
+    await story.step(UpdateKind.DELTA, 1, index=0, text="old")
+    await story.step(UpdateKind.BEGIN, 2)
+    assert await story.step(UpdateKind.DELTA, 1, index=1, text="old") is Outcome.STALE
+    assert await story.step(UpdateKind.END, 1, status=Status.DONE) is Outcome.STALE
+    assert await story.step(UpdateKind.BEGIN, 2) is Outcome.STALE
     assert (await story.found()).text == ""
 
 
 async def test_unknown_generation_is_gone(kit: Kit) -> None:
     """A step on a record that is not there is refused."""
-    assert await Story(kit).step(Change.BEGIN) is Outcome.GONE
+    assert await Story(kit).step(UpdateKind.BEGIN) is Outcome.GONE
 
 
 async def test_stop_wish_lasts_and_is_told(kit: Kit) -> None:
     """The first wish stays in the record and comes with every step's answer."""
     story = Story(kit)
     await story.create()
-    assert await kit.store.request_stop(story.id, "alice") is StopAnswer.STOPPING
-    assert await kit.store.request_stop(story.id, "bob") is StopAnswer.STOPPING
-    assert (await story.found()).stop_by == "alice"
-    step = Step(story.id, 1, Change.BEGIN)
+    assert await kit.store.request_stop(story.id, "alice") is StopResult.STOPPING
+    assert await kit.store.request_stop(story.id, "bob") is StopResult.STOPPING
+    assert (await story.found()).stop_requested_by == "alice"
+    step = GenerationUpdate(story.id, 1, UpdateKind.BEGIN)
     (answer,) = await kit.broker.publish(
-        [Publication(channel=ALICE, name="n", data=b"1", step=step)]
+        [Publication(channel=ALICE, name="n", data=b"1", update=step)]
     )
-    assert answer.stop_by == "alice"
+    assert answer.stop_requested_by == "alice"
 
 
 async def test_stop_after_the_end(kit: Kit) -> None:
     """A wish after the end is answered so and changes nothing."""
     story = Story(kit)
     await story.create()
-    await story.step(Change.BEGIN)
-    await story.step(Change.END, status=Status.DONE)
-    assert await kit.store.request_stop(story.id, "alice") is StopAnswer.ENDED
-    assert (await story.found()).stop_by is None
+    await story.step(UpdateKind.BEGIN)
+    await story.step(UpdateKind.END, status=Status.DONE)
+    assert await kit.store.request_stop(story.id, "alice") is StopResult.ENDED
+    assert (await story.found()).stop_requested_by is None
 
 
 async def test_stop_of_nothing(kit: Kit) -> None:

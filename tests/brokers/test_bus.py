@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.redis.bus import RedisBus
-from hub.brokers.redis.log import RedisLog, Retention
+from hub.brokers.redis.bus import RedisSubscriptions
+from hub.brokers.redis.log import RedisEventLog, Retention
 from hub.core.channel import Channel, user_channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
 from hub.ports import Publication
-from hub.redislink import open_link
-from hub.redislink.ear import Patience
+from hub.redislink import open_client
+from hub.redislink.ear import PubSubTimeouts
 from tests.conftest import OpenedRedis, Server
 from tests.faults import FaultProxy
 
@@ -29,9 +29,11 @@ class Ear:
 
     def __init__(self, server: OpenedRedis, **patience: Any) -> None:
         self.server = server.client
-        self.log = RedisLog(server.link, Retention())
+        self.log = RedisEventLog(server.link, Retention())
         timeout = server.link.timeout_seconds
-        self.bus = RedisBus(server.link, Patience(timeout=timeout, **patience))
+        self.bus = RedisSubscriptions(
+            server.link, PubSubTimeouts(reply_timeout_seconds=timeout, **patience)
+        )
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
         self.relinked = asyncio.Event()
         self.bus.listen(self._take, self.relinked.set)
@@ -79,7 +81,7 @@ async def ear(open_redis: Any) -> AsyncIterator[Ear]:
 async def test_first_link_is_no_relink(ear: Ear) -> None:
     """Nothing can have been missed before the first subscription."""
     await ear.bus.subscribe([ALICE])
-    assert ear.bus.linked
+    assert ear.bus.is_synced
     assert not ear.relinked.is_set()
 
 
@@ -141,7 +143,7 @@ async def test_churn_under_cuts_ends_right(ear: Ear) -> None:
 async def test_server_that_is_gone_and_returns(short_path: Path) -> None:
     """Subscribing fails in time while it is away; all heals without a restart when it is back."""
     with Server(short_path) as server:
-        async with open_link(server.url, timeout_seconds=1.0) as link:
+        async with open_client(server.url, timeout_seconds=1.0) as link:
             ear = Ear(OpenedRedis(link, None), most_backoff=0.05)
             await ear.bus.subscribe([ALICE])
             server.kill()
@@ -149,7 +151,7 @@ async def test_server_that_is_gone_and_returns(short_path: Path) -> None:
                 await ear.publish(ALICE, "lost")
             with pytest.raises(BrokerUnavailable):
                 await ear.bus.subscribe([BOB])
-            assert not ear.bus.linked
+            assert not ear.bus.is_synced
             server.start()
             await ear.until_relinked()
             await ear.publish(ALICE, "back")
@@ -165,12 +167,12 @@ async def test_half_open_link_is_given_up(open_redis: Any) -> None:
     path = direct.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_link(url, timeout_seconds=1.0) as link:
+        async with open_client(url, timeout_seconds=1.0) as link:
             ear = Ear(OpenedRedis(link, None), most_backoff=0.01, ping=0.2, silence=0.8)
             await ear.bus.subscribe([ALICE])
             proxy.blackhole()
             async with asyncio.timeout(30):
-                while ear.bus.linked:
+                while ear.bus.is_synced:
                     await asyncio.sleep(0.01)
             proxy.heal()
             await ear.until_relinked()
@@ -186,11 +188,11 @@ async def test_half_open_link_is_noticed_in_time(open_redis: Any) -> None:
     path = direct.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_link(url, timeout_seconds=1.5) as link:
+        async with open_client(url, timeout_seconds=1.5) as link:
             ear = Ear(OpenedRedis(link, None))
             await ear.bus.subscribe([ALICE])
             proxy.blackhole()
             async with asyncio.timeout(15):
-                while ear.bus.linked:
+                while ear.bus.is_synced:
                     await asyncio.sleep(0.05)
             await ear.close()

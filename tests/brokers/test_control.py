@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.memory_books import MemoryControlBus
-from hub.brokers.redis.control import RedisControlBus
+from hub.brokers.memory_books import MemoryCommandBus
+from hub.brokers.redis.control import RedisCommandBus
 from hub.engine.supervise import Supervisor, SystemClock
-from hub.ports import ControlBus
-from hub.redislink.names import DENIED
+from hub.ports import CommandBus
+from hub.redislink.names import DENYLIST
 
 
 class Kit:
     """Two nodes' ends of one bus."""
 
-    def __init__(self, first: ControlBus, second: ControlBus, server: Any = None) -> None:
+    def __init__(self, first: CommandBus, second: CommandBus, server: Any = None) -> None:
         self.first, self.second, self.server = first, second, server
 
 
@@ -27,11 +27,11 @@ class Kit:
 async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
     """The bus in memory, or over each server."""
     if request.param == "memory":
-        memory = MemoryControlBus()
+        memory = MemoryCommandBus()
         yield Kit(memory, memory)
         return
     server = await open_redis(request.param)
-    buses = [RedisControlBus(server.link) for _ in range(2)]
+    buses = [RedisCommandBus(server.link) for _ in range(2)]
     async with Supervisor(SystemClock()) as tasks:
         for n, bus in enumerate(buses):
             tasks.start(f"bus {n}", bus.run)
@@ -46,7 +46,7 @@ async def test_orders_reach_every_node(kit: Kit) -> None:
     kit.second.listen(lambda said: heard.append(("second", said)), linked.set)
     async with asyncio.timeout(30):
         while {who for who, _ in heard} != {"first", "second"}:
-            await kit.first.announce(b"x")
+            await kit.first.broadcast(b"x")
             await asyncio.sleep(0.01)
     assert {said for _, said in heard} == {b"x"}
 
@@ -54,12 +54,12 @@ async def test_orders_reach_every_node(kit: Kit) -> None:
 async def test_what_is_denied_lasts(kit: Kit) -> None:
     """Until the later of two times; what is over goes."""
     now = time.time()
-    await kit.first.deny("user a", now + 100)
-    await kit.first.deny("user a", now + 50)
-    await kit.first.deny("token b c", now + 10)
-    assert await kit.second.denied() == pytest.approx({"user a": now + 100, "token b c": now + 10})
+    await kit.first.block("user a", now + 100)
+    await kit.first.block("user a", now + 50)
+    await kit.first.block("token b c", now + 10)
+    assert await kit.second.blocked() == pytest.approx({"user a": now + 100, "token b c": now + 10})
     if kit.server is not None:
-        assert 90 < await kit.server.ttl(DENIED) < 110
-        await kit.server.zadd(DENIED, {"user old": now - 1})
-        await kit.first.deny("user d", now + 5)
-        assert "user old" not in await kit.second.denied()
+        assert 90 < await kit.server.ttl(DENYLIST) < 110
+        await kit.server.zadd(DENYLIST, {"user old": now - 1})
+        await kit.first.block("user d", now + 5)
+        assert "user old" not in await kit.second.blocked()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.redis.log import Keep, RedisLog, Retention
+from hub.brokers.redis.log import ChannelRetention, RedisEventLog, Retention
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.cursor import Position
-from hub.core.generation import Change, Status, Step
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.ports import FROM_START, Outcome, Page, Publication
 from hub.redislink import channel_keys
 from tests.conftest import OpenedRedis
@@ -26,18 +26,18 @@ async def server(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis
     return opened
 
 
-async def read(log: RedisLog, after: Position | None, *, max_events: int = 20) -> Page:
+async def read(log: RedisEventLog, after: Position | None, *, max_events: int = 20) -> Page:
     return (await log.read({ALICE: after}, max_events=max_events, max_bytes=10**6))[ALICE]
 
 
-async def publish(log: RedisLog, data: bytes) -> Any:
+async def publish(log: RedisEventLog, data: bytes) -> Any:
     (published,) = await log.publish([Publication(channel=ALICE, name="n", data=data)])
     return published.position
 
 
 async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -> None:
     """Entries of an older epoch carry offsets that mean something else now; they are dropped."""
-    log = RedisLog(server.link, Retention())
+    log = RedisEventLog(server.link, Retention())
     before = [await publish(log, b"old") for _ in range(3)]
     await server.client.delete(KEYS.head)
     after = await publish(log, b"new")
@@ -45,23 +45,23 @@ async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -
     assert after.offset == 1
     page = await read(log, FROM_START)
     assert [event.data for event in page.events] == [b"new"]
-    assert (await read(log, before[0])).lost == "epoch"
+    assert (await read(log, before[0])).reset_reason == "epoch"
 
 
 async def test_lost_log_is_said(server: OpenedRedis) -> None:
     """Events that expired are a loss for an old cursor, and nothing for a new one."""
-    log = RedisLog(server.link, Retention())
+    log = RedisEventLog(server.link, Retention())
     first, last = await publish(log, b"1"), await publish(log, b"2")
     await server.client.delete(KEYS.log)
-    assert (await read(log, first)).lost == "trimmed"
-    assert (await read(log, last)).lost is None
+    assert (await read(log, first)).reset_reason == "trimmed"
+    assert (await read(log, last)).reset_reason is None
     start = await read(log, FROM_START)
-    assert (start.lost, list(start.events), start.read_to) == (None, [], last)
+    assert (start.reset_reason, list(start.events), start.end) == (None, [], last)
 
 
 async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
     """A server that was restarted, or told to forget, learns the scripts again."""
-    log = RedisLog(server.link, Retention())
+    log = RedisEventLog(server.link, Retention())
     await publish(log, b"1")
     await server.client.script_flush()
     many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(2, 5)]
@@ -71,7 +71,7 @@ async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
 
 async def test_everything_expires(server: OpenedRedis) -> None:
     """No key is without a time to live."""
-    log = RedisLog(server.link, Retention())
+    log = RedisEventLog(server.link, Retention())
     once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
     await log.publish([once])
     await log.read({user_channel("reader"): None}, max_events=1, max_bytes=1)
@@ -83,7 +83,7 @@ async def test_everything_expires(server: OpenedRedis) -> None:
 
 async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
     """It never holds more than 9/8 of them, the newest are kept, and an old cursor is told."""
-    log = RedisLog(server.link, Retention(user=Keep(max_bytes=10_000)))
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(max_bytes=10_000)))
     first = await publish(log, b"x" * 500)
     for n in range(100):
         await publish(log, b"%03d" % n + b"x" * 497)
@@ -92,12 +92,12 @@ async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
     page = await read(log, FROM_START, max_events=100)
     assert 15 <= len(page.events) <= 22
     assert page.events[-1].data[:3] == b"099"
-    assert (await read(log, first)).lost == "trimmed"
+    assert (await read(log, first)).reset_reason == "trimmed"
 
 
 async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
     """The newest stays whatever its size, and the next one takes its place."""
-    log = RedisLog(server.link, Retention(user=Keep(max_bytes=100)))
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(max_bytes=100)))
     for data in (b"x" * 1000, b"y" * 1000):
         await publish(log, data)
         page = await read(log, FROM_START)
@@ -106,24 +106,24 @@ async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
 
 async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
     """An event that is too old is not replayed, though newer ones keep the log alive."""
-    log = RedisLog(server.link, Retention(user=Keep(ttl_seconds=0.4)))
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(ttl_seconds=0.4)))
     old = await publish(log, b"old")
     await asyncio.sleep(0.3)  # the server's clock cannot be held
     young = await publish(log, b"young")
     await asyncio.sleep(0.2)
     page = await read(log, FROM_START)
     assert [event.data for event in page.events] == [b"young"]
-    assert (await read(log, Position(old.epoch, 0))).lost == "trimmed"
-    assert (await read(log, old)).lost is None
+    assert (await read(log, Position(old.epoch, 0))).reset_reason == "trimmed"
+    assert (await read(log, old)).reset_reason is None
     await publish(log, b"new")
     assert await server.client.xlen(KEYS.log) == 2
-    assert (await read(log, young)).lost is None
+    assert (await read(log, young)).reset_reason is None
 
 
 async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
     """A user's, a topic's and everyone's log have bounds of their own."""
-    keep = [Keep(max_bytes=n) for n in (1, 1000, 100_000)]
-    log = RedisLog(server.link, Retention(user=keep[0], topic=keep[1], everyone=keep[2]))
+    keep = [ChannelRetention(max_bytes=n) for n in (1, 1000, 100_000)]
+    log = RedisEventLog(server.link, Retention(user=keep[0], topic=keep[1], all=keep[2]))
     channels = (ALICE, topic_channel("t"), ALL)
     for channel in channels:
         for _ in range(10):
@@ -135,7 +135,7 @@ async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
 class Restarted:
     """A log whose server becomes another process, as by a restart or a failover."""
 
-    def __init__(self, log: RedisLog, client: Any) -> None:
+    def __init__(self, log: RedisEventLog, client: Any) -> None:
         self.log = log
         self.client = client
         self._saved: list[bytes] = []
@@ -154,7 +154,7 @@ class Restarted:
 @pytest.fixture
 def restarted(server: OpenedRedis) -> Restarted:
     """A log whose server can be restarted."""
-    return Restarted(RedisLog(server.link, Retention()), server.client)
+    return Restarted(RedisEventLog(server.link, Retention()), server.client)
 
 
 async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
@@ -165,7 +165,7 @@ async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
     assert (after.offset, after.epoch != before[0].epoch) == (4, True)
     for n, position in enumerate(before):
         page = await read(restarted.log, position)
-        assert page.lost is None
+        assert page.reset_reason is None
         assert [event.data for event in page.events] == [b"%d" % k for k in range(n + 1, 4)]
         assert {event.position.epoch for event in page.events if event.position} == {after.epoch}
 
@@ -180,7 +180,7 @@ async def test_restart_that_lost_events_is_told_to_those_who_saw_them(
     await restarted.save()
     positions += [await publish(restarted.log, b"lost %d" % n) for n in range(2)]
     await restarted.happen()
-    assert [(await read(restarted.log, p)).lost for p in positions] == [
+    assert [(await read(restarted.log, p)).reset_reason for p in positions] == [
         None,
         None,
         "epoch",
@@ -188,7 +188,7 @@ async def test_restart_that_lost_events_is_told_to_those_who_saw_them(
     ]
     for n in range(10):
         await publish(restarted.log, b"new %d" % n)
-    assert [(await read(restarted.log, p)).lost for p in positions] == [
+    assert [(await read(restarted.log, p)).reset_reason for p in positions] == [
         None,
         None,
         "epoch",
@@ -205,7 +205,7 @@ async def test_many_restarts(restarted: Restarted) -> None:
         positions.append(await publish(restarted.log, b"%d" % n))
         await restarted.happen()
     assert len(await restarted.client.hget(KEYS.head, "p")) <= 200
-    lost = [(await read(restarted.log, p)).lost for p in positions]
+    lost = [(await read(restarted.log, p)).reset_reason for p in positions]
     assert lost[-15:] == [None] * 15
     assert lost[0] == "epoch"
 
@@ -224,11 +224,16 @@ async def test_same_key_after_a_restart(restarted: Restarted) -> None:
 
 async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -> None:
     """What is published in the same tick as something impossible is written all the same."""
-    log = RedisLog(server.link, Retention())
-    step = Step(
-        generation="no id", change=Change.BEGIN, attempt=1, status=Status.RUNNING, index=0, text=""
+    log = RedisEventLog(server.link, Retention())
+    step = GenerationUpdate(
+        generation="no id",
+        kind=UpdateKind.BEGIN,
+        attempt=1,
+        status=Status.RUNNING,
+        index=0,
+        text="",
     )
-    bad = Publication(channel=ALICE, name="n", data=b"1", step=step)
+    bad = Publication(channel=ALICE, name="n", data=b"1", update=step)
     good = Publication(channel=ALICE, name="n", data=b"1")
     async with asyncio.timeout(30):
         failed, written = await asyncio.gather(

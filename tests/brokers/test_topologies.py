@@ -17,12 +17,12 @@ from hub.brokers.redis.log import Retention
 from hub.core.channel import ALL, Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.core.generation import Generation, Message, Question, new_generation_id
-from hub.core.job import Job, JobCaps
+from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
+from hub.core.job import Job, QueueLimits
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Publication
 from hub.queues.redis import RedisGenerationQueue
-from hub.redislink import open_link
+from hub.redislink import open_client
 from hub.redislink.names import hash_tag
 from tests.conftest import missing
 from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
@@ -56,7 +56,7 @@ class Node:
 
     async def read(self, channel: Channel, after: Position) -> tuple[list[bytes], str | None]:
         pages = await self.broker.read({channel: after}, max_events=1000, max_bytes=10**6)
-        return [event.data for event in pages[channel].events], pages[channel].lost
+        return [event.data for event in pages[channel].events], pages[channel].reset_reason
 
     async def until_heard(self, channel: Channel, data: bytes) -> None:
         async with asyncio.timeout(30):
@@ -81,7 +81,7 @@ async def open_node() -> AsyncIterator[OpenNode]:
     async with AsyncExitStack() as opened:
 
         async def open_at(url: str) -> Node:
-            link = await opened.enter_async_context(open_link(url, timeout_seconds=1.5))
+            link = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
             broker = RedisBroker(link, Retention())
             task = asyncio.create_task(broker.run())
 
@@ -156,27 +156,27 @@ async def test_announcement_stays_on_its_server(
 
 async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
     """The record, the job, the stop: every key of theirs has its place."""
-    async with open_link(cluster.url, timeout_seconds=1.5) as link:
+    async with open_client(cluster.url, timeout_seconds=1.5) as link:
         store = RedisGenerationStore(link, Retention())
-        queue = RedisGenerationQueue(link, JobCaps(), lease_seconds=5)
+        queue = RedisGenerationQueue(link, QueueLimits(), lease_seconds=5)
         running = asyncio.create_task(queue.run())
         for n in range(20):
             user = f"u{n}"
-            question = Question(
+            question = GenerationRequest(
                 messages=[Message(role="user", content="hi")], upstream="u", model="m"
             )
             generation = Generation(
-                id=new_generation_id(partition_of(user_channel(user))), user=user, question=question
+                id=new_generation_id(partition_of(user_channel(user))), user=user, request=question
             )
             await store.create(generation, "key")
-            await queue.put(Job(generation.id, "alice", "main"))
-            lease = await queue.take(1.0)
+            await queue.enqueue(Job(generation.id, "alice", "main"))
+            lease = await queue.reserve(1.0)
             assert lease is not None
             found = await store.find(lease.generation)
             assert found is not None
             assert msgspec.structs.replace(found, after=None) == generation
             await queue.renew([lease])
-            await queue.settle(lease)
+            await queue.complete(lease)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from hub.cli.alive import alive
-from hub.web.listening import Place, listening, tls_context
+from hub.cli.alive import healthcheck
+from hub.web.listening import ListenAddress, listen, tls_context
 from hub.web.worker import build_worker
 from tests.certificates import write_certificate
 from tests.topologies import free_ports
@@ -18,7 +18,7 @@ from tests.topologies import free_ports
 def exit_code() -> int:
     """What the command ends with."""
     try:
-        alive()
+        healthcheck()
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -50,7 +50,7 @@ async def test_it_answers(where: str, tmp_path: Path, monkeypatch: pytest.Monkey
         """The broker is there."""
 
     app = build_worker(ping, lambda: "running", lambda: b"")
-    place = Place(host, port, "internal.port", path=path, tls=tls)
-    async with listening(app, place, cancel_handlers=False):
+    place = ListenAddress(host, port, "internal.port", path=path, tls=tls)
+    async with listen(app, place, cancel_handlers=False):
         assert await asyncio.to_thread(exit_code) == 0
     assert await asyncio.to_thread(exit_code) == 1

@@ -22,10 +22,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hub.cli.examination.broker import examine_broker
-from hub.cli.examination.finding import Finding
-from hub.cli.examination.keys import examine_keys, weakness
-from hub.cli.examination.machine import examine_machine
+from hub.cli.examination.broker import check_broker
+from hub.cli.examination.finding import CheckResult
+from hub.cli.examination.keys import check_keys, key_weakness
+from hub.cli.examination.machine import check_machine
 from hub.settings import Settings
 from tests.conftest import missing, short_folder
 from tests.topologies import TcpServer, free_ports, valkey_binary
@@ -56,8 +56,8 @@ def settings(url: str) -> Settings:
     return Settings.model_validate({"redis": {"url": url}})
 
 
-def by_check(findings: list[Finding]) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = {}
+def by_check(findings: list[CheckResult]) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = {}
     for finding in findings:
         assert bool(finding.advice) is (finding.verdict != "ok")
         found.setdefault(finding.check, []).append(finding)
@@ -72,7 +72,7 @@ async def test_mis_set_server(binary: str, folder: Path) -> None:
         assert used is not None
         server.ask("CONFIG", "SET", "maxmemory", int(used[1]) * 11 // 10)
         crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
-        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{server.port}")))
+        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
         for each in crowd:
             each.close()
     finally:
@@ -95,7 +95,7 @@ async def test_server_as_it_should_be(binary: str, folder: Path) -> None:
     """Nothing is complained of."""
     server = TcpServer(binary, folder, free_ports(1)[0], "--appendonly", "yes")
     try:
-        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{server.port}")))
+        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
     finally:
         server.kill()
     found.pop("broker delay")
@@ -109,12 +109,12 @@ async def test_replica_login_and_password(folder: Path) -> None:
     server = TcpServer(valkey_binary(), folder, port, "--replicaof", f"127.0.0.1 {primary}")
     try:
         server.ask("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+info", "+time")
-        found = by_check(await examine_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
+        found = by_check(await check_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
         assert "redis+sentinel://" in found["broker role"][0].advice
         assert "ACL SETUSER" in found["broker permissions"][0].advice
         assert "may not read them" in found["broker output buffers"][0].found
         server.ask("ACL", "SETUSER", "default", "off")
-        (refused,) = await examine_broker(settings(f"redis://127.0.0.1:{port}"))
+        (refused,) = await check_broker(settings(f"redis://127.0.0.1:{port}"))
         assert refused.advice.startswith("name user and password in redis.url")
     finally:
         server.kill()
@@ -156,7 +156,7 @@ async def old_server() -> AsyncIterator[int]:
 async def test_old_far_and_with_another_clock() -> None:
     """What a server of the right version nearby does not show."""
     async with old_server() as port:
-        found = by_check(await examine_broker(settings(f"redis://127.0.0.1:{port}")))
+        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{port}")))
     assert found["broker"][0].verdict == "fail"
     assert "not Redis 6.2.14" in found["broker"][0].advice
     assert "nearer" in found["broker delay"][0].advice
@@ -181,7 +181,7 @@ async def test_old_far_and_with_another_clock() -> None:
 )
 def test_weak_secrets(secret: str, why: str) -> None:
     """Short, well-known, repeated, of few characters, or a row; a random one is left alone."""
-    found = weakness(secret)
+    found = key_weakness(secret)
     assert why in found if why else found == ""
 
 
@@ -198,7 +198,7 @@ def test_keys_that_are_too_weak() -> None:
             {"sha256": hashlib.sha256(b"changeme").hexdigest(), "scopes": ["admin"]},
         ],
     }
-    found = by_check([*examine_keys(Settings.model_validate({"auth": auth}))])
+    found = by_check([*check_keys(Settings.model_validate({"auth": auth}))])
     assert found.keys() == {
         "keys", "auth.hmac_secret", "auth.api_keys[0] (shop)", "auth.api_keys[1]",
         "auth.public_keys[0]", "auth.public_keys[1]",
@@ -211,7 +211,7 @@ def test_keys_that_are_too_weak() -> None:
 def test_few_open_files(tmp_path: Path) -> None:
     """A lowered limit is named with the one that is needed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    (enough,) = (f for f in examine_machine(max(1, soft - 200)) if f.check == "open files")
+    (enough,) = (f for f in check_machine(max(1, soft - 200)) if f.check == "open files")
     assert enough.verdict == "ok"
 
     def lowered() -> None:
@@ -239,6 +239,6 @@ def test_narrow_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(f"{text}\n")
     monkeypatch.setattr("hub.cli.examination.machine._NET", tmp_path)
-    found = by_check([*examine_machine(5000)])
+    found = by_check([*check_machine(5000)])
     assert "net.core.somaxconn" in found["arrivals"][0].advice
     assert "can open 1000 connections" in found["local ports"][0].found

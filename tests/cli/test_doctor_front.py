@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from hub.cli.examination import Finding, Visit, examine_front
+from hub.cli.examination import CheckResult, ProbeTarget, check_proxy
 
 OPEN = {"heartbeat_seconds": 0.2}
 BYE = {"reason": "draining"}
@@ -111,9 +111,11 @@ async def test_other_faults(fault: str, check: str, says: str) -> None:
         patience = 0.5 if fault in ("silent", "mute", "dead", "refusing slowly") else 10.0
         inside = url if check == "delay" else None
         seconds = 1.5 if fault == "another" else 1.0  # from more than 1 on, polls are looked at
-        visit = Visit(f"{url}/{fault}", seconds, internal_url=inside, patience_seconds=patience)
+        visit = ProbeTarget(
+            f"{url}/{fault}", seconds, internal_url=inside, timeout_seconds=patience
+        )
         async with asyncio.timeout(20):
-            found: list[Finding] = await examine_front(visit)
+            found: list[CheckResult] = await check_proxy(visit)
     shown = [finding for finding in found if finding.check == check and says in finding.found]
     assert shown, found
     assert shown[0].verdict != "ok"

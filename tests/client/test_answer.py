@@ -19,20 +19,20 @@ from hub.client import (
     Failed,
     HubClient,
     NotFound,
-    Patience,
     Replaced,
     Restarted,
+    RetryPolicy,
     Snapshot,
     Started,
     Stopped,
 )
 from hub.core.channel import user_channel
-from hub.core.generation import Change, Status, Step
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.ports import Publication
 from tests.faults import FaultProxy
 from tests.web.kit import LIMITS, Hub, running_hub
 
-QUICK = Patience(first_pause_seconds=0.005, longest_pause_seconds=0.02)
+QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 
 
 class World:
@@ -50,7 +50,7 @@ async def world() -> AsyncIterator[World]:
     async with (
         running_hub(limits=type(LIMITS)(**{**_fields(LIMITS), "retry_ms": 1})) as hub,
         FaultProxy(("127.0.0.1", hub.port)) as proxy,
-        HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", patience=QUICK) as client,
+        HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", retry=QUICK) as client,
     ):
         yield World(hub, proxy, client)
 
@@ -70,24 +70,28 @@ class Worker:
     async def begin(self) -> None:
         self._attempt, self._next = self._attempt + 1, 0
         name = "started" if self._attempt == 1 else "restarted"
-        step = Step(self._id, self._attempt, Change.BEGIN)
+        step = GenerationUpdate(self._id, self._attempt, UpdateKind.BEGIN)
         await self._write(name, {"attempt": self._attempt, "model": "m1"}, step)
 
-    async def say(self, text: str, change: Change = Change.DELTA) -> None:
-        step = Step(self._id, self._attempt, change, index=self._next, text=text)
-        name = "delta" if change is Change.DELTA else "replaced"
+    async def say(self, text: str, change: UpdateKind = UpdateKind.DELTA) -> None:
+        step = GenerationUpdate(self._id, self._attempt, change, index=self._next, text=text)
+        name = "delta" if change is UpdateKind.DELTA else "replaced"
         await self._write(name, {"i": self._next, "text": text}, step)
         self._next += 1
 
     async def end(self, status: Status = Status.DONE, **fields: Any) -> None:
-        step = Step(self._id, self._attempt, Change.END, status)
+        step = GenerationUpdate(self._id, self._attempt, UpdateKind.END, status)
         await self._write(status.value, {"deltas": self._next, **fields}, step)
 
-    async def _write(self, name: str, fields: dict[str, Any], step: Step) -> None:
+    async def _write(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = json.dumps({"generation": self._id, **fields}, separators=(",", ":"))
         channel = user_channel("alice")
         await self._broker.publish(
-            [Publication(channel=channel, name=f"generation.{name}", data=data.encode(), step=step)]
+            [
+                Publication(
+                    channel=channel, name=f"generation.{name}", data=data.encode(), update=step
+                )
+            ]
         )
 
 
@@ -119,7 +123,7 @@ async def test_events_are_typed(world: World) -> None:
     worker = Worker(world, answer)
     await worker.begin()
     await worker.say("a")
-    await worker.say("b", Change.REPLACE)
+    await worker.say("b", UpdateKind.REPLACE)
     await worker.begin()
     await worker.say("c")
     await worker.end(finish_reason="length", usage=None)
@@ -233,7 +237,7 @@ async def test_void_text_is_not_continued(world: World, how: str) -> None:
         await worker.begin()
         await worker.say("Good day")
     else:
-        await worker.say("Good day", Change.REPLACE)
+        await worker.say("Good day", UpdateKind.REPLACE)
     with pytest.raises(AnswerRewritten):
         await anext(answer)
     await worker.say(", sir")
@@ -248,7 +252,7 @@ async def test_rewriting_that_continues_is_not_seen(world: World) -> None:
     await worker.begin()
     await worker.say("Hel")
     assert await anext(answer) == "Hel"
-    await worker.say("Hello", Change.REPLACE)
+    await worker.say("Hello", UpdateKind.REPLACE)
     await worker.end()
     assert [text async for text in answer] == ["lo"]
 
@@ -261,7 +265,7 @@ async def test_lost_answer_to_a_question_starts_nothing_twice(world: World) -> N
     assert first.id == second.id
     world.proxy.drop_replies()
     await world.client.ask("hi")
-    leases = [await world.hub.queue.take(0.01) for _ in range(3)]
+    leases = [await world.hub.queue.reserve(0.01) for _ in range(3)]
     assert [lease is None for lease in leases] == [False, False, True]
     with pytest.raises(BadRequest, match="no upstream 'x'") as caught:
         await world.client.ask("hi", upstream="x")

@@ -19,20 +19,20 @@ from hub.client import (
     HubClientError,
     HubUnavailable,
     HubUnreachable,
-    Patience,
+    RetryPolicy,
     StreamEnded,
     StreamReset,
     SyncHubClient,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
 )
-from hub.client.call import Call
+from hub.client.call import Request
 from hub.client.tokens import Token
 from hub.core.sse import encode_event, with_id, with_retry
-from hub.web.errors import problem
-from hub.web.listening import Place, listening
+from hub.web.errors import problem_response
+from hub.web.listening import ListenAddress, listen
 
-QUICK = Patience(first_pause_seconds=0.001)
+QUICK = RetryPolicy(min_delay_seconds=0.001)
 
 
 class Scripted:
@@ -54,15 +54,15 @@ class Scripted:
 
     @asynccontextmanager
     async def client(
-        self, token: Token = None, patience: Patience = QUICK
+        self, token: Token = None, patience: RetryPolicy = QUICK
     ) -> AsyncIterator[HubClient]:
         app = web.Application()
         app.add_routes([web.route("*", "/{path:.*}", self.answer)])
-        place = Place("127.0.0.1", 0, "x")
-        async with listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port:
+        place = ListenAddress("127.0.0.1", 0, "x")
+        async with listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
             self.url = url = f"http://127.0.0.1:{port}"
             async with HubClient(
-                url, token, internal_url=url, user="alice", patience=patience
+                url, token, internal_url=url, user="alice", retry=patience
             ) as client:
                 yield client
 
@@ -150,7 +150,7 @@ async def test_reset_is_raised_and_the_stream_goes_on() -> None:
 async def test_left_by_a_time_out_it_goes_on() -> None:
     """A time-out around the next event loses nothing, while connected and in a pause."""
     server = Scripted(event("1", "aaaaa-1"), event("2", "aaaaa-2"))
-    patience = Patience(first_pause_seconds=0.2)
+    patience = RetryPolicy(min_delay_seconds=0.2)
     async with server.client(patience=patience) as client, client.events() as events:
         assert (await anext(events)).data == "1"
         with pytest.raises(TimeoutError):
@@ -176,9 +176,9 @@ async def test_stream_that_is_dropped_ends_its_connection() -> None:
 
     app = web.Application()
     app.add_routes([web.get("/sse/connect", hold)])
-    place = Place("127.0.0.1", 0, "x")
+    place = ListenAddress("127.0.0.1", 0, "x")
     async with (
-        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
+        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
         asyncio.timeout(10),
     ):
         async with HubClient(f"http://127.0.0.1:{port}") as client:
@@ -200,7 +200,7 @@ async def test_server_that_fails_for_a_moment() -> None:
 
 async def test_refusal_is_final() -> None:
     """A 403 is not tried again; the sentence is the hub's."""
-    server = Scripted(problem(403, "the token is another user's"))
+    server = Scripted(problem_response(403, "the token is another user's"))
     async with server.client("t") as client:
         with pytest.raises(Forbidden, match="another user's") as caught:
             await take(client, 1)
@@ -219,15 +219,15 @@ async def test_refusal_that_never_ends_is_not_waited_for() -> None:
 
     app = web.Application()
     app.add_routes([web.get("/generations/g1", hang)])
-    place = Place("127.0.0.1", 0, "x")
-    patience = Patience(timeout_seconds=0.05, first_pause_seconds=60, longest_pause_seconds=60)
+    place = ListenAddress("127.0.0.1", 0, "x")
+    patience = RetryPolicy(timeout_seconds=0.05, min_delay_seconds=60, max_delay_seconds=60)
     async with (
-        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
-        HubClient(f"http://127.0.0.1:{port}", patience=patience) as client,
+        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
+        HubClient(f"http://127.0.0.1:{port}", retry=patience) as client,
         asyncio.timeout(10),
     ):
         link = client.join("g1")._link
-        call = Call(method="GET", path="/generations/g1", read=lambda _: None)
+        call = Request(method="GET", path="/generations/g1", read=lambda _: None)
         with pytest.raises(HubUnreachable):
             await link.open_stream(call)
 
@@ -278,7 +278,7 @@ async def test_token_is_renewed_where_the_last_is_over(is_async: bool) -> None:
 
     server = Scripted(
         event("1", "aaaaa-1"),
-        problem(401, "the token has expired"),
+        problem_response(401, "the token has expired"),
         event("2", "aaaaa-2") + bye("expired", reconnect=False),
         event("3", "aaaaa-3"),
     )
@@ -298,7 +298,7 @@ async def test_token_from_a_file() -> None:
 
 async def test_token_that_cannot_be_renewed() -> None:
     """A fixed one is not shown again, a fresh one that is no better only once."""
-    server = Scripted(problem(401, "the token has expired"))
+    server = Scripted(problem_response(401, "the token has expired"))
     async with server.client("t") as client:
         with pytest.raises(Unauthorized):
             await take(client, 1)
@@ -310,8 +310,10 @@ async def test_token_that_cannot_be_renewed() -> None:
 
 async def test_calls_are_repeated_under_one_key() -> None:
     """503, 429 and a broken answer: the same publish again, under the first one's key."""
-    away = problem(503, "the broker is away; try again")
-    too_many = problem(429, "this key may publish 1 event a second", headers={"Retry-After": "0"})
+    away = problem_response(503, "the broker is away; try again")
+    too_many = problem_response(
+        429, "this key may publish 1 event a second", headers={"Retry-After": "0"}
+    )
     good = answered({"published": [{"channel": "all", "cursor": "c", "duplicate": False}]})
     server = Scripted(away, too_many, b"", good)
     server.answers[2] = b"{"  # the connection is reset
@@ -325,26 +327,26 @@ async def test_calls_are_repeated_under_one_key() -> None:
 
 async def test_tries_end() -> None:
     """Then the error is raised, with what the hub asks for; long ones are not waited for."""
-    server = Scripted(problem(503, "the broker is away; try again"))
+    server = Scripted(problem_response(503, "the broker is away; try again"))
     async with server.client() as client:
         with pytest.raises(HubUnavailable, match="the broker is away"):
             await client.publish({"all": True})
     assert len(server.requests) == 4
-    server = Scripted(problem(429, "too many questions", headers={"Retry-After": "60"}))
+    server = Scripted(problem_response(429, "too many questions", headers={"Retry-After": "60"}))
     async with server.client() as client:
-        with pytest.raises(TooMany) as caught:
+        with pytest.raises(TooManyRequests) as caught:
             await client.ask("hi")
     assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
 
 
 async def test_restart_is_repeated_by_the_same_key() -> None:
     """One that may have arrived is sent again, as the same one; another restart has its own key."""
-    server = Scripted(problem(503, "the broker is away; try again"), b"{")
+    server = Scripted(problem_response(503, "the broker is away; try again"), b"{")
     async with server.client() as client:
         for _ in range(2):
             with pytest.raises(HubUnreachable):
                 await client.join("g1").restart()
     keys = [request.headers["Idempotency-Key"] for request in server.requests]
-    tries = QUICK.tries
+    tries = QUICK.max_attempts
     assert keys == [keys[0]] * tries + [keys[tries]] * tries
     assert keys[0] != keys[tries]

@@ -7,9 +7,9 @@ import time
 
 import jwt
 
-from hub.client import HubClient, Patience, Publication, To
-from hub.web.auth import TokenDoor
-from hub.web.origins import Origins
+from hub.client import HubClient, Publication, RetryPolicy, To
+from hub.web.auth import JwtAuthenticator
+from hub.web.origins import AllowedOrigins
 from hub.web.streaming import StreamLimits
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from tests.doubles import until
@@ -17,9 +17,9 @@ from tests.faults import FaultProxy
 from tests.web.kit import LIMITS, running_hub
 
 SECRET = "s" * 64
-DOOR = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+DOOR = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
 EVENTS, BREAKS = 1000, 20
-QUICK = Patience(first_pause_seconds=0.005, longest_pause_seconds=0.02)
+QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 
 
 def quick_return() -> StreamLimits:
@@ -44,7 +44,7 @@ async def test_every_event_once_over_broken_connections() -> None:
             f"http://127.0.0.1:{proxy.port}",
             user="alice",
             internal_url=f"http://127.0.0.1:{hub.internal_port}",
-            patience=QUICK,
+            retry=QUICK,
         ) as client,
     ):
         seen: dict[str, list[int]] = {"user": [], "topic": []}
@@ -88,7 +88,7 @@ async def test_every_event_once_over_broken_connections() -> None:
 FAILURES: list[int] = []
 
 
-class Told(Patience, frozen=True):
+class Told(RetryPolicy, frozen=True):
     """Notes what each pause was asked for."""
 
     def pause_seconds(self, failures: int) -> float:
@@ -102,7 +102,7 @@ async def test_stream_that_breaks_as_soon_as_it_begins_is_no_success() -> None:
     async with (
         running_hub(limits=quick_return()) as hub,
         FaultProxy(("127.0.0.1", hub.port)) as proxy,
-        HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", patience=Told()) as client,
+        HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", retry=Told()) as client,
         client.events(control=True) as events,
     ):
 
@@ -153,7 +153,7 @@ async def test_stream_outlives_its_tokens() -> None:
 
     async with running_hub(DOOR) as hub, HubClient(f"http://127.0.0.1:{hub.port}", token) as client:
         names: list[str] = []
-        keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+        keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
         async with client.events(control=True) as events:
             while names.count("hub.open") < 2:
                 event = await anext(events)

@@ -22,20 +22,20 @@ from hub.client import (
     HubClientError,
     HubUnavailable,
     HubUnreachable,
-    Patience,
     Publication,
     PublishResult,
+    RetryPolicy,
     SyncHubClient,
     To,
     Unauthorized,
 )
 from hub.core.denials import TOKEN
-from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.keys import ApiKey, ApiKeys, hash_key
 from tests.client.test_client import Scripted
 from tests.faults import FaultProxy
 from tests.web.kit import Hub, running_hub
 
-QUICK = Patience(first_pause_seconds=0.001, longest_pause_seconds=0.02)
+QUICK = RetryPolicy(min_delay_seconds=0.001, max_delay_seconds=0.02)
 PublishMany = Callable[[Iterable[Publication]], Any]
 
 
@@ -51,10 +51,10 @@ class World:
     async def publishing(self, kind: str, key: str | None = None) -> AsyncIterator[PublishMany]:
         """`publish_many` of either client."""
         if kind == "async":
-            async with HubClient(self.url, internal_url=self.url, key=key, patience=QUICK) as hub:
+            async with HubClient(self.url, internal_url=self.url, key=key, retry=QUICK) as hub:
                 yield hub.publish_many
             return
-        with SyncHubClient(self.url, key, patience=QUICK) as blocking:
+        with SyncHubClient(self.url, key, retry=QUICK) as blocking:
             yield lambda items: asyncio.to_thread(blocking.publish_many, items)
 
     async def stored(self, user: str) -> list[Any]:
@@ -113,12 +113,12 @@ async def test_lost_answer_is_asked_for_again(world: World, kind: str) -> None:
 
 async def test_publish_whose_answer_is_lost_is_found_again(world: World) -> None:
     """It arrives, its answer does not: the repeat finds it under its key."""
-    async with HubClient(world.url, internal_url=world.url, patience=QUICK) as client:
+    async with HubClient(world.url, internal_url=world.url, retry=QUICK) as client:
         await client.publish({"user": "u"}, data=0)
         world.proxy.drop_replies()
         (published,) = await client.publish({"user": "u"}, data=1)
         assert published.duplicate
-    with SyncHubClient(world.url, patience=QUICK) as blocking:
+    with SyncHubClient(world.url, retry=QUICK) as blocking:
         await asyncio.to_thread(blocking.publish, {"user": "u"}, data=2)
         world.proxy.drop_replies()
         (published,) = await asyncio.to_thread(blocking.publish, {"user": "u"}, data=3)
@@ -160,7 +160,7 @@ async def test_hub_that_goes_away_in_the_midst() -> None:
 
 async def test_threads_share_a_client(world: World) -> None:
     """200 publishes from 8 threads: each is there once, over no more connections than threads."""
-    with SyncHubClient(world.url, patience=QUICK) as client, ThreadPoolExecutor(8) as threads:
+    with SyncHubClient(world.url, retry=QUICK) as client, ThreadPoolExecutor(8) as threads:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(20):
             await asyncio.gather(
@@ -214,7 +214,7 @@ async def test_fork_shares_no_connection(world: World) -> None:
 
 async def test_closed_connection_costs_no_try(world: World) -> None:
     """A waiting connection that was reset meanwhile is replaced, even where nothing is repeated."""
-    with SyncHubClient(world.url, patience=Patience(tries=1)) as client:
+    with SyncHubClient(world.url, retry=RetryPolicy(max_attempts=1)) as client:
         for n in range(3):
             await asyncio.to_thread(client.publish, {"user": "u"}, "e", n)
             world.proxy.reset_all()
@@ -227,7 +227,7 @@ async def test_blocking_client_waits_and_gives_up() -> None:
     good = web.Response(body=json.dumps(GOOD).encode())
     server = Scripted(away, good)
     async with server.client():
-        with SyncHubClient(server.url, patience=QUICK) as client:
+        with SyncHubClient(server.url, retry=QUICK) as client:
             (published,) = await asyncio.to_thread(client.publish, {"all": True})
             assert (published.cursor, len(server.requests)) == ("c", 2)
             server.answers = [web.Response(status=503)]
@@ -242,11 +242,11 @@ async def test_blocking_client_waits_and_gives_up() -> None:
 
 async def test_operators_calls() -> None:
     """Presence, nodes, stored events, disconnecting and revoking, by both clients, with a key."""
-    keys = KeyRing([ApiKey("k", hash_of("secret"), frozenset({"read", "admin"}))])
+    keys = ApiKeys([ApiKey("k", hash_key("secret"), frozenset({"read", "admin"}))])
     async with running_hub(keys=keys) as hub:
         tasks = [
-            asyncio.create_task(hub.presence.beat()),
-            asyncio.create_task(hub.presence.answer()),
+            asyncio.create_task(hub.presence.keep_node_state()),
+            asyncio.create_task(hub.presence.answer_requests()),
         ]
         url, internal_url = f"http://127.0.0.1:{hub.port}", f"http://127.0.0.1:{hub.internal_port}"
         blocking = SyncHubClient(internal_url, "secret\n")  # as from a file
@@ -263,7 +263,7 @@ async def test_operators_calls() -> None:
             stored = await asyncio.to_thread(blocking.stored_events, "alice")
             assert (stored.events, stored.more, stored.lost) == ([], False, None)
             await client.revoke("jti", time.time() + 60)
-            assert hub.control.denials.until(TOKEN + "jti", time.time()) is not None
+            assert hub.control.denylist.blocked_until(TOKEN + "jti", time.time()) is not None
             assert await client.disconnect("alice") is None
             assert (await anext(events)).json()["reason"] == "disconnected"
             with pytest.raises(Forbidden):

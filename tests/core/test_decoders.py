@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.cumulative import Cumulative
+from hub.core.cumulative import CumulativeText
 from hub.core.ndjson_decoder import NdjsonDecoder
-from hub.core.piece import Replaced, Text
+from hub.core.piece import TextDelta, TextReplaced
 from hub.core.sse_decoder import StreamTooLarge
 
 
@@ -37,14 +37,14 @@ def test_line_without_an_end() -> None:
 @given(st.lists(st.text(max_size=6), max_size=10))
 def test_what_grew_adds_up(versions: list[str]) -> None:
     """Following the pieces, a reader has the newest version, but for shorter repeats."""
-    cumulative, shown, newest = Cumulative(), "", ""
+    cumulative, shown, newest = CumulativeText(), "", ""
     for version in versions:
         if not newest.startswith(version):
             newest = version
-        match cumulative.grown_to(version):
-            case Text(more):
+        match cumulative.update(version):
+            case TextDelta(more):
                 assert more
                 shown += more
-            case Replaced(text):
+            case TextReplaced(text):
                 shown = text
         assert shown == newest

@@ -13,20 +13,20 @@ from hub.brokers.redis.log import Retention
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import (
     TRANSITIONS,
-    Change,
     Generation,
+    GenerationRequest,
+    GenerationUpdate,
     Message,
-    Question,
     Refusal,
     Status,
-    Step,
-    changed,
+    UpdateKind,
+    apply_update,
     new_generation_id,
 )
 from hub.ports import Outcome, Publication
 
 ALICE = user_channel("alice")
-QUESTION = Question([Message("user", "hi")], "u", "m")
+QUESTION = GenerationRequest([Message("user", "hi")], "u", "m")
 ENDS = [Status.DONE, Status.STOPPED, Status.FAILED]
 
 
@@ -40,12 +40,12 @@ def test_every_status_is_in_the_table() -> None:
     assert all((not ways) is status.ended for status, ways in TRANSITIONS.items())
 
 
-@pytest.mark.parametrize(("status", "change"), [*itertools.product(Status, Change)])
-def test_every_change(status: Status, change: Change) -> None:
+@pytest.mark.parametrize(("status", "change"), [*itertools.product(Status, UpdateKind)])
+def test_every_change(status: Status, change: UpdateKind) -> None:
     """Leads where the table says, or is refused."""
-    attempt = 2 if change is Change.BEGIN else 1
-    to = Status.STOPPED if change is Change.END else Status.RUNNING
-    after = changed(record(status), Step("g", attempt, change, to), b"{}")
+    attempt = 2 if change is UpdateKind.BEGIN else 1
+    to = Status.STOPPED if change is UpdateKind.END else Status.RUNNING
+    after = apply_update(record(status), GenerationUpdate("g", attempt, change, to), b"{}")
     allowed = TRANSITIONS[status].get(change)
     if allowed is None:
         assert after is (Refusal.ENDED if status.ended else Refusal.STALE)
@@ -57,7 +57,9 @@ def test_every_change(status: Status, change: Change) -> None:
 def test_queued_generation_is_never_done() -> None:
     """Nobody has begun it."""
     with pytest.raises(ValueError, match="cannot end"):
-        changed(record(Status.QUEUED), Step("g", 1, Change.END, Status.DONE), b"{}")
+        apply_update(
+            record(Status.QUEUED), GenerationUpdate("g", 1, UpdateKind.END, Status.DONE), b"{}"
+        )
 
 
 STEPS: list[tuple[str, int]] = [
@@ -73,7 +75,7 @@ STEPS: list[tuple[str, int]] = [
 async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[Any]:
     """What each step came to, and what the record is at last."""
     generation = new_generation_id(partition_of(ALICE))
-    await store.create(Generation(generation, "alice", QUESTION, asked_at=1.5), None)
+    await store.create(Generation(generation, "alice", QUESTION, requested_at=1.5), None)
     seen: list[Any] = []
     for what, attempt in steps:
         if what == "stop":
@@ -82,10 +84,10 @@ async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[An
         if what == "done" and (await store.find(generation)).status is Status.QUEUED:
             continue  # which no worker does: it begins before it ends
         if what in ("stopped", "done"):
-            step = Step(generation, attempt, Change.END, Status(what))
+            step = GenerationUpdate(generation, attempt, UpdateKind.END, Status(what))
         else:
-            step = Step(generation, attempt, Change(what), text=what)
-        publication = Publication(channel=ALICE, name="generation.x", data=b"{}", step=step)
+            step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
+        publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)
         (published,) = await broker.publish([publication])
         seen.append((published.outcome, published.stop_by))
         assert (published.position is None) is (published.outcome is not Outcome.WRITTEN)

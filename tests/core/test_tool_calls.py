@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.core.tool_calls import ToolCallSlots
+from hub.core.tool_calls import ToolCallIndexer
 
 
 def piece(index: int | None = None, id_: str | None = None, name: str = "", args: str = "") -> Any:
@@ -64,11 +64,11 @@ def piece(index: int | None = None, id_: str | None = None, name: str = "", args
 )
 def test_slots(pieces: list[Any], slots: list[int]) -> None:
     """Each piece gets its call's index, counted from 0."""
-    placed = ToolCallSlots().placed(pieces)
+    placed = ToolCallIndexer().assign(pieces)
     assert [call["index"] for call in placed] == slots
 
 
 def test_odd_pieces_do_no_harm() -> None:
     """A function that is none, ids that are numbers."""
     odd: list[Any] = [{"function": 5}, {"id": 7, "index": "x", "function": {"arguments": None}}]
-    assert [call["index"] for call in ToolCallSlots().placed(odd)] == [0, 0]
+    assert [call["index"] for call in ToolCallIndexer().assign(odd)] == [0, 0]

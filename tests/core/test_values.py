@@ -120,7 +120,7 @@ def test_outbox_is_bounded_in_count_and_bytes() -> None:
         True, True, False, True, False,
     ]  # fmt: skip
     assert len(outbox) == 3
-    assert [outbox.take(1), outbox.take(5), outbox.take(1)] == [b"1234", b"567890", b""]
+    assert [outbox.pop(1), outbox.pop(5), outbox.pop(1)] == [b"1234", b"567890", b""]
     assert outbox.push(b"x" * 10)
 
 

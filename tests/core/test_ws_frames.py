@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.ws_frames import Op, WsDecoder, WsError, close_frame, frame
+from hub.core.ws_frames import (
+    Opcode,
+    WebSocketDecoder,
+    WebSocketError,
+    encode_close_frame,
+    encode_frame,
+)
 
 
 def masked(
@@ -28,15 +34,18 @@ def masked(
 
 
 MESSAGES = st.lists(
-    st.tuples(st.sampled_from([Op.TEXT, Op.BINARY, Op.PING, Op.PONG]), st.binary(max_size=120))
+    st.tuples(
+        st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG]),
+        st.binary(max_size=120),
+    )
 )
 
 
 @given(MESSAGES, st.lists(st.integers(0, 400)))
-def test_any_split(messages: list[tuple[Op, bytes]], cuts: list[int]) -> None:
+def test_any_split(messages: list[tuple[Opcode, bytes]], cuts: list[int]) -> None:
     """Where the network cuts the bytes does not matter."""
     stream = b"".join(masked(op, payload) for op, payload in messages)
-    decoder, seen, start = WsDecoder(max_message_bytes=200), [], 0
+    decoder, seen, start = WebSocketDecoder(max_message_bytes=200), [], 0
     for cut in [*sorted(cuts), len(stream)]:
         seen += list(decoder.feed(stream[start : max(start, cut)]))
         start = max(start, cut)
@@ -47,8 +56,10 @@ def test_any_split(messages: list[tuple[Op, bytes]], cuts: list[int]) -> None:
 def test_lengths(length: int) -> None:
     """Each form of the length, both ways."""
     payload = b"x" * length
-    assert list(WsDecoder(max_message_bytes=70000).feed(masked(1, payload))) == [(Op.TEXT, payload)]
-    made = frame(Op.TEXT, payload)
+    assert list(WebSocketDecoder(max_message_bytes=70000).feed(masked(1, payload))) == [
+        (Opcode.TEXT, payload)
+    ]
+    made = encode_frame(Opcode.TEXT, payload)
     assert made.endswith(payload)
     assert len(made) - length == (2 if length < 126 else 4 if length < 65536 else 10)
 
@@ -57,8 +68,8 @@ def test_fragments_with_a_ping_between() -> None:
     """A message in pieces, a control frame among them."""
     stream = masked(1, b"Hel", fin=False) + masked(9, b"?") + masked(0, b"l", fin=False)
     stream += masked(0, b"o")
-    seen = list(WsDecoder(max_message_bytes=10).feed(stream))
-    assert seen == [(Op.PING, b"?"), (Op.TEXT, b"Hello")]
+    seen = list(WebSocketDecoder(max_message_bytes=10).feed(stream))
+    assert seen == [(Opcode.PING, b"?"), (Opcode.TEXT, b"Hello")]
 
 
 @pytest.mark.parametrize(
@@ -78,11 +89,11 @@ def test_fragments_with_a_ping_between() -> None:
 )
 def test_broken(stream: bytes, code: int) -> None:
     """Each has its close code."""
-    with pytest.raises(WsError) as caught:
-        list(WsDecoder(max_message_bytes=50).feed(stream))
+    with pytest.raises(WebSocketError) as caught:
+        list(WebSocketDecoder(max_message_bytes=50).feed(stream))
     assert caught.value.code == code
 
 
 def test_close_frame() -> None:
     """The code and a reason that fits."""
-    assert close_frame(1002, "x" * 500)[:4] == b"\x88\x7d\x03\xea"
+    assert encode_close_frame(1002, "x" * 500)[:4] == b"\x88\x7d\x03\xea"

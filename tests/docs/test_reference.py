@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from hub.cli.app import app
 from hub.settings import Settings
-from hub.settings.models import ApiKey, Keep
+from hub.settings.models import ApiKey, ChannelRetention
 from tests.docs.snippets import DOCS, ROOT
 
 EXAMPLE = ROOT / "config" / "hub.example.toml"
@@ -44,7 +44,9 @@ def purposes() -> dict[str, str]:
         elif setting := re.match(r"(?:# )?([a-z_0-9]+) ?[=:] .*?\s#\s(.+)$", line):
             found[f"{table}{setting[1]}"] = setting[2]
     for table in ("log.topic", "log.everyone"):  # the same for others
-        found |= {f"{table}.{name}": found[f"log.user.{name}"] for name in Keep.model_fields}
+        found |= {
+            f"{table}.{name}": found[f"log.user.{name}"] for name in ChannelRetention.model_fields
+        }
     return found
 
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.conftest import temporary_folder
 from tests.processes import Valkey
 from tests.topologies import free_ports
@@ -50,9 +50,9 @@ class Plant:
         )
         app = simulated.app()
         app.on_response_prepare.append(self._note_asked)
-        place = Place("127.0.0.1", 0, "x")
+        place = ListenAddress("127.0.0.1", 0, "x")
         port = await self._stack.enter_async_context(
-            listening(app, place, cancel_handlers=True, patience_seconds=0.1)
+            listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1)
         )
         self.upstreams[name] = f"http://127.0.0.1:{port}"
         self.setting(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli.examination import Finding, Visit, examine_front
+from hub.cli.examination import CheckResult, ProbeTarget, check_proxy
 from tests.e2e.front import NGINX, Front
 from tests.e2e.plant import planted
 from tests.faults import FaultProxy
@@ -83,12 +83,12 @@ def faulty(text: str) -> str:
     return text.replace("location / {", "\n".join([*own, "location / {"]), 1)
 
 
-async def looked_at(front: Front, place: str) -> dict[str, list[Finding]]:
+async def looked_at(front: Front, place: str) -> dict[str, list[CheckResult]]:
     """The findings by check."""
     patience = 7.0 if place == "buffering" else 25.0  # it is only waited for what does not come
-    visit = Visit(f"{front.url}/{place}", 3.0, patience_seconds=patience, named="quiet")
-    found: dict[str, list[Finding]] = {}
-    for finding in await examine_front(visit, trusted=front.certificate):
+    visit = ProbeTarget(f"{front.url}/{place}", 3.0, timeout_seconds=patience, named="quiet")
+    found: dict[str, list[CheckResult]] = {}
+    for finding in await check_proxy(visit, trusted=front.certificate):
         found.setdefault(finding.check, []).append(finding)
     return found
 
@@ -142,7 +142,7 @@ async def command_line(front: Front) -> None:
     good, bad, untrusted = await asyncio.gather(
         doctor("--url", f"{front.url}/good", *internal, "--json"),
         doctor("--url", f"{front.url}/compressing"),
-        examine_front(Visit(front.url, 1.0, patience_seconds=25.0)),
+        check_proxy(ProbeTarget(front.url, 1.0, timeout_seconds=25.0)),
     )
     assert good[0] == 0, good
     rows = {row["check"]: row for row in map(json.loads, good[1].splitlines())}
@@ -164,12 +164,12 @@ async def other_fronts(front: Front) -> None:
         slow.latency_seconds = 0.6
         direct, late, nobody, secure = await asyncio.gather(
             *(
-                examine_front(
-                    Visit(
+                check_proxy(
+                    ProbeTarget(
                         url,
                         3.0,
                         internal_url=plant.internal_url,
-                        patience_seconds=25.0,
+                        timeout_seconds=25.0,
                         named=f"look{n}",  # one's test events end another's polls
                     )
                 )

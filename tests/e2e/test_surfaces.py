@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from hub.upstreams.simulated_answers import answer_to
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.e2e.plant import Plant, planted
 from tests.e2e.tool_llm import ToolLlm
 
@@ -32,8 +32,10 @@ async def plant() -> AsyncIterator[Plant]:
         await plant.upstream("sim", tokens_per_second=60.0)
         await plant.upstream("refusing", fault="refuse", retries=0)
         await plant.upstream("cutting", fault="truncate:3", retries=0)
-        place = Place("127.0.0.1", 0, "x")
-        async with listening(LLM.app(), place, cancel_handlers=True, patience_seconds=0.1) as port:
+        place = ListenAddress("127.0.0.1", 0, "x")
+        async with listen(
+            LLM.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1
+        ) as port:
             plant.setting("UPSTREAMS__tool__BASE_URL", f"http://127.0.0.1:{port}/v1")
             plant.setting("DEFAULT_UPSTREAM", "sim")
             plant.setting("NODE__DRAIN_SECONDS", 0)

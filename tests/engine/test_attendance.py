@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from hub.brokers.memory import MemoryBroker
-from hub.brokers.memory_books import MemoryAttendanceBook
+from hub.brokers.memory_books import MemoryPresenceStore
 from hub.core.channel import Channel, topic_channel
 from hub.core.event import Event
-from hub.engine.attendance import Attendance
+from hub.engine.attendance import TopicPresence
 from hub.errors import BrokerUnavailable
 from tests.doubles import FakeClock, settled
 
@@ -26,12 +26,12 @@ class Nodes:
         self.clock = FakeClock()
         self.broker = MemoryBroker()
         self.told: list[str] = []
-        book = MemoryAttendanceBook(self.clock.now)
+        book = MemoryPresenceStore(self.clock.now)
         self.first, self.second = (
-            Attendance(book, self.broker, self.clock, ["room:*", "hall"], node=node)
+            TopicPresence(book, self.broker, self.clock, ["room:*", "hall"], node=node)
             for node in ("n1", "n2")
         )
-        self.tasks = [asyncio.create_task(each.keep()) for each in (self.first, self.second)]
+        self.tasks = [asyncio.create_task(each.run()) for each in (self.first, self.second)]
         self.broker.listen(self._hear, lambda: None)
 
     def _hear(self, events: Sequence[Event]) -> None:
@@ -65,40 +65,40 @@ def follow(*topics: str) -> list[Channel]:
 
 async def test_a_user_joins_and_leaves_once(nodes: Nodes) -> None:
     """However many tabs, on however many nodes; only in topics that ask for it."""
-    nodes.first.came("alice", follow("room:1", "hall", "street"))
-    nodes.first.came("alice", follow("room:1"))
-    nodes.second.came("alice", follow("room:1"))
+    nodes.first.joined("alice", follow("room:1", "hall", "street"))
+    nodes.first.joined("alice", follow("room:1"))
+    nodes.second.joined("alice", follow("room:1"))
     joined = ["alice joined topic:hall 1", "alice joined topic:room:1 1"]
     assert sorted(await nodes.pass_seconds(1)) == joined
-    nodes.second.came("bob", follow("room:1"))
+    nodes.second.joined("bob", follow("room:1"))
     assert await nodes.pass_seconds(1) == ["bob joined topic:room:1 2"]
-    nodes.first.went("alice", follow("room:1"))
-    nodes.first.went("alice", follow("room:1", "hall", "street"))
+    nodes.first.left("alice", follow("room:1"))
+    nodes.first.left("alice", follow("room:1", "hall", "street"))
     assert await nodes.pass_seconds(10) == ["alice left topic:hall 0"]
-    nodes.second.went("alice", follow("room:1"))
+    nodes.second.left("alice", follow("room:1"))
     assert await nodes.pass_seconds(10) == ["alice left topic:room:1 1"]
 
 
 async def test_reload_is_no_leaving(nodes: Nodes) -> None:
     """Nor is the time between two polls."""
     for _ in range(5):
-        nodes.first.came("alice", follow("room:1"))
+        nodes.first.joined("alice", follow("room:1"))
         await nodes.pass_seconds(2)
-        nodes.first.went("alice", follow("room:1"))
+        nodes.first.left("alice", follow("room:1"))
         assert await nodes.pass_seconds(2) == []
     assert await nodes.pass_seconds(10) == ["alice left topic:room:1 0"]
 
 
 async def test_who_stays_is_told_once(nodes: Nodes) -> None:
     """Also after hours."""
-    nodes.first.came("alice", follow("hall"))
+    nodes.first.joined("alice", follow("hall"))
     assert await nodes.pass_seconds(600) == ["alice joined topic:hall 1"]
 
 
 async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
     """The others tell that its users left, within half a minute."""
-    nodes.first.came("alice", follow("room:1"))
-    nodes.second.came("bob", follow("room:1"))
+    nodes.first.joined("alice", follow("room:1"))
+    nodes.second.joined("bob", follow("room:1"))
     assert len(await nodes.pass_seconds(1)) == 2
     nodes.tasks[0].cancel()
     assert await nodes.pass_seconds(30) == ["alice left topic:room:1 1"]
@@ -106,32 +106,32 @@ async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
 
 async def test_broker_that_went_away_before_it_was_told(nodes: Nodes) -> None:
     """What the book took down and no log did is told when its task begins again, once."""
-    nodes.broker.away = True
-    nodes.first.came("alice", follow("room:1"))
+    nodes.broker.is_unavailable = True
+    nodes.first.joined("alice", follow("room:1"))
     assert await nodes.pass_seconds(1) == []
     assert isinstance(nodes.tasks[0].exception(), BrokerUnavailable)
-    nodes.broker.away = False
-    nodes.tasks[0] = asyncio.create_task(nodes.first.keep())
+    nodes.broker.is_unavailable = False
+    nodes.tasks[0] = asyncio.create_task(nodes.first.run())
     assert await nodes.pass_seconds(20) == ["alice joined topic:room:1 1"]
 
 
 async def test_node_that_drains_says_nothing(nodes: Nodes) -> None:
     """Its users have as long as those of a node that died to reach another one."""
-    nodes.first.came("alice", follow("room:1"))
-    nodes.first.came("bob", follow("room:1"))
+    nodes.first.joined("alice", follow("room:1"))
+    nodes.first.joined("bob", follow("room:1"))
     assert len(await nodes.pass_seconds(1)) == 2
     nodes.first.drain()
-    nodes.first.went("alice", follow("room:1"))
-    nodes.first.went("bob", follow("room:1"))
+    nodes.first.left("alice", follow("room:1"))
+    nodes.first.left("bob", follow("room:1"))
     assert await nodes.pass_seconds(10) == []
-    nodes.second.came("alice", follow("room:1"))
+    nodes.second.joined("alice", follow("room:1"))
     assert await nodes.pass_seconds(20) == ["bob left topic:room:1 1"]
 
 
 async def test_broker_that_was_away(nodes: Nodes) -> None:
     """What a node could not say, it says when its task begins again."""
-    nodes.first.came("alice", follow("room:1"))
+    nodes.first.joined("alice", follow("room:1"))
     nodes.tasks[0].cancel()
     await settled()
-    nodes.tasks[0] = asyncio.create_task(nodes.first.keep())
+    nodes.tasks[0] = asyncio.create_task(nodes.first.run())
     assert await nodes.pass_seconds(1) == ["alice joined topic:room:1 1"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Piece, Text, Usage
-from hub.engine.failover import Circuit, Endpoint, Failover
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import Finished, StreamPart, TextDelta, Usage
+from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.errors import UpstreamError
 from tests.doubles import FakeClock, ScriptedUpstream, settled
 
-QUESTION = Question([Message("user", "hi")], upstream="a", model="m")
-GOOD: list[Any] = [Text("x"), Finish("stop")]
+QUESTION = GenerationRequest([Message("user", "hi")], upstream="a", model="m")
+GOOD: list[Any] = [TextDelta("x"), Finished("stop")]
 
 
 def broken(**more: Any) -> UpstreamError:
@@ -27,9 +27,9 @@ class Turns:
 
     def __init__(self, *scripts: list[Any]) -> None:
         self._upstreams = [ScriptedUpstream(script) for script in scripts]
-        self.asked: list[Question] = []
+        self.asked: list[GenerationRequest] = []
 
-    def stream(self, question: Question) -> Any:
+    def stream(self, question: GenerationRequest) -> Any:
         upstream = self._upstreams[min(len(self.asked), len(self._upstreams) - 1)]
         self.asked.append(question)
         return upstream.stream(question)
@@ -45,7 +45,7 @@ class Line:
                 Endpoint(
                     name=name,
                     upstream=upstream,
-                    circuit=Circuit(self.clock, failures=3, rest_seconds=30.0),
+                    circuit=CircuitBreaker(self.clock, failure_threshold=3, open_seconds=30.0),
                     **options,
                 )
                 for name, upstream in zip("abc", upstreams, strict=False)
@@ -53,17 +53,17 @@ class Line:
             self.clock,
         )
 
-    async def ask(self) -> list[Piece]:
+    async def ask(self) -> list[StreamPart]:
         """The pieces; time passes as it is slept through."""
         return await self._through([])
 
-    async def fails(self) -> tuple[UpstreamError, list[Piece]]:
-        pieces: list[Piece] = []
+    async def fails(self) -> tuple[UpstreamError, list[StreamPart]]:
+        pieces: list[StreamPart] = []
         with pytest.raises(UpstreamError) as caught:
             await self._through(pieces)
         return caught.value, pieces
 
-    async def _through(self, pieces: list[Piece]) -> list[Piece]:
+    async def _through(self, pieces: list[StreamPart]) -> list[StreamPart]:
         async def read() -> None:
             async for some in self.failover.stream(QUESTION):
                 pieces.extend(some)
@@ -108,9 +108,9 @@ async def test_next_in_line() -> None:
 
 async def test_nothing_is_begun_anew_after_the_first_delta() -> None:
     """The failure is told, and what came stays."""
-    first, second = Turns([Text("x"), broken()]), Turns(GOOD)
+    first, second = Turns([TextDelta("x"), broken()]), Turns(GOOD)
     error, pieces = await Line(first, second).fails()
-    assert (error.code, pieces) == ("upstream_status", [Text("x")])
+    assert (error.code, pieces) == ("upstream_status", [TextDelta("x")])
     assert (len(first.asked), len(second.asked)) == (1, 0)
 
 
@@ -157,10 +157,10 @@ async def test_all_rest() -> None:
 def test_half_open_lets_one_try() -> None:
     """And only one."""
     clock = FakeClock()
-    circuit = Circuit(clock, failures=1, rest_seconds=5.0)
-    circuit.failed()
-    assert not circuit.enter()
+    circuit = CircuitBreaker(clock, failure_threshold=1, open_seconds=5.0)
+    circuit.record_failure()
+    assert not circuit.allow()
     clock._now += 5.0
-    assert [circuit.enter(), circuit.enter()] == [True, False]
-    circuit.succeeded()
-    assert [circuit.enter(), circuit.enter()] == [True, True]
+    assert [circuit.allow(), circuit.allow()] == [True, False]
+    circuit.record_success()
+    assert [circuit.allow(), circuit.allow()] == [True, True]

@@ -19,14 +19,14 @@ from hub.core.close import CloseReason
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.ports import FROM_START, Publication
-from hub.transports.sse import SseTransport
-from tests.doubles import FakeClock, FakeSink, Gate, GatedBroker, settled, until
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, Gate, GatedBroker, settled, until
 
 ALICE = user_channel("alice")
-TRANSPORT = SseTransport(chunked=False)
+TRANSPORT = SseEventEncoder(chunked=False)
 
 
 class Node:
@@ -36,10 +36,12 @@ class Node:
         self.broker = GatedBroker()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Fanout(self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0)
+        self.fanout = Connections(
+            self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0
+        )
         self.tasks: list[asyncio.Task[CloseReason]] = []
         self.connections: list[Connection] = []
-        self.sinks: list[FakeSink] = []
+        self.sinks: list[FakeWriter] = []
 
     def connect(
         self,
@@ -48,26 +50,28 @@ class Node:
         user: str = "alice",
         topics: Sequence[str] = (),
         most: int = 256,
-    ) -> FakeSink:
-        sink = FakeSink()
+    ) -> FakeWriter:
+        sink = FakeWriter()
         connection = Connection(
             f"c{len(self.connections)}",
             user,
             [user_channel(user), ALL, *map(topic_channel, topics)],
-            transport=TRANSPORT,
-            sink=sink,
+            encoder=TRANSPORT,
+            writer=sink,
             outbox=Outbox(max_frames=most, max_bytes=10**6),
             clock=self.clock,
             retry_ms=3000,
         )
         self.connections.append(connection)
         self.sinks.append(sink)
-        self.tasks.append(asyncio.create_task(self.fanout.serve(connection, cursor or {})))
+        self.tasks.append(
+            asyncio.create_task(self.fanout.attach_and_wait(connection, cursor or {}))
+        )
         return sink
 
-    async def connect_live(self, **more: Any) -> FakeSink:
+    async def connect_live(self, **more: Any) -> FakeWriter:
         sink = self.connect(**more)
-        await until(lambda: bool(sink.events) and not self.connections[-1].is_held)
+        await until(lambda: bool(sink.events) and not self.connections[-1].is_buffering)
         return sink
 
     async def publish(
@@ -113,7 +117,7 @@ async def test_published_while_joining(node: Node, held: str, page: int) -> None
     await until(lambda: gate.waiting > 0)
     await node.publish("meanwhile 1", "meanwhile 2")
     gate.open()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     await node.publish("live")
     assert sink.data == [*before, "meanwhile 1", "meanwhile 2", "live"]
 
@@ -125,11 +129,11 @@ async def test_published_between_pages(node: Node) -> None:
     sink = node.connect({ALICE: FROM_START})
     for n in range(3):
         gate.close()
-        await until(lambda: gate.waiting > 0 or not node.connections[0].is_held)
+        await until(lambda: gate.waiting > 0 or not node.connections[0].is_buffering)
         await node.publish(f"meanwhile {n}")
         gate.open()
         await settled()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert sink.data == [*map(str, range(500)), "meanwhile 0", "meanwhile 1", "meanwhile 2"]
 
 
@@ -140,7 +144,7 @@ async def test_more_than_can_wait_while_joining(node: Node) -> None:
     await until(lambda: node.broker.after_read.waiting > 0)
     await node.publish(*range(700))
     node.broker.after_read.open()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     await node.publish("live")
     assert sink.data == [*map(str, range(700)), "live"]
 
@@ -152,7 +156,7 @@ async def test_ephemeral_event_never_comes_before_the_opening(node: Node) -> Non
     await until(lambda: node.broker.before_read.waiting > 0)
     await node.publish("now", ephemeral=True)
     node.broker.before_read.open()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert [event.name for event in sink.events] == ["hub.open", "e"]
     assert sink.data == ["now"]
 
@@ -201,7 +205,7 @@ async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
     await node.publish(1)
     node.broker.begin_new_epoch(ALICE)
     await node.publish(2, 3)
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     await node.publish(4)
     names = [event.name for event in sink.events]
     assert names.count("hub.reset") == 1
@@ -217,7 +221,7 @@ async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
     await node.publish("unheard")
     node.broker.deaf = False
     await node.publish("second of the new epoch")
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert [event.name for event in sink.events] == ["hub.open", "e", "hub.reset"]
 
 
@@ -228,12 +232,12 @@ async def test_who_read_ahead_of_the_announcement(node: Node) -> None:
     await node.publish("unheard")
     node.broker.deaf = False
     ahead = await node.connect_live()
-    assert [c.is_in_step for c in node.connections] == [True, False]
+    assert [c.is_synced for c in node.connections] == [True, False]
     await node.publish("heard")
     await until(lambda: first.data == ["unheard", "heard"])
     assert ahead.data == ["heard"]
     await node.publish("by all")
-    assert [c.is_in_step for c in node.connections] == [True, True]
+    assert [c.is_synced for c in node.connections] == [True, True]
     assert first.data == ["unheard", "heard", "by all"]
     assert ahead.data == ["heard", "by all"]
 
@@ -246,7 +250,7 @@ async def test_only_the_reset_itself_moves_the_cursor_past_what_was_lost(node: N
     await node.publish("three", channel=ALL)
     lost = {ALICE: Position("aaaaa", 7), ALL: Position("bbbbb", 9)}
     sink = node.connect(lost)
-    await until(lambda: bool(node.connections) and not node.connections[0].is_held)
+    await until(lambda: bool(node.connections) and not node.connections[0].is_buffering)
     opened, *resets = sink.events
     assert json.loads(opened.data)["replayed"] == 0
     assert [event.name for event in resets] == ["hub.reset", "hub.reset"]
@@ -309,7 +313,7 @@ async def test_full_socket_waits_in_the_outbox(node: Node) -> None:
 async def test_slow_client_is_closed_and_the_others_go_on(node: Node) -> None:
     """An outbox that is full ends its connection; it resumes by its cursor."""
     slow = node.connect(most=5)
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     quick = await node.connect_live()
     slow.fill()
     for n in range(10):
@@ -331,7 +335,7 @@ async def test_replay_waits_for_a_slow_client(node: Node) -> None:
         await settled()
         sink.empty()
         await settled()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert sink.data == [str(n) for n in range(900)]
 
 
@@ -349,7 +353,7 @@ async def test_drain_ends_all_and_refuses_new_ones(node: Node) -> None:
 
 async def test_broker_away_at_the_join(node: Node) -> None:
     """The client is told to come back."""
-    node.broker.away = True
+    node.broker.is_unavailable = True
     sink = node.connect()
     await until(node.tasks[0].done)
     assert node.tasks[0].result() is CloseReason.BROKER_AWAY
@@ -376,7 +380,7 @@ async def test_heartbeats_cost_one_look_each(node: Node) -> None:
     """A thousand idle connections: one write each in a heartbeat time, and no task."""
     tasks = len(asyncio.all_tasks())
     sinks = [node.connect() for _ in range(1000)]
-    await until(lambda: all(not connection.is_held for connection in node.connections))
+    await until(lambda: all(not connection.is_buffering for connection in node.connections))
     assert len(asyncio.all_tasks()) == tasks + 1000  # each one's own handler stands for these
     writes = sum(sink.writes for sink in sinks)
     for _ in range(17):
@@ -402,15 +406,15 @@ async def test_gap_waits_for_the_broker(node: Node) -> None:
     node.broker.deaf = True
     await node.publish("missed")
     node.broker.deaf = False
-    node.broker.away = True
+    node.broker.is_unavailable = True
     node.fanout.fill_gaps()
     await settled()
     for _ in range(5):
         await node.clock.advance(2.0)
-    assert (sink.data, node.connections[0].closed) == (["seen"], None)
-    node.broker.away = False
+    assert (sink.data, node.connections[0].close_reason) == (["seen"], None)
+    node.broker.is_unavailable = False
     await node.clock.advance(2.0)
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert sink.data == ["seen", "missed"]
 
 
@@ -422,11 +426,11 @@ async def test_held_events_are_bounded_in_bytes(node: Node) -> None:
     await until(lambda: gate.waiting > 0)
     large = ["x" * 300_000 for _ in range(10)]
     await node.publish(*large)
-    held = node.connections[0]._held
+    held = node.connections[0]._buffered
     assert held is not None
     assert len(held) == 4
     gate.open()
-    await until(lambda: not node.connections[0].is_held)
+    await until(lambda: not node.connections[0].is_buffering)
     assert sink.data == large
 
 
@@ -434,17 +438,17 @@ async def test_live_ones_are_in_step(node: Node) -> None:
     """Who stands where the channels stand needs no memory of its own."""
     sink = await node.connect_live()
     (connection,) = node.connections
-    assert connection.is_in_step
+    assert connection.is_synced
     before = dict(connection.positions)
     await node.publish(1, 2)
     await node.publish("x", channel=ALL)
-    assert connection.is_in_step
+    assert connection.is_synced
     assert connection.positions[ALICE].offset == before[ALICE].offset + 2
     assert connection.events == 3
     await node.connect_live()
     await node.publish(3)
     assert [c.events for c in node.connections] == [4, 1]
-    connection.step_out()
+    connection.leave_sync()
     assert connection.events == 4
     assert parse_cursor(sink.events[-1].id, [ALICE, ALL]) == connection.positions
 
@@ -463,7 +467,7 @@ async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
         await node.publish(str(channel), str(channel), channel=channel)
         await node.publish("passing", channel=channel, ephemeral=True)
     for sink, connection in zip(sinks, node.connections, strict=True):
-        assert connection.is_in_step
+        assert connection.is_synced
         at = parse_cursor(sink.events[0].id, connection.channels)
         seen: dict[Channel, int] = dict.fromkeys(connection.channels, 0)
         for event in sink.events[1:]:
@@ -483,7 +487,7 @@ async def test_data_that_looks_like_a_place_for_the_cursor(node: Node) -> None:
     """NULs in a string are data, for those who share the channel too."""
     sink = await node.connect_live()
     await node.publish("a" + "\0" * 40 + "b", channel=ALL)
-    assert node.connections[0].is_in_step
+    assert node.connections[0].is_synced
     assert sink.data == ["a" + "\0" * 40 + "b"]
 
 
@@ -506,7 +510,7 @@ async def test_deliveries_leave_nothing_behind(node: Node, channel: Channel) -> 
     sinks = [await node.connect_live() for _ in range(50)]
     node.broker.forgetful = True
     for sink in sinks:
-        sink.send = len  # type: ignore[assignment, method-assign]
+        sink.try_send = len  # type: ignore[assignment, method-assign]
     for _ in range(10):
         await node.publish(1, channel=channel)
     gc.collect()
@@ -523,13 +527,13 @@ async def test_full_socket_stands_apart_and_comes_back(node: Node) -> None:
     slow, quick = await node.connect_live(), await node.connect_live()
     slow.fill()
     await node.publish(1)
-    assert [c.is_in_step for c in node.connections] == [False, True]
+    assert [c.is_synced for c in node.connections] == [False, True]
     await node.publish(2)
     await node.publish("all", channel=ALL)
     slow.empty()
     await until(lambda: slow.data == ["1", "2", "all"])
     await node.publish(3)
-    assert [c.is_in_step for c in node.connections] == [True, True]
+    assert [c.is_synced for c in node.connections] == [True, True]
     assert slow.data == quick.data == ["1", "2", "all", "3"]
     assert [event.id for event in slow.events[1:]] == [event.id for event in quick.events[1:]]
 
@@ -538,8 +542,8 @@ async def test_heartbeat_that_does_not_fit(node: Node) -> None:
     """A heartbeat is written like everything else: its rest goes before the next event."""
     sink = await node.connect_live()
     sink.fill()
-    node.connections[0].beat(0.0)
-    assert not node.connections[0].is_in_step
+    node.connections[0].send_heartbeat(0.0)
+    assert not node.connections[0].is_synced
     await node.publish(1)
     sink.empty()
     await until(lambda: sink.data == ["1"])
@@ -567,7 +571,7 @@ async def test_last_in_step_leaves_the_track(node: Node) -> None:
     await until(node.tasks[0].done)
     await node.publish(1, channel=ALL)
     node.broker.before_read.open()
-    await until(lambda: node.connections[2].is_in_step)
+    await until(lambda: node.connections[2].is_synced)
     await node.publish(2, channel=ALL)
     assert late.data[-1] == held.data[-1] == "2"
 
@@ -632,8 +636,8 @@ async def test_comings_and_goings(node: Node, seed: int) -> None:
         await crowd.step()
     for sink in node.sinks:
         sink.empty()
-    await until(lambda: all(not node.connections[n].is_held for n in crowd.alive))
+    await until(lambda: all(not node.connections[n].is_buffering for n in crowd.alive))
     await settled()
-    assert any(connection.is_in_step for connection in node.connections)
+    assert any(connection.is_synced for connection in node.connections)
     for client in range(len(node.sinks)):
         crowd.check(client)

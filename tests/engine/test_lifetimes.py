@@ -13,13 +13,13 @@ from hub.core.channel import ALL, user_channel
 from hub.core.close import CloseReason
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout, FanoutLimits
+from hub.engine.fanout import ConnectionLimits, Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.lifetimes import Lifetime
-from hub.transports.sse import SseTransport
-from tests.doubles import FakeClock, FakeSink, settled
+from hub.engine.lifetimes import ConnectionExpiry
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, settled
 
-TRANSPORT = SseTransport(chunked=False)
+TRANSPORT = SseEventEncoder(chunked=False)
 
 
 class Node:
@@ -28,33 +28,35 @@ class Node:
     def __init__(self, **limits: Any) -> None:
         self.clock = FakeClock()
         wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Fanout(
+        self.fanout = Connections(
             MemoryBroker(),
             wheel,
             self.clock,
             node="n",
             heartbeat_seconds=8.0,
-            limits=FanoutLimits(**limits),
+            limits=ConnectionLimits(**limits),
         )
 
-    async def connect(self, user: str = "alice", lifetime: Lifetime | None = None) -> FakeSink:
-        sink = FakeSink()
+    async def connect(
+        self, user: str = "alice", lifetime: ConnectionExpiry | None = None
+    ) -> FakeWriter:
+        sink = FakeWriter()
         connection = Connection(
             f"c{id(sink)}",
             user,
             [user_channel(user), ALL],
-            transport=TRANSPORT,
-            sink=sink,
+            encoder=TRANSPORT,
+            writer=sink,
             outbox=Outbox(max_frames=10, max_bytes=1000),
             clock=self.clock,
             retry_ms=3000,
         )
-        self.fanout.begin(connection, {}, lifetime)
+        self.fanout.attach(connection, {}, lifetime)
         await settled()
         return sink
 
 
-def said(sink: FakeSink) -> list[str]:
+def said(sink: FakeWriter) -> list[str]:
     """The hub's own words after hub.open."""
     return [
         f"{event.name} {json.loads(event.data)['reason']}"
@@ -67,9 +69,9 @@ async def test_notice_and_end() -> None:
     """Told ahead, ended within a second of its time, and not before."""
     node = Node()
     now = node.clock.now()
-    lifetime = Lifetime(until=now + 60.5, reason=CloseReason.EXPIRED, notice_at=now + 30.5)
+    lifetime = ConnectionExpiry(until=now + 60.5, reason=CloseReason.EXPIRED, notice_at=now + 30.5)
     sink = await node.connect(lifetime=lifetime)
-    keeping = asyncio.create_task(node.fanout.lifetimes.run())
+    keeping = asyncio.create_task(node.fanout.expiry_timer.run())
     await settled()
     await node.clock.advance(30.0)
     assert said(sink) == []
@@ -85,13 +87,13 @@ async def test_notice_and_end() -> None:
 async def test_who_left_before_is_forgotten() -> None:
     """Nothing is kept of a connection that has ended."""
     node = Node()
-    lifetime = Lifetime(until=node.clock.now() + 3600, reason=CloseReason.TOO_OLD)
+    lifetime = ConnectionExpiry(until=node.clock.now() + 3600, reason=CloseReason.TOO_OLD)
     sink = await node.connect(lifetime=lifetime)
     assert sink.owner is not None
-    sink.owner.lost()
-    assert node.fanout.lifetimes._by_second == {}
-    assert node.fanout.lifetimes._second_of == {}
-    assert node.fanout._of_user == {}
+    sink.owner.on_disconnect()
+    assert node.fanout.expiry_timer._by_second == {}
+    assert node.fanout.expiry_timer._second_of == {}
+    assert node.fanout._by_user == {}
 
 
 async def test_newest_wins() -> None:
@@ -100,7 +102,7 @@ async def test_newest_wins() -> None:
     sinks = [await node.connect() for _ in range(3)]
     other = await node.connect("bob")
     assert [said(sink) for sink in (*sinks, other)] == [["hub.bye replaced"], [], [], []]
-    assert len(node.fanout.of_user("alice")) == 2
+    assert len(node.fanout.by_user("alice")) == 2
 
 
 async def test_full_node() -> None:
@@ -178,7 +180,7 @@ async def test_node_that_is_leaving_still_serves() -> None:
     """Until the load balancer has noticed: not ready, but nobody is sent away yet."""
     node = Node()
     first = await node.connect("a")
-    node.fanout.retire()
+    node.fanout.mark_unready()
     assert node.fanout.draining
     late = await node.connect("b")
     assert (said(first), said(late)) == ([], [])
@@ -191,15 +193,15 @@ async def test_notice_that_the_client_does_not_take() -> None:
     node = Node()
     now = node.clock.now()
     sink = await node.connect(
-        lifetime=Lifetime(until=now + 60, reason=CloseReason.EXPIRED, notice_at=now + 1)
+        lifetime=ConnectionExpiry(until=now + 60, reason=CloseReason.EXPIRED, notice_at=now + 1)
     )
     (connection,) = node.fanout.connections
     sink.fill()
-    while connection.closed is None and connection.waiting < 10:
-        connection.tell("x", {"n": "y" * 200})
-    keeping = asyncio.create_task(node.fanout.lifetimes.run())
+    while connection.close_reason is None and connection.queued_frames < 10:
+        connection.send_event("x", {"n": "y" * 200})
+    keeping = asyncio.create_task(node.fanout.expiry_timer.run())
     await settled()
     await node.clock.advance(3.0)
-    assert connection.closed is CloseReason.SLOW
-    assert node.fanout.lifetimes._second_of == {}
+    assert connection.close_reason is CloseReason.SLOW
+    assert node.fanout.expiry_timer._second_of == {}
     keeping.cancel()

@@ -8,53 +8,53 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.brokers.memory import MemoryBroker
-from hub.brokers.memory_books import MemoryControlBus
+from hub.brokers.memory_books import MemoryCommandBus
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.presence import Presence
-from hub.transports.sse import SseTransport
-from tests.doubles import FakeClock, FakeSink, settled
+from hub.engine.presence import ConnectionQuery
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, settled
 
 
 class Nodes:
     """Some nodes on one bus."""
 
     def __init__(self) -> None:
-        self.bus = MemoryControlBus()
+        self.bus = MemoryCommandBus()
         self.clock = FakeClock()
         self.now = 5000.0
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
-        self.fanouts: dict[str, Fanout] = {}
+        self.fanouts: dict[str, Connections] = {}
 
-    async def add(self, name: str) -> Presence:
+    async def add(self, name: str) -> ConnectionQuery:
         wheel = HeartbeatWheel(self.clock, 8.0)
-        fanout = Fanout(MemoryBroker(), wheel, self.clock, node=name, heartbeat_seconds=8.0)
-        presence = Presence(self.bus, fanout, self.clock, node=name, wall=lambda: self.now)
+        fanout = Connections(MemoryBroker(), wheel, self.clock, node=name, heartbeat_seconds=8.0)
+        presence = ConnectionQuery(self.bus, fanout, self.clock, node=name, wall=lambda: self.now)
         self.fanouts[name] = fanout
         self.tasks[name] = [
-            asyncio.create_task(presence.beat()),
-            asyncio.create_task(presence.answer()),
+            asyncio.create_task(presence.keep_node_state()),
+            asyncio.create_task(presence.answer_requests()),
         ]
         await settled()
         return presence
 
     async def connect(self, node: str, user: str) -> None:
-        sink = FakeSink()
+        sink = FakeWriter()
         connection = Connection(
             f"c{id(sink)}",
             user,
             [user_channel(user), ALL, topic_channel("news")],
-            transport=SseTransport(),
-            sink=sink,
+            encoder=SseEventEncoder(),
+            writer=sink,
             outbox=Outbox(max_frames=10, max_bytes=1000),
             clock=self.clock,
             retry_ms=1,
             address="10.0.0.9",
         )
-        self.fanouts[node].begin(connection, {})
+        self.fanouts[node].attach(connection, {})
         await settled()
 
     def kill(self, name: str) -> None:
@@ -78,7 +78,7 @@ async def test_user_on_several_nodes(nodes: Nodes) -> None:
     await nodes.connect("n1", "alice")
     await nodes.connect("n2", "alice")
     await nodes.connect("n2", "bob")
-    roll = await first.who("alice", 10)
+    roll = await first.list("alice", 10)
     assert sorted(each.node for each in roll.connections) == ["n1", "n2"]
     assert (roll.total, roll.missing) == (2, [])
     one = roll.connections[0]
@@ -89,9 +89,9 @@ async def test_user_on_several_nodes(nodes: Nodes) -> None:
         ["news"],
     )
     assert one.since == 5000.0
-    everybody = await first.who(None, 2)
+    everybody = await first.list(None, 2)
     assert (len(everybody.connections), everybody.total) == (2, 3)
-    nobody = await first.who("carol", 10)
+    nobody = await first.list("carol", 10)
     assert (nobody.connections, nobody.total) == ([], 0)
 
 
@@ -117,6 +117,6 @@ async def test_node_that_does_not_answer(nodes: Nodes) -> None:
     await nodes.connect("n1", "alice")
     nodes.kill("n2")
     begun = asyncio.get_running_loop().time()
-    roll = await first.who("alice", 10)
+    roll = await first.list("alice", 10)
     assert (roll.total, roll.missing) == (1, ["n2"])
     assert asyncio.get_running_loop().time() - begun < 2

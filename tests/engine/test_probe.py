@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.probe import Probe
+from hub.engine.probe import LatencyProbe
 from tests.doubles import FakeClock, GatedBroker, settled
 
 
 async def test_delay_and_round_trip() -> None:
     """One each second; one that does not arrive is waited for, and no other is sent meanwhile."""
-    clock, broker, counts = FakeClock(), GatedBroker(), Counts()
-    fanout = Fanout(
-        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, counts=counts
+    clock, broker, counts = FakeClock(), GatedBroker(), NodeMetrics()
+    fanout = Connections(
+        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, metrics=counts
     )
-    probing = asyncio.create_task(Probe(broker, fanout, clock, counts).run())
+    probing = asyncio.create_task(LatencyProbe(broker, fanout, clock, counts).run())
     await settled()
     await clock.advance(3.5)
     assert sum(counts.delivery_delay.buckets) == sum(counts.round_trip.buckets) == 4
@@ -27,11 +27,11 @@ async def test_delay_and_round_trip() -> None:
 
 async def test_announcement_that_was_lost() -> None:
     """As on a link that broke: after 10 s it is given up, and the next ones are timed."""
-    clock, broker, counts = FakeClock(), GatedBroker(), Counts()
-    fanout = Fanout(
-        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, counts=counts
+    clock, broker, counts = FakeClock(), GatedBroker(), NodeMetrics()
+    fanout = Connections(
+        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, metrics=counts
     )
-    probing = asyncio.create_task(Probe(broker, fanout, clock, counts).run())
+    probing = asyncio.create_task(LatencyProbe(broker, fanout, clock, counts).run())
     await settled()
     broker.deaf = True
     await clock.advance(1.5)
@@ -43,7 +43,7 @@ async def test_announcement_that_was_lost() -> None:
 
 async def test_loop_lag() -> None:
     """A loop that comes back late is seen."""
-    clock, counts = FakeClock(), Counts()
+    clock, counts = FakeClock(), NodeMetrics()
     watching = asyncio.create_task(counts.watch_loop(clock))
     await settled()
     await clock.advance(1.05)

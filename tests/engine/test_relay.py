@@ -13,22 +13,35 @@ import pytest
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import (
-    Change,
     Generation,
+    GenerationRequest,
+    GenerationUpdate,
     Message,
-    Question,
     Status,
-    Step,
+    UpdateKind,
     new_generation_id,
 )
-from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
-from hub.engine.relay import Relay, RelayLimits, StopWish
+from hub.core.piece import (
+    Finished,
+    ReasoningDelta,
+    StreamPart,
+    TextDelta,
+    TextReplaced,
+    ToolCallDelta,
+    Usage,
+)
+from hub.engine.relay import Relay, RelayLimits, StopSignal
 from hub.errors import UpstreamError
 from hub.ports import FROM_START, Publication
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
-WHOLE: list[Piece] = [Text("Hel"), Text("lo"), Usage({"completion_tokens": 2}), Finish("stop")]
+WHOLE: list[StreamPart] = [
+    TextDelta("Hel"),
+    TextDelta("lo"),
+    Usage({"completion_tokens": 2}),
+    Finished("stop"),
+]
 BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
@@ -55,10 +68,10 @@ class Stage:
             ),
         )
         self.id = new_generation_id(partition_of(ALICE))
-        self.stop = StopWish()
+        self.stop = StopSignal()
 
     async def queue(self, upstream: str = "main") -> None:
-        question = Question([Message("user", "hi")], upstream=upstream, model="m")
+        question = GenerationRequest([Message("user", "hi")], upstream=upstream, model="m")
         await self.broker.create(Generation(self.id, "alice", question), None)
 
     async def run(self) -> list[tuple[str, dict[str, Any]]]:
@@ -105,7 +118,13 @@ async def test_whole_answer() -> None:
 async def test_every_kind_of_piece() -> None:
     """Reasoning and tool calls are deltas too; a rewriting replaces the text."""
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
-    stage = Stage(Reasoning("hm"), Text("a"), Replaced("b"), ToolCalls([call]), Finish("stop"))
+    stage = Stage(
+        ReasoningDelta("hm"),
+        TextDelta("a"),
+        TextReplaced("b"),
+        ToolCallDelta([call]),
+        Finished("stop"),
+    )
     story = await stage.run()
     assert story[1:-1] == [
         ("generation.delta", {"i": 0, "reasoning": "hm"}),
@@ -120,11 +139,11 @@ async def test_every_kind_of_piece() -> None:
     ("script", "code"),
     [
         ([BROKEN], "upstream_error"),
-        ([Text("a"), BROKEN], "upstream_error"),
-        ([Text("a")], "upstream_truncated"),
+        ([TextDelta("a"), BROKEN], "upstream_error"),
+        ([TextDelta("a")], "upstream_truncated"),
         ([], "upstream_truncated"),
-        ([Text("a"), ZeroDivisionError()], "upstream_protocol"),
-        ([Text("x" * 600), Text("x" * 600), Finish("stop")], "upstream_too_large"),
+        ([TextDelta("a"), ZeroDivisionError()], "upstream_protocol"),
+        ([TextDelta("x" * 600), TextDelta("x" * 600), Finished("stop")], "upstream_too_large"),
     ],
 )
 async def test_failed_answer(script: list[Any], code: str) -> None:
@@ -150,12 +169,12 @@ async def test_stop_while_the_upstream_is_silent(seen: int) -> None:
     """Before the first token or later: the upstream is closed, one end, what was shown stays."""
     gate = Gate()
     gate.close()
-    stage = Stage(*[Text("a")] * seen, gate, *WHOLE)
+    stage = Stage(*[TextDelta("a")] * seen, gate, *WHOLE)
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    stage.stop.make("bob")
-    stage.stop.make("carol")
+    stage.stop.set("bob")
+    stage.stop.set("carol")
     story = await running
     assert story[-1] == ("generation.stopped", {"by": "bob", "usage": None, "deltas": seen})
     assert stage.upstream.closed == 1
@@ -166,7 +185,7 @@ async def test_lost_stop_is_told_by_the_next_publish() -> None:
     """A wish whose notice never came is in the answer to the next event."""
     gate = Gate()
     gate.close()
-    stage = Stage(Text("a"), gate, *WHOLE)
+    stage = Stage(TextDelta("a"), gate, *WHOLE)
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -194,7 +213,7 @@ async def test_stop_against_the_natural_end() -> None:
         running = asyncio.create_task(stage.relay.run(stage.id, stage.stop))
         for _ in range(steps):
             await asyncio.sleep(0)
-        stage.stop.make("alice")
+        stage.stop.set("alice")
         await running
         assert (await stage.story())[-1][0] in ENDS
 
@@ -203,7 +222,7 @@ async def test_ended_generation_is_left_alone() -> None:
     """A job that comes twice runs once."""
     stage = Stage(*WHOLE)
     story = await stage.run()
-    await stage.relay.run(stage.id, StopWish())
+    await stage.relay.run(stage.id, StopSignal())
     assert await stage.story() == story
     assert len(stage.upstream.asked) == 1
 
@@ -217,13 +236,13 @@ async def test_second_worker_restarts() -> None:
             channel=ALICE,
             name="generation.started",
             data=json.dumps({"generation": stage.id}).encode(),
-            step=Step(stage.id, 1, Change.BEGIN),
+            update=GenerationUpdate(stage.id, 1, UpdateKind.BEGIN),
         ),
         Publication(
             channel=ALICE,
             name="generation.delta",
             data=json.dumps({"generation": stage.id}).encode(),
-            step=Step(stage.id, 1, Change.DELTA, text="lost"),
+            update=GenerationUpdate(stage.id, 1, UpdateKind.DELTA, text="lost"),
         ),
     ]
     await stage.broker.publish(lost)
@@ -238,7 +257,7 @@ async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
     """Once another attempt has begun, the first one is refused and closes its upstream."""
     gate = Gate()
     gate.close()
-    stage = Stage(Text("old"), gate, Text("late"), Finish("stop"))
+    stage = Stage(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -250,7 +269,7 @@ async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
         stage.clock,
         RelayLimits(flush_seconds=0.0),
     )
-    await relay.run(stage.id, StopWish())
+    await relay.run(stage.id, StopSignal())
     story = await stage.story()
     gate.open()
     await running
@@ -263,10 +282,10 @@ async def test_too_many_attempts() -> None:
     """A poisonous job ends."""
     stage = Stage(*WHOLE, max_attempts=1)
     await stage.queue()
-    begin = Step(stage.id, 1, Change.BEGIN)
+    begin = GenerationUpdate(stage.id, 1, UpdateKind.BEGIN)
     data = json.dumps({"generation": stage.id}).encode()
     await stage.broker.publish(
-        [Publication(channel=ALICE, name="generation.started", data=data, step=begin)]
+        [Publication(channel=ALICE, name="generation.started", data=data, update=begin)]
     )
     await stage.relay.run(stage.id, stage.stop)
     assert (await stage.story())[-1][1]["code"] == "too_many_attempts"
@@ -277,14 +296,14 @@ async def test_broker_that_is_away_for_a_moment() -> None:
     """The publish is repeated; nothing is lost or twice."""
     gate = Gate()
     gate.close()
-    stage = Stage(Text("a"), gate, *WHOLE)
+    stage = Stage(TextDelta("a"), gate, *WHOLE)
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    stage.broker.away = True
+    stage.broker.is_unavailable = True
     gate.open()
     await settled()
-    stage.broker.away = False
+    stage.broker.is_unavailable = False
     await stage.clock.advance(1.0)
     story = await running
     assert [data.get("i") for name, data in story if name == "generation.delta"] == [0, 1, 2]
@@ -293,8 +312,15 @@ async def test_broker_that_is_away_for_a_moment() -> None:
 
 async def test_what_came_at_once_is_one_delta() -> None:
     """Neighbours of a kind are one; the order of kinds stays."""
-    batch = [Text("b"), Text("c"), Reasoning("h"), Reasoning("m"), Replaced("x"), Text("y")]
-    story = await Stage([Text("a")], batch, Finish("stop")).run()
+    batch = [
+        TextDelta("b"),
+        TextDelta("c"),
+        ReasoningDelta("h"),
+        ReasoningDelta("m"),
+        TextReplaced("x"),
+        TextDelta("y"),
+    ]
+    story = await Stage([TextDelta("a")], batch, Finished("stop")).run()
     assert story[1:-1] == [
         ("generation.delta", {"i": 0, "text": "a"}),
         ("generation.delta", {"i": 1, "text": "bc"}),
@@ -308,11 +334,13 @@ async def test_first_delta_goes_at_once_and_the_next_ones_gather() -> None:
     read: list[str] = []
 
     class Upstream:
-        async def stream(self, question: Question) -> AsyncGenerator[list[Piece], None]:
+        async def stream(
+            self, question: GenerationRequest
+        ) -> AsyncGenerator[list[StreamPart], None]:
             for word in ("a", "b", "c"):
                 read.append(word)
-                yield [Text(word)]
-            yield [Finish("stop")]
+                yield [TextDelta(word)]
+            yield [Finished("stop")]
 
     stage = Stage(flush_seconds=0.5)
     stage.relay._upstreams = {"main": Upstream()}
@@ -332,7 +360,7 @@ async def test_stop_while_deltas_gather() -> None:
     stage = Stage(*WHOLE, flush_seconds=3600.0)
     running = asyncio.create_task(stage.run())
     await until(lambda: bool(stage.clock._sleepers))
-    stage.stop.make("bob")
+    stage.stop.set("bob")
     story = await running
     assert story[-1][0] == "generation.stopped"
     assert stage.upstream.closed == 1
@@ -341,8 +369,8 @@ async def test_stop_while_deltas_gather() -> None:
 async def test_question_that_waited_too_long() -> None:
     """Ends before anybody is asked."""
     stage = Stage(*WHOLE, max_queued_seconds=60.0)
-    question = Question([Message("user", "hi")], upstream="main", model="m")
-    record = Generation(stage.id, "alice", question, asked_at=time.time() - 61)
+    question = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
+    record = Generation(stage.id, "alice", question, requested_at=time.time() - 61)
     await stage.broker.create(record, None)
     await stage.relay.run(stage.id, stage.stop)
     assert [(name, data["code"]) for name, data in await stage.story()] == [
@@ -369,7 +397,7 @@ async def test_worker_that_ends_is_no_stop() -> None:
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     running.cancel()
-    stage.stop.make("bob")
+    stage.stop.set("bob")
     with pytest.raises(asyncio.CancelledError):
         await running
     assert [name for name, _ in await stage.story()] == ["generation.started"]
@@ -384,11 +412,11 @@ async def test_how_it_ended_is_told() -> None:
     assert (ended.status, ended.code, ended.usage) == (Status.DONE, "", {"completion_tokens": 2})
     assert ended.first_delta_seconds is not None
     assert ended.queued_seconds <= ended.first_delta_seconds <= ended.total_seconds
-    assert await stage.relay.run(stage.id, StopWish()) is None
+    assert await stage.relay.run(stage.id, StopSignal()) is None
 
 
 async def test_endless_tool_calls() -> None:
     """Their arguments count as the answer's length, too."""
     call = {"index": 0, "function": {"arguments": "x" * 600}}
-    story = await Stage(*[ToolCalls([call])] * 5, Finish("tool_calls")).run()
+    story = await Stage(*[ToolCallDelta([call])] * 5, Finished("tool_calls")).run()
     assert story[-1][1]["code"] == "upstream_too_large"

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from hub.brokers.memory import MemoryBroker
-from hub.brokers.memory_books import MemoryControlBus
+from hub.brokers.memory_books import MemoryCommandBus
 from hub.core.event import Event
-from hub.engine.reports import REPORTS, Reports
+from hub.engine.reports import LIVE_METRICS_CHANNEL, LiveMetrics
 from tests.doubles import FakeClock, settled
 
 
 async def test_reports_while_somebody_looks() -> None:
     """Of every process, about once a second, until a little after the last one has looked."""
-    clock, bus, broker = FakeClock(), MemoryControlBus(), MemoryBroker()
+    clock, bus, broker = FakeClock(), MemoryCommandBus(), MemoryBroker()
     heard: list[bytes] = []
     broker.listen(lambda events: heard.extend(map(data_of, events)), lambda: None)
-    await broker.subscribe([REPORTS])
+    await broker.subscribe([LIVE_METRICS_CHANNEL])
     looking = False
     processes = [
-        Reports(bus, broker, clock, name=name, say=lambda: [1], looked_at=lambda: looking)
+        LiveMetrics(bus, broker, clock, name=name, collect=lambda: [1], has_viewers=lambda: looking)
         for name in ("n1", "n2")
     ]
     tasks = [asyncio.create_task(each.run()) for each in processes]

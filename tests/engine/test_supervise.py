@@ -9,7 +9,7 @@ import itertools
 import pytest
 from structlog.testing import capture_logs
 
-from hub.engine.supervise import Errands, Supervisor, cancel_and_wait
+from hub.engine.supervise import BackgroundTasks, Supervisor, cancel_and_wait
 from hub.errors import BrokerUnavailable
 from tests.doubles import FakeClock, settled
 
@@ -97,7 +97,7 @@ async def test_one_task_is_ended() -> None:
 
 async def test_errands_are_held_and_their_failures_logged() -> None:
     """Nobody waits for them, so nobody else would tell."""
-    errands, done = Errands(), asyncio.Event()
+    errands, done = BackgroundTasks(), asyncio.Event()
 
     async def good() -> None:
         gc.collect()

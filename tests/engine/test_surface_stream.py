@@ -13,41 +13,41 @@ from hub.core.channel import partition_of, user_channel
 from hub.core.close import CloseReason
 from hub.core.event import encode_json
 from hub.core.generation import (
-    Change,
     Generation,
+    GenerationRequest,
+    GenerationUpdate,
     Message,
-    Question,
     Status,
-    Step,
+    UpdateKind,
     new_generation_id,
 )
 from hub.core.outbox import Outbox
-from hub.engine.answer_stream import AnswerStream
+from hub.engine.answer_stream import GenerationStream
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
-from hub.engine.generations import Followed, Generations
+from hub.engine.fanout import Connections
+from hub.engine.generations import Generations, ReplayStart
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.surface_stream import SurfaceStream
+from hub.engine.surface_stream import CompatStream
 from hub.ports import Publication
 from hub.queues.memory import MemoryGenerationQueue
-from hub.surfaces.ai_sdk_ui import UiMessageStream
-from hub.surfaces.openai_chat import ChatChunks
-from hub.surfaces.openai_responses import ResponseEvents
-from hub.surfaces.shapes import Shape, ShapedAnswer
-from hub.transports.sse import SseTransport
-from tests.doubles import FakeClock, FakeSink, until
+from hub.surfaces.ai_sdk_ui import AiSdkEncoder
+from hub.surfaces.openai_chat import ChatCompletionEncoder
+from hub.surfaces.openai_responses import ResponsesEncoder
+from hub.surfaces.shapes import OutputTemplate, TemplateEncoder
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, until
 
 ALICE = user_channel("alice")
-PLAIN = Shape(error="! {code}", end="end")
+PLAIN = OutputTemplate(error="! {code}", end="end")
 
 
-class Socket(FakeSink):
+class Socket(FakeWriter):
     """Takes an end's last words also when it is full, as the event loop's transport does; they
     leave before it closes.
     """
 
     def write(self, frames: bytes) -> None:
-        if self.paused and not self.aborted:
+        if self.is_full and not self.aborted:
             self._waiting += frames
         else:
             super().write(frames)
@@ -65,7 +65,9 @@ class Stage:
         self.broker = MemoryBroker()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Fanout(self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0)
+        self.fanout = Connections(
+            self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0
+        )
         self.generations = Generations(self.broker, self.broker, MemoryGenerationQueue())
         self.id = ""
         self.deltas = 0
@@ -73,19 +75,23 @@ class Stage:
 
     async def begin(self) -> None:
         await self.noise()
-        question = Question([Message("user", "hi")], "main", "m1")
+        question = GenerationRequest([Message("user", "hi")], "main", "m1")
         self.id = (await self.generations.start("alice", question)).generation
-        await self._publish("started", {"attempt": 1}, Step(self.id, 1, Change.BEGIN))
+        await self._publish(
+            "started", {"attempt": 1}, GenerationUpdate(self.id, 1, UpdateKind.BEGIN)
+        )
 
     async def say(self, text: str) -> None:
-        step = Step(self.id, 1, Change.DELTA, index=self.deltas, text=text)
+        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self.deltas, text=text)
         self.deltas += 1
         await self._publish("delta", {"i": self.deltas - 1, "text": text}, step)
         await self.noise()
 
     async def end(self, **more: Any) -> None:
         fields = {"finish_reason": "stop", **more}
-        await self._publish("done", fields, Step(self.id, 1, Change.END, Status.DONE))
+        await self._publish(
+            "done", fields, GenerationUpdate(self.id, 1, UpdateKind.END, Status.DONE)
+        )
 
     async def noise(self) -> None:
         """Something else in the same channel."""
@@ -94,16 +100,16 @@ class Stage:
         await self.broker.publish([Publication(channel=ALICE, name="generation.delta", data=data)])
 
     async def read(self, **more: Any) -> Socket:
-        followed = await self.generations.follow(self.id, "alice")
-        surface = more.pop("surface", ShapedAnswer(followed.record, PLAIN))
-        return self.serve(followed, SurfaceStream, surface=surface, **more)
+        followed = await self.generations.open_replay(self.id, "alice")
+        surface = more.pop("surface", TemplateEncoder(followed.record, PLAIN))
+        return self.serve(followed, CompatStream, surface=surface, **more)
 
-    def serve(self, followed: Followed, kind: Any, *, frames: int = 100, **more: Any) -> Socket:
+    def serve(self, followed: ReplayStart, kind: Any, *, frames: int = 100, **more: Any) -> Socket:
         sink = Socket()
-        given = {"followed": followed} if kind is SurfaceStream else {"record": followed.record}
+        given = {"followed": followed} if kind is CompatStream else {"record": followed.record}
         connection: Connection = kind(
             name=f"c{len(self.readers)}",
-            transport=SseTransport(chunked=True),
+            transport=SseEventEncoder(chunked=True),
             sink=sink,
             outbox=Outbox(max_frames=frames, max_bytes=10**6),
             clock=self.clock,
@@ -111,13 +117,15 @@ class Stage:
             **given,
             **more,
         )
-        self.readers.append(asyncio.create_task(self.fanout.serve(connection, followed.cursor)))
+        self.readers.append(
+            asyncio.create_task(self.fanout.attach_and_wait(connection, followed.cursor))
+        )
         return sink
 
-    async def _publish(self, name: str, fields: dict[str, Any], step: Step) -> None:
+    async def _publish(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = encode_json({"generation": self.id, **fields})
         name = f"generation.{name}"
-        await self.broker.publish([Publication(channel=ALICE, name=name, data=data, step=step)])
+        await self.broker.publish([Publication(channel=ALICE, name=name, data=data, update=step)])
 
 
 @pytest.fixture
@@ -216,7 +224,7 @@ async def test_client_that_is_slow_at_the_end_gets_all_of_it(stage: Stage) -> No
 async def test_own_stream_of_a_slow_client_gets_its_end_too(stage: Stage) -> None:
     """The same with the hub's own events."""
     sink = stage.serve(
-        await stage.generations.follow(stage.id, "alice"), AnswerStream, snapshot=True
+        await stage.generations.open_replay(stage.id, "alice"), GenerationStream, snapshot=True
     )
     await until(lambda: "generation.snapshot" in body(sink))
     sink.fill()
@@ -233,15 +241,15 @@ async def test_heartbeat_before_anything_is_said(stage: Stage) -> None:
     """A comment line without a blank one, in front of the answer too."""
     sink = await stage.read()
     await until(lambda: "[b]" in body(sink))
-    next(iter(stage.fanout.connections)).beat(8.0)
+    next(iter(stage.fanout.connections)).send_heartbeat(8.0)
     assert sink.sent.endswith(b"5\r\n: hb\n\r\n")
 
 
 async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Stage) -> None:
     """Who joins an ended answer leaves nothing behind in the wheel."""
     await stage.end()
-    followed = await stage.generations.follow(stage.id, "alice")
-    stage.serve(followed, AnswerStream, snapshot=True)
+    followed = await stage.generations.open_replay(stage.id, "alice")
+    stage.serve(followed, GenerationStream, snapshot=True)
     stage.broker.begin_new_epoch(ALICE)
     await stage.read()
     await asyncio.gather(*stage.readers)
@@ -252,10 +260,14 @@ async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Sta
 
 async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> None:
     """One log, many dialects."""
-    record = (await stage.generations.follow(stage.id, "alice")).record
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
     sinks = [
         await stage.read(surface=surface)
-        for surface in (ChatChunks(record), UiMessageStream(record), ShapedAnswer(record, PLAIN))
+        for surface in (
+            ChatCompletionEncoder(record),
+            AiSdkEncoder(record),
+            TemplateEncoder(record, PLAIN),
+        )
     ]
     await stage.end()
     await asyncio.gather(*stage.readers)
@@ -267,8 +279,8 @@ async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> N
 @pytest.mark.parametrize("count", ["12", None, [1], {"of": 2}, 12.0])
 async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
     """What is no number is none; the answer ends all the same."""
-    record = (await stage.generations.follow(stage.id, "alice")).record
-    surfaces = [ResponseEvents(record), ChatChunks(record, include_usage=True)]
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
+    surfaces = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
     sinks = [await stage.read(surface=surface) for surface in surfaces]
     await until(lambda: all('"b"' in body(sink) for sink in sinks))
     await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
@@ -280,19 +292,19 @@ async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
 async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
     """It is cut off, and the others of the same event get theirs."""
 
-    class Faulty(ShapedAnswer):
+    class Faulty(TemplateEncoder):
         def feed(self, name: str, data: bytes) -> Sequence[bytes]:
             if b'"c"' in data:
                 raise ZeroDivisionError
             return super().feed(name, data)
 
-    record = (await stage.generations.follow(stage.id, "alice")).record
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
     faulty = await stage.read(surface=Faulty(record, PLAIN))
     sink = await stage.read()
     await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
     await stage.say("c")
     await stage.end()
-    assert await stage.readers[0] is CloseReason.CLIENT_LEFT
+    assert await stage.readers[0] is CloseReason.CLIENT_DISCONNECTED
     assert await stage.readers[1] is CloseReason.ENDED
     assert body(faulty) == "[a][b]"
     assert body(sink) == "[a][b][c][end]."
@@ -302,8 +314,8 @@ async def test_past_events_are_read_page_by_page(stage: Stage) -> None:
     """All of them up to now, and of nobody else's."""
     for _ in range(250):
         await stage.say("x")
-    followed = await stage.generations.follow(stage.id, "alice")
-    names = [name async for name, _ in stage.generations.past(followed)]
+    followed = await stage.generations.open_replay(stage.id, "alice")
+    names = [name async for name, _ in stage.generations.stored_events(followed)]
     assert names == ["generation.started", *["generation.delta"] * 252]
 
 
@@ -312,13 +324,13 @@ async def test_generation_of_an_older_release_is_shown_from_its_record(stage: St
     found = await stage.broker.find(stage.id)
     assert isinstance(found, Generation)
     stage.broker._generations[stage.id] = _without_place(found)
-    followed = await stage.generations.follow(stage.id, "alice")
+    followed = await stage.generations.open_replay(stage.id, "alice")
     assert followed.kept is not None
     assert [name for name, _ in followed.kept] == ["generation.started", "generation.delta"]
 
 
 def _without_place(record: Generation) -> Generation:
     return Generation(
-        record.id, record.user, record.question, record.status, record.attempt, record.deltas,
+        record.id, record.user, record.request, record.status, record.attempt, record.deltas,
         record.text,
     )  # fmt: skip

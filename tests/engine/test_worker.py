@@ -9,16 +9,16 @@ import pytest
 
 from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
-from hub.core.generation import Message, Question, Status, new_generation_id
+from hub.core.generation import GenerationRequest, Message, Status, new_generation_id
 from hub.core.job import Job
-from hub.core.piece import Finish, Text
+from hub.core.piece import Finished, TextDelta
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.worker import Worker
 from hub.queues.memory import MemoryGenerationQueue
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
-QUESTION = Question([Message("user", "hi")], upstream="main", model="m")
+QUESTION = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
 
 
 class Shop:
@@ -29,7 +29,9 @@ class Shop:
         self.queue = MemoryGenerationQueue()
         self.clock = FakeClock()
         self.gate = Gate()
-        self.upstream = ScriptedUpstream([Text("a"), self.gate, Text("b"), Finish("stop")])
+        self.upstream = ScriptedUpstream(
+            [TextDelta("a"), self.gate, TextDelta("b"), Finished("stop")]
+        )
         self.generations = Generations(self.broker, self.broker, self.queue)
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -39,7 +41,7 @@ class Shop:
             self.broker,
             {"main": self.upstream},
             self.clock,
-            RelayLimits(flush_seconds=0.0, broker_patience_seconds=1.0),
+            RelayLimits(flush_seconds=0.0, broker_timeout_seconds=1.0),
         )
         worker = Worker(
             self.queue,
@@ -50,9 +52,9 @@ class Shop:
             lease_seconds=15.0,
         )
         self.tasks += [
-            asyncio.create_task(worker.fetch()),
-            asyncio.create_task(worker.hear_stops()),
-            asyncio.create_task(worker.keep_leases()),
+            asyncio.create_task(worker.run_fetch()),
+            asyncio.create_task(worker.run_stops()),
+            asyncio.create_task(worker.run_leases()),
         ]
         return worker
 
@@ -81,8 +83,8 @@ async def test_job_is_relayed_and_settled(shop: Shop) -> None:
     await settled()
     await worker.shut_down(1.0, asyncio.Event())
     assert await shop.status(generation) is Status.DONE
-    shop.queue.abandon()
-    assert await shop.queue.take(0.001) is None
+    shop.queue.expire_leases()
+    assert await shop.queue.reserve(0.001) is None
 
 
 async def test_no_more_than_its_concurrency(shop: Shop) -> None:
@@ -157,12 +159,12 @@ async def test_shutdown_hands_over(shop: Shop) -> None:
 async def test_job_without_a_record_is_settled(shop: Shop) -> None:
     """A record that has expired leaves a job that does nothing."""
     shop.worker()
-    await shop.queue.put(
+    await shop.queue.enqueue(
         Job(new_generation_id(partition_of(user_channel("alice"))), "alice", "main")
     )
     await settled()
-    shop.queue.abandon()
-    assert await shop.queue.take(0.001) is None
+    shop.queue.expire_leases()
+    assert await shop.queue.reserve(0.001) is None
 
 
 async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
@@ -171,13 +173,13 @@ async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
     shop.worker()
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
-    shop.broker.away = True
+    shop.broker.is_unavailable = True
     shop.gate.open()
     await settled()
     await shop.clock.advance(2.0)
-    shop.broker.away = False
+    shop.broker.is_unavailable = False
     assert await shop.status(generation) is Status.RUNNING
-    shop.queue.abandon()
+    shop.queue.expire_leases()
     await until(lambda: shop.upstream.closed == 2)
     await settled()
     assert await shop.status(generation) is Status.DONE
@@ -190,14 +192,14 @@ async def test_lost_lease_ends_the_work(shop: Shop) -> None:
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
     await settled()
-    shop.queue.abandon()
-    taken = await shop.queue.take(1.0)
+    shop.queue.expire_leases()
+    taken = await shop.queue.reserve(1.0)
     assert taken is not None
-    await shop.queue.settle(taken)
+    await shop.queue.complete(taken)
     await shop.clock.advance(5.0)
     await settled()
     assert shop.upstream.closed == 1
-    assert await shop.queue.take(0.001) is None
+    assert await shop.queue.reserve(0.001) is None
     assert await shop.status(generation) is Status.RUNNING
 
 
@@ -215,6 +217,6 @@ async def test_shutdown_in_a_hurry(shop: Shop) -> None:
     assert not ending.done()
     hurry.set()
     await ending
-    lease = await shop.queue.take(1.0)
+    lease = await shop.queue.reserve(1.0)
     assert lease is not None
     assert lease.generation == generation

@@ -17,18 +17,18 @@ from grpc.aio import AioRpcError
 
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
-from hub.web.auth import TokenDoor
-from hub.web.keys import ApiKey, KeyRing, hash_of
-from hub.web.origins import Origins
+from hub.web.auth import JwtAuthenticator
+from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from hub.wiring.tracing import Tracing
 from tests.web.kit import Hub, running_hub
 
 SECRET = "s" * 64
-KEYS = KeyRing(
+KEYS = ApiKeys(
     [
-        ApiKey("shop", hash_of("shop-key"), frozenset({"publish"})),
-        ApiKey("looker", hash_of("read-key"), frozenset({"read"})),
+        ApiKey("shop", hash_key("shop-key"), frozenset({"publish"})),
+        ApiKey("looker", hash_key("read-key"), frozenset({"read"})),
     ]
 )
 
@@ -111,5 +111,5 @@ async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
         yield Kit(hub, public, internal)
 
 
-def door() -> TokenDoor:
-    return TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+def door() -> JwtAuthenticator:
+    return JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))

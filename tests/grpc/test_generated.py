@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.grpc import hub_pb2 as pb
-from hub.transports.grpc import GrpcTransport, messages_in
+from hub.transports.grpc import GrpcEventEncoder, messages_in
 
 ROOT = Path(__file__).parents[2]
 MADE = ("hub_pb2.py", "hub_pb2.pyi", "hub_pb2_grpc.py")
@@ -53,7 +53,7 @@ def test_event_by_hand_is_the_event(
     name: str, data: str, times: int, channel: str, cursor: str
 ) -> None:
     """The bytes are what the generated class makes of the same fields, behind their length."""
-    data, transport = data * times, GrpcTransport()
+    data, transport = data * times, GrpcEventEncoder()
     body = transport.encode(name, data.encode(), channel)
     frame = transport.frame(body, cursor.encode())
     event = pb.Event(id=cursor, event=name, channel=channel, data=data)
@@ -63,7 +63,7 @@ def test_event_by_hand_is_the_event(
 @given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=12), most_bytes=st.integers(1, 900))
 def test_frames_are_cut_between_events(sizes: list[int], most_bytes: int) -> None:
     """Into messages that are no larger than may be, but for an event that is larger itself."""
-    transport = GrpcTransport()
+    transport = GrpcEventEncoder()
     frames = [transport.frame(transport.encode("e", b"x" * size), b"c") for size in sizes]
     frames.insert(1, transport.heartbeat)
     messages = list(messages_in(b"".join(frames), most_bytes=most_bytes))
@@ -79,7 +79,7 @@ def test_frames_are_cut_between_events(sizes: list[int], most_bytes: int) -> Non
 @pytest.mark.parametrize("cursor_bytes", [1, 20, 127, 128, 5000])
 def test_nothing_depends_on_the_cursor_but_its_length(cursor_bytes: int) -> None:
     """Many share an event's bytes around a hole for each one's own part."""
-    transport = GrpcTransport()
+    transport = GrpcEventEncoder()
     body = transport.encode("e", b'"x"')
     hole, cursor = b"\0" * cursor_bytes, b"c" * cursor_bytes
     before, found, after = transport.frame(body, hole + b"rest").partition(hole)
@@ -89,7 +89,7 @@ def test_nothing_depends_on_the_cursor_but_its_length(cursor_bytes: int) -> None
 
 def test_opening() -> None:
     """hub.open tells how long to wait before coming back."""
-    transport = GrpcTransport()
-    frame = transport.opening(transport.encode("hub.open", b"{}"), b"c", 3000)
+    transport = GrpcEventEncoder()
+    frame = transport.first_event(transport.encode("hub.open", b"{}"), b"c", 3000)
     opened = pb.Event(id="c", event="hub.open", data="{}", retry_ms=3000)
     assert pb.Events.FromString(frame).events == [opened]

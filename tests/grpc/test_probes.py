@@ -37,11 +37,11 @@ async def statuses(kit: Kit) -> set[int]:
 async def test_health(kit: Kit) -> None:
     """Not serving while the broker is away, and while it drains: that is told at once."""
     assert await statuses(kit) == {SERVING}
-    kit.hub.broker.away = True
+    kit.hub.broker.is_unavailable = True
     await checked_until(kit, NOT_SERVING)
-    kit.hub.broker.away = False
+    kit.hub.broker.is_unavailable = False
     await checked_until(kit, SERVING)
-    kit.hub.fanout.retire()
+    kit.hub.fanout.mark_unready()
     assert await statuses(kit) == {NOT_SERVING}
 
 
@@ -72,7 +72,7 @@ async def test_watcher_that_never_reads_holds_up_nobody(kit: Kit) -> None:
         await stuck.wait_for_connection()
         other: Any = HealthStub(kit.channel).Watch(HealthCheckRequest())
         assert (await other.read()).status == SERVING
-        kit.hub.fanout.retire()
+        kit.hub.fanout.mark_unready()
         assert (await other.read()).status == NOT_SERVING
         assert await statuses(kit) == {NOT_SERVING}
         stuck.cancel()
@@ -93,7 +93,7 @@ async def test_who_watches_is_told(kit: Kit) -> None:
     """Without asking again."""
     call: Any = HealthStub(kit.internal_channel).Watch(HealthCheckRequest())
     assert (await call.read()).status == SERVING
-    kit.hub.fanout.retire()
+    kit.hub.fanout.mark_unready()
     async with asyncio.timeout(5):
         assert (await call.read()).status == NOT_SERVING
     call.cancel()

@@ -21,11 +21,11 @@ from structlog.testing import capture_logs
 from hub.core.channel import user_channel
 from hub.core.close import CloseReason
 from hub.core.event import encode_json
-from hub.core.generation import Change, Step
+from hub.core.generation import GenerationUpdate, UpdateKind
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
 from hub.ports import Publication
-from hub.transports.grpc import GrpcSink
+from hub.transports.grpc import GrpcWriter
 from hub.web.streaming import StreamLimits
 from tests.certificates import write_certificate
 from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
@@ -100,7 +100,7 @@ async def test_sentence_that_quotes_is_cut(kit: Kit) -> None:
 
 async def test_broker_away(kit: Kit) -> None:
     """UNAVAILABLE, and when to try again."""
-    kit.hub.broker.away = True
+    kit.hub.broker.is_unavailable = True
     request = pb.GenerateRequest(prompt="x")
     error = await fails(kit.public.Generate(request, metadata=token()))
     assert error.code() is StatusCode.UNAVAILABLE
@@ -139,8 +139,8 @@ async def test_stream_of_a_connection(kit: Kit) -> None:
     assert json.loads(said.data) == long
     (connection,) = kit.hub.fanout.connections
     assert connection.address == "127.0.0.1"
-    assert (connection.sink.sent_bytes() or 0) > 18_000
-    connection.beat(0.0)
+    assert (connection.writer.sent_bytes() or 0) > 18_000
+    connection.send_heartbeat(0.0)
     assert await call.call.read() == pb.Events(heartbeat=pb.Heartbeat())
     await kit.hub.fanout.drain(0.0, asyncio.Event())
     assert (await call.next()).event == "hub.bye"
@@ -209,7 +209,7 @@ class TestGenerate:
         assert snapshot.event == "generation.snapshot"
         generation = json.loads(snapshot.data)["generation"]
         found = await kit.hub.generations.find(generation, "alice")
-        question = found.question
+        question = found.request
         assert (question.model, question.params) == ("m2", {"max_tokens": 5, "temperature": 0.5})
         assert isinstance(question.params["max_tokens"], int)
         assert [m.content for m in question.messages] == ["brief", [{"type": "text", "text": "hi"}]]
@@ -260,13 +260,16 @@ class TestGenerate:
         call = Reading(kit.public.Generate(pb.GenerateRequest(prompt="hi"), metadata=token()))
         generation = json.loads((await call.next()).data)["generation"]
         steps = {
-            "generation.started": ({}, Step(generation, 1, Change.BEGIN)),
-            "generation.delta": ({"text": "He"}, Step(generation, 1, Change.DELTA, text="He")),
+            "generation.started": ({}, GenerationUpdate(generation, 1, UpdateKind.BEGIN)),
+            "generation.delta": (
+                {"text": "He"},
+                GenerationUpdate(generation, 1, UpdateKind.DELTA, text="He"),
+            ),
         }
         for name, (more, step) in steps.items():
             data = encode_json({"generation": generation, **more})
             publication = Publication(
-                channel=user_channel("alice"), name=name, data=data, step=step
+                channel=user_channel("alice"), name=name, data=data, update=step
             )
             await kit.hub.broker.publish([publication])
         assert (await call.next()).event == "generation.started"
@@ -317,7 +320,7 @@ async def test_streams_that_are_never_read() -> None:
                 while hub.grpc._given_up:
                     await asyncio.sleep(0.01)
         assert not [line for line in logs if line["log_level"] == "error"]
-        assert not [key for key in hub.counts.answered if key[-1] == "500"]
+        assert not [key for key in hub.counts.responses if key[-1] == "500"]
         async with grpc.aio.insecure_channel(target) as again:
             await Reading(HubStub(again).Connect(pb.ConnectRequest(), metadata=token())).next()
 
@@ -367,9 +370,9 @@ async def test_slow_client_that_reads_on_just_then(
     """Its last message leaves while it is being given up: UNAVAILABLE all the same, and never OK,
     which would say that it missed nothing.
     """
-    pump = GrpcSink.pump
+    pump = GrpcWriter.pump
 
-    async def given_up_behind(sink: GrpcSink, write: Any) -> None:
+    async def given_up_behind(sink: GrpcWriter, write: Any) -> None:
         async def written(message: bytes) -> None:
             await write(message)
             if b"notification" in message:
@@ -379,7 +382,7 @@ async def test_slow_client_that_reads_on_just_then(
 
         await pump(sink, written)
 
-    monkeypatch.setattr(GrpcSink, "pump", given_up_behind)
+    monkeypatch.setattr(GrpcWriter, "pump", given_up_behind)
     call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
     await call.next()
     await kit.publish("one")

@@ -15,15 +15,15 @@ from hub.errors import OperatorError
 from hub.grpc import public
 from hub.grpc.calls import _address
 from hub.grpc.health import Health
-from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
+from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 from tests.web.kit import Hub, running_hub
 
 
-async def served(hub: Hub, place: GrpcPlace, parts: AsyncExitStack) -> int:
+async def served(hub: Hub, place: GrpcListenAddress, parts: AsyncExitStack) -> int:
     clock = SystemClock()
     health = Health(hub.broker, hub.fanout, clock, [public.NAME])
-    bounds = GrpcBounds(max_message_bytes=1000)
-    server = serving(public.NAME, hub.grpc.handlers(), place, bounds, informed=health, clock=clock)
+    bounds = GrpcLimits(max_message_bytes=1000)
+    server = serve(public.NAME, hub.grpc.handlers(), place, bounds, informed=health, clock=clock)
     return await parts.enter_async_context(server)
 
 
@@ -31,14 +31,14 @@ async def test_port_that_is_taken() -> None:
     """Says which, and which setting; unless the processes of a fleet share it."""
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
-        place = GrpcPlace(host="127.0.0.1", port=0, setting="public.grpc_port")
+        place = GrpcListenAddress(host="127.0.0.1", port=0, setting="public.grpc_port")
         port = await served(hub, place, parts)
-        again = GrpcPlace(host="127.0.0.1", port=port, setting="public.grpc_port")
+        again = GrpcListenAddress(host="127.0.0.1", port=port, setting="public.grpc_port")
         with pytest.raises(OperatorError, match=rf"127.0.0.1:{port} \(public.grpc_port\)"):
             await served(hub, again, parts)
-        shared = GrpcPlace(host="127.0.0.1", port=0, setting="x", shared=True)
+        shared = GrpcListenAddress(host="127.0.0.1", port=0, setting="x", shared=True)
         port = await served(hub, shared, parts)
-        also = GrpcPlace(host="127.0.0.1", port=port, setting="x", shared=True)
+        also = GrpcListenAddress(host="127.0.0.1", port=port, setting="x", shared=True)
         assert await served(hub, also, parts) == port
 
 
@@ -48,7 +48,7 @@ async def test_bad_certificate(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "cert.pem"
     if content is not None:
         path.write_text(content)
-    place = GrpcPlace(
+    place = GrpcListenAddress(
         host="127.0.0.1", port=0, setting="public.grpc_port", tls=(str(path), str(path))
     )
     async with AsyncExitStack() as parts:
@@ -62,7 +62,7 @@ async def test_ipv6() -> None:
     """An address with colons."""
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
-        assert await served(hub, GrpcPlace(host="::1", port=0, setting="x"), parts) > 0
+        assert await served(hub, GrpcListenAddress(host="::1", port=0, setting="x"), parts) > 0
 
 
 @pytest.mark.parametrize(

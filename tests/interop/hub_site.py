@@ -16,7 +16,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.e2e.plant import Plant, planted
 from tests.faults import FaultProxy
 from tests.interop.wordy_llm import WordyLlm
@@ -110,10 +110,10 @@ async def site() -> AsyncIterator[Site]:
         plant.setting("STREAM__MAX_AGE_SECONDS", 0.4)
         plant.setting("STREAM__HEARTBEAT_SECONDS", 0.1)
         await plant.upstream("MAIN", tokens_per_second=100.0)
-        place = Place("127.0.0.1", 0, "x")
+        place = ListenAddress("127.0.0.1", 0, "x")
         wordy = WordyLlm()
         port = await stack.enter_async_context(
-            listening(wordy.app(), place, cancel_handlers=True, patience_seconds=0.1)
+            listen(wordy.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1)
         )
         plant.setting("UPSTREAMS__WORDY__BASE_URL", f"http://127.0.0.1:{port}/v1")
         plant.setting("UPSTREAMS__WORDY__DEFAULT_MODEL", "wordy")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hub.brokers.redis.log import RedisLog, Retention
+from hub.brokers.redis.log import RedisEventLog, Retention
 from hub.core.channel import user_channel
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Outcome, Publication
-from hub.redislink import RedisLink, open_link
+from hub.redislink import RedisClient, open_client
 from tests.conftest import OpenedRedis
 from tests.faults import FaultProxy
 
@@ -24,12 +24,12 @@ TIMEOUT = 0.5
 
 
 @asynccontextmanager
-async def through_proxy(server: OpenedRedis) -> AsyncIterator[tuple[FaultProxy, RedisLink]]:
+async def through_proxy(server: OpenedRedis) -> AsyncIterator[tuple[FaultProxy, RedisClient]]:
     """A link to the server that can be troubled."""
     path = server.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_link(url, timeout_seconds=TIMEOUT) as link:
+        async with open_client(url, timeout_seconds=TIMEOUT) as link:
             yield proxy, link
 
 
@@ -94,7 +94,7 @@ async def test_server_that_does_not_answer(valkey_server: OpenedRedis) -> None:
 async def test_refused_publish_is_never_written_later(valkey_server: OpenedRedis) -> None:
     """What was answered with an error while the broker was away does not appear afterwards."""
     async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisLog(link, Retention())
+        log = RedisEventLog(link, Retention())
         await link.ping()
         proxy.refusing = True
         proxy.reset_all()
@@ -123,7 +123,7 @@ async def test_call_rides_out_a_short_break(valkey_server: OpenedRedis) -> None:
 async def test_lost_replies_make_no_second_event(valkey_server: OpenedRedis) -> None:
     """A thousand publishes whose reply was lost, each sent again with its key: one event each."""
     async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisLog(link, Retention())
+        log = RedisEventLog(link, Retention())
         again = 0
         for n in range(1000):
             once = Publication(channel=ALICE, name="n", data=b"%d" % n, idempotency_key=str(n))
@@ -157,7 +157,7 @@ async def test_new_server_knows_the_scripts(valkey_server: OpenedRedis) -> None:
     await server.script_flush()
     await server.config_resetstat()
     async with through_proxy(valkey_server) as (_, link):
-        log = RedisLog(link, Retention())
+        log = RedisEventLog(link, Retention())
         many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(100)]
         await asyncio.gather(*(log.publish(many) for _ in range(5)))
     assert "errorstat_NOSCRIPT" not in await server.info("errorstats")

@@ -23,7 +23,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from hub.web.listeners import document
+from hub.web.listeners import build_openapi
 from tests.e2e.plant import Plant, planted
 from tests.security.test_fuzz import resident_mb
 
@@ -97,7 +97,7 @@ class Asker:
                 self.asked.add((operation.method.upper(), operation.path))
 
     def _operations(self) -> Iterator[tuple[str, GenerationMode, Any]]:
-        schema = schemathesis.openapi.from_dict(without_security(document()))
+        schema = schemathesis.openapi.from_dict(without_security(build_openapi()))
         for listener in self._ports:
             for found in schema.include(tag=listener).get_all_operations():
                 operation: Any = found.ok()  # type: ignore[union-attr]  # or it raises
@@ -176,7 +176,7 @@ async def test_described_routes_keep_their_word(plant: Plant) -> None:
     before, before_mb = open_files(plant.node.pid), resident_mb(plant.node.pid)
     await asyncio.to_thread(asker.ask_all)
     print(f"{asker.statuses.total()} requests: {dict(asker.statuses)}")
-    told = document()["paths"].items()
+    told = build_openapi()["paths"].items()
     served = {
         (method.upper(), path)
         for path, operations in told

@@ -8,32 +8,34 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hub.core.event import encode_json
-from hub.core.generation import Generation, Message, Question
-from hub.ports import Surface
-from hub.surfaces.ag_ui import AgUiEvents
-from hub.surfaces.ai_sdk_ui import UiMessageStream
-from hub.surfaces.openai_chat import ChatChunks
-from hub.surfaces.openai_responses import ResponseEvents
-from hub.surfaces.shapes import SHAPES, ShapedAnswer
+from hub.core.generation import Generation, GenerationRequest, Message
+from hub.ports import AnswerEncoder
+from hub.surfaces.ag_ui import AgUiEncoder
+from hub.surfaces.ai_sdk_ui import AiSdkEncoder
+from hub.surfaces.openai_chat import ChatCompletionEncoder
+from hub.surfaces.openai_responses import ResponsesEncoder
+from hub.surfaces.shapes import BUILT_IN_TEMPLATES, TemplateEncoder
 
 Event = tuple[str, bytes]
 ID = "g00aaaaaaaaaaaaaaaa"
 RECORD = Generation(
     id=ID,
     user="alice",
-    question=Question([Message(role="user", content="hi")], "main", "m1", metadata={"ids": ["u1"]}),
-    asked_at=1_700_000_000.5,
+    request=GenerationRequest(
+        [Message(role="user", content="hi")], "main", "m1", metadata={"ids": ["u1"]}
+    ),
+    requested_at=1_700_000_000.5,
 )
 
-SURFACES: dict[str, Callable[[], Surface]] = {
-    "chat": lambda: ChatChunks(RECORD, include_usage=True),
-    "responses": lambda: ResponseEvents(RECORD),
-    "ui": lambda: UiMessageStream(RECORD),
-    "ui with reset-step": lambda: UiMessageStream(RECORD, reset_step=True),
-    "ag-ui": lambda: AgUiEvents(RECORD),
-    "cumulative": lambda: ShapedAnswer(RECORD, SHAPES["cumulative"]),
-    "envelope": lambda: ShapedAnswer(RECORD, SHAPES["envelope"]),
-    "text": lambda: ShapedAnswer(RECORD, SHAPES["text"]),
+SURFACES: dict[str, Callable[[], AnswerEncoder]] = {
+    "chat": lambda: ChatCompletionEncoder(RECORD, include_usage=True),
+    "responses": lambda: ResponsesEncoder(RECORD),
+    "ui": lambda: AiSdkEncoder(RECORD),
+    "ui with reset-step": lambda: AiSdkEncoder(RECORD, reset_step=True),
+    "ag-ui": lambda: AgUiEncoder(RECORD),
+    "cumulative": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["cumulative"]),
+    "envelope": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]),
+    "text": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["text"]),
 }
 
 
@@ -72,7 +74,7 @@ def called(index: int, arguments: str, **head: Any) -> Event:
     return event("delta", i=0, tool_calls=[call])
 
 
-def chunks_of(surface: Surface, events: list[Event]) -> list[bytes]:
+def chunks_of(surface: AnswerEncoder, events: list[Event]) -> list[bytes]:
     """All of them, without the trailer."""
     found = list(surface.opening())
     for name, data in events:

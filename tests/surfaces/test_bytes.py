@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.core.sse_decoder import SseDecoder
-from hub.surfaces.answer import Collected, Rewritten, Shown
-from hub.surfaces.telling import Telling
+from hub.surfaces.answer import AlreadySentTextChanged, AnswerCollector, AppendOnlyText
+from hub.surfaces.telling import AnswerEncoderBase
 from tests.surfaces.history import (
     DONE,
     FAILED,
@@ -45,7 +45,7 @@ def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> Non
     OpenAI's chat, the AI SDK's and AG-UI's nothing but `data:`.
     """
     surface = SURFACES[name]()
-    chunks = [*chunks_of(surface, events), surface.trailer, surface.broken("full", "x")]
+    chunks = [*chunks_of(surface, events), surface.trailer, surface.broken_off("full", "x")]
     fields = {b"data"} if name in ("chat", "ui", "ui with reset-step", "ag-ui") else {
         b"data", b"event"
     }  # fmt: skip
@@ -125,7 +125,7 @@ def test_answer_that_contradicts_what_was_shown_is_an_error_there(
 def test_surface_has_a_word_for_all_that_an_answer_says() -> None:
     """One that forgets something cannot be made, instead of failing in the midst of an answer."""
 
-    class Half(Telling):
+    class Half(AnswerEncoderBase):
         def said(self, text: str) -> Iterator[bytes]:
             yield text.encode()
 
@@ -143,7 +143,7 @@ def test_cumulative_shape_shows_what_is_valid_now() -> None:
 
 def test_collected_answer_is_the_newest_version() -> None:
     """For who waits for the whole, nothing was shown that must be taken back."""
-    collected = Collected(RECORD)
+    collected = AnswerCollector(RECORD)
     story = [STARTED, said("a"), thought("b"), RESTARTED, said("c"), event("replaced", text="d")]
     chunks_of(collected, [*story, said("e"), DONE, said("f")])
     assert (collected.answer.text, collected.answer.reasoning) == ("de", "")
@@ -153,13 +153,13 @@ def test_collected_answer_is_the_newest_version() -> None:
 @given(st.text(max_size=6), st.lists(st.text(max_size=3), max_size=4))
 def test_shown_never_repeats_and_never_lies(first: str, pieces: list[str]) -> None:
     """What an append-only client was shown is the newest text, or it was told otherwise."""
-    shown, seen = Shown(), []
+    shown, seen = AppendOnlyText(), []
     seen.append(shown.add(first))
     shown.begin_anew()
     try:
         seen += [shown.add(piece) for piece in pieces]
         shown.end()
-    except Rewritten:
+    except AlreadySentTextChanged:
         assert not "".join(pieces).startswith(first)
     else:
         assert "".join(seen) == "".join(pieces)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hub.core.generation import Generation, Message, Question
+from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.sse_decoder import SseDecoder
-from hub.surfaces.ag_ui import AgUiEvents
-from hub.surfaces.ai_sdk_ui import UiMessageStream
-from hub.surfaces.answer import Collected
-from hub.surfaces.openai_chat import ChatChunks, chat_completion
-from hub.surfaces.openai_response_object import response_of
-from hub.surfaces.shapes import SHAPES, Shape, ShapedAnswer
+from hub.surfaces.ag_ui import AgUiEncoder
+from hub.surfaces.ai_sdk_ui import AiSdkEncoder
+from hub.surfaces.answer import AnswerCollector
+from hub.surfaces.openai_chat import ChatCompletionEncoder, chat_completion
+from hub.surfaces.openai_response_object import response_object
+from hub.surfaces.shapes import BUILT_IN_TEMPLATES, OutputTemplate, TemplateEncoder
 from tests.surfaces.history import (
     DONE,
     FAILED,
@@ -71,7 +71,9 @@ def test_chat_chunks() -> None:
 
 def test_chat_leaves_out_usage_that_nobody_asked_for_or_knows() -> None:
     """Unknown is not 0."""
-    assert "usage" not in json.loads(chunks_of(ChatChunks(RECORD), [STARTED, DONE])[-1][6:])
+    assert "usage" not in json.loads(
+        chunks_of(ChatCompletionEncoder(RECORD), [STARTED, DONE])[-1][6:]
+    )
     unknown = told("chat", [STARTED, event("done", finish_reason="length", usage=None)])
     assert unknown[-1]["choices"][0]["finish_reason"] == "length"
 
@@ -91,7 +93,7 @@ def test_chat_errors() -> None:
 
 def test_chat_as_a_whole() -> None:
     """With reasoning, tool calls, and null content where there is none."""
-    collected = Collected(RECORD)
+    collected = AnswerCollector(RECORD)
     chunks_of(collected, [*TOOLS[:2], *TOOLS[3:]])
     (choice,) = chat_completion(RECORD, collected.answer)["choices"]
     assert choice["finish_reason"] == "tool_calls"
@@ -139,9 +141,9 @@ def test_response_events() -> None:
         ("function_call", "call_a", '{"a":1}', "completed"),
         ("function_call", "call_b", '{"b":2}', "completed"),
     ]
-    collected = Collected(RECORD)
+    collected = AnswerCollector(RECORD)
     chunks_of(collected, TOOLS)
-    assert response_of(RECORD, collected.answer) == whole
+    assert response_object(RECORD, collected.answer) == whole
 
 
 def test_response_ends() -> None:
@@ -158,10 +160,10 @@ def test_response_ends() -> None:
 
 def test_response_says_whether_it_has_begun() -> None:
     """Queued, in progress."""
-    collected = Collected(RECORD)
-    assert response_of(RECORD, collected.answer)["status"] == "queued"
+    collected = AnswerCollector(RECORD)
+    assert response_object(RECORD, collected.answer)["status"] == "queued"
     chunks_of(collected, [STARTED])
-    assert response_of(RECORD, collected.answer)["status"] == "in_progress"
+    assert response_object(RECORD, collected.answer)["status"] == "in_progress"
 
 
 def test_ui_message_stream() -> None:
@@ -213,8 +215,8 @@ def test_ui_takes_back_by_a_notice_or_by_reset_step() -> None:
 
 def test_ui_goes_on_with_a_message_of_the_client() -> None:
     """Under the id that the client gave it."""
-    question = Question([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
-    surface = UiMessageStream(Generation(ID, "alice", question))
+    question = GenerationRequest([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
+    surface = AiSdkEncoder(Generation(ID, "alice", question))
     assert json.loads(surface.opening()[0][6:])["messageId"] == "m7"
 
 
@@ -260,7 +262,7 @@ def test_ag_ui_failure_is_a_run_error() -> None:
     """And the last event."""
     last = told("ag-ui", [STARTED, said("a"), FAILED])[-1]
     assert last == {"type": "RUN_ERROR", "message": "it broke off", "code": "upstream_truncated"}
-    assert AgUiEvents(RECORD).trailer == b""
+    assert AgUiEncoder(RECORD).trailer == b""
 
 
 def test_shapes_that_there_are() -> None:
@@ -277,14 +279,14 @@ def test_shapes_that_there_are() -> None:
     assert chunks_of(SURFACES["text"](), [STARTED, FAILED])[0] == (
         b"event: error\ndata: it broke off\n\n"
     )
-    failed = chunks_of(ShapedAnswer(RECORD, SHAPES["envelope"]), [STARTED, FAILED])
+    failed = chunks_of(TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]), [STARTED, FAILED])
     assert failed[0] == b'data: {"code":500,"message":"it broke off"}\n\n'
     assert failed[1] == b'data: {"code":-200}\n\n'
 
 
 def test_shape_of_ones_own() -> None:
     """Event names, an opening, fields inside longer texts; braces that are no field stay."""
-    shape = Shape(
+    shape = OutputTemplate(
         opening={"id": "{generation}", "n": 1, "of": [None, "{other}"]},
         text={"t": "<{text}>"},
         reasoning="{text}",
@@ -293,7 +295,7 @@ def test_shape_of_ones_own() -> None:
         error={"code": "{code}"},
     )
     story = [STARTED, thought("hm"), said("{code}"), called(0, "", id="c", name="f"), FAILED]
-    opening, reasoning, text, calls, error = chunks_of(ShapedAnswer(RECORD, shape), story)
+    opening, reasoning, text, calls, error = chunks_of(TemplateEncoder(RECORD, shape), story)
     assert (
         opening == b'event: open\ndata: {"id":"%b","n":1,"of":[null,"{other}"]}\n\n' % ID.encode()
     )

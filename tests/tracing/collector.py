@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 
 
 class Collector:
@@ -59,6 +59,6 @@ async def collecting() -> AsyncIterator[Collector]:
     collector = Collector()
     app = web.Application()
     app.add_routes([web.post("/v1/traces", collector.take)])
-    async with listening(app, Place("127.0.0.1", 0, "x"), cancel_handlers=False) as port:
+    async with listen(app, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port:
         collector.url = f"http://127.0.0.1:{port}"
         yield collector

@@ -130,7 +130,7 @@ async def test_malformed_trace_loses_no_event(spans: Spans, trace: str) -> None:
 async def test_absent_broker_fails_the_span(spans: Spans) -> None:
     """By its kind, without the error's text, whichever way it was called."""
     node = Node(spans)
-    node.memory.away = True
+    node.memory.is_unavailable = True
     publications = [Publication(channel=ALICE, name="n", data=b"1")]
     with pytest.raises(BrokerUnavailable):
         await node.broker.publish(publications)

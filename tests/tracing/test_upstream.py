@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hub.core.piece import Finish, Piece, Text, Usage
-from hub.engine.failover import Circuit, Endpoint, Failover
+from hub.core.piece import Finished, StreamPart, TextDelta, Usage
+from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.engine.supervise import SystemClock
 from hub.errors import UpstreamError
 from hub.ports import Upstream
 from hub.tracing.upstream import TracedUpstream, http_spans
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans
 from tests.upstreams.kit import QUESTION, upstream_at
@@ -26,7 +26,7 @@ ASKED = msgspec.structs.replace(QUESTION, trace=f"00-{'a' * 32}-{'c' * 16}-01")
 UNSAMPLED = msgspec.structs.replace(QUESTION, trace=f"00-{'a' * 32}-{'c' * 16}-00")
 
 
-async def answer_of(upstream: Upstream, question: object = ASKED) -> list[Piece]:
+async def answer_of(upstream: Upstream, question: object = ASKED) -> list[StreamPart]:
     """All pieces."""
     assert isinstance(question, type(ASKED))
     async with aclosing(upstream.stream(question)) as stream:
@@ -47,13 +47,13 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
     llm.on_response_prepare.append(note)
     clock = SystemClock()
     async with (
-        listening(llm, Place("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
+        listen(llm, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
         aiohttp.ClientSession(trace_configs=[http_spans(spans.tracer)]) as session,
     ):
         one = Endpoint(
             name="u",
             upstream=upstream_at(session, f"http://127.0.0.1:{port}/v1"),
-            circuit=Circuit(clock, failures=5, rest_seconds=1.0),
+            circuit=CircuitBreaker(clock, failure_threshold=5, open_seconds=1.0),
             retries=1,
         )
         yield TracedUpstream(Failover([one], clock), spans.tracer, "openai"), got
@@ -64,12 +64,12 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
 )
 async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provider: str) -> None:
     """What was asked of whom, how it ended, what it cost; a child of who asked."""
-    script: Sequence[Piece] = [
+    script: Sequence[StreamPart] = [
         Usage({"prompt_tokens": 7}),
-        Text("private"),
-        Text("words"),
+        TextDelta("private"),
+        TextDelta("words"),
         Usage({"completion_tokens": 9}),
-        Finish("length"),
+        Finished("length"),
     ]
     pieces = await answer_of(TracedUpstream(ScriptedUpstream(script), spans.tracer, kind))
     assert pieces == script
@@ -92,7 +92,7 @@ async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provid
 async def test_failure_is_told_by_its_code(spans: Spans) -> None:
     """An upstream's text may quote the prompt: it is in no span."""
     error = UpstreamError("upstream_status", "400: you said 'private'", retryable=False)
-    upstream = TracedUpstream(ScriptedUpstream([Text("a"), error]), spans.tracer, "openai")
+    upstream = TracedUpstream(ScriptedUpstream([TextDelta("a"), error]), spans.tracer, "openai")
     with pytest.raises(UpstreamError):
         await answer_of(upstream)
     span, said = spans.only("chat m")
@@ -115,7 +115,7 @@ async def test_stopped_answer_ends_its_span(spans: Spans) -> None:
     """Cancelled while it waits: the span ends, the upstream is closed, nothing failed."""
     gate = Gate()
     gate.close()
-    script = ScriptedUpstream([Text("a"), gate])
+    script = ScriptedUpstream([TextDelta("a"), gate])
     task = asyncio.create_task(answer_of(TracedUpstream(script, spans.tracer, "openai")))
     await settled()
     assert gate.waiting == 1
@@ -181,7 +181,9 @@ async def test_callers_no_reaches_the_upstream(spans: Spans) -> None:
 async def test_model_of_any_length_is_cut(spans: Spans) -> None:
     """A client may say what it likes; a span is bounded."""
     question = msgspec.structs.replace(ASKED, model="m" * 10_000)
-    await answer_of(TracedUpstream(ScriptedUpstream([Finish("stop")]), spans.tracer, "x"), question)
+    await answer_of(
+        TracedUpstream(ScriptedUpstream([Finished("stop")]), spans.tracer, "x"), question
+    )
     (span,) = spans.ended
     assert len(span.name) < 200
     assert len(span.to_json()) < 2000

@@ -18,25 +18,25 @@ from hub.brokers.memory import MemoryBroker
 from hub.core.channel import ALL, Channel, user_channel
 from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
-from hub.engine.fanout import Fanout
+from hub.engine.fanout import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.supervise import SystemClock
 from hub.ports import Publication
-from hub.transports.socket_sink import SocketSink, take_over
-from hub.transports.sse import SseResponse, SseTransport
-from hub.web.listening import Place, SocketBounds, listening
+from hub.transports.socket_sink import SocketWriter, take_over
+from hub.transports.sse import SseEventEncoder, SseResponse
+from hub.web.listening import ListenAddress, SocketOptions, listen
 from tests.topologies import free_ports
 
 LIMIT = 10_000
-TRANSPORT = SseTransport()
+TRANSPORT = SseEventEncoder()
 
 
 @asynccontextmanager
-async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
+async def serving(work: Callable[[SocketWriter], Any]) -> AsyncIterator[int]:
     """The port of a server that does `work` with each client's sink and ends the response."""
     working: list[asyncio.Task[None]] = []
 
-    async def served(sink: SocketSink) -> None:
+    async def served(sink: SocketWriter) -> None:
         await work(sink)
         sink.close()
 
@@ -49,9 +49,9 @@ async def serving(work: Callable[[SocketSink], Any]) -> AsyncIterator[int]:
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
-    bounds = SocketBounds(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
-    place = Place("127.0.0.1", 0, "x")
-    async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
+    bounds = SocketOptions(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
+    place = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, place, cancel_handlers=True, bounds=bounds) as port:
         async with asyncio.timeout(30):
             yield port
         for task in working:
@@ -79,14 +79,14 @@ class Owner:
     def __init__(self) -> None:
         self.flushed = asyncio.Event()
 
-    def flush(self) -> None:
+    def on_writable(self) -> None:
         self.flushed.set()
 
-    def lost(self) -> None:
+    def on_disconnect(self) -> None:
         pass
 
 
-def segments_sent(sink: SocketSink) -> int:
+def segments_sent(sink: SocketWriter) -> int:
     """How many segments with data the server's socket has sent (Linux, tcp_info)."""
     sock = sink._transport.get_extra_info("socket")
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
@@ -99,17 +99,17 @@ def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
     sent: list[bytes] = []
     was_full: list[bool] = []
 
-    async def work(sink: SocketSink) -> None:
+    async def work(sink: SocketWriter) -> None:
         for n in range(4000):
             frames = b"%07d " % n * (1 + n % 60)
-            if sink.paused:
+            if sink.is_full:
                 was_full.append(True)
                 owner = Owner()
                 sink.owner = owner
                 await owner.flushed.wait()
-            if sink.idle and n % 3 == 0:
+            if sink.is_drained and n % 3 == 0:
                 try:
-                    done = sink.send(frames)
+                    done = sink.try_send(frames)
                 except BlockingIOError:
                     done = 0
                 sink.write(frames[done:])
@@ -135,11 +135,11 @@ def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
     client = socket.socket()
     written = asyncio.Event()
 
-    async def work(sink: SocketSink) -> None:
+    async def work(sink: SocketWriter) -> None:
         nonlocal sent, received
         sink.write(sent)
         await asyncio.sleep(0.05)
-        while sink.idle:
+        while sink.is_drained:
             frames = b"%07d " % len(sent) * 1000
             sink.write(frames)
             sent += frames
@@ -172,9 +172,9 @@ def read_all(sock: socket.socket) -> bytes:
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
     """Its descriptor may be another client's by now: not one byte may end up there."""
-    sinks: list[SocketSink] = []
+    sinks: list[SocketWriter] = []
 
-    async def work(sink: SocketSink) -> None:
+    async def work(sink: SocketWriter) -> None:
         sinks.append(sink)
         await asyncio.sleep(60)
 
@@ -184,7 +184,7 @@ def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
             first = sinks[0]
             number = first._transport.get_extra_info("socket").fileno()
             first.abort()
-            assert first.gone()
+            assert first.is_closing()
             first.write(b"secret")
             await asyncio.sleep(0.05)
             ours, theirs = socket.socketpair()
@@ -210,25 +210,27 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
 
     async def main() -> None:
         broker, clock = MemoryBroker(), SystemClock()
-        fanout = Fanout(broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0)
+        fanout = Connections(
+            broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0
+        )
         connections: list[Connection] = []
 
-        async def work(sink: SocketSink) -> None:
+        async def work(sink: SocketWriter) -> None:
             connection = Connection(
                 "c",
                 "alice",
                 [user_channel("alice"), ALL],
-                transport=TRANSPORT,
-                sink=sink,
+                encoder=TRANSPORT,
+                writer=sink,
                 outbox=Outbox(max_frames=10, max_bytes=1000),
                 clock=clock,
                 retry_ms=1,
             )
             connections.append(connection)
-            await fanout.serve(connection, {})
+            await fanout.attach_and_wait(connection, {})
 
         async def publish(count: int) -> list[int]:
-            sinks = [cast(SocketSink, connection.sink) for connection in connections]
+            sinks = [cast(SocketWriter, connection.writer) for connection in connections]
             before = [segments_sent(sink) for sink in sinks]
             await broker.publish([Publication(channel=channel, name="n", data=b"1")] * count)
             return [segments_sent(sink) - b for sink, b in zip(sinks, before, strict=True)]
@@ -238,7 +240,7 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
                 await reader.readuntil(b"hub.open")
             await asyncio.sleep(0.01)
             await publish(1)  # brings them in step
-            assert all(connection.is_in_step for connection in connections)
+            assert all(connection.is_synced for connection in connections)
             assert await publish(1) == [1, 1]
             assert await publish(10) == [1, 1]
             for reader in (first, second):
@@ -266,9 +268,9 @@ async def test_bounds_are_inherited_by_connections() -> None:
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
-    bounds = SocketBounds(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
-    place = Place("127.0.0.1", 0, "x")
-    async with listening(app, place, cancel_handlers=True, bounds=bounds) as port:
+    bounds = SocketOptions(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
+    place = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, place, cancel_handlers=True, bounds=bounds) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await reader.read()
@@ -280,7 +282,7 @@ async def test_host_name_with_two_addresses() -> None:
     """`localhost` is listened on in all its forms."""
     (free,) = free_ports(1)
     app = web.Application()
-    async with listening(app, Place("localhost", free, "x"), cancel_handlers=True) as port:
+    async with listen(app, ListenAddress("localhost", free, "x"), cancel_handlers=True) as port:
         assert port == free
         for *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
             _, writer = await asyncio.open_connection(str(address[0]), port)
@@ -291,12 +293,12 @@ async def test_client_that_goes_on_talking_is_cut_off() -> None:
     ended = asyncio.Event()
 
     class Owner:
-        def flush(self) -> None: ...
+        def on_writable(self) -> None: ...
 
-        def lost(self) -> None:
+        def on_disconnect(self) -> None:
             ended.set()
 
-    async def work(sink: SocketSink) -> None:
+    async def work(sink: SocketWriter) -> None:
         sink.owner = Owner()
         await ended.wait()
 
@@ -319,7 +321,7 @@ async def test_bytes_are_the_kernels_count() -> None:
     """Headers and all, whatever way they went."""
     sizes: list[int | None] = []
 
-    async def work(sink: SocketSink) -> None:
+    async def work(sink: SocketWriter) -> None:
         for _ in range(50):
             sink.write(b"x" * 1000)
             await asyncio.sleep(0)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from hub.transports.sse import SseResponse
-from hub.web.listening import Place, check_options, listening
+from hub.web.listening import ListenAddress, check_options, listen
 
 
 async def test_response_keeps_its_class_without_its_tasks() -> None:
@@ -32,7 +32,7 @@ async def test_response_keeps_its_class_without_its_tasks() -> None:
     app = web.Application()
     app.add_routes([web.get("/", handler)])
     async with (
-        listening(app, Place("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
+        listen(app, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/", headers={"Last-Event-ID": "7"}) as response,
     ):

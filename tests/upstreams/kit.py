@@ -11,14 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Piece
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import StreamPart
 from hub.errors import UpstreamError
-from hub.upstreams.http import Patience
+from hub.upstreams.http import UpstreamTimeouts
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.reading import Dialect, HttpUpstream
 
-QUESTION = Question([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
+QUESTION = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -78,7 +78,7 @@ def upstream_at(
     dialect: Dialect | None = None,
     *,
     headers: Mapping[str, str] | None = None,
-    patience: Patience | None = None,
+    patience: UpstreamTimeouts | None = None,
     **more: Any,
 ) -> HttpUpstream:
     """An upstream, of OpenAI's chat unless told otherwise."""
@@ -87,12 +87,14 @@ def upstream_at(
         dialect or OpenAiChat({}),
         base_url=base_url,
         headers=headers or {},
-        patience=patience or Patience(),
+        timeouts=patience or UpstreamTimeouts(),
         **more,
     )
 
 
-async def one_by_one(stream: AsyncGenerator[Sequence[Piece], None]) -> AsyncIterator[Piece]:
+async def one_by_one(
+    stream: AsyncGenerator[Sequence[StreamPart], None],
+) -> AsyncIterator[StreamPart]:
     """The pieces as if each came alone."""
     async with aclosing(stream):
         async for pieces in stream:
@@ -100,7 +102,9 @@ async def one_by_one(stream: AsyncGenerator[Sequence[Piece], None]) -> AsyncIter
                 yield piece
 
 
-async def ask(base_url: str, question: Question = QUESTION, **more: Any) -> list[Piece]:
+async def ask(
+    base_url: str, question: GenerationRequest = QUESTION, **more: Any
+) -> list[StreamPart]:
     """All pieces."""
     async with aiohttp.ClientSession() as session:
         upstream = upstream_at(session, base_url, **more)

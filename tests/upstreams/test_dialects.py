@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Piece, Reasoning, Replaced, Text, ToolCalls, Usage
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import (
+    Finished,
+    ReasoningDelta,
+    StreamPart,
+    TextDelta,
+    TextReplaced,
+    ToolCallDelta,
+    Usage,
+)
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
@@ -16,17 +24,17 @@ from hub.upstreams.envelope import Envelope, EnvelopeRules
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.reading import Dialect, _Reading
+from hub.upstreams.reading import Dialect, _StreamReader
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
-QUESTION = Question(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
+QUESTION = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
 CUMULATIVE = DashScope({"incremental_output": False})
 
 
-def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[Piece]:
+def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[StreamPart]:
     """The pieces of an answer; a dict is an event's JSON."""
-    reading = _Reading(dialect, 10_000, ())
-    pieces: list[Piece] = []
+    reading = _StreamReader(dialect, 10_000, ())
+    pieces: list[StreamPart] = []
     ndjson = "ndjson" in dialect.framing.content_types[0]
     for chunk in chunks:
         if isinstance(chunk, dict):
@@ -53,14 +61,14 @@ def test_openai_refusal() -> None:
     """Is shown, and is no ordinary end."""
     delta = {"choices": [{"delta": {"refusal": "No."}}]}
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-    assert read(OpenAiChat({}), delta, end) == [Text("No."), Finish("refusal")]
+    assert read(OpenAiChat({}), delta, end) == [TextDelta("No."), Finished("refusal")]
 
 
 def test_openai_unknown_chunks_are_skipped() -> None:
     """JSON of another shape harms nothing."""
     chunks = ({"choices": "odd"}, {"object": "ping"}, b"data: 5\n\n")
     end = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
-    assert read(OpenAiChat({}), *chunks, end) == [Text("a"), Finish("stop")]
+    assert read(OpenAiChat({}), *chunks, end) == [TextDelta("a"), Finished("stop")]
 
 
 def test_openai_half_characters() -> None:
@@ -70,9 +78,14 @@ def test_openai_half_characters() -> None:
         b'data: {"choices":[{"delta":{"content":"\\udf05b"}}]}\n\n',
         b'data: {"choices":[{"delta":{"content":"c"},"finish_reason":"stop"}]}\n\n',
     ]
-    assert read(OpenAiChat({}), *halves) == [Text("a"), Text("🌅b"), Text("c"), Finish("stop")]
+    assert read(OpenAiChat({}), *halves) == [
+        TextDelta("a"),
+        TextDelta("🌅b"),
+        TextDelta("c"),
+        Finished("stop"),
+    ]
     last = b'data: {"choices":[{"delta":{"content":"\\ud83c"},"finish_reason":"stop"}]}\n\n'
-    assert read(OpenAiChat({}), last) == [Text(""), Text("\ufffd"), Finish("stop")]
+    assert read(OpenAiChat({}), last) == [TextDelta(""), TextDelta("\ufffd"), Finished("stop")]
 
 
 def test_responses_tools_and_reasoning() -> None:
@@ -94,11 +107,11 @@ def test_responses_tools_and_reasoning() -> None:
         },
     )
     assert pieces == [
-        Reasoning("hm"),
-        ToolCalls([call(0, id_="c1", name="f", arguments="")]),
-        ToolCalls([call(0, arguments='{"a"')]),
+        ReasoningDelta("hm"),
+        ToolCallDelta([call(0, id_="c1", name="f", arguments="")]),
+        ToolCallDelta([call(0, arguments='{"a"')]),
         Usage({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}),
-        Finish("tool_calls"),
+        Finished("tool_calls"),
     ]
 
 
@@ -106,7 +119,7 @@ def test_responses_incomplete() -> None:
     """Cut at the limit of tokens is a finish with a reason."""
     end = {"incomplete_details": {"reason": "max_output_tokens"}}
     assert read(OpenAiResponses({}), {"type": "response.incomplete", "response": end}) == [
-        Finish("length")
+        Finished("length")
     ]
 
 
@@ -143,11 +156,11 @@ def test_anthropic_tools_and_thinking() -> None:
     )
     assert pieces == [
         Usage({"prompt_tokens": 5, "completion_tokens": 1}),
-        Reasoning("hm"),
-        ToolCalls([call(0, id_="t1", name="f", arguments="")]),
-        ToolCalls([call(0, arguments='{"a":1}')]),
+        ReasoningDelta("hm"),
+        ToolCallDelta([call(0, id_="t1", name="f", arguments="")]),
+        ToolCallDelta([call(0, arguments='{"a":1}')]),
         Usage({"completion_tokens": 7}),
-        Finish("tool_calls"),
+        Finished("tool_calls"),
     ]
 
 
@@ -161,12 +174,12 @@ def test_ollama_tools_and_thinking() -> None:
         {"done": True, "done_reason": "stop", "prompt_eval_count": 2, "eval_count": 3},
     )
     assert pieces == [
-        Reasoning("hm"),
-        ToolCalls(
+        ReasoningDelta("hm"),
+        ToolCallDelta(
             [{**call(0, name="f", arguments='{"city":"Köln"}'), "id": None, "type": "function"}]
         ),
         Usage({"prompt_tokens": 2, "completion_tokens": 3}),
-        Finish("tool_calls"),
+        Finished("tool_calls"),
     ]
 
 
@@ -194,8 +207,8 @@ def test_dashscope_says_what_is_new() -> None:
         event("tool_calls"),
     )
     assert pieces == [
-        Reasoning("hm"), Reasoning("hm"), Text("ha"), Text("ha"), Text("!"),
-        ToolCalls([first]), ToolCalls([second]), Finish("tool_calls"),
+        ReasoningDelta("hm"), ReasoningDelta("hm"), TextDelta("ha"), TextDelta("ha"), TextDelta("!"),
+        ToolCallDelta([first]), ToolCallDelta([second]), Finished("tool_calls"),
     ]  # fmt: skip
 
 
@@ -217,13 +230,13 @@ def test_dashscope_messages() -> None:
         event("你是阿里!", finish="stop"),
     )
     assert pieces == [
-        Reasoning("我"),
-        Reasoning("想"),
-        Text("我是"),
-        Text("阿里"),
-        Replaced("你是阿里"),
-        Text("!"),
-        Finish("stop"),
+        ReasoningDelta("我"),
+        ReasoningDelta("想"),
+        TextDelta("我是"),
+        TextDelta("阿里"),
+        TextReplaced("你是阿里"),
+        TextDelta("!"),
+        Finished("stop"),
     ]
 
 
@@ -251,10 +264,10 @@ def test_dashscope_tools() -> None:
         event(("f", '{"a":1}'), ("g", "{}"), finish="tool_calls"),
     )
     assert pieces == [
-        ToolCalls([call(0, id_="c0", name="f", arguments="")]),
-        ToolCalls([call(0, arguments='{"a"')]),
-        ToolCalls([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
-        Finish("tool_calls"),
+        ToolCallDelta([call(0, id_="c0", name="f", arguments="")]),
+        ToolCallDelta([call(0, arguments='{"a"')]),
+        ToolCallDelta([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
+        Finished("tool_calls"),
     ]
     with pytest.raises(UpstreamError, match="rewrote"):
         read(CUMULATIVE, event(("f", '{"a"')), event(("f", '{"b"')))
@@ -263,15 +276,15 @@ def test_dashscope_tools() -> None:
 def test_envelope_end_that_carries_text() -> None:
     """An end by its event's name may hold the last text; one by its code holds none."""
     rules = EnvelopeRules(
-        request={}, json_data=False, text="", text_is="everything", end_events=("finish",)
+        request={}, json_data=False, text="", text_mode="everything", end_events=("finish",)
     )
     stream = b"event: add\ndata: Hel\n\n", b"event: finish\ndata: Hello\n\n"
-    assert read(Envelope(rules), *stream) == [Text("Hel"), Text("lo"), Finish("stop")]
+    assert read(Envelope(rules), *stream) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop")]
     rules = EnvelopeRules(
         request={}, ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
     )
     events = {"code": 200, "data": "a"}, {"code": -200, "data": "完成"}
-    assert read(Envelope(rules), *events) == [Text("a"), Finish("stop")]
+    assert read(Envelope(rules), *events) == [TextDelta("a"), Finished("stop")]
 
 
 def test_envelope_deep_text_and_ndjson() -> None:
@@ -280,7 +293,7 @@ def test_envelope_deep_text_and_ndjson() -> None:
         request={}, framing="ndjson", text="result.parts.0.t", end_field="last", end_values=(True,)
     )
     lines = {"result": {"parts": [{"t": "a"}]}}, {"result": {"parts": [{"t": "b"}]}, "last": True}
-    assert read(Envelope(rules), *lines) == [Text("a"), Text("b"), Finish("stop")]
+    assert read(Envelope(rules), *lines) == [TextDelta("a"), TextDelta("b"), Finished("stop")]
 
 
 @pytest.mark.parametrize(
@@ -386,7 +399,7 @@ def test_what_is_asked(dialect: Dialect, path: str, body: dict[str, Any]) -> Non
     """The question in the format's own words."""
     import msgspec
 
-    asking = dialect.ask(QUESTION)
+    asking = dialect.build_request(QUESTION)
     assert asking.path == path
     assert json.loads(msgspec.json.encode(asking.body)) == body
 
@@ -395,7 +408,7 @@ def test_last_line_without_its_end() -> None:
     """Newline-delimited JSON may end without a newline: the finish counts, and so does an error."""
     whole = {"message": {"content": "a"}}
     last = b'{"done":true,"done_reason":"stop"}'
-    assert read(OllamaChat({}), whole, last) == [Text("a"), Finish("stop")]
+    assert read(OllamaChat({}), whole, last) == [TextDelta("a"), Finished("stop")]
     with pytest.raises(UpstreamError, match="no such model"):
         read(OllamaChat({}), b'{"error":"no such model"}')
     with pytest.raises(UpstreamError) as caught:

@@ -8,24 +8,24 @@ from typing import Any, Final
 
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Piece, Replaced, Text, Usage
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import Finished, StreamPart, TextDelta, TextReplaced, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
-from hub.upstreams.http import Patience
+from hub.upstreams.http import UpstreamTimeouts
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
 from hub.upstreams.reading import Dialect
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.upstreams.kit import ask
 
 ASKED: Final = "为什么天空是蓝色的？"
-QUESTION: Final = Question([Message("user", ASKED)], upstream="u", model="m")
+QUESTION: Final = GenerationRequest([Message("user", ASKED)], upstream="u", model="m")
 
 
 def enveloped(**rules: Any) -> Dialect:
@@ -77,19 +77,19 @@ async def simulated(name: str, **options: Any) -> AsyncIterator[tuple[str, Diale
     """Where the format is spoken, and the dialect for it."""
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
     app = SimulatedUpstream(Simulation(**options)).app()
-    place = Place("127.0.0.1", 0, "x")
-    async with listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port:
+    place = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
         path, dialect = FORMATS[name]
         yield f"http://127.0.0.1:{port}{path}", dialect()
 
 
-def said(pieces: list[Piece]) -> str:
+def said(pieces: list[StreamPart]) -> str:
     """The text that the pieces add up to."""
     text = ""
     for piece in pieces:
-        if isinstance(piece, Text):
+        if isinstance(piece, TextDelta):
             text += piece.text
-        elif isinstance(piece, Replaced):
+        elif isinstance(piece, TextReplaced):
             text = piece.text
     return text
 
@@ -101,8 +101,8 @@ async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
     async with simulated(name, network_chunk_bytes=network_chunk_bytes) as (url, dialect):
         pieces = await ask(url, QUESTION, dialect=dialect)
     assert said(pieces) == answer_to(ASKED)
-    assert pieces[-1] == Finish("stop")
-    assert sum(isinstance(piece, Text) for piece in pieces) > 20
+    assert pieces[-1] == Finished("stop")
+    assert sum(isinstance(piece, TextDelta) for piece in pieces) > 20
     usage: dict[str, Any] = {}
     for piece in pieces:
         if isinstance(piece, Usage):
@@ -110,7 +110,9 @@ async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
     assert (usage.get("completion_tokens", 0) > 20) is (name in COUNTING)
 
 
-async def failed(name: str, patience: Patience | None = None, **options: Any) -> UpstreamError:
+async def failed(
+    name: str, patience: UpstreamTimeouts | None = None, **options: Any
+) -> UpstreamError:
     async with simulated(name, **options) as (url, dialect):
         with pytest.raises(UpstreamError) as caught:
             await ask(url, QUESTION, dialect=dialect, patience=patience, max_event_bytes=200_000)
@@ -146,7 +148,7 @@ async def test_fault(name: str, fault: str, code: str) -> None:
         return  # any text is an answer there
     if name == "chatglm" and fault.startswith("truncate"):
         return  # the connection's end is all that says so
-    quick = Patience(first_byte_seconds=0.3, idle_seconds=0.3)
+    quick = UpstreamTimeouts(first_byte_seconds=0.3, idle_seconds=0.3)
     patience = quick if code == "upstream_timeout" else None
     assert (await failed(name, patience, fault=fault)).code == code
 
@@ -163,5 +165,5 @@ async def test_retry_after_is_told() -> None:
 
 async def test_bad_question_is_told() -> None:
     """Another endpoint would refuse it, too."""
-    assert (await failed("ollama", fault="status:400")).refuses_the_question
-    assert not (await failed("ollama", fault="status:401")).refuses_the_question
+    assert (await failed("ollama", fault="status:400")).rejects_request
+    assert not (await failed("ollama", fault="status:401")).rejects_request

@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Reasoning, Text, ToolCalls, Usage
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from hub.errors import UpstreamError
-from hub.upstreams.http import Patience
+from hub.upstreams.http import UpstreamTimeouts
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 from tests.upstreams.kit import (
     HEAD,
     QUESTION,
@@ -43,8 +43,10 @@ def delta(finish_reason: str | None = None, **fields: Any) -> bytes:
 async def simulated(**options: Any) -> AsyncIterator[tuple[str, SimulatedUpstream]]:
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
     server = SimulatedUpstream(Simulation(**options))
-    place = Place("127.0.0.1", 0, "x")
-    async with listening(server.app(), place, cancel_handlers=True, patience_seconds=0.1) as port:
+    place = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(
+        server.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1
+    ) as port:
         yield f"http://127.0.0.1:{port}/v1", server
 
 
@@ -53,12 +55,12 @@ async def test_text_in_any_language(network_chunk_bytes: int | None) -> None:
     """Characters and emoji that are split over network chunks arrive whole; usage, then Finish."""
     async with simulated(network_chunk_bytes=network_chunk_bytes) as (url, _):
         pieces = await ask(url)
-    text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
+    text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
     assert text.startswith("天空是蓝色的，因为空气")
     assert "🌤️\n日落时" in text
     assert text.endswith("（模拟回答）")
     assert isinstance(pieces[-2], Usage)
-    assert pieces[-1] == Finish("stop")
+    assert pieces[-1] == Finished("stop")
 
 
 async def test_every_field_that_speaks() -> None:
@@ -79,12 +81,12 @@ async def test_every_field_that_speaks() -> None:
     ]
     async with scripted(sends(HEAD, *chunks)) as url:
         assert await ask(url) == [
-            Reasoning("hm"),
-            Reasoning("so"),
-            Text("Hi"),
-            ToolCalls([call]),
+            ReasoningDelta("hm"),
+            ReasoningDelta("so"),
+            TextDelta("Hi"),
+            ToolCallDelta([call]),
             Usage({"total_tokens": 3}),
-            Finish("tool_calls"),
+            Finished("tool_calls"),
         ]
 
 
@@ -92,7 +94,7 @@ async def test_what_is_asked() -> None:
     """Model, messages, stream and usage; params may add and not override; the key is sent."""
     asked = Asked()
     params = {"temperature": 0.2, "stream": False, "messages": [], "stream_options": None}
-    question = Question([Message("user", "hi")], upstream="u", model="m", params=params)
+    question = GenerationRequest([Message("user", "hi")], upstream="u", model="m", params=params)
     async with scripted(sends(HEAD, delta("stop")), asked) as url:
         await ask(url, question, headers={"Authorization": "Bearer sk-1", "X-Team": "t"})
     assert asked.body == {
@@ -230,7 +232,7 @@ async def test_character_split_over_two_network_chunks() -> None:
         async for piece in one_by_one(upstream.stream(QUESTION)):
             pieces.append(piece)
             first_seen.set()
-    assert pieces == [Text("a"), Text("天"), Finish("stop")]
+    assert pieces == [TextDelta("a"), TextDelta("天"), Finished("stop")]
 
 
 async def test_what_came_before_too_much_is_kept() -> None:
@@ -246,14 +248,14 @@ async def test_what_came_before_too_much_is_kept() -> None:
         with pytest.raises(UpstreamError, match="too much"):
             async for piece in one_by_one(upstream.stream(QUESTION)):
                 pieces.append(piece)  # noqa: PERF401 - what came before the error is looked at
-    assert pieces == [Text("a")]
+    assert pieces == [TextDelta("a")]
 
 
 async def test_cut_after_the_finish_is_whole() -> None:
     """The upstream had said that it is done; what was lost is only [DONE]."""
     head = HEAD.replace(b"Connection: close", b"Content-Length: 999")
     async with scripted(sends(head, delta("stop", content="all"))) as url:
-        assert await ask(url) == [Text("all"), Finish("stop")]
+        assert await ask(url) == [TextDelta("all"), Finished("stop")]
 
 
 async def test_nobody_there() -> None:
@@ -274,7 +276,7 @@ async def test_silence(before: tuple[bytes, ...]) -> None:
         writer.write(b"".join(before))
         await reader.read()
 
-    patience = Patience(first_byte_seconds=0.1, idle_seconds=0.1)
+    patience = UpstreamTimeouts(first_byte_seconds=0.1, idle_seconds=0.1)
     assert (await failure(script, patience=patience)).code == "upstream_timeout"
 
 
@@ -287,13 +289,13 @@ async def test_endless_answer_meets_the_total_limit() -> None:
             writer.write(delta(content="a"))
             await asyncio.sleep(0.01)
 
-    error = await failure(script, patience=Patience(total_seconds=0.2, idle_seconds=0.1))
+    error = await failure(script, patience=UpstreamTimeouts(total_seconds=0.2, idle_seconds=0.1))
     assert error.code == "upstream_timeout"
 
 
 async def test_time_of_the_reader_does_not_count() -> None:
     """A reader that is slower than the limits is no fault of the upstream."""
-    patience = Patience(first_byte_seconds=2.0, idle_seconds=0.5)
+    patience = UpstreamTimeouts(first_byte_seconds=2.0, idle_seconds=0.5)
     async with (
         scripted(sends(HEAD, delta(content="a"), delta("stop"))) as url,
         aiohttp.ClientSession() as session,
@@ -307,7 +309,7 @@ async def test_time_of_the_reader_does_not_count() -> None:
         async for piece in one_by_one(upstream.stream(QUESTION)):
             pieces.append(piece)
             await asyncio.sleep(0.7)
-    assert pieces == [Text("a"), Finish("stop")]
+    assert pieces == [TextDelta("a"), Finished("stop")]
 
 
 async def test_endless_line() -> None:
@@ -366,7 +368,7 @@ async def test_closing_closes_the_connection() -> None:
 
 async def test_total_time_of_a_stream_that_never_pauses() -> None:
     """It ends also when there is always something more to read."""
-    patience = Patience(total_seconds=0.3)
+    patience = UpstreamTimeouts(total_seconds=0.3)
     async with simulated(fault="endless") as (url, _), aiohttp.ClientSession() as session:
         upstream = upstream_at(session, url, patience=patience)
         async with asyncio.timeout(30):

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from hub.core.generation import Message, Question
-from hub.core.piece import Finish, Text
+from hub.core.generation import GenerationRequest, Message
+from hub.core.piece import Finished, TextDelta
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
@@ -92,7 +92,7 @@ OLLAMA_CALLS: Final = [
 
 def body(dialect: Dialect, messages: list[Message], **params: Any) -> Any:
     """What goes over the wire."""
-    asking = dialect.ask(Question(messages, "u", "m", params))
+    asking = dialect.build_request(GenerationRequest(messages, "u", "m", params))
     return json.loads(msgspec.json.encode(asking.body))
 
 
@@ -106,7 +106,7 @@ def refusal(dialect: Dialect, messages: list[Message], **params: Any) -> str:
         body(dialect, messages, **params)
     error = caught.value
     assert (error.code, error.retryable) == ("upstream_unsupported", False)
-    assert error.refuses_the_question
+    assert error.rejects_request
     return error.message
 
 
@@ -458,10 +458,10 @@ async def test_parallel_calls_arrive(
 ) -> None:
     """Over real HTTP a server gets two calls and their results in its own words, and answers."""
     asked = Asked()
-    question = Question(TALK, upstream="u", model="m", params={"tools": TOOLS})
+    question = GenerationRequest(TALK, upstream="u", model="m", params={"tools": TOOLS})
     async with scripted(sends(HEAD, end), asked) as url:
         pieces = await ask(url, question, dialect=dialect)
-    assert pieces == [Text("ok"), Finish("stop")]
+    assert pieces == [TextDelta("ok"), Finished("stop")]
     assert asked.head.startswith(b"POST " + path + b" ")
     field, told = conversation
     assert asked.body[field] == told

@@ -12,7 +12,7 @@ import pytest
 from hub.errors import OperatorError
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to, tokens_of
-from hub.web.listening import Place, listening
+from hub.web.listening import ListenAddress, listen
 
 QUESTIONS = [
     "why is the sky blue?",
@@ -46,9 +46,9 @@ def test_answers_have_lines_and_emoji_in_two_languages() -> None:
 async def server(fault: str | None = None) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     simulation = Simulation(tokens_per_second=5000.0, first_token_seconds=0.0, fault=fault)
     app = SimulatedUpstream(simulation).app()
-    place = Place("127.0.0.1", 0, "x")
+    place = ListenAddress("127.0.0.1", 0, "x")
     async with (
-        listening(app, place, cancel_handlers=True, patience_seconds=0.1) as port,
+        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
         aiohttp.ClientSession() as session,
     ):
         yield session, f"http://127.0.0.1:{port}/v1"

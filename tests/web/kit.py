@@ -11,54 +11,54 @@ import aiohttp
 import msgspec
 
 from hub.brokers.memory import MemoryBroker
-from hub.brokers.memory_books import MemoryControlBus, MemoryTicketBook, MemoryUsageLedger
+from hub.brokers.memory_books import MemoryCommandBus, MemoryTicketStore, MemoryUsageStore
 from hub.core.channel import Channel
-from hub.core.own_events import OWN_EVENTS
+from hub.core.own_events import SYSTEM_EVENTS
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.engine.control import Control
-from hub.engine.counts import Counts
-from hub.engine.fanout import Fanout
+from hub.engine.control import AdminCommands
+from hub.engine.counts import NodeMetrics
+from hub.engine.fanout import Connections
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.presence import Presence
+from hub.engine.presence import ConnectionQuery
 from hub.engine.publisher import Publisher
-from hub.engine.reports import REPORTS, Reports
+from hub.engine.reports import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.supervise import SystemClock
 from hub.engine.tickets import Tickets
 from hub.grpc import internal as grpc_internal
 from hub.grpc import public as grpc_public
 from hub.grpc.health import Health
-from hub.grpc.serving import GrpcBounds, GrpcPlace, serving
-from hub.metrics import exposition, node_families
+from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
+from hub.metrics import node_families, render_prometheus
 from hub.queues.memory import MemoryGenerationQueue
-from hub.web.addresses import Addresses
-from hub.web.auth import Door, GuardedDoor, OpenDoor
-from hub.web.client_module import ClientModuleRoutes
+from hub.web.addresses import ClientAddresses
+from hub.web.auth import Authenticator, DenylistAuthenticator, DevAuthenticator
+from hub.web.client_module import JsClientRoutes
 from hub.web.connect import ConnectRoutes
 from hub.web.console import ConsoleRoutes
 from hub.web.demo import DemoRoutes
-from hub.web.foreign import Foreigners
+from hub.web.foreign import CompatRequests
 from hub.web.generations import GenerationRoutes
 from hub.web.health import HealthRoutes
 from hub.web.internal import build_internal
-from hub.web.keys import KeyRing
-from hub.web.listening import Place, listening
+from hub.web.keys import ApiKeys
+from hub.web.listening import ListenAddress, listen
 from hub.web.metrics import MetricsRoutes
-from hub.web.origins import Origins
-from hub.web.page_files import PageFiles
+from hub.web.origins import AllowedOrigins
+from hub.web.page_files import StaticFiles
 from hub.web.public import build_public
-from hub.web.publish import PublishLimits, PublishRates, PublishRoutes
+from hub.web.publish import PublishLimits, PublishRateLimits, PublishRoutes
 from hub.web.publish_batch import PublishBatchRoutes
-from hub.web.questions import Questions, UpstreamChoice
-from hub.web.running import RunningRoutes
+from hub.web.questions import GenerationRequests, UpstreamModels
+from hub.web.running import ActiveGenerationRoutes
 from hub.web.streaming import StreamLimits, Streams
-from hub.web.tally import Tally
-from hub.web.tickets import TicketDoor, TicketRoutes
+from hub.web.tally import RequestMetrics
+from hub.web.tickets import TicketAuthenticator, TicketRoutes
 from hub.web.usage import UsageRoutes
 from hub.web.users import UserRoutes
 from hub.web.websocket import WebSocketRoutes
-from hub.wiring.applications import foreign_routes
-from hub.wiring.tracing import Tracing, Untraced
+from hub.wiring.applications import compat_routes
+from hub.wiring.tracing import NoTracing, Tracing
 
 LIMITS = StreamLimits(
     retry_ms=3000,
@@ -76,48 +76,50 @@ class Hub:
 
     def __init__(
         self,
-        door: Door,
-        keys: KeyRing,
+        door: Authenticator,
+        keys: ApiKeys,
         limits: StreamLimits,
         rate: float | None,
         tracing: Tracing,
     ) -> None:
         self.broker = MemoryBroker()
         self.queue = MemoryGenerationQueue()
-        self.usage = MemoryUsageLedger()
+        self.usage = MemoryUsageStore()
         clock = SystemClock()
         wheel = self.wheel = HeartbeatWheel(clock, 8.0)
-        self.counts = Counts()
+        self.counts = NodeMetrics()
         self._join = tracing.join()
         traced = tracing.broker(self.broker, self._followers)
-        self.fanout = Fanout(
-            traced, wheel, clock, node="n1", heartbeat_seconds=8.0, counts=self.counts
+        self.fanout = Connections(
+            traced, wheel, clock, node="n1", heartbeat_seconds=8.0, metrics=self.counts
         )
-        self.orders = MemoryControlBus()
-        self.control = Control(self.orders, self.fanout)
-        self.reports = Reports(
+        self.orders = MemoryCommandBus()
+        self.control = AdminCommands(self.orders, self.fanout)
+        self.reports = LiveMetrics(
             self.orders,
             self.broker,
             clock,
             name="n1",
-            say=lambda: node_families(self.fanout, self.counts, redis_calls=0, link_breaks={}),
-            looked_at=lambda: self.fanout.is_followed(REPORTS),
+            collect=lambda: node_families(self.fanout, self.counts, redis_calls=0, link_breaks={}),
+            has_viewers=lambda: self.fanout.has_subscribers(LIVE_METRICS_CHANNEL),
         )
-        self.presence = Presence(self.orders, self.fanout, clock, node="n1")
-        guarded = GuardedDoor(door, self.control.denials)
-        self.tickets = Tickets(MemoryTicketBook(), self.broker)
-        stream_door = GuardedDoor(TicketDoor(door, self.tickets), self.control.denials)
-        self.publisher = Publisher(traced, max_data_bytes=32 * 1024, counts=self.counts)
+        self.presence = ConnectionQuery(self.orders, self.fanout, clock, node="n1")
+        guarded = DenylistAuthenticator(door, self.control.denylist)
+        self.tickets = Tickets(MemoryTicketStore(), self.broker)
+        stream_door = DenylistAuthenticator(
+            TicketAuthenticator(door, self.tickets), self.control.denylist
+        )
+        self.publisher = Publisher(traced, max_data_bytes=32 * 1024, metrics=self.counts)
         upstreams = {
-            "main": UpstreamChoice(default_model="m1", models=("m1", "m2")),
-            "open": UpstreamChoice(default_model=None),
+            "main": UpstreamModels(default_model="m1", models=("m1", "m2")),
+            "open": UpstreamModels(default_model=None),
         }
-        streams = Streams(self.fanout, clock, limits, Addresses(["127.0.0.2"]))
+        streams = Streams(self.fanout, clock, limits, ClientAddresses(["127.0.0.2"]))
         self.generations = Generations(self.broker, tracing.store(self.broker), self.queue)
-        questions = Questions(
+        questions = GenerationRequests(
             self.generations, upstreams, default_upstream="main", max_prompt_bytes=MAX_BODY
         )
-        origins = Origins(ORIGINS)
+        origins = AllowedOrigins(ORIGINS)
         self.public = build_public(
             [
                 ConnectRoutes(streams, stream_door),
@@ -125,21 +127,23 @@ class Hub:
                     streams, stream_door, origins, self.generations, questions, counts=self.counts
                 ),
                 GenerationRoutes(self.generations, streams, guarded, questions),
-                *foreign_routes(Foreigners(self.generations, streams, guarded, questions, origins)),
+                *compat_routes(
+                    CompatRequests(self.generations, streams, guarded, questions, origins)
+                ),
                 TicketRoutes(guarded, self.tickets),
-                ClientModuleRoutes(),
+                JsClientRoutes(),
                 DemoRoutes(
                     door,
-                    self.publisher if isinstance(door, OpenDoor) else None,
+                    self.publisher if isinstance(door, DevAuthenticator) else None,
                     max_body_bytes=MAX_BODY,
                 ),
             ],
             origins,
-            Tally(self.counts, "public"),
+            RequestMetrics(self.counts, "public"),
             max_body_bytes=MAX_BODY,
         )
         publish_limits = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
-        rates = PublishRates(rate)
+        rates = PublishRateLimits(rate)
         self.internal = build_internal(
             [
                 PublishRoutes(self.publisher, keys, publish_limits, rates),
@@ -147,11 +151,11 @@ class Hub:
                 HealthRoutes(self.broker, self.fanout, node="n1"),
                 UsageRoutes(self.usage, keys),
                 UserRoutes(self.control, self.presence, self.broker, keys),
-                RunningRoutes(self.queue, self.broker, keys),
-                ConsoleRoutes(streams, keys, PageFiles("console")),
+                ActiveGenerationRoutes(self.queue, self.broker, keys),
+                ConsoleRoutes(streams, keys, StaticFiles("console")),
                 MetricsRoutes(self.metrics),
             ],
-            Tally(self.counts, "internal"),
+            RequestMetrics(self.counts, "internal"),
             max_body_bytes=MAX_BODY,
         )
         for app in (self.public, self.internal):
@@ -167,12 +171,12 @@ class Hub:
         self.grpc_port = self.grpc_internal_port = 0
 
     def _followers(self, channel: Channel) -> int:
-        return self.fanout.followers(channel)
+        return self.fanout.subscriber_count(channel)
 
     async def metrics(self) -> bytes:
         """What /metrics says."""
         families = node_families(self.fanout, self.counts, redis_calls=0, link_breaks={})
-        return exposition({"n1": families}, labelled=False)
+        return render_prometheus({"n1": families}, labelled=False)
 
     async def call(
         self, method: str, path: str, *, internal: bool = False, **more: Any
@@ -193,7 +197,7 @@ class Hub:
     async def serving_grpc(self, tls: tuple[str, str] | None = None) -> AsyncIterator[None]:
         """Its gRPC listeners, too."""
         clock = SystemClock()
-        bounds = GrpcBounds(max_message_bytes=MAX_BODY, max_calls=50, peer_timeout_seconds=10)
+        bounds = GrpcLimits(max_message_bytes=MAX_BODY, max_calls=50, peer_timeout_seconds=10)
         async with AsyncExitStack() as parts:
             ports = []
             for name, service in (
@@ -201,8 +205,10 @@ class Hub:
                 (grpc_internal.NAME, self.grpc_internal),
             ):
                 health = Health(self.broker, self.fanout, clock, [name])
-                place = GrpcPlace(host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls)
-                served = serving(
+                place = GrpcListenAddress(
+                    host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls
+                )
+                served = serve(
                     name,
                     service.handlers(),
                     place,
@@ -248,26 +254,28 @@ class Stream:
 
 def check_described(name: str, data: Any) -> None:
     """Raises for a field of the hub's own event that is missing, of another type, or unknown."""
-    assert msgspec.to_builtins(msgspec.convert(data, OWN_EVENTS[name])) == data, name
+    assert msgspec.to_builtins(msgspec.convert(data, SYSTEM_EVENTS[name])) == data, name
 
 
 @asynccontextmanager
 async def running_hub(
-    door: Door | None = None,
-    keys: KeyRing | None = None,
+    door: Authenticator | None = None,
+    keys: ApiKeys | None = None,
     *,
     limits: StreamLimits = LIMITS,
     rate: float | None = None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[Hub]:
     """A node that listens on free ports, with the runners' production options."""
-    hub = Hub(door or OpenDoor(), keys or KeyRing([]), limits, rate, tracing or Untraced())
+    hub = Hub(door or DevAuthenticator(), keys or ApiKeys([]), limits, rate, tracing or NoTracing())
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(
-            listening(hub.public, Place("127.0.0.1", 0, "public.port"), cancel_handlers=True)
+            listen(hub.public, ListenAddress("127.0.0.1", 0, "public.port"), cancel_handlers=True)
         )
         hub.internal_port = await parts.enter_async_context(
-            listening(hub.internal, Place("127.0.0.1", 0, "internal.port"), cancel_handlers=False)
+            listen(
+                hub.internal, ListenAddress("127.0.0.1", 0, "internal.port"), cancel_handlers=False
+            )
         )
         hub.session = await parts.enter_async_context(
             aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))

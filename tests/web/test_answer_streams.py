@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hub.core.channel import user_channel
-from hub.core.generation import Change, Status, Step
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.core.job import Admission
 from hub.errors import BrokerUnavailable
 from hub.ports import Publication
@@ -37,21 +37,26 @@ class Author:
         self._next = 0
 
     async def begin(self) -> None:
-        await self._write("started", {"attempt": 1}, Step(self.generation, 1, Change.BEGIN))
+        await self._write(
+            "started", {"attempt": 1}, GenerationUpdate(self.generation, 1, UpdateKind.BEGIN)
+        )
 
     async def say(self, text: str) -> None:
-        step = Step(self.generation, 1, Change.DELTA, index=self._next, text=text)
+        step = GenerationUpdate(self.generation, 1, UpdateKind.DELTA, index=self._next, text=text)
         await self._write("delta", {"i": self._next, "text": text}, step)
         self._next += 1
 
     async def end(self) -> None:
-        step = Step(self.generation, 1, Change.END, Status.DONE)
+        step = GenerationUpdate(self.generation, 1, UpdateKind.END, Status.DONE)
         await self._write("done", {"finish_reason": "stop", "deltas": self._next}, step)
 
-    async def _write(self, name: str, fields: dict[str, Any], step: Step) -> None:
+    async def _write(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = json.dumps({"generation": self.generation, **fields}, separators=(",", ":"))
         publication = Publication(
-            channel=user_channel("alice"), name=f"generation.{name}", data=data.encode(), step=step
+            channel=user_channel("alice"),
+            name=f"generation.{name}",
+            data=data.encode(),
+            update=step,
         )
         await self._hub.broker.publish([publication])
 
@@ -239,7 +244,7 @@ async def test_client_that_goes_away(hub: Hub, on_disconnect: str, status: str |
     record = await hub.broker.find(author.generation)
     assert record is not None
     assert record.status.value == (status or "running")
-    assert record.stop_by == ("alice" if status else None)
+    assert record.stop_requested_by == ("alice" if status else None)
 
 
 async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
@@ -253,7 +258,7 @@ async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
         await rest_of(stream)
     record = await hub.broker.find(author.generation)
     assert record is not None
-    assert (record.status, record.stop_by) == (Status.DONE, None)
+    assert (record.status, record.stop_requested_by) == (Status.DONE, None)
 
 
 async def test_whose_answer_it_is(hub: Hub) -> None:
@@ -308,26 +313,26 @@ async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
             async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED):
                 pass
     async with asyncio.timeout(30):
-        while (await hub.broker.stop_wished_by(asked_for[0])) is None:
+        while (await hub.broker.stop_requested_by(asked_for[0])) is None:
             await asyncio.sleep(0.01)
 
 
 async def test_refused_retry_of_a_question_that_never_reached_the_queue(hub: Hub) -> None:
     """Is told, so that the client tries again: nobody waits for an answer that cannot come."""
-    put = hub.queue.put
+    put = hub.queue.enqueue
 
     async def lost(job: Any) -> Any:
         raise BrokerUnavailable("away")
 
-    hub.queue.put = lost  # type: ignore[method-assign]
+    hub.queue.enqueue = lost  # type: ignore[method-assign]
     path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
     assert (await hub.call("POST", path, json=body))[0] == 503
 
     async def full(job: Any) -> Any:
         return Admission.USER_FULL
 
-    hub.queue.put = full  # type: ignore[method-assign]
+    hub.queue.enqueue = full  # type: ignore[method-assign]
     assert (await hub.call("POST", path, json=body))[0] == 429
-    hub.queue.put = put  # type: ignore[method-assign]
+    hub.queue.enqueue = put  # type: ignore[method-assign]
     assert (await hub.call("POST", path, json=body))[0] == 202
-    assert await hub.queue.take(1.0) is not None
+    assert await hub.queue.reserve(1.0) is not None

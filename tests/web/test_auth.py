@@ -18,17 +18,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from hub.errors import OperatorError, Unauthorized
-from hub.web.auth import TokenDoor
+from hub.web.auth import JwtAuthenticator
 from hub.web.jwks import JwksKeys
-from hub.web.listening import Place, listening
-from hub.web.origins import Origins
+from hub.web.listening import ListenAddress, listen
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, public_key, secret_key
 from tests.doubles import FakeClock
 from tests.web.kit import ORIGINS, Hub, check_described, running_hub
 
 SECRET = "s" * 64
 READER = TokenReader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
-DOOR = TokenDoor(READER, Origins(ORIGINS))
+DOOR = JwtAuthenticator(READER, AllowedOrigins(ORIGINS))
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ async def test_jwks() -> None:
     app = web.Application()
     app.add_routes([web.get("/jwks", provider.serve)])
     async with (
-        listening(app, Place("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
+        listen(app, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
         aiohttp.ClientSession() as session,
     ):
         source = JwksKeys(session, f"http://127.0.0.1:{port}/jwks", clock)
@@ -254,7 +254,7 @@ async def test_cors(hub: Hub) -> None:
 async def test_stream_ends_with_its_token(hub: Hub) -> None:
     """Told ahead, then ended; the client comes again with a new one."""
     short = token(exp=time.time() + 1.5)
-    keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+    keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
     try:
         async with hub.stream("/sse/connect", params={"access_token": short}) as stream:
             notice = await stream.next()

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hub.web.callback import CallbackDoor
-from hub.web.listening import Place, listening
-from hub.web.origins import Origins
+from hub.web.callback import CallbackAuthenticator
+from hub.web.listening import ListenAddress, listen
+from hub.web.origins import AllowedOrigins
 from tests.web.kit import Hub, running_hub
 
 
@@ -44,13 +44,13 @@ async def asking(app: App) -> AsyncIterator[Hub]:
     made = web.Application()
     made.add_routes([web.post("/who", app.who)])
     async with (
-        listening(made, Place("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
+        listen(made, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
         aiohttp.ClientSession() as session,
     ):
-        door = CallbackDoor(
+        door = CallbackAuthenticator(
             session,
             f"http://127.0.0.1:{port}/who",
-            Origins([]),
+            AllowedOrigins([]),
             timeout_seconds=0.3,
             wall=lambda: app.now,
         )

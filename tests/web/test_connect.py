@@ -231,7 +231,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
         tracemalloc.stop()
     for client in clients:
         client.close()
-    assert all(connection.is_in_step for connection in hub.fanout.connections)
+    assert all(connection.is_synced for connection in hub.fanout.connections)
     assert each < 6000
 
 
@@ -244,7 +244,7 @@ async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.soc
         clients.append(client)
     async with asyncio.timeout(30):
         while sum(c.user.startswith(name) for c in hub.fanout.connections) < count or any(
-            connection.is_held for connection in hub.fanout.connections
+            connection.is_buffering for connection in hub.fanout.connections
         ):
             await asyncio.sleep(0.01)
     return clients
@@ -271,7 +271,7 @@ async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
 
 async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
     """What passes by itself is answered 200 and ended, so that browsers return."""
-    hub.broker.away = True
+    hub.broker.is_unavailable = True
     async with hub.stream("/sse/connect/alice") as stream:
         bye = json.loads(stream.opened.data)
     assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
@@ -306,14 +306,14 @@ async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
         while not len(hub.fanout):
             await asyncio.sleep(0)
     (connection,) = hub.fanout.connections
-    while not connection.waiting:
+    while not connection.queued_frames:
         await hub.publish(to={"user": "alice"}, data="x" * 30_000)
     writer.transport.abort()
     async with asyncio.timeout(30):
         while len(hub.fanout):
             await asyncio.sleep(0)
     with pytest.raises(ConnectionError):
-        await connection.flushed()  # what a gap filler waits on, which nobody cancels at once
+        await connection.wait_writable()  # what a gap filler waits on, which nobody cancels at once
 
 
 async def test_publisher_cannot_inject(hub: Hub) -> None:

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from hub.core.channel import check_user_id, user_channel
-from hub.core.generation import Change, Status, Step
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.errors import BadRequest
 from hub.ports import Publication
-from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.keys import ApiKey, ApiKeys, hash_key
 from tests.web.kit import Stream, check_described, running_hub
 
 
-def keys(*scopes: str) -> KeyRing:
-    return KeyRing([ApiKey("k", hash_of("secret"), frozenset(scopes))])
+def keys(*scopes: str) -> ApiKeys:
+    return ApiKeys([ApiKey("k", hash_key("secret"), frozenset(scopes))])
 
 
 BEARER = {"Authorization": "Bearer secret"}
@@ -67,10 +67,18 @@ async def test_answers_that_run_and_wait() -> None:
         body = {"prompt": "hi", "model": "m2"}
         asked = (await hub.call("POST", "/generations?user=alice", json=body))[1]["generation"]
         for step, name, data in (
-            (Step(asked, 1, Change.BEGIN, Status.RUNNING), "generation.started", b"{}"),
-            (Step(asked, 1, Change.DELTA, index=0, text="Hello"), "generation.delta", b"{}"),
+            (
+                GenerationUpdate(asked, 1, UpdateKind.BEGIN, Status.RUNNING),
+                "generation.started",
+                b"{}",
+            ),
+            (
+                GenerationUpdate(asked, 1, UpdateKind.DELTA, index=0, text="Hello"),
+                "generation.delta",
+                b"{}",
+            ),
         ):
-            event = Publication(channel=user_channel("alice"), name=name, data=data, step=step)
+            event = Publication(channel=user_channel("alice"), name=name, data=data, update=step)
             await hub.broker.publish([event])
         status, said = await hub.call("GET", "/generations", internal=True, headers=BEARER)
         assert (status, said["total"]) == (200, 1)

@@ -13,16 +13,16 @@ from aiohttp.test_utils import make_mocked_request
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
-from hub.core.generation import Change, Question, Status, Step
+from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
 from hub.core.job import Admission, Job
 from hub.errors import CallerError
 from hub.ports import Publication
 from hub.surfaces.ai_sdk_messages import messages_of as ui_messages_of
 from hub.surfaces.openai_input import messages_of, params_of
-from hub.surfaces.shapes import SHAPES
+from hub.surfaces.shapes import BUILT_IN_TEMPLATES
 from hub.web import v1_agui, v1_chat, v1_responses, v1_ui
-from hub.web.bodies import converted, decode_json
-from hub.web.shapes import Shapes
+from hub.web.bodies import convert_json, decode_json
+from hub.web.shapes import Templates
 from tests.doubles import until
 from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 from tests.web.kit import Hub, Stream, running_hub
@@ -47,33 +47,35 @@ class Worker:
         self.id = ""
         self._deltas = 0
 
-    async def takes(self) -> Question:
+    async def takes(self) -> GenerationRequest:
         """The next question."""
         generations = self._hub.broker._generations
         await until(lambda: bool(generations.keys() - self._known))
         (self.id,) = generations.keys() - self._known
-        await self._write("started", Step(self.id, 1, Change.BEGIN), attempt=1)
-        return generations[self.id].question
+        await self._write("started", GenerationUpdate(self.id, 1, UpdateKind.BEGIN), attempt=1)
+        return generations[self.id].request
 
     async def says(self, text: str) -> None:
-        step = Step(self.id, 1, Change.DELTA, index=self._deltas, text=text)
+        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, text=text)
         await self._write("delta", step, i=self._deltas, text=text)
         self._deltas += 1
 
     async def ends(self, status: Status = Status.DONE, **fields: Any) -> None:
-        step = Step(self.id, 1, Change.END, status)
+        step = GenerationUpdate(self.id, 1, UpdateKind.END, status)
         await self._write(status.value, step, **(fields or {"finish_reason": "stop"}))
 
-    async def _write(self, name: str, step: Step, **fields: Any) -> None:
+    async def _write(self, name: str, step: GenerationUpdate, **fields: Any) -> None:
         record = self._hub.broker._generations[self.id]
         data = encode_json({"generation": self.id, **fields})
         publication = Publication(
-            channel=user_channel(record.user), name=f"generation.{name}", data=data, step=step
+            channel=user_channel(record.user), name=f"generation.{name}", data=data, update=step
         )
         await self._hub.broker.publish([publication])
 
 
-async def answered(hub: Hub, path: str, body: Any, *says: str) -> tuple[Question, int, Any]:
+async def answered(
+    hub: Hub, path: str, body: Any, *says: str
+) -> tuple[GenerationRequest, int, Any]:
     """The question as the worker got it, status and answer."""
     worker = Worker(hub)
     call = asyncio.create_task(hub.call("POST", path, json=body))
@@ -262,9 +264,9 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
         waiting.cancel()
     await until(lambda: len(hub.fanout) == 0)
     if wish == "stop":
-        await until(lambda: hub.broker._generations[worker.id].stop_by == "dev")
+        await until(lambda: hub.broker._generations[worker.id].stop_requested_by == "dev")
     else:
-        assert hub.broker._generations[worker.id].stop_by is None
+        assert hub.broker._generations[worker.id].stop_requested_by is None
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
 )
 async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[str, Any]) -> None:
     """The question is queued by then: what should stop with its caller is stopped."""
-    queued, put = asyncio.Event(), hub.queue.put
+    queued, put = asyncio.Event(), hub.queue.enqueue
 
     async def slow_put(job: Job) -> Admission:
         admission = await put(job)
@@ -285,14 +287,14 @@ async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[
         await asyncio.sleep(0.2)  # the way back from Redis, on which the caller leaves
         return admission
 
-    hub.queue.put = slow_put  # type: ignore[method-assign]
+    hub.queue.enqueue = slow_put  # type: ignore[method-assign]
     body = {**body, "on_disconnect": "stop"}
     call = hub.ask("POST", path, json=body, headers={"Accept": "text/event-stream"})
     waiting = asyncio.create_task(call.__aenter__())
     await queued.wait()
     waiting.cancel()
     (asked,) = hub.broker._generations
-    await until(lambda: hub.broker._generations[asked].stop_by == "dev")
+    await until(lambda: hub.broker._generations[asked].stop_requested_by == "dev")
 
 
 async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
@@ -566,8 +568,8 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
 def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
     """For clients of older servers, which name none; not for those that read lines."""
     request = make_mocked_request("GET", path, headers={"Accept": accept})
-    found = Shapes(default="text").of(request)
-    assert found == (SHAPES[shape] if shape else None)
+    found = Templates(default="text").select(request)
+    assert found == (BUILT_IN_TEMPLATES[shape] if shape else None)
 
 
 def test_broken_bodies_are_refused_with_a_sentence() -> None:
@@ -575,22 +577,22 @@ def test_broken_bodies_are_refused_with_a_sentence() -> None:
     mutator = Mutator(7)
 
     def chat(raw: dict[str, Any]) -> None:
-        body = converted(raw, v1_chat.ChatBody)
+        body = convert_json(raw, v1_chat.ChatBody)
         for message in body.messages:
             message.message()
 
     def response(raw: dict[str, Any]) -> None:
-        body = converted(raw, v1_responses.ResponseBody)
+        body = convert_json(raw, v1_responses.ResponseBody)
         messages_of(body.input, body.instructions)
         form = body.text.format if body.text else None
         params_of({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, form=form)
 
     def ui(raw: dict[str, Any]) -> None:
-        body = converted(raw, v1_ui.UiBody)
+        body = convert_json(raw, v1_ui.UiBody)
         ui_messages_of(body.messages, body.system)
 
     def agui(raw: dict[str, Any]) -> None:
-        v1_agui.question_of(converted(raw, v1_agui.RunAgentInput), v1_agui.Forwarded())
+        v1_agui.generation_request(convert_json(raw, v1_agui.RunAgentInput), v1_agui.Forwarded())
 
     found = Counter[str]()
     for n in range(1500):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.core.channel import user_channel
-from hub.core.generation import Change, Status, Step
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.ports import Publication
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
@@ -34,9 +34,9 @@ async def start(hub: Hub, **body: Any) -> dict[str, Any]:
 
 async def begin(hub: Hub, generation: str) -> None:
     """What a worker does first."""
-    step = Step(generation, 1, Change.BEGIN)
+    step = GenerationUpdate(generation, 1, UpdateKind.BEGIN)
     publication = Publication(
-        channel=user_channel("alice"), name="generation.started", data=b"{}", step=step
+        channel=user_channel("alice"), name="generation.started", data=b"{}", update=step
     )
     await hub.broker.publish([publication])
 
@@ -44,7 +44,7 @@ async def begin(hub: Hub, generation: str) -> None:
 async def test_started_generation_is_queued(hub: Hub) -> None:
     """The job is in the queue, the snapshot says so and holds the question."""
     started = await start(hub, params={"temperature": 0.5}, metadata={"chat": 7})
-    lease = await hub.queue.take(1)
+    lease = await hub.queue.reserve(1)
     assert lease is not None
     assert lease.generation == started["generation"]
     _, found = await hub.call("GET", f"/generations/{started['generation']}{ALICE}")
@@ -98,7 +98,7 @@ async def test_stop_while_running_is_announced(hub: Hub) -> None:
     assert (status, answer["status"]) == (202, "stopping")
     found = await hub.broker.find(started["generation"])
     assert found is not None
-    assert (found.status, found.stop_by) == (Status.STOPPING, "alice")
+    assert (found.status, found.stop_requested_by) == (Status.STOPPING, "alice")
 
 
 async def test_restart_asks_the_same_anew(hub: Hub) -> None:
@@ -161,7 +161,7 @@ async def test_bad_question(hub: Hub, body: dict[str, Any], path: str, says: str
     status, problem = await hub.call("POST", f"/generations{ALICE}", json=body)
     assert (status, problem["path"]) == (400, path)
     assert says in problem["detail"]
-    assert await hub.queue.take(0.001) is None
+    assert await hub.queue.reserve(0.001) is None
 
 
 async def test_too_large_question(hub: Hub) -> None:
@@ -172,6 +172,6 @@ async def test_too_large_question(hub: Hub) -> None:
 
 async def test_broker_away(hub: Hub) -> None:
     """503, and nothing is queued."""
-    hub.broker.away = True
+    hub.broker.is_unavailable = True
     assert (await hub.call("POST", f"/generations{ALICE}", json={"prompt": "x"}))[0] == 503
-    assert await hub.queue.take(0.001) is None
+    assert await hub.queue.reserve(0.001) is None

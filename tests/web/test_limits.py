@@ -14,12 +14,12 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from hub.core.bucket import Bucket
+from hub.core.bucket import TokenBucket
 from hub.errors import OperatorError
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub
-from hub.web.addresses import Addresses
-from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.addresses import ClientAddresses
+from hub.web.keys import ApiKey, ApiKeys, hash_key
 from tests.web.kit import LIMITS, running_hub
 
 BROWSER = {"User-Agent": "Mozilla/5.0"}
@@ -27,20 +27,20 @@ BROWSER = {"User-Agent": "Mozilla/5.0"}
 
 def test_bucket() -> None:
     """A burst of one second, then as fast as it fills; a lot is paid for afterwards."""
-    bucket = Bucket(10.0, 0.0)
+    bucket = TokenBucket(10.0, 0.0)
     assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
     assert bucket.take(0.0) == pytest.approx(0.1)
     assert bucket.take(0.1) == 0.0
     assert bucket.take(5.0, 35) == 0.0
     assert bucket.take(5.0) == pytest.approx(2.6)
-    slow = Bucket(0.5, 0.0)
+    slow = TokenBucket(0.5, 0.0)
     assert slow.take(0.0) == 0.0
     assert slow.take(0.0) == pytest.approx(2.0)
 
 
 async def test_publishes_in_a_second() -> None:
     """Of each key by itself; 429 with Retry-After."""
-    ring = KeyRing([ApiKey(name, hash_of(name), frozenset({"publish"})) for name in ("a", "b")])
+    ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({"publish"})) for name in ("a", "b")])
     body = {"to": {"user": "alice"}}
     async with running_hub(keys=ring, rate=5.0) as hub:
 
@@ -101,7 +101,7 @@ async def test_streams_from_one_address() -> None:
             while len(hub.fanout):
                 await asyncio.sleep(0.01)
         async with hub.stream("/sse/connect/c"):
-            assert hub.fanout.at_address("127.0.0.1") == 1
+            assert hub.fanout.count_at_address("127.0.0.1") == 1
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) 
     """What a client says of itself counts for nothing; what one's own proxies say does."""
     headers: Any = [("X-Forwarded-For", each) for each in forwarded]
     request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=remote)
-    assert Addresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
+    assert ClientAddresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
 
 
 def test_what_is_no_network() -> None:
     """Is the operator's to mend."""
     with pytest.raises(OperatorError, match="trusted_proxies"):
-        Addresses(["proxy.internal"])
+        ClientAddresses(["proxy.internal"])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_goodbye_behind_what_waits() -> None:
         await reader.readuntil(b"hub.open")
         (connection,) = hub.fanout.connections
         published = 0
-        while not connection.waiting:
+        while not connection.queued_frames:
             await hub.publish(to={"user": "alice"}, data=f"{published} " + "x" * 20_000)
             published += 1
         await hub.fanout.drain(0.0, asyncio.Event())

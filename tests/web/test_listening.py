@@ -15,7 +15,7 @@ from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import OperatorError
-from hub.web.listening import Place, listening, tls_context
+from hub.web.listening import ListenAddress, listen, tls_context
 from tests.certificates import write_certificate
 from tests.web.kit import running_hub
 
@@ -41,8 +41,8 @@ async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
     trust = ssl.create_default_context(cafile=certificate[0])
     async with (
         running_hub() as hub,
-        listening(
-            hub.public, Place("127.0.0.1", 0, "x", tls=context), cancel_handlers=True
+        listen(
+            hub.public, ListenAddress("127.0.0.1", 0, "x", tls=context), cancel_handlers=True
         ) as port,
         aiohttp.ClientSession() as session,
         session.get(f"https://localhost:{port}/sse/connect/alice", ssl=trust) as response,
@@ -70,9 +70,9 @@ async def test_unix_socket(short_path: Path) -> None:
         made.add_routes([web.get("/", hello)])
         return made
 
-    place = Place("", 0, "internal.socket", path=str(path))
+    place = ListenAddress("", 0, "internal.socket", path=str(path))
     for _ in range(2):
-        async with listening(app(), place, cancel_handlers=False):
+        async with listen(app(), place, cancel_handlers=False):
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
             connector = aiohttp.UnixConnector(str(path))
             async with (
@@ -81,12 +81,12 @@ async def test_unix_socket(short_path: Path) -> None:
             ):
                 assert await response.text() == "hello"
             with pytest.raises(OperatorError, match=r"cannot listen on .*hub\.sock"):
-                async with listening(app(), place, cancel_handlers=False):
+                async with listen(app(), place, cancel_handlers=False):
                     pass
     path.unlink(missing_ok=True)
     path.write_text("a file")
     with pytest.raises(OperatorError):
-        async with listening(app(), place, cancel_handlers=False):
+        async with listen(app(), place, cancel_handlers=False):
             pass
     assert path.read_text() == "a file"
 
@@ -113,8 +113,8 @@ async def test_slow_headers() -> None:
         return web.Response(text="hello")
 
     app.add_routes([web.get("/", hello)])
-    place = Place("127.0.0.1", 0, "x")
-    async with listening(app, place, cancel_handlers=False, head_seconds=0.4) as port:
+    place = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, place, cancel_handlers=False, head_seconds=0.4) as port:
         silent, silent_writer = await asyncio.open_connection("127.0.0.1", port)
         slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
         good, good_writer = await asyncio.open_connection("127.0.0.1", port)

@@ -12,9 +12,9 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.metrics.families import number
-from hub.web.keys import ApiKey, KeyRing, hash_of
-from hub.web.listening import Place, listening
-from hub.wiring.siblings import Siblings
+from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.web.listening import ListenAddress, listen
+from hub.wiring.siblings import PeerMetrics
 from tests.web.kit import LIMITS, Hub, running_hub
 
 Numbers = dict[str, float]
@@ -103,7 +103,7 @@ async def test_requests_by_route_and_status(hub: Hub) -> None:
 async def test_limits_that_refuse() -> None:
     """Each by its name."""
     limits = msgspec.structs.replace(LIMITS, max_per_address=0)
-    keys = KeyRing([ApiKey("k", hash_of("secret"), frozenset({"publish"}))])
+    keys = ApiKeys([ApiKey("k", hash_key("secret"), frozenset({"publish"}))])
     async with running_hub(keys=keys, limits=limits, rate=1.0) as hub:
         assert (await hub.call("GET", "/sse/connect/alice"))[0] == 429
         headers = {"Authorization": "Bearer secret"}
@@ -124,10 +124,10 @@ async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
 
     other = web.Application()
     other.add_routes([web.get("/", tell)])
-    place = Place("", 0, "node.siblings", path=str(tmp_path / "other.sock"))
+    place = ListenAddress("", 0, "node.siblings", path=str(tmp_path / "other.sock"))
     mine = number("mine", "Mine.", "gauge", 1.0)
-    async with listening(other, place, cancel_handlers=True):
-        told = await Siblings(tmp_path, "me", lambda: [mine]).text()
+    async with listen(other, place, cancel_handlers=True):
+        told = await PeerMetrics(tmp_path, "me", lambda: [mine]).collect()
     assert samples(told.decode()) == {"mine me": 1.0}
 
 
@@ -135,8 +135,8 @@ async def test_siblings_have_any_name(tmp_path: Path) -> None:
     """Also one that no path could be made of."""
     names = ["a/b", "long" * 50]
     mine = number("mine", "Mine.", "gauge", 1.0)
-    first, second = (Siblings(tmp_path, name, lambda: [mine]) for name in names)
-    async with first.telling(), second.telling():
-        told = await first.text()
+    first, second = (PeerMetrics(tmp_path, name, lambda: [mine]) for name in names)
+    async with first.serve(), second.serve():
+        told = await first.collect()
     assert samples(told.decode()) == {f"mine {name}": 1.0 for name in names}
     assert not [*tmp_path.glob("*")]  # noqa: ASYNC240 - an empty folder of the test's own

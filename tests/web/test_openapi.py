@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from hub.core.own_events import OWN_EVENTS
-from hub.web.auth import TokenDoor
-from hub.web.keys import ApiKey, KeyRing, hash_of
-from hub.web.listeners import LISTENERS, document
-from hub.web.openapi import document_of
+from hub.core.own_events import SYSTEM_EVENTS
+from hub.web.auth import JwtAuthenticator
+from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.web.listeners import LISTENERS, build_openapi
+from hub.web.openapi import build_document
 from hub.web.operation import Operation
-from hub.web.origins import Origins
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from hub.web.worker import build_worker
 from tests.web.kit import Hub, running_hub
@@ -49,7 +49,7 @@ def described_for(listener: str) -> set[tuple[str, str]]:
     """The same of the document."""
     return {
         (method.upper(), path)
-        for path, operations in document()["paths"].items()
+        for path, operations in build_openapi()["paths"].items()
         for method, operation in operations.items()
         if listener in operation["tags"]
     }
@@ -73,7 +73,7 @@ def operations_for(listener: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Methods, paths that lead somewhere, and what is described."""
     return [
         (method.upper(), re.sub(r"{\w+}", "x", path), operation)
-        for path, operations in document()["paths"].items()
+        for path, operations in build_openapi()["paths"].items()
         for method, operation in operations.items()
         if listener in operation["tags"] and path != "/dev/publish"  # served where all are let in
     ]
@@ -84,8 +84,8 @@ async def test_who_may_is_as_described() -> None:
     only the other scopes, never to the one described.
     """
     scopes = ("publish", "read", "admin")
-    ring = KeyRing([ApiKey(name, hash_of(name), frozenset({name})) for name in scopes])
-    door = TokenDoor(TokenReader([FixedKeys([secret_key("s" * 64)])]), Origins([]))
+    ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({name})) for name in scopes])
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([]))
     async with running_hub(door, ring) as hub:
         for listener in ("public", "internal"):
             for method, path, said in operations_for(listener):
@@ -102,14 +102,14 @@ async def test_who_may_is_as_described() -> None:
 
 def test_document_is_valid() -> None:
     """As the validator of the OpenAPI initiative's schema says."""
-    assert [error.message for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
+    assert [error.message for error in OpenAPIV31SpecValidator(build_openapi()).iter_errors()] == []
 
 
 def test_operations_have_ids_of_their_own() -> None:
     """Generated clients name their functions by them."""
     ids = [
         operation["operationId"]
-        for operations in document()["paths"].values()
+        for operations in build_openapi()["paths"].values()
         for operation in operations.values()
     ]
     assert len(ids) == len(set(ids)) > 20
@@ -117,27 +117,27 @@ def test_operations_have_ids_of_their_own() -> None:
 
 def test_no_reference_leads_nowhere() -> None:
     """Also those that are written by hand."""
-    text = json.dumps(document())
+    text = json.dumps(build_openapi())
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
-    assert named <= set(document()["components"]["schemas"])
+    assert named <= set(build_openapi()["components"]["schemas"])
     assert {"Problem", "HubOpen", "GenerationDelta", "PublishAnswer"} <= named
 
 
 def test_repository_has_the_document_of_this_code() -> None:
     """What readers and generators of clients take from there."""
     kept = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
-    assert kept == document(), "docs/openapi.json is old: hub openapi > docs/openapi.json"
+    assert kept == build_openapi(), "docs/openapi.json is old: hub openapi > docs/openapi.json"
 
 
 def test_every_own_event_is_in_the_words_too() -> None:
     """docs/http.md names those that the document describes."""
     words = (REPOSITORY / "docs" / "http.md").read_text()
-    assert [name for name in OWN_EVENTS if f"`{name}`" not in words] == []
+    assert [name for name in SYSTEM_EVENTS if f"`{name}`" not in words] == []
 
 
 async def test_internal_listener_serves_the_document(hub: Hub) -> None:
     """And the public one does not."""
-    assert await hub.call("GET", "/openapi.json", internal=True) == (200, document())
+    assert await hub.call("GET", "/openapi.json", internal=True) == (200, build_openapi())
     assert (await hub.call("GET", "/openapi.json"))[0] == 404
 
 
@@ -145,8 +145,8 @@ def test_parameter_in_a_path_must_be_described() -> None:
     """The name of the route is in the error."""
 
     class Resource:
-        @Operation(method="GET", paths=["/a/{b}"], tag="t", summary="s", answers=[])
+        @Operation(method="GET", paths=["/a/{b}"], tag="t", summary="s", responses=[])
         async def look(self) -> Any: ...
 
     with pytest.raises(ValueError, match=r"GET /a/\{b\}"):
-        document_of({"public": [Resource]})
+        build_document({"public": [Resource]})

@@ -12,21 +12,27 @@ import pytest
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
-from hub.core.generation import Change, Status, Step
-from hub.core.own_events import OF_ANSWERS, OF_CONNECTIONS
-from hub.core.piece import Finish, Reasoning, Replaced, Text, ToolCalls, Usage
-from hub.engine.relay import Relay, RelayLimits, StopWish
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.core.own_events import CONTROL_EVENTS, GENERATION_EVENTS
+from hub.core.piece import Finished, ReasoningDelta, TextDelta, TextReplaced, ToolCallDelta, Usage
+from hub.engine.relay import Relay, RelayLimits, StopSignal
 from hub.engine.supervise import SystemClock
 from hub.errors import UpstreamError
 from hub.ports import Publication
-from hub.web.generations import GenerationAnswer
+from hub.web.generations import GenerationResponse
 from tests.doubles import ScriptedUpstream
 from tests.web.kit import Hub, check_described, running_hub
 
 CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
-WHOLE = [Reasoning("hm"), Text("a"), Replaced("b"), ToolCalls([CALL]), Finish("stop")]
+WHOLE = [
+    ReasoningDelta("hm"),
+    TextDelta("a"),
+    TextReplaced("b"),
+    ToolCallDelta([CALL]),
+    Finished("stop"),
+]
 BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
-LIMITS = RelayLimits(max_text_bytes=1000, broker_patience_seconds=5.0, flush_seconds=0.0)
+LIMITS = RelayLimits(max_text_bytes=1000, broker_timeout_seconds=5.0, flush_seconds=0.0)
 
 
 @pytest.fixture
@@ -61,20 +67,20 @@ async def asked(hub: Hub) -> str:
     return generation
 
 
-async def relayed(hub: Hub, generation: str, *script: Any, stop: StopWish | None = None) -> None:
+async def relayed(hub: Hub, generation: str, *script: Any, stop: StopSignal | None = None) -> None:
     """Answered by a worker with this upstream."""
     upstreams = {"main": ScriptedUpstream(script)}
     relay = Relay(hub.broker, hub.broker, upstreams, SystemClock(), LIMITS)
-    await relay.run(generation, stop or StopWish())
+    await relay.run(generation, stop or StopSignal())
 
 
 async def begun_before(hub: Hub) -> str:
     """A question that a worker began and left."""
     generation = await asked(hub)
-    step = Step(generation, 1, Change.BEGIN, Status.RUNNING)
+    step = GenerationUpdate(generation, 1, UpdateKind.BEGIN, Status.RUNNING)
     data = encode_json({"generation": generation, "attempt": 1, "model": "m1"})
     channel = user_channel("alice")
-    begun = Publication(channel=channel, name="generation.started", data=data, step=step)
+    begun = Publication(channel=channel, name="generation.started", data=data, update=step)
     await hub.broker.publish([begun])
     return generation
 
@@ -87,10 +93,12 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         await heard.up_to("hub.open")
         await relayed(hub, await asked(hub), *WHOLE)
         await heard.up_to("generation.done")
-        await relayed(hub, await asked(hub), Text("a"), Usage({"completion_tokens": 1}), BROKEN)
+        await relayed(
+            hub, await asked(hub), TextDelta("a"), Usage({"completion_tokens": 1}), BROKEN
+        )
         await heard.up_to("generation.failed")
-        stop = StopWish()
-        stop.make("alice")
+        stop = StopSignal()
+        stop.set("alice")
         await relayed(hub, await begun_before(hub), stop=stop)
         await heard.up_to("generation.stopped")
         subscribe = {"type": "subscribe", "topics": ["t"]}
@@ -103,7 +111,7 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         await heard.up_to("generation.done")
         await hub.call("DELETE", "/users/alice/connections", internal=True)
         await heard.up_to("hub.bye")
-    expected = {*OF_CONNECTIONS, *OF_ANSWERS} - {"hub.expiring", "generation.snapshot"}
+    expected = {*CONTROL_EVENTS, *GENERATION_EVENTS} - {"hub.expiring", "generation.snapshot"}
     assert heard.names == expected
 
 
@@ -116,4 +124,4 @@ async def test_snapshot_is_as_described(hub: Hub) -> None:
         assert stream.opened.name == "generation.snapshot"
         check_described(stream.opened.name, json.loads(stream.opened.data))
     _, looked = await hub.call("GET", path)
-    assert msgspec.to_builtins(msgspec.convert(looked, GenerationAnswer)) == looked
+    assert msgspec.to_builtins(msgspec.convert(looked, GenerationResponse)) == looked

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.keys import ApiKey, ApiKeys, hash_key
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
 
@@ -125,7 +125,7 @@ async def test_form_is_not_taken(hub: Hub) -> None:
 
 async def test_broker_away_is_retryable(hub: Hub) -> None:
     """503 with Retry-After."""
-    hub.broker.away = True
+    hub.broker.is_unavailable = True
     async with hub.ask("POST", "/publish", internal=True, json={"to": {"user": "a"}}) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
 
@@ -155,11 +155,11 @@ async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
 )
 async def test_keys_and_scopes(headers: dict[str, Any], status: int) -> None:
     """Each key opens what its scopes say; several are valid at once."""
-    ring = KeyRing(
+    ring = ApiKeys(
         [
-            ApiKey("a", hash_of("good"), frozenset({"publish"})),
-            ApiKey("b", hash_of("reader"), frozenset({"read"})),
-            ApiKey("c", hash_of("newer"), frozenset({"publish", "admin"})),
+            ApiKey("a", hash_key("good"), frozenset({"publish"})),
+            ApiKey("b", hash_key("reader"), frozenset({"read"})),
+            ApiKey("c", hash_key("newer"), frozenset({"publish", "admin"})),
         ]
     )
     async with running_hub(keys=ring) as hub:

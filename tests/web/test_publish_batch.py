@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from hub.web.keys import ApiKey, KeyRing, hash_of
+from hub.web.keys import ApiKey, ApiKeys, hash_key
 from hub.web.publish_batch import NDJSON
 from tests.web.kit import MAX_BODY, Hub, running_hub
 
@@ -127,7 +127,7 @@ async def test_empty_batches(hub: Hub) -> None:
 async def test_wrong_key_is_refused() -> None:
     """The batch is guarded like the single publish."""
     async with running_hub(
-        keys=KeyRing([ApiKey("a", hash_of("right"), frozenset({"publish"}))])
+        keys=ApiKeys([ApiKey("a", hash_key("right"), frozenset({"publish"}))])
     ) as hub:
         assert (await ask(hub, GOOD))[0] == 401
 
@@ -198,7 +198,7 @@ async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
 
 async def test_broker_away_is_the_answer_of_each(hub: Hub) -> None:
     """The stream goes on, and the items say 503."""
-    hub.broker.away = True
+    hub.broker.is_unavailable = True
     status, answers = await ask(hub, GOOD + b"\n" + BAD[0][0])
     assert status == 200
     assert [answer["status"] for answer in answers] == [503, 400]

@@ -10,11 +10,11 @@ from typing import Any
 import jwt
 import pytest
 
-from hub.brokers.memory_books import MemoryTicketBook
-from hub.brokers.redis.tickets import RedisTicketBook
+from hub.brokers.memory_books import MemoryTicketStore
+from hub.brokers.redis.tickets import RedisTicketStore
 from hub.ports import Ticket
-from hub.web.auth import TokenDoor
-from hub.web.origins import Origins
+from hub.web.auth import JwtAuthenticator
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from tests.web.kit import Hub, running_hub
 
@@ -24,7 +24,7 @@ SECRET = "s" * 64
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
     """A node with tokens."""
-    door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with running_hub(door) as hub:
         yield hub
 
@@ -94,7 +94,7 @@ async def test_revoked_token_behind_it(hub: Hub) -> None:
 async def test_book(kind: str, open_redis: Any) -> None:
     """First use, later uses, an unknown one, one that nobody used in time."""
     server = None if kind == "memory" else await open_redis(kind)
-    book: Any = MemoryTicketBook() if server is None else RedisTicketBook(server.link)
+    book: Any = MemoryTicketStore() if server is None else RedisTicketStore(server.link)
     ticket = Ticket(user="a", topics=("n", "t*"), expires_at=time.time() + 60, token_id=None)
     await book.keep("x", ticket, 0.2)
     assert await book.use("x") == (ticket, False)

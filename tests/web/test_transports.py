@@ -20,8 +20,8 @@ from hub.core.sse_decoder import SseDecoder
 from hub.errors import BrokerUnavailable
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
-from hub.web.auth import TokenDoor
-from hub.web.origins import Origins
+from hub.web.auth import JwtAuthenticator
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from tests.doubles import until
 from tests.web.kit import Hub, running_hub
@@ -159,7 +159,7 @@ class Kit:
     def __init__(self, hub: Hub, transport: str) -> None:
         self.hub = hub
         self.transport = transport
-        self._keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+        self._keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
 
     @asynccontextmanager
     async def reading(
@@ -192,7 +192,7 @@ class Kit:
 @pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws", "grpc"])
 async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
     """Each transport."""
-    door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub(door))
         if "grpc" in request.node.callspec.params.values():
@@ -293,7 +293,7 @@ async def test_client_that_leaves(kit: Kit) -> None:
     async with asyncio.timeout(30):
         while len(kit.hub.fanout):
             await asyncio.sleep(0.01)
-    assert kit.hub.fanout.of_user("alice") == {}.keys()
+    assert kit.hub.fanout.by_user("alice") == {}.keys()
 
 
 async def test_channels_are_named(kit: Kit) -> None:
@@ -314,7 +314,7 @@ class TestPolling:
     async def hub(self) -> AsyncIterator[Hub]:
         """Open."""
         async with running_hub() as hub:
-            keeping = asyncio.create_task(hub.fanout.lifetimes.run())
+            keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
             yield hub
             keeping.cancel()
 
@@ -347,7 +347,7 @@ class TestPolling:
     async def test_broker_away(self, hub: Hub) -> None:
         """The client keeps its cursor."""
         start = await self.poll(hub, wait="0")
-        hub.broker.away = True
+        hub.broker.is_unavailable = True
         answer = await self.poll(hub, cursor=start["cursor"], wait="1")
         assert answer["cursor"] == start["cursor"]
         assert [event["event"] for event in answer["events"]] == ["hub.bye"]

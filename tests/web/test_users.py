@@ -12,17 +12,17 @@ import jwt
 import pytest
 
 from hub.core.denials import USER
-from hub.web.auth import TokenDoor
-from hub.web.keys import ApiKey, KeyRing, hash_of
-from hub.web.origins import Origins
+from hub.web.auth import JwtAuthenticator
+from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.web.origins import AllowedOrigins
 from hub.web.tokens import FixedKeys, TokenReader, secret_key
 from tests.web.kit import Hub, running_hub
 
 SECRET = "s" * 64
-RING = KeyRing(
+RING = ApiKeys(
     [
-        ApiKey("boss", hash_of("admin-key"), frozenset({"admin"})),
-        ApiKey("shop", hash_of("shop-key"), frozenset({"publish"})),
+        ApiKey("boss", hash_key("admin-key"), frozenset({"admin"})),
+        ApiKey("shop", hash_key("shop-key"), frozenset({"publish"})),
     ]
 )
 ADMIN = {"Authorization": "Bearer admin-key"}
@@ -31,7 +31,7 @@ ADMIN = {"Authorization": "Bearer admin-key"}
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
     """A node with tokens and keys."""
-    door = TokenDoor(TokenReader([FixedKeys([secret_key(SECRET)])]), Origins([]))
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with running_hub(door, RING) as hub:
         yield hub
 
@@ -76,7 +76,7 @@ async def test_blocked_user(hub: Hub) -> None:
     status, answer = await order(hub, "DELETE", "/users/alice/connections?block_seconds=0.5")
     assert status == 202
     assert answer["blocked_until"] == pytest.approx(time.time() + 0.5, abs=0.4)
-    assert await hub.orders.denied() == {USER + "alice": answer["blocked_until"]}
+    assert await hub.orders.blocked() == {USER + "alice": answer["blocked_until"]}
     assert await connect_status(hub, bearer("alice")) == 403
     async with hub.ask("POST", "/generations", json={"prompt": "x"}, headers=bearer("alice")) as r:
         assert r.status == 403
@@ -101,11 +101,11 @@ async def test_revoked_token(hub: Hub) -> None:
 
 async def test_lost_order_is_found(hub: Hub) -> None:
     """A node that did not hear the order reads what is denied when its link is back."""
-    keeping = asyncio.create_task(hub.control.keep_informed())
+    keeping = asyncio.create_task(hub.control.run())
     async with hub.stream("/sse/connect", headers=bearer("alice")) as stream:
         hub.orders.deaf = True
-        await hub.orders.deny(USER + "alice", time.time() + 60)
-        hub.orders.relinked()
+        await hub.orders.block(USER + "alice", time.time() + 60)
+        hub.orders.resubscribed()
         assert json.loads((await stream.next()).data)["reason"] == "disconnected"
     assert await connect_status(hub, bearer("alice")) == 403
     keeping.cancel()
@@ -140,15 +140,15 @@ async def test_who_may_order(hub: Hub, key: str, status: int) -> None:
         assert response.status == status
 
 
-READER = KeyRing([ApiKey("r", hash_of("admin-key"), frozenset({"read"}))])
+READER = ApiKeys([ApiKey("r", hash_key("admin-key"), frozenset({"read"}))])
 
 
 async def test_who_is_there() -> None:
     """A user, everybody, the nodes; with the scope read."""
     async with running_hub(keys=READER) as hub:
         tasks = [
-            asyncio.create_task(hub.presence.beat()),
-            asyncio.create_task(hub.presence.answer()),
+            asyncio.create_task(hub.presence.keep_node_state()),
+            asyncio.create_task(hub.presence.answer_requests()),
         ]
         async with (
             hub.stream("/sse/connect/alice?topics=news"),
@@ -193,7 +193,7 @@ async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
     """What was read before the order does not undo it."""
     read = asyncio.Event()
     proceed = asyncio.Event()
-    denied = hub.orders.denied
+    denied = hub.orders.blocked
 
     async def slow() -> Any:
         found = await denied()
@@ -201,8 +201,8 @@ async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
         await proceed.wait()
         return found
 
-    hub.orders.denied = slow  # type: ignore[method-assign]
-    keeping = asyncio.create_task(hub.control.keep_informed())
+    hub.orders.blocked = slow  # type: ignore[method-assign]
+    keeping = asyncio.create_task(hub.control.run())
     await read.wait()
     await hub.control.disconnect("alice", 60.0)
     proceed.set()

@@ -6,31 +6,31 @@ from collections.abc import Sequence
 from typing import Final
 
 from hub.core.channel import Channel
-from hub.ports import Attended
-from hub.redislink import RedisLink, Script, ScriptCall
-from hub.redislink.names import attendance_keys
-from hub.redislink.wire import Word
+from hub.ports import PresenceChange
+from hub.redislink import RedisClient, Script, ScriptCall
+from hub.redislink.names import topic_presence_keys
+from hub.redislink.wire import Argument
 
 _NOTE: Final = Script("hub.brokers.redis", "attendance")
 
 
-class RedisAttendanceBook:
+class RedisPresenceStore:
     """Implements ports.AttendanceBook."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisClient) -> None:
         self._link = link
 
-    async def note(
+    async def update(
         self,
         channel: Channel,
         node: str,
-        here: Sequence[str],
-        gone: Sequence[str],
+        present: Sequence[str],
+        absent: Sequence[str],
         *,
         seconds: float,
-    ) -> Attended:
-        partition, until, users_key = attendance_keys(channel)
-        args: list[Word] = [node, round(seconds * 1000), len(here), *here, *gone]
+    ) -> PresenceChange:
+        partition, until, users_key = topic_presence_keys(channel)
+        args: list[Argument] = [node, round(seconds * 1000), len(present), *present, *absent]
         (reply,) = await self._link.run([ScriptCall(_NOTE, partition, (until, users_key), args)])
         joined, left, users = reply
-        return Attended([u.decode() for u in joined], [u.decode() for u in left], users)
+        return PresenceChange([u.decode() for u in joined], [u.decode() for u in left], users)

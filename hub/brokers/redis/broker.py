@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from hub.brokers.redis.bus import RedisBus
-from hub.brokers.redis.log import RedisLog, Retention
+from hub.brokers.redis.bus import RedisSubscriptions
+from hub.brokers.redis.log import RedisEventLog, Retention
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
 from hub.ports import Page, Publication, Published
-from hub.redislink import RedisLink
+from hub.redislink import RedisClient
 
 
 class RedisBroker:
@@ -19,19 +19,19 @@ class RedisBroker:
     worker) does without it.
     """
 
-    def __init__(self, link: RedisLink, retention: Retention) -> None:
-        self._link = link
-        self._log = RedisLog(link, retention)
-        self._bus = RedisBus(link)
+    def __init__(self, client: RedisClient, retention: Retention) -> None:
+        self._client = client
+        self._log = RedisEventLog(client, retention)
+        self._subscriptions = RedisSubscriptions(client)
 
     @property
-    def breaks(self) -> int:
+    def disconnects(self) -> int:
         """How often a link for events broke."""
-        return self._bus.breaks
+        return self._subscriptions.disconnects
 
     async def run(self) -> None:
         """Hears until cancelled."""
-        await self._bus.run()
+        await self._subscriptions.run()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         return await self._log.publish(publications)
@@ -47,17 +47,17 @@ class RedisBroker:
         return await self._log.read(after, max_events=max_events, max_bytes=max_bytes)
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
-        await self._bus.subscribe(channels)
+        await self._subscriptions.subscribe(channels)
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
-        self._bus.unsubscribe(channels)
+        self._subscriptions.unsubscribe(channels)
 
     def listen(
         self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
     ) -> None:
-        self._bus.listen(heard, relinked)
+        self._subscriptions.listen(heard, relinked)
 
     async def ping(self) -> None:
-        await self._link.ping()
-        if not self._bus.linked:
+        await self._client.ping()
+        if not self._subscriptions.is_synced:
             raise BrokerUnavailable("the broker answers, but its announcements are not heard yet")

@@ -17,40 +17,40 @@ from hub.brokers.redis.log import parse_announcement
 from hub.core.channel import Channel
 from hub.core.event import Event
 from hub.engine.supervise import Supervisor, SystemClock
-from hub.redislink import RedisLink, channel_keys
-from hub.redislink.ear import Ear, Patience
-from hub.redislink.topology import Place
+from hub.redislink import RedisClient, channel_keys
+from hub.redislink.ear import PubSubConnection, PubSubTimeouts
+from hub.redislink.topology import RedisServer
 
 
-class RedisBus:
+class RedisSubscriptions:
     """Subscriptions of one process."""
 
-    def __init__(self, link: RedisLink, patience: Patience | None = None) -> None:
-        self._link = link
-        self._patience = patience or Patience(timeout=link.timeout_seconds)
-        self._ears: dict[Place, Ear] = {}
-        self._channels: dict[bytes, tuple[Channel, Ear]] = {}
+    def __init__(self, client: RedisClient, timeouts: PubSubTimeouts | None = None) -> None:
+        self._client = client
+        self._timeouts = timeouts or PubSubTimeouts(reply_timeout_seconds=client.timeout_seconds)
+        self._pubsub_connections: dict[RedisServer, PubSubConnection] = {}
+        self._channels: dict[bytes, tuple[Channel, PubSubConnection]] = {}
         self._moved = asyncio.Event()
-        self._heard: Callable[[Sequence[Event]], None] = lambda events: None
-        self._relinked: Callable[[], None] = lambda: None
-        link.on_change(self._moved.set)
-        self._make_ears()
+        self._on_events: Callable[[Sequence[Event]], None] = lambda events: None
+        self._on_resubscribed: Callable[[], None] = lambda: None
+        client.on_topology_change(self._moved.set)
+        self._connect_to_servers()
 
     @property
-    def linked(self) -> bool:
+    def is_synced(self) -> bool:
         """Whether everything that is wanted is heard, as far as this process can tell."""
-        return all(ear.linked for ear in self._ears.values())
+        return all(ear.is_synced for ear in self._pubsub_connections.values())
 
     @property
-    def breaks(self) -> int:
+    def disconnects(self) -> int:
         """How often a link for events broke."""
-        return sum(ear.breaks for ear in self._ears.values())
+        return sum(ear.disconnects for ear in self._pubsub_connections.values())
 
     def listen(
         self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
     ) -> None:
         """See ports.Broker.listen."""
-        self._heard, self._relinked = heard, relinked
+        self._on_events, self._on_resubscribed = heard, relinked
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
         """See ports.Broker.subscribe."""
@@ -58,9 +58,9 @@ class RedisBus:
         for channel in channels:
             keys = channel_keys(channel)
             name = keys.log.encode()
-            ear = self._ears[self._link.place_of(keys.partition)]
+            ear = self._pubsub_connections[self._client.server_of(keys.partition)]
             self._channels[name] = channel, ear
-            waiter = ear.want(name)
+            waiter = ear.subscribe(name)
             if waiter is not None:
                 waiting.append(waiter)
         for waiter in waiting:
@@ -71,57 +71,59 @@ class RedisBus:
         for channel in channels:
             name = channel_keys(channel).log.encode()
             if name in self._channels:
-                self._channels[name][1].leave(name)
+                self._channels[name][1].unsubscribe(name)
 
     async def run(self) -> None:
         """Hears until cancelled."""
         async with Supervisor(SystemClock()) as tasks:
-            for place, ear in self._ears.items():
+            for place, ear in self._pubsub_connections.items():
                 tasks.start(f"ear at {place}", ear.run)
             while True:
                 await self._moved.wait()
                 self._moved.clear()
-                before = self._ears.keys() - set(self._link.places())
-                for place in self._make_ears():
-                    tasks.start(f"ear at {place}", self._ears[place].run)
-                self._rehome()
+                before = self._pubsub_connections.keys() - set(self._client.servers())
+                for place in self._connect_to_servers():
+                    tasks.start(f"ear at {place}", self._pubsub_connections[place].run)
+                self._migrate_channels()
                 for place in before:
-                    del self._ears[place]
+                    del self._pubsub_connections[place]
                     await tasks.end(f"ear at {place}")
 
-    def _make_ears(self) -> list[Place]:
+    def _connect_to_servers(self) -> list[RedisServer]:
         """An ear at every server that has none. Returns where they are."""
-        fresh = [place for place in self._link.places() if place not in self._ears]
+        fresh = [place for place in self._client.servers() if place not in self._pubsub_connections]
         for place in fresh:
-            self._ears[place] = Ear(
+            self._pubsub_connections[place] = PubSubConnection(
                 place,
-                self._link.connect,
-                self._patience,
-                sharded=self._link.sharded,
-                heard=self._take,
-                relinked=self._note_relinked,
-                gave_up=self._gave_up,
-                failed=self._link.note_stale,
+                self._client.connect,
+                self._timeouts,
+                sharded=self._client.sharded,
+                on_messages=self._on_messages,
+                on_resubscribed=self._on_connection_resubscribed,
+                on_unsubscribed=self._on_unsubscribed,
+                on_failure=self._client.mark_topology_stale,
             )
         return fresh
 
-    def _rehome(self) -> None:
+    def _migrate_channels(self) -> None:
         for name, (channel, ear) in list(self._channels.items()):
-            there = self._ears[self._link.place_of(channel_keys(channel).partition)]
+            there = self._pubsub_connections[
+                self._client.server_of(channel_keys(channel).partition)
+            ]
             if there is not ear:
                 self._channels[name] = channel, there
-                there.take_over(name, ear)
+                there.migrate_from(name, ear)
 
-    def _take(self, messages: Sequence[list[bytes]]) -> None:
+    def _on_messages(self, messages: Sequence[list[bytes]]) -> None:
         channels, events = self._channels, []
         for _, name, payload in messages:
             found = channels.get(name)
             if found is not None:
                 events.append(parse_announcement(found[0], payload))
-        self._heard(events)
+        self._on_events(events)
 
-    def _note_relinked(self) -> None:
-        self._relinked()
+    def _on_connection_resubscribed(self) -> None:
+        self._on_resubscribed()
 
-    def _gave_up(self, name: bytes) -> None:
+    def _on_unsubscribed(self, name: bytes) -> None:
         self._channels.pop(name, None)

@@ -6,18 +6,18 @@ from typing import Final
 
 import msgspec
 
-from hub.brokers.redis.log import Retention, milliseconds
+from hub.brokers.redis.log import Retention, to_milliseconds
 from hub.core.channel import partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
-from hub.core.generation import Generation, Question, Status, StopAnswer
-from hub.ports import Created
+from hub.core.generation import Generation, GenerationRequest, Status, StopResult
+from hub.ports import CreatedGeneration
 from hub.redislink import (
-    RedisLink,
+    RedisClient,
     Script,
     ScriptCall,
-    ask_once_key,
     channel_keys,
     chat_key,
+    generation_idempotency_key,
     generation_keys,
 )
 
@@ -31,18 +31,24 @@ _STOP: Final = Script(_PACKAGE, "stop")
 class RedisGenerationStore:
     """Implements ports.GenerationStore."""
 
-    def __init__(self, link: RedisLink, retention: Retention) -> None:
-        self._link = link
-        self._head_ms = milliseconds(retention.position_ttl_seconds)
-        self._record_ms = milliseconds(retention.generation_ttl_seconds)
+    def __init__(self, client: RedisClient, retention: Retention) -> None:
+        self._client = client
+        self._head_ms = to_milliseconds(retention.position_ttl_seconds)
+        self._record_ms = to_milliseconds(retention.generation_ttl_seconds)
 
-    async def create(self, generation: Generation, idempotency_key: str | None) -> Created:
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
         channel = channel_keys(user_channel(generation.user))
         record = generation_keys(generation.id)
         if record is None:
             raise ValueError(f"not a generation's id: {generation.id!r}")
-        once = ask_once_key(generation.user, idempotency_key) if idempotency_key else channel.head
-        chat = generation.question.chat
+        once = (
+            generation_idempotency_key(generation.user, idempotency_key)
+            if idempotency_key
+            else channel.head
+        )
+        chat = generation.request.chat
         keys = [channel.head, channel.log, once, record.record, record.text]
         if chat is not None:
             keys.append(chat_key(generation.user, chat))
@@ -52,13 +58,13 @@ class RedisGenerationStore:
             "1" if idempotency_key else "",
             generation.id,
             generation.user,
-            msgspec.json.encode(generation.question),
+            msgspec.json.encode(generation.request),
             self._record_ms,
-            repr(generation.asked_at),
+            repr(generation.requested_at),
         )
-        (reply,) = await self._link.run([ScriptCall(_CREATE, record.partition, keys, args)])
+        (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, args)])
         name, epoch, offset, new = reply
-        return Created(name.decode(), Position(epoch.decode(), offset), bool(new))
+        return CreatedGeneration(name.decode(), Position(epoch.decode(), offset), bool(new))
 
     async def find(self, generation: str) -> Generation | None:
         found = await self._find(generation, ())
@@ -70,7 +76,7 @@ class RedisGenerationStore:
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         partition = partition_of(user_channel(user))
-        found = await self._link.call(partition, "GET", chat_key(user, chat))
+        found = await self._client.call(partition, "GET", chat_key(user, chat))
         return found.decode() if found else None
 
     async def discard(
@@ -81,11 +87,11 @@ class RedisGenerationStore:
             return
         names = [keys.record, keys.text]
         if idempotency_key is not None:
-            names.append(ask_once_key(user, idempotency_key))
+            names.append(generation_idempotency_key(user, idempotency_key))
         if chat is not None:
             names.append(chat_key(user, chat))
         args = (generation, "1" if idempotency_key is not None else "", "" if chat is None else "1")
-        await self._link.run([ScriptCall(_DISCARD, keys.partition, names, args)])
+        await self._client.run([ScriptCall(_DISCARD, keys.partition, names, args)])
 
     async def _find(
         self, generation: str, channel: tuple[str, ...]
@@ -95,7 +101,7 @@ class RedisGenerationStore:
             return None
         names = (keys.record, keys.text, *channel)
         args = (new_epoch(), self._head_ms)
-        (reply,) = await self._link.run([ScriptCall(_FIND, keys.partition, names, args)])
+        (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, args)])
         if not reply:
             return None
         text, epoch, offset, *fields = reply
@@ -104,33 +110,35 @@ class RedisGenerationStore:
         found = Generation(
             id=generation,
             user=record[b"user"].decode(),
-            question=msgspec.json.decode(record[b"question"], type=Question),
+            request=msgspec.json.decode(record[b"question"], type=GenerationRequest),
             status=Status(record[b"status"].decode()),
             attempt=int(record[b"attempt"]),
             deltas=int(record[b"deltas"]),
             text=text.decode(),
-            stop_by=stop_by.decode() if stop_by else None,
-            asked_at=float(record.get(b"asked_at", b"0")),
+            stop_requested_by=stop_by.decode() if stop_by else None,
+            requested_at=float(record.get(b"asked_at", b"0")),
             after=_position(record.get(b"after")),
             end=msgspec.json.decode(record.get(b"end", b"{}")),
         )
         return found, Position(epoch.decode(), offset)
 
-    async def stop_wished_by(self, generation: str) -> str | None:
+    async def stop_requested_by(self, generation: str) -> str | None:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        found = await self._link.call(keys.partition, "HGET", keys.record, "stop_by")
+        found = await self._client.call(keys.partition, "HGET", keys.record, "stop_by")
         return found.decode() if found else None
 
-    async def request_stop(self, generation: str, by: str) -> StopAnswer | None:
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        (reply,) = await self._link.run([ScriptCall(_STOP, keys.partition, (keys.record,), (by,))])
+        (reply,) = await self._client.run(
+            [ScriptCall(_STOP, keys.partition, (keys.record,), (by,))]
+        )
         if not reply:
             return None
-        return StopAnswer.ENDED if reply == b"ended" else StopAnswer.STOPPING
+        return StopResult.ENDED if reply == b"ended" else StopResult.STOPPING
 
 
 def _position(text: bytes | None) -> Position | None:

@@ -15,18 +15,18 @@ import msgspec
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
-from hub.engine.supervise import Errands
+from hub.engine.supervise import BackgroundTasks
 from hub.errors import BrokerUnavailable
 from hub.ports import FROM_START, Outcome, Page, Publication, Published
 from hub.redislink import (
-    RedisLink,
+    RedisClient,
     Script,
     ScriptCall,
     channel_keys,
     generation_keys,
-    publish_once_key,
+    publish_idempotency_key,
 )
-from hub.redislink.wire import Word
+from hub.redislink.wire import Argument
 
 _PACKAGE: Final = "hub.brokers.redis"
 _PUBLISH: Final = Script(_PACKAGE, "head", "publish")
@@ -37,7 +37,7 @@ _NO_ANSWER: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
-class Keep(msgspec.Struct, frozen=True, kw_only=True):
+class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
     """How much the log of one channel keeps; whatever bound is reached first counts.
 
     max_events: trimmed in blocks of about 100, so somewhat more may be there.
@@ -52,7 +52,7 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ttl_ms(self) -> int:
         """The age in what Redis counts in."""
-        return milliseconds(self.ttl_seconds)
+        return to_milliseconds(self.ttl_seconds)
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,21 +65,21 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     generation_ttl_seconds: how long a generation's record outlives its last change.
     """
 
-    user: Keep = Keep()
-    topic: Keep = Keep()
-    everyone: Keep = Keep()
+    user: ChannelRetention = ChannelRetention()
+    topic: ChannelRetention = ChannelRetention()
+    all: ChannelRetention = ChannelRetention()
     position_ttl_seconds: float = 7 * 86400.0
     idempotency_seconds: float = 600.0
     generation_ttl_seconds: float = 3600.0
 
-    def of(self, channel: Channel) -> Keep:
+    def of(self, channel: Channel) -> ChannelRetention:
         """What is kept of a channel."""
         if channel.startswith("user:"):
             return self.user
-        return self.everyone if channel == ALL else self.topic
+        return self.all if channel == ALL else self.topic
 
 
-class _Lot:
+class PublishBatch:
     """What somebody publishes at once, and the answers to it."""
 
     __slots__ = ("answered", "answers", "publications")
@@ -90,23 +90,25 @@ class _Lot:
         self.answers: list[Published | BrokerUnavailable] = [_NO_ANSWER] * len(publications)
 
 
-class RedisLog:
+class RedisEventLog:
     """Publishes to and reads from the channels' streams. Raises BrokerUnavailable."""
 
-    def __init__(self, link: RedisLink, retention: Retention) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient, retention: Retention) -> None:
+        self._client = client
         self._retention = retention
-        self._announce = "SPUBLISH" if link.sharded else "PUBLISH"
-        self._head_ms = milliseconds(retention.position_ttl_seconds)
-        self._lives = (
+        self._announce = "SPUBLISH" if client.sharded else "PUBLISH"
+        self._head_ms = to_milliseconds(retention.position_ttl_seconds)
+        self._ttl_refresh_at = (
             self._head_ms,
-            milliseconds(retention.idempotency_seconds),
-            milliseconds(retention.generation_ttl_seconds),
+            to_milliseconds(retention.idempotency_seconds),
+            to_milliseconds(retention.generation_ttl_seconds),
         )
-        kinds = (retention.user, retention.topic, retention.everyone)
-        self._keeps = [f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds]
-        self._unsent: list[_Lot] = []
-        self._errands = Errands()
+        kinds = (retention.user, retention.topic, retention.all)
+        self._channel_retentions = [
+            f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds
+        ]
+        self._unsent: list[PublishBatch] = []
+        self._background_tasks = BackgroundTasks()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.Broker.publish."""
@@ -126,21 +128,23 @@ class RedisLog:
         if not publications:
             return []
         for publication in publications:
-            if publication.step is not None and not generation_keys(publication.step.generation):
-                raise ValueError(f"not a generation's id: {publication.step.generation!r}")
+            if publication.update is not None and not generation_keys(
+                publication.update.generation
+            ):
+                raise ValueError(f"not a generation's id: {publication.update.generation!r}")
         loop = asyncio.get_running_loop()
         if not self._unsent:
             loop.call_soon(self._flush)
-        lot = _Lot(publications, loop.create_future())
+        lot = PublishBatch(publications, loop.create_future())
         self._unsent.append(lot)
         await lot.answered
         return lot.answers
 
     def _flush(self) -> None:
         lots, self._unsent = self._unsent, []
-        self._errands.run("publish", self._send(lots))
+        self._background_tasks.run("publish", self._send(lots))
 
-    async def _send(self, lots: Sequence[_Lot]) -> None:
+    async def _send(self, lots: Sequence[PublishBatch]) -> None:
         """The events of one call are of one partition in a Cluster; elsewhere of any."""
         try:
             await self._send_all(lots)
@@ -149,12 +153,12 @@ class RedisLog:
                 if not lot.answered.done():  # else its caller was cancelled
                     lot.answered.set_result(None)
 
-    async def _send_all(self, lots: Sequence[_Lot]) -> None:
-        groups: dict[int, list[tuple[Publication, _Lot, int]]] = {}
+    async def _send_all(self, lots: Sequence[PublishBatch]) -> None:
+        groups: dict[int, list[tuple[Publication, PublishBatch, int]]] = {}
         for lot in lots:
             for n, publication in enumerate(lot.publications):
                 partition = 0
-                if self._link.sharded:
+                if self._client.sharded:
                     partition = channel_keys(publication.channel).partition
                 groups.setdefault(partition, []).append((publication, lot, n))
         batches = [
@@ -163,7 +167,7 @@ class RedisLog:
             for first in range(0, len(group), _IN_ONE_CALL)
         ]
         calls = [self.publish_call([publication for publication, *_ in each]) for each in batches]
-        replies = await self._link.try_all(calls)
+        replies = await self._client.try_run(calls)
         for batch, reply in zip(batches, replies, strict=True):
             away = isinstance(reply, BrokerUnavailable)
             for place, (_, lot, n) in enumerate(batch):
@@ -178,7 +182,7 @@ class RedisLog:
         for channels in self._by_call(after):
             calls.append(self._read_call({c: after[c] for c in channels}, max_events, max_bytes))
             asked += channels
-        pages = [page for reply in await self._link.run(calls) for page in reply]
+        pages = [page for reply in await self._client.run(calls) for page in reply]
         found = {channel: _page(channel, page) for channel, page in zip(asked, pages, strict=True)}
         return {channel: found[channel] for channel in after}
 
@@ -186,7 +190,7 @@ class RedisLog:
         """Channels that one call may name: few, and in a Cluster of one partition."""
         groups: dict[int, list[Channel]] = {}
         for channel in channels:
-            partition = channel_keys(channel).partition if self._link.sharded else 0
+            partition = channel_keys(channel).partition if self._client.sharded else 0
             groups.setdefault(partition, []).append(channel)
         return [
             group[first : first + _PAGES_IN_ONE_CALL]
@@ -198,7 +202,7 @@ class RedisLog:
         self, after: Mapping[Channel, Position | None], max_events: int, max_bytes: int
     ) -> ScriptCall:
         keys: list[str] = []
-        args: list[Word] = [new_epoch(), self._head_ms, max_events, max_bytes]
+        args: list[Argument] = [new_epoch(), self._head_ms, max_events, max_bytes]
         for channel, position in after.items():
             names = channel_keys(channel)
             keys += (names.head, names.log)
@@ -208,15 +212,20 @@ class RedisLog:
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
         """The call that publishes them, all of one partition if that matters here."""
         keys: list[str] = []
-        args: list[Word] = [self._announce, new_epoch(), *self._lives, len(publications)]
-        args += self._keeps
+        args: list[Argument] = [
+            self._announce,
+            new_epoch(),
+            *self._ttl_refresh_at,
+            len(publications),
+        ]
+        args += self._channel_retentions
         for publication in publications:
             _add(publication, keys, args)
         partition = channel_keys(publications[0].channel).partition
         return ScriptCall(_PUBLISH, partition, keys, args)
 
 
-def _origin(after: Position | None) -> tuple[Word, Word, Word]:
+def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
     """Where a page begins, as read.lua has it."""
     if after is None:
         return "head", "", 0
@@ -225,28 +234,28 @@ def _origin(after: Position | None) -> tuple[Word, Word, Word]:
     return "after", after.epoch, after.offset
 
 
-def _add(publication: Publication, keys: list[str], args: list[Word]) -> None:
+def _add(publication: Publication, keys: list[str], args: list[Argument]) -> None:
     """One event's part of publish.lua's keys and arguments."""
-    channel, step = publication.channel, publication.step
+    channel, step = publication.channel, publication.update
     names = channel_keys(channel)
     flags = channel[0] if channel.startswith("user:") or channel == ALL else "t"
     more_keys: tuple[str, ...] = ()
-    more_args: tuple[Word, ...] = ()
+    more_args: tuple[Argument, ...] = ()
     if publication.ephemeral:
         flags += "e"
     if publication.idempotency_key is not None:
         flags += "k"
-        more_keys += (publish_once_key(channel, publication.idempotency_key),)
+        more_keys += (publish_idempotency_key(channel, publication.idempotency_key),)
     if publication.ttl_seconds is not None:
         flags += "x"
-        more_args += (milliseconds(publication.ttl_seconds),)
+        more_args += (to_milliseconds(publication.ttl_seconds),)
     if step is not None:
         flags += "s"
         record = generation_keys(step.generation)
         if record is None:
             raise ValueError(f"not a generation's id: {step.generation!r}")
         more_keys += (record.record, record.text)
-        more_args += (step.change.value, step.attempt, step.status.value, step.index, step.text)
+        more_args += (step.kind.value, step.attempt, step.status.value, step.index, step.text)
     if publication.trace:
         flags += "c"
         more_args += (publication.trace,)
@@ -268,7 +277,7 @@ def parse_announcement(channel: Channel, payload: bytes) -> Event:
     return Event(channel, name.decode(), data, position, trace)
 
 
-def milliseconds(seconds: float) -> int:
+def to_milliseconds(seconds: float) -> int:
     """What Redis counts in; never nothing."""
     return max(1, round(seconds * 1000))
 
@@ -289,6 +298,6 @@ def _page(channel: Channel, reply: list[Any]) -> Page:
     return Page(
         events=events,
         head=Position(epoch, reply[1]),
-        read_to=Position(epoch, reply[3]),
-        lost=reply[2].decode() or None,
+        end=Position(epoch, reply[3]),
+        reset_reason=reply[2].decode() or None,
     )

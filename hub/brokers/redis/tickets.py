@@ -6,29 +6,29 @@ from typing import Final
 
 import msgspec
 
-from hub.ports import Ticket, Used
-from hub.redislink import RedisLink, Script, ScriptCall
+from hub.ports import ConsumedTicket, Ticket
+from hub.redislink import RedisClient, Script, ScriptCall
 from hub.redislink.names import ticket_key
 
 _USE: Final = Script("hub.brokers.redis", "ticket")
 _KEEP: Final = Script("hub.brokers.redis", "keep_ticket")
 
 
-class RedisTicketBook:
+class RedisTicketStore:
     """Implements ports.TicketBook."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisClient) -> None:
         self._link = link
 
-    async def keep(self, name: str, ticket: Ticket, seconds: float) -> None:
-        partition, key = ticket_key(name)
+    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
+        partition, key = ticket_key(ticket_id)
         until_ms = int(ticket.expires_at * 1000)
         args = (msgspec.json.encode(ticket), until_ms, int(seconds * 1000))
         await self._link.run([ScriptCall(_KEEP, partition, (key,), args)])
 
-    async def use(self, name: str) -> Used | None:
-        partition, key = ticket_key(name)
+    async def consume(self, ticket_id: str) -> ConsumedTicket | None:
+        partition, key = ticket_key(ticket_id)
         (reply,) = await self._link.run([ScriptCall(_USE, partition, (key,), ())])
         if not reply:
             return None
-        return Used(msgspec.json.decode(reply[0], type=Ticket), bool(reply[1]))
+        return ConsumedTicket(msgspec.json.decode(reply[0], type=Ticket), bool(reply[1]))

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from hub.brokers.redis.log import milliseconds
+from hub.brokers.redis.log import to_milliseconds
 from hub.core.channel import PARTITIONS, partition_of, user_channel
-from hub.ports import UsageSum
-from hub.redislink import RedisLink, Script, ScriptCall
+from hub.ports import UsageTotals
+from hub.redislink import RedisClient, Script, ScriptCall
 from hub.redislink.names import usage_key
 
 _ADD: Final = Script("hub.brokers.redis", "usage")
 _SUMS: Final = ("answers", "uncounted", "prompt_tokens", "completion_tokens")
 
 
-class RedisUsageLedger:
+class RedisUsageStore:
     """Implements ports.UsageLedger."""
 
-    def __init__(self, link: RedisLink, *, keep_seconds: float) -> None:
+    def __init__(self, link: RedisClient, *, keep_seconds: float) -> None:
         self._link = link
-        self._keep_ms = milliseconds(keep_seconds)
+        self._keep_ms = to_milliseconds(keep_seconds)
 
-    async def add(self, usage: UsageSum) -> None:
+    async def add(self, usage: UsageTotals) -> None:
         partition = partition_of(user_channel(usage.user))
         sums = [word for name in _SUMS for word in (name, getattr(usage, name))]
         args = (f"{usage.user} {usage.model}", self._keep_ms, *sums)
@@ -30,7 +30,7 @@ class RedisUsageLedger:
             [ScriptCall(_ADD, partition, (usage_key(partition, usage.day),), args)]
         )
 
-    async def read(self, day: str, user: str | None) -> list[UsageSum]:
+    async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         partitions = range(PARTITIONS) if user is None else [partition_of(user_channel(user))]
         replies = await asyncio.gather(
             *(self._link.call(each, "HGETALL", usage_key(each, day)) for each in partitions)
@@ -42,6 +42,6 @@ class RedisUsageLedger:
                 if user is None or whose == user:
                     found.setdefault((whose, model), {})[what] = int(number)
         return [
-            UsageSum(day=day, user=whose, model=model, **sums)
+            UsageTotals(day=day, user=whose, model=model, **sums)
             for (whose, model), sums in sorted(found.items())
         ]

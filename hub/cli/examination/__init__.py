@@ -14,28 +14,28 @@ import asyncio
 
 import aiohttp
 
-from hub.cli.examination.broker import examine_broker
-from hub.cli.examination.finding import Finding
-from hub.cli.examination.front import examine_front
-from hub.cli.examination.keys import examine_keys
-from hub.cli.examination.listeners import examine_listeners
-from hub.cli.examination.machine import examine_machine
-from hub.cli.examination.upstreams import examine_upstreams
-from hub.cli.examination.visit import Visit
+from hub.cli.examination.broker import check_broker
+from hub.cli.examination.finding import CheckResult
+from hub.cli.examination.front import check_proxy
+from hub.cli.examination.keys import check_keys
+from hub.cli.examination.listeners import check_listeners
+from hub.cli.examination.machine import check_machine
+from hub.cli.examination.upstreams import check_upstreams
+from hub.cli.examination.visit import ProbeTarget
 from hub.settings import Settings
 
-__all__ = ["Finding", "Visit", "examine", "examine_front"]
+__all__ = ["CheckResult", "ProbeTarget", "check_proxy", "run_checks"]
 
 _PROBE_SECONDS = 3.0
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def run_checks(settings: Settings) -> list[CheckResult]:
     """All findings on the set-up, in the order in which they are best mended."""
-    findings = [*examine_keys(settings), *await examine_broker(settings)]
-    findings += examine_machine(settings.stream.max_connections)
+    findings = [*check_keys(settings), *await check_broker(settings)]
+    findings += check_machine(settings.stream.max_connections)
     timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         listeners, upstreams = await asyncio.gather(
-            examine_listeners(session, settings), examine_upstreams(session, settings.upstreams)
+            check_listeners(session, settings), check_upstreams(session, settings.upstreams)
         )
     return [*findings, *listeners, *upstreams]

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from hub.cli.examination.broker_settings import Server, judge
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.broker_settings import Server, check_server
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerUnavailable
-from hub.redislink import RedisLink, open_link
+from hub.redislink import RedisClient, open_client
 from hub.redislink.names import hash_tag
 from hub.settings import Settings
 
@@ -25,18 +25,18 @@ _READ: Final = ("client-output-buffer-limit",)  # what INFO does not say
 _HARMLESS: Final = "redis.call('EXISTS', KEYS[1]) return redis.call(ARGV[1], KEYS[1], '')"
 
 
-async def examine_broker(settings: Settings) -> list[Finding]:
+async def check_broker(settings: Settings) -> list[CheckResult]:
     """The findings on every server of the topology."""
-    place, findings = settings.redis.place, list[Finding]()
+    place, findings = settings.redis.place, list[CheckResult]()
     try:
-        async with open_link(
+        async with open_client(
             settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
         ) as link:
-            servers = {link.place_of(n): n for n in range(PARTITIONS)}
+            servers = {link.server_of(n): n for n in range(PARTITIONS)}
             for each, partition in servers.items():
                 named = place if len(servers) == 1 else str(each)
                 server = await _read(link, partition, named)
-                findings += judge(server, max_body_bytes=settings.publish.max_body_bytes)
+                findings += check_server(server, max_body_bytes=settings.publish.max_body_bytes)
                 findings += [*await _permission(link, partition), *await _delay(link, partition)]
     except (BrokerUnavailable, ValueError) as error:
         return [*findings, fail("broker", f"{place}: {error}", _advice(str(error)))]
@@ -49,7 +49,7 @@ def _advice(reason: str) -> str:
     return "start Redis 7+ or Valkey 8+, and name it in redis.url (HUB_REDIS__URL)"
 
 
-async def _read(link: RedisLink, partition: int, place: str) -> Server:
+async def _read(link: RedisClient, partition: int, place: str) -> Server:
     text = (await link.call(partition, "INFO")).decode()
     info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     config: dict[str, str] | None = {}
@@ -61,7 +61,7 @@ async def _read(link: RedisLink, partition: int, place: str) -> Server:
     return Server(place, info, config)
 
 
-async def _permission(link: RedisLink, partition: int) -> list[Finding]:
+async def _permission(link: RedisClient, partition: int) -> list[CheckResult]:
     """Whether this login may do what everything rests on: scripts that read and announce."""
     announce = "SPUBLISH" if link.sharded else "PUBLISH"
     try:
@@ -72,7 +72,7 @@ async def _permission(link: RedisLink, partition: int) -> list[Finding]:
     return []
 
 
-async def _delay(link: RedisLink, partition: int) -> Iterator[Finding]:
+async def _delay(link: RedisClient, partition: int) -> Iterator[CheckResult]:
     """How far away it is, and what its clock says meanwhile."""
     took, ahead = list[float](), list[float]()
     for _ in range(_PINGS):
@@ -84,7 +84,7 @@ async def _delay(link: RedisLink, partition: int) -> Iterator[Finding]:
     return _judged(statistics.median(took) * 1000, max(took) * 1000, statistics.median(ahead))
 
 
-def _judged(median_ms: float, most_ms: float, ahead_seconds: float) -> Iterator[Finding]:
+def _judged(median_ms: float, most_ms: float, ahead_seconds: float) -> Iterator[CheckResult]:
     delay = f"a command takes {median_ms:.1f} ms, {most_ms:.1f} ms at most"
     if median_ms > _NEAR_MS:
         advice = "bring nodes and broker nearer to each other: each publish waits for it"

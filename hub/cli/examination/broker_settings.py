@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 
 _MIB: Final = 1024 * 1024
 _NEARLY: Final = 0.8
@@ -29,10 +29,10 @@ class Server(msgspec.Struct, frozen=True):
         return int(self.info.get(field, "0"))
 
 
-def judge(server: Server, *, max_body_bytes: int) -> Iterator[Finding]:
+def check_server(server: Server, *, max_body_bytes: int) -> Iterator[CheckResult]:
     """The findings; max_body_bytes: how much one publish may hold."""
     yield _version(server)
-    judges: tuple[Callable[[Server], Iterator[Finding]], ...] = (
+    judges: tuple[Callable[[Server], Iterator[CheckResult]], ...] = (
         _role, _policy, _room, _persistence, _clients,
     )  # fmt: skip
     for each in judges:
@@ -40,7 +40,7 @@ def judge(server: Server, *, max_body_bytes: int) -> Iterator[Finding]:
     yield from _output_buffers(server, max_body_bytes)
 
 
-def _version(server: Server) -> Finding:
+def _version(server: Server) -> CheckResult:
     name = "Valkey" if "valkey_version" in server.info else "Redis"
     version = server.info.get("valkey_version") or server.info.get("redis_version", "0")
     least = 8 if name == "Valkey" else 7
@@ -50,7 +50,7 @@ def _version(server: Server) -> Finding:
     return ok("broker", found)
 
 
-def _role(server: Server) -> Iterator[Finding]:
+def _role(server: Server) -> Iterator[CheckResult]:
     if server.info.get("role") == "slave":
         yield fail(
             "broker role",
@@ -59,14 +59,14 @@ def _role(server: Server) -> Iterator[Finding]:
         )
 
 
-def _policy(server: Server) -> Iterator[Finding]:
+def _policy(server: Server) -> Iterator[CheckResult]:
     policy = server.info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         found = f"maxmemory-policy is {policy}: an evicted log is a gap in somebody's stream"
         yield warn("broker memory", found, "CONFIG SET maxmemory-policy noeviction")
 
 
-def _room(server: Server) -> Iterator[Finding]:
+def _room(server: Server) -> Iterator[CheckResult]:
     used, bound = server.number("used_memory"), server.number("maxmemory")
     of = "maxmemory" if bound else "the machine's memory"
     bound = bound or server.number("total_system_memory")
@@ -79,7 +79,7 @@ def _room(server: Server) -> Iterator[Finding]:
         )
 
 
-def _persistence(server: Server) -> Iterator[Finding]:
+def _persistence(server: Server) -> Iterator[CheckResult]:
     info, check = server.info, "broker persistence"
     log_on = info.get("aof_enabled") == "1"
     if "err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")):
@@ -96,14 +96,14 @@ def _persistence(server: Server) -> Iterator[Finding]:
         yield ok(check, "an append-only file is written")
 
 
-def _clients(server: Server) -> Iterator[Finding]:
+def _clients(server: Server) -> Iterator[CheckResult]:
     most, there = server.number("maxclients"), server.number("connected_clients")
     if most and there > most * _NEARLY:
         found = f"{there} of {most} possible clients are connected"
         yield warn("broker clients", found, "CONFIG SET maxclients 10000")
 
 
-def _output_buffers(server: Server, max_body_bytes: int) -> Iterator[Finding]:
+def _output_buffers(server: Server, max_body_bytes: int) -> Iterator[CheckResult]:
     """A node that falls behind for a moment must not be thrown out for it."""
     check = "broker output buffers"
     if server.config is None:

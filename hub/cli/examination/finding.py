@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """What was looked at, how it stands, and the advice unless all is well."""
 
     check: str
@@ -16,16 +16,16 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
-def ok(check: str, found: str) -> Finding:
+def ok(check: str, found: str) -> CheckResult:
     """All is well."""
-    return Finding(check, "ok", found)
+    return CheckResult(check, "ok", found)
 
 
-def warn(check: str, found: str, advice: str) -> Finding:
+def warn(check: str, found: str, advice: str) -> CheckResult:
     """It works, and may not tomorrow."""
-    return Finding(check, "warn", found, advice)
+    return CheckResult(check, "warn", found, advice)
 
 
-def fail(check: str, found: str, advice: str) -> Finding:
+def fail(check: str, found: str, advice: str) -> CheckResult:
     """It does not work, or is not safe."""
-    return Finding(check, "fail", found, advice)
+    return CheckResult(check, "fail", found, advice)

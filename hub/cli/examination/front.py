@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
-from hub.cli.examination.front_others import examine_poll, examine_websocket
-from hub.cli.examination.front_stream import examine_stream
-from hub.cli.examination.visit import Visit
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
+from hub.cli.examination.front_others import check_poll, check_websocket
+from hub.cli.examination.front_stream import check_stream
+from hub.cli.examination.visit import ProbeTarget
 
 _CONNECT_SECONDS: Final = 10.0
 _SOON_SECONDS: Final = 14 * 86400
 
 
-async def examine_front(visit: Visit, *, trusted: str | None = None) -> list[Finding]:
+async def check_proxy(visit: ProbeTarget, *, trusted: str | None = None) -> list[CheckResult]:
     """The findings. trusted: a file of certificates other than the machine's."""
     connected = await _connect(visit.url, ssl.create_default_context(cafile=trusted))
     if any(finding.verdict == "fail" for finding in connected):
@@ -39,16 +39,16 @@ async def examine_front(visit: Visit, *, trusted: str | None = None) -> list[Fin
         headers=visit.headers,
     ) as session:
         stream, *others = await asyncio.gather(
-            examine_stream(session, visit),
-            examine_websocket(session, visit),
-            examine_poll(session, visit),
+            check_stream(session, visit),
+            check_websocket(session, visit),
+            check_poll(session, visit),
         )
     if any(finding.check == "front" for finding in stream):
         others = []  # no hub was found: they would say the same again
     return [*connected, *stream, *(finding for each in others for finding in each)]
 
 
-async def _connect(url: str, context: ssl.SSLContext) -> list[Finding]:
+async def _connect(url: str, context: ssl.SSLContext) -> list[CheckResult]:
     """Whether somebody listens, with which certificate, and up to which version of HTTP."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
@@ -75,7 +75,7 @@ async def _connect(url: str, context: ssl.SSLContext) -> list[Finding]:
     return [*_judge_tls(found, host)]
 
 
-def _judge_tls(found: ssl.SSLObject | None, host: str) -> Iterator[Finding]:
+def _judge_tls(found: ssl.SSLObject | None, host: str) -> Iterator[CheckResult]:
     if found is None:
         if not _is_loopback(host):
             advice = "listen 443 ssl http2; (Caddy does so by itself)"

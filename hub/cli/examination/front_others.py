@@ -10,9 +10,9 @@ import aiohttp
 import msgspec
 from aiohttp import WSMsgType, WSServerHandshakeError
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 from hub.cli.examination.front_stream import NO_BUFFERING, NO_TIMEOUT
-from hub.cli.examination.visit import Visit
+from hub.cli.examination.visit import ProbeTarget
 
 _UPGRADE: Final = (
     "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
@@ -23,11 +23,11 @@ _POLL: Final = "long poll"
 _ENDED: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
-async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
+async def check_websocket(session: aiohttp.ClientSession, visit: ProbeTarget) -> list[CheckResult]:
     """A warning where it does not come through: clients have other ways."""
     check, until = "websocket", time.monotonic() + visit.seconds
     try:
-        async with asyncio.timeout(visit.patience_seconds):
+        async with asyncio.timeout(visit.timeout_seconds):
             socket = await session.ws_connect(visit.route("ws"), autoping=False)
     except WSServerHandshakeError as error:
         if error.status == 426:
@@ -39,7 +39,7 @@ async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> lis
     async with socket:
         opened, pings, begun = False, 0, time.monotonic()
         while (now := time.monotonic()) < until:
-            most = until - now if opened else visit.patience_seconds
+            most = until - now if opened else visit.timeout_seconds
             try:
                 message = await socket.receive(timeout=most)
             except TimeoutError:
@@ -56,7 +56,7 @@ async def examine_websocket(session: aiohttp.ClientSession, visit: Visit) -> lis
                 await socket.pong(message.data)
     if not opened:
         return [
-            warn(check, f"held back: no event within {visit.patience_seconds:g} s", NO_BUFFERING)
+            warn(check, f"held back: no event within {visit.timeout_seconds:g} s", NO_BUFFERING)
         ]
     return [ok(check, f"it comes through, with {pings} heartbeats")]
 
@@ -70,14 +70,14 @@ class _Polled(msgspec.Struct):
     cursor: str
 
 
-async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Finding]:
+async def check_poll(session: aiohttp.ClientSession, visit: ProbeTarget) -> list[CheckResult]:
     """Whether a poll may wait as long as it asks to; one that events end is followed by another."""
     wait = min(_MOST_WAIT_SECONDS, visit.seconds)
     until, cursor, longest = time.monotonic() + 2 * wait, "live", 0.0
     while longest < wait - 1 and time.monotonic() < until:
         begun = time.monotonic()
         answer = await _poll(session, visit, cursor, wait)
-        if isinstance(answer, Finding):
+        if isinstance(answer, CheckResult):
             return [answer]
         if any(event.event == "hub.bye" for event in answer.events):
             found, advice = "the hub ended it itself", "look again when the node is not draining"
@@ -93,19 +93,19 @@ async def examine_poll(session: aiohttp.ClientSession, visit: Visit) -> list[Fin
 
 
 async def _poll(
-    session: aiohttp.ClientSession, visit: Visit, cursor: str, wait: float
-) -> _Polled | Finding:
+    session: aiohttp.ClientSession, visit: ProbeTarget, cursor: str, wait: float
+) -> _Polled | CheckResult:
     query, begun = {"wait": f"{wait:.3f}", "cursor": cursor}, time.monotonic()
     plain = {"Accept-Encoding": "identity"}
     try:
-        async with asyncio.timeout(wait + visit.patience_seconds):
+        async with asyncio.timeout(wait + visit.timeout_seconds):
             async with session.get(visit.route("poll"), params=query, headers=plain) as response:
                 body, status = await response.read(), response.status
         if status == 200:
             return msgspec.json.decode(body, type=_Polled)
         ended = f"answered {status}"
     except TimeoutError:
-        found = f"no answer {visit.patience_seconds:g} s after the wait was over"
+        found = f"no answer {visit.timeout_seconds:g} s after the wait was over"
         return fail(_POLL, found, "look into the proxy's error log")
     except msgspec.DecodeError:
         ended = "answered as no hub does"

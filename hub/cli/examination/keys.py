@@ -10,7 +10,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 from hub.errors import OperatorError
 from hub.settings import Settings, check_for_production
 from hub.settings.models import ApiKey, Auth
@@ -30,7 +30,7 @@ _WELL_KNOWN: Final = (
 _NOT_OWN: Final = re.compile("|".join(sorted(_WELL_KNOWN, key=len, reverse=True)) + r"|[\W_]")
 
 
-def examine_keys(settings: Settings) -> Iterator[Finding]:
+def check_keys(settings: Settings) -> Iterator[CheckResult]:
     """One finding on whether there are keys, and one for each that is too weak."""
     auth = settings.auth
     try:
@@ -38,7 +38,7 @@ def examine_keys(settings: Settings) -> Iterator[Finding]:
     except OperatorError as error:
         yield fail("keys", str(error), _MAKE_ONE)
     else:
-        if auth.open:
+        if auth.disabled:
             yield warn(
                 "keys",
                 "auth.open is on: nobody is asked for a token",
@@ -55,7 +55,7 @@ def examine_keys(settings: Settings) -> Iterator[Finding]:
     yield from _shared(auth)
 
 
-def weakness(secret: str) -> str:
+def key_weakness(secret: str) -> str:
     """Why somebody could guess it; empty for a secret of which nothing like that can be said."""
     period = (secret + secret).find(secret, 1)
     own = _NOT_OWN.sub("", secret.lower())
@@ -73,12 +73,12 @@ def weakness(secret: str) -> str:
     return ""
 
 
-def _weak(check: str, secret: str) -> Iterator[Finding]:
-    if why := weakness(secret):
+def _weak(check: str, secret: str) -> Iterator[CheckResult]:
+    if why := key_weakness(secret):
         yield fail(check, f"it {why}", _MAKE_ONE)
 
 
-def _api_key(check: str, key: ApiKey) -> Iterator[Finding]:
+def _api_key(check: str, key: ApiKey) -> Iterator[CheckResult]:
     named = f"{check} ({key.name})" if key.name else check
     if key.key is not None:
         yield from _weak(named, key.key.get_secret_value())
@@ -86,7 +86,7 @@ def _api_key(check: str, key: ApiKey) -> Iterator[Finding]:
         yield fail(named, "it is the hash of a well-known word", _MAKE_ONE)
 
 
-def _public_key(check: str, pem: str) -> Iterator[Finding]:
+def _public_key(check: str, pem: str) -> Iterator[CheckResult]:
     try:
         key = public_key(pem).key
     except OperatorError as error:
@@ -100,7 +100,7 @@ def _public_key(check: str, pem: str) -> Iterator[Finding]:
         )
 
 
-def _shared(auth: Auth) -> Iterator[Finding]:
+def _shared(auth: Auth) -> Iterator[CheckResult]:
     """One secret in two places opens both when it is lost in one."""
     secrets = [key.key.get_secret_value() for key in auth.api_keys if key.key is not None]
     if auth.hmac_secret is not None:

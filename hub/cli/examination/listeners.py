@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 from hub.settings import Settings
 from hub.settings.models import Internal, Public
 
@@ -16,7 +16,7 @@ _PROBE_SECONDS = 3.0
 _OF_A_HUB = ("text/event-stream", "application/json", "application/problem+json")
 
 
-async def examine_listeners(session: aiohttp.ClientSession, settings: Settings) -> list[Finding]:
+async def check_listeners(session: aiohttp.ClientSession, settings: Settings) -> list[CheckResult]:
     """One finding for each listener."""
     public = await _examine(session, "public", settings.public, "/sse/connect/doctor")
     if settings.internal.socket is not None:
@@ -26,7 +26,7 @@ async def examine_listeners(session: aiohttp.ClientSession, settings: Settings) 
 
 async def _examine(
     session: aiohttp.ClientSession, section: str, listener: Public | Internal, path: str
-) -> Finding:
+) -> CheckResult:
     check, place = f"{section} port", f"{listener.host}:{listener.port}"
     try:
         _, writer = await asyncio.wait_for(
@@ -47,7 +47,7 @@ async def _examine(
     return warn(check, f"something else answers at {place}", advice)
 
 
-def _free(check: str, section: str, host: str, port: int) -> Finding:
+def _free(check: str, section: str, host: str, port: int) -> CheckResult:
     """Nobody is there; whether this user may listen there only trying tells."""
     place = f"{host}:{port}"
     try:
@@ -64,7 +64,7 @@ def _free(check: str, section: str, host: str, port: int) -> Finding:
     return ok(check, f"{place} is free, no hub runs there")
 
 
-def _unix_socket(path: str) -> Finding:
+def _unix_socket(path: str) -> CheckResult:
     if not Path(path).parent.is_dir():
         found = f"the folder of internal.socket is not there: {path}"
         return fail("internal socket", found, "make it, writable for the hub's user")

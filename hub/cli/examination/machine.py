@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hub.cli.examination.finding import Finding, ok, warn
+from hub.cli.examination.finding import CheckResult, ok, warn
 
 _OTHER_FILES: Final = 200  # listeners, Redis, LLMs, log files
 _WITHOUT_BOUND: Final = 18_000  # connections to be ready for where stream.max_connections is off
@@ -15,7 +15,7 @@ _LEAST_QUEUE: Final = 1024
 _NET: Final = Path("/proc/sys/net")
 
 
-def examine_machine(max_connections: int | None) -> Iterator[Finding]:
+def check_machine(max_connections: int | None) -> Iterator[CheckResult]:
     """Findings for a node that may hold so many connections. A service's own limits may differ
     from those of the shell in which this runs; the advice says so.
     """
@@ -36,7 +36,7 @@ def examine_machine(max_connections: int | None) -> Iterator[Finding]:
     yield from _ports(connections)
 
 
-def _arrivals() -> Iterator[Finding]:
+def _arrivals() -> Iterator[CheckResult]:
     queue = _numbers("core/somaxconn")
     if queue and queue[0] < _LEAST_QUEUE:
         yield warn(
@@ -46,7 +46,7 @@ def _arrivals() -> Iterator[Finding]:
         )
 
 
-def _ports(connections: int) -> Iterator[Finding]:
+def _ports(connections: int) -> Iterator[CheckResult]:
     """A proxy on this machine takes one for each stream that it holds to one node."""
     ports = _numbers("ipv4/ip_local_port_range")
     if len(ports) == 2 and (count := ports[1] - ports[0] + 1) < connections:

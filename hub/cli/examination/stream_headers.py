@@ -9,8 +9,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
-from hub.web.witness import TELL
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
+from hub.web.witness import RESPONSE_HEADER
 
 _SHOWN_CHARACTERS: Final = 200
 _STREAM: Final = "text/event-stream"
@@ -21,7 +21,9 @@ class _Problem(msgspec.Struct):
     detail: str
 
 
-async def judge_answer(response: aiohttp.ClientResponse, patience_seconds: float) -> Finding | None:
+async def check_response(
+    response: aiohttp.ClientResponse, patience_seconds: float
+) -> CheckResult | None:
     """Why this is no stream of a hub; None when it is one.
 
     patience_seconds: for the text of a refusal.
@@ -46,7 +48,7 @@ async def judge_answer(response: aiohttp.ClientResponse, patience_seconds: float
     return fail("front", found, "location /sse/ { proxy_pass http://hub; } (/ws/, /poll/ as well)")
 
 
-def judge_headers(response: aiohttp.ClientResponse) -> Iterator[Finding]:
+def check_headers(response: aiohttp.ClientResponse) -> Iterator[CheckResult]:
     """What a proxy did to a stream's headers, and how it asked the node for it."""
     headers = response.headers
     if (encoding := headers.get("Content-Encoding", "identity")) != "identity":
@@ -68,10 +70,10 @@ def judge_headers(response: aiohttp.ClientResponse) -> Iterator[Finding]:
         found = "a Content-Length was added: the stream was collected first"
         yield fail("stream headers", found, "proxy_buffering off;")
     proxied = "Via" in headers or "aiohttp" not in headers.get("Server", "")
-    yield from _judge_reached(headers.get(TELL, ""), proxied=proxied)
+    yield from _judge_reached(headers.get(RESPONSE_HEADER, ""), proxied=proxied)
 
 
-def _judge_reached(saw: str, *, proxied: bool) -> Iterator[Finding]:
+def _judge_reached(saw: str, *, proxied: bool) -> Iterator[CheckResult]:
     """By what the node saw: `HTTP/1.0; connection=close; forwarded=no`."""
     version, *rest = (word.strip() for word in saw.split(";"))
     seen = dict(word.split("=", 1) for word in rest if "=" in word)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from hub.cli.examination.finding import Finding, fail, ok, warn
+from hub.cli.examination.finding import CheckResult, fail, ok, warn
 from hub.settings.models import Upstream
 
 
-async def examine_upstreams(
+async def check_upstreams(
     session: aiohttp.ClientSession, upstreams: Mapping[str, Upstream]
-) -> list[Finding]:
+) -> list[CheckResult]:
     """One finding for each."""
     if not upstreams:
         advice = "set HUB_UPSTREAMS__MAIN__BASE_URL (and __API_KEY) for answers from an LLM"
@@ -21,7 +21,7 @@ async def examine_upstreams(
     return await asyncio.gather(*(_ask(session, *each) for each in upstreams.items()))
 
 
-async def _ask(session: aiohttp.ClientSession, name: str, upstream: Upstream) -> Finding:
+async def _ask(session: aiohttp.ClientSession, name: str, upstream: Upstream) -> CheckResult:
     check, setting = f"upstream {name}", f"HUB_UPSTREAMS__{name.upper()}"
     headers = {}
     if upstream.api_key is not None:

@@ -8,12 +8,12 @@ from urllib.parse import quote
 import jwt
 import msgspec
 
-from hub.web.witness import ASK
+from hub.web.witness import REQUEST_HEADER
 
 USER: Final = "hub-doctor"
 
 
-class Visit(msgspec.Struct, frozen=True):
+class ProbeTarget(msgspec.Struct, frozen=True):
     """url: what clients have, up to before /sse. seconds: how long streams are looked at.
 
     internal_url, key: where test events can be published, if anywhere. patience_seconds: what has
@@ -25,7 +25,7 @@ class Visit(msgspec.Struct, frozen=True):
     token: str | None = None
     internal_url: str | None = None
     key: str | None = None
-    patience_seconds: float = 4.0
+    timeout_seconds: float = 4.0
     named: str = USER
 
     @property
@@ -43,7 +43,7 @@ class Visit(msgspec.Struct, frozen=True):
     def headers(self) -> dict[str, str]:
         """Of each request: who asks, and that the node should say how it was reached."""
         login = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        return {ASK: "1", **login}
+        return {REQUEST_HEADER: "1", **login}
 
     def route(self, way: str) -> str:
         """The URL of a way to stream: sse, ws, poll."""
