@@ -15,7 +15,7 @@ COPY --from=build /opt/hub /opt/hub
 ENV PATH=/opt/hub/bin:$PATH \
     HUB_PUBLIC__HOST=0.0.0.0 \
     HUB_INTERNAL__HOST=0.0.0.0 \
-    HUB_INTERNAL__EXPOSED=true \
+    HUB_INTERNAL__ALLOW_PUBLIC=true \
     HUB_WORKER__HOST=0.0.0.0 \
     HUB_WORKER__PORT=8082 \
     HUB_LOGS__FORMAT=json
@@ -23,6 +23,6 @@ USER 10001
 # 8080 is for users; 8081 (publishing, operators) and 8082 (a worker's probes) stay inside the network.
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
-    CMD ["hub", "alive"]
+    CMD ["hub", "healthcheck"]
 ENTRYPOINT ["hub"]
 CMD ["serve"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, built, running, wait_for
-from hub.brokers.embedded import embedded_command, embedded_url
+from hub.backends.embedded import embedded_command, embedded_url
 from tests.topologies import free_ports
 
 
@@ -64,7 +64,7 @@ def node(
     """One node on a processor. Everything is on but tokens: the load has none."""
     port, internal_port = free_ports(2)
     env = {
-        "HUB_AUTH__OPEN": "true",
+        "HUB_AUTH__DISABLED": "true",
         "HUB_REDIS__URL": broker_url,
         "HUB_PUBLIC__PORT": str(port),
         "HUB_INTERNAL__PORT": str(internal_port),

@@ -16,11 +16,11 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import cast
 
-from hub.brokers.redis.log import RedisEventLog, Retention
+from hub.backends.redis.client import RedisClient
+from hub.backends.redis.client.connection import pack_command
+from hub.backends.redis.events import RedisEventLog, Retention
 from hub.core.channel import user_channel
-from hub.ports import Publication
-from hub.redislink import RedisClient
-from hub.redislink.wire import pack_command
+from hub.ports.events import Publication
 
 _TIME, _NUMBER = b"0" * 19, b"#" * 7
 _WINDOW = 4000  # commands that may be unanswered

@@ -102,7 +102,7 @@ class UpstreamError(DependencyError):
     """An LLM endpoint failed. `code` and `retryable` go into `generation.failed` as they are.
 
     Codes: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
-    upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_resting,
+    upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_circuit_open,
     upstream_unsupported, too_many_attempts, queue_timeout.
 
     refuses_the_question: another endpoint would say the same. retry_after_seconds: how long the

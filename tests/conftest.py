@@ -23,9 +23,9 @@ import redis.asyncio
 import uvloop
 from fakeredis import FakeAsyncRedis
 
-from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
-from hub.redislink import RedisClient, open_client
-from tests.fake_wire import connect_to
+from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
+from hub.backends.redis.client import RedisClient, open_client
+from tests.fake_connection import connect_to
 from tests.sharing import Orphans, Turns, processes, together
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 
-from hub.brokers.memory import MemoryBroker
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.generation import GenerationRequest
-from hub.core.piece import StreamPart
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.ports import ConnectionOwner, Page, Publication, Published
+from hub.core.stream_parts import StreamPart
+from hub.ports.connections import ConnectionOwner
+from hub.ports.events import Page, Publication, Published
+from hub.testing.broker import MemoryBroker
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from hub.brokers.embedded import SOCKET_NAME, embedded_command
+from hub.backends.embedded import SOCKET_NAME, embedded_command
 from tests.faults import FaultProxy
 from tests.topologies import free_ports
 
@@ -81,7 +81,7 @@ class Node:
             "HUB_PUBLIC__PORT": str(port),
             "HUB_INTERNAL__PORT": str(internal_port),
             "HUB_REDIS__URL": f"redis://127.0.0.1:{proxy.port}",
-            "HUB_AUTH__OPEN": "true",
+            "HUB_AUTH__DISABLED": "true",
             "HUB_STREAM__HEARTBEAT_SECONDS": "1",
             "HUB_STREAM__RETRY_MS": "300",
             "HUB_LOGS__FORMAT": "json",

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import aiohttp
 
-from hub.brokers.memory import MemoryBroker
-from hub.engine.counts import NodeMetrics
-from hub.engine.fanout import Connections
+from hub.compat.templates.encoder import TemplateEncoder
+from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.supervise import SystemClock
+from hub.engine.node_metrics import NodeMetrics
+from hub.engine.tasks import SystemClock
 from hub.metrics import MetricFamily, WorkerMetrics, node_families
 from hub.settings import load_settings
-from hub.surfaces.shapes import TemplateEncoder
+from hub.testing.broker import MemoryBroker
 from hub.wiring.applications import build_templates
 from hub.wiring.upstreams import build_upstreams
-from tests.surfaces.history import FAILED, RECORD, STARTED, chunks_of, said, thought
+from tests.compat.history import FAILED, RECORD, STARTED, chunks_of, said, thought
 
 DOCS = Path(__file__).parents[1] / "docs"
 

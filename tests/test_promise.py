@@ -15,18 +15,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from hub.brokers.redis import RedisBroker
-from hub.brokers.redis.log import ChannelRetention, Retention
+from hub.backends.redis import RedisBroker
+from hub.backends.redis.client import channel_keys, open_client
+from hub.backends.redis.events import ChannelRetention, Retention
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
 from hub.core.sse_decoder import SseDecoder
 from hub.engine.connection import Connection
-from hub.engine.fanout import Connections
+from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.supervise import SystemClock, cancel_and_wait
-from hub.ports import FROM_START, Publication
-from hub.redislink import channel_keys, open_client
+from hub.engine.tasks import SystemClock, cancel_and_wait
+from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
 from tests.conftest import Server
 from tests.doubles import FakeWriter

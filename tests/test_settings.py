@@ -70,14 +70,14 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
         ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must outlast log.user.ttl_seconds"),
-        ({"HUB_AUTH__OPEN": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
+        ({"HUB_AUTH__DISABLED": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
         (
             {
                 "HUB_INTERNAL__SOCKET": "/run/hub.sock",
                 "HUB_INTERNAL__HOST": "0.0.0.0",
                 "HUB_INTERNAL__GRPC_PORT": "9091",
             },
-            "internal.exposed = true",
+            "internal.allow_public = true",
         ),
         ({"HUB_CONFIG": "none.toml"}, "there is no settings file none.toml"),
         ({"HUB_AUTH__API_KEYS": "[{"}, "auth"),
@@ -116,7 +116,7 @@ def test_production_names_each_missing_key(monkeypatch: pytest.MonkeyPatch) -> N
         check_for_production(load_settings().settings)
     assert "auth.hmac_secret (HUB_AUTH__HMAC_SECRET)" in str(caught.value)
     assert "auth.api_keys (HUB_AUTH__API_KEYS)" in str(caught.value)
-    monkeypatch.setenv("HUB_AUTH__OPEN", "true")
+    monkeypatch.setenv("HUB_AUTH__DISABLED", "true")
     check_for_production(load_settings().settings)
 
 

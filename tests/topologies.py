@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from hub.brokers.embedded import embedded_command
+from hub.backends.embedded import embedded_command
 from tests.conftest import temporary_folder
 
 _BLOCK = 100

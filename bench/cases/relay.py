@@ -45,7 +45,7 @@ def _relayed(port: int, generations: int, seconds: int) -> Row:
         "HUB_DEFAULT_UPSTREAM": "sim",
         "HUB_WORKER__CONCURRENCY": str(generations),
     }
-    worker_env = {**env, "HUB_AUTH__OPEN": "true", "HUB_LOGS__FORMAT": "json"}
+    worker_env = {**env, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
     with (
         servers.broker() as url,
         servers.node(url, core=LOAD_CORE, **env) as target,

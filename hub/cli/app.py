@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hub import __version__
-from hub.cli import alive, everyday, inspect, processes
+from hub.cli import client_commands, healthcheck, inspect, processes
 from hub.errors import BrokerUnavailable, HubError
 
 app = typer.Typer(
@@ -41,9 +41,9 @@ def _options(
 
 
 processes.add_commands(app)
-everyday.add_commands(app)
+client_commands.add_commands(app)
 inspect.add_commands(app)
-alive.add_commands(app)
+healthcheck.add_commands(app)
 
 
 def run() -> None:
@@ -52,7 +52,7 @@ def run() -> None:
         app(prog_name="hub")
     except HubError as error:
         _end(str(error), 3 if isinstance(error, BrokerUnavailable) else 2)
-    except everyday.Refused as error:
+    except client_commands.Refused as error:
         _end(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)

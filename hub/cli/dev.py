@@ -25,9 +25,9 @@ from typing import Final
 
 import msgspec
 
-from hub.brokers.embedded import SOCKET_NAME, embedded_command, embedded_url
-from hub.cli.dev_notice import DevState, write_dev_state
-from hub.cli.parts import ChildProcess
+from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
+from hub.cli.child_process import ChildProcess
+from hub.cli.dev_state import DevState, write_dev_state
 from hub.errors import BrokerUnavailable, OperatorError
 
 _HOST: Final = "127.0.0.1"
@@ -111,7 +111,7 @@ def _parts(
         "HUB_INTERNAL__HOST": _HOST,
         "HUB_INTERNAL__PORT": str(_port(internal)),
         "HUB_REDIS__URL": embedded_url(data),
-        "HUB_AUTH__OPEN": "true",
+        "HUB_AUTH__DISABLED": "true",
         "HUB_WORKER__DRAIN_SECONDS": "1",
         "HUB_NODE__DRAIN_SECONDS": "0.5",  # within _PARTS_STOP_SECONDS, both
         "HUB_UPSTREAMS__SIMULATED__BASE_URL": f"http://{_HOST}:{_port(upstream)}/v1",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from hub.cli.examination import CheckResult
+    from hub.cli.doctor import CheckResult
     from hub.settings import Settings
 
 ConfigOption = Annotated[
@@ -78,7 +78,7 @@ def doctor(
     Example: hub doctor --url https://hub.example.com
     """
     from hub import logs
-    from hub.cli.examination import ProbeTarget, check_proxy, run_checks
+    from hub.cli.doctor import ProbeTarget, check_proxy, run_checks
     from hub.settings import load_settings
 
     logs.configure("error", "auto", "doctor")
@@ -112,7 +112,7 @@ def _show(finding: CheckResult, *, as_json: bool) -> None:
 
 
 def _checked(url: str) -> str:
-    from hub.client.address import parse_url
+    from hub.client.url import parse_url
 
     try:
         parse_url(url, "it")
@@ -123,8 +123,8 @@ def _checked(url: str) -> str:
 
 def _token(settings: Settings) -> str | None:
     """The one of the settings, or one that is signed with their secret for a user of our own."""
-    from hub.cli.examination.visit import USER
-    from hub.cli.signing import sign_dev_token
+    from hub.cli.dev_token import sign_dev_token
+    from hub.cli.doctor.target import USER
 
     if settings.client.token is not None:
         return settings.client.token.get_secret_value()
@@ -138,7 +138,7 @@ def openapi() -> None:
 
     Example: hub openapi > openapi.json
     """
-    from hub.web.listeners import build_openapi
+    from hub.http.route_table import build_openapi
 
     print(json.dumps(build_openapi(), indent=2, ensure_ascii=False))
 

@@ -79,7 +79,7 @@ def serve(
     """
     settings = _production(config, {"public.port": port, "internal.port": internal_port}, "node")
     if workers > 1:
-        from hub.cli.fleet import run_multiprocess
+        from hub.cli.multiprocess import run_multiprocess
 
         flags = {"--config": config, "--port": port, "--internal-port": internal_port}
         options = [str(w) for flag in flags.items() if flag[1] is not None for w in flag]
@@ -171,7 +171,7 @@ def _run(main: Any) -> None:
     """Runs on uvloop until SIGINT or SIGTERM, of which `main` is told; a second one hurries it."""
     import uvloop
 
-    from hub.wiring.stopping import Shutdown
+    from hub.wiring.shutdown import Shutdown
 
     # What was imported stays for good, and a connection's objects have no cycles: looking through
     # all of them at every 700th new one took 6 % of the time of ten thousand clients that return.

@@ -34,9 +34,9 @@ from hub.client.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from hub.client.patience import RetryPolicy
 from hub.client.presence import Connection, Node, Presence, StoredEvent, StoredEvents
 from hub.client.publishing import Publication, Published, PublishResult, To
+from hub.client.retry_policy import RetryPolicy
 from hub.client.sync import SyncHubClient
 
 if TYPE_CHECKING:

@@ -28,10 +28,15 @@ from hub.client.answer_events import (
     Stopped,
     answer_event,
 )
-from hub.client.asking import GenerationStarted, join_request, restart_request, stop_request
 from hub.client.errors import AnswerFailed, AnswerRewritten
-from hub.client.link import HttpClient
-from hub.client.streaming import ResumingStream
+from hub.client.generation_calls import (
+    GenerationStarted,
+    join_request,
+    restart_request,
+    stop_request,
+)
+from hub.client.http import HttpClient
+from hub.client.resuming_stream import ResumingStream
 
 
 class Answer:

@@ -9,13 +9,11 @@ from typing import Any, Self
 
 import aiohttp
 
-from hub.client.address import parse_url
 from hub.client.answer import Answer
-from hub.client.asking import AskOptions, Prompt, ask_request, stop_request
 from hub.client.errors import HubClientError
 from hub.client.events import EventStream
-from hub.client.link import HttpClient
-from hub.client.patience import RetryPolicy
+from hub.client.generation_calls import AskOptions, Prompt, ask_request, stop_request
+from hub.client.http import HttpClient
 from hub.client.presence import (
     Node,
     Presence,
@@ -34,7 +32,9 @@ from hub.client.publishing import (
     publish_call,
     publish_many_steps,
 )
+from hub.client.retry_policy import RetryPolicy
 from hub.client.tokens import Token, Tokens
+from hub.client.url import parse_url
 
 
 class HubClient:

@@ -13,10 +13,10 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from hub.client.call import Request, build_path
 from hub.client.errors import StreamReset
-from hub.client.link import HttpClient
-from hub.client.streaming import ResumingStream
+from hub.client.http import HttpClient
+from hub.client.request import Request, build_path
+from hub.client.resuming_stream import ResumingStream
 
 T = TypeVar("T")
 _MOST_QUERY_CHARS: Final = 2000  # beyond it the request goes by POST: many proxies bound URLs

@@ -17,7 +17,6 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from hub.client.call import Request
 from hub.client.errors import (
     BadRequest,
     HubClientError,
@@ -25,7 +24,8 @@ from hub.client.errors import (
     HubUnreachable,
     error_from_status,
 )
-from hub.client.patience import RetryPolicy
+from hub.client.request import Request
+from hub.client.retry_policy import RetryPolicy
 
 _MAX_ITEMS: Final = 1000
 # A recipient is at least 4 bytes of it and about 80 of the answers, of which the hub holds 4 MiB.

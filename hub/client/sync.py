@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from hub.client.errors import HubClientError
-from hub.client.patience import RetryPolicy
 from hub.client.presence import (
     Node,
     Presence,
@@ -26,7 +25,8 @@ from hub.client.publishing import (
     publish_call,
     publish_many_steps,
 )
-from hub.client.sync_link import SyncHttpClient
+from hub.client.retry_policy import RetryPolicy
+from hub.client.sync_http import SyncHttpClient
 
 
 class SyncHubClient:

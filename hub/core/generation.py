@@ -75,8 +75,8 @@ class Generation(msgspec.Struct, frozen=True):
     """A generation's record: what the broker knows of it now.
 
     `deltas` counts the `generation.delta` events so far; `text` is what they add up to.
-    `asked_at` is when it was asked for, in Unix seconds; `after` the position in its user's channel
-    just before its first event. `end` is the data of the end event, once there is one.
+    `requested_at` is the time of the request in Unix seconds; `after` the position in the user's
+    channel just before its first event. `end` is the data of the end event, once there is one.
     """
 
     id: str

@@ -2,7 +2,7 @@
 
 Rules:
 1. Everything that is written to a connection alone goes through `_write`; what is written to many
-   at once goes to those in step (engine/tracks.py) and nobody else. There is no third way.
+   at once goes to those in step (engine/channel_state.py) and nobody else. There is no third way.
 2. Apart, `positions` is where the client stands: exactly the events up to there have been handed
    over. `_parts` holds the same as text, a channel's part of the cursor each, in its order. In
    step both are empty: the tracks say it.
@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from hub.core.channel import Channel
-from hub.core.close import CloseReason
+from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position, format_part, format_place, part_prefix
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
-from hub.engine.tracks import BroadcastGroup, ChannelState
-from hub.ports import Clock, ConnectionWriter, EventEncoder
+from hub.engine.channel_state import BroadcastGroup, ChannelState
+from hub.ports.clock import Clock
+from hub.ports.connections import ConnectionWriter, EventEncoder
 
 _MAX_BUFFERED_EVENTS: Final = 256
 _MAX_BUFFERED_BYTES: Final = 1024 * 1024

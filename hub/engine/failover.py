@@ -19,9 +19,10 @@ import msgspec
 import structlog
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import StreamPart, Usage
+from hub.core.stream_parts import StreamPart, Usage
 from hub.errors import UpstreamError
-from hub.ports import Clock, Upstream
+from hub.ports.clock import Clock
+from hub.ports.upstreams import Upstream
 
 _MIN_RETRY_SECONDS: Final = 0.25
 _MAX_RETRY_SECONDS: Final = 5.0
@@ -70,7 +71,7 @@ class CircuitBreaker:
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream in line. models: those it takes, empty when any; another upstream's question
     for a model that it does not take is asked for `default_model`. retries: after the first try.
-    most_retry_after_seconds: what it asks for beyond that is not waited for.
+    max_retry_after_seconds: what it asks for beyond that is not waited for.
     """
 
     name: str
@@ -105,7 +106,9 @@ class Failover:
             for turn in range(endpoint.retries + 1):
                 if not endpoint.circuit.allow():
                     message = f"the upstream {endpoint.name!r} has failed often and rests"
-                    failure = failure or UpstreamError("upstream_resting", message, retryable=True)
+                    failure = failure or UpstreamError(
+                        "upstream_circuit_open", message, retryable=True
+                    )
                     break
                 begun = False
                 try:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event, encode_json
+from hub.core.fair_queue import Admission, Job
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -23,17 +24,11 @@ from hub.core.generation import (
     end_fields,
     new_generation_id,
 )
-from hub.core.job import Admission, Job
-from hub.engine.answer_stream import END_EVENTS
+from hub.engine.generation_stream import END_EVENTS
 from hub.errors import Forbidden, NotFound, TooManyRequests
-from hub.ports import (
-    Broker,
-    CreatedGeneration,
-    GenerationQueue,
-    GenerationStore,
-    Outcome,
-    Publication,
-)
+from hub.ports.events import Broker, Outcome, Publication
+from hub.ports.generations import CreatedGeneration, GenerationStore
+from hub.ports.queue import GenerationQueue
 
 _RETRY_AFTER_SECONDS: Final = 5
 _PAGE_EVENTS: Final = 200

@@ -11,8 +11,8 @@ import math
 from typing import Final
 
 from hub.engine.connection import Connection
-from hub.engine.counts import NodeMetrics
-from hub.ports import Clock
+from hub.engine.node_metrics import NodeMetrics
+from hub.ports.clock import Clock
 
 _TICKS: Final = 16  # of one heartbeat time; a heartbeat is at most one tick late
 

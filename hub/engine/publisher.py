@@ -8,9 +8,9 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
-from hub.engine.counts import NodeMetrics
+from hub.engine.node_metrics import NodeMetrics
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
-from hub.ports import Broker, Publication, Published
+from hub.ports.events import Broker, Publication, Published
 
 
 class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):

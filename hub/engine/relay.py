@@ -28,7 +28,7 @@ import structlog
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.generation import Generation, GenerationUpdate, Status, UpdateKind, end_fields
-from hub.core.piece import (
+from hub.core.stream_parts import (
     Finished,
     ReasoningDelta,
     StreamPart,
@@ -38,7 +38,10 @@ from hub.core.piece import (
     Usage,
 )
 from hub.errors import BrokerUnavailable, UpstreamError
-from hub.ports import Broker, Clock, GenerationStore, Outcome, Publication, Published, Upstream
+from hub.ports.clock import Clock
+from hub.ports.events import Broker, Outcome, Publication, Published
+from hub.ports.generations import GenerationStore
+from hub.ports.upstreams import Upstream
 
 _PUBLISH_RETRY_SECONDS: Final = 0.2  # between two tries to publish
 _log = structlog.get_logger(__name__)
@@ -335,13 +338,13 @@ class _Attempt:
         self, publications: Sequence[Publication], stop: StopSignal | None = None
     ) -> None:
         """Raises _Refused, and Stopped when the broker knows of a wish to stop."""
-        stop_by = None
+        stop_requested_by = None
         for published in await self._publish(publications):
             if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
                 raise _Refused
-            stop_by = published.stop_requested_by or stop_by
-        if stop is not None and stop_by is not None:
-            stop.set(stop_by)
+            stop_requested_by = published.stop_requested_by or stop_requested_by
+        if stop is not None and stop_requested_by is not None:
+            stop.set(stop_requested_by)
             raise StopRequested
 
     async def _publish(self, publications: Sequence[Publication]) -> list[Published]:

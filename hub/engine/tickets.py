@@ -16,7 +16,8 @@ from typing import Final
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
 from hub.errors import BadRequest, Unauthorized
-from hub.ports import Broker, Ticket, TicketStore
+from hub.ports.events import Broker
+from hub.ports.tickets import Ticket, TicketStore
 
 OPENING_SECONDS: Final = 30.0
 _LIFE_SECONDS: Final = 3600.0  # where the token behind it has no end

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hub.engine.relay import GenerationResult
-from hub.ports import UsageStore, UsageTotals
+from hub.ports.usage import UsageStore, UsageTotals
 
 
 def totals_of(ended: GenerationResult) -> UsageTotals:

@@ -13,9 +13,11 @@ from typing import Any, Final
 import structlog
 
 from hub.engine.relay import GenerationResult, Relay, StopSignal
-from hub.engine.supervise import cancel_and_wait
+from hub.engine.tasks import cancel_and_wait
 from hub.errors import BrokerUnavailable
-from hub.ports import Clock, GenerationQueue, GenerationStore, Lease
+from hub.ports.clock import Clock
+from hub.ports.generations import GenerationStore
+from hub.ports.queue import GenerationQueue, Lease
 
 _WAIT_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)

@@ -12,9 +12,10 @@ from typing import Any, Final
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from hub.engine.fanout import Connections
+from hub.engine.connections import Connections
 from hub.errors import BrokerUnavailable
-from hub.ports import Broker, Clock
+from hub.ports.clock import Clock
+from hub.ports.events import Broker
 
 NAME: Final = health.SERVICE_NAME
 _LOOK_SECONDS: Final = 1.0

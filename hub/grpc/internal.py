@@ -8,14 +8,14 @@ from typing import Final
 import grpc
 import msgspec
 
-from hub.engine.counts import NodeMetrics
+from hub.api.api_keys import ApiKeys
+from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
 from hub.grpc import hub_pb2 as pb
-from hub.grpc.calls import Context, GrpcRequestContext
 from hub.grpc.fields import json_field
+from hub.grpc.request_context import Context, GrpcRequestContext
 from hub.grpc.statuses import StatusMapper
-from hub.web.keys import ApiKeys
-from hub.web.publish import PublishBody, PublishLimits, PublishRateLimits, To, publish_response
+from hub.http.publish import PublishBody, PublishLimits, PublishRateLimits, To, publish_response
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["HubInternal"].full_name
 

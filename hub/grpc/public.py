@@ -10,24 +10,24 @@ from typing import Any, Final
 import grpc
 from grpc.aio import BaseError
 
+from hub.api.authentication import Authenticator, Identity, check_topics
+from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.core.channel import ALL, topic_channel, user_channel
-from hub.core.close import CloseReason
+from hub.core.close_reason import CloseReason
 from hub.core.generation import Message
-from hub.engine.answer_stream import GenerationStream
 from hub.engine.connection import Connection
-from hub.engine.counts import NodeMetrics
+from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations
-from hub.engine.supervise import BackgroundTasks
+from hub.engine.node_metrics import NodeMetrics
+from hub.engine.tasks import BackgroundTasks
 from hub.errors import BadRequest, TooManyRequests
 from hub.grpc import hub_pb2 as pb
-from hub.grpc.calls import Context, GrpcRequestContext
 from hub.grpc.fields import json_field
+from hub.grpc.request_context import Context, GrpcRequestContext
 from hub.grpc.statuses import StatusMapper, end
+from hub.http.streams import Cursor, Streams, parse_requested_cursor
 from hub.transports.grpc import GrpcEventEncoder, GrpcWriter
-from hub.web.auth import Authenticator, Identity, check_topics
-from hub.web.leaving import StopOnDisconnect
-from hub.web.questions import GenerateBody, GenerationRequests
-from hub.web.streaming import Cursor, Streams, parse_requested_cursor
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
 _MOST_GIVEN_UP: Final = 8

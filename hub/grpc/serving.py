@@ -12,12 +12,12 @@ import msgspec
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from hub.engine.supervise import Supervisor
+from hub.engine.tasks import Supervisor
 from hub.errors import OperatorError
 from hub.grpc import health
-from hub.grpc.callers import Join, TraceInterceptor
 from hub.grpc.health import Health
-from hub.ports import Clock
+from hub.grpc.trace_interceptor import Join, TraceInterceptor
+from hub.ports.clock import Clock
 
 _CLEANUP_SECONDS: Final = 2.0
 _PING_SECONDS: Final = 30.0

@@ -12,11 +12,11 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc.aio import AbortError
 
-from hub.core.close import CloseReason
-from hub.engine.counts import NodeMetrics
+from hub.core.close_reason import CloseReason
+from hub.engine.node_metrics import NodeMetrics
 from hub.errors import BrokerUnavailable, CallerError, DependencyError, HubError, TooManyRequests
-from hub.grpc.calls import Context
-from hub.web.errors import BROKER_UNAVAILABLE
+from hub.grpc.request_context import Context
+from hub.http.errors import BROKER_UNAVAILABLE
 
 _RETRY_SECONDS: Final = 1.0
 _SENTENCE_BYTES: Final = 512  # it is there three times, encoded; clients take 8 KB of trailers
@@ -40,7 +40,7 @@ Handler = Callable[[Any, Context], Awaitable[Any]]
 
 class StatusMapper:
     """What one listener answers: errors become statuses, and are counted by those of HTTP, as
-    hub/web/tally.py counts them: one number for what is the same.
+    hub/http/request_metrics.py counts them: one number for what is the same.
     """
 
     def __init__(self, counts: NodeMetrics, listener: Literal["public", "internal"]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hub.engine.counts import NodeMetrics
-from hub.engine.fanout import Connections
+from hub.engine.connections import Connections
+from hub.engine.node_metrics import NodeMetrics
 from hub.metrics.families import Kind, MetricFamily, counts_by, histogram, number
 
 

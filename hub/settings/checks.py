@@ -75,11 +75,13 @@ def _check_listeners(settings: Settings) -> None:
     if plain and not internal.allow_public and not _is_private(internal.host):
         raise OperatorError(
             f"internal.host is {internal.host}, which others can reach: set "
-            "internal.exposed = true if that is meant"
+            "internal.allow_public = true if that is meant"
         )
     hosts = (settings.public.host, internal.host)
     if settings.auth.disabled and not all(map(_is_loopback, hosts)):
-        raise OperatorError("auth.open is for loopback only, and a listener is on another address")
+        raise OperatorError(
+            "auth.disabled is for loopback only, and a listener is on another address"
+        )
 
 
 def _is_loopback(host: str) -> bool:

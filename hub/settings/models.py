@@ -195,7 +195,7 @@ class Envelope(Section):
     framing: Literal["sse", "ndjson"] = "sse"
     json_data: bool = True
     text: str = "data"
-    text_mode: Literal["new", "everything"] = "new"
+    text_mode: Literal["delta", "cumulative"] = "delta"
     ok_field: str = ""
     ok_values: tuple[str | int, ...] = ()
     end_field: str = ""

@@ -26,8 +26,8 @@ from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
-from hub.ports import Broker, Page, Publication, Published
-from hub.tracing.carried import below, event_trace, of_event
+from hub.ports.events import Broker, Page, Publication, Published
+from hub.tracing.propagation import below, event_trace, of_event
 
 _TEMPLATES: Final = {"user": "user:{id}", "topic": "topic:{name}", ALL: ALL}
 

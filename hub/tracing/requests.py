@@ -15,8 +15,8 @@ from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
-from hub.tracing.carried import from_headers
-from hub.web.errors import Handler, route_name
+from hub.http.errors import Handler, route_name
+from hub.tracing.propagation import from_headers
 
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # every few seconds, for ever
 _KNOWN_METHODS: Final = frozenset(hdrs.METH_ALL)

@@ -10,10 +10,12 @@ from opentelemetry import context
 from opentelemetry.trace import Tracer
 
 from hub.core.channel import Channel
-from hub.ports import Broker, GenerationStore, Upstream
+from hub.ports.events import Broker
+from hub.ports.generations import GenerationStore
+from hub.ports.upstreams import Upstream
 from hub.tracing.broker import TracedBroker
-from hub.tracing.carried import from_headers
-from hub.tracing.questions import TracedGenerationStore
+from hub.tracing.generations import TracedGenerationStore
+from hub.tracing.propagation import from_headers
 from hub.tracing.requests import TracedRequests
 from hub.tracing.upstream import TracedUpstream, http_spans
 

@@ -16,10 +16,10 @@ import aiohttp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import Finished, StreamPart, Usage
+from hub.core.stream_parts import Finished, StreamPart, Usage
 from hub.errors import UpstreamError
-from hub.ports import Upstream
-from hub.tracing.carried import into_headers, of_question
+from hub.ports.upstreams import Upstream
+from hub.tracing.propagation import into_headers, of_question
 
 _TOKENS: Final = {
     "prompt_tokens": "gen_ai.usage.input_tokens",

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from hub.ports import ConnectionOwner
+from hub.ports.connections import ConnectionOwner
 
 _PATIENCE_SECONDS: Final = 5.0
 _MESSAGE_BYTES: Final = 64 * 1024  # of one message, or one event; clients take 4 MB by default

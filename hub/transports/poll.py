@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hub.core import ndjson
-from hub.core.close import CloseReason
+from hub.core.close_reason import CloseReason
 from hub.engine.connection import Connection
-from hub.transports.socket_sink import SocketWriter
+from hub.transports.socket_writer import SocketWriter
 
 _ID: Final = re.compile(rb'^\{"id":"([^"]*)"')
 

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Final
 
 from hub.core import ndjson
-from hub.core.ws_frames import (
+from hub.core.websocket import (
     Opcode,
     WebSocketDecoder,
     WebSocketError,
     encode_close_frame,
     encode_frame,
 )
-from hub.transports.socket_sink import SocketWriter
+from hub.transports.socket_writer import SocketWriter
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_MESSAGE_BYTES: Final = 256 * 1024

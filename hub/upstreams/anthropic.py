@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.anthropic_question import conversation_of, params_of
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
+from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
+from hub.upstreams.anthropic_request import conversation_of, params_of
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import SSE, UpstreamStreamError, usage_of
 
 _VERSION: Final = "2023-06-01"
 _MAX_TOKENS: Final = 4096  # the API wants a number; params say another

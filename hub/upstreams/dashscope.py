@@ -12,16 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.cumulative import CumulativeText
+from hub.core.cumulative_text import CumulativeText
 from hub.core.generation import GenerationRequest
-from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
+from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
 from hub.core.tool_calls import ToolCallIndexer
 from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import Call, ChatTurn, parse_turns, text_of, unsupported
 from hub.upstreams.chat_params import choice_of, given_params, renamed, tools_of
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import SSE, UpstreamStreamError, usage_of
 
 
 class _Said(msgspec.Struct, gc=False):

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from hub.core.cumulative import CumulativeText
+from hub.core.cumulative_text import CumulativeText
 from hub.core.generation import GenerationRequest
-from hub.core.piece import StreamPart, TextDelta
 from hub.core.sse_decoder import ServerSentEvent
+from hub.core.stream_parts import StreamPart, TextDelta
 from hub.errors import UpstreamError
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.reading import NDJSON, SSE, UpstreamStreamError
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import NDJSON, SSE, UpstreamStreamError
 
 
 class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
         stand for the question's, the last one as a list where it stands alone, and `{params}`
         alone for all parameters.
     json_data: whether an event's data is JSON. text: dotted path to the text in it; "" is all.
-    text_is: what is new, or everything so far.
+    text_mode: what is new, or everything so far.
     ok_field, ok_values: a field that must have one of these values, else the event is an error,
         unless it is the end.
     end_field, end_values: a field whose value ends the answer. end_texts: data that ends it.
@@ -41,7 +41,7 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
     framing: Literal["sse", "ndjson"] = "sse"
     json_data: bool = True
     text: str = "data"
-    text_mode: Literal["new", "everything"] = "new"
+    text_mode: Literal["delta", "cumulative"] = "delta"
     ok_field: str = ""
     ok_values: tuple[str | int, ...] = ()
     end_field: str = ""
@@ -124,7 +124,7 @@ class _AnswerReader:
                 f"the upstream sent no text at {self._rules.text!r}",
                 retryable=False,
             )
-        if self._rules.text_mode == "new":
+        if self._rules.text_mode == "delta":
             if text:
                 yield TextDelta(text)
         elif (piece := self._text.update(text)) is not None:

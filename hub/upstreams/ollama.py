@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
+from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.upstreams.chat_messages import (
     Call,
     ChatTurn,
@@ -31,8 +31,8 @@ from hub.upstreams.chat_params import (
     schema_of,
     tools_of,
 )
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.reading import NDJSON, UpstreamStreamError
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import NDJSON, UpstreamStreamError
 
 _OPTIONS: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
 _BESIDE_OPTIONS: Final = frozenset({"format", "keep_alive", "think", "truncate", "shift"})

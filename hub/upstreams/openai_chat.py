@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
+from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.tool_calls import ToolCallIndexer
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.reading import SSE, UpstreamStreamError
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import SSE, UpstreamStreamError
 
 
 class _Delta(msgspec.Struct, gc=False):

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import GenerationRequest
-from hub.core.piece import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.http import UpstreamRequest
-from hub.upstreams.openai_responses_question import input_of, params_of
-from hub.upstreams.reading import SSE, UpstreamStreamError, usage_of
+from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
+from hub.upstreams.http_client import UpstreamRequest
+from hub.upstreams.http_upstream import SSE, UpstreamStreamError, usage_of
+from hub.upstreams.openai_responses_request import input_of, params_of
 
 _REASONS: Final = {"max_output_tokens": "length"}
 

@@ -5,42 +5,42 @@ from __future__ import annotations
 import aiohttp
 from aiohttp import web
 
+from hub.api.authentication import Authenticator, DenylistAuthenticator
+from hub.api.client_address import ClientAddresses
+from hub.api.generation_requests import GenerationRequests, UpstreamModels
+from hub.compat.ag_ui.routes import AgUiRoutes
+from hub.compat.ai_sdk.routes import UiRoutes
+from hub.compat.openai_chat.routes import ChatRoutes
+from hub.compat.openai_responses.routes import ResponseRoutes
+from hub.compat.requests import CompatRequests
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
+from hub.compat.templates.selection import OWN_EVENTS, Templates
 from hub.engine.generations import Generations
 from hub.engine.publisher import Publisher
 from hub.errors import OperatorError
+from hub.http.active_generations import ActiveGenerationRoutes
+from hub.http.connect import ConnectRoutes
+from hub.http.console import ConsoleRoutes
+from hub.http.cors import AllowedOrigins
+from hub.http.demo import DemoRoutes
+from hub.http.generations import GenerationRoutes
+from hub.http.health import HealthRoutes
+from hub.http.internal import build_internal
+from hub.http.js_client import JsClientRoutes
+from hub.http.metrics import MetricsRoutes
+from hub.http.public import Routes, build_public
+from hub.http.publish import PublishLimits, PublishRoutes
+from hub.http.publish_batch import PublishBatchRoutes
+from hub.http.request_metrics import RequestMetrics
+from hub.http.static_files import StaticFiles
+from hub.http.streams import StreamLimits, Streams
+from hub.http.tickets import TicketAuthenticator, TicketRoutes
+from hub.http.usage import UsageRoutes
+from hub.http.users import UserRoutes
+from hub.http.websocket import WebSocketRoutes
 from hub.settings import Settings
-from hub.surfaces.shapes import BUILT_IN_TEMPLATES, OutputTemplate
-from hub.web.addresses import ClientAddresses
-from hub.web.auth import Authenticator, DenylistAuthenticator
-from hub.web.client_module import JsClientRoutes
-from hub.web.connect import ConnectRoutes
-from hub.web.console import ConsoleRoutes
-from hub.web.demo import DemoRoutes
-from hub.web.foreign import CompatRequests
-from hub.web.generations import GenerationRoutes
-from hub.web.health import HealthRoutes
-from hub.web.internal import build_internal
-from hub.web.metrics import MetricsRoutes
-from hub.web.origins import AllowedOrigins
-from hub.web.page_files import StaticFiles
-from hub.web.public import Routes, build_public
-from hub.web.publish import PublishLimits, PublishRoutes
-from hub.web.publish_batch import PublishBatchRoutes
-from hub.web.questions import GenerationRequests, UpstreamModels
-from hub.web.running import ActiveGenerationRoutes
-from hub.web.shapes import OWN_EVENTS, Templates
-from hub.web.streaming import StreamLimits, Streams
-from hub.web.tally import RequestMetrics
-from hub.web.tickets import TicketAuthenticator, TicketRoutes
-from hub.web.usage import UsageRoutes
-from hub.web.users import UserRoutes
-from hub.web.v1_agui import AgUiRoutes
-from hub.web.v1_chat import ChatRoutes
-from hub.web.v1_responses import ResponseRoutes
-from hub.web.v1_ui import UiRoutes
-from hub.web.websocket import WebSocketRoutes
-from hub.wiring.doors import build_api_keys, build_authenticator
-from hub.wiring.engine import NodeParts
+from hub.wiring.auth import build_api_keys, build_authenticator
+from hub.wiring.node_parts import NodeParts
 
 
 def public_application(

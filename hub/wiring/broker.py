@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from hub.brokers.redis.log import ChannelRetention, Retention
+from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.events import ChannelRetention, Retention
 from hub.errors import BrokerUnavailable, OperatorError
-from hub.redislink import RedisClient, open_client
 from hub.settings import ChannelRetention as KeepSettings
 from hub.settings import Settings
 

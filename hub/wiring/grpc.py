@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
+from hub.api.authentication import DenylistAuthenticator
+from hub.api.client_address import ClientAddresses
 from hub.errors import OperatorError
+from hub.http.cors import AllowedOrigins
+from hub.http.streams import Streams
 from hub.settings import Internal, Public, Settings
-from hub.web.addresses import ClientAddresses
-from hub.web.auth import DenylistAuthenticator
-from hub.web.origins import AllowedOrigins
-from hub.web.streaming import Streams
 from hub.wiring.applications import build_generation_requests, publish_limits, stream_limits
-from hub.wiring.doors import build_api_keys, build_authenticator
-from hub.wiring.engine import NodeParts
+from hub.wiring.auth import build_api_keys, build_authenticator
+from hub.wiring.node_parts import NodeParts
 from hub.wiring.tracing import Join, Tracing
 
 

@@ -10,14 +10,14 @@ import msgspec
 import structlog
 
 from hub.errors import BrokerUnavailable
+from hub.http.metrics import MetricsRoutes
+from hub.http.server import ListenAddress, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
-from hub.web.listening import ListenAddress, SocketOptions, listen, tls_context
-from hub.web.metrics import MetricsRoutes
 from hub.wiring.applications import internal_application, public_application
-from hub.wiring.engine import start_engine
 from hub.wiring.grpc import check_installed, serve_grpc
-from hub.wiring.siblings import PeerMetrics
-from hub.wiring.stopping import Shutdown
+from hub.wiring.multiprocess_metrics import PeerMetrics
+from hub.wiring.node_parts import start_engine
+from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 
 _log = structlog.get_logger(__name__)

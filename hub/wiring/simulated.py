@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import ListenAddress, listen
-from hub.wiring.stopping import Shutdown
+from hub.wiring.shutdown import Shutdown
 
 
 async def run_simulated(

@@ -14,7 +14,9 @@ from aiohttp import web
 from hub import __version__
 from hub.core.channel import Channel
 from hub.errors import OperatorError
-from hub.ports import Broker, GenerationStore, Upstream
+from hub.ports.events import Broker
+from hub.ports.generations import GenerationStore
+from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 
 Join = Callable[[Mapping[str, str]], None]

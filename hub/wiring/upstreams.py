@@ -8,17 +8,18 @@ from typing import Any, Final
 import aiohttp
 
 from hub.engine.failover import CircuitBreaker, Endpoint, Failover
-from hub.ports import Clock, Upstream
+from hub.ports.clock import Clock
+from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
-from hub.upstreams.http import UpstreamTimeouts
+from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http_upstream import Dialect, HttpUpstream
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.reading import Dialect, HttpUpstream
 
 _DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     "openai": OpenAiChat,

@@ -7,21 +7,21 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
-from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.control import RedisCommandBus
-from hub.brokers.redis.usage import RedisUsageStore
+from hub.backends.redis import RedisBroker, RedisGenerationStore
+from hub.backends.redis.commands import RedisCommandBus
+from hub.backends.redis.usage import RedisUsageStore
+from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import GenerationResult, Relay, RelayLimits
-from hub.engine.reports import LiveMetrics
-from hub.engine.supervise import Supervisor, SystemClock
+from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker
+from hub.http.server import ListenAddress, listen
+from hub.http.worker import build_worker
 from hub.metrics import WorkerMetrics
 from hub.settings import Settings
-from hub.web.listening import ListenAddress, listen
-from hub.web.worker import build_worker
 from hub.wiring.broker import build_retention, connect_redis
-from hub.wiring.jobs import build_queue
-from hub.wiring.stopping import Shutdown
+from hub.wiring.queue import build_queue
+from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 from hub.wiring.upstreams import build_upstreams
 

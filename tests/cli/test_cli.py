@@ -121,7 +121,7 @@ def test_taken_port_of_serve(tmp_path: Path, valkey: Any) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         env = {
-            "HUB_AUTH__OPEN": "true",
+            "HUB_AUTH__DISABLED": "true",
             "HUB_REDIS__URL": valkey.url,
             "HUB_PUBLIC__PORT": str(taken.getsockname()[1]),
             "HUB_INTERNAL__PORT": "0",

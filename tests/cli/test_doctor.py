@@ -22,10 +22,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hub.cli.examination.broker import check_broker
-from hub.cli.examination.finding import CheckResult
-from hub.cli.examination.keys import check_keys, key_weakness
-from hub.cli.examination.machine import check_machine
+from hub.cli.doctor.broker import check_broker
+from hub.cli.doctor.keys import check_keys, key_weakness
+from hub.cli.doctor.machine import check_machine
+from hub.cli.doctor.result import CheckResult
 from hub.settings import Settings
 from tests.conftest import missing, short_folder
 from tests.topologies import TcpServer, free_ports, valkey_binary
@@ -238,7 +238,7 @@ def test_narrow_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (("core/somaxconn", "128"), ("ipv4/ip_local_port_range", "50000\t50999")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr("hub.cli.examination.machine._NET", tmp_path)
+    monkeypatch.setattr("hub.cli.doctor.machine._NET", tmp_path)
     found = by_check([*check_machine(5000)])
     assert "net.core.somaxconn" in found["arrivals"][0].advice
     assert "can open 1000 connections" in found["local ports"][0].found

@@ -28,9 +28,9 @@ from hub.client import (
 )
 from hub.core.channel import user_channel
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
-from hub.ports import Publication
+from hub.ports.events import Publication
 from tests.faults import FaultProxy
-from tests.web.kit import LIMITS, Hub, running_hub
+from tests.http.kit import LIMITS, Hub, running_hub
 
 QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 

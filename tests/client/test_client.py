@@ -26,11 +26,11 @@ from hub.client import (
     TooManyRequests,
     Unauthorized,
 )
-from hub.client.call import Request
+from hub.client.request import Request
 from hub.client.tokens import Token
 from hub.core.sse import encode_event, with_id, with_retry
-from hub.web.errors import problem_response
-from hub.web.listening import ListenAddress, listen
+from hub.http.errors import problem_response
+from hub.http.server import ListenAddress, listen
 
 QUICK = RetryPolicy(min_delay_seconds=0.001)
 

@@ -7,14 +7,14 @@ import time
 
 import jwt
 
+from hub.api.authentication import JwtAuthenticator
+from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.client import HubClient, Publication, RetryPolicy, To
-from hub.web.auth import JwtAuthenticator
-from hub.web.origins import AllowedOrigins
-from hub.web.streaming import StreamLimits
-from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from hub.http.cors import AllowedOrigins
+from hub.http.streams import StreamLimits
 from tests.doubles import until
 from tests.faults import FaultProxy
-from tests.web.kit import LIMITS, running_hub
+from tests.http.kit import LIMITS, running_hub
 
 SECRET = "s" * 64
 DOOR = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))

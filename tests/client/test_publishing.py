@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.client import (
     BadRequest,
     Forbidden,
@@ -29,11 +30,10 @@ from hub.client import (
     To,
     Unauthorized,
 )
-from hub.core.denials import TOKEN
-from hub.web.keys import ApiKey, ApiKeys, hash_key
+from hub.core.denylist import TOKEN
 from tests.client.test_client import Scripted
 from tests.faults import FaultProxy
-from tests.web.kit import Hub, running_hub
+from tests.http.kit import Hub, running_hub
 
 QUICK = RetryPolicy(min_delay_seconds=0.001, max_delay_seconds=0.02)
 PublishMany = Callable[[Iterable[Publication]], Any]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.cumulative import CumulativeText
+from hub.core.cumulative_text import CumulativeText
 from hub.core.ndjson_decoder import NdjsonDecoder
-from hub.core.piece import TextDelta, TextReplaced
 from hub.core.sse_decoder import StreamTooLarge
+from hub.core.stream_parts import TextDelta, TextReplaced
 
 
 @given(st.lists(st.text(), max_size=8), st.lists(st.integers(0, 60), max_size=8))

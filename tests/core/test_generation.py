@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.memory import MemoryBroker
-from hub.brokers.redis import RedisBroker, RedisGenerationStore
-from hub.brokers.redis.log import Retention
+from hub.backends.redis import RedisBroker, RedisGenerationStore
+from hub.backends.redis.events import Retention
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import (
     TRANSITIONS,
@@ -23,7 +22,8 @@ from hub.core.generation import (
     apply_update,
     new_generation_id,
 )
-from hub.ports import Outcome, Publication
+from hub.ports.events import Outcome, Publication
+from hub.testing.broker import MemoryBroker
 
 ALICE = user_channel("alice")
 QUESTION = GenerationRequest([Message("user", "hi")], "u", "m")
@@ -89,11 +89,19 @@ async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[An
             step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
         publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)
         (published,) = await broker.publish([publication])
-        seen.append((published.outcome, published.stop_by))
+        seen.append((published.outcome, published.stop_requested_by))
         assert (published.position is None) is (published.outcome is not Outcome.WRITTEN)
     last = await store.find(generation)
     assert (await store.snapshot(last))[0] == last
-    return [*seen, last.status, last.attempt, last.deltas, last.text, last.stop_by, last.asked_at]
+    return [
+        *seen,
+        last.status,
+        last.attempt,
+        last.deltas,
+        last.text,
+        last.stop_requested_by,
+        last.requested_at,
+    ]
 
 
 async def test_redis_does_what_the_table_says(open_redis: Any) -> None:

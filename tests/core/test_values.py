@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.backends.redis.keys import _generation_keys, generation_keys
 from hub.core.channel import (
     ALL,
     PARTITIONS,
@@ -18,13 +19,12 @@ from hub.core.channel import (
     topic_channel,
     user_channel,
 )
-from hub.core.close import CloseReason
+from hub.core.close_reason import CloseReason
 from hub.core.event import check_event_name, check_idempotency_key, compact_json, encode_json
 from hub.core.generation import Status, new_generation_id, partition_of_generation
 from hub.core.outbox import Outbox
 from hub.core.sse import HEARTBEAT, encode_event, with_id, with_retry
 from hub.errors import BadRequest
-from hub.redislink.names import _generation_keys, generation_keys
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c@d+e:f-9", "x" * 128])

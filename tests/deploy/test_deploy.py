@@ -155,8 +155,8 @@ def answering(status: int) -> Iterator[int]:
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
 @pytest.mark.parametrize("setting", ["HUB_INTERNAL__PORT", "HUB_WORKER__PORT"])
 def test_health_check(setting: str, status: int, code: int) -> None:
-    """`hub alive` says what the listener says, be it a node's or a worker's."""
+    """`hub healthcheck` says what the listener says, be it a node's or a worker's."""
     with answering(status) as port:
         env = {**os.environ, "HUB_INTERNAL__PORT": "1", setting: str(port)}
-        done = subprocess.run([BIN / "hub", "alive"], env=env, timeout=120, check=False)
+        done = subprocess.run([BIN / "hub", "healthcheck"], env=env, timeout=120, check=False)
     assert done.returncode == code

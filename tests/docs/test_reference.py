@@ -27,7 +27,7 @@ EXAMPLE = ROOT / "config" / "hub.example.toml"
 # Examples in the commands' help that tests/docs does not run, and why.
 NOT_RUN = {
     "dev": "it runs until Ctrl-C; tests/e2e/test_dev.py",
-    "serve": "its Redis is on another machine; tests/e2e/test_fleet.py",
+    "serve": "its Redis is on another machine; tests/e2e/test_multiprocess.py",
     "worker": "it runs until Ctrl-C; tests/e2e/test_relay.py",
     "upstream": "it runs until Ctrl-C; tests/upstreams/test_simulated.py",
     "doctor": "its Redis is on another machine; tests/cli",
@@ -43,7 +43,7 @@ def purposes() -> dict[str, str]:
             table = re.sub(r"^(upstreams|shapes)\.[a-z]+", r"\1.*", head[1]) + "."
         elif setting := re.match(r"(?:# )?([a-z_0-9]+) ?[=:] .*?\s#\s(.+)$", line):
             found[f"{table}{setting[1]}"] = setting[2]
-    for table in ("log.topic", "log.everyone"):  # the same for others
+    for table in ("log.topic", "log.all"):  # the same for others
         found |= {
             f"{table}.{name}": found[f"log.user.{name}"] for name in ChannelRetention.model_fields
         }
@@ -96,7 +96,7 @@ def settings_page() -> str:
     for table, model in tables(Settings):
         rows = []
         for name, field in model.model_fields.items():
-            if (table, name) == ("node", "siblings") or _is_table(field):
+            if (table, name) == ("node", "metrics_dir") or _is_table(field):
                 continue
             dotted = f"{table}.{name}".lstrip(".")
             assert dotted in known, f"config/hub.example.toml: say behind {dotted} what it is for"

@@ -83,7 +83,7 @@ async def test_what_is_seen_and_done(
 async def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
     """Nothing is shown without one; a wrong one is refused; one that may only look sees no text."""
     settings = {
-        "HUB_AUTH__OPEN": "false",
+        "HUB_AUTH__DISABLED": "false",
         "HUB_AUTH__HMAC_SECRET": "s" * 40,
         "HUB_AUTH__API_KEYS": '[{"key": "look-look-look-look", "scopes": ["read"]}]',
     }

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.plant import Plant, planted
+from tests.e2e.cluster import Plant, planted
 
 CLIENTS = 5_000
 DRAIN_SECONDS = 3.0

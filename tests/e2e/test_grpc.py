@@ -14,7 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
-from tests.e2e.plant import Plant, planted
+from tests.e2e.cluster import Plant, planted
 from tests.grpc.kit import Reading
 from tests.topologies import free_ports
 
@@ -26,7 +26,7 @@ CLIENTS = 20
 async def plant() -> AsyncIterator[Plant]:
     """Nothing runs yet; tokens and keys are needed."""
     async with planted() as plant:
-        plant.setting("AUTH__OPEN", "false")
+        plant.setting("AUTH__DISABLED", "false")
         plant.setting("AUTH__HMAC_SECRET", SECRET)
         plant.setting("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish"]}])
         yield plant

@@ -19,8 +19,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.conftest import missing
+from tests.e2e.cluster import planted
 from tests.e2e.conftest import Dev
-from tests.e2e.plant import planted
 
 PAGES = Path(__file__).parents[2] / "hub" / "web" / "pages"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
@@ -350,7 +350,7 @@ async def test_tokens_are_renewed_on_the_way(context: BrowserContext) -> None:
         return jwt.encode({"sub": "tom", "exp": time.time() + seconds}, secret)
 
     async with planted() as plant:
-        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__DISABLED", False)
         plant.setting("AUTH__HMAC_SECRET", secret)
         plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
         await plant.upstream("main", tokens_per_second=60)
@@ -378,7 +378,7 @@ async def test_tabs_of_users_that_only_their_tokens_name(context: BrowserContext
     """
     secret = "s" * 64
     async with planted() as plant:
-        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__DISABLED", False)
         plant.setting("AUTH__HMAC_SECRET", secret)
         plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
         await plant.start()

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.front import NGINX, Front
-from tests.e2e.plant import planted
+from tests.e2e.cluster import planted
+from tests.e2e.proxy import NGINX, Front
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hub.upstreams.simulated_answers import answer_to
-from tests.e2e.plant import ENDS, Plant, Story, planted
+from tests.e2e.cluster import ENDS, Plant, Story, planted
 from tests.topologies import free_ports
 
 

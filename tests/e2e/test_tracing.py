@@ -7,7 +7,7 @@ import signal
 
 import jwt
 
-from tests.e2e.plant import Plant, planted
+from tests.e2e.cluster import Plant, planted
 from tests.tracing.collector import collecting, values
 
 SECRET = "e2e-" * 16
@@ -47,7 +47,7 @@ async def test_one_trace_from_the_caller_to_the_screen_and_to_the_llm() -> None:
     nothing that is private leaves the hub, and SIGTERM sends what is left.
     """
     async with planted() as plant, collecting() as collector:
-        plant.setting("AUTH__OPEN", "false")
+        plant.setting("AUTH__DISABLED", "false")
         plant.setting("AUTH__HMAC_SECRET", SECRET)
         plant.setting("AUTH__API_KEYS", [{"key": KEY, "scopes": ["publish"]}])
         plant.setting("TRACING__ENDPOINT", collector.url)

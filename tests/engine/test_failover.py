@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.piece import Finished, StreamPart, TextDelta, Usage
+from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
 from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.errors import UpstreamError
 from tests.doubles import FakeClock, ScriptedUpstream, settled
@@ -151,7 +151,7 @@ async def test_all_rest() -> None:
     error, _ = await line.fails()
     assert error.code == "upstream_status"
     error, _ = await line.fails()
-    assert (error.code, error.retryable) == ("upstream_resting", True)
+    assert (error.code, error.retryable) == ("upstream_circuit_open", True)
 
 
 def test_half_open_lets_one_try() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import (
     Generation,
@@ -21,7 +20,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.core.piece import (
+from hub.core.stream_parts import (
     Finished,
     ReasoningDelta,
     StreamPart,
@@ -32,7 +31,8 @@ from hub.core.piece import (
 )
 from hub.engine.relay import Relay, RelayLimits, StopSignal
 from hub.errors import UpstreamError
-from hub.ports import FROM_START, Publication
+from hub.ports.events import FROM_START, Publication
+from hub.testing.broker import MemoryBroker
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")

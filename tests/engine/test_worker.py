@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.brokers.memory import MemoryBroker
 from hub.core.channel import partition_of, user_channel
+from hub.core.fair_queue import Job
 from hub.core.generation import GenerationRequest, Message, Status, new_generation_id
-from hub.core.job import Job
-from hub.core.piece import Finished, TextDelta
+from hub.core.stream_parts import Finished, TextDelta
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.worker import Worker
-from hub.queues.memory import MemoryGenerationQueue
+from hub.testing.broker import MemoryBroker
+from hub.testing.queue import MemoryGenerationQueue
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 QUESTION = GenerationRequest([Message("user", "hi")], upstream="main", model="m")

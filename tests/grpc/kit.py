@@ -15,14 +15,14 @@ import pytest
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError
 
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.api.authentication import JwtAuthenticator
+from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
-from hub.web.auth import JwtAuthenticator
-from hub.web.keys import ApiKey, ApiKeys, hash_key
-from hub.web.origins import AllowedOrigins
-from hub.web.tokens import FixedKeys, TokenReader, secret_key
+from hub.http.cors import AllowedOrigins
 from hub.wiring.tracing import Tracing
-from tests.web.kit import Hub, running_hub
+from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
 KEYS = ApiKeys(

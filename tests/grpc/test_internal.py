@@ -12,7 +12,7 @@ from grpc import StatusCode
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
 from tests.grpc.kit import Kit, Reading, bearer, details_of, fails, token
-from tests.web.kit import running_hub
+from tests.http.kit import running_hub
 
 KEY = bearer("shop-key")
 

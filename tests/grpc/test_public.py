@@ -1,6 +1,6 @@
 """hub.v1.Hub: questions, statuses, cancellation, deadlines, slow clients, TLS, by a real client.
 
-What it has in common with the other transports is in tests/web/test_transports.py.
+What it has in common with the other transports is in tests/http/test_transports.py.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from grpc.aio import AioRpcError
 from structlog.testing import capture_logs
 
 from hub.core.channel import user_channel
-from hub.core.close import CloseReason
+from hub.core.close_reason import CloseReason
 from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, UpdateKind
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
-from hub.ports import Publication
+from hub.http.streams import StreamLimits
+from hub.ports.events import Publication
 from hub.transports.grpc import GrpcWriter
-from hub.web.streaming import StreamLimits
 from tests.certificates import write_certificate
 from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
-from tests.web.kit import LIMITS, running_hub
+from tests.http.kit import LIMITS, running_hub
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hub.engine.supervise import SystemClock
+from hub.engine.tasks import SystemClock
 from hub.errors import OperatorError
 from hub.grpc import public
-from hub.grpc.calls import _address
 from hub.grpc.health import Health
+from hub.grpc.request_context import _address
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
-from tests.web.kit import Hub, running_hub
+from tests.http.kit import Hub, running_hub
 
 
 async def served(hub: Hub, place: GrpcListenAddress, parts: AsyncExitStack) -> int:
@@ -85,7 +85,7 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
     env = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(tmp_path),
-        "HUB_AUTH__OPEN": "true",
+        "HUB_AUTH__DISABLED": "true",
         "HUB_REDIS__URL": "unix:///nowhere",
         "HUB_PUBLIC__GRPC_PORT": "9090",
     }

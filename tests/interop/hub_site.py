@@ -16,8 +16,8 @@ from typing import Any
 import jwt
 import msgspec
 
-from hub.web.listening import ListenAddress, listen
-from tests.e2e.plant import Plant, planted
+from hub.http.server import ListenAddress, listen
+from tests.e2e.cluster import Plant, planted
 from tests.faults import FaultProxy
 from tests.interop.wordy_llm import WordyLlm
 
@@ -100,7 +100,7 @@ async def site() -> AsyncIterator[Site]:
     """Started, and ended at the end."""
     async with AsyncExitStack() as stack:
         plant = await stack.enter_async_context(planted())
-        plant.setting("AUTH__OPEN", False)
+        plant.setting("AUTH__DISABLED", False)
         plant.setting("AUTH__HMAC_SECRET", _SECRET)
         plant.setting(
             "AUTH__API_KEYS",

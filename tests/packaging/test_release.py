@@ -83,7 +83,7 @@ def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     assert names >= set(tracked.split())
     assert "hub/py.typed" in names
     assert any(name.endswith(".lua") for name in names)
-    assert any(name.startswith("hub/web/pages/") for name in names)
+    assert any(name.startswith("hub/http/pages/") for name in names)
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"hub", f"hub-{hub.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name]

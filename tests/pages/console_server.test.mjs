@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { reports } from "../../hub/web/pages/console/server.js";
+import { reports } from "../../hub/http/pages/console/server.js";
 
 const LINE = `${JSON.stringify({ event: "hub.report", data: { from: "n1" } })}\n`;
 const streams = [];

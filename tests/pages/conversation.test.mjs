@@ -5,7 +5,7 @@ import { test } from "node:test";
 import {
   apply, ask, doubt, generationOf, isSuperseded, learn, learnNothing, newConversation, nextMessages,
   placeInTurn,
-} from "../../hub/web/pages/demo/conversation.js";
+} from "../../hub/http/pages/demo/conversation.js";
 
 const started = (generation) => ["generation.started", { generation, attempt: 1, model: "m" }];
 const done = (generation) => ["generation.done", { generation, finish_reason: "stop", usage: null, deltas: 0 }];

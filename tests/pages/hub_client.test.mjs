@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { connect } from "../../hub/web/pages/hub.js";
+import { connect } from "../../hub/http/pages/hub.js";
 
 const OPEN = { connection: "c_1", user: "alice", node: "n1", heartbeat_seconds: 8, recovered: false, replayed: 0 };
 

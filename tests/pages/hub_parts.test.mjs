@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { pauseMs, Positions, SseDecoder, Transcript } from "../../hub/web/pages/hub.js";
+import { pauseMs, Positions, SseDecoder, Transcript } from "../../hub/http/pages/hub.js";
 
 const delta = (i, text) => ["generation.delta", { generation: "g1", i, text }];
 const started = ["generation.started", { generation: "g1", attempt: 1, model: "m" }];

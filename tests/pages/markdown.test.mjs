@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { blocksOf } from "../../hub/web/pages/demo/markdown.js";
+import { blocksOf } from "../../hub/http/pages/demo/markdown.js";
 
 const shape = (text) => blocksOf(text).map(({ tag, lines }) => [tag, ...lines]);
 

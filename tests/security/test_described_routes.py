@@ -1,8 +1,8 @@
 """F8 for the described routes: requests that schemathesis makes from the document, good and bad.
 
 `FUZZ_EXAMPLES` says how many of each kind every operation gets. Left out: what a stream says
-after its first bytes (tests/web/test_own_events.py looks at that), a WebSocket's upgrade (each such
-request is refused with 426), and the worker's three probes, which take nothing. What breaks the
+after its first bytes (tests/http/test_system_events.py looks at that), a WebSocket's upgrade (each
+such request is refused with 426), and the worker's three probes, which take nothing. What breaks the
 protocol itself is in test_fuzz.py.
 """
 
@@ -23,8 +23,8 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from hub.web.listeners import build_openapi
-from tests.e2e.plant import Plant, planted
+from hub.http.route_table import build_openapi
+from tests.e2e.cluster import Plant, planted
 from tests.security.test_fuzz import resident_mb
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "4"))

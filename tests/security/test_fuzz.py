@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import pytest
 
-from hub.engine.supervise import cancel_and_wait
-from tests.e2e.plant import Plant, planted
+from hub.engine.tasks import cancel_and_wait
+from tests.e2e.cluster import Plant, planted
 
 REQUESTS: Final = 10_000
 READERS: Final = 20

@@ -26,7 +26,7 @@ from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
 _SETTLE_SECONDS = 40.0
 _TOPICS = 5
 _SETTINGS = {
-    "HUB_AUTH__OPEN": "false",
+    "HUB_AUTH__DISABLED": "false",
     "HUB_AUTH__HMAC_SECRET": SECRET,
     "HUB_AUTH__API_KEYS": json.dumps([{"name": "soak", "key": KEY, "scopes": ["publish"]}]),
     "HUB_STREAM__EXPIRY_NOTICE_SECONDS": "1",

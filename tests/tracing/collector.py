@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from hub.web.listening import ListenAddress, listen
+from hub.http.server import ListenAddress, listen
 
 
 class Collector:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, use_span
 
-from hub.brokers.memory import MemoryBroker
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
-from hub.ports import Publication
+from hub.ports.events import Publication
+from hub.testing.broker import MemoryBroker
 from hub.tracing.broker import TracedBroker
 from tests.tracing.conftest import Spans
 

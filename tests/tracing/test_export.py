@@ -74,7 +74,7 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
     env = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(tmp_path),
-        "HUB_AUTH__OPEN": "true",
+        "HUB_AUTH__DISABLED": "true",
         "HUB_REDIS__URL": "unix:///nowhere",
         "HUB_TRACING__ENDPOINT": "http://127.0.0.1:1",
     }

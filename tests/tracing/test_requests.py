@@ -9,8 +9,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.tracing.tracing import OpenTelemetry
 from tests.doubles import until
+from tests.http.kit import Hub, running_hub
 from tests.tracing.conftest import Spans
-from tests.web.kit import Hub, running_hub
 
 TRACE, CALLER = "a" * 32, "c" * 16
 SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}

@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hub.core.piece import Finished, StreamPart, TextDelta, Usage
+from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
 from hub.engine.failover import CircuitBreaker, Endpoint, Failover
-from hub.engine.supervise import SystemClock
+from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
-from hub.ports import Upstream
+from hub.http.server import ListenAddress, listen
+from hub.ports.upstreams import Upstream
 from hub.tracing.upstream import TracedUpstream, http_spans
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import ListenAddress, listen
 from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans
 from tests.upstreams.kit import QUESTION, upstream_at

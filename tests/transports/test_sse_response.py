@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from hub.http.server import ListenAddress, check_options, listen
 from hub.transports.sse import SseResponse
-from hub.web.listening import ListenAddress, check_options, listen
 
 
 async def test_response_keeps_its_class_without_its_tasks() -> None:

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.piece import StreamPart
+from hub.core.stream_parts import StreamPart
 from hub.errors import UpstreamError
-from hub.upstreams.http import UpstreamTimeouts
+from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http_upstream import Dialect, HttpUpstream
 from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.reading import Dialect, HttpUpstream
 
 QUESTION = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

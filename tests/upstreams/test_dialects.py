@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.piece import (
+from hub.core.stream_parts import (
     Finished,
     ReasoningDelta,
     StreamPart,
@@ -21,10 +21,10 @@ from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
+from hub.upstreams.http_upstream import Dialect, _StreamReader
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.reading import Dialect, _StreamReader
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
 QUESTION = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
@@ -207,8 +207,8 @@ def test_dashscope_says_what_is_new() -> None:
         event("tool_calls"),
     )
     assert pieces == [
-        ReasoningDelta("hm"), ReasoningDelta("hm"), TextDelta("ha"), TextDelta("ha"), TextDelta("!"),
-        ToolCallDelta([first]), ToolCallDelta([second]), Finished("tool_calls"),
+        ReasoningDelta("hm"), ReasoningDelta("hm"), TextDelta("ha"), TextDelta("ha"),
+        TextDelta("!"),        ToolCallDelta([first]), ToolCallDelta([second]), Finished("tool_calls"),
     ]  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def test_dashscope_tools() -> None:
 def test_envelope_end_that_carries_text() -> None:
     """An end by its event's name may hold the last text; one by its code holds none."""
     rules = EnvelopeRules(
-        request={}, json_data=False, text="", text_mode="everything", end_events=("finish",)
+        request={}, json_data=False, text="", text_mode="cumulative", end_events=("finish",)
     )
     stream = b"event: add\ndata: Hel\n\n", b"event: finish\ndata: Hello\n\n"
     assert read(Envelope(rules), *stream) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop")]

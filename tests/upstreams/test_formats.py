@@ -9,19 +9,19 @@ from typing import Any, Final
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.piece import Finished, StreamPart, TextDelta, TextReplaced, Usage
+from hub.core.stream_parts import Finished, StreamPart, TextDelta, TextReplaced, Usage
 from hub.errors import UpstreamError
+from hub.http.server import ListenAddress, listen
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.envelope import Envelope, EnvelopeRules
-from hub.upstreams.http import UpstreamTimeouts
+from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http_upstream import Dialect
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.reading import Dialect
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to
-from hub.web.listening import ListenAddress, listen
 from tests.upstreams.kit import ask
 
 ASKED: Final = "为什么天空是蓝色的？"
@@ -45,7 +45,7 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
         lambda: enveloped(
             json_data=False,
             text="",
-            text_is="everything",
+            text_mode="cumulative",
             end_of_stream=True,
             error_events=("error",),
         ),

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.piece import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from hub.core.stream_parts import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from hub.errors import UpstreamError
-from hub.upstreams.http import UpstreamTimeouts
+from hub.http.server import ListenAddress, listen
+from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.web.listening import ListenAddress, listen
 from tests.upstreams.kit import (
     HEAD,
     QUESTION,
@@ -208,7 +208,7 @@ async def test_status_whose_body_never_ends(monkeypatch: pytest.MonkeyPatch) -> 
         writer.write(b"HTTP/1.1 429 Slow\r\nContent-Length: 999\r\n\r\nwait")
         await reader.read()
 
-    monkeypatch.setattr("hub.upstreams.http._ERROR_BODY_SECONDS", 0.1)
+    monkeypatch.setattr("hub.upstreams.http_client._ERROR_BODY_SECONDS", 0.1)
     error = await failure(script)
     assert (error.code, error.retryable) == ("upstream_status", True)
 

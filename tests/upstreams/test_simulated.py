@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from hub.errors import OperatorError
+from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import answer_to, tokens_of
-from hub.web.listening import ListenAddress, listen
 
 QUESTIONS = [
     "why is the sky blue?",

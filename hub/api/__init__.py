@@ -1,0 +1,1 @@
+"""What HTTP, WebSocket and gRPC share: authentication, API keys and generation requests."""

@@ -1,0 +1,148 @@
+"""Generations' records in Redis: a hash each, beside the log of their user's channel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hub.backends.redis.client import (
+    RedisClient,
+    Script,
+    ScriptCall,
+    channel_keys,
+    chat_key,
+    generation_idempotency_key,
+    generation_keys,
+)
+from hub.backends.redis.events import Retention, to_milliseconds
+from hub.core.channel import partition_of, user_channel
+from hub.core.cursor import Position, new_epoch
+from hub.core.generation import Generation, GenerationRequest, Status, StopResult
+from hub.ports.generations import CreatedGeneration
+
+_PACKAGE: Final = "hub.backends.redis"
+_CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
+_FIND: Final = Script(_PACKAGE, "channel_head", "find_generation")
+_DISCARD: Final = Script(_PACKAGE, "discard_generation")
+_STOP: Final = Script(_PACKAGE, "request_stop")
+
+
+class RedisGenerationStore:
+    """Implements ports.GenerationStore."""
+
+    def __init__(self, client: RedisClient, retention: Retention) -> None:
+        self._client = client
+        self._head_ms = to_milliseconds(retention.position_ttl_seconds)
+        self._record_ms = to_milliseconds(retention.generation_ttl_seconds)
+
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
+        channel = channel_keys(user_channel(generation.user))
+        record = generation_keys(generation.id)
+        if record is None:
+            raise ValueError(f"not a generation's id: {generation.id!r}")
+        once = (
+            generation_idempotency_key(generation.user, idempotency_key)
+            if idempotency_key
+            else channel.head
+        )
+        chat = generation.request.chat
+        keys = [channel.head, channel.log, once, record.record, record.text]
+        if chat is not None:
+            keys.append(chat_key(generation.user, chat))
+        args = (
+            new_epoch(),
+            self._head_ms,
+            "1" if idempotency_key else "",
+            generation.id,
+            generation.user,
+            msgspec.json.encode(generation.request),
+            self._record_ms,
+            repr(generation.requested_at),
+        )
+        (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, args)])
+        name, epoch, offset, new = reply
+        return CreatedGeneration(name.decode(), Position(epoch.decode(), offset), bool(new))
+
+    async def find(self, generation: str) -> Generation | None:
+        found = await self._find(generation, ())
+        return found and found[0]
+
+    async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
+        channel = channel_keys(user_channel(generation.user))
+        return await self._find(generation.id, (channel.head, channel.log))
+
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        partition = partition_of(user_channel(user))
+        found = await self._client.call(partition, "GET", chat_key(user, chat))
+        return found.decode() if found else None
+
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return
+        names = [keys.record, keys.text]
+        if idempotency_key is not None:
+            names.append(generation_idempotency_key(user, idempotency_key))
+        if chat is not None:
+            names.append(chat_key(user, chat))
+        args = (generation, "1" if idempotency_key is not None else "", "" if chat is None else "1")
+        await self._client.run([ScriptCall(_DISCARD, keys.partition, names, args)])
+
+    async def _find(
+        self, generation: str, channel: tuple[str, ...]
+    ) -> tuple[Generation, Position] | None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return None
+        names = (keys.record, keys.text, *channel)
+        args = (new_epoch(), self._head_ms)
+        (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, args)])
+        if not reply:
+            return None
+        text, epoch, offset, *fields = reply
+        record = dict(zip(fields[::2], fields[1::2], strict=True))
+        stop_requested_by = record.get(b"stop_requested_by")
+        found = Generation(
+            id=generation,
+            user=record[b"user"].decode(),
+            request=msgspec.json.decode(record[b"request"], type=GenerationRequest),
+            status=Status(record[b"status"].decode()),
+            attempt=int(record[b"attempt"]),
+            deltas=int(record[b"deltas"]),
+            text=text.decode(),
+            stop_requested_by=stop_requested_by.decode() if stop_requested_by else None,
+            requested_at=float(record.get(b"requested_at", b"0")),
+            after=_position(record.get(b"after")),
+            end=msgspec.json.decode(record.get(b"end", b"{}")),
+        )
+        return found, Position(epoch.decode(), offset)
+
+    async def stop_requested_by(self, generation: str) -> str | None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return None
+        found = await self._client.call(keys.partition, "HGET", keys.record, "stop_requested_by")
+        return found.decode() if found else None
+
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return None
+        (reply,) = await self._client.run(
+            [ScriptCall(_STOP, keys.partition, (keys.record,), (by,))]
+        )
+        if not reply:
+            return None
+        return StopResult.ENDED if reply == b"ended" else StopResult.STOPPING
+
+
+def _position(text: bytes | None) -> Position | None:
+    if text is None:
+        return None
+    epoch, _, offset = text.decode().partition(" ")
+    return Position(epoch, int(offset))

@@ -1,0 +1,14 @@
+-- The wish that a generation stops, kept in its record.
+-- KEYS  1 record      ARGV  1 run  2 who wishes it
+-- Reply '' (no such record), 'ended' or 'stopping'
+-- Invariant: the first wish is kept; a wish after the end changes nothing.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then
+  return ''
+end
+if status == 'done' or status == 'stopped' or status == 'failed' then
+  return 'ended'
+end
+redis.call('HSETNX', KEYS[1], 'stop_requested_by', ARGV[2])
+redis.call('HSET', KEYS[1], 'status', 'stopping')
+return 'stopping'

@@ -1,1 +1,0 @@
-"""The brokers: where events are logged and announced. One technology a file or package."""

@@ -1,0 +1,1 @@
+"""OpenAI Responses: encoder, response object and routes."""

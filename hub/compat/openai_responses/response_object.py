@@ -1,0 +1,128 @@
+"""OpenAI's Responses: an answer as the object that it is at any time, and the items of its output.
+
+Source: platform.openai.com, API reference, "Responses"; the types of the package `openai`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.compat.answer_state import AnswerState
+from hub.compat.openai_chat.encoder import usage_of
+from hub.core.generation import Generation
+
+_STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
+INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_PREFIX: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
+
+
+class Item(msgspec.Struct):
+    """One of the output's items, in the order in which they began."""
+
+    kind: str  # reasoning, message, or call
+    id: str
+    call: int = 0
+    call_id: str = ""
+    name: str = ""
+    pieces: list[str] = []
+    status: str = "in_progress"
+
+    @property
+    def text(self) -> str:
+        """What there is of it, or of a call's arguments."""
+        return "".join(self.pieces)
+
+    def document(self) -> dict[str, Any]:
+        """As clients read it."""
+        if self.kind == "call":
+            return {"id": self.id, "type": "function_call", "call_id": self.call_id,
+                    "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
+        content = [self.part()] if self.pieces else []
+        if self.kind == "reasoning":
+            return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
+                    "status": self.status}  # fmt: skip
+        return {"id": self.id, "type": "message", "role": "assistant", "status": self.status,
+                "content": content}  # fmt: skip
+
+    def part(self) -> dict[str, Any]:
+        """Its one part."""
+        if self.kind == "reasoning":
+            return {"type": "reasoning_text", "text": self.text}
+        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
+
+
+def new_item(record: Generation, kind: str, index: int) -> Item:
+    """One that begins, as the index-th of the output."""
+    return Item(kind, f"{_PREFIX[kind]}_{record.id}_{index}")
+
+
+def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
+    """The response as an object, as it stands now."""
+    status = "completed" if answer.status == "done" else "incomplete"
+    if not answer.status:
+        status = "in_progress"
+    output: list[dict[str, Any]] = []
+    for kind, text in (("reasoning", answer.reasoning), ("message", answer.text)):
+        if text:
+            item = new_item(record, kind, len(output))
+            item.pieces, item.status = [text], status
+            output.append(item.document())
+    for call in answer.calls:
+        item = new_item(record, "call", len(output))
+        item.call_id, item.name = call.id, call.name
+        item.pieces, item.status = [call.arguments], status
+        output.append(item.document())
+    return document_of(record, answer, output)
+
+
+def document_of(
+    record: Generation, answer: AnswerState, output: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The object around an output."""
+    question, end = record.request, answer.end
+    reason = INCOMPLETE.get(end.finish_reason or "") if answer.status == "done" else None
+    status = _STATUS.get(answer.status) or ("in_progress" if answer.begun else "queued")
+    error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
+    params = question.params
+    return {
+        "id": f"resp_{record.id}",
+        "object": "response",
+        "created_at": int(record.requested_at),
+        "status": "incomplete" if reason else status,
+        "background": bool(question.metadata.get("background")),
+        "error": error,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "instructions": question.metadata.get("instructions"),
+        "max_output_tokens": params.get("max_tokens"),
+        "metadata": question.metadata.get("metadata") or {},
+        "model": question.model,
+        "output": output,
+        "parallel_tool_calls": params.get("parallel_tool_calls", True),
+        "previous_response_id": None,
+        "temperature": params.get("temperature"),
+        "text": question.metadata.get("text") or {"format": {"type": "text"}},
+        "tool_choice": question.metadata.get("tool_choice") or "auto",
+        "tools": question.metadata.get("tools") or [],
+        "top_p": params.get("top_p"),
+        "truncation": "disabled",
+        "usage": _usage(end.usage),
+    }
+
+
+def _usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    told = usage_of(tokens)
+    if told is None:
+        return None
+    read, thought = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    cached = read.get("cached_tokens") if isinstance(read, dict) else None
+    reasoning = thought.get("reasoning_tokens") if isinstance(thought, dict) else None
+    return {
+        "input_tokens": told["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached or 0},
+        "output_tokens": told["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": reasoning or 0},
+        "total_tokens": told["total_tokens"],
+    }

@@ -1,0 +1,164 @@
+"""What the routes under /v1 share: a question from a client that knows nothing of the hub becomes a
+generation in its user's channel, and the answer is told on one of the surfaces.
+
+The generation is the user's like any other: it goes on when the caller leaves (unless
+`on_disconnect` says otherwise), any node shows it, and DELETE /generations/{id} stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from hub.api.authentication import Authenticator, Identity
+from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.stop_on_disconnect import StopOnDisconnect
+from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
+from hub.compat.answer_state import AnswerCollector, AnswerState, GenerationEvent
+from hub.compat.openai_chat.encoder import error_document
+from hub.core.close_reason import CloseReason
+from hub.core.generation import Generation
+from hub.engine.compat_stream import CompatStream
+from hub.engine.generations import Generations, ReplayStart
+from hub.errors import GenerationStillRunning
+from hub.http.cors import AllowedOrigins
+from hub.http.errors import NOT_AGAIN
+from hub.http.json_body import json_response, read_json
+from hub.http.streams import Streams
+from hub.ports.compat import AnswerEncoder
+from hub.ports.generations import CreatedGeneration
+
+_FAILURES: Final = {
+    "upstream_timeout": 504,
+    "queue_timeout": 503,
+    "upstream_circuit_open": 503,
+    "upstream_unsupported": 400,
+}
+_CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
+
+
+class CompatRequests:
+    """Asks for foreign clients, and answers them."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        streams: Streams,
+        authenticator: Authenticator,
+        requests: GenerationRequests,
+        origins: AllowedOrigins,
+    ) -> None:
+        self.generations = generations
+        self.requests = requests
+        self._streams = streams
+        self._authenticator = authenticator
+        self._origins = origins
+        self._stop_on_disconnect = StopOnDisconnect(generations)
+
+    async def identify(self, request: web.Request) -> Identity:
+        """Who asks."""
+        return await self._authenticator.identify(request)
+
+    async def read(self, request: web.Request) -> dict[str, Any]:
+        """The body: an object, of which clients may send more than is known here."""
+        if request.content_type != "application/json":
+            self._origins.check_websocket(request)
+        most = self.requests.max_prompt_bytes
+        return await read_json(request, dict[str, Any], max_bytes=most, also_text=True)
+
+    async def start(
+        self,
+        request: web.Request,
+        identity: Identity,
+        body: GenerateBody,
+        *,
+        key: str | None = None,
+        chat: str | None = None,
+        is_stream: bool = True,
+    ) -> CreatedGeneration:
+        """Queues the question, unless this node could not show the answer. shown: it is to."""
+        stops = body.stops_on_disconnect()
+        if is_stream:
+            self._streams.check_capacity(request)
+        key = request.headers.get("Idempotency-Key") or key
+        if body.upstream is None:
+            upstream, model = self.requests.find(body.model)
+            body = msgspec.structs.replace(body, upstream=upstream, model=model)
+        asking = self.requests.start(identity.user, body, key, chat=chat)
+        return await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
+
+    async def stream(
+        self,
+        request: web.Request,
+        identity: Identity,
+        generation: str,
+        new_encoder: Callable[[Generation], AnswerEncoder],
+        *,
+        from_chunk: int = 0,
+        headers: Mapping[str, str] | None = None,
+        stop_on_disconnect: bool = False,
+    ) -> web.StreamResponse:
+        """The answer on a surface, without the chunks before one."""
+        told = {"Location": f"/generations/{generation}", **(headers or {})}
+        with self._stop_on_disconnect.guard(
+            generation, identity.user, stops=stop_on_disconnect
+        ) as leaving:
+            followed = await self.generations.open_replay(generation, identity.user)
+            surface = new_encoder(followed.record)
+            make = partial(
+                CompatStream, replay=followed, answer_encoder=surface, from_chunk=from_chunk
+            )
+            made = leaving.made_by(make)
+            return await self._streams.begin_sse(request, identity, followed.cursor, made, told)
+
+    async def wait_for_answer(
+        self,
+        request: web.Request,
+        identity: Identity,
+        generation: str,
+        *,
+        stop_on_disconnect: bool = False,
+    ) -> AnswerCollector:
+        """Waits for the end. Raises AnswerGoesOn."""
+        for _ in range(2):  # again when the log lost the answer's beginning meanwhile
+            with self._stop_on_disconnect.guard(
+                generation, identity.user, stops=stop_on_disconnect
+            ) as leaving:
+                followed = await self.generations.open_replay(generation, identity.user)
+                collected = AnswerCollector(followed.record)
+                make = partial(CompatStream, replay=followed, answer_encoder=collected)
+                made = leaving.made_by(make)
+                reason = await self._streams.attach_and_wait(
+                    request, identity, followed.cursor, made
+                )
+            if reason is CloseReason.ENDED:
+                return collected
+            if reason is not CloseReason.TRIMMED:
+                break
+        raise GenerationStillRunning(_CUT.format(generation))
+
+    async def count_chunks(self, followed: ReplayStart, surface: AnswerEncoder) -> int:
+        """Tells the surface what there is by now; how many chunks that is."""
+        chunks = len(surface.opening())
+        async for name, data in self.generations.stored_events(followed):
+            chunks += len(surface.feed(name, data))
+        return chunks
+
+
+def failed_answer(answer: AnswerState) -> web.Response:
+    """What a caller that waited gets for an answer that has failed or was stopped."""
+    end = answer.end
+    status = 409 if answer.status == "stopped" else _status_of(end)
+    code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
+    document = error_document(status, message, code=code)
+    return json_response(document, status=status, headers=NOT_AGAIN)
+
+
+def _status_of(end: GenerationEvent) -> int:
+    if end.upstream_status == 429:
+        return 429
+    return _FAILURES.get(end.code, 502)

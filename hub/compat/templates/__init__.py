@@ -1,0 +1,1 @@
+"""Output templates of the settings: encoder and selection."""

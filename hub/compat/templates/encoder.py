@@ -1,0 +1,127 @@
+"""Output shapes of one's own making: an answer as clients of older servers expect it.
+
+A shape is templates, filled in for each event: any JSON value whose texts may hold `{text}`,
+`{code}`, `{message}`, `{generation}`, `{finish_reason}`. A template that is a text is sent as it is
+after filling in; anything else as JSON on one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.compat.answer_encoder import STOPPED, STOPPED_CODE, AnswerEncoderBase
+from hub.compat.answer_state import AppendOnlyText, GenerationEvent
+from hub.core import sse
+from hub.core.event import encode_json
+from hub.core.generation import Generation
+
+_FIELD: Final = re.compile(r"\{(text|code|message|generation|finish_reason|tool_calls)\}")
+
+
+class OutputTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """everything: each event has the text so far, not what is new of it. Templates: opening, text,
+    reasoning, tool_calls, error, end (also after an error); None: nothing is sent then. events:
+    the names of the events by template, where they have one.
+    """
+
+    cumulative: bool = False
+    opening: Any = None
+    text: Any = "{text}"
+    reasoning: Any = None
+    tool_calls: Any = None
+    error: Any = None
+    end: Any = None
+    events: Mapping[str, str] = {}
+
+
+_ERROR: Final = {"error": "error"}
+
+BUILT_IN_TEMPLATES: Final[Mapping[str, OutputTemplate]] = {
+    "cumulative": OutputTemplate(
+        cumulative=True,
+        error={"code": "{code}", "message": "{message}"},
+        end="[DONE]",
+        events=_ERROR,
+    ),
+    "envelope": OutputTemplate(
+        text={"code": 200, "data": "{text}"},
+        error={"code": 500, "message": "{message}"},
+        end={"code": -200},
+    ),
+    "text": OutputTemplate(error="{message}", end="stop", events=_ERROR),
+}
+"""Those that there are without settings."""
+
+
+class TemplateEncoder(AnswerEncoderBase):
+    """Implements ports.Surface in a shape."""
+
+    def __init__(self, record: Generation, shape: OutputTemplate) -> None:
+        super().__init__(record)
+        self._shape = shape
+        self._shown = AppendOnlyText()
+
+    def begun(self) -> Iterator[bytes]:
+        yield from self._filled("opening")
+
+    def thought(self, reasoning: str) -> Iterator[bytes]:
+        yield from self._filled("reasoning", text=reasoning)
+
+    def said(self, text: str) -> Iterator[bytes]:
+        if self._shape.cumulative:
+            yield from self._filled("text", text=self.answer.text)
+        elif new := self._shown.add(text):
+            yield from self._filled("text", text=new)
+
+    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._filled("tool_calls", tool_calls=[call])
+
+    def replaced(self, text: str) -> Iterator[bytes]:
+        self._shown.begin_anew()
+        yield from self.said(text)
+
+    def restarted(self) -> Iterator[bytes]:
+        self._shown.begin_anew()
+        yield from ()
+
+    def done(self, told: GenerationEvent) -> Iterator[bytes]:
+        if not self._shape.cumulative:
+            self._shown.end()
+        yield from self._filled("end", finish_reason=told.finish_reason or "stop")
+
+    def stopped(self) -> Iterator[bytes]:
+        yield from self.failed(STOPPED_CODE, STOPPED)
+
+    def failed(self, code: str, message: str) -> Iterator[bytes]:
+        yield from self._filled("error", code=code, message=message)
+        yield from self._filled("end", code=code, message=message, finish_reason="error")
+
+    def _filled(self, part: str, **values: Any) -> Iterator[bytes]:
+        template = getattr(self._shape, part)
+        if template is None:
+            return
+        filled = _filled(template, {"generation": self.record.id, **values})
+        if filled == "":
+            return  # an event without data is none
+        body = sse.encode_event(self._shape.events.get(part, ""), encode_json(filled))
+        yield body.removeprefix(b"event: \n")
+
+
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """The template with its fields' values; one that is nothing but a field is the value itself."""
+    match template:
+        case str():
+            whole = _FIELD.fullmatch(template)
+            if whole:
+                return values.get(whole[1], "")
+            return _FIELD.sub(lambda found: str(values.get(found[1], "")), template)
+        case dict():
+            return {name: _filled(value, values) for name, value in template.items()}
+        case list():
+            return [_filled(value, values) for value in template]
+        case _:
+            return template

@@ -1,0 +1,29 @@
+"""Why the hub ends a connection. Closing is a value: its label, and whether to come back.
+
+The reason goes into `hub.bye` and into logs and metrics by the same word.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class CloseReason(enum.Enum):
+    """`(label, reconnect)`: the word in `hub.bye`, and whether the client should return."""
+
+    DRAINING = ("draining", True)
+    SLOW = ("slow", True)
+    BROKER_AWAY = ("broker_away", True)
+    FULL = ("full", True)
+    EXPIRED = ("expired", False)
+    TOO_OLD = ("max_age", True)
+    REPLACED = ("replaced", False)
+    DISCONNECTED = ("disconnected", False)
+    TRIMMED = ("trimmed", True)
+    POLLED = ("polled", True)
+    ENDED = ("ended", False)
+    CLIENT_DISCONNECTED = ("client_disconnected", False)
+
+    def __init__(self, label: str, reconnect: bool) -> None:
+        self.label = label
+        self.reconnect = reconnect

@@ -1,0 +1,301 @@
+"""/generations: start an answer, look at it, stop it, have it again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from hub.api.authentication import Authenticator, Identity
+from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.stop_on_disconnect import StopOnDisconnect
+from hub.compat.templates.encoder import TemplateEncoder
+from hub.compat.templates.selection import Templates
+from hub.core.channel import user_channel
+from hub.core.cursor import format_place
+from hub.core.event import check_idempotency_key
+from hub.core.generation import Generation, Message
+from hub.core.ndjson import StreamLine
+from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS, Seconds
+from hub.engine.compat_stream import CompatStream
+from hub.engine.generation_stream import GenerationStream
+from hub.engine.generations import Generations
+from hub.errors import BadRequest
+from hub.http.json_body import json_response, read_json
+from hub.http.parameters import (
+    CURSOR,
+    GENERATION,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    OPEN_USER,
+    SHAPE,
+)
+from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
+from hub.http.streams import Cursor, Streams, accepts, requested_cursor
+from hub.ports.generations import CreatedGeneration
+
+
+class StartResponse(msgspec.Struct, frozen=True):
+    """cursor: just before the generation's first event."""
+
+    generation: str
+    cursor: str
+
+
+class StopResponse(msgspec.Struct, frozen=True):
+    """status: `stopping`, or `already ended`."""
+
+    generation: str
+    status: Literal["stopping", "already ended"]
+
+
+class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation as it stands. Of the end's details there are those that its end has."""
+
+    generation: str
+    user: str
+    status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
+    attempt: int
+    text: str
+    deltas: int
+    model: str
+    upstream: str
+    messages: list[Message]
+    metadata: dict[str, Any]
+    finish_reason: str | UnsetType | None = UNSET
+    by: str | UnsetType | None = UNSET
+    code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    retryable: bool | UnsetType = UNSET
+    upstream_status: int | UnsetType = UNSET
+    usage: dict[str, Any] | UnsetType | None = UNSET
+    seconds: Seconds | UnsetType = UNSET
+
+
+_STARTED: Final = ResponseSpec(
+    status=202,
+    description="Queued; its events come in the user's stream after the cursor",
+    content={"application/json": StartResponse},
+    headers={"Location": "The generation's own address"},
+)
+_EVENTS: Final = {
+    **GENERATION_EVENTS,
+    **{name: CONTROL_EVENTS[name] for name in ("hub.reset", "hub.expiring", "hub.bye")},
+}
+_STREAMED: Final = {"text/event-stream": None, "application/x-ndjson": StreamLine}
+
+
+class GenerationRoutes:
+    """The generations' routes of the public listener."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        streams: Streams,
+        authenticator: Authenticator,
+        requests: GenerationRequests,
+        templates: Templates | None = None,
+    ) -> None:
+        self._templates = templates or Templates()
+        self._generations = generations
+        self._streams = streams
+        self._authenticator = authenticator
+        self._requests = requests
+        self._stop_on_disconnect = StopOnDisconnect(generations)
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        method="POST",
+        paths=["/generations"],
+        tag="generations",
+        summary="Start a generation",
+        security=USER,
+        parameters=[
+            OPEN_USER,
+            IDEMPOTENCY_KEY,
+            SHAPE,
+        ],
+        body=json_body(GenerateBody),
+        responses=[
+            _STARTED,
+            ResponseSpec(
+                status=200,
+                description="The answer itself, where the client accepts a stream",
+                content=_STREAMED,
+                events=_EVENTS,
+            ),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
+    async def start(self, request: web.Request) -> web.StreamResponse:
+        """202: queued; its events come in the user's stream after the cursor. A client that accepts
+        a stream gets 200 and the answer itself.
+        """
+        identity = await self._authenticator.identify(request)
+        user = identity.user
+        body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
+        streamed = _wants_stream(request)
+        self._templates.select(request)  # before anything is asked
+        stops = body.stops_on_disconnect()
+        if stops and not streamed:
+            raise BadRequest(
+                "on_disconnect: stop needs a streamed answer: send Accept: text/event-stream",
+                path="on_disconnect",
+            )
+        key = body.id or request.headers.get("Idempotency-Key")
+        if streamed:
+            self._streams.check_address(request)
+        created = await self._stop_on_disconnect.start(
+            self._requests.start(user, body, key), user, stops=stops
+        )
+        if not streamed:
+            return _started(created)
+        return await self._join(request, created.generation, identity, {}, stop_on_disconnect=stops)
+
+    @Operation(
+        method="GET",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Look at a generation, or join it",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, SHAPE],
+        responses=[
+            ResponseSpec(
+                status=200,
+                description="The snapshot; the answer itself where the client accepts a stream",
+                content={"application/json": GenerationResponse, **_STREAMED},
+                events=_EVENTS,
+            ),
+            ResponseSpec(status=204, description="The client has all of an answer that ended"),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """The snapshot: status, text so far, and the end's details. A client that accepts a stream
+        joins the answer.
+        """
+        identity = await self._authenticator.identify(request)
+        user = identity.user
+        generation = _id(request)
+        if not _wants_stream(request):
+            return json_response(_snapshot(await self._generations.find(generation, user)))
+        cursor = requested_cursor(request, [user_channel(user)])
+        return await self._join(request, generation, identity, cursor)
+
+    @Operation(
+        method="DELETE",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Stop a generation",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER],
+        responses=[
+            ResponseSpec(
+                status=202, description="Stopping", content={"application/json": StopResponse}
+            ),
+            ResponseSpec(
+                status=200, description="Ended before", content={"application/json": StopResponse}
+            ),
+        ],
+        refuses=[404],
+    )
+    async def stop(self, request: web.Request) -> web.Response:
+        """202 while it is stopping, 200 when it had ended already."""
+        user = (await self._authenticator.identify(request)).user
+        generation = _id(request)
+        answer = await self._generations.stop(generation, user)
+        status = 202 if answer.value == "stopping" else 200
+        return json_response(StopResponse(generation, answer.value), status=status)
+
+    @Operation(
+        method="POST",
+        paths=["/generations/{id}/restart"],
+        tag="generations",
+        summary="Stop it if it runs, and ask the same again",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER, IDEMPOTENCY_KEY],
+        responses=[_STARTED],
+        refuses=[404, 429],
+    )
+    async def restart(self, request: web.Request) -> web.Response:
+        """202: another generation of the same question; with the same key again, the same one."""
+        user = (await self._authenticator.identify(request)).user
+        key = request.headers.get("Idempotency-Key")
+        if key is not None:
+            check_idempotency_key(key)
+        return _started(await self._generations.restart(_id(request), user, key))
+
+    async def _join(
+        self,
+        request: web.Request,
+        generation: str,
+        identity: Identity,
+        cursor: Cursor,
+        *,
+        stop_on_disconnect: bool = False,
+    ) -> web.StreamResponse:
+        headers = {"Location": f"/generations/{generation}"}
+        with self._stop_on_disconnect.guard(
+            generation, identity.user, stops=stop_on_disconnect
+        ) as leaving:
+            shape = self._templates.select(request)
+            if shape is not None:
+                followed = await self._generations.open_replay(generation, identity.user)
+                surface = TemplateEncoder(followed.record, shape)
+                make = leaving.made_by(
+                    partial(CompatStream, replay=followed, answer_encoder=surface)
+                )
+                return await self._streams.begin_sse(
+                    request, identity, followed.cursor, make, headers
+                )
+            joined = await self._generations.join(generation, identity.user, cursor)
+            if joined.has_all:
+                return web.Response(status=204)  # at which EventSource does not come again
+            make = leaving.made_by(
+                partial(GenerationStream, record=joined.record, snapshot=joined.snapshot)
+            )
+            return await self._streams.begin(request, identity, joined.cursor, make, headers)
+
+
+def _wants_stream(request: web.Request) -> bool:
+    return (
+        "shape" in request.query
+        or accepts(request, "text/event-stream")
+        or accepts(request, "application/x-ndjson")
+    )
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]
+
+
+def _started(created: CreatedGeneration) -> web.Response:
+    return json_response(
+        StartResponse(created.generation, format_place(created.position)),
+        status=202,
+        headers={"Location": f"/generations/{created.generation}"},
+    )
+
+
+def _snapshot(found: Generation) -> dict[str, Any]:
+    question = found.request
+    return {
+        "generation": found.id,
+        "user": found.user,
+        "status": found.status.value,
+        "attempt": found.attempt,
+        "text": found.text,
+        "deltas": found.deltas,
+        "model": question.model,
+        "upstream": question.upstream,
+        "messages": question.messages,
+        "metadata": question.metadata,
+        **{key: value for key, value in found.end.items() if key not in ("generation", "deltas")},
+    }

@@ -1,0 +1,62 @@
+"""Which resources each listener may serve: what the document of openapi.py is made from.
+
+A new resource gets its line here; tests/http/test_openapi.py compares with what is really served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hub.compat.ag_ui.routes import AgUiRoutes
+from hub.compat.ai_sdk.routes import UiRoutes
+from hub.compat.openai_chat.routes import ChatRoutes
+from hub.compat.openai_responses.routes import ResponseRoutes
+from hub.http.active_generations import ActiveGenerationRoutes
+from hub.http.connect import ConnectRoutes
+from hub.http.console import ConsoleRoutes
+from hub.http.demo import DemoRoutes
+from hub.http.generations import GenerationRoutes
+from hub.http.health import HealthRoutes
+from hub.http.js_client import JsClientRoutes
+from hub.http.metrics import MetricsRoutes
+from hub.http.openapi.document import OpenApiRoutes, build_document
+from hub.http.publish import PublishRoutes
+from hub.http.publish_batch import PublishBatchRoutes
+from hub.http.tickets import TicketRoutes
+from hub.http.usage import UsageRoutes
+from hub.http.users import UserRoutes
+from hub.http.websocket import WebSocketRoutes
+from hub.http.worker import WorkerRoutes
+
+LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
+    "public": (
+        ConnectRoutes,
+        WebSocketRoutes,
+        GenerationRoutes,
+        TicketRoutes,
+        ChatRoutes,
+        ResponseRoutes,
+        UiRoutes,
+        AgUiRoutes,
+        JsClientRoutes,
+        DemoRoutes,
+    ),
+    "internal": (
+        PublishRoutes,
+        PublishBatchRoutes,
+        UserRoutes,
+        UsageRoutes,
+        HealthRoutes,
+        ActiveGenerationRoutes,
+        ConsoleRoutes,
+        MetricsRoutes,
+        OpenApiRoutes,
+    ),
+    "worker": (WorkerRoutes, MetricsRoutes),
+}
+
+
+def build_openapi() -> dict[str, Any]:
+    """The hub's own."""
+    return build_document(LISTENERS)

@@ -1,0 +1,218 @@
+"""Operators' routes over users: who is there, their events, away with them, revoked tokens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from hub.api.api_keys import ApiKeys
+from hub.core.channel import check_user_id, user_channel
+from hub.core.cursor import format_part, parse_cursor
+from hub.core.denylist import USER
+from hub.engine.admin_commands import AdminCommands
+from hub.engine.connection_query import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
+from hub.errors import BadRequest
+from hub.http.json_body import json_response, read_json
+from hub.http.parameters import LIMIT, USER_ID
+from hub.http.query import query_limit, query_seconds
+from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
+from hub.ports.events import FROM_START, Broker
+
+_MAX_BLOCK_SECONDS: Final = 30 * 86400
+_MAX_TOKEN_SECONDS: Final = 10 * 366 * 86400
+_MAX_PAGE_BYTES: Final = 1024 * 1024
+_MAX_BODY_BYTES: Final = 4096
+_MAX_TOKEN_ID_CHARS: Final = 256
+_log = structlog.get_logger(__name__)
+
+
+_BlockSeconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_BLOCK_SECONDS)]
+_TokenId = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": _MAX_TOKEN_ID_CHARS})
+]
+
+
+class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /revocations. expires_at: the token's `exp`; later it is refused anyway."""
+
+    jti: _TokenId
+    expires_at: float
+
+
+class NodesResponse(msgspec.Struct, frozen=True):
+    """Those that live."""
+
+    nodes: list[NodeState]
+
+
+class UserResponse(msgspec.Struct, frozen=True):
+    """blocked_until: Unix seconds. missing: nodes that did not answer within a second."""
+
+    user: str
+    blocked_until: float | None
+    connections: Sequence[ConnectionInfo]
+    total: int
+    missing: Sequence[str]
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """data: the publisher's JSON."""
+
+    cursor: str
+    event: str
+    data: Any
+
+
+class EventsResponse(msgspec.Struct, frozen=True):
+    """lost: why the log cannot continue from `after`. next: the `after` of the next page, and
+    whether there is more by now.
+    """
+
+    events: list[StoredEvent]
+    lost: str | None
+    next: str
+    more: bool
+
+
+class DisconnectResponse(msgspec.Struct, frozen=True):
+    """blocked_until: Unix seconds."""
+
+    user: str
+    blocked_until: float | None
+
+
+class UserRoutes:
+    """Routes of the internal listener: to look with the scope `read`, to order with `admin`."""
+
+    def __init__(
+        self, commands: AdminCommands, connections: ConnectionQuery, broker: Broker, keys: ApiKeys
+    ) -> None:
+        self._commands = commands
+        self._connections = connections
+        self._broker = broker
+        self._keys = keys
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        method="GET",
+        paths=["/nodes"],
+        tag="users",
+        summary="The nodes that live",
+        security=key("read"),
+        responses=[json(200, NodesResponse, "What each one says of itself")],
+    )
+    async def nodes(self, request: web.Request) -> web.Response:
+        """The nodes that live, and how many each one holds."""
+        self._keys.check(request, "read")
+        return json_response(NodesResponse(await self._connections.nodes()))
+
+    @Operation(
+        method="GET",
+        paths=["/connections"],
+        tag="users",
+        summary="Who is connected",
+        security=key("read"),
+        parameters=[LIMIT],
+        responses=[json(200, ConnectionPage, "On all nodes")],
+    )
+    async def connections(self, request: web.Request) -> web.Response:
+        """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
+        self._keys.check(request, "read")
+        return json_response(await self._connections.list(None, query_limit(request)))
+
+    @Operation(
+        method="GET",
+        paths=["/users/{user_id}"],
+        tag="users",
+        summary="Where a user is connected",
+        security=key("read"),
+        parameters=[USER_ID, LIMIT],
+        responses=[json(200, UserResponse, "On all nodes")],
+    )
+    async def user(self, request: web.Request) -> web.Response:
+        """Where a user is connected, on all nodes."""
+        self._keys.check(request, "read")
+        user = check_user_id(request.match_info["user_id"], path="user_id")
+        roll = await self._connections.list(user, query_limit(request))
+        until = self._commands.denylist.blocked_until(USER + user, time.time())
+        return json_response(UserResponse(user, until, roll.connections, roll.total, roll.missing))
+
+    @Operation(
+        method="GET",
+        paths=["/users/{user_id}/events"],
+        tag="users",
+        summary="A user's stored events",
+        security=key("read"),
+        parameters=[USER_ID, LIMIT, Parameter("query", "after", str, "A cursor; else all")],
+        responses=[json(200, EventsResponse, "A page of them")],
+    )
+    async def events(self, request: web.Request) -> web.Response:
+        """A user's stored events after `?after=` (a cursor), oldest first."""
+        self._keys.check(request, "read")
+        channel = user_channel(check_user_id(request.match_info["user_id"], path="user_id"))
+        text = request.query.get("after")
+        after = parse_cursor(text, [channel]).get(channel) if text else FROM_START
+        if after is None:
+            raise BadRequest("after is no cursor of this user's channel", path="after")
+        pages = await self._broker.read(
+            {channel: after}, max_events=query_limit(request), max_bytes=_MAX_PAGE_BYTES
+        )
+        page = pages[channel]
+        stored = [
+            StoredEvent(format_part(channel, event.position), event.name, msgspec.Raw(event.data))
+            for event in page.events
+            if event.position is not None
+        ]
+        following = format_part(channel, page.end)
+        more = page.end != page.head
+        return json_response(EventsResponse(stored, page.reset_reason, following, more))
+
+    @Operation(
+        method="DELETE",
+        paths=["/users/{user_id}/connections"],
+        tag="users",
+        summary="Disconnect a user",
+        security=key("admin"),
+        parameters=[
+            USER_ID,
+            Parameter("query", "block_seconds", _BlockSeconds, "Keep it out for so long"),
+        ],
+        responses=[json(202, DisconnectResponse, "Announced to every node")],
+    )
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """202: every node ends the user's connections; `?block_seconds=` keeps it out."""
+        by = self._keys.check(request, "admin")
+        user = check_user_id(request.match_info["user_id"], path="user_id")
+        seconds = query_seconds(request, "block_seconds", default=0, max_seconds=_MAX_BLOCK_SECONDS)
+        until = await self._commands.disconnect(user, seconds)
+        _log.info("audit.disconnected", by=by, user=user, block_seconds=seconds)
+        return json_response(DisconnectResponse(user, until), status=202)
+
+    @Operation(
+        method="POST",
+        paths=["/revocations"],
+        tag="users",
+        summary="Revoke a token",
+        security=key("admin"),
+        body=json_body(RevokeBody),
+        responses=[json(202, RevokeBody, "Announced to every node")],
+    )
+    async def revoke(self, request: web.Request) -> web.Response:
+        """202: the token is refused from now on, and its connections end on every node."""
+        by = self._keys.check(request, "admin")
+        body = await read_json(request, RevokeBody, max_bytes=_MAX_BODY_BYTES)
+        if not 1 <= len(body.jti) <= _MAX_TOKEN_ID_CHARS or not body.jti.isprintable():
+            raise BadRequest(f"jti has 1 to {_MAX_TOKEN_ID_CHARS} characters", path="jti")
+        if not -math.inf < body.expires_at - time.time() < _MAX_TOKEN_SECONDS:
+            raise BadRequest("expires_at is a time within ten years", path="expires_at")
+        await self._commands.revoke(body.jti, body.expires_at)
+        _log.info("audit.revoked", by=by, jti=body.jti)
+        return json_response(body, status=202)

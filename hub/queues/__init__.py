@@ -1,1 +1,0 @@
-"""The queues: jobs for the workers. One technology a file."""

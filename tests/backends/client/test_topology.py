@@ -1,0 +1,59 @@
+"""URLs name topologies."""
+
+from __future__ import annotations
+
+import pytest
+
+from hub.backends.redis.client.topology import Cluster, Sentinel, Single, parse_topology
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("redis://h", Single),
+        ("rediss://user:secret@h:7000/2", Single),
+        ("unix:///run/redis.sock", Single),
+        ("redis+sentinel://h1,h2:26380/main/1?sentinel_password=p", Sentinel),
+        ("rediss+cluster://user:secret@h1:7000,h2", Cluster),
+        ("redis+cluster://h1/0", Cluster),
+    ],
+)
+def test_url_names_its_topology(url: str, kind: type) -> None:
+    """By its scheme."""
+    assert isinstance(parse_topology(url), kind)
+
+
+async def test_single_has_all_partitions() -> None:
+    """At the address that the URL names."""
+    places = await parse_topology("redis://:pw@h:7000/2").find_servers(1.0)
+    assert len(places) == 128
+    assert {str(place) for place in places} == {"h:7000"}
+    assert {place.new_connection().db for place in places} == {2}
+
+
+async def test_ports_are_the_usual_ones() -> None:
+    """6379 for servers, also of a Cluster; 26379 for Sentinels."""
+    assert str((await parse_topology("redis://h").find_servers(1.0))[0]) == "h:6379"
+    assert [str(place) for place in parse_topology("redis+cluster://a,b:1")._seeds] == [  # type: ignore[attr-defined]
+        "a:6379",
+        "b:1",
+    ]
+    sentinels = parse_topology("redis+sentinel://a,b:1/main")._sentinels  # type: ignore[attr-defined]
+    assert [str(place) for place in sentinels] == ["a:26379", "b:1"]
+
+
+def test_sentinels_and_servers_have_their_own_logins() -> None:
+    """The URL's user and password are the servers'."""
+    topology = parse_topology("redis+sentinel://user:pw@a/main/3?sentinel_password=other")
+    assert isinstance(topology, Sentinel)
+    server = topology._servers.new_connection()
+    sentinel = topology._sentinels[0].new_connection()
+    assert (server.username, server.password, server.db) == ("user", "pw", 3)
+    assert (sentinel.username, sentinel.password, sentinel.db) == (None, "other", 0)
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://h", "redis+cluster://h/3", "http://h"])
+def test_url_that_names_none(url: str) -> None:
+    """One sentence."""
+    with pytest.raises(ValueError, match=r"Sentinel's URL|no databases|scheme"):
+        parse_topology(url)

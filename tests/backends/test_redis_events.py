@@ -1,0 +1,244 @@
+"""What only a Redis does to the log: lose a key, forget a script, trim, restart, fail over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from hub.backends.redis.client import channel_keys
+from hub.backends.redis.events import ChannelRetention, RedisEventLog, Retention
+from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.cursor import Position
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.ports.events import FROM_START, Outcome, Page, Publication
+from tests.conftest import OpenedRedis
+
+ALICE = user_channel("alice")
+KEYS = channel_keys(ALICE)
+
+
+@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+async def server(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis:
+    """Each server."""
+    opened: OpenedRedis = await open_redis(request.param)
+    return opened
+
+
+async def read(log: RedisEventLog, after: Position | None, *, max_events: int = 20) -> Page:
+    return (await log.read({ALICE: after}, max_events=max_events, max_bytes=10**6))[ALICE]
+
+
+async def publish(log: RedisEventLog, data: bytes) -> Any:
+    (published,) = await log.publish([Publication(channel=ALICE, name="n", data=data)])
+    return published.position
+
+
+async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -> None:
+    """Entries of an older epoch carry offsets that mean something else now; they are dropped."""
+    log = RedisEventLog(server.link, Retention())
+    before = [await publish(log, b"old") for _ in range(3)]
+    await server.client.delete(KEYS.head)
+    after = await publish(log, b"new")
+    assert after.epoch != before[0].epoch
+    assert after.offset == 1
+    page = await read(log, FROM_START)
+    assert [event.data for event in page.events] == [b"new"]
+    assert (await read(log, before[0])).reset_reason == "epoch"
+
+
+async def test_lost_log_is_said(server: OpenedRedis) -> None:
+    """Events that expired are a loss for an old cursor, and nothing for a new one."""
+    log = RedisEventLog(server.link, Retention())
+    first, last = await publish(log, b"1"), await publish(log, b"2")
+    await server.client.delete(KEYS.log)
+    assert (await read(log, first)).reset_reason == "trimmed"
+    assert (await read(log, last)).reset_reason is None
+    start = await read(log, FROM_START)
+    assert (start.reset_reason, list(start.events), start.end) == (None, [], last)
+
+
+async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
+    """A server that was restarted, or told to forget, learns the scripts again."""
+    log = RedisEventLog(server.link, Retention())
+    await publish(log, b"1")
+    await server.client.script_flush()
+    many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(2, 5)]
+    published = await log.publish(many)
+    assert [each.position.offset for each in published if each.position] == [2, 3, 4]
+
+
+async def test_everything_expires(server: OpenedRedis) -> None:
+    """No key is without a time to live."""
+    log = RedisEventLog(server.link, Retention())
+    once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
+    await log.publish([once])
+    await log.read({user_channel("reader"): None}, max_events=1, max_bytes=1)
+    names = await server.client.keys("*")
+    assert len(names) == 4
+    for name in names:
+        assert await server.client.pttl(name) > 0
+
+
+async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
+    """It never holds more than 9/8 of them, the newest are kept, and an old cursor is told."""
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(max_bytes=10_000)))
+    first = await publish(log, b"x" * 500)
+    for n in range(100):
+        await publish(log, b"%03d" % n + b"x" * 497)
+        entries = await server.client.xrange(KEYS.log)
+        assert sum(len(fields[b"d"]) for _, fields in entries) <= 10_000 * 9 / 8
+    page = await read(log, FROM_START, max_events=100)
+    assert 15 <= len(page.events) <= 22
+    assert page.events[-1].data[:3] == b"099"
+    assert (await read(log, first)).reset_reason == "trimmed"
+
+
+async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
+    """The newest stays whatever its size, and the next one takes its place."""
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(max_bytes=100)))
+    for data in (b"x" * 1000, b"y" * 1000):
+        await publish(log, data)
+        page = await read(log, FROM_START)
+        assert [event.data for event in page.events] == [data]
+
+
+async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
+    """An event that is too old is not replayed, though newer ones keep the log alive."""
+    log = RedisEventLog(server.link, Retention(user=ChannelRetention(ttl_seconds=0.4)))
+    old = await publish(log, b"old")
+    await asyncio.sleep(0.3)  # the server's clock cannot be held
+    young = await publish(log, b"young")
+    await asyncio.sleep(0.2)
+    page = await read(log, FROM_START)
+    assert [event.data for event in page.events] == [b"young"]
+    assert (await read(log, Position(old.epoch, 0))).reset_reason == "trimmed"
+    assert (await read(log, old)).reset_reason is None
+    await publish(log, b"new")
+    assert await server.client.xlen(KEYS.log) == 2
+    assert (await read(log, young)).reset_reason is None
+
+
+async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
+    """A user's, a topic's and everyone's log have bounds of their own."""
+    keep = [ChannelRetention(max_bytes=n) for n in (1, 1000, 100_000)]
+    log = RedisEventLog(server.link, Retention(user=keep[0], topic=keep[1], all=keep[2]))
+    channels = (ALICE, topic_channel("t"), ALL)
+    for channel in channels:
+        for _ in range(10):
+            await log.publish([Publication(channel=channel, name="n", data=b"x" * 300)])
+    lengths = [await server.client.xlen(channel_keys(channel).log) for channel in channels]
+    assert lengths == [1, 3, 10]
+
+
+class Restarted:
+    """A log whose server becomes another process, as by a restart or a failover."""
+
+    def __init__(self, log: RedisEventLog, client: Any) -> None:
+        self.log = log
+        self.client = client
+        self._saved: list[bytes] = []
+
+    async def save(self) -> None:
+        """What will survive."""
+        self._saved = [await self.client.dump(key) for key in (KEYS.head, KEYS.log)]
+
+    async def happen(self) -> None:
+        """Another process has what was saved, or all if nothing was."""
+        for key, value in zip((KEYS.head, KEYS.log), self._saved, strict=False):
+            await self.client.restore(key, 60_000, value, replace=True)
+        await self.client.hset(KEYS.head, "r", "another")
+
+
+@pytest.fixture
+def restarted(server: OpenedRedis) -> Restarted:
+    """A log whose server can be restarted."""
+    return Restarted(RedisEventLog(server.link, Retention()), server.client)
+
+
+async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
+    """A new epoch, which every cursor of the old one continues."""
+    before = [await publish(restarted.log, b"%d" % n) for n in range(3)]
+    await restarted.happen()
+    after = await publish(restarted.log, b"3")
+    assert (after.offset, after.epoch != before[0].epoch) == (4, True)
+    for n, position in enumerate(before):
+        page = await read(restarted.log, position)
+        assert page.reset_reason is None
+        assert [event.data for event in page.events] == [b"%d" % k for k in range(n + 1, 4)]
+        assert {event.position.epoch for event in page.events if event.position} == {after.epoch}
+
+
+async def test_restart_that_lost_events_is_told_to_those_who_saw_them(
+    restarted: Restarted,
+) -> None:
+    """Whoever saw no more than is there goes on; whoever saw more is reset, also once the new
+    events have passed the old offsets.
+    """
+    positions = [await publish(restarted.log, b"%d" % n) for n in range(2)]
+    await restarted.save()
+    positions += [await publish(restarted.log, b"lost %d" % n) for n in range(2)]
+    await restarted.happen()
+    assert [(await read(restarted.log, p)).reset_reason for p in positions] == [
+        None,
+        None,
+        "epoch",
+        "epoch",
+    ]
+    for n in range(10):
+        await publish(restarted.log, b"new %d" % n)
+    assert [(await read(restarted.log, p)).reset_reason for p in positions] == [
+        None,
+        None,
+        "epoch",
+        "epoch",
+    ]
+    page = await read(restarted.log, positions[1])
+    assert [event.data for event in page.events] == [b"new %d" % n for n in range(10)]
+
+
+async def test_many_restarts(restarted: Restarted) -> None:
+    """Cursors of the last few epochs continue; those of long ago are reset, not guessed at."""
+    positions = []
+    for n in range(40):
+        positions.append(await publish(restarted.log, b"%d" % n))
+        await restarted.happen()
+    assert len(await restarted.client.hget(KEYS.head, "p")) <= 200
+    lost = [(await read(restarted.log, p)).reset_reason for p in positions]
+    assert lost[-15:] == [None] * 15
+    assert lost[0] == "epoch"
+
+
+async def test_same_key_after_a_restart(restarted: Restarted) -> None:
+    """It still gets the first position, which is still a place to read from."""
+    once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
+    (first,) = await restarted.log.publish([once])
+    await restarted.happen()
+    await publish(restarted.log, b"2")
+    (again,) = await restarted.log.publish([once])
+    assert (again.outcome, again.position) == (Outcome.DUPLICATE, first.position)
+    page = await read(restarted.log, again.position)
+    assert [event.data for event in page.events] == [b"2"]
+
+
+async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -> None:
+    """What is published in the same tick as something impossible is written all the same."""
+    log = RedisEventLog(server.link, Retention())
+    step = GenerationUpdate(
+        generation="no id",
+        kind=UpdateKind.BEGIN,
+        attempt=1,
+        status=Status.RUNNING,
+        index=0,
+        text="",
+    )
+    bad = Publication(channel=ALICE, name="n", data=b"1", update=step)
+    good = Publication(channel=ALICE, name="n", data=b"1")
+    async with asyncio.timeout(30):
+        failed, written = await asyncio.gather(
+            log.publish([bad]), log.publish([good]), return_exceptions=True
+        )
+    assert isinstance(failed, ValueError)
+    assert isinstance(written, list)
+    assert written[0].outcome is Outcome.WRITTEN

@@ -1,0 +1,271 @@
+"""The broker on a Cluster of three and behind Sentinels: the same promises, also while they fail
+over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+
+from hub.backends.redis import RedisBroker, RedisGenerationStore
+from hub.backends.redis.client import open_client
+from hub.backends.redis.events import Retention
+from hub.backends.redis.keys import hash_tag
+from hub.backends.redis.queue import RedisGenerationQueue
+from hub.core.channel import ALL, Channel, partition_of, user_channel
+from hub.core.cursor import Position
+from hub.core.event import Event
+from hub.core.fair_queue import Job, QueueLimits
+from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
+from hub.errors import BrokerUnavailable
+from hub.ports.events import FROM_START, Publication
+from tests.conftest import missing
+from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
+
+USERS = [user_channel(f"u{n}") for n in range(200)]
+
+
+class Node:
+    """A broker of one process, and what it heard."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self.broker = broker
+        self.heard: dict[Channel, list[bytes]] = {}
+        self.traces: dict[Channel, str] = {}
+        self.relinked = 0
+        broker.listen(self._hear, self._note)
+
+    async def publish(self, channel: Channel, data: bytes, key: str | None = None) -> Position:
+        """As a backend does: again with the same key until it is answered."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    (done,) = await self.broker.publish(
+                        [Publication(channel=channel, name="n", data=data, idempotency_key=key)]
+                    )
+                except BrokerUnavailable:
+                    await asyncio.sleep(0.05)
+                    continue
+                assert done.position is not None
+                return done.position
+
+    async def read(self, channel: Channel, after: Position) -> tuple[list[bytes], str | None]:
+        pages = await self.broker.read({channel: after}, max_events=1000, max_bytes=10**6)
+        return [event.data for event in pages[channel].events], pages[channel].reset_reason
+
+    async def until_heard(self, channel: Channel, data: bytes) -> None:
+        async with asyncio.timeout(30):
+            while data not in self.heard.get(channel, []):
+                await asyncio.sleep(0.01)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.heard.setdefault(event.channel, []).append(event.data)
+            self.traces[event.channel] = event.trace
+
+    def _note(self) -> None:
+        self.relinked += 1
+
+
+OpenNode = Callable[[str], Awaitable[Node]]
+
+
+@pytest.fixture
+async def open_node() -> AsyncIterator[OpenNode]:
+    """Opens nodes by the URL of their broker."""
+    async with AsyncExitStack() as opened:
+
+        async def open_at(url: str) -> Node:
+            link = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
+            broker = RedisBroker(link, Retention())
+            task = asyncio.create_task(broker.run())
+
+            async def end() -> None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+            opened.push_async_callback(end)
+            return Node(broker)
+
+        yield open_at
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def binary(request: pytest.FixtureRequest) -> str:
+    """Each server's."""
+    if request.param == "valkey":
+        return valkey_binary()
+    return shutil.which("redis-server") or missing("redis-server")
+
+
+@pytest.fixture
+def cluster(binary: str) -> Iterator[ClusterOfThree]:
+    """Of its own, for a test that breaks it."""
+    cluster = ClusterOfThree(binary)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def sentinel(binary: str) -> Iterator[SentinelSetup]:
+    """Of its own, for a test that breaks it."""
+    setup = SentinelSetup(binary)
+    yield setup
+    setup.close()
+
+
+async def test_cluster_does_all_that_one_server_does(
+    cluster: ClusterOfThree, open_node: OpenNode
+) -> None:
+    """Publish on one node, hear on another, read, ask, in a batch and traced too; and all three
+    servers have a part.
+    """
+    here, there = await open_node(cluster.url), await open_node(cluster.url)
+    await there.broker.subscribe([*USERS, ALL])
+    for channel in (*USERS, ALL):
+        await here.publish(channel, b"1")
+    for channel in (*USERS, ALL):
+        await there.until_heard(channel, b"1")
+        assert await here.read(channel, FROM_START) == ([b"1"], None)
+    sizes = [server.ask("DBSIZE") for server in cluster.masters]
+    assert all(size > 50 for size in sizes), sizes
+    batch = [Publication(channel=c, name="n", data=b"2", trace="5d" * 24) for c in USERS]
+    await here.broker.publish(batch)
+    for channel in USERS:
+        await there.until_heard(channel, b"2")
+    assert there.traces == {**dict.fromkeys(USERS, "5d" * 24), ALL: ""}
+    await here.broker.ping()
+
+
+async def test_announcement_stays_on_its_server(
+    cluster: ClusterOfThree, open_node: OpenNode
+) -> None:
+    """Sharded pub/sub: no server is subscribed to another's channels."""
+    node = await open_node(cluster.url)
+    await node.broker.subscribe(USERS)
+    counts = [len(server.ask("PUBSUB", "SHARDCHANNELS")) for server in cluster.masters]
+    assert sum(counts) == len(USERS)
+    assert all(counts)
+    assert [server.ask("PUBSUB", "CHANNELS") for server in cluster.masters] == [[], [], []]
+
+
+async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
+    """The record, the job, the stop: every key of theirs has its place."""
+    async with open_client(cluster.url, timeout_seconds=1.5) as link:
+        store = RedisGenerationStore(link, Retention())
+        queue = RedisGenerationQueue(link, QueueLimits(), lease_seconds=5)
+        running = asyncio.create_task(queue.run())
+        for n in range(20):
+            user = f"u{n}"
+            question = GenerationRequest(
+                messages=[Message(role="user", content="hi")], upstream="u", model="m"
+            )
+            generation = Generation(
+                id=new_generation_id(partition_of(user_channel(user))), user=user, request=question
+            )
+            await store.create(generation, "key")
+            await queue.enqueue(Job(generation.id, "alice", "main"))
+            lease = await queue.reserve(1.0)
+            assert lease is not None
+            found = await store.find(lease.generation)
+            assert found is not None
+            assert msgspec.structs.replace(found, after=None) == generation
+            await queue.renew([lease])
+            await queue.complete(lease)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: OpenNode) -> None:
+    """A partition is moved to another server between events: none is lost, twice or reset."""
+    node = await open_node(cluster.url)
+    channel = USERS[0]
+    await node.broker.subscribe([channel])
+    before = await node.publish(channel, b"0")
+    slot = cluster.masters[0].ask("CLUSTER", "KEYSLOT", hash_tag(partition_of(channel)))
+    source = next(s for s in cluster.masters if _owns(s, slot))
+    target = next(s for s in cluster.masters if s is not source)
+    _move(slot, source, target, cluster)
+    assert [await node.publish(channel, b"%d" % n, key=str(n)) for n in range(1, 4)]
+    assert await node.read(channel, before) == ([b"1", b"2", b"3"], None)
+    async with asyncio.timeout(30):
+        while node.relinked == 0:  # it hears at the new server now, and was told to read the gap
+            await asyncio.sleep(0.01)
+    await node.publish(channel, b"4")
+    await node.until_heard(channel, b"4")
+
+
+async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) -> None:
+    """A master dies: its replica takes the slots, and publishing, hearing and reading go on."""
+    node = await open_node(cluster.url)
+    await node.broker.subscribe(USERS)
+    first = {channel: await node.publish(channel, b"0") for channel in USERS}
+    assert cluster.masters[0].ask("WAIT", 1, 5000) == 1
+    cluster.masters[0].kill()
+    for channel in USERS:
+        await node.publish(channel, b"1", key="1")
+    for channel in USERS:
+        assert await node.read(channel, first[channel]) == ([b"1"], None), channel
+    for channel in USERS:
+        await node.publish(channel, b"2")
+        await node.until_heard(channel, b"2")
+
+
+async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode) -> None:
+    """The master dies: the node finds the new one by itself, and nothing replicated is lost."""
+    node = await open_node(sentinel.url)
+    await node.broker.subscribe([USERS[0]])
+    first = await node.publish(USERS[0], b"0")
+    assert sentinel.master.ask("WAIT", 1, 5000) == 1
+    sentinel.master.kill()
+    await node.publish(USERS[0], b"1", key="1")
+    assert await node.read(USERS[0], first) == ([b"1"], None)
+    async with asyncio.timeout(30):
+        while node.relinked == 0:
+            await asyncio.sleep(0.01)
+    await node.publish(USERS[0], b"2")
+    await node.until_heard(USERS[0], b"2")
+
+
+async def test_write_that_the_replica_never_got(
+    sentinel: SentinelSetup, open_node: OpenNode
+) -> None:
+    """A cursor that has seen what the promoted replica has not is told so, not continued."""
+    node = await open_node(sentinel.url)
+    kept = await node.publish(USERS[0], b"0")
+    assert sentinel.master.ask("WAIT", 1, 5000) == 1
+    sentinel.replica.ask("REPLICAOF", "NO", "ONE")  # deaf from here on
+    lost = await node.publish(USERS[0], b"lost")
+    sentinel.master.kill()
+    async with asyncio.timeout(60):
+        while sentinel.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "hub")[1] != (
+            b"%d" % sentinel.replica.port
+        ):
+            await asyncio.sleep(0.05)
+    await node.publish(USERS[0], b"1", key="1")
+    await node.publish(USERS[0], b"2", key="2")
+    assert await node.read(USERS[0], lost) == ([], "epoch")
+    assert await node.read(USERS[0], kept) == ([b"1", b"2"], None)
+
+
+def _owns(server: TcpServer, slot: int) -> bool:
+    for first, last, (_, port, *_), *_ in server.ask("CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return bool(port == server.port)
+    return False
+
+
+def _move(slot: int, source: TcpServer, target: TcpServer, cluster: ClusterOfThree) -> None:
+    """As `redis-cli --cluster reshard` does it."""
+    source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+    keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1000)
+    source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+    for server in (target, source, *cluster.masters):
+        server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)

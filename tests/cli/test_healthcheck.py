@@ -1,0 +1,56 @@
+"""`hub healthcheck` finds the listener wherever the settings put it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import typer
+
+from hub.cli.healthcheck import healthcheck
+from hub.http.server import ListenAddress, listen, tls_context
+from hub.http.worker import build_worker
+from tests.certificates import write_certificate
+from tests.topologies import free_ports
+
+
+def exit_code() -> int:
+    """What the command ends with."""
+    try:
+        healthcheck()
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+@pytest.mark.parametrize(
+    "where", ["port", "proxied environment", "another address", "socket", "tls", "socket with tls"]
+)
+async def test_it_answers(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a port of any address, on a unix socket, with TLS; a proxy for LLMs is not asked."""
+    (port,) = free_ports(1)
+    host = "127.0.0.2" if where == "another address" else "127.0.0.1"
+    env = {"HUB_INTERNAL__PORT": str(port), "HUB_INTERNAL__HOST": host}
+    path, tls = None, None
+    if where == "proxied environment":
+        env |= dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:1")
+        env |= dict.fromkeys(("no_proxy", "NO_PROXY"), "")
+    if "socket" in where:
+        env["HUB_INTERNAL__SOCKET"] = path = str(tmp_path / "hub.sock")
+    if "tls" in where:
+        cert, key = write_certificate(tmp_path)
+        env |= {"HUB_INTERNAL__TLS_CERT": cert, "HUB_INTERNAL__TLS_KEY": key}
+        tls = tls_context(cert, key, "internal.tls_cert")
+
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    async def ping() -> None:
+        """The broker is there."""
+
+    app = build_worker(ping, lambda: "running", lambda: b"")
+    place = ListenAddress(host, port, "internal.port", path=path, tls=tls)
+    async with listen(app, place, cancel_handlers=False):
+        assert await asyncio.to_thread(exit_code) == 0
+    assert await asyncio.to_thread(exit_code) == 1

@@ -1,0 +1,304 @@
+"""Each surface in its client's words; the real clients are in tests/e2e/test_compat.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hub.compat.ag_ui.encoder import AgUiEncoder
+from hub.compat.ai_sdk.encoder import AiSdkEncoder
+from hub.compat.answer_state import AnswerCollector
+from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
+from hub.compat.openai_responses.response_object import response_object
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate, TemplateEncoder
+from hub.core.generation import Generation, GenerationRequest, Message
+from hub.core.sse_decoder import SseDecoder
+from tests.compat.history import (
+    DONE,
+    FAILED,
+    ID,
+    RECORD,
+    RESTARTED,
+    STARTED,
+    STOPPED,
+    SURFACES,
+    Event,
+    called,
+    chunks_of,
+    event,
+    said,
+    thought,
+)
+
+TOOLS = [
+    STARTED,
+    thought("hm"),
+    said("I look."),
+    called(0, "", id="call_a", name="weather"),
+    called(1, '{"b":', id="call_b", name="time"),
+    called(0, '{"a":1}'),
+    called(1, "2}"),
+    event("done", finish_reason="tool_calls", usage=None),
+]
+
+
+def told(name: str, events: list[Event]) -> list[dict[str, Any]]:
+    """The data of each chunk."""
+    text = b"".join(chunks_of(SURFACES[name](), events))
+    return [json.loads(found.data) for found in SseDecoder().feed(text)]
+
+
+def brief(chunks: list[dict[str, Any]], *fields: str) -> list[tuple[Any, ...]]:
+    """Some fields of each, where they are."""
+    return [tuple(chunk[field] for field in fields if field in chunk) for chunk in chunks]
+
+
+def test_chat_chunks() -> None:
+    """Role, content, finish reason, usage; then the trailer."""
+    chunks = told("chat", [STARTED, said("Hi"), DONE])
+    assert {chunk["id"] for chunk in chunks} == {f"chatcmpl-{ID}"}
+    assert {chunk["created"] for chunk in chunks} == {1_700_000_000}
+    assert [chunk["choices"][0]["delta"] for chunk in chunks[:-1]] == [
+        {"role": "assistant", "content": ""},
+        {"content": "Hi"},
+        {},
+    ]
+    assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["total_tokens"] == 5
+    assert SURFACES["chat"]().trailer == b"data: [DONE]\n\n"
+
+
+def test_chat_leaves_out_usage_that_nobody_asked_for_or_knows() -> None:
+    """Unknown is not 0."""
+    assert "usage" not in json.loads(
+        chunks_of(ChatCompletionEncoder(RECORD), [STARTED, DONE])[-1][6:]
+    )
+    unknown = told("chat", [STARTED, event("done", finish_reason="length", usage=None)])
+    assert unknown[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_chat_errors() -> None:
+    """In OpenAI's form, which its SDKs raise; a stop too, since half an answer is no whole one."""
+    assert told("chat", [STARTED, FAILED])[-1] == {
+        "error": {
+            "message": "it broke off",
+            "type": "server_error",
+            "param": None,
+            "code": "upstream_truncated",
+        }
+    }
+    assert told("chat", [STARTED, STOPPED])[-1]["error"]["code"] == "generation_stopped"
+
+
+def test_chat_as_a_whole() -> None:
+    """With reasoning, tool calls, and null content where there is none."""
+    collected = AnswerCollector(RECORD)
+    chunks_of(collected, [*TOOLS[:2], *TOOLS[3:]])
+    (choice,) = chat_completion(RECORD, collected.answer)["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": None,
+        "reasoning_content": "hm",
+        "tool_calls": [
+            {
+                "id": "call_a",
+                "type": "function",
+                "function": {"name": "weather", "arguments": '{"a":1}'},
+            },
+            {
+                "id": "call_b",
+                "type": "function",
+                "function": {"name": "time", "arguments": '{"b":2}'},
+            },
+        ],
+    }
+
+
+def test_response_events() -> None:
+    """Numbered from 0; each item is begun, grows, and is closed before the end."""
+    chunks = told("responses", TOOLS)
+    assert [chunk["sequence_number"] for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk["type"].removeprefix("response.") for chunk in chunks] == [
+        *("created", "in_progress"),
+        *("output_item.added", "content_part.added", "reasoning_text.delta"),
+        *("reasoning_text.done", "content_part.done", "output_item.done"),
+        *("output_item.added", "content_part.added", "output_text.delta"),
+        "output_item.added",
+        *("output_item.added", "function_call_arguments.delta"),
+        *("function_call_arguments.delta", "function_call_arguments.delta"),
+        *("output_text.done", "content_part.done", "output_item.done"),
+        *("function_call_arguments.done", "output_item.done"),
+        *("function_call_arguments.done", "output_item.done"),
+        "completed",
+    ]
+    whole = chunks[-1]["response"]
+    assert (whole["id"], whole["status"], whole["usage"]) == (f"resp_{ID}", "completed", None)
+    assert brief(whole["output"], "type", "call_id", "arguments", "status") == [
+        ("reasoning", "completed"),
+        ("message", "completed"),
+        ("function_call", "call_a", '{"a":1}', "completed"),
+        ("function_call", "call_b", '{"b":2}', "completed"),
+    ]
+    collected = AnswerCollector(RECORD)
+    chunks_of(collected, TOOLS)
+    assert response_object(RECORD, collected.answer) == whole
+
+
+def test_response_ends() -> None:
+    """By a failure, a stop, or too few tokens; a stop has no event of its own."""
+    failed = told("responses", [STARTED, said("a"), FAILED])[-1]
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert failed["response"]["error"] == {"code": "upstream_truncated", "message": "it broke off"}
+    stopped = told("responses", [STARTED, said("a"), STOPPED])[-1]
+    assert (stopped["type"], stopped["response"]["status"]) == ("response.incomplete", "cancelled")
+    assert stopped["response"]["output"][0]["status"] == "incomplete"
+    short = told("responses", [STARTED, event("done", finish_reason="length")])[-1]
+    assert short["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_response_says_whether_it_has_begun() -> None:
+    """Queued, in progress."""
+    collected = AnswerCollector(RECORD)
+    assert response_object(RECORD, collected.answer)["status"] == "queued"
+    chunks_of(collected, [STARTED])
+    assert response_object(RECORD, collected.answer)["status"] == "in_progress"
+
+
+def test_ui_message_stream() -> None:
+    """Parts open and close around what they hold; inputs are whole at the end; `finish` is last."""
+    chunks = told("ui", TOOLS)
+    assert brief(chunks, "type", "id", "toolCallId") == [
+        ("start",),
+        ("start-step",),
+        ("reasoning-start", "r0"),
+        ("reasoning-delta", "r0"),
+        ("reasoning-end", "r0"),
+        ("text-start", "t1"),
+        ("text-delta", "t1"),
+        ("text-end", "t1"),
+        ("tool-input-start", "call_a"),
+        ("tool-input-start", "call_b"),
+        ("tool-input-delta", "call_b"),
+        ("tool-input-delta", "call_a"),
+        ("tool-input-delta", "call_b"),
+        ("tool-input-available", "call_a"),
+        ("tool-input-available", "call_b"),
+        ("finish-step",),
+        ("finish",),
+    ]
+    assert chunks[0]["messageId"] == ID
+    assert [chunk["input"] for chunk in chunks if "input" in chunk] == [{"a": 1}, {"b": 2}]
+    assert chunks[-1]["finishReason"] == "tool-calls"
+
+
+def test_ui_run_ends_with_finish_whatever_happened() -> None:
+    """Or clients that resume by index ask again without end; how it ended is in the metadata."""
+    for end, kind, status in ((STOPPED, "abort", "stopped"), (FAILED, "error", "failed")):
+        chunks = told("ui", [STARTED, said("a"), end])
+        assert brief(chunks, "type")[-4:] == [
+            ("text-end",), (kind,), ("finish-step",), ("finish",)
+        ]  # fmt: skip
+        assert chunks[-1]["messageMetadata"]["status"] == status
+
+
+def test_ui_takes_back_by_a_notice_or_by_reset_step() -> None:
+    """One chunk either way; the new text is a part of its own."""
+    story = [STARTED, said("a"), RESTARTED, said("b"), DONE]
+    safe, version_7 = told("ui", story), told("ui with reset-step", story)
+    assert [chunk["type"] for chunk in safe[4:7]] == ["text-end", "data-generation", "text-start"]
+    assert safe[5]["data"] == {"event": "restarted", "generation": ID}
+    assert version_7[5] == {"type": "reset-step"}
+    assert safe[:5] + safe[6:] == version_7[:5] + version_7[6:]
+
+
+def test_ui_goes_on_with_a_message_of_the_client() -> None:
+    """Under the id that the client gave it."""
+    question = GenerationRequest([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
+    surface = AiSdkEncoder(Generation(ID, "alice", question))
+    assert json.loads(surface.opening()[0][6:])["messageId"] == "m7"
+
+
+def test_ag_ui_events() -> None:
+    """RUN_STARTED first, everything closed before RUN_FINISHED."""
+    chunks = told("ag-ui", TOOLS)
+    assert [chunk["type"] for chunk in chunks] == [
+        *("RUN_STARTED", "CUSTOM", "REASONING_START", "REASONING_MESSAGE_START"),
+        *("REASONING_MESSAGE_CONTENT", "REASONING_MESSAGE_END", "REASONING_END"),
+        *("TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"),
+        *("TOOL_CALL_START", "TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_ARGS"),
+        *("TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_END", "RUN_FINISHED"),
+    ]
+    assert chunks[-1]["result"] == {"finishReason": "tool_calls", "usage": None}
+    parents = {chunk["parentMessageId"] for chunk in chunks if "parentMessageId" in chunk}
+    assert parents == {chunks[7]["messageId"]}
+    parents = {chunk.get("parentMessageId") for chunk in told("ag-ui", [TOOLS[0], *TOOLS[3:]])}
+    assert parents == {None, f"m_{ID}_calls"}
+
+
+def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
+    """Without anything of the answer; the text that follows is another message."""
+    chunks = told("ag-ui", [STARTED, said("a"), RESTARTED, said("b"), DONE])
+    kinds = [chunk["type"] for chunk in chunks]
+    at = kinds.index("MESSAGES_SNAPSHOT")
+    assert kinds[at - 1] == "TEXT_MESSAGE_END"
+    assert chunks[at]["messages"] == [{"id": "u1", "role": "user", "content": "hi"}]
+    ids = [chunk["messageId"] for chunk in chunks if chunk["type"] == "TEXT_MESSAGE_START"]
+    assert len(set(ids)) == 2
+
+
+def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
+    """The snapshot has nothing of the answer, and a call stands when its text is replaced."""
+    call = called(0, '{"a":1}', id="call_a", name="weather")
+    chunks = told("ag-ui", [STARTED, said("a"), call, event("replaced", i=0, text="b"), DONE])
+    kinds = [chunk["type"] for chunk in chunks]
+    after = kinds[kinds.index("MESSAGES_SNAPSHOT") :]
+    assert after[4:] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_FINISHED"]
+    assert chunks[-3]["delta"] == '{"a":1}'
+
+
+def test_ag_ui_failure_is_a_run_error() -> None:
+    """And the last event."""
+    last = told("ag-ui", [STARTED, said("a"), FAILED])[-1]
+    assert last == {"type": "RUN_ERROR", "message": "it broke off", "code": "upstream_truncated"}
+    assert AgUiEncoder(RECORD).trailer == b""
+
+
+def test_shapes_that_there_are() -> None:
+    """As older servers had them."""
+    story = [STARTED, said("Hel"), said("lo\nyou"), DONE]
+    assert b"".join(chunks_of(SURFACES["envelope"](), story)) == (
+        b'data: {"code":200,"data":"Hel"}\n\n'
+        b'data: {"code":200,"data":"lo\\nyou"}\n\n'
+        b'data: {"code":-200}\n\n'
+    )
+    assert b"".join(chunks_of(SURFACES["text"](), story)) == (
+        b"data: Hel\n\ndata: lo\ndata: you\n\ndata: stop\n\n"
+    )
+    assert chunks_of(SURFACES["text"](), [STARTED, FAILED])[0] == (
+        b"event: error\ndata: it broke off\n\n"
+    )
+    failed = chunks_of(TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]), [STARTED, FAILED])
+    assert failed[0] == b'data: {"code":500,"message":"it broke off"}\n\n'
+    assert failed[1] == b'data: {"code":-200}\n\n'
+
+
+def test_shape_of_ones_own() -> None:
+    """Event names, an opening, fields inside longer texts; braces that are no field stay."""
+    shape = OutputTemplate(
+        opening={"id": "{generation}", "n": 1, "of": [None, "{other}"]},
+        text={"t": "<{text}>"},
+        reasoning="{text}",
+        tool_calls={"calls": "{tool_calls}"},
+        events={"opening": "open", "text": "msg", "error": "error"},
+        error={"code": "{code}"},
+    )
+    story = [STARTED, thought("hm"), said("{code}"), called(0, "", id="c", name="f"), FAILED]
+    opening, reasoning, text, calls, error = chunks_of(TemplateEncoder(RECORD, shape), story)
+    assert (
+        opening == b'event: open\ndata: {"id":"%b","n":1,"of":[null,"{other}"]}\n\n' % ID.encode()
+    )
+    assert (reasoning, text) == (b"data: hm\n\n", b'event: msg\ndata: {"t":"<{code}>"}\n\n')
+    assert json.loads(calls[6:])["calls"][0]["id"] == "c"
+    assert error == b'event: error\ndata: {"code":"upstream_truncated"}\n\n'

@@ -1,0 +1,36 @@
+"""What clients send that is of no use to an upstream is refused with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hub.compat.ai_sdk.messages import UiMessage
+from hub.compat.ai_sdk.messages import messages_of as ui_messages_of
+from hub.compat.openai_input import messages_of
+from hub.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("item", "missing"),
+    [
+        ({"type": "function_call_output", "output": "rain"}, "call_id"),
+        ({"type": "function_call", "name": "f", "arguments": "{}"}, "call_id"),
+        ({"type": "function_call", "call_id": "c1", "arguments": "{}"}, "name"),
+        ({"content": "hi"}, "role"),
+    ],
+)
+def test_responses_item_that_leaves_out_what_is_needed(item: dict[str, Any], missing: str) -> None:
+    """A call and its result belong together by an id, which is not made up."""
+    with pytest.raises(BadRequest, match=rf"input\[1\] has no {missing}"):
+        messages_of([{"role": "user", "content": "hi"}, item], None)
+
+
+def test_tool_part_without_its_id() -> None:
+    """The same for the AI SDK's messages."""
+    part = {"type": "tool-weather", "state": "output-available", "input": {}, "output": 1}
+    with pytest.raises(BadRequest, match=r"messages\[0\]: a tool part has no toolCallId"):
+        ui_messages_of([UiMessage("assistant", parts=[part])], None)
+    step = [UiMessage("assistant", parts=[{**part, "toolCallId": "c1"}])]
+    assert [message.tool_call_id for message in ui_messages_of(step, None)] == [None, "c1"]

@@ -1,0 +1,610 @@
+"""The routes under /v1: who may, what is asked, what comes back when it does not end well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from hub.compat.ag_ui import routes as ag_ui
+from hub.compat.ai_sdk import routes as ai_sdk
+from hub.compat.ai_sdk.messages import messages_of as ui_messages_of
+from hub.compat.openai_chat import routes as openai_chat
+from hub.compat.openai_input import messages_of, params_of
+from hub.compat.openai_responses import routes as openai_responses
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES
+from hub.compat.templates.selection import Templates
+from hub.core.channel import user_channel
+from hub.core.event import encode_json
+from hub.core.fair_queue import Admission, Job
+from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
+from hub.errors import CallerError
+from hub.http.json_body import convert_json, decode_json
+from hub.ports.events import Publication
+from tests.doubles import until
+from tests.http.kit import Hub, Stream, running_hub
+from tests.http.test_auth import DOOR, token
+from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
+
+ASK = {"model": "m1", "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens."""
+    async with running_hub() as hub:
+        yield hub
+
+
+class Worker:
+    """Answers the newest question as a worker does."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._known: set[str] = set(hub.broker._generations)
+        self.id = ""
+        self._deltas = 0
+
+    async def takes(self) -> GenerationRequest:
+        """The next question."""
+        generations = self._hub.broker._generations
+        await until(lambda: bool(generations.keys() - self._known))
+        (self.id,) = generations.keys() - self._known
+        await self._write("started", GenerationUpdate(self.id, 1, UpdateKind.BEGIN), attempt=1)
+        return generations[self.id].request
+
+    async def says(self, text: str) -> None:
+        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, text=text)
+        await self._write("delta", step, i=self._deltas, text=text)
+        self._deltas += 1
+
+    async def ends(self, status: Status = Status.DONE, **fields: Any) -> None:
+        step = GenerationUpdate(self.id, 1, UpdateKind.END, status)
+        await self._write(status.value, step, **(fields or {"finish_reason": "stop"}))
+
+    async def _write(self, name: str, step: GenerationUpdate, **fields: Any) -> None:
+        record = self._hub.broker._generations[self.id]
+        data = encode_json({"generation": self.id, **fields})
+        publication = Publication(
+            channel=user_channel(record.user), name=f"generation.{name}", data=data, update=step
+        )
+        await self._hub.broker.publish([publication])
+
+
+async def answered(
+    hub: Hub, path: str, body: Any, *says: str
+) -> tuple[GenerationRequest, int, Any]:
+    """The question as the worker got it, status and answer."""
+    worker = Worker(hub)
+    call = asyncio.create_task(hub.call("POST", path, json=body))
+    question = await worker.takes()
+    for text in says:
+        await worker.says(text)
+    await worker.ends()
+    status, answer = await call
+    return question, status, answer
+
+
+async def data_of(stream: Stream) -> list[str]:
+    """The data of all that comes."""
+    found = []
+    while True:
+        try:
+            found.append((await stream.next()).data)
+        except EOFError:
+            return found
+
+
+async def test_chat_question_reaches_the_upstream_as_it_was_asked(hub: Hub) -> None:
+    """Messages, tools, and parameters that the hub does not know; not what is its own."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "x:y"}}]
+    body = {
+        **ASK,
+        "messages": [
+            {"role": "developer", "content": "be brief"},
+            {"role": "user", "content": parts},
+            {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None},
+            {"role": "tool", "tool_call_id": "c1", "content": "7"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": "auto",
+        "enable_thinking": True,
+        "temperature": None,
+        "stream": False,
+        "metadata": {"a": "b"},
+        "user": "u",
+    }
+    question, status, answer = await answered(hub, "/v1/chat/completions", body, "He", "y")
+    assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hey")
+    assert (question.upstream, question.model, question.metadata) == ("main", "m1", {"a": "b"})
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+        ("developer", "be brief", None, None),
+        ("user", parts, None, None),
+        ("assistant", None, [call], None),
+        ("tool", "7", None, "c1"),
+    ]
+    assert question.params == {
+        "tools": body["tools"],
+        "tool_choice": "auto",
+        "enable_thinking": True,
+        "user": "u",
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [("m2", ("main", "m2")), ("open/any", ("open", "any")), ("main/m2", ("main", "m2"))],
+)
+async def test_model_names_its_upstream(hub: Hub, model: str, found: tuple[str, str]) -> None:
+    """By itself, or with the upstream's name in front."""
+    question, _, _ = await answered(hub, "/v1/chat/completions", {**ASK, "model": model})
+    assert (question.upstream, question.model) == found
+
+
+async def test_models_are_listed(hub: Hub) -> None:
+    """Those that the upstreams name; one can be asked for."""
+    _, listed = await hub.call("GET", "/v1/models")
+    assert [(m["id"], m["owned_by"]) for m in listed["data"]] == [("m1", "main"), ("m2", "main")]
+    assert (await hub.call("GET", "/v1/models/m2"))[1]["id"] == "m2"
+    assert (await hub.call("GET", "/v1/models/m3"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "kind"),
+    [
+        ("POST", "/v1/chat/completions", {}, 400, "invalid_request_error"),
+        ("POST", "/v1/chat/completions", {**ASK, "n": 2}, 400, "invalid_request_error"),
+        ("POST", "/v1/chat/completions", {**ASK, "logprobs": True}, 400, "invalid_request_error"),
+        ("POST", "/v1/chat/completions", {**ASK, "model": "m9"}, 400, "invalid_request_error"),
+        ("POST", "/v1/chat/completions", {**ASK, "on_disconnect": "x"}, 400, None),
+        ("POST", "/v1/responses", {"input": "x", "previous_response_id": "r"}, 400, None),
+        ("POST", "/v1/responses", {"input": [{"type": "web_search_call"}]}, 400, None),
+        ("POST", "/v1/responses", {"input": "x", "tools": [{"type": "mcp"}]}, 400, None),
+        ("GET", "/v1/responses/resp_x", None, 404, "not_found_error"),
+        ("GET", "/v1/responses/x", None, 404, "not_found_error"),
+        ("GET", "/v1/responses/resp_x?stream=1&starting_after=-1", None, 400, None),
+        (
+            "POST",
+            "/v1/responses",
+            {"input": "x", "background": True, "on_disconnect": "stop"},
+            400,
+            None,
+        ),
+        ("POST", "/v1/ui/chat", {"messages": []}, 400, None),
+        ("POST", "/v1/ui/chat", {"messages": [{"role": "x"}]}, 400, None),
+        ("GET", "/v1/ui/chat/c/stream?startIndex=x", None, 400, None),
+        ("GET", "/v1/ui/chat/c/stream?startIndex=12345678901234567890x", None, 400, None),
+        ("POST", "/v1/agui", {"threadId": "t"}, 400, None),
+        ("GET", "/v1/nothing", None, 404, "not_found_error"),
+        ("GET", "/v1/chat/completions", None, 405, "invalid_request_error"),
+    ],
+)
+async def test_refusals_have_openais_form(
+    hub: Hub, method: str, path: str, body: Any, status: int, kind: str | None
+) -> None:
+    """Whatever the reason: no problem document on these routes."""
+    async with hub.ask(method, path, json=body) as response:
+        assert response.status == status
+        assert response.content_type == "application/json"
+        error = (await response.json())["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+        assert kind in (None, error["type"])
+
+
+async def test_token_is_the_api_key() -> None:
+    """401 without one; another user's answer is 403."""
+    async with running_hub(DOOR) as hub:
+        status, answer = await hub.call("POST", "/v1/chat/completions", json=ASK)
+        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+        alice, bob = ({"Authorization": f"Bearer {token(sub=user)}"} for user in ("alice", "bob"))
+        body = {"model": "m1", "input": "hi", "background": True}
+        _, begun = await hub.call("POST", "/v1/responses", json=body, headers=alice)
+        path = f"/v1/responses/{begun['id']}"
+        assert (await hub.call("GET", path, headers=alice))[1]["status"] == "queued"
+        status, answer = await hub.call("GET", path, headers=bob)
+        assert (status, answer["error"]["type"]) == (403, "permission_error")
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ({"code": "upstream_truncated", "message": "broke off"}, 502),
+        ({"code": "upstream_timeout", "message": "silent"}, 504),
+        ({"code": "upstream_unsupported", "message": "no audio there"}, 400),
+        ({"code": "upstream_status", "message": "429", "upstream_status": 429}, 429),
+        ({"code": "queue_timeout", "message": "no worker"}, 503),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_failure_has_a_status_for_who_waited(
+    hub: Hub, path: str, end: dict[str, Any], status: int
+) -> None:
+    """And is not to be tried again by an SDK: the hub has."""
+    worker = Worker(hub)
+    call = hub.ask("POST", path, json={**ASK, "input": "hi"})
+    waiting = asyncio.create_task(call.__aenter__())
+    await worker.takes()
+    await worker.says("half")
+    await worker.ends(Status.FAILED, **end)
+    response = await waiting
+    assert (response.status, response.headers["x-should-retry"]) == (status, "false")
+    assert (await response.json())["error"]["code"] == end["code"]
+
+
+async def test_stopped_answer_is_no_whole_one(hub: Hub) -> None:
+    """409 for chat; a response says that it is cancelled."""
+    for path, expected in (("/v1/chat/completions", 409), ("/v1/responses", 200)):
+        worker = Worker(hub)
+        call = asyncio.create_task(hub.call("POST", path, json={**ASK, "input": "hi"}))
+        await worker.takes()
+        await worker.says("half")
+        await worker.ends(Status.STOPPED, by="dev")
+        status, answer = await call
+        assert status == expected
+        assert "cancelled" in (answer.get("status"), "cancelled" if expected == 409 else None)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("wish", ["continue", "stop"])
+async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
+    """The answer goes on, unless the request said that it should not."""
+    worker = Worker(hub)
+    body = {**ASK, "stream": stream, "on_disconnect": wish}
+    call = hub.ask("POST", "/v1/chat/completions", json=body)
+    waiting = asyncio.create_task(call.__aenter__())
+    await worker.takes()
+    await until(lambda: len(hub.fanout) == 1)
+    if stream:
+        (await waiting).close()
+    else:
+        waiting.cancel()
+    await until(lambda: len(hub.fanout) == 0)
+    if wish == "stop":
+        await until(lambda: hub.broker._generations[worker.id].stop_requested_by == "dev")
+    else:
+        assert hub.broker._generations[worker.id].stop_requested_by is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {**ASK, "stream": True}),
+        ("/v1/chat/completions", ASK),
+        ("/generations?user=dev", {"prompt": "hi"}),
+    ],
+)
+async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[str, Any]) -> None:
+    """The question is queued by then: what should stop with its caller is stopped."""
+    queued, put = asyncio.Event(), hub.queue.enqueue
+
+    async def slow_put(job: Job) -> Admission:
+        admission = await put(job)
+        queued.set()
+        await asyncio.sleep(0.2)  # the way back from Redis, on which the caller leaves
+        return admission
+
+    hub.queue.enqueue = slow_put  # type: ignore[method-assign]
+    body = {**body, "on_disconnect": "stop"}
+    call = hub.ask("POST", path, json=body, headers={"Accept": "text/event-stream"})
+    waiting = asyncio.create_task(call.__aenter__())
+    await queued.wait()
+    waiting.cancel()
+    (asked,) = hub.broker._generations
+    await until(lambda: hub.broker._generations[asked].stop_requested_by == "dev")
+
+
+async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
+    """An SDK that tries again, or a double click."""
+    worker = Worker(hub)
+    headers = {"Idempotency-Key": "k"}
+    calls = [
+        asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK, headers=headers))
+        for _ in range(3)
+    ]
+    await worker.takes()
+    await until(lambda: len(hub.fanout) == 3)
+    await worker.says("once")
+    await worker.ends()
+    ids = {answer["id"] for _, answer in await asyncio.gather(*calls)}
+    assert ids == {f"chatcmpl-{worker.id}"}
+
+
+async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
+    """With a status that SDKs try again at, and nothing begun. Who waits is let go, and told not to
+    ask again: it would be asked twice.
+    """
+    worker = Worker(hub)
+
+    async def wait() -> tuple[int, Any, str | None]:
+        async with hub.ask("POST", "/v1/chat/completions", json=ASK) as response:
+            again = response.headers.get("x-should-retry")
+            return response.status, await response.json(), again
+
+    waiting = asyncio.create_task(wait())
+    await worker.takes()
+    await until(lambda: len(hub.fanout) == 1)
+    await hub.fanout.drain(0.0, asyncio.Event())
+    status, answer, again = await waiting
+    assert (status, worker.id in answer["error"]["message"], again) == (503, True, "false")
+    asked = len(hub.broker._generations)
+    status, answer = await hub.call("POST", "/v1/responses", json={"model": "m1", "input": "hi"})
+    assert (status, answer["error"]["type"]) == (503, "server_error")
+    assert len(hub.broker._generations) == asked
+
+
+async def test_waiting_for_an_answer_whose_log_is_lost(hub: Hub) -> None:
+    """Its text is in the record still."""
+    worker = Worker(hub)
+    call = asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK))
+    await worker.takes()
+    await until(lambda: len(hub.fanout) == 1)
+    await worker.says("kept ")
+    hub.broker.begin_new_epoch(user_channel("dev"))
+    await worker.says("whole")
+    await worker.ends()
+    _, answer = await call
+    assert answer["choices"][0]["message"]["content"] == "kept whole"
+
+
+async def test_responses_input_becomes_messages(hub: Hub) -> None:
+    """Items, calls and their outputs; parameters in the words of chat completions."""
+    body = {
+        "model": "m1",
+        "instructions": "be brief",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "a"},
+                                         {"type": "input_image", "image_url": "x:y"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text",
+                                                                  "text": "b"}]},
+            {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "7"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "max_output_tokens": 5,
+        "reasoning": {"effort": "low"},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+        "store": True,
+    }  # fmt: skip
+    question, status, answer = await answered(hub, "/v1/responses", body, "ok")
+    assert (status, answer["output"][0]["content"][0]["text"]) == (200, "ok")
+    assert answer["tools"] == body["tools"]
+    image = {"type": "image_url", "image_url": {"url": "x:y"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+        ("system", "be brief", None, None),
+        ("user", [{"type": "text", "text": "a"}, image], None, None),
+        ("assistant", "b", [call], None),
+        ("tool", "7", None, "c1"),
+    ]
+    assert question.params == {
+        "tools": [
+            {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "max_tokens": 5,
+        "reasoning_effort": "low",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+    }
+
+
+async def test_ui_messages_become_messages(hub: Hub) -> None:
+    """Text, files, tools with what came of them; the answer goes on with the last message."""
+    tool = {"type": "tool-f", "toolCallId": "c1", "input": {"a": 1}}
+    body = {
+        "messages": [
+            {"id": "u1", "role": "user", "parts": [
+                {"type": "text", "text": "see"},
+                {"type": "file", "mediaType": "image/png", "url": "data:x"}]},
+            {"id": "a1", "role": "assistant", "parts": [
+                {"type": "step-start"}, {"type": "reasoning", "text": "hm"},
+                {"type": "text", "text": "I look"},
+                {**tool, "state": "output-available", "output": {"b": 2}},
+                {**tool, "toolCallId": "c2", "state": "input-streaming"},
+                {"type": "step-start"}, {"type": "data-generation", "data": {}}]},
+        ],
+        "system": "be brief", "params": {"temperature": 0}, "trigger": "submit-message",
+    }  # fmt: skip
+    worker = Worker(hub)
+    async with hub.ask("POST", "/v1/ui/chat", json=body) as response:
+        question = await worker.takes()
+        await worker.ends()
+        assert response.headers["x-vercel-ai-ui-message-stream"] == "v1"
+        assert response.headers["x-workflow-run-id"] == worker.id
+        chunks = await data_of(Stream(response))
+    assert json.loads(chunks[0])["messageId"] == "a1"
+    assert chunks[-1] == "[DONE]"
+    image = {"type": "image_url", "image_url": {"url": "data:x"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+        ("system", "be brief", None, None),
+        ("user", [{"type": "text", "text": "see"}, image], None, None),
+        ("assistant", "I look", [call], None),
+        ("tool", '{"b":2}', None, "c1"),
+    ]
+    assert question.params == {"temperature": 0}
+
+
+def ui_body(chat: str) -> dict[str, Any]:
+    """As useChat sends it."""
+    return {"id": chat, "messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
+
+
+async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
+    """By any tab of its user, also under a run's id; 204 when nothing runs, and for others."""
+    worker = Worker(hub)
+    async with hub.ask("POST", "/v1/ui/chat", json=ui_body("c1")) as first:
+        await worker.takes()
+        await worker.says("a")
+        async with (
+            hub.ask("GET", "/v1/ui/chat/c1/stream") as second,
+            hub.ask("GET", f"/v1/ui/chat/{worker.id}/stream?startIndex=3") as third,
+        ):
+            path = "/v1/ui/chat/c1"
+            assert (await hub.call("GET", f"{path}/stream?user=bob"))[0] == 204
+            assert (await hub.call("DELETE", path))[1]["generation"] == worker.id
+            assert hub.broker._generations[worker.id].status is Status.STOPPING
+            await worker.ends(Status.STOPPED, by="dev")
+            found = [await data_of(Stream(each)) for each in (first, second, third)]
+    assert found[0] == found[1]
+    assert found[2] == found[0][3:]
+    assert json.loads(found[0][-2])["messageMetadata"]["status"] == "stopped"
+    assert (await hub.call("GET", "/v1/ui/chat/c1/stream"))[0] == 204
+    assert (await hub.call("DELETE", "/v1/ui/chat/c1"))[1]["status"] == "nothing runs"
+
+
+async def test_resuming_by_index_always_gets_a_finish(hub: Hub) -> None:
+    """Of the chat's last answer, though it has ended, or of nothing: that client knows no 204."""
+    worker = Worker(hub)
+    async with hub.ask("POST", "/v1/ui/chat", json=ui_body("c1")) as response:
+        await worker.takes()
+        await worker.says("a")
+        await worker.ends()
+        whole = await data_of(Stream(response))
+    for index, rest in (("0", whole), ("4", whole[4:]), ("-2", whole[-3:]), ("99", ["[DONE]"])):
+        async with hub.ask("GET", f"/v1/ui/chat/c1/stream?startIndex={index}") as response:
+            assert await data_of(Stream(response)) == rest
+            tail = response.headers.get("x-workflow-stream-tail-index")
+            assert tail == (str(len(whole) - 2) if index == "-2" else None)
+    async with hub.ask("GET", "/v1/ui/chat/other/stream?startIndex=0") as response:
+        assert await data_of(Stream(response)) == ['{"type":"finish"}', "[DONE]"]
+
+
+async def test_text_that_is_json_is_taken_from_no_other_site(hub: Hub) -> None:
+    """A stock client names no type; the page of another site could do the same unasked."""
+    body, headers = json.dumps(ui_body("c1")), {"Content-Type": "text/plain;charset=UTF-8"}
+    worker = Worker(hub)
+    async with hub.ask("POST", "/v1/ui/chat", data=body, headers=headers) as response:
+        assert response.status == 200
+        await worker.takes()
+        await worker.ends()
+    evil = {**headers, "Origin": "https://evil.example"}
+    assert (await hub.call("POST", "/v1/ui/chat", data=body, headers=evil))[0] == 403
+
+
+async def test_agui_run(hub: Hub) -> None:
+    """Its messages, context, tools and props; the same run again joins it."""
+    body = {
+        "threadId": "t", "runId": "r", "state": {},
+        "messages": [
+            {"id": "u1", "role": "user", "content": "hi"},
+            {"id": "x", "role": "activity", "content": {}},
+            {"id": "a1", "role": "assistant", "toolCalls": [{"id": "c1"}]},
+            {"id": "t1", "role": "tool", "toolCallId": "c1", "content": "7"},
+        ],
+        "tools": [{"name": "f", "description": "d", "parameters": {}}],
+        "context": [{"description": "today", "value": "Monday"}],
+        "forwardedProps": {"model": "m2", "params": {"temperature": 0}, "other": 1},
+    }  # fmt: skip
+    worker = Worker(hub)
+    async with (
+        hub.ask("POST", "/v1/agui", json=body) as first,
+        hub.ask("POST", "/v1/agui", json=body) as second,
+    ):
+        question = await worker.takes()
+        await worker.says("hey")
+        await worker.ends()
+        found = [await data_of(Stream(each)) for each in (first, second)]
+    assert found[0] == found[1]
+    assert json.loads(found[0][0]) == {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
+    assert json.loads(found[0][-1])["type"] == "RUN_FINISHED"
+    assert [(m.role, m.content, m.tool_call_id) for m in question.messages] == [
+        ("system", "today: Monday", None),
+        ("user", "hi", None),
+        ("assistant", None, None),
+        ("tool", "7", "c1"),
+    ]
+    function = {"name": "f", "description": "d", "parameters": {}}
+    tools = [{"type": "function", "function": function}]
+    assert (question.model, question.params) == ("m2", {"temperature": 0, "tools": tools})
+
+
+async def test_runs_are_told_apart(hub: Hub) -> None:
+    """Whatever their ids hold and however long they are; the same one asks once."""
+    worker, message = Worker(hub), {"role": "user", "content": "hi"}
+    runs = [("a", "b c"), ("a b", "c"), ("a", "b\nc"), ("a", "r" * 400)]
+    for thread, run in runs:
+        body = {"threadId": thread, "runId": run, "messages": [message]}
+        async with hub.ask("POST", "/v1/agui", json=body), hub.ask("POST", "/v1/agui", json=body):
+            pass
+    assert len(hub.broker._generations.keys() - worker._known) == len(runs)
+
+
+async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
+    """Named in the query, by who begins it and who joins it; an unknown one is refused."""
+    worker = Worker(hub)
+    path = "/generations?user=dev&shape=envelope"
+    async with hub.ask("POST", path, json={"prompt": "hi"}) as first:
+        await worker.takes()
+        async with hub.ask("GET", f"/generations/{worker.id}?user=dev&shape=cumulative") as second:
+            await worker.says("a")
+            await worker.says("b")
+            await worker.ends()
+            assert await data_of(Stream(second)) == ["a", "ab", "[DONE]"]
+        assert await data_of(Stream(first)) == [
+            '{"code":200,"data":"a"}', '{"code":200,"data":"b"}', '{"code":-200}'
+        ]  # fmt: skip
+    asked = len(hub.broker._generations)
+    status, answer = await hub.call("POST", "/generations?user=dev&shape=x", json={"prompt": "hi"})
+    assert (status, answer["path"]) == (400, "shape")
+    assert len(hub.broker._generations) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "shape"),
+    [
+        ("/", "text/event-stream", "text"),
+        ("/?shape=envelope", "text/event-stream", "envelope"),
+        ("/?shape=envelope", "*/*", "envelope"),
+        ("/?shape=events", "text/event-stream", None),
+        ("/", "application/x-ndjson", None),
+    ],
+)
+def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
+    """For clients of older servers, which name none; not for those that read lines."""
+    request = make_mocked_request("GET", path, headers={"Accept": accept})
+    found = Templates(default="text").select(request)
+    assert found == (BUILT_IN_TEMPLATES[shape] if shape else None)
+
+
+def test_broken_bodies_are_refused_with_a_sentence() -> None:
+    """Whatever a client sends: a caller's error or a question, never a fault of the hub."""
+    mutator = Mutator(7)
+
+    def chat(raw: dict[str, Any]) -> None:
+        body = convert_json(raw, openai_chat.ChatBody)
+        for message in body.messages:
+            message.message()
+
+    def response(raw: dict[str, Any]) -> None:
+        body = convert_json(raw, openai_responses.ResponseBody)
+        messages_of(body.input, body.instructions)
+        form = body.text.format if body.text else None
+        params_of({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, form=form)
+
+    def ui(raw: dict[str, Any]) -> None:
+        body = convert_json(raw, ai_sdk.UiBody)
+        ui_messages_of(body.messages, body.system)
+
+    def agui(raw: dict[str, Any]) -> None:
+        ag_ui.generation_request(convert_json(raw, ag_ui.RunAgentInput), ag_ui.Forwarded())
+
+    found = Counter[str]()
+    for n in range(1500):
+        for read, good in ((chat, CHAT), (response, RESPONSE), (ui, UI), (agui, AGUI)):
+            body = mutator.broken(good)
+            text = json.dumps(mutator.broken(body) if n % 2 else body).encode()
+            try:
+                read(decode_json(text, dict[str, Any]))
+                found["taken"] += 1
+            except CallerError as error:
+                found["refused"] += bool(error.detail)
+    assert min(found.values()) > 500

@@ -1,0 +1,180 @@
+"""One node, any number of workers, simulated LLMs: real processes on a Valkey of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from hub.core.sse_decoder import SseDecoder
+from hub.http.server import ListenAddress, listen
+from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from tests.conftest import temporary_folder
+from tests.processes import Valkey
+from tests.topologies import free_ports
+
+ENDS = {"generation.done", "generation.stopped", "generation.failed"}
+Story = list[tuple[str, dict[str, Any]]]
+
+
+class Plant:
+    """One node, any number of workers, simulated upstreams by name."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.session = session
+        self._env = {**os.environ, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
+        self._processes: list[asyncio.subprocess.Process] = []
+        self.upstreams: dict[str, str] = {}
+        self._simulated: dict[str, SimulatedUpstream] = {}
+        self.asked: list[web.Request] = []
+        self.url = self.internal_url = ""
+        self.port = self.internal_port = 0
+        self.node: asyncio.subprocess.Process
+
+    async def upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
+        """A simulated LLM; settings are those of the upstream."""
+        speed = settings.pop("tokens_per_second", 2000.0)
+        simulated = self._simulated[name] = SimulatedUpstream(
+            Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
+        )
+        app = simulated.app()
+        app.on_response_prepare.append(self._note_asked)
+        place = ListenAddress("127.0.0.1", 0, "x")
+        port = await self._stack.enter_async_context(
+            listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1)
+        )
+        self.upstreams[name] = f"http://127.0.0.1:{port}"
+        self.setting(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")
+        self.setting(f"UPSTREAMS__{name}__DEFAULT_MODEL", "simulated-1")
+        for key, value in settings.items():
+            self.setting(f"UPSTREAMS__{name}__{key}", value)
+
+    def pace(self, upstream: str, tokens_per_second: float) -> None:
+        """How fast its answers go on from now."""
+        simulated = self._simulated[upstream]
+        simulated._simulation = msgspec.structs.replace(
+            simulated._simulation, tokens_per_second=tokens_per_second
+        )
+
+    async def _note_asked(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.asked.append(request)
+
+    def setting(self, name: str, value: Any) -> None:
+        """A setting of what is started from now on."""
+        self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+
+    async def start(self, *flags: str) -> None:
+        """Valkey and the node; flags are those of `hub serve`."""
+        valkey = Valkey(self._folder)
+        await valkey.start()
+        self._stack.push_async_callback(valkey.kill)
+        self.setting("REDIS__URL", f"unix://{valkey.socket}")
+        self.node = await self.another_node(*flags)
+
+    async def another_node(self, *flags: str) -> asyncio.subprocess.Process:
+        """One more node, on which `url` and `port` are from now on."""
+        self.port, self.internal_port = free_ports(2)
+        self.setting("PUBLIC__PORT", str(self.port))
+        self.setting("INTERNAL__PORT", str(self.internal_port))
+        self.setting("NODE__NAME", f"node-{self.port}")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.internal_url = f"http://127.0.0.1:{self.internal_port}"
+        process = await self._process("serve", *flags)
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    async with self.session.get(f"{self.internal_url}/readyz") as answer:
+                        if answer.status == 200:
+                            return process
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    def log(self, command: str) -> str:
+        """What the processes of a command have said."""
+        return (self._folder / f"{command}.log").read_text()
+
+    async def worker(self) -> asyncio.subprocess.Process:
+        """One more worker."""
+        return await self._process("worker")
+
+    async def ready_worker(self) -> asyncio.subprocess.Process:
+        """One more worker, which has begun to look for work."""
+        (port,) = free_ports(1)
+        self.setting("WORKER__PORT", str(port))
+        process = await self.worker()
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with self.session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+                        if (await answer.json())["state"] == "running":
+                            return process
+                await asyncio.sleep(0.02)
+
+    async def stats(self, name: str) -> dict[str, int]:
+        """What the upstream counts."""
+        async with self.session.get(f"{self.upstreams[name]}/stats") as answer:
+            found: dict[str, int] = await answer.json()
+            return found
+
+    async def ask(self, user: str, prompt: str, upstream: str) -> tuple[int, dict[str, Any]]:
+        """Status and answer."""
+        body = {"prompt": prompt, "upstream": upstream}
+        url = f"{self.url}/generations?user={user}"
+        async with self.session.post(url, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def story(self, user: str, cursor: str, *, more_seconds: float = 0.0) -> Story:
+        """The user's generation events up to an end, and what comes after it for a while."""
+        decoder, found = SseDecoder(), list[tuple[str, dict[str, Any]]]()
+        url = f"{self.url}/sse/connect/{user}"
+        headers = {"Last-Event-ID": cursor}
+        async with self.session.get(url, headers=headers) as answer:
+            until = asyncio.timeout(60)
+            try:
+                async with until:
+                    async for chunk in answer.content.iter_any():
+                        for event in decoder.feed(chunk):
+                            if event.name.startswith("generation."):
+                                found.append((event.name, json.loads(event.data)))
+                            if event.name in ENDS:
+                                until.reschedule(asyncio.get_running_loop().time() + more_seconds)
+            except TimeoutError:
+                pass
+        return found
+
+    async def _process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
+        with (self._folder / f"{command}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "hub", command, *flags,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
+            )  # fmt: skip
+        self._stack.push_async_callback(_killed, process)
+        return process
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def planted() -> AsyncIterator[Plant]:
+    """Nothing runs yet."""
+    async with AsyncExitStack() as stack:
+        folder = temporary_folder("plant", stack)
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield Plant(folder, stack, session)

@@ -1,0 +1,187 @@
+"""OpenAI's own SDK against real processes: by nothing but another base URL."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+import pytest_asyncio
+
+from hub.http.server import ListenAddress, listen
+from hub.upstreams.simulated_answers import answer_to
+from tests.e2e.cluster import Plant, planted
+from tests.e2e.tool_llm import ToolLlm
+
+MODEL = "simulated-1"
+LLM = ToolLlm()
+COUNT: Any = [{"role": "user", "content": "count to 20"}]
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def plant() -> AsyncIterator[Plant]:
+    """One node, one worker, simulated LLMs of which two fail, and one that calls tools."""
+    async with planted() as plant:
+        await plant.upstream("sim", tokens_per_second=60.0)
+        await plant.upstream("refusing", fault="refuse", retries=0)
+        await plant.upstream("cutting", fault="truncate:3", retries=0)
+        place = ListenAddress("127.0.0.1", 0, "x")
+        async with listen(
+            LLM.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1
+        ) as port:
+            plant.setting("UPSTREAMS__tool__BASE_URL", f"http://127.0.0.1:{port}/v1")
+            plant.setting("DEFAULT_UPSTREAM", "sim")
+            plant.setting("NODE__DRAIN_SECONDS", 0)
+            await plant.start()
+            await plant.worker()
+            yield plant
+
+
+def client_of(plant: Plant) -> openai.AsyncOpenAI:
+    """The stock SDK."""
+    return openai.AsyncOpenAI(base_url=f"{plant.url}/v1", api_key="none")
+
+
+async def test_sdk_starts_resumes_on_another_node_and_stops(plant: Plant) -> None:
+    """Over an upstream that knows none of it. A node that drains cuts the stream, which is an error
+    for the SDK and not an end; the events go on at the next number.
+    """
+    seen, id_ = list[int](), ""
+    async with client_of(plant) as client:
+        begun = await client.responses.create(
+            model=MODEL, input="count to 900", background=True, stream=True
+        )
+        with pytest.raises((httpx2.TransportError, openai.APIConnectionError)):
+            async for event in begun:
+                seen.append(event.sequence_number)
+                if event.type == "response.created":
+                    id_ = event.response.id
+                if len(seen) == 20:
+                    plant.node.send_signal(signal.SIGTERM)
+    await plant.node.wait()
+    await plant.another_node()
+    async with client_of(plant) as client:
+        events = await client.responses.retrieve(id_, stream=True, starting_after=seen[-1])
+        async for event in events:
+            seen.append(event.sequence_number)
+            if len(seen) > 60:
+                break
+        assert seen == list(range(61))
+        stopped = await client.responses.cancel(id_)
+        assert stopped.status == "cancelled"
+        assert await client.responses.cancel(id_) == stopped
+        rest = await client.responses.retrieve(id_, stream=True, starting_after=seen[-1])
+        last = [event async for event in rest][-1]
+        assert last.type == "response.incomplete"
+        assert last.response.output == stopped.output
+        assert (await plant.stats("sim"))["running"] == 0
+
+
+async def test_sdk_gets_whole_answers_and_chunks(plant: Plant) -> None:
+    """Text, usage and reasons, streamed or not, of chat and of responses."""
+    whole = answer_to("count to 20")
+    async with client_of(plant) as client:
+        listed = {model.id async for model in client.models.list()}
+        assert listed == {MODEL, f"cutting/{MODEL}", f"refusing/{MODEL}"}
+        completion = await client.chat.completions.create(model=MODEL, messages=COUNT)
+        assert completion.choices[0].message.content == whole
+        assert completion.choices[0].finish_reason == "stop"
+        assert completion.usage is not None
+        async with client.chat.completions.stream(
+            model=MODEL, messages=COUNT, stream_options={"include_usage": True}
+        ) as chunks:
+            streamed = await chunks.get_final_completion()
+        assert streamed.choices[0].message.content == whole
+        assert streamed.usage == completion.usage
+        response = await client.responses.create(model=MODEL, input="count to 20")
+        assert (response.status, response.output_text) == ("completed", whole)
+        async with client.responses.stream(model=MODEL, input="count to 20") as events:
+            assert (await events.get_final_response()).output_text == whole
+        assert (await client.responses.retrieve(response.id)).output == response.output
+
+
+async def test_sdk_calls_tools_and_sends_back_what_came_of_them(plant: Plant) -> None:
+    """Parallel calls, reasoning, and the SDK's own objects as the next question."""
+    async with client_of(plant) as client:
+        await _chat_with_tools(client)
+        await _respond_with_tools(client)
+
+
+async def _chat_with_tools(client: openai.AsyncOpenAI) -> None:
+    tools: Any = [
+        {"type": "function", "function": {"name": name, "parameters": PARAMETERS}}
+        for name in ("weather", "time")
+    ]
+    messages: list[Any] = [{"role": "user", "content": "Oslo?"}]
+    async with client.chat.completions.stream(
+        model="tool/m", messages=messages, tools=tools, tool_choice="auto"
+    ) as chunks:
+        (choice,) = (await chunks.get_final_completion()).choices
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls is not None
+    assert [
+        (call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls
+    ] == [("call_0", "weather", '{"city": "Oslo"}'), ("call_1", "time", '{"city": "Oslo"}')]
+    assert LLM.asked[-1]["tools"] == tools
+    messages.append(choice.message)
+    messages.append({"role": "tool", "tool_call_id": "call_0", "content": "rain"})
+    messages.append({"role": "tool", "tool_call_id": "call_1", "content": "noon"})
+    answer = await client.chat.completions.create(model="tool/m", messages=messages, tools=tools)
+    assert answer.choices[0].message.content == "It is noon."
+    assert getattr(answer.choices[0].message, "reasoning_content", None) == "Let me see."
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 12
+    assert len(LLM.asked[-1]["messages"][1]["tool_calls"]) == 2
+
+
+async def _respond_with_tools(client: openai.AsyncOpenAI) -> None:
+    tools: Any = [
+        {"type": "function", "name": "weather", "parameters": PARAMETERS, "strict": False}
+    ]
+    given: list[Any] = [{"role": "user", "content": "Oslo?"}]
+    async with client.responses.stream(model="tool/m", input=given, tools=tools) as events:
+        response = await events.get_final_response()
+    assert [item.type for item in response.output] == ["reasoning", "function_call"]
+    call = response.output[1]
+    assert call.type == "function_call"
+    given += [item.model_dump(exclude={"parsed_arguments"}) for item in response.output]
+    given.append({"type": "function_call_output", "call_id": call.call_id, "output": "rain"})
+    answer = await client.responses.create(model="tool/m", input=given, tools=tools)
+    assert answer.output_text == "It is rain."
+    assert [m["role"] for m in LLM.asked[-1]["messages"]] == ["user", "assistant", "tool"]
+
+
+async def test_sdk_raises_what_went_wrong(plant: Plant) -> None:
+    """Before the answer, in the middle of it, and without asking the LLM again by itself."""
+    async with client_of(plant) as client:
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.chat.completions.create(model=f"refusing/{MODEL}", messages=COUNT)
+        assert (refused.value.status_code, refused.value.code) == (502, "upstream_status")
+        chunks = await client.chat.completions.create(
+            model=f"cutting/{MODEL}", messages=COUNT, stream=True
+        )
+        text = ""
+        with pytest.raises(openai.APIError, match="without saying that it is done"):
+            async for chunk in chunks:
+                text += chunk.choices[0].delta.content or ""
+        assert text == "1 2 3"
+        with pytest.raises(openai.InternalServerError, match="without saying"):
+            await client.responses.create(model=f"cutting/{MODEL}", input="count to 20")
+        events = await client.responses.create(
+            model=f"cutting/{MODEL}", input="count to 20", stream=True
+        )
+        last = [event async for event in events][-1]
+        assert last.type == "response.failed"
+        assert last.response.error is not None
+        assert (await plant.stats("cutting"))["started"] == 3
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve("resp_none")
+        with pytest.raises(openai.BadRequestError):
+            await client.responses.create(model=MODEL, input="x", previous_response_id="resp_y")

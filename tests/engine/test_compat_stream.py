@@ -1,0 +1,336 @@
+"""A whole answer on a surface: from its first event, over any cut, with an end that is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from hub.compat.ai_sdk.encoder import AiSdkEncoder
+from hub.compat.openai_chat.encoder import ChatCompletionEncoder
+from hub.compat.openai_responses.encoder import ResponsesEncoder
+from hub.compat.templates.encoder import OutputTemplate, TemplateEncoder
+from hub.core.channel import partition_of, user_channel
+from hub.core.close_reason import CloseReason
+from hub.core.event import encode_json
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    GenerationUpdate,
+    Message,
+    Status,
+    UpdateKind,
+    new_generation_id,
+)
+from hub.core.outbox import Outbox
+from hub.engine.compat_stream import CompatStream
+from hub.engine.connection import Connection
+from hub.engine.connections import Connections
+from hub.engine.generation_stream import GenerationStream
+from hub.engine.generations import Generations, ReplayStart
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.ports.events import Publication
+from hub.testing.broker import MemoryBroker
+from hub.testing.queue import MemoryGenerationQueue
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, until
+
+ALICE = user_channel("alice")
+PLAIN = OutputTemplate(error="! {code}", end="end")
+
+
+class Socket(FakeWriter):
+    """Takes an end's last words also when it is full, as the event loop's transport does; they
+    leave before it closes.
+    """
+
+    def write(self, frames: bytes) -> None:
+        if self.is_full and not self.aborted:
+            self._waiting += frames
+        else:
+            super().write(frames)
+
+    @property
+    def sent(self) -> bytes:
+        """What the client will have seen."""
+        return self.written + self._waiting
+
+
+class Stage:
+    """A node with one answer of alice's on it, and who reads it."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.clock = FakeClock()
+        self.wheel = HeartbeatWheel(self.clock, 8.0)
+        self.fanout = Connections(
+            self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0
+        )
+        self.generations = Generations(self.broker, self.broker, MemoryGenerationQueue())
+        self.id = ""
+        self.deltas = 0
+        self.readers: list[asyncio.Task[CloseReason]] = []
+
+    async def begin(self) -> None:
+        await self.noise()
+        question = GenerationRequest([Message("user", "hi")], "main", "m1")
+        self.id = (await self.generations.start("alice", question)).generation
+        await self._publish(
+            "started", {"attempt": 1}, GenerationUpdate(self.id, 1, UpdateKind.BEGIN)
+        )
+
+    async def say(self, text: str) -> None:
+        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self.deltas, text=text)
+        self.deltas += 1
+        await self._publish("delta", {"i": self.deltas - 1, "text": text}, step)
+        await self.noise()
+
+    async def end(self, **more: Any) -> None:
+        fields = {"finish_reason": "stop", **more}
+        await self._publish(
+            "done", fields, GenerationUpdate(self.id, 1, UpdateKind.END, Status.DONE)
+        )
+
+    async def noise(self) -> None:
+        """Something else in the same channel."""
+        other = new_generation_id(partition_of(ALICE))
+        data = encode_json({"generation": other, "i": 0, "text": "not yours"})
+        await self.broker.publish([Publication(channel=ALICE, name="generation.delta", data=data)])
+
+    async def read(self, **more: Any) -> Socket:
+        followed = await self.generations.open_replay(self.id, "alice")
+        surface = more.pop("surface", TemplateEncoder(followed.record, PLAIN))
+        return self.serve(followed, CompatStream, surface=surface, **more)
+
+    def serve(self, followed: ReplayStart, kind: Any, *, frames: int = 100, **more: Any) -> Socket:
+        sink = Socket()
+        given = {"followed": followed} if kind is CompatStream else {"record": followed.record}
+        connection: Connection = kind(
+            name=f"c{len(self.readers)}",
+            transport=SseEventEncoder(chunked=True),
+            sink=sink,
+            outbox=Outbox(max_frames=frames, max_bytes=10**6),
+            clock=self.clock,
+            retry_ms=3000,
+            **given,
+            **more,
+        )
+        self.readers.append(
+            asyncio.create_task(self.fanout.attach_and_wait(connection, followed.cursor))
+        )
+        return sink
+
+    async def _publish(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
+        data = encode_json({"generation": self.id, **fields})
+        name = f"generation.{name}"
+        await self.broker.publish([Publication(channel=ALICE, name=name, data=data, update=step)])
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A running answer that has said "a" and "b"."""
+    stage = Stage()
+    await stage.begin()
+    await stage.say("a")
+    await stage.say("b")
+    yield stage
+    for reader in stage.readers:
+        reader.cancel()
+    await asyncio.gather(*stage.readers, return_exceptions=True)
+
+
+def body(sink: Socket) -> str:
+    """What was sent: each event's data in brackets, and `.` for the mark that ends a body."""
+    text, found = sink.sent.decode(), ""
+    while text:
+        size, _, text = text.partition("\r\n")
+        chunk, text = text[: int(size, 16)], text[int(size, 16) + 2 :]
+        found += chunk or "."
+    return found.replace("data: ", "[").replace("\n\n", "]")
+
+
+async def test_reader_gets_the_whole_answer_and_its_end(stage: Stage) -> None:
+    """What was said before, what comes, nothing of the channel's other events."""
+    sink = await stage.read()
+    await until(lambda: "[b]" in body(sink))
+    await stage.say("c")
+    await stage.end()
+    assert await stage.readers[0] is CloseReason.ENDED
+    assert body(sink) == "[a][b][c][end]."
+
+
+@pytest.mark.parametrize("cut", range(6))
+async def test_reader_resumes_at_any_chunk(stage: Stage, cut: int) -> None:
+    """By its number alone; one past the end gets what has no number."""
+    sink = await stage.read(from_chunk=cut)
+    await stage.say("c")
+    await stage.end()
+    await stage.readers[0]
+    assert body(sink) == "".join(["[a]", "[b]", "[c]", "[end]"][cut:]) + "."
+
+
+async def test_log_that_lost_the_beginning_leaves_the_text(stage: Stage) -> None:
+    """As one chunk, to who begins; the rest follows."""
+    stage.broker.begin_new_epoch(ALICE)
+    sink = await stage.read()
+    await until(lambda: "[ab]" in body(sink))
+    await stage.say("c")
+    await stage.end()
+    await stage.readers[0]
+    assert body(sink) == "[ab][c][end]."
+
+
+async def test_resuming_where_the_log_was_lost_is_an_error(stage: Stage) -> None:
+    """In the surface's words: the numbers mean nothing any more."""
+    stage.broker.begin_new_epoch(ALICE)
+    sink = await stage.read(from_chunk=1)
+    assert await stage.readers[0] is CloseReason.TRIMMED
+    assert body(sink) == "[! log_trimmed][end]."
+
+
+async def test_drain_cuts_the_body_and_does_not_end_it(stage: Stage) -> None:
+    """A client must not take it for the answer's end: its HTTP library says that it was cut."""
+    sink = await stage.read()
+    await until(lambda: "[b]" in body(sink))
+    await stage.fanout.drain(0.0, asyncio.Event())
+    assert await stage.readers[0] is CloseReason.DRAINING
+    assert body(sink) == "[a][b]"
+
+
+@pytest.mark.parametrize("reason", [CloseReason.EXPIRED, CloseReason.DISCONNECTED])
+async def test_end_for_good_before_the_answers_is_an_error(
+    stage: Stage, reason: CloseReason
+) -> None:
+    """A token that expires, an operator's order: the client need not come back."""
+    sink = await stage.read()
+    await until(lambda: "[b]" in body(sink))
+    next(iter(stage.fanout.connections)).close(reason)
+    assert body(sink) == f"[a][b][! {reason.label}][end]."
+
+
+async def test_client_that_is_slow_at_the_end_gets_all_of_it(stage: Stage) -> None:
+    """What waits for its socket is written before the connection closes."""
+    sink = await stage.read()
+    await until(lambda: "[b]" in body(sink))
+    sink.fill()
+    await stage.say("c")
+    await stage.end()
+    await stage.readers[0]
+    assert body(sink) == "[a][b][c][end]."
+
+
+async def test_own_stream_of_a_slow_client_gets_its_end_too(stage: Stage) -> None:
+    """The same with the hub's own events."""
+    sink = stage.serve(
+        await stage.generations.open_replay(stage.id, "alice"), GenerationStream, snapshot=True
+    )
+    await until(lambda: "generation.snapshot" in body(sink))
+    sink.fill()
+    await stage.say("c")
+    await stage.end()
+    await stage.readers[0]
+    text = body(sink)
+    assert '"text":"c"' in text
+    assert "generation.done" in text
+    assert "hub.bye" in text
+
+
+async def test_heartbeat_before_anything_is_said(stage: Stage) -> None:
+    """A comment line without a blank one, in front of the answer too."""
+    sink = await stage.read()
+    await until(lambda: "[b]" in body(sink))
+    next(iter(stage.fanout.connections)).send_heartbeat(8.0)
+    assert sink.sent.endswith(b"5\r\n: hb\n\r\n")
+
+
+async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Stage) -> None:
+    """Who joins an ended answer leaves nothing behind in the wheel."""
+    await stage.end()
+    followed = await stage.generations.open_replay(stage.id, "alice")
+    stage.serve(followed, GenerationStream, snapshot=True)
+    stage.broker.begin_new_epoch(ALICE)
+    await stage.read()
+    await asyncio.gather(*stage.readers)
+    await until(lambda: not stage.fanout.connections)
+    assert not stage.wheel._slot_of
+    assert not any(stage.wheel._slots)
+
+
+async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> None:
+    """One log, many dialects."""
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
+    sinks = [
+        await stage.read(surface=surface)
+        for surface in (
+            ChatCompletionEncoder(record),
+            AiSdkEncoder(record),
+            TemplateEncoder(record, PLAIN),
+        )
+    ]
+    await stage.end()
+    await asyncio.gather(*stage.readers)
+    assert body(sinks[0]).endswith("[[DONE]].")
+    assert '"type":"finish"' in body(sinks[1])
+    assert body(sinks[2]) == "[a][b][end]."
+
+
+@pytest.mark.parametrize("count", ["12", None, [1], {"of": 2}, 12.0])
+async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
+    """What is no number is none; the answer ends all the same."""
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
+    surfaces = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
+    sinks = [await stage.read(surface=surface) for surface in surfaces]
+    await until(lambda: all('"b"' in body(sink) for sink in sinks))
+    await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
+    assert await asyncio.gather(*stage.readers) == [CloseReason.ENDED] * 2
+    total = 15 if count == 12.0 else 3
+    assert all(f'"total_tokens":{total}' in body(sink) for sink in sinks)
+
+
+async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
+    """It is cut off, and the others of the same event get theirs."""
+
+    class Faulty(TemplateEncoder):
+        def feed(self, name: str, data: bytes) -> Sequence[bytes]:
+            if b'"c"' in data:
+                raise ZeroDivisionError
+            return super().feed(name, data)
+
+    record = (await stage.generations.open_replay(stage.id, "alice")).record
+    faulty = await stage.read(surface=Faulty(record, PLAIN))
+    sink = await stage.read()
+    await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
+    await stage.say("c")
+    await stage.end()
+    assert await stage.readers[0] is CloseReason.CLIENT_DISCONNECTED
+    assert await stage.readers[1] is CloseReason.ENDED
+    assert body(faulty) == "[a][b]"
+    assert body(sink) == "[a][b][c][end]."
+
+
+async def test_past_events_are_read_page_by_page(stage: Stage) -> None:
+    """All of them up to now, and of nobody else's."""
+    for _ in range(250):
+        await stage.say("x")
+    followed = await stage.generations.open_replay(stage.id, "alice")
+    names = [name async for name, _ in stage.generations.stored_events(followed)]
+    assert names == ["generation.started", *["generation.delta"] * 252]
+
+
+async def test_generation_of_an_older_release_is_shown_from_its_record(stage: Stage) -> None:
+    """Whose record does not say where it began."""
+    found = await stage.broker.find(stage.id)
+    assert isinstance(found, Generation)
+    stage.broker._generations[stage.id] = _without_place(found)
+    followed = await stage.generations.open_replay(stage.id, "alice")
+    assert followed.kept is not None
+    assert [name for name, _ in followed.kept] == ["generation.started", "generation.delta"]
+
+
+def _without_place(record: Generation) -> Generation:
+    return Generation(
+        record.id, record.user, record.request, record.status, record.attempt, record.deltas,
+        record.text,
+    )  # fmt: skip

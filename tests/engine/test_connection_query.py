@@ -1,0 +1,122 @@
+"""Who is connected, on several nodes; none that has died is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.outbox import Outbox
+from hub.engine.connection import Connection
+from hub.engine.connection_query import ConnectionQuery
+from hub.engine.connections import Connections
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.testing.broker import MemoryBroker
+from hub.testing.stores import MemoryCommandBus
+from hub.transports.sse import SseEventEncoder
+from tests.doubles import FakeClock, FakeWriter, settled
+
+
+class Nodes:
+    """Some nodes on one bus."""
+
+    def __init__(self) -> None:
+        self.bus = MemoryCommandBus()
+        self.clock = FakeClock()
+        self.now = 5000.0
+        self.tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self.fanouts: dict[str, Connections] = {}
+
+    async def add(self, name: str) -> ConnectionQuery:
+        wheel = HeartbeatWheel(self.clock, 8.0)
+        fanout = Connections(MemoryBroker(), wheel, self.clock, node=name, heartbeat_seconds=8.0)
+        presence = ConnectionQuery(self.bus, fanout, self.clock, node=name, wall=lambda: self.now)
+        self.fanouts[name] = fanout
+        self.tasks[name] = [
+            asyncio.create_task(presence.keep_node_state()),
+            asyncio.create_task(presence.answer_requests()),
+        ]
+        await settled()
+        return presence
+
+    async def connect(self, node: str, user: str) -> None:
+        sink = FakeWriter()
+        connection = Connection(
+            f"c{id(sink)}",
+            user,
+            [user_channel(user), ALL, topic_channel("news")],
+            encoder=SseEventEncoder(),
+            writer=sink,
+            outbox=Outbox(max_frames=10, max_bytes=1000),
+            clock=self.clock,
+            retry_ms=1,
+            address="10.0.0.9",
+        )
+        self.fanouts[node].attach(connection, {})
+        await settled()
+
+    def kill(self, name: str) -> None:
+        for task in self.tasks.pop(name):
+            task.cancel()
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[Nodes]:
+    """None yet."""
+    nodes = Nodes()
+    yield nodes
+    for name in tuple(nodes.tasks):
+        nodes.kill(name)
+
+
+async def test_user_on_several_nodes(nodes: Nodes) -> None:
+    """Each connection with where it is, since when, and what it follows."""
+    first = await nodes.add("n1")
+    await nodes.add("n2")
+    await nodes.connect("n1", "alice")
+    await nodes.connect("n2", "alice")
+    await nodes.connect("n2", "bob")
+    roll = await first.list("alice", 10)
+    assert sorted(each.node for each in roll.connections) == ["n1", "n2"]
+    assert (roll.total, roll.missing) == (2, [])
+    one = roll.connections[0]
+    assert (one.user, one.transport, one.address, one.topics) == (
+        "alice",
+        "sse",
+        "10.0.0.9",
+        ["news"],
+    )
+    assert one.since == 5000.0
+    everybody = await first.list(None, 2)
+    assert (len(everybody.connections), everybody.total) == (2, 3)
+    nobody = await first.list("carol", 10)
+    assert (nobody.connections, nobody.total) == ([], 0)
+
+
+async def test_nodes(nodes: Nodes) -> None:
+    """What each holds; one that is silent for long is not among them."""
+    first = await nodes.add("n1")
+    await nodes.add("n2")
+    await nodes.connect("n1", "alice")
+    await nodes.connect("n1", "alice")
+    await nodes.clock.advance(5.0)
+    states = await first.nodes()
+    assert [(s.node, s.connections, s.users) for s in states] == [("n1", 2, 1), ("n2", 0, 0)]
+    nodes.kill("n2")
+    nodes.now += 20.0
+    await nodes.clock.advance(5.0)
+    assert [state.node for state in await first.nodes()] == ["n1"]
+
+
+async def test_node_that_does_not_answer(nodes: Nodes) -> None:
+    """Is named, and nobody waits for long."""
+    first = await nodes.add("n1")
+    await nodes.add("n2")
+    await nodes.connect("n1", "alice")
+    nodes.kill("n2")
+    begun = asyncio.get_running_loop().time()
+    roll = await first.list("alice", 10)
+    assert (roll.total, roll.missing) == (1, ["n2"])
+    assert asyncio.get_running_loop().time() - begun < 2

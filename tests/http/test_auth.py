@@ -1,0 +1,293 @@
+"""Tokens: who gets in, and where to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from hub.api.authentication import JwtAuthenticator
+from hub.api.tokens import FixedKeys, TokenReader, public_key, secret_key
+from hub.errors import OperatorError, Unauthorized
+from hub.http.cors import AllowedOrigins
+from hub.http.jwks import JwksKeys
+from hub.http.server import ListenAddress, listen
+from tests.doubles import FakeClock
+from tests.http.kit import ORIGINS, Hub, check_described, running_hub
+
+SECRET = "s" * 64
+READER = TokenReader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
+DOOR = JwtAuthenticator(READER, AllowedOrigins(ORIGINS))
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node that asks for tokens."""
+    async with running_hub(DOOR) as hub:
+        yield hub
+
+
+def token(key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    good = {"sub": "alice", "aud": "app", "iss": "me", "exp": int(time.time()) + 3600}
+    given = {name: value for name, value in {**good, **claims}.items() if value is not None}
+    return jwt.encode(given, key if algorithm != "none" else "", algorithm=algorithm)
+
+
+@pytest.mark.parametrize("path", ["/sse/connect/alice", "/sse/connect"])
+async def test_header_cookie_and_query_let_in(hub: Hub, path: str) -> None:
+    """Each of the three ways; without a name in the path the user is the token's."""
+    good = token()
+    ways: list[dict[str, Any]] = [
+        {"headers": {"Authorization": f"Bearer {good}"}},
+        {"cookies": {"hub_token": good}},
+        {"params": {"access_token": good}},
+    ]
+    for way in ways:
+        async with hub.stream(path, **way) as stream:
+            assert '"user":"alice"' in stream.opened.data
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "a token is needed"),
+        ("garbage", "not valid"),
+        (token(exp=1), "has expired"),
+        (token(exp=None), "not valid"),
+        (token(sub=None), "not valid"),
+        (token(key="x" * 64), "not valid"),
+        (token(aud="other"), "not valid"),
+        (token(aud=None), "not valid"),
+        (token(iss="other"), "not valid"),
+        (token(algorithm="none"), "not valid"),
+        (token(algorithm="HS512"), "not valid"),
+        (token(topics="news"), "not a list"),
+    ],
+)
+async def test_refused_token(hub: Hub, given: str | None, says: str) -> None:
+    """401 with WWW-Authenticate; the sentence never holds the token."""
+    headers = {"Authorization": f"Bearer {given}"} if given else {}
+    async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert says in problem["detail"]
+    assert not given or given not in problem["detail"]
+
+
+async def test_another_users_stream_is_forbidden(hub: Hub) -> None:
+    """403, whatever else is right."""
+    headers = {"Authorization": f"Bearer {token()}"}
+    assert (await hub.call("GET", "/sse/connect/bob", headers=headers))[0] == 403
+
+
+async def test_topics_by_claim(hub: Hub) -> None:
+    """A topic by its name or by a wildcard at the end; any other is 403."""
+    headers = {"Authorization": f"Bearer {token(topics=['news', 'team.*'])}"}
+    async with hub.stream("/sse/connect/alice?topics=news,team.red", headers=headers) as stream:
+        assert stream.opened.name == "hub.open"
+    for topic in ("newspaper", "tea", "other"):
+        path = f"/sse/connect/alice?topics={topic}"
+        assert (await hub.call("GET", path, headers=headers))[0] == 403
+
+
+async def test_no_publishing_from_the_page(hub: Hub) -> None:
+    """The page's note to self exists in the open mode alone, and the page knows."""
+    headers = {"Authorization": f"Bearer {token()}"}
+    assert (await hub.call("POST", "/dev/publish", json={}, headers=headers))[0] == 404
+    async with hub.ask("GET", "/") as response:
+        assert '<meta name="hub-dev" content="false">' in await response.text()
+
+
+def pair(kind: str) -> tuple[Any, str, str]:
+    """A private key, its public one in PEM, and the algorithm."""
+    private: Any
+    if kind == "rsa":
+        private, algorithm = rsa.generate_private_key(65537, 2048), "RS256"
+    elif kind == "ec":
+        private, algorithm = ec.generate_private_key(ec.SECP256R1()), "ES256"
+    else:
+        private, algorithm = ed25519.Ed25519PrivateKey.generate(), "EdDSA"
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return private, public.decode(), algorithm
+
+
+def signed(private: Any, algorithm: str, **header: Any) -> str:
+    claims = {"sub": "alice", "exp": int(time.time()) + 60, "jti": "t1", "topics": ["news"]}
+    return jwt.encode(claims, private, algorithm=algorithm, headers=header)
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ec", "ed25519"])
+async def test_public_keys(kind: str) -> None:
+    """Each kind has its one algorithm; another's signature is none."""
+    private, pem, algorithm = pair(kind)
+    reader = TokenReader([FixedKeys([secret_key(SECRET), public_key(pem)])])
+    claims = await reader.read(signed(private, algorithm))
+    assert (claims.user, claims.topics, claims.token_id) == ("alice", ("news",), "t1")
+    other, _, _ = pair(kind)
+    with pytest.raises(Unauthorized, match="not valid"):
+        await reader.read(signed(other, algorithm))
+
+
+async def test_algorithm_follows_from_the_key() -> None:
+    """A public key is no secret: nobody signs HS256 with it (RFC 8725, 2.1)."""
+    _, pem, _ = pair("rsa")
+    reader = TokenReader([FixedKeys([public_key(pem)])])
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
+    claims = {"sub": "alice", "exp": int(time.time()) + 60}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
+    body = header + b"." + payload
+    mac = base64.urlsafe_b64encode(hmac.digest(pem.encode(), body, "sha256")).rstrip(b"=")
+    with pytest.raises(Unauthorized, match="no key of this hub"):
+        await reader.read((body + b"." + mac).decode())
+
+
+@pytest.mark.parametrize("pem", ["", "garbage", "-----BEGIN PUBLIC KEY-----\nAA\n"])
+def test_what_is_no_key(pem: str) -> None:
+    """Is the operator's to mend."""
+    with pytest.raises(OperatorError):
+        public_key(pem)
+
+
+class Provider:
+    """An identity provider's key set over HTTP; it can be away."""
+
+    def __init__(self) -> None:
+        self.keys: list[dict[str, Any]] = []
+        self.asked = 0
+        self.away = False
+
+    def rotate(self, kid: str) -> str:
+        """Another key beside the old ones; a token signed with it."""
+        private, _, algorithm = pair("ec")
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
+        self.keys.append({**jwk, "kid": kid, "use": "sig"})
+        return signed(private, algorithm, kid=kid)
+
+    async def serve(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.away:
+            raise web.HTTPServiceUnavailable
+        odd = [{"kty": "oct", "k": "AA"}, {"kty": "nonsense"}, 5, {"use": "enc"}]
+        return web.json_response({"keys": [*odd, *self.keys]})
+
+
+async def test_jwks() -> None:
+    """Fetched once, again for an unknown key but not too often, kept while the endpoint is away."""
+    provider, clock = Provider(), FakeClock()
+    first = provider.rotate("k1")
+    app = web.Application()
+    app.add_routes([web.get("/jwks", provider.serve)])
+    async with (
+        listen(app, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        source = JwksKeys(session, f"http://127.0.0.1:{port}/jwks", clock)
+        reader = TokenReader([source])
+        readings = await asyncio.gather(*(reader.read(first) for _ in range(5)))
+        assert [claims.user for claims in readings] == ["alice"] * 5
+        assert provider.asked == 1
+        second = provider.rotate("k2")
+        with pytest.raises(Unauthorized):
+            await reader.read(second)
+        assert provider.asked == 1
+        await clock.advance(30.0)
+        assert (await reader.read(second)).user == "alice"
+        assert provider.asked == 2
+        provider.away = True
+        await clock.advance(7200.0)
+        assert (await reader.read(first)).user == "alice"
+        assert provider.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "https://app.example"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+async def test_cookie_from_another_site(hub: Hub, headers: dict[str, str], status: int) -> None:
+    """A cookie travels by itself: the page that made the request must be a known one's."""
+    cookies = {"hub_token": token()}
+    path = "/sse/connect/alice"
+    async with hub.ask("GET", path, headers=headers, cookies=cookies) as response:
+        assert response.status == status
+    bearer = {"Authorization": f"Bearer {token()}"}  # nobody's page sends this by itself
+    async with hub.ask("GET", path, headers={**headers, **bearer}) as response:
+        assert response.status == 200
+
+
+async def test_cors(hub: Hub) -> None:
+    """A named origin may read, with credentials; another may not."""
+    good = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    async with hub.ask("OPTIONS", "/generations", headers=good) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "Last-Event-ID" in response.headers["Access-Control-Allow-Headers"]
+    bad = {**good, "Origin": "https://evil.example"}
+    async with hub.ask("OPTIONS", "/generations", headers=bad) as response:
+        assert response.status == 405
+        assert "Access-Control-Allow-Origin" not in response.headers
+    headers = {"Origin": "https://app.example", "Authorization": f"Bearer {token()}"}
+    async with hub.ask("GET", "/sse/connect", headers=headers) as response:
+        assert response.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "Origin" in response.headers["Vary"]
+
+
+async def test_stream_ends_with_its_token(hub: Hub) -> None:
+    """Told ahead, then ended; the client comes again with a new one."""
+    short = token(exp=time.time() + 1.5)
+    keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
+    try:
+        async with hub.stream("/sse/connect", params={"access_token": short}) as stream:
+            notice = await stream.next()
+            assert notice.name == "hub.expiring"
+            assert json.loads(notice.data)["reason"] == "expired"
+            check_described(notice.name, json.loads(notice.data))
+            bye = await stream.next()
+            assert json.loads(bye.data)["reason"] == "expired"
+            assert time.time() < jwt.decode(short, options={"verify_signature": False})["exp"] + 2
+    finally:
+        keeping.cancel()
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "::", "null", "http://" + "a" * 300])
+async def test_odd_origin(hub: Hub, origin: str) -> None:
+    """Is another site's, whatever it is."""
+    headers = {"Origin": origin, "Cookie": f"hub_token={token()}"}
+    async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
+        assert response.status == 403
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Origin": origin,
+    }
+    async with hub.ask("GET", "/ws/connect/alice", headers=upgrade) as response:
+        assert response.status == 403
+
+
+async def test_empty_user_is_nobody() -> None:
+    """In the open mode: 400, also where a client need not say who it is."""
+    async with running_hub() as hub:
+        for path in ("/generations/g00aaaaaaaaaaaaaaaa?user=", "/v1/ui/chat/c?user="):
+            assert (await hub.call("DELETE", path))[0] == 400, path
+        assert (await hub.call("DELETE", "/v1/ui/chat/c"))[0] == 200

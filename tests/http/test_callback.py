@@ -1,0 +1,139 @@
+"""The application says who it is: its yes, its no, its silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from hub.http.callback import CallbackAuthenticator
+from hub.http.cors import AllowedOrigins
+from hub.http.server import ListenAddress, listen
+from tests.http.kit import Hub, running_hub
+
+
+class App:
+    """An application with sessions."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[dict[str, str], Any]] = []
+        self.answer: Any = web.json_response
+        self.headers: dict[str, str] = {}
+        self.now = 1000.0
+
+    async def who(self, request: web.Request) -> web.Response:
+        self.asked.append((dict(request.headers), await request.json()))
+        if callable(self.answer):
+            session = request.cookies.get("session") or request.headers.get("Authorization", "")
+            known = {"s-alice": "alice", "s-bob": "bob", "Bearer t-alice": "alice"}
+            if session not in known:
+                return web.Response(status=401)
+            said = {"user": known[session], "topics": ["news"], "expires_in": 60}
+            return web.json_response(said, headers=self.headers)
+        response: web.Response = self.answer
+        return response
+
+
+@asynccontextmanager
+async def asking(app: App) -> AsyncIterator[Hub]:
+    made = web.Application()
+    made.add_routes([web.post("/who", app.who)])
+    async with (
+        listen(made, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        door = CallbackAuthenticator(
+            session,
+            f"http://127.0.0.1:{port}/who",
+            AllowedOrigins([]),
+            timeout_seconds=0.3,
+            wall=lambda: app.now,
+        )
+        async with running_hub(door) as hub:
+            yield hub
+
+
+async def status(hub: Hub, path: str = "/sse/connect", **headers: str) -> int:
+    async with hub.ask("GET", path, headers=headers) as response:
+        found: int = response.status
+        return found
+
+
+async def test_yes_and_no() -> None:
+    """By cookie or header; the path's user must be the one that was said; topics hold."""
+    app = App()
+    async with asking(app) as hub:
+        assert await status(hub, Cookie="session=s-alice") == 200
+        assert await status(hub, Authorization="Bearer t-alice") == 200
+        assert await status(hub, Cookie="session=stolen") == 401
+        assert await status(hub) == 401
+        assert await status(hub, "/sse/connect/bob", Cookie="session=s-alice") == 403
+        assert await status(hub, "/sse/connect?topics=news", Cookie="session=s-alice") == 200
+        assert await status(hub, "/sse/connect?topics=x", Cookie="session=s-alice") == 403
+        headers, about = app.asked[0]
+        assert headers["Cookie"] == "session=s-alice"
+        assert about == {"method": "GET", "path": "/sse/connect", "query": {}}
+
+
+async def test_cookie_of_another_site() -> None:
+    """Is not even passed on."""
+    app = App()
+    async with asking(app) as hub:
+        bad = {"Cookie": "session=s-alice", "Origin": "https://evil.example"}
+        assert await status(hub, **bad) == 403
+        assert app.asked == []
+
+
+async def test_kept_as_long_as_it_says() -> None:
+    """And no longer; one caller's answer is never another's."""
+    app = App()
+    app.headers = {"Cache-Control": "private, max-age=10"}
+    async with asking(app) as hub:
+        for _ in range(3):
+            assert await status(hub, Cookie="session=s-alice") == 200
+        assert len(app.asked) == 1
+        assert await status(hub, "/sse/connect/alice", Cookie="session=s-bob") == 403
+        assert len(app.asked) == 2
+        app.now += 10
+        assert await status(hub, Cookie="session=s-alice") == 200
+        assert len(app.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (lambda: web.Response(status=403), 403),
+        (lambda: web.Response(status=500), 503),
+        (lambda: web.Response(status=302, headers={"Location": "/who"}), 503),
+        (lambda: web.Response(text="yes"), 503),
+        (lambda: web.json_response({"user": "a b"}), 503),
+        (lambda: web.json_response({"topics": ["*"]}), 503),
+        (lambda: web.json_response({"user": "alice", "topics": "*"}), 503),
+    ],
+)
+async def test_what_is_no_yes(answer: Any, expected: int) -> None:
+    """Is a no; what may pass by itself says when to come again."""
+    app = App()
+    async with asking(app) as hub:
+        app.answer = answer()
+        async with hub.ask("GET", "/sse/connect") as response:
+            assert response.status == expected
+            assert ("Retry-After" in response.headers) is (expected == 503)
+
+
+async def test_silence() -> None:
+    """Too slow is no yes either."""
+    app = App()
+
+    async def never(request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        raise AssertionError
+
+    app.who = never  # type: ignore[method-assign]
+    async with asking(app) as hub:
+        assert await status(hub, Cookie="session=s-alice") == 503

@@ -1,0 +1,326 @@
+"""GET /sse/connect/{user_id}, as production serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.core.channel import user_channel
+from tests.http.kit import Hub, Stream, running_hub
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens."""
+    async with running_hub() as hub:
+        yield hub
+
+
+async def test_headers_and_opening(hub: Hub) -> None:
+    """The contract's headers; retry, id and hub.open in one event with data."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        headers = stream.response.headers
+        assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert headers["Cache-Control"] == "no-store, no-transform"
+        assert headers["X-Accel-Buffering"] == "no"
+        opened = json.loads(stream.opened.data)
+        assert stream.opened.retry_ms == 3000
+        assert (opened["user"], opened["node"], opened["heartbeat_seconds"]) == ("alice", "n1", 8.0)
+        assert (opened["recovered"], opened["replayed"]) == (False, 0)
+        assert stream.bytes.startswith(b"retry: 3000\nid: ")
+        assert b"\r" not in stream.bytes
+
+
+async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
+    """The event's id begins with the cursor that the publisher got, and resumes after it."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        _, answer = await hub.publish(to={"user": "alice"}, event="e", data={"n": 1})
+        event = await stream.next()
+    assert (event.name, event.data) == ("e", '{"n":1}')
+    assert event.id.startswith(answer["published"][0]["cursor"])
+    assert len(event.id) <= 20
+
+
+async def test_replay_by_last_event_id(hub: Hub) -> None:
+    """Every event after the id, in order, once; then live."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        await hub.publish(to={"user": "alice"}, data="seen")
+        seen = await stream.next()
+    await hub.publish(to={"user": "alice"}, data="missed 1")
+    await hub.publish(to={"all": True}, data="missed by all")
+    headers = {"Last-Event-ID": seen.id}
+    async with hub.stream("/sse/connect/alice", headers=headers) as stream:
+        opened = json.loads(stream.opened.data)
+        assert (opened["recovered"], opened["replayed"]) == (True, 2)
+        await hub.publish(to={"user": "alice"}, data="live")
+        got = [(await stream.next()).data for _ in range(3)]
+    assert got == ["missed 1", "missed by all", "live"]
+
+
+async def test_cut_off_before_any_event_still_resumes(hub: Hub) -> None:
+    """The id of hub.open is a cursor."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        cursor = stream.opened.id
+    await hub.publish(to={"user": "alice"}, data="missed")
+    async with hub.stream(f"/sse/connect/alice?cursor={cursor}") as stream:
+        assert (await stream.next()).data == "missed"
+
+
+async def test_cursor_start_replays_all(hub: Hub) -> None:
+    """`start` gives what the log holds."""
+    for n in range(450):
+        await hub.publish(to={"user": "alice"}, data=n)
+    async with hub.stream("/sse/connect/alice?cursor=start") as stream:
+        assert json.loads(stream.opened.data)["replayed"] == 450
+        assert [(await stream.next()).data for _ in range(450)] == [str(n) for n in range(450)]
+
+
+async def test_other_epoch_is_a_reset(hub: Hub) -> None:
+    """What cannot be continued is said in so many words, and the stream goes on live."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        cursor = stream.opened.id
+    hub.broker.begin_new_epoch(user_channel("alice"))
+    async with hub.stream(f"/sse/connect/alice?cursor={cursor}") as stream:
+        assert json.loads(stream.opened.data)["recovered"] is False
+        reset = await stream.next()
+        assert (reset.name, json.loads(reset.data)) == (
+            "hub.reset",
+            {"channel": "user:alice", "reason": "epoch"},
+        )
+        await hub.publish(to={"user": "alice"}, data="next")
+        assert (await stream.next()).data == "next"
+
+
+async def test_topics(hub: Hub) -> None:
+    """A topic's events come to those who follow it, and its place is in the cursor."""
+    async with hub.stream("/sse/connect/alice?topics=b,a") as stream:
+        await hub.publish(to={"topic": "a"}, data="to a")
+        await hub.publish(to={"topic": "c"}, data="to c")
+        await hub.publish(to={"topic": "b"}, data="to b")
+        first, second = await stream.next(), await stream.next()
+        assert (first.data, second.data) == ("to a", "to b")
+    headers = {"Last-Event-ID": first.id}
+    async with hub.stream("/sse/connect/alice?topics=a,b", headers=headers) as stream:
+        assert (await stream.next()).data == "to b"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/sse/connect/a%20b", "a user id has 1 to 128 characters"),
+        ("/sse/connect/a%2Fb", "a user id has 1 to 128 characters"),
+        ("/sse/connect/%E4%BD%A0", "a user id has 1 to 128 characters"),
+        ("/sse/connect/a%0d%0ab", "a user id has 1 to 128 characters"),
+        ("/sse/connect/" + "a" * 129, "a user id has 1 to 128 characters"),
+        ("/sse/connect/alice?cursor=garbage!", "this is not a cursor"),
+        ("/sse/connect/alice?cursor=" + "a" * 5000, "this is not a cursor"),
+        ("/sse/connect/alice?topics=a%20b", "a topic name has 1 to 128 characters"),
+        ("/sse/connect/alice?topics=a,b,c,d", "at most 3 topics"),
+        ("/sse/connect", "say who you are"),
+    ],
+)
+async def test_bad_request_says_why(hub: Hub, path: str, says: str) -> None:
+    """400, a problem document, one clear sentence."""
+    async with hub.ask("GET", path) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["status"]) == (400, 400)
+    assert says in problem["detail"]
+
+
+async def test_last_event_id_that_is_no_cursor(hub: Hub) -> None:
+    """Another server's id is a 400, not a silent beginning anew."""
+    status, problem = await hub.call("GET", "/sse/connect/a", headers={"Last-Event-ID": "41; x"})
+    assert (status, problem["path"]) == (400, "cursor")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "PUT"])
+async def test_other_methods(hub: Hub, method: str) -> None:
+    """405 with Allow; a HEAD holds no stream."""
+    async with hub.ask(method, "/sse/connect/alice") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET,POST")
+
+
+async def test_never_compressed(hub: Hub) -> None:
+    """Whatever the client accepts."""
+    headers = {"Accept-Encoding": "gzip, br, deflate"}
+    async with hub.stream("/sse/connect/alice", headers=headers) as stream:
+        assert "Content-Encoding" not in stream.response.headers
+
+
+async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
+    """nginx without proxy_http_version 1.1: the plain bytes, and Connection: close."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    writer.write(b"GET /sse/connect/alice HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    received = b""
+    while b"hub.open" not in received:
+        received += await reader.read(4096)
+    head, _, body = received.partition(b"\r\n\r\n")
+    await hub.fanout.drain(0.0, asyncio.Event())
+    async with asyncio.timeout(30):
+        assert (await reader.read()).endswith(b"\n\n")  # and then the end: the connection closes
+    writer.close()
+    await writer.wait_closed()
+    assert b"Connection: close" in head
+    assert b"Transfer-Encoding" not in head
+    assert body.startswith(b"retry: 3000\n")
+
+
+async def test_client_that_says_more_than_its_request(hub: Hub) -> None:
+    """A large body is not kept, and hides its sender's leaving no longer than it takes to read."""
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    head = "GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
+    writer.write(head.encode() + b"x" * 10_000_000)
+    async with asyncio.timeout(30):
+        while not len(hub.fanout):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+        while len(hub.fanout):
+            await asyncio.sleep(0.01)
+
+
+async def test_stream_says_that_its_connection_ends_with_it(hub: Hub) -> None:
+    """It does: nobody should send the next request on it. A topic named twice is followed once."""
+    async with hub.stream("/sse/connect/alice?topics=a,a") as stream:
+        assert stream.response.headers["Connection"] == "close"
+
+
+async def test_leaving_is_seen_at_once(hub: Hub) -> None:
+    """The connection is gone from the node when its client is, without a write."""
+    async with hub.stream("/sse/connect/alice"):
+        assert len(hub.fanout) == 1
+    async with asyncio.timeout(30):
+        while len(hub.fanout):
+            await asyncio.sleep(0)
+
+
+async def test_open_streams_hold_no_task(hub: Hub) -> None:
+    """A stream that is live costs neither a task of ours nor one of aiohttp's."""
+    before = asyncio.all_tasks()
+    clients = await open_streams(hub, 20)
+    assert asyncio.all_tasks() == before
+    for client in clients:
+        client.close()
+
+
+async def test_memory_of_an_open_stream(hub: Hub) -> None:
+    """Bounded: aiohttp's request, response and protocol are gone, and nothing is kept twice.
+
+    Python's objects alone are counted: uvloop's or asyncio's transport is among them, what the
+    kernel holds is not.
+    """
+    for client in await open_streams(hub, 20, "warm"):
+        client.close()
+    gc.collect()
+    tasks = asyncio.all_tasks()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        clients = await open_streams(hub, 200)
+        async with asyncio.timeout(30):
+            while asyncio.all_tasks() - tasks:  # some are still on their way to being live
+                await asyncio.sleep(0.01)
+        gc.collect()
+        each = (tracemalloc.get_traced_memory()[0] - before) / 200
+    finally:
+        tracemalloc.stop()
+    for client in clients:
+        client.close()
+    assert all(connection.is_synced for connection in hub.fanout.connections)
+    assert each < 6000
+
+
+async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.socket]:
+    """Streams of so many users, by sockets that cost the event loop nothing."""
+    clients = []
+    for n in range(count):
+        client = socket.create_connection(("127.0.0.1", hub.port))
+        client.sendall(f"GET /sse/connect/{name}{n} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        clients.append(client)
+    async with asyncio.timeout(30):
+        while sum(c.user.startswith(name) for c in hub.fanout.connections) < count or any(
+            connection.is_buffering for connection in hub.fanout.connections
+        ):
+            await asyncio.sleep(0.01)
+    return clients
+
+
+async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
+    """hub.bye last on each of 100 streams, whole; those who come then get it too, as a 200."""
+    streams = [hub.stream(f"/sse/connect/u{n}") for n in range(100)]
+    opened: list[Stream] = [await stream.__aenter__() for stream in streams]
+    await hub.fanout.drain(0.0, asyncio.Event())
+    for stream in opened:
+        bye = await stream.next()
+        assert bye.name == "hub.bye"
+        data = json.loads(bye.data)
+        assert 3000 <= data.pop("retry_ms") <= 3100
+        assert data == {"reason": "draining", "reconnect": True}
+        with pytest.raises(EOFError):
+            await stream.next()
+    for context in streams:
+        await context.__aexit__(None, None, None)
+    async with hub.stream("/sse/connect/late") as late:
+        assert (late.response.status, late.opened.name) == (200, "hub.bye")
+
+
+async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
+    """What passes by itself is answered 200 and ended, so that browsers return."""
+    hub.broker.is_unavailable = True
+    async with hub.stream("/sse/connect/alice") as stream:
+        bye = json.loads(stream.opened.data)
+    assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
+
+
+async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
+    """Its socket fills, its outbox overflows, it is gone; the node lives and the others get all."""
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
+    writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with hub.stream("/sse/connect/alice") as quick:
+        async with asyncio.timeout(30):
+            while len(hub.fanout) < 2:
+                await asyncio.sleep(0)
+        data = "x" * 30_000
+        for n in range(400):
+            status, _ = await hub.publish(to={"user": "alice"}, event=f"e{n}", data=data)
+            assert status == 200
+            assert (await quick.next()).name == f"e{n}"
+        async with asyncio.timeout(30):
+            while len(hub.fanout) > 1:
+                await asyncio.sleep(0)
+        await hub.publish(to={"user": "alice"}, event="after", data=1)
+        assert (await quick.next()).name == "after"
+    writer.close()
+
+
+async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
+    """A client that goes while its socket is full is let go; the node does not spin on it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
+    writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        while not len(hub.fanout):
+            await asyncio.sleep(0)
+    (connection,) = hub.fanout.connections
+    while not connection.queued_frames:
+        await hub.publish(to={"user": "alice"}, data="x" * 30_000)
+    writer.transport.abort()
+    async with asyncio.timeout(30):
+        while len(hub.fanout):
+            await asyncio.sleep(0)
+    with pytest.raises(ConnectionError):
+        await connection.wait_writable()  # what a gap filler waits on, which nobody cancels at once
+
+
+async def test_publisher_cannot_inject(hub: Hub) -> None:
+    """Lines in a string stay data; nothing a publisher sends becomes a field."""
+    text = "a\r\nevent: evil\rid: 9\n\ndata: x\u2028y"
+    async with hub.stream("/sse/connect/alice") as stream:
+        await hub.publish(to={"user": "alice"}, event="e", data=text)
+        event = await stream.next()
+    assert event.name == "e"
+    assert event.data == "a\nevent: evil\nid: 9\n\ndata: x\u2028y"

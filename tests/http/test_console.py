@@ -1,0 +1,106 @@
+"""The operators' page: its files, its stream, the answers that run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.core.channel import check_user_id, user_channel
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.errors import BadRequest
+from hub.ports.events import Publication
+from tests.http.kit import Stream, check_described, running_hub
+
+
+def keys(*scopes: str) -> ApiKeys:
+    return ApiKeys([ApiKey("k", hash_key("secret"), frozenset(scopes))])
+
+
+BEARER = {"Authorization": "Bearer secret"}
+
+
+async def test_page_and_files() -> None:
+    """Without a key, since there is nothing in them; with headers that keep other pages out."""
+    async with running_hub(keys=keys("read")) as hub:
+        async with hub.ask("GET", "/console", internal=True) as response:
+            assert response.status == 200
+            assert response.content_type == "text/html"
+            assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        assert (await hub.call("GET", "/console/nothing.js", internal=True))[0] == 404
+        assert (await hub.call("GET", "/console/reports", internal=True))[0] == 401
+
+
+async def test_live_reports() -> None:
+    """The stream has each process' numbers; the connection itself is among them."""
+    async with running_hub(keys=keys("read")) as hub:
+        reporting = asyncio.create_task(hub.reports.run())
+        async with hub.ask("GET", "/console/reports", internal=True, headers=BEARER) as response:
+            stream = Stream(response)
+            assert (await stream.next()).name == "hub.open"
+            report = await stream.next()
+            assert report.name == "hub.report"
+            check_described(report.name, msgspec.json.decode(report.data))
+            said = msgspec.json.decode(report.data)
+            assert said["from"] == "n1"
+            samples = {each["name"]: each["samples"] for each in said["metrics"]}
+            assert samples["hub_connections"] == [[["sse"], 1]]
+        reporting.cancel()
+
+
+async def test_operator_is_nobodys_namesake() -> None:
+    """The console's stream is no user's, whatever a user is called."""
+    async with running_hub() as hub, hub.ask("GET", "/console/reports", internal=True) as response:
+        opened = msgspec.json.decode((await Stream(response).next()).data)
+        (connection,) = hub.fanout.connections
+        assert connection.user == opened["user"]
+        with pytest.raises(BadRequest):
+            check_user_id(connection.user)
+
+
+async def test_answers_that_run_and_wait() -> None:
+    """Whose, how far; their text for administrators alone."""
+    async with running_hub(keys=keys("read")) as hub:
+        body = {"prompt": "hi", "model": "m2"}
+        asked = (await hub.call("POST", "/generations?user=alice", json=body))[1]["generation"]
+        for step, name, data in (
+            (
+                GenerationUpdate(asked, 1, UpdateKind.BEGIN, Status.RUNNING),
+                "generation.started",
+                b"{}",
+            ),
+            (
+                GenerationUpdate(asked, 1, UpdateKind.DELTA, index=0, text="Hello"),
+                "generation.delta",
+                b"{}",
+            ),
+        ):
+            event = Publication(channel=user_channel("alice"), name=name, data=data, update=step)
+            await hub.broker.publish([event])
+        status, said = await hub.call("GET", "/generations", internal=True, headers=BEARER)
+        assert (status, said["total"]) == (200, 1)
+        (shown,) = said["generations"]
+        assert "text" not in shown
+        assert expected(shown) == (asked, "alice", "running", "m2", 5, 1)
+        path = "/generations?text=true"
+        assert (await hub.call("GET", path, internal=True, headers=BEARER))[0] == 403
+    async with running_hub(keys=keys("read", "admin")) as hub:
+        await hub.call("POST", "/generations?user=bob", json=body)
+        status, said = await hub.call("GET", path, internal=True, headers=BEARER)
+        assert [each["text"] for each in said["generations"]] == [""]
+
+
+def expected(shown: Any) -> tuple[Any, ...]:
+    fields = ("generation", "user", "status", "model", "characters", "deltas")
+    return tuple(shown[field] for field in fields)
+
+
+async def test_days_of_usage() -> None:
+    """A number from 1 to 31, in plain digits."""
+    async with running_hub() as hub:
+        for days, status in (("1", 200), ("31", 200), ("0", 400), ("²", 400), ("9" * 5000, 400)):
+            path = f"/usage?days={days}"
+            assert (await hub.call("GET", path, internal=True))[0] == status, days

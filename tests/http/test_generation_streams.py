@@ -1,0 +1,338 @@
+"""One answer as a stream of its own: who joins late misses nothing and sees nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from hub.core.channel import user_channel
+from hub.core.fair_queue import Admission
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.errors import BrokerUnavailable
+from hub.ports.events import Publication
+from tests.http.kit import Hub, Stream, running_hub
+
+ALICE = "?user=alice"
+STREAMED = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens."""
+    async with running_hub() as hub:
+        yield hub
+
+
+class Author:
+    """Writes an answer as a worker does."""
+
+    def __init__(self, hub: Hub, generation: str) -> None:
+        self._hub = hub
+        self.generation = generation
+        self._next = 0
+
+    async def begin(self) -> None:
+        await self._write(
+            "started", {"attempt": 1}, GenerationUpdate(self.generation, 1, UpdateKind.BEGIN)
+        )
+
+    async def say(self, text: str) -> None:
+        step = GenerationUpdate(self.generation, 1, UpdateKind.DELTA, index=self._next, text=text)
+        await self._write("delta", {"i": self._next, "text": text}, step)
+        self._next += 1
+
+    async def end(self) -> None:
+        step = GenerationUpdate(self.generation, 1, UpdateKind.END, Status.DONE)
+        await self._write("done", {"finish_reason": "stop", "deltas": self._next}, step)
+
+    async def _write(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
+        data = json.dumps({"generation": self.generation, **fields}, separators=(",", ":"))
+        publication = Publication(
+            channel=user_channel("alice"),
+            name=f"generation.{name}",
+            data=data.encode(),
+            update=step,
+        )
+        await self._hub.broker.publish([publication])
+
+
+async def asked(hub: Hub, **body: Any) -> Author:
+    path = f"/generations{ALICE}"
+    async with hub.ask("POST", path, json={"prompt": "hi", **body}) as response:
+        return Author(hub, (await response.json())["generation"])
+
+
+@asynccontextmanager
+async def joined(hub: Hub, author: Author, **headers: str) -> AsyncIterator[Stream]:
+    path = f"/generations/{author.generation}{ALICE}"
+    async with hub.ask("GET", path, headers={**STREAMED, **headers}) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        yield Stream(response)
+
+
+async def rest_of(stream: Stream) -> list[tuple[str, dict[str, Any]]]:
+    """Names and data up to the goodbye, each without the generation's id."""
+    seen: list[tuple[str, dict[str, Any]]] = []
+    while not seen or seen[-1][0] != "hub.bye":
+        event = await stream.next()
+        data = json.loads(event.data)
+        data.pop("generation", None)
+        seen.append((event.name, data))
+    return seen
+
+
+DONE = ("generation.done", {"finish_reason": "stop", "deltas": 2})
+BYE = ("hub.bye", {"reason": "ended", "reconnect": False, "retry_ms": 3000})
+
+
+async def test_late_joiner_gets_text_so_far_and_the_rest(hub: Hub) -> None:
+    """Beside other events of the user's channel, which are not its business."""
+    author = await asked(hub)
+    other = await asked(hub)
+    await author.begin()
+    await other.begin()
+    await author.say("Hel")
+    async with joined(hub, author) as stream:
+        first = await stream.next()
+        await other.say("nothing of yours")
+        await hub.publish(to={"user": "alice"}, data="nor this")
+        await author.say("lo")
+        await author.end()
+        assert first.name == "generation.snapshot"
+        assert first.retry_ms == 3000
+        assert json.loads(first.data) == {
+            "generation": author.generation,
+            "status": "running",
+            "attempt": 1,
+            "text": "Hel",
+            "deltas": 1,
+        }
+        assert await rest_of(stream) == [
+            ("generation.delta", {"i": 1, "text": "lo"}),
+            DONE,
+            BYE,
+        ]
+        assert await stream.response.content.read() == b""
+
+
+async def test_many_readers_at_any_moment(hub: Hub) -> None:
+    """Whenever one joins: its snapshot and what follows add up to the whole, once."""
+    author = await asked(hub)
+    words = [f"w{n} " for n in range(60)]
+
+    async def read(after: int) -> str:
+        while author._next < after:
+            await asyncio.sleep(0)
+        async with joined(hub, author) as stream:
+            first = json.loads((await stream.next()).data)
+            expected, text = first["deltas"], first["text"]
+            for name, data in await rest_of(stream):
+                if name == "generation.delta":
+                    assert data["i"] == expected
+                    expected += 1
+                    text += data["text"]
+            return str(text)
+
+    async def write() -> None:
+        await author.begin()
+        for word in words:
+            await author.say(word)
+            await asyncio.sleep(0.002)
+        await author.end()
+
+    readers = [asyncio.create_task(read(n)) for n in range(0, 60, 3)]
+    await write()
+    assert set(await asyncio.gather(*readers)) == {"".join(words)}
+
+
+async def test_ended_answer_is_told_and_closed(hub: Hub) -> None:
+    """Right after the end the whole text and the end event are there."""
+    author = await asked(hub)
+    await author.begin()
+    await author.say("Hel")
+    await author.say("lo")
+    await author.end()
+    async with joined(hub, author) as stream:
+        first = json.loads((await stream.next()).data)
+        assert (first["status"], first["text"], first["deltas"]) == ("done", "Hello", 2)
+        assert await rest_of(stream) == [DONE, BYE]
+
+
+async def test_resuming_goes_on_after_the_last_event(hub: Hub) -> None:
+    """By Last-Event-ID, without another snapshot."""
+    author = await asked(hub)
+    await author.begin()
+    async with joined(hub, author) as stream:
+        last = await stream.next()
+        await author.say("Hel")
+        last = await stream.next()
+    await author.say("lo")
+    await author.end()
+    async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
+        assert await rest_of(stream) == [("generation.delta", {"i": 1, "text": "lo"}), DONE, BYE]
+
+
+async def test_returning_after_the_end_is_over(hub: Hub) -> None:
+    """204, at which EventSource stops coming; before the end, what is left and the end."""
+    author = await asked(hub)
+    await author.begin()
+    await author.say("Hel")
+    await author.say("lo")
+    await author.end()
+    async with joined(hub, author) as stream:
+        snapshot, end = await stream.next(), await stream.next()
+    path = f"/generations/{author.generation}{ALICE}"
+    resumed = {**STREAMED, "Last-Event-ID": str(end.id or snapshot.id)}
+    async with hub.ask("GET", path, headers=resumed) as response:
+        assert response.status == 204
+        assert await response.read() == b""
+
+
+async def test_resuming_past_what_the_log_holds_begins_anew(hub: Hub) -> None:
+    """With a snapshot: nothing is skipped silently."""
+    author = await asked(hub)
+    await author.begin()
+    async with joined(hub, author) as stream:
+        last = await stream.next()
+    await author.say("Hel")
+    hub.broker.begin_new_epoch(user_channel("alice"))
+    await author.say("lo")
+    async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
+        first = await stream.next()
+        assert (first.name, json.loads(first.data)["text"]) == ("generation.snapshot", "Hello")
+
+
+async def test_asking_with_a_stream(hub: Hub) -> None:
+    """200, the id at once, then the answer; the same id again joins it and starts nothing."""
+    path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
+    async with hub.ask("POST", path, json=body, headers=STREAMED) as response:
+        assert response.status == 200
+        stream = Stream(response)
+        first = json.loads((await stream.next()).data)
+        assert (first["status"], first["text"]) == ("queued", "")
+        author = Author(hub, first["generation"])
+        assert response.headers["Location"] == f"/generations/{author.generation}"
+        await author.begin()
+        await author.say("Hel")
+        async with hub.ask("POST", path, json=body, headers=STREAMED) as again:
+            second = Stream(again)
+            snapshot = json.loads((await second.next()).data)
+            assert (snapshot["generation"], snapshot["text"]) == (author.generation, "Hel")
+            await author.say("lo")
+            await author.end()
+            assert (await rest_of(second))[-2:] == [DONE, BYE]
+        assert (await rest_of(stream))[0] == ("generation.started", {"attempt": 1})
+
+
+@pytest.mark.parametrize(("on_disconnect", "status"), [("stop", "stopping"), ("continue", None)])
+async def test_client_that_goes_away(hub: Hub, on_disconnect: str, status: str | None) -> None:
+    """Stops the answer when that was asked for; else it goes on."""
+    body = {"prompt": "hi", "on_disconnect": on_disconnect}
+    async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED) as response:
+        author = Author(hub, json.loads((await Stream(response).next()).data)["generation"])
+        await author.begin()
+    async with asyncio.timeout(30):
+        while len(hub.fanout):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    record = await hub.broker.find(author.generation)
+    assert record is not None
+    assert record.status.value == (status or "running")
+    assert record.stop_requested_by == ("alice" if status else None)
+
+
+async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
+    """The natural end stands."""
+    body = {"prompt": "hi", "on_disconnect": "stop"}
+    async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED) as response:
+        stream = Stream(response)
+        author = Author(hub, json.loads((await stream.next()).data)["generation"])
+        await author.begin()
+        await author.end()
+        await rest_of(stream)
+    record = await hub.broker.find(author.generation)
+    assert record is not None
+    assert (record.status, record.stop_requested_by) == (Status.DONE, None)
+
+
+async def test_whose_answer_it_is(hub: Hub) -> None:
+    """Another user's is refused with a status, not with a stream."""
+    author = await asked(hub)
+    path = f"/generations/{author.generation}?user=bob"
+    async with hub.ask("GET", path, headers=STREAMED) as response:
+        assert response.status == 403
+    async with hub.ask("GET", "/generations/g00nothing" + ALICE, headers=STREAMED) as response:
+        assert response.status == 404
+
+
+async def test_looking_at_an_ended_answer_leaves_nothing(hub: Hub) -> None:
+    """No connection stays behind, not in the heartbeats either."""
+    author = await asked(hub)
+    await author.begin()
+    await author.end()
+    for _ in range(5):
+        async with joined(hub, author) as stream:
+            await stream.next()
+            await rest_of(stream)
+    assert len(hub.fanout) == 0
+    assert hub.wheel._slot_of == {}
+
+
+async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
+    """The same fields, whoever writes it."""
+    author = await asked(hub)
+    await hub.generations.stop(author.generation, "alice")
+    async with joined(hub, author) as stream:
+        await stream.next()
+        name, data = (await rest_of(stream))[0]
+    assert name == "generation.stopped"
+    assert set(data) == {"by", "usage", "deltas", "seconds"}
+    assert set(data["seconds"]) == {"queued", "first_delta", "total"}
+
+
+async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
+    """on_disconnect: stop holds from the first moment on."""
+    join = hub.generations.join
+    asked_for: list[str] = []
+
+    async def slow(generation: str, user: str, cursor: Any) -> Any:
+        asked_for.append(generation)
+        await asyncio.sleep(0.3)
+        return await join(generation, user, cursor)
+
+    hub.generations.join = slow  # type: ignore[method-assign]
+    body = {"prompt": "hi", "on_disconnect": "stop"}
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.15):
+            async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED):
+                pass
+    async with asyncio.timeout(30):
+        while (await hub.broker.stop_requested_by(asked_for[0])) is None:
+            await asyncio.sleep(0.01)
+
+
+async def test_refused_retry_of_a_question_that_never_reached_the_queue(hub: Hub) -> None:
+    """Is told, so that the client tries again: nobody waits for an answer that cannot come."""
+    put = hub.queue.enqueue
+
+    async def lost(job: Any) -> Any:
+        raise BrokerUnavailable("away")
+
+    hub.queue.enqueue = lost  # type: ignore[method-assign]
+    path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
+    assert (await hub.call("POST", path, json=body))[0] == 503
+
+    async def full(job: Any) -> Any:
+        return Admission.USER_FULL
+
+    hub.queue.enqueue = full  # type: ignore[method-assign]
+    assert (await hub.call("POST", path, json=body))[0] == 429
+    hub.queue.enqueue = put  # type: ignore[method-assign]
+    assert (await hub.call("POST", path, json=body))[0] == 202
+    assert await hub.queue.reserve(1.0) is not None

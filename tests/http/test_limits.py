@@ -1,0 +1,197 @@
+"""Limits over HTTP, and who counts as whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.api.client_address import ClientAddresses
+from hub.core.rate_limit import TokenBucket
+from hub.errors import OperatorError
+from hub.grpc import hub_pb2 as pb
+from hub.grpc.hub_pb2_grpc import HubInternalStub
+from tests.http.kit import LIMITS, running_hub
+
+BROWSER = {"User-Agent": "Mozilla/5.0"}
+
+
+def test_bucket() -> None:
+    """A burst of one second, then as fast as it fills; a lot is paid for afterwards."""
+    bucket = TokenBucket(10.0, 0.0)
+    assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
+    assert bucket.take(0.0) == pytest.approx(0.1)
+    assert bucket.take(0.1) == 0.0
+    assert bucket.take(5.0, 35) == 0.0
+    assert bucket.take(5.0) == pytest.approx(2.6)
+    slow = TokenBucket(0.5, 0.0)
+    assert slow.take(0.0) == 0.0
+    assert slow.take(0.0) == pytest.approx(2.0)
+
+
+async def test_publishes_in_a_second() -> None:
+    """Of each key by itself; 429 with Retry-After."""
+    ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({"publish"})) for name in ("a", "b")])
+    body = {"to": {"user": "alice"}}
+    async with running_hub(keys=ring, rate=5.0) as hub:
+
+        async def publish(key: str, path: str = "/publish", body: Any = body) -> tuple[int, Any]:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with hub.ask("POST", path, internal=True, json=body, headers=headers) as r:
+                return r.status, r.headers.get("Retry-After")
+
+        assert [(await publish("a"))[0] for _ in range(5)] == [200] * 5
+        assert await publish("a") == (429, "1")
+        assert (await publish("b"))[0] == 200
+        assert (await publish("b", "/publish/batch", [body] * 4))[0] == 200
+        assert (await publish("b", "/publish/batch", [body] * 4))[0] == 429
+
+
+async def test_publishes_by_whatever_route() -> None:
+    """There is one count of a key's, for single events, batches and gRPC."""
+    body = {"to": {"user": "alice"}}
+    async with (
+        running_hub(rate=0.01) as hub,
+        hub.serving_grpc(),
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as channel,
+    ):
+        assert (await hub.publish(**body))[0] == 200
+        assert (await hub.publish(**body))[0] == 429
+        assert (await hub.call("POST", "/publish/batch", internal=True, json=[body]))[0] == 429
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await HubInternalStub(channel).Publish(pb.PublishRequest(user="alice"))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_lines_wait_for_their_turn() -> None:
+    """What streams in is published as fast as its key may, and none of it is refused."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    line = json.dumps({"to": {"user": "alice"}}).encode() + b"\n"
+    begun, answers = time.monotonic(), b""
+    async with running_hub(rate=50.0) as hub:
+        for count in (60, 1):
+            path, data = "/publish/batch", line * count
+            async with hub.ask("POST", path, internal=True, data=data, headers=headers) as r:
+                answers += await r.read()
+    assert answers.count(b'"cursor":"') == 61
+    assert time.monotonic() - begun > 11 / 50
+
+
+async def test_streams_from_one_address() -> None:
+    """More are refused until one has left."""
+    limits = msgspec.structs.replace(LIMITS, max_per_address=2)
+    async with running_hub(limits=limits) as hub:
+        async with (
+            hub.stream("/sse/connect/a"),
+            hub.stream("/sse/connect/b"),
+            hub.ask("GET", "/sse/connect/c") as response,
+        ):
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) > 0
+        async with asyncio.timeout(30):
+            while len(hub.fanout):
+                await asyncio.sleep(0.01)
+        async with hub.stream("/sse/connect/c"):
+            assert hub.fanout.count_at_address("127.0.0.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generations?user=a", {"prompt": "hi"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/responses", {"input": "hi", "stream": True}),
+    ],
+)
+async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) -> None:
+    """An answer that would be shown to nobody is not begun, however often the client tries."""
+    limits = msgspec.structs.replace(LIMITS, max_per_address=1)
+    async with running_hub(limits=limits) as hub, hub.stream("/sse/connect/a"):
+        accept = {"Accept": "text/event-stream"}
+        async with hub.ask("POST", path, json=body, headers=accept) as response:
+            assert response.status == 429
+        assert not hub.broker._generations
+        queued = {"input": "hi", "background": True}
+        status, begun = await hub.call("POST", "/v1/responses", json=queued)
+        assert status == 200
+        status, ended = await hub.call("POST", f"/v1/responses/{begun['id']}/cancel")
+        assert (status, ended["status"]) == (200, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "address"),
+    [
+        ("203.0.113.5", ["1.2.3.4"], "203.0.113.5"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6", "1.2.3.4, 10.9.9.9"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
+        ("2001:db8::1", ["2001:db8:1::7"], "2001:db8:1::7"),
+    ],
+)
+def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) -> None:
+    """What a client says of itself counts for nothing; what one's own proxies say does."""
+    headers: Any = [("X-Forwarded-For", each) for each in forwarded]
+    request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=remote)
+    assert ClientAddresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
+
+
+def test_what_is_no_network() -> None:
+    """Is the operator's to mend."""
+    with pytest.raises(OperatorError, match="trusted_proxies"):
+        ClientAddresses(["proxy.internal"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example:8080", **BROWSER}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:8080", **BROWSER}, 200),
+        ({"Host": "127.0.0.1", **BROWSER}, 200),
+        ({"Host": "[::1]:8080", **BROWSER}, 200),
+        ({"Host": "evil.example"}, 200),
+    ],
+)
+async def test_dns_rebinding(headers: dict[str, str], status: int) -> None:
+    """In the open mode a browser that was led here by another name gets nothing."""
+    async with running_hub() as hub:
+        async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
+            assert response.status == status
+        body = {"to": {"user": "alice"}}
+        async with hub.ask("POST", "/publish", internal=True, json=body, headers=headers) as r:
+            assert r.status == status
+
+
+async def test_goodbye_behind_what_waits() -> None:
+    """A client whose socket is full when the hub ends its stream gets the rest, then hub.bye."""
+    async with running_hub() as hub:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", hub.port))
+        reader, writer = await asyncio.open_connection(sock=client, limit=8192)
+        writer.write(b"GET /sse/connect/alice HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"hub.open")
+        (connection,) = hub.fanout.connections
+        published = 0
+        while not connection.queued_frames:
+            await hub.publish(to={"user": "alice"}, data=f"{published} " + "x" * 20_000)
+            published += 1
+        await hub.fanout.drain(0.0, asyncio.Event())
+        async with asyncio.timeout(30):
+            said = await reader.read()
+        assert said.count(b"event: notification") == published
+        assert b"event: hub.bye" in said[-300:]
+        writer.close()

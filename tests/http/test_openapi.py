@@ -1,0 +1,152 @@
+"""The description of the routes: whole, true to what is served, and the one in the repository."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.api.authentication import JwtAuthenticator
+from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.core.system_events import SYSTEM_EVENTS
+from hub.http.cors import AllowedOrigins
+from hub.http.openapi.document import build_document
+from hub.http.route_table import LISTENERS, build_openapi
+from hub.http.routing import Operation
+from hub.http.worker import build_worker
+from tests.http.kit import Hub, running_hub
+
+REPOSITORY = Path(__file__).parents[2]
+UPGRADE = {  # so that a WebSocket's route asks who it is, too
+    "Upgrade": "websocket",
+    "Connection": "upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "MDEyMzQ1Njc4OTAxMjM0NQ==",
+}
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens, which serves all there is."""
+    async with running_hub() as hub:
+        yield hub
+
+
+def served_by(app: web.Application) -> set[tuple[str, str]]:
+    """Methods and paths; a GET's HEAD goes without saying."""
+    routes = [(r.method, r.resource.canonical) for r in app.router.routes() if r.resource]
+    return {(m, p) for m, p in routes if m != "HEAD" or ("GET", p) not in routes}
+
+
+def described_for(listener: str) -> set[tuple[str, str]]:
+    """The same of the document."""
+    return {
+        (method.upper(), path)
+        for path, operations in build_openapi()["paths"].items()
+        for method, operation in operations.items()
+        if listener in operation["tags"]
+    }
+
+
+async def test_every_served_route_is_described_and_the_reverse(hub: Hub) -> None:
+    """On each listener. A route that is missing here wants an Operation at its handler, a resource
+    its line in hub/http/route_table.py (CONTRIBUTING.md).
+    """
+
+    async def ping() -> None: ...
+
+    worker = build_worker(ping, lambda: "running", lambda: b"")
+    apps = {"public": hub.public, "internal": hub.internal, "worker": worker}
+    assert {name: served_by(app) for name, app in apps.items()} == {
+        name: described_for(name) for name in LISTENERS
+    }
+
+
+def operations_for(listener: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Methods, paths that lead somewhere, and what is described."""
+    return [
+        (method.upper(), re.sub(r"{\w+}", "x", path), operation)
+        for path, operations in build_openapi()["paths"].items()
+        for method, operation in operations.items()
+        if listener in operation["tags"] and path != "/dev/publish"  # served where all are let in
+    ]
+
+
+async def test_who_may_is_as_described() -> None:
+    """401 without a token or key where one is described, never elsewhere; 403 to a key that has
+    only the other scopes, never to the one described.
+    """
+    scopes = ("publish", "read", "admin")
+    ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({name})) for name in scopes])
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([]))
+    async with running_hub(door, ring) as hub:
+        for listener in ("public", "internal"):
+            for method, path, said in operations_for(listener):
+                internal = listener == "internal"
+                async with hub.ask(method, path, internal=internal, headers=UPGRADE) as response:
+                    assert (response.status == 401) is bool(said["security"]), (method, path)
+        for method, path, said in operations_for("internal"):
+            for scope in scopes if said["security"] else ():
+                headers = {"Authorization": f"Bearer {scope}"}
+                async with hub.ask(method, path, internal=True, headers=headers) as response:
+                    may = said["security"] == [{"apiKey": [scope]}]
+                    assert (response.status == 403) is not may, (method, path, scope)
+
+
+def test_document_is_valid() -> None:
+    """As the validator of the OpenAPI initiative's schema says."""
+    assert [error.message for error in OpenAPIV31SpecValidator(build_openapi()).iter_errors()] == []
+
+
+def test_operations_have_ids_of_their_own() -> None:
+    """Generated clients name their functions by them."""
+    ids = [
+        operation["operationId"]
+        for operations in build_openapi()["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_no_reference_leads_nowhere() -> None:
+    """Also those that are written by hand."""
+    text = json.dumps(build_openapi())
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert named <= set(build_openapi()["components"]["schemas"])
+    assert {"Problem", "HubOpen", "GenerationDelta", "PublishAnswer"} <= named
+
+
+def test_repository_has_the_document_of_this_code() -> None:
+    """What readers and generators of clients take from there."""
+    kept = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
+    assert kept == build_openapi(), "docs/openapi.json is old: hub openapi > docs/openapi.json"
+
+
+def test_every_own_event_is_in_the_words_too() -> None:
+    """docs/http.md names those that the document describes."""
+    words = (REPOSITORY / "docs" / "http.md").read_text()
+    assert [name for name in SYSTEM_EVENTS if f"`{name}`" not in words] == []
+
+
+async def test_internal_listener_serves_the_document(hub: Hub) -> None:
+    """And the public one does not."""
+    assert await hub.call("GET", "/openapi.json", internal=True) == (200, build_openapi())
+    assert (await hub.call("GET", "/openapi.json"))[0] == 404
+
+
+def test_parameter_in_a_path_must_be_described() -> None:
+    """The name of the route is in the error."""
+
+    class Resource:
+        @Operation(method="GET", paths=["/a/{b}"], tag="t", summary="s", responses=[])
+        async def look(self) -> Any: ...
+
+    with pytest.raises(ValueError, match=r"GET /a/\{b\}"):
+        build_document({"public": [Resource]})

@@ -1,0 +1,64 @@
+"""The demo page's files, /healthz, /readyz, and what there is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.http.kit import Hub, running_hub
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without tokens."""
+    async with running_hub() as hub:
+        yield hub
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/demo/demo.css", "text/css"),
+        ("/demo/demo.js", "text/javascript"),
+        ("/demo/chat.js", "text/javascript"),
+        ("/demo/icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_page_files(hub: Hub, path: str, kind: str) -> None:
+    """Each with its type and a policy that allows no inline script and no other origin."""
+    async with hub.ask("GET", path) as response:
+        assert (response.status, response.content_type) == (200, kind)
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        assert "unsafe-inline" not in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/demo/no.js", "/demo/..%2Fauth.py", "/nowhere"])
+async def test_no_other_file(hub: Hub, path: str) -> None:
+    """404, as a problem."""
+    status, problem = await hub.call("GET", path)
+    assert (status, problem["title"]) == (404, "Not Found")
+
+
+async def test_note_to_self(hub: Hub) -> None:
+    """The page may publish to its own user in the open mode."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        body = {"event": "notification", "data": {"title": "T"}}
+        assert (await hub.call("POST", "/dev/publish?user=alice", json=body))[0] == 200
+        assert (await stream.next()).data == '{"title":"T"}'
+
+
+async def test_probes(hub: Hub) -> None:
+    """Alive always; ready unless the broker is away or the node drains."""
+    assert (await hub.call("GET", "/healthz", internal=True))[0] == 200
+    assert (await hub.call("GET", "/readyz", internal=True))[0] == 200
+    hub.broker.is_unavailable = True
+    status, problem = await hub.call("GET", "/readyz", internal=True)
+    assert (status, "broker" in problem["detail"]) == (503, True)
+    hub.broker.is_unavailable = False
+    await hub.fanout.drain(0.0, asyncio.Event())
+    status, problem = await hub.call("GET", "/readyz", internal=True)
+    assert (status, problem["detail"]) == (503, "the node is draining")
+    assert (await hub.call("GET", "/healthz", internal=True))[0] == 200

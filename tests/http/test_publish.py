@@ -1,0 +1,170 @@
+"""POST /publish: what is taken, what is refused and how it is said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from tests.http.kit import MAX_BODY, Hub, running_hub
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without keys."""
+    async with running_hub() as hub:
+        yield hub
+
+
+async def test_to_users_topic_and_all(hub: Hub) -> None:
+    """Each recipient's channel gets the event and a cursor; a user named twice gets it once."""
+    for to, channels in [
+        ({"user": "a"}, ["user:a"]),
+        ({"users": ["a", "b", "a"]}, ["user:a", "user:b"]),
+        ({"topic": "news"}, ["topic:news"]),
+        ({"all": True}, ["all"]),
+    ]:
+        status, answer = await hub.publish(to=to, data=1)
+        assert status == 200
+        assert [each["channel"] for each in answer["published"]] == channels
+        assert all(each["cursor"] and not each["duplicate"] for each in answer["published"])
+
+
+async def test_same_id_is_a_duplicate(hub: Hub) -> None:
+    """The second answer has the first cursor."""
+    _, first = await hub.publish(to={"user": "a"}, data=1, id="k")
+    _, again = await hub.publish(to={"user": "a"}, data=1, id="k")
+    assert again["published"][0] == {**first["published"][0], "duplicate": True}
+
+
+async def test_ephemeral_has_no_cursor(hub: Hub) -> None:
+    """It is not stored, so there is nothing to resume from."""
+    _, answer = await hub.publish(to={"user": "a"}, data=1, ephemeral=True)
+    assert answer["published"][0]["cursor"] is None
+
+
+async def test_data_stays_as_it_was_written(hub: Hub) -> None:
+    """Numbers keep their form; spaces go."""
+    body = (
+        b'{"to":{"user":"a"},"data":{"big": 12345678901234567890, "f": 1.10, "s": "\xe4\xbd\xa0"}}'
+    )
+    async with hub.stream("/sse/connect/a") as stream:
+        await hub.call("POST", "/publish", internal=True, data=body, headers=JSON)
+        event = await stream.next()
+    assert event.data == '{"big":12345678901234567890,"f":1.10,"s":"你"}'
+
+
+JSON = {"Content-Type": "application/json"}
+GOOD = b'{"to":{"user":"a"},"data":%b}'
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "path", "says"),
+    [
+        (b"{", 400, None, "the body is not JSON"),
+        (b"", 400, None, "the body is not JSON"),
+        (b"\xff\xfe", 400, None, "the body is not JSON"),
+        (GOOD % b'"\xff"', 400, None, "the body is not JSON"),
+        (GOOD % b'"\\ud800"', 400, None, "the body is not JSON"),
+        (b"[]", 400, None, "expected `object`"),
+        (b"{}", 400, None, "missing required field `to`"),
+        (b'{"to":{}}', 400, "to", "exactly one of"),
+        (b'{"to":{"user":"a","all":true}}', 400, "to", "exactly one of"),
+        (b'{"to":{"user":"a b"}}', 400, "to.user", "a user id has"),
+        (b'{"to":{"user":5}}', 400, "to.user", "to.user: expected `str"),
+        (b'{"to":{"users":[]}}', 400, "to.users", "1 to 3 users"),
+        (b'{"to":{"users":["a","b","c","d"]}}', 400, "to.users", "1 to 3 users"),
+        (b'{"to":{"users":["a","/"]}}', 400, "to.users[1]", "a user id has"),
+        (b'{"to":{"topic":""}}', 400, "to.topic", "a topic name has"),
+        (b'{"to":{"user":"a"},"dta":1}', 400, "dta", "there is no field 'dta'"),
+        (b'{"to":{"user":"a","usr":1}}', 400, "to.usr", "there is no field 'to.usr'"),
+        (b'{"to":{"user":"a"},"event":""}', 400, "event", "an event name has"),
+        (b'{"to":{"user":"a"},"event":"a\\nb"}', 400, "event", "no CR, LF or NUL"),
+        (b'{"to":{"user":"a"},"event":"hub.bye"}', 400, "event", "are the hub's"),
+        (b'{"to":{"user":"a"},"event":"generation.done"}', 400, "event", "are the hub's"),
+        (b'{"to":{"topic":"a"},"event":"presence.left"}', 400, "event", "are the hub's"),
+        (b'{"to":{"user":"a"},"id":"a\\u0000"}', 400, "id", "no CR, LF or NUL"),
+        (b'{"to":{"user":"a"},"ttl_seconds":0}', 400, "ttl_seconds", "above 0"),
+        (b'{"to":{"user":"a"},"ttl_seconds":-1}', 400, "ttl_seconds", "above 0"),
+        (GOOD % (b"[" * 20000 + b"]" * 20000), 400, None, "not JSON"),
+        (GOOD % (b'"' + b"x" * 40000 + b'"'), 413, "data", "at most 32768"),
+        (GOOD % (b'"' + b"x" * MAX_BODY + b'"'), 413, None, "at most 65536"),
+    ],
+)
+async def test_bad_body(hub: Hub, body: bytes, status: int, path: str | None, says: str) -> None:
+    """The right status, the field's path, one sentence, and nothing is stored."""
+    async with hub.ask("POST", "/publish", internal=True, data=body, headers=JSON) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["status"], problem.get("path")) == (status, status, path)
+    assert says.lower() in problem["detail"].lower()
+    assert "\n" not in problem["detail"]
+    async with hub.stream("/sse/connect/a?cursor=start") as stream:
+        assert '"replayed":0' in stream.opened.data
+
+
+async def test_huge_body_without_a_length(hub: Hub) -> None:
+    """A chunked body is cut off at the limit."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield b" " * 4096
+
+    status, problem = await hub.call(
+        "POST", "/publish", internal=True, data=endless(), headers=JSON
+    )
+    assert (status, "larger than" in problem["detail"]) == (413, True)
+
+
+async def test_form_is_not_taken(hub: Hub) -> None:
+    """Only JSON: a web page of another site cannot send that without asking first."""
+    status, problem = await hub.call("POST", "/publish", internal=True, data={"a": "b"})
+    assert (status, problem["detail"]) == (415, "send Content-Type: application/json")
+
+
+async def test_broker_away_is_retryable(hub: Hub) -> None:
+    """503 with Retry-After."""
+    hub.broker.is_unavailable = True
+    async with hub.ask("POST", "/publish", internal=True, json={"to": {"user": "a"}}) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+
+
+async def test_publish_is_not_public(hub: Hub) -> None:
+    """The public listener does not know the route."""
+    status, problem = await hub.call("POST", "/publish", json={"to": {"user": "a"}})
+    assert (status, problem["detail"]) == (404, "there is no route /publish")
+
+
+async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
+    """405 with Allow."""
+    async with hub.ask("GET", "/publish", internal=True) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic good"}, 401),
+        ({"Authorization": "Bearer reader"}, 403),
+        ({"Authorization": "Bearer good"}, 200),
+        ({"Authorization": "bearer newer"}, 200),
+    ],
+)
+async def test_keys_and_scopes(headers: dict[str, Any], status: int) -> None:
+    """Each key opens what its scopes say; several are valid at once."""
+    ring = ApiKeys(
+        [
+            ApiKey("a", hash_key("good"), frozenset({"publish"})),
+            ApiKey("b", hash_key("reader"), frozenset({"read"})),
+            ApiKey("c", hash_key("newer"), frozenset({"publish", "admin"})),
+        ]
+    )
+    async with running_hub(keys=ring) as hub:
+        got, answer = await hub.call(
+            "POST", "/publish", internal=True, json={"to": {"user": "a"}}, headers=headers
+        )
+    assert got == status
+    assert "good" not in str(answer)

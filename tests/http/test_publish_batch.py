@@ -1,0 +1,222 @@
+"""POST /publish/batch: an answer per item, in order; nothing is held as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvloop
+from structlog.testing import capture_logs
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.http.publish_batch import NDJSON
+from tests.http.kit import MAX_BODY, Hub, running_hub
+
+ROUTE = "/publish/batch"
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node without keys."""
+    async with running_hub() as hub:
+        yield hub
+
+
+def item(data: Any, user: str = "a", **more: Any) -> dict[str, Any]:
+    """One event for a user."""
+    return {"to": {"user": user}, "data": data, **more}
+
+
+GOOD = json.dumps(item(1)).encode()
+BAD = [
+    (b'{"to":{"user":"a"},"dta":1}', 400, "dta"),
+    (b'{"to":{"user":"a b"}}', 400, "to.user"),
+    (b'{"to":{}}', 400, "to"),
+    (b'{"to":{"user":"a"},"event":"hub.open"}', 400, "event"),
+    (b'{"to":{"users":["a","b","c","d"]}}', 400, "to.users"),
+    (b'{"to":{"user":"a"},"ttl_seconds":0}', 400, "ttl_seconds"),
+    (b"3", 400, None),
+]
+NOT_JSON = [
+    (b'{"to":{"user":"a"}', 400, None),
+    (b'{"to":{"user":"\xff"}}', 400, None),
+    (b'{"to":{"user":"a"},"data":"' + b"x" * MAX_BODY + b'"}', 413, None),
+]
+
+
+async def ask(hub: Hub, body: Any, kind: str = "application/x-ndjson") -> tuple[int, list[Any]]:
+    """A batch: the status, and the answers as they are on the wire."""
+    headers = {"Content-Type": kind}
+    async with hub.ask("POST", ROUTE, internal=True, data=body, headers=headers) as response:
+        text = await response.text()
+        if kind == "application/json" or response.status != 200:
+            return response.status, json.loads(text)
+        return response.status, [json.loads(line) for line in text.splitlines()]
+
+
+async def test_array_is_answered_item_by_item(hub: Hub) -> None:
+    """Each answer is what POST /publish would have said, and everything is published in order."""
+    items = [item(n, id=f"k{n}") for n in range(1200)] + [item("again", id="k5")]
+    async with hub.stream("/sse/connect/a") as stream:
+        status, answers = await ask(hub, json.dumps(items).encode(), "application/json")
+        seen = [(await stream.next()).data for _ in range(1200)]
+    assert status == 200
+    assert seen == [str(n) for n in range(1200)]
+    assert [answer["published"][0]["duplicate"] for answer in answers] == [False] * 1200 + [True]
+    assert answers[-1]["published"][0]["cursor"] == answers[5]["published"][0]["cursor"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_one_bad_item_harms_no_other(hub: Hub, kind: str) -> None:
+    """It is answered with its own problem, at its place."""
+    bodies = [GOOD]
+    for body, *_ in BAD:
+        bodies += [body, GOOD]
+    joined = b"[" + b",".join(bodies) + b"]" if kind == "application/json" else b"\n".join(bodies)
+    async with hub.stream("/sse/connect/a") as stream:
+        status, answers = await ask(hub, joined, kind)
+        for _ in range(len(BAD) + 1):
+            assert (await stream.next()).data == "1"
+    assert status == 200
+    assert len(answers) == len(bodies)
+    for place, (_, expected, path) in enumerate(BAD):
+        assert "published" in answers[2 * place]
+        assert answers[2 * place + 1]["status"] == expected
+        assert answers[2 * place + 1].get("path") == path
+        assert answers[2 * place + 1]["detail"]
+
+
+async def test_lines_that_are_no_json(hub: Hub) -> None:
+    """Garbage, bytes that are no UTF-8, a line that is too long: the next line is read as ever."""
+    bodies = [GOOD]
+    for body, *_ in NOT_JSON:
+        bodies += [body, GOOD]
+    status, answers = await ask(hub, b"\n\n\r\n".join(bodies))
+    assert status == 200
+    assert [answer.get("status", 200) for answer in answers] == [200, 400, 200, 400, 200, 413, 200]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (GOOD, "application/json", 400),
+        (b"[1,", "application/json", 400),
+        (b"[" + b" " * MAX_BODY + b"]", "application/json", 413),
+        (GOOD, "text/plain", 415),
+    ],
+)
+async def test_a_batch_that_is_none(hub: Hub, body: bytes, kind: str, expected: int) -> None:
+    """Refused as a whole."""
+    async with hub.ask(
+        "POST", ROUTE, internal=True, data=body, headers={"Content-Type": kind}
+    ) as response:
+        assert response.status == expected
+        assert (await response.json(content_type=None))["detail"]
+
+
+async def test_empty_batches(hub: Hub) -> None:
+    """Nothing in, nothing out."""
+    assert await ask(hub, b"[]", "application/json") == (200, [])
+    assert await ask(hub, b"") == (200, [])
+    assert await ask(hub, b"\n \n") == (200, [])
+
+
+async def test_wrong_key_is_refused() -> None:
+    """The batch is guarded like the single publish."""
+    async with running_hub(
+        keys=ApiKeys([ApiKey("a", hash_key("right"), frozenset({"publish"}))])
+    ) as hub:
+        assert (await ask(hub, GOOD))[0] == 401
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
+async def test_lines_in_pieces(hub: Hub, cut: int) -> None:
+    """However the bytes are cut, lines are lines; the last one needs no line end."""
+    text = b"\n".join(json.dumps(item(n)).encode() for n in range(50))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(text), cut):
+            yield text[at : at + cut]
+
+    status, answers = await ask(hub, pieces())
+    assert status == 200
+    assert len({answer["published"][0]["cursor"] for answer in answers}) == 50
+
+
+async def test_answers_come_while_the_batch_goes_on(hub: Hub) -> None:
+    """A line is published and answered before the next one is sent."""
+    answered: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def lines() -> AsyncIterator[bytes]:
+        for n in range(3):
+            yield json.dumps(item(n)).encode() + b"\n"
+            if n < 2:
+                assert b"published" in await answered.get()
+
+    headers = {"Content-Type": "application/x-ndjson"}
+    async with (
+        hub.stream("/sse/connect/a") as stream,
+        hub.ask("POST", ROUTE, internal=True, data=lines(), headers=headers) as response,
+    ):
+        async for line in response.content:
+            answered.put_nowait(line)
+        assert [(await stream.next()).data for _ in range(3)] == ["0", "1", "2"]
+    assert answered.qsize() == 1
+
+
+async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
+    """While the broker is slow the sender waits: the hub does not hold what it cannot publish."""
+    gate, sent = asyncio.Event(), 0
+    publish = hub.broker.publish
+
+    async def slow(publications: Any) -> Any:
+        await gate.wait()
+        return await publish(publications)
+
+    hub.broker.publish = slow  # type: ignore[method-assign]
+    line = json.dumps(item("x" * 1000)).encode() + b"\n"
+
+    async def lines() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(40_000):
+            yield line
+            sent += len(line)
+
+    asking = asyncio.create_task(ask(hub, lines()))
+    waited = -1
+    while sent != waited:  # until nothing more goes
+        waited = sent
+        await asyncio.sleep(0.3)
+    assert sent < 20_000 * len(line)  # what kernel and client hold, and a little of the hub's
+    gate.set()
+    status, answers = await asking
+    assert (status, len(answers)) == (200, 40_000)
+
+
+async def test_broker_away_is_the_answer_of_each(hub: Hub) -> None:
+    """The stream goes on, and the items say 503."""
+    hub.broker.is_unavailable = True
+    status, answers = await ask(hub, GOOD + b"\n" + BAD[0][0])
+    assert status == 200
+    assert [answer["status"] for answer in answers] == [503, 400]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_sender_that_leaves_in_the_middle(run: Any) -> None:
+    """What it sent is published, and its leaving is no failure of the hub."""
+
+    async def main() -> None:
+        async with running_hub() as hub, hub.stream("/sse/connect/a") as stream:
+            _, writer = await asyncio.open_connection("127.0.0.1", hub.internal_port)
+            head = "POST /publish/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            writer.write(f"{head}Content-Type: {NDJSON[0]}\r\n\r\n".encode() + GOOD + b"\n")
+            assert (await stream.next()).data == "1"
+            writer.transport.abort()
+            await asyncio.sleep(0.2)
+
+    with capture_logs() as said:
+        run(main())
+    assert not [line for line in said if line["log_level"] in {"error", "warning"}]

@@ -1,0 +1,109 @@
+"""Tickets: one connection, its own resumption, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import jwt
+import pytest
+
+from hub.api.authentication import JwtAuthenticator
+from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.backends.redis.tickets import RedisTicketStore
+from hub.http.cors import AllowedOrigins
+from hub.ports.tickets import Ticket
+from hub.testing.stores import MemoryTicketStore
+from tests.http.kit import Hub, running_hub
+
+SECRET = "s" * 64
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A node with tokens."""
+    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    async with running_hub(door) as hub:
+        yield hub
+
+
+async def ticket_of(hub: Hub, user: str = "alice", **claims: Any) -> str:
+    token = jwt.encode({"sub": user, "exp": time.time() + 60, "topics": ["n"], **claims}, SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with hub.ask("POST", "/tickets", headers=headers) as response:
+        answer = await response.json()
+        assert response.status == 201
+        assert answer["expires_in"] == 30
+        name: str = answer["ticket"]
+        return name
+
+
+async def status(hub: Hub, path: str, **headers: str) -> int:
+    async with hub.ask("GET", path, headers=headers) as response:
+        found: int = response.status
+        return found
+
+
+async def test_one_connection_and_its_resumption(hub: Hub) -> None:
+    """The URL alone is worth nothing any more; with the stream's own cursor it goes on."""
+    path = f"/sse/connect/alice?topics=n&ticket={await ticket_of(hub)}"
+    async with hub.stream(path) as stream:
+        cursor = stream.opened.id
+        assert '"user":"alice"' in stream.opened.data
+    assert await status(hub, path) == 401
+    assert await status(hub, path, **{"Last-Event-ID": "garbage"}) == 401
+    forged = cursor.replace("-", "x-", 1)
+    assert await status(hub, path, **{"Last-Event-ID": forged}) == 401
+    for _ in range(2):
+        async with hub.stream(path, headers={"Last-Event-ID": cursor}) as stream:
+            assert '"recovered":true' in stream.opened.data
+
+
+async def test_anothers_cursor_is_worth_nothing(hub: Hub) -> None:
+    """It must be of the ticket's own user."""
+    async with hub.stream(f"/sse/connect?ticket={await ticket_of(hub, 'bob')}") as stream:
+        bobs = stream.opened.id
+    path = f"/sse/connect?ticket={await ticket_of(hub)}"
+    async with hub.stream(path):
+        pass
+    assert await status(hub, path, **{"Last-Event-ID": bobs}) == 401
+
+
+async def test_what_a_ticket_is_not_for(hub: Hub) -> None:
+    """Another's stream, other topics, other routes."""
+    assert await status(hub, f"/sse/connect/bob?ticket={await ticket_of(hub)}") == 403
+    assert await status(hub, f"/sse/connect?topics=x&ticket={await ticket_of(hub)}") == 403
+    assert await status(hub, "/sse/connect?ticket=nonsense") == 401
+    path = f"/generations?ticket={await ticket_of(hub)}"
+    async with hub.ask("POST", path, json={"prompt": "hi"}) as response:
+        assert response.status == 401
+    async with hub.ask("POST", "/tickets") as response:
+        assert response.status == 401
+
+
+async def test_revoked_token_behind_it(hub: Hub) -> None:
+    """A ticket is as good as its token."""
+    name = await ticket_of(hub, jti="t1")
+    await hub.control.revoke("t1", time.time() + 60)
+    assert await status(hub, f"/sse/connect?ticket={name}") == 401
+
+
+@pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
+async def test_book(kind: str, open_redis: Any) -> None:
+    """First use, later uses, an unknown one, one that nobody used in time."""
+    server = None if kind == "memory" else await open_redis(kind)
+    book: Any = MemoryTicketStore() if server is None else RedisTicketStore(server.link)
+    ticket = Ticket(user="a", topics=("n", "t*"), expires_at=time.time() + 60, token_id=None)
+    await book.keep("x", ticket, 0.2)
+    assert await book.use("x") == (ticket, False)
+    await book.keep("late", ticket, 0.05)
+    await asyncio.sleep(0.3)
+    assert await book.use("x") == (ticket, True)
+    assert await book.use("late") is None
+    assert await book.use("unknown") is None
+    if server is not None:
+        (name,) = await server.client.keys("*")
+        assert b":x" not in name
+        assert 50_000 < await server.client.pttl(name) <= 60_000
