@@ -35,7 +35,7 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.ports.queue import JobPage, Lease
 
-_PACKAGE: Final = "hub.testing"
+_PACKAGE: Final = "hub.backends.redis"
 _PUT: Final = Script(_PACKAGE, "fair_queue", "enqueue_job")
 _WITHDRAW: Final = Script(_PACKAGE, "fair_queue", "withdraw_job")
 _SETTLE: Final = Script(_PACKAGE, "fair_queue", "finish_job")
