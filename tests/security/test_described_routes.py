@@ -1,8 +1,8 @@
 """F8 for the described routes: requests that schemathesis makes from the document, good and bad.
 
 `FUZZ_EXAMPLES` says how many of each kind every operation gets. Left out: what a stream says
-after its first bytes (tests/http/test_system_events.py looks at that), a WebSocket's upgrade (each
-such request is refused with 426), and the worker's three probes, which take nothing. What breaks the
+after its first bytes (see tests/http/test_system_events.py), a WebSocket's upgrade (each such
+request is refused with 426), and the worker's three probes, which take nothing. What breaks the
 protocol itself is in test_fuzz.py.
 """
 

@@ -207,9 +207,11 @@ def test_dashscope_says_what_is_new() -> None:
         event("tool_calls"),
     )
     assert pieces == [
-        ReasoningDelta("hm"), ReasoningDelta("hm"), TextDelta("ha"), TextDelta("ha"),
-        TextDelta("!"),        ToolCallDelta([first]), ToolCallDelta([second]), Finished("tool_calls"),
-    ]  # fmt: skip
+        *[ReasoningDelta("hm"), ReasoningDelta("hm")],
+        *[TextDelta("ha"), TextDelta("ha"), TextDelta("!")],
+        *[ToolCallDelta([first]), ToolCallDelta([second])],
+        Finished("tool_calls"),
+    ]
 
 
 def test_dashscope_messages() -> None:
