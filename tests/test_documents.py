@@ -10,13 +10,11 @@ from pathlib import Path
 import aiohttp
 
 from hub.compat.templates.encoder import TemplateEncoder
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.core.metrics import MetricFamily
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import SystemClock
-from hub.metrics import MetricFamily, WorkerMetrics, node_families
+from hub.engine.worker_metrics import WorkerMetrics
 from hub.settings import load_settings
-from hub.testing.broker import MemoryBroker
 from hub.wiring.applications import build_templates
 from hub.wiring.upstreams import build_upstreams
 from tests.compat.history import FAILED, RECORD, STARTED, chunks_of, said, thought
@@ -66,12 +64,8 @@ def table_of(families: Sequence[MetricFamily]) -> str:
 
 def test_metrics_are_all_listed() -> None:
     """docs/metrics.md has a row for each metric; WRITE_DOCS=1 in the environment makes them."""
-    clock = SystemClock()
-    fanout = Connections(
-        MemoryBroker(), HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0
-    )
-    node = table_of(node_families(fanout, NodeMetrics(), redis_calls=0, link_breaks={}))
-    worker = table_of(WorkerMetrics({}, running=lambda: 0).families())
+    node = table_of(NodeMetrics().families())
+    worker = table_of(WorkerMetrics({}).families())
     file = DOCS / "metrics.md"
     text = file.read_text()
     for title, table in (("## Nodes\n", node), ("## Workers\n", worker)):

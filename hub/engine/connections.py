@@ -97,6 +97,12 @@ class Connections:
         self._spread_ms = 0
         self._by_address: Counter[str] = Counter()
         self.expiry_timer = ExpiryTimer(clock)
+        self._delivered: Counter[str] = Counter()  # to closed connections, by transport
+        self._metrics.connections.set_function(self._count_open)
+        self._metrics.delivered.set_function(self._count_delivered)
+        self._metrics.users.set_function(lambda: self.users)
+        self._metrics.recovering.set_function(lambda: self.recovering)
+        self._metrics.draining.set_function(lambda: int(self.draining))
         broker.listen(self.deliver, self.fill_gaps)
 
     def __len__(self) -> int:
@@ -256,6 +262,19 @@ class Connections:
             if left > 1 and not force.is_set():
                 await self._clock.sleep(_WAVE_SECONDS)
 
+    def _count_open(self) -> Counter[str]:
+        """Return the number of open connections by transport, 0 for those used before."""
+        count = Counter(dict.fromkeys((str(label) for label in self._metrics.opened), 0))
+        count.update(connection.encoder.label for connection in self._connections)
+        return count
+
+    def _count_delivered(self) -> Counter[str]:
+        """Return the number of delivered events by transport: each connection counts its own."""
+        count = Counter(self._delivered)
+        for connection in self._connections:
+            count[connection.encoder.label] += connection.events
+        return count
+
     def _reconnect_jitter_ms(self) -> int:
         return random.randint(0, self._spread_ms)
 
@@ -267,7 +286,7 @@ class Connections:
     def _detach(self, connection: Connection) -> None:
         reason = connection.close_reason or CloseReason.CLIENT_DISCONNECTED
         self._metrics.closed[reason.label] += 1
-        self._metrics.delivered[connection.encoder.label] += connection.events
+        self._delivered[connection.encoder.label] += connection.events
         _log.info(
             "connection.closed",
             connection=connection.name,

@@ -1,42 +1,88 @@
-"""What a node counts: plain numbers, written where it happens and read when asked for."""
+"""The metrics of a node. docs/metrics.md has the table that is made from these declarations."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Final
 
-from hub.core.histogram import Histogram
+from hub.core.metrics import Counter, CounterFunction, Gauge, Histogram, MetricSet
 from hub.ports.clock import Clock
 
-_DELAYS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_LOOP_TICK_SECONDS: Final = 0.1
+_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LOOP_INTERVAL_SECONDS: Final = 0.1
 
 
-class NodeMetrics:
-    """opened: by transport. closed: by reason. delivered: events handed to connections that have
-    ended, by transport; the others know their own. resets: by reason. published: by outcome.
-    answered: requests by listener, route and status. refused: by limit. Histograms in seconds.
-    """
+class NodeMetrics(MetricSet):
+    """What one node counts. Gauges and function counters belong to the parts that set them."""
 
     def __init__(self) -> None:
-        self.started_at = time.time()
-        self.opened: Counter[str] = Counter()
-        self.closed: Counter[str] = Counter()
-        self.delivered: Counter[str] = Counter()
-        self.replayed = 0
-        self.resets: Counter[str] = Counter()
-        self.published: Counter[str] = Counter()
-        self.responses: Counter[tuple[str, ...]] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.round_trip = Histogram(_DELAYS)
-        self.delivery_delay = Histogram(_DELAYS)
-        self.heartbeat_lateness = Histogram(_DELAYS)
-        self.loop_lag = Histogram(_DELAYS)
+        self.connections = Gauge("hub_connections", "Open connections.", "transport")
+        self.users = Gauge("hub_users", "Users with at least one open connection on this node.")
+        self.recovering = Gauge(
+            "hub_connections_catching_up",
+            "Connections that subscribe or replay the log, or wait for their turn to do so.",
+        )
+        self.opened = Counter("hub_connections_opened", "Connections opened.", "transport")
+        self.closed = Counter(
+            "hub_connections_closed",
+            "Connections closed. The reason slow means a full outbox; full, replaced and max_age "
+            "are limits.",
+            "reason",
+        )
+        self.delivered = CounterFunction(
+            "hub_events_delivered", "Events delivered to connections.", "transport"
+        )
+        self.replayed = Counter("hub_events_replayed", "Delivered events that came from the log.")
+        self.resets = Counter("hub_resets", "Cursors that could not be continued.", "reason")
+        self.published = Counter(
+            "hub_events_published",
+            "Events published through this node, counted once per channel.",
+            "outcome",
+        )
+        self.responses = Counter(
+            "hub_http_requests",
+            "HTTP and gRPC requests answered. A stream that started counts in "
+            "hub_connections_opened instead.",
+            *("listener", "route", "status"),
+        )
+        self.refused = Counter(
+            "hub_requests_refused", "Requests refused with 429 because of a limit.", "limit"
+        )
+        self.delivery_delay = Histogram(
+            "hub_delivery_delay_seconds",
+            "Time from a publish to the sockets of this node, measured with one probe event each "
+            "second.",
+            bounds=_BOUNDS,
+        )
+        self.round_trip = Histogram(
+            "hub_redis_round_trip_seconds",
+            "Time that Redis took to answer the publish of the probe event.",
+            bounds=_BOUNDS,
+        )
+        self.heartbeat_lateness = Histogram(
+            "hub_heartbeat_lateness_seconds",
+            "Delay of the heartbeat timer, measured at each tick.",
+            bounds=_BOUNDS,
+        )
+        self.loop_lag = Histogram(
+            "hub_loop_lag_seconds",
+            "Delay of the event loop, measured ten times a second.",
+            bounds=_BOUNDS,
+        )
+        self.redis_calls = CounterFunction("hub_redis_calls", "Commands sent to Redis.")
+        self.redis_disconnects = CounterFunction(
+            "hub_redis_link_breaks", "Connections to Redis that broke.", "link"
+        )
+        self.draining = Gauge("hub_draining", "1 after SIGTERM, else 0.")
+        self.start_time = Gauge(
+            "hub_start_time_seconds", "Start time of the process in Unix seconds."
+        )
+        started_at = time.time()
+        self.start_time.set_function(lambda: started_at)
 
-    async def watch_loop(self, clock: Clock) -> None:
-        """How much later than asked for the loop comes back, until cancelled."""
+    async def measure_loop_lag(self, clock: Clock) -> None:
+        """Measure how much later than requested a sleep returns, until cancelled."""
         while True:
-            due = clock.now() + _LOOP_TICK_SECONDS
-            await clock.sleep(_LOOP_TICK_SECONDS)
+            due = clock.now() + _LOOP_INTERVAL_SECONDS
+            await clock.sleep(_LOOP_INTERVAL_SECONDS)
             self.loop_lag.observe(max(0.0, clock.now() - due))

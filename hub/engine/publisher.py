@@ -38,7 +38,8 @@ class Publisher:
         """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
         self.check(request)
         answers = await self._broker.publish(_publications(request))
-        self._counts.published.update(answer.outcome.value for answer in answers)
+        for answer in answers:
+            self._counts.published[answer.outcome.value] += 1
         return list(zip(request.to, answers, strict=True))
 
     async def try_publish(

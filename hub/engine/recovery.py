@@ -188,7 +188,7 @@ class Recovery:
                 else:
                     before = connection.events
                     await connection.replay(page.events, page.end, channel)
-                    self._counts.replayed += connection.events - before
+                    self._counts.replayed.add(connection.events - before)
             unread = {c: page.end for c, page in pages.items() if page.end != page.head}
             if not unread and (connection.close_reason is not None or connection.flush_buffered()):
                 connection.enter_sync()

@@ -1,7 +1,5 @@
-"""What nodes and workers count, in Prometheus' terms. Labels are few, and never users'."""
+"""Prometheus' text format for the metrics of nodes and workers (declared in core/metrics.py)."""
 
-from hub.metrics.families import CONTENT_TYPE, MetricFamily, render_prometheus
-from hub.metrics.node import node_families
-from hub.metrics.worker import WorkerMetrics
+from hub.metrics.prometheus import CONTENT_TYPE, render_prometheus
 
-__all__ = ["CONTENT_TYPE", "MetricFamily", "WorkerMetrics", "node_families", "render_prometheus"]
+__all__ = ["CONTENT_TYPE", "render_prometheus"]

@@ -18,8 +18,9 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from hub.core.metrics import MetricFamily
 from hub.http.server import ListenAddress, listen
-from hub.metrics import MetricFamily, render_prometheus
+from hub.metrics import render_prometheus
 
 _REQUEST_TIMEOUT_SECONDS: Final = 1.0
 
@@ -63,7 +64,7 @@ class PeerMetrics:
             for said in await asyncio.gather(*map(_ask, others)):
                 if said is not None:
                     found[said.name] = said.families
-        return render_prometheus(found, labelled=self._folder is not None)
+        return render_prometheus(found, label_processes=self._folder is not None)
 
     async def _tell(self, request: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(PeerSnapshot(self._name, self._families())))

@@ -40,7 +40,9 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         tracing = await start_tracing(settings, "hub-node", parts)
         engine = await start_engine(settings, parts, tracing)
         session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        siblings = PeerMetrics(settings.node.metrics_dir, settings.node.name, engine.families)
+        siblings = PeerMetrics(
+            settings.node.metrics_dir, settings.node.name, engine.metrics.families
+        )
         await parts.enter_async_context(siblings.serve())
         # First, so that whoever sees /readyz finds it.
         await serve_grpc(settings, engine, session, parts, tracing, shared=sockets.shared)

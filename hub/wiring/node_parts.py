@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -27,7 +26,6 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.http.publish import PublishRateLimits
-from hub.metrics import MetricFamily, node_families
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
 from hub.ports.usage import UsageStore
@@ -55,7 +53,6 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     metrics: NodeMetrics
     queue: GenerationQueue
     store: GenerationStore
-    families: Callable[[], Sequence[MetricFamily]]
 
 
 async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Tracing) -> NodeParts:
@@ -70,6 +67,10 @@ async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Traci
     broker = RedisBroker(link, build_retention(settings))
     traced = tracing.broker(broker, followers)
     counts = NodeMetrics()
+    counts.redis_calls.set_function(lambda: link.calls)
+    counts.redis_disconnects.set_function(
+        lambda: {"commands": link.disconnects, "events": broker.disconnects}
+    )
     wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds, counts)
     attendance = TopicPresence(
         RedisPresenceStore(link), broker, clock, settings.presence.topics, node=settings.node.name
@@ -93,16 +94,12 @@ async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Traci
     store = RedisGenerationStore(link, build_retention(settings))
     orders = RedisCommandBus(link)
 
-    def families() -> Sequence[MetricFamily]:
-        breaks = {"commands": link.disconnects, "events": broker.disconnects}
-        return node_families(fanout, counts, redis_calls=link.calls, link_breaks=breaks)
-
     reports = LiveMetrics(
         orders,
         broker,
         clock,
         name=settings.node.name,
-        collect=families,
+        collect=counts.families,
         has_viewers=lambda: fanout.has_subscribers(LIVE_METRICS_CHANNEL),
     )
     control = AdminCommands(orders, fanout)
@@ -117,7 +114,7 @@ async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Traci
     tasks.start("attendance", attendance.run)
     tasks.start("probe", LatencyProbe(broker, fanout, clock, counts).run)
     tasks.start("reports", reports.run)
-    tasks.start("loop lag", partial(counts.watch_loop, clock))
+    tasks.start("loop lag", partial(counts.measure_loop_lag, clock))
     return NodeParts(
         clock=clock,
         tasks=tasks,
@@ -132,7 +129,6 @@ async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Traci
         tickets=Tickets(RedisTicketStore(link), broker),
         usage=RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds),
         metrics=counts,
-        families=families,
         queue=queue,
         store=store,
     )

@@ -15,9 +15,10 @@ from hub.engine.relay import GenerationResult, Relay, RelayLimits
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker
+from hub.engine.worker_metrics import WorkerMetrics
 from hub.http.server import ListenAddress, listen
 from hub.http.worker import build_worker
-from hub.metrics import WorkerMetrics
+from hub.metrics import render_prometheus
 from hub.settings import Settings
 from hub.wiring.broker import build_retention, connect_redis
 from hub.wiring.queue import build_queue
@@ -55,7 +56,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             name: {*upstream.models, upstream.default_model or ""}
             for name, upstream in settings.upstreams.items()
         }
-        metrics = WorkerMetrics(models, running=lambda: len(worker))
+        metrics = WorkerMetrics(models)
         accounts = UsageRecorder(
             RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds)
         )
@@ -85,11 +86,12 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             lease_seconds=settings.worker.lease_seconds,
             on_result=note,
         )
+        metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
             app = build_worker(
                 link.ping,
                 lambda: "draining" if stop.requested.is_set() else "running",
-                metrics.text,
+                lambda: render_prometheus({"": metrics.families()}),
             )
             place = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
             await parts.enter_async_context(listen(app, place, cancel_handlers=False))

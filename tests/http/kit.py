@@ -53,7 +53,7 @@ from hub.http.tickets import TicketAuthenticator, TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
-from hub.metrics import node_families, render_prometheus
+from hub.metrics import render_prometheus
 from hub.testing.broker import MemoryBroker
 from hub.testing.queue import MemoryGenerationQueue
 from hub.testing.stores import MemoryCommandBus, MemoryTicketStore, MemoryUsageStore
@@ -100,7 +100,7 @@ class Hub:
             self.broker,
             clock,
             name="n1",
-            collect=lambda: node_families(self.fanout, self.counts, redis_calls=0, link_breaks={}),
+            collect=self.counts.families,
             has_viewers=lambda: self.fanout.has_subscribers(LIVE_METRICS_CHANNEL),
         )
         self.presence = ConnectionQuery(self.orders, self.fanout, clock, node="n1")
@@ -175,8 +175,7 @@ class Hub:
 
     async def metrics(self) -> bytes:
         """What /metrics says."""
-        families = node_families(self.fanout, self.counts, redis_calls=0, link_breaks={})
-        return render_prometheus({"n1": families}, labelled=False)
+        return render_prometheus({"n1": self.counts.families()})
 
     async def call(
         self, method: str, path: str, *, internal: bool = False, **more: Any

@@ -12,8 +12,8 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.core.metrics import MetricFamily
 from hub.http.server import ListenAddress, listen
-from hub.metrics.families import number
 from hub.wiring.multiprocess_metrics import PeerMetrics
 from tests.http.kit import LIMITS, Hub, running_hub
 
@@ -125,7 +125,7 @@ async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
     other = web.Application()
     other.add_routes([web.get("/", tell)])
     place = ListenAddress("", 0, "node.metrics_dir", path=str(tmp_path / "other.sock"))
-    mine = number("mine", "Mine.", "gauge", 1.0)
+    mine = MetricFamily("mine", "Mine.", "gauge", [], [([], 1.0)])
     async with listen(other, place, cancel_handlers=True):
         told = await PeerMetrics(tmp_path, "me", lambda: [mine]).collect()
     assert samples(told.decode()) == {"mine me": 1.0}
@@ -134,7 +134,7 @@ async def test_sibling_that_says_something_else(tmp_path: Path) -> None:
 async def test_siblings_have_any_name(tmp_path: Path) -> None:
     """Also one that no path could be made of."""
     names = ["a/b", "long" * 50]
-    mine = number("mine", "Mine.", "gauge", 1.0)
+    mine = MetricFamily("mine", "Mine.", "gauge", [], [([], 1.0)])
     first, second = (PeerMetrics(tmp_path, name, lambda: [mine]) for name in names)
     async with first.serve(), second.serve():
         told = await first.collect()

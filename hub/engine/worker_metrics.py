@@ -1,0 +1,67 @@
+"""The metrics of a worker. docs/metrics.md has the table that is made from these declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
+from hub.engine.relay import GenerationResult
+
+_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_LABELS: Final = ("upstream", "model")
+
+
+class WorkerMetrics(MetricSet):
+    """What one worker counts.
+
+    models: the label values allowed for `model`, by upstream. Clients may request any model, so
+    all others count as `other`.
+    """
+
+    def __init__(self, models: Mapping[str, Collection[str]]) -> None:
+        self._models = models
+        self.running = Gauge("hub_generations_running", "Generations running on this worker.")
+        self.ended = Counter(
+            "hub_generations_ended",
+            "Generations that ended on this worker. The code is that of generation.failed.",
+            *(*_LABELS, "status", "code"),
+        )
+        self.tokens = Counter(
+            "hub_generation_tokens",
+            "Tokens used, as the upstreams report them.",
+            *(*_LABELS, "kind"),
+        )
+        self.queued = Histogram(
+            "hub_generation_queued_seconds",
+            "Time from the request until a worker started the generation.",
+            *_LABELS,
+            bounds=_BOUNDS,
+        )
+        self.first_delta = Histogram(
+            "hub_generation_first_delta_seconds",
+            "Time from the request to the first delta.",
+            *_LABELS,
+            bounds=_BOUNDS,
+        )
+        self.total = Histogram(
+            "hub_generation_total_seconds",
+            "Time from the request to the end of the generation.",
+            *_LABELS,
+            bounds=_BOUNDS,
+        )
+
+    def record(self, result: GenerationResult) -> None:
+        """Count one ended generation."""
+        request = result.generation.request
+        known = self._models.get(request.upstream, ())
+        labels = (request.upstream, request.model if request.model in known else "other")
+        self.ended[*labels, result.status.value, result.code] += 1
+        self.queued.observe(result.queued_seconds, *labels)
+        self.total.observe(result.total_seconds, *labels)
+        if result.first_delta_seconds is not None:
+            self.first_delta.observe(result.first_delta_seconds, *labels)
+        for kind in ("prompt", "completion"):
+            tokens = (result.usage or {}).get(f"{kind}_tokens")
+            if isinstance(tokens, int) and tokens >= 0:
+                self.tokens[*labels, kind] += tokens
