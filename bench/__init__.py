@@ -1,1 +1,1 @@
-"""The benchmark: the hub beside its peers and the floor, in one run. `scripts/bench [name]`."""
+"""Measure the hub, comparable servers and a lower bound in one run: `scripts/bench [name]`."""

@@ -1,4 +1,4 @@
-"""scripts/bench [name …]: tables on the terminal, JSON beside them, plots if asked for."""
+"""Run benchmarks; print tables, write the results as JSON and, on request, as plots."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ from pathlib import Path
 
 from bench import machine
 from bench.cases import CASES
-from bench.cases.transports import WAYS, beside_sse
+from bench.cases.transports import TRANSPORTS, compare_with_sse
 from bench.load import Row
-from bench.machine import BUILT
+from bench.machine import OUTPUT
 from bench.plots import PLOTS
 
 
 def main() -> None:
-    """Reads the command line and runs what it names."""
+    """Parse the command line and run the benchmarks that it names."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}; none: all")
-    parser.add_argument("--runs", type=int, default=3, help="of each; medians are shown")
-    parser.add_argument("--json", type=Path, default=BUILT / "latest.json", metavar="FILE")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write bench-NAME.svg there")
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(CASES)} (default: all)")
     parser.add_argument(
-        "--transport", action="append", choices=WAYS, default=[], metavar="WAY",
-        help=f"fanout over another transport, beside SSE: {', '.join(WAYS)}; may be repeated",
+        "--runs", type=int, default=3, help="how often each one runs; the median is printed"
+    )
+    parser.add_argument("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="write bench-NAME.svg into this folder"
+    )
+    parser.add_argument(
+        "--transport", action="append", choices=TRANSPORTS, default=[], metavar="NAME",
+        help=f"with fanout: compare this transport with SSE ({', '.join(TRANSPORTS)}); repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--connections", type=int, help="of --transport, where not as many as usual"
+        "--connections", type=int, help="with --transport: the number of connections"
     )
-    parser.add_argument("--profile", action="store_true", help="write flame graphs (py-spy)")
+    parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in CASES]
     if unknown:
-        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(CASES)}")
+        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(CASES)}")
     cases = dict(CASES)
     if args.transport:
         if args.names not in ([], ["fanout"]):
-            parser.error("--transport goes with fanout alone")
+            parser.error("--transport can only be used with the benchmark fanout")
         args.names, cases = (
             ["transports"],
-            {"transports": beside_sse(args.transport, args.connections)},
+            {"transports": compare_with_sse(args.transport, args.connections)},
         )
-    BUILT.mkdir(parents=True, exist_ok=True)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     if args.profile:
         machine.PROFILES.append("all")
     results: dict[str, object] = {
@@ -56,7 +60,7 @@ def main() -> None:
         "runs": args.runs,
     }
     for name in args.names or cases:
-        rows = medians(cases[name], args.runs)
+        rows = run_repeatedly(cases[name], args.runs)
         print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows
@@ -64,16 +68,16 @@ def main() -> None:
         args.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         if args.plots is not None and name in PLOTS:
             PLOTS[name](rows, args.plots / f"bench-{name}.svg")
-    print(f"\nwritten to {args.json}")
+    print(f"\nresults written to {args.json}")
 
 
-def medians(case: Callable[[], list[Row]], runs: int) -> list[Row]:
-    """The case's rows; of each number the median of all runs."""
+def run_repeatedly(case: Callable[[], list[Row]], runs: int) -> list[Row]:
+    """Run a benchmark several times; return its rows with the median of each number."""
     tables = [case() for _ in range(runs)]
-    return [_merged(same) for same in zip(*tables, strict=True)]
+    return [_merge(same_rows) for same_rows in zip(*tables, strict=True)]
 
 
-def _merged(rows: Sequence[Row]) -> Row:
+def _merge(rows: Sequence[Row]) -> Row:
     merged = dict(rows[0])
     for title, value in merged.items():
         if isinstance(value, int | float):
@@ -88,7 +92,7 @@ def _median(values: list[float]) -> float:
 
 
 def print_table(rows: list[Row]) -> None:
-    """Columns as wide as what is in them."""
+    """Print the rows as a table with right-aligned columns."""
     titles = list(rows[0])
     texts = [[str(row.get(title, "")) for title in titles] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]

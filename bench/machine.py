@@ -1,4 +1,4 @@
-"""What every benchmark needs of the machine: programs, processors, the CPU time of a process."""
+"""Start processes on a chosen processor, and read their CPU time and memory (Linux)."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILT = ROOT / ".cache" / "bench"
-PROFILES: list[str] = []  # what is to be profiled: nothing, or everything
+OUTPUT = ROOT / ".cache" / "bench"
+PROFILES: list[str] = []  # not empty: record flame graphs
 SERVER_CORE, LOAD_CORE = "0", "1"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def built(name: str) -> str:
-    """The load generator or the floor, compiled from bench/c."""
-    source, binary = ROOT / "bench" / "c" / f"{name}.c", BUILT / name
+def compile_program(name: str) -> str:
+    """Compile bench/c/NAME.c if it has changed; return the path of the program."""
+    source, binary = ROOT / "bench" / "c" / f"{name}.c", OUTPUT / name
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
-        BUILT.mkdir(parents=True, exist_ok=True)
+        OUTPUT.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cc", "-O2", "-w", "-o", str(binary), str(source)], check=True)
     return str(binary)
 
 
-def pinned(core: str, command: Sequence[str]) -> list[str]:
-    """The command on one processor, where the machine can do that."""
+def pin_to_core(core: str, command: Sequence[str]) -> list[str]:
+    """Return the command pinned to one processor, or unchanged where taskset is missing."""
     return ["taskset", "-c", core, *command] if shutil.which("taskset") else list(command)
 
 
 @contextmanager
-def running(
+def run_process(
     core: str, command: Sequence[str], env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for the length of the block."""
+    """Run a process during the block."""
     process = subprocess.Popen(
-        pinned(core, command),
+        pin_to_core(core, command),
         env={**os.environ, **(env or {})},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -61,19 +61,19 @@ def running(
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used, user and system."""
+    """Return the CPU time of a process in seconds, user plus system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def resident_kb(pid: int) -> int:
-    """What a process holds in memory, in kB."""
+    """Return the resident memory of a process in kB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-def wait_for(url: str, seconds: float = 20.0) -> None:
-    """Returns when something answers there."""
+def wait_for_http(url: str, seconds: float = 20.0) -> None:
+    """Wait until the URL answers with any status."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -87,17 +87,17 @@ def wait_for(url: str, seconds: float = 20.0) -> None:
             time.sleep(0.05)
 
 
-def load(*words: str) -> dict[str, Any]:
-    """Runs a load generator on the load's processor; gives the JSON line at its end."""
-    return finished(start_load(*words))
+def run_load(name: str, *args: str) -> dict[str, Any]:
+    """Run a load generator on the load processor; return the JSON object that it prints last."""
+    return read_result(start_load(name, *args))
 
 
-def start_load(name: str, *words: str) -> subprocess.Popen[str]:
-    """The same, under way."""
+def start_load(name: str, *args: str) -> subprocess.Popen[str]:
+    """Start a load generator on the load processor."""
     is_c = (ROOT / "bench" / "c" / f"{name}.c").exists()
-    command = [built(name)] if is_c else [sys.executable, "-m", f"bench.{name}"]
+    command = [compile_program(name)] if is_c else [sys.executable, "-m", f"bench.{name}"]
     return subprocess.Popen(
-        pinned(LOAD_CORE, [*command, *words]),
+        pin_to_core(LOAD_CORE, [*command, *args]),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -105,20 +105,20 @@ def start_load(name: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a load generator has to say at its end."""
+def read_result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for the end of a load generator; return the JSON object that it printed last."""
     output, _ = process.communicate()
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return result
 
 
 @contextmanager
-def profiled(pid: int, name: str, seconds: int) -> Iterator[None]:
-    """With --profile, a flame graph of a Python process while the block lasts (py-spy)."""
+def profile(pid: int, name: str, seconds: int) -> Iterator[None]:
+    """With --profile, record a flame graph of a Python process during the block (py-spy)."""
     if not PROFILES or "python" not in Path(f"/proc/{pid}/comm").read_text():
         yield
         return
-    graph = BUILT / f"flame-{name.replace(' ', '-').replace(',', '')}.svg"
+    graph = OUTPUT / f"flame-{name.replace(' ', '-').replace(',', '')}.svg"
     options = ["--format", "flamegraph", "--rate", "200", "--native", "--duration", str(seconds)]
     command = ["py-spy", "record", *options, "--output", str(graph), "--pid", str(pid)]
     recorder = subprocess.Popen(

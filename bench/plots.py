@@ -1,4 +1,4 @@
-"""The pictures in docs/performance.md, from the rows of a run."""
+"""Draw the plots of docs/performance.md from the rows of a run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ mpl.rcParams.update(
         "font.size": 11,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "hub",  # the same rows, the same file
+        "svg.fonttype": "none",  # keep text as text
+        "svg.hashsalt": "hub",  # the same rows give the same file
     }
 )
 
@@ -30,8 +30,8 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, bbox_inches="tight", facecolor="white", metadata={"Date": None})
 
 
-def fanout_plot(rows: Sequence[Row], path: Path) -> None:
-    """A bar for each server."""
+def plot_fanout(rows: Sequence[Row], path: Path) -> None:
+    """Draw one bar per server."""
     figure = Figure(figsize=(7, 0.5 * len(rows) + 1))
     axes = figure.subplots()
     names = [str(row["server"]) for row in rows]
@@ -45,17 +45,19 @@ def fanout_plot(rows: Sequence[Row], path: Path) -> None:
     _save(figure, path)
 
 
-def growth_plot(rows: Sequence[Row], path: Path) -> None:
-    """Cost of a delivery over connections."""
+def plot_growth(rows: Sequence[Row], path: Path) -> None:
+    """Draw the cost of a delivery over the number of connections."""
     figure = Figure(figsize=(7, 3.4))
     axes = figure.subplots()
     for prefix, label, colour in (
         ("hub", "hub", _HUB),
         ("C send()", "C send() loop", _OTHERS),
     ):
-        mine = [row for row in rows if str(row["server"]).startswith(prefix)]
-        sizes = [row["connections"] for row in mine]
-        axes.plot(sizes, [row["µs per delivery"] for row in mine], "o-", color=colour, label=label)
+        server_rows = [row for row in rows if str(row["server"]).startswith(prefix)]
+        sizes = [row["connections"] for row in server_rows]
+        axes.plot(
+            sizes, [row["µs per delivery"] for row in server_rows], "o-", color=colour, label=label
+        )
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("connections")
@@ -65,6 +67,6 @@ def growth_plot(rows: Sequence[Row], path: Path) -> None:
 
 
 PLOTS: dict[str, Callable[[Sequence[Row], Path], None]] = {
-    "fanout": fanout_plot,
-    "growth": growth_plot,
+    "fanout": plot_fanout,
+    "growth": plot_growth,
 }

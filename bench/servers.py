@@ -1,4 +1,4 @@
-"""The hub and its peers, each started as its users start it, on the server's processor."""
+"""Start the hub and comparable servers on the server processor, each as its users start it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, built, running, wait_for
+from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, compile_program, run_process, wait_for_http
 from hub.backends.embedded import embedded_command, embedded_url
 from tests.topologies import free_ports
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server under load: its process, and how sse_load and pub_load talk to it."""
+    """A server under load: its process, and the arguments that sse_load and pub_load need."""
 
     name: str
     pid: int
@@ -29,12 +29,12 @@ class Target(msgspec.Struct, frozen=True):
     publish_path: str
     publish_body: str
     broker_url: str = ""
-    broadcast_body: str = ""  # what reaches everybody, where that is another body
+    broadcast_body: str = ""  # set if a broadcast needs another body
     broadcast_stream_path: str = ""
     broadcast_publish_path: str = ""
 
     def to_all(self) -> Target:
-        """The same server, its streams and publishes set so that each event reaches everybody."""
+        """Return the same server, set up so that each event reaches every connection."""
         return msgspec.structs.replace(
             self,
             stream_path=self.broadcast_stream_path or self.stream_path,
@@ -44,11 +44,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def broker() -> Iterator[str]:
-    """A Valkey on the load's processor; gives its URL."""
+def run_broker() -> Iterator[str]:
+    """Run Valkey on the load processor; yield its URL."""
     folder = Path(tempfile.mkdtemp(prefix="hub-bench-"))
     try:
-        with running(LOAD_CORE, embedded_command(folder, keep=False)):
+        with run_process(LOAD_CORE, embedded_command(folder, keep=False)):
             deadline = time.monotonic() + 10
             while not (folder / "valkey.sock").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -58,10 +58,10 @@ def broker() -> Iterator[str]:
 
 
 @contextmanager
-def node(
+def run_node(
     broker_url: str, name: str = "hub", *, core: str = SERVER_CORE, **settings: str
 ) -> Iterator[Target]:
-    """One node on a processor. Everything is on but tokens: the load has none."""
+    """Run one node on a processor, in production settings but without authentication."""
     port, internal_port = free_ports(2)
     env = {
         "HUB_AUTH__DISABLED": "true",
@@ -71,8 +71,8 @@ def node(
         "HUB_LOGS__FORMAT": "json",
         **settings,
     }
-    with running(core, [sys.executable, "-m", "hub", "serve"], env) as process:
-        wait_for(f"http://127.0.0.1:{internal_port}/readyz")
+    with run_process(core, [sys.executable, "-m", "hub", "serve"], env) as process:
+        wait_for_http(f"http://127.0.0.1:{internal_port}/readyz")
         yield Target(
             name,
             process.pid,
@@ -87,60 +87,60 @@ def node(
 
 
 @contextmanager
-def hub(name: str = "hub", **settings: str) -> Iterator[Target]:
-    """One node and its broker, which shares the load's processor."""
-    with broker() as url, node(url, name, **settings) as target:
+def run_hub(name: str = "hub", **settings: str) -> Iterator[Target]:
+    """Run one node, and its broker on the load processor."""
+    with run_broker() as url, run_node(url, name, **settings) as target:
         yield target
 
 
 @contextmanager
-def floor() -> Iterator[Target]:
-    """A C loop that only calls send(): what no server can beat."""
+def run_floor() -> Iterator[Target]:
+    """Run a C loop that only calls send(): the lower bound for every server."""
     (port,) = free_ports(1)
-    with running(SERVER_CORE, [built("limit"), str(port)]) as process:
+    with run_process(SERVER_CORE, [compile_program("limit"), str(port)]) as process:
         wait_for_port(port)
         yield Target("C send() loop", process.pid, port, "/u%d", port, "/", "T=%T;N=%N;")
 
 
 @contextmanager
-def _python_peer(name: str, module: str) -> Iterator[Target]:
+def _run_python_peer(name: str, module: str) -> Iterator[Target]:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", f"bench.peers.{module}", str(port)]
-    with running(SERVER_CORE, command) as process:
-        wait_for(f"http://127.0.0.1:{port}/")
+    with run_process(SERVER_CORE, command) as process:
+        wait_for_http(f"http://127.0.0.1:{port}/")
         yield Target(name, process.pid, port, "/stream/u%d", port, "/publish", "T=%T;N=%N;")
 
 
-def aiohttp_sse_queue() -> AbstractContextManager[Target]:
-    """What tutorials show: aiohttp-sse, a queue per connection."""
-    return _python_peer("aiohttp-sse, queues", "aiohttp_sse_queue")
+def run_aiohttp_sse() -> AbstractContextManager[Target]:
+    """Run aiohttp-sse with one queue per connection, as tutorials show it."""
+    return _run_python_peer("aiohttp-sse, queues", "aiohttp_sse_queue")
 
 
-def sse_starlette_queue() -> AbstractContextManager[Target]:
-    """The same on ASGI: sse-starlette on uvicorn."""
-    return _python_peer("sse-starlette, queues", "sse_starlette_queue")
+def run_sse_starlette() -> AbstractContextManager[Target]:
+    """Run sse-starlette on uvicorn with one queue per connection."""
+    return _run_python_peer("sse-starlette, queues", "sse_starlette_queue")
 
 
-def aiohttp_post() -> AbstractContextManager[Target]:
-    """aiohttp alone: takes JSON and answers, and does nothing with it."""
-    return _python_peer("aiohttp alone", "aiohttp_post")
+def run_aiohttp_post() -> AbstractContextManager[Target]:
+    """Run aiohttp with a route that parses JSON and answers, without publishing anything."""
+    return _run_python_peer("aiohttp alone", "aiohttp_post")
 
 
 def has_nchan() -> bool:
-    """Whether nginx with its Nchan module is installed (Debian: libnginx-mod-nchan)."""
+    """Return whether nginx and its Nchan module are installed (Debian: libnginx-mod-nchan)."""
     return bool(shutil.which("nginx") and list(Path("/usr").glob("lib/nginx/modules/*nchan*")))
 
 
 @contextmanager
-def nchan() -> Iterator[Target]:
-    """Nchan in nginx, memory store, one process."""
+def run_nchan() -> Iterator[Target]:
+    """Run Nchan in one nginx process with its memory store."""
     (port,) = free_ports(1)
     folder = Path(tempfile.mkdtemp(prefix="nchan-bench-"))
     text = (ROOT / "bench" / "c" / "nchan.conf").read_text()
     module = next(Path("/usr").glob("lib/nginx/modules/*nchan*"))
     config = folder / "nginx.conf"
     config.write_text(text.replace("@PORT@", str(port)).replace("@MODULE@", str(module)))
-    with running(SERVER_CORE, ["nginx", "-p", str(folder), "-c", str(config)]) as process:
+    with run_process(SERVER_CORE, ["nginx", "-p", str(folder), "-c", str(config)]) as process:
         wait_for_port(port)
         yield Target(
             "Nchan",
@@ -156,6 +156,6 @@ def nchan() -> Iterator[Target]:
 
 
 def wait_for_port(port: int) -> None:
-    """Returns when something listens."""
+    """Wait until the port accepts connections."""
     probe = ["bash", "-c", f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do :; done"]
     subprocess.run(probe, check=True, timeout=10)

@@ -1,8 +1,8 @@
-// llm: what an LLM endpoint sends, without the LLM: OpenAI's chunks at a steady rate to each who asks. One thread, epoll.
+// llm: stream OpenAI chat completion chunks at a constant rate to every client, without an LLM. One thread, epoll.
 // build: cc -O2 -o llm llm.c
 // use:   llm PORT DELTAS_PER_SECOND DELTAS
-// Each delta's text is "T=<ns CLOCK_MONOTONIC when it was due to leave>;N=<its number>;", so that a reader knows how long
-// it was on its way and whether one is missing. Whatever the request says, this is the answer; it ends with a finish.
+// The text of each delta is "T=<ns CLOCK_MONOTONIC at which it was due>;N=<its number>;", so that a reader can measure the
+// delay and detect missing deltas. The answer does not depend on the request. It ends with a finish_reason and [DONE].
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-typedef struct { int asked; long sent; long long next; int tail; long body; char head[4096]; int headlen; } conn;
+typedef struct { int requested; long sent; long long next; int tail; long body; char head[4096]; int headlen; } conn;
 static long long now_ns(void){ struct timespec t; clock_gettime(CLOCK_MONOTONIC,&t); return t.tv_sec*1000000000LL+t.tv_nsec; }
 static int chunk(char*out,const char*text,int n){ return sprintf(out,"%x\r\n%.*s\r\n",n,n,text); }
 int main(int ac,char**av){
@@ -30,16 +30,16 @@ int main(int ac,char**av){
       if(fd==ls){ int c; while((c=accept4(ls,0,0,SOCK_NONBLOCK))>=0){ setsockopt(c,IPPROTO_TCP,TCP_NODELAY,&one,sizeof one); memset(&cs[c],0,sizeof(conn)); ev.data.fd=c; epoll_ctl(ep,EPOLL_CTL_ADD,c,&ev); open_fds[n_open++]=c; } continue; }
       ssize_t r=read(fd,buf,sizeof buf); conn*c=&cs[fd];
       if(r<=0){ close(fd); for(int j=0;j<n_open;j++) if(open_fds[j]==fd){ open_fds[j]=open_fds[--n_open]; break; } continue; }
-      if(c->asked) continue; // what follows the head is the question
+      if(c->requested) continue; // the bytes after the request head are its body
       int m=r<4095-c->headlen?r:4095-c->headlen; memcpy(c->head+c->headlen,buf,m); c->headlen+=m; c->head[c->headlen]=0;
-      if(strstr(c->head,"\r\n\r\n")){ c->asked=1; c->next=now_ns(); c->headlen=0;
+      if(strstr(c->head,"\r\n\r\n")){ c->requested=1; c->next=now_ns(); c->headlen=0;
         const char*h="HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"; write(fd,h,strlen(h)); } }
     long long t=now_ns();
     for(int j=0;j<n_open;j++){ int fd=open_fds[j]; conn*c=&cs[fd];
-      while(c->asked&&c->next<=t&&c->sent<=deltas){ int n;
+      while(c->requested&&c->next<=t&&c->sent<=deltas){ int n;
         if(c->sent<deltas) n=sprintf(event,"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"T=%lld;N=%ld;\"},\"finish_reason\":null}]}\n\n",c->next,c->sent);
         else n=sprintf(event,"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
         n=chunk(out,event,n); if(c->sent==deltas) n+=sprintf(out+n,"0\r\n\r\n");
-        if(write(fd,out,n)!=n) { /* a reader that is too slow loses, and the reader's ledger says so */ }
-        c->sent++; c->next+=gap; if(c->sent>deltas){ c->asked=0; c->sent=0; } } } }
+        if(write(fd,out,n)!=n) { /* a slow reader loses deltas and reports them as gaps */ }
+        c->sent++; c->next+=gap; if(c->sent>deltas){ c->requested=0; c->sent=0; } } } }
 }

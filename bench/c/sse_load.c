@@ -1,11 +1,12 @@
-// sse_load: hold N connections that stream, count events, loss and delay. One thread, epoll.
+// sse_load: hold N streaming connections; count events, gaps and duplicates, and measure delays. One thread, epoll.
 // build: cc -O2 -o sse_load sse_load.c
-// use:   sse_load -p PORT -n CONNS -u '/sse/connect/u%d' -d SECONDS [-a ADDR] [-H 'Name: v']... [-T FILE of one bearer token a line] [-r ramp conns/s] [-s slow read fraction 0..1]
-// -t sse (default) | ndjson | websocket | poll: how they stream. A poll is a request after the other, each with the cursor of the
-// answer before it, on a connection of its own, as the hub ends it; a WebSocket's pings are answered.
-// -e N (sse, ndjson): end as soon as every connection has had N events (hub.open counts as one); "all_s" is when that was.
-// An event is a blank line after at least one 'data' line. A stamp 'T=<ns CLOCK_MONOTONIC>;' in the data gives the delay,
-// a stamp 'N=<seq>;' gives per-connection order and loss. An event may carry many. Prints a line a second, then one JSON line.
+// use:   sse_load -p PORT -n CONNS -u '/sse/connect/u%d' -d SECONDS [-a ADDR] [-H 'Name: v']... [-T FILE with one bearer token per line] [-r new conns/s] [-f first user number] [-q no progress lines] [-s never read]
+// -t sse (default) | ndjson | websocket | poll: the transport. A poll sends one request after another, each on a new connection
+// and with the cursor of the previous response, because the hub closes the connection. WebSocket pings are answered.
+// -e N (sse, ndjson): end as soon as every connection has received N events (hub.open counts as one); "all_s" is that time.
+// An SSE event is a blank line after at least one 'data' line. A stamp 'T=<ns CLOCK_MONOTONIC>;' in the data gives the delay,
+// a stamp 'N=<seq>;' gives order and loss per connection. An event may carry several stamps. Output: a line per second on
+// standard error, then one line of JSON.
 #define _GNU_SOURCE
 #define LINE 2048
 #include <stdio.h>
@@ -22,17 +23,17 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 typedef struct { int fd; int state; /*0 connecting 1 header 2 stream 3 dead*/ long events; long lastseq; long gaps; long dups; int has_data; int linelen; char line[LINE];
-  unsigned char head[4]; int headlen; long left; /* a WebSocket's frame: its header so far, what is left of its payload */
-  char*body; size_t bodylen; char cursor[512]; /* a poll's answer so far, and where the next goes on */ } conn;
-enum { SSE, NDJSON, WEBSOCKET, POLL }; static int way=SSE;
-static const char*ways[]={"sse","ndjson","websocket","poll"};
-static const char*asks[]={"Accept: text/event-stream\r\n","Accept: application/x-ndjson\r\n","Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n","Accept: application/json\r\n"};
+  unsigned char head[4]; int headlen; long left; /* WebSocket frame: header bytes read, payload bytes still to read */
+  char*body; size_t bodylen; char cursor[512]; /* poll: response bytes read, and the cursor of the next request */ } conn;
+enum { SSE, NDJSON, WEBSOCKET, POLL }; static int transport=SSE;
+static const char*transport_names[]={"sse","ndjson","websocket","poll"};
+static const char*request_headers[]={"Accept: text/event-stream\r\n","Accept: application/x-ndjson\r\n","Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n","Accept: application/json\r\n"};
 static long long now_ns(void){ struct timespec t; clock_gettime(CLOCK_MONOTONIC,&t); return t.tv_sec*1000000000LL+t.tv_nsec; }
-static long firsts[4000]; static long long stamps=0; // delays of what is stamped N=0, and how many stamps came
-static long hist[4000]; // 0.05 ms buckets up to 200ms then last
+static long firsts[4000]; static long long stamps=0; // delays of the stamps N=0; number of stamps
+static long hist[4000]; // buckets of 0.05 ms up to 200 ms; the last one holds the rest
 static long long total=0, bytes=0, comments=0, maxdelay=0; static volatile int stop=0;
 static void onsig(int s){ stop=1; }
-static void stamps_in(conn*c,char*p){ // what a line, a message or a poll's answer carries
+static void stamps_in(conn*c,char*p){ // read the stamps of a line, a message or a poll response
   long long d=-1;
   while((p=strpbrk(p,"TN"))){ if(p[1]!='='){ p++; continue; } if(*p=='T'){ d=now_ns()-strtoll(p+2,0,10); stamps++; if(d>=0){ if(d>maxdelay)maxdelay=d; long b=d/50000; if(b>3999)b=3999; hist[b]++; } p+=2; continue; }
     long s=strtol(p+2,0,10); if(c->lastseq>=0){ if(s>c->lastseq+1) c->gaps+=s-c->lastseq-1; else if(s<=c->lastseq) c->dups++; } if(s>c->lastseq) c->lastseq=s; if(s==0&&d>=0){ long b=d/50000; if(b>3999)b=3999; firsts[b]++; } p+=2; }
@@ -40,16 +41,16 @@ static void stamps_in(conn*c,char*p){ // what a line, a message or a poll's answ
 static void event(conn*c,char*text){ c->events++; total++; stamps_in(c,text); }
 static void line(conn*c){
   char*l=c->line; int n=c->linelen; if(n&&l[n-1]=='\r') n--; l[n<LINE-1?n:LINE-1]=0;
-  if(way==NDJSON){ if(l[0]=='{') event(c,l); return; } // others are chunk sizes and heartbeats
+  if(transport==NDJSON){ if(l[0]=='{') event(c,l); return; } // other lines are chunk sizes and heartbeats
   if(n==0){ if(c->has_data){ c->events++; total++; } c->has_data=0; return; }
   if(l[0]==':'){ comments++; return; }
   if(!strncmp(l,"data",4)){ c->has_data=1; stamps_in(c,l); }
 }
-static void frames(conn*c,const unsigned char*b,ssize_t n){ // RFC 6455 5.2: a server's are not masked
+static void frames(conn*c,const unsigned char*b,ssize_t n){ // RFC 6455 section 5.2: frames from a server are not masked
   while(n>0){
     if(c->left==0){ c->head[c->headlen++]=*b++; n--; int more=(c->head[1]&127)==126?4:2;
       if(c->headlen<2||c->headlen<more) continue;
-      if((c->head[1]&127)==127){ fprintf(stderr,"a frame of more than 64 kB\n"); exit(1); }
+      if((c->head[1]&127)==127){ fprintf(stderr,"frames of more than 64 kB are not supported\n"); exit(1); }
       c->left=more==4?c->head[2]<<8|c->head[3]:c->head[1]&127; c->linelen=0; }
     long take=c->left<n?c->left:n, room=LINE-1-c->linelen, kept=take<room?take:room;
     memcpy(c->line+c->linelen,b,kept); c->linelen+=kept; b+=take; n-=take; c->left-=take; if(c->left) return;
@@ -57,7 +58,7 @@ static void frames(conn*c,const unsigned char*b,ssize_t n){ // RFC 6455 5.2: a s
     switch(c->head[0]&15){ case 1: event(c,c->line); break; case 9: comments++; write(c->fd,"\x8a\x80\0\0\0\0",6); break; } }
 }
 static void gather(conn*c,const char*b,ssize_t n){ c->body=realloc(c->body,c->bodylen+n+1); memcpy(c->body+c->bodylen,b,n); c->bodylen+=n; c->body[c->bodylen]=0; }
-static int polled(conn*c){ // whether the answer was whole: {"events":[…],"cursor":"…"} in one chunk
+static int polled(conn*c){ // return whether the response is complete: {"events":[…],"cursor":"…"} in one chunk
   char*end=c->body?strstr(c->body,"],\"cursor\":\""):0; if(!end) return 0;
   for(char*p=c->body;(p=strstr(p,"\"event\":\""))&&p<end;p+=9){ c->events++; total++; }
   stamps_in(c,c->body); char*from=end+12,*to=strchr(from,'"'); size_t n=to?to-from:0; if(n>=sizeof c->cursor) return 0;
@@ -71,7 +72,7 @@ static double pct_of(long*h,double q){ long n=0,a=0; for(int i=0;i<4000;i++) n+=
 static double pct(double q,long n){ return n?pct_of(hist,q):-1; }
 int main(int ac,char**av){
   int port=8080,n=100,ramp=5000; double dur=10; const char*u="/sse/connect/u%d",*addr="127.0.0.1",*tokf=0; char hdr[4096]=""; int o, quiet=0; int first=0; long enough=0; int stall=0; int satisfied=0; double alls=-1;
-  while((o=getopt(ac,av,"p:n:u:d:a:H:T:r:qf:e:st:"))!=-1) switch(o){case 'p':port=atoi(optarg);break;case 'n':n=atoi(optarg);break;case 'u':u=optarg;break;case 'd':dur=atof(optarg);break;case 'a':addr=optarg;break;case 'H':strcat(hdr,optarg);strcat(hdr,"\r\n");break;case 'T':tokf=optarg;break;case 'r':ramp=atoi(optarg);break;case 'q':quiet=1;break;case 'e':enough=atol(optarg);break;case 's':stall=1;break;case 't':for(way=0;way<4&&strcmp(optarg,ways[way]);way++); if(way==4){fprintf(stderr,"no way %s\n",optarg);return 2;} break;case 'f':first=atoi(optarg);break;}
+  while((o=getopt(ac,av,"p:n:u:d:a:H:T:r:qf:e:st:"))!=-1) switch(o){case 'p':port=atoi(optarg);break;case 'n':n=atoi(optarg);break;case 'u':u=optarg;break;case 'd':dur=atof(optarg);break;case 'a':addr=optarg;break;case 'H':strcat(hdr,optarg);strcat(hdr,"\r\n");break;case 'T':tokf=optarg;break;case 'r':ramp=atoi(optarg);break;case 'q':quiet=1;break;case 'e':enough=atol(optarg);break;case 's':stall=1;break;case 't':for(transport=0;transport<4&&strcmp(optarg,transport_names[transport]);transport++); if(transport==4){fprintf(stderr,"unknown transport %s\n",optarg);return 2;} break;case 'f':first=atoi(optarg);break;}
   signal(SIGINT,onsig); signal(SIGTERM,onsig); signal(SIGPIPE,SIG_IGN);
   conn*cs=calloc(n,sizeof(conn)); FILE*tf=tokf?fopen(tokf,"r"):0; int ep=epoll_create1(0); struct epoll_event ev,evs[512];
   long long t0=now_ns(),lastp=t0; int opened=0,alive=0,dead=0; long long lasttot=0; char*buf=malloc(1<<18); long bad=0; long long tconn=0;
@@ -82,13 +83,13 @@ int main(int ac,char**av){
     for(int i=0;i<k;i++){ int id=evs[i].data.u32; conn*c=&cs[id];
       if(c->state==0){ int e=0; socklen_t sl=sizeof e; getsockopt(c->fd,SOL_SOCKET,SO_ERROR,&e,&sl); if(e){ c->state=3; dead++; close(c->fd); continue; }
         char path[1100],req[9216],tok[4096]=""; snprintf(path,512,u,id+first); if(c->cursor[0]){ size_t m=strlen(path); snprintf(path+m,sizeof path-m,"%ccursor=%s",strchr(path,'?')?'&':'?',c->cursor); } if(tf){ if(fgets(tok,4096,tf)) tok[strcspn(tok,"\n")]=0; }
-        int m=snprintf(req,9216,"GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s\r\n",path,addr,port,asks[way],hdr,tok[0]?"Authorization: Bearer ":"",tok,tok[0]?"\r\n":"");
+        int m=snprintf(req,9216,"GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s\r\n",path,addr,port,request_headers[transport],hdr,tok[0]?"Authorization: Bearer ":"",tok,tok[0]?"\r\n":"");
         if(write(c->fd,req,m)!=m){ c->state=3; dead++; close(c->fd); continue; } c->state=1; if(stall){ epoll_ctl(ep,EPOLL_CTL_DEL,c->fd,0); continue; } ev.events=EPOLLIN; ev.data.u32=id; epoll_ctl(ep,EPOLL_CTL_MOD,c->fd,&ev); continue; }
       ssize_t r=read(c->fd,buf,1<<18); if(r<=0){ if(r<0&&errno==EAGAIN) continue; if(c->state==2) alive--;
-        if(way==POLL&&r==0&&c->state==2&&polled(c)){ close(c->fd); begin(c,ep,id,addr,port); continue; } c->state=3; dead++; close(c->fd); continue; }
+        if(transport==POLL&&r==0&&c->state==2&&polled(c)){ close(c->fd); begin(c,ep,id,addr,port); continue; } c->state=3; dead++; close(c->fd); continue; }
       bytes+=r; for(ssize_t j=0;j<r;j++){ char ch=buf[j];
-        if(c->state==2&&way>=WEBSOCKET){ if(way==POLL) gather(c,buf+j,r-j); else frames(c,(unsigned char*)buf+j,r-j); break; }
-        if(ch=='\n'){ if(c->state==1){ int L=c->linelen; if(L&&c->line[L-1]=='\r')L--; c->line[L]=0; if(!strncmp(c->line,"HTTP/1.1 ",9)&&strncmp(c->line+9,way==WEBSOCKET?"101":"200",3)){ bad++; if(bad<4) fprintf(stderr,"%s\n",c->line);} if(L==0){ c->state=2; alive++; if(alive==n) tconn=now_ns()-t0; } }
+        if(c->state==2&&transport>=WEBSOCKET){ if(transport==POLL) gather(c,buf+j,r-j); else frames(c,(unsigned char*)buf+j,r-j); break; }
+        if(ch=='\n'){ if(c->state==1){ int L=c->linelen; if(L&&c->line[L-1]=='\r')L--; c->line[L]=0; if(!strncmp(c->line,"HTTP/1.1 ",9)&&strncmp(c->line+9,transport==WEBSOCKET?"101":"200",3)){ bad++; if(bad<4) fprintf(stderr,"%s\n",c->line);} if(L==0){ c->state=2; alive++; if(alive==n) tconn=now_ns()-t0; } }
           else { long had=c->events; line(c); if(enough&&had<enough&&c->events>=enough&&++satisfied==n){ alls=(now_ns()-t0)/1e9; stop=1; } } c->linelen=0; }
         else if(c->linelen<LINE-1) c->line[c->linelen++]=ch; } }
     t=now_ns(); if(t-lastp>1000000000LL){ if(!quiet) fprintf(stderr,"t=%.0f opened=%d alive=%d dead=%d ev/s=%lld\n",(t-t0)/1e9,opened,alive,dead,(total-lasttot)*1000000000LL/(t-lastp)); lasttot=total; lastp=t; } }

@@ -1,4 +1,4 @@
-"""The benchmarks by name. Each does its work once and gives rows; ratios are within one run."""
+"""The benchmarks by name. Each runs once and returns rows; ratios compare within one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""P1 and P7: one event to many connections."""
+"""P1 and P7: broadcast one event to many connections."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from bench import servers
-from bench.load import Row, delivered, holding, post
-from bench.machine import cpu_seconds, finished, profiled, resident_kb
+from bench.load import Row, count_delivered, hold_connections, publish
+from bench.machine import cpu_seconds, profile, read_result, resident_kb
 from bench.servers import Target
 
 
 def fanout(connections: int = 5000) -> list[Row]:
-    """P1: one event to 5,000 connections, CPU of the server per delivery, beside the peers."""
-    starts: list[Callable[[], AbstractContextManager[Target]]] = [servers.floor, servers.hub]
+    """P1: one event to 5,000 connections: server CPU per delivery, the hub and other servers."""
+    starts: list[Callable[[], AbstractContextManager[Target]]] = [
+        servers.run_floor,
+        servers.run_hub,
+    ]
     if servers.has_nchan():
-        starts.append(servers.nchan)
-    starts += [servers.aiohttp_sse_queue, servers.sse_starlette_queue]
+        starts.append(servers.run_nchan)
+    starts += [servers.run_aiohttp_sse, servers.run_sse_starlette]
     rows = []
     for start in starts:
         with start() as target:
@@ -28,52 +31,52 @@ def fanout(connections: int = 5000) -> list[Row]:
 
 
 def growth(sizes: tuple[int, ...] = (100, 1000, 5000, 15_000)) -> list[Row]:
-    """P7: the same from 100 to 15,000 connections: the cost of a delivery should stay flat."""
+    """P7: one event to 100 to 15,000 connections: the cost per delivery should stay constant."""
     rows = []
     for size in sizes:
         rate = max(2, min(200, 50_000 // size))
         pair = []
-        for start in (servers.floor, servers.hub):
+        for start in (servers.run_floor, servers.run_hub):
             with start() as target:
-                found = broadcast(target, size, rate)
-                pair.append({"server": f"{target.name}, {size}", "connections": size, **found})
+                row = broadcast(target, size, rate)
+                pair.append({"server": f"{target.name}, {size}", "connections": size, **row})
         _add_ratios(pair)
         rows += pair
     return rows
 
 
 def broadcast(
-    target: Target, connections: int, rate: int, seconds: int = 5, *, way: str = "sse"
+    target: Target, connections: int, rate: int, seconds: int = 5, *, transport: str = "sse"
 ) -> Row:
-    """Events at that rate to all of so many connections, which stream in that way."""
+    """Publish events to all connections at a rate (events a second); measure the server."""
     target = target.to_all()
-    with holding(target, connections, way=way) as holder:
-        cold = target.publish_body.replace("T=%T;N=%N;", "not counted")
-        post(target, "-R", str(rate), "-d", "1", body=cold)
+    with hold_connections(target, connections, transport=transport) as generator:
+        warm_up = target.publish_body.replace("T=%T;N=%N;", "not counted")
+        publish(target, "-R", str(rate), "-d", "1", body=warm_up)
         time.sleep(0.5)
-        with profiled(target.pid, target.name, seconds):
+        with profile(target.pid, target.name, seconds):
             before = cpu_seconds(target.pid)
-            posts = post(target, "-R", str(rate), "-d", str(seconds))
+            posts = publish(target, "-R", str(rate), "-d", str(seconds))
             time.sleep(1)
             used = cpu_seconds(target.pid) - before
         memory = resident_kb(target.pid)
-        counted = delivered(target) if target.name.startswith("hub") else None
-        holder.terminate()
-        ledger = finished(holder)
+        delivered = count_delivered(target) if target.name.startswith("hub") else None
+        generator.terminate()
+        result = read_result(generator)
     row = {
         "µs per delivery": used / max(1, posts["ok"] * connections) * 1e6,
         "events": posts["ok"],
-        "missing": ledger["gaps"],
-        "twice": ledger["dups"],
-        "p50 ms": ledger["p50_ms"],
-        "p99 ms": ledger["p99_ms"],
-        "p99.9 ms": ledger["p999_ms"],
+        "missing": result["gaps"],
+        "duplicates": result["dups"],
+        "p50 ms": result["p50_ms"],
+        "p99 ms": result["p99_ms"],
+        "p99.9 ms": result["p999_ms"],
         "MB": memory / 1024,
-        "bytes per event": ledger["bytes"] / max(1, ledger["events"]),
+        "bytes per event": result["bytes"] / max(1, result["events"]),
     }
-    if counted is not None:
-        opened = 0 if way == "poll" else connections  # hub.open is nobody's event
-        row["received − /metrics"] = ledger["events"] - opened - counted
+    if delivered is not None:
+        opened = 0 if transport == "poll" else connections  # hub.open is not counted as delivered
+        row["received − /metrics"] = result["events"] - opened - delivered
     return row
 
 

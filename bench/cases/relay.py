@@ -1,4 +1,4 @@
-"""P6: the worker's side, one processor, and an endpoint that sends what an LLM would."""
+"""P6: the worker on one processor, and an endpoint that streams like an LLM."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import time
 import urllib.request
 
 from bench import servers
-from bench.load import Row, holding
+from bench.load import Row, hold_connections
 from bench.machine import (
     LOAD_CORE,
     SERVER_CORE,
-    built,
+    compile_program,
     cpu_seconds,
-    finished,
-    load,
-    profiled,
-    running,
+    profile,
+    read_result,
+    run_load,
+    run_process,
 )
 from tests.topologies import free_ports
 
 
 def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 8) -> list[Row]:
-    """P6: answers that stream at once, CPU of the worker per delta, beside the same endpoint read
-    directly. The endpoint, the node, the broker and the readers share the load's processor: that
-    one is full at about 15,000 deltas/s. No LLM is behind the endpoint.
+    """P6: concurrent generations: worker CPU per delta, and the same endpoint read directly.
+
+    The endpoint, the node, the broker and the readers share the load processor, which is saturated
+    at about 15,000 deltas/s. The endpoint generates its deltas itself; there is no LLM.
     """
     (port,) = free_ports(1)
     deltas = deltas_per_second * seconds
-    llm = [built("llm"), str(port), str(deltas_per_second), str(deltas)]
-    with running(LOAD_CORE, llm):
+    llm = [compile_program("llm"), str(port), str(deltas_per_second), str(deltas)]
+    with run_process(LOAD_CORE, llm):
         servers.wait_for_port(port)
-        words = ("-p", str(port), "-n", str(generations), "-u", "/%d", "-r", "250", "-q")
-        direct = load("sse_load", *words, "-d", str(seconds + 4))
+        args = ("-p", str(port), "-n", str(generations), "-u", "/%d", "-r", "250", "-q")
+        direct = run_load("sse_load", *args, "-d", str(seconds + 4))
         relayed = _relayed(port, generations, seconds)
     return [_row("read directly", direct), _row("through the hub", relayed)]
 
@@ -47,46 +48,46 @@ def _relayed(port: int, generations: int, seconds: int) -> Row:
     }
     worker_env = {**env, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
     with (
-        servers.broker() as url,
-        servers.node(url, core=LOAD_CORE, **env) as target,
-        running(
+        servers.run_broker() as url,
+        servers.run_node(url, core=LOAD_CORE, **env) as target,
+        run_process(
             SERVER_CORE,
             [sys.executable, "-m", "hub", "worker"],
             {**worker_env, "HUB_REDIS__URL": url},
         ) as worker,
-        holding(target, generations) as holder,
+        hold_connections(target, generations) as generator,
     ):
         time.sleep(3)
         before = cpu_seconds(worker.pid)
-        with profiled(worker.pid, "relay", seconds):
-            begun = time.monotonic()
+        with profile(worker.pid, "relay", seconds):
+            started = time.monotonic()
             for user in range(generations):
-                _ask(target.port, f"u{user}")
-                time.sleep(max(0.0, begun + user / 250 - time.monotonic()))
+                _start_generation(target.port, f"u{user}")
+                time.sleep(max(0.0, started + user / 250 - time.monotonic()))
             time.sleep(seconds + 2)
         used = cpu_seconds(worker.pid) - before
-        holder.terminate()
-        return {**finished(holder), "worker_seconds": used}
+        generator.terminate()
+        return {**read_result(generator), "worker_seconds": used}
 
 
-def _row(who: str, ledger: Row) -> Row:
+def _row(path: str, result: Row) -> Row:
     return {
-        "way": who,
-        "generations": ledger["conns"],
-        "deltas": ledger["stamps"],
-        "events": ledger["events"],
-        "missing": ledger["gaps"],
-        "out of order": ledger["dups"],
-        "first delta p50 ms": ledger["first_p50_ms"],
-        "p50 ms": ledger["p50_ms"],
-        "p99 ms": ledger["p99_ms"],
-        "µs of worker CPU per delta": ledger.get("worker_seconds", 0)
-        / max(1, ledger["stamps"])
+        "path": path,
+        "generations": result["conns"],
+        "deltas": result["stamps"],
+        "events": result["events"],
+        "missing": result["gaps"],
+        "out of order": result["dups"],
+        "first delta p50 ms": result["first_p50_ms"],
+        "p50 ms": result["p50_ms"],
+        "p99 ms": result["p99_ms"],
+        "µs of worker CPU per delta": result.get("worker_seconds", 0)
+        / max(1, result["stamps"])
         * 1e6,
     }
 
 
-def _ask(port: int, user: str) -> None:
+def _start_generation(port: int, user: str) -> None:
     body = json.dumps({"prompt": "Count slowly to a thousand, in words."}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/generations?user={user}",

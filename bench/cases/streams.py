@@ -1,4 +1,4 @@
-"""P2, P3, P4 and F5: each user's own stream."""
+"""P2, P3, P4 and F5: streams with events for single users."""
 
 from __future__ import annotations
 
@@ -11,48 +11,51 @@ import time
 from contextlib import ExitStack
 
 from bench import servers
-from bench.load import Row, holding, open_files, post
+from bench.load import Row, count_open_files, hold_connections, publish
 from bench.machine import (
     LOAD_CORE,
     ROOT,
     cpu_seconds,
-    finished,
-    load,
-    pinned,
-    profiled,
+    pin_to_core,
+    profile,
+    read_result,
     resident_kb,
+    run_load,
     start_load,
 )
 from bench.servers import Target
 
 
 def tokens(users: int = 2000) -> list[Row]:
-    """P2: every user's own tokens, through the broker with its log, published by another process.
+    """P2: a token stream per user through the broker and its log, published by another process.
 
-    Paced: sent when due, whatever came of those before. Backlog: the node is stopped while they
-    are published, so that the rate is what it can do, whatever the rest of the machine can.
+    Paced rows send each event when it is due, without waiting for earlier ones. In backlog rows
+    the node is paused while the events are published, so that the row shows the rate of the node
+    and not the rate of the publisher.
     """
-    with servers.floor() as floor:
-        least = _floor(floor)
+    with servers.run_floor() as floor:
+        floor_us = _measure_floor(floor)
     rows: list[Row] = []
     for nodes, rate in ((1, 5_000), (1, 10_000), (1, 15_000), (1, 0), (2, 0)):
         each = 40 if rate == 0 else rate * 5 // users
-        with servers.broker() as url, ExitStack() as parts:
-            targets = [parts.enter_context(servers.node(url)) for _ in range(nodes)]
+        with servers.run_broker() as url, ExitStack() as stack:
+            targets = [stack.enter_context(servers.run_node(url)) for _ in range(nodes)]
             rows.append(_tokens(targets, users, rate, each))
-        rows[-1]["× floor"] = rows[-1]["µs per delivery"] / least
+        rows[-1]["× floor"] = rows[-1]["µs per delivery"] / floor_us
     return rows
 
 
 def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
     share = users // len(targets)
-    with ExitStack() as held:
-        holders = [
-            held.enter_context(holding(t, share, "-e", str(each + 1), "-f", str(n * share)))
+    with ExitStack() as stack:
+        generators = [
+            stack.enter_context(
+                hold_connections(t, share, "-e", str(each + 1), "-f", str(n * share))
+            )
             for n, t in enumerate(targets)
         ]
         before = sum(cpu_seconds(target.pid) for target in targets)
-        with profiled(targets[0].pid, f"tokens-{rate}", 5):
+        with profile(targets[0].pid, f"tokens-{rate}", 5):
             if rate == 0:
                 for target in targets:
                     os.kill(target.pid, signal.SIGSTOP)
@@ -60,48 +63,51 @@ def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
             since = time.monotonic()
             for target in targets:
                 os.kill(target.pid, signal.SIGCONT)
-            for holder in holders:
+            for generator in generators:
                 try:
-                    holder.wait(30)
+                    generator.wait(30)
                 except subprocess.TimeoutExpired:
-                    holder.terminate()
-            took = time.monotonic() - since
-        ledgers = [finished(holder) for holder in holders]
+                    generator.terminate()
+            seconds = time.monotonic() - since
+        results = [read_result(generator) for generator in generators]
         used = sum(cpu_seconds(target.pid) for target in targets) - before
     total = each * users
     return {
         "work": f"{len(targets)} node, {rate}/s" if rate else f"{len(targets)} node, backlog",
         "published/s": source["per_s"],
-        "delivered/s": total / took if rate == 0 else source["per_s"],
+        "delivered/s": total / seconds if rate == 0 else source["per_s"],
         "µs per delivery": used / total * 1e6,
-        "missing": total - sum(ledger["events"] for ledger in ledgers) + users,
-        "out of order": sum(ledger["gaps"] + ledger["dups"] for ledger in ledgers),
-        "p50 ms": "" if rate == 0 else ledgers[0]["p50_ms"],
-        "p99 ms": "" if rate == 0 else ledgers[0]["p99_ms"],
+        "missing": total - sum(result["events"] for result in results) + users,
+        "out of order": sum(result["gaps"] + result["dups"] for result in results),
+        "p50 ms": "" if rate == 0 else results[0]["p50_ms"],
+        "p99 ms": "" if rate == 0 else results[0]["p99_ms"],
     }
 
 
-def _floor(target: Target, connections: int = 2000) -> float:
-    with holding(target, connections):
+def _measure_floor(target: Target, connections: int = 2000) -> float:
+    with hold_connections(target, connections):
         before = cpu_seconds(target.pid)
-        posts = int(post(target, "-R", "25", "-d", "4")["ok"])
+        posts = int(publish(target, "-R", "25", "-d", "4")["ok"])
         return (cpu_seconds(target.pid) - before) / (posts * connections) * 1e6
 
 
 def _publish_tokens(broker_url: str, users: int, rate: int, each: int) -> Row:
-    words = ("-m", "bench.token_source", broker_url, str(users), str(rate), str(each))
-    done = subprocess.run(
-        pinned(LOAD_CORE, [sys.executable, *words]), check=True, cwd=ROOT, stdout=subprocess.PIPE
+    args = ("-m", "bench.token_source", broker_url, str(users), str(rate), str(each))
+    completed = subprocess.run(
+        pin_to_core(LOAD_CORE, [sys.executable, *args]),
+        check=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
     )
-    found: Row = json.loads(done.stdout)
-    return found
+    result: Row = json.loads(completed.stdout)
+    return result
 
 
 def idle(connections: int = 15_000, seconds: int = 20) -> list[Row]:
-    """P3: memory and CPU of connections to which nothing is sent but heartbeats."""
-    with servers.hub() as target:
+    """P3: memory and CPU of idle connections, which receive only heartbeats."""
+    with servers.run_hub() as target:
         empty = resident_kb(target.pid)
-        with holding(target, connections):
+        with hold_connections(target, connections):
             time.sleep(10)
             before = cpu_seconds(target.pid)
             time.sleep(seconds)
@@ -119,60 +125,62 @@ def idle(connections: int = 15_000, seconds: int = 20) -> list[Row]:
 
 
 def reconnect(connections: int = 10_000, behind: int = 20) -> list[Row]:
-    """P4: all clients return at once, each some events behind."""
-    with servers.hub() as target:
+    """P4: all clients reconnect at once, and each has missed some events."""
+    with servers.run_hub() as target:
         _publish_tokens(target.broker_url, connections, 0, behind)
         before = cpu_seconds(target.pid)
         path = target.stream_path + "?cursor=start"
-        words = ("-p", str(target.port), "-n", str(connections), "-u", path, "-r", "1000000")
-        with profiled(target.pid, "reconnect", 5):
-            ledger = load("sse_load", *words, "-d", "60", "-e", str(behind + 1), "-q")
+        args = ("-p", str(target.port), "-n", str(connections), "-u", path, "-r", "1000000")
+        with profile(target.pid, "reconnect", 5):
+            result = run_load("sse_load", *args, "-d", "60", "-e", str(behind + 1), "-q")
         used = cpu_seconds(target.pid) - before
     return [
         {
             "server": "hub",
             "clients": connections,
-            "caught up in s": ledger["all_s"],
+            "recovered in s": result["all_s"],
             "µs of CPU each": used / connections * 1e6,
-            "missing": ledger["gaps"],
-            "twice": ledger["dups"],
-            "least events": ledger["min_ev"],
-            "most events": ledger["max_ev"],
+            "missing": result["gaps"],
+            "duplicates": result["dups"],
+            "min events": result["min_ev"],
+            "max events": result["max_ev"],
         }
     ]
 
 
 def slow(readers: int = 1000, stalled: int = 1000, seconds: int = 60) -> list[Row]:
-    """F5: clients that never read, under load: they are sent away, and nobody else notices."""
+    """F5: clients that never read: the hub disconnects them, and other clients are unaffected."""
     rows = []
-    data = "x" * 4000  # more than the sockets hold, in that time
+    data = "x" * 4000  # in total more than the socket buffers hold
     body = f'{{"to":{{"all":true}},"data":"T=%T;N=%N;{data}"}}'
-    for dead in (0, stalled):
-        with servers.hub() as target, holding(target, readers) as holder:
-            before_kb, most_kb = resident_kb(target.pid), 0
-            words = ("-p", str(target.port), "-n", str(dead), "-u", target.stream_path)
-            sleeper = start_load("sse_load", *words, "-s", "-q", "-d", "600") if dead else None
+    for stalled_count in (0, stalled):
+        with servers.run_hub() as target, hold_connections(target, readers) as generator:
+            before_kb, max_kb = resident_kb(target.pid), 0
+            args = ("-p", str(target.port), "-n", str(stalled_count), "-u", target.stream_path)
+            stalled_clients = (
+                start_load("sse_load", *args, "-s", "-q", "-d", "600") if stalled_count else None
+            )
             time.sleep(2)
-            poster = start_load(
+            publisher = start_load(
                 "pub_load", "-p", str(target.publish_port), "-P", "/publish", "-b", body,
-                "-R", "20", "-d", str(seconds if dead else 15),
+                "-R", "20", "-d", str(seconds if stalled_count else 15),
             )  # fmt: skip
-            while poster.poll() is None:
-                most_kb = max(most_kb, resident_kb(target.pid))
+            while publisher.poll() is None:
+                max_kb = max(max_kb, resident_kb(target.pid))
                 time.sleep(0.5)
-            left = open_files(target.pid) - readers
-            if sleeper is not None:
-                sleeper.terminate()
-            holder.terminate()
-            ledger = finished(holder)
+            open_connections = count_open_files(target.pid) - readers
+            if stalled_clients is not None:
+                stalled_clients.terminate()
+            generator.terminate()
+            result = read_result(generator)
             rows.append(
                 {
-                    "clients": f"{readers} that read, {dead} that never do",
-                    "grew by MB": (most_kb - before_kb) / 1024,
-                    "p50 ms": ledger["p50_ms"],
-                    "p99 ms": ledger["p99_ms"],
-                    "missing": ledger["gaps"],
-                    "still there": max(0, left - 40),
+                    "clients": f"{readers} that read, {stalled_count} that never read",
+                    "memory growth, MB": (max_kb - before_kb) / 1024,
+                    "p50 ms": result["p50_ms"],
+                    "p99 ms": result["p99_ms"],
+                    "missing": result["gaps"],
+                    "still connected": max(0, open_connections - 40),
                 }
             )
     return rows

@@ -1,4 +1,4 @@
-"""One event to many connections over each transport, beside server-sent events in the same run."""
+"""Broadcast one event over several transports, compared with SSE in the same run."""
 
 from __future__ import annotations
 
@@ -20,52 +20,56 @@ _PATHS: Final = {
     "poll": "/poll/connect/u%d",
     "grpc": "",
 }
-WAYS: Final = tuple(way for way in _PATHS if way != "sse")
-# Connections, events a second, seconds. Each event costs a poll a connection and a request of its
-# own: as many as the others have would not be answered before the next event.
-# A client of gRPC in Python takes a hundred times what one in C takes for the others.
+TRANSPORTS: Final = tuple(transport for transport in _PATHS if transport != "sse")
+# Connections, events a second, seconds. Long polling needs a request and a connection per event, so
+# the usual number of connections could not be answered before the next event. The gRPC client is
+# written in Python and needs a hundred times the CPU of the C client for the other transports.
 _WORK: Final = {"poll": (500, 2, 10), "grpc": (500, 5, 10)}
-_COUNTS: Final = ("events", "missing", "twice", "received − /metrics")
-_USUAL: Final = (5000, 10, 5)
+_COUNTS: Final = ("events", "missing", "duplicates", "received − /metrics")
+_DEFAULT_WORK: Final = (5000, 10, 5)
 
 
-def beside_sse(ways: Sequence[str], connections: int | None) -> Callable[[], list[Row]]:
-    """The benchmark of these; those of the same work share one measure of SSE."""
+def compare_with_sse(names: Sequence[str], connections: int | None) -> Callable[[], list[Row]]:
+    """Build the benchmark of these transports; transports with equal work share one SSE row."""
 
     def transports() -> list[Row]:
-        """One event to many connections, CPU and memory of the node, beside SSE."""
+        """One event to many connections: CPU and memory of the node, compared with SSE."""
         rows = list[Row]()
-        for work in (_USUAL, *_WORK.values()):
-            same = [way for way in WAYS if way in ways and _WORK.get(way, _USUAL) == work]
-            if same:
+        for work in (_DEFAULT_WORK, *_WORK.values()):
+            group = [
+                name
+                for name in TRANSPORTS
+                if name in names and _WORK.get(name, _DEFAULT_WORK) == work
+            ]
+            if group:
                 count, rate, seconds = work
-                rows += _pair(["sse", *same], connections or count, rate, seconds)
+                rows += _compare(["sse", *group], connections or count, rate, seconds)
         return rows
 
     return transports
 
 
-def _pair(ways: Sequence[str], connections: int, rate: int, seconds: int) -> list[Row]:
-    rows = [_row(way, connections, rate, seconds) for way in ways]
+def _compare(transports: Sequence[str], connections: int, rate: int, seconds: int) -> list[Row]:
+    rows = [_row(transport, connections, rate, seconds) for transport in transports]
     for row in rows:
         for title in ("µs per delivery", "kB each", "bytes per event"):
             row[f"{title}, × SSE"] = row[title] / rows[0][title]
     return rows
 
 
-def _row(way: str, connections: int, rate: int, seconds: int) -> Row:
+def _row(transport: str, connections: int, rate: int, seconds: int) -> Row:
     (grpc_port,) = free_ports(1)
-    settings = {"HUB_PUBLIC__GRPC_PORT": str(grpc_port)} if way == "grpc" else {}
-    with servers.hub(**settings) as node:
-        port = grpc_port if way == "grpc" else node.port
-        target = msgspec.structs.replace(node, stream_path=_PATHS[way], port=port)
+    settings = {"HUB_PUBLIC__GRPC_PORT": str(grpc_port)} if transport == "grpc" else {}
+    with servers.run_hub(**settings) as node:
+        port = grpc_port if transport == "grpc" else node.port
+        target = msgspec.structs.replace(node, stream_path=_PATHS[transport], port=port)
         empty_kb = resident_kb(target.pid)
-        found = broadcast(target, connections, rate, seconds, way=way)
+        row = broadcast(target, connections, rate, seconds, transport=transport)
     return {
-        "transport": way,
+        "transport": transport,
         "connections": connections,
-        "µs per delivery": found["µs per delivery"],
-        "kB each": (found.pop("MB") * 1024 - empty_kb) / connections,
-        "bytes per event": found["bytes per event"],
-        **{title: found[title] for title in (*_COUNTS, "p50 ms", "p99 ms")},
+        "µs per delivery": row["µs per delivery"],
+        "kB each": (row.pop("MB") * 1024 - empty_kb) / connections,
+        "bytes per event": row["bytes per event"],
+        **{title: row[title] for title in (*_COUNTS, "p50 ms", "p99 ms")},
     }

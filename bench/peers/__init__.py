@@ -1,1 +1,1 @@
-"""What the hub is compared with, written as its own documentation shows it."""
+"""Servers to compare the hub with, each written as its own documentation shows it."""

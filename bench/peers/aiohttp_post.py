@@ -1,4 +1,4 @@
-"""What aiohttp alone costs: reads a JSON body, answers with one, publishes nothing.
+"""Serve a route that parses a JSON body and answers with JSON: the cost of aiohttp alone.
 
 python -m bench.peers.aiohttp_post PORT
 """

@@ -1,4 +1,4 @@
-"""The peer that tutorials show: aiohttp-sse, a queue and a task per connection, one `send` each.
+"""Serve streams with aiohttp-sse as tutorials show it: one queue and one task per connection.
 
 python -m bench.peers.aiohttp_sse_queue PORT
 """

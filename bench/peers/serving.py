@@ -1,4 +1,4 @@
-"""How the peers on aiohttp are served: uvloop, no access log, until they are ended."""
+"""Serve an aiohttp application on uvloop, without an access log, until the process ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 
 def serve(routes: Iterable[web.RouteDef], port: int) -> None:
-    """On loopback."""
+    """Serve the routes on loopback."""
     uvloop.run(_serve(routes, port))
 
 

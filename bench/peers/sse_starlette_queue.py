@@ -1,4 +1,4 @@
-"""The peer for ASGI: sse-starlette on uvicorn (uvloop, httptools), a queue per connection.
+"""Serve streams with sse-starlette on uvicorn (uvloop, httptools), one queue per connection.
 
 python -m bench.peers.sse_starlette_queue PORT
 """
@@ -41,7 +41,7 @@ async def _publish(request: Request) -> PlainTextResponse:
 
 
 def main() -> None:
-    """Serves until it is ended."""
+    """Serve until the process ends."""
     routes = [
         Route("/stream/{user}", _stream),
         Route("/publish", _publish, methods=["POST"]),
