@@ -112,10 +112,10 @@ def _show(finding: CheckResult, *, as_json: bool) -> None:
 
 
 def _checked(url: str) -> str:
-    from hub.client.url import parse_url
+    from hub.client.request import parse_url
 
     try:
-        parse_url(url, "it")
+        parse_url(url, "--url")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return url

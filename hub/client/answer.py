@@ -1,10 +1,10 @@
-"""An answer that is being generated: its text as it grows, its events, stop and restart.
+"""An answer of an LLM that is being generated: its text as it grows, its events, stop and restart.
 
-Rules:
-1. What iteration has given is always a beginning of the answer; where that can no longer be so, it
-   raises AnswerRewritten.
-2. A break of the connection is not seen: the stream returns to where it was.
-3. All state is in the Answer: any way of reading goes on where another one left.
+Invariants:
+1. The text that iteration has yielded is always a prefix of the answer. When that can no longer be
+   true, iteration raises AnswerRewritten.
+2. The reader does not notice a broken connection: the stream resumes.
+3. All state is in the Answer, so that one way of reading continues where another one stopped.
 """
 
 from __future__ import annotations
@@ -15,23 +15,21 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from hub.client.answer_events import (
+from hub.client.errors import AnswerFailed, AnswerRewritten
+from hub.client.generations import (
     AnswerEvent,
     Delta,
     Done,
     End,
     Failed,
+    GenerationStarted,
     Replaced,
     Restarted,
     Snapshot,
     Started,
     Stopped,
-    answer_event,
-)
-from hub.client.errors import AnswerFailed, AnswerRewritten
-from hub.client.generation_calls import (
-    GenerationStarted,
     join_request,
+    parse_answer_event,
     restart_request,
     stop_request,
 )
@@ -40,31 +38,32 @@ from hub.client.resuming_stream import ResumingStream
 
 
 class Answer:
-    """`async for text in answer: …`, or `await answer.text()`, or `answer.events()`.
+    """Read it with `async for text in answer: …`, `await answer.text()` or `answer.events()`.
 
-    id: the generation's. status: `queued`, `running`, `done`, `stopped` or `failed`, as far as it
-    has been read. usage, finish_reason, seconds: once it has ended, where the upstream told them.
+    One task reads an answer. A reader that leaves early calls `aclose`, or uses
+    `async with answer:`. The hub continues the generation until `stop`.
 
-    One task reads it. Who leaves early calls `aclose`, or `async with answer:`; the generation goes
-    on at the hub until `stop`.
+    id: the id of the generation.
+    status: `queued`, `running`, `done`, `stopped` or `failed`, as of the events read so far.
+    usage, finish_reason, seconds: set at the end, when the upstream reports them.
     """
 
     def __init__(
-        self, link: HttpClient, user: str | None, started: GenerationStarted | str
+        self, client: HttpClient, user: str | None, started: GenerationStarted | str
     ) -> None:
-        """started: what asking for it gave, or the id of one to join."""
+        """started: the response to a start, or the id of a generation to join."""
         self.id = started if isinstance(started, str) else started.generation
         self.status = "queued"
         self.usage: Mapping[str, Any] | None = None
         self.finish_reason: str | None = None
         self.seconds: Mapping[str, float | None] | None = None
-        self._failed: Failed | None = None
-        self._pieces: list[str] = []
-        self._given = 0  # of the pieces, by iteration
-        self._rewritten = False
-        self._link = link
+        self._failed: Failed | None = None  # the end event of a failed generation
+        self._parts: list[str] = []  # the text that was read
+        self._yielded = 0  # the number of parts that iteration has yielded
+        self._rewritten = False  # AnswerRewritten is to be raised
+        self._client = client
         self._user = user
-        self._stream = ResumingStream(link, partial(join_request, self.id, user))
+        self._stream = ResumingStream(client, partial(join_request, self.id, user))
         self._stream.cursor = None if isinstance(started, str) else started.cursor
 
     def __repr__(self) -> str:
@@ -72,53 +71,57 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the end event has been read."""
         return self.status in ("done", "stopped", "failed")
 
     @property
     def text_so_far(self) -> str:
-        """What has been read of it."""
-        return "".join(self._pieces)
+        """The text that has been read."""
+        return "".join(self._parts)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
-        """The next piece of text. Raises AnswerFailed and AnswerRewritten."""
+        """Return the next part of the text. Raise AnswerFailed and AnswerRewritten."""
         while True:
             if self._rewritten:
                 self._rewritten = False
                 raise AnswerRewritten(self.id)
-            if fresh := self._fresh():
-                return fresh
+            if new_text := self._take_new_text():
+                return new_text
             if self.ended:
                 self._raise_if_failed()
                 raise StopAsyncIteration
-            await self._next()
+            await self._next_event()
 
     async def text(self) -> str:
-        """All of it, once it has ended; of a stopped one what there was. Raises AnswerFailed."""
+        """Wait for the end and return the whole text.
+
+        Of a stopped generation, return the text up to the stop. Raise AnswerFailed.
+        """
         while not self.ended:
-            await self._next()
+            await self._next_event()
         self._raise_if_failed()
         return self.text_so_far
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
-        """The events up to the end; a failure is one of them, and not raised."""
+        """Iterate over the events up to the end. A failure is an event here; it is not raised."""
         while not self.ended:
-            yield await self._next()
+            yield await self._next_event()
 
     async def stop(self) -> str:
-        """Stops it, wherever it runs: `stopping`, or `already ended`."""
-        return await self._link.send(stop_request(self.id, self._user))
+        """Stop the generation. Return `stopping` or `already ended`."""
+        return await self._client.send(stop_request(self.id, self._user))
 
     async def restart(self) -> Answer:
-        """Stops it if it runs, and asks the same again: another answer."""
-        started = await self._link.send(restart_request(self.id, uuid.uuid4().hex, self._user))
-        return Answer(self._link, self._user, started)
+        """Stop the generation if it runs, start the same request again, return the new answer."""
+        request = restart_request(self.id, uuid.uuid4().hex, self._user)
+        started = await self._client.send(request)
+        return Answer(self._client, self._user, started)
 
     async def aclose(self) -> None:
-        """Ends the connection; reading on opens another one."""
+        """Close the connection. Reading again opens a new one."""
         self._stream.close()
 
     async def __aenter__(self) -> Self:
@@ -132,33 +135,33 @@ class Answer:
     ) -> None:
         await self.aclose()
 
-    async def _next(self) -> AnswerEvent:
+    async def _next_event(self) -> AnswerEvent:
         while True:
-            event = answer_event(await self._stream.next())
+            event = parse_answer_event(await self._stream.next())
             if event is not None:
-                self._take(event)
+                self._apply(event)
                 if self.ended:
                     self._stream.close()
                 return event
 
-    def _take(self, event: AnswerEvent) -> None:
+    def _apply(self, event: AnswerEvent) -> None:
         match event:
             case Delta(text=text):
-                self._pieces.append(text)
+                self._parts.append(text)
             case Started():
                 self.status = "running"
             case Snapshot():
-                self._rewrite(event.text)
-                # That it has ended is said by the end event that follows.
+                self._replace_text(event.text)
+                # The snapshot of an ended generation is followed by its end event.
                 self.status = "queued" if event.status == "queued" else "running"
             case Replaced():
-                self._rewrite(event.text)
+                self._replace_text(event.text)
             case Restarted():
-                self._rewrite("")
+                self._replace_text("")
             case End():
-                self._end(event)
+                self._apply_end(event)
 
-    def _end(self, event: End) -> None:
+    def _apply_end(self, event: End) -> None:
         self.status = event.name.removeprefix("generation.")
         self.usage, self.seconds = event.usage, event.seconds
         match event:
@@ -169,17 +172,17 @@ class Answer:
             case Stopped():
                 pass
 
-    def _rewrite(self, text: str) -> None:
-        given = "".join(self._pieces[: self._given])
-        if text.startswith(given):
-            self._pieces, self._given = [given, text[len(given) :]], 1
+    def _replace_text(self, text: str) -> None:
+        yielded_text = "".join(self._parts[: self._yielded])
+        if text.startswith(yielded_text):
+            self._parts, self._yielded = [yielded_text, text[len(yielded_text) :]], 1
         else:
-            self._pieces, self._given, self._rewritten = [text], 0, True
+            self._parts, self._yielded, self._rewritten = [text], 0, True
 
-    def _fresh(self) -> str:
-        fresh = "".join(self._pieces[self._given :])
-        self._given = len(self._pieces)
-        return fresh
+    def _take_new_text(self) -> str:
+        new_text = "".join(self._parts[self._yielded :])
+        self._yielded = len(self._parts)
+        return new_text
 
     def _raise_if_failed(self) -> None:
         if self._failed is not None:

@@ -1,4 +1,4 @@
-"""HubClient: the hub's HTTP as calls, its streams as iterators that resume by themselves."""
+"""HubClient: the hub's HTTP API as methods, and its streams as iterators that resume."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from typing import Any, Self
 
 import aiohttp
 
-from hub.client.answer import Answer
-from hub.client.errors import HubClientError
-from hub.client.events import EventStream
-from hub.client.generation_calls import AskOptions, Prompt, ask_request, stop_request
-from hub.client.http import HttpClient
-from hub.client.presence import (
+from hub.client.admin import (
     Node,
     Presence,
     StoredEvents,
-    disconnect_call,
-    nodes_call,
-    presence_call,
-    revoke_call,
-    stored_events_call,
+    disconnect_request,
+    nodes_request,
+    presence_request,
+    revoke_request,
+    stored_events_request,
 )
+from hub.client.answer import Answer
+from hub.client.errors import HubClientError
+from hub.client.event_stream import EventStream
+from hub.client.generations import AskOptions, Prompt, start_request, stop_request
+from hub.client.http import HttpClient, Token, TokenSource
 from hub.client.publishing import (
     Publication,
     Published,
     PublishResult,
     To,
-    publish_call,
-    publish_many_steps,
+    publish_many,
+    publish_request,
 )
+from hub.client.request import parse_url
 from hub.client.retry_policy import RetryPolicy
-from hub.client.tokens import Token, Tokens
-from hub.client.url import parse_url
 
 
 class HubClient:
-    """`async with HubClient(url, token) as hub: …`. All its calls raise HubClientError.
+    """`async with HubClient(url, token) as hub: …`. Every method raises HubClientError.
 
-    token: the user's JWT for the public listener, or a callable, plain or async, that gives a fresh
-    one when the hub takes the last no longer. internal_url, key: the internal listener and an API
-    key, for publishing and presence. user: who one is in `hub dev`, which needs no tokens; else the
-    token says it.
+    url: the public listener.
+    token: the user's JWT, or a callable, plain or async, that returns a new one whenever the hub no
+    longer accepts the last one.
+    internal_url, key: the internal listener and an API key, for publishing and admin commands.
+    user: the user id in `hub dev`, which needs no token. Otherwise the token names the user.
+    retry: how requests are retried; the defaults are those of RetryPolicy.
     """
 
     def __init__(
@@ -56,27 +57,30 @@ class HubClient:
         user: str | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
-        """Raises ValueError for what is no URL."""
+        """Raise ValueError when a URL is wrong."""
         parse_url(url, "url")
         if internal_url is not None:
             parse_url(internal_url, "internal_url")
         self._url = url
-        self._tokens = Tokens(token)
+        self._tokens = TokenSource(token)
         self._internal_url = internal_url
-        self._key = Tokens(key)
+        self._key = TokenSource(key)
         self._user = user
-        self._named = None if token else user  # where no token says who this is
-        self._patience = retry or RetryPolicy()
+        self._user_parameter = None if token else user  # `?user=`, where no token names the user
+        self._retry_policy = retry or RetryPolicy()
         self._session: aiohttp.ClientSession | None = None
-        self._links: list[HttpClient] = []  # to the public listener, and to the internal one
+        # Both exist inside `async with` only; the second one needs an internal_url.
+        self._public: HttpClient | None = None
+        self._internal: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        # As many streams as one likes: each holds a connection.
+        # Every stream needs a connection, and their number is not limited.
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        policy = self._retry_policy
         self._session = session
-        self._links = [HttpClient(session, self._url, self._tokens, self._patience)]
+        self._public = HttpClient(session, self._url, self._tokens, policy)
         if self._internal_url is not None:
-            self._links.append(HttpClient(session, self._internal_url, self._key, self._patience))
+            self._internal = HttpClient(session, self._internal_url, self._key, policy)
         return self
 
     async def __aexit__(
@@ -85,9 +89,10 @@ class HubClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for link in self._links:
-            link.close()
-        self._links = []
+        for client in (self._public, self._internal):
+            if client is not None:
+                client.close()
+        self._public = self._internal = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -95,17 +100,20 @@ class HubClient:
     def events(
         self, *, topics: Sequence[str] = (), cursor: str = "live", control: bool = False
     ) -> EventStream:
-        """The user's stream: events to the user, to all, and to the topics, for ever.
+        """Return the user's event stream, which does not end.
 
-        cursor: where to begin: `live`, `start` (all that the log holds), or a kept
-        `EventStream.cursor`. control: hand over the `hub.` events, too; else `hub.reset` is raised
-        as StreamReset, and the others are the client's own business.
+        It has the events to the user, to all users, and to the topics.
+
+        cursor: where it begins: `live`, `start` (everything that the log holds), or an
+        `EventStream.cursor` of an earlier stream.
+        control: also yield the events whose name begins with `hub.`. Without it the stream raises
+        `hub.reset` as StreamReset, and the client handles the others itself.
         """
-        return EventStream(self._public(), self._user, topics, cursor, control=control)
+        return EventStream(self._public_client(), self._user, topics, cursor, control=control)
 
     async def ask(
         self,
-        question: Prompt,
+        prompt: Prompt,
         *,
         model: str | None = None,
         upstream: str | None = None,
@@ -113,24 +121,30 @@ class HubClient:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
-        """Starts an answer to a prompt, or to a conversation's messages.
+        """Start a generation and return its answer.
 
-        idempotency_key: the same one again gives the same answer; one is made where none is given,
-        so that the client's own repeats start nothing twice.
+        prompt: a text, or the messages of a conversation.
+        params: model parameters, such as `temperature`.
+        idempotency_key: the same key again returns the same answer. The client creates one when it
+        is None, so that its own retries start nothing twice.
         """
         options = AskOptions(model=model, upstream=upstream, params=params, metadata=metadata)
         key = idempotency_key or uuid.uuid4().hex
-        link = self._public()
-        started = await link.send(ask_request(question, options, key, self._named))
-        return Answer(link, self._named, started)
+        client = self._public_client()
+        started = await client.send(start_request(prompt, options, key, self._user_parameter))
+        return Answer(client, self._user_parameter, started)
 
     def join(self, generation: str) -> Answer:
-        """An answer asked for before, or elsewhere: what there is so far, then the rest."""
-        return Answer(self._public(), self._named, generation)
+        """Return the answer of a generation that was started before, or elsewhere.
+
+        It has the text so far, and then the rest.
+        """
+        return Answer(self._public_client(), self._user_parameter, generation)
 
     async def stop(self, generation: str) -> str:
-        """Stops an answer, wherever it runs: `stopping`, or `already ended`."""
-        return await self._public().send(stop_request(generation, self._named))
+        """Stop a generation. Return `stopping` or `already ended`."""
+        request = stop_request(generation, self._user_parameter)
+        return await self._public_client().send(request)
 
     async def publish(
         self,
@@ -142,62 +156,60 @@ class HubClient:
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
     ) -> list[Published]:
-        """Publishes to `{"user": …}`, `{"users": […]}`, `{"topic": …}` or `{"all": True}`; tells
-        where it is, for each channel. See Publication for the rest.
+        """Publish one event and return one result for each channel.
+
+        to: `{"user": …}`, `{"users": […]}`, `{"topic": …}` or `{"all": True}`.
+        Publication describes the other parameters.
         """
         item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds)
-        return await self._internal().send(publish_call(item))
+        return await self._internal_client().send(publish_request(item))
 
     async def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:
-        """Publishes any number; a result for each, in order. One that is refused harms no other:
-        look for `result.error`. Raises when not even the first chunk got an answer.
+        """Publish any number of events and return one result for each, in the same order.
+
+        An event that the hub refuses does not affect the others: check `result.error`.
+        Raise HubClientError when the first chunk (1,000 items or 192 KiB) gets no response.
         """
-        link = self._internal()
-        steps = publish_many_steps(items, self._patience)
-        try:
-            call = next(steps)
-            while True:
-                try:
-                    results = await link.send(call)
-                except HubClientError as error:
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(results)
-        except StopIteration as end:
-            every: list[PublishResult] = end.value
-            return every
+        return await publish_many(self._internal_client(), items)
 
     async def presence(self, user: str | None = None, *, limit: int = 100) -> Presence:
-        """Where a user is connected, on all nodes; without a user: who is."""
-        return await self._internal().send(presence_call(user, limit))
+        """Return the connections of a user, or of all users, on all nodes."""
+        return await self._internal_client().send(presence_request(user, limit))
 
     async def nodes(self) -> list[Node]:
-        """The nodes that live."""
-        return await self._internal().send(nodes_call())
+        """Return the running nodes."""
+        return await self._internal_client().send(nodes_request())
 
     async def stored_events(
         self, user: str, *, after: str | None = None, limit: int = 100
     ) -> StoredEvents:
-        """The events that a user's log holds, after a cursor."""
-        return await self._internal().send(stored_events_call(user, after, limit))
+        """Return the events of a user's log that come after a cursor; None is its beginning."""
+        return await self._internal_client().send(stored_events_request(user, after, limit))
 
     async def disconnect(self, user: str, *, block_seconds: float = 0.0) -> float | None:
-        """Ends a user's streams on every node, and keeps it out for so long; gives until when (Unix
-        seconds).
+        """Close a user's connections on all nodes, and block the user for this time.
+
+        Return the end of the block in Unix seconds, or None when there is none.
         """
-        return await self._internal().send(disconnect_call(user, block_seconds))
+        return await self._internal_client().send(disconnect_request(user, block_seconds))
 
     async def revoke(self, jti: str, expires_at: float) -> None:
-        """Refuses a token from now on and ends its streams. expires_at: its `exp`."""
-        await self._internal().send(revoke_call(jti, expires_at))
+        """Revoke a token and close the connections that use it.
 
-    def _public(self) -> HttpClient:
-        if not self._links:
+        jti, expires_at: the claims `jti` and `exp` of the token.
+        """
+        await self._internal_client().send(revoke_request(jti, expires_at))
+
+    def _public_client(self) -> HttpClient:
+        if self._public is None:
             raise RuntimeError("use the client inside `async with`")
-        return self._links[0]
+        return self._public
 
-    def _internal(self) -> HttpClient:
+    def _internal_client(self) -> HttpClient:
         if self._internal_url is None:
-            raise HubClientError("this needs the internal listener: HubClient(…, internal_url=…)")
-        self._public()
-        return self._links[1]
+            raise HubClientError(
+                "this method needs the internal listener: HubClient(…, internal_url=…)"
+            )
+        if self._internal is None:
+            raise RuntimeError("use the client inside `async with`")
+        return self._internal

@@ -1,15 +1,15 @@
-"""What the client raises.
+"""The exceptions that the client raises.
 
 - HubClientError
-  - HubUnreachable: nobody answered, or the answer broke off
-  - HubUnavailable (502, 503, 504): the hub, or its broker, is away for now
-  - TooMany (429): a limit is reached; `retry_after_seconds` says when to come back
+  - HubUnreachable: no hub answers, or the connection broke before the response was complete
+  - HubUnavailable (502, 503, 504): the hub or its broker is unavailable for the moment
+  - TooManyRequests (429): a limit is reached; `retry_after_seconds` says when to try again
   - Unauthorized (401), Forbidden (403), NotFound (404)
-  - BadRequest (all other 4xx): the call is wrong; `path` names the field
-  - StreamEnded: the hub said goodbye for good
-  - StreamReset: events are lost; fetch your state anew
+  - BadRequest (every other 4xx): the request is wrong; `path` names the field
+  - StreamEnded: the hub closed the stream and asks the client not to reconnect
+  - StreamReset: events are lost; fetch your state again
   - AnswerFailed: an answer ended with `generation.failed`
-  - AnswerRewritten: the text shown so far is void
+  - AnswerRewritten: the text that was shown so far is void
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import msgspec
 
 
 class HubClientError(Exception):
-    """The hub refused, or cannot be reached.
+    """The hub refused a request, or the client cannot reach it.
 
-    detail: one sentence, the hub's own where it said one. status: the HTTP status, 0 when there was
-    no answer. path: the field that is wrong. retry_after_seconds: how long the hub asks to wait.
+    detail: one sentence; it is the hub's own sentence when the hub sent one.
+    status: the HTTP status, or 0 when there was no response.
+    path: the name of the wrong field, or None.
+    retry_after_seconds: how long the hub asks the client to wait, or None.
     """
 
     def __init__(
@@ -43,35 +45,38 @@ class HubClientError(Exception):
 
 
 class HubUnreachable(HubClientError):
-    """No answer; the request may have arrived all the same."""
+    """There was no response. The hub may have received the request all the same."""
 
 
 class HubUnavailable(HubClientError):
-    """502, 503, 504: what was asked may still have happened."""
+    """502, 503 or 504. The hub may have carried out the request all the same."""
 
 
 class BadRequest(HubClientError):
-    """The call is wrong, and will be the next time."""
+    """The request is wrong. Sending it again gives the same error."""
 
 
 class Unauthorized(HubClientError):
-    """401: no token or key, or one that is not good (any more)."""
+    """401: the token or API key is missing, invalid or expired."""
 
 
 class Forbidden(HubClientError):
-    """403: the token or key does not allow this."""
+    """403: the token or API key does not allow the request."""
 
 
 class NotFound(HubClientError):
-    """404: it is not there, or no longer kept."""
+    """404: the resource does not exist, or the hub no longer keeps it."""
 
 
 class TooManyRequests(HubClientError):
-    """429: nothing was done; the same call may pass later."""
+    """429: the hub did nothing. The same request may succeed later."""
 
 
 class StreamEnded(HubClientError):
-    """`hub.bye` that asks not to return. reason: `expired`, `disconnected`, `replaced`."""
+    """The hub sent a `hub.bye` that asks the client not to reconnect.
+
+    reason: `expired`, `disconnected` or `replaced`.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the hub ended the stream: {reason}")
@@ -79,10 +84,12 @@ class StreamEnded(HubClientError):
 
 
 class StreamReset(HubClientError):
-    """`hub.reset`: events of the channel are lost (`trimmed`: the log no longer holds them;
-    `epoch`: it began anew). Fetch your state, and iterate on: the stream continues from now.
+    """The hub sent a `hub.reset`: events of a channel are lost.
 
-    cursor: where a new stream would continue.
+    Fetch your state again and continue the iteration: the stream goes on from now.
+
+    reason: `trimmed` (the log no longer holds the events) or `epoch` (the log began anew).
+    cursor: the position at which a new stream would continue.
     """
 
     def __init__(self, channel: str, reason: str, cursor: str) -> None:
@@ -93,8 +100,11 @@ class StreamReset(HubClientError):
 
 
 class AnswerFailed(HubClientError):
-    """`generation.failed`. code: what failed (docs/http.md). retryable: asking again may help.
-    text: what there was until then.
+    """An answer ended with `generation.failed`.
+
+    code: what failed; docs/http.md lists the codes.
+    retryable: whether asking again may help.
+    text: the text that arrived before the failure.
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool, text: str) -> None:
@@ -106,15 +116,19 @@ class AnswerFailed(HubClientError):
 
 
 class AnswerRewritten(HubClientError):
-    """What was shown of the answer is void: the upstream rewrote it, or a worker was lost and
-    another begins anew. Iterate again: the text comes from its beginning.
+    """The text of an answer that was shown so far is void.
+
+    Either the upstream rewrote the answer, or its worker was lost and another worker begins again.
+    Continue the iteration: it yields the text from the beginning.
     """
 
     def __init__(self, generation: str) -> None:
-        super().__init__(f"the answer {generation} was rewritten: what was shown of it is void")
+        super().__init__(
+            f"the answer {generation} was rewritten: discard the text that was shown so far"
+        )
 
 
-_BY_STATUS: Mapping[int, type[HubClientError]] = {
+_ERROR_BY_STATUS: Mapping[int, type[HubClientError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
@@ -126,7 +140,7 @@ _BY_STATUS: Mapping[int, type[HubClientError]] = {
 
 
 class _Problem(msgspec.Struct):
-    """What is read of a problem document (RFC 9457)."""
+    """The fields of a problem document (RFC 9457) that the client reads."""
 
     detail: str
     path: str | None = None
@@ -135,24 +149,28 @@ class _Problem(msgspec.Struct):
 def error_from_response(
     status: int, reason: str, retry_after: str | None, body: bytes
 ) -> HubClientError:
-    """A refused request as an error, with the sentence of its problem document."""
+    """Return the error for a refused request.
+
+    reason: the phrase of the status line, used when the body is not a problem document.
+    retry_after: the `Retry-After` header, or None.
+    """
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem(f"{status} {reason}")
-    return error_from_status(status, problem.detail, problem.path, _seconds(retry_after))
+    return error_from_status(status, problem.detail, problem.path, _parse_seconds(retry_after))
 
 
 def error_from_status(
     status: int, detail: str, path: str | None = None, retry_after_seconds: float | None = None
 ) -> HubClientError:
-    """The error for a status."""
-    known = _BY_STATUS.get(status)
-    kind = known or (BadRequest if 400 <= status < 500 else HubClientError)
-    more: dict[str, Any] = {"path": path, "retry_after_seconds": retry_after_seconds}
-    return kind(detail, status=status, **more)
+    """Return the error for an HTTP status."""
+    default = BadRequest if 400 <= status < 500 else HubClientError
+    error_type = _ERROR_BY_STATUS.get(status, default)
+    fields: dict[str, Any] = {"path": path, "retry_after_seconds": retry_after_seconds}
+    return error_type(detail, status=status, **fields)
 
 
-def _seconds(text: str | None) -> float | None:
-    """`Retry-After` in its form of seconds; the hub sends no other."""
+def _parse_seconds(text: str | None) -> float | None:
+    """Parse a `Retry-After` in seconds. The hub sends no other form."""
     return float(text) if text is not None and text.isascii() and text.isdigit() else None

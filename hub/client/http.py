@@ -1,12 +1,13 @@
-"""A link to one of the hub's listeners: calls that are repeated where that is safe, and streams.
+"""HTTP with asyncio: requests that are retried, event streams, and the token that they carry.
 
-What aiohttp raises ends here; beyond it there is only HubClientError.
+Exceptions of aiohttp do not leave this module: callers see HubClientError only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
@@ -15,127 +16,173 @@ import aiohttp
 
 from hub.client.errors import HubClientError, HubUnreachable, Unauthorized, error_from_response
 from hub.client.request import Request
-from hub.client.retry_policy import RetryPolicy
-from hub.client.tokens import Tokens
+from hub.client.retry_policy import RetryPolicy, send_with_retries
 
 T = TypeVar("T")
+_EVENT_STREAM = "text/event-stream"
+
+Token = str | Callable[[], str | Awaitable[str]] | None
+"""A user's JWT, or a callable, plain or async, that returns one.
+
+The client calls it before the first request, and again whenever the hub no longer accepts the
+current token. White space around a token is removed, because a file usually ends with a newline.
+"""
+
+
+class TokenSource:
+    """Holds the current token. An exception of the callable reaches the caller of `current`."""
+
+    def __init__(self, source: Token) -> None:
+        self._source = source
+        self._current = source.strip() if isinstance(source, str) else None
+        self._lock = asyncio.Lock()  # held while the callable runs
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the source can return another token."""
+        return callable(self._source)
+
+    async def current(self) -> str | None:
+        """Return the current token; call the source when there is none.
+
+        Return None when the client was created without a token.
+        """
+        if self._current is None and callable(self._source):
+            async with self._lock:  # concurrent requests call the source once
+                if self._current is None:
+                    result = self._source()
+                    token = await result if inspect.isawaitable(result) else result
+                    self._current = token.strip()
+        return self._current
+
+    def invalidate(self, token: str | None) -> None:
+        """Forget this token, because the hub no longer accepts it."""
+        if self.renewable and self._current == token:
+            self._current = None
 
 
 class Closable(Protocol):
-    """What holds a connection of the link."""
+    """An object that holds a connection of an HttpClient."""
 
     def close(self) -> None: ...
 
 
-class Opened(NamedTuple):
-    """A stream, and the token that it was opened with."""
+class OpenStream(NamedTuple):
+    """The response of an event stream, and the token that it was opened with."""
 
     response: aiohttp.ClientResponse
     token: str | None
 
 
 class HttpClient:
-    """Of one URL, with the secret that its requests carry."""
+    """Sends requests to one listener of the hub, each with the current token."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, tokens: Tokens, patience: RetryPolicy
+        self, session: aiohttp.ClientSession, url: str, tokens: TokenSource, policy: RetryPolicy
     ) -> None:
         self._session = session
         self._url = url.rstrip("/")
         self.tokens = tokens
-        self.patience = patience
+        self.retry_policy = policy
+        # The streams that use this client, so that `close` can close their connections. The
+        # references are weak: a stream that its user dropped closes its connection itself.
         self.streams: WeakSet[Closable] = WeakSet()
 
     def close(self) -> None:
-        """Ends the connections of all its streams."""
+        """Close the connections of all streams."""
         for stream in tuple(self.streams):
             stream.close()
 
-    async def send(self, call: Request[T]) -> T:
-        """Makes a call, again where that may help. Raises HubClientError."""
-        await asyncio.sleep(call.wait_seconds)
-        tried, renewed = 0, False
-        while True:
-            token = await self.tokens.current()
-            try:
-                return await self._send_once(call, token)
-            except Unauthorized:
-                if renewed or not self.tokens.renewable:
-                    raise
-                self.tokens.void(token)
-                renewed = True
-            except HubClientError as error:
-                tried += 1
-                wait = self.patience.wait_seconds(error, tried)
-                if wait is None:
-                    raise
-                await asyncio.sleep(wait)
+    async def send(self, request: Request[T]) -> T:
+        """Send a request, retry it as the policy says, and return its result.
 
-    async def open_stream(self, call: Request[Any]) -> Opened:
-        """An answer that streams, its headers read. Raises HubClientError."""
+        Raise HubClientError.
+        """
+
+        async def attempt() -> T:
+            return await self._with_token(lambda token: self._send_once(request, token))
+
+        return await send_with_retries(attempt, self.retry_policy, self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def open_stream(self, request: Request[Any]) -> OpenStream:
+        """Open an event stream, without retries, and return it when its headers have arrived.
+
+        Raise HubClientError.
+        """
+        return await self._with_token(lambda token: self._open_once(request, token))
+
+    async def _with_token(self, attempt: Callable[[str | None], Awaitable[T]]) -> T:
+        """Call `attempt` with the current token, and once more with a new one after a 401."""
         token = await self.tokens.current()
         try:
-            return Opened(await self._open_once(call, token), token)
+            return await attempt(token)
         except Unauthorized:
             if not self.tokens.renewable:
                 raise
-        self.tokens.void(token)
-        token = await self.tokens.current()
-        return Opened(await self._open_once(call, token), token)
+        self.tokens.invalidate(token)
+        return await attempt(await self.tokens.current())
 
-    async def _send_once(self, call: Request[T], token: str | None) -> T:
-        timeout = aiohttp.ClientTimeout(total=self.patience.timeout_seconds)
+    async def _send_once(self, request: Request[T], token: str | None) -> T:
+        timeout = aiohttp.ClientTimeout(total=self.retry_policy.timeout_seconds)
         async with (
-            self._exchange(call.path),
-            await self._request(call, token, {}, timeout) as response,
+            self._translated_errors(request.path),
+            await self._request(request, token, {}, timeout) as response,
         ):
-            await _check(response)
-            return call.answer(self._url + call.path, await response.read())
+            await _raise_for_status(response)
+            return request.parse_response(self._url + request.path, await response.read())
 
-    async def _open_once(self, call: Request[Any], token: str | None) -> aiohttp.ClientResponse:
-        accepted = {"Accept": "text/event-stream"}
+    async def _open_once(self, request: Request[Any], token: str | None) -> OpenStream:
+        accept = {"Accept": _EVENT_STREAM}
         no_limit = aiohttp.ClientTimeout(total=None)
-        async with self._exchange(call.path):
-            async with asyncio.timeout(self.patience.timeout_seconds):
-                response = await self._request(call, token, accepted, no_limit)
+        async with self._translated_errors(request.path):
+            async with asyncio.timeout(self.retry_policy.timeout_seconds):
+                response = await self._request(request, token, accept, no_limit)
                 try:
-                    await _check(response)
-                    if response.content_type != "text/event-stream":
-                        place = f"{self._url}{call.path}".partition("?")[0]
+                    await _raise_for_status(response)
+                    if response.content_type != _EVENT_STREAM:
                         raise HubClientError(
-                            f"what answers at {place} is no stream of a hub: "
-                            f"{response.content_type}"
+                            f"the server at {self._url_of(request.path)} is not a hub: it sends "
+                            f"{response.content_type} instead of an event stream"
                         )
                 except BaseException:
                     response.close()
                     raise
-            return response
+            return OpenStream(response, token)
 
     async def _request(
         self,
-        call: Request[Any],
+        request: Request[Any],
         token: str | None,
-        accepted: dict[str, str],
+        headers: dict[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        headers = {**accepted, **call.headers()}
+        headers = {**headers, **request.headers()}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        url = self._url + call.path
+        url = self._url + request.path
         return await self._session.request(
-            call.method, url, data=call.body, headers=headers, timeout=timeout
+            request.method, url, data=request.body, headers=headers, timeout=timeout
         )
 
     @asynccontextmanager
-    async def _exchange(self, path: str) -> AsyncIterator[None]:
+    async def _translated_errors(self, path: str) -> AsyncIterator[None]:
         try:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            place = f"{self._url}{path}".partition("?")[0]
-            raise HubUnreachable(f"no hub answers at {place}: {_reason(error)}") from error
+            raise HubUnreachable(
+                f"cannot reach the hub at {self._url_of(path)}: {_reason(error)}"
+            ) from error
+
+    def _url_of(self, path: str) -> str:
+        """Return the URL for an error: a query string may hold a cursor, and is left out."""
+        return f"{self._url}{path}".partition("?")[0]
 
 
-async def _check(response: aiohttp.ClientResponse) -> None:
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status >= 300:
         body = await response.read()
         retry_after = response.headers.get("Retry-After")

@@ -1,17 +1,20 @@
-"""Publishing: one event, or many in chunks of a batch; an idempotency key makes repeats harmless.
+"""Publishing: one event, or any number of events in chunks of `POST /publish/batch`.
 
-Rules of `publish_many`:
-1. A result per item, in the order of the items.
-2. An item that is refused harms no other.
-3. What the broker's absence befell is sent again, by itself; then its result says so.
-4. A chunk that gets no answer ends the rest, whose results carry its error. Is it the first one,
-   the call raises: nothing was published as far as is known.
+Every publication carries an idempotency key, so that a repeated request publishes nothing twice.
+
+Invariants of `publish_many`:
+1. There is one result for each item, in the order of the items.
+2. An item that the hub refuses does not affect the other items.
+3. Items that the hub could not publish because the broker is unavailable are sent again, without
+   the other items of the chunk. When no attempt is left, their results carry the error.
+4. When a chunk gets no response, the results of all remaining items carry its error. When it is
+   the first chunk, the error is raised instead: as far as the client knows, nothing is published.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -25,16 +28,20 @@ from hub.client.errors import (
     error_from_status,
 )
 from hub.client.request import Request
-from hub.client.retry_policy import RetryPolicy
+from hub.client.retry_policy import RequestSender
 
 _MAX_ITEMS: Final = 1000
-# A recipient is at least 4 bytes of it and about 80 of the answers, of which the hub holds 4 MiB.
+# A recipient takes at least 4 bytes of a request and about 80 bytes of its response, and the hub
+# buffers 4 MiB of a response.
 _MAX_CHUNK_BYTES: Final = 192 * 1024
 _NDJSON: Final = "application/x-ndjson"
 
 
 class To(TypedDict, total=False):
-    """To whom: exactly one of the four. Each of `users` gets the event in its own channel."""
+    """The recipients: exactly one of the four keys.
+
+    users: each of them gets the event in the channel of that user.
+    """
 
     user: str
     users: Sequence[str]
@@ -43,9 +50,12 @@ class To(TypedDict, total=False):
 
 
 class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event to be published. data: anything that msgspec writes as JSON. id: the idempotency
-    key; one is made where none is given. ephemeral: live only, never replayed. ttl_seconds: how
-    long it is worth replaying.
+    """An event to publish.
+
+    data: any value that msgspec can encode as JSON.
+    id: the idempotency key; the client creates one when it is None.
+    ephemeral: deliver the event to live connections only, and never replay it.
+    ttl_seconds: how long the event may be replayed; None means as long as the log holds it.
     """
 
     to: To
@@ -55,16 +65,19 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
 
-    def keyed(self) -> Publication:
-        """The same with an idempotency key."""
+    def with_id(self) -> Publication:
+        """Return the same publication with an idempotency key."""
         if self.id is not None:
             return self
         return msgspec.structs.replace(self, id=uuid.uuid4().hex)
 
 
 class Published(msgspec.Struct, frozen=True):
-    """One channel that has the event. cursor: its place there, None for an ephemeral one.
-    duplicate: it was there already under its key, also by a repeat of the client's own.
+    """The result for one channel.
+
+    cursor: the position of the event in the channel; None for an ephemeral event.
+    duplicate: the channel already held an event with this idempotency key. That is also the case
+    when the client sent the request again because its first response was lost.
     """
 
     channel: str
@@ -74,14 +87,14 @@ class Published(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What became of one item: where it is, or why not."""
+    """The result for one item of `publish_many`: its channels, or the error."""
 
     published: Sequence[Published] = ()
     error: HubClientError | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    """A line of the batch's answer: `published`, or a problem document."""
+class _BatchLine(msgspec.Struct, frozen=True):
+    """One line of a batch response: `published`, or the fields of a problem document."""
 
     published: list[Published] | None = None
     status: int = 0
@@ -94,118 +107,114 @@ class _Answer(msgspec.Struct, frozen=True):
         return PublishResult(error=error_from_status(self.status, self.detail, self.path))
 
 
-class _PublishAnswer(msgspec.Struct, frozen=True):
+class _PublishResponse(msgspec.Struct, frozen=True):
     published: list[Published]
 
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_line = msgspec.json.Decoder(_BatchLine).decode
+_EncodedItem = bytes | BadRequest  # BadRequest: its data cannot be encoded
 
 
-def publish_call(item: Publication) -> Request[list[Published]]:
-    """POST /publish. Raises BadRequest for data that JSON cannot hold."""
+def publish_request(item: Publication) -> Request[list[Published]]:
+    """Build `POST /publish`. Raise BadRequest when the data cannot be encoded as JSON."""
     return Request(
-        method="POST", path="/publish", body=_encoded(item.keyed()), read=_read_published
+        method="POST", path="/publish", body=_encode(item.with_id()), read=_read_published
     )
 
 
-Steps = Generator[Request[list[PublishResult]], list[PublishResult], list[PublishResult]]
+async def publish_many(sender: RequestSender, items: Iterable[Publication]) -> list[PublishResult]:
+    """Publish the items. See the invariants of this module.
 
-
-def publish_many_steps(items: Iterable[Publication], patience: RetryPolicy) -> Steps:
-    """The calls to make, one after the other; each is answered by its results, or by throwing what
-    it raised. Returns the results of all.
+    Raise HubClientError when the first chunk gets no response.
     """
     results: list[PublishResult] = []
-    chunks = _chunks(items)
+    chunks = _split_into_chunks(items)
     for chunk in chunks:
         try:
-            results += yield from _chunk_steps(chunk, patience)
+            results += await _publish_chunk(sender, chunk)
         except HubClientError as error:
             if not results:
                 raise
-            left = len(chunk) + sum(map(len, chunks))
-            return results + [PublishResult(error=error)] * left
+            remaining = len(chunk) + sum(map(len, chunks))
+            return results + [PublishResult(error=error)] * remaining
     return results
 
 
-_Line = bytes | BadRequest
-
-
-def _chunk_steps(chunk: Sequence[_Line], patience: RetryPolicy) -> Steps:
-    """One chunk, and again those of it that found the broker away."""
+async def _publish_chunk(
+    sender: RequestSender, chunk: Sequence[_EncodedItem]
+) -> list[PublishResult]:
     results = [
-        PublishResult(error=line if isinstance(line, BadRequest) else None) for line in chunk
+        PublishResult(error=item if isinstance(item, BadRequest) else None) for item in chunk
     ]
-    open_ = {n: line for n, line in enumerate(chunk) if isinstance(line, bytes)}
-    tried, wait_seconds = 0, 0.0
-    while open_:
+    pending = {index: item for index, item in enumerate(chunk) if isinstance(item, bytes)}
+    attempts = 0
+    while pending:
+        if attempts:
+            await sender.sleep(sender.retry_policy.delay_seconds(attempts))
         try:
-            answers = yield _batch_call(list(open_.values()), wait_seconds)
+            new_results = await sender.send(_batch_request(list(pending.values())))
         except HubClientError:
-            if not tried:
+            if not attempts:
                 raise
-            break  # what is open keeps the error it was answered by
-        tried += 1
-        for n, answer in zip(tuple(open_), answers, strict=True):
-            results[n] = answer
-            if not isinstance(answer.error, HubUnavailable):
-                del open_[n]
-        if tried >= patience.max_attempts:
+            break  # the results of the pending items keep the error of the last response
+        attempts += 1
+        for index, result in zip(tuple(pending), new_results, strict=True):
+            results[index] = result
+            if not isinstance(result.error, HubUnavailable):
+                del pending[index]
+        if attempts >= sender.retry_policy.max_attempts:
             break
-        wait_seconds = patience.delay_seconds(tried)
     return results
 
 
-def _batch_call(lines: Sequence[bytes], wait_seconds: float) -> Request[list[PublishResult]]:
+def _batch_request(items: Sequence[bytes]) -> Request[list[PublishResult]]:
     return Request(
         method="POST",
         path="/publish/batch",
-        body=b"\n".join(lines) + b"\n",
+        body=b"\n".join(items) + b"\n",
         content_type=_NDJSON,
-        read=_batch_reader(len(lines)),
-        wait_seconds=wait_seconds,
+        read=_batch_reader(len(items)),
     )
 
 
 def _batch_reader(count: int) -> Callable[[bytes], list[PublishResult]]:
     def read(body: bytes) -> list[PublishResult]:
-        results = [_decode_answer(line).result() for line in body.splitlines()]
+        results = [_decode_line(line).result() for line in body.splitlines()]
         if len(results) != count:
-            detail = f"{len(results)} of {count} items were answered"
-            raise HubUnreachable(detail)
+            raise HubUnreachable(f"the response has {len(results)} results for {count} items")
         return results
 
     return read
 
 
 def _read_published(body: bytes) -> list[Published]:
-    return msgspec.json.decode(body, type=_PublishAnswer).published
+    return msgspec.json.decode(body, type=_PublishResponse).published
 
 
-def _chunks(items: Iterable[Publication]) -> Iterator[list[_Line]]:
-    chunk: list[_Line] = []
+def _split_into_chunks(items: Iterable[Publication]) -> Iterator[list[_EncodedItem]]:
+    chunk: list[_EncodedItem] = []
     size_bytes = 0
     for item in items:
-        line = _encoded_or_error(item)
-        length = len(line) if isinstance(line, bytes) else 0
+        encoded = _encode_or_error(item)
+        length = len(encoded) if isinstance(encoded, bytes) else 0
         if chunk and (len(chunk) == _MAX_ITEMS or size_bytes + length > _MAX_CHUNK_BYTES):
             yield chunk
             chunk, size_bytes = [], 0
-        chunk.append(line)
+        chunk.append(encoded)
         size_bytes += length
     if chunk:
         yield chunk
 
 
-def _encoded_or_error(item: Publication) -> _Line:
+def _encode_or_error(item: Publication) -> _EncodedItem:
     try:
-        return _encoded(item.keyed())
+        return _encode(item.with_id())
     except BadRequest as error:
         return error
 
 
-def _encoded(item: Publication) -> bytes:
+def _encode(item: Publication) -> bytes:
     try:
         return msgspec.json.encode(item)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadRequest(f"data cannot be written as JSON: {error}", path="data") from error
+        raise BadRequest(f"data cannot be encoded as JSON: {error}", path="data") from error

@@ -1,11 +1,16 @@
-"""A call of the hub's HTTP as a value: both clients send the same ones, each in its way."""
+"""HTTP requests to the hub as values, and the URLs that they go to.
+
+The modules of the resources (`generations`, `publishing`, `admin`) build requests. `HttpClient`
+sends them with asyncio, and `SyncHttpClient` sends the same requests with blocking sockets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
@@ -16,9 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request(Generic[T]):
-    """read: makes the answer of its body; raises msgspec.DecodeError. wait_seconds: before it is
-    sent. Where a repeat would do more than the first one did, it carries an idempotency key, in its
-    body or as its header: any call may be sent again.
+    """One request. It can be sent again without harm.
+
+    A request that would have another effect the second time carries an idempotency key, either in
+    its body or in the header `Idempotency-Key`.
+
+    path: with the query string.
+    read: turns the body of the response into the result; it raises msgspec.DecodeError.
     """
 
     method: str
@@ -27,37 +36,49 @@ class Request(Generic[T]):
     body: bytes | None = None
     content_type: str = "application/json"
     idempotency_key: str | None = None
-    wait_seconds: float = 0.0
 
     def headers(self) -> dict[str, str]:
-        """Those that it has by itself."""
-        found = {}
+        """Return the headers that belong to this request; authentication is not among them."""
+        headers = {}
         if self.body is not None:
-            found["Content-Type"] = self.content_type
+            headers["Content-Type"] = self.content_type
         if self.idempotency_key is not None:
-            found["Idempotency-Key"] = self.idempotency_key
-        return found
+            headers["Idempotency-Key"] = self.idempotency_key
+        return headers
 
-    def answer(self, place: str, body: bytes) -> T:
-        """The answer. Raises HubClientError when it is none of a hub."""
+    def parse_response(self, url: str, body: bytes) -> T:
+        """Return the result. Raise HubClientError when the body is not a response of a hub."""
         try:
             return self.read(body)
         except msgspec.DecodeError as error:
-            raise HubClientError(f"what answers at {place} is no hub: {error}") from error
+            raise HubClientError(f"the server at {url} is not a hub: {error}") from error
 
 
-def response_reader(type: type[T]) -> Callable[[bytes], T]:  # noqa: A002 - msgspec's own word
-    """Reads JSON as this type; fields that are new to it are left out."""
+def response_reader(type: type[T]) -> Callable[[bytes], T]:  # noqa: A002 - the name in msgspec
+    """Return a function that decodes JSON as this type and ignores unknown fields."""
     return msgspec.json.Decoder(type).decode
 
 
-def build_path(*parts: str, **query: Any) -> str:
-    """A path, each part quoted, and a query without those that are None."""
-    path = "/" + "/".join(quote(part, safe="") for part in parts)
-    given = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+def build_path(*segments: str, **query: Any) -> str:
+    """Return a path of quoted segments, with those parameters of the query that are not None."""
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    parameters = without_none(query)
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
-def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are given: None means that the hub decides."""
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not None. The hub chooses the value of a field that is absent."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def parse_url(url: str, argument: str) -> SplitResult:
+    """Split the URL of a listener.
+
+    argument: the name of the caller's argument, for the error.
+    Raise ValueError when it is not an http:// or https:// URL.
+    """
+    with suppress(ValueError):  # urlsplit refuses a port that is not a number
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    raise ValueError(f"{argument} must be an http:// or https:// URL, not {url!r}")

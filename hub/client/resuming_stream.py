@@ -1,9 +1,10 @@
-"""A stream that survives its connections: it returns with its cursor after every break.
+"""An event stream that reconnects: after each interruption it resumes at its cursor.
 
-Rules:
-1. The cursor moves with whole events alone, so that what follows it has not been seen.
-2. It never returns before its time: `retry:`, `retry_ms` of `hub.bye`, pauses that grow.
-3. Cancelling `next` loses nothing; it can be called again.
+Invariants:
+1. The cursor moves only with complete events. Everything after it has not been returned yet.
+2. The stream does not reconnect before the time that the hub (`retry:`, `retry_ms` of `hub.bye`)
+   and the growing delays of the retry policy allow.
+3. Cancelling `next` loses no event. `next` can be called again.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from hub.client.http import HttpClient
 from hub.client.request import Request
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 
-_SILENCE_SECONDS: Final = 30.0  # several heartbeats: the link is dead
-_STANDS_SECONDS: Final = 2.0  # a stream that broke earlier, without an event, was none
-_PASSING: Final = frozenset({408, 425, 429})  # and all from 500 on
+_MIN_SILENCE_SECONDS: Final = 30.0  # the connection is dead after a silence of several heartbeats
+_STABLE_SECONDS: Final = 2.0  # a connection that breaks earlier, without an event, is a failure
+_RETRYABLE_STATUS: Final = frozenset({408, 425, 429})  # and all from 500 on
 _log = logging.getLogger("hub.client")
 
 
@@ -40,53 +41,61 @@ class _Open(msgspec.Struct):
 
 
 class ResumingStream:
-    """opening: the request for what follows a cursor."""
+    """Read events over any number of connections.
 
-    def __init__(self, link: HttpClient, opening: Callable[[str | None], Request[Any]]) -> None:
-        self._response: aiohttp.ClientResponse | None = None
+    build_request: builds the request for the events after a cursor; None means the first request.
+    """
+
+    def __init__(
+        self, client: HttpClient, build_request: Callable[[str | None], Request[Any]]
+    ) -> None:
+        self._response: aiohttp.ClientResponse | None = None  # of the open connection
         self.cursor: str | None = None
-        self._link = link
-        link.streams.add(self)
-        self._opening = opening
-        self._token: str | None = None  # that it was opened with
-        self._decoder = SseDecoder()
-        self._ready: deque[ServerSentEvent] = deque()
-        self._final: HubClientError | None = None  # raised once all before it is handed over
-        self._failures = 0  # in a row, without an event of the log
-        self._opened_at = 0.0  # the loop's time
-        self._retry_seconds = 0.0  # as the stream's `retry:` says
-        self._return_at = 0.0  # the loop's time
-        self._silence_seconds = _SILENCE_SECONDS
+        self._client = client
+        client.streams.add(self)
+        self._build_request = build_request
+        self._token: str | None = None  # the token of the open connection
+        self._decoder = SseDecoder()  # of the open connection
+        self._received: deque[ServerSentEvent] = deque()  # complete events, not yet returned
+        self._final_error: HubClientError | None = None  # raised after the received events
+        self._failures = 0  # consecutive failures, without an event of the log between them
+        self._opened_at = 0.0  # event loop time
+        self._retry_seconds = 0.0  # the last `retry:` of the stream
+        self._reconnect_at = 0.0  # event loop time
+        self._max_silence_seconds = _MIN_SILENCE_SECONDS
 
     async def next(self) -> ServerSentEvent:
-        """The next event, `hub.bye` included; waits as long as it takes. Raises HubClientError when
-        the hub's answer, or its goodbye, is final.
+        """Return the next event, `hub.bye` included. Wait for it without a limit.
+
+        Raise HubClientError when a retry cannot help or the hub asks the client not to reconnect.
         """
-        while not self._ready:
-            if self._final is not None:
-                raise self._final
+        while not self._received:
+            if self._final_error is not None:
+                raise self._final_error
             if self._response is None:
                 await self._connect()
             else:
                 await self._read(self._response)
-        return self._ready.popleft()
+        return self._received.popleft()
 
     def __del__(self) -> None:
-        self._drop()  # nobody reads it any more
+        self.close()  # nothing can read the stream any more
 
     def close(self) -> None:
-        """Ends the connection."""
-        self._drop()
+        """Close the connection."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._return_at - loop.time())
+        await asyncio.sleep(self._reconnect_at - loop.time())
         try:
-            opened = await self._link.open_stream(self._opening(self.cursor))
+            opened = await self._client.open_stream(self._build_request(self.cursor))
         except HubClientError as error:
-            if not _passes(error):
+            if not _is_retryable(error):
                 raise
-            self._lost(str(error), error.retry_after_seconds or 0.0)
+            self._on_interruption(str(error), error.retry_after_seconds or 0.0)
             return
         self._response, self._token = opened
         self._opened_at = loop.time()
@@ -94,69 +103,68 @@ class ResumingStream:
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         try:
-            async with asyncio.timeout(self._silence_seconds):
+            async with asyncio.timeout(self._max_silence_seconds):
                 chunk = await response.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._lost(str(error) or type(error).__name__)
+            self._on_interruption(str(error) or type(error).__name__)
             return
         try:
             events = self._decoder.feed(chunk)
         except StreamTooLarge as error:
             events = list(error.events)
-            self._final = HubClientError(f"the stream cannot be read: {error}")
+            self._final_error = HubClientError(f"the stream cannot be decoded: {error}")
         for event in events:
-            self._take(event)
-        if self._final is not None:
-            self._drop()
+            self._on_event(event)
+        if self._final_error is not None:
+            self.close()
         elif not chunk:
-            self._lost("it ended")
+            self._on_interruption("the response ended")
 
-    def _take(self, event: ServerSentEvent) -> None:
+    def _on_event(self, event: ServerSentEvent) -> None:
         if event.name != "hub.open":
             self._failures = 0
         self.cursor = event.id or self.cursor
         if event.retry_ms is not None:
             self._retry_seconds = event.retry_ms / 1000
-        self._ready.append(event)
+        self._received.append(event)
         if event.name == "hub.open":
-            heartbeat = msgspec.json.decode(event.data, type=_Open).heartbeat_seconds
-            self._silence_seconds = max(_SILENCE_SECONDS, 3 * heartbeat)
+            heartbeat_seconds = msgspec.json.decode(event.data, type=_Open).heartbeat_seconds
+            self._max_silence_seconds = max(_MIN_SILENCE_SECONDS, 3 * heartbeat_seconds)
         elif event.name == "hub.bye":
-            self._leave(msgspec.json.decode(event.data, type=_Bye))
+            self._on_bye(msgspec.json.decode(event.data, type=_Bye))
 
-    def _leave(self, bye: _Bye) -> None:
-        if bye.reason == "expired" and self._link.tokens.renewable:
-            self._link.tokens.void(self._token)
-            self._return_in(0.0)
+    def _on_bye(self, bye: _Bye) -> None:
+        if bye.reason == "expired" and self._client.tokens.renewable:
+            self._client.tokens.invalidate(self._token)
+            self._schedule_reconnect(0.0)
         elif bye.reconnect:
             if bye.reason == "trimmed":
-                self.cursor = None  # an answer's stream begins anew, with a snapshot
-            self._return_in(bye.retry_ms / 1000)
+                self.cursor = None  # the stream of a generation begins again, with a snapshot
+            self._schedule_reconnect(bye.retry_ms / 1000)
         else:
-            self._final = StreamEnded(bye.reason)
-        self._drop()
+            self._final_error = StreamEnded(bye.reason)
+        self.close()
 
-    def _lost(self, why: str, asked_seconds: float = 0.0) -> None:
-        stood_seconds = asyncio.get_running_loop().time() - self._opened_at
-        if self._response is not None and stood_seconds >= _STANDS_SECONDS:
+    def _on_interruption(self, reason: str, retry_after_seconds: float = 0.0) -> None:
+        open_seconds = asyncio.get_running_loop().time() - self._opened_at
+        if self._response is not None and open_seconds >= _STABLE_SECONDS:
             self._failures = 0
         self._failures += 1
-        pause = self._link.patience.delay_seconds(self._failures)
-        _log.info("the stream broke off (%s); it is resumed", why)
-        self._return_in(max(pause, asked_seconds, self._retry_seconds))
-        self._drop()
+        delay_seconds = self._client.retry_policy.delay_seconds(self._failures)
+        _log.info("the stream was interrupted (%s); the client reconnects", reason)
+        self._schedule_reconnect(max(delay_seconds, retry_after_seconds, self._retry_seconds))
+        self.close()
 
-    def _return_in(self, seconds: float) -> None:
-        """Never before its time, and not all clients at once."""
-        spread = seconds * random.uniform(1.0, 1.25)
-        self._return_at = asyncio.get_running_loop().time() + spread
-
-    def _drop(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+    def _schedule_reconnect(self, seconds: float) -> None:
+        """Set the time of the next connection: not earlier, and spread over the clients."""
+        jittered_seconds = seconds * random.uniform(1.0, 1.25)
+        self._reconnect_at = asyncio.get_running_loop().time() + jittered_seconds
 
 
-def _passes(error: HubClientError) -> bool:
-    """Whether it may pass by itself, as a proxy's 502 does."""
-    return isinstance(error, HubUnreachable) or error.status in _PASSING or error.status >= 500
+def _is_retryable(error: HubClientError) -> bool:
+    """Return whether the cause may be temporary, such as the 502 of a proxy."""
+    return (
+        isinstance(error, HubUnreachable)
+        or error.status in _RETRYABLE_STATUS
+        or error.status >= 500
+    )

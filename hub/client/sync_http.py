@@ -1,10 +1,10 @@
-"""A link of SyncHubClient to the internal listener: calls over connections that wait for the next.
+"""HTTP with blocking sockets: requests to the internal listener over kept-alive connections.
 
-Rules:
-1. Threads may share one: a connection is in use by one call at a time, and waits for the next in a
-   deque whose ends are atomic; there is no lock that a fork could leave held.
-2. No connection is used by two processes: each waiting one remembers which process made it.
-3. One that the hub closed meanwhile costs no try: it is replaced.
+Invariants:
+1. Threads may share one SyncHttpClient. A connection serves one request at a time; idle ones wait
+   in a deque whose ends are atomic, so there is no lock that a fork could leave locked.
+2. No two processes use the same connection: every idle one remembers the process that opened it.
+3. An idle connection that the hub has closed meanwhile is replaced, which counts as no attempt.
 """
 
 from __future__ import annotations
@@ -13,80 +13,103 @@ import http.client
 import os
 import time
 from collections import deque
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from hub.client.errors import HubClientError, HubUnreachable, error_from_response
-from hub.client.request import Request
-from hub.client.retry_policy import RetryPolicy
-from hub.client.url import parse_url
+from hub.client.errors import HubUnreachable, error_from_response
+from hub.client.request import Request, parse_url
+from hub.client.retry_policy import RetryPolicy, send_with_retries
 
 T = TypeVar("T")
-_MOST_IDLE: Final = 8
-_MOST_IDLE_SECONDS: Final = 10.0  # less than servers and proxies keep one
+_MAX_IDLE: Final = 8
+_MAX_IDLE_SECONDS: Final = 10.0  # servers and proxies keep an idle connection for longer
 
 
-class _Idle(NamedTuple):
+def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine without an event loop and return its result.
+
+    The coroutine must never suspend: all that it awaits in the end is a SyncHttpClient, whose
+    coroutines block.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine of the blocking client has suspended")
+
+
+class _IdleConnection(NamedTuple):
     connection: http.client.HTTPConnection
-    process: int
-    since: float
+    process_id: int
+    since: float  # time.monotonic()
 
 
 class SyncHttpClient:
-    """Of one URL, with the key that its requests carry. Raises ValueError for what is no URL."""
+    """Sends requests to one URL, each with the API key. Its coroutines block: see `run_blocking`.
 
-    def __init__(self, internal_url: str, key: str | None, patience: RetryPolicy) -> None:
+    Raise ValueError when the URL is wrong.
+    """
+
+    def __init__(self, internal_url: str, key: str | None, retry_policy: RetryPolicy) -> None:
         parts = parse_url(internal_url, "internal_url")
         secure = parts.scheme == "https"
-        self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection_type = (
+            http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        )
         self._host, self._port = parts.hostname or "", parts.port
-        self._prefix = parts.path.rstrip("/")
-        self._place = internal_url.rstrip("/")
+        self._path_prefix = parts.path.rstrip("/")
+        self._url = internal_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
-        self.patience = patience
-        self._idle: deque[_Idle] = deque()
+        self.retry_policy = retry_policy
+        self._idle: deque[_IdleConnection] = deque()
 
     def close(self) -> None:
-        """Closes the connections that wait; a later call opens another."""
+        """Close the idle connections. A later request opens a new one."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().connection.close()
 
-    def send(self, call: Request[T]) -> T:
-        """Makes a call, again where that may help. Raises HubClientError."""
-        time.sleep(call.wait_seconds)
-        tried = 0
-        while True:
-            try:
-                return self._exchange(call)
-            except HubClientError as error:
-                tried += 1
-                wait = self.patience.wait_seconds(error, tried)
-                if wait is None:
-                    raise
-            time.sleep(wait)
+    async def send(self, request: Request[T]) -> T:
+        """Send a request, retry it as the policy says, and return its result.
 
-    def _exchange(self, call: Request[T]) -> T:
+        Raise HubClientError.
+        """
+
+        async def attempt() -> T:
+            return self._send_once(request)
+
+        return await send_with_retries(attempt, self.retry_policy, self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """Block the thread."""
+        time.sleep(seconds)  # noqa: ASYNC251 - no event loop runs this coroutine
+
+    def _send_once(self, request: Request[T]) -> T:
         connection = self._take_idle()
         if connection is not None:
             try:
-                return self._exchange_over(connection, call)
+                return self._send_over(connection, request)
             except HubUnreachable as error:
                 if not isinstance(error.__cause__, ConnectionError):
                     raise
-        return self._exchange_over(self._connected(), call)
+        return self._send_over(self._open_connection(), request)
 
-    def _exchange_over(self, connection: http.client.HTTPConnection, call: Request[T]) -> T:
-        headers = self._headers | call.headers()
+    def _send_over(self, connection: http.client.HTTPConnection, request: Request[T]) -> T:
+        headers = self._headers | request.headers()
         try:
-            connection.request(call.method, self._prefix + call.path, call.body, headers)
+            connection.request(
+                request.method, self._path_prefix + request.path, request.body, headers
+            )
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._unreachable(error) from error
         except BaseException:
-            connection.close()  # half an exchange, as a Celery time limit leaves it
+            connection.close()  # interrupted in the middle, for example by a Celery time limit
             raise
         if response.will_close:
             connection.close()
@@ -95,10 +118,11 @@ class SyncHttpClient:
         if response.status >= 300:
             retry_after = response.headers.get("Retry-After")
             raise error_from_response(response.status, response.reason, retry_after, body)
-        return call.answer(self._place + call.path, body)
+        return request.parse_response(self._url + request.path, body)
 
-    def _connected(self) -> http.client.HTTPConnection:
-        connection = self._kind(self._host, self._port, timeout=self.patience.timeout_seconds)
+    def _open_connection(self) -> http.client.HTTPConnection:
+        timeout_seconds = self.retry_policy.timeout_seconds
+        connection = self._connection_type(self._host, self._port, timeout=timeout_seconds)
         try:
             connection.connect()
         except OSError as error:
@@ -107,24 +131,27 @@ class SyncHttpClient:
         return connection
 
     def _take_idle(self) -> http.client.HTTPConnection | None:
-        """One that waits, if this process made it and it is fresh; others are closed, which sends
-        nothing over a socket that another process has, too.
+        """Return an idle connection of this process that is not too old, or None.
+
+        Connections that are too old or belong to another process are closed. Closing sends nothing
+        over a socket that another process still has open.
         """
         with suppress(IndexError):
             while True:
                 idle = self._idle.pop()
-                age_seconds = time.monotonic() - idle.since
-                if idle.process == os.getpid() and age_seconds < _MOST_IDLE_SECONDS:
+                idle_seconds = time.monotonic() - idle.since
+                if idle.process_id == os.getpid() and idle_seconds < _MAX_IDLE_SECONDS:
                     return idle.connection
                 idle.connection.close()
         return None
 
     def _put_idle(self, connection: http.client.HTTPConnection) -> None:
-        if len(self._idle) < _MOST_IDLE:
-            self._idle.append(_Idle(connection, os.getpid(), time.monotonic()))
+        if len(self._idle) < _MAX_IDLE:
+            self._idle.append(_IdleConnection(connection, os.getpid(), time.monotonic()))
         else:
             connection.close()
 
     def _unreachable(self, error: Exception) -> HubUnreachable:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return HubUnreachable(f"no hub answers at {self._place}: {reason or type(error).__name__}")
+        reason = reason or type(error).__name__
+        return HubUnreachable(f"cannot reach the hub at {self._url}: {reason}")

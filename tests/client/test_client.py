@@ -26,8 +26,8 @@ from hub.client import (
     TooManyRequests,
     Unauthorized,
 )
+from hub.client.http import Token
 from hub.client.request import Request
-from hub.client.tokens import Token
 from hub.core.sse import encode_event, with_id, with_retry
 from hub.http.errors import problem_response
 from hub.http.server import ListenAddress, listen
@@ -54,16 +54,14 @@ class Scripted:
 
     @asynccontextmanager
     async def client(
-        self, token: Token = None, patience: RetryPolicy = QUICK
+        self, token: Token = None, retry: RetryPolicy = QUICK
     ) -> AsyncIterator[HubClient]:
         app = web.Application()
         app.add_routes([web.route("*", "/{path:.*}", self.answer)])
         place = ListenAddress("127.0.0.1", 0, "x")
         async with listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
             self.url = url = f"http://127.0.0.1:{port}"
-            async with HubClient(
-                url, token, internal_url=url, user="alice", retry=patience
-            ) as client:
+            async with HubClient(url, token, internal_url=url, user="alice", retry=retry) as client:
                 yield client
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -150,8 +148,8 @@ async def test_reset_is_raised_and_the_stream_goes_on() -> None:
 async def test_left_by_a_time_out_it_goes_on() -> None:
     """A time-out around the next event loses nothing, while connected and in a pause."""
     server = Scripted(event("1", "aaaaa-1"), event("2", "aaaaa-2"))
-    patience = RetryPolicy(min_delay_seconds=0.2)
-    async with server.client(patience=patience) as client, client.events() as events:
+    policy = RetryPolicy(min_delay_seconds=0.2)
+    async with server.client(retry=policy) as client, client.events() as events:
         assert (await anext(events)).data == "1"
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
@@ -220,13 +218,13 @@ async def test_refusal_that_never_ends_is_not_waited_for() -> None:
     app = web.Application()
     app.add_routes([web.get("/generations/g1", hang)])
     place = ListenAddress("127.0.0.1", 0, "x")
-    patience = RetryPolicy(timeout_seconds=0.05, min_delay_seconds=60, max_delay_seconds=60)
+    policy = RetryPolicy(timeout_seconds=0.05, min_delay_seconds=60, max_delay_seconds=60)
     async with (
         listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
-        HubClient(f"http://127.0.0.1:{port}", retry=patience) as client,
+        HubClient(f"http://127.0.0.1:{port}", retry=policy) as client,
         asyncio.timeout(10),
     ):
-        link = client.join("g1")._link
+        link = client.join("g1")._client
         call = Request(method="GET", path="/generations/g1", read=lambda _: None)
         with pytest.raises(HubUnreachable):
             await link.open_stream(call)
@@ -235,11 +233,11 @@ async def test_refusal_that_never_ends_is_not_waited_for() -> None:
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ws://hub", "http://", "http://hub:x"])
 def test_wrong_url_is_said_at_once(url: str) -> None:
     """A stream would try it for ever."""
-    with pytest.raises(ValueError, match="url is http://"):
+    with pytest.raises(ValueError, match="url must be an http://"):
         HubClient(url)
-    with pytest.raises(ValueError, match="internal_url is http://"):
+    with pytest.raises(ValueError, match="internal_url must be an http://"):
         HubClient("http://hub", internal_url=url)
-    with pytest.raises(ValueError, match="internal_url is http://"):
+    with pytest.raises(ValueError, match="internal_url must be an http://"):
         SyncHubClient(url)
 
 
@@ -247,9 +245,9 @@ async def test_what_is_no_hub_is_said() -> None:
     """A page that answers 200 is no stream, and no answer to a publish."""
     server = Scripted(web.Response(body=b"<h1>It works!</h1>", content_type="text/html"))
     async with server.client() as client:
-        with pytest.raises(HubClientError, match="no stream of a hub: text/html"):
+        with pytest.raises(HubClientError, match="is not a hub: it sends text/html"):
             await take(client, 1)
-        with pytest.raises(HubClientError, match="is no hub"):
+        with pytest.raises(HubClientError, match="is not a hub"):
             await client.publish({"all": True})
     assert len(server.requests) == 2
 

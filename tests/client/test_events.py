@@ -91,7 +91,7 @@ FAILURES: list[int] = []
 class Told(RetryPolicy, frozen=True):
     """Notes what each pause was asked for."""
 
-    def pause_seconds(self, failures: int) -> float:
+    def delay_seconds(self, failures: int) -> float:
         FAILURES.append(failures)
         return 0.001
 

@@ -175,8 +175,8 @@ async def test_threads_share_a_client(world: World) -> None:
 
 FORKING = """
 import os, sys
-from hub.client import Patience, SyncHubClient
-hub = SyncHubClient(sys.argv[1], patience=Patience(tries=1))
+from hub.client import RetryPolicy, SyncHubClient
+hub = SyncHubClient(sys.argv[1], retry=RetryPolicy(max_attempts=1))
 hub.publish({"user": "u"}, data="before")
 goes_on, may_end = os.pipe()
 child = os.fork()
@@ -234,7 +234,9 @@ async def test_blocking_client_waits_and_gives_up() -> None:
             with pytest.raises(HubUnavailable):
                 await asyncio.to_thread(client.publish, {"all": True})
             assert len(server.requests) == 6
-    with pytest.raises(HubUnreachable, match=r"no hub answers at http://.*: Connection refused"):
+    with pytest.raises(
+        HubUnreachable, match=r"cannot reach the hub at http://.*: Connection refused"
+    ):
         await asyncio.to_thread(client.publish, {"all": True})
     with pytest.raises(ValueError, match="http://"):
         SyncHubClient("127.0.0.1:8081")

@@ -1,4 +1,7 @@
-"""Who is connected, what a user's log holds, and the orders of operators (internal listener)."""
+"""Reads and admin commands of the internal listener: their results and their requests.
+
+They cover connections, nodes, stored events, disconnecting a user and revoking a token.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from hub.client.request import Request, build_path, response_reader
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """One live client. since: Unix seconds. events: handed over so far. waiting: frames that wait
-    for its socket.
+    """One live connection.
+
+    since: Unix seconds.
+    events: the number of events that it has received.
+    waiting: the number of frames in its outbox.
     """
 
     connection: str
@@ -27,8 +33,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is connected, on all nodes. total: also those beyond the limit. missing: nodes that did
-    not answer. blocked_until (Unix seconds): of a user who is kept out.
+    """The connections on all nodes.
+
+    total: their number, including those beyond the limit of the request.
+    missing: the nodes that did not respond.
+    blocked_until: Unix seconds, when the request was about a user who is blocked; else None.
     """
 
     connections: Sequence[Connection]
@@ -38,7 +47,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that lives. since, seen_at: Unix seconds."""
+    """A running node. since, seen_at: Unix seconds."""
 
     node: str
     since: float
@@ -49,7 +58,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """An event as the log has it."""
+    """One event of a log."""
 
     cursor: str
     event: str
@@ -57,7 +66,10 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class StoredEvents(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of a user's log, oldest first. next: the cursor for the next page. more: there is one.
+    """One page of a user's log, oldest event first.
+
+    next: the cursor of the next page.
+    more: whether there is a next page.
     lost: why the log cannot continue from the cursor (`trimmed`, `epoch`), else None.
     """
 
@@ -71,33 +83,33 @@ class _Nodes(msgspec.Struct, frozen=True):
     nodes: list[Node]
 
 
-class _Blocked(msgspec.Struct, frozen=True):
+class _Disconnected(msgspec.Struct, frozen=True):
     blocked_until: float | None = None
 
 
-def presence_call(user: str | None, limit: int) -> Request[Presence]:
-    """GET /users/{id}, or GET /connections for None."""
-    parts = ("users", user) if user is not None else ("connections",)
+def presence_request(user: str | None, limit: int) -> Request[Presence]:
+    """Build `GET /users/{id}`, or `GET /connections` when user is None."""
+    segments = ("users", user) if user is not None else ("connections",)
     return Request(
-        method="GET", path=build_path(*parts, limit=limit), read=response_reader(Presence)
+        method="GET", path=build_path(*segments, limit=limit), read=response_reader(Presence)
     )
 
 
-def nodes_call() -> Request[list[Node]]:
-    """GET /nodes."""
+def nodes_request() -> Request[list[Node]]:
+    """Build `GET /nodes`."""
     read = response_reader(_Nodes)
     return Request(method="GET", path="/nodes", read=lambda body: read(body).nodes)
 
 
-def stored_events_call(user: str, after: str | None, limit: int) -> Request[StoredEvents]:
-    """GET /users/{id}/events."""
+def stored_events_request(user: str, after: str | None, limit: int) -> Request[StoredEvents]:
+    """Build `GET /users/{id}/events`."""
     path = build_path("users", user, "events", after=after, limit=limit)
     return Request(method="GET", path=path, read=response_reader(StoredEvents))
 
 
-def disconnect_call(user: str, block_seconds: float) -> Request[float | None]:
-    """DELETE /users/{id}/connections."""
-    read = response_reader(_Blocked)
+def disconnect_request(user: str, block_seconds: float) -> Request[float | None]:
+    """Build `DELETE /users/{id}/connections`. The result is `blocked_until`, Unix seconds."""
+    read = response_reader(_Disconnected)
     return Request(
         method="DELETE",
         path=build_path("users", user, "connections", block_seconds=block_seconds),
@@ -105,7 +117,7 @@ def disconnect_call(user: str, block_seconds: float) -> Request[float | None]:
     )
 
 
-def revoke_call(jti: str, expires_at: float) -> Request[None]:
-    """POST /revocations."""
+def revoke_request(jti: str, expires_at: float) -> Request[None]:
+    """Build `POST /revocations`."""
     body = msgspec.json.encode({"jti": jti, "expires_at": expires_at})
     return Request(method="POST", path="/revocations", body=body, read=lambda _: None)

@@ -1,0 +1,192 @@
+"""Generations on the wire: the requests that start, read and stop one, and the events of one.
+
+docs/http.md describes the routes and the events. `name` of each event class is the SSE event name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from hub.client.request import Request, build_path, response_reader, without_none
+from hub.core.sse_decoder import ServerSentEvent
+
+Prompt = str | Sequence[Mapping[str, Any]]
+"""A prompt, or the messages of a conversation in the form of OpenAI's chat completions."""
+
+
+class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of a generation. None leaves the choice to the hub.
+
+    params: model parameters, such as `temperature`, which the hub passes on to the upstream.
+    """
+
+    model: str | None = None
+    upstream: str | None = None
+    params: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+class GenerationStarted(msgspec.Struct, frozen=True):
+    """The response to a start. cursor: the position just before the first event."""
+
+    generation: str
+    cursor: str
+
+
+class _StopResponse(msgspec.Struct, frozen=True):
+    status: str
+
+
+def start_request(
+    prompt: Prompt, options: AskOptions, key: str, user: str | None
+) -> Request[GenerationStarted]:
+    """Build `POST /generations`.
+
+    key: the idempotency key; a second request with the same key joins the first generation.
+    user: the user id for `hub dev`; None when the token names the user.
+    """
+    name = "prompt" if isinstance(prompt, str) else "messages"
+    body = {name: prompt, "id": key, **without_none(msgspec.structs.asdict(options))}
+    return Request(
+        method="POST",
+        path=build_path("generations", user=user),
+        body=msgspec.json.encode(body),
+        read=response_reader(GenerationStarted),
+    )
+
+
+def join_request(generation: str, user: str | None, cursor: str | None) -> Request[None]:
+    """Build `GET /generations/{id}` for an event stream.
+
+    `shape=events` asks for the hub's own events, whatever output template the settings choose.
+    """
+    path = build_path("generations", generation, user=user, cursor=cursor, shape="events")
+    return Request(method="GET", path=path, read=lambda _: None)
+
+
+def stop_request(generation: str, user: str | None) -> Request[str]:
+    """Build `DELETE /generations/{id}`. The result is `stopping` or `already ended`."""
+    read = response_reader(_StopResponse)
+    return Request(
+        method="DELETE",
+        path=build_path("generations", generation, user=user),
+        read=lambda body: read(body).status,
+    )
+
+
+def restart_request(generation: str, key: str, user: str | None) -> Request[GenerationStarted]:
+    """Build `POST /generations/{id}/restart`. key: the idempotency key, as in `start_request`."""
+    return Request(
+        method="POST",
+        path=build_path("generations", generation, "restart", user=user),
+        read=response_reader(GenerationStarted),
+        idempotency_key=key,
+    )
+
+
+class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base class of the events. generation: the id of the generation."""
+
+    name: ClassVar[str]
+    generation: str
+
+
+class Snapshot(AnswerEvent, frozen=True, kw_only=True):
+    """The text so far.
+
+    It is the first event for a client that joins, or that reconnects too late for the deltas.
+    """
+
+    name: ClassVar[str] = "generation.snapshot"
+    status: str
+    attempt: int
+    text: str
+    deltas: int
+
+
+class Started(AnswerEvent, frozen=True, kw_only=True):
+    """A worker has started the generation."""
+
+    name: ClassVar[str] = "generation.started"
+    attempt: int = 1
+    model: str | None = None
+
+
+class Delta(AnswerEvent, frozen=True, kw_only=True):
+    """New text, new reasoning, or tool calls in the delta form of OpenAI. i counts from 0."""
+
+    name: ClassVar[str] = "generation.delta"
+    i: int
+    text: str = ""
+    reasoning: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class Replaced(AnswerEvent, frozen=True, kw_only=True):
+    """The upstream rewrote its answer. text: the whole new text."""
+
+    name: ClassVar[str] = "generation.replaced"
+    i: int
+    text: str
+
+
+class Restarted(AnswerEvent, frozen=True, kw_only=True):
+    """The worker was lost, and another one begins again. The text so far is void."""
+
+    name: ClassVar[str] = "generation.restarted"
+    attempt: int
+    model: str | None = None
+
+
+class End(AnswerEvent, frozen=True, kw_only=True):
+    """Base class of the end events. Exactly one of them is the last event of a generation.
+
+    deltas: the number of deltas.
+    usage: the token counts, or None when the upstream does not report them.
+    seconds: `queued`, `first_delta` and `total`, each measured from the request on.
+    """
+
+    deltas: int = 0
+    usage: dict[str, Any] | None = None
+    seconds: dict[str, float | None] | None = None
+
+
+class Done(End, frozen=True, kw_only=True):
+    """The generation is complete. finish_reason: `stop`, `length`, `tool_calls`, …"""
+
+    name: ClassVar[str] = "generation.done"
+    finish_reason: str | None = None
+
+
+class Stopped(End, frozen=True, kw_only=True):
+    """The generation was stopped. by: who stopped it."""
+
+    name: ClassVar[str] = "generation.stopped"
+    by: str
+
+
+class Failed(End, frozen=True, kw_only=True):
+    """The generation failed.
+
+    code: docs/http.md lists the codes. retryable: whether asking again may help.
+    """
+
+    name: ClassVar[str] = "generation.failed"
+    code: str
+    message: str
+    retryable: bool
+
+
+_EVENT_TYPES: Final[Mapping[str, type[AnswerEvent]]] = {
+    event_type.name: event_type
+    for event_type in (Snapshot, Started, Delta, Replaced, Restarted, Done, Stopped, Failed)
+}
+
+
+def parse_answer_event(event: ServerSentEvent) -> AnswerEvent | None:
+    """Return the typed event, or None for a name that this client does not know."""
+    event_type = _EVENT_TYPES.get(event.name)
+    return None if event_type is None else msgspec.json.decode(event.data, type=event_type)

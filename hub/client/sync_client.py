@@ -1,0 +1,104 @@
+"""SyncHubClient: publishing and admin commands without an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from hub.client.admin import (
+    Node,
+    Presence,
+    StoredEvents,
+    disconnect_request,
+    nodes_request,
+    presence_request,
+    revoke_request,
+    stored_events_request,
+)
+from hub.client.publishing import (
+    Publication,
+    Published,
+    PublishResult,
+    To,
+    publish_many,
+    publish_request,
+)
+from hub.client.request import Request
+from hub.client.retry_policy import RetryPolicy
+from hub.client.sync_http import SyncHttpClient, run_blocking
+
+T = TypeVar("T")
+
+
+class SyncHubClient:
+    """`hub = SyncHubClient(internal_url, key)`, for scripts, Django and Celery.
+
+    One client serves a whole program: threads may share it, and a process may fork after it was
+    used. Its methods are those of HubClient; they block, and they raise HubClientError. In a view
+    that must not wait, pass `retry=RetryPolicy(max_attempts=1, timeout_seconds=2)`.
+    """
+
+    def __init__(
+        self, internal_url: str, key: str | None = None, *, retry: RetryPolicy | None = None
+    ) -> None:
+        """Raise ValueError when the URL is wrong."""
+        self._http = SyncHttpClient(internal_url, key, retry or RetryPolicy())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections. A later call opens a new one."""
+        self._http.close()
+
+    def publish(
+        self,
+        to: To,
+        event: str = "notification",
+        data: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        ephemeral: bool = False,
+        ttl_seconds: float | None = None,
+    ) -> list[Published]:
+        """See HubClient.publish."""
+        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds)
+        return self._send(publish_request(item))
+
+    def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:
+        """See HubClient.publish_many."""
+        return run_blocking(publish_many(self._http, items))
+
+    def presence(self, user: str | None = None, *, limit: int = 100) -> Presence:
+        """See HubClient.presence."""
+        return self._send(presence_request(user, limit))
+
+    def nodes(self) -> list[Node]:
+        """See HubClient.nodes."""
+        return self._send(nodes_request())
+
+    def stored_events(
+        self, user: str, *, after: str | None = None, limit: int = 100
+    ) -> StoredEvents:
+        """See HubClient.stored_events."""
+        return self._send(stored_events_request(user, after, limit))
+
+    def disconnect(self, user: str, *, block_seconds: float = 0.0) -> float | None:
+        """See HubClient.disconnect."""
+        return self._send(disconnect_request(user, block_seconds))
+
+    def revoke(self, jti: str, expires_at: float) -> None:
+        """See HubClient.revoke."""
+        self._send(revoke_request(jti, expires_at))
+
+    def _send(self, request: Request[T]) -> T:
+        return run_blocking(self._http.send(request))
