@@ -14,17 +14,17 @@ import msgspec
 import structlog
 
 
-def configure(level: str, form: str, process: str) -> None:
+def configure(level: str, log_format: str, process: str) -> None:
     """Sets up logging, once in a process.
 
     form: `json`, `console`, or `auto`: columns on a terminal, JSON elsewhere.
     process: what this process is (`node`, `worker`), on every line.
     """
-    columns = form == "console" or (form == "auto" and sys.stderr.isatty())
+    columns = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f") if columns else _Stamp(),
-        _named(process),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f") if columns else _Timestamper(),
+        _process_adder(process),
     ]
     # The hub's own lines go straight to standard error: through the standard library's logging a
     # line costs three times as much, and there are two for each connection.
@@ -41,7 +41,7 @@ def configure(level: str, form: str, process: str) -> None:
         ]
         factory = structlog.WriteLoggerFactory(sys.stderr)
     else:
-        own = [structlog.processors.format_exc_info, _as_json]
+        own = [structlog.processors.format_exc_info, _render_json]
         rendered = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
@@ -62,12 +62,12 @@ def configure(level: str, form: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
+    logging.getLogger("aiohttp.server").addFilter(_hide_malformed_request)
     for chatty in ("asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
-def _without_what_was_sent(record: logging.LogRecord) -> bool:
+def _hide_malformed_request(record: logging.LogRecord) -> bool:
     """aiohttp logs a request that is no HTTP with a traceback and its bytes, in which a token may
     stand: one word of it stays.
     """
@@ -80,7 +80,7 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
     return True
 
 
-class _Stamp:
+class _Timestamper:
     """ISO 8601 in UTC, to the millisecond; the date is written out once a second."""
 
     def __init__(self) -> None:
@@ -95,11 +95,11 @@ class _Stamp:
         return event
 
 
-def _as_json(logger: Any, method: str, event: Any) -> bytes:
+def _render_json(logger: Any, method: str, event: Any) -> bytes:
     return msgspec.json.encode(event, enc_hook=str)
 
 
-def _named(process: str) -> Any:
+def _process_adder(process: str) -> Any:
     def add_process(logger: Any, method: str, event: Any) -> Any:
         event["process"] = process
         return event

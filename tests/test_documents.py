@@ -17,7 +17,7 @@ from hub.engine.worker_metrics import WorkerMetrics
 from hub.settings import load_settings
 from hub.wiring.applications import build_templates
 from hub.wiring.upstreams import build_upstreams
-from tests.compat.history import FAILED, RECORD, STARTED, chunks_of, said, thought
+from tests.compat.history import FAILED, RECORD, STARTED, encode_all, reasoning_delta, text_delta
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -84,8 +84,8 @@ def test_shape_to_paste(tmp_path: Path) -> None:
     file.write_text(block)
     shapes = build_templates(load_settings(file).settings)
     assert shapes.default == "legacy"
-    surface = TemplateEncoder(RECORD, shapes.known["legacy"])
-    chunks = chunks_of(surface, [STARTED, thought("hm"), said("Hi"), FAILED])
+    surface = TemplateEncoder(RECORD, shapes.templates["legacy"])
+    chunks = encode_all(surface, [STARTED, reasoning_delta("hm"), text_delta("Hi"), FAILED])
     assert chunks[1:] == [
         b'event: msg\ndata: {"thought":"hm"}\n\n',
         b'event: msg\ndata: {"data":"Hi"}\n\n',

@@ -28,7 +28,7 @@ class DisconnectGuard(Generic[C]):
         """The same, and from then on the connection knows when the client leaves."""
 
         def made(name: str, **parts: Any) -> C:
-            connection = make(name, on_left=self._stop, **parts)
+            connection = make(name, on_disconnect=self._stop, **parts)
             self._started = True
             return connection
 

@@ -138,7 +138,7 @@ def openapi() -> None:
 
     Example: hub openapi > openapi.json
     """
-    from hub.http.route_table import build_openapi
+    from hub.wiring.route_table import build_openapi
 
     print(json.dumps(build_openapi(), indent=2, ensure_ascii=False))
 

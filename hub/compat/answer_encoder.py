@@ -6,7 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from hub.compat.answer_state import AlreadySentTextChanged, AnswerState, GenerationEvent, decode
+from hub.compat.answer_state import (
+    AlreadySentTextChanged,
+    AnswerState,
+    GenerationEvent,
+    decode_event,
+)
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 
@@ -35,83 +40,83 @@ class AnswerEncoderBase(ABC):
     def __init__(self, record: Generation) -> None:
         self.record = record
         self.answer = AnswerState(record.id)
-        self.over = False
+        self.is_finished = False
 
-    def opening(self) -> Sequence[bytes]:
-        return list(self.begun())
+    def start(self) -> Sequence[bytes]:
+        return list(self.on_start())
 
     def feed(self, name: str, data: bytes) -> Sequence[bytes]:
-        if self.over:
+        if self.is_finished:
             return ()
-        told = decode(data)
+        told = decode_event(data)
         self.answer.feed(name, told)
-        self.over = bool(self.answer.status)
+        self.is_finished = bool(self.answer.status)
         chunks: list[bytes] = []
         try:
-            chunks.extend(self._tell(name, told))
+            chunks.extend(self._encode_event(name, told))
         except AlreadySentTextChanged:
-            self.over = True
-            chunks.extend(self.failed(REWRITTEN_CODE, REWRITTEN))
+            self.is_finished = True
+            chunks.extend(self.on_failed(REWRITTEN_CODE, REWRITTEN))
         return chunks
 
-    def broken_off(self, code: str, message: str) -> bytes:
-        self.over = True
-        return b"".join(self.failed(code, message)) + self.trailer
+    def abort(self, code: str, message: str) -> bytes:
+        self.is_finished = True
+        return b"".join(self.on_failed(code, message)) + self.trailer
 
-    def _tell(self, name: str, told: GenerationEvent) -> Iterator[bytes]:
+    def _encode_event(self, name: str, told: GenerationEvent) -> Iterator[bytes]:
         match name:
             case "generation.delta":
                 if told.reasoning:
-                    yield from self.thought(told.reasoning)
+                    yield from self.on_reasoning(told.reasoning)
                 if told.text:
-                    yield from self.said(told.text)
+                    yield from self.on_text(told.text)
                 for call in told.tool_calls or ():
-                    yield from self.called(call)
+                    yield from self.on_tool_call(call)
             case "generation.replaced":
-                yield from self.replaced(told.text or "")
+                yield from self.on_replaced(told.text or "")
             case "generation.restarted":
-                yield from self.restarted()
+                yield from self.on_restarted()
             case "generation.done":
-                yield from self.done(told)
+                yield from self.on_done(told)
             case "generation.stopped":
-                yield from self.stopped()
+                yield from self.on_stopped()
             case "generation.failed":
-                yield from self.failed(told.code, told.message)
+                yield from self.on_failed(told.code, told.message)
             case _:
                 pass
 
-    def begun(self) -> Iterator[bytes]:
+    def on_start(self) -> Iterator[bytes]:
         """Before the first event."""
         yield from ()
 
     @abstractmethod
-    def thought(self, reasoning: str) -> Iterator[bytes]:
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
         """More reasoning."""
 
     @abstractmethod
-    def said(self, text: str) -> Iterator[bytes]:
+    def on_text(self, text: str) -> Iterator[bytes]:
         """More text."""
 
     @abstractmethod
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         """A piece of a tool call, in OpenAI's delta form."""
 
     @abstractmethod
-    def replaced(self, text: str) -> Iterator[bytes]:
+    def on_replaced(self, text: str) -> Iterator[bytes]:
         """All the text so far, which is another."""
 
     @abstractmethod
-    def restarted(self) -> Iterator[bytes]:
+    def on_restarted(self) -> Iterator[bytes]:
         """All so far is void."""
 
     @abstractmethod
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
         """The end."""
 
     @abstractmethod
-    def stopped(self) -> Iterator[bytes]:
+    def on_stopped(self) -> Iterator[bytes]:
         """The end, by a wish."""
 
     @abstractmethod
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         """The end, by a failure, also one of this stream alone."""

@@ -8,7 +8,7 @@ import msgspec
 
 from hub.core.generation import Generation
 
-_MOST_CALLS: Final = 1000
+_MAX_TOOL_CALLS: Final = 1000
 
 
 class GenerationEvent(msgspec.Struct, gc=False):
@@ -24,7 +24,7 @@ class GenerationEvent(msgspec.Struct, gc=False):
     upstream_status: int | None = None
 
 
-decode: Final = msgspec.json.Decoder(GenerationEvent).decode
+decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
 
 
 class ToolCall(msgspec.Struct):
@@ -42,76 +42,76 @@ class AnswerState:
 
     def __init__(self, generation: str) -> None:
         self._generation = generation
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.begun = False
+        self._text_parts: list[str] = []
+        self._reasoning_parts: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+        self.is_started = False
         self.status = ""
         self.end = GenerationEvent()
 
     @property
     def text(self) -> str:
         """What has been said so far."""
-        return "".join(self._texts)
+        return "".join(self._text_parts)
 
     @property
     def reasoning(self) -> str:
         """What has been thought so far."""
-        return "".join(self._thoughts)
+        return "".join(self._reasoning_parts)
 
     def feed(self, name: str, told: GenerationEvent) -> None:
         """The next event."""
         match name:
             case "generation.started":
-                self.begun = True
+                self.is_started = True
             case "generation.delta":
-                self._grow(told)
+                self._append(told)
             case "generation.replaced":
-                self._texts = [told.text or ""]
+                self._text_parts = [told.text or ""]
             case "generation.restarted":
-                self._texts, self._thoughts, self.calls = [], [], []
+                self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
             case "generation.done" | "generation.stopped" | "generation.failed":
                 self.status, self.end = name.removeprefix("generation."), told
             case _:
                 pass
 
-    def _grow(self, told: GenerationEvent) -> None:
+    def _append(self, told: GenerationEvent) -> None:
         if told.text:
-            self._texts.append(told.text)
+            self._text_parts.append(told.text)
         if told.reasoning:
-            self._thoughts.append(told.reasoning)
+            self._reasoning_parts.append(told.reasoning)
         for call in told.tool_calls or ():
-            index = index_of(call)
-            while len(self.calls) <= index < _MOST_CALLS:
-                self.calls.append(ToolCall(f"call_{self._generation}_{len(self.calls)}"))
-            if index < len(self.calls):
-                _grow_call(self.calls[index], call)
+            index = call_index(call)
+            while len(self.tool_calls) <= index < _MAX_TOOL_CALLS:
+                self.tool_calls.append(ToolCall(f"call_{self._generation}_{len(self.tool_calls)}"))
+            if index < len(self.tool_calls):
+                _append_call(self.tool_calls[index], call)
 
 
-def _grow_call(known: ToolCall, call: dict[str, Any]) -> None:
+def _append_call(known: ToolCall, call: dict[str, Any]) -> None:
     if isinstance(id_ := call.get("id"), str) and id_:
         known.id = id_
-    known.name = known.name or name_of(call)
-    known.arguments += arguments_of(call)
+    known.name = known.name or call_name(call)
+    known.arguments += call_arguments(call)
 
 
-def index_of(call: dict[str, Any]) -> int:
+def call_index(call: dict[str, Any]) -> int:
     """Which of the calls a piece belongs to."""
     index = call.get("index")
     return index if isinstance(index, int) and index >= 0 else 0
 
 
-def name_of(call: dict[str, Any]) -> str:
+def call_name(call: dict[str, Any]) -> str:
     """The function's name, where the piece says it."""
-    return _said(call, "name")
+    return _function_field(call, "name")
 
 
-def arguments_of(call: dict[str, Any]) -> str:
+def call_arguments(call: dict[str, Any]) -> str:
     """The piece of the arguments."""
-    return _said(call, "arguments")
+    return _function_field(call, "arguments")
 
 
-def _said(call: dict[str, Any], field: str) -> str:
+def _function_field(call: dict[str, Any], field: str) -> str:
     function = call.get("function")
     value = function.get(field) if isinstance(function, dict) else None
     return value if isinstance(value, str) else ""
@@ -129,29 +129,29 @@ class AppendOnlyText:
     """
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._due = ""  # what must still be repeated
+        self._parts: list[str] = []
+        self._expected = ""  # what must still be repeated
 
     def add(self, text: str) -> str:
         """What is new of a delta. Raises Rewritten."""
-        due = self._due
+        due = self._expected
         if due:
             if len(text) < len(due) and due.startswith(text):
-                self._due = due[len(text) :]
+                self._expected = due[len(text) :]
                 return ""
             if not text.startswith(due):
                 raise AlreadySentTextChanged
-            self._due, text = "", text[len(due) :]
-        self._pieces.append(text)
+            self._expected, text = "", text[len(due) :]
+        self._parts.append(text)
         return text
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """The text is void; another version of it follows."""
-        self._due = "".join(self._pieces)
+        self._expected = "".join(self._parts)
 
     def end(self) -> None:
         """The text is whole. Raises Rewritten when it is less than what was shown."""
-        if self._due:
+        if self._expected:
             raise AlreadySentTextChanged
 
 
@@ -165,16 +165,16 @@ class AnswerCollector:
         self.answer = AnswerState(record.id)
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         return bool(self.answer.status)
 
-    def opening(self) -> tuple[bytes, ...]:
+    def start(self) -> tuple[bytes, ...]:
         return ()
 
     def feed(self, name: str, data: bytes) -> tuple[bytes, ...]:
-        if not self.over:
-            self.answer.feed(name, decode(data))
+        if not self.is_finished:
+            self.answer.feed(name, decode_event(data))
         return ()
 
-    def broken_off(self, code: str, message: str) -> bytes:
+    def abort(self, code: str, message: str) -> bytes:
         return b""

@@ -38,7 +38,7 @@ _FAILURES: Final = {
     "upstream_circuit_open": 503,
     "upstream_unsupported": 400,
 }
-_CUT: Final = "the hub has let go of this request; the answer goes on as generation {}"
+_CLOSED: Final = "the hub has let go of this request; the answer goes on as generation {}"
 
 
 class CompatRequests:
@@ -63,7 +63,7 @@ class CompatRequests:
         """Who asks."""
         return await self._authenticator.identify(request)
 
-    async def read(self, request: web.Request) -> dict[str, Any]:
+    async def read_body(self, request: web.Request) -> dict[str, Any]:
         """The body: an object, of which clients may send more than is known here."""
         if request.content_type != "application/json":
             self._origins.check_websocket(request)
@@ -139,26 +139,26 @@ class CompatRequests:
                 return collected
             if reason is not CloseReason.TRIMMED:
                 break
-        raise GenerationStillRunning(_CUT.format(generation))
+        raise GenerationStillRunning(_CLOSED.format(generation))
 
     async def count_chunks(self, followed: ReplayStart, surface: AnswerEncoder) -> int:
         """Tells the surface what there is by now; how many chunks that is."""
-        chunks = len(surface.opening())
+        chunks = len(surface.start())
         async for name, data in self.generations.stored_events(followed):
             chunks += len(surface.feed(name, data))
         return chunks
 
 
-def failed_answer(answer: AnswerState) -> web.Response:
+def failure_response(answer: AnswerState) -> web.Response:
     """What a caller that waited gets for an answer that has failed or was stopped."""
     end = answer.end
-    status = 409 if answer.status == "stopped" else _status_of(end)
+    status = 409 if answer.status == "stopped" else _failure_status(end)
     code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
     document = error_document(status, message, code=code)
     return json_response(document, status=status, headers=NOT_AGAIN)
 
 
-def _status_of(end: GenerationEvent) -> int:
+def _failure_status(end: GenerationEvent) -> int:
     if end.upstream_status == 429:
         return 429
     return _FAILURES.get(end.code, 502)

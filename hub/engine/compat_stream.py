@@ -57,7 +57,7 @@ class CompatStream(Connection):
         self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
     ) -> None:
         """The surface's own opening, and what only the record tells."""
-        self._pending_open = self._framed(self._answer_encoder.opening())
+        self._pending_open = self._framed(self._answer_encoder.start())
         if self._replay.kept is None:
             return
         if self._skip:
@@ -73,7 +73,7 @@ class CompatStream(Connection):
         unsent_bytes = 0
         for event in events:
             if (
-                self._answer_encoder.over
+                self._answer_encoder.is_finished
                 or event.position is None
                 or not self._belongs_to_generation(event)
             ):
@@ -105,7 +105,7 @@ class CompatStream(Connection):
             self._finish(reason)
         else:
             message = f"the hub has ended this stream: {reason.label}"
-            self._close_with(self._answer_encoder.broken_off(reason.label, message), reason)
+            self._close_with(self._answer_encoder.abort(reason.label, message), reason)
 
     def _send_in_order(self, event: Event) -> None:
         if self._belongs_to_generation(event):
@@ -126,11 +126,11 @@ class CompatStream(Connection):
         return belongs_to(event, self._replay.record.id)
 
     def _end_if_over(self) -> None:
-        if self._answer_encoder.over and self.close_reason is None:
+        if self._answer_encoder.is_finished and self.close_reason is None:
             self.close(CloseReason.ENDED)
 
     def _break_off(self, code: str, message: str) -> None:
-        self._close_with(self._answer_encoder.broken_off(code, message), CloseReason.TRIMMED)
+        self._close_with(self._answer_encoder.abort(code, message), CloseReason.TRIMMED)
 
     def _close_with(self, last: bytes, reason: CloseReason) -> None:
         """A client that is slow at the end still gets it: what waits is bounded."""

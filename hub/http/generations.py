@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -12,8 +13,6 @@ from msgspec import UNSET, UnsetType
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
-from hub.compat.templates.encoder import TemplateEncoder
-from hub.compat.templates.selection import Templates
 from hub.core.channel import user_channel
 from hub.core.cursor import format_place
 from hub.core.event import check_idempotency_key
@@ -35,7 +34,11 @@ from hub.http.parameters import (
 )
 from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
 from hub.http.streams import Cursor, Streams, accepts, requested_cursor
+from hub.ports.compat import EncoderFactory
 from hub.ports.generations import CreatedGeneration
+
+SelectEncoder = Callable[[web.Request], EncoderFactory | None]
+"""Return the encoder that a request asks for, None for the hub's own events. Raise BadRequest."""
 
 
 class StartResponse(msgspec.Struct, frozen=True):
@@ -97,9 +100,9 @@ class GenerationRoutes:
         streams: Streams,
         authenticator: Authenticator,
         requests: GenerationRequests,
-        templates: Templates | None = None,
+        select_encoder: SelectEncoder,
     ) -> None:
-        self._templates = templates or Templates()
+        self._select_encoder = select_encoder
         self._generations = generations
         self._streams = streams
         self._authenticator = authenticator
@@ -141,7 +144,7 @@ class GenerationRoutes:
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
         streamed = _wants_stream(request)
-        self._templates.select(request)  # before anything is asked
+        self._select_encoder(request)  # before anything is asked
         stops = body.stops_on_disconnect()
         if stops and not streamed:
             raise BadRequest(
@@ -245,12 +248,13 @@ class GenerationRoutes:
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as leaving:
-            shape = self._templates.select(request)
-            if shape is not None:
+            new_encoder = self._select_encoder(request)
+            if new_encoder is not None:
                 followed = await self._generations.open_replay(generation, identity.user)
-                surface = TemplateEncoder(followed.record, shape)
                 make = leaving.made_by(
-                    partial(CompatStream, replay=followed, answer_encoder=surface)
+                    partial(
+                        CompatStream, replay=followed, answer_encoder=new_encoder(followed.record)
+                    )
                 )
                 return await self._streams.begin_sse(
                     request, identity, followed.cursor, make, headers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -10,11 +11,14 @@ from hub.http.errors import handle_errors
 from hub.http.openapi.document import OpenApiRoutes
 from hub.http.public import Routes
 from hub.http.request_metrics import RequestMetrics
-from hub.http.route_table import build_openapi
 
 
 def build_internal(
-    resources: Sequence[Routes], tally: RequestMetrics, *, max_body_bytes: int
+    resources: Sequence[Routes],
+    tally: RequestMetrics,
+    build_openapi: Callable[[], dict[str, Any]],
+    *,
+    max_body_bytes: int,
 ) -> web.Application:
     """All internal routes."""
     app = web.Application(middlewares=[handle_errors, tally.count], client_max_size=max_body_bytes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    Sequence,
-)
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from hub.core.generation import Generation
 
 
 class AnswerEncoder(Protocol):
@@ -17,7 +17,7 @@ class AnswerEncoder(Protocol):
     """
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more will come: it has ended, or cannot be told any further."""
         ...
 
@@ -26,7 +26,7 @@ class AnswerEncoder(Protocol):
         """What follows the last chunk and has no number."""
         ...
 
-    def opening(self) -> Sequence[bytes]:
+    def start(self) -> Sequence[bytes]:
         """The chunks before the first event."""
         ...
 
@@ -34,6 +34,10 @@ class AnswerEncoder(Protocol):
         """The chunks that an event makes; none once it is over."""
         ...
 
-    def broken_off(self, code: str, message: str) -> bytes:
+    def abort(self, code: str, message: str) -> bytes:
         """What tells the client that the answer ends for it here, before its end. No number."""
         ...
+
+
+EncoderFactory = Callable[[Generation], AnswerEncoder]
+"""Make the encoder of one reader's stream of a generation."""

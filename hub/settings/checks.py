@@ -27,7 +27,7 @@ def check_for_production(settings: Settings) -> None:
         raise OperatorError(f"set {' and '.join(missing)}; `hub dev` runs without")
 
 
-def check_together(settings: Settings) -> None:
+def check_consistency(settings: Settings) -> None:
     """Raises OperatorError for settings that do not fit each other."""
     log = settings.log
     for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.all)):
@@ -38,12 +38,12 @@ def check_together(settings: Settings) -> None:
     for key in settings.auth.api_keys:
         if (key.key is None) is (key.sha256 is None):
             raise OperatorError("each of auth.api_keys has either a key or its sha256")
-    _check_shapes(settings)
+    _check_templates(settings)
     _check_upstreams(settings)
     _check_listeners(settings)
 
 
-def _check_shapes(settings: Settings) -> None:
+def _check_templates(settings: Settings) -> None:
     for name in settings.shapes:
         if not _NAME.fullmatch(name):
             raise OperatorError(f"shapes.{name}: a name has letters, digits, . _ and -")

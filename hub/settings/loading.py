@@ -16,11 +16,14 @@ from pydantic import BaseModel
 from pydantic_settings import EnvSettingsSource
 
 from hub.errors import OperatorError
-from hub.settings.checks import check_together
+from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 
 DEFAULT_FILE: Final = Path("config/hub.toml")
-_NOT_SETTINGS: Final = {"HUB_CONFIG", "HUB_PYTHON"}  # where the file is; scripts/* read the other
+_OTHER_VARIABLES: Final = {
+    "HUB_CONFIG",
+    "HUB_PYTHON",
+}  # where the file is; scripts/* read the other
 
 
 class Loaded(NamedTuple):
@@ -36,20 +39,20 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     origins: dict[str, str] = {}
     for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
         _check_known(key, origin)
-        _put(merged, key, value)
+        _set(merged, key, value)
         origins[".".join(key)] = origin
     try:
         settings = Settings(**merged)
     except pydantic.ValidationError as error:
-        raise OperatorError(_sentence(error, origins)) from None
-    check_together(settings)
+        raise OperatorError(_describe(error, origins)) from None
+    check_consistency(settings)
     return Loaded(settings, origins)
 
 
-Given = tuple[tuple[str, ...], Any, str]
+SettingValue = tuple[tuple[str, ...], Any, str]
 
 
-def _from_file(file: Path | None) -> Iterator[Given]:
+def _from_file(file: Path | None) -> Iterator[SettingValue]:
     named = file or (Path(os.environ["HUB_CONFIG"]) if os.environ.get("HUB_CONFIG") else None)
     path = named or DEFAULT_FILE
     try:
@@ -63,9 +66,9 @@ def _from_file(file: Path | None) -> Iterator[Given]:
     yield from _leaves(table, (), str(path))
 
 
-def _from_environment() -> Iterator[Given]:
+def _from_environment() -> Iterator[SettingValue]:
     for variable in sorted(os.environ):
-        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS:
+        if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             _check_known(tuple(variable.removeprefix(PREFIX).lower().split("__")), variable)
     try:
         table = EnvSettingsSource(Settings)()
@@ -76,12 +79,14 @@ def _from_environment() -> Iterator[Given]:
         yield key, value, variable if variable in os.environ else "environment"
 
 
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[SettingValue]:
     for key, value in flags.items():
         yield tuple(key.split(".")), value, f"--{key.rpartition('.')[2].replace('_', '-')}"
 
 
-def _leaves(table: Mapping[str, Any], above: tuple[str, ...], origin: str) -> Iterator[Given]:
+def _leaves(
+    table: Mapping[str, Any], above: tuple[str, ...], origin: str
+) -> Iterator[SettingValue]:
     for name, value in table.items():
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*above, name), origin)
@@ -111,13 +116,13 @@ def _check_known(key: tuple[str, ...], origin: str) -> None:
             model = inner if is_table else None
 
 
-def _put(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+def _set(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
     for name in key[:-1]:
         table = table.setdefault(name, {})
     table[key[-1]] = value
 
 
-def _sentence(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
+def _describe(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
     """The first fault: setting, where it was set, what is wrong; never the value."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     dotted = ".".join(str(part) for part in fault["loc"])

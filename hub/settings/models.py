@@ -76,7 +76,7 @@ class Redis(Section):
     timeout_seconds: PositiveFloat = 1.5
 
     @property
-    def place(self) -> str:
+    def url_without_password(self) -> str:
         """The URL as it may be shown: without a password."""
         return mask_credentials(self.url)
 
@@ -249,7 +249,7 @@ class ApiKey(Section):
     scopes: tuple[Literal["publish", "read", "admin"], ...]
 
 
-def _long_enough(secret: SecretStr) -> SecretStr:
+def _check_length(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"it has fewer than {MIN_SECRET_BYTES} bytes")
     return secret
@@ -259,7 +259,7 @@ class Auth(Section):
     """Who may do what. `open`: no token and no key, on loopback only, for development."""
 
     disabled: bool = False
-    hmac_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
     public_keys: tuple[str, ...] = ()
     callback_url: str | None = Field(None, pattern=r"^https?://")
     callback_timeout_seconds: PositiveFloat = 5.0

@@ -8,13 +8,9 @@ from aiohttp import web
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests, UpstreamModels
-from hub.compat.ag_ui.routes import AgUiRoutes
-from hub.compat.ai_sdk.routes import UiRoutes
-from hub.compat.openai_chat.routes import ChatRoutes
-from hub.compat.openai_responses.routes import ResponseRoutes
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
-from hub.compat.templates.selection import OWN_EVENTS, Templates
+from hub.compat.templates.selection import HUB_EVENTS, TemplateSelection
 from hub.engine.generations import Generations
 from hub.engine.publisher import Publisher
 from hub.errors import OperatorError
@@ -41,6 +37,7 @@ from hub.http.websocket import WebSocketRoutes
 from hub.settings import Settings
 from hub.wiring.auth import build_api_keys, build_authenticator
 from hub.wiring.node_parts import NodeParts
+from hub.wiring.route_table import build_openapi, compat_routes
 
 
 def public_application(
@@ -66,7 +63,7 @@ def public_application(
         WebSocketRoutes(
             streams, stream_door, origins, generations, questions, counts=engine.metrics
         ),
-        GenerationRoutes(generations, streams, door, questions, build_templates(settings)),
+        GenerationRoutes(generations, streams, door, questions, build_templates(settings).select),
         *compat_routes(CompatRequests(generations, streams, door, questions, origins)),
         TicketRoutes(door, engine.tickets),
         JsClientRoutes(),
@@ -99,6 +96,7 @@ def internal_application(
             metrics,
         ],
         RequestMetrics(engine.metrics, "internal"),
+        build_openapi,
         max_body_bytes=settings.publish.max_body_bytes,
     )
 
@@ -109,16 +107,6 @@ def publish_limits(settings: Settings) -> PublishLimits:
         max_body_bytes=settings.publish.max_body_bytes,
         max_recipients=settings.publish.max_recipients,
     )
-
-
-def compat_routes(foreigners: CompatRequests) -> list[Routes]:
-    """Those of clients that know nothing of the hub."""
-    return [
-        ChatRoutes(foreigners),
-        ResponseRoutes(foreigners),
-        UiRoutes(foreigners),
-        AgUiRoutes(foreigners),
-    ]
 
 
 def stream_limits(settings: Settings) -> StreamLimits:
@@ -150,13 +138,13 @@ def build_generation_requests(settings: Settings, generations: Generations) -> G
     )
 
 
-def build_templates(settings: Settings) -> Templates:
+def build_templates(settings: Settings) -> TemplateSelection:
     """How answers may look. Raises OperatorError."""
     named = {name: OutputTemplate(**shape.model_dump()) for name, shape in settings.shapes.items()}
     known, default = {**BUILT_IN_TEMPLATES, **named}, settings.stream.shape
-    if default is not None and default not in {OWN_EVENTS, *known}:
+    if default is not None and default not in {HUB_EVENTS, *known}:
         raise OperatorError(f"stream.shape names {default!r}, which is not among the shapes")
-    return Templates(known, default)
+    return TemplateSelection(known, default)
 
 
 def _demo(settings: Settings, door: Authenticator, publisher: Publisher) -> DemoRoutes | None:

@@ -15,7 +15,8 @@ from hub.settings import Settings
 @asynccontextmanager
 async def connect_redis(settings: Settings) -> AsyncIterator[RedisClient]:
     """A process that never reached its broker says so and ends; one that lost it later waits."""
-    away = f"no Redis or Valkey at {settings.redis.place} (setting redis.url, HUB_REDIS__URL): "
+    server = settings.redis.url_without_password
+    away = f"no Redis or Valkey at {server} (setting redis.url, HUB_REDIS__URL): "
     async with AsyncExitStack() as opened:
         try:
             link = await opened.enter_async_context(

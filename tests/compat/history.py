@@ -27,7 +27,7 @@ RECORD = Generation(
     requested_at=1_700_000_000.5,
 )
 
-SURFACES: dict[str, Callable[[], AnswerEncoder]] = {
+ENCODERS: dict[str, Callable[[], AnswerEncoder]] = {
     "chat": lambda: ChatCompletionEncoder(RECORD, include_usage=True),
     "responses": lambda: ResponsesEncoder(RECORD),
     "ui": lambda: AiSdkEncoder(RECORD),
@@ -52,17 +52,17 @@ STOPPED = event("stopped", by="alice", usage=None)
 FAILED = event("failed", code="upstream_truncated", message="it broke off", retryable=True)
 
 
-def said(text: str) -> Event:
+def text_delta(text: str) -> Event:
     """More text."""
     return event("delta", i=0, text=text)
 
 
-def thought(text: str) -> Event:
+def reasoning_delta(text: str) -> Event:
     """More reasoning."""
     return event("delta", i=0, reasoning=text)
 
 
-def called(index: int, arguments: str, **head: Any) -> Event:
+def tool_call_delta(index: int, arguments: str, **head: Any) -> Event:
     """A piece of a tool call."""
     name = {"name": head.pop("name")} if "name" in head else {}
     call = {
@@ -74,9 +74,9 @@ def called(index: int, arguments: str, **head: Any) -> Event:
     return event("delta", i=0, tool_calls=[call])
 
 
-def chunks_of(surface: AnswerEncoder, events: list[Event]) -> list[bytes]:
+def encode_all(surface: AnswerEncoder, events: list[Event]) -> list[bytes]:
     """All of them, without the trailer."""
-    found = list(surface.opening())
+    found = list(surface.start())
     for name, data in events:
         found += surface.feed(name, data)
     return found
@@ -84,7 +84,7 @@ def chunks_of(surface: AnswerEncoder, events: list[Event]) -> list[bytes]:
 
 _text = st.text(min_size=1, max_size=8)
 _call = st.builds(
-    lambda index, arguments, id_, name: called(index, arguments, **id_, **name),
+    lambda index, arguments, id_, name: tool_call_delta(index, arguments, **id_, **name),
     st.integers(0, 2),
     st.sampled_from(["", "{", '{"a":1}', "}"]),
     st.sampled_from([{}, {"id": "call_a"}, {"id": "call_b"}]),
@@ -94,8 +94,8 @@ histories = st.builds(
     lambda middle, end: [STARTED, *middle, *end],
     st.lists(
         st.one_of(
-            _text.map(said),
-            _text.map(thought),
+            _text.map(text_delta),
+            _text.map(reasoning_delta),
             _call,
             _text.map(lambda text: event("replaced", i=0, text=text)),
             st.just(RESTARTED),

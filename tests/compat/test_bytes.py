@@ -15,37 +15,37 @@ from hub.compat.answer_state import AlreadySentTextChanged, AnswerCollector, App
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
     DONE,
+    ENCODERS,
     FAILED,
     RECORD,
     RESTARTED,
     STARTED,
     STOPPED,
-    SURFACES,
     Event,
-    called,
-    chunks_of,
+    encode_all,
     event,
     histories,
-    said,
-    thought,
+    reasoning_delta,
+    text_delta,
+    tool_call_delta,
 )
 
 _SPLITTERS = "a\u0085b\u2028c\u2029d\r\ne\0f\ufeff"
 _STORY = [
-    STARTED, thought(_SPLITTERS), said(_SPLITTERS), called(0, '{"a":1}', id="call_x", name="f"),
-    said("\n"), DONE,
+    STARTED, reasoning_delta(_SPLITTERS), text_delta(_SPLITTERS),
+    tool_call_delta(0, '{"a":1}', id="call_x", name="f"), text_delta("\n"), DONE,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SURFACES)
+@pytest.mark.parametrize("name", ENCODERS)
 @given(histories)
 @settings(max_examples=25, deadline=None)
 def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> None:
     """LF only, no byte order mark, no `id:` or `retry:`, every event closed and with data; on
     OpenAI's chat, the AI SDK's and AG-UI's nothing but `data:`.
     """
-    surface = SURFACES[name]()
-    chunks = [*chunks_of(surface, events), surface.trailer, surface.broken_off("full", "x")]
+    surface = ENCODERS[name]()
+    chunks = [*encode_all(surface, events), surface.trailer, surface.abort("full", "x")]
     fields = {b"data"} if name in ("chat", "ui", "ui with reset-step", "ag-ui") else {
         b"data", b"event"
     }  # fmt: skip
@@ -62,81 +62,88 @@ def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> Non
 @pytest.mark.parametrize("name", ["chat", "responses", "ui", "ag-ui", "envelope"])
 def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> None:
     """`str.splitlines` and `iter_lines` break at U+0085, U+2028 and U+2029."""
-    surface = SURFACES[name]()
-    text = b"".join(chunks_of(surface, _STORY)).decode()
+    surface = ENCODERS[name]()
+    text = b"".join(encode_all(surface, _STORY)).decode()
     found = [line for line in text.splitlines() if line.startswith("data: ")]
     assert len(found) == text.count("data: ")
     assert _SPLITTERS in "".join(map(str, _strings([json.loads(line[6:]) for line in found])))
 
 
-@pytest.mark.parametrize("name", SURFACES)
+@pytest.mark.parametrize("name", ENCODERS)
 @given(histories, st.integers(0, 40))
 @settings(max_examples=25, deadline=None)
 def test_chunks_have_the_same_numbers_for_every_reader(
     name: str, events: list[Event], cut: int
 ) -> None:
     """Whoever joins late and leaves out N chunks gets what the first reader got after N."""
-    make = SURFACES[name]
-    whole = chunks_of(make(), events)
+    make = ENCODERS[name]
+    whole = encode_all(make(), events)
     for known in {0, min(cut, len(events)), len(events)}:
-        early = chunks_of(make(), events[:known])
+        early = encode_all(make(), events[:known])
         assert early == whole[: len(early)]
-    assert chunks_of(make(), events)[cut:] == whole[cut:]
+    assert encode_all(make(), events)[cut:] == whole[cut:]
 
 
-@pytest.mark.parametrize("name", SURFACES)
+@pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("end", [DONE, STOPPED, FAILED])
 def test_nothing_follows_the_end(name: str, end: Event) -> None:
     """However it ended; before the end it is not over."""
-    surface = SURFACES[name]()
-    before = chunks_of(surface, [STARTED, said("a")])
-    assert not surface.over
+    surface = ENCODERS[name]()
+    before = encode_all(surface, [STARTED, text_delta("a")])
+    assert not surface.is_finished
     ending = surface.feed(*end)
-    assert surface.over
+    assert surface.is_finished
     assert ending
-    assert before + list(ending) == chunks_of(
-        SURFACES[name](), [STARTED, said("a"), end, said("b")]
+    assert before + list(ending) == encode_all(
+        ENCODERS[name](), [STARTED, text_delta("a"), end, text_delta("b")]
     )
 
 
 @pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
 def test_answer_begun_anew_goes_on_without_a_seam_where_it_repeats_itself(name: str) -> None:
     """A client that cannot take anything back sees the text once."""
-    text = _shown(name, [STARTED, said("Hel"), RESTARTED, said("He"), said("llo"), DONE])
+    text = _shown(
+        name, [STARTED, text_delta("Hel"), RESTARTED, text_delta("He"), text_delta("llo"), DONE]
+    )
     assert text == "Hello"
 
 
 @pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
 @pytest.mark.parametrize(
     "after",
-    [[RESTARTED, said("Bye")], [RESTARTED, said("H"), DONE], [event("replaced", text="Ho")]],
+    [
+        [RESTARTED, text_delta("Bye")],
+        [RESTARTED, text_delta("H"), DONE],
+        [event("replaced", text="Ho")],
+    ],
 )
 def test_answer_that_contradicts_what_was_shown_is_an_error_there(
     name: str, after: list[Event]
 ) -> None:
     """Never two answers in one, and never less than was shown as if it were whole."""
-    surface = SURFACES[name]()
-    chunks = chunks_of(surface, [STARTED, said("Hello"), *after])
-    assert surface.over
+    surface = ENCODERS[name]()
+    chunks = encode_all(surface, [STARTED, text_delta("Hello"), *after])
+    assert surface.is_finished
     assert b"begun anew" in b"".join(chunks)
-    assert surface.feed(*said("more")) == ()
+    assert surface.feed(*text_delta("more")) == ()
 
 
 def test_surface_has_a_word_for_all_that_an_answer_says() -> None:
     """One that forgets something cannot be made, instead of failing in the midst of an answer."""
 
     class Half(AnswerEncoderBase):
-        def said(self, text: str) -> Iterator[bytes]:
+        def on_text(self, text: str) -> Iterator[bytes]:
             yield text.encode()
 
-    with pytest.raises(TypeError, match="abstract methods called"):
+    with pytest.raises(TypeError, match="abstract methods on_done"):
         Half(RECORD)  # type: ignore[abstract]
 
 
 def test_cumulative_shape_shows_what_is_valid_now() -> None:
     """Each event replaces the one before, so that nothing needs to be taken back."""
-    chunks = chunks_of(
-        SURFACES["cumulative"](), [STARTED, said("Hel"), said("lo"), RESTARTED, said("Bye"), DONE]
+    chunks = encode_all(
+        ENCODERS["cumulative"](),
+        [STARTED, text_delta("Hel"), text_delta("lo"), RESTARTED, text_delta("Bye"), DONE],
     )
     assert chunks == [b"data: Hel\n\n", b"data: Hello\n\n", b"data: Bye\n\n", b"data: [DONE]\n\n"]
 
@@ -144,10 +151,17 @@ def test_cumulative_shape_shows_what_is_valid_now() -> None:
 def test_collected_answer_is_the_newest_version() -> None:
     """For who waits for the whole, nothing was shown that must be taken back."""
     collected = AnswerCollector(RECORD)
-    story = [STARTED, said("a"), thought("b"), RESTARTED, said("c"), event("replaced", text="d")]
-    chunks_of(collected, [*story, said("e"), DONE, said("f")])
+    story = [
+        STARTED,
+        text_delta("a"),
+        reasoning_delta("b"),
+        RESTARTED,
+        text_delta("c"),
+        event("replaced", text="d"),
+    ]
+    encode_all(collected, [*story, text_delta("e"), DONE, text_delta("f")])
     assert (collected.answer.text, collected.answer.reasoning) == ("de", "")
-    assert collected.over
+    assert collected.is_finished
 
 
 @given(st.text(max_size=6), st.lists(st.text(max_size=3), max_size=4))
@@ -155,7 +169,7 @@ def test_shown_never_repeats_and_never_lies(first: str, pieces: list[str]) -> No
     """What an append-only client was shown is the newest text, or it was told otherwise."""
     shown, seen = AppendOnlyText(), []
     seen.append(shown.add(first))
-    shown.begin_anew()
+    shown.restart()
     try:
         seen += [shown.add(piece) for piece in pieces]
         shown.end()
@@ -166,9 +180,9 @@ def test_shown_never_repeats_and_never_lies(first: str, pieces: list[str]) -> No
 
 
 def _shown(name: str, events: list[Event]) -> str:
-    surface = SURFACES[name]()
+    surface = ENCODERS[name]()
     decoder, text = SseDecoder(), ""
-    for told in decoder.feed(b"".join(chunks_of(surface, events))):
+    for told in decoder.feed(b"".join(encode_all(surface, events))):
         match name:
             case "text":
                 text += "" if told.data == "stop" else told.data

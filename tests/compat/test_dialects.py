@@ -15,36 +15,36 @@ from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
     DONE,
+    ENCODERS,
     FAILED,
     ID,
     RECORD,
     RESTARTED,
     STARTED,
     STOPPED,
-    SURFACES,
     Event,
-    called,
-    chunks_of,
+    encode_all,
     event,
-    said,
-    thought,
+    reasoning_delta,
+    text_delta,
+    tool_call_delta,
 )
 
 TOOLS = [
     STARTED,
-    thought("hm"),
-    said("I look."),
-    called(0, "", id="call_a", name="weather"),
-    called(1, '{"b":', id="call_b", name="time"),
-    called(0, '{"a":1}'),
-    called(1, "2}"),
+    reasoning_delta("hm"),
+    text_delta("I look."),
+    tool_call_delta(0, "", id="call_a", name="weather"),
+    tool_call_delta(1, '{"b":', id="call_b", name="time"),
+    tool_call_delta(0, '{"a":1}'),
+    tool_call_delta(1, "2}"),
     event("done", finish_reason="tool_calls", usage=None),
 ]
 
 
 def told(name: str, events: list[Event]) -> list[dict[str, Any]]:
     """The data of each chunk."""
-    text = b"".join(chunks_of(SURFACES[name](), events))
+    text = b"".join(encode_all(ENCODERS[name](), events))
     return [json.loads(found.data) for found in SseDecoder().feed(text)]
 
 
@@ -55,7 +55,7 @@ def brief(chunks: list[dict[str, Any]], *fields: str) -> list[tuple[Any, ...]]:
 
 def test_chat_chunks() -> None:
     """Role, content, finish reason, usage; then the trailer."""
-    chunks = told("chat", [STARTED, said("Hi"), DONE])
+    chunks = told("chat", [STARTED, text_delta("Hi"), DONE])
     assert {chunk["id"] for chunk in chunks} == {f"chatcmpl-{ID}"}
     assert {chunk["created"] for chunk in chunks} == {1_700_000_000}
     assert [chunk["choices"][0]["delta"] for chunk in chunks[:-1]] == [
@@ -66,13 +66,13 @@ def test_chat_chunks() -> None:
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] == 5
-    assert SURFACES["chat"]().trailer == b"data: [DONE]\n\n"
+    assert ENCODERS["chat"]().trailer == b"data: [DONE]\n\n"
 
 
 def test_chat_leaves_out_usage_that_nobody_asked_for_or_knows() -> None:
     """Unknown is not 0."""
     assert "usage" not in json.loads(
-        chunks_of(ChatCompletionEncoder(RECORD), [STARTED, DONE])[-1][6:]
+        encode_all(ChatCompletionEncoder(RECORD), [STARTED, DONE])[-1][6:]
     )
     unknown = told("chat", [STARTED, event("done", finish_reason="length", usage=None)])
     assert unknown[-1]["choices"][0]["finish_reason"] == "length"
@@ -94,7 +94,7 @@ def test_chat_errors() -> None:
 def test_chat_as_a_whole() -> None:
     """With reasoning, tool calls, and null content where there is none."""
     collected = AnswerCollector(RECORD)
-    chunks_of(collected, [*TOOLS[:2], *TOOLS[3:]])
+    encode_all(collected, [*TOOLS[:2], *TOOLS[3:]])
     (choice,) = chat_completion(RECORD, collected.answer)["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"] == {
@@ -142,16 +142,16 @@ def test_response_events() -> None:
         ("function_call", "call_b", '{"b":2}', "completed"),
     ]
     collected = AnswerCollector(RECORD)
-    chunks_of(collected, TOOLS)
+    encode_all(collected, TOOLS)
     assert response_object(RECORD, collected.answer) == whole
 
 
 def test_response_ends() -> None:
     """By a failure, a stop, or too few tokens; a stop has no event of its own."""
-    failed = told("responses", [STARTED, said("a"), FAILED])[-1]
+    failed = told("responses", [STARTED, text_delta("a"), FAILED])[-1]
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["error"] == {"code": "upstream_truncated", "message": "it broke off"}
-    stopped = told("responses", [STARTED, said("a"), STOPPED])[-1]
+    stopped = told("responses", [STARTED, text_delta("a"), STOPPED])[-1]
     assert (stopped["type"], stopped["response"]["status"]) == ("response.incomplete", "cancelled")
     assert stopped["response"]["output"][0]["status"] == "incomplete"
     short = told("responses", [STARTED, event("done", finish_reason="length")])[-1]
@@ -162,7 +162,7 @@ def test_response_says_whether_it_has_begun() -> None:
     """Queued, in progress."""
     collected = AnswerCollector(RECORD)
     assert response_object(RECORD, collected.answer)["status"] == "queued"
-    chunks_of(collected, [STARTED])
+    encode_all(collected, [STARTED])
     assert response_object(RECORD, collected.answer)["status"] == "in_progress"
 
 
@@ -196,7 +196,7 @@ def test_ui_message_stream() -> None:
 def test_ui_run_ends_with_finish_whatever_happened() -> None:
     """Or clients that resume by index ask again without end; how it ended is in the metadata."""
     for end, kind, status in ((STOPPED, "abort", "stopped"), (FAILED, "error", "failed")):
-        chunks = told("ui", [STARTED, said("a"), end])
+        chunks = told("ui", [STARTED, text_delta("a"), end])
         assert brief(chunks, "type")[-4:] == [
             ("text-end",), (kind,), ("finish-step",), ("finish",)
         ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_ui_run_ends_with_finish_whatever_happened() -> None:
 
 def test_ui_takes_back_by_a_notice_or_by_reset_step() -> None:
     """One chunk either way; the new text is a part of its own."""
-    story = [STARTED, said("a"), RESTARTED, said("b"), DONE]
+    story = [STARTED, text_delta("a"), RESTARTED, text_delta("b"), DONE]
     safe, version_7 = told("ui", story), told("ui with reset-step", story)
     assert [chunk["type"] for chunk in safe[4:7]] == ["text-end", "data-generation", "text-start"]
     assert safe[5]["data"] == {"event": "restarted", "generation": ID}
@@ -217,7 +217,7 @@ def test_ui_goes_on_with_a_message_of_the_client() -> None:
     """Under the id that the client gave it."""
     question = GenerationRequest([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
     surface = AiSdkEncoder(Generation(ID, "alice", question))
-    assert json.loads(surface.opening()[0][6:])["messageId"] == "m7"
+    assert json.loads(surface.start()[0][6:])["messageId"] == "m7"
 
 
 def test_ag_ui_events() -> None:
@@ -239,7 +239,7 @@ def test_ag_ui_events() -> None:
 
 def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
     """Without anything of the answer; the text that follows is another message."""
-    chunks = told("ag-ui", [STARTED, said("a"), RESTARTED, said("b"), DONE])
+    chunks = told("ag-ui", [STARTED, text_delta("a"), RESTARTED, text_delta("b"), DONE])
     kinds = [chunk["type"] for chunk in chunks]
     at = kinds.index("MESSAGES_SNAPSHOT")
     assert kinds[at - 1] == "TEXT_MESSAGE_END"
@@ -250,8 +250,8 @@ def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
 
 def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
     """The snapshot has nothing of the answer, and a call stands when its text is replaced."""
-    call = called(0, '{"a":1}', id="call_a", name="weather")
-    chunks = told("ag-ui", [STARTED, said("a"), call, event("replaced", i=0, text="b"), DONE])
+    call = tool_call_delta(0, '{"a":1}', id="call_a", name="weather")
+    chunks = told("ag-ui", [STARTED, text_delta("a"), call, event("replaced", i=0, text="b"), DONE])
     kinds = [chunk["type"] for chunk in chunks]
     after = kinds[kinds.index("MESSAGES_SNAPSHOT") :]
     assert after[4:] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_FINISHED"]
@@ -260,26 +260,26 @@ def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
 
 def test_ag_ui_failure_is_a_run_error() -> None:
     """And the last event."""
-    last = told("ag-ui", [STARTED, said("a"), FAILED])[-1]
+    last = told("ag-ui", [STARTED, text_delta("a"), FAILED])[-1]
     assert last == {"type": "RUN_ERROR", "message": "it broke off", "code": "upstream_truncated"}
     assert AgUiEncoder(RECORD).trailer == b""
 
 
 def test_shapes_that_there_are() -> None:
     """As older servers had them."""
-    story = [STARTED, said("Hel"), said("lo\nyou"), DONE]
-    assert b"".join(chunks_of(SURFACES["envelope"](), story)) == (
+    story = [STARTED, text_delta("Hel"), text_delta("lo\nyou"), DONE]
+    assert b"".join(encode_all(ENCODERS["envelope"](), story)) == (
         b'data: {"code":200,"data":"Hel"}\n\n'
         b'data: {"code":200,"data":"lo\\nyou"}\n\n'
         b'data: {"code":-200}\n\n'
     )
-    assert b"".join(chunks_of(SURFACES["text"](), story)) == (
+    assert b"".join(encode_all(ENCODERS["text"](), story)) == (
         b"data: Hel\n\ndata: lo\ndata: you\n\ndata: stop\n\n"
     )
-    assert chunks_of(SURFACES["text"](), [STARTED, FAILED])[0] == (
+    assert encode_all(ENCODERS["text"](), [STARTED, FAILED])[0] == (
         b"event: error\ndata: it broke off\n\n"
     )
-    failed = chunks_of(TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]), [STARTED, FAILED])
+    failed = encode_all(TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]), [STARTED, FAILED])
     assert failed[0] == b'data: {"code":500,"message":"it broke off"}\n\n'
     assert failed[1] == b'data: {"code":-200}\n\n'
 
@@ -294,8 +294,14 @@ def test_shape_of_ones_own() -> None:
         events={"opening": "open", "text": "msg", "error": "error"},
         error={"code": "{code}"},
     )
-    story = [STARTED, thought("hm"), said("{code}"), called(0, "", id="c", name="f"), FAILED]
-    opening, reasoning, text, calls, error = chunks_of(TemplateEncoder(RECORD, shape), story)
+    story = [
+        STARTED,
+        reasoning_delta("hm"),
+        text_delta("{code}"),
+        tool_call_delta(0, "", id="c", name="f"),
+        FAILED,
+    ]
+    opening, reasoning, text, calls, error = encode_all(TemplateEncoder(RECORD, shape), story)
     assert (
         opening == b'event: open\ndata: {"id":"%b","n":1,"of":[null,"{other}"]}\n\n' % ID.encode()
     )

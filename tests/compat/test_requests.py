@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hub.compat.ai_sdk.messages import UiMessage
-from hub.compat.ai_sdk.messages import messages_of as ui_messages_of
-from hub.compat.openai_input import messages_of
+from hub.compat.ai_sdk.requests import UiMessage
+from hub.compat.ai_sdk.requests import to_messages as ui_messages_of
+from hub.compat.openai_responses.input import to_messages
 from hub.errors import BadRequest
 
 
@@ -24,7 +24,7 @@ from hub.errors import BadRequest
 def test_responses_item_that_leaves_out_what_is_needed(item: dict[str, Any], missing: str) -> None:
     """A call and its result belong together by an id, which is not made up."""
     with pytest.raises(BadRequest, match=rf"input\[1\] has no {missing}"):
-        messages_of([{"role": "user", "content": "hi"}, item], None)
+        to_messages([{"role": "user", "content": "hi"}, item], None)
 
 
 def test_tool_part_without_its_id() -> None:

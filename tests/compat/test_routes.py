@@ -13,12 +13,12 @@ from aiohttp.test_utils import make_mocked_request
 
 from hub.compat.ag_ui import routes as ag_ui
 from hub.compat.ai_sdk import routes as ai_sdk
-from hub.compat.ai_sdk.messages import messages_of as ui_messages_of
+from hub.compat.ai_sdk.requests import to_messages as ui_messages_of
 from hub.compat.openai_chat import routes as openai_chat
-from hub.compat.openai_input import messages_of, params_of
 from hub.compat.openai_responses import routes as openai_responses
-from hub.compat.templates.encoder import BUILT_IN_TEMPLATES
-from hub.compat.templates.selection import Templates
+from hub.compat.openai_responses.input import to_messages, to_params
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
+from hub.compat.templates.selection import TemplateSelection
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission, Job
@@ -26,6 +26,7 @@ from hub.core.generation import GenerationRequest, GenerationUpdate, Status, Upd
 from hub.errors import CallerError
 from hub.http.json_body import convert_json, decode_json
 from hub.ports.events import Publication
+from tests.compat.history import RECORD
 from tests.doubles import until
 from tests.http.kit import Hub, Stream, running_hub
 from tests.http.test_auth import DOOR, token
@@ -571,8 +572,13 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
 def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
     """For clients of older servers, which name none; not for those that read lines."""
     request = make_mocked_request("GET", path, headers={"Accept": accept})
-    found = Templates(default="text").select(request)
-    assert found == (BUILT_IN_TEMPLATES[shape] if shape else None)
+    new_encoder = TemplateSelection(BUILT_IN_TEMPLATES, default="text").select(request)
+    if shape is None:
+        assert new_encoder is None
+    else:
+        encoder = new_encoder and new_encoder(RECORD)
+        assert isinstance(encoder, TemplateEncoder)
+        assert encoder.template is BUILT_IN_TEMPLATES[shape]
 
 
 def test_broken_bodies_are_refused_with_a_sentence() -> None:
@@ -582,20 +588,20 @@ def test_broken_bodies_are_refused_with_a_sentence() -> None:
     def chat(raw: dict[str, Any]) -> None:
         body = convert_json(raw, openai_chat.ChatBody)
         for message in body.messages:
-            message.message()
+            message.to_message()
 
     def response(raw: dict[str, Any]) -> None:
-        body = convert_json(raw, openai_responses.ResponseBody)
-        messages_of(body.input, body.instructions)
+        body = convert_json(raw, openai_responses.ResponsesBody)
+        to_messages(body.input, body.instructions)
         form = body.text.format if body.text else None
-        params_of({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, form=form)
+        to_params({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, text_format=form)
 
     def ui(raw: dict[str, Any]) -> None:
-        body = convert_json(raw, ai_sdk.UiBody)
+        body = convert_json(raw, ai_sdk.AiSdkBody)
         ui_messages_of(body.messages, body.system)
 
     def agui(raw: dict[str, Any]) -> None:
-        ag_ui.generation_request(convert_json(raw, ag_ui.RunAgentInput), ag_ui.Forwarded())
+        ag_ui.to_request(convert_json(raw, ag_ui.RunAgentInput), ag_ui.ForwardedProps())
 
     found = Counter[str]()
     for n in range(1500):

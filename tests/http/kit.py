@@ -15,6 +15,8 @@ from hub.api.authentication import Authenticator, DenylistAuthenticator, DevAuth
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests, UpstreamModels
 from hub.compat.requests import CompatRequests
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES
+from hub.compat.templates.selection import TemplateSelection
 from hub.core.channel import Channel
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.system_events import SYSTEM_EVENTS
@@ -57,7 +59,7 @@ from hub.metrics import render_prometheus
 from hub.testing.broker import MemoryBroker
 from hub.testing.queue import MemoryGenerationQueue
 from hub.testing.stores import MemoryCommandBus, MemoryTicketStore, MemoryUsageStore
-from hub.wiring.applications import compat_routes
+from hub.wiring.route_table import build_openapi, compat_routes
 from hub.wiring.tracing import NoTracing, Tracing
 
 LIMITS = StreamLimits(
@@ -67,6 +69,7 @@ LIMITS = StreamLimits(
     outbox_max_bytes=256 * 1024,
     write_buffer_bytes=64 * 1024,
 )
+TEMPLATES = TemplateSelection(BUILT_IN_TEMPLATES, default=None)
 MAX_BODY = 64 * 1024
 ORIGINS = ["https://app.example"]
 
@@ -126,7 +129,7 @@ class Hub:
                 WebSocketRoutes(
                     streams, stream_door, origins, self.generations, questions, counts=self.counts
                 ),
-                GenerationRoutes(self.generations, streams, guarded, questions),
+                GenerationRoutes(self.generations, streams, guarded, questions, TEMPLATES.select),
                 *compat_routes(
                     CompatRequests(self.generations, streams, guarded, questions, origins)
                 ),
@@ -156,6 +159,7 @@ class Hub:
                 MetricsRoutes(self.metrics),
             ],
             RequestMetrics(self.counts, "internal"),
+            build_openapi,
             max_body_bytes=MAX_BODY,
         )
         for app in (self.public, self.internal):

@@ -18,9 +18,9 @@ from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.core.system_events import SYSTEM_EVENTS
 from hub.http.cors import AllowedOrigins
 from hub.http.openapi.document import build_document
-from hub.http.route_table import LISTENERS, build_openapi
 from hub.http.routing import Operation
 from hub.http.worker import build_worker
+from hub.wiring.route_table import LISTENERS, build_openapi
 from tests.http.kit import Hub, running_hub
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def described_for(listener: str) -> set[tuple[str, str]]:
 
 async def test_every_served_route_is_described_and_the_reverse(hub: Hub) -> None:
     """On each listener. A route that is missing here wants an Operation at its handler, a resource
-    its line in hub/http/route_table.py (CONTRIBUTING.md).
+    its line in hub/wiring/route_table.py (CONTRIBUTING.md).
     """
 
     async def ping() -> None: ...

@@ -23,7 +23,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from hub.http.route_table import build_openapi
+from hub.wiring.route_table import build_openapi
 from tests.e2e.cluster import Plant, planted
 from tests.security.test_fuzz import resident_mb
 

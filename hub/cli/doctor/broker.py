@@ -27,7 +27,7 @@ _HARMLESS: Final = "redis.call('EXISTS', KEYS[1]) return redis.call(ARGV[1], KEY
 
 async def check_broker(settings: Settings) -> list[CheckResult]:
     """The findings on every server of the topology."""
-    place, findings = settings.redis.place, list[CheckResult]()
+    place, findings = settings.redis.url_without_password, list[CheckResult]()
     try:
         async with open_client(
             settings.redis.url, timeout_seconds=settings.redis.timeout_seconds

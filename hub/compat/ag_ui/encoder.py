@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hub.compat.answer_encoder import AnswerEncoderBase, data_line
-from hub.compat.answer_state import GenerationEvent, index_of
+from hub.compat.answer_state import GenerationEvent, call_index
 from hub.core.generation import Generation, Message
 
 
@@ -27,115 +27,121 @@ class AgUiEncoder(AnswerEncoderBase):
             "threadId": metadata.get("thread") or record.id,
             "runId": metadata.get("run") or record.id,
         }
-        self._open: tuple[str, str] | None = None  # the open message: kind and id
-        self._messages = 0
-        self._told: dict[int, int] = {}  # of each call begun: how many characters of its arguments
+        self._open_message: tuple[str, str] | None = None  # the open message: kind and id
+        self._message_count = 0
+        self._sent_arguments: dict[
+            int, int
+        ] = {}  # of each call begun: how many characters of its arguments
         self._call_ids: dict[int, str] = {}
-        self._parent = ""  # the message that the calls belong to
+        self._parent_id = ""  # the message that the calls belong to
 
-    def begun(self) -> Iterator[bytes]:
+    def on_start(self) -> Iterator[bytes]:
         yield _event("RUN_STARTED", **self._run)
-        yield _custom("generation", {"generation": self.record.id})
+        yield _custom_event("generation", {"generation": self.record.id})
 
-    def thought(self, reasoning: str) -> Iterator[bytes]:
-        yield from self._begin("reasoning")
-        yield self._of("REASONING_MESSAGE_CONTENT", delta=reasoning)
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
+        yield from self._open("reasoning")
+        yield self._message_event("REASONING_MESSAGE_CONTENT", delta=reasoning)
 
-    def said(self, text: str) -> Iterator[bytes]:
-        yield from self._begin("text")
-        yield self._of("TEXT_MESSAGE_CONTENT", delta=text)
+    def on_text(self, text: str) -> Iterator[bytes]:
+        yield from self._open("text")
+        yield self._message_event("TEXT_MESSAGE_CONTENT", delta=text)
 
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close()
-        index = index_of(call)
-        if index >= len(self.answer.calls):
+        index = call_index(call)
+        if index >= len(self.answer.tool_calls):
             return
-        known = self.answer.calls[index]
-        if index not in self._told:
+        known = self.answer.tool_calls[index]
+        if index not in self._sent_arguments:
             if not known.name:
                 return  # it is still to come
-            self._told[index], self._call_ids[index] = 0, known.id
-            self._parent = self._parent or f"m_{self.record.id}_calls"
+            self._sent_arguments[index], self._call_ids[index] = 0, known.id
+            self._parent_id = self._parent_id or f"m_{self.record.id}_calls"
             head = {"toolCallId": known.id, "toolCallName": known.name}
-            yield _event("TOOL_CALL_START", **head, parentMessageId=self._parent)
-        delta = known.arguments[self._told[index] :]
+            yield _event("TOOL_CALL_START", **head, parentMessageId=self._parent_id)
+        delta = known.arguments[self._sent_arguments[index] :]
         if delta:
-            self._told[index] = len(known.arguments)
+            self._sent_arguments[index] = len(known.arguments)
             yield _event("TOOL_CALL_ARGS", toolCallId=self._call_ids[index], delta=delta)
 
-    def replaced(self, text: str) -> Iterator[bytes]:
-        yield from self._take_back()
+    def on_replaced(self, text: str) -> Iterator[bytes]:
+        yield from self._retract()
         if text:
-            yield from self.said(text)
-        for index in range(len(self.answer.calls)):  # they stand, and were taken back with the text
-            yield from self.called({"index": index})
+            yield from self.on_text(text)
+        for index in range(
+            len(self.answer.tool_calls)
+        ):  # they stand, and were taken back with the text
+            yield from self.on_tool_call({"index": index})
 
-    def restarted(self) -> Iterator[bytes]:
-        yield from self._take_back()
+    def on_restarted(self) -> Iterator[bytes]:
+        yield from self._retract()
 
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_all()
         result = {"finishReason": told.finish_reason, "usage": told.usage}
         yield _event("RUN_FINISHED", **self._run, result=result)
 
-    def stopped(self) -> Iterator[bytes]:
+    def on_stopped(self) -> Iterator[bytes]:
         yield from self._close_all()
-        yield _custom("generation.stopped", {"generation": self.record.id})
+        yield _custom_event("generation.stopped", {"generation": self.record.id})
         yield _event("RUN_FINISHED", **self._run, result={"finishReason": "stopped"})
 
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         yield from self._close_all()
         yield _event("RUN_ERROR", message=message, code=code)
 
-    def _begin(self, kind: str) -> Iterator[bytes]:
-        if self._open is not None and self._open[0] == kind:
+    def _open(self, kind: str) -> Iterator[bytes]:
+        if self._open_message is not None and self._open_message[0] == kind:
             return
         yield from self._close()
-        self._open = kind, f"m_{self.record.id}_{self._messages}"
-        self._messages += 1
+        self._open_message = kind, f"m_{self.record.id}_{self._message_count}"
+        self._message_count += 1
         if kind == "text":
-            self._parent = self._open[1]
-            yield self._of("TEXT_MESSAGE_START", role="assistant")
+            self._parent_id = self._open_message[1]
+            yield self._message_event("TEXT_MESSAGE_START", role="assistant")
         else:
-            yield self._of("REASONING_START")
-            yield self._of("REASONING_MESSAGE_START", role="reasoning")
+            yield self._message_event("REASONING_START")
+            yield self._message_event("REASONING_MESSAGE_START", role="reasoning")
 
     def _close(self) -> Iterator[bytes]:
-        if self._open is None:
+        if self._open_message is None:
             return
-        if self._open[0] == "text":
-            yield self._of("TEXT_MESSAGE_END")
+        if self._open_message[0] == "text":
+            yield self._message_event("TEXT_MESSAGE_END")
         else:
-            yield self._of("REASONING_MESSAGE_END")
-            yield self._of("REASONING_END")
-        self._open = None
+            yield self._message_event("REASONING_MESSAGE_END")
+            yield self._message_event("REASONING_END")
+        self._open_message = None
 
     def _close_all(self) -> Iterator[bytes]:
         yield from self._close()
-        for index in sorted(self._told):
+        for index in sorted(self._sent_arguments):
             yield _event("TOOL_CALL_END", toolCallId=self._call_ids.pop(index))
-        self._told.clear()
+        self._sent_arguments.clear()
 
-    def _take_back(self) -> Iterator[bytes]:
+    def _retract(self) -> Iterator[bytes]:
         yield from self._close_all()
-        self._parent = ""
+        self._parent_id = ""
         ids = self.record.request.metadata.get("ids") or ()
-        yield _event("MESSAGES_SNAPSHOT", messages=_messages(ids, self.record.request.messages))
+        yield _event(
+            "MESSAGES_SNAPSHOT", messages=_known_messages(ids, self.record.request.messages)
+        )
 
-    def _of(self, kind: str, **fields: Any) -> bytes:
-        assert self._open is not None
-        return _event(kind, messageId=self._open[1], **fields)
+    def _message_event(self, kind: str, **fields: Any) -> bytes:
+        assert self._open_message is not None
+        return _event(kind, messageId=self._open_message[1], **fields)
 
 
 def _event(kind: str, **fields: Any) -> bytes:
     return data_line({"type": kind, **fields})
 
 
-def _custom(name: str, value: dict[str, Any]) -> bytes:
+def _custom_event(name: str, value: dict[str, Any]) -> bytes:
     return _event("CUSTOM", name=name, value=value)
 
 
-def _messages(ids: Sequence[str | None], messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _known_messages(ids: Sequence[str | None], messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Those that the client knows, in its own form."""
     found = []
     for id_, message in zip(ids, messages, strict=False):

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from hub.api.generation_requests import GenerateBody
 from hub.compat.ag_ui.encoder import AgUiEncoder
-from hub.compat.ai_sdk.routes import check_chat
+from hub.compat.ai_sdk.routes import check_chat_id
 from hub.compat.requests import CompatRequests
 from hub.core.generation import Message
 from hub.errors import BadRequest
@@ -33,7 +33,7 @@ class AgUiMessage(msgspec.Struct, frozen=True, rename="camel"):
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
 
-    def message(self) -> Message:
+    def to_message(self) -> Message:
         """As the hub keeps it."""
         return Message(
             role=self.role,
@@ -59,7 +59,7 @@ class Context(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class Forwarded(msgspec.Struct, frozen=True):
+class ForwardedProps(msgspec.Struct, frozen=True):
     """What is read of `forwardedProps`."""
 
     model: str | None = None
@@ -110,15 +110,15 @@ class AgUiRoutes:
     async def run(self, request: web.Request) -> web.StreamResponse:
         """The run's events."""
         identity = await self._compat.identify(request)
-        body = convert_json(await self._compat.read(request), RunAgentInput)
+        body = convert_json(await self._compat.read_body(request), RunAgentInput)
         props = body.forwarded_props
-        said = convert_json(props, Forwarded) if isinstance(props, dict) else Forwarded()
+        said = convert_json(props, ForwardedProps) if isinstance(props, dict) else ForwardedProps()
         created = await self._compat.start(
             request,
             identity,
-            generation_request(body, said),
-            key=_key(body),
-            chat=check_chat(body.thread_id, path="threadId"),
+            to_request(body, said),
+            key=_idempotency_key(body),
+            chat=check_chat_id(body.thread_id, path="threadId"),
         )
         stop = said.on_disconnect == "stop"
         return await self._compat.stream(
@@ -126,13 +126,13 @@ class AgUiRoutes:
         )
 
 
-def generation_request(body: RunAgentInput, said: Forwarded) -> GenerateBody:
+def to_request(body: RunAgentInput, said: ForwardedProps) -> GenerateBody:
     """What the run asks. Raises BadRequest."""
     told = [message for message in body.messages if message.role not in ("activity", "reasoning")]
     if not told:
         raise BadRequest("messages is empty", path="messages")
     ids: list[str | None] = [message.id for message in told]
-    messages = [message.message() for message in told]
+    messages = [message.to_message() for message in told]
     if body.context:
         known = "\n".join(f"{each.description}: {each.value}" for each in body.context)
         messages.insert(0, Message(role="system", content=known))
@@ -154,7 +154,7 @@ def generation_request(body: RunAgentInput, said: Forwarded) -> GenerateBody:
     )
 
 
-def _key(body: RunAgentInput) -> str:
+def _idempotency_key(body: RunAgentInput) -> str:
     """Of the run: a hash, since its two ids may be long and hold anything."""
     ids = msgspec.json.encode((body.thread_id, body.run_id))
     return f"agui {hashlib.sha256(ids).hexdigest()}"

@@ -18,12 +18,12 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_encoder import STOPPED, AnswerEncoderBase, data_line
-from hub.compat.answer_state import GenerationEvent, index_of
+from hub.compat.answer_state import GenerationEvent, call_index
 from hub.compat.openai_chat.encoder import DONE
 from hub.core.generation import Generation
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
-_REASONS: Final = {
+_FINISH_REASONS: Final = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool-calls",
@@ -42,13 +42,15 @@ class AiSdkEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation, *, reset_step: bool = False) -> None:
         super().__init__(record)
         self._reset_step = reset_step
-        self._part: tuple[str, str] | None = None  # the open text or reasoning: kind and id
-        self._parts = 0
-        self._told: dict[int, int] = {}  # of each call begun: how many characters of its arguments
+        self._open_part: tuple[str, str] | None = None  # the open text or reasoning: kind and id
+        self._part_count = 0
+        self._sent_arguments: dict[
+            int, int
+        ] = {}  # of each call begun: how many characters of its arguments
         self._call_ids: dict[int, str] = {}
-        self._taken_back = 0
+        self._retractions = 0
 
-    def begun(self) -> Iterator[bytes]:
+    def on_start(self) -> Iterator[bytes]:
         message = self.record.request.metadata.get("message")
         yield data_line(
             {
@@ -59,79 +61,79 @@ class AiSdkEncoder(AnswerEncoderBase):
         )
         yield data_line({"type": "start-step"})
 
-    def thought(self, reasoning: str) -> Iterator[bytes]:
-        yield from self._grow("reasoning", reasoning)
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
+        yield from self._append("reasoning", reasoning)
 
-    def said(self, text: str) -> Iterator[bytes]:
-        yield from self._grow("text", text)
+    def on_text(self, text: str) -> Iterator[bytes]:
+        yield from self._append("text", text)
 
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close_part()
-        index = index_of(call)
-        if index >= len(self.answer.calls):
+        index = call_index(call)
+        if index >= len(self.answer.tool_calls):
             return
-        known = self.answer.calls[index]
-        if index not in self._told:
+        known = self.answer.tool_calls[index]
+        if index not in self._sent_arguments:
             if not known.name:
                 return  # it is still to come
-            self._told[index], self._call_ids[index] = 0, known.id
+            self._sent_arguments[index], self._call_ids[index] = 0, known.id
             head = {"toolCallId": known.id, "toolName": known.name}
             yield data_line({"type": "tool-input-start", **head})
-        delta = known.arguments[self._told[index] :]
+        delta = known.arguments[self._sent_arguments[index] :]
         if delta:
-            self._told[index] = len(known.arguments)
+            self._sent_arguments[index] = len(known.arguments)
             fields = {"toolCallId": self._call_ids[index], "inputTextDelta": delta}
             yield data_line({"type": "tool-input-delta", **fields})
 
-    def replaced(self, text: str) -> Iterator[bytes]:
-        yield from self._take_back("replaced")
+    def on_replaced(self, text: str) -> Iterator[bytes]:
+        yield from self._retract("replaced")
         if text:
-            yield from self._grow("text", text)
+            yield from self._append("text", text)
 
-    def restarted(self) -> Iterator[bytes]:
-        yield from self._take_back("restarted")
-        self._told.clear()
+    def on_restarted(self) -> Iterator[bytes]:
+        yield from self._retract("restarted")
+        self._sent_arguments.clear()
 
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_part()
-        for index in sorted(self._told):
-            yield self._input(index)
-        reason = _REASONS.get(told.finish_reason or "stop", "other")
+        for index in sorted(self._sent_arguments):
+            yield self._tool_input(index)
+        reason = _FINISH_REASONS.get(told.finish_reason or "stop", "other")
         yield from self._finish(reason, usage=told.usage)
 
-    def stopped(self) -> Iterator[bytes]:
+    def on_stopped(self) -> Iterator[bytes]:
         yield from self._close_part()
         yield data_line({"type": "abort", "reason": STOPPED})
         yield from self._finish("other")
 
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         yield from self._close_part()
         yield data_line({"type": "error", "errorText": message})
         yield from self._finish("error", code=code)
 
-    def _grow(self, kind: str, text: str) -> Iterator[bytes]:
-        if self._part is None or self._part[0] != kind:
+    def _append(self, kind: str, text: str) -> Iterator[bytes]:
+        if self._open_part is None or self._open_part[0] != kind:
             yield from self._close_part()
-            self._part = kind, f"{kind[0]}{self._parts}"
-            self._parts += 1
-            yield data_line({"type": f"{kind}-start", "id": self._part[1]})
-        yield data_line({"type": f"{kind}-delta", "id": self._part[1], "delta": text})
+            self._open_part = kind, f"{kind[0]}{self._part_count}"
+            self._part_count += 1
+            yield data_line({"type": f"{kind}-start", "id": self._open_part[1]})
+        yield data_line({"type": f"{kind}-delta", "id": self._open_part[1], "delta": text})
 
     def _close_part(self) -> Iterator[bytes]:
-        if self._part is not None:
-            yield data_line({"type": f"{self._part[0]}-end", "id": self._part[1]})
-            self._part = None
+        if self._open_part is not None:
+            yield data_line({"type": f"{self._open_part[0]}-end", "id": self._open_part[1]})
+            self._open_part = None
 
-    def _take_back(self, what: str) -> Iterator[bytes]:
+    def _retract(self, what: str) -> Iterator[bytes]:
         """One chunk either way, so that the numbers are the same."""
         yield from self._close_part()
-        self._taken_back += 1
+        self._retractions += 1
         data = {"event": what, "generation": self.record.id}
-        notice = {"type": "data-generation", "id": f"{what}-{self._taken_back}", "data": data}
+        notice = {"type": "data-generation", "id": f"{what}-{self._retractions}", "data": data}
         yield data_line({"type": "reset-step"} if self._reset_step else notice)
 
-    def _input(self, index: int) -> bytes:
-        call = self.answer.calls[index]
+    def _tool_input(self, index: int) -> bytes:
+        call = self.answer.tool_calls[index]
         head = {"toolCallId": self._call_ids[index], "toolName": call.name}
         try:
             value = msgspec.json.decode(call.arguments or "{}")

@@ -15,7 +15,7 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.generation_requests import GenerateBody
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
-from hub.compat.ai_sdk.messages import UiMessage, messages_of
+from hub.compat.ai_sdk.requests import UiMessage, to_messages
 from hub.compat.answer_encoder import data_line
 from hub.compat.requests import CompatRequests
 from hub.core.generation import partition_of_generation
@@ -35,10 +35,10 @@ from hub.http.routing import (
 from hub.transports.sse import HEADERS as STREAM_HEADERS
 
 MAX_CHAT_CHARS: Final = 128
-_NOTHING: Final = data_line({"type": "finish"}) + AiSdkEncoder.trailer
+_EMPTY_STREAM: Final = data_line({"type": "finish"}) + AiSdkEncoder.trailer
 
 
-class UiBody(msgspec.Struct, frozen=True):
+class AiSdkBody(msgspec.Struct, frozen=True):
     """What is read of the body; applications add to it with `body` of sendMessage or transport."""
 
     messages: list[UiMessage]
@@ -63,7 +63,7 @@ _START: Final = Parameter("query", "startIndex", int, "The first chunk; from the
 _RESET_STEP: Final = Parameter("query", "reset_step", str, "`true`: a rewritten text is a new step")
 
 
-class UiRoutes:
+class AiSdkRoutes:
     """Routes of the public listener."""
 
     def __init__(self, compat: CompatRequests) -> None:
@@ -80,7 +80,7 @@ class UiRoutes:
         summary="AI SDK: ask",
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY, _RESET_STEP],
-        body=json_body(UiBody),
+        body=json_body(AiSdkBody),
         responses=[
             ResponseSpec(
                 status=200,
@@ -95,23 +95,23 @@ class UiRoutes:
     async def start(self, request: web.Request) -> web.StreamResponse:
         """The answer's stream. A last message of the assistant is gone on with."""
         identity = await self._compat.identify(request)
-        body = convert_json(await self._compat.read(request), UiBody)
+        body = convert_json(await self._compat.read_body(request), AiSdkBody)
         if not body.messages:
             raise BadRequest("messages is empty", path="messages")
         last = body.messages[-1]
         goes_on = {"message": last.id} if last.role == "assistant" and last.id else {}
         asked = GenerateBody(
-            messages=messages_of(body.messages, body.system),
+            messages=to_messages(body.messages, body.system),
             model=body.model,
             upstream=body.upstream,
             params=body.params,
             metadata={**body.metadata, **goes_on},
             on_disconnect=body.on_disconnect,
         )
-        chat = check_chat(body.id) if body.id is not None else None
+        chat = check_chat_id(body.id) if body.id is not None else None
         created = await self._compat.start(request, identity, asked, chat=chat)
         stop = body.on_disconnect == "stop"
-        return await self._stream(request, identity, created.generation, stop_when_left=stop)
+        return await self._stream(request, identity, created.generation, stop_on_disconnect=stop)
 
     @Operation(
         method="GET",
@@ -143,7 +143,7 @@ class UiRoutes:
         if generation is None:
             if start is None:
                 return web.Response(status=204, headers={"Cache-Control": "no-store"})
-            return web.Response(body=_NOTHING, headers={**STREAM_HEADERS, **HEADERS})
+            return web.Response(body=_EMPTY_STREAM, headers={**STREAM_HEADERS, **HEADERS})
         headers: dict[str, str] = {}
         if start is not None and start < 0:
             followed = await self._generations.open_replay(generation, identity.user)
@@ -190,7 +190,7 @@ class UiRoutes:
             else:
                 return name
         return await self._generations.newest_of_chat(
-            identity.user, check_chat(name), include_ended=ended_too
+            identity.user, check_chat_id(name), include_ended=ended_too
         )
 
     async def _stream(
@@ -201,7 +201,7 @@ class UiRoutes:
         *,
         from_chunk: int = 0,
         headers: dict[str, str] | None = None,
-        stop_when_left: bool = False,
+        stop_on_disconnect: bool = False,
     ) -> web.StreamResponse:
         return await self._compat.stream(
             request,
@@ -210,11 +210,11 @@ class UiRoutes:
             partial(AiSdkEncoder, reset_step=query_flag(request, "reset_step")),
             from_chunk=from_chunk,
             headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
-            stop_on_disconnect=stop_when_left,
+            stop_on_disconnect=stop_on_disconnect,
         )
 
 
-def check_chat(name: str, *, path: str = "id") -> str:
+def check_chat_id(name: str, *, path: str = "id") -> str:
     """Returns a chat's id when it can be one. Raises BadRequest."""
     if not 1 <= len(name) <= MAX_CHAT_CHARS or not name.isprintable():
         raise BadRequest(f"a chat's id has 1 to {MAX_CHAT_CHARS} characters", path=path)

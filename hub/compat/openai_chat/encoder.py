@@ -21,8 +21,8 @@ from hub.compat.answer_state import (
 from hub.core.generation import Generation
 
 DONE: Final = b"data: [DONE]\n\n"
-_REASONS: Final = {"refusal": "content_filter"}
-_TYPES: Final = {
+_FINISH_REASONS: Final = {"refusal": "content_filter"}
+_ERROR_TYPES: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
@@ -35,7 +35,7 @@ def error_document(
     status: int, message: str, *, code: str | None = None, path: str | None = None
 ) -> dict[str, Any]:
     """An error as OpenAI's clients read it."""
-    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": path, "code": code}}
 
 
@@ -47,51 +47,51 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation, *, include_usage: bool = False) -> None:
         super().__init__(record)
         self._include_usage = include_usage
-        self._shown = AppendOnlyText()
-        self._called = False
+        self._sent = AppendOnlyText()
+        self._has_tool_calls = False
 
-    def begun(self) -> Iterator[bytes]:
+    def on_start(self) -> Iterator[bytes]:
         yield self._delta({"role": "assistant", "content": ""})
 
-    def thought(self, reasoning: str) -> Iterator[bytes]:
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
         yield self._delta({"reasoning_content": reasoning})
 
-    def said(self, text: str) -> Iterator[bytes]:
-        if new := self._shown.add(text):
+    def on_text(self, text: str) -> Iterator[bytes]:
+        if new := self._sent.add(text):
             yield self._delta({"content": new})
 
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
-        self._called = True
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
+        self._has_tool_calls = True
         yield self._delta({"tool_calls": [call]})
 
-    def replaced(self, text: str) -> Iterator[bytes]:
-        self._shown.begin_anew()
-        yield from self.said(text)
+    def on_replaced(self, text: str) -> Iterator[bytes]:
+        self._sent.restart()
+        yield from self.on_text(text)
 
-    def restarted(self) -> Iterator[bytes]:
-        if self._called:
+    def on_restarted(self) -> Iterator[bytes]:
+        if self._has_tool_calls:
             raise AlreadySentTextChanged
-        self._shown.begin_anew()
+        self._sent.restart()
         yield from ()
 
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
-        self._shown.end()
-        yield self._delta({}, finish_reason=reason_of(told))
-        if self._include_usage and (usage := usage_of(told.usage)):
-            yield data_line({**self._head(), "choices": [], "usage": usage})
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+        self._sent.end()
+        yield self._delta({}, finish_reason=chat_finish_reason(told))
+        if self._include_usage and (usage := usage_with_total(told.usage)):
+            yield data_line({**self._head_fields(), "choices": [], "usage": usage})
 
-    def stopped(self) -> Iterator[bytes]:
+    def on_stopped(self) -> Iterator[bytes]:
         yield data_line(error_document(409, STOPPED, code=STOPPED_CODE))
 
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         yield data_line(error_document(502, message, code=code))
 
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return data_line({**self._head(), "choices": [choice]})
+        return data_line({**self._head_fields(), "choices": [choice]})
 
-    def _head(self) -> dict[str, Any]:
-        return _head(self.record, "chat.completion.chunk")
+    def _head_fields(self) -> dict[str, Any]:
+        return _chunk_head(self.record, "chat.completion.chunk")
 
 
 def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
@@ -99,31 +99,31 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    if answer.calls:
+    if answer.tool_calls:
         message["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
-            for call in answer.calls
+            for call in answer.tool_calls
         ]
     elif message["content"] is None:
         message["content"] = ""
-    finish_reason = reason_of(answer.end)
+    finish_reason = chat_finish_reason(answer.end)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-    whole = {**_head(record, "chat.completion"), "choices": [choice]}
-    usage = usage_of(answer.end.usage)
+    whole = {**_chunk_head(record, "chat.completion"), "choices": [choice]}
+    usage = usage_with_total(answer.end.usage)
     return {**whole, "usage": usage} if usage else whole
 
 
-def reason_of(told: GenerationEvent) -> str:
+def chat_finish_reason(told: GenerationEvent) -> str:
     """Why it is complete, in OpenAI's words."""
     reason = told.finish_reason or "stop"
-    return _REASONS.get(reason, reason)
+    return _FINISH_REASONS.get(reason, reason)
 
 
-def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def usage_with_total(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """With a total; None where the upstream did not tell."""
     if not usage:
         return None
@@ -142,7 +142,7 @@ def _count(usage: Mapping[str, Any], name: str) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
-def _head(record: Generation, kind: str) -> dict[str, Any]:
+def _chunk_head(record: Generation, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{record.id}",
         "object": kind,

@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 
 from hub.api.generation_requests import GenerateBody
+from hub.compat.openai import ChatMessage, reject_fields, unknown_fields
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
-from hub.compat.openai_messages import ChatMessage, check_carried, given_fields
-from hub.compat.requests import CompatRequests, failed_answer
+from hub.compat.requests import CompatRequests, failure_response
 from hub.errors import BadRequest, NotFound
 from hub.http.json_body import convert_json, json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
@@ -46,7 +46,7 @@ class ChatBody(msgspec.Struct, frozen=True):
     on_disconnect: str = "continue"
 
 
-_KNOWN: Final = frozenset(ChatBody.__struct_fields__)
+_KNOWN_FIELDS: Final = frozenset(ChatBody.__struct_fields__)
 
 
 class ChatRoutes:
@@ -80,16 +80,16 @@ class ChatRoutes:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """The answer: whole, or in chunks with `stream`."""
         identity = await self._compat.identify(request)
-        raw = await self._compat.read(request)
+        raw = await self._compat.read_body(request)
         body = convert_json(raw, ChatBody)
         if body.n not in (None, 1):
             raise BadRequest("one answer at a time: n is 1", path="n")
-        check_carried(raw, "logprobs", "audio")
+        reject_fields(raw, "logprobs", "audio")
         asked = GenerateBody(
-            messages=[message.message() for message in body.messages],
+            messages=[message.to_message() for message in body.messages],
             model=body.model,
             upstream=body.upstream,
-            params=given_fields(raw, _KNOWN),
+            params=unknown_fields(raw, _KNOWN_FIELDS),
             metadata=body.metadata or {},
             on_disconnect=body.on_disconnect,
         )
@@ -105,7 +105,7 @@ class ChatRoutes:
             request, identity, created.generation, stop_on_disconnect=stop
         )
         if found.answer.status != "done":
-            return failed_answer(found.answer)
+            return failure_response(found.answer)
         location = {"Location": f"/generations/{created.generation}"}
         return json_response(chat_completion(found.record, found.answer), headers=location)
 

@@ -17,13 +17,18 @@ from hub.compat.answer_state import (
     AlreadySentTextChanged,
     AppendOnlyText,
     GenerationEvent,
-    index_of,
+    call_index,
 )
-from hub.compat.openai_responses.response_object import INCOMPLETE, Item, document_of, new_item
+from hub.compat.openai_responses.response_object import (
+    INCOMPLETE_REASONS,
+    OutputItem,
+    build_document,
+    new_item,
+)
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 
-_ROUTINE: Final[dict[str, Any]] = {"logprobs": []}
+_NO_LOGPROBS: Final[dict[str, Any]] = {"logprobs": []}
 
 
 class ResponsesEncoder(AnswerEncoderBase):
@@ -32,61 +37,61 @@ class ResponsesEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation) -> None:
         super().__init__(record)
         self._number = 0
-        self._items: list[Item] = []
-        self._shown = AppendOnlyText()
+        self._items: list[OutputItem] = []
+        self._sent = AppendOnlyText()
 
-    def begun(self) -> Iterator[bytes]:
-        yield self._whole("response.created")
-        yield self._whole("response.in_progress")
+    def on_start(self) -> Iterator[bytes]:
+        yield self._response_event("response.created")
+        yield self._response_event("response.in_progress")
 
-    def thought(self, reasoning: str) -> Iterator[bytes]:
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
         index = yield from self._open("reasoning")
-        self._items[index].pieces.append(reasoning)
-        yield self._part("response.reasoning_text.delta", index, delta=reasoning)
+        self._items[index].parts.append(reasoning)
+        yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
 
-    def said(self, text: str) -> Iterator[bytes]:
-        new = self._shown.add(text)
+    def on_text(self, text: str) -> Iterator[bytes]:
+        new = self._sent.add(text)
         if not new:
             return
         index = yield from self._open("message")
-        self._items[index].pieces.append(new)
-        yield self._part("response.output_text.delta", index, delta=new, **_ROUTINE)
+        self._items[index].parts.append(new)
+        yield self._content_event("response.output_text.delta", index, delta=new, **_NO_LOGPROBS)
 
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
-        at = index_of(call)
-        if at >= len(self.answer.calls) or not self.answer.calls[at].name:
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
+        at = call_index(call)
+        if at >= len(self.answer.tool_calls) or not self.answer.tool_calls[at].name:
             return
         index = yield from self._open("call", at)
-        item, known = self._items[index], self.answer.calls[at]
+        item, known = self._items[index], self.answer.tool_calls[at]
         delta = known.arguments[len(item.text) :]
         if delta:
-            item.pieces = [known.arguments]  # one piece: its length is asked for at each delta
-            yield self._of("response.function_call_arguments.delta", index, delta=delta)
+            item.parts = [known.arguments]  # one piece: its length is asked for at each delta
+            yield self._item_event("response.function_call_arguments.delta", index, delta=delta)
 
-    def replaced(self, text: str) -> Iterator[bytes]:
-        self._shown.begin_anew()
-        yield from self.said(text)
+    def on_replaced(self, text: str) -> Iterator[bytes]:
+        self._sent.restart()
+        yield from self.on_text(text)
 
-    def restarted(self) -> Iterator[bytes]:
+    def on_restarted(self) -> Iterator[bytes]:
         if any(item.kind == "call" for item in self._items):
             raise AlreadySentTextChanged
-        self._shown.begin_anew()
+        self._sent.restart()
         yield from ()
 
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
-        self._shown.end()
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+        self._sent.end()
         yield from self._close_all("completed")
-        incomplete = (told.finish_reason or "stop") in INCOMPLETE
-        yield self._whole("response.incomplete" if incomplete else "response.completed")
+        incomplete = (told.finish_reason or "stop") in INCOMPLETE_REASONS
+        yield self._response_event("response.incomplete" if incomplete else "response.completed")
 
-    def stopped(self) -> Iterator[bytes]:
+    def on_stopped(self) -> Iterator[bytes]:
         yield from self._close_all("incomplete")
-        yield self._whole("response.incomplete")
+        yield self._response_event("response.incomplete")
 
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         yield from self._close_all("incomplete")
         error = {"code": code, "message": message}
-        yield self._whole("response.failed", status="failed", error=error)
+        yield self._response_event("response.failed", status="failed", error=error)
 
     def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:
         """The index of the item that grows; begins it, where it is new."""
@@ -100,13 +105,13 @@ class ResponsesEncoder(AnswerEncoderBase):
         index = len(self._items)
         item = new_item(self.record, kind, index)
         if kind == "call":
-            known = self.answer.calls[call]
+            known = self.answer.tool_calls[call]
             item.call, item.call_id, item.name = call, known.id, known.name
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call":
             part = self._items[index].part()
-            yield self._part("response.content_part.added", index, part=part)
+            yield self._content_event("response.content_part.added", index, part=part)
         return index
 
     def _close_all(self, status: str) -> Iterator[bytes]:
@@ -121,24 +126,26 @@ class ResponsesEncoder(AnswerEncoderBase):
         match item.kind:
             case "call":
                 kind = "response.function_call_arguments.done"
-                yield self._of(kind, index, name=item.name, arguments=item.text)
+                yield self._item_event(kind, index, name=item.name, arguments=item.text)
             case "message":
-                yield self._part("response.output_text.done", index, text=item.text, **_ROUTINE)
-                yield self._part("response.content_part.done", index, part=item.part())
+                yield self._content_event(
+                    "response.output_text.done", index, text=item.text, **_NO_LOGPROBS
+                )
+                yield self._content_event("response.content_part.done", index, part=item.part())
             case _:
-                yield self._part("response.reasoning_text.done", index, text=item.text)
-                yield self._part("response.content_part.done", index, part=item.part())
+                yield self._content_event("response.reasoning_text.done", index, text=item.text)
+                yield self._content_event("response.content_part.done", index, part=item.part())
         yield self._event("response.output_item.done", output_index=index, item=item.document())
 
-    def _part(self, kind: str, index: int, **fields: Any) -> bytes:
-        return self._of(kind, index, content_index=0, **fields)
+    def _content_event(self, kind: str, index: int, **fields: Any) -> bytes:
+        return self._item_event(kind, index, content_index=0, **fields)
 
-    def _of(self, kind: str, index: int, **fields: Any) -> bytes:
+    def _item_event(self, kind: str, index: int, **fields: Any) -> bytes:
         return self._event(kind, item_id=self._items[index].id, output_index=index, **fields)
 
-    def _whole(self, kind: str, **fields: Any) -> bytes:
+    def _response_event(self, kind: str, **fields: Any) -> bytes:
         output = [item.document() for item in self._items]
-        document = document_of(self.record, self.answer, output)
+        document = build_document(self.record, self.answer, output)
         return self._event(kind, response={**document, **fields})
 
     def _event(self, kind: str, **fields: Any) -> bytes:

@@ -11,15 +11,15 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_state import AnswerState
-from hub.compat.openai_chat.encoder import usage_of
+from hub.compat.openai_chat.encoder import usage_with_total
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
-INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_PREFIX: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
+INCOMPLETE_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_ID_PREFIXES: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
 
 
-class Item(msgspec.Struct):
+class OutputItem(msgspec.Struct):
     """One of the output's items, in the order in which they began."""
 
     kind: str  # reasoning, message, or call
@@ -27,20 +27,20 @@ class Item(msgspec.Struct):
     call: int = 0
     call_id: str = ""
     name: str = ""
-    pieces: list[str] = []
+    parts: list[str] = []
     status: str = "in_progress"
 
     @property
     def text(self) -> str:
         """What there is of it, or of a call's arguments."""
-        return "".join(self.pieces)
+        return "".join(self.parts)
 
     def document(self) -> dict[str, Any]:
         """As clients read it."""
         if self.kind == "call":
             return {"id": self.id, "type": "function_call", "call_id": self.call_id,
                     "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
-        content = [self.part()] if self.pieces else []
+        content = [self.part()] if self.parts else []
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
                     "status": self.status}  # fmt: skip
@@ -54,9 +54,9 @@ class Item(msgspec.Struct):
         return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
 
 
-def new_item(record: Generation, kind: str, index: int) -> Item:
+def new_item(record: Generation, kind: str, index: int) -> OutputItem:
     """One that begins, as the index-th of the output."""
-    return Item(kind, f"{_PREFIX[kind]}_{record.id}_{index}")
+    return OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
 
 
 def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
@@ -68,23 +68,23 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
     for kind, text in (("reasoning", answer.reasoning), ("message", answer.text)):
         if text:
             item = new_item(record, kind, len(output))
-            item.pieces, item.status = [text], status
+            item.parts, item.status = [text], status
             output.append(item.document())
-    for call in answer.calls:
+    for call in answer.tool_calls:
         item = new_item(record, "call", len(output))
         item.call_id, item.name = call.id, call.name
-        item.pieces, item.status = [call.arguments], status
+        item.parts, item.status = [call.arguments], status
         output.append(item.document())
-    return document_of(record, answer, output)
+    return build_document(record, answer, output)
 
 
-def document_of(
+def build_document(
     record: Generation, answer: AnswerState, output: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The object around an output."""
     question, end = record.request, answer.end
-    reason = INCOMPLETE.get(end.finish_reason or "") if answer.status == "done" else None
-    status = _STATUS.get(answer.status) or ("in_progress" if answer.begun else "queued")
+    reason = INCOMPLETE_REASONS.get(end.finish_reason or "") if answer.status == "done" else None
+    status = _STATUS.get(answer.status) or ("in_progress" if answer.is_started else "queued")
     error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
     params = question.params
     return {
@@ -113,7 +113,7 @@ def document_of(
 
 
 def _usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    told = usage_of(tokens)
+    told = usage_with_total(tokens)
     if told is None:
         return None
     read, thought = told.get("prompt_tokens_details"), told.get("completion_tokens_details")

@@ -15,11 +15,11 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.generation_requests import GenerateBody
 from hub.compat.answer_state import AnswerCollector
-from hub.compat.openai_input import messages_of, params_of
-from hub.compat.openai_messages import check_carried, given_fields
+from hub.compat.openai import reject_fields, unknown_fields
 from hub.compat.openai_responses.encoder import ResponsesEncoder
+from hub.compat.openai_responses.input import to_messages, to_params
 from hub.compat.openai_responses.response_object import response_object
-from hub.compat.requests import CompatRequests, failed_answer
+from hub.compat.requests import CompatRequests, failure_response
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import convert_json, json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, OPEN_USER
@@ -35,7 +35,7 @@ from hub.http.routing import (
 )
 
 _PREFIX: Final = "resp_"
-_STOP_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
+_CANCEL_TIMEOUT_SECONDS: Final = 5.0  # how long a cancel waits for the worker's word
 
 
 class TextOptions(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class ReasoningOptions(msgspec.Struct, frozen=True):
     effort: str | None = None
 
 
-class ResponseBody(msgspec.Struct, frozen=True):
+class ResponsesBody(msgspec.Struct, frozen=True):
     """What is read here of the body; the rest are the upstream's parameters."""
 
     input: str | list[dict[str, Any]]
@@ -71,8 +71,8 @@ class ResponseBody(msgspec.Struct, frozen=True):
     on_disconnect: str = "continue"
 
 
-_KNOWN: Final = frozenset(ResponseBody.__struct_fields__)
-_ECHOED: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
+_KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
+_ECHOED_FIELDS: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
 
 
 _RESPONSE: Final = Parameter("path", "id", str, "`resp_` and the generation's id")
@@ -80,7 +80,7 @@ _STREAMED: Final = Parameter("query", "stream", str, "`true`: its events")
 _AFTER: Final = Parameter("query", "starting_after", int, "The last event's sequence_number")
 
 
-class ResponseRoutes:
+class ResponsesRoutes:
     """Routes of the public listener."""
 
     def __init__(self, compat: CompatRequests) -> None:
@@ -97,7 +97,7 @@ class ResponseRoutes:
         summary="OpenAI: a response",
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY],
-        body=json_body(ResponseBody),
+        body=json_body(ResponsesBody),
         responses=[
             ResponseSpec(
                 status=200,
@@ -111,20 +111,20 @@ class ResponseRoutes:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """The answer: in events with `stream`, at once and queued with `background`, else whole."""
         identity = await self._compat.identify(request)
-        raw = await self._compat.read(request)
-        body = convert_json(raw, ResponseBody)
-        check_carried(raw, "previous_response_id", "conversation", "prompt")
-        echoed = {name: raw[name] for name in _ECHOED if raw.get(name)}
+        raw = await self._compat.read_body(request)
+        body = convert_json(raw, ResponsesBody)
+        reject_fields(raw, "previous_response_id", "conversation", "prompt")
+        echoed = {name: raw[name] for name in _ECHOED_FIELDS if raw.get(name)}
         asked = GenerateBody(
-            messages=messages_of(body.input, body.instructions),
+            messages=to_messages(body.input, body.instructions),
             model=body.model,
             upstream=body.upstream,
-            params=params_of(
-                given_fields(raw, _KNOWN),
+            params=to_params(
+                unknown_fields(raw, _KNOWN_FIELDS),
                 tools=body.tools,
                 tool_choice=body.tool_choice,
                 effort=body.reasoning.effort if body.reasoning else None,
-                form=body.text.format if body.text else None,
+                text_format=body.text.format if body.text else None,
             ),
             metadata=echoed,
             on_disconnect=body.on_disconnect,
@@ -142,12 +142,12 @@ class ResponseRoutes:
                 request, identity, created.generation, ResponsesEncoder, stop_on_disconnect=stop
             )
         if queued:
-            return json_response(await self._now(created.generation, identity))
+            return json_response(await self._current_response(created.generation, identity))
         found = await self._compat.wait_for_answer(
             request, identity, created.generation, stop_on_disconnect=stop
         )
         if found.answer.status == "failed":
-            return failed_answer(found.answer)
+            return failure_response(found.answer)
         return json_response(response_object(found.record, found.answer))
 
     @Operation(
@@ -170,9 +170,9 @@ class ResponseRoutes:
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it is now; with `stream=true` its events after `starting_after`."""
         identity = await self._compat.identify(request)
-        generation = _generation(request)
+        generation = _generation_id(request)
         if not query_flag(request, "stream"):
-            return json_response(await self._now(generation, identity))
+            return json_response(await self._current_response(generation, identity))
         after = query_int(request, "starting_after")
         if after is not None and after < 0:
             raise BadRequest("starting_after is an event's sequence_number", path="starting_after")
@@ -194,23 +194,23 @@ class ResponseRoutes:
     async def cancel(self, request: web.Request) -> web.Response:
         """The response as it ended; a second time the same."""
         identity = await self._compat.identify(request)
-        generation = _generation(request)
+        generation = _generation_id(request)
         await self._generations.stop(generation, identity.user)
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with asyncio.timeout(_CANCEL_TIMEOUT_SECONDS):
                 await self._compat.wait_for_answer(request, identity, generation)
         except (TimeoutError, TooManyRequests, GenerationStillRunning):
             pass  # it stops all the same, when its worker hears of it or another takes it
-        return json_response(await self._now(generation, identity))
+        return json_response(await self._current_response(generation, identity))
 
-    async def _now(self, generation: str, identity: Identity) -> dict[str, Any]:
+    async def _current_response(self, generation: str, identity: Identity) -> dict[str, Any]:
         followed = await self._generations.open_replay(generation, identity.user)
         found = AnswerCollector(followed.record)
         await self._compat.count_chunks(followed, found)
         return response_object(found.record, found.answer)
 
 
-def _generation(request: web.Request) -> str:
+def _generation_id(request: web.Request) -> str:
     name = request.match_info["id"]
     if not name.startswith(_PREFIX):
         raise NotFound(f"there is no response {name!r}")

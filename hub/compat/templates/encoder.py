@@ -60,58 +60,58 @@ BUILT_IN_TEMPLATES: Final[Mapping[str, OutputTemplate]] = {
 class TemplateEncoder(AnswerEncoderBase):
     """Implements ports.Surface in a shape."""
 
-    def __init__(self, record: Generation, shape: OutputTemplate) -> None:
+    def __init__(self, record: Generation, template: OutputTemplate) -> None:
         super().__init__(record)
-        self._shape = shape
-        self._shown = AppendOnlyText()
+        self.template = template
+        self._sent = AppendOnlyText()
 
-    def begun(self) -> Iterator[bytes]:
-        yield from self._filled("opening")
+    def on_start(self) -> Iterator[bytes]:
+        yield from self._fill("opening")
 
-    def thought(self, reasoning: str) -> Iterator[bytes]:
-        yield from self._filled("reasoning", text=reasoning)
+    def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
+        yield from self._fill("reasoning", text=reasoning)
 
-    def said(self, text: str) -> Iterator[bytes]:
-        if self._shape.cumulative:
-            yield from self._filled("text", text=self.answer.text)
-        elif new := self._shown.add(text):
-            yield from self._filled("text", text=new)
+    def on_text(self, text: str) -> Iterator[bytes]:
+        if self.template.cumulative:
+            yield from self._fill("text", text=self.answer.text)
+        elif new := self._sent.add(text):
+            yield from self._fill("text", text=new)
 
-    def called(self, call: dict[str, Any]) -> Iterator[bytes]:
-        yield from self._filled("tool_calls", tool_calls=[call])
+    def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._fill("tool_calls", tool_calls=[call])
 
-    def replaced(self, text: str) -> Iterator[bytes]:
-        self._shown.begin_anew()
-        yield from self.said(text)
+    def on_replaced(self, text: str) -> Iterator[bytes]:
+        self._sent.restart()
+        yield from self.on_text(text)
 
-    def restarted(self) -> Iterator[bytes]:
-        self._shown.begin_anew()
+    def on_restarted(self) -> Iterator[bytes]:
+        self._sent.restart()
         yield from ()
 
-    def done(self, told: GenerationEvent) -> Iterator[bytes]:
-        if not self._shape.cumulative:
-            self._shown.end()
-        yield from self._filled("end", finish_reason=told.finish_reason or "stop")
+    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+        if not self.template.cumulative:
+            self._sent.end()
+        yield from self._fill("end", finish_reason=told.finish_reason or "stop")
 
-    def stopped(self) -> Iterator[bytes]:
-        yield from self.failed(STOPPED_CODE, STOPPED)
+    def on_stopped(self) -> Iterator[bytes]:
+        yield from self.on_failed(STOPPED_CODE, STOPPED)
 
-    def failed(self, code: str, message: str) -> Iterator[bytes]:
-        yield from self._filled("error", code=code, message=message)
-        yield from self._filled("end", code=code, message=message, finish_reason="error")
+    def on_failed(self, code: str, message: str) -> Iterator[bytes]:
+        yield from self._fill("error", code=code, message=message)
+        yield from self._fill("end", code=code, message=message, finish_reason="error")
 
-    def _filled(self, part: str, **values: Any) -> Iterator[bytes]:
-        template = getattr(self._shape, part)
+    def _fill(self, part: str, **values: Any) -> Iterator[bytes]:
+        template = getattr(self.template, part)
         if template is None:
             return
-        filled = _filled(template, {"generation": self.record.id, **values})
+        filled = _fill(template, {"generation": self.record.id, **values})
         if filled == "":
             return  # an event without data is none
-        body = sse.encode_event(self._shape.events.get(part, ""), encode_json(filled))
+        body = sse.encode_event(self.template.events.get(part, ""), encode_json(filled))
         yield body.removeprefix(b"event: \n")
 
 
-def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+def _fill(template: Any, values: Mapping[str, Any]) -> Any:
     """The template with its fields' values; one that is nothing but a field is the value itself."""
     match template:
         case str():
@@ -120,8 +120,8 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
                 return values.get(whole[1], "")
             return _FIELD.sub(lambda found: str(values.get(found[1], "")), template)
         case dict():
-            return {name: _filled(value, values) for name, value in template.items()}
+            return {name: _fill(value, values) for name, value in template.items()}
         case list():
-            return [_filled(value, values) for value in template]
+            return [_fill(value, values) for value in template]
         case _:
             return template

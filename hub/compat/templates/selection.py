@@ -1,36 +1,45 @@
-"""?shape=: in which shape a request wants an answer's own stream."""
+"""The query parameter `shape`: the output template that a request selects for its stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
+from hub.compat.templates.encoder import OutputTemplate, TemplateEncoder
 from hub.errors import BadRequest
 from hub.http.streams import accepts
+from hub.ports.compat import EncoderFactory
 
-OWN_EVENTS: Final = "events"
+HUB_EVENTS: Final = "events"
 
 
-class Templates(msgspec.Struct, frozen=True):
-    """The shapes that an answer's stream may have, by name. default: that of who accepts
-    server-sent events and names none; None: the hub's own events, which `?shape=events` names.
+class TemplateSelection(msgspec.Struct, frozen=True):
+    """The output templates that a generation's own stream may use.
+
+    templates: by the name that `?shape=` selects. default: the name for requests that accept
+    server-sent events and select none; None: the hub's own events, which `?shape=events` also
+    selects.
     """
 
-    known: Mapping[str, OutputTemplate] = msgspec.field(default_factory=lambda: BUILT_IN_TEMPLATES)
-    default: str | None = None
+    templates: Mapping[str, OutputTemplate]
+    default: str | None
 
-    def select(self, request: web.Request) -> OutputTemplate | None:
-        """The one to answer in. Raises BadRequest."""
+    def select(self, request: web.Request) -> EncoderFactory | None:
+        """Return the encoder that the request selects, None for the hub's own events.
+
+        Raise BadRequest for an unknown name.
+        """
         name = request.query.get("shape")
         if name is None and accepts(request, "text/event-stream"):
             name = self.default
-        if name is None or name == OWN_EVENTS:
+        if name is None or name == HUB_EVENTS:
             return None
-        if name not in self.known:
-            known = ", ".join([OWN_EVENTS, *sorted(self.known)])
-            raise BadRequest(f"there is no shape {name!r}; known: {known}", path="shape")
-        return self.known[name]
+        template = self.templates.get(name)
+        if template is None:
+            names = ", ".join([HUB_EVENTS, *sorted(self.templates)])
+            raise BadRequest(f"there is no shape {name!r}; the shapes are {names}", path="shape")
+        return partial(TemplateEncoder, template=template)

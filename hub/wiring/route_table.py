@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.compat.ag_ui.routes import AgUiRoutes
-from hub.compat.ai_sdk.routes import UiRoutes
+from hub.compat.ai_sdk.routes import AiSdkRoutes
 from hub.compat.openai_chat.routes import ChatRoutes
-from hub.compat.openai_responses.routes import ResponseRoutes
+from hub.compat.openai_responses.routes import ResponsesRoutes
+from hub.compat.requests import CompatRequests
 from hub.http.active_generations import ActiveGenerationRoutes
 from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
@@ -21,6 +22,7 @@ from hub.http.health import HealthRoutes
 from hub.http.js_client import JsClientRoutes
 from hub.http.metrics import MetricsRoutes
 from hub.http.openapi.document import OpenApiRoutes, build_document
+from hub.http.public import Routes
 from hub.http.publish import PublishRoutes
 from hub.http.publish_batch import PublishBatchRoutes
 from hub.http.tickets import TicketRoutes
@@ -29,16 +31,16 @@ from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 from hub.http.worker import WorkerRoutes
 
+DIALECTS: Final = (ChatRoutes, ResponsesRoutes, AiSdkRoutes, AgUiRoutes)
+"""The client dialects under /v1. A new dialect is one folder in hub/compat and its name here."""
+
 LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
     "public": (
         ConnectRoutes,
         WebSocketRoutes,
         GenerationRoutes,
         TicketRoutes,
-        ChatRoutes,
-        ResponseRoutes,
-        UiRoutes,
-        AgUiRoutes,
+        *DIALECTS,
         JsClientRoutes,
         DemoRoutes,
     ),
@@ -60,3 +62,8 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
 def build_openapi() -> dict[str, Any]:
     """The hub's own."""
     return build_document(LISTENERS)
+
+
+def compat_routes(requests: CompatRequests) -> list[Routes]:
+    """Build the routes of every client dialect."""
+    return [dialect(requests) for dialect in DIALECTS]

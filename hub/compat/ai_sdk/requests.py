@@ -23,7 +23,7 @@ class UiMessage(msgspec.Struct, frozen=True):
     parts: list[dict[str, Any]] = []
 
 
-def messages_of(given: list[UiMessage], system: str | None) -> list[Message]:
+def to_messages(given: list[UiMessage], system: str | None) -> list[Message]:
     """Raises BadRequest for a part that the hub cannot pass on."""
     found = [Message(role="system", content=system)] if system else []
     for n, message in enumerate(given):

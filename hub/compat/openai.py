@@ -19,7 +19,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
 
-    def message(self) -> Message:
+    def to_message(self) -> Message:
         """As the hub keeps it."""
         return Message(
             role=self.role,
@@ -30,12 +30,12 @@ class ChatMessage(msgspec.Struct, frozen=True):
         )
 
 
-def given_fields(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def unknown_fields(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """What goes to the upstream as it is: all that is not known here, and said."""
     return {name: value for name, value in body.items() if name not in known and value is not None}
 
 
-def check_carried(body: dict[str, Any], *names: str) -> None:
+def reject_fields(body: dict[str, Any], *names: str) -> None:
     """Raises BadRequest for what would be lost without a word."""
     for name in names:
         if body.get(name):
