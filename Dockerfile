@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
-# The hub's node and worker in one image: docker run hub serve | worker | doctor …
+# One image for nodes and workers: docker run hub serve | worker | doctor …
 FROM python:3.13-slim-bookworm AS build
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir uv==0.13.8
 WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY hub hub
-# Not editable: the source need not be in the image.
+# Not an editable installation, so that the image does not need the source.
 RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --extra grpc --extra otel --no-editable --compile-bytecode --python /usr/local/bin/python3
 
 FROM python:3.13-slim-bookworm
@@ -20,7 +20,7 @@ ENV PATH=/opt/hub/bin:$PATH \
     HUB_WORKER__PORT=8082 \
     HUB_LOGS__FORMAT=json
 USER 10001
-# 8080 is for users; 8081 (publishing, operators) and 8082 (a worker's probes) stay inside the network.
+# 8080 is the public listener. Keep 8081 (publishing and operators) and 8082 (probes of a worker) internal.
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
     CMD ["hub", "healthcheck"]

@@ -117,7 +117,7 @@ def python_uses(source: str) -> Iterator[Use]:
                 | ast.MatchAs(name=str(name))
             ):
                 yield Use(node.lineno, split_name(name), is_name=True)
-    starts = [0, *(found.end() for found in re.finditer("\n", source))]
+    starts = [0, *(match.end() for match in re.finditer("\n", source))]
     kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
     tokens = tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__)
     kept = [
@@ -130,11 +130,11 @@ def python_uses(source: str) -> Iterator[Use]:
 
 def code_uses(source: str, language: str) -> Iterator[Use]:
     """Yield the identifiers, the comments and the strings of Lua or of a C-like language."""
-    kept = [found.span() for found in COMMENT_OR_STRING[language].finditer(source)]
+    kept = [match.span() for match in COMMENT_OR_STRING[language].finditer(source)]
     yield Use(1, without_code(source, kept), is_name=False)
     code = COMMENT_OR_STRING[language].sub(lambda m: re.sub(r"[^\n]", " ", m[0]), source)
-    for found in IDENTIFIER.finditer(code):
-        yield Use(code.count("\n", 0, found.start()) + 1, split_name(found[0]), is_name=True)
+    for match in IDENTIFIER.finditer(code):
+        yield Use(code.count("\n", 0, match.start()) + 1, split_name(match[0]), is_name=True)
 
 
 def uses(path: str, source: str) -> Iterator[Use]:
@@ -147,9 +147,9 @@ def uses(path: str, source: str) -> Iterator[Use]:
         yield from code_uses(source, "lua" if suffix == ".lua" else "c")
     else:
         yield Use(1, MARKERS.sub(" ", source), is_name=False)
-        for found in TOML_KEY.finditer(source) if suffix == ".toml" else ():
-            line = source.count("\n", 0, found.start()) + 1
-            yield Use(line, split_name(found[1] or found[2]), is_name=True)
+        for match in TOML_KEY.finditer(source) if suffix == ".toml" else ():
+            line = source.count("\n", 0, match.start()) + 1
+            yield Use(line, split_name(match[1] or match[2]), is_name=True)
 
 
 def findings(path: str, source: str, rules: Rules) -> Iterator[str]:

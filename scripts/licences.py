@@ -1,7 +1,8 @@
-"""scripts/licences.py SBOM: writes each component's licence into the CycloneDX file, and ends with
-1 and a sentence for each whose licence is unknown or not allowed.
+"""Add the licence of each component to a CycloneDX file: scripts/licences.py SBOM.
 
-uv's export lists what uv.lock installs with the hub but knows no licences; the packages do.
+Exit with 1, and print a sentence for each component whose licence is unknown or not allowed.
+`uv export` lists the locked dependencies without licences; the metadata of the installed packages
+has them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, Final
 
-# Permissive: they ask for their notice to be kept, and nothing of who uses the hub.
+# Permissive licences: they require only that their notice is kept.
 ALLOWED: Final = frozenset(
     {
         "0BSD",
@@ -23,12 +24,12 @@ ALLOWED: Final = frozenset(
         "ISC",
         "MIT",
         "MIT-0",
-        "MPL-2.0",  # asks for changes of its own files alone
+        "MPL-2.0",  # requires publication only of changes to its own files
         "PSF-2.0",
         "Unlicense",
     }
 )
-# What packages without a License-Expression write, as SPDX has it.
+# Values of the older field License or of a classifier, and their SPDX expressions.
 SPDX: Final = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2": "Apache-2.0",
@@ -40,60 +41,69 @@ SPDX: Final = {
     "MIT License": "MIT",
     "Python Software Foundation License": "PSF-2.0",
 }
-# Not installed here: other systems or older Pythons want them.
+# Dependencies on other systems or older Pythons, which are not installed here.
 ELSEWHERE: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
 
 
-def licence_of(package: str) -> str | None:
-    """Its SPDX expression; None when it says nothing that is known."""
+def find_licence(package: str) -> str | None:
+    """Return the SPDX expression of an installed package, or None if it is unknown."""
     try:
-        said = metadata(package)
+        fields = metadata(package)
     except PackageNotFoundError:
         return ELSEWHERE.get(package)
-    if expression := said.get("License-Expression"):
+    if expression := fields.get("License-Expression"):
         return str(expression)
-    classifiers = [each for each in said.get_all("Classifier") or () if each.startswith("License")]
-    named = [said.get("License") or "", *(each.rpartition(" :: ")[2] for each in classifiers)]
+    classifiers = [
+        name for name in fields.get_all("Classifier") or () if name.startswith("License")
+    ]
+    named = [fields.get("License") or "", *(each.rpartition(" :: ")[2] for each in classifiers)]
     spdx = (SPDX.get(name, name) for name in named)
     return next((name for name in spdx if name in ALLOWED), None)
 
 
 def is_allowed(expression: str) -> bool:
-    """One side of each OR has nothing but allowed licences; AND binds tighter."""
-    while "(" in (before := expression):  # the innermost, with its verdict in its place
+    """Return whether one alternative of the expression has only allowed licences.
+
+    AND binds tighter than OR. Parentheses are replaced by a licence with the same result, the
+    innermost first.
+    """
+    while "(" in (before := expression):
         expression = re.sub(
             r"\(([^()]*)\)", lambda inner: "MIT" if is_allowed(inner[1]) else "refused", before
         )
         if expression == before:
-            return False  # one that is not closed
-    sides = re.split(r"\s+OR\s+", expression.strip())
-    return any(set(re.split(r"\s+(?:AND|WITH)\s+", side)) <= ALLOWED for side in sides)
+            return False  # unbalanced parentheses
+    alternatives = re.split(r"\s+OR\s+", expression.strip())
+    return any(set(re.split(r"\s+(?:AND|WITH)\s+", each)) <= ALLOWED for each in alternatives)
 
 
-def faults(bill: dict[str, Any]) -> list[str]:
-    """Puts the licences into the bill; a sentence for each component that must not be shipped."""
-    found = []
+def add_licences(bill: dict[str, Any]) -> list[str]:
+    """Add the licences to the bill of materials.
+
+    Return a sentence for each component that must not be shipped.
+    """
+    problems = []
     for component in bill["components"]:
-        name, licence = component["name"], licence_of(component["name"])
+        name, licence = component["name"], find_licence(component["name"])
         if licence is None:
-            found.append(
-                f"{name}: its licence is not known; look, and add it to scripts/licences.py"
+            problems.append(
+                f"{name}: the licence is unknown; find it and add it to scripts/licences.py"
             )
         elif not is_allowed(licence):
-            found.append(f"{name}: {licence} is not among the allowed licences")
+            problems.append(f"{name}: the licence {licence} is not allowed")
         else:
             component["licenses"] = [{"expression": licence}]
-    return found
+    return problems
 
 
 def main(file: Path) -> int:
-    """Completes the bill in the file, unless something in it must not be shipped."""
+    """Add the licences to the file; leave it unchanged if a component must not be shipped."""
     bill = json.loads(file.read_text())
-    for fault in (found := faults(bill)):
-        print(fault, file=sys.stderr)
-    if not found:
+    for problem in (problems := add_licences(bill)):
+        print(problem, file=sys.stderr)
+    if not problems:
         file.write_text(json.dumps(bill, indent=2) + "\n")
-    return int(bool(found))
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

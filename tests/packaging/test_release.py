@@ -129,9 +129,9 @@ def test_licences_that_may_be_shipped(
     monkeypatch.syspath_prepend(ROOT / "scripts")
     import licences  # type: ignore[import-not-found, unused-ignore]
 
-    monkeypatch.setattr(licences, "licence_of", lambda _: licence)
+    monkeypatch.setattr(licences, "find_licence", lambda _: licence)
     bill = {"components": [{"name": "thing"}]}
-    assert [each.partition(":")[0] for each in licences.faults(bill)] == (
+    assert [each.partition(":")[0] for each in licences.add_licences(bill)] == (
         [] if allowed else ["thing"]
     )
 

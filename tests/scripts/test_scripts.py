@@ -1,4 +1,4 @@
-"""scripts/* in a copy of the repository, with stubs for Python, uv, apt-get and the rest."""
+"""Run the scripts in a copy of the repository, with stubs for Python, uv, apt-get and others."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PYTHON = "[ $1 = -c ] && echo /stub/python3"  # what find_python asks; nothing else works
+PYTHON = "[ $1 = -c ] && echo /stub/python3"  # the stub only answers the query of find_python
 UV = """
 if [ "$1" = --version ]; then echo "uv 99.0.0"; exit; fi
 echo "$@" >>"$CALLS"
@@ -24,22 +24,22 @@ TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "ln", 
 
 
 class Machine:
-    """A folder with spaces that holds the scripts, and a PATH of a few tools and stubs."""
+    """A copy of the scripts in a folder with a space in its name, and a PATH of tools and stubs."""
 
     def __init__(self, folder: Path) -> None:
         self.repository = folder / "a copy"
         self.bin = folder / "bin"
         self.calls = folder / "calls"
         self.elsewhere = folder / "elsewhere"
-        for made in (self.bin, self.elsewhere, self.repository / "hub"):
-            made.mkdir(parents=True)
+        for new_folder in (self.bin, self.elsewhere, self.repository / "hub"):
+            new_folder.mkdir(parents=True)
         shutil.copytree(REPOSITORY / "scripts", self.repository / "scripts")
         for name in ("pyproject.toml", "uv.lock", "hub/__init__.py"):
             (self.repository / name).write_text(name)
         for tool in TOOLS:
-            found = shutil.which(tool)
-            assert found is not None
-            (self.bin / tool).symlink_to(found)
+            program = shutil.which(tool)
+            assert program is not None
+            (self.bin / tool).symlink_to(program)
         self.stub("python3", PYTHON)
         self.stub("uv", UV)
         self.stub("installed", INSTALLED)
@@ -76,12 +76,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_dev_makes_the_environment_once_and_passes_its_arguments_on(machine: Machine) -> None:
-    """The second run finds the stamp and goes straight to the hub."""
+def test_dev_makes_the_environment_once_and_forwards_its_arguments(machine: Machine) -> None:
+    """The second run finds the stamp file and starts the hub at once."""
     for _ in range(2):
-        done = machine.run("dev", "--data", "a b")
-        assert done.stdout == f"{machine.repository}/.venv/bin/hub dev --data a b\n"
-        assert done.returncode == 0
+        completed = machine.run("dev", "--data", "a b")
+        assert completed.stdout == f"{machine.repository}/.venv/bin/hub dev --data a b\n"
+        assert completed.returncode == 0
     (sync,) = machine.syncs
     assert "sync" in sync
     assert "--locked" in sync
@@ -89,18 +89,16 @@ def test_dev_makes_the_environment_once_and_passes_its_arguments_on(machine: Mac
 
 
 @pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml", "hub/__init__.py"])
-def test_a_change_of_what_the_environment_is_made_from_makes_it_again(
-    machine: Machine, changed: str
-) -> None:
-    """The stamp holds every input."""
+def test_a_changed_input_makes_the_environment_again(machine: Machine, changed: str) -> None:
+    """The stamp file contains every input."""
     machine.run("dev")
     (machine.repository / changed).write_text("changed")
     machine.run("dev")
     assert len(machine.syncs) == 2
 
 
-def test_dev_is_content_with_the_environment_of_the_tests(machine: Machine) -> None:
-    """Running the hub never uninstalls pytest; running the tests adds the dev group."""
+def test_dev_uses_the_environment_of_the_tests(machine: Machine) -> None:
+    """Running the hub does not uninstall pytest; running the tests adds the dev group."""
     machine.stub("chromium", "")
     machine.stub("redis-server", "")
     machine.stub("node", "")
@@ -111,44 +109,44 @@ def test_dev_is_content_with_the_environment_of_the_tests(machine: Machine) -> N
     assert ["--no-dev" in sync for sync in machine.syncs] == [True, False]
 
 
-def test_a_python_that_does_not_answer_is_passed_over(machine: Machine) -> None:
-    """A pyenv shim of a version that is not active exists, and fails."""
+def test_a_python_that_does_not_run_is_skipped(machine: Machine) -> None:
+    """The shim that pyenv has for an inactive version exists, but fails."""
     machine.stub("python3.13", "echo 'pyenv: command not found' >&2; exit 127")
     machine.stub("python3.12", "echo /stub/python3.12")
     machine.run("dev")
     assert "--python /stub/python3.12" in machine.syncs[0]
 
 
-def test_hub_python_names_the_python(machine: Machine) -> None:
-    """It is the only one that is tried."""
+def test_hub_python_selects_the_interpreter(machine: Machine) -> None:
+    """No other interpreter is tried."""
     machine.stub("my-python", "echo /stub/mine")
     machine.run("dev", HUB_PYTHON=str(machine.bin / "my-python"))
     assert "--python /stub/mine" in machine.syncs[0]
-    done = machine.run("dev", HUB_PYTHON="/nowhere/python")
-    assert done.returncode == 2
-    assert "HUB_PYTHON=/nowhere/python" in done.stderr
+    completed = machine.run("dev", HUB_PYTHON="/nowhere/python")
+    assert completed.returncode == 2
+    assert "HUB_PYTHON=/nowhere/python" in completed.stderr
 
 
-def test_no_suitable_python_is_one_sentence_and_exit_2(machine: Machine) -> None:
-    """It says which versions fit."""
+def test_a_missing_python_prints_one_sentence_and_exits_with_2(machine: Machine) -> None:
+    """The sentence names the supported versions."""
     machine.stub("python3", "exit 1")
-    done = machine.run("dev")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "3.11, 3.12 or 3.13" in done.stderr
+    completed = machine.run("dev")
+    assert completed.returncode == 2
+    assert len(completed.stderr.splitlines()) == 1
+    assert "3.11, 3.12 or 3.13" in completed.stderr
 
 
 def test_an_old_uv_is_not_used(machine: Machine) -> None:
-    """The pinned one is installed instead, and where that fails nothing half-made stays."""
+    """The pinned version is installed; a failed installation leaves no files."""
     machine.stub("uv", "echo 'uv 0.13.7'")
-    done = machine.run("dev")
-    assert "installing uv" in done.stderr
-    assert done.returncode == 2
+    completed = machine.run("dev")
+    assert "installing uv" in completed.stderr
+    assert completed.returncode == 2
     assert not list((machine.repository / ".cache").glob("*"))
 
 
 def test_a_failed_sync_is_tried_again(machine: Machine) -> None:
-    """It leaves no stamp."""
+    """A failed run of uv writes no stamp file."""
     machine.stub("uv", "if [ $1 = --version ]; then echo 'uv 99.0.0'; else exit 1; fi")
     assert machine.run("dev").returncode == 2
     machine.stub("uv", UV)
@@ -156,41 +154,41 @@ def test_a_failed_sync_is_tried_again(machine: Machine) -> None:
 
 
 def test_a_copied_environment_is_removed(machine: Machine) -> None:
-    """Its scripts name the folder that it was copied from."""
+    """Its programs contain the path of the original folder."""
     packages = machine.repository / ".venv/lib/python3.11/site-packages"
     packages.mkdir(parents=True)
     (packages / "_editable_impl_hub.pth").write_text("/another/folder\n")
-    done = machine.run("dev")
-    assert done.returncode == 0
-    assert "another folder" in done.stderr
+    completed = machine.run("dev")
+    assert completed.returncode == 0
+    assert "another folder" in completed.stderr
     assert not packages.exists()
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_missing_programs_are_named_and_fail_in_ci_only(
+def test_missing_programs_are_listed_and_fail_only_in_ci(
     machine: Machine, ci: str, code: int
 ) -> None:
-    """Without apt-get nothing can be installed here."""
-    done = machine.run("test", CI=ci)
-    assert done.returncode == code
-    assert "apt-get install chromium redis-server" in done.stderr
-    assert ("-m pytest" in done.stdout) == (code == 0)
+    """Without apt-get, the script cannot install them."""
+    completed = machine.run("test", CI=ci)
+    assert completed.returncode == code
+    assert "apt-get install chromium redis-server" in completed.stderr
+    assert ("-m pytest" in completed.stdout) == (code == 0)
 
 
-def test_interop_is_a_word_of_its_own(machine: Machine) -> None:
-    """The clients alone, and their table is written."""
-    done = machine.run("test", "interop", "-x")
-    assert done.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
+def test_interop_selects_the_tests_with_existing_clients(machine: Machine) -> None:
+    """The option --keep-clients makes them write docs/clients.md."""
+    completed = machine.run("test", "interop", "-x")
+    assert completed.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
 
 
 @pytest.mark.parametrize(
     "folder", ["tests/interop/js", "tests/pages", "examples/react", "examples/vue"]
 )
-@pytest.mark.parametrize(("installed", "asked"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize(("installed", "runs"), [(False, 1), (True, 0)])
 def test_javascript_packages_are_installed_when_their_lock_is_newer(
-    machine: Machine, folder: str, installed: bool, asked: int
+    machine: Machine, folder: str, installed: bool, runs: int
 ) -> None:
-    """By npm, exactly as the lock file has them."""
+    """`npm ci` runs in each folder whose installed packages are older than its lock file."""
     machine.stub("npm", 'echo "npm $*" >>"$CALLS"')
     modules = machine.repository / folder / "node_modules"
     modules.mkdir(parents=True)
@@ -201,18 +199,18 @@ def test_javascript_packages_are_installed_when_their_lock_is_newer(
     os.utime(older, (1, 1))
     os.utime(newer, (2, 2))
     machine.run("test")
-    assert [call.split()[:2] for call in machine.syncs[1:]] == [["npm", "ci"]] * asked
+    assert [call.split()[:2] for call in machine.syncs[1:]] == [["npm", "ci"]] * runs
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs as root only")
 def test_missing_programs_are_installed_by_root(machine: Machine) -> None:
-    """Only what is missing, with the fonts for Chromium, after an update."""
+    """Only the missing programs are installed, with fonts for Chromium, after apt-get update."""
     machine.stub("redis-server", "")
     for program in ("node", "npm", "javac"):
         machine.stub(program, "")
     machine.stub("apt-get", 'echo "apt $*" >>"$CALLS"; ln -sf redis-server "${0%/*}/chromium"')
-    done = machine.run("test", CI="true")
-    assert done.returncode == 0
+    completed = machine.run("test", CI="true")
+    assert completed.returncode == 0
     _sync, update, install = machine.syncs
     assert update.endswith(" update")
     assert install.endswith("chromium fonts-noto-cjk fonts-noto-color-emoji")
