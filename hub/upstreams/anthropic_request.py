@@ -1,7 +1,7 @@
-"""A question in the words of Anthropic's Messages.
+"""Anthropic's Messages API: a request converted from the words of chat completions.
 
 Source: docs.claude.com, "Messages" (API reference), "Tool use", "Vision", "Structured outputs".
-What becomes of parameters that have no word there follows "OpenAI SDK compatibility".
+Parameters without a counterpart are treated as in "OpenAI SDK compatibility".
 """
 
 from __future__ import annotations
@@ -12,70 +12,75 @@ from typing import Any, Final
 
 from hub.core.generation import GenerationRequest
 from hub.upstreams.chat_messages import (
-    ChatTurn,
+    ChatMessage,
+    ContentPart,
     FilePart,
     ImagePart,
-    Part,
     TextPart,
-    inline,
-    parse_turns,
+    parse_data_url,
+    parse_messages,
     unsupported,
 )
 from hub.upstreams.chat_params import (
     NO_PARAMETERS,
-    Named,
+    NamedToolChoice,
     Tool,
-    choice_of,
-    effort_of,
-    given_params,
-    nested,
-    renamed,
-    schema_of,
-    tools_of,
+    filter_params,
+    merge_objects,
+    parse_reasoning_effort,
+    parse_response_format,
+    parse_tool_choice,
+    parse_tools,
+    rename_params,
 )
 
 _NAMES: Final = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens"}
-_MAPPED: Final = frozenset(
+_CONVERTED: Final = frozenset(
     {"tools", "tool_choice", "parallel_tool_calls", "stop", "user", "response_format",
      "reasoning_effort"}
 )  # fmt: skip
-_HINTS: Final = frozenset(
+# Parameters without a counterpart. They are hints, so they are left out without an error.
+_DROPPED: Final = frozenset(
     {"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "n",
      "store", "modalities", "prediction", "stream_options", "verbosity", "safety_identifier",
      "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
 )  # fmt: skip
-_HIGHEST_TEMPERATURE: Final = 1  # chat's goes to 2; the vendor's own translation caps it
-_TIERS: Final = ("auto", "standard_only")
-_CHOICES: Final = {"required": "any"}
+_MAX_TEMPERATURE: Final = 1  # chat completions allow 2; the vendor's own conversion caps it as well
+_SERVICE_TIERS: Final = ("auto", "standard_only")
+_TOOL_CHOICES: Final = {"required": "any"}
 _EFFORTS: Final = {"minimal": "low"}
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def params_of(question: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters. body: of every request; what is nested there stays. Raises UpstreamError."""
-    params = given_params(question.params)
-    fields = renamed(params, _NAMES, _MAPPED | _HINTS)
+def build_params(request: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields for the request's parameters.
+
+    body: the fields of every request; its nested objects are kept. Raise UpstreamError.
+    """
+    params = filter_params(request.params)
+    fields = rename_params(params, _NAMES, _CONVERTED | _DROPPED)
     if "temperature" in fields and isinstance(fields["temperature"], int | float):
-        fields["temperature"] = min(fields["temperature"], _HIGHEST_TEMPERATURE)
+        fields["temperature"] = min(fields["temperature"], _MAX_TEMPERATURE)
     if "stop" in params:
         stop = params["stop"]
         fields["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if "user" in params:
         fields.setdefault("metadata", {"user_id": params["user"]})
-    if fields.get("service_tier") not in _TIERS:
+    if fields.get("service_tier") not in _SERVICE_TIERS:
         fields.pop("service_tier", None)
-    if tools := tools_of(params):
-        fields["tools"] = [_tool(tool) for tool in tools]
-    if choice := _choice(params):
+    if tools := parse_tools(params):
+        fields["tools"] = [_convert_tool(tool) for tool in tools]
+    if choice := _build_tool_choice(params):
         fields["tool_choice"] = choice
-    if effort_of(params) == "none":
+    if parse_reasoning_effort(params) == "none":
         fields.setdefault("thinking", {"type": "disabled"})
-    if output := _output(params):
-        fields["output_config"] = nested("output_config", body, fields, {"output_config": output})
+    if output := _build_output_config(params):
+        output_config = {"output_config": output}
+        fields["output_config"] = merge_objects("output_config", body, fields, output_config)
     return fields
 
 
-def _tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
+def _convert_tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
     if isinstance(tool, dict):
         return tool
     return {
@@ -86,104 +91,109 @@ def _tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _choice(params: dict[str, Any]) -> dict[str, Any] | None:
-    told = choice_of(params)
-    alone = params.get("parallel_tool_calls") is False
-    if told is None and not (alone and params.get("tools")):
+def _build_tool_choice(params: dict[str, Any]) -> dict[str, Any] | None:
+    requested = parse_tool_choice(params)
+    is_sequential = params.get("parallel_tool_calls") is False
+    if requested is None and not (is_sequential and params.get("tools")):
         return None
-    if isinstance(told, dict):
-        choice = told
-    elif isinstance(told, Named):
-        choice = {"type": "tool", "name": told.name}
+    if isinstance(requested, dict):
+        choice = requested
+    elif isinstance(requested, NamedToolChoice):
+        choice = {"type": "tool", "name": requested.name}
     else:
-        choice = {"type": _CHOICES.get(told or "auto", told or "auto")}
-    if alone and choice.get("type") != "none":
+        choice = {"type": _TOOL_CHOICES.get(requested or "auto", requested or "auto")}
+    if is_sequential and choice.get("type") != "none":
         return {**choice, "disable_parallel_tool_use": True}
     return choice
 
 
-def _output(params: dict[str, Any]) -> dict[str, Any]:
+def _build_output_config(params: dict[str, Any]) -> dict[str, Any]:
     output: dict[str, Any] = {}
-    effort = effort_of(params)
+    effort = parse_reasoning_effort(params)
     if effort not in (None, "none"):
         output["effort"] = _EFFORTS.get(str(effort), effort)
-    kind, schema = schema_of(params)
+    kind, schema = parse_response_format(params)
     if kind == "json_schema":
         output["format"] = {"type": "json_schema", "schema": schema.get("schema", {})}
     elif kind != "text":
         raise unsupported(
-            f"this upstream knows no response_format of type {kind!r}; give it a json_schema"
+            f"this upstream does not support response_format of type {kind!r}; use json_schema"
         )
     return output
 
 
-def conversation_of(question: GenerationRequest) -> dict[str, Any]:
-    """`messages`, and `system` where there is one. Raises UpstreamError."""
-    system: list[ChatTurn] = []
+def build_conversation(request: GenerationRequest) -> dict[str, Any]:
+    """Return `messages`, and `system` if there is a system message. Raise UpstreamError."""
+    system: list[ChatMessage] = []
     messages: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] | None = None
-    for turn in parse_turns(question):
-        if turn.role == "system":
-            system.append(turn)
-        elif turn.role == "tool":
-            if results is None:  # the results of one turn's calls belong into one message
-                results = []
-                messages.append({"role": "user", "content": results})
-            results.append(_result(turn))
-        elif (content := _said(turn)) or turn.role != "assistant":
-            results = None
-            messages.append({"role": turn.role, "content": content})
-    return {**({"system": _system(system)} if system else {}), "messages": messages}
+    tool_results: list[dict[str, Any]] | None = None
+    for message in parse_messages(request):
+        if message.role == "system":
+            system.append(message)
+        elif message.role == "tool":
+            if tool_results is None:  # consecutive tool results must stand in one message
+                tool_results = []
+                messages.append({"role": "user", "content": tool_results})
+            tool_results.append(_build_tool_result(message))
+        elif (content := _convert_content(message)) or message.role != "assistant":
+            tool_results = None
+            messages.append({"role": message.role, "content": content})
+    return {**({"system": _build_system(system)} if system else {}), "messages": messages}
 
 
-def _system(turns: list[ChatTurn]) -> str | list[dict[str, Any]]:
-    if all(isinstance(turn.content, str) for turn in turns):
-        return "\n\n".join(str(turn.content) for turn in turns)
-    return [_block(part) for turn in turns for part in turn.parts()]
+def _build_system(messages: list[ChatMessage]) -> str | list[dict[str, Any]]:
+    if all(isinstance(message.content, str) for message in messages):
+        return "\n\n".join(str(message.content) for message in messages)
+    return [_convert_part(part) for message in messages for part in message.parts()]
 
 
-def _said(turn: ChatTurn) -> str | list[dict[str, Any]]:
-    """Empty when it says nothing, which the API takes from nobody."""
-    if isinstance(turn.content, str) and not turn.calls:
-        return turn.content
-    blocks = [_block(part) for part in turn.parts()]
+def _convert_content(message: ChatMessage) -> str | list[dict[str, Any]]:
+    """Return the content, which may be empty; the API rejects an empty assistant message."""
+    if isinstance(message.content, str) and not message.tool_calls:
+        return message.content
+    blocks = [_convert_part(part) for part in message.parts()]
     return blocks + [
-        {"type": "tool_use", "id": _id(call.id), "name": call.name, "input": call.values()}
-        for call in turn.calls
+        {
+            "type": "tool_use",
+            "id": _convert_tool_id(call.id),
+            "name": call.name,
+            "input": call.parse_arguments(),
+        }
+        for call in message.tool_calls
     ]
 
 
-def _result(turn: ChatTurn) -> dict[str, Any]:
-    block = {"type": "tool_result", "tool_use_id": _id(turn.answers)}
-    if not turn.content:
+def _build_tool_result(message: ChatMessage) -> dict[str, Any]:
+    block = {"type": "tool_result", "tool_use_id": _convert_tool_id(message.tool_call_id)}
+    if not message.content:
         return block
-    text = turn.content if isinstance(turn.content, str) else None
-    return {**block, "content": text or [_block(part) for part in turn.parts()]}
+    text = message.content if isinstance(message.content, str) else None
+    return {**block, "content": text or [_convert_part(part) for part in message.parts()]}
 
 
-def _id(id_: str | None) -> str:
-    """A call's id as the API takes it: other vendors' have dots and colons."""
+def _convert_tool_id(id_: str | None) -> str:
+    """Return an id that the API accepts: the ids of other vendors may have dots and colons."""
     return _NOT_IN_AN_ID.sub("_", id_ or "")
 
 
-def _block(part: Part) -> dict[str, Any]:
+def _convert_part(part: ContentPart) -> dict[str, Any]:
     match part:
         case TextPart():
-            mark = {"cache_control": part.cache_control} if part.cache_control else {}
-            return {"type": "text", "text": part.text, **mark}
+            cache = {"cache_control": part.cache_control} if part.cache_control else {}
+            return {"type": "text", "text": part.text, **cache}
         case ImagePart():
-            return {"type": "image", "source": _source(part.image_url.url)}
+            return {"type": "image", "source": _build_source(part.image_url.url)}
         case FilePart():
             if not part.file.file_data:
-                raise unsupported("this upstream takes a file's data, and no file_id")
+                raise unsupported("this upstream needs file_data; it does not support file_id")
             title = {"title": part.file.filename} if part.file.filename else {}
-            return {"type": "document", **title, "source": _source(part.file.file_data)}
+            return {"type": "document", **title, "source": _build_source(part.file.file_data)}
         case _:
             return part
 
 
-def _source(url: str) -> dict[str, Any]:
-    if (found := inline(url)) is None:
+def _build_source(url: str) -> dict[str, Any]:
+    if (inline := parse_data_url(url)) is None:
         return {"type": "url", "url": url}
-    media_type, data = found
+    media_type, data = inline
     return {"type": "base64", "media_type": media_type, "data": data}

@@ -1,8 +1,9 @@
-"""A conversation read out of the words of OpenAI's chat completions, for formats that have others.
+"""Conversations in the words of OpenAI's chat completions, parsed for other wire formats.
 
-Source: platform.openai.com, API reference, "Create chat completion". A part of a content that is
-not chat's passes as it is: it may be the upstream's own. What is chat's and cannot be read, or has
-no word in a format, is refused with one sentence before anything is asked.
+Source: platform.openai.com, API reference, "Create chat completion". A content part of a type that
+chat completions do not define is passed on unchanged: it may be the upstream's own. A part that
+cannot be parsed, or that a format cannot express, is refused with one sentence before any request
+is sent.
 """
 
 from __future__ import annotations
@@ -16,28 +17,31 @@ from hub.core.generation import GenerationRequest, Message
 from hub.errors import UpstreamError
 
 
-def unsupported(why: str) -> UpstreamError:
-    """The question cannot be asked in this format; nobody is asked, and nobody has failed."""
-    return UpstreamError("upstream_unsupported", why, retryable=False, rejects_request=True)
+def unsupported(message: str) -> UpstreamError:
+    """Return the error for a request that the wire format cannot express.
+
+    No request is sent, and the endpoint does not count as failed.
+    """
+    return UpstreamError("upstream_unsupported", message, retryable=False, rejects_request=True)
 
 
-def decode_field(value: Any, kind: Any, path: str) -> Any:
-    """The value as this kind. Raises UpstreamError."""
+def decode_field(value: Any, type_: Any, path: str) -> Any:
+    """Convert a value to a type; path: its place in the request. Raise UpstreamError."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
-        raise unsupported(f"{path} cannot be read: {error}") from error
+        raise unsupported(f"{path} is invalid: {error}") from error
 
 
 class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """A text. cache_control: Anthropic's mark, which its clients set here."""
+    """A text. cache_control: Anthropic's extension, which its users send in this place."""
 
     text: str
     cache_control: dict[str, Any] | None = None
 
 
-class Address(msgspec.Struct, frozen=True):
-    """Of an image: https: or data:."""
+class ImageUrl(msgspec.Struct, frozen=True):
+    """The https: or data: URL of an image."""
 
     url: str
     detail: str = "auto"
@@ -46,11 +50,11 @@ class Address(msgspec.Struct, frozen=True):
 class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
     """An image."""
 
-    image_url: Address
+    image_url: ImageUrl
 
 
 class File(msgspec.Struct, frozen=True, omit_defaults=True):
-    """file_data: a data: URL, or an address. file_id: of a file that the vendor holds."""
+    """file_data: a data: URL or another URL. file_id: the id of a file stored at the vendor."""
 
     file_data: str | None = None
     filename: str | None = None
@@ -63,19 +67,19 @@ class FilePart(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
     file: File
 
 
-Part = TextPart | ImagePart | FilePart | dict[str, Any]
-_PARTS: Final = frozenset({"text", "image_url", "file"})
+ContentPart = TextPart | ImagePart | FilePart | dict[str, Any]
+_KNOWN_TYPES: Final = frozenset({"text", "image_url", "file"})
 
 
 class Function(msgspec.Struct, frozen=True):
-    """A call's. arguments: JSON, or what the model made of it."""
+    """The function of a tool call. arguments: JSON, unless the model wrote something else."""
 
     name: str
     arguments: str = ""
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A tool call that an assistant has made."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool call in an assistant's message."""
 
     function: Function
     id: str | None = None
@@ -86,101 +90,113 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def arguments(self) -> str:
-        """As JSON; what is said of no arguments is {}."""
+        """The arguments as JSON text, `{}` if there are none."""
         return self.function.arguments or "{}"
 
-    def values(self) -> dict[str, Any]:
-        """The arguments by name. Text that is no JSON object is the value of `arguments`, so that a
-        model is shown the call it made, with the tool's complaint.
+    def parse_arguments(self) -> dict[str, Any]:
+        """Return the arguments by name.
+
+        Text that is not a JSON object becomes the value of `arguments`, so that the model sees the
+        call that it made together with the tool's complaint.
         """
         try:
-            values = msgspec.json.decode(self.arguments)
+            arguments = msgspec.json.decode(self.arguments)
         except (msgspec.DecodeError, RecursionError):
-            values = None
-        return values if isinstance(values, dict) else {"arguments": self.function.arguments}
+            arguments = None
+        is_object = isinstance(arguments, dict)
+        return arguments if is_object else {"arguments": self.function.arguments}
 
 
-class ChatTurn(msgspec.Struct, frozen=True):
-    """One message. content: parts that are all plain text are one text. answers: the id of the call
-    whose result this is; tool: that call's name, where a message before has it.
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of a conversation.
+
+    content: a text, also for parts that are all plain text, or the parts. tool_call_id: the id of
+    the call whose result this is. tool_name: the name of the called tool, if an earlier message
+    holds it.
     """
 
     role: str
-    content: str | list[Part] | None
-    calls: Sequence[Call] = ()
-    answers: str | None = None
-    tool: str | None = None
+    content: str | list[ContentPart] | None
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
+    tool_name: str | None = None
 
-    def parts(self) -> list[Part]:
-        """The content, a text as a part; an empty one is none."""
+    def parts(self) -> list[ContentPart]:
+        """Return the content as parts; an empty text has none."""
         if isinstance(self.content, str):
             return [TextPart(self.content)] if self.content else []
         return self.content or []
 
 
-def parse_turns(question: GenerationRequest) -> list[ChatTurn]:
-    """The conversation. `developer` is `system`, its older name. Raises UpstreamError."""
-    names: dict[str | None, str] = {}
-    turns = []
-    for n, message in enumerate(question.messages):
-        turn = _turn(message, f"messages[{n}]", names)
-        names |= {call.id: call.name for call in turn.calls}
-        turns.append(turn)
-    return turns
+def parse_messages(request: GenerationRequest) -> list[ChatMessage]:
+    """Return the conversation. The role `developer` becomes `system`. Raise UpstreamError."""
+    tool_names: dict[str | None, str] = {}  # by the id of the call
+    messages = []
+    for n, message in enumerate(request.messages):
+        parsed = _parse_message(message, f"messages[{n}]", tool_names)
+        tool_names |= {call.id: call.name for call in parsed.tool_calls}
+        messages.append(parsed)
+    return messages
 
 
-def _turn(message: Message, path: str, names: dict[str | None, str]) -> ChatTurn:
-    return ChatTurn(
+def _parse_message(message: Message, path: str, tool_names: dict[str | None, str]) -> ChatMessage:
+    return ChatMessage(
         role="system" if message.role == "developer" else message.role,
-        content=_content(message.content, path),
-        calls=decode_field(message.tool_calls or [], list[Call], f"{path}.tool_calls"),
-        answers=message.tool_call_id,
-        tool=message.name or names.get(message.tool_call_id),
+        content=_parse_content(message.content, path),
+        tool_calls=decode_field(message.tool_calls or [], list[ToolCall], f"{path}.tool_calls"),
+        tool_call_id=message.tool_call_id,
+        tool_name=message.name or tool_names.get(message.tool_call_id),
     )
 
 
-def _content(content: Any, path: str) -> str | list[Part] | None:
+def _parse_content(content: Any, path: str) -> str | list[ContentPart] | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise unsupported(f"{path}.content is a text or a list of parts")
-    parts = [_part(part, f"{path}.content[{n}]") for n, part in enumerate(content)]
+        raise unsupported(f"{path}.content must be a text or a list of parts")
+    parts = [_parse_part(part, f"{path}.content[{n}]") for n, part in enumerate(content)]
     texts = [part for part in parts if isinstance(part, TextPart) and not part.cache_control]
     return "".join(part.text for part in texts) if len(texts) == len(parts) else parts
 
 
-def _part(part: Any, path: str) -> Part:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(kind, str):
-        raise unsupported(f"{path} is no part: it has no type")
-    match kind:
+def _parse_part(part: Any, path: str) -> ContentPart:
+    type_ = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(type_, str):
+        raise unsupported(f"{path} must be an object with a type")
+    match type_:
         case "refusal":
             return TextPart(str(part.get("refusal", "")))
         case "input_audio":
-            raise unsupported(f"{path}: this upstream takes no audio")
-        case kind if kind in _PARTS:
-            found: Part = decode_field(part, TextPart | ImagePart | FilePart, path)
-            return found
+            raise unsupported(f"{path}: this upstream does not support audio")
+        case _ if type_ in _KNOWN_TYPES:
+            parsed: ContentPart = decode_field(part, TextPart | ImagePart | FilePart, path)
+            return parsed
         case _:
             return dict(part)
 
 
-def text_of(turn: ChatTurn, path: str = "content") -> str:
-    """The content where a format takes only text. Raises UpstreamError for an image or a file."""
-    parts = turn.parts()
+def require_text(message: ChatMessage, path: str = "content") -> str:
+    """Return the content for a format that supports only text there.
+
+    Raise UpstreamError for an image, a file or a part of another type.
+    """
+    parts = message.parts()
     for part in parts:
         if not isinstance(part, TextPart):
-            kind = "image" if isinstance(part, ImagePart) else "file or part of another kind"
-            raise unsupported(f"{path}: this upstream takes text there, and no {kind}")
+            kind = "an image" if isinstance(part, ImagePart) else "a file or a part of another type"
+            raise unsupported(f"{path}: this upstream supports only text there, not {kind}")
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
-def inline(url: str) -> tuple[str, str] | None:
-    """The media type and the base64 text of a data: URL (RFC 2397); None of another address."""
+def parse_data_url(url: str) -> tuple[str, str] | None:
+    """Return the media type and the base64 text of a data: URL (RFC 2397), None for another URL.
+
+    Raise UpstreamError for a data: URL that is not in base64.
+    """
     if url[:5].lower() != "data:":
         return None
     head, comma, data = url[5:].partition(",")
-    media_type, *rest = head.split(";")
-    if not comma or "base64" not in rest[-1:]:
-        raise unsupported("a data: URL is passed on in base64 only")
+    media_type, *parameters = head.split(";")
+    if not comma or "base64" not in parameters[-1:]:
+        raise unsupported("a data: URL must be encoded in base64")
     return media_type.lower(), data

@@ -1,8 +1,8 @@
-"""Parameters read out of the words of OpenAI's chat completions, for formats that have others.
+"""Parameters in the words of OpenAI's chat completions, parsed for other wire formats.
 
 Source: platform.openai.com, API reference, "Create chat completion". A tool or a tool choice that
-is not chat's passes as it is, and so does a parameter that nobody here names: they may be the
-upstream's own.
+chat completions do not define is passed on unchanged, and so is a parameter that no module here
+names: they may be the upstream's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from hub.upstreams.chat_messages import decode_field, unsupported
 
-NO_PARAMETERS: Final = {"type": "object", "properties": {}}  # of a tool that takes none
+NO_PARAMETERS: Final = {"type": "object", "properties": {}}  # the schema of a tool without any
 
 
 class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,14 +26,14 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     strict: bool | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
-    """A tool choice: this function."""
+class NamedToolChoice(msgspec.Struct, frozen=True):
+    """The tool choice that forces one function."""
 
     name: str
 
 
-def tools_of(params: dict[str, Any]) -> list[Tool | dict[str, Any]]:
-    """The tools: functions, and what is the upstream's own. Raises UpstreamError."""
+def parse_tools(params: dict[str, Any]) -> list[Tool | dict[str, Any]]:
+    """Return the tools: functions, and tools of the upstream's own. Raise UpstreamError."""
     tools = decode_field(params.get("tools") or [], list[dict[str, Any]], "tools")
     return [
         decode_field(tool["function"], Tool, f"tools[{n}].function") if "function" in tool else tool
@@ -41,19 +41,27 @@ def tools_of(params: dict[str, Any]) -> list[Tool | dict[str, Any]]:
     ]
 
 
-def choice_of(params: dict[str, Any]) -> str | Named | dict[str, Any] | None:
-    """`tool_choice`: a word, a function, or the upstream's own. Raises UpstreamError."""
+def parse_tool_choice(params: dict[str, Any]) -> str | NamedToolChoice | dict[str, Any] | None:
+    """Return `tool_choice`: a word, a function, or an object of the upstream's own.
+
+    Raise UpstreamError.
+    """
     choice = params.get("tool_choice")
     if isinstance(choice, dict) and "function" in choice:
-        named: Named = decode_field(choice["function"], Named, "tool_choice.function")
+        named: NamedToolChoice = decode_field(
+            choice["function"], NamedToolChoice, "tool_choice.function"
+        )
         return named
     if choice is None or isinstance(choice, str | dict):
         return choice
-    raise unsupported("tool_choice is a word or an object")
+    raise unsupported("tool_choice must be a string or an object")
 
 
-def schema_of(params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """`response_format`: its type (`text` unless told), and its schema with what belongs to it."""
+def parse_response_format(params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the type of `response_format` (default `text`) and its `json_schema` object.
+
+    Raise UpstreamError.
+    """
     form = decode_field(params.get("response_format") or {}, dict[str, Any], "response_format")
     schema = decode_field(
         form.get("json_schema") or {}, dict[str, Any], "response_format.json_schema"
@@ -61,39 +69,45 @@ def schema_of(params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return str(form.get("type", "text")), schema
 
 
-def effort_of(params: dict[str, Any]) -> str | None:
-    """`reasoning_effort`. Raises UpstreamError."""
+def parse_reasoning_effort(params: dict[str, Any]) -> str | None:
+    """Return `reasoning_effort`. Raise UpstreamError."""
     effort: str | None = decode_field(
         params.get("reasoning_effort"), str | None, "reasoning_effort"
     )
     return effort
 
 
-def nested(name: str, *layers: Mapping[str, Any]) -> dict[str, Any]:
-    """What each layer says in its object `name`; a later one stands. Raises UpstreamError."""
-    found: dict[str, Any] = {}
+def merge_objects(name: str, *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the objects that the layers hold under `name`; later layers win.
+
+    Raise UpstreamError when one of them is not an object.
+    """
+    merged: dict[str, Any] = {}
     for layer in layers:
-        found |= decode_field(layer.get(name) or {}, dict[str, Any], name)
-    return found
+        merged |= decode_field(layer.get(name) or {}, dict[str, Any], name)
+    return merged
 
 
-def given_params(params: dict[str, Any], *, refused: Sequence[str] = ()) -> dict[str, Any]:
-    """The parameters that have a value. Raises UpstreamError for those that `refused` names, for
-    audio and for more than one answer.
+def filter_params(params: dict[str, Any], *, refused: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the parameters that are not null.
+
+    refused: names that the format cannot express. Raise UpstreamError for these, for `audio`, and
+    for more than one answer (`n`).
     """
     for name in ("audio", *refused):
         if params.get(name):
-            raise unsupported(f"{name} cannot be passed on to this upstream; leave it out")
+            raise unsupported(f"this upstream does not support {name}; leave it out")
     if params.get("n") not in (None, 1):
-        raise unsupported("one answer at a time: n is 1")
+        raise unsupported("only one answer is supported: n must be 1")
     return {name: value for name, value in params.items() if value is not None}
 
 
-def renamed(
+def rename_params(
     params: dict[str, Any], names: dict[str, str], dropped: frozenset[str]
 ) -> dict[str, Any]:
-    """The parameters by the format's names. Where two become one, the one that `names` has last
-    stands.
+    """Return the parameters under the format's names, without the dropped ones.
+
+    When two parameters get the same name, the one that `names` lists last wins.
     """
-    rest = {k: v for k, v in params.items() if k not in names and k not in dropped}
-    return rest | {new: params[old] for old, new in names.items() if old in params}
+    unchanged = {k: v for k, v in params.items() if k not in names and k not in dropped}
+    return unchanged | {new: params[old] for old, new in names.items() if old in params}

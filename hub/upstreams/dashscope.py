@@ -1,14 +1,14 @@
-"""DashScope's own text generation (Qwen and others).
+"""DashScope's own text generation API (Qwen and others).
 
 Source: Alibaba Cloud Model Studio, "DashScope API reference". The finish reason is the text "null"
-until there is one. `incremental_output` says whether an event has what is new or all so far. It is
-always said: its default differs between models, and those that think take nothing but true.
+until there is one. `incremental_output` decides whether an event holds the new text or all text so
+far. It is always sent: its default differs between models, and reasoning models accept only true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -18,20 +18,32 @@ from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
 from hub.core.tool_calls import ToolCallIndexer
 from hub.errors import UpstreamError
-from hub.upstreams.chat_messages import Call, ChatTurn, parse_turns, text_of, unsupported
-from hub.upstreams.chat_params import choice_of, given_params, renamed, tools_of
-from hub.upstreams.http_client import UpstreamRequest
-from hub.upstreams.http_upstream import SSE, UpstreamStreamError, usage_of
+from hub.upstreams.chat_messages import (
+    ChatMessage,
+    ToolCall,
+    parse_messages,
+    require_text,
+    unsupported,
+)
+from hub.upstreams.chat_params import filter_params, parse_tool_choice, parse_tools, rename_params
+from hub.upstreams.dialect import (
+    BEARER,
+    SSE,
+    AuthHeader,
+    UpstreamRequest,
+    UpstreamStreamError,
+    convert_usage,
+)
 
 
-class _Said(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
-    message: _Said | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -41,131 +53,143 @@ class _Output(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Response(msgspec.Struct, gc=False):
     output: _Output | None = None
     usage: dict[str, Any] | None = None
     code: str | None = None
 
 
 _NAMES: Final = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens"}
-_HINTS: Final = frozenset(
+# Parameters without a counterpart. They are hints, so they are left out without an error.
+_DROPPED: Final = frozenset(
     {"user", "store", "metadata", "logit_bias", "modalities", "prediction", "service_tier",
      "stream_options", "verbosity", "safety_identifier", "prompt_cache_key",
      "prompt_cache_options", "prompt_cache_retention", "incremental_output"}
 )  # fmt: skip
-_decode = msgspec.json.Decoder(_Event).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
 
 
 class DashScope:
-    """Implements Dialect. body: of every request's `parameters`, beside the question's own; with
-    `incremental_output` false, events are asked for and read as all so far.
+    """Implements Dialect.
+
+    body: fields of `parameters` in every request; parameters of a request override them, except
+    `incremental_output`: with false the API sends all text so far in each event.
     """
 
+    kind: ClassVar[str] = "dashscope"
+    auth_header: ClassVar[AuthHeader] = BEARER
+    path = "/services/aigc/text-generation/generation"
     framing = SSE
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = {"result_format": "message", "incremental_output": True, **body}
 
     def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        messages = [_build_message(message) for message in parse_messages(request)]
         return UpstreamRequest(
-            path="/services/aigc/text-generation/generation",
             headers={"X-DashScope-SSE": "enable"},
             body={
                 "model": request.model,
-                "input": {"messages": [_message(turn) for turn in parse_turns(request)]},
-                "parameters": {**self._body, **_params(request)},
+                "input": {"messages": messages},
+                "parameters": {**self._body, **_build_params(request)},
             },
         )
 
-    def new_reader(self) -> _AnswerReader:
-        return _AnswerReader(incremental=bool(self._body["incremental_output"]))
+    def new_reader(self) -> _GenerationReader:
+        return _GenerationReader(incremental=bool(self._body["incremental_output"]))
 
 
-def _params(question: GenerationRequest) -> dict[str, Any]:
-    """In OpenAI's words but one. Raises UpstreamError."""
-    params = given_params(question.params)
-    tools_of(params)  # readable
-    if choice_of(params) == "required":
-        raise unsupported("DashScope knows no tool_choice of required: name a function")
-    return renamed(params, _NAMES, _HINTS)
+def _build_params(request: GenerationRequest) -> dict[str, Any]:
+    """Return the parameters, whose names are OpenAI's with one exception. Raise UpstreamError."""
+    params = filter_params(request.params)
+    parse_tools(params)  # only to refuse what is invalid: the form is the same
+    if parse_tool_choice(params) == "required":
+        raise unsupported("DashScope does not support tool_choice required; name a function")
+    return rename_params(params, _NAMES, _DROPPED)
 
 
-def _message(turn: ChatTurn) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": turn.role, "content": text_of(turn)}
-    if turn.calls:
-        message["tool_calls"] = [_asked(call) for call in turn.calls]
-    if turn.role == "tool":
-        message |= {"tool_call_id": turn.answers, "name": turn.tool}
-    return {name: value for name, value in message.items() if value is not None}
+def _build_message(message: ChatMessage) -> dict[str, Any]:
+    fields: dict[str, Any] = {"role": message.role, "content": require_text(message)}
+    if message.tool_calls:
+        fields["tool_calls"] = [_build_tool_call(call) for call in message.tool_calls]
+    if message.role == "tool":
+        fields |= {"tool_call_id": message.tool_call_id, "name": message.tool_name}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _asked(call: Call) -> dict[str, Any]:
+def _build_tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 
-_NewText = Callable[[str], TextDelta | TextReplaced | None]
-_NewCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
+_ReadText = Callable[[str], TextDelta | TextReplaced | None]
+_ReadToolCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 
 
-class _AnswerReader:
+class _GenerationReader:
+    """Implements ResponseReader. incremental: whether events hold new text or all text so far."""
+
     def __init__(self, *, incremental: bool) -> None:
-        self._text: _NewText = _said_anew if incremental else CumulativeText().update
-        self._thought: _NewText = _said_anew if incremental else CumulativeText().update
-        self._calls: _NewCalls = ToolCallIndexer().assign if incremental else _Calls().grown_to
+        self._read_text: _ReadText = _read_delta if incremental else CumulativeText().update
+        self._read_reasoning: _ReadText = _read_delta if incremental else CumulativeText().update
+        self._read_tool_calls: _ReadToolCalls = (
+            ToolCallIndexer().assign if incremental else _CumulativeToolCalls().update
+        )
         self.finish_reason: str | None = None
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
-        told = _decode(event.data)
-        if event.name == "error" or (told.output is None and told.code):
+        response = _decode_response(event.data)
+        if event.name == "error" or (response.output is None and response.code):
             raise UpstreamStreamError(event.data)
-        output = told.output or _Output()
+        output = response.output or _Output()
         choice = output.choices[0] if output.choices else _Choice()
-        said = choice.message or _Said()
-        thought = self._thought(said.reasoning_content or "")
-        if isinstance(thought, TextDelta):
-            yield ReasoningDelta(thought.text)
-        piece = self._text(output.text or said.content or "")
-        if piece is not None:
-            yield piece
-        if calls := self._calls(said.tool_calls or ()):
+        message = choice.message or _Message()
+        reasoning = self._read_reasoning(message.reasoning_content or "")
+        if isinstance(reasoning, TextDelta):
+            yield ReasoningDelta(reasoning.text)
+        text = self._read_text(output.text or message.content or "")
+        if text is not None:
+            yield text
+        if calls := self._read_tool_calls(message.tool_calls or ()):
             yield ToolCallDelta([*calls])
-        yield from usage_of(told.usage)
+        yield from convert_usage(response.usage)
         reason = choice.finish_reason or output.finish_reason
         if reason and reason != "null":
             self.finish_reason = reason
 
 
-def _said_anew(text: str) -> TextDelta | None:
+def _read_delta(text: str) -> TextDelta | None:
     return TextDelta(text) if text else None
 
 
-class _Calls:
-    """What is new of tool calls that each event repeats whole."""
+class _CumulativeToolCalls:
+    """Computes the new part of tool calls that each event repeats from their beginning."""
 
     def __init__(self) -> None:
-        self._arguments: list[CumulativeText] = []
+        self._arguments: list[CumulativeText] = []  # by the index of the call
 
-    def grown_to(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """In OpenAI's delta form. Raises UpstreamError for what takes back what was said."""
-        return [*self._grown(calls)]
+    def update(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the new parts in OpenAI's delta form.
 
-    def _grown(self, calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        Raise UpstreamError when the upstream changes arguments that it sent before.
+        """
+        return [*self._compute_deltas(calls)]
+
+    def _compute_deltas(self, calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for index, call in enumerate(calls):
             given = call.get("function")
             function = given if isinstance(given, dict) else {}
-            piece: dict[str, Any] = {}
+            head: dict[str, Any] = {}  # only in the first delta of a call
+            name: dict[str, Any] = {}
             if index == len(self._arguments):
                 self._arguments.append(CumulativeText())
-                piece = {"id": call.get("id"), "type": "function"}
-                named = {"name": function.get("name")}
-            else:
-                named = {}
-            said = self._arguments[index].update(str(function.get("arguments") or ""))
-            if isinstance(said, TextReplaced):
-                message = "the upstream rewrote the arguments of a tool call"
+                head = {"id": call.get("id"), "type": "function"}
+                name = {"name": function.get("name")}
+            arguments = self._arguments[index].update(str(function.get("arguments") or ""))
+            if isinstance(arguments, TextReplaced):
+                message = "the upstream changed the arguments of a tool call that it sent before"
                 raise UpstreamError("upstream_protocol", message, retryable=False)
-            if piece or said:
-                told = {**named, "arguments": said.text if said else ""}
-                yield {"index": index, **piece, "function": told}
+            if head or arguments:
+                delta = {**name, "arguments": arguments.text if arguments else ""}
+                yield {"index": index, **head, "function": delta}

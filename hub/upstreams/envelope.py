@@ -1,13 +1,13 @@
-"""Endpoints of one's own making: where the text is, what ends it and what is an error is set up.
+"""Endpoints of a team's own: the settings say where the text is, what ends it, what is an error.
 
-Covers `{"code":200,"data":…}` closed by `{"code":-200}`, plain-text events closed by a word, and
-ChatGLM-style events that each repeat the whole text so far.
+Examples are `{"code":200,"data":…}` closed by `{"code":-200}`, plain-text events closed by a word,
+and ChatGLM-style events that each repeat the whole text so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -16,23 +16,30 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import StreamPart, TextDelta
 from hub.errors import UpstreamError
-from hub.upstreams.http_client import UpstreamRequest
-from hub.upstreams.http_upstream import NDJSON, SSE, UpstreamStreamError
+from hub.upstreams.dialect import (
+    BEARER,
+    NDJSON,
+    SSE,
+    AuthHeader,
+    UpstreamRequest,
+    UpstreamStreamError,
+)
 
 
 class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How to ask and how to read.
+    """How requests are built and events are read.
 
-    request: the body's fields (POST) or the query's (GET); `{prompt}`, `{model}` and `{messages}`
-        stand for the question's, the last one as a list where it stands alone, and `{params}`
-        alone for all parameters.
-    json_data: whether an event's data is JSON. text: dotted path to the text in it; "" is all.
-    text_mode: what is new, or everything so far.
-    ok_field, ok_values: a field that must have one of these values, else the event is an error,
-        unless it is the end.
+    request: the fields of the body (POST) or of the query (GET). The placeholders `{prompt}` and
+        `{model}` are replaced inside texts; a value that is exactly `{messages}` or `{params}`
+        becomes the list of messages or the object of parameters.
+    framing: how the response is split into events.
+    json_data: whether the data of an event is JSON. text: the dotted path of the text in it; ""
+        means all of the data. text_mode: whether that text is new, or all text so far.
+    ok_field, ok_values: a field that must have one of these values. An event without it is an
+        error, unless it ends the answer.
     end_field, end_values: a field whose value ends the answer. end_texts: data that ends it.
-    end_events: event names that end it. end_of_stream: the connection's end does.
-    error_events: event names that are errors.
+        end_events: event names that end it. end_of_stream: whether the end of the stream ends it.
+    error_events: event names that report an error.
     """
 
     method: Literal["POST", "GET"] = "POST"
@@ -53,44 +60,49 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope:
-    """Implements Dialect by rules."""
+    """Implements Dialect by rules; its path is one of them."""
+
+    kind: ClassVar[str] = "envelope"
+    auth_header: ClassVar[AuthHeader] = BEARER
 
     def __init__(self, rules: EnvelopeRules) -> None:
         self._rules = rules
+        self.path = rules.path
         framing = SSE if rules.framing == "sse" else NDJSON
         self.framing = msgspec.structs.replace(framing, end_is_finish=rules.end_of_stream)
 
     def build_request(self, request: GenerationRequest) -> UpstreamRequest:
         rules = self._rules
-        return UpstreamRequest(
-            method=rules.method, path=rules.path, body=_filled(dict(rules.request), request)
-        )
+        return UpstreamRequest(method=rules.method, body=_fill(dict(rules.request), request))
 
-    def new_reader(self) -> _AnswerReader:
-        return _AnswerReader(self._rules)
+    def new_reader(self) -> _EnvelopeReader:
+        return _EnvelopeReader(self._rules)
 
 
-def _filled(value: Any, question: GenerationRequest) -> Any:
-    if isinstance(value, dict):
-        return {name: _filled(each, question) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_filled(each, question) for each in value]
-    if value == "{messages}":
-        return question.messages
-    if value == "{params}":
-        return question.params
-    if isinstance(value, str):
-        return value.replace("{model}", question.model).replace("{prompt}", _prompt(question))
-    return value
+def _fill(template: Any, request: GenerationRequest) -> Any:
+    """Return the template with its placeholders replaced."""
+    if isinstance(template, dict):
+        return {name: _fill(each, request) for name, each in template.items()}
+    if isinstance(template, list | tuple):
+        return [_fill(each, request) for each in template]
+    if template == "{messages}":
+        return request.messages
+    if template == "{params}":
+        return request.params
+    if isinstance(template, str):
+        return template.replace("{model}", request.model).replace("{prompt}", _last_prompt(request))
+    return template
 
 
-def _prompt(question: GenerationRequest) -> str:
-    """What was asked last."""
-    content = question.messages[-1].content
+def _last_prompt(request: GenerationRequest) -> str:
+    """Return the content of the last message; parts become JSON."""
+    content = request.messages[-1].content
     return content if isinstance(content, str) else msgspec.json.encode(content).decode()
 
 
-class _AnswerReader:
+class _EnvelopeReader:
+    """Implements ResponseReader by rules."""
+
     def __init__(self, rules: EnvelopeRules) -> None:
         self._rules = rules
         self._text = CumulativeText()
@@ -102,40 +114,37 @@ class _AnswerReader:
         if event.name in rules.error_events:
             raise UpstreamStreamError(event.data)
         if event.data.strip() in rules.end_texts:
-            self._end()
+            self._finish()
             return
-        said: Any = msgspec.json.decode(event.data) if rules.json_data else event.data
-        ended = event.name in rules.end_events or (
-            rules.end_field != "" and _at(said, rules.end_field) in rules.end_values
+        data: Any = msgspec.json.decode(event.data) if rules.json_data else event.data
+        is_end = event.name in rules.end_events or (
+            rules.end_field != "" and _get_path(data, rules.end_field) in rules.end_values
         )
-        if not rules.ok_field or _at(said, rules.ok_field) in rules.ok_values:
-            yield from self._piece(_at(said, rules.text) if rules.text else said)
-        elif not ended:
+        if not rules.ok_field or _get_path(data, rules.ok_field) in rules.ok_values:
+            yield from self._read_text(_get_path(data, rules.text) if rules.text else data)
+        elif not is_end:
             raise UpstreamStreamError(event.data)
-        if ended:
-            self._end()
+        if is_end:
+            self._finish()
 
-    def _piece(self, text: object) -> Iterator[StreamPart]:
+    def _read_text(self, text: object) -> Iterator[StreamPart]:
         if text is None:
             return
         if not isinstance(text, str):
-            raise UpstreamError(
-                "upstream_protocol",
-                f"the upstream sent no text at {self._rules.text!r}",
-                retryable=False,
-            )
+            message = f"the upstream sent a value that is not text at {self._rules.text!r}"
+            raise UpstreamError("upstream_protocol", message, retryable=False)
         if self._rules.text_mode == "delta":
             if text:
                 yield TextDelta(text)
-        elif (piece := self._text.update(text)) is not None:
-            yield piece
+        elif (part := self._text.update(text)) is not None:
+            yield part
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         self.finish_reason, self.done = "stop", True
 
 
-def _at(value: Any, path: str) -> Any:
-    """What is at a dotted path; None when there is nothing."""
+def _get_path(value: Any, path: str) -> Any:
+    """Return the value at a dotted path, None if there is none. Numbers index lists."""
     for name in path.split("."):
         if isinstance(value, dict):
             value = value.get(name)

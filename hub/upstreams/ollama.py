@@ -1,13 +1,14 @@
-"""Ollama's own chat: newline-delimited JSON.
+"""Ollama's own chat API: newline-delimited JSON.
 
 Source: Ollama's docs/api.md, "Generate a chat completion", and docs/errors: an error is a line of
-its own, under status 200. An answer is complete at `"done": true`. Tool calls come whole.
+its own, with the status 200. An answer is complete at `"done": true`. A tool call arrives complete
+in one line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -15,28 +16,29 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.upstreams.chat_messages import (
-    Call,
-    ChatTurn,
+    ChatMessage,
     ImagePart,
-    inline,
-    parse_turns,
-    text_of,
+    ToolCall,
+    parse_data_url,
+    parse_messages,
+    require_text,
     unsupported,
 )
 from hub.upstreams.chat_params import (
-    choice_of,
-    effort_of,
-    given_params,
-    renamed,
-    schema_of,
-    tools_of,
+    filter_params,
+    parse_reasoning_effort,
+    parse_response_format,
+    parse_tool_choice,
+    parse_tools,
+    rename_params,
 )
-from hub.upstreams.http_client import UpstreamRequest
-from hub.upstreams.http_upstream import NDJSON, UpstreamStreamError
+from hub.upstreams.dialect import BEARER, NDJSON, AuthHeader, UpstreamRequest, UpstreamStreamError
 
-_OPTIONS: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
-_BESIDE_OPTIONS: Final = frozenset({"format", "keep_alive", "think", "truncate", "shift"})
-_NO_OPTIONS: Final = frozenset(
+_OPTION_NAMES: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
+# Fields of the request that stand beside `options`.
+_TOP_LEVEL: Final = frozenset({"format", "keep_alive", "think", "truncate", "shift"})
+# Parameters that are converted to other fields, or are hints without a counterpart.
+_NOT_OPTIONS: Final = frozenset(
     {"tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "n",
      "user", "store", "metadata", "logit_bias", "logprobs", "top_logprobs", "modalities",
      "prediction", "service_tier", "stream_options", "verbosity", "safety_identifier",
@@ -45,14 +47,14 @@ _NO_OPTIONS: Final = frozenset(
 _EFFORTS: Final = {"none": False, "minimal": "low", "xhigh": "max"}
 
 
-class _Said(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
-class _Line(msgspec.Struct, gc=False):
-    message: _Said | None = None
+class _ChatResponse(msgspec.Struct, gc=False):
+    message: _Message | None = None
     done: bool = False
     done_reason: str | None = None
     prompt_eval_count: int | None = None
@@ -60,107 +62,113 @@ class _Line(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode_response = msgspec.json.Decoder(_ChatResponse).decode
 
 
 class OllamaChat:
-    """Implements Dialect. body: fields of every request beside the question's own."""
+    """Implements Dialect. body: fields of every request; parameters of a request override them."""
 
+    kind: ClassVar[str] = "ollama"
+    auth_header: ClassVar[AuthHeader] = BEARER
+    path = "/api/chat"
     framing = NDJSON
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
     def build_request(self, request: GenerationRequest) -> UpstreamRequest:
-        params = given_params(request.params)
-        options = renamed(params, _OPTIONS, _NO_OPTIONS | _BESIDE_OPTIONS)
+        params = filter_params(request.params)
+        options = rename_params(params, _OPTION_NAMES, _NOT_OPTIONS | _TOP_LEVEL)
         return UpstreamRequest(
-            path="/api/chat",
             body={
                 **self._body,
-                **_beside(params),
+                **_build_top_level(params),
                 **({"options": options} if options else {}),
                 "model": request.model,
-                "messages": [_message(turn) for turn in parse_turns(request)],
+                "messages": [_build_message(message) for message in parse_messages(request)],
                 "stream": True,
             },
         )
 
-    def new_reader(self) -> _AnswerReader:
-        return _AnswerReader()
+    def new_reader(self) -> _ChatReader:
+        return _ChatReader()
 
 
-def _beside(params: dict[str, Any]) -> dict[str, Any]:
-    """What is said beside the options. Raises UpstreamError for a choice of tool: there is none."""
-    told = {name: params[name] for name in _BESIDE_OPTIONS & params.keys()}
-    choice = choice_of(params)
+def _build_top_level(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields beside `options`. Raise UpstreamError for a tool choice: there is none."""
+    fields = {name: params[name] for name in _TOP_LEVEL & params.keys()}
+    choice = parse_tool_choice(params)
     if choice not in (None, "auto", "none"):
-        raise unsupported("Ollama leaves the choice to the model: tool_choice is auto or none")
-    if tools_of(params) and choice != "none":
-        told["tools"] = params["tools"]
-    if effort := effort_of(params):
-        told.setdefault("think", _EFFORTS.get(effort, effort))
-    kind, schema = schema_of(params)
+        raise unsupported("Ollama does not support tool_choice; use auto or none")
+    if parse_tools(params) and choice != "none":
+        fields["tools"] = params["tools"]
+    if effort := parse_reasoning_effort(params):
+        fields.setdefault("think", _EFFORTS.get(effort, effort))
+    kind, schema = parse_response_format(params)
     if kind != "text":
-        told.setdefault("format", schema.get("schema", {}) if kind == "json_schema" else "json")
-    return told
+        fields.setdefault("format", schema.get("schema", {}) if kind == "json_schema" else "json")
+    return fields
 
 
-def _message(turn: ChatTurn) -> dict[str, Any]:
-    images = [_image(part) for part in turn.parts() if isinstance(part, ImagePart)]
-    rest = [part for part in turn.parts() if not isinstance(part, ImagePart)]
-    text = text_of(msgspec.structs.replace(turn, content=rest))
-    message: dict[str, Any] = {"role": turn.role, "content": text}
+def _build_message(message: ChatMessage) -> dict[str, Any]:
+    images = [_build_image(part) for part in message.parts() if isinstance(part, ImagePart)]
+    other_parts = [part for part in message.parts() if not isinstance(part, ImagePart)]
+    text = require_text(msgspec.structs.replace(message, content=other_parts))
+    fields: dict[str, Any] = {"role": message.role, "content": text}
     if images:
-        message["images"] = images
-    if turn.calls:
-        message["tool_calls"] = [_asked(call) for call in turn.calls]
-    if turn.role == "tool":
-        message |= {"tool_name": turn.tool, "tool_call_id": turn.answers}
-    return {name: value for name, value in message.items() if value is not None}
+        fields["images"] = images
+    if message.tool_calls:
+        fields["tool_calls"] = [_build_tool_call(call) for call in message.tool_calls]
+    if message.role == "tool":
+        fields |= {"tool_name": message.tool_name, "tool_call_id": message.tool_call_id}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _asked(call: Call) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.values()}
+def _build_tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.parse_arguments()}
     return {**({"id": call.id} if call.id else {}), "function": function}
 
 
-def _image(part: ImagePart) -> str:
-    found = inline(part.image_url.url)
-    if found is None:
-        raise unsupported("Ollama fetches no images: give it a data: URL")
-    return found[1]
+def _build_image(part: ImagePart) -> str:
+    inline = parse_data_url(part.image_url.url)
+    if inline is None:
+        raise unsupported("Ollama does not load images from a URL; send a data: URL")
+    return inline[1]
 
 
-class _AnswerReader:
+class _ChatReader:
+    """Implements ResponseReader for the lines of a chat response."""
+
     def __init__(self) -> None:
-        self._calls = 0
+        self._tool_calls = 0
         self.finish_reason: str | None = None
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
-        line = _decode(event.data)
-        if line.error is not None:
+        response = _decode_response(event.data)
+        if response.error is not None:
             raise UpstreamStreamError(event.data)
-        said = line.message or _Said()
-        if said.thinking:
-            yield ReasoningDelta(said.thinking)
-        if said.content:
-            yield TextDelta(said.content)
-        if said.tool_calls:
-            yield ToolCallDelta([self._call(call) for call in said.tool_calls])
-        if line.done:
-            if line.prompt_eval_count is not None or line.eval_count is not None:
-                tokens = {"prompt_tokens": line.prompt_eval_count or 0}
-                yield Usage({**tokens, "completion_tokens": line.eval_count or 0})
-            self.finish_reason = "tool_calls" if self._calls else line.done_reason or "stop"
+        message = response.message or _Message()
+        if message.thinking:
+            yield ReasoningDelta(message.thinking)
+        if message.content:
+            yield TextDelta(message.content)
+        if message.tool_calls:
+            yield ToolCallDelta([self._convert_tool_call(call) for call in message.tool_calls])
+        if response.done:
+            if response.prompt_eval_count is not None or response.eval_count is not None:
+                tokens = {"prompt_tokens": response.prompt_eval_count or 0}
+                yield Usage({**tokens, "completion_tokens": response.eval_count or 0})
+            self.finish_reason = (
+                "tool_calls" if self._tool_calls else response.done_reason or "stop"
+            )
             self.done = True
 
-    def _call(self, call: dict[str, Any]) -> dict[str, Any]:
-        """In OpenAI's form, whose arguments are text."""
+    def _convert_tool_call(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Return the call in OpenAI's form, where the arguments are JSON text."""
         given = call.get("function")
         function = dict(given) if isinstance(given, dict) else {}
         if not isinstance(function.get("arguments"), str):
             function["arguments"] = msgspec.json.encode(function.get("arguments") or {}).decode()
-        index, self._calls = self._calls, self._calls + 1
+        index, self._tool_calls = self._tool_calls, self._tool_calls + 1
         return {"index": index, "id": call.get("id"), "type": "function", "function": function}

@@ -1,14 +1,14 @@
-"""OpenAI's chat completions over SSE, and what speaks the same: vLLM, Xinference, Ollama's /v1,
-llama.cpp, gateways.
+"""OpenAI's chat completions over SSE, and the servers that speak the same: vLLM, Xinference,
+llama.cpp, Ollama's /v1, gateways.
 
 Source: platform.openai.com, API reference, "Chat completions: streaming" (chat.completion.chunk).
-An answer is complete when a `finish_reason` came; `[DONE]` alone proves nothing.
+An answer is complete when a `finish_reason` arrived; `[DONE]` alone does not complete it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -16,8 +16,7 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.tool_calls import ToolCallIndexer
-from hub.upstreams.http_client import UpstreamRequest
-from hub.upstreams.http_upstream import SSE, UpstreamStreamError
+from hub.upstreams.dialect import BEARER, SSE, AuthHeader, UpstreamRequest, UpstreamStreamError
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -40,12 +39,15 @@ class _Chunk(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class OpenAiChat:
-    """Implements Dialect. body: fields of every request beside the question's own."""
+    """Implements Dialect. body: fields of every request; parameters of a request override them."""
 
+    kind: ClassVar[str] = "openai"
+    auth_header: ClassVar[AuthHeader] = BEARER
+    path = "/chat/completions"
     framing = SSE
 
     def __init__(self, body: Mapping[str, Any]) -> None:
@@ -53,7 +55,6 @@ class OpenAiChat:
 
     def build_request(self, request: GenerationRequest) -> UpstreamRequest:
         return UpstreamRequest(
-            path="/chat/completions",
             body={
                 **self._body,
                 **request.params,
@@ -64,14 +65,16 @@ class OpenAiChat:
             },
         )
 
-    def new_reader(self) -> _AnswerReader:
-        return _AnswerReader()
+    def new_reader(self) -> _ChunkReader:
+        return _ChunkReader()
 
 
-class _AnswerReader:
+class _ChunkReader:
+    """Implements ResponseReader for chat.completion.chunk objects."""
+
     def __init__(self) -> None:
-        self._slots = ToolCallIndexer()
-        self._refused = False
+        self._tool_calls = ToolCallIndexer()
+        self._has_refusal = False
         self.finish_reason: str | None = None
         self.done = False
 
@@ -79,26 +82,26 @@ class _AnswerReader:
         if event.data.startswith("[DONE]"):
             self.done = True
             return []
-        chunk = _decode(event.data)
+        chunk = _decode_chunk(event.data)
         if chunk.error is not None:
             raise UpstreamStreamError(event.data)
-        pieces: list[StreamPart] = []
+        parts: list[StreamPart] = []
         for choice in chunk.choices or ():
-            if choice.index == 0:  # with n > 1 there are more answers; a channel shows one
-                pieces += self._choice(choice)
+            if choice.index == 0:  # with n > 1 there are other answers; a generation has one
+                parts += self._read_choice(choice)
         if chunk.usage:
-            pieces.append(Usage(chunk.usage))
-        return pieces
+            parts.append(Usage(chunk.usage))
+        return parts
 
-    def _choice(self, choice: _Choice) -> Iterator[StreamPart]:
+    def _read_choice(self, choice: _Choice) -> Iterator[StreamPart]:
         delta = choice.delta
         if delta is not None:
-            if thought := delta.reasoning_content or delta.reasoning:
-                yield ReasoningDelta(thought)
+            if reasoning := delta.reasoning_content or delta.reasoning:
+                yield ReasoningDelta(reasoning)
             if text := delta.content or delta.refusal:
-                self._refused = self._refused or bool(delta.refusal)
+                self._has_refusal = self._has_refusal or bool(delta.refusal)
                 yield TextDelta(text)
             if delta.tool_calls:
-                yield ToolCallDelta(self._slots.assign(delta.tool_calls))
+                yield ToolCallDelta(self._tool_calls.assign(delta.tool_calls))
         if choice.finish_reason:
-            self.finish_reason = "refusal" if self._refused else choice.finish_reason
+            self.finish_reason = "refusal" if self._has_refusal else choice.finish_reason

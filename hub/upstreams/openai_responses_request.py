@@ -1,7 +1,7 @@
-"""A question in the words of OpenAI's Responses.
+"""OpenAI's Responses API: a request converted from the words of chat completions.
 
 Source: platform.openai.com, API reference, "Create a model response", and the guide "Migrate to the
-Responses API". Tools are strict there unless it is said that they are not.
+Responses API". There, tools are strict unless a request says otherwise.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import msgspec
 
 from hub.core.generation import GenerationRequest
 from hub.upstreams.chat_messages import (
-    ChatTurn,
+    ChatMessage,
+    ContentPart,
     FilePart,
     ImagePart,
-    Part,
     TextPart,
-    parse_turns,
-    text_of,
+    parse_messages,
+    require_text,
 )
 from hub.upstreams.chat_params import (
     NO_PARAMETERS,
-    Named,
+    NamedToolChoice,
     Tool,
-    choice_of,
-    effort_of,
-    given_params,
-    nested,
-    renamed,
-    schema_of,
-    tools_of,
+    filter_params,
+    merge_objects,
+    parse_reasoning_effort,
+    parse_response_format,
+    parse_tool_choice,
+    parse_tools,
+    rename_params,
 )
 
 _NAMES: Final = {
@@ -39,77 +39,83 @@ _NAMES: Final = {
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
 }
-_MAPPED: Final = frozenset(
+_CONVERTED: Final = frozenset(
     {"tools", "tool_choice", "response_format", "reasoning_effort", "verbosity"}
 )
-_HINTS: Final = frozenset(
+# Parameters without a counterpart. They are hints, so they are left out without an error.
+_DROPPED: Final = frozenset(
     {"frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "n",
      "modalities", "prediction", "stream_options", "stop"}
 )  # fmt: skip
 
 
-def params_of(question: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters. body: of every request; what is nested there stays. Raises UpstreamError."""
-    params = given_params(question.params, refused=("stop",))
-    fields = renamed(params, _NAMES, _MAPPED | _HINTS)
-    if tools := tools_of(params):
-        fields["tools"] = [_tool(tool) for tool in tools]
-    if choice := choice_of(params):
-        fields["tool_choice"] = _choice(choice)
+def build_params(request: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields for the request's parameters.
+
+    body: the fields of every request; its nested objects are kept. Raise UpstreamError.
+    """
+    params = filter_params(request.params, refused=("stop",))
+    fields = rename_params(params, _NAMES, _CONVERTED | _DROPPED)
+    if tools := parse_tools(params):
+        fields["tools"] = [_convert_tool(tool) for tool in tools]
+    if choice := parse_tool_choice(params):
+        fields["tool_choice"] = _convert_tool_choice(choice)
     text: dict[str, Any] = {}
     if "verbosity" in params:
         text["verbosity"] = params["verbosity"]
     if "response_format" in params:
-        kind, schema = schema_of(params)
+        kind, schema = parse_response_format(params)
         text["format"] = {"type": kind, **schema}
     if text:
-        fields["text"] = nested("text", body, fields, {"text": text})
-    if effort := effort_of(params):
-        fields["reasoning"] = nested("reasoning", body, fields, {"reasoning": {"effort": effort}})
+        fields["text"] = merge_objects("text", body, fields, {"text": text})
+    if effort := parse_reasoning_effort(params):
+        reasoning = {"reasoning": {"effort": effort}}
+        fields["reasoning"] = merge_objects("reasoning", body, fields, reasoning)
     return fields
 
 
-def _tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
+def _convert_tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
     if isinstance(tool, dict):
         return tool
-    flat = {"type": "function", "strict": False, "parameters": NO_PARAMETERS}
-    return {**flat, **msgspec.to_builtins(tool)}
+    function = {"type": "function", "strict": False, "parameters": NO_PARAMETERS}
+    return {**function, **msgspec.to_builtins(tool)}
 
 
-def _choice(choice: str | Named | dict[str, Any]) -> Any:
-    if isinstance(choice, Named):
+def _convert_tool_choice(choice: str | NamedToolChoice | dict[str, Any]) -> Any:
+    if isinstance(choice, NamedToolChoice):
         return {"type": "function", "name": choice.name}
     allowed = choice.get("allowed_tools") if isinstance(choice, dict) else None
     if not isinstance(allowed, dict):
         return choice
     tools = [
         {"type": "function", "name": tool.name} if isinstance(tool, Tool) else tool
-        for tool in tools_of(allowed)
+        for tool in parse_tools(allowed)
     ]
     return {"type": "allowed_tools", **allowed, "tools": tools}
 
 
-def input_of(question: GenerationRequest) -> list[dict[str, Any]]:
-    """The conversation as items. Raises UpstreamError."""
-    return [item for turn in parse_turns(question) for item in _items(turn)]
+def build_input(request: GenerationRequest) -> list[dict[str, Any]]:
+    """Return the conversation as input items. Raise UpstreamError."""
+    return [item for message in parse_messages(request) for item in _build_items(message)]
 
 
-def _items(turn: ChatTurn) -> Iterator[dict[str, Any]]:
-    content = [_part(part) for part in turn.parts()] if isinstance(turn.content, list) else None
-    if turn.role == "tool":
-        output = content or turn.content or ""
-        yield {"type": "function_call_output", "call_id": turn.answers, "output": output}
-    elif turn.role == "assistant":
-        if text := text_of(turn, "an assistant's content"):
+def _build_items(message: ChatMessage) -> Iterator[dict[str, Any]]:
+    has_parts = isinstance(message.content, list)
+    content = [_convert_part(part) for part in message.parts()] if has_parts else None
+    if message.role == "tool":
+        output = content or message.content or ""
+        yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+    elif message.role == "assistant":
+        if text := require_text(message, "an assistant's content"):
             yield {"role": "assistant", "content": text}
     else:
-        yield {"role": turn.role, "content": content or turn.content or ""}
-    for call in turn.calls:
+        yield {"role": message.role, "content": content or message.content or ""}
+    for call in message.tool_calls:
         item = {"type": "function_call", "call_id": call.id, "name": call.name}
         yield {**item, "arguments": call.arguments}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _convert_part(part: ContentPart) -> dict[str, Any]:
     match part:
         case TextPart():
             return {"type": "input_text", "text": part.text}
@@ -117,15 +123,15 @@ def _part(part: Part) -> dict[str, Any]:
             image = part.image_url
             return {"type": "input_image", "image_url": image.url, "detail": image.detail}
         case FilePart():
-            return {"type": "input_file", **_file(part)}
+            return {"type": "input_file", **_convert_file(part)}
         case _:
             return part
 
 
-def _file(part: FilePart) -> dict[str, Any]:
-    """A file by its address has a name of its own there."""
+def _convert_file(part: FilePart) -> dict[str, Any]:
+    """Return the fields of a file; the URL of a file has a field of its own."""
     file = part.file
     if file.file_data and file.file_data[:5].lower() != "data:":
         return {"file_url": file.file_data}
-    told: dict[str, Any] = msgspec.to_builtins(file)
-    return told
+    fields: dict[str, Any] = msgspec.to_builtins(file)
+    return fields

@@ -1,4 +1,4 @@
-"""The upstreams of a worker, as the settings have them."""
+"""Builds the upstreams of a worker from the settings. Another wire format is a line here."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope, EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_upstream import Dialect, HttpUpstream
+from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
 
-_DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
-    "openai": OpenAiChat,
-    "openai-responses": OpenAiResponses,
-    "anthropic": AnthropicMessages,
-    "ollama": OllamaChat,
-    "dashscope": DashScope,
+DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
+    dialect.kind: dialect
+    for dialect in (OpenAiChat, OpenAiResponses, AnthropicMessages, OllamaChat, DashScope)
 }
+"""The dialects that `body` configures, by kind. `Envelope` has a table of settings of its own."""
 
 
 def build_upstreams(
     settings: Settings, session: aiohttp.ClientSession, clock: Clock, queues: Collection[str]
 ) -> Mapping[str, Upstream]:
-    """By name, each with its fallbacks behind it: those whose questions come through `queues`."""
+    """Build the upstreams that take their requests from `queues`, by name, with their fallbacks."""
     endpoints = {
         name: Endpoint(
             name=name,
-            upstream=_http_upstream(each, session),
+            upstream=_build_http_upstream(each, session),
             circuit=CircuitBreaker(
                 clock,
                 failure_threshold=each.circuit_failure_threshold,
@@ -57,12 +56,16 @@ def build_upstreams(
     }
 
 
-def _http_upstream(settings: UpstreamSettings, session: aiohttp.ClientSession) -> HttpUpstream:
+def _build_http_upstream(
+    settings: UpstreamSettings, session: aiohttp.ClientSession
+) -> HttpUpstream:
+    dialect = _build_dialect(settings)
+    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     return HttpUpstream(
         session,
-        _dialect(settings),
+        dialect,
         base_url=settings.base_url,
-        headers={**_key_header(settings), **settings.headers},
+        headers={**dialect.auth_header.build(api_key), **settings.headers},
         timeouts=UpstreamTimeouts(
             connect_seconds=settings.connect_seconds,
             first_byte_seconds=settings.first_byte_seconds,
@@ -75,16 +78,7 @@ def _http_upstream(settings: UpstreamSettings, session: aiohttp.ClientSession) -
     )
 
 
-def _dialect(settings: UpstreamSettings) -> Dialect:
-    if settings.kind == "envelope":
+def _build_dialect(settings: UpstreamSettings) -> Dialect:
+    if settings.kind == Envelope.kind:
         return Envelope(EnvelopeRules(**settings.envelope.model_dump()))
-    return _DIALECTS[settings.kind](settings.body)
-
-
-def _key_header(settings: UpstreamSettings) -> Mapping[str, str]:
-    if settings.api_key is None:
-        return {}
-    key = settings.api_key.get_secret_value()
-    return (
-        {"x-api-key": key} if settings.kind == "anthropic" else {"Authorization": f"Bearer {key}"}
-    )
+    return DIALECTS[settings.kind](settings.body)

@@ -119,7 +119,7 @@ async def test_what_cannot_pass_is_not_repeated() -> None:
     first, second = Turns([broken(retryable=False)]), Turns(GOOD)
     assert await Line(first, second).ask() == GOOD
     assert len(first.asked) == 1
-    refusal = broken(retryable=False, refuses_the_question=True)
+    refusal = broken(retryable=False, rejects_request=True)
     first, second = Turns([refusal]), Turns(GOOD)
     error, _ = await Line(first, second).fails()
     assert error is refusal

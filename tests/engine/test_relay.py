@@ -61,7 +61,7 @@ class Stage:
             RelayLimits(
                 **{
                     "max_text_bytes": 1000,
-                    "broker_patience_seconds": 10.0,
+                    "broker_timeout_seconds": 10.0,
                     "flush_seconds": 0.0,
                     **limits,
                 }

@@ -14,8 +14,9 @@ import pytest
 from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import StreamPart
 from hub.errors import UpstreamError
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_upstream import Dialect, HttpUpstream
+from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.openai_chat import OpenAiChat
 
 QUESTION = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
@@ -79,6 +80,7 @@ def upstream_at(
     *,
     headers: Mapping[str, str] | None = None,
     patience: UpstreamTimeouts | None = None,
+    max_event_bytes: int = 2**20,
     **more: Any,
 ) -> HttpUpstream:
     """An upstream, of OpenAI's chat unless told otherwise."""
@@ -88,6 +90,7 @@ def upstream_at(
         base_url=base_url,
         headers=headers or {},
         timeouts=patience or UpstreamTimeouts(),
+        max_event_bytes=max_event_bytes,
         **more,
     )
 

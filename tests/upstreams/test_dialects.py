@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from typing import Any
 
 import pytest
@@ -18,13 +19,16 @@ from hub.core.stream_parts import (
     Usage,
 )
 from hub.errors import UpstreamError
+from hub.settings.models import UpstreamKind
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope, EnvelopeRules
-from hub.upstreams.http_upstream import Dialect, _StreamReader
+from hub.upstreams.http_upstream import StreamReader
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
+from hub.wiring.upstreams import DIALECTS
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
 QUESTION = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
@@ -33,7 +37,7 @@ CUMULATIVE = DashScope({"incremental_output": False})
 
 def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[StreamPart]:
     """The pieces of an answer; a dict is an event's JSON."""
-    reading = _StreamReader(dialect, 10_000, ())
+    reading = StreamReader(dialect, 10_000, ())
     pieces: list[StreamPart] = []
     ndjson = "ndjson" in dialect.framing.content_types[0]
     for chunk in chunks:
@@ -271,7 +275,7 @@ def test_dashscope_tools() -> None:
         ToolCallDelta([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
         Finished("tool_calls"),
     ]
-    with pytest.raises(UpstreamError, match="rewrote"):
+    with pytest.raises(UpstreamError, match="changed the arguments"):
         read(CUMULATIVE, event(("f", '{"a"')), event(("f", '{"b"')))
 
 
@@ -401,9 +405,9 @@ def test_what_is_asked(dialect: Dialect, path: str, body: dict[str, Any]) -> Non
     """The question in the format's own words."""
     import msgspec
 
-    asking = dialect.build_request(QUESTION)
-    assert asking.path == path
-    assert json.loads(msgspec.json.encode(asking.body)) == body
+    upstream_request = dialect.build_request(QUESTION)
+    assert dialect.path == path
+    assert json.loads(msgspec.json.encode(upstream_request.body)) == body
 
 
 def test_last_line_without_its_end() -> None:
@@ -416,3 +420,11 @@ def test_last_line_without_its_end() -> None:
     with pytest.raises(UpstreamError) as caught:
         read(OllamaChat({}), whole, b'{"done":tr')
     assert caught.value.code == "upstream_truncated"
+
+
+def test_settings_and_dialects_agree() -> None:
+    """Each kind that the settings allow has exactly one dialect, and a header for the key."""
+    assert sorted([*DIALECTS, Envelope.kind]) == sorted(typing.get_args(UpstreamKind))
+    assert AnthropicMessages.auth_header.build("k") == {"x-api-key": "k"}
+    assert OpenAiChat.auth_header.build("k") == {"Authorization": "Bearer k"}
+    assert OpenAiChat.auth_header.build(None) == {}

@@ -14,9 +14,9 @@ from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope, EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_upstream import Dialect
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses

@@ -133,9 +133,19 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
             "no such model",
         ),
         (answer("200 OK", "text/html", b"<html>"), "upstream_protocol", False, "text/html"),
-        (sends(b"SSH-2.0-nonsense\r\n\r\n"), "upstream_protocol", False, "did not answer in HTTP"),
-        (sends(HEAD, b"data: {nonsense\n\n"), "upstream_protocol", False, "no chunk"),
-        (sends(HEAD, b'data: "text"\n\n'), "upstream_truncated", True, "without saying"),
+        (
+            sends(b"SSH-2.0-nonsense\r\n\r\n"),
+            "upstream_protocol",
+            False,
+            "did not answer with valid HTTP",
+        ),
+        (sends(HEAD, b"data: {nonsense\n\n"), "upstream_protocol", False, "not a valid event"),
+        (
+            sends(HEAD, b'data: "text"\n\n'),
+            "upstream_truncated",
+            True,
+            "before the answer was finished",
+        ),
         (
             sends(HEAD, delta(content="a"), data(error={"message": "overloaded"})),
             "upstream_error",
@@ -148,7 +158,7 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
             sends(HEAD, b'data: {"usage":{"a":' + b"[" * 9999 + b"\n\n"),
             "upstream_protocol",
             False,
-            "no ch",
+            "not a valid event",
         ),
         (answer("425 Early", "text/plain", b""), "upstream_status", False, "answered 425"),
         (answer("500 Oh", "text/plain", b"x" * 99_999), "upstream_status", True, "500: xxx"),
@@ -158,9 +168,19 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
             True,
             "answered 503: cut",
         ),
-        (sends(HEAD, delta(content="a")), "upstream_truncated", True, "without saying"),
-        (sends(HEAD, b"data: [DONE]\n\n"), "upstream_truncated", True, "without saying"),
-        (sends(HEAD), "upstream_truncated", True, "without saying"),
+        (
+            sends(HEAD, delta(content="a")),
+            "upstream_truncated",
+            True,
+            "before the answer was finished",
+        ),
+        (
+            sends(HEAD, b"data: [DONE]\n\n"),
+            "upstream_truncated",
+            True,
+            "before the answer was finished",
+        ),
+        (sends(HEAD), "upstream_truncated", True, "before the answer was finished"),
         (sends(b""), "upstream_truncated", True, "closed the connection"),
         (
             sends(HEAD.replace(b"Connection: close", b"Content-Length: 999"), delta(content="a")),
@@ -208,7 +228,7 @@ async def test_status_whose_body_never_ends(monkeypatch: pytest.MonkeyPatch) -> 
         writer.write(b"HTTP/1.1 429 Slow\r\nContent-Length: 999\r\n\r\nwait")
         await reader.read()
 
-    monkeypatch.setattr("hub.upstreams.http_client._ERROR_BODY_SECONDS", 0.1)
+    monkeypatch.setattr("hub.upstreams.http_client._ERROR_BODY_TIMEOUT_SECONDS", 0.1)
     error = await failure(script)
     assert (error.code, error.retryable) == ("upstream_status", True)
 
@@ -245,7 +265,7 @@ async def test_what_came_before_too_much_is_kept() -> None:
             url,
             max_event_bytes=1024,
         )
-        with pytest.raises(UpstreamError, match="too much"):
+        with pytest.raises(UpstreamError, match="too large"):
             async for piece in one_by_one(upstream.stream(QUESTION)):
                 pieces.append(piece)  # noqa: PERF401 - what came before the error is looked at
     assert pieces == [TextDelta("a")]
@@ -265,7 +285,7 @@ async def test_nobody_there() -> None:
     with pytest.raises(UpstreamError) as caught:
         await ask(url)
     assert (caught.value.code, caught.value.retryable) == ("upstream_unreachable", True)
-    assert caught.value.message == "the upstream cannot be reached: Connection refused"
+    assert caught.value.message == "the upstream is unreachable: Connection refused"
 
 
 @pytest.mark.parametrize("before", [(), (HEAD,), (HEAD, delta(content="a"))])
@@ -372,7 +392,7 @@ async def test_total_time_of_a_stream_that_never_pauses() -> None:
     async with simulated(fault="endless") as (url, _), aiohttp.ClientSession() as session:
         upstream = upstream_at(session, url, patience=patience)
         async with asyncio.timeout(30):
-            with pytest.raises(UpstreamError, match="too long") as caught:
+            with pytest.raises(UpstreamError, match="took too long") as caught:
                 async for _ in upstream.stream(QUESTION):
                     await asyncio.sleep(0.05)  # as a relay does, while more comes
         assert caught.value.code == "upstream_timeout"

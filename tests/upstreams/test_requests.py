@@ -13,7 +13,7 @@ from hub.core.stream_parts import Finished, TextDelta
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
-from hub.upstreams.http_upstream import Dialect
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_responses import OpenAiResponses
 from tests.upstreams.kit import HEAD, Asked, ask, scripted, sends
@@ -92,8 +92,8 @@ OLLAMA_CALLS: Final = [
 
 def body(dialect: Dialect, messages: list[Message], **params: Any) -> Any:
     """What goes over the wire."""
-    asking = dialect.build_request(GenerationRequest(messages, "u", "m", params))
-    return json.loads(msgspec.json.encode(asking.body))
+    upstream_request = dialect.build_request(GenerationRequest(messages, "u", "m", params))
+    return json.loads(msgspec.json.encode(upstream_request.body))
 
 
 def one(content: Any, role: str = "user") -> list[Message]:

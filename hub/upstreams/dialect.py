@@ -1,0 +1,140 @@
+"""What a wire format declares: its endpoint, its request, its framing and its events.
+
+A `Dialect` converts a `GenerationRequest` to an HTTP request, and events of the response to stream
+parts. It does no I/O and knows no limits; http_upstream.py calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, Protocol
+
+import msgspec
+
+from hub.core.generation import GenerationRequest
+from hub.core.ndjson_decoder import NdjsonDecoder
+from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.core.stream_parts import StreamPart, Usage
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP request for one generation.
+
+    body: the JSON of a POST, or the query parameters of a GET. headers: those of the wire format;
+    the headers of the endpoint are added to them.
+    """
+
+    body: Mapping[str, Any]
+    method: Literal["POST", "GET"] = "POST"
+    headers: Mapping[str, str] = {}
+
+
+class AuthHeader(msgspec.Struct, frozen=True):
+    """The request header that carries the API key: its name and what precedes the key in it."""
+
+    name: str
+    prefix: str = ""
+
+    def build(self, api_key: str | None) -> Mapping[str, str]:
+        """Return the header for this key; without a key there is no header."""
+        return {} if api_key is None else {self.name: self.prefix + api_key}
+
+
+BEARER: Final = AuthHeader("Authorization", "Bearer ")  # RFC 6750, section 2.1
+
+
+class Decoder(Protocol):
+    """Splits bytes into events, incrementally."""
+
+    def feed(self, chunk: bytes) -> Sequence[ServerSentEvent]:
+        """Return the events that end in this chunk. Raise StreamTooLarge."""
+        ...
+
+    def end(self) -> Sequence[ServerSentEvent]:
+        """Return the events that are complete only because the stream ended."""
+        ...
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """How a response is split into events.
+
+    content_types: the media types that a response may have. decoder: builds a decoder for events of
+    at most so many bytes. end_is_finish: whether the end of the stream completes the answer.
+    """
+
+    content_types: tuple[str, ...]
+    decoder: Callable[[int], Decoder]
+    end_is_finish: bool = False
+
+
+SSE: Final = Framing(
+    ("text/event-stream",),
+    lambda max_bytes: SseDecoder(max_line_bytes=max_bytes, max_event_bytes=max_bytes),
+)
+NDJSON: Final = Framing(
+    ("application/x-ndjson", "application/jsonl", "application/json", "text/plain"),
+    lambda max_bytes: NdjsonDecoder(max_line_bytes=max_bytes),
+)
+
+
+class UpstreamStreamError(Exception):
+    """The upstream reported an error inside its stream; the argument is its JSON or text."""
+
+
+class ResponseReader(Protocol):
+    """Reads the events of one response and keeps what is needed between them.
+
+    finish_reason: why the answer is complete, None until then. done: whether no event of interest
+    can follow.
+    """
+
+    finish_reason: str | None
+    done: bool
+
+    def read(self, event: ServerSentEvent) -> Iterable[StreamPart]:
+        """Return the stream parts of an event.
+
+        Raise UpstreamStreamError for an error that the upstream reports, msgspec.ValidationError
+        for an event of unknown shape (it is skipped), and UpstreamError for any other violation.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """One wire format of LLM endpoints.
+
+    kind: its name, the value of `upstreams.*.kind` in the settings. path: the path of the endpoint,
+    appended to the base URL. auth_header: the header of the API key. framing: how the response is
+    split into events.
+    """
+
+    kind: ClassVar[str]
+    auth_header: ClassVar[AuthHeader]
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def framing(self) -> Framing: ...
+
+    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+        """Convert a request to the wire format.
+
+        Raise UpstreamError (`upstream_unsupported`) for a request that the format cannot express.
+        """
+        ...
+
+    def new_reader(self) -> ResponseReader:
+        """Return a reader for one response."""
+        ...
+
+
+def convert_usage(usage: object) -> list[Usage]:
+    """Convert token counts named `input_tokens` and `output_tokens` to OpenAI's names.
+
+    usage: the decoded JSON. Return an empty list for a value that is not an object.
+    """
+    if not isinstance(usage, dict):
+        return []
+    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+    return [Usage({names.get(str(name), str(name)): count for name, count in usage.items()})]
