@@ -101,16 +101,16 @@ class Stage:
 
     async def read(self, **more: Any) -> Socket:
         followed = await self.generations.open_replay(self.id, "alice")
-        surface = more.pop("surface", TemplateEncoder(followed.record, PLAIN))
-        return self.serve(followed, CompatStream, surface=surface, **more)
+        surface = more.pop("answer_encoder", TemplateEncoder(followed.record, PLAIN))
+        return self.serve(followed, CompatStream, answer_encoder=surface, **more)
 
     def serve(self, followed: ReplayStart, kind: Any, *, frames: int = 100, **more: Any) -> Socket:
         sink = Socket()
-        given = {"followed": followed} if kind is CompatStream else {"record": followed.record}
+        given = {"replay": followed} if kind is CompatStream else {"record": followed.record}
         connection: Connection = kind(
             name=f"c{len(self.readers)}",
-            transport=SseEventEncoder(chunked=True),
-            sink=sink,
+            encoder=SseEventEncoder(chunked=True),
+            writer=sink,
             outbox=Outbox(max_frames=frames, max_bytes=10**6),
             clock=self.clock,
             retry_ms=3000,
@@ -262,7 +262,7 @@ async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> N
     """One log, many dialects."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
     sinks = [
-        await stage.read(surface=surface)
+        await stage.read(answer_encoder=surface)
         for surface in (
             ChatCompletionEncoder(record),
             AiSdkEncoder(record),
@@ -281,7 +281,7 @@ async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
     """What is no number is none; the answer ends all the same."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
     surfaces = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
-    sinks = [await stage.read(surface=surface) for surface in surfaces]
+    sinks = [await stage.read(answer_encoder=surface) for surface in surfaces]
     await until(lambda: all('"b"' in body(sink) for sink in sinks))
     await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
     assert await asyncio.gather(*stage.readers) == [CloseReason.ENDED] * 2
@@ -299,7 +299,7 @@ async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
             return super().feed(name, data)
 
     record = (await stage.generations.open_replay(stage.id, "alice")).record
-    faulty = await stage.read(surface=Faulty(record, PLAIN))
+    faulty = await stage.read(answer_encoder=Faulty(record, PLAIN))
     sink = await stage.read()
     await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
     await stage.say("c")
