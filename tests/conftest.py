@@ -26,7 +26,7 @@ from fakeredis import FakeAsyncRedis
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from tests.fake_connection import connect_to
-from tests.sharing import Orphans, Turns, processes, together
+from tests.sharing import AloneLock, OrphanReaper, count_processes, group_tests
 
 
 def missing(what: str) -> NoReturn:
@@ -169,13 +169,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What `-n auto` means here."""
-    return processes(config)
+    return count_processes(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares costly parts (a hub of several processes, a browser) stays in one process."""
-    together(items)
+    group_tests(items)
 
 
 # An example takes as long as a busy machine makes it; the test's own limit guards against hanging.
@@ -185,9 +185,9 @@ hypothesis.settings.load_profile("hub")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Each test waits for its turn, and what a process leaves is ended."""
-    config.pluginmanager.register(Turns(config), "turns")
+    config.pluginmanager.register(AloneLock(config), "alone-lock")
     if config.getoption("numprocesses", None):  # not so in the processes themselves
-        config.pluginmanager.register(Orphans(), "orphans")
+        config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 
 
 _ON_BOTH_LOOPS = {"brokers", "queues", "transports", "upstreams", "web"}

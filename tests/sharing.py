@@ -1,5 +1,6 @@
-"""How the whole run is shared between processes of pytest-xdist, which tests have the machine to
-themselves, and that nothing runs on when it ends.
+"""Distribute the tests over processes of pytest-xdist, and run some tests alone.
+
+At the end of the run, no process that a test started stays behind.
 """
 
 from __future__ import annotations
@@ -17,26 +18,28 @@ from typing import Any, Final
 import pytest
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
-_MOST_PROCESSES: Final = 8  # a machine of many cores waits for the longest tests, not for processes
+_MAX_PROCESSES: Final = 8  # with more, the run time depends on the longest tests only
 
 
-def processes(config: pytest.Config) -> int:
-    """How many processes `-n auto` means: none for a selection of tests or a terminal's run.
+def count_processes(config: pytest.Config) -> int:
+    """Return the number of processes of `-n auto`: 0 for a selection of tests or with `-s`.
 
-    Most tests wait for others most of their time, so there are two for each core.
+    Most tests spend their time waiting for other processes, so there are two processes per core.
     """
-    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    is_selection = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     option = config.option
-    if chosen or option.keyword or option.markexpr or option.lf or option.capture == "no":
+    if is_selection or option.keyword or option.markexpr or option.lf or option.capture == "no":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(2 * (cores or 1), _MOST_PROCESSES)
+    return min(2 * (cores or 1), _MAX_PROCESSES)
 
 
-def together(items: Sequence[pytest.Item]) -> None:
-    """Groups for xdist's loadgroup: the clients of tests/interop meet one hub, as do the documents
-    that need one; what runs whole hubs is grouped by its file, and so is what is made once for a
-    file. All others go to whichever process is free.
+def group_tests(items: Sequence[pytest.Item]) -> None:
+    """Assign the tests to the groups of xdist's loadgroup mode; a group runs in one process.
+
+    The clients of tests/interop share one hub, and so do the documents that need a hub. Tests that
+    start whole hubs or have expensive module fixtures form one group per file. All other tests go
+    to any free process.
     """
     for item in items:
         if group := _group_of(item):
@@ -46,7 +49,7 @@ def together(items: Sequence[pytest.Item]) -> None:
 def _group_of(item: pytest.Item) -> str | None:
     folder, file = item.path.parent.name, item.path.stem
     if item.get_closest_marker("alone") is not None:
-        return "alone"  # one after the other, when the others have ended
+        return "alone"  # one after another, after all other tests
     if folder == "docs":
         return folder if "site" in getattr(item, "fixturenames", ()) else f"docs-{file}"
     if folder in ("interop", "packaging"):
@@ -54,10 +57,11 @@ def _group_of(item: pytest.Item) -> str | None:
     return file if folder in ("e2e", "client", "examples") else None
 
 
-def begins(item: pytest.Item) -> int:
-    """Its place in the run: what takes long begins first, so that no process is left with it at the
-    end; then groups, the longest first; then what any process can take. Nobody waits for those
-    that run alone, nor they for a long test, when they come last.
+def order(item: pytest.Item) -> int:
+    """Return the sort key of a test: slow tests, large groups, other groups, single tests, `alone`.
+
+    Slow tests start first, so that no process still runs one when the others have finished. Tests
+    that run alone come last, so that no other test waits for them.
     """
     group = item.get_closest_marker("xdist_group")
     if item.get_closest_marker("alone") is not None:
@@ -69,58 +73,60 @@ def begins(item: pytest.Item) -> int:
     return 1 if group.args[0] in ("docs", "interop", "packaging") else 2
 
 
-class Turns:
-    """Lets tests run beside each other, and those marked `alone` beside none.
+class AloneLock:
+    """Run tests in parallel, but a test with the marker `alone` without any other test.
 
-    Two locks of the file system, so that all processes of the run see them: who begins holds the
-    first until it has the second. A test that is to be alone thus waits for those that run, and
-    those that come later wait for it.
+    There are two file locks, which all processes of the run share. Each test holds the first lock
+    until it has acquired the second one: exclusively if it runs alone, otherwise shared. A test
+    that runs alone thus waits for the running tests, and later tests wait for it.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        folder = config.rootpath / ".cache" / "turns"
+        folder = config.rootpath / ".cache" / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         self._next = (folder / "next").open("wb")
-        self._room = (folder / "room").open("wb")
+        self._running = (folder / "running").open("wb")
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the test's time limit
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the timeout of the test
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Waits for the test's turn."""
+        """Acquire the lock, run the test, and release the lock."""
         alone = item.get_closest_marker("alone") is not None
         fcntl.flock(self._next, fcntl.LOCK_EX)
-        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(self._next, fcntl.LOCK_UN)
         try:
             return (yield)
         finally:
-            fcntl.flock(self._room, fcntl.LOCK_UN)
+            fcntl.flock(self._running, fcntl.LOCK_UN)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """In the order of `begins`."""
-        items.sort(key=begins)
+        """Sort the tests by `order`."""
+        items.sort(key=order)
 
     def pytest_unconfigure(self) -> None:
-        """Closes the files."""
+        """Close the lock files."""
         self._next.close()
-        self._room.close()
+        self._running.close()
 
 
-class Orphans:
-    """Ends what a process of the run has left, which Ctrl-C may end before its fixtures have.
+class OrphanReaper:
+    """End processes that the tests left behind, for example after Ctrl-C.
 
-    On Linux whoever loses its parent below this process becomes its child.
+    On Linux, a process below this one that loses its parent becomes a child of this process.
     """
 
     def __init__(self) -> None:
-        self._here = Path(f"/proc/self/task/{os.getpid()}/children")
+        self._children_file = Path(f"/proc/self/task/{os.getpid()}/children")
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Kills children until there are none; those of whom was killed come next."""
-        while self._here.exists() and (children := self._here.read_text().split()):
+        """Kill children until none is left; the children of a killed process become ours."""
+        while self._children_file.exists() and (
+            children := self._children_file.read_text().split()
+        ):
             for child in map(int, children):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the documents give to paste works as it stands."""
+"""Test configuration and tables of the documents against the code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 async def test_upstreams_to_paste(tmp_path: Path) -> None:
-    """Every configuration in docs/upstreams.md is taken, together and as upstreams."""
+    """All configuration blocks of docs/upstreams.md load together, and each builds an upstream."""
     blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "upstreams.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text("\n".join(blocks))
@@ -37,23 +37,22 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
         "envelope",
     }
     async with aiohttp.ClientSession() as session:
-        made = build_upstreams(settings, session, SystemClock(), ("default",))
-    assert set(made) == set(settings.upstreams)
+        upstreams = build_upstreams(settings, session, SystemClock(), ("default",))
+    assert set(upstreams) == set(settings.upstreams)
 
 
 def test_cases_name_tests_that_exist() -> None:
-    """docs/relay-failures.md and docs/security.md name files of tests."""
+    """Each test file that docs/relay-failures.md and docs/security.md mention exists."""
     tests = Path(__file__).parent
     for document in ("relay-failures.md", "security.md"):
         names = re.findall(r"`([a-z0-9_/]+\.py)`", (DOCS / document).read_text())
         assert len(names) > 20
         for name in names:
-            found = list(tests.rglob(name.rpartition("/")[2]))
-            assert found, f"{document} names {name}"
+            assert list(tests.rglob(name.rpartition("/")[2])), f"{document}: {name} does not exist"
 
 
-def table_of(families: Sequence[MetricFamily]) -> str:
-    """As it stands in the document."""
+def format_table(families: Sequence[MetricFamily]) -> str:
+    """Return the Markdown table of the metrics."""
     rows = ["| metric | kind | labels | what |", "|---|---|---|---|"]
     for each in families:
         name = f"{each.name}_total" if each.kind == "counter" else each.name
@@ -63,29 +62,29 @@ def table_of(families: Sequence[MetricFamily]) -> str:
 
 
 def test_metrics_are_all_listed() -> None:
-    """docs/metrics.md has a row for each metric; WRITE_DOCS=1 in the environment makes them."""
-    node = table_of(NodeMetrics().families())
-    worker = table_of(WorkerMetrics({}).families())
+    """docs/metrics.md has a row for each metric; WRITE_DOCS=1 writes the rows."""
+    node = format_table(NodeMetrics().families())
+    worker = format_table(WorkerMetrics({}).families())
     file = DOCS / "metrics.md"
     text = file.read_text()
     for title, table in (("## Nodes\n", node), ("## Workers\n", worker)):
-        begin = text.index(title) + len(title) + 1
-        end = re.compile(r"\n(?!\|)").search(text, begin)
-        text = text[:begin] + table + text[end.start() if end else len(text) :]
+        start = text.index(title) + len(title) + 1
+        end = re.compile(r"\n(?!\|)").search(text, start)
+        text = text[:start] + table + text[end.start() if end else len(text) :]
     if os.environ.get("WRITE_DOCS"):
         file.write_text(text)
     assert file.read_text() == text
 
 
-def test_shape_to_paste(tmp_path: Path) -> None:
-    """The configuration in docs/surfaces.md is taken, and shows what it says."""
+def test_template_to_paste(tmp_path: Path) -> None:
+    """The output template in docs/surfaces.md loads and gives the documented events."""
     (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "surfaces.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text(block)
-    shapes = build_templates(load_settings(file).settings)
-    assert shapes.default == "legacy"
-    surface = TemplateEncoder(RECORD, shapes.templates["legacy"])
-    chunks = encode_all(surface, [STARTED, reasoning_delta("hm"), text_delta("Hi"), FAILED])
+    templates = build_templates(load_settings(file).settings)
+    assert templates.default == "legacy"
+    encoder = TemplateEncoder(RECORD, templates.templates["legacy"])
+    chunks = encode_all(encoder, [STARTED, reasoning_delta("hm"), text_delta("Hi"), FAILED])
     assert chunks[1:] == [
         b'event: msg\ndata: {"thought":"hm"}\n\n',
         b'event: msg\ndata: {"data":"Hi"}\n\n',

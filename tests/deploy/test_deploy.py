@@ -1,4 +1,4 @@
-"""What is given for deployment: each file is taken by its own tool, and names what exists."""
+"""Validate the deployment files with their own tools, and check the names that they use."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ BIN = Path(sys.executable).parent
 
 
 def run(*command: str | Path) -> None:
-    """Passes when the tool says that all is well."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Run a command; fail with its output if it fails."""
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_dockerfile() -> None:
-    """hadolint has nothing to say."""
+    """hadolint reports nothing."""
     run(BIN / "hadolint", ROOT / "Dockerfile")
 
 
 def test_compose_file() -> None:
-    """It is what the Compose specification says."""
+    """The file is valid by the schema of the Compose specification."""
     run(
         BIN / "check-jsonschema",
         "--builtin-schema",
@@ -46,8 +46,8 @@ def test_compose_file() -> None:
     )
 
 
-def test_nginx_of_compose_is_the_other_one() -> None:
-    """But for names, paths and the head."""
+def test_nginx_file_of_compose_equals_the_plain_one() -> None:
+    """The two files differ only in host names, paths and the head comment."""
     plain = (CONFIG / "nginx.conf").read_text()
     named = (CONFIG / "nginx.compose.conf").read_text()
     named = named.replace("node-1:8080", "127.0.0.1:8080").replace("node-2:8080", "127.0.0.1:8090")
@@ -56,13 +56,13 @@ def test_nginx_of_compose_is_the_other_one() -> None:
 
 
 def test_kubernetes_manifest() -> None:
-    """Every document is a resource as Kubernetes describes it."""
+    """Every document in the manifest is valid by the schema of Kubernetes."""
     run(BIN / "kubernetes-validate", "--strict", CONFIG / "kubernetes" / "hub.yml")
 
 
 @pytest.mark.parametrize("unit", ["hub-node", "hub-worker"])
 def test_systemd_unit(unit: str, tmp_path: Path) -> None:
-    """systemd takes it, and finds little to warn of."""
+    """systemd-analyze accepts the unit, and its security score is good."""
     if shutil.which("systemd-analyze") is None:
         assert os.environ.get("CI") != "true"
         pytest.skip("needs systemd-analyze")
@@ -73,36 +73,38 @@ def test_systemd_unit(unit: str, tmp_path: Path) -> None:
     run("systemd-analyze", "security", "--offline=yes", "--threshold=25", file)
 
 
-def settings_of_kubernetes() -> dict[str, str]:
+def read_kubernetes_settings() -> dict[str, str]:
     documents = list(yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text()))
     return dict(next(each for each in documents if each["kind"] == "ConfigMap")["data"])
 
 
-def settings_of_compose() -> dict[str, str]:
+def read_compose_settings() -> dict[str, str]:
     services = yaml.safe_load((CONFIG / "compose.yml").read_text())["services"]
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for name in ("node-1", "worker"):
-        found |= services[name]["environment"]
-    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in found.items()}
+        settings |= services[name]["environment"]
+    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in settings.items()}
 
 
-def settings_of_image() -> dict[str, str]:
+def read_image_settings() -> dict[str, str]:
     text = (ROOT / "Dockerfile").read_text()
     return dict(re.findall(r"(HUB_\w+)=(\S+)", text))
 
 
-@pytest.mark.parametrize("given", [settings_of_kubernetes, settings_of_compose, settings_of_image])
-def test_settings_exist(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each variable is a setting, and its value is taken."""
-    for name, value in given().items():
+@pytest.mark.parametrize(
+    "read_settings", [read_kubernetes_settings, read_compose_settings, read_image_settings]
+)
+def test_settings_exist(read_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variable is a known setting with a valid value."""
+    for name, value in read_settings().items():
         if not value.startswith("${"):
             monkeypatch.setenv(name, value)
     load_settings(None, {})
 
 
-def test_time_to_end() -> None:
-    """Whoever stops the hub waits for longer than its drain."""
-    environment = settings_of_kubernetes()
+def test_grace_period_is_longer_than_the_drain() -> None:
+    """Kubernetes waits longer for a stopping pod than the hub needs to drain."""
+    environment = read_kubernetes_settings()
     drain = float(environment["HUB_NODE__DRAIN_WAIT_SECONDS"])
     drain += float(environment["HUB_NODE__DRAIN_SECONDS"])
     documents = list(yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text()))
@@ -117,7 +119,7 @@ def test_time_to_end() -> None:
 
 @pytest.mark.parametrize("file", ["alerts.yml", "grafana.json"])
 def test_metrics_exist(file: str) -> None:
-    """Every metric that a rule or a panel names is in docs/metrics.md, which the code makes."""
+    """docs/metrics.md, which is generated, lists every metric of the rules and the panels."""
     listed = (ROOT / "docs" / "metrics.md").read_text()
     known = set(re.findall(r"^\| `(hub_\w+)` \| (\w+)", listed, re.MULTILINE))
     names = {name for name, _ in known}
@@ -134,8 +136,8 @@ def test_metrics_exist(file: str) -> None:
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
-    """Something that answers with that status; its port."""
+def run_http_server(status: int) -> Iterator[int]:
+    """Run an HTTP server that answers every request with a status; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -143,7 +145,7 @@ def answering(status: int) -> Iterator[int]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Write no log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -155,8 +157,8 @@ def answering(status: int) -> Iterator[int]:
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
 @pytest.mark.parametrize("setting", ["HUB_INTERNAL__PORT", "HUB_WORKER__PORT"])
 def test_health_check(setting: str, status: int, code: int) -> None:
-    """`hub healthcheck` says what the listener says, be it a node's or a worker's."""
-    with answering(status) as port:
+    """The exit code of `hub healthcheck` follows the status of a node or of a worker."""
+    with run_http_server(status) as port:
         env = {**os.environ, "HUB_INTERNAL__PORT": "1", setting: str(port)}
-        done = subprocess.run([BIN / "hub", "healthcheck"], env=env, timeout=120, check=False)
-    assert done.returncode == code
+        completed = subprocess.run([BIN / "hub", "healthcheck"], env=env, timeout=120, check=False)
+    assert completed.returncode == code

@@ -1,4 +1,4 @@
-"""One `hub dev` for all documents and examples."""
+"""Fixtures: one `hub dev` for all documents and examples, and a browser."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from playwright.async_api import Browser, async_playwright
 
 from tests.conftest import missing, temporary_folder
 from tests.docs.quick_hub import quick_hub
-from tests.docs.snippets import Places
+from tests.docs.snippets import Substitutions
 from tests.e2e.conftest import Dev, free_port
 
 
 class Site:
-    """The hub that the documents talk to, and free ports for what they start beside it."""
+    """A running hub for the documents, and free ports for the programs that they start."""
 
     def __init__(self, dev: Dev, backend_port: int, programs: Path) -> None:
         self.dev = dev
         self.backend_port = backend_port
-        self.places = Places(
+        self.substitutions = Substitutions(
             {8080: dev.port, 8081: dev.internal_port, 8082: free_port(), 8000: backend_port}
         )
         self.env = {
@@ -39,7 +39,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page of http://localhost:<backend_port> may call it."""
+    """Run `hub dev`; pages from http://localhost:<backend_port> may call it."""
     port = free_port()
     origins = {"HUB_PUBLIC__ALLOWED_ORIGINS": f'["http://localhost:{port}"]'}
     folder = tmp_path_factory.mktemp("dev")
@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
-    """The distribution's, headless."""
+    """Start the Chromium of the distribution without a window."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")

@@ -1,7 +1,8 @@
-"""`hub` without the second that its imports take: a process that has them forks for each call.
+"""A `hub` command that starts quickly: a server process imports the hub once and forks per call.
 
-The documents call it some thirty times. What runs is the command itself, in a process of its own,
-with the caller's arguments, environment, folder and files; it ends when the caller does.
+The documents run the command about thirty times, and the imports take a second. The forked
+process runs the real command with the arguments, the environment, the folder and the files of the
+caller. It ends when the caller ends.
 """
 
 from __future__ import annotations
@@ -17,31 +18,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# A file for both: to sh its second line is exec, to Python a string. (A path with a space in it is
-# no shebang.)
+# A script for sh and Python: its second line is `exec` for sh and a string for Python. A shebang
+# with the path of Python would not work, because the path may contain a space.
 CALL = """#!/bin/sh
 '''exec' {python} -SE "$0" "$@"
 ' '''
 import json, os, socket, sys
-place = socket.socket(socket.AF_UNIX)
-place.connect({place!r})
-said = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-socket.send_fds(place, [len(said).to_bytes(4, "big")], [0, 1, 2])
-place.sendall(said)
-sys.exit((place.recv(1) or b"\\x01")[0])
+server = socket.socket(socket.AF_UNIX)
+server.connect({socket_path!r})
+call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
+socket.send_fds(server, [len(call).to_bytes(4, "big")], [0, 1, 2])
+server.sendall(call)
+sys.exit((server.recv(1) or b"\\x01")[0])
 """
 
 
 @contextmanager
 def quick_hub(folder: Path) -> Iterator[Path]:
-    """A folder with a program `hub`."""
-    place, bin_folder = folder / "place", folder / "bin"
+    """Run the server process; yield a folder that contains the program `hub`."""
+    socket_path, bin_folder = folder / "socket", folder / "bin"
     bin_folder.mkdir()
     program = bin_folder / "hub"
-    program.write_text(CALL.format(python=shlex.quote(sys.executable), place=str(place)))
+    program.write_text(
+        CALL.format(python=shlex.quote(sys.executable), socket_path=str(socket_path))
+    )
     program.chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, __file__, place], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        [sys.executable, __file__, socket_path], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     )
     assert process.stdout is not None
     try:
@@ -53,58 +56,60 @@ def quick_hub(folder: Path) -> Iterator[Path]:
         process.stdout.close()
 
 
-def serve(place: str) -> None:
-    """Forks for each call, until it is killed."""
+def serve(socket_path: str) -> None:
+    """Fork a process for each call, until this process is killed."""
     import hub.cli
     import hub.cli.answer
     import hub.client
     import hub.settings
     import hub.wiring.node
-    import hub.wiring.worker  # noqa: F401 - all of them: so that the calls need not
+    import hub.wiring.worker  # noqa: F401 - imported here so that the calls do not have to
 
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(place)
+    listener.bind(socket_path)
     listener.listen()
     print("ready", flush=True)
     while True:
         caller, _ = listener.accept()
-        if os.fork() == 0:  # twice, so that nobody waits for the one that works
+        if (
+            os.fork() == 0
+        ):  # fork twice, so that no process has to wait for the one that runs the command
             if os.fork() == 0:
-                answer(caller)
+                run_command(caller)
             os._exit(0)
         os.wait()
         caller.close()
 
 
-def answer(caller: socket.socket) -> None:
-    """One call, in a process of its own."""
+def run_command(caller: socket.socket) -> None:
+    """Run one command in this process, and end the process."""
     head, files, _, _ = socket.recv_fds(caller, 4, 3)
-    said = b""
-    while len(said) < int.from_bytes(head, "big"):
-        said += caller.recv(65536)
-    arguments, environment, folder = json.loads(said)
+    call = b""
+    while len(call) < int.from_bytes(head, "big"):
+        call += caller.recv(65536)
+    arguments, environment, folder = json.loads(call)
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv[1:] = arguments
-    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
+    threading.Thread(target=_exit_with_caller, args=(caller,), daemon=True).start()
     code = 1
     try:
         from hub.cli import run
 
         run()
         code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
     finally:
         sys.stdout.flush()
         caller.send(bytes([code]))
         os._exit(code)
 
 
-def _end_with(caller: socket.socket) -> None:
+def _exit_with_caller(caller: socket.socket) -> None:
     caller.recv(1)
     os._exit(1)
 

@@ -1,8 +1,8 @@
-"""The blocks of the documents that can be run, and what runs them against a `hub dev`.
+"""Find the code blocks of the documents, and run them against a `hub dev`.
 
-A block is what stands between fences that name a language. `<!-- not run: why -->` before it says
-why it is not; a `text` block right after it shows some of what it prints: each of its lines must
-be there, with anything in place of each `…`.
+A block is the text between fences that name a language. The comment `<!-- not run: why -->` before
+a block excludes it. A `text` block right after a block lists parts of its output: the output must
+contain each of its lines, where `…` stands for any text.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _SECRET = "k" * 40
-_PATIENCE_SECONDS = 45.0
+_TIMEOUT_SECONDS = 45.0
 
 
 class Block(NamedTuple):
-    """line: where its fence stands. part: the heading above. why: the reason why it is not run."""
+    """line: the line of its first fence. part: the heading above. why: the reason not to run it."""
 
     page: Path
     line: int
@@ -48,12 +48,12 @@ class Block(NamedTuple):
     why: str | None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
 def pages() -> list[Path]:
-    """All that a reader may copy from."""
+    """Return all documents with blocks that a reader may copy."""
     return [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
@@ -62,77 +62,84 @@ def pages() -> list[Path]:
     ]
 
 
-def blocks_of(page: Path) -> list[Block]:
-    """In their order; those in `text` that belong to another are in it."""
+def find_blocks(page: Path) -> list[Block]:
+    """Return the blocks of a page in order; expected output belongs to the block before it."""
     text = page.read_text()
-    found = []
+    blocks = []
     for match in _BLOCK.finditer(text):
         indent = len(match["indent"])
         code = "".join(line[indent:] for line in match["code"].splitlines(keepends=True))
         line = text.count("\n", 0, match.start("language")) + 1
         part = re.findall(r"^## (.+)", text[: match.start()], re.MULTILINE)[-1:]
         shown = match["shown"] or ""
-        found.append(Block(page, line, "".join(part), match["language"], code, shown, match["why"]))
-    return found
+        blocks.append(
+            Block(page, line, "".join(part), match["language"], code, shown, match["why"])
+        )
+    return blocks
 
 
-def to_run(page: Path, language: str) -> list[Block]:
-    """The page's blocks in that language but those with a reason not to be run."""
-    return [each for each in blocks_of(page) if each.language == language and each.why is None]
+def runnable_blocks(page: Path, language: str) -> list[Block]:
+    """Return the blocks of a page in one language, without the excluded ones."""
+    return [each for each in find_blocks(page) if each.language == language and each.why is None]
 
 
-class Places:
-    """Where what the documents have at usual places is in this run."""
+class Substitutions:
+    """Replace the ports and names in the documents by those of this run."""
 
     def __init__(self, ports: Mapping[int, int], names: Mapping[str, str] = {}) -> None:
         self._ports = ports
         self._names = names
 
-    def put_into(self, code: str) -> str:
-        """The code with this run's ports and names, and with a secret for each `…` that is one."""
-        for name, here in self._names.items():
-            code = code.replace(name, here)
-        for port, port_here in self._ports.items():
-            code = re.sub(rf"(?<=[ :=]){port}\b", str(port_here), code)
+    def apply(self, code: str) -> str:
+        """Return the code with the ports and names of this run, and a secret for each `…`."""
+        for name, actual_name in self._names.items():
+            code = code.replace(name, actual_name)
+        for port, actual_port in self._ports.items():
+            code = re.sub(rf"(?<=[ :=]){port}\b", str(actual_port), code)
         return re.sub(r"(?<=[= ])…", _SECRET, code)
 
 
 async def run_python(block: str, names: dict[str, Any]) -> None:
-    """Runs a block that may await at its top level; `names` are its globals, before and after."""
+    """Run a block, which may await at its top level, with `names` as its globals."""
     code = compile(block, "<document>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if code.co_flags & CO_COROUTINE:
         await eval(code, names)  # noqa: S307 - the documents are ours
     else:
-        await asyncio.to_thread(exec, code, names)  # what blocks, blocks no loop
+        await asyncio.to_thread(exec, code, names)  # blocking code must not block the loop
 
 
 _PRELUDE = """
 set -euo pipefail
 shopt -s expand_aliases
-begun() { until [[ -s $out ]]; do read -rt 0.05 <> <(:) || :; done; }  # a stream speaks first
+# A stream prints its first event at once.
+wait_for_output() { until [[ -s $out ]]; do read -rt 0.05 <> <(:) || :; done; }
 curl() {
-  if [[ " $* " == *" -N "* ]]; then command curl -s "$@" >"$out" 2>&1 & begun
+  if [[ " $* " == *" -N "* ]]; then command curl -s "$@" >"$out" 2>&1 & wait_for_output
   else command curl -sS --fail-with-body "$@"; echo; fi
 }
 hub() {
-  if [[ $1 == tail ]]; then "$QUICK/hub" "$@" >"$out" 2>&1 & begun
+  if [[ $1 == tail ]]; then "$QUICK/hub" "$@" >"$out" 2>&1 & wait_for_output
   else "$QUICK/hub" "$@"; fi
 }
 """
 
 
-def run_shell(blocks: list[Block], places: Places, folder: Path, env: Mapping[str, str]) -> None:
-    """Runs a page's commands in one bash, in a folder that looks like the repository.
+def run_shell(
+    blocks: list[Block], substitutions: Substitutions, folder: Path, env: Mapping[str, str]
+) -> None:
+    """Run the commands of a page in one bash, in a folder that looks like the repository.
 
-    `curl -N` and `hub tail`, which never end, go on in the background until all that is shown has
-    come. Raises AssertionError with what was printed when a command fails or does not show it.
+    `curl -N` and `hub tail` do not end: they run in the background until all expected output has
+    been printed. Raise AssertionError with the output if a command fails or its output is missing.
     """
-    _like_the_repository(folder, places)
+    _copy_repository(folder, substitutions)
     script = _PRELUDE
     outputs = [folder / f"output-{n}" for n in range(len(blocks))]
     for block, output in zip(blocks, outputs, strict=True):
         output.touch()
-        script += f"out='{output}.stream'\n{{\n{places.put_into(block.code)}\n}} >'{output}' 2>&1\n"
+        script += (
+            f"out='{output}.stream'\n{{\n{substitutions.apply(block.code)}\n}} >'{output}' 2>&1\n"
+        )
     (folder / "script.sh").write_text(f"{script}\ntouch '{folder}/done'\nread -r _ || :\n")
     process = subprocess.Popen(
         ["bash", "script.sh"],
@@ -142,41 +149,41 @@ def run_shell(blocks: list[Block], places: Places, folder: Path, env: Mapping[st
         start_new_session=True,
     )
     try:
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while missing := _not_yet(folder, blocks, outputs):
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while missing := _find_missing(folder, blocks, outputs):
             assert process.poll() is None, missing
-            assert time.monotonic() < until, missing
+            assert time.monotonic() < deadline, missing
             time.sleep(0.05)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=30)
 
 
-def _not_yet(folder: Path, blocks: list[Block], outputs: list[Path]) -> str:
-    """What is missing until all has run and shown what it should; empty when nothing is."""
+def _find_missing(folder: Path, blocks: list[Block], outputs: list[Path]) -> str:
+    """Return what is still missing until all commands have run; empty if nothing is missing."""
     for block, output in zip(blocks, outputs, strict=True):
         printed = "".join(
             file.read_text() for file in (output, Path(f"{output}.stream")) if file.exists()
         )
         for line in block.shown.splitlines():
-            if not _shows(line, printed):
-                return f"{block.place} should show {line!r} and printed:\n{printed}"
+            if not _contains(line, printed):
+                return f"{block.location} should print {line!r}, but printed:\n{printed}"
     if not (folder / "done").exists():
         printed = "\n".join(output.read_text() for output in outputs)
-        return f"a command of {blocks[0].page.name} fails or does not end; printed:\n{printed}"
+        return f"a command of {blocks[0].page.name} failed or did not end; output:\n{printed}"
     return ""
 
 
-def _shows(line: str, printed: str) -> bool:
+def _contains(line: str, printed: str) -> bool:
     pattern = ".*".join(re.escape(part) for part in line.strip().split("…"))
     return re.search(pattern, printed) is not None
 
 
-def _like_the_repository(folder: Path, places: Places) -> None:
+def _copy_repository(folder: Path, substitutions: Substitutions) -> None:
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     for name in ("config", "scripts"):
         (folder / name).symlink_to(ROOT / name)
     packages = shutil.ignore_patterns("node_modules", "__pycache__")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=packages)
     file = folder / "examples" / "nginx.conf"
-    file.write_text(places.put_into(file.read_text()).replace("/tmp/", f"{folder}/"))
+    file.write_text(substitutions.apply(file.read_text()).replace("/tmp/", f"{folder}/"))

@@ -1,4 +1,4 @@
-"""The Python and JavaScript of the documents: run, and then used as their page says."""
+"""Run the Python and JavaScript blocks of the documents, and use their functions."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.docs.conftest import Site
-from tests.docs.snippets import DOCS, ROOT, run_python, to_run
+from tests.docs.snippets import DOCS, ROOT, run_python, runnable_blocks
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # as the browser fixture
 
 
-async def stored(site: Site, user: str) -> list[tuple[str, Any]]:
-    """What the log holds of the user's channel."""
-    answer = await asyncio.to_thread(
+async def stored_events(site: Site, user: str) -> list[tuple[str, Any]]:
+    """Return the name and data of each stored event of a user."""
+    response = await asyncio.to_thread(
         site.dev.call, "GET", f"/users/{user}/events?limit=1000", internal=True
     )
-    return [(event["event"], event["data"]) for event in answer["events"]]
+    return [(event["event"], event["data"]) for event in response["events"]]
 
 
 async def run_page(page: Path, site: Site, part: str = "") -> dict[str, Any]:
-    """Runs the page's blocks, or those under one heading, in order; the names they made."""
+    """Run the blocks of a page, or those below one heading, in order; return their globals."""
     names: dict[str, Any] = {}
-    for block in to_run(page, "python"):
+    for block in runnable_blocks(page, "python"):
         if part in ("", block.part):
-            await run_python(site.places.put_into(block.code), names)
+            await run_python(site.substitutions.apply(block.code), names)
     return names
 
 
-async def test_readme_asks(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """In five lines: the whole answer is printed."""
+async def test_readme_generates(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """The five lines of the README print the whole answer."""
     await run_page(ROOT / "README.md", site, "An answer, token by token")
     assert "simulated" in capsys.readouterr().out
 
 
 async def test_readme_publishes(site: Site) -> None:
-    """By requests; sent twice, it arrives once."""
-    before = len(await stored(site, "alice"))
+    """The request of the README is idempotent: sent twice, it stores one event."""
+    before = len(await stored_events(site, "alice"))
     for _ in range(2):
         await run_page(ROOT / "README.md", site, "Publish from a backend")
     ready = {"title": "Your export is ready", "url": "/exports/7"}
-    assert (await stored(site, "alice"))[before:] == [("export.ready", ready)]
+    assert (await stored_events(site, "alice"))[before:] == [("export.ready", ready)]
 
 
 @contextmanager
 def django() -> Iterator[None]:
-    """A Django project with a database in memory."""
+    """Set up a Django project with a database in memory."""
     import django
     from django.conf import settings
 
     settings.configure(
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        SECRET_KEY="of the test",
+        SECRET_KEY="secret of the test",
         HUB_INTERNAL_URL="",
         HUB_KEY=None,
         HUB_HMAC_SECRET="k" * 40,
@@ -69,9 +69,7 @@ def django() -> Iterator[None]:
 
 
 async def test_django(site: Site) -> None:
-    """The view publishes after its transaction, and not one that is rolled back; the cookie is a
-    token.
-    """
+    """The view publishes when its transaction commits, not on rollback; the cookie has a token."""
     import jwt
 
     with django():
@@ -95,7 +93,7 @@ async def test_django(site: Site) -> None:
             return names["ship"](request, 2)
 
         response = names["with_hub_token"](request, await asyncio.to_thread(ship))
-    assert await stored(site, "dora") == [("order.shipped", {"order": 2})]
+    assert await stored_events(site, "dora") == [("order.shipped", {"order": 2})]
     cookie = response.cookies["hub_token"]
     assert cookie["httponly"]
     assert jwt.decode(cookie.value, "k" * 40, algorithms=["HS256"])["sub"] == "dora"
@@ -103,32 +101,32 @@ async def test_django(site: Site) -> None:
 
 
 async def test_fastapi(site: Site) -> None:
-    """The route's background task publishes, with the application's client."""
+    """The background task of the route publishes with the client of the application."""
     from fastapi import BackgroundTasks
 
     names = await run_page(DOCS / "guides" / "backends.md", site, "FastAPI")
     tasks = BackgroundTasks()
     async with names["lifespan"](names["app"]):
-        answer = await names["ship_order"]("fred", 3, tasks)
-        assert await stored(site, "fred") == []
+        response = await names["ship_order"]("fred", 3, tasks)
+        assert await stored_events(site, "fred") == []
         await tasks()
-    assert answer == {"order": 3, "status": "shipped"}
-    assert await stored(site, "fred") == [("order.shipped", {"order": 3})]
+    assert response == {"order": 3, "status": "shipped"}
+    assert await stored_events(site, "fred") == [("order.shipped", {"order": 3})]
 
 
 async def test_celery(site: Site) -> None:
-    """The task tells its end once, though it runs twice; progress is not kept."""
+    """A task that runs twice publishes its end once; progress events are not stored."""
     names = await run_page(DOCS / "guides" / "backends.md", site, "Celery")
     for _ in range(2):
-        done = await asyncio.to_thread(names["export"].apply, args=["cleo", 2], task_id="job-1")
-        assert done.successful()
+        result = await asyncio.to_thread(names["export"].apply, args=["cleo", 2], task_id="job-1")
+        assert result.successful()
     ready = {"job": "job-1", "url": "/exports/job-1"}
-    assert await stored(site, "cleo") == [("export.ready", ready)]
+    assert await stored_events(site, "cleo") == [("export.ready", ready)]
     names["hub"].close()
 
 
 async def test_notifications(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """The cookie that the page makes is a user's token."""
+    """The guide creates a valid user token for the cookie."""
     import jwt
 
     await run_page(DOCS / "guides" / "notifications.md", site)
@@ -137,31 +135,34 @@ async def test_notifications(site: Site, capsys: pytest.CaptureFixture[str]) -> 
 
 
 async def test_chat(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer is printed."""
+    """The guide prints the answer."""
     await run_page(DOCS / "guides" / "chat.md", site)
     assert "Rayleigh" in capsys.readouterr().out
 
 
 async def test_javascript(site: Site, chromium: Browser) -> None:
-    """Each event that a page listens to is published and comes to its `show` or `append`; the
-    chat's answer is shown, stopped, and asked again to its end.
+    """Each event that a page listens for reaches its `show` or `append` function.
+
+    The chat page shows an answer, stops it, and shows a second one until its end.
     """
     page = await chromium.new_page()
-    await page.goto(f"{site.dev.url}/nothing-here")  # 404: the same origin, and no scripts
+    await page.goto(
+        f"{site.dev.url}/nothing-here"
+    )  # 404: a page of the same origin without scripts
     for document in (ROOT / "README.md", DOCS / "quickstart.md", DOCS / "guides/notifications.md"):
-        code = "\n".join(block.code for block in to_run(document, "js"))
+        code = "\n".join(block.code for block in runnable_blocks(document, "js"))
         names = re.findall(r'addEventListener\("([a-z]+\.?[a-z]+)"', code)
         await page.evaluate(
-            "async () => { window.said = [];"
-            " const show = (what) => said.push(['show', what]);"
-            " const append = (what) => said.push(['append', what]);"
+            "async () => { window.calls = [];"
+            " const show = (what) => calls.push(['show', what]);"
+            " const append = (what) => calls.push(['append', what]);"
             f"{code}; window.stream = stream;"
             " await new Promise((opened) => stream.addEventListener('hub.open', opened)); }"
         )
         for name in names:
             if name.startswith("generation."):
-                question = {"prompt": "why is the sky blue?"}
-                await asyncio.to_thread(site.dev.call, "POST", "/generations?user=alice", question)
+                request = {"prompt": "why is the sky blue?"}
+                await asyncio.to_thread(site.dev.call, "POST", "/generations?user=alice", request)
             elif not name.startswith("hub."):
                 to = {"topic": "news"} if name == "headline" else {"user": "alice"}
                 body = {"to": to, "event": name, "data": {"order": name}}
@@ -169,30 +170,32 @@ async def test_javascript(site: Site, chromium: Browser) -> None:
         listened = [name for name in names if not name.startswith("hub.")]
         shows = sum(not name.startswith("generation.") for name in listened)
         await page.wait_for_function(
-            "([shows, appends]) => said.filter(([how]) => how == 'show').length == shows"
-            " && said.some(([how]) => how == 'append') == appends",
+            "([shows, appends]) => calls.filter(([how]) => how == 'show').length == shows"
+            " && calls.some(([how]) => how == 'append') == appends",
             arg=[shows, shows < len(listened)],
         )
         await page.evaluate("stream.close()")
 
-    code = "\n".join(block.code for block in to_run(DOCS / "guides/chat.md", "js"))
+    code = "\n".join(block.code for block in runnable_blocks(DOCS / "guides/chat.md", "js"))
     await page.evaluate(
-        "async () => { window.said = [];"
-        " const show = (what) => said.push(what), append = (what) => said.push(what);"
+        "async () => { window.calls = [];"
+        " const show = (what) => calls.push(what), append = (what) => calls.push(what);"
         f"{code} }}"
     )
-    await page.wait_for_function("said.includes('stopped by alice') && said.includes('done: stop')")
+    await page.wait_for_function(
+        "calls.includes('stopped by alice') && calls.includes('done: stop')"
+    )
 
 
 async def test_javascript_of_the_client(site: Site, chromium: Browser) -> None:
-    """hub.js as its page shows it: a notification is shown, and an answer grows until its end."""
-    code = "\n".join(block.code for block in to_run(DOCS / "clients-javascript.md", "js"))
+    """With the code of its page, hub.js shows a notification and an answer until its end."""
+    code = "\n".join(block.code for block in runnable_blocks(DOCS / "clients-javascript.md", "js"))
     imports = 'import { connect } from "https://hub.example/hub.js";'
     assert imports in code
     code = code.replace(imports, 'const { connect } = await import("/hub.js");')
     code = code.replace('"https://hub.example"', "location.origin")
     page = await chromium.new_page()
-    await page.route("**/hub-token", lambda route: route.fulfill(body=""))  # hub dev wants none
+    await page.route("**/hub-token", lambda route: route.fulfill(body=""))  # hub dev needs no token
     await page.goto(f"{site.dev.url}/nothing-here")
     await page.evaluate(
         "async () => { const shown = window.shown = [], states = window.states = [];"

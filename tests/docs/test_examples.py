@@ -1,4 +1,4 @@
-"""examples/ as a reader starts them, against a `hub dev`."""
+"""Run the examples as a reader would, against a `hub dev`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from playwright.async_api import Browser, expect
 from hub.client import HubClient
 from tests.conftest import missing
 from tests.docs.conftest import Site
-from tests.docs.snippets import DOCS, ROOT, to_run
+from tests.docs.snippets import DOCS, ROOT, runnable_blocks
 
 EXAMPLES = ROOT / "examples"
 
 
 @contextmanager
-def running(*command: str | Path, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The program, with its standard output and input; ended afterwards."""
+def run_program(*command: str | Path, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program during the block, with pipes for its input and output."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -43,28 +43,28 @@ def running(*command: str | Path, env: dict[str, str]) -> Iterator[subprocess.Po
     try:
         yield process
     finally:
-        process.terminate()  # nginx would leave its workers behind if it were killed
+        process.terminate()  # not kill: nginx would leave its worker processes behind
         process.wait(timeout=20)
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
 
 
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """What it prints up to and with the words."""
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Read the output of a program until it contains a text; return the output."""
     assert process.stdout is not None
     printed = ""
-    while words not in printed:
+    while text not in printed:
         more = os.read(process.stdout.fileno(), 65536).decode()
-        assert more, f"it ended without {words!r}: {printed}"
+        assert more, f"the program ended without {text!r}: {printed}"
         printed += more
     return printed
 
 
 def test_terminal_chat(site: Site) -> None:
-    """It answers, Ctrl-C stops only the answer, the next question knows the first, Ctrl-D ends."""
+    """Ctrl-C stops only the answer, the next prompt continues the chat, Ctrl-D ends the program."""
     program = EXAMPLES / "terminal_chat.py"
-    with running(sys.executable, program, "chris", env=site.env) as chat:
+    with run_program(sys.executable, program, "chris", env=site.env) as chat:
         assert chat.stdin is not None
         read_until(chat, "> ")
         chat.stdin.write("count to 500\n")
@@ -84,10 +84,10 @@ def test_terminal_chat(site: Site) -> None:
 
 
 async def test_long_job(site: Site) -> None:
-    """Who looks sees each step; of the log there is only the end."""
+    """A connected client receives each step; the log keeps only the end."""
     seen: list[tuple[str, int | None]] = []
     async with HubClient(site.dev.url, user="lena") as hub, hub.events(control=True) as events:
-        with running(sys.executable, EXAMPLES / "long_job.py", "lena", env=site.env) as job:
+        with run_program(sys.executable, EXAMPLES / "long_job.py", "lena", env=site.env) as job:
             async for event in events:
                 if event.name.startswith("export."):
                     seen.append((event.name, event.json().get("percent")))
@@ -99,14 +99,14 @@ async def test_long_job(site: Site) -> None:
     assert [each["event"] for each in stored] == ["export.ready"]
 
 
-@pytest.mark.asyncio(loop_scope="module")  # the browser's
+@pytest.mark.asyncio(loop_scope="module")  # as the browser fixture
 async def test_fastapi_backend(site: Site, chromium: Browser) -> None:
-    """In a browser: the button ships, the list tells it, and a second press changes nothing."""
+    """In a browser, the button ships the order once, and the list shows the notification."""
     env = {"HUB_URL_OF_BROWSERS": f"http://localhost:{site.dev.port}"}
     env["HUB_URL_OF_BACKENDS"] = site.dev.internal_url
     command = ["-m", "uvicorn", "--app-dir", "examples", "fastapi_backend:app", "--log-level"]
     command += ["warning", "--port", str(site.backend_port)]
-    with running(sys.executable, *command, env=env):
+    with run_program(sys.executable, *command, env=env):
         url = f"http://localhost:{site.backend_port}/?user=flora"
         await asyncio.to_thread(wait_for, url)
         page = await chromium.new_page()
@@ -125,43 +125,45 @@ async def test_fastapi_backend(site: Site, chromium: Browser) -> None:
 
 
 def wait_for(url: str) -> None:
-    """Returns when it answers."""
-    until = time.monotonic() + 20
+    """Wait until the URL answers."""
+    deadline = time.monotonic() + 20
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            assert time.monotonic() < until, f"nothing answers at {url}"
+            assert time.monotonic() < deadline, f"nothing answers at {url}"
             time.sleep(0.05)
 
 
-def example_of_nginx() -> str:
+def read_nginx_example() -> str:
     return (EXAMPLES / "nginx.conf").read_text()
 
 
-def example_with_the_guide() -> str:
-    """The example with the guide's blocks in place of its own."""
-    text = example_of_nginx()
-    upgrade, location = (block.code for block in to_run(DOCS / "guides" / "nginx.md", "nginx"))
+def read_nginx_guide() -> str:
+    """Return the example with the blocks of the guide instead of its own."""
+    text = read_nginx_example()
+    upgrade, location = (
+        block.code for block in runnable_blocks(DOCS / "guides" / "nginx.md", "nginx")
+    )
     for form, block in (
         (r" +map .*?\n    }\n", upgrade),
         (r" +location .*?\n        }\n", location),
     ):
-        text, replaced = re.subn(form, block, text, flags=re.DOTALL)
-        assert replaced == 1
+        text, count = re.subn(form, block, text, flags=re.DOTALL)
+        assert count == 1
     return text
 
 
-@pytest.mark.parametrize("given", [example_of_nginx, example_with_the_guide])
-async def test_nginx(given: Callable[[], str], site: Site, tmp_path: Path) -> None:
-    """A stream and a WebSocket go through it, each event at once."""
+@pytest.mark.parametrize("read_config", [read_nginx_example, read_nginx_guide])
+async def test_nginx(read_config: Callable[[], str], site: Site, tmp_path: Path) -> None:
+    """nginx passes each event of an SSE stream and of a WebSocket without delay."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         missing("nginx")
     file = tmp_path / "nginx.conf"
-    file.write_text(site.places.put_into(given().replace("/tmp/", f"{tmp_path}/")))
-    with running(nginx, "-p", tmp_path, "-c", file, "-e", "stderr", env={}):
+    file.write_text(site.substitutions.apply(read_config().replace("/tmp/", f"{tmp_path}/")))
+    with run_program(nginx, "-p", tmp_path, "-c", file, "-e", "stderr", env={}):
         url = f"http://localhost:{site.backend_port}"
         await asyncio.to_thread(wait_for, url)
         async with (
@@ -178,8 +180,8 @@ async def test_nginx(given: Callable[[], str], site: Site, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.iterdir()), ids=lambda file: file.name)
-def test_an_example_is_a_page(file: Path) -> None:
-    """Of 80 lines at most, and listed."""
+def test_an_example_is_short_and_listed(file: Path) -> None:
+    """Each example has at most 80 lines and a link in the README of the examples."""
     if file.is_file() and file.suffix != ".pyc":
         assert len(file.read_text().splitlines()) <= 80
         assert file.name == "README.md" or f"]({file.name})" in (EXAMPLES / "README.md").read_text()

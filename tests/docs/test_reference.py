@@ -1,5 +1,6 @@
-"""docs/reference: below its head each page is made from the code. WRITE_DOCS=1 in the environment
-writes them; without it they must be as they would be written.
+"""Generate the pages of docs/reference from the code, below their introductions.
+
+WRITE_DOCS=1 in the environment writes the pages; without it, the tests compare them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.docs.snippets import DOCS, ROOT
 
 EXAMPLE = ROOT / "config" / "hub.example.toml"
 
-# Examples in the commands' help that tests/docs does not run, and why.
+# Examples in the help of the commands that tests/docs does not run, with the reason.
 NOT_RUN = {
     "dev": "it runs until Ctrl-C; tests/e2e/test_dev.py",
     "serve": "its Redis is on another machine; tests/e2e/test_multiprocess.py",
@@ -34,31 +35,32 @@ NOT_RUN = {
 }
 
 
-def purposes() -> dict[str, str]:
-    """What each setting is for: the comment behind it in config/hub.example.toml."""
-    found: dict[str, str] = {}
+def read_purposes() -> dict[str, str]:
+    """Return the purpose of each setting: its comment in config/hub.example.toml."""
+    purposes: dict[str, str] = {}
     table = ""
     for line in EXAMPLE.read_text().splitlines():
         if head := re.match(r"(?:# )?\[+([a-z._]+)\]", line):
             table = re.sub(r"^(upstreams|shapes)\.[a-z]+", r"\1.*", head[1]) + "."
         elif setting := re.match(r"(?:# )?([a-z_0-9]+) ?[=:] .*?\s#\s(.+)$", line):
-            found[f"{table}{setting[1]}"] = setting[2]
-    for table in ("log.topic", "log.all"):  # the same for others
-        found |= {
-            f"{table}.{name}": found[f"log.user.{name}"] for name in ChannelRetention.model_fields
+            purposes[f"{table}{setting[1]}"] = setting[2]
+    for table in ("log.topic", "log.all"):  # the same settings as for users
+        purposes |= {
+            f"{table}.{name}": purposes[f"log.user.{name}"]
+            for name in ChannelRetention.model_fields
         }
-    return found
+    return purposes
 
 
-def kind_of(annotation: Any) -> str:
-    """A type as a reader of TOML knows it."""
+def describe_type(annotation: Any) -> str:
+    """Return the name of a type for a reader who knows TOML."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return kind_of(inner[0])
+        return describe_type(inner[0])
     if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in inner)
     if origin in (typing.Union, types.UnionType):
-        kinds = [kind_of(each) for each in inner if each is not type(None)]
+        kinds = [describe_type(each) for each in inner if each is not type(None)]
         return " or ".join(dict.fromkeys(kinds))
     if origin is tuple:
         return "list"
@@ -67,7 +69,7 @@ def kind_of(annotation: Any) -> str:
     return names[origin or annotation]
 
 
-def default_of(field: FieldInfo) -> str:
+def describe_default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.default
@@ -81,7 +83,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def tables(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """The model and those in it, by dotted name; `*` stands for a name of one's own."""
+    """Yield a model and its nested models by dotted name; `*` stands for any name."""
     yield above, model
     for name, field in model.model_fields.items():
         inner = [field.annotation, *typing.get_args(field.annotation)]
@@ -92,23 +94,23 @@ def tables(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[
 
 
 def settings_page() -> str:
-    page, known = "", purposes()
+    page, known = "", read_purposes()
     for table, model in tables(Settings):
         rows = []
         for name, field in model.model_fields.items():
             if (table, name) == ("node", "metrics_dir") or _is_table(field):
                 continue
             dotted = f"{table}.{name}".lstrip(".")
-            assert dotted in known, f"config/hub.example.toml: say behind {dotted} what it is for"
+            assert dotted in known, (
+                f"config/hub.example.toml: add a comment with the purpose of {dotted}"
+            )
             variable = f"HUB_{dotted.replace('*', 'NAME').replace('.', '__').upper()}"
             variable = "" if table == "auth.api_keys" else f"<br>`{variable}`"
             what = known[dotted].replace("|", "\\|")
-            rows.append(
-                f"| `{name}`{variable} | {kind_of(field.annotation)} | {default_of(field)} "
-                f"| {what} |"
-            )
+            kind, default = describe_type(field.annotation), describe_default(field)
+            rows.append(f"| `{name}`{variable} | {kind} | {default} | {what} |")
         if rows:
-            page += f"\n## {f'[{table}]' if table else 'Above all tables'}\n"
+            page += f"\n## {f'[{table}]' if table else 'Top-level settings'}\n"
             if table and model.__doc__:
                 page += f"{' '.join(model.__doc__.split())}\n"
             page += "\n| setting, variable | kind | default | what it is for |\n|---|---|---|---|\n"
@@ -126,9 +128,9 @@ def cli_page() -> str:
     group = typer.main.get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         context = typer.Context(command, info_name=f"hub {name}")
-        text, _, example = (command.help or "").partition("Example: ")
+        description, _, example = (command.help or "").partition("Example: ")
         shown = [each for each in command.params if not getattr(each, "hidden", False)]
-        page += f"\n## hub {name}\n{text.strip()}\n\n"
+        page += f"\n## hub {name}\n{description.strip()}\n\n"
         page += f"```text\n{command.get_usage(context)}\n```\n"
         if example:
             page += f"<!-- not run: {NOT_RUN[name]} -->\n" if name in NOT_RUN else ""
@@ -153,20 +155,22 @@ def _options(params: list[Any], context: typer.Context) -> str:
     return "\n| option | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
-def check(page: str, made: str) -> None:
-    """The page is its head, up to its first part, and what is made."""
+def check(page: str, generated: str) -> None:
+    """Compare a page with its introduction (up to the first heading) and the generated text."""
     file = DOCS / "reference" / page
-    text = file.read_text().partition("\n## ")[0] + made
+    text = file.read_text().partition("\n## ")[0] + generated
     if os.environ.get("WRITE_DOCS"):
         file.write_text(text)
-    assert file.read_text() == text, f"{page} is not as the code is: WRITE_DOCS=1 writes it"
+    assert file.read_text() == text, (
+        f"{page} is out of date; run the test with WRITE_DOCS=1 to write it"
+    )
 
 
 def test_settings() -> None:
-    """Each setting with its variable, kind, default and purpose."""
+    """The page lists each setting with its variable, type, default and purpose."""
     check("settings.md", settings_page())
 
 
 def test_commands() -> None:
-    """Each command with its usage, example and options."""
+    """The page lists each command with its usage, example and options."""
     check("cli.md", cli_page())

@@ -1,4 +1,4 @@
-"""README.zh-CN.md keeps in step with the README."""
+"""Check that README.zh-CN.md has the same structure as README.md."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _NOTE = re.compile(r"^<!--.*?-->\n", re.MULTILINE)
 
 
-def prose_of(text: str) -> list[str]:
-    """Its paragraphs, headings and tables, without code."""
+def split_parts(text: str) -> list[str]:
+    """Return the paragraphs, headings and tables of a document; code blocks become CODE."""
     return re.split(r"\n{2,}", _NOTE.sub("", _FENCE.sub("CODE", text)).strip())
 
 
 def test_code_is_the_same() -> None:
-    """Each block, in the same order, to the letter."""
+    """Both documents have the same code blocks in the same order."""
     assert _FENCE.findall(CHINESE) == _FENCE.findall(ENGLISH)
 
 
 def test_parts_are_the_same() -> None:
-    """Each heading, paragraph, block and row of a table has its counterpart in the same place."""
-    pairs = list(zip(prose_of(CHINESE), prose_of(ENGLISH), strict=True))
+    """Headings, paragraphs, code blocks and table rows have the same order in both documents."""
+    pairs = list(zip(split_parts(CHINESE), split_parts(ENGLISH), strict=True))
     for chinese, english in pairs:
         assert chinese.count("\n|") == english.count("\n|"), english
         for mark in ("#", "|", "!", "CODE"):
@@ -32,8 +32,8 @@ def test_parts_are_the_same() -> None:
 
 
 def test_names_and_links_are_the_same() -> None:
-    """What stands in backquotes, and where links lead, part by part; each leads to the other."""
-    for chinese, english in zip(prose_of(CHINESE), prose_of(ENGLISH), strict=True):
+    """Each part has the same code words and link targets; each document links to the other."""
+    for chinese, english in zip(split_parts(CHINESE), split_parts(ENGLISH), strict=True):
         if english.startswith("English"):
             assert "](README.zh-CN.md)" in english
             assert "](README.md)" in chinese
@@ -43,7 +43,7 @@ def test_names_and_links_are_the_same() -> None:
 
 
 def test_it_is_chinese() -> None:
-    """Every paragraph has Chinese words, but for the licence's name."""
-    for part in prose_of(CHINESE):
+    """Every paragraph contains Chinese words, except the title and the name of the licence."""
+    for part in split_parts(CHINESE):
         is_name = part in ("CODE", "# hub") or part.startswith("Apache-2.0")
         assert is_name or re.search(r"[\u4e00-\u9fff]{2}", part), part

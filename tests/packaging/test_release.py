@@ -1,4 +1,4 @@
-"""What scripts/release makes: a wheel that works installed alone, and a bill of what it brings."""
+"""Test the files of scripts/release: wheel, source archive and bill of materials."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.e2e.conftest import Dev
 ROOT = Path(__file__).parents[2]
 
 
-# As scripts/lib.sh has it: uv uses the machine's own certificates only if it is told.
+# As in scripts/lib.sh: uv uses the certificates of the system only with this variable.
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES = {"UV_SYSTEM_CERTS": "true"} if BUNDLE.exists() else {}
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:
-    """What it printed."""
-    done = subprocess.run(
+    """Run a command; return its standard output, or fail with its output."""
+    completed = subprocess.run(
         command,
         cwd=cwd,
         env={**CERTIFICATES, **os.environ, **env},
@@ -38,22 +38,22 @@ def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:
         timeout=150,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")
 def uv() -> str:
-    """The one that scripts/lib.sh takes or has installed."""
-    found = shutil.which("uv", path=f"{os.environ['PATH']}:{ROOT}/.cache/uv/bin")
-    if found is None:
+    """Return the uv on the PATH, or the one that scripts/lib.sh installed."""
+    program = shutil.which("uv", path=f"{os.environ['PATH']}:{ROOT}/.cache/uv/bin")
+    if program is None:
         missing("uv")
-    return found
+    return program
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that scripts/release makes of what is unreleased: something was in it before."""
+    """Run scripts/release --draft into a folder that already contains files."""
     folder = tmp_path_factory.mktemp("release") / "dist"
     folder.mkdir()
     (folder / "hub-0.0.0.tar.gz").touch()
@@ -64,20 +64,20 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(release: Path) -> Path:
-    """The one wheel, of the version that the code says."""
+    """Return the wheel, which has the version of the code."""
     (wheel,) = release.glob("*.whl")
     assert wheel.name == f"hub-{hub.__version__}-py3-none-any.whl"
     return wheel
 
 
-def test_release_takes_away_what_it_made_and_nothing_else(release: Path) -> None:
-    """An earlier release in the folder goes; a file of somebody's own stays."""
+def test_release_removes_only_its_own_files(release: Path) -> None:
+    """The files of an earlier release are removed; other files stay."""
     assert not (release / "hub-0.0.0.tar.gz").exists()
     assert (release / "mine.txt").exists()
 
 
 def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
-    """Each file of hub/ with its scripts, pages and types; no tests, no caches."""
+    """The wheel has every file of hub/, with Lua scripts, pages and types; no tests, no caches."""
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = run("git", "ls-files", "hub") if (ROOT / ".git").exists() else ""
     assert names >= set(tracked.split())
@@ -89,8 +89,8 @@ def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_source_has_what_is_needed_to_build_and_test(release: Path) -> None:
-    """The tests, the documents and the lock file beside the package; no environment, no results."""
+def test_source_archive_has_everything_for_building_and_testing(release: Path) -> None:
+    """The archive has tests, documents and the lock file; no environment and no caches."""
     (archive,) = release.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         tops = {name.split("/")[1] for name in source.getnames()}
@@ -99,7 +99,7 @@ def test_source_has_what_is_needed_to_build_and_test(release: Path) -> None:
 
 
 def test_bill_of_materials(release: Path, uv: str) -> None:
-    """Every locked dependency of the hub with its version and licence, and none of the tests'."""
+    """The bill has each locked dependency with version and licence, and no test tools."""
     bill = json.loads((release / "sbom.cdx.json").read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     assert all(each["version"] and each["licenses"] for each in bill["components"])
@@ -125,7 +125,7 @@ def test_bill_of_materials(release: Path, uv: str) -> None:
 def test_licences_that_may_be_shipped(
     licence: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Permissive ones, or a choice that has one; a component of another is named."""
+    """Permissive licences are allowed, also as an alternative; others are reported."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     import licences  # type: ignore[import-not-found, unused-ignore]
 
@@ -137,22 +137,23 @@ def test_licences_that_may_be_shipped(
 
 
 def test_no_release_without_an_entry_in_the_changelog(tmp_path: Path) -> None:
-    """The version has one, or the script says what is missing and makes nothing."""
+    """Without an entry for the version, the script says so and writes no files."""
     has_entry = f"\n## {hub.__version__}" in (ROOT / "CHANGELOG.md").read_text()
-    done = subprocess.run(
+    completed = subprocess.run(
         ["scripts/release", tmp_path / "dist"],
         cwd=ROOT, capture_output=True, text=True, timeout=55, check=False,
     )  # fmt: skip
-    assert (done.returncode == 0) == has_entry
-    assert has_entry or f'no entry "## {hub.__version__}"' in done.stderr
+    assert (completed.returncode == 0) == has_entry
+    assert has_entry or f'no entry "## {hub.__version__}"' in completed.stderr
     assert (tmp_path / "dist").exists() == has_entry
 
 
 async def test_wheel_runs_installed_alone(
     wheel: Path, uv: str, tmp_path: Path, short_path: Path
 ) -> None:
-    """In an empty environment with the locked dependencies and in another folder, `hub dev` brings
-    its Valkey, takes an event to its user, and answers a question.
+    """`hub dev` runs with only the locked dependencies: it delivers an event and an answer.
+
+    It runs in a folder without the source and starts its own Valkey.
     """
     environment = tmp_path / "environment"
     locked = tmp_path / "locked.txt"
@@ -163,7 +164,9 @@ async def test_wheel_runs_installed_alone(
     run(uv, "pip", "install", "-q", "--python", python, "--no-deps", wheel)
     run(uv, "pip", "check", "-q", "--python", python)
     program = environment / "bin" / "hub"
-    keep = {"PYTHONDONTWRITEBYTECODE": ""}  # as pip does: or every process compiles everything
+    keep = {
+        "PYTHONDONTWRITEBYTECODE": ""
+    }  # write bytecode as pip does; otherwise every process compiles all modules
     run(python, "-c", "import hub.wiring.node, hub.wiring.worker", cwd=tmp_path, **keep)
     assert run(program, "--version", cwd=tmp_path) == f"hub {hub.__version__}\n"
 
