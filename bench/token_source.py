@@ -21,9 +21,11 @@ from typing import cast
 
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.client.connection import pack_command
-from hub.backends.redis.events import RedisEventLog, Retention
+from hub.backends.redis.events import RedisEventLog
 from hub.core.channel import user_channel
 from hub.ports.events import Publication
+from hub.settings import Settings
+from hub.wiring.backend import build_retention
 
 _TIME, _NUMBER = b"0" * 19, b"#" * 7
 _WINDOW = 4000  # max unanswered commands
@@ -37,7 +39,9 @@ def main() -> None:
     broker.connect(url.removeprefix("unix://"))
     broker.sendall(pack_command(["INFO", "server"]))
     run_id = broker.recv(1 << 16).partition(b"run_id:")[2][:10].decode()
-    log = RedisEventLog(cast(RedisClient, SimpleNamespace(sharded=False)), Retention())
+    log = RedisEventLog(
+        cast(RedisClient, SimpleNamespace(sharded=False)), build_retention(Settings())
+    )
     templates = [_template(log, run_id, user) for user in range(users)]
     broker.setblocking(False)
     total, sent, answered = users * each, 0, 0

@@ -190,7 +190,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 
 
-_ON_BOTH_LOOPS = {"brokers", "queues", "transports", "upstreams", "web"}
+_ON_BOTH_LOOPS = {"backends", "compat", "http", "transports", "upstreams"}
 
 
 def pytest_asyncio_loop_factories(

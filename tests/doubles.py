@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
+from hub.core.event import Event
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.stream_parts import StreamPart
 from hub.ports.connections import ConnectionOwner
 from hub.ports.events import Page, Publication, Published
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
+from hub.testing.events import MemoryEventLog, MemorySubscriptions
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -153,8 +155,57 @@ class Gate:
             self.waiting -= 1
 
 
-class GatedBroker(MemoryBroker):
-    """A broker whose answers can be held back: races stay open until the test closes them."""
+class GatedEventLog(MemoryEventLog):
+    """An event log whose reads can be held back."""
+
+    def __init__(self, backend: GatedBackend) -> None:
+        super().__init__(
+            backend.subscriptions,
+            backend.generations.apply,
+            backend.check_available,
+            max_events=1000,
+        )
+        self._backend = backend
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        published = await super().publish(publications)
+        if self._backend.keeps_nothing:
+            for publication in publications:
+                self.forget_events(publication.channel)
+        return published
+
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> dict[Channel, Page]:
+        await self._backend.before_read.passed()
+        pages = await super().read(after, max_events=max_events, max_bytes=max_bytes)
+        await self._backend.after_read.passed()
+        return pages
+
+
+class GatedSubscriptions(MemorySubscriptions):
+    """Subscriptions whose acknowledgement can be held back, and that can lose events."""
+
+    def __init__(self, backend: GatedBackend) -> None:
+        super().__init__(backend.check_available)
+        self._backend = backend
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        await self._backend.before_subscribe.passed()
+        await super().subscribe(channels)
+        await self._backend.after_subscribe.passed()
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self._backend.unsubscribed += channels
+        super().unsubscribe(channels)
+
+    def notify(self, events: Sequence[Event]) -> None:
+        if not self._backend.loses_events:
+            super().notify(events)
+
+
+class GatedBackend(MemoryBackend):
+    """A backend whose results can be held back: a race stays open until the test closes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,35 +214,10 @@ class GatedBroker(MemoryBroker):
         self.before_read = Gate()
         self.after_read = Gate()
         self.unsubscribed: list[Channel] = []
-        self.deaf = False  # announcements are lost, as on a broken link
-        self.forgetful = False  # the log keeps nothing
-
-    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        published = await super().publish(publications)
-        if self.forgetful:
-            for publication in publications:
-                self.forget_events(publication.channel)
-        return published
-
-    async def subscribe(self, channels: Collection[Channel]) -> None:
-        await self.before_subscribe.passed()
-        await super().subscribe(channels)
-        await self.after_subscribe.passed()
-
-    def unsubscribe(self, channels: Collection[Channel]) -> None:
-        self.unsubscribed += channels
-        super().unsubscribe(channels)
-
-    async def read(
-        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
-    ) -> dict[Channel, Page]:
-        await self.before_read.passed()
-        pages = await super().read(after, max_events=max_events, max_bytes=max_bytes)
-        await self.after_read.passed()
-        return pages
-
-    def listen(self, heard: Callable[..., None], relinked: Callable[[], None]) -> None:
-        super().listen(lambda events: None if self.deaf else heard(events), relinked)
+        self.loses_events = False  # no notification arrives, as on a broken connection
+        self.keeps_nothing = False  # the log drops every event at once
+        self.subscriptions = GatedSubscriptions(self)
+        self.events = GatedEventLog(self)
 
 
 class ScriptedUpstream:

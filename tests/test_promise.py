@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from hub.backends.redis import RedisBroker
+from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import channel_keys, open_client
-from hub.backends.redis.events import ChannelRetention, Retention
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, parse_cursor
 from hub.core.outbox import Outbox
@@ -30,6 +29,7 @@ from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
 from tests.conftest import Server
 from tests.doubles import FakeWriter
+from tests.redis_backend import redis_backend
 
 CHANNELS = [user_channel("a"), user_channel("b"), topic_channel("t"), ALL]
 FOLLOWED = {
@@ -75,21 +75,28 @@ class World:
         self._stack.push_async_callback(self.redis.aclose)
         await self.redis.flushall()
         self.nodes: list[Connections] = []
-        self.brokers: list[RedisBroker] = []
+        self.backends: list[RedisBackend] = []
         for n in range(2):
-            link = await self._stack.enter_async_context(
+            client = await self._stack.enter_async_context(
                 open_client(self._server.url, timeout_seconds=2.0)
             )
-            keep = ChannelRetention(max_events=KEEP)
-            broker = RedisBroker(link, Retention(user=keep, topic=keep, all=keep))
-            task = asyncio.create_task(broker.run())
+            kept = {"max_events": KEEP}
+            backend = redis_backend(client, log={"user": kept, "topic": kept, "all": kept})
+            task = asyncio.create_task(backend.subscriptions.run())
             self._stack.push_async_callback(cancel_and_wait, [task])
             clock = SystemClock()
             wheel = HeartbeatWheel(clock, 8.0)
             self.nodes.append(
-                Connections(broker, wheel, clock, node=f"n{n}", heartbeat_seconds=8.0)
+                Connections(
+                    backend.events,
+                    backend.subscriptions,
+                    wheel,
+                    clock,
+                    node=f"n{n}",
+                    heartbeat_seconds=8.0,
+                )
             )
-            self.brokers.append(broker)
+            self.backends.append(backend)
 
     async def stop(self) -> None:
         for client in self.clients:
@@ -109,7 +116,7 @@ class World:
         ]
         while True:
             try:
-                await self.brokers[node].publish(batch)
+                await self.backends[node].events.publish(batch)
                 break
             except Exception:  # noqa: BLE001 - as a backend does: again, with the same keys
                 await asyncio.sleep(0.01)

@@ -37,7 +37,7 @@ from hub.engine.recovery import Recovery
 from hub.engine.topic_presence import TopicPresence
 from hub.errors import NodeBusy
 from hub.ports.clock import Clock
-from hub.ports.events import Broker
+from hub.ports.events import EventReader, Subscriptions
 
 _WAVE_SECONDS: Final = 0.1
 _SPREAD_MS: Final = 1  # for each connection: about a thousand return in a second
@@ -63,7 +63,8 @@ class Connections:
 
     def __init__(
         self,
-        broker: Broker,
+        events: EventReader,
+        subscriptions: Subscriptions,
         wheel: HeartbeatWheel,
         clock: Clock,
         *,
@@ -73,7 +74,7 @@ class Connections:
         topic_presence: TopicPresence | None = None,
         metrics: NodeMetrics | None = None,
     ) -> None:
-        self._broker = broker
+        self._subscriptions = subscriptions
         self._clock = clock
         self._wheel = wheel
         self._channels = ChannelRegistry()
@@ -82,7 +83,8 @@ class Connections:
         self._topic_presence = topic_presence
         self._metrics = metrics or NodeMetrics()
         self._recovery = Recovery(
-            broker,
+            events,
+            subscriptions,
             wheel,
             clock,
             self._metrics,
@@ -103,7 +105,7 @@ class Connections:
         self._metrics.users.set_function(lambda: self.users)
         self._metrics.recovering.set_function(lambda: self.recovering)
         self._metrics.draining.set_function(lambda: int(self.draining))
-        broker.listen(self.deliver, self.fill_gaps)
+        subscriptions.listen(self.deliver, self.fill_gaps)
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -236,7 +238,7 @@ class Connections:
         if self._topic_presence is not None:
             self._topic_presence.joined(connection.user, fresh)
             self._topic_presence.left(connection.user, [c for c in before if c not in channels])
-        self._broker.unsubscribe(self._channels.set_channels(connection, channels))
+        self._subscriptions.unsubscribe(self._channels.set_channels(connection, channels))
         self._recovery.add_channels(connection, fresh)
         await self._recovery.wait_live(connection)
 
@@ -313,4 +315,4 @@ class Connections:
         self._recovery.cancel(connection)
         if self._topic_presence is not None:
             self._topic_presence.left(connection.user, connection.channels)
-        self._broker.unsubscribe(self._channels.remove(connection))
+        self._subscriptions.unsubscribe(self._channels.remove(connection))

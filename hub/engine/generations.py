@@ -26,7 +26,7 @@ from hub.core.generation import (
 )
 from hub.engine.generation_stream import END_EVENTS
 from hub.errors import Forbidden, NotFound, TooManyRequests
-from hub.ports.events import Broker, Outcome, Publication
+from hub.ports.events import EventLog, Outcome, Publication
 from hub.ports.generations import CreatedGeneration, GenerationStore
 from hub.ports.queue import GenerationQueue
 
@@ -60,13 +60,13 @@ class Generations:
 
     def __init__(
         self,
-        broker: Broker,
+        events: EventLog,
         store: GenerationStore,
         queue: GenerationQueue,
         queue_of: Mapping[str, str] | None = None,
     ) -> None:
         self._queue_of = queue_of or {}
-        self._broker = broker
+        self._events = events
         self._store = store
         self._queue = queue
 
@@ -104,7 +104,7 @@ class Generations:
         channel = user_channel(user)
         if channel in cursor:
             after = cursor[channel]
-            pages = await self._broker.read({channel: after}, max_events=1, max_bytes=1)
+            pages = await self._events.read({channel: after}, max_events=1, max_bytes=1)
             if pages[channel].reset_reason is None:
                 has_all = found.status.ended and not await self._ends_after(found, after)
                 return SnapshotStart(found, {channel: after}, snapshot=False, has_all=has_all)
@@ -119,7 +119,7 @@ class Generations:
         found = await self.find(generation, user)
         channel = user_channel(user)
         if found.after is not None:
-            pages = await self._broker.read({channel: found.after}, max_events=1, max_bytes=1)
+            pages = await self._events.read({channel: found.after}, max_events=1, max_bytes=1)
             if pages[channel].reset_reason is None:
                 return ReplayStart(found, {channel: found.after})
         snapshot = await self._store.snapshot(found)
@@ -135,7 +135,7 @@ class Generations:
         channel = user_channel(replay.record.user)
         at = replay.cursor[channel]
         while replay.kept is None:
-            pages = await self._broker.read(
+            pages = await self._events.read(
                 {channel: at}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
             )
             page = pages[channel]
@@ -158,7 +158,7 @@ class Generations:
         """Whether its end is still to be read from there, or can no longer be had from there."""
         channel = user_channel(ended.user)
         while True:
-            pages = await self._broker.read(
+            pages = await self._events.read(
                 {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
             )
             page = pages[channel]
@@ -209,7 +209,7 @@ class Generations:
             first_delta_seconds=None,
             total_seconds=waited,
         )
-        (published,) = await self._broker.publish(
+        (published,) = await self._events.publish(
             [
                 Publication(
                     channel=user_channel(generation.user),

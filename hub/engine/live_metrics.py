@@ -16,7 +16,7 @@ from hub.core.channel import Channel
 from hub.core.event import encode_json
 from hub.ports.clock import Clock
 from hub.ports.commands import CommandBus
-from hub.ports.events import Broker, Publication
+from hub.ports.events import EventWriter, Publication
 
 LIVE_METRICS_CHANNEL: Final = Channel("hub:reports")
 _INTERVAL_SECONDS: Final = 1.0
@@ -36,7 +36,7 @@ class LiveMetrics:
     def __init__(
         self,
         bus: CommandBus,
-        broker: Broker,
+        events: EventWriter,
         clock: Clock,
         *,
         name: str,
@@ -44,7 +44,7 @@ class LiveMetrics:
         has_viewers: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bus = bus
-        self._broker = broker
+        self._events = events
         self._clock = clock
         self._name = name
         self._collect = collect
@@ -68,7 +68,7 @@ class LiveMetrics:
                     data=encode_json(said),
                     ephemeral=True,
                 )
-                await self._broker.publish([report])
+                await self._events.publish([report])
             await self._clock.sleep(_INTERVAL_SECONDS)
 
     def _on_message(self, said: bytes) -> None:

@@ -10,7 +10,7 @@ from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
 from hub.engine.node_metrics import NodeMetrics
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
-from hub.ports.events import Broker, Publication, Published
+from hub.ports.events import EventWriter, Publication, Published
 
 
 class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,16 +28,16 @@ class Publisher:
     """Publishes messages; each of a message's channels gets the event once."""
 
     def __init__(
-        self, broker: Broker, *, max_data_bytes: int, metrics: NodeMetrics | None = None
+        self, events: EventWriter, *, max_data_bytes: int, metrics: NodeMetrics | None = None
     ) -> None:
         self._counts = metrics or NodeMetrics()
-        self._broker = broker
+        self._events = events
         self._max_data_bytes = max_data_bytes
 
     async def publish(self, request: PublishRequest) -> list[tuple[Channel, Published]]:
         """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
         self.check(request)
-        answers = await self._broker.publish(_publications(request))
+        answers = await self._events.publish(_publications(request))
         for answer in answers:
             self._counts.published[answer.outcome.value] += 1
         return list(zip(request.to, answers, strict=True))
@@ -56,7 +56,7 @@ class Publisher:
             else:
                 results.append([])
                 publications += _publications(message)
-        answers = iter(await self._broker.try_publish(publications))
+        answers = iter(await self._events.try_publish(publications))
         for n, message in enumerate(requests):
             result = results[n]
             if not isinstance(result, HubError):

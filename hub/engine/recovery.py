@@ -26,7 +26,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.node_metrics import NodeMetrics
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
-from hub.ports.events import FROM_START, Broker, Page
+from hub.ports.events import FROM_START, EventReader, Page, Subscriptions
 
 _PAGE_EVENTS: Final = 200
 _PAGE_BYTES: Final = 64 * 1024
@@ -43,7 +43,8 @@ class Recovery:
 
     def __init__(
         self,
-        broker: Broker,
+        events: EventReader,
+        subscriptions: Subscriptions,
         wheel: HeartbeatWheel,
         clock: Clock,
         counts: NodeMetrics,
@@ -52,7 +53,8 @@ class Recovery:
         heartbeat_seconds: float,
         joins_per_second: float | None,
     ) -> None:
-        self._broker = broker
+        self._events = events
+        self._subscriptions = subscriptions
         self._wheel = wheel
         self._clock = clock
         self._counts = counts
@@ -122,7 +124,7 @@ class Recovery:
         if self._rate_limit is not None and (wait := self._rate_limit.delay(self._clock.now())):
             await self._clock.sleep(wait)
         async with self._slots:
-            await self._broker.subscribe(connection.channels)
+            await self._subscriptions.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
         for channel, page in pages.items():
             connection.set_position(channel, _start_position(cursor.get(channel), page))
@@ -147,7 +149,7 @@ class Recovery:
         while fresh and connection.close_reason is None:
             try:
                 async with self._slots:
-                    await self._broker.subscribe(fresh)
+                    await self._subscriptions.subscribe(fresh)
                     pages = await self._read(dict.fromkeys(fresh))
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.name, error=str(error))
@@ -201,7 +203,7 @@ class Recovery:
             return await self._read(dict(after))
 
     async def _read(self, after: Mapping[Channel, Position | None]) -> Mapping[Channel, Page]:
-        return await self._broker.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
+        return await self._events.read(after, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
 
 
 def _start_position(after: Position | None, page: Page) -> Position:

@@ -39,7 +39,7 @@ from hub.core.stream_parts import (
 )
 from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports.clock import Clock
-from hub.ports.events import Broker, Outcome, Publication, Published
+from hub.ports.events import EventWriter, Outcome, Publication, Published
 from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
 
@@ -124,13 +124,13 @@ class Relay:
 
     def __init__(
         self,
-        broker: Broker,
+        events: EventWriter,
         store: GenerationStore,
         upstreams: Mapping[str, Upstream],
         clock: Clock,
         limits: RelayLimits,
     ) -> None:
-        self._broker = broker
+        self._events = events
         self._store = store
         self._upstreams = upstreams
         self._clock = clock
@@ -146,7 +146,7 @@ class Relay:
         record = await self._store.find(generation)
         if record is None or record.status.ended:
             return None
-        attempt = _Attempt(self._broker, self._clock, record, self._limits)
+        attempt = _Attempt(self._events, self._clock, record, self._limits)
         try:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
@@ -226,9 +226,9 @@ class _Attempt:
     """What one attempt at one generation publishes, and how far it is."""
 
     def __init__(
-        self, broker: Broker, clock: Clock, record: Generation, limits: RelayLimits
+        self, events: EventWriter, clock: Clock, record: Generation, limits: RelayLimits
     ) -> None:
-        self._broker = broker
+        self._events = events
         self._clock = clock
         self._broker_timeout_seconds = limits.broker_timeout_seconds
         self._channel = user_channel(record.user)
@@ -351,7 +351,7 @@ class _Attempt:
         until = self._clock.now() + self._broker_timeout_seconds
         while True:
             try:
-                return await self._broker.publish(publications)
+                return await self._events.publish(publications)
             except BrokerUnavailable:
                 if self._clock.now() >= until:
                     raise

@@ -16,7 +16,7 @@ from typing import Final
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
 from hub.errors import BadRequest, Unauthorized
-from hub.ports.events import Broker
+from hub.ports.events import EventReader
 from hub.ports.tickets import Ticket, TicketStore
 
 OPENING_SECONDS: Final = 30.0
@@ -28,10 +28,10 @@ class Tickets:
     """Issues them and takes them."""
 
     def __init__(
-        self, store: TicketStore, broker: Broker, *, wall: Callable[[], float] = time.time
+        self, store: TicketStore, events: EventReader, *, wall: Callable[[], float] = time.time
     ) -> None:
         self._store = store
-        self._broker = broker
+        self._events = events
         self._wall = wall
 
     async def issue(
@@ -62,5 +62,5 @@ class Tickets:
             return False
         if position is None:
             return False
-        pages = await self._broker.read({channel: position}, max_events=1, max_bytes=1)
+        pages = await self._events.read({channel: position}, max_events=1, max_bytes=1)
         return pages[channel].reset_reason != "epoch"

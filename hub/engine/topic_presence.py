@@ -17,7 +17,7 @@ from typing import Final
 from hub.core.channel import Channel, topic_channel
 from hub.core.event import encode_json
 from hub.ports.clock import Clock
-from hub.ports.events import Broker, Publication
+from hub.ports.events import EventWriter, Publication
 from hub.ports.topic_presence import PresenceStore
 
 _TICK_SECONDS: Final = 0.25
@@ -33,14 +33,14 @@ class TopicPresence:
     def __init__(
         self,
         store: PresenceStore,
-        broker: Broker,
+        events: EventWriter,
         clock: Clock,
         topics: Collection[str],
         *,
         node: str,
     ) -> None:
         self._store = store
-        self._broker = broker
+        self._events = events
         self._clock = clock
         self._node = node
         self._exact = {topic_channel(topic) for topic in topics if not topic.endswith("*")}
@@ -127,7 +127,7 @@ class TopicPresence:
 
     async def _publish_changes(self) -> None:
         if self._unpublished:
-            await self._broker.publish(self._unpublished)
+            await self._events.publish(self._unpublished)
             self._unpublished = []
 
     def _is_enabled_for(self, channel: Channel) -> bool:

@@ -14,8 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hub.engine.connections import Connections
 from hub.errors import BrokerUnavailable
+from hub.ports.backend import BackendHealth
 from hub.ports.clock import Clock
-from hub.ports.events import Broker
 
 NAME: Final = health.SERVICE_NAME
 _LOOK_SECONDS: Final = 1.0
@@ -27,9 +27,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
     """services: whose health it tells, beside the node's own (the empty name)."""
 
     def __init__(
-        self, broker: Broker, fanout: Connections, clock: Clock, services: Collection[str]
+        self,
+        backend: BackendHealth,
+        fanout: Connections,
+        clock: Clock,
+        services: Collection[str],
     ) -> None:
-        self._broker = broker
+        self._backend = backend
         self._fanout = fanout
         self._clock = clock
         self._services = {"", *services}
@@ -46,7 +50,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
     async def refresh(self) -> None:
         """Finds out whether the broker is here."""
         try:
-            await self._broker.ping()
+            await self._backend.check_ready()
             self._broker_available = True
         except BrokerUnavailable:
             self._broker_available = False

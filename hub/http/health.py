@@ -10,7 +10,7 @@ from hub.errors import BrokerUnavailable
 from hub.http.errors import problem_response
 from hub.http.json_body import json_response
 from hub.http.routing import Operation, build_routes, json
-from hub.ports.events import Broker
+from hub.ports.backend import BackendHealth
 
 
 class HealthResponse(msgspec.Struct, frozen=True):
@@ -31,8 +31,8 @@ class ReadyResponse(msgspec.Struct, frozen=True):
 class HealthRoutes:
     """The probes of the internal listener; they need no key."""
 
-    def __init__(self, broker: Broker, fanout: Connections, *, node: str) -> None:
-        self._broker = broker
+    def __init__(self, health: BackendHealth, fanout: Connections, *, node: str) -> None:
+        self._health = health
         self._fanout = fanout
         self._node = node
 
@@ -63,7 +63,7 @@ class HealthRoutes:
         reason = "the node is draining" if self._fanout.draining else None
         if reason is None:
             try:
-                await self._broker.ping()
+                await self._health.check_ready()
             except BrokerUnavailable as error:
                 reason = str(error)
         if reason is not None:

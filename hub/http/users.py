@@ -22,7 +22,7 @@ from hub.http.json_body import json_response, read_json
 from hub.http.parameters import LIMIT, USER_ID
 from hub.http.query import query_limit, query_seconds
 from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
-from hub.ports.events import FROM_START, Broker
+from hub.ports.events import FROM_START, EventReader
 
 _MAX_BLOCK_SECONDS: Final = 30 * 86400
 _MAX_TOKEN_SECONDS: Final = 10 * 366 * 86400
@@ -91,11 +91,15 @@ class UserRoutes:
     """Routes of the internal listener: to look with the scope `read`, to order with `admin`."""
 
     def __init__(
-        self, commands: AdminCommands, connections: ConnectionQuery, broker: Broker, keys: ApiKeys
+        self,
+        commands: AdminCommands,
+        connections: ConnectionQuery,
+        events: EventReader,
+        keys: ApiKeys,
     ) -> None:
         self._commands = commands
         self._connections = connections
-        self._broker = broker
+        self._events = events
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
@@ -162,7 +166,7 @@ class UserRoutes:
         after = parse_cursor(text, [channel]).get(channel) if text else FROM_START
         if after is None:
             raise BadRequest("after is no cursor of this user's channel", path="after")
-        pages = await self._broker.read(
+        pages = await self._events.read(
             {channel: after}, max_events=query_limit(request), max_bytes=_MAX_PAGE_BYTES
         )
         page = pages[channel]

@@ -38,3 +38,11 @@ class CommandBus(Protocol):
     async def node_states(self) -> Sequence[bytes]:
         """What the nodes said last, also of some that may have died."""
         ...
+
+    async def remove_node_state(self, node: str) -> None:
+        """Forget the state of a node that has ended."""
+        ...
+
+    async def run(self) -> None:
+        """Receive commands until cancelled. Without this task nothing is received."""
+        ...

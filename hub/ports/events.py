@@ -87,49 +87,76 @@ class Page(msgspec.Struct, frozen=True):
     reset_reason: str | None = None
 
 
-class Broker(Protocol):
-    """The log, and the bell that rings on every node. Raises BrokerUnavailable, nothing else."""
+class EventWriter(Protocol):
+    """Writes events to channels."""
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """Numbers, stores and announces each one atomically; the answers are in order.
+        """Publish events; return one result for each publication, in order.
 
-        When it raises, any of them may have been written: repeat with idempotency keys.
+        The following happens as one atomic step for each publication: check the idempotency key
+        and the generation update, assign the next offset, append the event to the log, apply the
+        update to the generation's record, and notify every node that is subscribed to the channel.
+        Raise BrokerUnavailable; then any of the events may have been written, so repeat the call
+        with the same idempotency keys.
         """
         ...
 
     async def try_publish(
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
-        """The same for publications that have nothing to do with each other: the broker's absence
-        is the answer of those that it befell.
+        """Publish events that are independent of each other, and raise nothing.
+
+        The result of a publication that failed is its BrokerUnavailable error.
         """
         ...
+
+
+class EventReader(Protocol):
+    """Reads the events of channels."""
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> Mapping[Channel, Page]:
-        """A page of each channel: the events after a position; None reads none and tells the head.
+        """Read one page of each channel.
 
-        A page ends with the event that reaches either bound.
+        after: the position after which to read; None reads no events, only the head.
+        max_events, max_bytes: bounds of one page. The event that reaches a bound is the last one.
+        Raise BrokerUnavailable.
         """
         ...
 
+
+class EventLog(EventWriter, EventReader, Protocol):
+    """The stored events of all channels."""
+
+
+class Subscriptions(Protocol):
+    """The channels whose new events this process receives."""
+
     async def subscribe(self, channels: Collection[Channel]) -> None:
-        """Returns when every event published from now on will be heard."""
+        """Return when every event that is published from now on will be received.
+
+        Raise BrokerUnavailable when a subscription is not acknowledged in time. The process stays
+        subscribed all the same, and receives the events as soon as the broker is back.
+        """
         ...
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
-        """The node needs these channels no more."""
+        """Stop receiving the events of these channels, now or a few seconds later."""
         ...
 
     def listen(
         self, on_events: Callable[[Sequence[Event]], None], on_resubscribed: Callable[[], None]
     ) -> None:
-        """Who is told of events (those of one tick at once, each channel's in order), and that some
-        may have been missed.
+        """Set the callbacks.
+
+        on_events: gets the events that arrived in one iteration of the loop, each channel's in
+            order. An event may be missing or may arrive twice; its position tells.
+        on_resubscribed: called when the subscriptions are complete again after a lost connection,
+            because events may have been missed.
         """
         ...
 
-    async def ping(self) -> None:
-        """Returns when the broker answers and the bell works."""
+    async def run(self) -> None:
+        """Receive events until cancelled. Without this task nothing is received."""
         ...

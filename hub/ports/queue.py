@@ -70,3 +70,10 @@ class GenerationQueue(Protocol):
     def stops(self) -> AsyncIterator[str]:
         """The generations whose stop is announced, until the iterator is closed."""
         ...
+
+    async def run(self) -> None:
+        """Hold the connections on which jobs and stop requests arrive, until cancelled.
+
+        A process that only enqueues, withdraws or lists jobs does not need this task.
+        """
+        ...

@@ -1,31 +1,45 @@
-"""The workers' queue in memory, for one process: a double that passes the same contract suite."""
+"""The queue of generation jobs in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 
 import msgspec
 
 from hub.core.fair_queue import Admission, FairQueue, Job, QueueLimits
 from hub.ports.queue import JobPage, Lease
 
+_UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000)
+
 
 class MemoryGenerationQueue:
-    """Implements ports.GenerationQueue. `abandon` ends a lease as time would."""
+    """Implements ports.queue.GenerationQueue for the workers of one process.
 
-    def __init__(self, caps: QueueLimits | None = None) -> None:
+    limits: None means so many jobs that no test reaches the limit.
+    lease_seconds: how long a reserved job belongs to its worker without a renewal; a test may
+        also call `expire_leases`.
+    """
+
+    def __init__(
+        self,
+        limits: QueueLimits | None = None,
+        *,
+        lease_seconds: float = 60.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lease_seconds = lease_seconds
+        self._now = now
         self._tokens = itertools.count(1)
-        self._fair_queue = FairQueue(
-            caps or QueueLimits(max_user_running=1000, max_user_queued=1000)
-        )
+        self._fair_queue = FairQueue(limits or _UNLIMITED)
         self._ready: deque[Lease] = deque()
-        self._leased: dict[str, Lease] = {}
-        self._jobs: dict[str, Job] = {}  # by token, until they are over
+        self._leased: dict[str, tuple[Lease, float]] = {}  # by token: the lease and its expiry
+        self._jobs: dict[str, Job] = {}  # by token, until the job is complete
         self._job_added = asyncio.Event()
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._stop_listeners: set[asyncio.Queue[str]] = set()
 
     async def enqueue(self, job: Job) -> Admission:
         admission = self._fair_queue.add(job)
@@ -36,69 +50,89 @@ class MemoryGenerationQueue:
         self._fair_queue.remove(job)
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
-        try:
-            async with asyncio.timeout(wait_seconds):
-                while not self._ready:
-                    self._job_added.clear()
-                    await self._job_added.wait()
-        except TimeoutError:
-            return None
+        deadline = self._now() + wait_seconds
+        while not self._ready:
+            self._job_added.clear()
+            now = self._now()
+            next_expiry = min((at for _, at in self._leased.values()), default=float("inf"))
+            if next_expiry <= now:
+                self._expire(now)
+            elif deadline <= now:
+                return None
+            else:
+                try:
+                    async with asyncio.timeout(min(next_expiry, deadline) - now):
+                        await self._job_added.wait()
+                except TimeoutError:
+                    pass
         lease = self._ready.popleft()
-        self._leased[lease.token] = lease
+        self._leased[lease.token] = lease, self._now() + self._lease_seconds
         return lease
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        return [lease for lease in leases if self._leased.get(lease.token) != lease]
+        held = [lease for lease in leases if self._is_held(lease)]
+        for lease in held:
+            self._leased[lease.token] = lease, self._now() + self._lease_seconds
+        return [lease for lease in leases if lease not in held]
 
     async def complete(self, lease: Lease) -> None:
-        job = self._let_go(lease)
+        job = self._end_lease(lease)
         if job is not None:
             self._fair_queue.finish(job)
             self._dispatch()
 
     async def release(self, lease: Lease) -> None:
-        job = self._let_go(lease)
+        job = self._end_lease(lease)
         if job is not None:
-            self._make_due(job)
+            self._make_ready(job)
 
     async def list_jobs(self, limit: int) -> JobPage:
         jobs = [*self._jobs.values(), *self._fair_queue.waiting()]
         return JobPage([job.generation for job in jobs[:limit]], len(jobs))
 
     async def broadcast_stop(self, generation: str) -> None:
-        for listener in self._listeners:
+        for listener in self._stop_listeners:
             listener.put_nowait(generation)
 
     async def stops(self) -> AsyncIterator[str]:
-        notices: asyncio.Queue[str] = asyncio.Queue()
-        self._listeners.add(notices)
+        listener: asyncio.Queue[str] = asyncio.Queue()
+        self._stop_listeners.add(listener)
         try:
             while True:
-                yield await notices.get()
+                yield await listener.get()
         finally:
-            self._listeners.discard(notices)
+            self._stop_listeners.discard(listener)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
     def expire_leases(self) -> None:
-        """Every lease runs out: what was held can be taken again."""
-        self._ready.extend(
-            msgspec.structs.replace(lease, deliveries=lease.deliveries + 1)
-            for lease in self._leased.values()
-        )
-        self._leased.clear()
-        self._job_added.set()
+        """End every lease, as its time would; the jobs can be reserved again."""
+        self._expire(float("inf"))
 
-    def _let_go(self, lease: Lease) -> Job | None:
-        """The job, if it is still held under this lease."""
-        if self._leased.get(lease.token) != lease:
+    def _expire(self, now: float) -> None:
+        for token, (lease, expires_at) in tuple(self._leased.items()):
+            if expires_at <= now:
+                del self._leased[token]
+                self._ready.append(msgspec.structs.replace(lease, deliveries=lease.deliveries + 1))
+                self._job_added.set()
+
+    def _is_held(self, lease: Lease) -> bool:
+        held = self._leased.get(lease.token)
+        return held is not None and held[0] == lease
+
+    def _end_lease(self, lease: Lease) -> Job | None:
+        """Return the job, or None when the lease belongs to another worker by now."""
+        if not self._is_held(lease):
             return None
         del self._leased[lease.token]
         return self._jobs.pop(lease.token)
 
     def _dispatch(self) -> None:
         for job in self._fair_queue.pop_ready():
-            self._make_due(job)
+            self._make_ready(job)
 
-    def _make_due(self, job: Job) -> None:
+    def _make_ready(self, job: Job) -> None:
         token = str(next(self._tokens))
         self._jobs[token] = job
         self._ready.append(Lease(job.generation, token))

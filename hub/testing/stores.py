@@ -1,7 +1,8 @@
-"""The small stores in memory, for one process: doubles for tests that pass the contract suites."""
+"""The command bus and the small stores in memory."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +13,7 @@ from hub.ports.usage import UsageTotals
 
 
 class MemoryUsageStore:
-    """Implements ports.UsageLedger."""
+    """Implements ports.usage.UsageStore."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str, str], UsageTotals] = {}
@@ -39,65 +40,76 @@ class MemoryUsageStore:
 
 
 class MemoryCommandBus:
-    """Implements ports.ControlBus for the nodes of one process. `deaf`: announcements are lost."""
+    """Implements ports.commands.CommandBus for the nodes of one process.
+
+    While `is_lossy` is true, commands get lost.
+    """
 
     def __init__(self) -> None:
-        self.deaf = False
-        self._listeners: list[Callable[[bytes], None]] = []
-        self._denied: dict[str, float] = {}
-        self._beats: dict[str, bytes] = {}
-        self._told: list[Callable[[], None]] = []
+        self.is_lossy = False
+        self._on_message: list[Callable[[bytes], None]] = []
+        self._on_resubscribed: list[Callable[[], None]] = []
+        self._blocked: dict[str, float] = {}
+        self._node_states: dict[str, bytes] = {}
 
-    def listen(self, heard: Callable[[bytes], None], relinked: Callable[[], None]) -> None:
-        self._listeners.append(heard)
-        self._told.append(relinked)
+    def listen(
+        self, on_message: Callable[[bytes], None], on_resubscribed: Callable[[], None]
+    ) -> None:
+        self._on_message.append(on_message)
+        self._on_resubscribed.append(on_resubscribed)
 
-    def resubscribed(self) -> None:
-        """What a link does that is back."""
-        for relinked in self._told:
-            relinked()
+    def resubscribe(self) -> None:
+        """Behave like a bus that receives again after a lost connection."""
+        for on_resubscribed in self._on_resubscribed:
+            on_resubscribed()
 
     async def broadcast(self, message: bytes) -> None:
-        for heard in () if self.deaf else self._listeners:
-            heard(message)
+        for on_message in () if self.is_lossy else self._on_message:
+            on_message(message)
 
     async def block(self, subject: str, until: float) -> None:
-        self._denied[subject] = max(until, self._denied.get(subject, 0.0))
+        self._blocked[subject] = max(until, self._blocked.get(subject, 0.0))
 
     async def blocked(self) -> Mapping[str, float]:
-        return dict(self._denied)
+        return dict(self._blocked)
 
     async def put_node_state(self, node: str, state: bytes) -> None:
-        self._beats[node] = state
+        self._node_states[node] = state
 
     async def node_states(self) -> Sequence[bytes]:
-        return list(self._beats.values())
+        return list(self._node_states.values())
+
+    async def remove_node_state(self, node: str) -> None:
+        self._node_states.pop(node, None)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 class MemoryTicketStore:
-    """Implements ports.TicketBook."""
+    """Implements ports.tickets.TicketStore."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._kept: dict[str, tuple[Ticket, float, bool]] = {}
+        self._tickets: dict[str, tuple[Ticket, float, bool]] = {}
 
     async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
-        self._kept[ticket_id] = (ticket, self._now() + seconds, False)
+        self._tickets[ticket_id] = (ticket, self._now() + seconds, False)
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
-        ticket, until, before = self._kept.get(ticket_id, (None, 0.0, False))
-        if ticket is None or until <= self._now():
+        ticket, expires_at, used_before = self._tickets.get(ticket_id, (None, 0.0, False))
+        if ticket is None or expires_at <= self._now():
             return None
-        self._kept[ticket_id] = (ticket, ticket.expires_at, True)
-        return ConsumedTicket(ticket, before)
+        self._tickets[ticket_id] = (ticket, ticket.expires_at, True)
+        return ConsumedTicket(ticket, used_before)
 
 
 class MemoryPresenceStore:
-    """Implements ports.AttendanceBook."""
+    """Implements ports.topic_presence.PresenceStore."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._until: dict[Channel, dict[tuple[str, str], float]] = {}
+        self._expiry: dict[Channel, dict[tuple[str, str], float]] = {}
 
     async def update(
         self,
@@ -108,14 +120,14 @@ class MemoryPresenceStore:
         *,
         seconds: float,
     ) -> PresenceChange:
-        until = self._until.setdefault(channel, {})
-        before = {user for user, _ in until}
+        expiry = self._expiry.setdefault(channel, {})
+        before = {user for user, _ in expiry}
         for user in present:
-            until[user, node] = self._now() + seconds
+            expiry[user, node] = self._now() + seconds
         for user in absent:
-            until.pop((user, node), None)
-        for entry, at in tuple(until.items()):
+            expiry.pop((user, node), None)
+        for entry, at in tuple(expiry.items()):
             if at <= self._now():
-                del until[entry]
-        after = {user for user, _ in until}
+                del expiry[entry]
+        after = {user for user, _ in expiry}
         return PresenceChange(sorted(after - before), sorted(before - after), len(after))

@@ -10,10 +10,10 @@ from opentelemetry import context
 from opentelemetry.trace import Tracer
 
 from hub.core.channel import Channel
-from hub.ports.events import Broker
+from hub.ports.events import EventWriter, Subscriptions
 from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
-from hub.tracing.broker import TracedBroker
+from hub.tracing.events import TracedEventWriter, TracedSubscriptions
 from hub.tracing.generations import TracedGenerationStore
 from hub.tracing.propagation import from_headers
 from hub.tracing.requests import TracedRequests
@@ -32,10 +32,15 @@ class OpenTelemetry:
     def join(self) -> Callable[[Mapping[str, str]], None]:
         return _join
 
-    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
-        return TracedBroker(broker, self._tracer, followers)
+    def events(self, events: EventWriter) -> EventWriter:
+        return TracedEventWriter(events, self._tracer)
 
-    def store(self, store: GenerationStore) -> GenerationStore:
+    def subscriptions(
+        self, subscriptions: Subscriptions, subscriber_count: Callable[[Channel], int]
+    ) -> Subscriptions:
+        return TracedSubscriptions(subscriptions, self._tracer, subscriber_count)
+
+    def generations(self, store: GenerationStore) -> GenerationStore:
         return TracedGenerationStore(store)
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:

@@ -1,10 +1,10 @@
-"""The two applications of a node, on its engine."""
+"""The two applications of a node, on its node."""
 
 from __future__ import annotations
 
-import aiohttp
 from aiohttp import web
 
+from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests, UpstreamModels
@@ -35,67 +35,66 @@ from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 from hub.settings import Settings
-from hub.wiring.auth import build_api_keys, build_authenticator
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.route_table import build_openapi, compat_routes
 
 
 def public_application(
-    settings: Settings, engine: NodeParts, session: aiohttp.ClientSession
+    settings: Settings, node: NodeParts, authenticator: Authenticator, origins: AllowedOrigins
 ) -> web.Application:
     """What browsers and apps may reach. Raises OperatorError."""
-    origins = AllowedOrigins(settings.public.allowed_origins)
-    entrance = build_authenticator(settings, origins, session, engine.clock)
-    door = DenylistAuthenticator(entrance, engine.admin_commands.denylist)
-    stream_door = DenylistAuthenticator(
-        TicketAuthenticator(entrance, engine.tickets), engine.admin_commands.denylist
+    denylist = node.admin_commands.denylist
+    user_authenticator = DenylistAuthenticator(authenticator, denylist)
+    stream_authenticator = DenylistAuthenticator(
+        TicketAuthenticator(authenticator, node.tickets), denylist
     )
     streams = Streams(
-        engine.connections,
-        engine.clock,
+        node.connections,
+        node.clock,
         stream_limits(settings),
         ClientAddresses(settings.public.trusted_proxies),
     )
-    generations = engine.generations
-    questions = build_generation_requests(settings, generations)
+    generations = node.generations
+    requests = build_generation_requests(settings, generations)
     resources: list[Routes] = [
-        ConnectRoutes(streams, stream_door),
+        ConnectRoutes(streams, stream_authenticator),
         WebSocketRoutes(
-            streams, stream_door, origins, generations, questions, counts=engine.metrics
+            streams, stream_authenticator, origins, generations, requests, counts=node.metrics
         ),
-        GenerationRoutes(generations, streams, door, questions, build_templates(settings).select),
-        *compat_routes(CompatRequests(generations, streams, door, questions, origins)),
-        TicketRoutes(door, engine.tickets),
+        GenerationRoutes(
+            generations, streams, user_authenticator, requests, build_templates(settings).select
+        ),
+        *compat_routes(CompatRequests(generations, streams, user_authenticator, requests, origins)),
+        TicketRoutes(user_authenticator, node.tickets),
         JsClientRoutes(),
     ]
-    demo = _demo(settings, door, engine.publisher)
+    demo = _demo(settings, user_authenticator, node.publisher)
     if demo is not None:
         resources.append(demo)
-    tally = RequestMetrics(engine.metrics, "public")
+    request_metrics = RequestMetrics(node.metrics, "public")
     return build_public(
-        resources, origins, tally, max_body_bytes=settings.generations.max_prompt_bytes
+        resources, origins, request_metrics, max_body_bytes=settings.generations.max_prompt_bytes
     )
 
 
 def internal_application(
-    settings: Settings, engine: NodeParts, metrics: MetricsRoutes
+    settings: Settings, node: NodeParts, api_keys: ApiKeys, metrics: MetricsRoutes
 ) -> web.Application:
     """What backends, operators and probes may reach."""
-    keys = build_api_keys(settings)
-    inside = Streams(engine.connections, engine.clock, stream_limits(settings), ClientAddresses([]))
+    streams = Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
     limits = publish_limits(settings)
     return build_internal(
         [
-            PublishRoutes(engine.publisher, keys, limits, engine.rate_limits),
-            PublishBatchRoutes(engine.publisher, keys, limits, engine.rate_limits),
-            HealthRoutes(engine.broker, engine.connections, node=settings.node.name),
-            UsageRoutes(engine.usage, keys),
-            UserRoutes(engine.admin_commands, engine.connection_query, engine.broker, keys),
-            ActiveGenerationRoutes(engine.queue, engine.store, keys),
-            ConsoleRoutes(inside, keys, StaticFiles("console")),
+            PublishRoutes(node.publisher, api_keys, limits, node.rate_limits),
+            PublishBatchRoutes(node.publisher, api_keys, limits, node.rate_limits),
+            HealthRoutes(node.backend.health, node.connections, node=settings.node.name),
+            UsageRoutes(node.backend.usage, api_keys),
+            UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
+            ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
+            ConsoleRoutes(streams, api_keys, StaticFiles("console")),
             metrics,
         ],
-        RequestMetrics(engine.metrics, "internal"),
+        RequestMetrics(node.metrics, "internal"),
         build_openapi,
         max_body_bytes=settings.publish.max_body_bytes,
     )
@@ -147,11 +146,13 @@ def build_templates(settings: Settings) -> TemplateSelection:
     return TemplateSelection(known, default)
 
 
-def _demo(settings: Settings, door: Authenticator, publisher: Publisher) -> DemoRoutes | None:
+def _demo(
+    settings: Settings, authenticator: Authenticator, publisher: Publisher
+) -> DemoRoutes | None:
     if not settings.public.demo_page:
         return None
     return DemoRoutes(
-        door,
+        authenticator,
         publisher if settings.auth.disabled else None,
         max_body_bytes=settings.publish.max_body_bytes,
     )

@@ -5,10 +5,12 @@ it needs the extra `grpc`.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import aiohttp
 
-from hub.api.authentication import DenylistAuthenticator
+from hub.api.api_keys import ApiKeys
+from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.errors import OperatorError
 from hub.http.cors import AllowedOrigins
@@ -18,6 +20,10 @@ from hub.wiring.applications import build_generation_requests, publish_limits, s
 from hub.wiring.auth import build_api_keys, build_authenticator
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.tracing import Join, Tracing
+
+if TYPE_CHECKING:
+    from hub.grpc.internal import HubInternalService
+    from hub.grpc.public import HubService
 
 
 def check_installed(settings: Settings) -> None:
@@ -37,26 +43,58 @@ def check_installed(settings: Settings) -> None:
 
 async def serve_grpc(
     settings: Settings,
-    engine: NodeParts,
+    node: NodeParts,
     session: aiohttp.ClientSession,
-    parts: AsyncExitStack,
+    opened: AsyncExitStack,
     tracing: Tracing,
     *,
     shared: bool,
 ) -> None:
-    """Starts those that are set; they end with `parts`. Raises OperatorError."""
+    """Start the gRPC listeners that are set; they end with `opened`. Raise OperatorError."""
     join = tracing.join()
     if settings.internal.grpc_port is not None:
-        await _serve_internal(settings, engine, parts, join, shared=shared)
+        await _serve_internal(settings, node, opened, join, shared=shared)
     if settings.public.grpc_port is not None:
-        await _serve_public(settings, engine, session, parts, join, shared=shared)
+        await _serve_public(settings, node, session, opened, join, shared=shared)
+
+
+def build_public_service(
+    settings: Settings, node: NodeParts, authenticator: Authenticator
+) -> HubService:
+    """Build the service for users."""
+    from hub.grpc.public import HubService
+
+    return HubService(
+        Streams(
+            node.connections,
+            node.clock,
+            stream_limits(settings),
+            ClientAddresses(settings.public.trusted_proxies),
+        ),
+        DenylistAuthenticator(authenticator, node.admin_commands.denylist),
+        node.generations,
+        build_generation_requests(settings, node.generations),
+        node.metrics,
+        buffer_bytes=settings.stream.send_buffer_bytes,
+    )
+
+
+def build_internal_service(
+    settings: Settings, node: NodeParts, api_keys: ApiKeys
+) -> HubInternalService:
+    """Build the service for backends."""
+    from hub.grpc.internal import HubInternalService
+
+    return HubInternalService(
+        node.publisher, api_keys, publish_limits(settings), node.rate_limits, node.metrics
+    )
 
 
 async def _serve_public(
     settings: Settings,
-    engine: NodeParts,
+    node: NodeParts,
     session: aiohttp.ClientSession,
-    parts: AsyncExitStack,
+    opened: AsyncExitStack,
     join: Join | None,
     *,
     shared: bool,
@@ -65,80 +103,57 @@ async def _serve_public(
     from hub.grpc.health import Health
     from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 
-    # No browser comes here, so no other site's page does.
-    entrance = build_authenticator(settings, AllowedOrigins([]), session, engine.clock)
-    service = public.HubService(
-        Streams(
-            engine.connections,
-            engine.clock,
-            stream_limits(settings),
-            ClientAddresses(settings.public.trusted_proxies),
-        ),
-        DenylistAuthenticator(entrance, engine.admin_commands.denylist),
-        engine.generations,
-        build_generation_requests(settings, engine.generations),
-        engine.metrics,
-        buffer_bytes=settings.stream.send_buffer_bytes,
-    )
+    # Browsers do not speak gRPC, so there is no origin to check.
+    authenticator = build_authenticator(settings, AllowedOrigins([]), session, node.clock)
     listener = settings.public
-    place = GrpcListenAddress(
+    address = GrpcListenAddress(
         host=listener.host,
         port=listener.grpc_port or 0,
         setting="public.grpc_port",
         shared=shared,
         tls=_tls(listener),
     )
-    bounds = GrpcLimits(
+    limits = GrpcLimits(
         max_message_bytes=settings.generations.max_prompt_bytes,
         max_calls=settings.stream.max_connections,
         peer_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
     )
-    health = Health(engine.broker, engine.connections, engine.clock, [public.NAME])
-    await parts.enter_async_context(
+    await opened.enter_async_context(
         serve(
             public.NAME,
-            service.handlers(),
-            place,
-            bounds,
-            informed=health,
-            clock=engine.clock,
+            build_public_service(settings, node, authenticator).handlers(),
+            address,
+            limits,
+            informed=Health(node.backend.health, node.connections, node.clock, [public.NAME]),
+            clock=node.clock,
             join=join,
         )
     )
 
 
 async def _serve_internal(
-    settings: Settings, engine: NodeParts, parts: AsyncExitStack, join: Join | None, *, shared: bool
+    settings: Settings, node: NodeParts, opened: AsyncExitStack, join: Join | None, *, shared: bool
 ) -> None:
     from hub.grpc import internal
     from hub.grpc.health import Health
     from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 
-    service = internal.HubInternalService(
-        engine.publisher,
-        build_api_keys(settings),
-        publish_limits(settings),
-        engine.rate_limits,
-        engine.metrics,
-    )
     listener = settings.internal
-    place = GrpcListenAddress(
+    address = GrpcListenAddress(
         host=listener.host,
         port=listener.grpc_port or 0,
         setting="internal.grpc_port",
         shared=shared,
         tls=_tls(listener),
     )
-    bounds = GrpcLimits(max_message_bytes=settings.publish.max_body_bytes)
-    health = Health(engine.broker, engine.connections, engine.clock, [internal.NAME])
-    await parts.enter_async_context(
+    await opened.enter_async_context(
         serve(
             internal.NAME,
-            service.handlers(),
-            place,
-            bounds,
-            informed=health,
-            clock=engine.clock,
+            build_internal_service(settings, node, build_api_keys(settings)).handlers(),
+            address,
+            GrpcLimits(max_message_bytes=settings.publish.max_body_bytes),
+            informed=Health(node.backend.health, node.connections, node.clock, [internal.NAME]),
+            clock=node.clock,
             join=join,
         )
     )

@@ -9,14 +9,18 @@ import aiohttp
 import msgspec
 import structlog
 
+from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
+from hub.http.cors import AllowedOrigins
 from hub.http.metrics import MetricsRoutes
 from hub.http.server import ListenAddress, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
 from hub.wiring.applications import internal_application, public_application
+from hub.wiring.auth import build_api_keys, build_authenticator
+from hub.wiring.backend import open_backend, queue_by_upstream
 from hub.wiring.grpc import check_installed, serve_grpc
 from hub.wiring.multiprocess_metrics import PeerMetrics
-from hub.wiring.node_parts import start_engine
+from hub.wiring.node_parts import NODE_STATE_TASK, build_node_parts, start_node_tasks
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 
@@ -36,41 +40,48 @@ class Sockets(msgspec.Struct, frozen=True):
 async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
     """Serves until `stop` is asked for, then drains. Raises OperatorError, BrokerUnavailable."""
     check_installed(settings)
-    async with AsyncExitStack() as parts:
-        tracing = await start_tracing(settings, "hub-node", parts)
-        engine = await start_engine(settings, parts, tracing)
-        session = await parts.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        siblings = PeerMetrics(
-            settings.node.metrics_dir, settings.node.name, engine.metrics.families
+    clock = SystemClock()
+    async with AsyncExitStack() as opened:
+        tracing = await start_tracing(settings, "hub-node", opened)
+        queues = sorted({"default", *queue_by_upstream(settings).values()})
+        backend = await opened.enter_async_context(open_backend(settings, queues))
+        tasks = await opened.enter_async_context(Supervisor(clock))
+        node = build_node_parts(settings, backend, clock, tracing)
+        start_node_tasks(node, tasks)
+        session = await opened.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        peers = PeerMetrics(settings.node.metrics_dir, settings.node.name, node.metrics.families)
+        await opened.enter_async_context(peers.serve())
+        # gRPC first: a client that sees /readyz can use it.
+        await serve_grpc(settings, node, session, opened, tracing, shared=sockets.shared)
+        origins = AllowedOrigins(settings.public.allowed_origins)
+        authenticator = build_authenticator(settings, origins, session, clock)
+        internal = internal_application(
+            settings, node, build_api_keys(settings), MetricsRoutes(peers.collect)
         )
-        await parts.enter_async_context(siblings.serve())
-        # First, so that whoever sees /readyz finds it.
-        await serve_grpc(settings, engine, session, parts, tracing, shared=sockets.shared)
-        internal = internal_application(settings, engine, MetricsRoutes(siblings.collect))
-        public = public_application(settings, engine, session)
+        public = public_application(settings, node, authenticator, origins)
         for app in (internal, public):
             tracing.watch(app)
         # A publish that is cut in the middle is worse than one that nobody waits for; a stream
         # whose client has gone is worth nothing.
         inside = _inside(settings.internal, sockets)
-        await parts.enter_async_context(listen(internal, inside, cancel_handlers=False))
+        await opened.enter_async_context(listen(internal, inside, cancel_handlers=False))
         bounds = SocketOptions(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
             user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
         )
         outside = _outside(settings.public, sockets)
-        await parts.enter_async_context(
+        await opened.enter_async_context(
             listen(public, outside, cancel_handlers=True, bounds=bounds)
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.requested.wait()
-        _log.info("node.draining", connections=len(engine.connections))
-        engine.connections.mark_unready()
+        _log.info("node.draining", connections=len(node.connections))
+        node.connections.mark_unready()
         await stop.wait(settings.node.drain_wait_seconds)
-        await engine.connections.drain(settings.node.drain_seconds, stop.forced)
-        await engine.tasks.end("beat")
+        await node.connections.drain(settings.node.drain_seconds, stop.forced)
+        await tasks.end(NODE_STATE_TASK)
         with suppress(BrokerUnavailable):
-            await engine.command_bus.remove_node(settings.node.name)
+            await backend.commands.remove_node_state(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
 
 

@@ -1,17 +1,11 @@
-"""A node's engine: everything behind its listeners, running."""
+"""The parts of a node behind its listeners, and the tasks that keep them running."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from functools import partial
 
 import msgspec
 
-from hub.backends.redis import RedisBroker, RedisGenerationStore
-from hub.backends.redis.commands import RedisCommandBus
-from hub.backends.redis.tickets import RedisTicketStore
-from hub.backends.redis.topic_presence import RedisPresenceStore
-from hub.backends.redis.usage import RedisUsageStore
 from hub.core.channel import Channel
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionQuery
@@ -22,113 +16,114 @@ from hub.engine.latency_probe import LatencyProbe
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
-from hub.engine.tasks import Supervisor, SystemClock
+from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.http.publish import PublishRateLimits
-from hub.ports.generations import GenerationStore
-from hub.ports.queue import GenerationQueue
-from hub.ports.usage import UsageStore
+from hub.ports.backend import Backend
+from hub.ports.clock import Clock
 from hub.settings import Settings
-from hub.wiring.broker import build_retention, connect_redis
-from hub.wiring.queue import build_queue, queue_names
+from hub.wiring.backend import queue_by_upstream
 from hub.wiring.tracing import Tracing
+
+NODE_STATE_TASK = "node state"
+"""The task that tells other processes that this node lives. It ends first."""
 
 
 class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
-    """Its parts."""
+    """What the listeners of a node are built from."""
 
-    clock: SystemClock
-    tasks: Supervisor
-    broker: RedisBroker
+    backend: Backend
+    clock: Clock
+    heartbeat_wheel: HeartbeatWheel
     connections: Connections
+    topic_presence: TopicPresence
     publisher: Publisher
     rate_limits: PublishRateLimits
     generations: Generations
-    command_bus: RedisCommandBus
     admin_commands: AdminCommands
     connection_query: ConnectionQuery
+    live_metrics: LiveMetrics
     tickets: Tickets
-    usage: UsageStore
     metrics: NodeMetrics
-    queue: GenerationQueue
-    store: GenerationStore
 
 
-async def start_engine(settings: Settings, parts: AsyncExitStack, tracing: Tracing) -> NodeParts:
-    """Starts it; it ends with `parts`. Raises OperatorError, BrokerUnavailable."""
+def build_node_parts(
+    settings: Settings, backend: Backend, clock: Clock, tracing: Tracing
+) -> NodeParts:
+    """Build the parts of a node. Nothing runs yet; see start_node_tasks."""
 
-    def followers(channel: Channel) -> int:
-        return fanout.subscriber_count(channel)
+    def subscriber_count(channel: Channel) -> int:
+        return connections.subscriber_count(channel)
 
-    clock = SystemClock()
-    link = await parts.enter_async_context(connect_redis(settings))
-    tasks = await parts.enter_async_context(Supervisor(clock))
-    broker = RedisBroker(link, build_retention(settings))
-    traced = tracing.broker(broker, followers)
-    counts = NodeMetrics()
-    counts.redis_calls.set_function(lambda: link.calls)
-    counts.redis_disconnects.set_function(
-        lambda: {"commands": link.disconnects, "events": broker.disconnects}
+    node, stream = settings.node.name, settings.stream
+    metrics = NodeMetrics()
+    metrics.redis_calls.set_function(lambda: backend.statistics.calls)
+    metrics.redis_disconnects.set_function(lambda: backend.statistics.disconnects)
+    heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
+    topic_presence = TopicPresence(
+        backend.topic_presence, backend.events, clock, settings.presence.topics, node=node
     )
-    wheel = HeartbeatWheel(clock, settings.stream.heartbeat_seconds, counts)
-    attendance = TopicPresence(
-        RedisPresenceStore(link), broker, clock, settings.presence.topics, node=settings.node.name
-    )
-    fanout = Connections(
-        traced,
-        wheel,
+    connections = Connections(
+        backend.events,
+        tracing.subscriptions(backend.subscriptions, subscriber_count),
+        heartbeat_wheel,
         clock,
-        node=settings.node.name,
-        heartbeat_seconds=settings.stream.heartbeat_seconds,
+        node=node,
+        heartbeat_seconds=stream.heartbeat_seconds,
         limits=ConnectionLimits(
-            max_connections=settings.stream.max_connections,
-            max_per_user=settings.stream.max_per_user,
-            joins_per_second=settings.stream.max_joins_per_second,
+            max_connections=stream.max_connections,
+            max_per_user=stream.max_per_user,
+            joins_per_second=stream.max_joins_per_second,
         ),
-        topic_presence=attendance,
-        metrics=counts,
+        topic_presence=topic_presence,
+        metrics=metrics,
     )
-    queues = queue_names(settings)
-    queue = build_queue(settings, link, sorted({"default", *queues.values()}))
-    store = RedisGenerationStore(link, build_retention(settings))
-    orders = RedisCommandBus(link)
-
-    reports = LiveMetrics(
-        orders,
-        broker,
-        clock,
-        name=settings.node.name,
-        collect=counts.families,
-        has_viewers=lambda: fanout.has_subscribers(LIVE_METRICS_CHANNEL),
-    )
-    control = AdminCommands(orders, fanout)
-    presence = ConnectionQuery(orders, fanout, clock, node=settings.node.name)
-    tasks.start("bus", broker.run)
-    tasks.start("heartbeats", wheel.run)
-    tasks.start("lifetimes", fanout.expiry_timer.run)
-    tasks.start("orders", orders.run)
-    tasks.start("denials", control.run)
-    tasks.start("beat", presence.keep_node_state)
-    tasks.start("presence", presence.answer_requests)
-    tasks.start("attendance", attendance.run)
-    tasks.start("probe", LatencyProbe(broker, fanout, clock, counts).run)
-    tasks.start("reports", reports.run)
-    tasks.start("loop lag", partial(counts.measure_loop_lag, clock))
     return NodeParts(
+        backend=backend,
         clock=clock,
-        tasks=tasks,
-        broker=broker,
-        connections=fanout,
-        publisher=Publisher(traced, max_data_bytes=settings.publish.max_data_bytes, metrics=counts),
+        heartbeat_wheel=heartbeat_wheel,
+        connections=connections,
+        topic_presence=topic_presence,
+        publisher=Publisher(
+            tracing.events(backend.events),
+            max_data_bytes=settings.publish.max_data_bytes,
+            metrics=metrics,
+        ),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
-        generations=Generations(broker, tracing.store(store), queue, queues),
-        command_bus=orders,
-        admin_commands=control,
-        connection_query=presence,
-        tickets=Tickets(RedisTicketStore(link), broker),
-        usage=RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds),
-        metrics=counts,
-        queue=queue,
-        store=store,
+        generations=Generations(
+            backend.events,
+            tracing.generations(backend.generations),
+            backend.queue,
+            queue_by_upstream(settings),
+        ),
+        admin_commands=AdminCommands(backend.commands, connections),
+        connection_query=ConnectionQuery(backend.commands, connections, clock, node=node),
+        live_metrics=LiveMetrics(
+            backend.commands,
+            backend.events,
+            clock,
+            name=node,
+            collect=metrics.families,
+            has_viewers=lambda: connections.has_subscribers(LIVE_METRICS_CHANNEL),
+        ),
+        tickets=Tickets(backend.tickets, backend.events),
+        metrics=metrics,
     )
+
+
+def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
+    """Start everything that runs in the background of a node."""
+    events, subscriptions = node.backend.events, node.backend.subscriptions
+    probe = LatencyProbe(events, subscriptions, node.connections, node.clock, node.metrics)
+    tasks.start("subscriptions", subscriptions.run)
+    tasks.start("heartbeats", node.heartbeat_wheel.run)
+    tasks.start("connection expiry", node.connections.expiry_timer.run)
+    tasks.start("commands", node.backend.commands.run)
+    tasks.start("denylist", node.admin_commands.run)
+    tasks.start(NODE_STATE_TASK, node.connection_query.keep_node_state)
+    tasks.start("connection query", node.connection_query.answer_requests)
+    tasks.start("topic presence", node.topic_presence.run)
+    tasks.start("latency probe", probe.run)
+    tasks.start("live metrics", node.live_metrics.run)
+    tasks.start("loop lag", partial(node.metrics.measure_loop_lag, node.clock))

@@ -14,7 +14,7 @@ from aiohttp import web
 from hub import __version__
 from hub.core.channel import Channel
 from hub.errors import OperatorError
-from hub.ports.events import Broker
+from hub.ports.events import EventWriter, Subscriptions
 from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
@@ -34,12 +34,21 @@ class Tracing(Protocol):
         """For calls that are no requests over HTTP."""
         ...
 
-    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
-        """Publishing, and delivering to the followers of a channel on this node."""
+    def events(self, events: EventWriter) -> EventWriter:
+        """Return a writer that makes a span of each publish."""
         ...
 
-    def store(self, store: GenerationStore) -> GenerationStore:
-        """Questions that carry who asked."""
+    def subscriptions(
+        self, subscriptions: Subscriptions, subscriber_count: Callable[[Channel], int]
+    ) -> Subscriptions:
+        """Return subscriptions that make a span of each delivery.
+
+        subscriber_count: the number of a channel's connections on this node.
+        """
+        ...
+
+    def generations(self, store: GenerationStore) -> GenerationStore:
+        """Return a store whose new records keep the trace of the request."""
         ...
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:
@@ -60,10 +69,15 @@ class NoTracing:
     def join(self) -> Join | None:
         return None
 
-    def broker(self, broker: Broker, followers: Callable[[Channel], int]) -> Broker:
-        return broker
+    def events(self, events: EventWriter) -> EventWriter:
+        return events
 
-    def store(self, store: GenerationStore) -> GenerationStore:
+    def subscriptions(
+        self, subscriptions: Subscriptions, subscriber_count: Callable[[Channel], int]
+    ) -> Subscriptions:
+        return subscriptions
+
+    def generations(self, store: GenerationStore) -> GenerationStore:
         return store
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:

@@ -7,9 +7,6 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
-from hub.backends.redis import RedisBroker, RedisGenerationStore
-from hub.backends.redis.commands import RedisCommandBus
-from hub.backends.redis.usage import RedisUsageStore
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import GenerationResult, Relay, RelayLimits
 from hub.engine.tasks import Supervisor, SystemClock
@@ -20,8 +17,7 @@ from hub.http.server import ListenAddress, listen
 from hub.http.worker import build_worker
 from hub.metrics import render_prometheus
 from hub.settings import Settings
-from hub.wiring.broker import build_retention, connect_redis
-from hub.wiring.queue import build_queue
+from hub.wiring.backend import open_backend
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 from hub.wiring.upstreams import build_upstreams
@@ -32,10 +28,10 @@ _log = structlog.get_logger(__name__)
 async def run_worker(settings: Settings, stop: Shutdown) -> None:
     """Relays until `stop` is set, then finishes or hands over what runs."""
     clock = SystemClock()
-    async with AsyncExitStack() as parts:
-        tracing = await start_tracing(settings, "hub-worker", parts)
-        link = await parts.enter_async_context(connect_redis(settings))
-        session = await parts.enter_async_context(
+    async with AsyncExitStack() as opened:
+        tracing = await start_tracing(settings, "hub-worker", opened)
+        backend = await opened.enter_async_context(open_backend(settings, settings.worker.queues))
+        session = await opened.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 auto_decompress=True,
@@ -43,9 +39,6 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 trace_configs=tracing.http_spans(),
             )
         )
-        broker = RedisBroker(link, build_retention(settings))
-        store = RedisGenerationStore(link, build_retention(settings))
-        queue = build_queue(settings, link, settings.worker.queues)
         upstreams = {
             name: tracing.upstream(upstream, settings.upstreams[name].kind)
             for name, upstream in build_upstreams(
@@ -57,20 +50,18 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in settings.upstreams.items()
         }
         metrics = WorkerMetrics(models)
-        accounts = UsageRecorder(
-            RedisUsageStore(link, keep_seconds=settings.generations.usage_seconds)
-        )
+        usage_recorder = UsageRecorder(backend.usage)
 
-        async def note(ended: GenerationResult) -> None:
-            metrics.record(ended)
-            await accounts.record(ended)
+        async def on_result(result: GenerationResult) -> None:
+            metrics.record(result)
+            await usage_recorder.record(result)
 
         worker = Worker(
-            queue,
-            store,
+            backend.queue,
+            backend.generations,
             Relay(
-                broker,
-                store,
+                backend.events,
+                backend.generations,
                 upstreams,
                 clock,
                 RelayLimits(
@@ -84,24 +75,28 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             clock,
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
-            on_result=note,
+            on_result=on_result,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
             app = build_worker(
-                link.ping,
+                backend.health.ping,
                 lambda: "draining" if stop.requested.is_set() else "running",
                 lambda: render_prometheus({"": metrics.families()}),
             )
-            place = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
-            await parts.enter_async_context(listen(app, place, cancel_handlers=False))
-        orders = RedisCommandBus(link)
-        name = f"worker {settings.node.name}"
-        reports = LiveMetrics(orders, broker, clock, name=name, collect=metrics.families)
+            address = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
+            await opened.enter_async_context(listen(app, address, cancel_handlers=False))
+        live_metrics = LiveMetrics(
+            backend.commands,
+            backend.events,
+            clock,
+            name=f"worker {settings.node.name}",
+            collect=metrics.families,
+        )
         async with Supervisor(clock) as tasks:
-            tasks.start("orders", orders.run)
-            tasks.start("reports", reports.run)
-            tasks.start("queue", queue.run)
+            tasks.start("commands", backend.commands.run)
+            tasks.start("live metrics", live_metrics.run)
+            tasks.start("queue", backend.queue.run)
             tasks.start("leases", worker.run_leases)
             tasks.start("stops", worker.run_stops)
             async with Supervisor(clock) as intake:

@@ -9,8 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.backends.redis import RedisBroker, RedisGenerationStore
-from hub.backends.redis.events import ChannelRetention, Retention
 from hub.core.channel import ALL, Channel, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
@@ -24,9 +22,11 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.ports.events import FROM_START, Broker, Outcome, Page, Publication
-from hub.ports.generations import GenerationStore
-from hub.testing.broker import MemoryBroker
+from hub.engine.tasks import cancel_and_wait
+from hub.ports.backend import Backend
+from hub.ports.events import FROM_START, Outcome, Page, Publication
+from hub.testing.backend import MemoryBackend
+from tests.redis_backend import redis_backend
 
 ALICE = user_channel("alice")
 KEEP = 100
@@ -36,12 +36,11 @@ QUESTION = GenerationRequest(messages=[Message(role="user", content="hi")], upst
 class Kit:
     """A broker, its generations, and everything that it announced."""
 
-    def __init__(self, broker: Broker, store: GenerationStore) -> None:
-        self.broker = broker
-        self.store = store
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
         self.relinked = asyncio.Event()
-        broker.listen(self._take, self.relinked.set)
+        backend.subscriptions.listen(self._take, self.relinked.set)
 
     def _take(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -49,7 +48,7 @@ class Kit:
 
     async def publish(self, data: str = "1", **more: Any) -> tuple[Outcome, Position | None]:
         publication = Publication(channel=ALICE, name="n", data=data.encode(), **more)
-        (published,) = await self.broker.publish([publication])
+        (published,) = await self.backend.events.publish([publication])
         return published.outcome, published.position
 
     async def next(self) -> Event:
@@ -62,7 +61,9 @@ class Kit:
     async def page(
         self, after: Position | None, max_events: int = 100, max_bytes: int = 10**6
     ) -> Page:
-        pages = await self.broker.read({ALICE: after}, max_events=max_events, max_bytes=max_bytes)
+        pages = await self.backend.events.read(
+            {ALICE: after}, max_events=max_events, max_bytes=max_bytes
+        )
         return pages[ALICE]
 
 
@@ -70,16 +71,13 @@ class Kit:
 async def kit(request: pytest.FixtureRequest, open_redis: Any) -> AsyncIterator[Kit]:
     """The broker in memory, or RedisBroker over each server."""
     if request.param == "memory":
-        memory = MemoryBroker(max_events=KEEP)
-        yield Kit(memory, memory)
+        yield Kit(MemoryBackend(max_events=KEEP))
         return
-    link = (await open_redis(request.param)).link
-    retention = Retention(user=ChannelRetention(max_events=KEEP))
-    broker = RedisBroker(link, retention)
-    bus = asyncio.create_task(broker.run())
-    yield Kit(broker, RedisGenerationStore(link, retention))
-    bus.cancel()
-    await asyncio.gather(bus, return_exceptions=True)
+    client = (await open_redis(request.param)).link
+    backend = redis_backend(client, log={"user": {"max_events": KEEP}})
+    receiving = asyncio.create_task(backend.subscriptions.run())
+    yield Kit(backend)
+    await cancel_and_wait([receiving])
 
 
 async def test_offsets_count_up_in_one_epoch(kit: Kit) -> None:
@@ -92,7 +90,7 @@ async def test_offsets_count_up_in_one_epoch(kit: Kit) -> None:
 async def test_channels_are_numbered_apart(kit: Kit) -> None:
     """Another channel begins at 1 too."""
     await kit.publish()
-    (other,) = await kit.broker.publish([Publication(channel=ALL, name="n", data=b"1")])
+    (other,) = await kit.backend.events.publish([Publication(channel=ALL, name="n", data=b"1")])
     assert other.position is not None
     assert other.position.offset == 1
 
@@ -100,7 +98,7 @@ async def test_channels_are_numbered_apart(kit: Kit) -> None:
 async def test_batch_is_answered_in_order(kit: Kit) -> None:
     """Each publication of a batch gets its own answer."""
     batch = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(5)]
-    answers = await kit.broker.publish(batch)
+    answers = await kit.backend.events.publish(batch)
     assert [a.position.offset for a in answers if a.position] == [1, 2, 3, 4, 5]
     assert await kit.read(FROM_START) == [b"0", b"1", b"2", b"3", b"4"]
 
@@ -153,8 +151,10 @@ async def test_page_is_bounded_in_bytes(kit: Kit) -> None:
 async def test_reading_several_channels(kit: Kit) -> None:
     """Each from its own position."""
     await kit.publish("1")
-    await kit.broker.publish([Publication(channel=ALL, name="n", data=b"2")])
-    pages = await kit.broker.read({ALICE: None, ALL: FROM_START}, max_events=10, max_bytes=10**6)
+    await kit.backend.events.publish([Publication(channel=ALL, name="n", data=b"2")])
+    pages = await kit.backend.events.read(
+        {ALICE: None, ALL: FROM_START}, max_events=10, max_bytes=10**6
+    )
     assert [len(pages[channel].events) for channel in (ALICE, ALL)] == [0, 1]
 
 
@@ -191,7 +191,7 @@ async def test_position_from_the_future_is_lost(kit: Kit) -> None:
 async def test_trimmed_position_is_lost(kit: Kit) -> None:
     """When events after the position are gone, the page says so and gives none."""
     _, first = await kit.publish()
-    await kit.broker.publish([Publication(channel=ALICE, name="n", data=b"1")] * (KEEP * 4))
+    await kit.backend.events.publish([Publication(channel=ALICE, name="n", data=b"1")] * (KEEP * 4))
     page = await kit.page(first, 10)
     assert (page.reset_reason, list(page.events)) == ("trimmed", [])
 
@@ -207,7 +207,7 @@ async def test_expired_event_is_not_replayed(kit: Kit) -> None:
 
 async def test_ephemeral_event_is_heard_and_not_stored(kit: Kit) -> None:
     """It is announced without a position and never read again."""
-    await kit.broker.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
     assert await kit.publish("now", ephemeral=True) == (Outcome.WRITTEN, None)
     assert await kit.next() == Event(ALICE, "n", b"now", None)
     assert await kit.read(FROM_START) == []
@@ -216,16 +216,16 @@ async def test_ephemeral_event_is_heard_and_not_stored(kit: Kit) -> None:
 async def test_channel_of_the_hubs_own(kit: Kit) -> None:
     """One that is no user's, no topic and not all is a channel like others."""
     own = Channel("hub:reports")
-    await kit.broker.subscribe([own])
+    await kit.backend.subscriptions.subscribe([own])
     for ephemeral in (True, False):
         event = Publication(channel=own, name="n", data=b"1", ephemeral=ephemeral)
-        (published,) = await kit.broker.publish([event])
+        (published,) = await kit.backend.events.publish([event])
         assert await kit.next() == Event(own, "n", b"1", published.position)
 
 
 async def test_subscribed_channel_is_heard(kit: Kit) -> None:
     """Every event published after subscribe has returned is heard, with its position."""
-    await kit.broker.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
     _, position = await kit.publish('{"a":"line\\nend"}')
     assert await kit.next() == Event(ALICE, "n", b'{"a":"line\\nend"}', position)
 
@@ -233,12 +233,12 @@ async def test_subscribed_channel_is_heard(kit: Kit) -> None:
 @pytest.mark.parametrize("ephemeral", [False, True])
 async def test_trace_is_heard_and_not_stored(kit: Kit, ephemeral: bool) -> None:
     """An event carries its publication's trace to who listens, beside events that have none."""
-    await kit.broker.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
     traced = Publication(
         channel=ALICE, name="n", data=b"1", ephemeral=ephemeral, ttl_seconds=60.0, trace="4e" * 24
     )
     plain = Publication(channel=ALICE, name="n", data=b"2")
-    first, _ = await kit.broker.publish([traced, plain])
+    first, _ = await kit.backend.events.publish([traced, plain])
     assert await kit.next() == Event(ALICE, "n", b"1", first.position, "4e" * 24)
     assert (await kit.next()).trace == ""
     page = await kit.page(FROM_START)
@@ -247,11 +247,11 @@ async def test_trace_is_heard_and_not_stored(kit: Kit, ephemeral: bool) -> None:
 
 async def test_trace_stands_behind_a_generations_step(kit: Kit) -> None:
     """The step is made and its event carries the trace."""
-    await kit.broker.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
     name = new_generation_id(partition_of(ALICE))
-    await kit.store.create(Generation(id=name, user="alice", request=QUESTION), None)
+    await kit.backend.generations.create(Generation(id=name, user="alice", request=QUESTION), None)
     step = GenerationUpdate(name, 1, UpdateKind.BEGIN, Status.RUNNING)
-    outcome, _ = await kit.publish(step=step, idempotency_key="k", trace="ab" * 24)
+    outcome, _ = await kit.publish(update=step, idempotency_key="k", trace="ab" * 24)
     assert outcome is Outcome.WRITTEN
     assert (await kit.next()).trace == "ab" * 24
 
@@ -260,25 +260,25 @@ async def test_question_keeps_who_asked(kit: Kit) -> None:
     """A question's trace is in its record."""
     name = new_generation_id(partition_of(ALICE))
     question = msgspec.structs.replace(QUESTION, trace="00-ab-cd-01")
-    await kit.store.create(Generation(id=name, user="alice", request=question), None)
-    found = await kit.store.find(name)
+    await kit.backend.generations.create(Generation(id=name, user="alice", request=question), None)
+    found = await kit.backend.generations.find(name)
     assert found is not None
     assert found.request == question
 
 
 async def test_other_channels_are_not_heard(kit: Kit) -> None:
     """Only what was subscribed to comes."""
-    await kit.broker.subscribe([topic_channel("a")])
+    await kit.backend.subscriptions.subscribe([topic_channel("a")])
     await kit.publish("not this")
     other = Publication(channel=topic_channel("a"), name="n", data=b"this")
-    await kit.broker.publish([other])
+    await kit.backend.events.publish([other])
     assert (await kit.next()).data == b"this"
 
 
 async def test_subscribing_twice_is_heard_once(kit: Kit) -> None:
     """A second subscriber does not double the events."""
-    await kit.broker.subscribe([ALICE])
-    await kit.broker.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
+    await kit.backend.subscriptions.subscribe([ALICE])
     await kit.publish("1")
     await kit.publish("2")
     assert [(await kit.next()).data, (await kit.next()).data] == [b"1", b"2"]
@@ -287,15 +287,15 @@ async def test_subscribing_twice_is_heard_once(kit: Kit) -> None:
 async def test_subscribing_many_channels(kit: Kit) -> None:
     """More channels than one command's batch are all heard."""
     many = [user_channel(f"u{n}") for n in range(1200)]
-    await kit.broker.subscribe(many)
-    await kit.broker.publish([Publication(channel=c, name="n", data=b"1") for c in many])
+    await kit.backend.subscriptions.subscribe(many)
+    await kit.backend.events.publish([Publication(channel=c, name="n", data=b"1") for c in many])
     assert {(await kit.next()).channel for _ in many} == set(many)
 
 
 async def test_broker_that_works_answers_the_ping(kit: Kit) -> None:
     """A broker that is there and heard passes."""
-    await kit.broker.subscribe([ALICE])
-    await kit.broker.ping()
+    await kit.backend.subscriptions.subscribe([ALICE])
+    await kit.backend.health.check_ready()
 
 
 class Story:
@@ -306,15 +306,17 @@ class Story:
         self.id = new_generation_id(partition_of(ALICE))
 
     async def create(self, key: str | None = None) -> Any:
-        return await self.kit.store.create(Generation(self.id, "alice", QUESTION), key)
+        return await self.kit.backend.generations.create(
+            Generation(self.id, "alice", QUESTION), key
+        )
 
     async def step(self, change: UpdateKind, attempt: int = 1, **more: Any) -> Outcome:
         step = GenerationUpdate(self.id, attempt, change, **more)
-        outcome, _ = await self.kit.publish('{"by":"x"}', step=step)
+        outcome, _ = await self.kit.publish('{"by":"x"}', update=step)
         return outcome
 
     async def found(self) -> Generation:
-        found = await self.kit.store.find(self.id)
+        found = await self.kit.backend.generations.find(self.id)
         assert found is not None
         return found
 
@@ -341,21 +343,21 @@ async def test_key_belongs_to_its_user(kit: Kit) -> None:
     """Another user's same key is another generation."""
     first = await Story(kit).create("key")
     other = Generation(new_generation_id(partition_of(user_channel("bob"))), "bob", QUESTION)
-    assert (await kit.store.create(other, "key")).generation != first.generation
+    assert (await kit.backend.generations.create(other, "key")).generation != first.generation
 
 
 async def test_newest_generation_of_a_chat(kit: Kit) -> None:
     """Of the user's own chat of that name, whether it still runs or not."""
     chat = msgspec.structs.replace(QUESTION, chat="c d")
-    assert await kit.store.newest_of_chat("alice", "c d") is None
+    assert await kit.backend.generations.newest_of_chat("alice", "c d") is None
     older, newest = (new_generation_id(partition_of(ALICE)) for _ in range(2))
     for each in (older, newest):
-        await kit.store.create(Generation(each, "alice", chat), None)
-        assert await kit.store.newest_of_chat("alice", "c d") == each
+        await kit.backend.generations.create(Generation(each, "alice", chat), None)
+        assert await kit.backend.generations.newest_of_chat("alice", "c d") == each
     await Story(kit).create()
-    assert await kit.store.newest_of_chat("alice", "c d") == newest
-    assert await kit.store.newest_of_chat("bob", "c d") is None
-    found = await kit.store.find(newest)
+    assert await kit.backend.generations.newest_of_chat("alice", "c d") == newest
+    assert await kit.backend.generations.newest_of_chat("bob", "c d") is None
+    found = await kit.backend.generations.find(newest)
     assert found is not None
     assert found.request.chat == "c d"
 
@@ -364,19 +366,19 @@ async def test_chat_of_a_question_that_was_refused(kit: Kit) -> None:
     """The answer that ran in it before can still be found and stopped; if none did, none can."""
     chat = msgspec.structs.replace(QUESTION, chat="c")
     running, refused, later = (new_generation_id(partition_of(ALICE)) for _ in range(3))
-    await kit.store.create(Generation(running, "alice", chat), None)
-    await kit.store.create(Generation(refused, "alice", chat), "key")
-    await kit.store.discard(refused, "alice", "key", "c")
-    assert await kit.store.newest_of_chat("alice", "c") == running
-    await kit.store.create(Generation(refused, "alice", chat), None)
-    await kit.store.create(Generation(later, "alice", chat), None)
-    await kit.store.discard(refused, "alice", None, "c")
-    assert await kit.store.newest_of_chat("alice", "c") == later
+    await kit.backend.generations.create(Generation(running, "alice", chat), None)
+    await kit.backend.generations.create(Generation(refused, "alice", chat), "key")
+    await kit.backend.generations.discard(refused, "alice", "key", "c")
+    assert await kit.backend.generations.newest_of_chat("alice", "c") == running
+    await kit.backend.generations.create(Generation(refused, "alice", chat), None)
+    await kit.backend.generations.create(Generation(later, "alice", chat), None)
+    await kit.backend.generations.discard(refused, "alice", None, "c")
+    assert await kit.backend.generations.newest_of_chat("alice", "c") == later
     only = msgspec.structs.replace(QUESTION, chat="d")
-    await kit.store.create(Generation(refused, "alice", only), None)
-    await kit.store.discard(refused, "alice", None, "d")
-    assert await kit.store.newest_of_chat("alice", "d") is None
-    assert await kit.store.find(refused) is None
+    await kit.backend.generations.create(Generation(refused, "alice", only), None)
+    await kit.backend.generations.discard(refused, "alice", None, "d")
+    assert await kit.backend.generations.newest_of_chat("alice", "d") is None
+    assert await kit.backend.generations.find(refused) is None
 
 
 def like_named(channel_of: Callable[[str], Channel]) -> tuple[str, str]:
@@ -394,16 +396,16 @@ async def test_names_with_colons_share_no_memory(kit: Kit) -> None:
     mine, theirs = new_generation_id(partition), new_generation_id(partition)
     for user, name, key in ((long, mine, "k"), (short, theirs, f"{rest}:k")):
         question = msgspec.structs.replace(QUESTION, chat=key)
-        created = await kit.store.create(Generation(name, user, question), key)
+        created = await kit.backend.generations.create(Generation(name, user, question), key)
         assert (created.generation, created.new) == (name, True)
-    assert await kit.store.newest_of_chat(long, "k") == mine
+    assert await kit.backend.generations.newest_of_chat(long, "k") == mine
     short, long = like_named(topic_channel)
     rest = long.removeprefix(short + ":")
     for topic, key in ((long, "k"), (short, f"{rest}:k")):
         publication = Publication(
             channel=topic_channel(topic), name="n", data=b"1", idempotency_key=key
         )
-        (published,) = await kit.broker.publish([publication])
+        (published,) = await kit.backend.events.publish([publication])
         assert published.outcome is Outcome.WRITTEN
 
 
@@ -470,11 +472,11 @@ async def test_stop_wish_lasts_and_is_told(kit: Kit) -> None:
     """The first wish stays in the record and comes with every step's answer."""
     story = Story(kit)
     await story.create()
-    assert await kit.store.request_stop(story.id, "alice") is StopResult.STOPPING
-    assert await kit.store.request_stop(story.id, "bob") is StopResult.STOPPING
+    assert await kit.backend.generations.request_stop(story.id, "alice") is StopResult.STOPPING
+    assert await kit.backend.generations.request_stop(story.id, "bob") is StopResult.STOPPING
     assert (await story.found()).stop_requested_by == "alice"
     step = GenerationUpdate(story.id, 1, UpdateKind.BEGIN)
-    (answer,) = await kit.broker.publish(
+    (answer,) = await kit.backend.events.publish(
         [Publication(channel=ALICE, name="n", data=b"1", update=step)]
     )
     assert answer.stop_requested_by == "alice"
@@ -486,12 +488,12 @@ async def test_stop_after_the_end(kit: Kit) -> None:
     await story.create()
     await story.step(UpdateKind.BEGIN)
     await story.step(UpdateKind.END, status=Status.DONE)
-    assert await kit.store.request_stop(story.id, "alice") is StopResult.ENDED
+    assert await kit.backend.generations.request_stop(story.id, "alice") is StopResult.ENDED
     assert (await story.found()).stop_requested_by is None
 
 
 async def test_stop_of_nothing(kit: Kit) -> None:
     """There is no such generation."""
-    assert await kit.store.request_stop(Story(kit).id, "alice") is None
-    assert await kit.store.request_stop("not an id", "alice") is None
-    assert await kit.store.find("not an id") is None
+    assert await kit.backend.generations.request_stop(Story(kit).id, "alice") is None
+    assert await kit.backend.generations.request_stop("not an id", "alice") is None
+    assert await kit.backend.generations.find("not an id") is None

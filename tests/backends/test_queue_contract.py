@@ -68,7 +68,8 @@ async def kit(
         return
     server = await open_redis(request.param)
     queues = [
-        RedisGenerationQueue(server.link, CAPS, lease_seconds=lease_seconds) for _ in range(2)
+        RedisGenerationQueue(server.link, CAPS, lease_seconds=lease_seconds, queues=("default",))
+        for _ in range(2)
     ]
     async with Supervisor(SystemClock()) as tasks:
         for n, queue in enumerate(queues):

@@ -11,7 +11,7 @@ import pytest
 
 from hub.backends.redis.client import open_client
 from hub.backends.redis.client.pubsub import PubSubTimeouts
-from hub.backends.redis.events import RedisEventLog, Retention
+from hub.backends.redis.events import RedisEventLog
 from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.core.channel import Channel, user_channel
 from hub.core.event import Event
@@ -19,6 +19,7 @@ from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from tests.conftest import OpenedRedis, Server
 from tests.faults import FaultProxy
+from tests.redis_backend import retention
 
 ALICE = user_channel("alice")
 BOB = user_channel("bob")
@@ -29,7 +30,7 @@ class Ear:
 
     def __init__(self, server: OpenedRedis, **patience: Any) -> None:
         self.server = server.client
-        self.log = RedisEventLog(server.link, Retention())
+        self.log = RedisEventLog(server.link, retention())
         timeout = server.link.timeout_seconds
         self.bus = RedisSubscriptions(
             server.link, PubSubTimeouts(reply_timeout_seconds=timeout, **patience)
@@ -73,7 +74,7 @@ class Ear:
 @pytest.fixture
 async def ear(open_redis: Any) -> AsyncIterator[Ear]:
     """A bus that gives up a channel as soon as it is not needed."""
-    ear = Ear(await open_redis("valkey"), linger=0.0)
+    ear = Ear(await open_redis("valkey"), linger_seconds=0.0)
     yield ear
     await ear.close()
 
@@ -118,7 +119,7 @@ async def test_unneeded_channel_is_given_up(ear: Ear) -> None:
 
 async def test_lingering_channel_is_free_to_come_back(open_redis: Any) -> None:
     """A page reload costs no command to the server."""
-    ear = Ear(await open_redis("valkey"), linger=0.05)
+    ear = Ear(await open_redis("valkey"), linger_seconds=0.05)
     await ear.bus.subscribe([ALICE, BOB])
     ear.bus.unsubscribe([ALICE])
     ear.bus.unsubscribe([ALICE, BOB])
@@ -144,7 +145,7 @@ async def test_server_that_is_gone_and_returns(short_path: Path) -> None:
     """Subscribing fails in time while it is away; all heals without a restart when it is back."""
     with Server(short_path) as server:
         async with open_client(server.url, timeout_seconds=1.0) as link:
-            ear = Ear(OpenedRedis(link, None), most_backoff=0.05)
+            ear = Ear(OpenedRedis(link, None), max_backoff_seconds=0.05)
             await ear.bus.subscribe([ALICE])
             server.kill()
             with pytest.raises(BrokerUnavailable):
@@ -168,7 +169,12 @@ async def test_half_open_link_is_given_up(open_redis: Any) -> None:
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
         async with open_client(url, timeout_seconds=1.0) as link:
-            ear = Ear(OpenedRedis(link, None), most_backoff=0.01, ping=0.2, silence=0.8)
+            ear = Ear(
+                OpenedRedis(link, None),
+                max_backoff_seconds=0.01,
+                ping_interval_seconds=0.2,
+                silence_timeout_seconds=0.8,
+            )
             await ear.bus.subscribe([ALICE])
             proxy.blackhole()
             async with asyncio.timeout(30):

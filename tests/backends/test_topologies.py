@@ -12,40 +12,39 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from hub.backends.redis import RedisBroker, RedisGenerationStore
+from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import open_client
-from hub.backends.redis.events import Retention
 from hub.backends.redis.keys import hash_tag
-from hub.backends.redis.queue import RedisGenerationQueue
 from hub.core.channel import ALL, Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.core.fair_queue import Job, QueueLimits
+from hub.core.fair_queue import Job
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Publication
 from tests.conftest import missing
+from tests.redis_backend import redis_backend
 from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
 
 USERS = [user_channel(f"u{n}") for n in range(200)]
 
 
 class Node:
-    """A broker of one process, and what it heard."""
+    """The backend of one process, and the events that it received."""
 
-    def __init__(self, broker: RedisBroker) -> None:
-        self.broker = broker
+    def __init__(self, backend: RedisBackend) -> None:
+        self.backend = backend
         self.heard: dict[Channel, list[bytes]] = {}
         self.traces: dict[Channel, str] = {}
         self.relinked = 0
-        broker.listen(self._hear, self._note)
+        backend.subscriptions.listen(self._hear, self._note)
 
     async def publish(self, channel: Channel, data: bytes, key: str | None = None) -> Position:
         """As a backend does: again with the same key until it is answered."""
         async with asyncio.timeout(60):
             while True:
                 try:
-                    (done,) = await self.broker.publish(
+                    (done,) = await self.backend.events.publish(
                         [Publication(channel=channel, name="n", data=data, idempotency_key=key)]
                     )
                 except BrokerUnavailable:
@@ -55,7 +54,7 @@ class Node:
                 return done.position
 
     async def read(self, channel: Channel, after: Position) -> tuple[list[bytes], str | None]:
-        pages = await self.broker.read({channel: after}, max_events=1000, max_bytes=10**6)
+        pages = await self.backend.events.read({channel: after}, max_events=1000, max_bytes=10**6)
         return [event.data for event in pages[channel].events], pages[channel].reset_reason
 
     async def until_heard(self, channel: Channel, data: bytes) -> None:
@@ -82,15 +81,15 @@ async def open_node() -> AsyncIterator[OpenNode]:
 
         async def open_at(url: str) -> Node:
             link = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
-            broker = RedisBroker(link, Retention())
-            task = asyncio.create_task(broker.run())
+            backend = redis_backend(link)
+            task = asyncio.create_task(backend.subscriptions.run())
 
             async def end() -> None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
             opened.push_async_callback(end)
-            return Node(broker)
+            return Node(backend)
 
         yield open_at
 
@@ -126,7 +125,7 @@ async def test_cluster_does_all_that_one_server_does(
     servers have a part.
     """
     here, there = await open_node(cluster.url), await open_node(cluster.url)
-    await there.broker.subscribe([*USERS, ALL])
+    await there.backend.subscriptions.subscribe([*USERS, ALL])
     for channel in (*USERS, ALL):
         await here.publish(channel, b"1")
     for channel in (*USERS, ALL):
@@ -135,11 +134,11 @@ async def test_cluster_does_all_that_one_server_does(
     sizes = [server.ask("DBSIZE") for server in cluster.masters]
     assert all(size > 50 for size in sizes), sizes
     batch = [Publication(channel=c, name="n", data=b"2", trace="5d" * 24) for c in USERS]
-    await here.broker.publish(batch)
+    await here.backend.events.publish(batch)
     for channel in USERS:
         await there.until_heard(channel, b"2")
     assert there.traces == {**dict.fromkeys(USERS, "5d" * 24), ALL: ""}
-    await here.broker.ping()
+    await here.backend.health.check_ready()
 
 
 async def test_announcement_stays_on_its_server(
@@ -147,7 +146,7 @@ async def test_announcement_stays_on_its_server(
 ) -> None:
     """Sharded pub/sub: no server is subscribed to another's channels."""
     node = await open_node(cluster.url)
-    await node.broker.subscribe(USERS)
+    await node.backend.subscriptions.subscribe(USERS)
     counts = [len(server.ask("PUBSUB", "SHARDCHANNELS")) for server in cluster.masters]
     assert sum(counts) == len(USERS)
     assert all(counts)
@@ -157,8 +156,8 @@ async def test_announcement_stays_on_its_server(
 async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
     """The record, the job, the stop: every key of theirs has its place."""
     async with open_client(cluster.url, timeout_seconds=1.5) as link:
-        store = RedisGenerationStore(link, Retention())
-        queue = RedisGenerationQueue(link, QueueLimits(), lease_seconds=5)
+        backend = redis_backend(link, lease_seconds=5)
+        queue = backend.queue
         running = asyncio.create_task(queue.run())
         for n in range(20):
             user = f"u{n}"
@@ -168,11 +167,11 @@ async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
             generation = Generation(
                 id=new_generation_id(partition_of(user_channel(user))), user=user, request=question
             )
-            await store.create(generation, "key")
+            await backend.generations.create(generation, "key")
             await queue.enqueue(Job(generation.id, "alice", "main"))
             lease = await queue.reserve(1.0)
             assert lease is not None
-            found = await store.find(lease.generation)
+            found = await backend.generations.find(lease.generation)
             assert found is not None
             assert msgspec.structs.replace(found, after=None) == generation
             await queue.renew([lease])
@@ -185,7 +184,7 @@ async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: O
     """A partition is moved to another server between events: none is lost, twice or reset."""
     node = await open_node(cluster.url)
     channel = USERS[0]
-    await node.broker.subscribe([channel])
+    await node.backend.subscriptions.subscribe([channel])
     before = await node.publish(channel, b"0")
     slot = cluster.masters[0].ask("CLUSTER", "KEYSLOT", hash_tag(partition_of(channel)))
     source = next(s for s in cluster.masters if _owns(s, slot))
@@ -203,7 +202,7 @@ async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: O
 async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) -> None:
     """A master dies: its replica takes the slots, and publishing, hearing and reading go on."""
     node = await open_node(cluster.url)
-    await node.broker.subscribe(USERS)
+    await node.backend.subscriptions.subscribe(USERS)
     first = {channel: await node.publish(channel, b"0") for channel in USERS}
     assert cluster.masters[0].ask("WAIT", 1, 5000) == 1
     cluster.masters[0].kill()
@@ -219,7 +218,7 @@ async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) 
 async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode) -> None:
     """The master dies: the node finds the new one by itself, and nothing replicated is lost."""
     node = await open_node(sentinel.url)
-    await node.broker.subscribe([USERS[0]])
+    await node.backend.subscriptions.subscribe([USERS[0]])
     first = await node.publish(USERS[0], b"0")
     assert sentinel.master.ask("WAIT", 1, 5000) == 1
     sentinel.master.kill()

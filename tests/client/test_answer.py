@@ -63,7 +63,7 @@ class Worker:
     """Writes an answer as a worker does."""
 
     def __init__(self, world: World, answer: Answer) -> None:
-        self._broker = world.hub.broker
+        self._events = world.hub.backend.events
         self._id = answer.id
         self._attempt = self._next = 0
 
@@ -86,7 +86,7 @@ class Worker:
     async def _write(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = json.dumps({"generation": self._id, **fields}, separators=(",", ":"))
         channel = user_channel("alice")
-        await self._broker.publish(
+        await self._events.publish(
             [
                 Publication(
                     channel=channel, name=f"generation.{name}", data=data.encode(), update=step
@@ -265,7 +265,7 @@ async def test_lost_answer_to_a_question_starts_nothing_twice(world: World) -> N
     assert first.id == second.id
     world.proxy.drop_replies()
     await world.client.ask("hi")
-    leases = [await world.hub.queue.reserve(0.01) for _ in range(3)]
+    leases = [await world.hub.backend.queue.reserve(0.01) for _ in range(3)]
     assert [lease is None for lease in leases] == [False, False, True]
     with pytest.raises(BadRequest, match="no upstream 'x'") as caught:
         await world.client.ask("hi", upstream="x")

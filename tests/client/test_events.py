@@ -153,7 +153,7 @@ async def test_stream_outlives_its_tokens() -> None:
 
     async with running_hub(DOOR) as hub, HubClient(f"http://127.0.0.1:{hub.port}", token) as client:
         names: list[str] = []
-        keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
+        keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
         async with client.events(control=True) as events:
             while names.count("hub.open") < 2:
                 event = await anext(events)

@@ -247,8 +247,8 @@ async def test_operators_calls() -> None:
     keys = ApiKeys([ApiKey("k", hash_key("secret"), frozenset({"read", "admin"}))])
     async with running_hub(keys=keys) as hub:
         tasks = [
-            asyncio.create_task(hub.presence.keep_node_state()),
-            asyncio.create_task(hub.presence.answer_requests()),
+            asyncio.create_task(hub.node.connection_query.keep_node_state()),
+            asyncio.create_task(hub.node.connection_query.answer_requests()),
         ]
         url, internal_url = f"http://127.0.0.1:{hub.port}", f"http://127.0.0.1:{hub.internal_port}"
         blocking = SyncHubClient(internal_url, "secret\n")  # as from a file
@@ -265,7 +265,10 @@ async def test_operators_calls() -> None:
             stored = await asyncio.to_thread(blocking.stored_events, "alice")
             assert (stored.events, stored.more, stored.lost) == ([], False, None)
             await client.revoke("jti", time.time() + 60)
-            assert hub.control.denylist.blocked_until(TOKEN + "jti", time.time()) is not None
+            assert (
+                hub.node.admin_commands.denylist.blocked_until(TOKEN + "jti", time.time())
+                is not None
+            )
             assert await client.disconnect("alice") is None
             assert (await anext(events)).json()["reason"] == "disconnected"
             with pytest.raises(Forbidden):

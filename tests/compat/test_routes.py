@@ -47,13 +47,13 @@ class Worker:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._known: set[str] = set(hub.broker._generations)
+        self._known: set[str] = set(hub.backend.generations.records)
         self.id = ""
         self._deltas = 0
 
     async def takes(self) -> GenerationRequest:
         """The next question."""
-        generations = self._hub.broker._generations
+        generations = self._hub.backend.generations.records
         await until(lambda: bool(generations.keys() - self._known))
         (self.id,) = generations.keys() - self._known
         await self._write("started", GenerationUpdate(self.id, 1, UpdateKind.BEGIN), attempt=1)
@@ -69,12 +69,12 @@ class Worker:
         await self._write(status.value, step, **(fields or {"finish_reason": "stop"}))
 
     async def _write(self, name: str, step: GenerationUpdate, **fields: Any) -> None:
-        record = self._hub.broker._generations[self.id]
+        record = self._hub.backend.generations.records[self.id]
         data = encode_json({"generation": self.id, **fields})
         publication = Publication(
             channel=user_channel(record.user), name=f"generation.{name}", data=data, update=step
         )
-        await self._hub.broker.publish([publication])
+        await self._hub.backend.events.publish([publication])
 
 
 async def answered(
@@ -261,16 +261,16 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
     call = hub.ask("POST", "/v1/chat/completions", json=body)
     waiting = asyncio.create_task(call.__aenter__())
     await worker.takes()
-    await until(lambda: len(hub.fanout) == 1)
+    await until(lambda: len(hub.node.connections) == 1)
     if stream:
         (await waiting).close()
     else:
         waiting.cancel()
-    await until(lambda: len(hub.fanout) == 0)
+    await until(lambda: len(hub.node.connections) == 0)
     if wish == "stop":
-        await until(lambda: hub.broker._generations[worker.id].stop_requested_by == "dev")
+        await until(lambda: hub.backend.generations.records[worker.id].stop_requested_by == "dev")
     else:
-        assert hub.broker._generations[worker.id].stop_requested_by is None
+        assert hub.backend.generations.records[worker.id].stop_requested_by is None
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
 )
 async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[str, Any]) -> None:
     """The question is queued by then: what should stop with its caller is stopped."""
-    queued, put = asyncio.Event(), hub.queue.enqueue
+    queued, put = asyncio.Event(), hub.backend.queue.enqueue
 
     async def slow_put(job: Job) -> Admission:
         admission = await put(job)
@@ -291,14 +291,14 @@ async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[
         await asyncio.sleep(0.2)  # the way back from Redis, on which the caller leaves
         return admission
 
-    hub.queue.enqueue = slow_put  # type: ignore[method-assign]
+    hub.backend.queue.enqueue = slow_put  # type: ignore[method-assign]
     body = {**body, "on_disconnect": "stop"}
     call = hub.ask("POST", path, json=body, headers={"Accept": "text/event-stream"})
     waiting = asyncio.create_task(call.__aenter__())
     await queued.wait()
     waiting.cancel()
-    (asked,) = hub.broker._generations
-    await until(lambda: hub.broker._generations[asked].stop_requested_by == "dev")
+    (asked,) = hub.backend.generations.records
+    await until(lambda: hub.backend.generations.records[asked].stop_requested_by == "dev")
 
 
 async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
@@ -310,7 +310,7 @@ async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
         for _ in range(3)
     ]
     await worker.takes()
-    await until(lambda: len(hub.fanout) == 3)
+    await until(lambda: len(hub.node.connections) == 3)
     await worker.says("once")
     await worker.ends()
     ids = {answer["id"] for _, answer in await asyncio.gather(*calls)}
@@ -330,14 +330,14 @@ async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
 
     waiting = asyncio.create_task(wait())
     await worker.takes()
-    await until(lambda: len(hub.fanout) == 1)
-    await hub.fanout.drain(0.0, asyncio.Event())
+    await until(lambda: len(hub.node.connections) == 1)
+    await hub.node.connections.drain(0.0, asyncio.Event())
     status, answer, again = await waiting
     assert (status, worker.id in answer["error"]["message"], again) == (503, True, "false")
-    asked = len(hub.broker._generations)
+    asked = len(hub.backend.generations.records)
     status, answer = await hub.call("POST", "/v1/responses", json={"model": "m1", "input": "hi"})
     assert (status, answer["error"]["type"]) == (503, "server_error")
-    assert len(hub.broker._generations) == asked
+    assert len(hub.backend.generations.records) == asked
 
 
 async def test_waiting_for_an_answer_whose_log_is_lost(hub: Hub) -> None:
@@ -345,9 +345,9 @@ async def test_waiting_for_an_answer_whose_log_is_lost(hub: Hub) -> None:
     worker = Worker(hub)
     call = asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK))
     await worker.takes()
-    await until(lambda: len(hub.fanout) == 1)
+    await until(lambda: len(hub.node.connections) == 1)
     await worker.says("kept ")
-    hub.broker.begin_new_epoch(user_channel("dev"))
+    hub.backend.events.begin_new_epoch(user_channel("dev"))
     await worker.says("whole")
     await worker.ends()
     _, answer = await call
@@ -452,7 +452,7 @@ async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
             path = "/v1/ui/chat/c1"
             assert (await hub.call("GET", f"{path}/stream?user=bob"))[0] == 204
             assert (await hub.call("DELETE", path))[1]["generation"] == worker.id
-            assert hub.broker._generations[worker.id].status is Status.STOPPING
+            assert hub.backend.generations.records[worker.id].status is Status.STOPPING
             await worker.ends(Status.STOPPED, by="dev")
             found = [await data_of(Stream(each)) for each in (first, second, third)]
     assert found[0] == found[1]
@@ -536,7 +536,7 @@ async def test_runs_are_told_apart(hub: Hub) -> None:
         body = {"threadId": thread, "runId": run, "messages": [message]}
         async with hub.ask("POST", "/v1/agui", json=body), hub.ask("POST", "/v1/agui", json=body):
             pass
-    assert len(hub.broker._generations.keys() - worker._known) == len(runs)
+    assert len(hub.backend.generations.records.keys() - worker._known) == len(runs)
 
 
 async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
@@ -553,10 +553,10 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
         assert await data_of(Stream(first)) == [
             '{"code":200,"data":"a"}', '{"code":200,"data":"b"}', '{"code":-200}'
         ]  # fmt: skip
-    asked = len(hub.broker._generations)
+    asked = len(hub.backend.generations.records)
     status, answer = await hub.call("POST", "/generations?user=dev&shape=x", json={"prompt": "hi"})
     assert (status, answer["path"]) == (400, "shape")
-    assert len(hub.broker._generations) == asked
+    assert len(hub.backend.generations.records) == asked
 
 
 @pytest.mark.parametrize(

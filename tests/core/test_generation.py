@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from hub.backends.redis import RedisBroker, RedisGenerationStore
-from hub.backends.redis.events import Retention
 from hub.core.channel import partition_of, user_channel
 from hub.core.generation import (
     TRANSITIONS,
@@ -22,8 +20,10 @@ from hub.core.generation import (
     apply_update,
     new_generation_id,
 )
+from hub.ports.backend import Backend
 from hub.ports.events import Outcome, Publication
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
+from tests.redis_backend import redis_backend
 
 ALICE = user_channel("alice")
 QUESTION = GenerationRequest([Message("user", "hi")], "u", "m")
@@ -72,27 +72,34 @@ STEPS: list[tuple[str, int]] = [
 ]
 
 
-async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[Any]:
+async def play(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
     """What each step came to, and what the record is at last."""
     generation = new_generation_id(partition_of(ALICE))
-    await store.create(Generation(generation, "alice", QUESTION, requested_at=1.5), None)
+    await backend.generations.create(
+        Generation(generation, "alice", QUESTION, requested_at=1.5), None
+    )
     seen: list[Any] = []
     for what, attempt in steps:
         if what == "stop":
-            seen.append(await store.request_stop(generation, "bob"))
+            seen.append(await backend.generations.request_stop(generation, "bob"))
             continue
-        if what == "done" and (await store.find(generation)).status is Status.QUEUED:
-            continue  # which no worker does: it begins before it ends
+        found = await backend.generations.find(generation)
+        assert found is not None
+        if what == "done" and found.status is Status.QUEUED:
+            continue  # no worker does this: it begins before it ends
         if what in ("stopped", "done"):
             step = GenerationUpdate(generation, attempt, UpdateKind.END, Status(what))
         else:
             step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
         publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)
-        (published,) = await broker.publish([publication])
+        (published,) = await backend.events.publish([publication])
         seen.append((published.outcome, published.stop_requested_by))
         assert (published.position is None) is (published.outcome is not Outcome.WRITTEN)
-    last = await store.find(generation)
-    assert (await store.snapshot(last))[0] == last
+    last = await backend.generations.find(generation)
+    assert last is not None
+    snapshot = await backend.generations.snapshot(last)
+    assert snapshot is not None
+    assert snapshot[0] == last
     return [
         *seen,
         last.status,
@@ -107,9 +114,7 @@ async def play(broker: Any, store: Any, steps: list[tuple[str, int]]) -> list[An
 async def test_redis_does_what_the_table_says(open_redis: Any) -> None:
     """All stories of three steps, in memory (which is `changed`) and in Valkey."""
     server = await open_redis("valkey")
-    broker = RedisBroker(server.link, Retention())
-    store = RedisGenerationStore(server.link, Retention())
-    memory = MemoryBroker()
+    redis, memory = redis_backend(server.link), MemoryBackend()
     for story in itertools.product(STEPS, repeat=3):
         steps = list(story)
-        assert await play(broker, store, steps) == await play(memory, memory, steps), steps
+        assert await play(redis, steps) == await play(memory, steps), steps

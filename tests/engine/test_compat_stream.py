@@ -32,8 +32,7 @@ from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations, ReplayStart
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.ports.events import Publication
-from hub.testing.broker import MemoryBroker
-from hub.testing.queue import MemoryGenerationQueue
+from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, until
 
@@ -62,13 +61,20 @@ class Stage:
     """A node with one answer of alice's on it, and who reads it."""
 
     def __init__(self) -> None:
-        self.broker = MemoryBroker()
+        self.backend = MemoryBackend()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
         self.fanout = Connections(
-            self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0
+            self.backend.events,
+            self.backend.subscriptions,
+            self.wheel,
+            self.clock,
+            node="n",
+            heartbeat_seconds=8.0,
         )
-        self.generations = Generations(self.broker, self.broker, MemoryGenerationQueue())
+        self.generations = Generations(
+            self.backend.events, self.backend.generations, self.backend.queue
+        )
         self.id = ""
         self.deltas = 0
         self.readers: list[asyncio.Task[CloseReason]] = []
@@ -97,7 +103,9 @@ class Stage:
         """Something else in the same channel."""
         other = new_generation_id(partition_of(ALICE))
         data = encode_json({"generation": other, "i": 0, "text": "not yours"})
-        await self.broker.publish([Publication(channel=ALICE, name="generation.delta", data=data)])
+        await self.backend.events.publish(
+            [Publication(channel=ALICE, name="generation.delta", data=data)]
+        )
 
     async def read(self, **more: Any) -> Socket:
         followed = await self.generations.open_replay(self.id, "alice")
@@ -125,7 +133,9 @@ class Stage:
     async def _publish(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = encode_json({"generation": self.id, **fields})
         name = f"generation.{name}"
-        await self.broker.publish([Publication(channel=ALICE, name=name, data=data, update=step)])
+        await self.backend.events.publish(
+            [Publication(channel=ALICE, name=name, data=data, update=step)]
+        )
 
 
 @pytest.fixture
@@ -173,7 +183,7 @@ async def test_reader_resumes_at_any_chunk(stage: Stage, cut: int) -> None:
 
 async def test_log_that_lost_the_beginning_leaves_the_text(stage: Stage) -> None:
     """As one chunk, to who begins; the rest follows."""
-    stage.broker.begin_new_epoch(ALICE)
+    stage.backend.events.begin_new_epoch(ALICE)
     sink = await stage.read()
     await until(lambda: "[ab]" in body(sink))
     await stage.say("c")
@@ -184,7 +194,7 @@ async def test_log_that_lost_the_beginning_leaves_the_text(stage: Stage) -> None
 
 async def test_resuming_where_the_log_was_lost_is_an_error(stage: Stage) -> None:
     """In the surface's words: the numbers mean nothing any more."""
-    stage.broker.begin_new_epoch(ALICE)
+    stage.backend.events.begin_new_epoch(ALICE)
     sink = await stage.read(from_chunk=1)
     assert await stage.readers[0] is CloseReason.TRIMMED
     assert body(sink) == "[! log_trimmed][end]."
@@ -250,7 +260,7 @@ async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Sta
     await stage.end()
     followed = await stage.generations.open_replay(stage.id, "alice")
     stage.serve(followed, GenerationStream, snapshot=True)
-    stage.broker.begin_new_epoch(ALICE)
+    stage.backend.events.begin_new_epoch(ALICE)
     await stage.read()
     await asyncio.gather(*stage.readers)
     await until(lambda: not stage.fanout.connections)
@@ -321,9 +331,9 @@ async def test_past_events_are_read_page_by_page(stage: Stage) -> None:
 
 async def test_generation_of_an_older_release_is_shown_from_its_record(stage: Stage) -> None:
     """Whose record does not say where it began."""
-    found = await stage.broker.find(stage.id)
+    found = await stage.backend.generations.find(stage.id)
     assert isinstance(found, Generation)
-    stage.broker._generations[stage.id] = _without_place(found)
+    stage.backend.generations.records[stage.id] = _without_place(found)
     followed = await stage.generations.open_replay(stage.id, "alice")
     assert followed.kept is not None
     assert [name for name, _ in followed.kept] == ["generation.started", "generation.delta"]

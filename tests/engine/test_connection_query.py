@@ -13,7 +13,7 @@ from hub.engine.connection import Connection
 from hub.engine.connection_query import ConnectionQuery
 from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryCommandBus
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, settled
@@ -31,7 +31,15 @@ class Nodes:
 
     async def add(self, name: str) -> ConnectionQuery:
         wheel = HeartbeatWheel(self.clock, 8.0)
-        fanout = Connections(MemoryBroker(), wheel, self.clock, node=name, heartbeat_seconds=8.0)
+        backend = MemoryBackend()
+        fanout = Connections(
+            backend.events,
+            backend.subscriptions,
+            wheel,
+            self.clock,
+            node=name,
+            heartbeat_seconds=8.0,
+        )
         presence = ConnectionQuery(self.bus, fanout, self.clock, node=name, wall=lambda: self.now)
         self.fanouts[name] = fanout
         self.tasks[name] = [

@@ -23,7 +23,7 @@ from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
-from tests.doubles import FakeClock, FakeWriter, Gate, GatedBroker, settled, until
+from tests.doubles import FakeClock, FakeWriter, Gate, GatedBackend, settled, until
 
 ALICE = user_channel("alice")
 TRANSPORT = SseEventEncoder(chunked=False)
@@ -33,11 +33,16 @@ class Node:
     """A fan-out on a gated broker, and the clients that are served by it."""
 
     def __init__(self) -> None:
-        self.broker = GatedBroker()
+        self.backend = GatedBackend()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
         self.fanout = Connections(
-            self.broker, self.wheel, self.clock, node="n", heartbeat_seconds=8.0
+            self.backend.events,
+            self.backend.subscriptions,
+            self.wheel,
+            self.clock,
+            node="n",
+            heartbeat_seconds=8.0,
         )
         self.tasks: list[asyncio.Task[CloseReason]] = []
         self.connections: list[Connection] = []
@@ -77,7 +82,7 @@ class Node:
     async def publish(
         self, *data: object, channel: Channel = ALICE, ephemeral: bool = False
     ) -> None:
-        await self.broker.publish(
+        await self.backend.events.publish(
             [
                 Publication(
                     channel=channel, name="e", data=json.dumps(each).encode(), ephemeral=ephemeral
@@ -87,7 +92,9 @@ class Node:
         )
 
     async def head(self) -> Position:
-        return (await self.broker.read({ALICE: None}, max_events=1, max_bytes=1))[ALICE].head
+        return (await self.backend.events.read({ALICE: None}, max_events=1, max_bytes=1))[
+            ALICE
+        ].head
 
 
 @pytest.fixture
@@ -111,7 +118,7 @@ async def test_published_while_joining(node: Node, held: str, page: int) -> None
     cursor = {ALICE: await node.head()}
     before = [f"missed {n}" for n in range(page)]
     await node.publish(*before)
-    gate: Gate = getattr(node.broker, held)
+    gate: Gate = getattr(node.backend, held)
     gate.close()
     sink = node.connect(cursor)
     await until(lambda: gate.waiting > 0)
@@ -125,7 +132,7 @@ async def test_published_while_joining(node: Node, held: str, page: int) -> None
 async def test_published_between_pages(node: Node) -> None:
     """Events that come while the replay is under way follow it."""
     await node.publish(*range(500))
-    gate = node.broker.after_read
+    gate = node.backend.after_read
     sink = node.connect({ALICE: FROM_START})
     for n in range(3):
         gate.close()
@@ -139,11 +146,11 @@ async def test_published_between_pages(node: Node) -> None:
 
 async def test_more_than_can_wait_while_joining(node: Node) -> None:
     """What does not fit into the hold is read from the log instead."""
-    node.broker.after_read.close()
+    node.backend.after_read.close()
     sink = node.connect()
-    await until(lambda: node.broker.after_read.waiting > 0)
+    await until(lambda: node.backend.after_read.waiting > 0)
     await node.publish(*range(700))
-    node.broker.after_read.open()
+    node.backend.after_read.open()
     await until(lambda: not node.connections[0].is_buffering)
     await node.publish("live")
     assert sink.data == [*map(str, range(700)), "live"]
@@ -151,11 +158,11 @@ async def test_more_than_can_wait_while_joining(node: Node) -> None:
 
 async def test_ephemeral_event_never_comes_before_the_opening(node: Node) -> None:
     """hub.open is the first event, whatever is published while joining."""
-    node.broker.before_read.close()
+    node.backend.before_read.close()
     sink = node.connect()
-    await until(lambda: node.broker.before_read.waiting > 0)
+    await until(lambda: node.backend.before_read.waiting > 0)
     await node.publish("now", ephemeral=True)
-    node.broker.before_read.open()
+    node.backend.before_read.open()
     await until(lambda: not node.connections[0].is_buffering)
     assert [event.name for event in sink.events] == ["hub.open", "e"]
     assert sink.data == ["now"]
@@ -165,9 +172,9 @@ async def test_lost_announcements_are_filled_from_the_log(node: Node) -> None:
     """The next event that is heard shows the gap, and the log closes it."""
     sink = await node.connect_live()
     await node.publish(1)
-    node.broker.deaf = True
+    node.backend.loses_events = True
     await node.publish(2, 3)
-    node.broker.deaf = False
+    node.backend.loses_events = False
     await node.publish(4)
     await until(lambda: len(sink.data) == 4)
     await node.publish(5)
@@ -177,9 +184,9 @@ async def test_lost_announcements_are_filled_from_the_log(node: Node) -> None:
 async def test_broken_link_is_filled_without_a_further_event(node: Node) -> None:
     """After a new link everyone reads the log, also when nothing more is published."""
     sinks = [await node.connect_live() for _ in range(50)]
-    node.broker.deaf = True
+    node.backend.loses_events = True
     await node.publish(1, 2)
-    node.broker.deaf = False
+    node.backend.loses_events = False
     node.fanout.fill_gaps()
     await until(lambda: all(sink.data == ["1", "2"] for sink in sinks))
 
@@ -187,15 +194,15 @@ async def test_broken_link_is_filled_without_a_further_event(node: Node) -> None
 async def test_second_break_while_filling(node: Node) -> None:
     """A link that breaks again while the log is being read loses nothing."""
     sink = await node.connect_live()
-    node.broker.deaf = True
+    node.backend.loses_events = True
     await node.publish(1)
-    node.broker.after_read.close()
+    node.backend.after_read.close()
     node.fanout.fill_gaps()
-    await until(lambda: node.broker.after_read.waiting > 0)
+    await until(lambda: node.backend.after_read.waiting > 0)
     await node.publish(2)
     node.fanout.fill_gaps()
-    node.broker.deaf = False
-    node.broker.after_read.open()
+    node.backend.loses_events = False
+    node.backend.after_read.open()
     await until(lambda: sink.data == ["1", "2"])
 
 
@@ -203,7 +210,7 @@ async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
     """A broker that came back empty is told to the client, once, and then it goes on."""
     sink = await node.connect_live()
     await node.publish(1)
-    node.broker.begin_new_epoch(ALICE)
+    node.backend.events.begin_new_epoch(ALICE)
     await node.publish(2, 3)
     await until(lambda: not node.connections[0].is_buffering)
     await node.publish(4)
@@ -216,10 +223,10 @@ async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
     """An offset that would follow is no continuation when the epoch is another."""
     sink = await node.connect_live()
     await node.publish(1)
-    node.broker.begin_new_epoch(ALICE)
-    node.broker.deaf = True
+    node.backend.events.begin_new_epoch(ALICE)
+    node.backend.loses_events = True
     await node.publish("unheard")
-    node.broker.deaf = False
+    node.backend.loses_events = False
     await node.publish("second of the new epoch")
     await until(lambda: not node.connections[0].is_buffering)
     assert [event.name for event in sink.events] == ["hub.open", "e", "hub.reset"]
@@ -228,9 +235,9 @@ async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
 async def test_who_read_ahead_of_the_announcement(node: Node) -> None:
     """It stands further than its channel's track, and keeps its own place until that catches up."""
     first = await node.connect_live()
-    node.broker.deaf = True
+    node.backend.loses_events = True
     await node.publish("unheard")
-    node.broker.deaf = False
+    node.backend.loses_events = False
     ahead = await node.connect_live()
     assert [c.is_synced for c in node.connections] == [True, False]
     await node.publish("heard")
@@ -275,16 +282,16 @@ async def test_last_one_unsubscribes(node: Node) -> None:
     await node.connect_live()
     node.tasks[0].cancel()
     await until(node.tasks[0].done)
-    assert node.broker.unsubscribed == []
+    assert node.backend.unsubscribed == []
     node.tasks[1].cancel()
     await until(node.tasks[1].done)
-    assert sorted(node.broker.unsubscribed) == sorted([ALICE, ALL])
+    assert sorted(node.backend.unsubscribed) == sorted([ALICE, ALL])
 
 
 async def test_client_that_leaves_while_joining(node: Node) -> None:
     """At every wait of the join: nothing stays behind."""
-    gates = [node.broker.before_subscribe, node.broker.after_subscribe]
-    gates += [node.broker.before_read, node.broker.after_read]
+    gates = [node.backend.before_subscribe, node.backend.after_subscribe]
+    gates += [node.backend.before_read, node.backend.after_read]
     for gate in gates:
         gate.close()
         node.connect()
@@ -294,7 +301,7 @@ async def test_client_that_leaves_while_joining(node: Node) -> None:
         gate.open()
         gate.waiting = 0
         assert len(node.fanout) == 0
-    assert node.broker.unsubscribed.count(ALICE) == len(gates)
+    assert node.backend.unsubscribed.count(ALICE) == len(gates)
 
 
 async def test_full_socket_waits_in_the_outbox(node: Node) -> None:
@@ -353,7 +360,7 @@ async def test_drain_ends_all_and_refuses_new_ones(node: Node) -> None:
 
 async def test_broker_away_at_the_join(node: Node) -> None:
     """The client is told to come back."""
-    node.broker.is_unavailable = True
+    node.backend.is_unavailable = True
     sink = node.connect()
     await until(node.tasks[0].done)
     assert node.tasks[0].result() is CloseReason.BROKER_AWAY
@@ -391,11 +398,11 @@ async def test_heartbeats_cost_one_look_each(node: Node) -> None:
 
 async def test_joins_take_their_turn(node: Node) -> None:
     """However many come at once, few are at the broker: the rest wait where no time-out runs."""
-    node.broker.before_subscribe.close()
+    node.backend.before_subscribe.close()
     sinks = [node.connect() for _ in range(100)]
     await settled()
-    assert node.broker.before_subscribe.waiting == 64
-    node.broker.before_subscribe.open()
+    assert node.backend.before_subscribe.waiting == 64
+    node.backend.before_subscribe.open()
     await until(lambda: all(sink.events for sink in sinks))
 
 
@@ -403,16 +410,16 @@ async def test_gap_waits_for_the_broker(node: Node) -> None:
     """While the broker is away the connection stays, and is caught up when it is back."""
     sink = await node.connect_live()
     await node.publish("seen")
-    node.broker.deaf = True
+    node.backend.loses_events = True
     await node.publish("missed")
-    node.broker.deaf = False
-    node.broker.is_unavailable = True
+    node.backend.loses_events = False
+    node.backend.is_unavailable = True
     node.fanout.fill_gaps()
     await settled()
     for _ in range(5):
         await node.clock.advance(2.0)
     assert (sink.data, node.connections[0].close_reason) == (["seen"], None)
-    node.broker.is_unavailable = False
+    node.backend.is_unavailable = False
     await node.clock.advance(2.0)
     await until(lambda: not node.connections[0].is_buffering)
     assert sink.data == ["seen", "missed"]
@@ -420,7 +427,7 @@ async def test_gap_waits_for_the_broker(node: Node) -> None:
 
 async def test_held_events_are_bounded_in_bytes(node: Node) -> None:
     """What comes while a connection is held waits up to a bound; the rest is read from the log."""
-    gate = node.broker.after_read
+    gate = node.backend.after_read
     gate.close()
     sink = node.connect({ALICE: FROM_START})
     await until(lambda: gate.waiting > 0)
@@ -508,7 +515,7 @@ async def test_many_are_one_encoding(node: Node, monkeypatch: pytest.MonkeyPatch
 async def test_deliveries_leave_nothing_behind(node: Node, channel: Channel) -> None:
     """A thousand events to fifty connections: what was allocated for them is free again."""
     sinks = [await node.connect_live() for _ in range(50)]
-    node.broker.forgetful = True
+    node.backend.keeps_nothing = True
     for sink in sinks:
         sink.try_send = len  # type: ignore[assignment, method-assign]
     for _ in range(10):
@@ -564,13 +571,13 @@ async def test_last_in_step_leaves_the_track(node: Node) -> None:
     """The next one that comes says where the channel stands, whatever was announced meanwhile."""
     await node.connect_live()
     held = node.connect(user="bob")
-    node.broker.before_read.close()
+    node.backend.before_read.close()
     late = node.connect(user="bob")
-    await until(lambda: node.broker.before_read.waiting > 0)
+    await until(lambda: node.backend.before_read.waiting > 0)
     node.tasks[0].cancel()
     await until(node.tasks[0].done)
     await node.publish(1, channel=ALL)
-    node.broker.before_read.open()
+    node.backend.before_read.open()
     await until(lambda: node.connections[2].is_synced)
     await node.publish(2, channel=ALL)
     assert late.data[-1] == held.data[-1] == "2"
@@ -609,11 +616,11 @@ class Crowd:
     async def publish(self) -> None:
         """A few events in one channel; sometimes the announcement is lost, and that is noticed."""
         channel = self.chance.choice(self.channels)
-        self.node.broker.deaf = deaf = self.chance.random() < 0.1
+        self.node.backend.loses_events = deaf = self.chance.random() < 0.1
         for _ in range(self.chance.randrange(1, 4)):
             self.published[channel] += 1
             await self.node.publish([channel, self.published[channel]], channel=channel)
-        self.node.broker.deaf = False
+        self.node.backend.loses_events = False
         if deaf:
             self.node.fanout.fill_gaps()
 

@@ -15,7 +15,7 @@ from hub.engine.connection import Connection
 from hub.engine.connections import ConnectionLimits, Connections
 from hub.engine.expiry import ConnectionExpiry
 from hub.engine.heartbeat import HeartbeatWheel
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, settled
 
@@ -27,9 +27,11 @@ class Node:
 
     def __init__(self, **limits: Any) -> None:
         self.clock = FakeClock()
+        backend = MemoryBackend()
         wheel = HeartbeatWheel(self.clock, 8.0)
         self.fanout = Connections(
-            MemoryBroker(),
+            backend.events,
+            backend.subscriptions,
             wheel,
             self.clock,
             node="n",

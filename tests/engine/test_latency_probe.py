@@ -8,16 +8,24 @@ from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.latency_probe import LatencyProbe
 from hub.engine.node_metrics import NodeMetrics
-from tests.doubles import FakeClock, GatedBroker, settled
+from tests.doubles import FakeClock, GatedBackend, settled
 
 
 async def test_delay_and_round_trip() -> None:
     """One each second; one that does not arrive is waited for, and no other is sent meanwhile."""
-    clock, broker, counts = FakeClock(), GatedBroker(), NodeMetrics()
+    clock, backend, counts = FakeClock(), GatedBackend(), NodeMetrics()
     fanout = Connections(
-        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, metrics=counts
+        backend.events,
+        backend.subscriptions,
+        HeartbeatWheel(clock, 8.0),
+        clock,
+        node="n",
+        heartbeat_seconds=8.0,
+        metrics=counts,
     )
-    probing = asyncio.create_task(LatencyProbe(broker, fanout, clock, counts).run())
+    probing = asyncio.create_task(
+        LatencyProbe(backend.events, backend.subscriptions, fanout, clock, counts).run()
+    )
     await settled()
     await clock.advance(3.5)
     assert sum(counts.delivery_delay.snapshot().buckets) == 4
@@ -28,15 +36,23 @@ async def test_delay_and_round_trip() -> None:
 
 async def test_announcement_that_was_lost() -> None:
     """As on a link that broke: after 10 s it is given up, and the next ones are timed."""
-    clock, broker, counts = FakeClock(), GatedBroker(), NodeMetrics()
+    clock, backend, counts = FakeClock(), GatedBackend(), NodeMetrics()
     fanout = Connections(
-        broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0, metrics=counts
+        backend.events,
+        backend.subscriptions,
+        HeartbeatWheel(clock, 8.0),
+        clock,
+        node="n",
+        heartbeat_seconds=8.0,
+        metrics=counts,
     )
-    probing = asyncio.create_task(LatencyProbe(broker, fanout, clock, counts).run())
+    probing = asyncio.create_task(
+        LatencyProbe(backend.events, backend.subscriptions, fanout, clock, counts).run()
+    )
     await settled()
-    broker.deaf = True
+    backend.loses_events = True
     await clock.advance(1.5)
-    broker.deaf = False
+    backend.loses_events = False
     await clock.advance(30)
     assert sum(counts.delivery_delay.snapshot().buckets) == 22
     probing.cancel()

@@ -6,20 +6,26 @@ import asyncio
 
 from hub.core.event import Event
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
-from hub.testing.broker import MemoryBroker
-from hub.testing.stores import MemoryCommandBus
+from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, settled
 
 
 async def test_reports_while_somebody_looks() -> None:
     """Of every process, about once a second, until a little after the last one has looked."""
-    clock, bus, broker = FakeClock(), MemoryCommandBus(), MemoryBroker()
+    clock, backend = FakeClock(), MemoryBackend()
     heard: list[bytes] = []
-    broker.listen(lambda events: heard.extend(map(data_of, events)), lambda: None)
-    await broker.subscribe([LIVE_METRICS_CHANNEL])
+    backend.subscriptions.listen(lambda events: heard.extend(map(data_of, events)), lambda: None)
+    await backend.subscriptions.subscribe([LIVE_METRICS_CHANNEL])
     looking = False
     processes = [
-        LiveMetrics(bus, broker, clock, name=name, collect=lambda: [1], has_viewers=lambda: looking)
+        LiveMetrics(
+            backend.commands,
+            backend.events,
+            clock,
+            name=name,
+            collect=lambda: [1],
+            has_viewers=lambda: looking,
+        )
         for name in ("n1", "n2")
     ]
     tasks = [asyncio.create_task(each.run()) for each in processes]

@@ -32,7 +32,7 @@ from hub.core.stream_parts import (
 from hub.engine.relay import Relay, RelayLimits, StopSignal
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
@@ -50,12 +50,12 @@ class Stage:
     """A relay on a broker in memory, and one generation of alice's."""
 
     def __init__(self, *script: Any, **limits: Any) -> None:
-        self.broker = MemoryBroker()
+        self.backend = MemoryBackend()
         self.clock = FakeClock()
         self.upstream = ScriptedUpstream(script)
         self.relay = Relay(
-            self.broker,
-            self.broker,
+            self.backend.events,
+            self.backend.generations,
             {"main": self.upstream},
             self.clock,
             RelayLimits(
@@ -72,7 +72,7 @@ class Stage:
 
     async def queue(self, upstream: str = "main") -> None:
         question = GenerationRequest([Message("user", "hi")], upstream=upstream, model="m")
-        await self.broker.create(Generation(self.id, "alice", question), None)
+        await self.backend.generations.create(Generation(self.id, "alice", question), None)
 
     async def run(self) -> list[tuple[str, dict[str, Any]]]:
         await self.queue()
@@ -81,7 +81,9 @@ class Stage:
 
     async def story(self) -> list[tuple[str, dict[str, Any]]]:
         """What was published, each without the generation's id, with one end at most, last."""
-        pages = await self.broker.read({ALICE: FROM_START}, max_events=1000, max_bytes=10**6)
+        pages = await self.backend.events.read(
+            {ALICE: FROM_START}, max_events=1000, max_bytes=10**6
+        )
         events = pages[ALICE].events
         story = [(event.name, json.loads(event.data)) for event in events]
         assert all(data.pop("generation") == self.id for _, data in story)
@@ -94,7 +96,7 @@ class Stage:
         return story
 
     async def record(self) -> Generation:
-        found = await self.broker.find(self.id)
+        found = await self.backend.generations.find(self.id)
         assert found is not None
         return found
 
@@ -189,7 +191,7 @@ async def test_lost_stop_is_told_by_the_next_publish() -> None:
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    await stage.broker.request_stop(stage.id, "alice")
+    await stage.backend.generations.request_stop(stage.id, "alice")
     gate.open()
     story = await running
     assert story[-1] == ("generation.stopped", {"by": "alice", "usage": None, "deltas": 2})
@@ -199,7 +201,7 @@ async def test_stop_before_the_begin_asks_nobody() -> None:
     """A wish that was there before costs no call to the upstream."""
     stage = Stage(*WHOLE)
     await stage.queue()
-    await stage.broker.request_stop(stage.id, "alice")
+    await stage.backend.generations.request_stop(stage.id, "alice")
     await stage.relay.run(stage.id, stage.stop)
     assert [name for name, _ in await stage.story()] == ["generation.stopped"]
     assert stage.upstream.asked == []
@@ -245,7 +247,7 @@ async def test_second_worker_restarts() -> None:
             update=GenerationUpdate(stage.id, 1, UpdateKind.DELTA, text="lost"),
         ),
     ]
-    await stage.broker.publish(lost)
+    await stage.backend.events.publish(lost)
     await stage.relay.run(stage.id, stage.stop)
     story = await stage.story()
     assert story[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
@@ -263,8 +265,8 @@ async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
     await settled()
     second = ScriptedUpstream(WHOLE)
     relay = Relay(
-        stage.broker,
-        stage.broker,
+        stage.backend.events,
+        stage.backend.generations,
         {"main": second},
         stage.clock,
         RelayLimits(flush_seconds=0.0),
@@ -284,7 +286,7 @@ async def test_too_many_attempts() -> None:
     await stage.queue()
     begin = GenerationUpdate(stage.id, 1, UpdateKind.BEGIN)
     data = json.dumps({"generation": stage.id}).encode()
-    await stage.broker.publish(
+    await stage.backend.events.publish(
         [Publication(channel=ALICE, name="generation.started", data=data, update=begin)]
     )
     await stage.relay.run(stage.id, stage.stop)
@@ -300,10 +302,10 @@ async def test_broker_that_is_away_for_a_moment() -> None:
     running = asyncio.create_task(stage.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    stage.broker.is_unavailable = True
+    stage.backend.is_unavailable = True
     gate.open()
     await settled()
-    stage.broker.is_unavailable = False
+    stage.backend.is_unavailable = False
     await stage.clock.advance(1.0)
     story = await running
     assert [data.get("i") for name, data in story if name == "generation.delta"] == [0, 1, 2]
@@ -371,7 +373,7 @@ async def test_question_that_waited_too_long() -> None:
     stage = Stage(*WHOLE, max_queued_seconds=60.0)
     question = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
     record = Generation(stage.id, "alice", question, requested_at=time.time() - 61)
-    await stage.broker.create(record, None)
+    await stage.backend.generations.create(record, None)
     await stage.relay.run(stage.id, stage.stop)
     assert [(name, data["code"]) for name, data in await stage.story()] == [
         ("generation.failed", "queue_timeout")

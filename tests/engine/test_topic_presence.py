@@ -12,7 +12,7 @@ from hub.core.channel import Channel, topic_channel
 from hub.core.event import Event
 from hub.engine.topic_presence import TopicPresence
 from hub.errors import BrokerUnavailable
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryPresenceStore
 from tests.doubles import FakeClock, settled
 
@@ -24,15 +24,15 @@ class Nodes:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.broker = MemoryBroker()
+        self.backend = MemoryBackend()
         self.told: list[str] = []
         book = MemoryPresenceStore(self.clock.now)
         self.first, self.second = (
-            TopicPresence(book, self.broker, self.clock, ["room:*", "hall"], node=node)
+            TopicPresence(book, self.backend.events, self.clock, ["room:*", "hall"], node=node)
             for node in ("n1", "n2")
         )
         self.tasks = [asyncio.create_task(each.run()) for each in (self.first, self.second)]
-        self.broker.listen(self._hear, lambda: None)
+        self.backend.subscriptions.listen(self._hear, lambda: None)
 
     def _hear(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -53,7 +53,9 @@ class Nodes:
 async def nodes() -> AsyncIterator[Nodes]:
     """Running."""
     nodes = Nodes()
-    await nodes.broker.subscribe([ROOM, topic_channel("hall"), topic_channel("street")])
+    await nodes.backend.subscriptions.subscribe(
+        [ROOM, topic_channel("hall"), topic_channel("street")]
+    )
     yield nodes
     for task in nodes.tasks:
         task.cancel()
@@ -106,11 +108,11 @@ async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
 
 async def test_broker_that_went_away_before_it_was_told(nodes: Nodes) -> None:
     """What the book took down and no log did is told when its task begins again, once."""
-    nodes.broker.is_unavailable = True
+    nodes.backend.is_unavailable = True
     nodes.first.joined("alice", follow("room:1"))
     assert await nodes.pass_seconds(1) == []
     assert isinstance(nodes.tasks[0].exception(), BrokerUnavailable)
-    nodes.broker.is_unavailable = False
+    nodes.backend.is_unavailable = False
     nodes.tasks[0] = asyncio.create_task(nodes.first.run())
     assert await nodes.pass_seconds(20) == ["alice joined topic:room:1 1"]
 

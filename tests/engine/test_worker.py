@@ -14,8 +14,7 @@ from hub.core.stream_parts import Finished, TextDelta
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.worker import Worker
-from hub.testing.broker import MemoryBroker
-from hub.testing.queue import MemoryGenerationQueue
+from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
 
 QUESTION = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
@@ -25,27 +24,27 @@ class Shop:
     """One or more workers on one queue; the upstream waits at a gate after its first token."""
 
     def __init__(self) -> None:
-        self.broker = MemoryBroker()
-        self.queue = MemoryGenerationQueue()
+        self.backend = MemoryBackend()
+        self.queue = self.backend.queue
         self.clock = FakeClock()
         self.gate = Gate()
         self.upstream = ScriptedUpstream(
             [TextDelta("a"), self.gate, TextDelta("b"), Finished("stop")]
         )
-        self.generations = Generations(self.broker, self.broker, self.queue)
+        self.generations = Generations(self.backend.events, self.backend.generations, self.queue)
         self.tasks: list[asyncio.Task[None]] = []
 
     def worker(self, concurrency: int = 10) -> Worker:
         relay = Relay(
-            self.broker,
-            self.broker,
+            self.backend.events,
+            self.backend.generations,
             {"main": self.upstream},
             self.clock,
             RelayLimits(flush_seconds=0.0, broker_timeout_seconds=1.0),
         )
         worker = Worker(
             self.queue,
-            self.broker,
+            self.backend.generations,
             relay,
             self.clock,
             concurrency=concurrency,
@@ -118,7 +117,7 @@ async def test_lost_notice_is_found_by_the_renewal(shop: Shop) -> None:
     shop.worker()
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
-    await shop.broker.request_stop(generation, "alice")
+    await shop.backend.generations.request_stop(generation, "alice")
     await settled()
     await shop.clock.advance(5.0)
     await settled()
@@ -173,11 +172,11 @@ async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
     shop.worker()
     generation = await shop.ask()
     await until(lambda: shop.gate.waiting == 1)
-    shop.broker.is_unavailable = True
+    shop.backend.is_unavailable = True
     shop.gate.open()
     await settled()
     await shop.clock.advance(2.0)
-    shop.broker.is_unavailable = False
+    shop.backend.is_unavailable = False
     assert await shop.status(generation) is Status.RUNNING
     shop.queue.expire_leases()
     await until(lambda: shop.upstream.closed == 2)

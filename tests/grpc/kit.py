@@ -60,7 +60,7 @@ class Kit:
     async def until_empty(self) -> None:
         """Nothing is left of any stream."""
         async with asyncio.timeout(5):
-            while len(self.hub.fanout):
+            while len(self.hub.node.connections):
                 await asyncio.sleep(0.01)
 
 

@@ -107,9 +107,9 @@ async def test_rate_of_a_key() -> None:
         assert error.code() is StatusCode.RESOURCE_EXHAUSTED
         assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
         route = "hub.v1.HubInternal/Publish"
-        assert hub.counts.responses["internal", route, "200"] == 1
-        assert hub.counts.responses["internal", route, "429"] == 1
-        assert sum(hub.counts.refused.values()) == 1
+        assert hub.node.metrics.responses["internal", route, "200"] == 1
+        assert hub.node.metrics.responses["internal", route, "429"] == 1
+        assert sum(hub.node.metrics.refused.values()) == 1
 
 
 async def test_too_large(kit: Kit) -> None:

@@ -37,11 +37,11 @@ async def statuses(kit: Kit) -> set[int]:
 async def test_health(kit: Kit) -> None:
     """Not serving while the broker is away, and while it drains: that is told at once."""
     assert await statuses(kit) == {SERVING}
-    kit.hub.broker.is_unavailable = True
+    kit.hub.backend.is_unavailable = True
     await checked_until(kit, NOT_SERVING)
-    kit.hub.broker.is_unavailable = False
+    kit.hub.backend.is_unavailable = False
     await checked_until(kit, SERVING)
-    kit.hub.fanout.mark_unready()
+    kit.hub.node.connections.mark_unready()
     assert await statuses(kit) == {NOT_SERVING}
 
 
@@ -50,14 +50,14 @@ async def test_broker_is_not_asked_for_each_who_asks(
 ) -> None:
     """Nobody needs a token for it."""
     pings = 0
-    ping = kit.hub.broker.ping
+    ping = kit.hub.backend.health.check_ready
 
     async def counted() -> None:
         nonlocal pings
         pings += 1
         await ping()
 
-    monkeypatch.setattr(kit.hub.broker, "ping", counted)
+    monkeypatch.setattr(kit.hub.backend.health, "check_ready", counted)
     health = HealthStub(kit.channel)
     await asyncio.gather(*(health.Check(HealthCheckRequest()) for _ in range(200)))
     assert pings < 100
@@ -72,7 +72,7 @@ async def test_watcher_that_never_reads_holds_up_nobody(kit: Kit) -> None:
         await stuck.wait_for_connection()
         other: Any = HealthStub(kit.channel).Watch(HealthCheckRequest())
         assert (await other.read()).status == SERVING
-        kit.hub.fanout.mark_unready()
+        kit.hub.node.connections.mark_unready()
         assert (await other.read()).status == NOT_SERVING
         assert await statuses(kit) == {NOT_SERVING}
         stuck.cancel()
@@ -93,7 +93,7 @@ async def test_who_watches_is_told(kit: Kit) -> None:
     """Without asking again."""
     call: Any = HealthStub(kit.internal_channel).Watch(HealthCheckRequest())
     assert (await call.read()).status == SERVING
-    kit.hub.fanout.mark_unready()
+    kit.hub.node.connections.mark_unready()
     async with asyncio.timeout(5):
         assert (await call.read()).status == NOT_SERVING
     call.cancel()

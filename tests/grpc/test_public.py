@@ -100,7 +100,7 @@ async def test_sentence_that_quotes_is_cut(kit: Kit) -> None:
 
 async def test_broker_away(kit: Kit) -> None:
     """UNAVAILABLE, and when to try again."""
-    kit.hub.broker.is_unavailable = True
+    kit.hub.backend.is_unavailable = True
     request = pb.GenerateRequest(prompt="x")
     error = await fails(kit.public.Generate(request, metadata=token()))
     assert error.code() is StatusCode.UNAVAILABLE
@@ -116,7 +116,7 @@ async def test_hubs_own_fault(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None
     async def broken(*args: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(kit.hub.generations, "stop", broken)
+    monkeypatch.setattr(kit.hub.node.generations, "stop", broken)
     error = await fails(kit.public.Stop(pb.StopRequest(generation="g"), metadata=token()))
     assert error.code() is StatusCode.INTERNAL
     assert "secret" not in (error.details() or "")
@@ -137,12 +137,12 @@ async def test_stream_of_a_connection(kit: Kit) -> None:
     said = await call.next()
     assert (said.event, said.channel) == ("notification", "user:alice")
     assert json.loads(said.data) == long
-    (connection,) = kit.hub.fanout.connections
+    (connection,) = kit.hub.node.connections.connections
     assert connection.address == "127.0.0.1"
     assert (connection.writer.sent_bytes() or 0) > 18_000
     connection.send_heartbeat(0.0)
     assert await call.call.read() == pb.Events(heartbeat=pb.Heartbeat())
-    await kit.hub.fanout.drain(0.0, asyncio.Event())
+    await kit.hub.node.connections.drain(0.0, asyncio.Event())
     assert (await call.next()).event == "hub.bye"
     error = await fails(call)
     assert (error.code(), error.details()) == (
@@ -155,7 +155,7 @@ async def test_disconnected(kit: Kit) -> None:
     """Another status than UNAVAILABLE says do not come back."""
     call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
     await call.next()
-    await kit.hub.control.disconnect("alice")
+    await kit.hub.node.admin_commands.disconnect("alice")
     assert (await call.next()).event == "hub.bye"
     assert (await fails(call)).code() is StatusCode.PERMISSION_DENIED
 
@@ -178,7 +178,7 @@ async def test_client_that_leaves(kit: Kit, how: str) -> None:
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{kit.hub.grpc_port}")
     connect = HubStub(channel).Connect
     call, _ = await begun(connect, pb.ConnectRequest(), 0.3 if how == "deadline" else None)
-    assert len(kit.hub.fanout) == 1
+    assert len(kit.hub.node.connections) == 1
     if how == "cancelled":
         call.call.cancel()
     elif how == "deadline":
@@ -208,7 +208,7 @@ class TestGenerate:
         snapshot = await call.next()
         assert snapshot.event == "generation.snapshot"
         generation = json.loads(snapshot.data)["generation"]
-        found = await kit.hub.generations.find(generation, "alice")
+        found = await kit.hub.node.generations.find(generation, "alice")
         question = found.request
         assert (question.model, question.params) == ("m2", {"max_tokens": 5, "temperature": 0.5})
         assert isinstance(question.params["max_tokens"], int)
@@ -249,7 +249,7 @@ class TestGenerate:
         await kit.until_empty()
         async with asyncio.timeout(5):
             while True:
-                found = await kit.hub.generations.find(generation, "alice")
+                found = await kit.hub.node.generations.find(generation, "alice")
                 if found.status.ended or not stops:
                     break
                 await asyncio.sleep(0.01)
@@ -271,7 +271,7 @@ class TestGenerate:
             publication = Publication(
                 channel=user_channel("alice"), name=name, data=data, update=step
             )
-            await kit.hub.broker.publish([publication])
+            await kit.hub.backend.events.publish([publication])
         assert (await call.next()).event == "generation.started"
         said = await call.next()
         assert (said.event, json.loads(said.data)["text"]) == ("generation.delta", "He")
@@ -286,7 +286,7 @@ async def test_burst(kit: Kit) -> None:
         for n in range(100)
     ]
     for _ in range(6):
-        await kit.hub.broker.publish(burst)
+        await kit.hub.backend.events.publish(burst)
     seen = [json.loads((await call.next()).data) for _ in range(600)]
     assert seen == [f"{n:0100d}" for n in range(100)] * 6
     assert call.messages < 10
@@ -304,7 +304,7 @@ async def test_streams_that_are_never_read() -> None:
                     call = HubStub(stalled).Connect(pb.ConnectRequest(), metadata=token())
                     await Reading(call).next()
                 async with asyncio.timeout(20):
-                    while len(hub.fanout):
+                    while len(hub.node.connections):
                         await hub.publish(to={"user": "alice"}, data="x" * 30_000)
                 async with grpc.aio.insecure_channel(target) as other:
                     calls = HubStub(other)
@@ -314,13 +314,13 @@ async def test_streams_that_are_never_read() -> None:
                     ):
                         error = await fails(refused)
                         assert error.code() is StatusCode.RESOURCE_EXHAUSTED
-                    assert not hub.broker._generations
+                    assert not hub.backend.generations.records
                     await Reading(calls.Connect(pb.ConnectRequest(), metadata=token("bob"))).next()
             async with asyncio.timeout(10):
                 while hub.grpc._given_up:
                     await asyncio.sleep(0.01)
         assert not [line for line in logs if line["log_level"] == "error"]
-        assert not [key for key in hub.counts.responses if key[-1] == "500"]
+        assert not [key for key in hub.node.metrics.responses if key[-1] == "500"]
         async with grpc.aio.insecure_channel(target) as again:
             await Reading(HubStub(again).Connect(pb.ConnectRequest(), metadata=token())).next()
 
@@ -347,7 +347,7 @@ async def test_slow_client(kit: Kit) -> None:
         await reading.next()
         count = 0
         async with asyncio.timeout(20):
-            while len(hub.fanout) > 1:
+            while len(hub.node.connections) > 1:
                 await hub.publish(to={"user": "alice"}, data="x" * 16_000)
                 assert (await reading.next()).event == "notification"
                 count += 1
@@ -376,7 +376,7 @@ async def test_slow_client_that_reads_on_just_then(
         async def written(message: bytes) -> None:
             await write(message)
             if b"notification" in message:
-                (connection,) = kit.hub.fanout.connections
+                (connection,) = kit.hub.node.connections.connections
                 sink.abort()
                 connection.close(CloseReason.SLOW)
 
@@ -418,7 +418,7 @@ async def test_too_many_from_an_address() -> None:
         assert retry.retry_delay.seconds == 10
         asked = pb.GenerateRequest(user="bob", prompt="x")
         assert (await fails(HubStub(channel).Generate(asked))).code() is error.code()
-        assert not hub.broker._generations
+        assert not hub.backend.generations.records
 
 
 async def test_tls(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.http.kit import Hub, running_hub
 
 async def served(hub: Hub, place: GrpcListenAddress, parts: AsyncExitStack) -> int:
     clock = SystemClock()
-    health = Health(hub.broker, hub.fanout, clock, [public.NAME])
+    health = Health(hub.backend.health, hub.node.connections, clock, [public.NAME])
     bounds = GrpcLimits(max_message_bytes=1000)
     server = serve(public.NAME, hub.grpc.handlers(), place, bounds, informed=health, clock=clock)
     return await parts.enter_async_context(server)

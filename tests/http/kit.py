@@ -1,4 +1,4 @@
-"""The real applications on a broker and a queue in memory, served as production serves them."""
+"""A node on a backend in memory, wired and served as production does it."""
 
 from __future__ import annotations
 
@@ -11,175 +11,90 @@ import aiohttp
 import msgspec
 
 from hub.api.api_keys import ApiKeys
-from hub.api.authentication import Authenticator, DenylistAuthenticator, DevAuthenticator
-from hub.api.client_address import ClientAddresses
-from hub.api.generation_requests import GenerationRequests, UpstreamModels
-from hub.compat.requests import CompatRequests
-from hub.compat.templates.encoder import BUILT_IN_TEMPLATES
-from hub.compat.templates.selection import TemplateSelection
-from hub.core.channel import Channel
+from hub.api.authentication import Authenticator, DevAuthenticator
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.system_events import SYSTEM_EVENTS
-from hub.engine.admin_commands import AdminCommands
-from hub.engine.connection_query import ConnectionQuery
-from hub.engine.connections import Connections
-from hub.engine.generations import Generations
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
-from hub.engine.node_metrics import NodeMetrics
-from hub.engine.publisher import Publisher
 from hub.engine.tasks import SystemClock
-from hub.engine.tickets import Tickets
 from hub.grpc import internal as grpc_internal
 from hub.grpc import public as grpc_public
 from hub.grpc.health import Health
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
-from hub.http.active_generations import ActiveGenerationRoutes
-from hub.http.connect import ConnectRoutes
-from hub.http.console import ConsoleRoutes
 from hub.http.cors import AllowedOrigins
-from hub.http.demo import DemoRoutes
-from hub.http.generations import GenerationRoutes
-from hub.http.health import HealthRoutes
-from hub.http.internal import build_internal
-from hub.http.js_client import JsClientRoutes
 from hub.http.metrics import MetricsRoutes
-from hub.http.public import build_public
-from hub.http.publish import PublishLimits, PublishRateLimits, PublishRoutes
-from hub.http.publish_batch import PublishBatchRoutes
-from hub.http.request_metrics import RequestMetrics
 from hub.http.server import ListenAddress, listen
-from hub.http.static_files import StaticFiles
-from hub.http.streams import StreamLimits, Streams
-from hub.http.tickets import TicketAuthenticator, TicketRoutes
-from hub.http.usage import UsageRoutes
-from hub.http.users import UserRoutes
-from hub.http.websocket import WebSocketRoutes
+from hub.http.streams import StreamLimits
 from hub.metrics import render_prometheus
-from hub.testing.broker import MemoryBroker
-from hub.testing.queue import MemoryGenerationQueue
-from hub.testing.stores import MemoryCommandBus, MemoryTicketStore, MemoryUsageStore
-from hub.wiring.route_table import build_openapi, compat_routes
+from hub.settings import Settings
+from hub.testing.backend import MemoryBackend
+from hub.wiring.applications import internal_application, public_application, stream_limits
+from hub.wiring.grpc import build_internal_service, build_public_service
+from hub.wiring.node_parts import build_node_parts
 from hub.wiring.tracing import NoTracing, Tracing
 
-LIMITS = StreamLimits(
-    retry_ms=3000,
-    max_topics=3,
-    outbox_max_events=256,
-    outbox_max_bytes=256 * 1024,
-    write_buffer_bytes=64 * 1024,
-)
-TEMPLATES = TemplateSelection(BUILT_IN_TEMPLATES, default=None)
 MAX_BODY = 64 * 1024
 ORIGINS = ["https://app.example"]
+SETTINGS = Settings.model_validate(
+    {
+        "node": {"name": "n1"},
+        "public": {
+            "demo_page": True,
+            "trusted_proxies": ["127.0.0.2"],
+            "allowed_origins": ORIGINS,
+        },
+        "stream": {"max_topics": 3},
+        "publish": {
+            "max_body_bytes": MAX_BODY,
+            "max_data_bytes": 32 * 1024,
+            "max_recipients": 3,
+        },
+        "generations": {"max_prompt_bytes": MAX_BODY},
+        "upstreams": {
+            "main": {
+                "base_url": "http://127.0.0.1:1",
+                "default_model": "m1",
+                "models": ["m1", "m2"],
+            },
+            "open": {"base_url": "http://127.0.0.1:1"},
+        },
+        "default_upstream": "main",
+    }
+)
+LIMITS = stream_limits(SETTINGS)
 
 
 class Hub:
-    """A node in this process."""
+    """A node in this process. None of its background tasks runs."""
 
     def __init__(
         self,
-        door: Authenticator,
-        keys: ApiKeys,
+        authenticator: Authenticator,
+        api_keys: ApiKeys,
         limits: StreamLimits,
-        rate: float | None,
+        max_publishes_per_second: float | None,
         tracing: Tracing,
     ) -> None:
-        self.broker = MemoryBroker()
-        self.queue = MemoryGenerationQueue()
-        self.usage = MemoryUsageStore()
-        clock = SystemClock()
-        wheel = self.wheel = HeartbeatWheel(clock, 8.0)
-        self.counts = NodeMetrics()
-        self._join = tracing.join()
-        traced = tracing.broker(self.broker, self._followers)
-        self.fanout = Connections(
-            traced, wheel, clock, node="n1", heartbeat_seconds=8.0, metrics=self.counts
+        self.settings = settings = _settings(
+            limits,
+            max_publishes_per_second,
+            auth_disabled=isinstance(authenticator, DevAuthenticator),
         )
-        self.orders = MemoryCommandBus()
-        self.control = AdminCommands(self.orders, self.fanout)
-        self.reports = LiveMetrics(
-            self.orders,
-            self.broker,
-            clock,
-            name="n1",
-            collect=self.counts.families,
-            has_viewers=lambda: self.fanout.has_subscribers(LIVE_METRICS_CHANNEL),
-        )
-        self.presence = ConnectionQuery(self.orders, self.fanout, clock, node="n1")
-        guarded = DenylistAuthenticator(door, self.control.denylist)
-        self.tickets = Tickets(MemoryTicketStore(), self.broker)
-        stream_door = DenylistAuthenticator(
-            TicketAuthenticator(door, self.tickets), self.control.denylist
-        )
-        self.publisher = Publisher(traced, max_data_bytes=32 * 1024, metrics=self.counts)
-        upstreams = {
-            "main": UpstreamModels(default_model="m1", models=("m1", "m2")),
-            "open": UpstreamModels(default_model=None),
-        }
-        streams = Streams(self.fanout, clock, limits, ClientAddresses(["127.0.0.2"]))
-        self.generations = Generations(self.broker, tracing.store(self.broker), self.queue)
-        questions = GenerationRequests(
-            self.generations, upstreams, default_upstream="main", max_prompt_bytes=MAX_BODY
-        )
-        origins = AllowedOrigins(ORIGINS)
-        self.public = build_public(
-            [
-                ConnectRoutes(streams, stream_door),
-                WebSocketRoutes(
-                    streams, stream_door, origins, self.generations, questions, counts=self.counts
-                ),
-                GenerationRoutes(self.generations, streams, guarded, questions, TEMPLATES.select),
-                *compat_routes(
-                    CompatRequests(self.generations, streams, guarded, questions, origins)
-                ),
-                TicketRoutes(guarded, self.tickets),
-                JsClientRoutes(),
-                DemoRoutes(
-                    door,
-                    self.publisher if isinstance(door, DevAuthenticator) else None,
-                    max_body_bytes=MAX_BODY,
-                ),
-            ],
-            origins,
-            RequestMetrics(self.counts, "public"),
-            max_body_bytes=MAX_BODY,
-        )
-        publish_limits = PublishLimits(max_body_bytes=MAX_BODY, max_recipients=3)
-        rates = PublishRateLimits(rate)
-        self.internal = build_internal(
-            [
-                PublishRoutes(self.publisher, keys, publish_limits, rates),
-                PublishBatchRoutes(self.publisher, keys, publish_limits, rates),
-                HealthRoutes(self.broker, self.fanout, node="n1"),
-                UsageRoutes(self.usage, keys),
-                UserRoutes(self.control, self.presence, self.broker, keys),
-                ActiveGenerationRoutes(self.queue, self.broker, keys),
-                ConsoleRoutes(streams, keys, StaticFiles("console")),
-                MetricsRoutes(self.metrics),
-            ],
-            RequestMetrics(self.counts, "internal"),
-            build_openapi,
-            max_body_bytes=MAX_BODY,
-        )
+        self.backend = MemoryBackend()
+        self.node = node = build_node_parts(settings, self.backend, SystemClock(), tracing)
+        self._join_trace = tracing.join()
+        origins = AllowedOrigins(settings.public.allowed_origins)
+        self.public = public_application(settings, node, authenticator, origins)
+        self.internal = internal_application(settings, node, api_keys, MetricsRoutes(self.metrics))
         for app in (self.public, self.internal):
             tracing.watch(app)
-        self.grpc = grpc_public.HubService(
-            streams, guarded, self.generations, questions, self.counts, buffer_bytes=128 * 1024
-        )
-        self.grpc_internal = grpc_internal.HubInternalService(
-            self.publisher, keys, publish_limits, rates, self.counts
-        )
+        self.grpc = build_public_service(settings, node, authenticator)
+        self.grpc_internal = build_internal_service(settings, node, api_keys)
         self.session: aiohttp.ClientSession
         self.port = self.internal_port = 0
         self.grpc_port = self.grpc_internal_port = 0
 
-    def _followers(self, channel: Channel) -> int:
-        return self.fanout.subscriber_count(channel)
-
     async def metrics(self) -> bytes:
         """What /metrics says."""
-        return render_prometheus({"n1": self.counts.families()})
+        return render_prometheus({"n1": self.node.metrics.families()})
 
     async def call(
         self, method: str, path: str, *, internal: bool = False, **more: Any
@@ -207,7 +122,7 @@ class Hub:
                 (grpc_public.NAME, self.grpc),
                 (grpc_internal.NAME, self.grpc_internal),
             ):
-                health = Health(self.broker, self.fanout, clock, [name])
+                health = Health(self.backend.health, self.node.connections, clock, [name])
                 place = GrpcListenAddress(
                     host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls
                 )
@@ -218,7 +133,7 @@ class Hub:
                     bounds,
                     informed=health,
                     clock=clock,
-                    join=self._join,
+                    join=self._join_trace,
                 )
                 ports.append(await parts.enter_async_context(served))
             self.grpc_port, self.grpc_internal_port = ports
@@ -253,6 +168,21 @@ class Stream:
                 self.bytes += chunk
                 self._ready += self._decoder.feed(chunk)
         return self._ready.pop(0)
+
+
+def _settings(
+    limits: StreamLimits, max_publishes_per_second: float | None, *, auth_disabled: bool
+) -> Settings:
+    def changed(table: Any, values: dict[str, Any]) -> Any:
+        return table.model_copy(update=values)
+
+    return SETTINGS.model_copy(
+        update={
+            "stream": changed(SETTINGS.stream, msgspec.structs.asdict(limits)),
+            "publish": changed(SETTINGS.publish, {"max_per_second": max_publishes_per_second}),
+            "auth": changed(SETTINGS.auth, {"disabled": auth_disabled}),
+        }
+    )
 
 
 def check_described(name: str, data: Any) -> None:

@@ -254,7 +254,7 @@ async def test_cors(hub: Hub) -> None:
 async def test_stream_ends_with_its_token(hub: Hub) -> None:
     """Told ahead, then ended; the client comes again with a new one."""
     short = token(exp=time.time() + 1.5)
-    keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
+    keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
     try:
         async with hub.stream("/sse/connect", params={"access_token": short}) as stream:
             notice = await stream.next()

@@ -85,7 +85,7 @@ async def test_other_epoch_is_a_reset(hub: Hub) -> None:
     """What cannot be continued is said in so many words, and the stream goes on live."""
     async with hub.stream("/sse/connect/alice") as stream:
         cursor = stream.opened.id
-    hub.broker.begin_new_epoch(user_channel("alice"))
+    hub.backend.events.begin_new_epoch(user_channel("alice"))
     async with hub.stream(f"/sse/connect/alice?cursor={cursor}") as stream:
         assert json.loads(stream.opened.data)["recovered"] is False
         reset = await stream.next()
@@ -161,7 +161,7 @@ async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
     while b"hub.open" not in received:
         received += await reader.read(4096)
     head, _, body = received.partition(b"\r\n\r\n")
-    await hub.fanout.drain(0.0, asyncio.Event())
+    await hub.node.connections.drain(0.0, asyncio.Event())
     async with asyncio.timeout(30):
         assert (await reader.read()).endswith(b"\n\n")  # and then the end: the connection closes
     writer.close()
@@ -177,10 +177,10 @@ async def test_client_that_says_more_than_its_request(hub: Hub) -> None:
     head = "GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
     writer.write(head.encode() + b"x" * 10_000_000)
     async with asyncio.timeout(30):
-        while not len(hub.fanout):
+        while not len(hub.node.connections):
             await asyncio.sleep(0)
         writer.transport.abort()
-        while len(hub.fanout):
+        while len(hub.node.connections):
             await asyncio.sleep(0.01)
 
 
@@ -193,9 +193,9 @@ async def test_stream_says_that_its_connection_ends_with_it(hub: Hub) -> None:
 async def test_leaving_is_seen_at_once(hub: Hub) -> None:
     """The connection is gone from the node when its client is, without a write."""
     async with hub.stream("/sse/connect/alice"):
-        assert len(hub.fanout) == 1
+        assert len(hub.node.connections) == 1
     async with asyncio.timeout(30):
-        while len(hub.fanout):
+        while len(hub.node.connections):
             await asyncio.sleep(0)
 
 
@@ -231,7 +231,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
         tracemalloc.stop()
     for client in clients:
         client.close()
-    assert all(connection.is_synced for connection in hub.fanout.connections)
+    assert all(connection.is_synced for connection in hub.node.connections.connections)
     assert each < 6000
 
 
@@ -243,8 +243,8 @@ async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.soc
         client.sendall(f"GET /sse/connect/{name}{n} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         clients.append(client)
     async with asyncio.timeout(30):
-        while sum(c.user.startswith(name) for c in hub.fanout.connections) < count or any(
-            connection.is_buffering for connection in hub.fanout.connections
+        while sum(c.user.startswith(name) for c in hub.node.connections.connections) < count or any(
+            connection.is_buffering for connection in hub.node.connections.connections
         ):
             await asyncio.sleep(0.01)
     return clients
@@ -254,7 +254,7 @@ async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
     """hub.bye last on each of 100 streams, whole; those who come then get it too, as a 200."""
     streams = [hub.stream(f"/sse/connect/u{n}") for n in range(100)]
     opened: list[Stream] = [await stream.__aenter__() for stream in streams]
-    await hub.fanout.drain(0.0, asyncio.Event())
+    await hub.node.connections.drain(0.0, asyncio.Event())
     for stream in opened:
         bye = await stream.next()
         assert bye.name == "hub.bye"
@@ -271,7 +271,7 @@ async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
 
 async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
     """What passes by itself is answered 200 and ended, so that browsers return."""
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     async with hub.stream("/sse/connect/alice") as stream:
         bye = json.loads(stream.opened.data)
     assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
@@ -283,7 +283,7 @@ async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with hub.stream("/sse/connect/alice") as quick:
         async with asyncio.timeout(30):
-            while len(hub.fanout) < 2:
+            while len(hub.node.connections) < 2:
                 await asyncio.sleep(0)
         data = "x" * 30_000
         for n in range(400):
@@ -291,7 +291,7 @@ async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
             assert status == 200
             assert (await quick.next()).name == f"e{n}"
         async with asyncio.timeout(30):
-            while len(hub.fanout) > 1:
+            while len(hub.node.connections) > 1:
                 await asyncio.sleep(0)
         await hub.publish(to={"user": "alice"}, event="after", data=1)
         assert (await quick.next()).name == "after"
@@ -303,14 +303,14 @@ async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(30):
-        while not len(hub.fanout):
+        while not len(hub.node.connections):
             await asyncio.sleep(0)
-    (connection,) = hub.fanout.connections
+    (connection,) = hub.node.connections.connections
     while not connection.queued_frames:
         await hub.publish(to={"user": "alice"}, data="x" * 30_000)
     writer.transport.abort()
     async with asyncio.timeout(30):
-        while len(hub.fanout):
+        while len(hub.node.connections):
             await asyncio.sleep(0)
     with pytest.raises(ConnectionError):
         await connection.wait_writable()  # what a gap filler waits on, which nobody cancels at once

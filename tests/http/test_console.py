@@ -37,7 +37,7 @@ async def test_page_and_files() -> None:
 async def test_live_reports() -> None:
     """The stream has each process' numbers; the connection itself is among them."""
     async with running_hub(keys=keys("read")) as hub:
-        reporting = asyncio.create_task(hub.reports.run())
+        reporting = asyncio.create_task(hub.node.live_metrics.run())
         async with hub.ask("GET", "/console/reports", internal=True, headers=BEARER) as response:
             stream = Stream(response)
             assert (await stream.next()).name == "hub.open"
@@ -55,7 +55,7 @@ async def test_operator_is_nobodys_namesake() -> None:
     """The console's stream is no user's, whatever a user is called."""
     async with running_hub() as hub, hub.ask("GET", "/console/reports", internal=True) as response:
         opened = msgspec.json.decode((await Stream(response).next()).data)
-        (connection,) = hub.fanout.connections
+        (connection,) = hub.node.connections.connections
         assert connection.user == opened["user"]
         with pytest.raises(BadRequest):
             check_user_id(connection.user)
@@ -79,7 +79,7 @@ async def test_answers_that_run_and_wait() -> None:
             ),
         ):
             event = Publication(channel=user_channel("alice"), name=name, data=data, update=step)
-            await hub.broker.publish([event])
+            await hub.backend.events.publish([event])
         status, said = await hub.call("GET", "/generations", internal=True, headers=BEARER)
         assert (status, said["total"]) == (200, 1)
         (shown,) = said["generations"]

@@ -58,7 +58,7 @@ class Author:
             data=data.encode(),
             update=step,
         )
-        await self._hub.broker.publish([publication])
+        await self._hub.backend.events.publish([publication])
 
 
 async def asked(hub: Hub, **body: Any) -> Author:
@@ -201,7 +201,7 @@ async def test_resuming_past_what_the_log_holds_begins_anew(hub: Hub) -> None:
     async with joined(hub, author) as stream:
         last = await stream.next()
     await author.say("Hel")
-    hub.broker.begin_new_epoch(user_channel("alice"))
+    hub.backend.events.begin_new_epoch(user_channel("alice"))
     await author.say("lo")
     async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
         first = await stream.next()
@@ -238,10 +238,10 @@ async def test_client_that_goes_away(hub: Hub, on_disconnect: str, status: str |
         author = Author(hub, json.loads((await Stream(response).next()).data)["generation"])
         await author.begin()
     async with asyncio.timeout(30):
-        while len(hub.fanout):
+        while len(hub.node.connections):
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
-    record = await hub.broker.find(author.generation)
+    record = await hub.backend.generations.find(author.generation)
     assert record is not None
     assert record.status.value == (status or "running")
     assert record.stop_requested_by == ("alice" if status else None)
@@ -256,7 +256,7 @@ async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
         await author.begin()
         await author.end()
         await rest_of(stream)
-    record = await hub.broker.find(author.generation)
+    record = await hub.backend.generations.find(author.generation)
     assert record is not None
     assert (record.status, record.stop_requested_by) == (Status.DONE, None)
 
@@ -280,14 +280,14 @@ async def test_looking_at_an_ended_answer_leaves_nothing(hub: Hub) -> None:
         async with joined(hub, author) as stream:
             await stream.next()
             await rest_of(stream)
-    assert len(hub.fanout) == 0
-    assert hub.wheel._slot_of == {}
+    assert len(hub.node.connections) == 0
+    assert hub.node.heartbeat_wheel._slot_of == {}
 
 
 async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
     """The same fields, whoever writes it."""
     author = await asked(hub)
-    await hub.generations.stop(author.generation, "alice")
+    await hub.node.generations.stop(author.generation, "alice")
     async with joined(hub, author) as stream:
         await stream.next()
         name, data = (await rest_of(stream))[0]
@@ -298,7 +298,7 @@ async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
 
 async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
     """on_disconnect: stop holds from the first moment on."""
-    join = hub.generations.join
+    join = hub.node.generations.join
     asked_for: list[str] = []
 
     async def slow(generation: str, user: str, cursor: Any) -> Any:
@@ -306,33 +306,33 @@ async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
         await asyncio.sleep(0.3)
         return await join(generation, user, cursor)
 
-    hub.generations.join = slow  # type: ignore[method-assign]
+    hub.node.generations.join = slow  # type: ignore[method-assign]
     body = {"prompt": "hi", "on_disconnect": "stop"}
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.15):
             async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED):
                 pass
     async with asyncio.timeout(30):
-        while (await hub.broker.stop_requested_by(asked_for[0])) is None:
+        while (await hub.backend.generations.stop_requested_by(asked_for[0])) is None:
             await asyncio.sleep(0.01)
 
 
 async def test_refused_retry_of_a_question_that_never_reached_the_queue(hub: Hub) -> None:
     """Is told, so that the client tries again: nobody waits for an answer that cannot come."""
-    put = hub.queue.enqueue
+    put = hub.backend.queue.enqueue
 
     async def lost(job: Any) -> Any:
         raise BrokerUnavailable("away")
 
-    hub.queue.enqueue = lost  # type: ignore[method-assign]
+    hub.backend.queue.enqueue = lost  # type: ignore[method-assign]
     path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
     assert (await hub.call("POST", path, json=body))[0] == 503
 
     async def full(job: Any) -> Any:
         return Admission.USER_FULL
 
-    hub.queue.enqueue = full  # type: ignore[method-assign]
+    hub.backend.queue.enqueue = full  # type: ignore[method-assign]
     assert (await hub.call("POST", path, json=body))[0] == 429
-    hub.queue.enqueue = put  # type: ignore[method-assign]
+    hub.backend.queue.enqueue = put  # type: ignore[method-assign]
     assert (await hub.call("POST", path, json=body))[0] == 202
-    assert await hub.queue.reserve(1.0) is not None
+    assert await hub.backend.queue.reserve(1.0) is not None

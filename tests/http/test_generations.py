@@ -38,13 +38,13 @@ async def begin(hub: Hub, generation: str) -> None:
     publication = Publication(
         channel=user_channel("alice"), name="generation.started", data=b"{}", update=step
     )
-    await hub.broker.publish([publication])
+    await hub.backend.events.publish([publication])
 
 
 async def test_started_generation_is_queued(hub: Hub) -> None:
     """The job is in the queue, the snapshot says so and holds the question."""
     started = await start(hub, params={"temperature": 0.5}, metadata={"chat": 7})
-    lease = await hub.queue.reserve(1)
+    lease = await hub.backend.queue.reserve(1)
     assert lease is not None
     assert lease.generation == started["generation"]
     _, found = await hub.call("GET", f"/generations/{started['generation']}{ALICE}")
@@ -96,7 +96,7 @@ async def test_stop_while_running_is_announced(hub: Hub) -> None:
     await begin(hub, started["generation"])
     status, answer = await hub.call("DELETE", f"/generations/{started['generation']}{ALICE}")
     assert (status, answer["status"]) == (202, "stopping")
-    found = await hub.broker.find(started["generation"])
+    found = await hub.backend.generations.find(started["generation"])
     assert found is not None
     assert (found.status, found.stop_requested_by) == (Status.STOPPING, "alice")
 
@@ -161,7 +161,7 @@ async def test_bad_question(hub: Hub, body: dict[str, Any], path: str, says: str
     status, problem = await hub.call("POST", f"/generations{ALICE}", json=body)
     assert (status, problem["path"]) == (400, path)
     assert says in problem["detail"]
-    assert await hub.queue.reserve(0.001) is None
+    assert await hub.backend.queue.reserve(0.001) is None
 
 
 async def test_too_large_question(hub: Hub) -> None:
@@ -172,6 +172,6 @@ async def test_too_large_question(hub: Hub) -> None:
 
 async def test_broker_away(hub: Hub) -> None:
     """503, and nothing is queued."""
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     assert (await hub.call("POST", f"/generations{ALICE}", json={"prompt": "x"}))[0] == 503
-    assert await hub.queue.reserve(0.001) is None
+    assert await hub.backend.queue.reserve(0.001) is None

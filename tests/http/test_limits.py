@@ -98,10 +98,10 @@ async def test_streams_from_one_address() -> None:
             assert response.status == 429
             assert int(response.headers["Retry-After"]) > 0
         async with asyncio.timeout(30):
-            while len(hub.fanout):
+            while len(hub.node.connections):
                 await asyncio.sleep(0.01)
         async with hub.stream("/sse/connect/c"):
-            assert hub.fanout.count_at_address("127.0.0.1") == 1
+            assert hub.node.connections.count_at_address("127.0.0.1") == 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) 
         accept = {"Accept": "text/event-stream"}
         async with hub.ask("POST", path, json=body, headers=accept) as response:
             assert response.status == 429
-        assert not hub.broker._generations
+        assert not hub.backend.generations.records
         queued = {"input": "hi", "background": True}
         status, begun = await hub.call("POST", "/v1/responses", json=queued)
         assert status == 200
@@ -184,12 +184,12 @@ async def test_goodbye_behind_what_waits() -> None:
         reader, writer = await asyncio.open_connection(sock=client, limit=8192)
         writer.write(b"GET /sse/connect/alice HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"hub.open")
-        (connection,) = hub.fanout.connections
+        (connection,) = hub.node.connections.connections
         published = 0
         while not connection.queued_frames:
             await hub.publish(to={"user": "alice"}, data=f"{published} " + "x" * 20_000)
             published += 1
-        await hub.fanout.drain(0.0, asyncio.Event())
+        await hub.node.connections.drain(0.0, asyncio.Event())
         async with asyncio.timeout(30):
             said = await reader.read()
         assert said.count(b"event: notification") == published

@@ -62,7 +62,7 @@ async def test_streams_and_events(hub: Hub) -> None:
     assert found["hub_events_published_total written"] == 11
     assert found["hub_events_delivered_total sse"] == 12 + 5
     assert found["hub_events_replayed_total"] == 5
-    await hub.control.disconnect("bob")
+    await hub.node.admin_commands.disconnect("bob")
     async with asyncio.timeout(5):
         while found["hub_connections sse"]:
             found = await read(hub)

@@ -54,11 +54,11 @@ async def test_probes(hub: Hub) -> None:
     """Alive always; ready unless the broker is away or the node drains."""
     assert (await hub.call("GET", "/healthz", internal=True))[0] == 200
     assert (await hub.call("GET", "/readyz", internal=True))[0] == 200
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     status, problem = await hub.call("GET", "/readyz", internal=True)
     assert (status, "broker" in problem["detail"]) == (503, True)
-    hub.broker.is_unavailable = False
-    await hub.fanout.drain(0.0, asyncio.Event())
+    hub.backend.is_unavailable = False
+    await hub.node.connections.drain(0.0, asyncio.Event())
     status, problem = await hub.call("GET", "/readyz", internal=True)
     assert (status, problem["detail"]) == (503, "the node is draining")
     assert (await hub.call("GET", "/healthz", internal=True))[0] == 200

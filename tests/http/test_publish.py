@@ -125,7 +125,7 @@ async def test_form_is_not_taken(hub: Hub) -> None:
 
 async def test_broker_away_is_retryable(hub: Hub) -> None:
     """503 with Retry-After."""
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     async with hub.ask("POST", "/publish", internal=True, json={"to": {"user": "a"}}) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
 

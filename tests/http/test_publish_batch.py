@@ -170,13 +170,13 @@ async def test_answers_come_while_the_batch_goes_on(hub: Hub) -> None:
 async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
     """While the broker is slow the sender waits: the hub does not hold what it cannot publish."""
     gate, sent = asyncio.Event(), 0
-    publish = hub.broker.publish
+    publish = hub.backend.events.publish
 
     async def slow(publications: Any) -> Any:
         await gate.wait()
         return await publish(publications)
 
-    hub.broker.publish = slow  # type: ignore[method-assign]
+    hub.backend.events.publish = slow  # type: ignore[method-assign]
     line = json.dumps(item("x" * 1000)).encode() + b"\n"
 
     async def lines() -> AsyncIterator[bytes]:
@@ -198,7 +198,7 @@ async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
 
 async def test_broker_away_is_the_answer_of_each(hub: Hub) -> None:
     """The stream goes on, and the items say 503."""
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     status, answers = await ask(hub, GOOD + b"\n" + BAD[0][0])
     assert status == 200
     assert [answer["status"] for answer in answers] == [503, 400]

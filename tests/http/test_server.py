@@ -53,7 +53,7 @@ async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
         for text in texts:
             await hub.publish(to={"user": "alice"}, data=text)
         assert [data for _, data in await reading] == texts
-        await hub.fanout.drain(0.0, asyncio.Event())
+        await hub.node.connections.drain(0.0, asyncio.Event())
         assert (await events(response, 1))[0][0] == "hub.bye"
         assert await response.content.read() == b""
 

@@ -77,7 +77,7 @@ async def asked(hub: Hub) -> str:
 async def relayed(hub: Hub, generation: str, *script: Any, stop: StopSignal | None = None) -> None:
     """Answered by a worker with this upstream."""
     upstreams = {"main": ScriptedUpstream(script)}
-    relay = Relay(hub.broker, hub.broker, upstreams, SystemClock(), LIMITS)
+    relay = Relay(hub.backend.events, hub.backend.generations, upstreams, SystemClock(), LIMITS)
     await relay.run(generation, stop or StopSignal())
 
 
@@ -88,7 +88,7 @@ async def begun_before(hub: Hub) -> str:
     data = encode_json({"generation": generation, "attempt": 1, "model": "m1"})
     channel = user_channel("alice")
     begun = Publication(channel=channel, name="generation.started", data=data, update=step)
-    await hub.broker.publish([begun])
+    await hub.backend.events.publish([begun])
     return generation
 
 

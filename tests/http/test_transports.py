@@ -159,7 +159,7 @@ class Kit:
     def __init__(self, hub: Hub, transport: str) -> None:
         self.hub = hub
         self.transport = transport
-        self._keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
+        self._keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
 
     @asynccontextmanager
     async def reading(
@@ -169,10 +169,10 @@ class Kit:
         token = jwt.encode({"sub": user, "exp": time.time() + seconds}, SECRET)
         headers = {"Authorization": f"Bearer {token}"}
         reader = Reader(self.hub, transport or self.transport, headers)
-        before = len(self.hub.fanout)
+        before = len(self.hub.node.connections)
         await reader.start("", cursor)
         async with asyncio.timeout(30):
-            while len(self.hub.fanout) <= before and not cursor:
+            while len(self.hub.node.connections) <= before and not cursor:
                 await asyncio.sleep(0.01)
         if not cursor:
             await asyncio.sleep(0.05)  # joined
@@ -246,7 +246,7 @@ async def test_lost_history_is_told(kit: Kit) -> None:
         await kit.say("a")
         await reader.next()
         cursor = reader.cursor
-    kit.hub.broker.begin_new_epoch(user_channel("alice"))
+    kit.hub.backend.events.begin_new_epoch(user_channel("alice"))
     async with kit.reading(cursor=cursor) as reader:
         _, event, data = await reader.next()
         assert (event, data["channel"]) == ("hub.reset", "user:alice")
@@ -257,7 +257,7 @@ async def test_lost_history_is_told(kit: Kit) -> None:
 async def test_drained(kit: Kit) -> None:
     """hub.bye last, then the end."""
     async with kit.reading() as reader:
-        await kit.hub.fanout.drain(0.0, asyncio.Event())
+        await kit.hub.node.connections.drain(0.0, asyncio.Event())
         _, event, data = await reader.next()
         assert (event, data["reason"], data["reconnect"]) == ("hub.bye", "draining", True)
         with pytest.raises(EOFError):
@@ -281,7 +281,7 @@ async def test_expired(kit: Kit) -> None:
 async def test_disconnected(kit: Kit) -> None:
     """By an operator's order."""
     async with kit.reading() as reader:
-        await kit.hub.control.disconnect("alice")
+        await kit.hub.node.admin_commands.disconnect("alice")
         _, event, data = await reader.next()
         assert (event, data["reason"]) == ("hub.bye", "disconnected")
 
@@ -289,11 +289,11 @@ async def test_disconnected(kit: Kit) -> None:
 async def test_client_that_leaves(kit: Kit) -> None:
     """Leaves nothing behind."""
     async with kit.reading():
-        assert len(kit.hub.fanout) == 1
+        assert len(kit.hub.node.connections) == 1
     async with asyncio.timeout(30):
-        while len(kit.hub.fanout):
+        while len(kit.hub.node.connections):
             await asyncio.sleep(0.01)
-    assert kit.hub.fanout.by_user("alice") == {}.keys()
+    assert kit.hub.node.connections.by_user("alice") == {}.keys()
 
 
 async def test_channels_are_named(kit: Kit) -> None:
@@ -314,7 +314,7 @@ class TestPolling:
     async def hub(self) -> AsyncIterator[Hub]:
         """Open."""
         async with running_hub() as hub:
-            keeping = asyncio.create_task(hub.fanout.expiry_timer.run())
+            keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
             yield hub
             keeping.cancel()
 
@@ -347,7 +347,7 @@ class TestPolling:
     async def test_broker_away(self, hub: Hub) -> None:
         """The client keeps its cursor."""
         start = await self.poll(hub, wait="0")
-        hub.broker.is_unavailable = True
+        hub.backend.is_unavailable = True
         answer = await self.poll(hub, cursor=start["cursor"], wait="1")
         assert answer["cursor"] == start["cursor"]
         assert [event["event"] for event in answer["events"]] == ["hub.bye"]
@@ -428,7 +428,7 @@ class TestWebSocket:
         """
         reader, writer = await self.by_hand(hub)
         async with asyncio.timeout(30):
-            await hub.control.disconnect("alice")
+            await hub.node.admin_commands.disconnect("alice")
             for _ in range(5):
                 writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
                 await writer.drain()
@@ -450,7 +450,7 @@ class TestWebSocket:
         monkeypatch.setattr("hub.transports.websocket._PATIENCE_SECONDS", 0.05)
         reader, writer = await self.by_hand(hub)
         async with asyncio.timeout(30):
-            await hub.control.disconnect("alice")
+            await hub.node.admin_commands.disconnect("alice")
             assert b"disconnected" in await reader.read()
         writer.close()
 
@@ -468,13 +468,13 @@ class TestWebSocket:
 
     async def test_client_that_speaks_first(self, hub: Hub) -> None:
         """It is answered after hub.open, which is the first word."""
-        read, proceed = hub.broker.read, asyncio.Event()
+        read, proceed = hub.backend.events.read, asyncio.Event()
 
         async def late(*args: Any, **more: Any) -> Any:
             await proceed.wait()
             return await read(*args, **more)
 
-        hub.broker.read = late  # type: ignore[method-assign]
+        hub.backend.events.read = late  # type: ignore[method-assign]
         url = f"http://127.0.0.1:{hub.port}/ws/connect/alice"
         async with hub.session.ws_connect(url, autoping=False) as socket:
             await socket.send_json({"type": "ping", "id": 1})
@@ -485,17 +485,17 @@ class TestWebSocket:
 
     async def test_too_many_at_once(self, hub: Hub) -> None:
         """They are refused and counted; who goes on before hub.open is cut off."""
-        read, proceed = hub.broker.read, asyncio.Event()
+        read, proceed = hub.backend.events.read, asyncio.Event()
 
         async def late(*args: Any, **more: Any) -> Any:
             await proceed.wait()
             return await read(*args, **more)
 
-        hub.broker.read = late  # type: ignore[method-assign]
+        hub.backend.events.read = late  # type: ignore[method-assign]
         async with self.socket(hub, opened=False) as socket:
             for number in range(18):
                 await socket.send_json({"type": "ping", "id": number})
-            await until(lambda: hub.counts.refused["messages"] == 2)
+            await until(lambda: hub.node.metrics.refused["messages"] == 2)
             proceed.set()
             said = [(await socket.receive_json(timeout=30))["data"] for _ in range(19)]
             answers = {reply["to"]: reply["status"] for reply in said[1:]}
@@ -513,7 +513,7 @@ class TestWebSocket:
             async def away(*args: Any, **more: Any) -> Any:
                 raise BrokerUnavailable("away")
 
-            hub.broker.read = away  # type: ignore[method-assign]
+            hub.backend.events.read = away  # type: ignore[method-assign]
             await socket.send_json({"type": "subscribe", "id": 1, "topics": ["news"]})
             assert (await self.reply(socket, {"type": "ping", "id": 2}))["to"] == 2
 
@@ -570,12 +570,12 @@ class TestWebSocket:
     async def test_close_code_says_whether_to_return(self, hub: Hub) -> None:
         """3000 and more: come back; 3500 and more: do not."""
         async with self.socket(hub) as socket:
-            await hub.fanout.drain(0.0, asyncio.Event())
+            await hub.node.connections.drain(0.0, asyncio.Event())
             assert (await socket.receive_json(timeout=5))["event"] == "hub.bye"
             assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
             assert socket.close_code == 3000
         async with running_hub() as other, self.socket(other) as socket:
-            await other.control.disconnect("alice")
+            await other.node.admin_commands.disconnect("alice")
             await socket.receive(timeout=5)
             await socket.receive(timeout=5)
             assert socket.close_code == 3500
@@ -586,7 +586,7 @@ class TestWebSocket:
             assert await socket.close(code=4321)
             assert socket.close_code == 4321
         async with asyncio.timeout(30):
-            while len(hub.fanout):
+            while len(hub.node.connections):
                 await asyncio.sleep(0.01)
 
     @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ async def test_disconnected_user(hub: Hub) -> None:
         for stream in (first, second):
             data = json.loads((await stream.next()).data)
             assert (data["reason"], data["reconnect"]) == ("disconnected", False)
-        assert [c.user for c in hub.fanout.connections] == ["bob"]
+        assert [c.user for c in hub.node.connections.connections] == ["bob"]
         assert other.response.status == 200
     assert await connect_status(hub, bearer("alice")) == 200
 
@@ -76,7 +76,7 @@ async def test_blocked_user(hub: Hub) -> None:
     status, answer = await order(hub, "DELETE", "/users/alice/connections?block_seconds=0.5")
     assert status == 202
     assert answer["blocked_until"] == pytest.approx(time.time() + 0.5, abs=0.4)
-    assert await hub.orders.blocked() == {USER + "alice": answer["blocked_until"]}
+    assert await hub.backend.commands.blocked() == {USER + "alice": answer["blocked_until"]}
     assert await connect_status(hub, bearer("alice")) == 403
     async with hub.ask("POST", "/generations", json={"prompt": "x"}, headers=bearer("alice")) as r:
         assert r.status == 403
@@ -94,18 +94,18 @@ async def test_revoked_token(hub: Hub) -> None:
         body = {"jti": "stolen", "expires_at": time.time() + 60}
         assert (await order(hub, "POST", "/revocations", json=body))[0] == 202
         assert json.loads((await stolen.next()).data)["reason"] == "disconnected"
-        assert len(hub.fanout) == 1
+        assert len(hub.node.connections) == 1
     assert await connect_status(hub, bearer("alice", "stolen")) == 401
     assert await connect_status(hub, bearer("alice", "own")) == 200
 
 
 async def test_lost_order_is_found(hub: Hub) -> None:
     """A node that did not hear the order reads what is denied when its link is back."""
-    keeping = asyncio.create_task(hub.control.run())
+    keeping = asyncio.create_task(hub.node.admin_commands.run())
     async with hub.stream("/sse/connect", headers=bearer("alice")) as stream:
-        hub.orders.deaf = True
-        await hub.orders.block(USER + "alice", time.time() + 60)
-        hub.orders.resubscribed()
+        hub.backend.commands.is_lossy = True
+        await hub.backend.commands.block(USER + "alice", time.time() + 60)
+        hub.backend.commands.resubscribe()
         assert json.loads((await stream.next()).data)["reason"] == "disconnected"
     assert await connect_status(hub, bearer("alice")) == 403
     keeping.cancel()
@@ -147,8 +147,8 @@ async def test_who_is_there() -> None:
     """A user, everybody, the nodes; with the scope read."""
     async with running_hub(keys=READER) as hub:
         tasks = [
-            asyncio.create_task(hub.presence.keep_node_state()),
-            asyncio.create_task(hub.presence.answer_requests()),
+            asyncio.create_task(hub.node.connection_query.keep_node_state()),
+            asyncio.create_task(hub.node.connection_query.answer_requests()),
         ]
         async with (
             hub.stream("/sse/connect/alice?topics=news"),
@@ -193,7 +193,7 @@ async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
     """What was read before the order does not undo it."""
     read = asyncio.Event()
     proceed = asyncio.Event()
-    denied = hub.orders.blocked
+    denied = hub.backend.commands.blocked
 
     async def slow() -> Any:
         found = await denied()
@@ -201,10 +201,10 @@ async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
         await proceed.wait()
         return found
 
-    hub.orders.blocked = slow  # type: ignore[method-assign]
-    keeping = asyncio.create_task(hub.control.run())
+    hub.backend.commands.blocked = slow  # type: ignore[method-assign]
+    keeping = asyncio.create_task(hub.node.admin_commands.run())
     await read.wait()
-    await hub.control.disconnect("alice", 60.0)
+    await hub.node.admin_commands.disconnect("alice", 60.0)
     proceed.set()
     await asyncio.sleep(0.05)
     assert await connect_status(hub, bearer("alice")) == 403

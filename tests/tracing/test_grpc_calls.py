@@ -38,8 +38,8 @@ async def test_question_over_grpc_carries_its_caller(spans: Spans) -> None:
         metadata = [*token(), traceparent("a" * 32)]
         call = Reading(kit.public.Generate(request, metadata=metadata))
         await call.next()
-        (generation,) = (await kit.hub.queue.list_jobs(10)).generations
-        found = await kit.hub.broker.find(generation)
+        (generation,) = (await kit.hub.backend.queue.list_jobs(10)).generations
+        found = await kit.hub.backend.generations.find(generation)
         call.call.cancel()
     assert found is not None
     assert found.request.trace == f"00-{'a' * 32}-{CALLER}-01"

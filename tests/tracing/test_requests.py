@@ -30,7 +30,7 @@ async def hub(spans: Spans) -> AsyncIterator[Hub]:
 
 async def question_trace(hub: Hub, generation: str) -> str:
     """What the record of a question holds for its worker."""
-    found = await hub.broker.find(generation)
+    found = await hub.backend.generations.find(generation)
     assert found is not None
     return found.request.trace
 
@@ -101,7 +101,7 @@ async def test_websocket_is_a_span_until_it_is_open(hub: Hub, spans: Spans) -> N
         told = ""
         while "hub.reply" not in told:
             told = str((await socket.receive()).data)
-        (generation,) = (await hub.queue.list_jobs(10)).generations
+        (generation,) = (await hub.backend.queue.list_jobs(10)).generations
         assert await question_trace(hub, generation) == ""
     assert len(spans.ended) == 1
 
@@ -126,7 +126,7 @@ async def test_path_that_is_no_route_is_not_named(hub: Hub, spans: Spans) -> Non
 
 async def test_fault_of_the_hub_fails_the_span(hub: Hub, spans: Spans) -> None:
     """With the status that is answered; the exception's text stays in the hub's own log."""
-    hub.broker.is_unavailable = True
+    hub.backend.is_unavailable = True
     status, _ = await hub.publish(to={"all": True})
     assert status == 503
     span, said = spans.only("POST /publish")

@@ -22,7 +22,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.tasks import SystemClock
 from hub.http.server import ListenAddress, SocketOptions, listen
 from hub.ports.events import Publication
-from hub.testing.broker import MemoryBroker
+from hub.testing.backend import MemoryBackend
 from hub.transports.socket_writer import SocketWriter, take_over
 from hub.transports.sse import SseEventEncoder, SseResponse
 from tests.topologies import free_ports
@@ -209,9 +209,14 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
     """One event leaves at once; ten that come together leave in one write, for every client."""
 
     async def main() -> None:
-        broker, clock = MemoryBroker(), SystemClock()
+        backend, clock = MemoryBackend(), SystemClock()
         fanout = Connections(
-            broker, HeartbeatWheel(clock, 8.0), clock, node="n", heartbeat_seconds=8.0
+            backend.events,
+            backend.subscriptions,
+            HeartbeatWheel(clock, 8.0),
+            clock,
+            node="n",
+            heartbeat_seconds=8.0,
         )
         connections: list[Connection] = []
 
@@ -232,7 +237,9 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
         async def publish(count: int) -> list[int]:
             sinks = [cast(SocketWriter, connection.writer) for connection in connections]
             before = [segments_sent(sink) for sink in sinks]
-            await broker.publish([Publication(channel=channel, name="n", data=b"1")] * count)
+            await backend.events.publish(
+                [Publication(channel=channel, name="n", data=b"1")] * count
+            )
             return [segments_sent(sink) - b for sink, b in zip(sinks, before, strict=True)]
 
         async with serving(work) as port, client_of(port) as first, client_of(port) as second:

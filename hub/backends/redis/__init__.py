@@ -1,13 +1,19 @@
-"""Redis 7+ or Valkey 8+ as the broker: the log, the bell, and the records of generations.
+"""Redis 7+ or Valkey 8+ as the backend.
 
-log.py      events: one script that numbers, stores and announces; pages for replay
-bus.py      the bell: one connection of this process that hears every channel it needs
-generations.py   generations' records, in the same partition as their user's log
+backend         RedisBackend, the bundle of everything below
+client/         topologies, connections, the command pipeline and pub/sub
+keys            names of all keys and pub/sub channels
+lua/            the scripts; their headers state what each one does atomically
+events          the event log: one script publishes, one reads pages
+subscriptions   the channels whose new events this process receives
+generations     records of generations, in the partition of their user's channel
+queue           jobs for the workers
+commands        commands to all nodes, the denylist and the state of the nodes
+tickets, topic_presence, usage   one small store each
 """
 
 from __future__ import annotations
 
-from hub.backends.redis.broker import RedisBroker
-from hub.backends.redis.generations import RedisGenerationStore
+from hub.backends.redis.backend import RedisBackend
 
-__all__ = ["RedisBroker", "RedisGenerationStore"]
+__all__ = ["RedisBackend"]

@@ -54,7 +54,7 @@ class RedisCommandBus:
         found: Sequence[bytes] = await self._link.call(JOBS_PARTITION, "HVALS", NODE_STATES)
         return found
 
-    async def remove_node(self, node: str) -> None:
+    async def remove_node_state(self, node: str) -> None:
         """The node has ended."""
         await self._link.call(JOBS_PARTITION, "HDEL", NODE_STATES, node)
 

@@ -45,9 +45,9 @@ class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: an event's age; trimmed at 9/8 of it.
     """
 
-    max_events: int = 10_000
-    max_bytes: int = 4 * 1024 * 1024
-    ttl_seconds: float = 3600.0
+    max_events: int
+    max_bytes: int
+    ttl_seconds: float
 
     @property
     def ttl_ms(self) -> int:
@@ -65,12 +65,12 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     generation_ttl_seconds: how long a generation's record outlives its last change.
     """
 
-    user: ChannelRetention = ChannelRetention()
-    topic: ChannelRetention = ChannelRetention()
-    all: ChannelRetention = ChannelRetention()
-    position_ttl_seconds: float = 7 * 86400.0
-    idempotency_seconds: float = 600.0
-    generation_ttl_seconds: float = 3600.0
+    user: ChannelRetention
+    topic: ChannelRetention
+    all: ChannelRetention
+    position_ttl_seconds: float
+    idempotency_seconds: float
+    generation_ttl_seconds: float
 
     def of(self, channel: Channel) -> ChannelRetention:
         """What is kept of a channel."""
@@ -111,7 +111,7 @@ class RedisEventLog:
         self._background_tasks = BackgroundTasks()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """See ports.Broker.publish."""
+        """See ports.events.EventWriter.publish."""
         published = []
         for answer in await self.try_publish(publications):
             if isinstance(answer, BrokerUnavailable):
@@ -122,8 +122,10 @@ class RedisEventLog:
     async def try_publish(
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
-        """See ports.Broker.try_publish. What is published in one tick of the loop, by whomever,
-        goes to each server in as few calls as may be.
+        """See ports.events.EventWriter.try_publish.
+
+        Everything that is published in one iteration of the loop, by any caller, goes to each
+        server in as few calls as possible.
         """
         if not publications:
             return []
@@ -176,7 +178,7 @@ class RedisEventLog:
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:
-        """See ports.Broker.read."""
+        """See ports.events.EventReader.read."""
         calls: list[ScriptCall] = []
         asked: list[Channel] = []
         for channels in self._by_call(after):

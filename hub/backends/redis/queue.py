@@ -57,7 +57,7 @@ class RedisGenerationQueue:
         caps: QueueLimits,
         *,
         lease_seconds: float,
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str],
     ) -> None:
         self._client = client
         self._caps = caps

@@ -18,14 +18,14 @@ _SUMS: Final = ("answers", "answers_without_usage", "prompt_tokens", "completion
 class RedisUsageStore:
     """Implements ports.UsageLedger."""
 
-    def __init__(self, link: RedisClient, *, keep_seconds: float) -> None:
+    def __init__(self, link: RedisClient, *, ttl_seconds: float) -> None:
         self._link = link
-        self._keep_ms = to_milliseconds(keep_seconds)
+        self._ttl_ms = to_milliseconds(ttl_seconds)
 
     async def add(self, usage: UsageTotals) -> None:
         partition = partition_of(user_channel(usage.user))
         sums = [word for name in _SUMS for word in (name, getattr(usage, name))]
-        args = (f"{usage.user} {usage.model}", self._keep_ms, *sums)
+        args = (f"{usage.user} {usage.model}", self._ttl_ms, *sums)
         await self._link.run(
             [ScriptCall(_ADD, partition, (usage_key(partition, usage.day),), args)]
         )

@@ -12,12 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.backends.redis.client import RedisClient, open_client
-from hub.backends.redis.events import RedisEventLog, Retention
+from hub.backends.redis.events import RedisEventLog
 from hub.core.channel import user_channel
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Outcome, Publication
 from tests.conftest import OpenedRedis
 from tests.faults import FaultProxy
+from tests.redis_backend import retention
 
 ALICE = user_channel("alice")
 TIMEOUT = 0.5
@@ -94,7 +95,7 @@ async def test_server_that_does_not_answer(valkey_server: OpenedRedis) -> None:
 async def test_refused_publish_is_never_written_later(valkey_server: OpenedRedis) -> None:
     """What was answered with an error while the broker was away does not appear afterwards."""
     async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisEventLog(link, Retention())
+        log = RedisEventLog(link, retention())
         await link.ping()
         proxy.refusing = True
         proxy.reset_all()
@@ -123,7 +124,7 @@ async def test_call_rides_out_a_short_break(valkey_server: OpenedRedis) -> None:
 async def test_lost_replies_make_no_second_event(valkey_server: OpenedRedis) -> None:
     """A thousand publishes whose reply was lost, each sent again with its key: one event each."""
     async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisEventLog(link, Retention())
+        log = RedisEventLog(link, retention())
         again = 0
         for n in range(1000):
             once = Publication(channel=ALICE, name="n", data=b"%d" % n, idempotency_key=str(n))
@@ -157,7 +158,7 @@ async def test_new_server_knows_the_scripts(valkey_server: OpenedRedis) -> None:
     await server.script_flush()
     await server.config_resetstat()
     async with through_proxy(valkey_server) as (_, link):
-        log = RedisEventLog(link, Retention())
+        log = RedisEventLog(link, retention())
         many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(100)]
         await asyncio.gather(*(log.publish(many) for _ in range(5)))
     assert "errorstat_NOSCRIPT" not in await server.info("errorstats")

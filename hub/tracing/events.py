@@ -7,7 +7,7 @@ One span stands for all that one call publishes, and for all of it that a node h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,32 +23,30 @@ from opentelemetry.trace import (
 )
 
 from hub.core.channel import ALL, Channel
-from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
-from hub.ports.events import Broker, Page, Publication, Published
+from hub.ports.events import EventWriter, Publication, Published, Subscriptions
 from hub.tracing.propagation import below, event_trace, of_event
 
 _TEMPLATES: Final = {"user": "user:{id}", "topic": "topic:{name}", ALL: ALL}
 
 
-class TracedBroker:
-    """Implements ports.Broker by another. followers: of a channel, on this node."""
+class TracedEventWriter:
+    """Implements ports.events.EventWriter around another writer."""
 
-    def __init__(self, broker: Broker, tracer: Tracer, followers: Callable[[Channel], int]) -> None:
-        self._broker = broker
+    def __init__(self, events: EventWriter, tracer: Tracer) -> None:
+        self._events = events
         self._tracer = tracer
-        self._followers = followers
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         with self._publishing(publications) as (_, traced):
-            return await self._broker.publish(traced)
+            return await self._events.publish(traced)
 
     async def try_publish(
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
         with self._publishing(publications) as (span, traced):
-            answers = await self._broker.try_publish(traced)
+            answers = await self._events.try_publish(traced)
             if any(isinstance(answer, BrokerUnavailable) for answer in answers):
                 _fail(span)
             return answers
@@ -85,26 +83,46 @@ class TracedBroker:
         finally:
             span.end()
 
-    def listen(
-        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+
+class TracedSubscriptions:
+    """Implements ports.events.Subscriptions around others; only `listen` does something else.
+
+    subscriber_count: the number of a channel's connections on this node.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        tracer: Tracer,
+        subscriber_count: Callable[[Channel], int],
     ) -> None:
-        def hear(events: Sequence[Event]) -> None:
+        self.subscribe = subscriptions.subscribe
+        self.unsubscribe = subscriptions.unsubscribe
+        self.run = subscriptions.run
+        self._listen = subscriptions.listen
+        self._tracer = tracer
+        self._subscriber_count = subscriber_count
+
+    def listen(
+        self, on_events: Callable[[Sequence[Event]], None], on_resubscribed: Callable[[], None]
+    ) -> None:
+        def on_events_traced(events: Sequence[Event]) -> None:
             traced = [event for event in events if event.trace]
-            begun_ns = time.time_ns()
-            heard(events)
+            started_ns = time.time_ns()
+            on_events(events)
             if traced:
-                self._note_delivered(traced, begun_ns)
+                self._record_deliveries(traced, started_ns)
 
-        self._broker.listen(hear, relinked)
+        self._listen(on_events_traced, on_resubscribed)
 
-    def _note_delivered(self, events: Sequence[Event], begun_ns: int) -> None:
+    def _record_deliveries(self, events: Sequence[Event], started_ns: int) -> None:
         ended_ns = time.time_ns()
         by_trace: dict[str, list[Channel]] = {}
         for event in events:
             by_trace.setdefault(event.trace, []).append(event.channel)
         for trace, channels in by_trace.items():
             publisher = of_event(trace)
-            connections = sum(map(self._followers, channels))
+            connections = sum(map(self._subscriber_count, channels))
             if publisher is None or not connections:
                 continue
             span = self._tracer.start_span(
@@ -112,7 +130,7 @@ class TracedBroker:
                 below(publisher),
                 kind=SpanKind.CONSUMER,
                 links=[Link(publisher)],
-                start_time=begun_ns,
+                start_time=started_ns,
                 attributes={
                     "messaging.system": "redis",
                     "messaging.operation.type": "process",
@@ -122,20 +140,6 @@ class TracedBroker:
                 },
             )
             span.end(ended_ns)
-
-    async def read(
-        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
-    ) -> Mapping[Channel, Page]:
-        return await self._broker.read(after, max_events=max_events, max_bytes=max_bytes)
-
-    async def subscribe(self, channels: Collection[Channel]) -> None:
-        await self._broker.subscribe(channels)
-
-    def unsubscribe(self, channels: Collection[Channel]) -> None:
-        self._broker.unsubscribe(channels)
-
-    async def ping(self) -> None:
-        await self._broker.ping()
 
 
 def _kind_of(publications: Sequence[Publication]) -> str:

@@ -9,31 +9,34 @@ from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
-from hub.testing.broker import MemoryBroker
-from hub.tracing.broker import TracedBroker
+from hub.testing.backend import MemoryBackend
+from hub.tracing.events import TracedEventWriter, TracedSubscriptions
 from tests.tracing.conftest import Spans
 
 ALICE, BOB = user_channel("alice"), user_channel("bob")
 
 
 class Node:
-    """A traced broker, what it heard, and how many follow each channel."""
+    """A traced backend, the events that it received, and each channel's number of connections."""
 
     def __init__(self, spans: Spans, *, sampled: bool = True) -> None:
-        self.memory = MemoryBroker()
+        self.backend = MemoryBackend()
         self.followers: dict[Channel, int] = {}
         tracer = spans.tracer if sampled else spans.unsampled
-        self.broker = TracedBroker(self.memory, tracer, lambda c: self.followers.get(c, 0))
+        self.events = TracedEventWriter(self.backend.events, tracer)
+        self.subscriptions = TracedSubscriptions(
+            self.backend.subscriptions, tracer, lambda c: self.followers.get(c, 0)
+        )
         self.heard: list[Event] = []
-        self.broker.listen(self._hear, lambda: None)
+        self.subscriptions.listen(self._hear, lambda: None)
 
     def _hear(self, events: Sequence[Event]) -> None:
         self.heard += events
 
     async def publish(self, *channels: Channel, trace: str = "") -> None:
-        await self.broker.subscribe(channels)
+        await self.subscriptions.subscribe(channels)
         publications = [Publication(channel=c, name="n", data=b"1", trace=trace) for c in channels]
-        await self.broker.publish(publications)
+        await self.events.publish(publications)
 
 
 async def test_delivery_is_a_child_of_its_publish_and_linked_to_it(spans: Spans) -> None:
@@ -130,11 +133,11 @@ async def test_malformed_trace_loses_no_event(spans: Spans, trace: str) -> None:
 async def test_absent_broker_fails_the_span(spans: Spans) -> None:
     """By its kind, without the error's text, whichever way it was called."""
     node = Node(spans)
-    node.memory.is_unavailable = True
+    node.backend.is_unavailable = True
     publications = [Publication(channel=ALICE, name="n", data=b"1")]
     with pytest.raises(BrokerUnavailable):
-        await node.broker.publish(publications)
-    (answer,) = await node.broker.try_publish(publications)
+        await node.events.publish(publications)
+    (answer,) = await node.events.try_publish(publications)
     assert isinstance(answer, BrokerUnavailable)
     assert len(spans.ended) == 2
     for span in spans.ended:

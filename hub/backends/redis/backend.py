@@ -1,0 +1,86 @@
+"""RedisBackend: every port of the backend over one client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hub.backends.redis.client import RedisClient
+from hub.backends.redis.commands import RedisCommandBus
+from hub.backends.redis.events import RedisEventLog, Retention
+from hub.backends.redis.generations import RedisGenerationStore
+from hub.backends.redis.queue import RedisGenerationQueue
+from hub.backends.redis.subscriptions import RedisSubscriptions
+from hub.backends.redis.tickets import RedisTicketStore
+from hub.backends.redis.topic_presence import RedisPresenceStore
+from hub.backends.redis.usage import RedisUsageStore
+from hub.core.fair_queue import QueueLimits
+from hub.errors import BrokerUnavailable
+
+
+class RedisBackend:
+    """Implements ports.backend.Backend.
+
+    queues: the job queues that this process reserves from and lists.
+    lease_seconds: how long a reserved job belongs to its worker without a renewal.
+    usage_seconds: how long the usage totals of a day are kept.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        retention: Retention,
+        queue_limits: QueueLimits,
+        *,
+        lease_seconds: float,
+        queues: Sequence[str],
+        usage_seconds: float,
+    ) -> None:
+        self.events = RedisEventLog(client, retention)
+        self.subscriptions = RedisSubscriptions(client)
+        self.generations = RedisGenerationStore(client, retention)
+        self.queue = RedisGenerationQueue(
+            client, queue_limits, lease_seconds=lease_seconds, queues=queues
+        )
+        self.commands = RedisCommandBus(client)
+        self.tickets = RedisTicketStore(client)
+        self.topic_presence = RedisPresenceStore(client)
+        self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
+        self.health = RedisHealth(client, self.subscriptions)
+        self.statistics = RedisStatistics(client, self.subscriptions)
+
+
+class RedisHealth:
+    """Implements ports.backend.BackendHealth."""
+
+    def __init__(self, client: RedisClient, subscriptions: RedisSubscriptions) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+
+    async def ping(self) -> None:
+        await self._client.ping()
+
+    async def check_ready(self) -> None:
+        await self._client.ping()
+        if not self._subscriptions.is_synced:
+            raise BrokerUnavailable(
+                "the broker answers, but the subscriptions are not acknowledged yet"
+            )
+
+
+class RedisStatistics:
+    """Implements ports.backend.BackendStatistics."""
+
+    def __init__(self, client: RedisClient, subscriptions: RedisSubscriptions) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+
+    @property
+    def calls(self) -> int:
+        return self._client.calls
+
+    @property
+    def disconnects(self) -> Mapping[str, int]:
+        return {
+            "commands": self._client.disconnects,
+            "events": self._subscriptions.disconnects,
+        }

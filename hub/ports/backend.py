@@ -1,0 +1,81 @@
+"""The backend: every port that stores or distributes something, as one bundle.
+
+Wiring gets one Backend for each process and passes its parts to the engine. hub.backends.redis and
+hub.testing implement it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from hub.ports.commands import CommandBus
+from hub.ports.events import EventLog, Subscriptions
+from hub.ports.generations import GenerationStore
+from hub.ports.queue import GenerationQueue
+from hub.ports.tickets import TicketStore
+from hub.ports.topic_presence import PresenceStore
+from hub.ports.usage import UsageStore
+
+
+class BackendHealth(Protocol):
+    """Whether the backend can be used."""
+
+    async def ping(self) -> None:
+        """Return when the backend answers. Raise BrokerUnavailable."""
+        ...
+
+    async def check_ready(self) -> None:
+        """Return when the backend answers and every subscription of this process is acknowledged.
+
+        Raise BrokerUnavailable.
+        """
+        ...
+
+
+class BackendStatistics(Protocol):
+    """Counters since the start of the process."""
+
+    @property
+    def calls(self) -> int:
+        """Number of calls to the backend."""
+        ...
+
+    @property
+    def disconnects(self) -> Mapping[str, int]:
+        """Number of lost connections by purpose: `commands` and `events`."""
+        ...
+
+
+class Backend(Protocol):
+    """The parts of one backend. All of them share its connections."""
+
+    @property
+    def events(self) -> EventLog: ...
+
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+
+    @property
+    def generations(self) -> GenerationStore: ...
+
+    @property
+    def queue(self) -> GenerationQueue: ...
+
+    @property
+    def commands(self) -> CommandBus: ...
+
+    @property
+    def tickets(self) -> TicketStore: ...
+
+    @property
+    def topic_presence(self) -> PresenceStore: ...
+
+    @property
+    def usage(self) -> UsageStore: ...
+
+    @property
+    def health(self) -> BackendHealth: ...
+
+    @property
+    def statistics(self) -> BackendStatistics: ...

@@ -1,0 +1,87 @@
+"""MemoryBackend: the whole backend in the memory of one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from hub.core.channel import Channel
+from hub.core.cursor import Position
+from hub.core.fair_queue import QueueLimits
+from hub.errors import BrokerUnavailable
+from hub.testing.events import MemoryEventLog, MemorySubscriptions
+from hub.testing.generations import MemoryGenerationStore
+from hub.testing.queue import MemoryGenerationQueue
+from hub.testing.stores import (
+    MemoryCommandBus,
+    MemoryPresenceStore,
+    MemoryTicketStore,
+    MemoryUsageStore,
+)
+
+
+class MemoryBackend:
+    """Implements ports.backend.Backend; passes the same contract suites as RedisBackend.
+
+    max_events: how many events each channel keeps.
+    queue_limits: None means so many jobs that no test reaches the limit.
+    lease_seconds: how long a reserved job belongs to its worker without a renewal.
+    now: Unix time in seconds, against which events and tickets expire.
+
+    While `is_unavailable` is true, events, subscriptions, generations and health raise
+    BrokerUnavailable, like a backend that does not answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_events: int = 1000,
+        queue_limits: QueueLimits | None = None,
+        lease_seconds: float = 60.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.is_unavailable = False
+        self.subscriptions = MemorySubscriptions(self.check_available)
+        self.generations = MemoryGenerationStore(self._head_of, self.check_available)
+        self.events = MemoryEventLog(
+            self.subscriptions,
+            self.generations.apply,
+            self.check_available,
+            max_events=max_events,
+            now=now,
+        )
+        self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)
+        self.commands = MemoryCommandBus()
+        self.tickets = MemoryTicketStore(now)
+        self.topic_presence = MemoryPresenceStore(now)
+        self.usage = MemoryUsageStore()
+        self.health = MemoryHealth(self.check_available)
+        self.statistics = MemoryStatistics()
+
+    def _head_of(self, channel: Channel) -> Position:
+        return self.events.head_of(channel)
+
+    def check_available(self) -> None:
+        """Raise BrokerUnavailable while `is_unavailable` is true."""
+        if self.is_unavailable:
+            raise BrokerUnavailable("the broker does not answer: the test made it unavailable")
+
+
+class MemoryHealth:
+    """Implements ports.backend.BackendHealth."""
+
+    def __init__(self, check_available: Callable[[], None]) -> None:
+        self._check_available = check_available
+
+    async def ping(self) -> None:
+        self._check_available()
+
+    async def check_ready(self) -> None:
+        self._check_available()
+
+
+class MemoryStatistics:
+    """Implements ports.backend.BackendStatistics; nothing is counted."""
+
+    calls = 0
+    disconnects: Mapping[str, int] = {}

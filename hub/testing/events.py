@@ -1,0 +1,184 @@
+"""The event log and the subscriptions in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from hub.core.channel import Channel
+from hub.core.cursor import Position, new_epoch
+from hub.core.event import Event
+from hub.core.generation import GenerationUpdate
+from hub.errors import BrokerUnavailable
+from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
+
+ApplyUpdate = Callable[[GenerationUpdate, bytes], tuple[Outcome | None, str | None]]
+
+
+class MemorySubscriptions:
+    """Implements ports.events.Subscriptions. Events arrive while they are published."""
+
+    def __init__(self, check_available: Callable[[], None]) -> None:
+        self._check_available = check_available
+        self._channels: set[Channel] = set()
+        self._on_events: Callable[[Sequence[Event]], None] = lambda events: None
+        self._on_resubscribed: Callable[[], None] = lambda: None
+
+    async def subscribe(self, channels: Collection[Channel]) -> None:
+        self._check_available()
+        self._channels.update(channels)
+
+    def unsubscribe(self, channels: Collection[Channel]) -> None:
+        self._channels.difference_update(channels)
+
+    def listen(
+        self, on_events: Callable[[Sequence[Event]], None], on_resubscribed: Callable[[], None]
+    ) -> None:
+        self._on_events, self._on_resubscribed = on_events, on_resubscribed
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def notify(self, events: Sequence[Event]) -> None:
+        """Deliver the events of the channels that are subscribed to."""
+        self._on_events([event for event in events if event.channel in self._channels])
+
+    def resubscribe(self) -> None:
+        """Behave like subscriptions that are complete again after a lost connection."""
+        self._on_resubscribed()
+
+
+class _ChannelLog:
+    def __init__(self) -> None:
+        self.epoch = new_epoch()
+        self.offset = 0
+        self.entries: list[tuple[Event, float | None]] = []  # the event and its expiry time
+
+    @property
+    def head(self) -> Position:
+        return Position(self.epoch, self.offset)
+
+
+class MemoryEventLog:
+    """Implements ports.events.EventLog. Only events with `ttl_seconds` expire.
+
+    max_events: how many events each channel keeps.
+    apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
+    now: the time against which `ttl_seconds` counts, in seconds.
+    """
+
+    def __init__(
+        self,
+        subscriptions: MemorySubscriptions,
+        apply_update: ApplyUpdate,
+        check_available: Callable[[], None],
+        *,
+        max_events: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._apply_update = apply_update
+        self._check_available = check_available
+        self._max_events = max_events
+        self._now = now
+        self._logs: dict[Channel, _ChannelLog] = {}
+        self._by_key: dict[tuple[Channel, str], Position | None] = {}
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        self._check_available()
+        written: list[Event] = []
+        published = [self._publish(publication, written) for publication in publications]
+        self._subscriptions.notify(written)
+        return published
+
+    async def try_publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | BrokerUnavailable]:
+        try:
+            return list(await self.publish(publications))
+        except BrokerUnavailable as error:
+            return [error] * len(publications)
+
+    async def read(
+        self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
+    ) -> dict[Channel, Page]:
+        self._check_available()
+        return {
+            channel: self._page(self._log(channel), position, max_events, max_bytes)
+            for channel, position in after.items()
+        }
+
+    def head_of(self, channel: Channel) -> Position:
+        """Return the position of the channel's newest event."""
+        return self._log(channel).head
+
+    def forget_events(self, channel: Channel) -> None:
+        """Drop the events of a channel, as trimming does; its head stays."""
+        self._log(channel).entries.clear()
+
+    def begin_new_epoch(self, channel: Channel) -> None:
+        """Forget a channel, as a server that lost its data does."""
+        self._logs.pop(channel, None)
+
+    def _log(self, channel: Channel) -> _ChannelLog:
+        return self._logs.setdefault(channel, _ChannelLog())
+
+    def _page(
+        self, log: _ChannelLog, after: Position | None, max_events: int, max_bytes: int
+    ) -> Page:
+        head = log.head
+        if after is None or after == head:
+            return Page(events=(), head=head, end=head)
+        if after != FROM_START:
+            if after.epoch != head.epoch or after.offset > head.offset:
+                return Page(events=(), head=head, end=head, reset_reason="epoch")
+            if not log.entries or _offset(log.entries[0][0]) > after.offset + 1:
+                return Page(events=(), head=head, end=head, reset_reason="trimmed")
+        page = []
+        for entry in log.entries:
+            if _offset(entry[0]) <= after.offset:
+                continue
+            page.append(entry)
+            max_bytes -= len(entry[0].data)
+            if len(page) == max_events or max_bytes <= 0:
+                break
+        if not page:
+            return Page(events=(), head=head, end=head)
+        now = self._now()
+        return Page(
+            events=[event for event, expires in page if expires is None or expires > now],
+            head=head,
+            end=Position(log.epoch, _offset(page[-1][0])),
+        )
+
+    def _publish(self, publication: Publication, written: list[Event]) -> Published:
+        key = (publication.channel, publication.idempotency_key or "")
+        if publication.idempotency_key and key in self._by_key:
+            return Published(Outcome.DUPLICATE, self._by_key[key])
+        stop_requested_by = None
+        if publication.update is not None:
+            refusal, stop_requested_by = self._apply_update(publication.update, publication.data)
+            if refusal is not None:
+                return Published(refusal, None, stop_requested_by)
+        position = None
+        log = self._log(publication.channel)
+        if not publication.ephemeral:
+            log.offset += 1
+            position = log.head
+        event = Event(publication.channel, publication.name, publication.data, position)
+        if position is not None:
+            ttl = publication.ttl_seconds
+            log.entries.append((event, None if ttl is None else self._now() + ttl))
+            del log.entries[: -self._max_events]
+        if publication.idempotency_key:
+            self._by_key[key] = position
+        written.append(msgspec.structs.replace(event, trace=publication.trace))
+        return Published(Outcome.WRITTEN, position, stop_requested_by)
+
+
+def _offset(event: Event) -> int:
+    assert event.position is not None
+    return event.position.offset

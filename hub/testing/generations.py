@@ -1,0 +1,106 @@
+"""The records of generations in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from hub.core.channel import Channel, user_channel
+from hub.core.cursor import Position
+from hub.core.generation import (
+    Generation,
+    GenerationUpdate,
+    Refusal,
+    Status,
+    StopResult,
+    apply_update,
+)
+from hub.ports.events import Outcome
+from hub.ports.generations import CreatedGeneration
+
+
+class MemoryGenerationStore:
+    """Implements ports.generations.GenerationStore.
+
+    records: every record by its id; a test may look at it and change it.
+    head_of: returns the position of a channel's newest event.
+    """
+
+    def __init__(
+        self, head_of: Callable[[Channel], Position], check_available: Callable[[], None]
+    ) -> None:
+        self.records: dict[str, Generation] = {}
+        self._head_of = head_of
+        self._check_available = check_available
+        self._by_key: dict[tuple[str, str], CreatedGeneration] = {}
+        self._by_chat: dict[tuple[str, str], list[str]] = {}
+
+    async def create(
+        self, generation: Generation, idempotency_key: str | None
+    ) -> CreatedGeneration:
+        self._check_available()
+        key = (generation.user, idempotency_key or "")
+        if idempotency_key and key in self._by_key:
+            return msgspec.structs.replace(self._by_key[key], new=False)
+        head = self._head_of(user_channel(generation.user))
+        created = CreatedGeneration(generation.id, head, new=True)
+        self.records[generation.id] = msgspec.structs.replace(generation, after=head)
+        if generation.request.chat is not None:
+            chat = generation.user, generation.request.chat
+            self._by_chat.setdefault(chat, []).append(generation.id)
+        if idempotency_key:
+            self._by_key[key] = created
+        return created
+
+    async def find(self, generation: str) -> Generation | None:
+        self._check_available()
+        return self.records.get(generation)
+
+    async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
+        record = await self.find(generation.id)
+        return (record, self._head_of(user_channel(record.user))) if record else None
+
+    async def newest_of_chat(self, user: str, chat: str) -> str | None:
+        self._check_available()
+        return next(reversed(self._by_chat.get((user, chat), [])), None)
+
+    async def discard(
+        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
+    ) -> None:
+        self._check_available()
+        of_chat = self._by_chat.get((user, chat or ""), [])
+        if generation in of_chat:
+            of_chat.remove(generation)
+        self.records.pop(generation, None)
+        self._by_key.pop((user, idempotency_key or ""), None)
+
+    async def stop_requested_by(self, generation: str) -> str | None:
+        record = await self.find(generation)
+        return record.stop_requested_by if record else None
+
+    async def request_stop(self, generation: str, by: str) -> StopResult | None:
+        self._check_available()
+        record = self.records.get(generation)
+        if record is None:
+            return None
+        if record.status.ended:
+            return StopResult.ENDED
+        self.records[generation] = msgspec.structs.replace(
+            record, status=Status.STOPPING, stop_requested_by=record.stop_requested_by or by
+        )
+        return StopResult.STOPPING
+
+    def apply(self, update: GenerationUpdate, data: bytes) -> tuple[Outcome | None, str | None]:
+        """Apply the update that comes with an event.
+
+        Return the outcome of a refusal, or None; and who requested that the generation stops.
+        """
+        record = self.records.get(update.generation)
+        if record is None:
+            return Outcome.GONE, None
+        updated = apply_update(record, update, data)
+        if isinstance(updated, Refusal):
+            return Outcome(updated.value), record.stop_requested_by
+        self.records[update.generation] = updated
+        return None, record.stop_requested_by

@@ -1,0 +1,86 @@
+"""The backend of a process, as the settings describe it. The only module that chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from hub.backends.redis import RedisBackend
+from hub.backends.redis.client import open_client
+from hub.backends.redis.events import ChannelRetention, Retention
+from hub.core.fair_queue import QueueLimits, UpstreamLimits
+from hub.errors import BrokerUnavailable, OperatorError
+from hub.ports.backend import Backend
+from hub.settings import ChannelRetention as ChannelRetentionSettings
+from hub.settings import Settings
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterator[Backend]:
+    """Connect to the backend.
+
+    queues: the job queues that this process reserves from or lists.
+    Raise BrokerUnavailable when the backend does not answer now: a process that never reached it
+    ends, while one that loses it later waits. Raise OperatorError for a URL that is wrong.
+    """
+    async with AsyncExitStack() as opened:
+        try:
+            client = await opened.enter_async_context(
+                open_client(settings.redis.url, timeout_seconds=settings.redis.timeout_seconds)
+            )
+            await client.ping()
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(
+                f"no Redis or Valkey at {settings.redis.url_without_password} "
+                f"(setting redis.url, HUB_REDIS__URL): {error}"
+            ) from error
+        except ValueError as error:
+            raise OperatorError(
+                f"the setting redis.url (HUB_REDIS__URL) is wrong: {error}"
+            ) from error
+        yield RedisBackend(
+            client,
+            build_retention(settings),
+            build_queue_limits(settings),
+            lease_seconds=settings.worker.lease_seconds,
+            queues=queues,
+            usage_seconds=settings.generations.usage_seconds,
+        )
+
+
+def build_retention(settings: Settings) -> Retention:
+    """Return how much of each channel the log keeps, and for how long."""
+    log = settings.log
+    return Retention(
+        user=_channel_retention(log.user),
+        topic=_channel_retention(log.topic),
+        all=_channel_retention(log.all),
+        position_ttl_seconds=log.position_ttl_seconds,
+        idempotency_seconds=log.idempotency_seconds,
+        generation_ttl_seconds=settings.generations.ttl_seconds,
+    )
+
+
+def _channel_retention(settings: ChannelRetentionSettings) -> ChannelRetention:
+    return ChannelRetention(
+        max_events=settings.max_events,
+        max_bytes=settings.max_bytes,
+        ttl_seconds=settings.ttl_seconds,
+    )
+
+
+def build_queue_limits(settings: Settings) -> QueueLimits:
+    """Return how many jobs of each user and each upstream may run and wait."""
+    return QueueLimits(
+        max_user_running=settings.generations.max_running_per_user,
+        max_user_queued=settings.generations.max_queued_per_user,
+        upstreams={
+            name: UpstreamLimits(max_running=each.max_running, max_queued=each.max_queued)
+            for name, each in settings.upstreams.items()
+        },
+    )
+
+
+def queue_by_upstream(settings: Settings) -> Mapping[str, str]:
+    """Return the name of each upstream's queue."""
+    return {name: each.queue for name, each in settings.upstreams.items()}

@@ -1,0 +1,38 @@
+"""The Redis backend with the defaults of the settings, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hub.backends.redis import RedisBackend
+from hub.backends.redis.client import RedisClient
+from hub.backends.redis.events import Retention
+from hub.core.fair_queue import QueueLimits
+from hub.settings import Settings
+from hub.wiring.backend import build_queue_limits, build_retention
+
+
+def retention(**log: Any) -> Retention:
+    """Return the default retention, changed as the table `log` of the settings would."""
+    return build_retention(Settings(log=log))
+
+
+def redis_backend(
+    client: RedisClient,
+    *,
+    log: dict[str, Any] | None = None,
+    queue_limits: QueueLimits | None = None,
+    lease_seconds: float = 60.0,
+    queues: Sequence[str] = ("default",),
+) -> RedisBackend:
+    """Return a backend over the client."""
+    settings = Settings()
+    return RedisBackend(
+        client,
+        retention(**(log or {})),
+        queue_limits or build_queue_limits(settings),
+        lease_seconds=lease_seconds,
+        queues=queues,
+        usage_seconds=settings.generations.usage_seconds,
+    )
