@@ -1,4 +1,4 @@
-"""The operators' page in Chromium, on the real hub: what who is on call sees and does."""
+"""The operators' page in Chromium with a real hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """The distribution's Chromium, headless."""
+    """The system's Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
@@ -40,10 +40,10 @@ async def open_console(browser: Browser, url: str) -> Page:
     return page
 
 
-async def test_what_is_seen_and_done(
+async def test_console_shows_and_changes_the_running_state(
     browser: Browser, dev: Dev, request: pytest.FixtureRequest
 ) -> None:
-    """Processes live, an answer's text growing, a user found, notified and disconnected."""
+    """The console shows processes and a growing answer; a user is found, notified, disconnected."""
     async with aiohttp.ClientSession() as session:
         url = f"{dev.url}/sse/connect/oskar?topics=news"
         async with session.get(url) as stream:
@@ -57,8 +57,8 @@ async def test_what_is_seen_and_done(
             dev.call("POST", "/generations?user=oskar", {"prompt": "count to 900"})
             answer = page.locator("#answers tbody tr", has_text="oskar")
             await expect(answer).to_contain_text("running")
-            seen = await answer.locator(".tail").text_content()
-            await expect(answer.locator(".tail")).not_to_have_text(seen or "")
+            text = await answer.locator(".tail").text_content()
+            await expect(answer.locator(".tail")).not_to_have_text(text or "")
 
             await page.get_by_label("User id").fill("oskar")
             await page.keyboard.press("Enter")
@@ -69,19 +69,19 @@ async def test_what_is_seen_and_done(
             await expect(newest).to_contain_text("notification")
             if request.config.getoption("--keep-pictures"):
                 await expect(page.locator("#processes")).to_contain_text(re.compile(r"\d\.\d ms"))
-                await page.wait_for_timeout(20_000)  # for the charts to have something
+                await page.wait_for_timeout(20_000)  # until the charts have data
                 await page.screenshot(path=PICTURE, animations="disabled")
 
             page.on("dialog", lambda dialog: dialog.accept())
             await page.get_by_role("button", name="Disconnect").click()
             await expect(page.locator("#user-connections")).to_contain_text("not connected")
-            said = (await stream.content.read()).decode()
-            assert "Hello from the <b>console</b>" in said
-            assert '"reason":"disconnected"' in said
+            received = (await stream.content.read()).decode()
+            assert "Hello from the <b>console</b>" in received
+            assert '"reason":"disconnected"' in received
 
 
-async def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
-    """Nothing is shown without one; a wrong one is refused; one that may only look sees no text."""
+async def test_console_asks_for_a_key(browser: Browser, tmp_path: Path) -> None:
+    """Without a key nothing is shown, a wrong key is refused, and a read key shows no text."""
     settings = {
         "HUB_AUTH__DISABLED": "false",
         "HUB_AUTH__HMAC_SECRET": "s" * 40,
@@ -97,7 +97,7 @@ async def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
             await expect(page.get_by_label("Key")).to_be_visible(timeout=15_000)
             await page.get_by_label("Key").fill("wrong")
             await page.keyboard.press("Enter")
-            await expect(page.locator("#why")).to_contain_text("key")
+            await expect(page.locator("#login-error")).to_contain_text("key")
             await page.get_by_label("Key").fill("look-look-look-look")
             await page.keyboard.press("Enter")
             await expect(page.locator("#processes")).to_contain_text("serving", timeout=15_000)

@@ -1,4 +1,4 @@
-"""hub.js in Chromium, on the real hub: many tabs, broken networks, proxies that buffer."""
+"""hub.js in Chromium with a real hub: many tabs, broken networks, buffering proxies."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from tests.conftest import missing
 from tests.e2e.cluster import planted
 from tests.e2e.conftest import Dev
 
-PAGES = Path(__file__).parents[2] / "hub" / "web" / "pages"
+PAGES = Path(__file__).parents[2] / "hub" / "http" / "pages"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _COUNTED = " ".join(str(n) for n in range(1, 121)) + "\n\n(simulated answer)"
 
-# Notes every event that the page is handed, as it is handed over.
+# Records every event in the order in which hub.js delivers it.
 _RECORDER = """<!doctype html><title>recorder</title><script type="module">
 import { connect } from "%s/hub.js";
 const { joins, ...options } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
-window.heard = [];
-window.ways = new Set();
+window.received = [];
+window.transports = new Set();
 window.hub = connect({ store: null, getToken: window.mint, ...options });
-hub.on("*", ({ name, data }) => name.startsWith("hub.") || heard.push([name, data]));
-hub.on("state", ({ state, way }) => state === "live" && ways.add(way));
+hub.on("*", ({ name, data }) => name.startsWith("hub.") || received.push([name, data]));
+hub.on("state", ({ state, transport }) => state === "live" && transports.add(transport));
 hub.ready.then(() => (window.isReady = true));
 window.answer = joins && hub.join(joins);
 </script>"""
 
 
 class Recorder:
-    """A page without looks that holds a hub and what it heard."""
+    """A page that holds a hub and records its events."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     async def until(self, condition: str) -> None:
-        """Returns once the JavaScript is true."""
+        """Wait until the JavaScript expression is true."""
         await self.page.wait_for_function(condition, timeout=20_000)
 
     async def ask(self, prompt: str) -> str:
@@ -56,18 +56,18 @@ class Recorder:
         return generation
 
     async def until_end(self) -> None:
-        await self.until("heard.some(([name]) => name === 'generation.done')")
+        await self.until("received.some(([name]) => name === 'generation.done')")
 
-    async def count_deltas(self) -> list[int]:
-        """Their numbers, in the order in which they were heard."""
+    async def delta_numbers(self) -> list[int]:
+        """Return the numbers of the deltas in the order of delivery."""
         found: list[int] = await self.page.evaluate(
-            "heard.filter(([name]) => name === 'generation.delta').map(([, data]) => data.i)"
+            "received.filter(([name]) => name === 'generation.delta').map(([, data]) => data.i)"
         )
         return found
 
     async def text(self) -> str:
         found: str = await self.page.evaluate(
-            "heard.filter(([name]) => name === 'generation.delta').map(([, d]) => d.text).join('')"
+            "received.filter(([name]) => name === 'generation.delta').map(([, d]) => d.text).join('')"
         )
         return found
 
@@ -76,15 +76,15 @@ class Recorder:
         return found
 
     async def expect_whole(self) -> None:
-        """Every delta once and in order, and their text is the answer's."""
-        numbers = await self.count_deltas()
+        """Check that every delta was delivered once and in order."""
+        numbers = await self.delta_numbers()
         assert numbers == list(range(len(numbers)))
         assert await self.text() == _COUNTED
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """The distribution's Chromium, headless."""
+    """The system's Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
@@ -96,7 +96,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """What all tabs of a test share, and no other test."""
+    """The browser context that all tabs of one test share."""
     context = await browser.new_context()
     yield context
     await context.close()
@@ -110,7 +110,7 @@ async def record(
     mint: Callable[..., str] | None = None,
     **options: Any,
 ) -> Recorder:
-    """A recorder of this user at the hub that this URL leads to, live; `mint` is its getToken."""
+    """Open a recorder for the user at this URL and wait until it is live. mint: its getToken."""
     page = await context.new_page()
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
 
@@ -133,8 +133,8 @@ def connections_of(dev: Dev, user: str) -> int:
 
 
 async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext, dev: Dev) -> None:
-    """Two tabs, a phone-sized window and the demo page follow one answer over one connection; the
-    tab that holds it closes; nothing is lost, nothing comes twice, and one connection is left.
+    """Two tabs, a small window and the demo page follow one answer over one connection. When the
+    leader closes, no event is lost or delivered twice, and one connection remains.
     """
     leader = await record(context, dev.url, "lea")
     tab = await record(context, dev.url, "lea")
@@ -146,7 +146,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     assert connections_of(dev, "lea") == 1
 
     generation = await tab.ask("count to 120")
-    await phone.until("heard.length > 20")
+    await phone.until("received.length > 20")
     late = await record(context, dev.url, "lea", joins=generation)
     await leader.page.close()
     dev.publish("lea", {"n": 1})
@@ -154,7 +154,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     for each in (tab, phone):
         await each.until_end()
         await each.expect_whole()
-        notes = await each.page.evaluate("heard.filter(([name]) => name === 'notification').length")
+        notes = await each.page.evaluate("received.filter(([name]) => name === 'notification').length")
         assert notes == 1
     assert sorted([await tab.is_leader(), await phone.is_leader()]) == [False, True]
     assert await late.page.evaluate("answer.ended().then(({ text }) => text)") == _COUNTED
@@ -164,8 +164,9 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
 
 
 async def test_frozen_leader_is_replaced(context: BrowserContext, dev: Dev) -> None:
-    """A tab that is looked at takes the lead from a frozen one, which follows once it thaws. The
-    debugger freezes it: Chromium's own switch works on hidden pages only, and none is headless.
+    """A visible tab takes the lead from a frozen leader, which becomes a follower when it resumes.
+    The debugger freezes the page: Chromium's own switch works on hidden pages only, and headless
+    pages are never hidden.
     """
     leader = await record(context, dev.url, "fran")
     tab = await record(context, dev.url, "fran")
@@ -179,123 +180,126 @@ async def test_frozen_leader_is_replaced(context: BrowserContext, dev: Dev) -> N
     await session.send("Debugger.resume")
     await session.send("Debugger.disable")
     for each in (tab, leader):
-        await each.until("heard.length >= 2")
-        assert await each.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2]
+        await each.until("received.length >= 2")
+        assert await each.page.evaluate("received.map(([, data]) => data.n)") == [1, 2]
     await leader.until("!hub.state.isLeader")
     dev.publish("fran", {"n": 3})
     for each in (tab, leader):
-        await each.until("heard.length >= 3")
-        assert await each.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2, 3]
+        await each.until("received.length >= 3")
+        assert await each.page.evaluate("received.map(([, data]) => data.n)") == [1, 2, 3]
 
 
-async def test_leader_that_stood_behind(context: BrowserContext, dev: Dev) -> None:
-    """What a new leader resumes, a tab that stood further has seen; what an older one still says,
-    nobody takes.
+async def test_new_leader_with_an_older_position(context: BrowserContext, dev: Dev) -> None:
+    """A tab ignores events that it has seen already when a new leader replays them, and messages
+    of an older term.
     """
     leader = await record(context, dev.url, "bea")
     tab = await record(context, dev.url, "bea")
     before = await tab.page.evaluate("hub.cursor")
     for n in (1, 2):
         dev.publish("bea", {"n": n})
-    await tab.until("heard.length === 2")
-    heard = await leader.page.evaluate(
-        """async ([name, at]) => {
+    await tab.until("received.length === 2")
+    received = await leader.page.evaluate(
+        """async ([name, cursor]) => {
             const channel = new BroadcastChannel(name);
             const term = Date.now() + 1000;
-            const say = (kind, more) => channel.postMessage({ kind, term, ...more });
+            const send = (kind, more) => channel.postMessage({ kind, term, ...more });
             const seen = { name: "notification", data: { n: 2 }, id: hub.cursor };
-            say("here", { n: 0, at, state: { ...hub.state } });
-            say("event", { n: 0, event: seen });
-            say("event", { term: 1, n: 0, event: { name: "x", data: { n: 0 } } });
-            say("event", { n: 1, event: { name: "x", data: { n: 3 } } });
-            return heard.map(([, data]) => data.n);
+            send("state", { number: 0, cursor, state: { ...hub.state } });
+            send("event", { number: 0, event: seen });
+            send("event", { term: 1, number: 0, event: { name: "x", data: { n: 0 } } });
+            send("event", { number: 1, event: { name: "x", data: { n: 3 } } });
+            return received.map(([, data]) => data.n);
         }""",
         [f"hub {dev.url} bea", before],
     )
-    await tab.until("heard.some(([name]) => name === 'x')")
-    assert await tab.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2, 3]
-    assert heard == [1, 2]
+    await tab.until("received.some(([name]) => name === 'x')")
+    assert await tab.page.evaluate("received.map(([, data]) => data.n)") == [1, 2, 3]
+    assert received == [1, 2]
 
 
 async def test_late_tab_reads_the_log_itself(context: BrowserContext, dev: Dev) -> None:
-    """A tab that begins at the start gets what was before it, then what the leader hears."""
+    """A tab with the cursor `start` gets the stored events, then the events of the leader."""
     dev.publish("lara", {"n": 1})
     await record(context, dev.url, "lara")
     dev.publish("lara", {"n": 2})
     late = await record(context, dev.url, "lara", cursor="start")
     dev.publish("lara", {"n": 3})
-    await late.until("heard.length >= 3")
-    assert await late.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2, 3]
+    await late.until("received.length >= 3")
+    assert await late.page.evaluate("received.map(([, data]) => data.n)") == [1, 2, 3]
     assert not await late.is_leader()
 
 
-async def test_reload_goes_on_from_the_stored_cursor(context: BrowserContext, dev: Dev) -> None:
-    """What was seen before a reload is not seen again; what came meanwhile is."""
+async def test_reload_continues_from_the_stored_cursor(context: BrowserContext, dev: Dev) -> None:
+    """After a reload, the page gets the events that arrived meanwhile, and no earlier event."""
     tab = await record(context, dev.url, "rita", store="session")
     dev.publish("rita", {"n": 1})
-    await tab.until("heard.length === 1")
+    await tab.until("received.length === 1")
     url = tab.page.url
     await tab.page.goto("about:blank")
     dev.publish("rita", {"n": 2})
     await tab.page.goto(url)
-    await tab.until("window.heard?.length >= 1 && window.isReady")
-    assert await tab.page.evaluate("heard.map(([, data]) => data.n)") == [2]
+    await tab.until("window.received?.length >= 1 && window.isReady")
+    assert await tab.page.evaluate("received.map(([, data]) => data.n)") == [2]
 
 
-async def test_network_that_is_gone_and_back(context: BrowserContext, dev: Dev) -> None:
-    """With the network back the page is there at once, and has what came meanwhile, once."""
+async def test_network_outage(context: BrowserContext, dev: Dev) -> None:
+    """When the network is back, the page reconnects at once and gets each missed event once."""
     tab = await record(context, dev.url, "olga")
     await context.set_offline(True)
     dev.publish("olga", {"n": 1})
     await context.set_offline(False)
     dev.publish("olga", {"n": 2})
-    await tab.until("heard.length >= 2 && hub.state.state === 'live'")
-    assert await tab.page.evaluate("heard.map(([, data]) => data.n)") == [1, 2]
+    await tab.until("received.length >= 2 && hub.state.state === 'live'")
+    assert await tab.page.evaluate("received.map(([, data]) => data.n)") == [1, 2]
 
 
 class Proxy:
-    """Stands before the hub. What streams it passes on, holds back, or cuts off."""
+    """A proxy before the hub that can buffer streams or cut them off."""
 
-    def __init__(self, port: int, *, holds_back: bool) -> None:
+    def __init__(self, port: int, *, buffers: bool) -> None:
         self._port = port
-        self._holds_back = holds_back
+        self._buffers = buffers
         self._streams: list[asyncio.StreamWriter] = []
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of the browser, which asks several things on it."""
-        back, forth = await asyncio.open_connection("127.0.0.1", self._port)
+        """Serve one connection of the browser, which may send several requests."""
+        hub_reader, hub_writer = await asyncio.open_connection("127.0.0.1", self._port)
 
-        async def asks() -> None:
-            while part := await reader.read(65536):
-                if re.match(rb"GET /sse/", part):
+        async def forward_requests() -> None:
+            while data := await reader.read(65536):
+                if re.match(rb"GET /sse/", data):
                     self._streams.append(writer)
-                forth.write(part)
+                hub_writer.write(data)
 
-        async def answers() -> None:
-            while part := await back.read(65536):
-                if not (self._holds_back and writer in self._streams):
-                    writer.write(part)
+        async def forward_responses() -> None:
+            while data := await hub_reader.read(65536):
+                if not (self._buffers and writer in self._streams):
+                    writer.write(data)
 
-        sides = [asyncio.ensure_future(asks()), asyncio.ensure_future(answers())]
+        tasks = [
+            asyncio.ensure_future(forward_requests()),
+            asyncio.ensure_future(forward_responses()),
+        ]
         try:
-            await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for side in sides:
-                side.cancel()
-            for end in (writer, forth):
-                end.close()
+            for task in tasks:
+                task.cancel()
+            for each in (writer, hub_writer):
+                each.close()
 
     def cut(self) -> None:
-        """Every stream, in the middle."""
+        """Abort the TCP connection of every stream."""
         for stream in self._streams:
             stream.transport.abort()
 
 
 @asynccontextmanager
-async def before(dev: Dev, *, holds_back: bool = False) -> AsyncIterator[Proxy]:
-    """A proxy before the hub."""
-    proxy = Proxy(dev.port, holds_back=holds_back)
+async def running_proxy(dev: Dev, *, buffers: bool = False) -> AsyncIterator[Proxy]:
+    """Start a proxy before the hub."""
+    proxy = Proxy(dev.port, buffers=buffers)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield proxy
@@ -303,30 +307,30 @@ async def before(dev: Dev, *, holds_back: bool = False) -> AsyncIterator[Proxy]:
 
 
 async def test_cut_in_the_middle_of_an_answer(context: BrowserContext, dev: Dev) -> None:
-    """The stream is cut off twice; every delta is there, once."""
-    async with before(dev) as proxy:
+    """The stream is cut off twice, and every delta is delivered once."""
+    async with running_proxy(dev) as proxy:
         tab = await record(context, proxy.url, "cora")
         await tab.ask("count to 120")
-        for heard in (10, 40):
-            await tab.until(f"heard.length > {heard}")
+        for received in (10, 40):
+            await tab.until(f"received.length > {received}")
             proxy.cut()
         await tab.until_end()
         await tab.expect_whole()
-        assert await tab.page.evaluate("[...ways]") == ["sse"]
+        assert await tab.page.evaluate("[...transports]") == ["sse"]
 
 
 async def test_behind_a_proxy_that_buffers(context: BrowserContext, dev: Dev) -> None:
-    """Nothing streams through: the page polls, and has every delta, once."""
-    async with before(dev, holds_back=True) as proxy:
-        tab = await record(context, proxy.url, "paula", openPatienceMs=500)
+    """A proxy buffers streams: the page polls, and every delta is delivered once."""
+    async with running_proxy(dev, buffers=True) as proxy:
+        tab = await record(context, proxy.url, "paula", openTimeoutMs=500)
         await tab.ask("count to 120")
         await tab.until_end()
         await tab.expect_whole()
-        assert await tab.page.evaluate("[...ways]") == ["poll"]
+        assert await tab.page.evaluate("[...transports]") == ["poll"]
 
 
 async def test_page_of_another_site_imports_it(context: BrowserContext, dev: Dev) -> None:
-    """The module loads across origins; what it may ask of the hub is another matter."""
+    """A page of another origin can import the module."""
     page = await context.new_page()
     await page.goto(f"http://localhost:{dev.port}/nowhere")
     found = await page.evaluate("(url) => import(url).then(Object.keys)", f"{dev.url}/hub.js")
@@ -334,14 +338,14 @@ async def test_page_of_another_site_imports_it(context: BrowserContext, dev: Dev
 
 
 async def from_disk(route: Any) -> None:
-    """A file of the demo page, which this node does not serve."""
+    """Serve a file of the demo page from disk, because this node does not serve it."""
     name = urlsplit(route.request.url).path.rpartition("/")[2] or "demo.html"
     await route.fulfill(path=PAGES / "demo" / name)
 
 
-async def test_tokens_are_renewed_on_the_way(context: BrowserContext) -> None:
-    """On a node with tokens and without the demo page: a token that ends is renewed ahead, and
-    nothing is missed. The demo page, if it were there, takes its token from the fragment.
+async def test_tokens_are_renewed_before_they_expire(context: BrowserContext) -> None:
+    """On a node that requires tokens, a token is renewed before it expires, and no event is lost.
+    The demo page takes its token from the fragment of the URL.
     """
     secret, minted = "s" * 64, list[str]()
 
@@ -372,9 +376,9 @@ async def test_tokens_are_renewed_on_the_way(context: BrowserContext) -> None:
         await expect(page.get_by_test_id("user")).to_have_value("tom")
 
 
-async def test_tabs_of_users_that_only_their_tokens_name(context: BrowserContext) -> None:
-    """Who logs in as another user in one tab is told nothing of the other one's, and all of its
-    own: without `user` or `token` no tab knows whose connection it would share.
+async def test_tabs_of_different_users_do_not_share(context: BrowserContext) -> None:
+    """Two tabs with different users and only getToken get their own events and not the other's:
+    without `user` or `token`, tabs do not share a connection.
     """
     secret = "s" * 64
     async with planted() as plant:
@@ -397,5 +401,5 @@ async def test_tabs_of_users_that_only_their_tokens_name(context: BrowserContext
             async with plant.session.post(url, json=body, headers=headers) as answer:
                 assert answer.status == 200
         for user, tab in tabs.items():
-            await tab.until("heard.length > 0")
-            assert await tab.page.evaluate("heard") == [["note", user]]
+            await tab.until("received.length > 0")
+            assert await tab.page.evaluate("received") == [["note", user]]

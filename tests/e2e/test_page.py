@@ -1,4 +1,4 @@
-"""The demo page in Chromium, on the real hub: what a person does and sees."""
+"""The demo page in Chromium with a real hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
-    """The distribution's Chromium, headless."""
+    """The system's Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
@@ -35,14 +35,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def browser(chromium: Browser) -> AsyncIterator[Browser]:
-    """Without a page or anything kept of another test."""
+    """The browser without pages or storage of other tests."""
     yield chromium
     for context in chromium.contexts:
         await context.close()
 
 
 async def open_page(browser: Browser, dev: Dev, user: str, **context: object) -> Page:
-    """The page of this user, live, with every console error collected as a failure."""
+    """Open the user's page and wait until it is live. A page error fails the test."""
     page = await (await browser.new_context(**context)).new_page()  # type: ignore[arg-type]
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{dev.url}/?user={user}")
@@ -55,7 +55,7 @@ async def expect_live(page: Page) -> None:
 
 
 async def ask(page: Page, question: str) -> Locator:
-    """Asks by keyboard; the newest answer."""
+    """Ask by keyboard. Return the newest answer."""
     await page.get_by_label("Your question").fill(question)
     await page.keyboard.press("Enter")
     return page.get_by_test_id("answer").last
@@ -72,7 +72,7 @@ def text_of(answer: Locator) -> Locator:
 async def test_answer_grows_before_it_ends(
     browser: Browser, dev: Dev, request: pytest.FixtureRequest
 ) -> None:
-    """Tokens are on the page while the answer runs; a notification comes in between."""
+    """The page shows tokens, and a notification, while the answer is running."""
     page = await open_page(browser, dev, "alice", viewport={"width": 1280, "height": 800})
     answer = await ask(page, "why is the sky blue?")
     await expect(text_of(answer)).to_have_text(re.compile("Sunlight holds all colours"))
@@ -88,8 +88,8 @@ async def test_answer_grows_before_it_ends(
     await expect(answer.get_by_text("simulated", exact=True)).to_be_visible()
 
 
-async def test_reload_in_the_middle_loses_nothing(browser: Browser, dev: Dev) -> None:
-    """After a reload the question and the text so far are there again, and the answer goes on."""
+async def test_reload_during_an_answer_loses_nothing(browser: Browser, dev: Dev) -> None:
+    """After a reload, the page shows the question and the text so far, and the answer continues."""
     page = await open_page(browser, dev, "ruth")
     answer = await ask(page, "count to 200")
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5 6 7 8 9 10 11"))
@@ -104,7 +104,7 @@ async def test_reload_in_the_middle_loses_nothing(browser: Browser, dev: Dev) ->
 
 
 async def test_second_tab_sees_and_stops_it(browser: Browser, dev: Dev) -> None:
-    """Another tab of the user shows the same answer; its Stop ends it in both, text kept."""
+    """A second tab shows the same answer. Its Stop button ends it in both and keeps the text."""
     first = await open_page(browser, dev, "stella")
     second = await open_page(browser, dev, "stella")
     answer = await ask(first, "count to 900")
@@ -120,7 +120,7 @@ async def test_second_tab_sees_and_stops_it(browser: Browser, dev: Dev) -> None:
 
 
 async def test_restart_supersedes(browser: Browser, dev: Dev) -> None:
-    """Restart keeps the old answer, marked, and streams a new one to the same question."""
+    """Restart marks the old answer and streams a new one to the same question."""
     page = await open_page(browser, dev, "rene")
     answer = await ask(page, "Write a haiku about streams")
     await expect_status(answer, "done")
@@ -133,7 +133,7 @@ async def test_restart_supersedes(browser: Browser, dev: Dev) -> None:
 
 
 async def test_escape_stops(browser: Browser, dev: Dev) -> None:
-    """The keyboard alone is enough: Enter asks, Escape stops."""
+    """Enter asks and Escape stops."""
     page = await open_page(browser, dev, "kay")
     answer = await ask(page, "count to 900")
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
@@ -141,20 +141,20 @@ async def test_escape_stops(browser: Browser, dev: Dev) -> None:
     await expect_status(answer, "stopped")
 
 
-async def test_reconnect_is_seen_and_closes_the_gap(browser: Browser, tmp_path: Path) -> None:
-    """The node dies in the middle of an answer: the page says so, returns, and has all of it."""
+async def test_reconnect_is_shown_and_closes_the_gap(browser: Browser, tmp_path: Path) -> None:
+    """When the node dies during an answer, the page shows it, reconnects and gets the whole text."""
     dev = Dev(tmp_path, "--tokens-per-second", "40").wait_until_ready()
     try:
         page = await open_page(browser, dev, "noa")
         answer = await ask(page, "count to 150")
         await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5"))
         states: list[str] = []
-        await page.expose_function("noteState", lambda state: states.append(state))  # noqa: PLW0108 - playwright marks the function
+        await page.expose_function("recordState", lambda state: states.append(state))  # noqa: PLW0108 - playwright sets an attribute on the function
         await page.evaluate(
             """() => {
-                const pill = document.querySelector("[data-testid=state]");
-                new MutationObserver(() => noteState(pill.dataset.state))
-                    .observe(pill, { attributes: true });
+                const element = document.querySelector("[data-testid=state]");
+                new MutationObserver(() => recordState(element.dataset.state))
+                    .observe(element, { attributes: true });
             }"""
         )
         os.kill(dev.child("serve"), signal.SIGKILL)
@@ -167,16 +167,16 @@ async def test_reconnect_is_seen_and_closes_the_gap(browser: Browser, tmp_path: 
         dev.stop()
 
 
-async def test_note_to_self(browser: Browser, dev: Dev) -> None:
-    """In hub dev the page can notify its own user."""
+async def test_notification_to_oneself(browser: Browser, dev: Dev) -> None:
+    """In hub dev, the page can send a notification to its own user."""
     page = await open_page(browser, dev, "nora")
     await page.get_by_label("Text of a notification").fill("Tea is ready 🫖")
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("notification")).to_contain_text("Tea is ready 🫖")
 
 
-async def test_phone_in_the_dark(browser: Browser, dev: Dev) -> None:
-    """At 360 px nothing sticks out, buttons are large enough to touch, and it is dark."""
+async def test_dark_theme_on_a_phone(browser: Browser, dev: Dev) -> None:
+    """At 360 px nothing overflows, buttons are large enough to touch, and the theme is dark."""
     page = await open_page(
         browser, dev, "pia", viewport={"width": 360, "height": 740}, color_scheme="dark"
     )
@@ -190,20 +190,20 @@ async def test_phone_in_the_dark(browser: Browser, dev: Dev) -> None:
     assert background == "rgb(16, 17, 20)"
 
 
-async def test_screen_reader_hears_the_answer_once(browser: Browser, dev: Dev) -> None:
-    """The live region gets the whole answer at its end, and not every token."""
+async def test_answer_is_announced_once(browser: Browser, dev: Dev) -> None:
+    """The live region gets the whole answer at its end instead of every token."""
     page = await open_page(browser, dev, "sue")
     await page.evaluate(
         """() => {
-            window.said = [];
+            window.announced = [];
             const live = document.querySelector("[aria-live=polite]");
-            new MutationObserver(() => said.push(live.textContent))
+            new MutationObserver(() => announced.push(live.textContent))
                 .observe(live, { childList: true });
         }"""
     )
     answer = await ask(page, "Write a haiku")
     await expect_status(answer, "done")
     await expect(page.locator("[aria-live=polite]")).to_contain_text("Small words find their way")
-    started, whole = await page.evaluate("said")
+    started, whole = await page.evaluate("announced")
     assert (started, "Small words find their way" in whole) == ("Answer started.", True)
     await expect(answer).to_have_attribute("aria-busy", "false")

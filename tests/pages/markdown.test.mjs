@@ -1,19 +1,19 @@
-// The demo page's markdown: how text is cut into blocks, also while it is still growing.
+// Tests the demo page's markdown: how text is split into blocks, also while it grows.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { blocksOf } from "../../hub/http/pages/demo/markdown.js";
+import { parseBlocks } from "../../hub/http/pages/demo/markdown.js";
 
-const shape = (text) => blocksOf(text).map(({ tag, lines }) => [tag, ...lines]);
+const shape = (text) => parseBlocks(text).map(({ tag, lines }) => [tag, ...lines]);
 
-test("paragraphs keep their lines, lists their items, headings stand alone", () => {
+test("paragraphs keep their lines, lists keep their items, a heading is one block", () => {
   assert.deepEqual(shape("# T\none\ntwo\n\n- a\n- b\n  more\n\n2. c\n3) d"), [
     ["h4", "T"], ["p", "one", "two"], ["ul", "a", "b\nmore"], ["ol", "c", "d"],
   ]);
-  assert.equal(blocksOf("3. c")[0].start, 3);
+  assert.equal(parseBlocks("3. c")[0].start, 3);
 });
 
-test("a code block keeps everything until its fence, or until the text so far ends", () => {
+test("a code block ends at its fence or at the end of the text so far", () => {
   assert.deepEqual(shape("```js\n# x\n\n- y\n```\nz"), [["pre", "# x", "", "- y"], ["p", "z"]]);
   assert.deepEqual(shape("```\nhalf"), [["pre", "half"]]);
 });

@@ -1,4 +1,4 @@
-"""The page's modules without a page: `node --test` over tests/pages/*.test.mjs."""
+"""Run `node --test` on tests/pages/*.test.mjs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 @pytest.mark.parametrize("module", sorted(path.name for path in FOLDER.glob("*.test.mjs")))
 def test_module(module: str) -> None:
-    """Every test of this file passes."""
+    """Every test in this file passes."""
     node = shutil.which("node")
     if node is None:
         missing("node")

@@ -1,4 +1,4 @@
-"""What npm ships: one module, its types, and the version of the hub that serves the same file."""
+"""The npm package contains the served module, its types, and the version of the hub."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import pytest
 import hub
 from tests.conftest import missing
 
-pytestmark = pytest.mark.xdist_group("npm-package")  # which is packed in its own folder
+pytestmark = pytest.mark.xdist_group("npm-package")  # npm packs in a shared folder
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
-MODULE = ROOT / "hub" / "web" / "pages" / "hub.js"
+MODULE = ROOT / "hub" / "http" / "pages" / "hub.js"
 TSC = Path(__file__).parent / "node_modules" / ".bin" / "tsc"
 
-# The members that the page sees, by class; functions by themselves.
+# Prints the public members of each exported class, and the exported functions.
 _MEMBERS = """
 import * as hub from "%s";
 const found = {};
 for (const [name, value] of Object.entries(hub)) {
   const isClass = /^class /.test(Function.prototype.toString.call(value));
   const members = isClass ? Object.getOwnPropertyNames(value.prototype) : [];
-  found[name] = members.filter((member) => member !== "constructor" && member !== "changed");
+  found[name] = members.filter((member) => member !== "constructor" && member !== "update");
 }
 console.log(JSON.stringify(found));
 """
 
 
 def run(*command: str, cwd: Path, seconds: float = 40) -> str:
-    """Its output; what failed says why."""
+    """Run a command and return its output. A failure shows the output."""
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False
     )
@@ -45,7 +45,7 @@ def run(*command: str, cwd: Path, seconds: float = 40) -> str:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as npm packs it, installed for the pages of a folder."""
+    """The folder where the package is installed as npm packs it."""
     npm = shutil.which("npm")
     if npm is None:
         missing("npm")
@@ -53,7 +53,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(npm, "pack", "--silent", "--pack-destination", str(folder), cwd=PACKAGE)
     (packed,) = folder.glob("*.tgz")
     with tarfile.open(packed) as archive:
-        # Python 3.11 knows the filter only from 3.11.4 on, as an attribute everywhere.
+        # The filter exists since Python 3.11.4.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         archive.extractall(folder)  # noqa: S202 - our own archive
     modules = folder / "node_modules"
@@ -63,19 +63,19 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_package_is_the_served_file(unpacked: Path) -> None:
-    """The same bytes as /hub.js, its types beside it, nothing left behind where it was packed."""
+    """The package has the bytes of /hub.js and its types, and packing leaves no files behind."""
     package = unpacked / "node_modules" / "hub-client"
-    described = json.loads((package / "package.json").read_text())
+    metadata = json.loads((package / "package.json").read_text())
     assert (package / "hub.js").read_bytes() == MODULE.read_bytes()
-    assert described["version"] == hub.__version__
-    assert "dependencies" not in described
+    assert metadata["version"] == hub.__version__
+    assert "dependencies" not in metadata
     names = {"hub.js", "hub.d.ts", "package.json", "README.md", "LICENSE"}
     assert {path.name for path in package.iterdir()} == names
     assert [path.name for path in PACKAGE.iterdir()] == ["package.json"]
 
 
-def test_types_declare_what_there_is(unpacked: Path) -> None:
-    """Every export, and every member of its classes."""
+def test_types_declare_every_export(unpacked: Path) -> None:
+    """The types declare every export and every member of its classes."""
     node = shutil.which("node")
     assert node is not None
     script = _MEMBERS % (unpacked / "node_modules" / "hub-client" / "hub.js").as_uri()
@@ -91,8 +91,8 @@ def test_types_declare_what_there_is(unpacked: Path) -> None:
     assert declared == {name: set(members) for name, members in found.items()}
 
 
-def test_types_hold_for_a_page(unpacked: Path) -> None:
-    """tsc --strict takes what a page writes, and refuses what it must not."""
+def test_types_check_a_page(unpacked: Path) -> None:
+    """tsc --strict accepts correct use of the module and rejects wrong use."""
     if not TSC.exists():
         missing("typescript, which scripts/test installs,")
     shutil.copy(Path(__file__).with_name("usage.ts"), unpacked)

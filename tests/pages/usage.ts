@@ -1,4 +1,4 @@
-// What a page writes, as tsc --strict takes it. test_package.py checks it; nothing runs it.
+// Typical use of hub.js. test_package.py compiles it with tsc --strict; nothing runs it.
 import { Answer, connect, type HubError, type State } from "hub-client";
 
 interface Note { title: string }
@@ -14,8 +14,8 @@ const off: () => void = hub.on<Note>("notification", ({ data, replayed }) => con
 hub.on("state", ({ state, retryAt }) => console.log(state === "live", retryAt ?? 0));
 hub.on("*", ({ name, cursor }) => console.log(name, cursor));
 
-export async function ask(question: string): Promise<string> {
-  const answer: Answer = hub.ask({ messages: [{ role: "user", content: question }], params: { temperature: 0 } });
+export async function ask(prompt: string): Promise<string> {
+  const answer: Answer = hub.ask({ messages: [{ role: "user", content: prompt }], params: { temperature: 0 } });
   for await (const { text, delta, isReplaced } of answer) console.log(isReplaced ? text : delta);
   await answer.stop();
   const again = answer.restart();
@@ -23,15 +23,15 @@ export async function ask(question: string): Promise<string> {
   return `${usage?.completion_tokens} ${finishReason} ${again.generation ?? ""}`;
 }
 
-export function said(error: HubError): string {
-  return error.passes ? `later: ${error.retryAfterSeconds}` : error.message;
+export function describe(error: HubError): string {
+  return error.isRetryable ? `later: ${error.retryAfterSeconds}` : error.message;
 }
 
 // @ts-expect-error there is no such state
 const never: State["state"] = "offline";
-// @ts-expect-error a question needs words
+// @ts-expect-error a request is a string or an object
 hub.ask(7);
-// @ts-expect-error answers come from ask, join and restart
+// @ts-expect-error answers are created by ask, join and restart
 new Answer();
 
 off();

@@ -1,30 +1,31 @@
-// Types of hub.js. docs/clients-javascript.md says what each does when.
+// Types of hub.js. docs/clients-javascript.md describes the behaviour.
 
 export interface Options {
-  /** Origin of the hub; the page's own by default. */
+  /** Origin of the hub. Default: the page's own origin. */
   url?: string;
-  /** Whose stream. May be left out where a token or cookie says it. */
+  /** The user whose events are streamed. Optional if a token or a cookie identifies the user. */
   user?: string | null;
-  /** A JWT, where it outlives the page or where `getToken` renews it. */
+  /** A JWT. Suitable if it lives longer than the page, or if `getToken` renews it. */
   token?: string | null;
-  /** Asked for a token at first, when one is refused, and ahead of its end. null: the cookie is it. */
+  /** Called for the first token, when the hub refuses one, before one expires, and after it expired.
+   *  Return null to use the cookie. */
   getToken?: ((why: { reason: RenewalReason }) => Promise<string | null>) | null;
-  /** A ticket (`POST /tickets`): good for listening, not for asking. */
+  /** A ticket (`POST /tickets`). It opens streams, but cannot start generations. */
   ticket?: string | null;
   getTicket?: ((why: { reason: RenewalReason }) => Promise<string>) | null;
   topics?: string[];
-  /** Where to begin when none is stored: `live` (default), `start`, or a cursor. */
+  /** Where to start if no cursor is stored: `live` (default), `start`, or a cursor. */
   cursor?: string;
-  /** Where the cursor is kept over a reload: `session` (default), `local`, or nowhere. */
+  /** Where the cursor is stored across reloads: `session` (default), `local`, a store, or nowhere. */
   store?: "session" | "local" | Store | null;
-  /** One connection for all tabs of the browser that follow the same. Default: where `user` or `token` says whose
-   *  it is; true without them says that all tabs are of one user. */
+  /** Share one connection among all tabs of the browser that follow the same user and topics. Default: true if
+   *  `user` or `token` identifies the user. Set it to true without them if all tabs belong to one user. */
   share?: boolean;
   credentials?: RequestCredentials;
-  /** `poll` never tries to stream; `auto` (default) polls where streams are held back. */
-  way?: "auto" | "poll";
-  /** How long a stream may take to begin before it counts as held back; default 6000. */
-  openPatienceMs?: number;
+  /** `auto` (default) streams, and polls where a proxy buffers streams. `poll` never streams. */
+  transport?: "auto" | "poll";
+  /** Milliseconds until a stream that has not opened counts as buffered by a proxy. Default: 6000. */
+  openTimeoutMs?: number;
   fetch?: typeof fetch;
 }
 
@@ -38,13 +39,14 @@ export interface Store {
 export interface HubEvent<Data = any> {
   name: string;
   data: Data;
-  /** Where this tab stands with it. */
+  /** The cursor of this tab after the event. */
   cursor: string;
-  /** It was stored before this page came. */
+  /** Whether the event was stored before this page started. */
   replayed: boolean;
 }
 
-export interface Opened {
+/** The data of `hub.open`. With long polling only `replayed` is known. */
+export interface OpenData {
   connection?: string;
   user?: string;
   node?: string;
@@ -55,13 +57,13 @@ export interface Opened {
 
 export interface State {
   state: "connecting" | "live" | "reconnecting" | "closed";
-  /** Why it is not live: a sentence, or the word in `hub.bye`. */
+  /** Why it is not live: a sentence, or the reason of `hub.bye`. */
   reason: string | null;
-  /** When it comes back, in milliseconds since 1970; null where that is at once or never. */
+  /** When it reconnects, in milliseconds since 1970. null: at once or never. */
   retryAt: number | null;
-  /** What `hub.open` said, while live. */
-  open: Opened | null;
-  way: "sse" | "poll" | null;
+  /** The data of `hub.open` while live. */
+  open: OpenData | null;
+  transport: "sse" | "poll" | null;
   /** Whether this tab holds the connection. */
   isLeader: boolean;
 }
@@ -72,8 +74,8 @@ export interface Message {
   [field: string]: unknown;
 }
 
-/** The body of `POST /generations`; `id` is the idempotency key, made up where there is none. */
-export interface Question {
+/** The body of `POST /generations`. `id` is the idempotency key; by default a new one is made. */
+export interface GenerationRequest {
   prompt?: string;
   messages?: Message[];
   model?: string;
@@ -85,14 +87,15 @@ export interface Question {
 
 export type Status = "queued" | "running" | "done" | "stopped" | "failed";
 
-export interface Step {
-  /** All of the text so far. */
+/** What an iteration over an Answer yields. */
+export interface AnswerUpdate {
+  /** The whole text so far. */
   text: string;
-  /** What is new since the step before; all of it when `isReplaced`. */
+  /** The text since the last update. The whole text if `isReplaced` is true. */
   delta: string;
-  /** The same of the model's reasoning. */
+  /** The model's reasoning since the last update. */
   reasoning: string;
-  /** What was shown is void: the answer was rewritten, or begun anew. */
+  /** Whether earlier text must be discarded: the answer was rewritten or restarted. */
   isReplaced: boolean;
   status: Status;
 }
@@ -103,7 +106,7 @@ export interface Usage {
   [count: string]: unknown;
 }
 
-/** What `GET /generations/{id}` answers. */
+/** The response of `GET /generations/{id}`. */
 export interface Snapshot {
   generation: string;
   status: Status | "stopping";
@@ -113,10 +116,10 @@ export interface Snapshot {
   model: string;
   messages: Message[];
   metadata: Record<string, unknown>;
-  [more: string]: unknown;
+  [field: string]: unknown;
 }
 
-/** What the events of one generation add up to. */
+/** The state that the events of one generation add up to. */
 export class Transcript {
   constructor(generation: string);
   generation: string;
@@ -132,45 +135,53 @@ export class Transcript {
   code: string | null;
   message: string | null;
   deltas: number;
-  /** The beginning could not be had. */
-  partial: boolean;
-  /** There is a hole: `learn` closes it. */
-  missing: boolean;
-  rewrites: number;
+  /** Whether the beginning is no longer available. */
+  isPartial: boolean;
+  /** Whether deltas are missing. `applySnapshot` closes the gap. */
+  hasGap: boolean;
+  /** How often earlier text became invalid. */
+  rewriteCount: number;
   get isEnded(): boolean;
+  /** Applies one generation.* event. */
   apply(name: string, data: any): void;
-  learn(found: Partial<Snapshot>): void;
-  learnNothing(): void;
-  doubt(): void;
+  applySnapshot(snapshot: Partial<Snapshot>): void;
+  /** Keeps the text that is there and marks it as partial. */
+  acceptGap(): void;
+  /** Marks a running generation as having a gap. */
+  markGap(): void;
 }
 
-/** One answer. Iterating it, as often as you like, begins with the text so far. */
-export class Answer implements AsyncIterable<Step> {
+/** One answer. It can be iterated any number of times; each iteration begins with the text so far. */
+export class Answer implements AsyncIterable<AnswerUpdate> {
   private constructor();
-  /** Its generation, once the hub has taken the question. */
+  /** Resolves with the generation id once the hub has accepted the request. */
   accepted: Promise<string>;
   get generation(): string | null;
   get status(): Status;
   get text(): string;
   get transcript(): Transcript | null;
   stop(): Promise<{ status: string }>;
+  /** Starts another answer to the same request. */
   restart(): Answer;
-  /** Once it is done or stopped; rejects with a HubError when it failed. */
+  /** Resolves once it is done or stopped. Rejects with a HubError if it failed. */
   ended(): Promise<Transcript>;
-  [Symbol.asyncIterator](): AsyncIterator<Step>;
+  [Symbol.asyncIterator](): AsyncIterator<AnswerUpdate>;
 }
 
 export class Hub {
   constructor(options?: Options);
   get state(): State;
   get cursor(): string;
-  /** Once all that was stored behind the first cursor has been handed over. */
+  /** Resolves once all events that were stored after the first cursor have been delivered. */
   get ready(): Promise<void>;
+  /** Adds a listener. Returns a function that removes it. */
   on(name: "state", listener: (state: State) => void): () => void;
   on<Data = any>(name: string, listener: (event: HubEvent<Data>) => void): () => void;
-  ask(question: string | Question): Answer;
+  /** Starts a generation. */
+  ask(request: string | GenerationRequest): Answer;
+  /** Follows a generation that was started elsewhere. */
   join(generation: string): Answer;
-  look(generation: string): Promise<Snapshot>;
+  getSnapshot(generation: string): Promise<Snapshot>;
   stop(generation: string): Promise<{ status: string }>;
   restart(generation: string): Answer;
   reconnect(): void;
@@ -187,30 +198,34 @@ export class HubError extends Error {
     retryAfterSeconds?: number | null;
     cause?: unknown;
   });
-  /** Of the HTTP answer; 0 where there was none. */
+  /** The HTTP status, 0 when there was no response. */
   status: number;
-  /** Of an answer that failed, or `closed`. */
+  /** The code of a failed answer, or `closed`. */
   code: string | null;
-  /** The bad field. */
+  /** The invalid field. */
   path: string | null;
   retryAfterSeconds: number | null;
   /** Whether the same request can succeed later. */
-  get passes(): boolean;
+  get isRetryable(): boolean;
 }
 
-/** Where a tab stands in each channel: cursors, compared. */
+/** The position of a tab in each channel. */
 export class Positions {
-  constructor(text?: string);
-  take(text: string): boolean;
-  covers(text: string): boolean;
-  get text(): string;
+  constructor(cursor?: string);
+  /** Advances to the positions of the cursor. Returns whether any of them is new. */
+  advance(cursor: string): boolean;
+  /** Returns whether every position of the cursor has been reached. */
+  covers(cursor: string): boolean;
+  get cursor(): string;
 }
 
+/** Decodes server-sent events (WHATWG HTML, section 9.2.6). */
 export class SseDecoder {
   feed(bytes: Uint8Array): { name: string; data: unknown; id?: string }[];
 }
 
-export function pauseMs(failures: number, random?: number): number;
+/** The delay before the next attempt: exponential backoff with jitter. */
+export function retryDelayMs(failures: number, random?: number): number;
 
-/** An idempotency key. */
-export function newKey(): string;
+/** Creates an idempotency key. */
+export function newIdempotencyKey(): string;

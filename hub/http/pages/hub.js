@@ -4,45 +4,48 @@
 //   hub.on("notification", ({ data }) => show(data));
 //   for await (const { text } of hub.ask("why is the sky blue?")) box.textContent = text;
 //
-// Inside, from the bottom up: errors, positions, the decoder, pauses, Api (HTTP), Connection (one
-// stream and its ways back), Transcript and Answer (what generation events add up to), Tabs (one
-// connection for many tabs), Hub (what the page holds). docs/clients-javascript.md tells the rest.
+// The module is ordered from the bottom up: errors and retry delays, positions, the SSE decoder,
+// Api (HTTP requests), Connection (one stream with its reconnects), Transcript and Answer (the state
+// that generation events add up to), TabGroup (one connection for many tabs), Hub (the public
+// object). docs/clients-javascript.md is the manual.
 //
 // Rules:
-// 1. What was handed to the page never comes again: each event's position is compared with those
-//    that this tab has seen, from whichever way it came (stream, poll, another tab, catching up).
-// 2. The next connection begins where this tab stands, so nothing between is lost.
-// 3. Of the tabs that share, one holds the connection: the one that holds the Web Lock.
-// 4. `closed` ends only by reconnect(), or by another tab's; every other state ends by itself.
+// 1. An event is delivered to the page once. The position of each event is compared with the
+//    positions that this tab has seen, whichever source the event came from (stream, poll, another
+//    tab, recovery).
+// 2. The next connection starts at this tab's position, so no event between two connections is lost.
+// 3. Among the tabs that share a connection, the tab that holds the Web Lock holds the connection.
+// 4. The state `closed` ends only when reconnect() is called, here or in another tab. Every other
+//    state ends without help.
 
-const OPEN_PATIENCE_MS = 6000; // for hub.open: a proxy that buffers never lets it through
+const OPEN_TIMEOUT_MS = 6000; // until hub.open arrives; a buffering proxy never passes it on
 const POLL_WAIT_SECONDS = 25;
-const POLL_FOR_MS = 5 * 60_000; // then streaming is tried again: the network may be another
-const SILENT_HEARTBEATS = 2.5;
+const POLL_PERIOD_MS = 5 * 60_000; // then streaming is tried again: the network may have changed
+const MAX_SILENT_HEARTBEATS = 2.5;
 const DEFAULT_HEARTBEAT_SECONDS = 8;
-const SECOND_LOOK_MS = 1000;
-const WAKE_LOOK_MS = 100; // what came while the page was frozen is read first
-const REPLAY_PAUSE_MS = 1000;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 15_000;
-const STEADY_MS = 2000; // what breaks sooner after its beginning was no success
-const ASK_TRIES = 5;
-const ANSWER_PATIENCE_MS = 15_000; // for what is no stream: a network that is gone need not say so
-const LEADER_ANSWERS_MS = 2000;
-const MOST_HELD = 1000;
-const MOST_EVENT_CHARS = 16 * 1024 * 1024;
-const MOST_UNCLAIMED = 64;
+const SILENCE_RECHECK_MS = 1000;
+const WAKE_CHECK_DELAY_MS = 100; // lets the page read the data that arrived while it was frozen
+const REPLAY_TIMEOUT_MS = 1000;
+const BASE_RETRY_DELAY_MS = 500;
+const MAX_RETRY_DELAY_MS = 15_000;
+const STABLE_AFTER_MS = 2000; // a stream that breaks sooner counts as a failure
+const MAX_REQUEST_ATTEMPTS = 5;
+const REQUEST_TIMEOUT_MS = 15_000; // a lost network does not always report an error
+const LEADER_TIMEOUT_MS = 2000;
+const MAX_BUFFERED_EVENTS = 1000;
+const MAX_EVENT_CHARS = 16 * 1024 * 1024;
+const MAX_UNCLAIMED_TRANSCRIPTS = 64;
 
-// A stored cursor that the hub cannot read: what this page shows may be old.
-const UNKNOWN_CURSOR = { name: "hub.reset", data: { channel: "*", reason: "cursor" } };
-const ENDED = new Set(["done", "stopped", "failed"]);
-const PASSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
-const KINDS = new Set(["hello", "reconnect", "here", "event"]);
-const nothing = () => {};
+// Delivered when the hub cannot read a stored cursor: the data that the page shows may be outdated.
+const CURSOR_RESET = { name: "hub.reset", data: { channel: "*", reason: "cursor" } };
+const END_STATUSES = new Set(["done", "stopped", "failed"]);
+const RETRYABLE_STATUSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
+const TAB_MESSAGE_KINDS = new Set(["hello", "reconnect", "state", "event"]);
+const noop = () => {};
 
-// ---- errors and pauses -----------------------------------------------------------------------
+// ---- errors and retry delays -----------------------------------------------------------------
 
-// status: of the HTTP answer, 0 where there was none. code: of an answer that failed.
+// status: the HTTP status, 0 when there was no response. code: the code of a failed answer.
 export class HubError extends Error {
   constructor(message, { status = 0, code = null, path = null, retryAfterSeconds = null, cause } = {}) {
     super(message, { cause });
@@ -50,55 +53,55 @@ export class HubError extends Error {
   }
 
   // Whether the same request can succeed later.
-  get passes() {
-    return PASSES.has(this.status);
+  get isRetryable() {
+    return RETRYABLE_STATUSES.has(this.status);
   }
 
-  static async of(response) {
-    // A proxy's error page is no JSON, and a status all the same.
+  static async fromResponse(response) {
+    // The error page of a proxy is not JSON, but it has a status.
     const problem = await response.json().catch(() => ({}));
     return new HubError(problem.detail ?? `${response.status} ${response.statusText}`.trim(), {
       status: response.status,
       path: problem.path ?? null,
-      retryAfterSeconds: secondsOf(response.headers.get("Retry-After")),
+      retryAfterSeconds: parseRetryAfter(response.headers.get("Retry-After")),
     });
   }
 }
 
-function secondsOf(retryAfter) {
-  if (!retryAfter) return null;
-  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
+function parseRetryAfter(value) {
+  if (!value) return null;
+  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
   return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : null;
 }
 
-// How long to wait after so many failures: doubling, and spread, so that not everyone returns at
-// once when a node dies.
-export function pauseMs(failures, random = Math.random()) {
-  const most = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures);
-  return most * (0.5 + random / 2);
+// Exponential backoff with jitter, so that clients do not reconnect at the same moment when a node
+// dies. Returns the delay after this number of failures.
+export function retryDelayMs(failures, random = Math.random()) {
+  const maxMs = Math.min(MAX_RETRY_DELAY_MS, BASE_RETRY_DELAY_MS * 2 ** failures);
+  return maxMs * (0.5 + random / 2);
 }
 
 function sleep(ms) {
-  return new Promise((wake) => setTimeout(wake, ms));
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-// Runs work(signal), and gives it up after so long, or when the outer signal says so.
-async function within(ms, outer, work) {
-  const limit = new AbortController();
-  const leave = () => limit.abort(outer.reason);
-  outer?.addEventListener("abort", leave);
-  const timer = setTimeout(() => limit.abort(new HubError("The hub does not answer.")), ms);
+// Runs work(signal). Aborts it after `ms`, or when the outer signal aborts.
+async function withTimeout(ms, outer, work) {
+  const controller = new AbortController();
+  const onOuterAbort = () => controller.abort(outer.reason);
+  outer?.addEventListener("abort", onOuterAbort);
+  const timer = setTimeout(() => controller.abort(new HubError("The hub did not respond in time.")), ms);
   try {
     outer?.throwIfAborted();
-    return await work(limit.signal);
+    return await work(controller.signal);
   } finally {
     clearTimeout(timer);
-    outer?.removeEventListener("abort", leave);
+    outer?.removeEventListener("abort", onOuterAbort);
   }
 }
 
-// An idempotency key. randomUUID exists only on https and localhost.
-export function newKey() {
+// Creates an idempotency key. crypto.randomUUID exists only on https and localhost.
+export function newIdempotencyKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -106,95 +109,100 @@ export function newKey() {
 
 // ---- positions -------------------------------------------------------------------------------
 
-// Where this tab stands in each channel. A cursor is such a set as text (hub/core/cursor.py): the
-// user's own place, `*` and that of `all`, `~tag:` and that of each topic; a place is epoch-offset.
-// To everyone else it is opaque; here it tells what was seen, whichever connection it came over.
-const PLACE = /(\*|~[0-9A-Za-z]{6}:|)([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})/y;
-const PAST_EPOCHS = 4;
+// A cursor is a set of positions as text (hub/core/cursor.py): the position in the user's own
+// channel without a prefix, the position in `all` after `*`, the position in each topic after
+// `~tag:`. A position is epoch-offset. Cursors are opaque to pages; this module parses them to
+// recognise events that it has already seen over another connection.
+const POSITION_PATTERN = /(\*|~[0-9A-Za-z]{6}:|)([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})/y;
+const MAX_PAST_EPOCHS = 4;
 
+// The position of this tab in each channel.
 export class Positions {
-  #places = new Map(); // what stands in front of the place → { epoch, offset, past }
-  #unread = ""; // a cursor of a form that this module does not know is only handed back
+  #positions = new Map(); // channel prefix → { epoch, offset, pastEpochs }
+  #opaqueCursor = ""; // a cursor in a format that this module does not know; returned unchanged
 
-  constructor(text = "") {
-    if (text) this.take(text);
+  constructor(cursor = "") {
+    if (cursor) this.advance(cursor);
   }
 
-  // Moves to what the cursor says, and tells whether any of it is new.
-  take(text) {
-    const places = placesOf(text);
-    if (!places) {
-      this.#unread = text;
+  // Advances to the positions of the cursor. Returns whether any of them is new.
+  advance(cursor) {
+    const positions = parseCursor(cursor);
+    if (!positions) {
+      this.#opaqueCursor = cursor;
       return true;
     }
-    this.#unread = "";
-    const ahead = places.filter((place) => !this.#has(place));
-    for (const { channel, epoch, offset } of ahead) {
-      const before = this.#places.get(channel);
-      const past = before && before.epoch !== epoch
-        ? [before.epoch, ...before.past].slice(0, PAST_EPOCHS) : before?.past ?? [];
-      this.#places.set(channel, { epoch, offset, past });
+    this.#opaqueCursor = "";
+    const newPositions = positions.filter((position) => !this.#includes(position));
+    for (const { channel, epoch, offset } of newPositions) {
+      const before = this.#positions.get(channel);
+      const pastEpochs = before && before.epoch !== epoch
+        ? [before.epoch, ...before.pastEpochs].slice(0, MAX_PAST_EPOCHS) : before?.pastEpochs ?? [];
+      this.#positions.set(channel, { epoch, offset, pastEpochs });
     }
-    return ahead.length > 0;
+    return newPositions.length > 0;
   }
 
-  covers(text) {
-    return placesOf(text)?.every((place) => this.#has(place)) ?? false;
+  // Returns whether this tab has reached every position of the cursor.
+  covers(cursor) {
+    return parseCursor(cursor)?.every((position) => this.#includes(position)) ?? false;
   }
 
-  // The cursor to go on from; empty before the first.
-  get text() {
-    if (this.#unread) return this.#unread;
-    const channels = [...this.#places.keys()].sort(); // "", "*", "~…": the order of a cursor
+  // The cursor to continue from; empty before the first event.
+  get cursor() {
+    if (this.#opaqueCursor) return this.#opaqueCursor;
+    const channels = [...this.#positions.keys()].sort(); // "", "*", "~…": the order in a cursor
     return channels.map((channel) => {
-      const { epoch, offset } = this.#places.get(channel);
+      const { epoch, offset } = this.#positions.get(channel);
       return `${channel}${epoch}-${offset}`;
     }).join("");
   }
 
-  #has({ channel, epoch, offset }) {
-    const at = this.#places.get(channel);
-    if (!at) return false;
-    if (at.epoch !== epoch) return at.past.includes(epoch);
-    // Base 62 in ASCII's order, without leading zeros.
-    return offset.length < at.offset.length || (offset.length === at.offset.length && offset <= at.offset);
+  #includes({ channel, epoch, offset }) {
+    const current = this.#positions.get(channel);
+    if (!current) return false;
+    if (current.epoch !== epoch) return current.pastEpochs.includes(epoch);
+    // Offsets are base 62 in ASCII order, without leading zeros.
+    const isShorter = offset.length < current.offset.length;
+    return isShorter || (offset.length === current.offset.length && offset <= current.offset);
   }
 }
 
-function placesOf(text) {
-  const places = [];
-  PLACE.lastIndex = 0;
-  while (PLACE.lastIndex < text.length) {
-    const found = PLACE.exec(text);
-    if (!found) return null;
-    places.push({ channel: found[1], epoch: found[2], offset: found[3] });
+// Returns the positions of a cursor, or null for a cursor in another format.
+function parseCursor(cursor) {
+  const positions = [];
+  POSITION_PATTERN.lastIndex = 0;
+  while (POSITION_PATTERN.lastIndex < cursor.length) {
+    const match = POSITION_PATTERN.exec(cursor);
+    if (!match) return null;
+    positions.push({ channel: match[1], epoch: match[2], offset: match[3] });
   }
-  return places;
+  return positions;
 }
 
 // ---- server-sent events ----------------------------------------------------------------------
 
-// Bytes in, events out: { name, data, id }; id is undefined where the event has none of its own.
+// Decodes bytes into events { name, data, id }. id is undefined when the event has no id line.
 // WHATWG HTML, section 9.2.6 "Interpreting an event stream".
 export class SseDecoder {
   #utf8 = new TextDecoder();
-  #rest = "";
+  #buffer = ""; // the beginning of a line whose end has not arrived yet
   #fields = { name: "message", data: [] };
 
   feed(bytes) {
-    const text = this.#rest + this.#utf8.decode(bytes, { stream: true });
-    // A CR at the very end may be half of a CRLF.
+    const text = this.#buffer + this.#utf8.decode(bytes, { stream: true });
+    // A CR at the very end may be the first half of a CRLF.
     const lines = text.split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop();
-    if (this.#rest.length > MOST_EVENT_CHARS) throw new HubError("an event is too large");
-    return lines.map((line) => this.#line(line)).filter(Boolean);
+    this.#buffer = lines.pop();
+    if (this.#buffer.length > MAX_EVENT_CHARS) throw new HubError("The hub sent an event that is too large.");
+    return lines.map((line) => this.#processLine(line)).filter(Boolean);
   }
 
-  #line(line) {
+  #processLine(line) {
     const fields = this.#fields;
     if (line === "") {
       this.#fields = { name: "message", data: [] };
-      return fields.data.length ? { ...fields, data: valueOf(fields.data.join("\n")) } : null;
+      return fields.data.length ? { ...fields, data: parseData(fields.data.join("\n")) } : null;
     }
     const [, field, value] = line.match(/^([^:]*)(?:: ?(.*))?$/s);
     if (field === "data") fields.data.push(value ?? "");
@@ -204,8 +212,8 @@ export class SseDecoder {
   }
 }
 
-// A plain text is a fine notification.
-function valueOf(text) {
+// Data may also be plain text.
+function parseData(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -215,13 +223,13 @@ function valueOf(text) {
 
 // ---- HTTP ------------------------------------------------------------------------------------
 
-// The hub's HTTP, as one user. Everything goes by fetch, streams too: EventSource can send no
-// header, so it would put the token into the URL, and tells nothing of why it was refused.
+// The HTTP requests of one user. Streams use fetch, too: EventSource cannot send headers, so it
+// would put the token into the URL, and it does not report why the hub refused a stream.
 class Api {
   #options;
   #token;
   #ticket;
-  #renewing = null;
+  #renewal = null; // the promise of a renewal that is in progress
   #wasRenewed = false;
 
   constructor(options) {
@@ -235,59 +243,59 @@ class Api {
   }
 
   async stream(cursor, signal) {
-    const response = await this.#listen("sse", cursor, {}, signal, "text/event-stream");
+    const response = await this.#connect("sse", cursor, {}, signal, "text/event-stream");
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
-      throw new HubError("What answered is not the hub."); // the page of a hotel's network, say
+      throw new HubError("The response did not come from the hub."); // a captive portal, for example
     }
     return response;
   }
 
   async poll(cursor, waitSeconds, outer) {
-    await this.prepare();
-    return within(waitSeconds * 1000 + ANSWER_PATIENCE_MS, outer, async (signal) => (
-      jsonOf(await this.#listen("poll", cursor, { wait: waitSeconds }, signal, "application/json"))
+    await this.ensureCredentials();
+    return withTimeout(waitSeconds * 1000 + REQUEST_TIMEOUT_MS, outer, async (signal) => (
+      parseJson(await this.#connect("poll", cursor, { wait: waitSeconds }, signal, "application/json"))
     ));
   }
 
-  // The key makes a repeated POST harmless: the hub finds the generation that the first one began.
-  async #begin(path, body, key) {
+  // The idempotency key makes retries safe: the hub returns the generation of the first POST.
+  async #postWithRetry(path, body, key) {
     for (let failures = 0; ; failures += 1) {
       try {
-        return await this.#json("POST", path, body, { "Idempotency-Key": key });
+        return await this.#requestJson("POST", path, body, { "Idempotency-Key": key });
       } catch (error) {
-        const isWorthIt = error.passes && error.status !== 429 && error.status !== 500;
-        if (!isWorthIt || failures + 1 === ASK_TRIES) throw error;
-        await sleep(Math.max(pauseMs(failures), (error.retryAfterSeconds ?? 0) * 1000));
+        const canRetry = error.isRetryable && error.status !== 429 && error.status !== 500;
+        if (!canRetry || failures + 1 === MAX_REQUEST_ATTEMPTS) throw error;
+        await sleep(Math.max(retryDelayMs(failures), (error.retryAfterSeconds ?? 0) * 1000));
       }
     }
   }
 
-  ask(body, key) {
-    return this.#begin("/generations", body, key);
+  startGeneration(body, key) {
+    return this.#postWithRetry("/generations", body, key);
   }
 
-  restart(id, key) {
-    return this.#begin(`/generations/${encodeURIComponent(id)}/restart`, undefined, key);
+  restartGeneration(id, key) {
+    return this.#postWithRetry(`/generations/${encodeURIComponent(id)}/restart`, undefined, key);
   }
 
-  look(id) {
-    return this.#json("GET", `/generations/${encodeURIComponent(id)}`);
+  getSnapshot(id) {
+    return this.#requestJson("GET", `/generations/${encodeURIComponent(id)}`);
   }
 
-  stop(id) {
-    return this.#json("DELETE", `/generations/${encodeURIComponent(id)}`);
+  stopGeneration(id) {
+    return this.#requestJson("DELETE", `/generations/${encodeURIComponent(id)}`);
   }
 
-  // Waits for the first token, which may take as long as logging in does.
-  async prepare() {
-    const hasNothing = this.#token === null && this.#ticket === null && !this.#wasRenewed;
-    if (hasNothing && this.isRenewable) await this.renew("connect");
+  // Waits for the first token, which may take as long as a login.
+  async ensureCredentials() {
+    const hasNone = this.#token === null && this.#ticket === null && !this.#wasRenewed;
+    if (hasNone && this.isRenewable) await this.renewCredentials("connect");
   }
 
-  // Another token and another ticket; many who ask at once share one. Resolves with false where
-  // getToken gave the one that is known already; what a cookie holds cannot be seen.
-  renew(reason) {
-    this.#renewing ??= (async () => {
+  // Gets another token and another ticket. Concurrent calls share one renewal. Resolves with false
+  // when getToken returned the token that is already in use; a cookie cannot be compared.
+  renewCredentials(reason) {
+    this.#renewal ??= (async () => {
       const { getToken, getTicket } = this.#options;
       const before = this.#token;
       if (getTicket) this.#ticket = await getTicket({ reason });
@@ -295,141 +303,143 @@ class Api {
       this.#wasRenewed = true;
       return Boolean(getTicket) || this.#token === null || this.#token !== before;
     })().catch((cause) => {
-      throw new HubError(`No token could be had: ${cause?.message ?? cause}`, { cause });
-    }).finally(() => (this.#renewing = null));
-    return this.#renewing;
+      throw new HubError(`getToken or getTicket failed: ${cause?.message ?? cause}`, { cause });
+    }).finally(() => (this.#renewal = null));
+    return this.#renewal;
   }
 
-  #listen(way, cursor, query, signal, accept) {
+  #connect(transport, cursor, query, signal, accept) {
     const { user, topics } = this.#options;
-    // A cursor of the hub's own goes as the header, which is what lets a used ticket resume.
-    const isName = cursor === "live" || cursor === "start";
-    if (isName) query.cursor = cursor;
+    // A cursor that the hub issued goes into the header, which lets a used ticket resume.
+    const isKeyword = cursor === "live" || cursor === "start";
+    if (isKeyword) query.cursor = cursor;
     if (topics.length) query.topics = topics.join(",");
-    return this.#fetch(`/${way}/connect${user ? `/${encodeURIComponent(user)}` : ""}`, {
+    return this.#fetch(`/${transport}/connect${user ? `/${encodeURIComponent(user)}` : ""}`, {
       query,
       signal,
       cache: "no-store",
-      listens: true,
-      headers: { Accept: accept, ...(isName ? {} : { "Last-Event-ID": cursor }) },
+      acceptsTicket: true,
+      headers: { Accept: accept, ...(isKeyword ? {} : { "Last-Event-ID": cursor }) },
     });
   }
 
-  async #json(method, path, body, headers = {}) {
+  async #requestJson(method, path, body, headers = {}) {
     const { user } = this.#options;
-    await this.prepare();
-    return within(ANSWER_PATIENCE_MS, null, async (signal) => jsonOf(await this.#fetch(path, {
+    await this.ensureCredentials();
+    return withTimeout(REQUEST_TIMEOUT_MS, null, async (signal) => parseJson(await this.#fetch(path, {
       method,
       signal,
-      query: user ? { user } : {}, // heeded only where no token is needed
+      query: user ? { user } : {}, // the hub reads it only where no token is needed
       headers: body ? { "Content-Type": "application/json", ...headers } : headers,
       body: body && JSON.stringify(body),
     })));
   }
 
-  async #fetch(path, { query, headers, listens = false, ...request }) {
-    for (let tries = 1; ; tries += 1) {
+  // Sends a request with the credentials. Renews them once when the hub responds with 401.
+  async #fetch(path, { query, headers, acceptsTicket = false, ...init }) {
+    for (let attempt = 1; ; attempt += 1) {
       const { url, credentials, fetch } = this.#options;
-      const asked = new URLSearchParams(query);
-      const known = { ...headers };
-      if (listens && this.#ticket) asked.set("ticket", this.#ticket);
-      else if (this.#token) known.Authorization = `Bearer ${this.#token}`;
-      const search = String(asked);
+      const parameters = new URLSearchParams(query);
+      const allHeaders = { ...headers };
+      if (acceptsTicket && this.#ticket) parameters.set("ticket", this.#ticket);
+      else if (this.#token) allHeaders.Authorization = `Bearer ${this.#token}`;
+      const search = String(parameters);
       const response = await fetch(`${url}${path}${search && `?${search}`}`, {
-        credentials, headers: known, ...request,
+        credentials, headers: allHeaders, ...init,
       }).catch((cause) => {
-        request.signal?.throwIfAborted();
+        init.signal?.throwIfAborted();
         throw new HubError("The hub cannot be reached.", { cause });
       });
       if (response.ok) return response;
-      if (response.status !== 401 || tries > 1 || !this.isRenewable) throw await HubError.of(response);
-      response.body?.cancel().catch(nothing);
-      await this.renew("refused");
+      if (response.status !== 401 || attempt > 1 || !this.isRenewable) throw await HubError.fromResponse(response);
+      response.body?.cancel().catch(noop);
+      await this.renewCredentials("refused");
     }
   }
 }
 
-// Cut off, or the page of a hotel's network: either way the hub's own answer is lost.
-function jsonOf(response) {
+// A body that is not JSON was cut off, or came from a captive portal: the hub's response is lost.
+function parseJson(response) {
   return response.json().catch((cause) => {
-    throw new HubError("What answered is not the hub.", { cause });
+    throw new HubError("The response did not come from the hub.", { cause });
   });
 }
 
 // ---- the connection --------------------------------------------------------------------------
 
-// One stream after the other, or one poll after the other, each from where the last one ended.
-// An attempt ends as a value: { reason, final, atOnce, atLeastMs, way }.
+// Runs one stream or one series of polls after the other, each from the cursor at which the last
+// one ended. An attempt returns its result as a value:
+// { reason, isFinal, isImmediate, minDelayMs, transport }.
 class Connection {
   #api;
-  #on;
-  #openPatienceMs;
-  #attempt = null;
-  #pause = null;
-  #failures = 0;
-  #liveAt = Infinity; // of this attempt
+  #callbacks;
+  #openTimeoutMs;
+  #attempt = null; // the AbortController of the running attempt
+  #retryWait = null; // { finish, wake, timer } while it waits before the next attempt
+  #failures = 0; // attempts in a row that did not become stable
+  #liveAt = Infinity; // when this attempt became live
   #wasLive = false;
   #isClosed = false;
-  #mustRenew = false;
-  #way = "sse";
-  #pollUntil = 0;
-  #heardAt = 0;
+  #mustRenew = false; // the credentials expired
+  #transport = "sse";
+  #pollUntil = 0; // when streaming is tried again
+  #lastReceivedAt = 0;
   #heartbeatSeconds = DEFAULT_HEARTBEAT_SECONDS;
-  #timer = null;
+  #timer = null; // for hub.open, then for silence
 
-  // on: { where(): cursor, event(event), state(state), caughtUp() }
+  // callbacks: { getCursor(), onEvent(event), onState(state), onCaughtUp() }
   // before: the state of the connection that this one follows
-  constructor(api, { openPatienceMs, way }, before, on) {
+  constructor(api, { openTimeoutMs, transport }, before, callbacks) {
     this.#api = api;
-    this.#openPatienceMs = openPatienceMs;
+    this.#openTimeoutMs = openTimeoutMs;
     this.#wasLive = before.state !== "connecting";
-    this.#change(way === "poll" || before.way === "poll" ? "poll" : "sse");
-    if (way === "poll") this.#pollUntil = Infinity;
-    this.#on = on;
+    this.#setTransport(transport === "poll" || before.transport === "poll" ? "poll" : "sse");
+    if (transport === "poll") this.#pollUntil = Infinity;
+    this.#callbacks = callbacks;
   }
 
   async run() {
     while (!this.#isClosed) {
-      this.#tell(this.#wasLive ? "reconnecting" : "connecting");
-      const end = await this.#once();
+      this.#setState(this.#wasLive ? "reconnecting" : "connecting");
+      const result = await this.#runAttempt();
       if (this.#isClosed) return;
-      if (end.way) this.#change(end.way);
-      if (end.final) {
+      if (result.transport) this.#setTransport(result.transport);
+      if (result.isFinal) {
         this.#isClosed = true;
-        this.#tell("closed", { reason: end.reason });
-      } else await this.#wait(end);
+        this.#setState("closed", { reason: result.reason });
+      } else await this.#waitBeforeRetry(result);
     }
   }
 
   close() {
     this.#isClosed = true;
-    this.#end({ reason: "closed" });
-    this.#pause?.end();
+    this.#endAttempt({ reason: "closed" });
+    this.#retryWait?.finish();
   }
 
-  // The reader or the network is back: a pause of our own choosing is cut short, and a stream that
-  // has been silent for too long, or goes over another network, is left.
+  // The page became visible or the network is back. Shortens a delay that the client chose itself,
+  // and reconnects when the stream was silent for too long or used another network.
   wake({ isNewNetwork = false } = {}) {
-    if (this.#pause) this.#pause.wake();
+    if (this.#retryWait) this.#retryWait.wake();
     else if (isNewNetwork) this.reconnect("online");
-    else if (this.#isSilent()) setTimeout(() => this.#isSilent() && this.reconnect("silent"), WAKE_LOOK_MS);
+    else if (this.#isSilent()) setTimeout(() => this.#isSilent() && this.reconnect("silent"), WAKE_CHECK_DELAY_MS);
   }
 
   reconnect(reason = null) {
-    if (this.#pause) this.#pause.end();
-    else this.#end({ reason, atOnce: true });
+    if (this.#retryWait) this.#retryWait.finish();
+    else this.#endAttempt({ reason, isImmediate: true });
   }
 
-  async #once() {
+  async #runAttempt() {
     const attempt = new AbortController();
     this.#attempt = attempt;
-    this.#heardAt = Date.now();
+    this.#lastReceivedAt = Date.now();
     try {
-      await (this.#mustRenew ? this.#api.renew("expired") : this.#api.prepare());
+      await (this.#mustRenew ? this.#api.renewCredentials("expired") : this.#api.ensureCredentials());
       this.#mustRenew = false;
-      return await (this.#way === "poll" ? this.#poll(attempt) : this.#stream(attempt));
+      return await (this.#transport === "poll" ? this.#poll(attempt) : this.#stream(attempt));
     } catch (error) {
-      return attempt.signal.aborted ? attempt.signal.reason : this.#endOf(error);
+      return attempt.signal.aborted ? attempt.signal.reason : this.#resultOfError(error);
     } finally {
       clearTimeout(this.#timer);
       this.#attempt = null;
@@ -437,204 +447,216 @@ class Connection {
     }
   }
 
-  #endOf(error) {
+  #resultOfError(error) {
     if (error.path === "cursor") {
-      this.#on.event(UNKNOWN_CURSOR);
-      return { reason: error.message, atLeastMs: FIRST_PAUSE_MS };
+      this.#callbacks.onEvent(CURSOR_RESET);
+      return { reason: error.message, minDelayMs: BASE_RETRY_DELAY_MS };
     }
-    const isOurs = error instanceof HubError;
+    const isHubError = error instanceof HubError;
     return {
-      reason: isOurs ? error.message : "The connection was lost.",
-      final: isOurs && !error.passes,
-      atLeastMs: (error.retryAfterSeconds ?? 0) * 1000,
-      way: this.#way === "poll" && !error.status ? "sse" : undefined,
+      reason: isHubError ? error.message : "The connection was lost.",
+      isFinal: isHubError && !error.isRetryable,
+      minDelayMs: (error.retryAfterSeconds ?? 0) * 1000,
+      transport: this.#transport === "poll" && !error.status ? "sse" : undefined,
     };
   }
 
-  #change(way) {
+  #setTransport(transport) {
     if (this.#pollUntil === Infinity) return;
-    this.#way = way;
-    this.#pollUntil = Date.now() + POLL_FOR_MS;
+    this.#transport = transport;
+    this.#pollUntil = Date.now() + POLL_PERIOD_MS;
   }
 
   // -- streaming
 
   async #stream(attempt) {
-    const buffered = { reason: "nothing comes through", way: "poll", atOnce: true };
-    const due = Date.now() + this.#openPatienceMs;
+    const buffered = { reason: "a proxy buffers the stream", transport: "poll", isImmediate: true };
+    const deadline = Date.now() + this.#openTimeoutMs;
     this.#timer = setTimeout(() => {
-      const wasFrozen = Date.now() - due > SECOND_LOOK_MS;
-      attempt.abort(wasFrozen ? { reason: "silent", atOnce: true } : buffered);
-    }, this.#openPatienceMs);
-    const response = await this.#api.stream(this.#on.where(), attempt.signal);
+      const wasFrozen = Date.now() - deadline > SILENCE_RECHECK_MS;
+      attempt.abort(wasFrozen ? { reason: "silent", isImmediate: true } : buffered);
+    }, this.#openTimeoutMs);
+    const response = await this.#api.stream(this.#callbacks.getCursor(), attempt.signal);
     const decoder = new SseDecoder();
     const reader = response.body.getReader();
-    const replay = new Replay(this.#on.caughtUp);
+    const replay = new ReplayCounter(this.#callbacks.onCaughtUp);
     let chunks = 0;
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return { reason: "The connection was lost." };
-      this.#heardAt = Date.now();
+      this.#lastReceivedAt = Date.now();
       chunks += 1;
       for (const event of decoder.feed(value)) {
         if (attempt.signal.aborted) return attempt.signal.reason;
         if (event.name === "hub.open") {
           this.#heartbeatSeconds = event.data.heartbeat_seconds || DEFAULT_HEARTBEAT_SECONDS;
           clearTimeout(this.#timer);
-          this.#watch(attempt, () => ({ ...buffered, reason: "silent", way: chunks > 1 ? undefined : "poll" }));
-          this.#live(event.data);
-          replay.begin(event.data.replayed);
+          this.#watchSilence(attempt, () => (
+            { ...buffered, reason: "silent", transport: chunks > 1 ? undefined : "poll" }
+          ));
+          this.#onOpen(event.data);
+          replay.start(event.data.replayed);
         }
-        this.#on.event({ ...event, replay: replay.counts(event) });
-        if (event.name === "hub.expiring") this.#renewAhead(attempt, event.data.seconds);
-        if (event.name === "hub.bye") return this.#sentAway(event.data);
+        this.#callbacks.onEvent({ ...event, replay: replay.count(event) });
+        if (event.name === "hub.expiring") this.#renewBeforeExpiry(attempt, event.data.seconds);
+        if (event.name === "hub.bye") return this.#resultOfBye(event.data);
       }
     }
   }
 
-  #sentAway({ reason, reconnect, retry_ms: retryMs }) {
+  #resultOfBye({ reason, reconnect, retry_ms: retryMs }) {
     if (reason === "expired" && this.#api.isRenewable) {
       this.#mustRenew = true;
-      return { reason, atOnce: true };
+      return { reason, isImmediate: true };
     }
-    return { reason, final: !reconnect, atLeastMs: retryMs ?? 0 };
+    return { reason, isFinal: !reconnect, minDelayMs: retryMs ?? 0 };
   }
 
-  // Somewhere in the first third, so that those who logged in together do not come together.
-  async #renewAhead(attempt, seconds) {
+  // Renews at a random moment in the first third of the remaining time, so that clients that
+  // logged in together do not renew together.
+  async #renewBeforeExpiry(attempt, seconds) {
     if (!this.#api.isRenewable) return;
     await sleep((seconds * 1000 * Math.random()) / 3);
     if (attempt.signal.aborted) return;
-    await this.#api.renew("expiring").then(
-      (isOther) => isOther && attempt.abort({ reason: "renewed", atOnce: true }),
-      nothing, // hub.bye will come, and then it is tried again; so it is with the same token
+    await this.#api.renewCredentials("expiring").then(
+      (isNew) => isNew && attempt.abort({ reason: "renewed", isImmediate: true }),
+      noop, // hub.bye follows and triggers another renewal, also when the token was the same
     );
   }
 
-  // A timer that fires late (a hidden tab, a laptop that slept) proves nothing: what has come
-  // meanwhile is read before the second look.
-  #watch(attempt, end) {
-    const look = (isSecond) => {
-      if (!this.#isSilent()) this.#timer = setTimeout(look, this.#silenceMs() - (Date.now() - this.#heardAt), false);
-      else if (isSecond) attempt.abort(end());
-      else this.#timer = setTimeout(look, SECOND_LOOK_MS, true);
+  // A timer that fires late (hidden tab, suspended laptop) proves nothing: the data that arrived
+  // meanwhile is read before the second check.
+  #watchSilence(attempt, makeResult) {
+    const check = (isSecond) => {
+      if (!this.#isSilent()) {
+        const remainingMs = this.#silenceTimeoutMs() - (Date.now() - this.#lastReceivedAt);
+        this.#timer = setTimeout(check, remainingMs, false);
+      } else if (isSecond) attempt.abort(makeResult());
+      else this.#timer = setTimeout(check, SILENCE_RECHECK_MS, true);
     };
-    look(false);
+    check(false);
   }
 
-  #silenceMs() {
-    return this.#heartbeatSeconds * 1000 * SILENT_HEARTBEATS;
+  #silenceTimeoutMs() {
+    return this.#heartbeatSeconds * 1000 * MAX_SILENT_HEARTBEATS;
   }
 
   #isSilent() {
-    return this.#way === "sse" && Date.now() - this.#heardAt >= this.#silenceMs();
+    return this.#transport === "sse" && Date.now() - this.#lastReceivedAt >= this.#silenceTimeoutMs();
   }
 
   // -- polling
 
   async #poll(attempt) {
     for (let polls = 0; ; polls += 1) {
-      const wait = polls ? POLL_WAIT_SECONDS : 0;
-      const { events, cursor } = await this.#api.poll(this.#on.where(), wait, attempt.signal);
+      const waitSeconds = polls ? POLL_WAIT_SECONDS : 0;
+      const { events, cursor } = await this.#api.poll(this.#callbacks.getCursor(), waitSeconds, attempt.signal);
       if (attempt.signal.aborted) return attempt.signal.reason;
-      if (!polls && !byeAmong(events)) this.#live({ replayed: events.length });
+      if (!polls && !findBye(events)) this.#onOpen({ replayed: events.length });
       for (const { id, event: name, data } of events) {
-        this.#on.event({ name, data, id, replay: !polls });
-        if (name === "hub.bye") return this.#sentAway(data);
+        this.#callbacks.onEvent({ name, data, id, replay: !polls });
+        if (name === "hub.bye") return this.#resultOfBye(data);
       }
-      if (cursor) this.#on.event({ name: "hub.position", id: cursor });
-      if (!polls) this.#on.caughtUp();
-      if (Date.now() > this.#pollUntil) return { reason: "tries to stream again", way: "sse", atOnce: true };
+      if (cursor) this.#callbacks.onEvent({ name: "hub.position", id: cursor });
+      if (!polls) this.#callbacks.onCaughtUp();
+      if (Date.now() > this.#pollUntil) {
+        return { reason: "trying to stream again", transport: "sse", isImmediate: true };
+      }
     }
   }
 
-  // -- states and pauses
+  // -- state and retry delays
 
-  #live(open) {
-    this.#heardAt = this.#liveAt = Date.now();
+  #onOpen(open) {
+    this.#lastReceivedAt = this.#liveAt = Date.now();
     this.#wasLive = true;
-    this.#tell("live", { open });
+    this.#setState("live", { open });
   }
 
-  // Never sooner than the hub asked for. Without a network, until there is one.
-  #wait({ reason, atOnce, atLeastMs = 0 }) {
-    if (Date.now() - this.#liveAt >= STEADY_MS) this.#failures = 0;
+  // Waits before the next attempt, never for less than the hub asked for. While the browser is
+  // offline it waits for `online`.
+  #waitBeforeRetry({ reason, isImmediate, minDelayMs = 0 }) {
+    if (Date.now() - this.#liveAt >= STABLE_AFTER_MS) this.#failures = 0;
     this.#liveAt = Infinity;
-    const asked = atLeastMs * (1 + Math.random() / 5);
+    const requestedMs = minDelayMs * (1 + Math.random() / 5);
     const isOffline = globalThis.navigator?.onLine === false;
-    const own = isOffline ? LONGEST_PAUSE_MS : atOnce ? 0 : pauseMs(this.#failures++);
-    const waitMs = Math.max(own, asked);
+    const ownMs = isOffline ? MAX_RETRY_DELAY_MS : isImmediate ? 0 : retryDelayMs(this.#failures++);
+    const waitMs = Math.max(ownMs, requestedMs);
     if (!waitMs) return undefined;
-    this.#tell("reconnecting", { reason: isOffline ? "offline" : reason, retryAt: Date.now() + waitMs });
-    const notBefore = Date.now() + asked;
+    this.#setState("reconnecting", { reason: isOffline ? "offline" : reason, retryAt: Date.now() + waitMs });
+    const earliest = Date.now() + requestedMs;
     return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(this.#pause?.timer);
-        this.#pause = null;
+      const finish = () => {
+        clearTimeout(this.#retryWait?.timer);
+        this.#retryWait = null;
         resolve();
       };
-      const within = (ms) => {
-        clearTimeout(this.#pause?.timer);
-        this.#pause = { end, wake: () => within(Math.max(0, notBefore - Date.now())), timer: setTimeout(end, ms) };
+      const finishIn = (ms) => {
+        clearTimeout(this.#retryWait?.timer);
+        const wake = () => finishIn(Math.max(0, earliest - Date.now()));
+        this.#retryWait = { finish, wake, timer: setTimeout(finish, ms) };
       };
-      within(waitMs);
+      finishIn(waitMs);
     });
   }
 
-  #end(end) {
-    this.#attempt?.abort(end);
+  #endAttempt(result) {
+    this.#attempt?.abort(result);
   }
 
-  #tell(state, { reason = null, retryAt = null, open = null } = {}) {
-    this.#on.state({ state, reason, retryAt, open, way: this.#way });
+  #setState(state, { reason = null, retryAt = null, open = null } = {}) {
+    this.#callbacks.onState({ state, reason, retryAt, open, transport: this.#transport });
   }
 }
 
-// What the hub said in a poll's place, where it sent the poll away.
-function byeAmong(events) {
+// Returns the data of hub.bye if the hub ended a poll with it.
+function findBye(events) {
   return events.find(({ event }) => event === "hub.bye")?.data;
 }
 
-// Which of a stream's first events were stored before it began. The hub counts what it replays;
-// some may expire on the way, so a pause ends it too.
-class Replay {
-  #left = 0;
-  #over;
+// Determines which of the first events of a stream were stored before the stream began. The hub
+// sends the number of events that it replays; some may expire before they are sent, so a pause ends
+// the replay, too.
+class ReplayCounter {
+  #remaining = 0;
+  #onDone;
   #timer = null;
 
-  constructor(over) {
-    this.#over = over;
+  constructor(onDone) {
+    this.#onDone = onDone;
   }
 
-  begin(count) {
-    this.#left = count;
-    if (!count) this.#over();
-    else this.#timer = setTimeout(() => this.#end(), REPLAY_PAUSE_MS);
+  start(count) {
+    this.#remaining = count;
+    if (!count) this.#onDone();
+    else this.#timer = setTimeout(() => this.#finish(), REPLAY_TIMEOUT_MS);
   }
 
-  counts({ name }) {
-    if (!this.#left || name.startsWith("hub.")) return false;
+  // Returns whether the event was replayed from the log.
+  count({ name }) {
+    if (!this.#remaining || name.startsWith("hub.")) return false;
     clearTimeout(this.#timer);
-    this.#left -= 1;
-    if (this.#left) this.#timer = setTimeout(() => this.#end(), REPLAY_PAUSE_MS);
-    else queueMicrotask(() => this.#over()); // after this one
+    this.#remaining -= 1;
+    if (this.#remaining) this.#timer = setTimeout(() => this.#finish(), REPLAY_TIMEOUT_MS);
+    else queueMicrotask(() => this.#onDone()); // after this event was delivered
     return true;
   }
 
-  #end() {
-    this.#left = 0;
-    this.#over();
+  #finish() {
+    this.#remaining = 0;
+    this.#onDone();
   }
 }
 
 // ---- answers ---------------------------------------------------------------------------------
 
-// What the events of one generation add up to. No network, no clock.
+// The state that the events of one generation add up to. No network, no clock.
 //
 // Rules:
-// 1. It ends once; what comes after its end changes nothing.
-// 2. Deltas count from 0 without a hole. Where one is missing (the log no longer holds it, or this
-//    page came late), it is `missing`, and holds back what comes until a snapshot closes the hole.
+// 1. A transcript ends once. Events after its end change nothing.
+// 2. Deltas are numbered from 0 without a gap. If one is missing (the log no longer holds it, or
+//    this page joined late), `hasGap` is true, and later deltas are buffered until a snapshot closes
+//    the gap.
 export class Transcript {
   status = "queued";
   model = "";
@@ -648,136 +670,138 @@ export class Transcript {
   code = null;
   message = null;
   deltas = 0;
-  partial = false; // the beginning could not be had
-  missing = false;
-  rewrites = 0; // how often the text so far became void
-  #held = [];
+  isPartial = false; // the beginning is no longer available
+  hasGap = false;
+  rewriteCount = 0; // how often earlier text became invalid
+  #buffered = []; // deltas behind the gap
 
   constructor(generation) {
     this.generation = generation;
   }
 
   get isEnded() {
-    return ENDED.has(this.status);
+    return END_STATUSES.has(this.status);
   }
 
-  // One generation.* event.
+  // Applies one generation.* event.
   apply(name, data) {
     if (this.isEnded) return;
     const kind = name.slice("generation.".length);
     if (kind === "started") Object.assign(this, { status: "running", model: data.model, attempt: data.attempt });
-    else if (kind === "restarted") this.#beginAnew(data); // a worker was lost: what was shown is void
-    else if (kind === "replaced") this.#rewrite(data.text, data.i + 1); // all of it: closes any hole
-    else if (kind === "delta") this.#delta(data);
-    else if (ENDED.has(kind)) this.#end(kind, data);
+    else if (kind === "restarted") this.#restart(data); // a worker died: earlier text is invalid
+    else if (kind === "replaced") this.#replaceText(data.text, data.i + 1); // the whole text: closes any gap
+    else if (kind === "delta") this.#applyDelta(data);
+    else if (END_STATUSES.has(kind)) this.#applyEnd(kind, data);
   }
 
-  // What GET /generations/{id} found.
-  learn(found) {
-    this.model ||= found.model ?? "";
-    if (!this.missing) return;
-    const isOlder = found.attempt < this.attempt || (found.attempt === this.attempt && found.deltas < this.deltas);
-    if (isOlder) return; // the next look finds more
-    if (!found.text.startsWith(this.text)) this.rewrites += 1;
-    Object.assign(this, { text: found.text, attempt: found.attempt });
+  // Applies the response of GET /generations/{id}.
+  applySnapshot(snapshot) {
+    this.model ||= snapshot.model ?? "";
+    if (!this.hasGap) return;
+    const { attempt, deltas } = snapshot;
+    const isOlder = attempt < this.attempt || (attempt === this.attempt && deltas < this.deltas);
+    if (isOlder) return; // a later snapshot has more
+    if (!snapshot.text.startsWith(this.text)) this.rewriteCount += 1;
+    Object.assign(this, { text: snapshot.text, attempt });
     if (!this.isEnded) {
-      this.status = found.status === "stopping" ? "running" : found.status;
-      if (this.isEnded) this.#remember(found);
+      this.status = snapshot.status === "stopping" ? "running" : snapshot.status;
+      if (this.isEnded) this.#setResult(snapshot);
     }
-    this.#closeHole(found.deltas);
+    this.#closeGap(deltas);
   }
 
-  // The snapshot is gone too: what there is is shown, and marked as a part.
-  learnNothing() {
-    if (!this.missing) return;
-    this.partial = true;
-    this.#closeHole(this.#held[0]?.i ?? this.deltas);
+  // No snapshot is available either: the text that is there is kept and marked as partial.
+  acceptGap() {
+    if (!this.hasGap) return;
+    this.isPartial = true;
+    this.#closeGap(this.#buffered[0]?.i ?? this.deltas);
   }
 
-  // Behind a hole in the stream nothing that runs can be trusted to be whole.
-  doubt() {
-    if (!this.isEnded) this.missing = true;
+  // Events were lost: a running generation may have a gap.
+  markGap() {
+    if (!this.isEnded) this.hasGap = true;
   }
 
-  #beginAnew({ attempt, model }) {
+  #restart({ attempt, model }) {
     Object.assign(this, { status: "running", attempt, model: model ?? this.model, reasoning: "", toolCalls: [] });
-    this.#rewrite("", 0);
+    this.#replaceText("", 0);
   }
 
-  #rewrite(text, deltas) {
-    this.rewrites += 1;
-    this.#held = [];
-    Object.assign(this, { status: "running", text, deltas, missing: false });
+  #replaceText(text, deltas) {
+    this.rewriteCount += 1;
+    this.#buffered = [];
+    Object.assign(this, { status: "running", text, deltas, hasGap: false });
   }
 
-  #delta(data) {
+  #applyDelta(data) {
     this.status = "running";
-    if (data.i > this.deltas) this.missing = true;
-    if (this.missing) this.#held.push(data);
+    if (data.i > this.deltas) this.hasGap = true;
+    if (this.hasGap) this.#buffered.push(data);
     else this.#append(data);
   }
 
-  // The end says how many there were; one that never began here has a past.
-  #end(status, data) {
+  // The end event carries the number of deltas. Without a number and without generation.started,
+  // earlier events are missing.
+  #applyEnd(status, data) {
     this.status = status;
-    this.#remember(data);
-    if ((data.deltas ?? (this.attempt ? 0 : 1)) > this.deltas) this.missing = true;
+    this.#setResult(data);
+    if ((data.deltas ?? (this.attempt ? 0 : 1)) > this.deltas) this.hasGap = true;
   }
 
-  #remember({ usage = null, finish_reason: finishReason = null, by = null, code = null, message = null }) {
+  #setResult({ usage = null, finish_reason: finishReason = null, by = null, code = null, message = null }) {
     Object.assign(this, { usage, finishReason, by, code, message });
   }
 
-  // There are so many deltas now; what was held back follows, unless the hole is still there.
-  #closeHole(deltas) {
-    const held = this.#held;
+  // Sets the number of deltas and applies the buffered ones, unless there is still a gap before them.
+  #closeGap(deltas) {
+    const buffered = this.#buffered;
     this.deltas = deltas;
-    this.missing = held.length > 0 && held[0].i > deltas;
-    if (this.missing) return;
-    this.#held = [];
-    for (const data of held) this.#append(data);
+    this.hasGap = buffered.length > 0 && buffered[0].i > deltas;
+    if (this.hasGap) return;
+    this.#buffered = [];
+    for (const data of buffered) this.#append(data);
   }
 
   #append(data) {
-    if (data.i < this.deltas) return; // the snapshot had it
+    if (data.i < this.deltas) return; // the snapshot contained it
     this.text += data.text ?? "";
     this.reasoning += data.reasoning ?? "";
-    for (const call of data.tool_calls ?? []) this.#addToolCall(call);
+    for (const call of data.tool_calls ?? []) this.#appendToolCall(call);
     this.deltas = data.i + 1;
   }
 
-  // OpenAI's delta form: the name comes once, the arguments in pieces, by index.
-  #addToolCall({ index = 0, function: made = {} }) {
+  // OpenAI's delta format: by index, the name once, the arguments in parts.
+  #appendToolCall({ index = 0, function: part = {} }) {
     this.toolCalls[index] ??= { name: "", arguments: "" };
-    this.toolCalls[index].name += made.name ?? "";
-    this.toolCalls[index].arguments += made.arguments ?? "";
+    this.toolCalls[index].name += part.name ?? "";
+    this.toolCalls[index].arguments += part.arguments ?? "";
   }
 }
 
-// One answer as the page holds it. Each iterator begins with the text so far; a slow one is given
-// what came meanwhile in one step, so nothing piles up.
+// One answer as the page holds it. Each iterator begins with the text so far. A slow iterator gets
+// all that arrived meanwhile in one update, so nothing accumulates.
 export class Answer {
-  #hub;
+  #actions;
   #transcript = null;
-  #fault = null;
-  #waiting = new Set();
+  #error = null;
+  #waiters = new Set(); // resolve functions of the iterators that wait for a change
 
-  // begin: resolves with its Transcript; hub: { stop(id), restart(id) }
-  constructor(hub, begin) {
-    this.#hub = hub;
-    this.accepted = begin.then(
+  // actions: { stop(id), restart(id) }. started: resolves with the transcript.
+  constructor(actions, started) {
+    this.#actions = actions;
+    this.accepted = started.then(
       (transcript) => {
         this.#transcript = transcript;
-        this.#changed();
+        this.#wakeIterators();
         return transcript.generation;
       },
       (error) => {
-        this.#fault = error;
-        this.#changed();
+        this.#error = error;
+        this.#wakeIterators();
         throw error;
       },
     );
-    this.accepted.catch(nothing);
+    this.accepted.catch(noop);
   }
 
   get generation() {
@@ -785,7 +809,7 @@ export class Answer {
   }
 
   get status() {
-    return this.#transcript?.status ?? (this.#fault ? "failed" : "queued");
+    return this.#transcript?.status ?? (this.#error ? "failed" : "queued");
   }
 
   get text() {
@@ -797,353 +821,357 @@ export class Answer {
   }
 
   async stop() {
-    return this.#hub.stop(await this.accepted);
+    return this.#actions.stop(await this.accepted);
   }
 
-  // The same question again: another Answer.
+  // Starts another answer to the same request.
   restart() {
-    return this.#hub.restart(this.accepted);
+    return this.#actions.restart(this.accepted);
   }
 
-  // Resolves with the transcript once it has ended, also by stop; rejects when it failed.
+  // Resolves with the transcript once it is done or stopped. Rejects when it failed.
   async ended() {
-    for await (const step of this) void step;
+    for await (const update of this) void update;
     return this.#transcript;
   }
 
   async *[Symbol.asyncIterator]() {
-    let shown = null;
+    let last = null; // what the last update contained
     for (;;) {
-      const now = this.#transcript;
-      if (now && (!shown || this.#differs(shown, now))) {
-        const isReplaced = shown !== null && shown.rewrites !== now.rewrites;
-        const delta = shown && !isReplaced ? now.text.slice(shown.length) : now.text;
-        const reasoning = now.reasoning.slice(isReplaced ? 0 : shown?.reasoning ?? 0);
-        const { text, status, rewrites } = now;
-        shown = { rewrites, length: text.length, reasoning: now.reasoning.length, status };
+      const current = this.#transcript;
+      if (current && (!last || this.#hasChanged(last, current))) {
+        const isReplaced = last !== null && last.rewriteCount !== current.rewriteCount;
+        const delta = last && !isReplaced ? current.text.slice(last.length) : current.text;
+        const reasoning = current.reasoning.slice(isReplaced ? 0 : last?.reasoning ?? 0);
+        const { text, status, rewriteCount } = current;
+        last = { rewriteCount, length: text.length, reasoning: current.reasoning.length, status };
         yield { text, delta, reasoning, isReplaced, status };
         continue;
       }
-      if (this.#fault) throw this.#fault;
-      if (now?.isEnded && !now.missing) {
-        if (now.status === "failed") throw new HubError(now.message ?? "the answer failed", { code: now.code });
+      if (this.#error) throw this.#error;
+      if (current?.isEnded && !current.hasGap) {
+        if (current.status === "failed") {
+          throw new HubError(current.message ?? "The generation failed.", { code: current.code });
+        }
         return;
       }
-      await new Promise((wake) => this.#waiting.add(wake));
+      await new Promise((resolve) => this.#waiters.add(resolve));
     }
   }
 
-  // For the hub alone: its transcript has changed, or nothing more will come.
-  changed(fault = null) {
-    this.#fault ??= fault;
-    this.#changed();
+  // Not for pages. The transcript has changed, or an error ended the connection.
+  update(error = null) {
+    this.#error ??= error;
+    this.#wakeIterators();
   }
 
-  #differs(shown, { rewrites, text, reasoning, status }) {
-    return shown.rewrites !== rewrites || shown.length !== text.length
-      || shown.reasoning !== reasoning.length || shown.status !== status;
+  #hasChanged(last, { rewriteCount, text, reasoning, status }) {
+    return last.rewriteCount !== rewriteCount || last.length !== text.length
+      || last.reasoning !== reasoning.length || last.status !== status;
   }
 
-  #changed() {
-    for (const wake of this.#waiting) wake();
-    this.#waiting.clear();
+  #wakeIterators() {
+    for (const resolve of this.#waiters) resolve();
+    this.#waiters.clear();
   }
 }
 
-// The answers that this page follows, fed by generation.* events.
-class Answers {
+// The answers that this page follows. Their transcripts are fed by generation.* events.
+class AnswerRegistry {
   #api;
-  #isPlaced;
+  #whenPositioned;
   #transcripts = new Map(); // generation → transcript
-  #holders = new Map(); // transcript → answers
-  #unaccepted = new Set(); // answers whose generation is not known yet
-  #asking = 0;
-  #losses = 0; // how often events may have gone by that nobody kept
-  #looking = new Set();
+  #answers = new Map(); // transcript → set of answers
+  #pendingAnswers = new Set(); // answers whose generation is not known yet
+  #pendingRequests = 0;
+  #lossCount = 0; // how often events may have been lost
+  #loading = new Set(); // transcripts whose snapshot is being loaded
   isClosed = false;
 
-  // isPlaced(): resolves once the stream goes on from a known place, rejects while it is closed
-  constructor(api, isPlaced) {
+  // whenPositioned(): resolves once this tab's position is known, rejects while the hub is closed
+  constructor(api, whenPositioned) {
     this.#api = api;
-    this.#isPlaced = isPlaced;
+    this.#whenPositioned = whenPositioned;
   }
 
-  // post: resolves with { generation }. Its events may come before that does: while any question
-  // is under way, those of unknown generations are kept. mayBeOld: the page chose the key, so the
-  // question may have been asked, and its events may have gone by, before.
-  ask(post, { mayBeOld = false } = {}) {
-    this.#asking += 1;
-    const before = this.#losses;
-    const answer = this.#hold(post.then(({ generation }) => (
-      mayBeOld || this.#losses !== before ? this.#lookedUp(generation) : this.#of(generation)
+  // response: resolves with { generation }. Events of the generation may arrive before it does:
+  // while any request is pending, events of unknown generations are kept. mayExist: the page chose
+  // the key, so an earlier request may have started the generation, and its events may be gone.
+  add(response, { mayExist = false } = {}) {
+    this.#pendingRequests += 1;
+    const lossCount = this.#lossCount;
+    const answer = this.#createAnswer(response.then(({ generation }) => (
+      mayExist || this.#lossCount !== lossCount ? this.#getOrLoad(generation) : this.#getOrCreate(generation)
     )));
-    const over = () => {
-      this.#asking -= 1;
-      this.#forget();
+    const onSettled = () => {
+      this.#pendingRequests -= 1;
+      this.#prune();
     };
-    answer.accepted.then(over, over);
+    answer.accepted.then(onSettled, onSettled);
     return answer;
   }
 
-  // id: may still be on its way.
+  // id: a promise of the generation's id.
   restart(id) {
-    const key = newKey();
-    return this.ask(id.then(async (known) => {
-      await this.#isPlaced(); // or the new answer's events could be missed
-      return this.#api.restart(known, key);
+    const key = newIdempotencyKey();
+    return this.add(id.then(async (generation) => {
+      await this.#whenPositioned(); // otherwise the first events of the new answer could be missed
+      return this.#api.restartGeneration(generation, key);
     }));
   }
 
-  // From the snapshot on.
+  // Starts from the snapshot.
   join(id) {
-    return this.#hold(Promise.resolve(this.#lookedUp(id)));
+    return this.#createAnswer(Promise.resolve(this.#getOrLoad(id)));
   }
 
-  hear(name, data) {
+  onEvent(name, data) {
     const known = this.#transcripts.get(data.generation);
-    if (!known && !this.#asking) return;
-    if (!known && this.#transcripts.size >= MOST_UNCLAIMED) {
-      this.#losses += 1;
-      this.#forget({ isFull: true });
+    if (!known && !this.#pendingRequests) return;
+    if (!known && this.#transcripts.size >= MAX_UNCLAIMED_TRANSCRIPTS) {
+      this.#lossCount += 1;
+      this.#prune({ isFull: true });
     }
-    const transcript = known ?? this.#of(data.generation);
+    const transcript = known ?? this.#getOrCreate(data.generation);
     transcript.apply(name, data);
-    if (transcript.missing) this.#look(transcript);
-    this.#changed(transcript);
+    if (transcript.hasGap) this.#loadSnapshot(transcript);
+    this.#onChange(transcript);
   }
 
-  // After hub.reset.
-  doubt() {
-    this.#losses += 1;
+  // Called after hub.reset.
+  markGaps() {
+    this.#lossCount += 1;
     for (const transcript of this.#transcripts.values()) {
-      transcript.doubt();
-      if (transcript.missing) this.#look(transcript);
+      transcript.markGap();
+      if (transcript.hasGap) this.#loadSnapshot(transcript);
     }
   }
 
-  // Nothing more will come.
-  interrupt(error) {
-    for (const [transcript, answers] of this.#holders) {
-      if (!transcript.isEnded) for (const answer of answers) answer.changed(error);
+  // No more events will arrive: ends every unfinished answer with the error.
+  fail(error) {
+    for (const [transcript, answers] of this.#answers) {
+      if (!transcript.isEnded) for (const answer of answers) answer.update(error);
     }
-    for (const answer of this.#unaccepted) answer.changed(error);
+    for (const answer of this.#pendingAnswers) answer.update(error);
   }
 
-  #lookedUp(id) {
+  #getOrLoad(id) {
     const isKnown = this.#transcripts.has(id);
-    const transcript = this.#of(id);
+    const transcript = this.#getOrCreate(id);
     if (!isKnown) {
-      transcript.doubt();
-      this.#look(transcript);
+      transcript.markGap();
+      this.#loadSnapshot(transcript);
     }
     return transcript;
   }
 
-  #of(id) {
+  #getOrCreate(id) {
     if (!this.#transcripts.has(id)) this.#transcripts.set(id, new Transcript(id));
     return this.#transcripts.get(id);
   }
 
-  #hold(begin) {
-    const stop = (id) => this.#api.stop(id);
+  #createAnswer(started) {
+    const stop = (id) => this.#api.stopGeneration(id);
     const restart = (accepted) => this.restart(accepted);
-    const answer = new Answer({ stop, restart }, begin);
-    this.#unaccepted.add(answer);
-    begin.then((transcript) => {
-      const answers = this.#holders.get(transcript) ?? new Set();
-      this.#holders.set(transcript, answers.add(answer));
-    }).catch(nothing).finally(() => this.#unaccepted.delete(answer));
+    const answer = new Answer({ stop, restart }, started);
+    this.#pendingAnswers.add(answer);
+    started.then((transcript) => {
+      const answers = this.#answers.get(transcript) ?? new Set();
+      this.#answers.set(transcript, answers.add(answer));
+    }).catch(noop).finally(() => this.#pendingAnswers.delete(answer));
     return answer;
   }
 
-  #changed(transcript) {
-    for (const answer of this.#holders.get(transcript) ?? []) answer.changed();
-    if (transcript.isEnded && !transcript.missing) this.#forget();
+  #onChange(transcript) {
+    for (const answer of this.#answers.get(transcript) ?? []) answer.update();
+    if (transcript.isEnded && !transcript.hasGap) this.#prune();
   }
 
-  // Those that have ended, and, once no question is under way, those that nobody asked for. Who
-  // holds an Answer keeps its transcript.
-  #forget({ isFull = false } = {}) {
+  // Removes transcripts that have ended and, once no request is pending, those without an answer.
+  // An Answer that the page still holds keeps its transcript.
+  #prune({ isFull = false } = {}) {
     for (const [id, transcript] of this.#transcripts) {
-      const isOver = transcript.isEnded && !transcript.missing;
-      const isOurs = this.#holders.has(transcript);
-      if (isOurs ? !isOver : this.#asking && !isFull) continue;
+      const isComplete = transcript.isEnded && !transcript.hasGap;
+      const hasAnswer = this.#answers.has(transcript);
+      if (hasAnswer ? !isComplete : this.#pendingRequests && !isFull) continue;
       this.#transcripts.delete(id);
-      this.#holders.delete(transcript);
+      this.#answers.delete(transcript);
     }
   }
 
-  async #look(transcript) {
-    if (this.#looking.has(transcript)) return;
-    this.#looking.add(transcript);
-    for (let failures = 0; transcript.missing && !this.isClosed; failures += 1) {
-      if (failures) await sleep(pauseMs(Math.min(failures - 1, 4)));
+  async #loadSnapshot(transcript) {
+    if (this.#loading.has(transcript)) return;
+    this.#loading.add(transcript);
+    for (let failures = 0; transcript.hasGap && !this.isClosed; failures += 1) {
+      if (failures) await sleep(retryDelayMs(Math.min(failures - 1, 4)));
       try {
-        await this.#isPlaced(); // what ends between a look and the stream's beginning ends unheard
-        transcript.learn(await this.#api.look(transcript.generation));
+        await this.#whenPositioned(); // otherwise an end between snapshot and stream could be missed
+        transcript.applySnapshot(await this.#api.getSnapshot(transcript.generation));
       } catch (error) {
         if (error.code === "closed") {
-          this.interrupt(error);
+          this.fail(error);
           break;
         }
-        if (error.passes) continue;
+        if (error.isRetryable) continue;
         const isGone = error.status === 404;
-        const message = isGone ? "The hub no longer knows this answer." : error.message;
+        const message = isGone ? "The hub no longer stores this answer." : error.message;
         transcript.apply("generation.failed", { code: isGone ? "gone" : "refused", message, deltas: 0 });
-        transcript.learnNothing();
+        transcript.acceptGap();
       }
     }
-    this.#looking.delete(transcript);
-    this.#changed(transcript);
+    this.#loading.delete(transcript);
+    this.#onChange(transcript);
   }
 }
 
 // ---- tabs ------------------------------------------------------------------------------------
 
-// One connection for all tabs of a browser that follow the same. Who holds the Web Lock leads: it
-// has the connection, and hands every event on. The browser gives the lock to the next one when a
-// tab closes or crashes. A tab that is frozen keeps it: a follower in the foreground that gets no
-// answer from the leader takes the lock away.
+// One connection for all tabs of a browser that follow the same channels. The tab that holds the
+// Web Lock is the leader: it has the connection and passes every event on. When a tab closes or
+// crashes, the browser grants the lock to the next one. A frozen tab keeps the lock: a follower in
+// the foreground that gets no reply from the leader steals it.
 //
 // Rules:
-// 1. Each time of leading is a term; terms rise, and what an older one still says is dropped.
-// 2. A leader numbers its events; who sees a number left out catches up by itself.
-// 3. A leader that was refused for good keeps the lock and says so: the others need not try too.
-class Tabs {
+// 1. Each period of leadership is a term. Terms increase, and messages of an older term are dropped.
+// 2. A leader numbers its events. A follower that sees a gap in the numbers reads the log itself.
+// 3. A leader that the hub refused for good keeps the lock and reports its state, so that the other
+//    tabs do not try as well.
+class TabGroup {
   #name;
-  #on;
-  #channel = null;
-  #waiting = null; // AbortController of the lock that is waited for
-  #release = null; // gives the lock back; null unless this tab leads
+  #callbacks;
+  #channel = null; // the BroadcastChannel; null while this tab is not in the group
+  #lockRequest = null; // the AbortController of the pending lock request
+  #releaseLock = null; // null unless this tab is the leader
   #term = 0;
-  #next = 0;
-  #heardAt = 0;
-  #rounds = null;
-  #doubt = null;
+  #nextNumber = 0;
+  #lastLeaderMessageAt = 0;
+  #checkInterval = null;
+  #leaderTimeout = null;
 
-  // on: { lead(), alone(), robbed(), where(): { at, state }, here(at, state, isMissing), event(event),
-  //       missed(), wake(), reconnect() }
-  constructor(name, on) {
+  // callbacks: { onLead(), onUnavailable(), onLockStolen(), getState(): { cursor, state },
+  //   onLeaderState(cursor, state, isMissing), onEvent(event), onGap(), onHello(), onReconnect() }
+  constructor(name, callbacks) {
     this.#name = name;
-    this.#on = on;
+    this.#callbacks = callbacks;
   }
 
-  // Node has both, or one, and no tabs.
-  static get canShare() {
+  // Node has both APIs, or one of them, and no tabs.
+  static get isSupported() {
     return Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel && !globalThis.process);
   }
 
-  get isLeading() {
-    return this.#release !== null;
+  get isLeader() {
+    return this.#releaseLock !== null;
   }
 
-  enter() {
+  join() {
     if (this.#channel) return;
     try {
       this.#channel = new BroadcastChannel(this.#name);
     } catch {
-      this.#on.alone();
+      this.#callbacks.onUnavailable();
       return;
     }
-    this.#channel.onmessage = ({ data }) => this.#heard(data ?? {});
-    this.#rounds = setInterval(() => this.check(), DEFAULT_HEARTBEAT_SECONDS * 1000 * SILENT_HEARTBEATS);
-    this.say("hello");
-    this.#request();
+    this.#channel.onmessage = ({ data }) => this.#onMessage(data ?? {});
+    const intervalMs = DEFAULT_HEARTBEAT_SECONDS * 1000 * MAX_SILENT_HEARTBEATS;
+    this.#checkInterval = setInterval(() => this.checkLeader(), intervalMs);
+    this.send("hello");
+    this.#requestLock();
   }
 
   leave() {
-    clearInterval(this.#rounds);
-    clearTimeout(this.#doubt);
-    this.#waiting?.abort();
-    this.#waiting = null;
-    this.#release?.();
+    clearInterval(this.#checkInterval);
+    clearTimeout(this.#leaderTimeout);
+    this.#lockRequest?.abort();
+    this.#lockRequest = null;
+    this.#releaseLock?.();
     this.#channel?.close();
     this.#channel = null;
   }
 
-  // Takes the lock from whoever has it.
-  take() {
-    if (!this.isLeading) this.#request({ steal: true });
+  stealLock() {
+    if (!this.isLeader) this.#requestLock({ steal: true });
   }
 
-  // To the leader: `hello` asks for an answer, `reconnect` for a new connection.
-  say(kind) {
+  // Sends a message to the leader: `hello` asks for its state, `reconnect` for a new connection.
+  send(kind) {
     this.#channel?.postMessage({ kind });
   }
 
   publish(event) {
-    if (!this.isLeading) return;
-    this.#channel?.postMessage({ kind: "event", term: this.#term, n: this.#next, event });
-    this.#next += 1;
+    if (!this.isLeader) return;
+    this.#channel?.postMessage({ kind: "event", term: this.#term, number: this.#nextNumber, event });
+    this.#nextNumber += 1;
   }
 
-  announce() {
-    if (!this.isLeading) return;
-    this.#channel?.postMessage({ kind: "here", term: this.#term, n: this.#next, ...this.#on.where() });
+  publishState() {
+    if (!this.isLeader) return;
+    const state = this.#callbacks.getState();
+    this.#channel?.postMessage({ kind: "state", term: this.#term, number: this.#nextNumber, ...state });
   }
 
-  // Does the leader live? Only a tab that is looked at takes the lock away.
-  check() {
-    if (this.isLeading || !this.#channel || globalThis.document?.hidden) return;
-    const askedAt = Date.now();
-    this.say("hello");
-    clearTimeout(this.#doubt);
-    this.#doubt = setTimeout(() => {
-      if (this.#heardAt < askedAt) this.take();
-    }, LEADER_ANSWERS_MS);
+  // Steals the lock if the leader does not reply. Only a visible tab does that.
+  checkLeader() {
+    if (this.isLeader || !this.#channel || globalThis.document?.hidden) return;
+    const sentAt = Date.now();
+    this.send("hello");
+    clearTimeout(this.#leaderTimeout);
+    this.#leaderTimeout = setTimeout(() => {
+      if (this.#lastLeaderMessageAt < sentAt) this.stealLock();
+    }, LEADER_TIMEOUT_MS);
   }
 
-  #request({ steal = false } = {}) {
-    this.#waiting?.abort();
-    const waiting = new AbortController();
-    this.#waiting = waiting;
-    const isMine = () => this.#waiting === waiting;
-    navigator.locks.request(this.#name, steal ? { steal } : { signal: waiting.signal }, () => {
-      if (!isMine()) return undefined; // it has left meanwhile
+  #requestLock({ steal = false } = {}) {
+    this.#lockRequest?.abort();
+    const request = new AbortController();
+    this.#lockRequest = request;
+    const isCurrent = () => this.#lockRequest === request;
+    navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, () => {
+      if (!isCurrent()) return undefined; // this tab left the group meanwhile
       return new Promise((release) => this.#lead(release));
     }).catch(() => {
-      if (!isMine()) return;
-      if (!this.isLeading) { // refused: a sandboxed frame, or one without storage
-        this.#on.alone();
+      if (!isCurrent()) return;
+      if (!this.isLeader) { // the browser refused: a sandboxed frame, or one without storage
+        this.#callbacks.onUnavailable();
         return;
       }
-      this.#release(); // it was taken away
-      this.#on.robbed();
-      this.#request();
-      this.say("hello");
+      this.#releaseLock(); // another tab stole it
+      this.#callbacks.onLockStolen();
+      this.#requestLock();
+      this.send("hello");
     });
   }
 
   #lead(release) {
-    this.#release = () => {
-      this.#release = null;
+    this.#releaseLock = () => {
+      this.#releaseLock = null;
       release();
     };
     this.#term = Math.max(this.#term + 1, Date.now());
-    this.#next = 0;
-    this.#on.lead();
-    this.announce();
+    this.#nextNumber = 0;
+    this.#callbacks.onLead();
+    this.publishState();
   }
 
-  #heard({ kind, term, n, event, at, state }) {
-    if (!KINDS.has(kind)) return; // of another version
+  #onMessage({ kind, term, number, event, cursor, state }) {
+    if (!TAB_MESSAGE_KINDS.has(kind)) return; // from another version of this module
     if (kind === "hello" || kind === "reconnect") {
-      if (!this.isLeading) return;
-      if (kind === "reconnect") this.#on.reconnect();
-      else this.#on.wake();
-      this.announce();
+      if (!this.isLeader) return;
+      if (kind === "reconnect") this.#callbacks.onReconnect();
+      else this.#callbacks.onHello();
+      this.publishState();
       return;
     }
-    const isNew = term > this.#term;
-    if (this.isLeading || term < this.#term || (!isNew && n < this.#next)) return;
-    const isMissing = isNew ? kind === "event" : n > this.#next;
+    const isNewTerm = term > this.#term;
+    if (this.isLeader || term < this.#term || (!isNewTerm && number < this.#nextNumber)) return;
+    const isMissing = isNewTerm ? kind === "event" : number > this.#nextNumber;
     this.#term = term;
-    this.#heardAt = Date.now();
-    this.#next = n + (kind === "event" ? 1 : 0);
-    if (kind === "here") this.#on.here(at, state, isMissing);
+    this.#lastLeaderMessageAt = Date.now();
+    this.#nextNumber = number + (kind === "event" ? 1 : 0);
+    if (kind === "state") this.#callbacks.onLeaderState(cursor, state, isMissing);
     else {
-      if (isMissing) this.#on.missed();
-      this.#on.event(event);
+      if (isMissing) this.#callbacks.onGap();
+      this.#callbacks.onEvent(event);
     }
   }
 }
@@ -1152,7 +1180,7 @@ class Tabs {
 
 const DEFAULTS = {
   user: null, token: null, getToken: null, ticket: null, getTicket: null, topics: [], cursor: "live",
-  store: "session", share: null, credentials: "same-origin", way: "auto", openPatienceMs: OPEN_PATIENCE_MS,
+  store: "session", share: null, credentials: "same-origin", transport: "auto", openTimeoutMs: OPEN_TIMEOUT_MS,
 };
 
 export function connect(options = {}) {
@@ -1165,78 +1193,81 @@ export class Hub {
   #answers;
   #positions;
   #store;
-  #key;
-  #tabs = null;
-  #connection = null;
-  #listeners = new Map();
-  #lives = new AbortController();
-  #state = { state: "connecting", reason: null, retryAt: null, open: null, way: null, isLeader: false };
-  #isNew = true; // no leader has been heard yet, since it came or was told to try again
-  #mustCatchUp = false;
-  #hasMissed = false; // since the log was last asked
+  #key; // names the group of tabs and the stored cursor
+  #tabs = null; // the TabGroup; null when this tab does not share a connection
+  #connection = null; // null unless this tab is the leader
+  #listeners = new Map(); // event name → set of listeners
+  #lifetime = new AbortController(); // aborted by close()
+  #state = { state: "connecting", reason: null, retryAt: null, open: null, transport: null, isLeader: false };
+  #awaitsLeader = true; // no state of a leader has arrived since this tab joined or reconnected
+  #mustCatchUp = false; // events are missing: they are read from the log
+  #hasNewGap = false; // events went missing after the last read of the log began
   #isCatchingUp = false;
-  #isCaughtUp = false;
-  #held = [];
-  #placed = deferred(); // where this tab stands is known; rejects while it is closed
+  #isCaughtUp = false; // the events that were stored before this page started were delivered
+  #buffered = []; // the leader's events that wait until the log was read
+  #positioned = deferred(); // resolves once this tab's position is known; rejects while it is closed
   #ready = deferred();
 
   constructor(options = {}) {
     const url = (options.url ?? globalThis.location?.origin ?? "").replace(/\/$/, "");
-    if (!url) throw new TypeError("url says where the hub is: there is no page here whose origin it could be");
+    if (!url) throw new TypeError("Pass the option `url`: outside of a page there is no default origin.");
     const fetch = options.fetch ?? ((...request) => globalThis.fetch(...request));
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     this.#options = { ...DEFAULTS, ...given, url, fetch, topics: [...(options.topics ?? [])].sort() };
     const { user, token, topics } = this.#options;
-    const whose = user ?? subjectOf(token);
-    this.#key = ["hub", url, whose ?? "", ...topics].join(" ");
-    // Whoever getToken or a cookie stands for may be another one in the next tab.
-    this.#options.share ??= whose !== null;
-    this.#store = storeOf(this.#options.store);
+    const knownUser = user ?? subjectOfToken(token);
+    this.#key = ["hub", url, knownUser ?? "", ...topics].join(" ");
+    // getToken or a cookie may stand for another user in the next tab.
+    this.#options.share ??= knownUser !== null;
+    this.#store = createStore(this.#options.store);
     this.#api = new Api(this.#options);
-    this.#answers = new Answers(this.#api, () => this.#placed.promise);
-    this.#begin();
+    this.#answers = new AnswerRegistry(this.#api, () => this.#positioned.promise);
+    this.#start();
   }
 
-  // { state: connecting | live | reconnecting | closed, reason, retryAt, open, way, isLeader }
+  // { state: connecting | live | reconnecting | closed, reason, retryAt, open, transport, isLeader }
   get state() {
     return this.#state;
   }
 
   get cursor() {
-    return this.#positions.text;
+    return this.#positions.cursor;
   }
 
-  // Resolves once all that was stored behind the first cursor has been handed over.
+  // Resolves once all events that were stored after the first cursor have been delivered.
   get ready() {
     return this.#ready.promise;
   }
 
-  // name: an event's, `state`, or `*` for every event. Returns what takes the listener away.
+  // name: the name of an event, `state`, or `*` for every event. Returns a function that removes
+  // the listener.
   on(name, listener) {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
-  // question: a prompt, or the body of POST /generations; its `id` is the idempotency key.
-  ask(question) {
-    const { id, ...body } = typeof question === "string" ? { prompt: question } : question;
-    // Before the hub has said where this tab stands, the answer's first events could be missed.
-    const post = this.#placed.promise.then(() => this.#api.ask(body, id ?? newKey()));
-    return this.#answers.ask(post, { mayBeOld: id !== undefined });
+  // request: a prompt, or the body of POST /generations. Its `id` is the idempotency key.
+  ask(request) {
+    const { id, ...body } = typeof request === "string" ? { prompt: request } : request;
+    // Before this tab's position is known, the first events of the answer could be missed.
+    const response = this.#positioned.promise.then(() => (
+      this.#api.startGeneration(body, id ?? newIdempotencyKey())
+    ));
+    return this.#answers.add(response, { mayExist: id !== undefined });
   }
 
-  // An answer that was begun elsewhere, or before a reload: what there is so far, then the rest.
+  // Joins a generation that started elsewhere, or before a reload: the text so far, then the rest.
   join(generation) {
     return this.#answers.join(generation);
   }
 
-  look(generation) {
-    return this.#api.look(generation);
+  getSnapshot(generation) {
+    return this.#api.getSnapshot(generation);
   }
 
   stop(generation) {
-    return this.#api.stop(generation);
+    return this.#api.stopGeneration(generation);
   }
 
   restart(generation) {
@@ -1245,48 +1276,49 @@ export class Hub {
 
   reconnect() {
     if (this.#connection) this.#connection.reconnect();
-    else if (this.#state.state !== "closed") this.#tabs?.say("reconnect");
-    else if (!this.#lives.signal.aborted) this.#enter();
+    else if (this.#state.state !== "closed") this.#tabs?.send("reconnect");
+    else if (!this.#lifetime.signal.aborted) this.#enter();
   }
 
   close() {
-    if (this.#lives.signal.aborted) return;
+    if (this.#lifetime.signal.aborted) return;
     this.#leave();
     this.#answers.isClosed = true;
-    this.#lives.abort();
-    this.#tell({ state: "closed", reason: "closed" });
+    this.#lifetime.abort();
+    this.#setState({ state: "closed", reason: "closed" });
   }
 
-  // -- beginning and end
+  // -- start and end
 
-  #begin() {
+  #start() {
     const { cursor, share } = this.#options;
     this.#positions = new Positions(this.#store.get(this.#key) ?? "");
     if (cursor !== "live" && cursor !== "start") {
-      if (!this.#positions.text) this.#positions.take(cursor);
-      this.#options.cursor = "live"; // should the hub not know it
+      if (!this.#positions.cursor) this.#positions.advance(cursor);
+      this.#options.cursor = "live"; // in case the hub cannot read the cursor
     }
-    if (this.#positions.text) this.#placed.resolve();
-    if (share && Tabs.canShare) this.#tabs = this.#makeTabs();
-    const listen = (target, name, heard) => {
-      target?.addEventListener?.(name, heard, { signal: this.#lives.signal });
+    if (this.#positions.cursor) this.#positioned.resolve();
+    if (share && TabGroup.isSupported) this.#tabs = this.#createTabGroup();
+    const listen = (target, name, listener) => {
+      target?.addEventListener?.(name, listener, { signal: this.#lifetime.signal });
     };
     listen(globalThis, "online", () => this.#wake({ isNewNetwork: true }));
     listen(globalThis, "pageshow", ({ persisted }) => persisted && this.#enter());
-    // A page in the back/forward cache may hold neither lock nor connection.
+    // A page in the back/forward cache may hold neither a lock nor a connection.
     listen(globalThis, "pagehide", () => this.#leave());
     listen(globalThis.document, "resume", () => this.#wake());
     listen(globalThis.document, "visibilitychange", () => document.hidden || this.#wake());
     this.#enter();
   }
 
+  // Joins the group of tabs, or connects.
   #enter() {
-    this.#isNew = true;
-    this.#tell({ state: "connecting" });
-    if (!this.#tabs || this.#tabs.isLeading) this.#lead();
+    this.#awaitsLeader = true;
+    this.#setState({ state: "connecting" });
+    if (!this.#tabs || this.#tabs.isLeader) this.#lead();
     else {
-      this.#tabs.enter();
-      this.#tabs?.check();
+      this.#tabs.join();
+      this.#tabs?.checkLeader();
     }
   }
 
@@ -1302,167 +1334,169 @@ export class Hub {
 
   #wake({ isNewNetwork = false } = {}) {
     this.#connection?.wake({ isNewNetwork });
-    this.#tabs?.check();
+    this.#tabs?.checkLeader();
   }
 
-  // -- leading: this tab has the connection
+  // -- leader: this tab has the connection
 
   #lead() {
     this.#mustCatchUp = false;
-    this.#held = [];
-    if (this.#state.state === "closed") return; // heir to one that was refused for good
+    this.#buffered = [];
+    if (this.#state.state === "closed") return; // the hub refused the leader before for good
     const connection = new Connection(this.#api, this.#options, this.#state, {
-      where: () => this.#where(),
-      event: (event) => {
+      getCursor: () => this.#nextCursor(),
+      onEvent: (event) => {
         this.#deliver(event);
         this.#tabs?.publish(event);
       },
-      state: (state) => {
+      onState: (state) => {
         if (this.#connection !== connection) return;
-        if (this.#state.state === "live") this.#catchUpIsOver();
+        if (this.#state.state === "live") this.#onCaughtUp();
         if (state.state === "closed") this.#connection = null;
-        this.#tell({ ...state, isLeader: true });
-        this.#tabs?.announce();
+        this.#setState({ ...state, isLeader: true });
+        this.#tabs?.publishState();
       },
-      caughtUp: () => this.#catchUpIsOver(),
+      onCaughtUp: () => this.#onCaughtUp(),
     });
     this.#connection = connection;
     connection.run();
   }
 
-  #where() {
-    return this.#positions.text || this.#options.cursor;
+  #nextCursor() {
+    return this.#positions.cursor || this.#options.cursor;
   }
 
-  // -- following: another tab has it
+  // -- follower: another tab has the connection
 
-  #makeTabs() {
-    return new Tabs(this.#key, {
-      lead: () => this.#lead(),
-      alone: () => {
+  #createTabGroup() {
+    return new TabGroup(this.#key, {
+      onLead: () => this.#lead(),
+      onUnavailable: () => {
         this.#tabs.leave();
         this.#tabs = null;
         this.#lead();
       },
-      robbed: () => this.#disconnect(),
-      where: () => ({ at: this.#positions.text, state: this.#state }),
-      here: (at, state, isMissing) => this.#follow(at, state, isMissing),
-      event: (event) => this.#hear(event),
-      missed: () => this.#miss(),
-      wake: () => this.#connection?.wake(),
-      reconnect: () => this.#connection?.reconnect(),
+      onLockStolen: () => this.#disconnect(),
+      getState: () => ({ cursor: this.#positions.cursor, state: this.#state }),
+      onLeaderState: (cursor, state, isMissing) => this.#onLeaderState(cursor, state, isMissing),
+      onEvent: (event) => this.#onLeaderEvent(event),
+      onGap: () => this.#markGap(),
+      onHello: () => this.#connection?.wake(),
+      onReconnect: () => this.#connection?.reconnect(),
     });
   }
 
-  #follow(at, state, isMissing) {
-    const isNowhere = !this.#positions.text;
-    if (isNowhere && this.#options.cursor === "live") {
-      if (at) this.#moveTo(at);
-    } else if (isNowhere || isMissing || (at && !this.#positions.covers(at))) this.#miss();
-    if (state.state === "closed" && this.#isNew) this.#tabs.take(); // it may have a better token
-    else this.#tell({ ...state, isLeader: false });
-    this.#isNew = false;
+  #onLeaderState(cursor, state, isMissing) {
+    const hasNoPosition = !this.#positions.cursor;
+    if (hasNoPosition && this.#options.cursor === "live") {
+      if (cursor) this.#advance(cursor);
+    } else if (hasNoPosition || isMissing || (cursor && !this.#positions.covers(cursor))) this.#markGap();
+    // This tab may have a better token than a leader that was refused.
+    if (state.state === "closed" && this.#awaitsLeader) this.#tabs.stealLock();
+    else this.#setState({ ...state, isLeader: false });
+    this.#awaitsLeader = false;
     if (state.state !== "live") return;
     if (this.#mustCatchUp) this.#catchUp();
-    else this.#catchUpIsOver();
+    else this.#onCaughtUp();
   }
 
-  #miss() {
+  #markGap() {
     this.#mustCatchUp = true;
-    this.#hasMissed = true;
+    this.#hasNewGap = true;
   }
 
-  #hear(event) {
+  #onLeaderEvent(event) {
     if (!this.#mustCatchUp) {
       this.#deliver(event);
       return;
     }
-    if (this.#held.length === MOST_HELD) {
-      this.#held = []; // the log has them
-      this.#miss();
+    if (this.#buffered.length === MAX_BUFFERED_EVENTS) {
+      this.#buffered = []; // the log has them
+      this.#markGap();
     }
-    this.#held.push(event);
+    this.#buffered.push(event);
     this.#catchUp();
   }
 
-  // Reads the log from where this tab stands, by itself; then what the leader said meanwhile.
+  // Reads the log from this tab's position, then delivers the leader's events that arrived meanwhile.
   async #catchUp() {
     if (this.#isCatchingUp) return;
     this.#isCatchingUp = true;
-    const isOver = () => !this.#mustCatchUp || this.#tabs?.isLeading || this.#lives.signal.aborted;
-    for (let failures = 0; !isOver();) {
-      this.#hasMissed = false;
+    const isDone = () => !this.#mustCatchUp || this.#tabs?.isLeader || this.#lifetime.signal.aborted;
+    for (let failures = 0; !isDone();) {
+      this.#hasNewGap = false;
       try {
-        const { events, cursor } = await this.#api.poll(this.#where(), 0, this.#lives.signal);
-        if (isOver()) break; // it leads by now, and has them from its own stream
+        const { events, cursor } = await this.#api.poll(this.#nextCursor(), 0, this.#lifetime.signal);
+        if (isDone()) break; // this tab became the leader and gets the events from its own stream
         for (const { id, event: name, data } of events) this.#deliver({ name, data, id, replay: true });
-        if (cursor) this.#moveTo(cursor);
-        this.#mustCatchUp = this.#hasMissed || events.length > 0;
-        const bye = byeAmong(events); // the node is full, say, or draining
-        if (bye) await sleep(Math.max(bye.retry_ms ?? 0, pauseMs(failures++)));
+        if (cursor) this.#advance(cursor);
+        this.#mustCatchUp = this.#hasNewGap || events.length > 0;
+        const bye = findBye(events); // the node is full or draining, for example
+        if (bye) await sleep(Math.max(bye.retry_ms ?? 0, retryDelayMs(failures++)));
       } catch (error) {
-        if (error.path === "cursor") this.#deliver(UNKNOWN_CURSOR);
-        else if (error instanceof HubError && !error.passes) {
+        if (error.path === "cursor") this.#deliver(CURSOR_RESET);
+        else if (error instanceof HubError && !error.isRetryable) {
           this.#leave();
-          this.#tell({ state: "closed", reason: error.message });
+          this.#setState({ state: "closed", reason: error.message });
           break;
-        } else await sleep(pauseMs(failures++));
+        } else await sleep(retryDelayMs(failures++));
       }
     }
     this.#isCatchingUp = false;
-    if (this.#mustCatchUp || this.#tabs?.isLeading) return;
-    this.#catchUpIsOver();
-    for (const event of this.#held.splice(0)) this.#deliver(event);
+    if (this.#mustCatchUp || this.#tabs?.isLeader) return;
+    this.#onCaughtUp();
+    for (const event of this.#buffered.splice(0)) this.#deliver(event);
   }
 
-  // -- events and states
+  // -- events and state
 
   #deliver({ name, data, id, replay = false }) {
     const isControl = name.startsWith("hub.");
     if (name === "hub.reset" && data.channel === "*") {
-      if (this.#positions.text) this.#placed = deferred(); // else some wait for the one there is
+      // Without a cursor, requests already wait for the pending promise.
+      if (this.#positions.cursor) this.#positioned = deferred();
       this.#positions = new Positions();
     }
-    if (id && !this.#moveTo(id) && !isControl) return;
+    if (id && !this.#advance(id) && !isControl) return;
     if (name === "hub.position") return;
-    if (name.startsWith("generation.") && data?.generation) this.#answers.hear(name, data);
-    if (name === "hub.reset") this.#answers.doubt();
-    const event = { name, data, cursor: this.#positions.text, replayed: replay && !this.#isCaughtUp };
+    if (name.startsWith("generation.") && data?.generation) this.#answers.onEvent(name, data);
+    if (name === "hub.reset") this.#answers.markGaps();
+    const event = { name, data, cursor: this.#positions.cursor, replayed: replay && !this.#isCaughtUp };
     this.#dispatch(name, event);
     this.#dispatch("*", event);
   }
 
-  #moveTo(cursor) {
-    const isNew = this.#positions.take(cursor);
-    if (isNew) this.#store.set(this.#key, this.#positions.text);
-    this.#placed.resolve();
+  #advance(cursor) {
+    const isNew = this.#positions.advance(cursor);
+    if (isNew) this.#store.set(this.#key, this.#positions.cursor);
+    this.#positioned.resolve();
     return isNew;
   }
 
-  #catchUpIsOver() {
+  #onCaughtUp() {
     this.#isCaughtUp = true;
     this.#ready.resolve();
   }
 
-  #tell(state) {
+  #setState(state) {
     const before = this.#state;
     if (before.state === "closed" && state.state !== "closed") {
-      this.#placed = deferred();
-      if (this.#positions.text) this.#placed.resolve();
+      this.#positioned = deferred();
+      if (this.#positions.cursor) this.#positioned.resolve();
     }
     const open = state.open ?? (state.state === "live" ? before.open : null);
-    this.#state = { reason: null, retryAt: null, way: null, isLeader: false, ...state, open };
+    this.#state = { reason: null, retryAt: null, transport: null, isLeader: false, ...state, open };
     if (state.state === "closed") {
       const error = new HubError(`The connection is closed: ${state.reason}`, { code: "closed" });
-      this.#placed.reject(error);
-      this.#placed = deferred();
-      this.#placed.reject(error);
-      this.#answers.interrupt(error);
+      this.#positioned.reject(error);
+      this.#positioned = deferred();
+      this.#positioned.reject(error);
+      this.#answers.fail(error);
     }
     this.#dispatch("state", this.#state);
   }
 
-  // A listener that throws harms neither the others nor the stream.
+  // A listener that throws affects neither the other listeners nor the stream.
   #dispatch(name, event) {
     for (const listener of this.#listeners.get(name) ?? []) {
       try {
@@ -1475,14 +1509,15 @@ export class Hub {
 }
 
 function deferred() {
-  const made = {};
-  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-  made.promise.catch(nothing); // nobody has to wait for it
-  return made;
+  const result = {};
+  result.promise = new Promise((resolve, reject) => Object.assign(result, { resolve, reject }));
+  result.promise.catch(noop); // a rejection that nobody awaits is not an error
+  return result;
 }
 
-// Whose token it is, to tell apart the tabs and the cursors of several users. Not a check.
-function subjectOf(token) {
+// Returns the user of a token without verifying it, to keep the tabs and the cursors of several
+// users apart.
+function subjectOfToken(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
     return JSON.parse(atob(payload)).sub ?? null;
@@ -1491,23 +1526,24 @@ function subjectOf(token) {
   }
 }
 
-// Where the cursor is kept: `session` (this tab, over reloads), `local` (this browser), null, or
-// { get(key), set(key, cursor) }. Allowed to fail: with storage full or forbidden nothing is kept.
-function storeOf(store) {
-  const kept = () => {
+// Where the cursor is stored: `session` (this tab, across reloads), `local` (this browser), null, or
+// { get(key), set(key, cursor) }. A store may fail: when storage is full or forbidden, nothing is
+// stored.
+function createStore(store) {
+  const open = () => {
     if (store !== "session" && store !== "local") return store;
     const storage = store === "local" ? globalThis.localStorage : globalThis.sessionStorage;
     return { get: (key) => storage.getItem(key), set: (key, cursor) => storage.setItem(key, cursor) };
   };
-  const quietly = (use) => {
+  const tryUse = (use) => {
     try {
-      return store ? use(kept()) : null;
+      return store ? use(open()) : null;
     } catch {
       return null;
     }
   };
   return {
-    get: (key) => quietly((found) => found.get(key)),
-    set: (key, cursor) => quietly((found) => found.set(key, cursor)),
+    get: (key) => tryUse((opened) => opened.get(key)),
+    set: (key, cursor) => tryUse((opened) => opened.set(key, cursor)),
   };
 }

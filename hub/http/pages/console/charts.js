@@ -1,27 +1,27 @@
-// The charts, by uPlot (MIT, uplot.LICENSE).
+// The charts, drawn with uPlot (MIT, uplot.LICENSE).
 
 import uPlot from "./uplot.js";
 
-/** A colour of the page as a canvas can have it: light-dark() is resolved. */
-function colour(name) {
+/** Returns a colour of the page for a canvas: light-dark() is resolved. */
+function resolveColour(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(${name})`;
   document.body.append(probe);
-  const found = getComputedStyle(probe).color;
+  const { color } = getComputedStyle(probe);
   probe.remove();
-  return found;
+  return color;
 }
 
-/** A chart in each element with data-series="a,b"; `draw(history)` shows what there is. */
-export function charts(history) {
-  const made = [...document.querySelectorAll("[data-series]")].map((place) => {
-    const names = place.dataset.series.split(",");
-    const labels = place.dataset.labels.split(",");
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, font: "11px system-ui" };
+/** Creates a chart in each element with data-series="a,b". Returns a function that redraws all. */
+export function createCharts(history) {
+  const redraws = [...document.querySelectorAll("[data-series]")].map((container) => {
+    const names = container.dataset.series.split(",");
+    const labels = container.dataset.labels.split(",");
+    const axis = { stroke: resolveColour("--quiet"), grid: { stroke: resolveColour("--line"), width: 1 }, font: "11px system-ui" };
     const strokes = ["--accent", "--good"];
     const plot = new uPlot(
       {
-        width: place.clientWidth,
+        width: container.clientWidth,
         height: 150,
         legend: { show: names.length > 1, live: false },
         cursor: { points: { show: false } },
@@ -29,14 +29,14 @@ export function charts(history) {
         axes: [axis, { ...axis, size: 56 }],
         series: [
           {},
-          ...names.map((_, i) => ({ label: labels[i], stroke: colour(strokes[i]), width: 2, points: { show: false } })),
+          ...names.map((_, i) => ({ label: labels[i], stroke: resolveColour(strokes[i]), width: 2, points: { show: false } })),
         ],
       },
       [history.seconds, ...names.map((name) => history.series[name])],
-      place,
+      container,
     );
-    new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 150 })).observe(place);
+    new ResizeObserver(() => plot.setSize({ width: container.clientWidth, height: 150 })).observe(container);
     return () => plot.setData([history.seconds, ...names.map((name) => history.series[name])]);
   });
-  return () => made.forEach((draw) => draw());
+  return () => redraws.forEach((redraw) => redraw());
 }

@@ -1,59 +1,61 @@
-// The operators' page: live reports, running answers, slow clients, one user.
+// The operators' page: live metrics, running answers, slow clients, one user.
 
-import { charts } from "./charts.js";
-import { History, MEASURES, byLabel, quantile, rate, sum } from "./reports.js";
-import { Refused, get, key, reports } from "./server.js";
-import { ago, cell, fill, milliseconds, number } from "./tables.js";
-import { listen } from "./user.js";
+import { ApiError, apiKey, get, streamReports } from "./api.js";
+import { createCharts } from "./charts.js";
+import { History, MEASURES, quantile, rate, sum, sumByLabel } from "./live_metrics.js";
+import { cell, fillTable, formatAge, formatMilliseconds, formatNumber } from "./tables.js";
+import { initUserSection } from "./user.js";
 
+const MAX_TEXT_CHARS = 140;
+const MAX_SLOW_CLIENTS = 10;
 const $ = (id) => document.getElementById(id);
 const history = new History(MEASURES);
-const draw = charts(history);
-let seesText = true;
+const drawCharts = createCharts(history);
+let maySeeText = true; // whether the key has the scope that returns the text of answers
 
-function say(what) {
-  if (what instanceof Refused && what.status === 401) return askForKey(what.message);
-  $("said").textContent = what instanceof Error ? what.message : what;
+function showMessage(message) {
+  if (message instanceof ApiError && message.status === 401) return askForKey(message.message);
+  $("message").textContent = message instanceof Error ? message.message : message;
 }
 
-function askForKey(why) {
-  $("why").textContent = key.get() ? why : "";
+function askForKey(reason) {
+  $("login-error").textContent = apiKey.get() ? reason : "";
   if (!$("login").open) $("login").showModal();
 }
 
 $("login-form").addEventListener("submit", () => {
-  key.set($("key").value.trim());
+  apiKey.set($("key").value.trim());
   location.reload();
 });
 $("forget").addEventListener("click", () => {
-  key.forget();
+  apiKey.remove();
   location.reload();
 });
-listen(say);
+initUserSection(showMessage);
 
-async function follow() {
-  const told = (state) => {
+async function followReports() {
+  const showState = (state) => {
     $("state").textContent = state === "live" ? "live" : "no connection; trying again";
     $("state").dataset.state = state;
   };
-  for await (const report of reports(told)) history.take(report, Date.now() / 1000);
+  for await (const report of streamReports(showState)) history.add(report, Date.now() / 1000);
 }
 
-function show() {
+function drawMetrics() {
   const now = Date.now() / 1000;
-  history.tick(now);
-  draw();
+  history.sample(now);
+  drawCharts();
   showProcesses(now);
-  showTotals();
+  showErrors();
 }
 
 function showProcesses(now) {
-  const rows = history.alive(now).map((process) => {
-    const report = history.last.get(process);
-    const before = history.before.get(process);
+  const rows = history.activeProcesses(now).map((process) => {
+    const report = history.latest.get(process);
+    const before = history.previous.get(process);
     const isWorker = report.metrics.some((each) => each.name === "hub_generations_running");
     if (isWorker) {
-      const running = `${number(sum(report, "hub_generations_running"))} answers`;
+      const running = `${formatNumber(sum(report, "hub_generations_running"))} answers`;
       return [process, "running", running, "", "", "", "", ""];
     }
     const delay = before && quantile(0.99, before, report, "hub_delivery_delay_seconds");
@@ -61,94 +63,94 @@ function showProcesses(now) {
     return [
       process,
       sum(report, "hub_draining") ? cell("draining", "warn") : "serving",
-      cell(`${number(sum(report, "hub_connections"))} of ${number(sum(report, "hub_users"))} users`),
-      cell(before ? number(rate(before, report, "hub_events_delivered")) : "", "number"),
-      cell(milliseconds(delay ?? null), "number"),
-      cell(milliseconds(lag ?? null), "number"),
-      cell(number(sum(report, "hub_redis_link_breaks")), "number"),
-      ago(sum(report, "hub_start_time_seconds")),
+      cell(`${formatNumber(sum(report, "hub_connections"))} of ${formatNumber(sum(report, "hub_users"))} users`),
+      cell(before ? formatNumber(rate(before, report, "hub_events_delivered")) : "", "number"),
+      cell(formatMilliseconds(delay ?? null), "number"),
+      cell(formatMilliseconds(lag ?? null), "number"),
+      cell(formatNumber(sum(report, "hub_redis_link_breaks")), "number"),
+      formatAge(sum(report, "hub_start_time_seconds")),
     ];
   });
-  fill("processes", rows, "no reports yet");
+  fillTable("processes", rows, "no reports yet");
 }
 
-function showTotals() {
-  const all = [...history.last.values()];
-  const add = (name, fits) => all.reduce((total, report) => total + sum(report, name, fits), 0);
+function showErrors() {
+  const reports = [...history.latest.values()];
+  const total = (name, labels) => reports.reduce((count, report) => count + sum(report, name, labels), 0);
   const rows = [];
-  const note = (what, count) => count && rows.push([what, cell(number(count), "number")]);
+  const addRow = (text, count) => count && rows.push([text, cell(formatNumber(count), "number")]);
   const closed = {};
-  for (const report of all) {
-    for (const [reason, count] of Object.entries(byLabel(report, "hub_connections_closed", "reason"))) {
+  for (const report of reports) {
+    for (const [reason, count] of Object.entries(sumByLabel(report, "hub_connections_closed", "reason"))) {
       closed[reason] = (closed[reason] ?? 0) + count;
     }
   }
-  note("slow clients sent away", closed.slow);
-  note("clients sent away because a node was full", closed.full);
-  note("clients sent away because Redis was away", closed.broker_away);
-  note("cursors that could not be continued", add("hub_resets"));
-  note("requests refused by a limit", add("hub_requests_refused"));
-  note("requests that failed (5xx)", add("hub_http_requests", { status: /^5/ }));
-  note("links to Redis that broke", add("hub_redis_link_breaks"));
-  note("answers that failed", add("hub_generations_ended", { status: "failed" }));
-  fill("errors", rows, "none since the processes began");
+  addRow("slow clients disconnected", closed.slow);
+  addRow("clients disconnected because a node was full", closed.full);
+  addRow("clients disconnected because Redis was unavailable", closed.broker_away);
+  addRow("cursors that could not be continued", total("hub_resets"));
+  addRow("requests refused by a limit", total("hub_requests_refused"));
+  addRow("requests that failed (5xx)", total("hub_http_requests", { status: /^5/ }));
+  addRow("connections to Redis that broke", total("hub_redis_link_breaks"));
+  addRow("answers that failed", total("hub_generations_ended", { status: "failed" }));
+  fillTable("errors", rows, "none since the processes started");
 }
 
 async function showAnswers() {
-  let found;
+  let page;
   try {
-    found = await get(`/generations?limit=20&text=${seesText}`);
+    page = await get(`/generations?limit=20&text=${maySeeText}`);
   } catch (error) {
-    if (!(error instanceof Refused && error.status === 403 && seesText)) throw error;
-    seesText = false; // a key without the scope admin sees how long they are
-    found = await get("/generations?limit=20");
+    if (!(error instanceof ApiError && error.status === 403 && maySeeText)) throw error;
+    maySeeText = false; // without the scope `admin` only the length of the text is shown
+    page = await get("/generations?limit=20");
   }
-  $("answers-total").textContent = number(found.total);
-  fill(
+  $("answers-total").textContent = formatNumber(page.total);
+  fillTable(
     "answers",
-    found.generations.map((each) => [
+    page.generations.map((each) => [
       each.user,
       each.status,
       each.model,
-      ago(each.requested_at),
-      cell(number(each.characters), "number"),
-      cell(each.text === undefined ? "" : each.text.slice(-140), "mono tail"),
+      formatAge(each.requested_at),
+      cell(formatNumber(each.characters), "number"),
+      cell(each.text === undefined ? "" : each.text.slice(-MAX_TEXT_CHARS), "mono tail"),
     ]),
     "none",
   );
 }
 
-async function showSlow() {
+async function showSlowClients() {
   const { connections } = await get("/connections?limit=1000");
   const slow = connections.filter((each) => each.waiting).sort((a, b) => b.waiting - a.waiting);
-  fill(
+  fillTable(
     "slow",
-    slow.slice(0, 10).map((each) => [
+    slow.slice(0, MAX_SLOW_CLIENTS).map((each) => [
       each.user,
       each.node,
       each.transport,
       each.address ?? "",
-      cell(number(each.waiting), "number"),
+      cell(formatNumber(each.waiting), "number"),
     ]),
     "none",
   );
 }
 
-/** Again and again, one at a time, and not while nobody looks. */
-async function every(milliseconds_, work) {
+/** Repeats the work forever, one run at a time. Pauses while the page is hidden. */
+async function repeat(intervalMs, work) {
   for (;;) {
     if (!document.hidden) {
       try {
         await work();
       } catch (error) {
-        say(error);
+        showMessage(error);
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, milliseconds_));
+    await new Promise((resolve) => setTimeout(resolve, intervalMs));
   }
 }
 
-follow().catch(say);
-setInterval(show, 1000);
-every(1000, showAnswers);
-every(3000, showSlow);
+followReports().catch(showMessage);
+setInterval(drawMetrics, 1000);
+repeat(1000, showAnswers);
+repeat(3000, showSlowClients);

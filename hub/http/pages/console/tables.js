@@ -1,18 +1,18 @@
-// Rows of text into tables. What users wrote goes in as text, never as markup.
+// Fills tables with text. Text from users is inserted as text, never as markup.
 
 export function cell(value, className) {
-  const made = document.createElement("td");
-  if (value instanceof Node) made.append(value);
-  else made.textContent = value ?? "";
-  if (className) made.className = className;
-  return made;
+  const element = document.createElement("td");
+  if (value instanceof Node) element.append(value);
+  else element.textContent = value ?? "";
+  if (className) element.className = className;
+  return element;
 }
 
-/** Puts the rows into the body of the table with this id; without any, it says `nothing`. */
-export function fill(id, rows, nothing) {
+/** Replaces the rows of the table with this id. Shows `emptyText` if there are no rows. */
+export function fillTable(id, rows, emptyText) {
   const body = document.querySelector(`#${id} tbody`);
   if (!rows.length) {
-    const empty = cell(nothing, "quiet");
+    const empty = cell(emptyText, "quiet");
     empty.colSpan = document.querySelectorAll(`#${id} th`).length;
     rows = [[empty]];
   }
@@ -25,12 +25,13 @@ export function fill(id, rows, nothing) {
   );
 }
 
-export function ago(unixSeconds) {
+/** Formats the time since a Unix time in seconds. */
+export function formatAge(unixSeconds) {
   const seconds = Math.max(0, Date.now() / 1000 - unixSeconds);
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
 }
 
-export const number = (value) => Math.round(value).toLocaleString("en");
-export const milliseconds = (seconds) => (seconds === null ? "–" : `${(seconds * 1000).toFixed(1)} ms`);
+export const formatNumber = (value) => Math.round(value).toLocaleString("en");
+export const formatMilliseconds = (seconds) => (seconds === null ? "–" : `${(seconds * 1000).toFixed(1)} ms`);

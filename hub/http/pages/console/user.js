@@ -1,78 +1,82 @@
-// One user: connections, stored events, a test notification, away with them.
+// The section about one user: connections, stored events, a test notification, disconnect.
 
-import { get, send } from "./server.js";
-import { ago, cell, fill, number } from "./tables.js";
+import { get, send } from "./api.js";
+import { cell, fillTable, formatAge, formatNumber } from "./tables.js";
 
-const SHOWN = 50;
-const MOST_PAGES = 20;
+const MAX_EVENTS = 50;
+const MAX_PAGES = 20;
+const MAX_DATA_CHARS = 160;
+const REFRESH_DELAY_MS = 600;
 const $ = (id) => document.getElementById(id);
-let shown = "";
+let user = "";
 
-export function listen(say) {
+/** Connects the section's forms. showMessage: called with an error or a text. */
+export function initUserSection(showMessage) {
   $("find").addEventListener("submit", (event) => {
     event.preventDefault();
-    shown = $("user").value.trim();
-    if (shown) show().catch(say);
+    user = $("user").value.trim();
+    if (user) refresh().catch(showMessage);
   });
   $("notify").addEventListener("submit", (event) => {
     event.preventDefault();
     const data = { title: $("title").value || "A test from the console" };
-    send("POST", "/publish", { to: { user: shown }, data })
-      .then(() => say("The notification is published."))
-      .then(show)
-      .catch(say);
+    send("POST", "/publish", { to: { user }, data })
+      .then(() => showMessage("The notification was published."))
+      .then(refresh)
+      .catch(showMessage);
   });
   $("disconnect").addEventListener("click", () => {
     const seconds = Number($("block").value) || 0;
-    const how = seconds ? ` and keep it out for ${seconds} s` : "";
-    if (!window.confirm(`Disconnect ${shown}${how}?`)) return;
-    send("DELETE", `/users/${encodeURIComponent(shown)}/connections?block_seconds=${seconds}`)
-      .then(() => say(`${shown} is being disconnected.`))
-      .then(() => setTimeout(() => show().catch(say), 600))
-      .catch(say);
+    const suffix = seconds ? ` and block for ${seconds} s` : "";
+    if (!window.confirm(`Disconnect ${user}${suffix}?`)) return;
+    send("DELETE", `/users/${encodeURIComponent(user)}/connections?block_seconds=${seconds}`)
+      .then(() => showMessage(`${user} is being disconnected.`))
+      .then(() => setTimeout(() => refresh().catch(showMessage), REFRESH_DELAY_MS))
+      .catch(showMessage);
   });
 }
 
-async function show() {
-  const path = `/users/${encodeURIComponent(shown)}`;
-  const [roll, events] = await Promise.all([get(path), newest(path)]);
-  $("about").hidden = false;
-  $("who").textContent = shown;
-  $("blocked").textContent = roll.blocked_until ? `blocked for ${ago(2 * Date.now() / 1000 - roll.blocked_until)} more` : "";
-  fill(
+async function refresh() {
+  const path = `/users/${encodeURIComponent(user)}`;
+  const [page, events] = await Promise.all([get(path), getLatestEvents(path)]);
+  $("user-details").hidden = false;
+  $("user-name").textContent = user;
+  $("blocked").textContent = page.blocked_until
+    ? `blocked for ${formatAge(2 * Date.now() / 1000 - page.blocked_until)} more` : "";
+  fillTable(
     "user-connections",
-    roll.connections.map((each) => [
+    page.connections.map((each) => [
       each.node,
       each.transport,
       each.address ?? "",
-      ago(each.since),
+      formatAge(each.since),
       each.topics.join(", "),
-      cell(number(each.events), "number"),
-      cell(number(each.waiting), "number"),
+      cell(formatNumber(each.events), "number"),
+      cell(formatNumber(each.waiting), "number"),
     ]),
     "not connected",
   );
-  fill(
+  fillTable(
     "user-events",
-    events.reverse().map((each) => [each.event, cell(short(each.data), "mono")]),
+    events.reverse().map((each) => [each.event, cell(shorten(each.data), "mono")]),
     "no stored events",
   );
 }
 
-/** The last of the stored events: they are read from the oldest on, a page at a time. */
-async function newest(path) {
+/** Returns the latest stored events. The API returns pages from the oldest event on. */
+async function getLatestEvents(path) {
   let events = [];
   let after = "";
-  for (let page = 0; page < MOST_PAGES; page += 1) {
-    const found = await get(`${path}/events?limit=1000&after=${encodeURIComponent(after)}`);
-    events = [...events, ...found.events].slice(-SHOWN);
-    if (!found.more) break;
-    after = found.next;
+  for (let count = 0; count < MAX_PAGES; count += 1) {
+    const page = await get(`${path}/events?limit=1000&after=${encodeURIComponent(after)}`);
+    events = [...events, ...page.events].slice(-MAX_EVENTS);
+    if (!page.more) break;
+    after = page.next;
   }
   return events;
 }
 
-function short(data) {
+function shorten(data) {
   const text = typeof data === "string" ? data : JSON.stringify(data);
-  return text.length > 160 ? `${text.slice(0, 160)}…` : text;
+  return text.length > MAX_DATA_CHARS ? `${text.slice(0, MAX_DATA_CHARS)}…` : text;
 }

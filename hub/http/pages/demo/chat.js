@@ -1,37 +1,36 @@
-// The chat: what is heard goes into the conversation, what is in the conversation is drawn, what
-// the user does with it goes to the hub. What events mean is hub.js's and conversation.js's.
+// The chat: applies the hub's events to the conversation, draws it, and sends the user's requests.
+// hub.js and conversation.js interpret the events.
 
-import { newKey } from "../hub.js";
+import { newIdempotencyKey } from "../hub.js";
 import {
-  apply, ask, doubt, generationOf, learn, learnNothing, newConversation, placeInTurn, running,
+  acceptGap, addQuestion, applyEvent, applySnapshot, getGeneration, markGaps, newConversation,
+  placeInTurn, runningGenerations,
 } from "./conversation.js";
-import { Memory } from "./memory.js";
-import { TurnList } from "./turns.js";
+import { FactStore } from "./fact_store.js";
+import { TurnList } from "./turn_list.js";
 
-const AT_END_PX = 60;
-const LOOK_AGAIN_MS = 400;
-const LOOKS = 5;
+const BOTTOM_TOLERANCE_PX = 60;
+const SNAPSHOT_RETRY_MS = 400;
+const MAX_SNAPSHOT_ATTEMPTS = 5;
 
 const $ = (id) => document.getElementById(id);
 
-// What went wrong, as one sentence or two.
-function saidOf(error) {
-  const { message, retryAfterSeconds } = error;
+function errorText({ message, retryAfterSeconds }) {
   return retryAfterSeconds ? `${message.replace(/[^.!?]$/, "$&.")} Try again in ${retryAfterSeconds} s.` : message;
 }
 
 export class Chat {
   #conversation = newConversation();
-  #memory = {
-    firstTokens: new Memory("firstTokens"), // generation → milliseconds
-    turnKeys: new Memory("turnKeys"), // generation that was not asked for here → its turn's key
+  #stores = {
+    firstTokens: new FactStore("firstTokens"), // generation → milliseconds
+    turnKeys: new FactStore("turnKeys"), // restarted generation → the key of its turn
   };
-  #requests = new Set(); // under way; each tells itself which generation is its own
-  #followsEnd = true;
+  #requests = new Set(); // pending requests; each one learns the id of its generation
+  #followsBottom = true;
 
-  // announce(text): to those who listen; tell(text): in the header's line
-  constructor(hub, { user, announce, tell, copy }) {
-    Object.assign(this, { hub, announce, tell });
+  // announce(text): to screen readers. showMessage(text): in the header.
+  constructor(hub, { user, announce, showMessage, copy }) {
+    Object.assign(this, { hub, announce, showMessage });
     this.turns = new TurnList($("turns"), {
       user,
       actions: {
@@ -40,10 +39,10 @@ export class Chat {
         retry: (turn) => this.#send(turn),
         copy,
       },
-      beforeDraw: () => (this.#followsEnd = this.isAtEnd()),
+      beforeDraw: () => (this.#followsBottom = this.isAtBottom()),
       onDraw: () => {
         $("empty").hidden = true;
-        if (this.#followsEnd) this.toEnd();
+        if (this.#followsBottom) this.scrollToBottom();
         else $("latest").hidden = false;
       },
     });
@@ -53,43 +52,43 @@ export class Chat {
     return !this.#conversation.generations.size && !this.#conversation.turns.length;
   }
 
-  isAtEnd() {
+  isAtBottom() {
     const box = $("scroll");
-    return box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PX;
+    return box.scrollHeight - box.scrollTop - box.clientHeight < BOTTOM_TOLERANCE_PX;
   }
 
-  toEnd() {
+  scrollToBottom() {
     $("scroll").scrollTop = $("scroll").scrollHeight;
     $("latest").hidden = true;
   }
 
-  // ---- what is heard
+  // ---- events
 
-  // A generation.* event. isNews: it was not stored before this page came.
-  hear(name, data, isNews) {
-    const generation = apply(this.#conversation, name, data, performance.now());
-    if (generation.askedAt && generation.firstAt && !generation.firstTokenMs) {
-      generation.firstTokenMs = generation.firstAt - generation.askedAt;
-      this.#memory.firstTokens.keep(generation.generation, generation.firstTokenMs);
+  // Handles a generation.* event. isNew: it was not stored before this page started.
+  onEvent(name, data, isNew) {
+    const generation = applyEvent(this.#conversation, name, data, performance.now());
+    if (generation.requestedAt && generation.firstTokenAt && !generation.firstTokenMs) {
+      generation.firstTokenMs = generation.firstTokenAt - generation.requestedAt;
+      this.#stores.firstTokens.put(generation.generation, generation.firstTokenMs);
     }
-    this.#noteSimulation(generation);
-    if (!generation.turn || generation.missing) this.#lookUp(generation);
+    this.#showIfSimulated(generation);
+    if (!generation.turn || generation.hasGap) this.#complete(generation);
     else this.#draw(generation);
-    if (isNews) this.#announce(name, generation);
+    if (isNew) this.#announceProgress(name, generation);
   }
 
-  // hub.reset: events are gone.
-  lose({ channel, reason }) {
+  // Handles hub.reset: events are missing.
+  onReset({ channel, reason }) {
     this.turns.addGap(`${channel}: ${reason}`);
-    doubt(this.#conversation);
-    for (const generation of running(this.#conversation)) this.#lookUp(generation, { afterReset: true });
+    markGaps(this.#conversation);
+    for (const generation of runningGenerations(this.#conversation)) this.#complete(generation, { afterReset: true });
   }
 
-  #announce(name, generation) {
+  #announceProgress(name, generation) {
     if (name === "generation.started" || name === "generation.restarted") this.announce("Answer started.");
     else if (generation.isEnded) {
-      const ending = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
-      this.announce([generation.text, ending[generation.status]].filter(Boolean).join("\n"));
+      const endings = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
+      this.announce([generation.text, endings[generation.status]].filter(Boolean).join("\n"));
     }
   }
 
@@ -97,105 +96,105 @@ export class Chat {
     this.turns.draw(generation.turn);
   }
 
-  #noteSimulation({ model }) {
+  #showIfSimulated({ model }) {
     if (model.startsWith("simulated")) $("simulated").hidden = false;
   }
 
-  // The question of an answer that was begun in another tab or before a reload, and the text that
-  // the log no longer holds.
-  async #lookUp(generation, { afterReset = false } = {}) {
-    if (generation.isLookedUp) return;
-    generation.isLookedUp = true;
+  // Loads the question of an answer that was started in another tab or before a reload, and the text
+  // that the log no longer holds.
+  async #complete(generation, { afterReset = false } = {}) {
+    if (generation.isLoading) return;
+    generation.isLoading = true;
     await Promise.allSettled(this.#requests);
     const id = generation.generation;
     if (!generation.turn) {
-      placeInTurn(this.#conversation, generation, this.#memory.turnKeys.recall(id) ?? id);
-      generation.firstTokenMs ??= this.#memory.firstTokens.recall(id);
+      placeInTurn(this.#conversation, generation, this.#stores.turnKeys.get(id) ?? id);
+      generation.firstTokenMs ??= this.#stores.firstTokens.get(id);
       this.#draw(generation);
     }
-    for (let looks = 0; looks < LOOKS && (generation.missing || generation.turn.question === null); looks += 1) {
-      if (looks) await new Promise((wake) => setTimeout(wake, LOOK_AGAIN_MS * 2 ** (looks - 1)));
+    const isIncomplete = () => generation.hasGap || generation.turn.question === null;
+    for (let attempts = 0; attempts < MAX_SNAPSHOT_ATTEMPTS && isIncomplete(); attempts += 1) {
+      if (attempts) await new Promise((resolve) => setTimeout(resolve, SNAPSHOT_RETRY_MS * 2 ** (attempts - 1)));
       try {
-        this.#learn(generation, await this.hub.look(id));
+        this.#applySnapshot(generation, await this.hub.getSnapshot(id));
       } catch (error) {
-        if (error.passes) continue;
+        if (error.isRetryable) continue;
         if (afterReset && !generation.isEnded) {
-          const message = "The hub no longer knows this answer.";
-          apply(this.#conversation, "generation.failed", { generation: id, code: "gone", message });
+          const message = "The hub no longer stores this answer.";
+          applyEvent(this.#conversation, "generation.failed", { generation: id, code: "gone", message });
         }
         break;
       }
     }
-    // What could not be had is shown without it.
-    if (generation.missing) learnNothing(this.#conversation, generation);
+    // Show what is available.
+    if (generation.hasGap) acceptGap(this.#conversation, generation);
     generation.turn.question ??= "(the question is no longer stored)";
-    generation.isLookedUp = false;
+    generation.isLoading = false;
     this.#draw(generation);
   }
 
-  #learn(generation, found) {
+  #applySnapshot(generation, snapshot) {
     const before = generation.turn;
-    learn(this.#conversation, generation, found);
-    if (generation.turn !== before) this.turns.drop(before);
-    this.#noteSimulation(generation);
+    applySnapshot(this.#conversation, generation, snapshot);
+    if (generation.turn !== before) this.turns.remove(before);
+    this.#showIfSimulated(generation);
     this.#draw(generation);
   }
 
-  // ---- what the user does
+  // ---- user actions
 
   ask(question) {
-    this.#send(ask(this.#conversation, newKey(), question));
+    this.#send(addQuestion(this.#conversation, newIdempotencyKey(), question));
   }
 
   stopAll() {
-    for (const generation of running(this.#conversation)) this.stop(generation);
+    for (const generation of runningGenerations(this.#conversation)) this.stop(generation);
   }
 
-  // The turn's key goes along twice. As the idempotency key it makes trying again harmless. In the
-  // metadata it outlives a reload and is copied by a restart, so that all the answers to one
-  // question are found again.
+  // The turn's key is sent twice. As the idempotency key it makes retries safe. In the metadata it
+  // survives a reload and is copied by a restart, so that all answers to one question are found.
   async #send(turn) {
     const { messages, key } = turn;
-    Object.assign(turn, { sending: true, fault: null });
+    Object.assign(turn, { isSending: true, error: null });
     this.turns.draw(turn);
-    requestAnimationFrame(() => this.toEnd());
-    const askedAt = performance.now();
+    requestAnimationFrame(() => this.scrollToBottom());
+    const requestedAt = performance.now();
     const { accepted } = this.hub.ask({ messages, id: key, metadata: { turn: key } });
     try {
-      await this.#underWay(accepted.then((id) => this.#adopt(id, turn, askedAt)));
+      await this.#track(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
     } catch (error) {
-      turn.fault = saidOf(error);
+      turn.error = errorText(error);
     }
-    turn.sending = false;
+    turn.isSending = false;
     this.turns.draw(turn);
   }
 
   async restart(generation) {
-    if (generation.restarting) return;
+    if (generation.isRestarting) return;
     const { turn } = generation;
-    const askedAt = performance.now();
-    generation.restarting = true;
+    const requestedAt = performance.now();
+    generation.isRestarting = true;
     this.#draw(generation);
     const { accepted } = this.hub.restart(generation.generation);
-    await this.#told(this.#underWay(accepted.then((id) => {
-      this.#adopt(id, turn, askedAt);
-      this.#memory.turnKeys.keep(id, turn.key);
+    await this.#report(this.#track(accepted.then((id) => {
+      this.#addAnswer(id, turn, requestedAt);
+      this.#stores.turnKeys.put(id, turn.key);
     })));
-    generation.restarting = false;
+    generation.isRestarting = false;
     this.#draw(generation);
-    requestAnimationFrame(() => this.toEnd());
+    requestAnimationFrame(() => this.scrollToBottom());
   }
 
   async stop(generation) {
-    if (generation.stopping) return;
-    generation.stopping = true;
+    if (generation.isStopping) return;
+    generation.isStopping = true;
     this.#draw(generation);
-    if (await this.#told(this.hub.stop(generation.generation))) return; // its end comes in the stream
-    generation.stopping = false;
+    if (await this.#report(this.hub.stop(generation.generation))) return; // the end event follows
+    generation.isStopping = false;
     this.#draw(generation);
   }
 
-  async #underWay(request) {
+  async #track(request) {
     this.#requests.add(request);
     try {
       await request;
@@ -204,25 +203,25 @@ export class Chat {
     }
   }
 
-  #adopt(id, turn, askedAt) {
-    const generation = generationOf(this.#conversation, id);
+  #addAnswer(id, turn, requestedAt) {
+    const generation = getGeneration(this.#conversation, id);
     const before = generation.turn;
-    generation.askedAt ??= askedAt;
+    generation.requestedAt ??= requestedAt;
     placeInTurn(this.#conversation, generation, turn.key);
-    if (before && before !== turn) this.turns.drop(before);
-    if (generation.firstAt) generation.firstTokenMs ??= generation.firstAt - askedAt;
+    if (before && before !== turn) this.turns.remove(before);
+    if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - requestedAt;
     this.#draw(generation);
   }
 
-  // What went wrong is said in the header's line and read out; returns whether all went well.
-  async #told(request) {
+  // Shows and announces the error of a request. Returns whether it succeeded.
+  async #report(request) {
     try {
       await request;
-      this.tell("");
+      this.showMessage("");
       return true;
     } catch (error) {
-      this.tell(saidOf(error));
-      this.announce(saidOf(error));
+      this.showMessage(errorText(error));
+      this.announce(errorText(error));
       return false;
     }
   }

@@ -1,20 +1,20 @@
 // The conversation as values: which answer belongs to which question. No DOM, no network, no clock.
 //
-// A turn is one question; its generations are the answers to it, the newest last. Whatever asks
-// twice (a restart, a repeated POST) adds to the turn, and the newest supersedes the others. What
-// the events of one generation add up to is hub.js's Transcript.
+// A turn is one question with its generations, the newest last. A restart or a repeated POST adds a
+// generation to the turn, and the newest one supersedes the others. The state of one generation is
+// hub.js's Transcript.
 //
-// Rule: the order of turns, and of the generations in one, is that of the stream.
+// Rule: turns, and the generations in a turn, are in the order of the stream.
 
 import { Transcript } from "../hub.js";
 
-const HISTORY_TURNS = 12; // what goes along with the next question; an LLM's context has an end
+const MAX_HISTORY_TURNS = 12; // sent with the next question: the context of an LLM is limited
 
 export function newConversation() {
   return { turns: [], generations: new Map() };
 }
 
-// A transcript, its place in the conversation, and what the page has under way with it.
+// A transcript, its place in the conversation, and the state of the page's requests for it.
 class Generation extends Transcript {
   turn = null;
 
@@ -24,43 +24,43 @@ class Generation extends Transcript {
   }
 }
 
-// Applies one generation.* event; returns the generation that it changed.
-export function apply(conversation, name, data, now) {
-  const generation = generationOf(conversation, data.generation);
+// Applies one generation.* event. Returns the generation that it changed.
+export function applyEvent(conversation, name, data, now) {
+  const generation = getGeneration(conversation, data.generation);
   const isText = name === "generation.delta" || name === "generation.replaced";
-  if (isText && !generation.isEnded) generation.firstAt ??= now;
+  if (isText && !generation.isEnded) generation.firstTokenAt ??= now;
   generation.apply(name, data);
   return generation;
 }
 
-// What GET /generations/{id} found: the question, and what the stream could not tell.
-export function learn(conversation, generation, found) {
-  const { messages } = found;
-  placeInTurn(conversation, generation, found.metadata?.turn ?? generation.turn?.key ?? generation.generation);
+// Applies the response of GET /generations/{id}: it contains the question.
+export function applySnapshot(conversation, generation, snapshot) {
+  const { messages } = snapshot;
+  placeInTurn(conversation, generation, snapshot.metadata?.turn ?? generation.turn?.key ?? generation.generation);
   Object.assign(generation.turn, { messages, question: lastQuestion(messages) });
-  generation.learn(found);
+  generation.applySnapshot(snapshot);
 }
 
-// The snapshot is gone too: what there is is shown, and marked as a part.
-export function learnNothing(conversation, generation) {
+// No snapshot is available: the text that is there is kept and marked as partial.
+export function acceptGap(conversation, generation) {
   if (!generation.turn) placeInTurn(conversation, generation, generation.generation);
-  generation.learnNothing();
+  generation.acceptGap();
 }
 
-// After a reset the stream goes on behind a hole: nothing that runs can be trusted to be whole.
-export function doubt(conversation) {
-  for (const generation of running(conversation)) generation.doubt();
+// After a reset, events are missing: every running generation may have a gap.
+export function markGaps(conversation) {
+  for (const generation of runningGenerations(conversation)) generation.markGap();
 }
 
-// A question that this page asks: shown at once, before the hub has it.
-export function ask(conversation, key, question) {
+// Adds a question of this page. It is shown at once, before the hub has accepted it.
+export function addQuestion(conversation, key, question) {
   const messages = nextMessages(conversation, question);
-  const turn = newTurn(conversation, key);
+  const turn = addTurn(conversation, key);
   return Object.assign(turn, { question, messages });
 }
 
-// Makes the generation an answer of the turn with this key. Two turns that prove to be one (their
-// key was learned late) are joined in the place of the earlier.
+// Adds the generation to the turn with this key. If a generation's turn turns out to be the same as
+// another one (its key became known late), both are merged in the place of the earlier one.
 export function placeInTurn(conversation, generation, key) {
   const { turns } = conversation;
   const from = generation.turn;
@@ -69,7 +69,7 @@ export function placeInTurn(conversation, generation, key) {
     from.key = key;
     return;
   }
-  const turn = to ?? newTurn(conversation, key);
+  const turn = to ?? addTurn(conversation, key);
   if (from) {
     if (turns.indexOf(from) < turns.indexOf(turn)) {
       turns.splice(turns.indexOf(turn), 1);
@@ -84,7 +84,8 @@ export function placeInTurn(conversation, generation, key) {
   turn.generations.sort((a, b) => a.order - b.order);
 }
 
-export function generationOf(conversation, id) {
+// Returns the generation with this id. Creates it if it is new.
+export function getGeneration(conversation, id) {
   const { generations } = conversation;
   if (!generations.has(id)) generations.set(id, new Generation(id, generations.size));
   return generations.get(id);
@@ -94,24 +95,24 @@ export function isSuperseded(generation) {
   return generation.turn !== null && generation.turn.generations.at(-1) !== generation;
 }
 
-export function running(conversation) {
+export function runningGenerations(conversation) {
   return [...conversation.generations.values()].filter((generation) => !generation.isEnded);
 }
 
-// The messages of the next question: the turns that were answered, and the question.
+// Returns the messages of the next request: the turns that have an answer, and the question.
 export function nextMessages(conversation, question) {
   const messages = [];
-  for (const turn of conversation.turns.slice(-HISTORY_TURNS)) {
+  for (const turn of conversation.turns.slice(-MAX_HISTORY_TURNS)) {
     const answer = turn.generations.at(-1);
-    const counts = answer && (answer.status === "done" || answer.status === "stopped");
-    if (!counts || !answer.text || !turn.question) continue;
+    const isAnswered = answer && (answer.status === "done" || answer.status === "stopped");
+    if (!isAnswered || !answer.text || !turn.question) continue;
     messages.push({ role: "user", content: turn.question });
     messages.push({ role: "assistant", content: answer.text });
   }
   return [...messages, { role: "user", content: question }];
 }
 
-function newTurn(conversation, key) {
+function addTurn(conversation, key) {
   const turn = { key, question: null, messages: null, generations: [] };
   conversation.turns.push(turn);
   return turn;

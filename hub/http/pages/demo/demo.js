@@ -1,78 +1,77 @@
-// The page around the chat: the connection and its state, notifications, who is asking, the theme.
+// The page around the chat: the state of the connection, notifications, the user, the theme.
 
 import { connect } from "../hub.js";
 import { Chat } from "./chat.js";
-import { Memory } from "./memory.js";
-import { NoteList } from "./notes.js";
+import { FactStore } from "./fact_store.js";
+import { NotificationList } from "./notifications.js";
 
-const AT_END_PX = 60;
-const READY_WITHIN_MS = 1000;
-const TICK_MS = 250;
+const VISIBLE_MARGIN_PX = 60;
+const READY_TIMEOUT_MS = 1000;
+const COUNTDOWN_INTERVAL_MS = 250;
 const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "Closed" };
-const WAYS = { sse: "stream", poll: "long polling: nothing streams through here" };
+const TRANSPORTS = { sse: "stream", poll: "long polling, because a proxy buffers streams" };
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
-// Where the hub wants tokens: /#token=…; a fragment is in no request and no log.
+// If the hub requires tokens: /#token=…. A fragment appears in no request and in no log.
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const user = query.get("user") || (token ? undefined : "alice");
-const noteTimes = new Memory("noteTimes"); // cursor → when its event came
+const receivedTimes = new FactStore("receivedTimes"); // cursor → when its event arrived
 
-// From the start: a reload shows again all that the log still holds.
+// From the start: a reload shows all events that the log still holds.
 const hub = connect({ user, token, cursor: "start", store: null });
 
 function announce(text) {
   $("live").textContent = text;
 }
 
-function tell(text) {
-  $("told").textContent = text;
+function showMessage(text) {
+  $("message").textContent = text;
 }
 
 // ---- events --------------------------------------------------------------------------------
 
-const chat = new Chat(hub, { user, announce, tell, copy });
+const chat = new Chat(hub, { user, announce, showMessage, copy });
 
 hub.on("*", ({ name, data, cursor, replayed }) => {
-  $("wire-cursor").textContent = cursor;
-  if (name === "hub.reset") chat.lose(data);
-  else if (name.startsWith("generation.")) chat.hear(name, data, !replayed);
+  $("connection-cursor").textContent = cursor;
+  if (name === "hub.reset") chat.onReset(data);
+  else if (name.startsWith("generation.")) chat.onEvent(name, data, !replayed);
   else if (!name.startsWith("hub.")) {
-    if (!replayed) noteTimes.keep(cursor, Date.now());
-    const at = noteTimes.recall(cursor) ?? (replayed ? undefined : Date.now());
-    notes.add(name, data, at, !replayed);
+    if (!replayed) receivedTimes.put(cursor, Date.now());
+    const receivedAt = receivedTimes.get(cursor) ?? (replayed ? undefined : Date.now());
+    notifications.add(name, data, receivedAt, !replayed);
   }
 });
 
-const notes = new NoteList($("notes"), {
-  onAdd(title, isNews) {
-    $("no-notes").hidden = true;
-    if (!isNews) return;
+const notifications = new NotificationList($("notification-list"), {
+  onAdd(title, isNew) {
+    $("no-notifications").hidden = true;
+    if (!isNew) return;
     announce(`Notification: ${title}`);
-    const isSeen = $("notifications").getBoundingClientRect().top < innerHeight - AT_END_PX;
-    if (!isSeen) showUnread(Number($("unread").textContent) + 1);
+    const isVisible = $("notifications").getBoundingClientRect().top < innerHeight - VISIBLE_MARGIN_PX;
+    if (!isVisible) showUnread(Number($("unread").textContent) + 1);
   },
 });
 
 function showUnread(count) {
   $("unread").textContent = count || "";
   $("unread").hidden = !count;
-  $("bell").ariaLabel = count ? `Notifications, ${count} new` : "Notifications";
+  $("notifications-link").ariaLabel = count ? `Notifications, ${count} new` : "Notifications";
 }
 
 // ---- the connection ------------------------------------------------------------------------
 
 let countdown = null;
 
-hub.on("state", (now) => {
-  const { state, reason, retryAt, open, way, isLeader } = now;
+hub.on("state", ({ state, reason, retryAt, open, transport, isLeader }) => {
   if ($("state").dataset.state !== state) {
     announce(`Connection: ${STATES[state]}.`);
-    tell(state === "live" && open?.recovered ? resumed(open) : "");
+    showMessage(state === "live" && open?.recovered ? resumedText(open) : "");
   }
   $("state").dataset.state = state;
-  if (state !== "live") tell(reason ?? "");
-  else showWire(open, way, isLeader);
+  if (state !== "live") showMessage(reason ?? "");
+  else showConnection(open, transport, isLeader);
   if (open?.user) showUser(open.user);
   $("reconnect").hidden = state !== "closed";
   clearInterval(countdown);
@@ -81,31 +80,31 @@ hub.on("state", (now) => {
     $("state-text").textContent = STATES[state] + (seconds > 0 ? ` in ${seconds} s` : "");
   };
   showState();
-  if (retryAt !== null) countdown = setInterval(showState, TICK_MS);
+  if (retryAt !== null) countdown = setInterval(showState, COUNTDOWN_INTERVAL_MS);
 });
 
-function showWire(open, way, isLeader) {
-  $("wire-way").textContent = `${WAYS[way]}${isLeader ? "" : ", through another tab"}`;
-  if (!open?.connection) return; // long polling has no more to tell
-  $("wire-node").textContent = open.node;
-  $("wire-connection").textContent = open.connection;
-  $("wire-heartbeat").textContent = `every ${open.heartbeat_seconds} s`;
-  $("wire-resumed").textContent = resumed(open) || "0 events";
+function showConnection(open, transport, isLeader) {
+  $("connection-transport").textContent = `${TRANSPORTS[transport]}${isLeader ? "" : ", through another tab"}`;
+  if (!open?.connection) return; // long polling has no other data
+  $("connection-node").textContent = open.node;
+  $("connection-id").textContent = open.connection;
+  $("connection-heartbeat").textContent = `every ${open.heartbeat_seconds} s`;
+  $("connection-resumed").textContent = resumedText(open) || "0 events";
 }
 
-function resumed({ replayed }) {
+function resumedText({ replayed }) {
   return replayed ? `${replayed} ${replayed === 1 ? "event" : "events"} resumed` : "";
 }
 
-// Empty is said when it is known, or when the hub does not answer.
-const waited = new Promise((wake) => setTimeout(wake, READY_WITHIN_MS));
-Promise.race([hub.ready, waited]).then(() => {
+// Show the introduction when the conversation is known to be empty, or when the hub does not respond.
+const timeout = new Promise((resolve) => setTimeout(resolve, READY_TIMEOUT_MS));
+Promise.race([hub.ready, timeout]).then(() => {
   if (chat.isEmpty) $("empty").hidden = false;
 });
 
-// ---- what the user does --------------------------------------------------------------------
+// ---- user actions --------------------------------------------------------------------------
 
-function grow() {
+function fitComposer() {
   const box = $("composer");
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
@@ -117,18 +116,18 @@ function reloadAs(name) {
 }
 
 async function copy(text, label) {
-  const was = label.dataset.label ??= label.textContent;
+  const originalText = label.dataset.label ??= label.textContent;
   try {
     await navigator.clipboard.writeText(text);
     label.textContent = "Copied";
     announce("Copied.");
   } catch {
-    label.textContent = "Not allowed"; // the browser's word; the text can still be selected
+    label.textContent = "Not allowed"; // by the browser; the text can still be selected
   }
-  setTimeout(() => (label.textContent = was), 1500);
+  setTimeout(() => (label.textContent = originalText), 1500);
 }
 
-// Only `hub dev` has this route: publishing belongs to backends.
+// Only `hub dev` has this route: in production only backends publish.
 async function notify(title) {
   const response = await fetch(`/dev/publish?user=${encodeURIComponent(user)}`, {
     method: "POST",
@@ -145,12 +144,12 @@ $("form").addEventListener("submit", (event) => {
   const question = $("composer").value.trim();
   if (!question) return;
   $("composer").value = "";
-  grow();
+  fitComposer();
   chat.ask(question);
 });
-$("composer").addEventListener("input", grow);
+$("composer").addEventListener("input", fitComposer);
 $("composer").addEventListener("keydown", (event) => {
-  if (event.isComposing) return; // Enter and Escape belong to the input method
+  if (event.isComposing) return; // the input method uses Enter and Escape
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
     $("form").requestSubmit();
@@ -164,13 +163,13 @@ for (const chip of document.querySelectorAll(".chip")) {
 }
 $("notify").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const title = $("note").value.trim();
-  const fault = title ? await notify(title) : "";
-  $("notify-fault").textContent = fault;
-  $("notify-fault").hidden = !fault;
-  if (!fault) $("note").value = "";
+  const title = $("notify-text").value.trim();
+  const error = title ? await notify(title) : "";
+  $("notify-error").textContent = error;
+  $("notify-error").hidden = !error;
+  if (!error) $("notify-text").value = "";
 });
-$("who").addEventListener("submit", (event) => {
+$("user-form").addEventListener("submit", (event) => {
   event.preventDefault();
   reloadAs($("user").value);
 });
@@ -178,9 +177,9 @@ $("user").addEventListener("change", () => {
   if ($("user").reportValidity()) reloadAs($("user").value);
 });
 $("reconnect").addEventListener("click", () => hub.reconnect());
-$("latest").addEventListener("click", () => chat.toEnd());
-$("scroll").addEventListener("scroll", () => { if (chat.isAtEnd()) $("latest").hidden = true; });
-$("bell").addEventListener("click", () => showUnread(0));
+$("latest").addEventListener("click", () => chat.scrollToBottom());
+$("scroll").addEventListener("scroll", () => { if (chat.isAtBottom()) $("latest").hidden = true; });
+$("notifications-link").addEventListener("click", () => showUnread(0));
 $("copy-command").addEventListener("click", () => copy($("command").textContent, $("copy-command")));
 
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
@@ -200,6 +199,6 @@ function showUser(name) {
 }
 
 showUser(user ?? "…");
-$("user").disabled = Boolean(token); // who it is stands in the token
+$("user").disabled = Boolean(token); // the token identifies the user
 $("notify").hidden = document.querySelector("meta[name=hub-dev]").content !== "true";
-$("second").href = location.href;
+$("second-tab").href = location.href;

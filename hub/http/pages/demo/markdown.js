@@ -1,11 +1,11 @@
-// A small, safe part of markdown as elements: paragraphs, headings, ``` blocks, lists, `code` and
-// **bold**. Text becomes text nodes and nothing else. While an answer grows, only the blocks that
-// changed are made anew, so drawing costs what is new, and a selection above it stays.
+// Renders a small, safe subset of markdown as elements: paragraphs, headings, ``` blocks, lists,
+// `code` and **bold**. Text becomes text nodes only. While an answer grows, only the blocks that
+// changed are rendered again, so drawing costs what is new, and a selection above it stays.
 
 const ITEM = /^\s*(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
-const sources = new WeakMap(); // element → the block it was made from
+const sources = new WeakMap(); // element → the JSON of its block
 
-export function blocksOf(text) {
+export function parseBlocks(text) {
   const blocks = [];
   let open = null;
   const begin = (block) => blocks.push((open = block));
@@ -29,15 +29,15 @@ export function blocksOf(text) {
 }
 
 export function render(root, text) {
-  const blocks = blocksOf(text);
-  blocks.forEach((block, at) => {
+  const blocks = parseBlocks(text);
+  blocks.forEach((block, index) => {
     const source = JSON.stringify(block);
-    const shown = root.children[at];
-    if (shown && sources.get(shown) === source) return;
-    const made = elementOf(block);
-    sources.set(made, source);
-    if (shown) shown.replaceWith(made);
-    else root.append(made, "\n\n"); // what is selected and read out is text with its breaks
+    const current = root.children[index];
+    if (current && sources.get(current) === source) return;
+    const element = renderBlock(block);
+    sources.set(element, source);
+    if (current) current.replaceWith(element);
+    else root.append(element, "\n\n"); // selected and spoken text keeps its breaks
   });
   while (root.children.length > blocks.length) {
     root.lastElementChild.nextSibling?.remove();
@@ -45,19 +45,19 @@ export function render(root, text) {
   }
 }
 
-function elementOf({ tag, start, lines }) {
+function renderBlock({ tag, start, lines }) {
   const element = document.createElement(tag);
   if (tag === "pre") {
-    element.tabIndex = 0; // it may scroll sideways, also by keyboard
+    element.tabIndex = 0; // it can scroll sideways by keyboard
     element.append(textElement("code", lines.join("\n")));
   } else if (tag === "ol" || tag === "ul") {
     if (tag === "ol") element.start = start;
-    for (const line of lines) element.append(inline(document.createElement("li"), line), "\n");
-  } else inline(element, lines.join("\n"));
+    for (const line of lines) element.append(renderInline(document.createElement("li"), line), "\n");
+  } else renderInline(element, lines.join("\n"));
   return element;
 }
 
-function inline(element, text) {
+function renderInline(element, text) {
   for (const part of text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/)) {
     if (/^`.+`$/.test(part)) element.append(textElement("code", part.slice(1, -1)));
     else if (/^\*\*.+\*\*$/.test(part)) element.append(textElement("strong", part.slice(2, -2)));

@@ -1,5 +1,5 @@
-// The reader's choice of light or dark, before the first paint; a module would come too late.
+// Applies the chosen theme before the first paint. A module would run too late.
 {
-  const chosen = localStorage.getItem("hub.theme");
-  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  const theme = localStorage.getItem("hub.theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 }

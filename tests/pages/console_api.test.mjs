@@ -1,13 +1,13 @@
-// The console's live stream: what it does when nothing comes.
+// Tests the console's stream of reports: when it reconnects.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { reports } from "../../hub/http/pages/console/server.js";
+import { streamReports } from "../../hub/http/pages/console/api.js";
 
 const LINE = `${JSON.stringify({ event: "hub.report", data: { from: "n1" } })}\n`;
 const streams = [];
 
-function answer(url, { signal }) {
+function fakeFetch(url, { signal }) {
   const stream = new TransformStream();
   const writer = stream.writable.getWriter();
   const write = (text) => writer.write(new TextEncoder().encode(text)).catch(() => {});
@@ -18,36 +18,36 @@ function answer(url, { signal }) {
 
 async function tick(ms) {
   mock.timers.tick(ms);
-  for (let turn = 0; turn < 20; turn += 1) await new Promise((wake) => setImmediate(wake));
+  for (let round = 0; round < 20; round += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout"] });
   globalThis.sessionStorage = { getItem: () => null };
-  mock.method(globalThis, "fetch", answer);
+  mock.method(globalThis, "fetch", fakeFetch);
 });
 afterEach(() => {
   mock.timers.reset();
   mock.restoreAll();
 });
 
-test("a stream that falls silent is begun anew, one with heartbeats is not", async () => {
+test("a silent stream is replaced, a stream with heartcount is not", async () => {
   const states = [];
-  const heard = [];
+  const received = [];
   (async () => {
-    for await (const report of reports((state) => states.push(state))) heard.push(report.from);
+    for await (const report of streamReports((state) => states.push(state))) received.push(report.from);
   })();
   await tick(0);
   streams[0].write(LINE);
-  for (let beats = 0; beats < 5; beats += 1) {
+  for (let count = 0; count < 5; count += 1) {
     await tick(8000);
     streams[0].write("\n");
   }
   await tick(8000);
-  assert.deepEqual([states, heard, streams.length], [["live"], ["n1"], 1]);
-  await tick(20_000); // nothing more
+  assert.deepEqual([states, received, streams.length], [["live"], ["n1"], 1]);
+  await tick(20_000); // silence
   await tick(1000);
   streams[1].write(LINE);
   await tick(0);
-  assert.deepEqual([states, heard, streams[0].signal.aborted], [["live", "away", "live"], ["n1", "n1"], true]);
+  assert.deepEqual([states, received, streams[0].signal.aborted], [["live", "disconnected", "live"], ["n1", "n1"], true]);
 });
