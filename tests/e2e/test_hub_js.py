@@ -154,7 +154,9 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     for each in (tab, phone):
         await each.until_end()
         await each.expect_whole()
-        notes = await each.page.evaluate("received.filter(([name]) => name === 'notification').length")
+        notes = await each.page.evaluate(
+            "received.filter(([name]) => name === 'notification').length"
+        )
         assert notes == 1
     assert sorted([await tab.is_leader(), await phone.is_leader()]) == [False, True]
     assert await late.page.evaluate("answer.ended().then(({ text }) => text)") == _COUNTED
