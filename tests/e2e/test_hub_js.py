@@ -67,7 +67,8 @@ class Recorder:
 
     async def text(self) -> str:
         found: str = await self.page.evaluate(
-            "received.filter(([name]) => name === 'generation.delta').map(([, d]) => d.text).join('')"
+            "received.filter(([name]) => name === 'generation.delta')"
+            ".map(([, data]) => data.text).join('')"
         )
         return found
 

@@ -142,7 +142,7 @@ async def test_escape_stops(browser: Browser, dev: Dev) -> None:
 
 
 async def test_reconnect_is_shown_and_closes_the_gap(browser: Browser, tmp_path: Path) -> None:
-    """When the node dies during an answer, the page shows it, reconnects and gets the whole text."""
+    """When the node dies during an answer, the page shows it and reconnects without loss."""
     dev = Dev(tmp_path, "--tokens-per-second", "40").wait_until_ready()
     try:
         page = await open_page(browser, dev, "noa")
