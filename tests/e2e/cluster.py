@@ -23,10 +23,10 @@ from tests.processes import Valkey
 from tests.topologies import free_ports
 
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
-Story = list[tuple[str, dict[str, Any]]]
+GenerationEvents = list[tuple[str, dict[str, Any]]]
 
 
-class Plant:
+class Cluster:
     """One node, any number of workers, simulated upstreams by name."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
@@ -37,40 +37,40 @@ class Plant:
         self._processes: list[asyncio.subprocess.Process] = []
         self.upstreams: dict[str, str] = {}
         self._simulated: dict[str, SimulatedUpstream] = {}
-        self.asked: list[web.Request] = []
+        self.upstream_requests: list[web.Request] = []
         self.url = self.internal_url = ""
         self.port = self.internal_port = 0
         self.node: asyncio.subprocess.Process
 
-    async def upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
+    async def add_upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
         """A simulated LLM; settings are those of the upstream."""
         speed = settings.pop("tokens_per_second", 2000.0)
         simulated = self._simulated[name] = SimulatedUpstream(
             Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
         )
         app = simulated.app()
-        app.on_response_prepare.append(self._note_asked)
+        app.on_response_prepare.append(self._record_request)
         place = ListenAddress("127.0.0.1", 0, "x")
         port = await self._stack.enter_async_context(
             listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1)
         )
         self.upstreams[name] = f"http://127.0.0.1:{port}"
-        self.setting(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")
-        self.setting(f"UPSTREAMS__{name}__DEFAULT_MODEL", "simulated-1")
+        self.set(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")
+        self.set(f"UPSTREAMS__{name}__DEFAULT_MODEL", "simulated-1")
         for key, value in settings.items():
-            self.setting(f"UPSTREAMS__{name}__{key}", value)
+            self.set(f"UPSTREAMS__{name}__{key}", value)
 
-    def pace(self, upstream: str, tokens_per_second: float) -> None:
+    def set_speed(self, upstream: str, tokens_per_second: float) -> None:
         """How fast its answers go on from now."""
         simulated = self._simulated[upstream]
         simulated._simulation = msgspec.structs.replace(
             simulated._simulation, tokens_per_second=tokens_per_second
         )
 
-    async def _note_asked(self, request: web.Request, response: web.StreamResponse) -> None:
-        self.asked.append(request)
+    async def _record_request(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.upstream_requests.append(request)
 
-    def setting(self, name: str, value: Any) -> None:
+    def set(self, name: str, value: Any) -> None:
         """A setting of what is started from now on."""
         self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
 
@@ -79,18 +79,18 @@ class Plant:
         valkey = Valkey(self._folder)
         await valkey.start()
         self._stack.push_async_callback(valkey.kill)
-        self.setting("REDIS__URL", f"unix://{valkey.socket}")
-        self.node = await self.another_node(*flags)
+        self.set("REDIS__URL", f"unix://{valkey.socket}")
+        self.node = await self.start_node(*flags)
 
-    async def another_node(self, *flags: str) -> asyncio.subprocess.Process:
+    async def start_node(self, *flags: str) -> asyncio.subprocess.Process:
         """One more node, on which `url` and `port` are from now on."""
         self.port, self.internal_port = free_ports(2)
-        self.setting("PUBLIC__PORT", str(self.port))
-        self.setting("INTERNAL__PORT", str(self.internal_port))
-        self.setting("NODE__NAME", f"node-{self.port}")
+        self.set("PUBLIC__PORT", str(self.port))
+        self.set("INTERNAL__PORT", str(self.internal_port))
+        self.set("NODE__NAME", f"node-{self.port}")
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
-        process = await self._process("serve", *flags)
+        process = await self._start_process("serve", *flags)
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -105,15 +105,15 @@ class Plant:
         """What the processes of a command have said."""
         return (self._folder / f"{command}.log").read_text()
 
-    async def worker(self) -> asyncio.subprocess.Process:
+    async def start_worker(self) -> asyncio.subprocess.Process:
         """One more worker."""
-        return await self._process("worker")
+        return await self._start_process("worker")
 
-    async def ready_worker(self) -> asyncio.subprocess.Process:
+    async def start_ready_worker(self) -> asyncio.subprocess.Process:
         """One more worker, which has begun to look for work."""
         (port,) = free_ports(1)
-        self.setting("WORKER__PORT", str(port))
-        process = await self.worker()
+        self.set("WORKER__PORT", str(port))
+        process = await self.start_worker()
         async with asyncio.timeout(60):
             while True:
                 with suppress(aiohttp.ClientError):
@@ -128,14 +128,18 @@ class Plant:
             found: dict[str, int] = await answer.json()
             return found
 
-    async def ask(self, user: str, prompt: str, upstream: str) -> tuple[int, dict[str, Any]]:
+    async def start_generation(
+        self, user: str, prompt: str, upstream: str
+    ) -> tuple[int, dict[str, Any]]:
         """Status and answer."""
         body = {"prompt": prompt, "upstream": upstream}
         url = f"{self.url}/generations?user={user}"
         async with self.session.post(url, json=body) as answer:
             return answer.status, await answer.json()
 
-    async def story(self, user: str, cursor: str, *, more_seconds: float = 0.0) -> Story:
+    async def read_generation(
+        self, user: str, cursor: str, *, more_seconds: float = 0.0
+    ) -> GenerationEvents:
         """The user's generation events up to an end, and what comes after it for a while."""
         decoder, found = SseDecoder(), list[tuple[str, dict[str, Any]]]()
         url = f"{self.url}/sse/connect/{user}"
@@ -154,27 +158,27 @@ class Plant:
                 pass
         return found
 
-    async def _process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
+    async def _start_process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
         with (self._folder / f"{command}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "hub", command, *flags,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
             )  # fmt: skip
-        self._stack.push_async_callback(_killed, process)
+        self._stack.push_async_callback(_kill, process)
         return process
 
 
-async def _killed(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
 
 
 @asynccontextmanager
-async def planted() -> AsyncIterator[Plant]:
+async def create_cluster() -> AsyncIterator[Cluster]:
     """Nothing runs yet."""
     async with AsyncExitStack() as stack:
-        folder = temporary_folder("plant", stack)
+        folder = temporary_folder("cluster", stack)
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Plant(folder, stack, session)
+        yield Cluster(folder, stack, session)

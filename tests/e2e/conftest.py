@@ -63,7 +63,7 @@ class Dev:
             time.sleep(0.02)  # a file that grows tells nobody
         return self
 
-    def simulated_url(self) -> str:
+    def upstream_url(self) -> str:
         """The base URL of its simulated LLM, as the greeting tells it."""
         found = re.search(r"simulated, (http://\S+)/v1", self.output)
         assert found is not None

@@ -16,18 +16,18 @@ import aiohttp
 
 from hub.core.sse_decoder import SseDecoder
 from tests.certificates import write_certificate
-from tests.e2e.cluster import Plant
+from tests.e2e.cluster import Cluster
 from tests.topologies import free_ports
 
 CONFIG = Path(__file__).parents[2] / "config" / "nginx.conf"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/opt/homebrew/bin")
 
 
-class Front:
+class NginxProxy:
     """nginx and the two nodes behind it."""
 
-    def __init__(self, plant: Plant, folder: Path) -> None:
-        self.plant = plant
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         (self.port,) = free_ports(1)
@@ -40,11 +40,11 @@ class Front:
 
     async def start(self, change: Any = lambda text: text) -> None:
         """`change` edits the file."""
-        plant = self.plant
-        await plant.start()
-        first_port = plant.port
-        self.second = await plant.another_node()
-        self.second_port = plant.port
+        cluster = self.cluster
+        await cluster.start()
+        first_port = cluster.port
+        self.second = await cluster.start_node()
+        self.second_port = cluster.port
         text = CONFIG.read_text()
         for old, new in {
             "listen 443": f"listen 127.0.0.1:{self.port}",
@@ -71,7 +71,7 @@ class Front:
             while True:
                 with suppress(aiohttp.ClientError):
                     url = f"{self.url}/generations/g00nothing?user=a"
-                    async with plant.session.get(url, ssl=self.trust) as answer:
+                    async with cluster.session.get(url, ssl=self.trust) as answer:
                         if answer.status == 404:
                             return
                 await asyncio.sleep(0.05)
@@ -98,7 +98,7 @@ class Front:
         decoder, ready = SseDecoder(), list[Any]()
         headers = {"Last-Event-ID": cursor} if cursor else {}
         url = f"{self.url}/sse/connect/{user}"
-        async with self.plant.session.get(url, headers=headers, ssl=self.trust) as response:
+        async with self.cluster.session.get(url, headers=headers, ssl=self.trust) as response:
             assert response.status == 200
 
             async def following(seconds: float = 30.0) -> tuple[str, str, Any]:
@@ -115,6 +115,6 @@ class Front:
 
     async def publish(self, n: int, **to: Any) -> None:
         body = {"to": to or {"all": True}, "data": {"n": n}, "id": f"n{n}"}
-        url = f"{self.plant.internal_url}/publish"
-        async with self.plant.session.post(url, json=body) as answer:
+        url = f"{self.cluster.internal_url}/publish"
+        async with self.cluster.session.post(url, json=body) as answer:
             assert answer.status == 200

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated_answers import answer_to
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 from tests.e2e.tool_llm import ToolLlm
 
 MODEL = "simulated-1"
@@ -26,35 +26,35 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def plant() -> AsyncIterator[Plant]:
+async def cluster() -> AsyncIterator[Cluster]:
     """One node, one worker, simulated LLMs of which two fail, and one that calls tools."""
-    async with planted() as plant:
-        await plant.upstream("sim", tokens_per_second=60.0)
-        await plant.upstream("refusing", fault="refuse", retries=0)
-        await plant.upstream("cutting", fault="truncate:3", retries=0)
+    async with create_cluster() as cluster:
+        await cluster.add_upstream("sim", tokens_per_second=60.0)
+        await cluster.add_upstream("refusing", fault="refuse", retries=0)
+        await cluster.add_upstream("cutting", fault="truncate:3", retries=0)
         place = ListenAddress("127.0.0.1", 0, "x")
         async with listen(
             LLM.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1
         ) as port:
-            plant.setting("UPSTREAMS__tool__BASE_URL", f"http://127.0.0.1:{port}/v1")
-            plant.setting("DEFAULT_UPSTREAM", "sim")
-            plant.setting("NODE__DRAIN_SECONDS", 0)
-            await plant.start()
-            await plant.worker()
-            yield plant
+            cluster.set("UPSTREAMS__tool__BASE_URL", f"http://127.0.0.1:{port}/v1")
+            cluster.set("DEFAULT_UPSTREAM", "sim")
+            cluster.set("NODE__DRAIN_SECONDS", 0)
+            await cluster.start()
+            await cluster.start_worker()
+            yield cluster
 
 
-def client_of(plant: Plant) -> openai.AsyncOpenAI:
+def client_of(cluster: Cluster) -> openai.AsyncOpenAI:
     """The stock SDK."""
-    return openai.AsyncOpenAI(base_url=f"{plant.url}/v1", api_key="none")
+    return openai.AsyncOpenAI(base_url=f"{cluster.url}/v1", api_key="none")
 
 
-async def test_sdk_starts_resumes_on_another_node_and_stops(plant: Plant) -> None:
+async def test_sdk_starts_resumes_on_another_node_and_stops(cluster: Cluster) -> None:
     """Over an upstream that knows none of it. A node that drains cuts the stream, which is an error
     for the SDK and not an end; the events go on at the next number.
     """
     seen, id_ = list[int](), ""
-    async with client_of(plant) as client:
+    async with client_of(cluster) as client:
         begun = await client.responses.create(
             model=MODEL, input="count to 900", background=True, stream=True
         )
@@ -64,10 +64,10 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(plant: Plant) -> Non
                 if event.type == "response.created":
                     id_ = event.response.id
                 if len(seen) == 20:
-                    plant.node.send_signal(signal.SIGTERM)
-    await plant.node.wait()
-    await plant.another_node()
-    async with client_of(plant) as client:
+                    cluster.node.send_signal(signal.SIGTERM)
+    await cluster.node.wait()
+    await cluster.start_node()
+    async with client_of(cluster) as client:
         events = await client.responses.retrieve(id_, stream=True, starting_after=seen[-1])
         async for event in events:
             seen.append(event.sequence_number)
@@ -81,13 +81,13 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(plant: Plant) -> Non
         last = [event async for event in rest][-1]
         assert last.type == "response.incomplete"
         assert last.response.output == stopped.output
-        assert (await plant.stats("sim"))["running"] == 0
+        assert (await cluster.stats("sim"))["running"] == 0
 
 
-async def test_sdk_gets_whole_answers_and_chunks(plant: Plant) -> None:
+async def test_sdk_gets_whole_answers_and_chunks(cluster: Cluster) -> None:
     """Text, usage and reasons, streamed or not, of chat and of responses."""
     whole = answer_to("count to 20")
-    async with client_of(plant) as client:
+    async with client_of(cluster) as client:
         listed = {model.id async for model in client.models.list()}
         assert listed == {MODEL, f"cutting/{MODEL}", f"refusing/{MODEL}"}
         completion = await client.chat.completions.create(model=MODEL, messages=COUNT)
@@ -107,9 +107,9 @@ async def test_sdk_gets_whole_answers_and_chunks(plant: Plant) -> None:
         assert (await client.responses.retrieve(response.id)).output == response.output
 
 
-async def test_sdk_calls_tools_and_sends_back_what_came_of_them(plant: Plant) -> None:
+async def test_sdk_calls_tools_and_sends_back_what_came_of_them(cluster: Cluster) -> None:
     """Parallel calls, reasoning, and the SDK's own objects as the next question."""
-    async with client_of(plant) as client:
+    async with client_of(cluster) as client:
         await _chat_with_tools(client)
         await _respond_with_tools(client)
 
@@ -158,9 +158,9 @@ async def _respond_with_tools(client: openai.AsyncOpenAI) -> None:
     assert [m["role"] for m in LLM.asked[-1]["messages"]] == ["user", "assistant", "tool"]
 
 
-async def test_sdk_raises_what_went_wrong(plant: Plant) -> None:
+async def test_sdk_raises_what_went_wrong(cluster: Cluster) -> None:
     """Before the answer, in the middle of it, and without asking the LLM again by itself."""
-    async with client_of(plant) as client:
+    async with client_of(cluster) as client:
         with pytest.raises(openai.InternalServerError) as refused:
             await client.chat.completions.create(model=f"refusing/{MODEL}", messages=COUNT)
         assert (refused.value.status_code, refused.value.code) == (502, "upstream_status")
@@ -180,7 +180,7 @@ async def test_sdk_raises_what_went_wrong(plant: Plant) -> None:
         last = [event async for event in events][-1]
         assert last.type == "response.failed"
         assert last.response.error is not None
-        assert (await plant.stats("cutting"))["started"] == 3
+        assert (await cluster.stats("cutting"))["started"] == 3
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve("resp_none")
         with pytest.raises(openai.BadRequestError):

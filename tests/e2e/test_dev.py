@@ -103,7 +103,7 @@ async def test_answer_streams_into_the_channel(dev: Dev) -> None:
 
 async def test_stop_reaches_the_upstream(dev: Dev) -> None:
     """DELETE ends the answer in the stream, and the upstream sees its reader go, within 1 s."""
-    base = dev.simulated_url()
+    base = dev.upstream_url()
     before = _stats(base)["cut"]
     started = dev.call("POST", "/generations?user=stan", {"prompt": "count to 500"})
     path = f"/generations/{started['generation']}?user=stan"

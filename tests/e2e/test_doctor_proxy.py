@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hub.cli.doctor import CheckResult, ProbeTarget, check_proxy
-from tests.e2e.cluster import planted
-from tests.e2e.proxy import NGINX, Front
+from tests.e2e.cluster import create_cluster
+from tests.e2e.proxy import NGINX, NginxProxy
 from tests.faults import FaultProxy
 from tests.topologies import free_ports
 
@@ -83,7 +83,7 @@ def faulty(text: str) -> str:
     return text.replace("location / {", "\n".join([*own, "location / {"]), 1)
 
 
-async def looked_at(front: Front, place: str) -> dict[str, list[CheckResult]]:
+async def looked_at(front: NginxProxy, place: str) -> dict[str, list[CheckResult]]:
     """The findings by check."""
     patience = 7.0 if place == "buffering" else 25.0  # it is only waited for what does not come
     visit = ProbeTarget(f"{front.url}/{place}", 3.0, timeout_seconds=patience, named="quiet")
@@ -98,9 +98,9 @@ async def test_each_directive_that_is_missing(tmp_path: Path) -> None:
     """All faults in one nginx, looked at at once: each is named with what mends it, and what is
     well is said to be well; meanwhile the command itself, and fronts that are no nginx.
     """
-    async with planted() as plant:
-        plant.setting("STREAM__HEARTBEAT_SECONDS", "1")
-        front = Front(plant, tmp_path)
+    async with create_cluster() as cluster:
+        cluster.set("STREAM__HEARTBEAT_SECONDS", "1")
+        front = NginxProxy(cluster, tmp_path)
         try:
             await front.start(faulty)
             looks, _, _ = await asyncio.gather(
@@ -126,10 +126,10 @@ async def test_each_directive_that_is_missing(tmp_path: Path) -> None:
             await front.stop()
 
 
-async def command_line(front: Front) -> None:
+async def command_line(front: NginxProxy) -> None:
     """The command itself: what it prints, its exit codes, and test events."""
     environment = {**os.environ, "SSL_CERT_FILE": front.certificate}
-    internal = ("--internal-url", front.plant.internal_url)
+    internal = ("--internal-url", front.cluster.internal_url)
 
     async def doctor(*words: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
@@ -157,10 +157,10 @@ async def command_line(front: Front) -> None:
     assert "SSL_CERT_FILE" in distrusted.advice
 
 
-async def other_fronts(front: Front) -> None:
+async def other_fronts(front: NginxProxy) -> None:
     """A node by itself is in order; what delays each event is told by test events."""
-    plant, (closed,) = front.plant, free_ports(1)
-    async with FaultProxy(("127.0.0.1", plant.port)) as slow:
+    cluster, (closed,) = front.cluster, free_ports(1)
+    async with FaultProxy(("127.0.0.1", cluster.port)) as slow:
         slow.latency_seconds = 0.6
         direct, late, nobody, secure = await asyncio.gather(
             *(
@@ -168,17 +168,17 @@ async def other_fronts(front: Front) -> None:
                     ProbeTarget(
                         url,
                         3.0,
-                        internal_url=plant.internal_url,
+                        internal_url=cluster.internal_url,
                         timeout_seconds=25.0,
                         named=f"look{n}",  # one's test events end another's polls
                     )
                 )
                 for n, url in enumerate(
                     (
-                        plant.url,
+                        cluster.url,
                         f"http://127.0.0.1:{slow.port}",
                         f"http://127.0.0.1:{closed}",
-                        plant.url.replace("http", "https"),
+                        cluster.url.replace("http", "https"),
                     )
                 )
             )
@@ -188,5 +188,5 @@ async def other_fronts(front: Front) -> None:
     assert (delay.verdict, "proxy_buffering off" in delay.advice) == ("fail", True)
     assert [(finding.check, finding.verdict) for finding in nobody] == [("front", "fail")]
     assert "does not speak TLS" in secure[0].found
-    async with plant.session.get(f"{plant.url}/sse/connect/alice") as unasked:
+    async with cluster.session.get(f"{cluster.url}/sse/connect/alice") as unasked:
         assert "Hub-Doctor-Report" not in unasked.headers

@@ -10,18 +10,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 
 CLIENTS = 5_000
 DRAIN_SECONDS = 3.0
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Plant]:
+async def cluster() -> AsyncIterator[Cluster]:
     """Nothing runs yet."""
-    async with planted() as plant:
-        plant.setting("LOGS__LEVEL", "warning")
-        yield plant
+    async with create_cluster() as cluster:
+        cluster.set("LOGS__LEVEL", "warning")
+        yield cluster
 
 
 class Client(asyncio.Protocol):
@@ -38,9 +38,9 @@ class Client(asyncio.Protocol):
         self.ended_at = time.monotonic()
 
 
-async def connected(plant: Plant, number: int) -> Client:
+async def connected(cluster: Cluster, number: int) -> Client:
     loop = asyncio.get_running_loop()
-    transport, client = await loop.create_connection(Client, "127.0.0.1", plant.port)
+    transport, client = await loop.create_connection(Client, "127.0.0.1", cluster.port)
     transport.write(f"GET /sse/connect/u{number} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     return client
 
@@ -48,23 +48,23 @@ async def connected(plant: Plant, number: int) -> Client:
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-async def test_drain_of_five_thousand(plant: Plant) -> None:
+async def test_drain_of_five_thousand(cluster: Cluster) -> None:
     """Each is told goodbye and when to return; not all at once; it ends within its deadline."""
-    plant.setting("NODE__DRAIN_SECONDS", str(DRAIN_SECONDS))
-    await plant.start()
+    cluster.set("NODE__DRAIN_SECONDS", str(DRAIN_SECONDS))
+    await cluster.start()
     clients: list[Client] = []
     for first in range(0, CLIENTS, 250):
-        batch = (connected(plant, number) for number in range(first, first + 250))
+        batch = (connected(cluster, number) for number in range(first, first + 250))
         clients += await asyncio.gather(*batch)
     async with asyncio.timeout(60):
         while not all(b"hub.open" in client.data for client in clients):
             await asyncio.sleep(0.05)
     begun = time.monotonic()
-    plant.node.send_signal(signal.SIGTERM)
+    cluster.node.send_signal(signal.SIGTERM)
     await asyncio.sleep(DRAIN_SECONDS / 2)
     gone = sum(client.ended_at > 0 for client in clients)
     assert CLIENTS * 0.2 < gone < CLIENTS * 0.8  # about half of them
-    assert await asyncio.wait_for(plant.node.wait(), DRAIN_SECONDS + 5) == 0
+    assert await asyncio.wait_for(cluster.node.wait(), DRAIN_SECONDS + 5) == 0
     seconds = time.monotonic() - begun
     waits = []
     for client in clients:
@@ -79,18 +79,18 @@ async def test_drain_of_five_thousand(plant: Plant) -> None:
     assert seconds < DRAIN_SECONDS + 3
 
 
-async def test_second_signal_hurries(plant: Plant) -> None:
+async def test_second_signal_hurries(cluster: Cluster) -> None:
     """Nobody is waited for any longer: the drain alone would take longer than a busy machine."""
-    plant.setting("NODE__DRAIN_SECONDS", "120")
-    await plant.start()
-    clients = await asyncio.gather(*(connected(plant, number) for number in range(50)))
+    cluster.set("NODE__DRAIN_SECONDS", "120")
+    await cluster.start()
+    clients = await asyncio.gather(*(connected(cluster, number) for number in range(50)))
     async with asyncio.timeout(30):
         while not all(b"hub.open" in client.data for client in clients):
             await asyncio.sleep(0.02)
-    plant.node.send_signal(signal.SIGTERM)
+    cluster.node.send_signal(signal.SIGTERM)
     async with asyncio.timeout(30):
         while not any(client.ended_at for client in clients):  # it has begun to drain
             await asyncio.sleep(0.02)
-    plant.node.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(plant.node.wait(), 60) == 0
+    cluster.node.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(cluster.node.wait(), 60) == 0
     assert all(client.data.endswith(b"0\r\n\r\n") for client in clients)

@@ -14,7 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 from tests.grpc.kit import Reading
 from tests.topologies import free_ports
 
@@ -23,13 +23,13 @@ CLIENTS = 20
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Plant]:
+async def cluster() -> AsyncIterator[Cluster]:
     """Nothing runs yet; tokens and keys are needed."""
-    async with planted() as plant:
-        plant.setting("AUTH__DISABLED", "false")
-        plant.setting("AUTH__HMAC_SECRET", SECRET)
-        plant.setting("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish"]}])
-        yield plant
+    async with create_cluster() as cluster:
+        cluster.set("AUTH__DISABLED", "false")
+        cluster.set("AUTH__HMAC_SECRET", SECRET)
+        cluster.set("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish"]}])
+        yield cluster
 
 
 async def opened(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
@@ -41,29 +41,31 @@ async def opened(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
     return json.loads((await reading.next()).data)["node"], reading
 
 
-async def both_ready(plant: Plant) -> None:
+async def both_ready(cluster: Cluster) -> None:
     """Each of the two processes has said so; the kernel chooses who answers."""
     seen = set[str]()
     async with asyncio.timeout(20):
         while len(seen) < 2:
             headers = {"Connection": "close"}
-            async with plant.session.get(f"{plant.internal_url}/readyz", headers=headers) as answer:
+            async with cluster.session.get(
+                f"{cluster.internal_url}/readyz", headers=headers
+            ) as answer:
                 if answer.status == 200:  # one that is not ready yet is 503
                     seen.add((await answer.json())["node"])
             await asyncio.sleep(0.02)
 
 
-async def test_fleet_over_grpc(plant: Plant) -> None:
+async def test_fleet_over_grpc(cluster: Cluster) -> None:
     """Two processes share the ports, each event reaches all, an answer comes whole, and SIGTERM
     tells everyone to come back.
     """
     port, internal_port = free_ports(2)
-    plant.setting("PUBLIC__GRPC_PORT", str(port))
-    plant.setting("INTERNAL__GRPC_PORT", str(internal_port))
-    await plant.upstream("main")
-    await plant.start("--workers", "2")
-    await plant.worker()
-    await both_ready(plant)
+    cluster.set("PUBLIC__GRPC_PORT", str(port))
+    cluster.set("INTERNAL__GRPC_PORT", str(internal_port))
+    await cluster.add_upstream("main")
+    await cluster.start("--workers", "2")
+    await cluster.start_worker()
+    await both_ready(cluster)
     options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own for each
     channels = [
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(CLIENTS)
@@ -93,11 +95,11 @@ async def test_fleet_over_grpc(plant: Plant) -> None:
         assert len(text) > 50
         assert [e.event for e in events[-2:]] == ["generation.done", "hub.bye"]
 
-        plant.node.terminate()
+        cluster.node.terminate()
         for _, reading in streams:
             assert (await reading.next()).event == "hub.bye"
             assert await reading.call.code() is grpc.StatusCode.UNAVAILABLE
-        assert await plant.node.wait() == 0
+        assert await cluster.node.wait() == 0
     for channel in (*channels, internal):
         await channel.close()
-    assert "Traceback" not in plant.log("serve")
+    assert "Traceback" not in cluster.log("serve")

@@ -19,7 +19,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.conftest import missing
-from tests.e2e.cluster import planted
+from tests.e2e.cluster import create_cluster
 from tests.e2e.conftest import Dev
 
 PAGES = Path(__file__).parents[2] / "hub" / "http" / "pages"
@@ -356,16 +356,16 @@ async def test_tokens_are_renewed_before_they_expire(context: BrowserContext) ->
         minted.append((why or {}).get("reason", ""))
         return jwt.encode({"sub": "tom", "exp": time.time() + seconds}, secret)
 
-    async with planted() as plant:
-        plant.setting("AUTH__DISABLED", False)
-        plant.setting("AUTH__HMAC_SECRET", secret)
-        plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
-        await plant.upstream("main", tokens_per_second=60)
-        await plant.start()
-        await plant.worker()
-        async with plant.session.get(f"{plant.url}/") as answer:
+    async with create_cluster() as cluster:
+        cluster.set("AUTH__DISABLED", False)
+        cluster.set("AUTH__HMAC_SECRET", secret)
+        cluster.set("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
+        await cluster.add_upstream("main", tokens_per_second=60)
+        await cluster.start()
+        await cluster.start_worker()
+        async with cluster.session.get(f"{cluster.url}/") as answer:
             assert answer.status == 404
-        tab = await record(context, plant.url, "tom", mint=mint)
+        tab = await record(context, cluster.url, "tom", mint=mint)
         await tab.ask("count to 120")
         await tab.until_end()
         await tab.expect_whole()
@@ -374,7 +374,7 @@ async def test_tokens_are_renewed_before_they_expire(context: BrowserContext) ->
 
         page = await context.new_page()
         await page.route(re.compile(r":\d+/($|#|demo/)"), from_disk)
-        await page.goto(f"{plant.url}/#token={mint(seconds=60)}")
+        await page.goto(f"{cluster.url}/#token={mint(seconds=60)}")
         await expect(page.get_by_test_id("answer-text")).to_have_text(_COUNTED, timeout=20_000)
         await expect(page.get_by_test_id("user")).to_have_value("tom")
 
@@ -384,24 +384,24 @@ async def test_tabs_of_different_users_do_not_share(context: BrowserContext) -> 
     without `user` or `token`, tabs do not share a connection.
     """
     secret = "s" * 64
-    async with planted() as plant:
-        plant.setting("AUTH__DISABLED", False)
-        plant.setting("AUTH__HMAC_SECRET", secret)
-        plant.setting("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
-        await plant.start()
+    async with create_cluster() as cluster:
+        cluster.set("AUTH__DISABLED", False)
+        cluster.set("AUTH__HMAC_SECRET", secret)
+        cluster.set("AUTH__API_KEYS", [{"key": "k" * 40, "scopes": ["publish"]}])
+        await cluster.start()
 
         def mint_for(user: str) -> Callable[..., str]:
             return lambda why=None: jwt.encode({"sub": user, "exp": time.time() + 600}, secret)
 
         tabs = {
-            user: await record(context, plant.url, None, mint=mint_for(user))
+            user: await record(context, cluster.url, None, mint=mint_for(user))
             for user in ("ann", "ben")
         }
         for user in tabs:
             body = {"to": {"user": user}, "event": "note", "data": user}
             headers = {"Authorization": "Bearer " + "k" * 40}
-            url = f"{plant.internal_url}/publish"
-            async with plant.session.post(url, json=body, headers=headers) as answer:
+            url = f"{cluster.internal_url}/publish"
+            async with cluster.session.post(url, json=body, headers=headers) as answer:
                 assert answer.status == 200
         for user, tab in tabs.items():
             await tab.until("received.length > 0")

@@ -14,31 +14,31 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.cluster import planted
-from tests.e2e.proxy import NGINX, Front
+from tests.e2e.cluster import create_cluster
+from tests.e2e.proxy import NGINX, NginxProxy
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 @pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
+async def proxy(tmp_path: Path) -> AsyncIterator[NginxProxy]:
     """Not started yet."""
-    async with planted() as plant:
-        front = Front(plant, tmp_path)
-        yield front
-        await front.stop()
+    async with create_cluster() as cluster:
+        proxy = NginxProxy(cluster, tmp_path)
+        yield proxy
+        await proxy.stop()
 
 
 @pytest.mark.alone
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-async def test_hundred_streams_over_one_connection(front: Front) -> None:
+async def test_hundred_streams_over_one_connection(proxy: NginxProxy) -> None:
     """HTTP/2: all open at once, and each event is at all of them within 50 ms."""
-    await front.start()
+    await proxy.start()
     script = Path(__file__).with_name("h2_streams.mjs")
     assert NODE is not None
     client = await asyncio.create_subprocess_exec(
-        NODE, str(script), front.url, "100", "20", stdout=asyncio.subprocess.PIPE
+        NODE, str(script), proxy.url, "100", "20", stdout=asyncio.subprocess.PIPE
     )
     assert client.stdout is not None
     delays = []
@@ -46,7 +46,7 @@ async def test_hundred_streams_over_one_connection(front: Front) -> None:
         assert (await client.stdout.readline()).strip() == b"open"
         for n in range(1, 21):
             begun = time.monotonic()
-            await front.publish(n)
+            await proxy.publish(n)
             assert (await client.stdout.readline()).strip() == b"all %d" % n
             delays.append(time.monotonic() - begun)
         assert await client.wait() == 0
@@ -54,14 +54,14 @@ async def test_hundred_streams_over_one_connection(front: Front) -> None:
     assert statistics.median(delays) < 0.05
 
 
-async def test_node_that_is_killed(front: Front) -> None:
+async def test_node_that_is_killed(proxy: NginxProxy) -> None:
     """The client comes back through nginx to the other node, and misses nothing."""
-    await front.start()
+    await proxy.start()
     cursor, n, seen = "", 0, list[int]()
     killed = False
     while len(seen) < 20:
         with suppress(EOFError, aiohttp.ClientError):
-            async with front.stream("alice", cursor) as following:
+            async with proxy.stream("alice", cursor) as following:
                 while len(seen) < 20:
                     id_, name, data = await following()
                     cursor = id_ or cursor
@@ -69,34 +69,34 @@ async def test_node_that_is_killed(front: Front) -> None:
                         seen.append(data["n"])
                     if len(seen) == 10 and not killed:
                         killed = True
-                        front.plant.node.kill()  # it may be the one that holds the stream
+                        proxy.cluster.node.kill()  # it may be the one that holds the stream
                     if n < 20 and n == len(seen):
                         n += 1
-                        await front.publish(n, user="alice")
+                        await proxy.publish(n, user="alice")
     assert seen == list(range(1, 21))
 
 
-async def test_reload_loses_nothing(front: Front) -> None:
+async def test_reload_loses_nothing(proxy: NginxProxy) -> None:
     """Streams go on in the old workers; new ones are served by the new."""
-    await front.start()
-    async with front.stream("alice") as old:
+    await proxy.start()
+    async with proxy.stream("alice") as old:
         await old()
-        await front.reload()
-        async with front.stream("alice") as new:
+        await proxy.reload()
+        async with proxy.stream("alice") as new:
             await new()
             for n in range(1, 6):
-                await front.publish(n, user="alice")
+                await proxy.publish(n, user="alice")
                 assert (await old())[2] == (await new())[2] == {"n": n}
 
 
-async def test_without_the_directives(front: Front) -> None:
+async def test_without_the_directives(proxy: NginxProxy) -> None:
     """What they are for: a proxy that buffers holds an event back until more comes."""
 
     def buffering(text: str) -> str:
         text = re.sub(r"proxy_buffering off;.*", "proxy_ignore_headers X-Accel-Buffering;", text)
         return text.replace("location / {", "location / {\n proxy_buffers 8 64k;")
 
-    await front.start(buffering)
+    await proxy.start(buffering)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(2), front.stream("alice") as following:
+        async with asyncio.timeout(2), proxy.stream("alice") as following:
             await following()

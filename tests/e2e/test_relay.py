@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from hub.upstreams.simulated_answers import answer_to
-from tests.e2e.cluster import ENDS, Plant, Story, planted
+from tests.e2e.cluster import ENDS, Cluster, GenerationEvents, create_cluster
 from tests.topologies import free_ports
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Plant]:
+async def cluster() -> AsyncIterator[Cluster]:
     """Nothing runs yet."""
-    async with planted() as plant:
-        yield plant
+    async with create_cluster() as cluster:
+        yield cluster
 
 
-def text_of(story: Story) -> str:
+def text_of(story: GenerationEvents) -> str:
     """What a reader sees at the end; deltas count from 0 after each beginning, without a hole."""
     text, expected = "", 0
     for name, data in story:
@@ -43,31 +43,33 @@ def text_of(story: Story) -> str:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_worker_lost_in_the_middle_of_a_hundred_answers(
-    plant: Plant, how: signal.Signals
+    cluster: Cluster, how: signal.Signals
 ) -> None:
     """F4: each is taken over within 15 s and has one end; who was frozen writes nothing more."""
-    await plant.upstream("sim", tokens_per_second=2.0)  # none ends before its worker is lost
+    await cluster.add_upstream("sim", tokens_per_second=2.0)  # none ends before its worker is lost
     if how is signal.SIGSTOP:
-        plant.setting("WORKER__LEASE_SECONDS", "5")
-    await plant.start()
-    first = await plant.worker()
+        cluster.set("WORKER__LEASE_SECONDS", "5")
+    await cluster.start()
+    first = await cluster.start_worker()
     prompt, users = "count to 200", [f"u{n}" for n in range(100)]
-    asked = await asyncio.gather(*(plant.ask(user, prompt, "sim") for user in users))
+    asked = await asyncio.gather(*(cluster.start_generation(user, prompt, "sim") for user in users))
     assert {status for status, _ in asked} == {202}
     cursors = {user: answer["cursor"] for user, (_, answer) in zip(users, asked, strict=True)}
     async with asyncio.timeout(60):
-        while (await plant.stats("sim"))["running"] < 100:
+        while (await cluster.stats("sim"))["running"] < 100:
             await asyncio.sleep(0.05)
-    second = await plant.ready_worker()
-    assert (await plant.stats("sim"))["running"] == 100  # it is there, and finds nothing to do
+    second = await cluster.start_ready_worker()
+    assert (await cluster.stats("sim"))["running"] == 100  # it is there, and finds nothing to do
     first.send_signal(how)
     lost_at = time.monotonic()
-    reading = [asyncio.create_task(plant.story(u, cursors[u], more_seconds=3.0)) for u in users]
+    reading = [
+        asyncio.create_task(cluster.read_generation(u, cursors[u], more_seconds=3.0)) for u in users
+    ]
     async with asyncio.timeout(60):
-        while (await plant.stats("sim"))["started"] < 200:
+        while (await cluster.stats("sim"))["started"] < 200:
             await asyncio.sleep(0.05)
     taken_over_after = time.monotonic() - lost_at
-    plant.pace("sim", 50.0)
+    cluster.set_speed("sim", 50.0)
     print(f"all taken over after {taken_over_after:.1f} s")
     if how is signal.SIGSTOP:
         first.send_signal(signal.SIGCONT)
@@ -98,20 +100,22 @@ FAULTS: Mapping[str, tuple[str, str]] = {  # fault → how it ends, with which c
 }
 
 
-async def test_upstreams_that_misbehave(plant: Plant) -> None:
+async def test_upstreams_that_misbehave(cluster: Cluster) -> None:
     """F7: one clear end each, within the time-outs; asked again only before the first delta."""
     for n, fault in enumerate(FAULTS):
-        await plant.upstream(f"f{n}", fault, first_byte_seconds="1", idle_seconds="1", retries="2")
-    plant.setting("UPSTREAMS__NOBODY__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
-    plant.setting("UPSTREAMS__NOBODY__DEFAULT_MODEL", "m")
-    plant.setting("GENERATIONS__MAX_TEXT_BYTES", "20000")
-    await plant.start()
-    await plant.worker()
+        await cluster.add_upstream(
+            f"f{n}", fault, first_byte_seconds="1", idle_seconds="1", retries="2"
+        )
+    cluster.set("UPSTREAMS__NOBODY__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
+    cluster.set("UPSTREAMS__NOBODY__DEFAULT_MODEL", "m")
+    cluster.set("GENERATIONS__MAX_TEXT_BYTES", "20000")
+    await cluster.start()
+    await cluster.start_worker()
 
-    async def one(upstream: str) -> tuple[Story, float]:
+    async def one(upstream: str) -> tuple[GenerationEvents, float]:
         begun = time.monotonic()
-        _, answer = await plant.ask(upstream, "why is the sky blue?", upstream)
-        story = await plant.story(upstream, answer["cursor"], more_seconds=0.5)
+        _, answer = await cluster.start_generation(upstream, "why is the sky blue?", upstream)
+        story = await cluster.read_generation(upstream, answer["cursor"], more_seconds=0.5)
         return story, time.monotonic() - begun
 
     names = [*(f"f{n}" for n in range(len(FAULTS))), "nobody"]
@@ -126,7 +130,7 @@ async def test_upstreams_that_misbehave(plant: Plant) -> None:
         if name == "generation.failed":
             assert set(data) >= {"code", "message", "retryable", "deltas", "seconds"}
     assert seen == expected
-    started = {fault: (await plant.stats(f"f{n}"))["started"] for n, fault in enumerate(FAULTS)}
+    started = {fault: (await cluster.stats(f"f{n}"))["started"] for n, fault in enumerate(FAULTS)}
     assert started == {
         "busy:1": 1,
         "flaky:2": 1,
@@ -137,18 +141,18 @@ async def test_upstreams_that_misbehave(plant: Plant) -> None:
     }
     async with asyncio.timeout(30):  # nothing is left running at the upstreams
         for n in range(len(FAULTS)):
-            while (await plant.stats(f"f{n}"))["running"]:
+            while (await cluster.stats(f"f{n}"))["running"]:
                 await asyncio.sleep(0.05)
 
 
-async def test_next_upstream_in_line(plant: Plant) -> None:
+async def test_next_upstream_in_line(cluster: Cluster) -> None:
     """One that refuses is passed over; the reader sees one answer."""
-    await plant.upstream("main", "refuse", retries="0", fallbacks=["spare"])
-    await plant.upstream("spare")
-    await plant.start()
-    await plant.worker()
-    _, answer = await plant.ask("alice", "why is the sky blue?", "main")
-    story = await plant.story("alice", answer["cursor"])
+    await cluster.add_upstream("main", "refuse", retries="0", fallbacks=["spare"])
+    await cluster.add_upstream("spare")
+    await cluster.start()
+    await cluster.start_worker()
+    _, answer = await cluster.start_generation("alice", "why is the sky blue?", "main")
+    story = await cluster.read_generation("alice", answer["cursor"])
     assert [name for name, _ in story if name != "generation.delta"] == [
         "generation.started",
         "generation.done",
@@ -156,78 +160,78 @@ async def test_next_upstream_in_line(plant: Plant) -> None:
     assert text_of(story) == answer_to("why is the sky blue?")
 
 
-async def test_stop_before_the_first_token(plant: Plant) -> None:
+async def test_stop_before_the_first_token(cluster: Cluster) -> None:
     """The upstream's connection is closed: not by its own time-out, of 120 s."""
-    await plant.upstream("sim", "hang")
-    await plant.start()
-    await plant.worker()
-    _, answer = await plant.ask("alice", "hi", "sim")
+    await cluster.add_upstream("sim", "hang")
+    await cluster.start()
+    await cluster.start_worker()
+    _, answer = await cluster.start_generation("alice", "hi", "sim")
     async with asyncio.timeout(30):
-        while (await plant.stats("sim"))["running"] < 1:
+        while (await cluster.stats("sim"))["running"] < 1:
             await asyncio.sleep(0.02)
-    url = f"{plant.url}/generations/{answer['generation']}?user=alice"
-    async with plant.session.delete(url) as stopped:
+    url = f"{cluster.url}/generations/{answer['generation']}?user=alice"
+    async with cluster.session.delete(url) as stopped:
         assert (await stopped.json())["status"] == "stopping"
     async with asyncio.timeout(30):
-        while (await plant.stats("sim"))["running"]:
+        while (await cluster.stats("sim"))["running"]:
             await asyncio.sleep(0.01)
-    story = await plant.story("alice", answer["cursor"])
+    story = await cluster.read_generation("alice", answer["cursor"])
     assert story[-1][0] == "generation.stopped"
     assert (story[-1][1]["by"], story[-1][1]["deltas"]) == ("alice", 0)
 
 
-async def test_one_users_thousand_questions_starve_nobody(plant: Plant) -> None:
+async def test_one_users_thousand_questions_starve_nobody(cluster: Cluster) -> None:
     """Few run, some wait, the rest is refused with 429; another user is answered meanwhile."""
-    await plant.upstream("sim", tokens_per_second=20.0)
-    await plant.start()
-    await plant.worker()
+    await cluster.add_upstream("sim", tokens_per_second=20.0)
+    await cluster.start()
+    await cluster.start_worker()
     statuses = []
     for _ in range(40):
-        url = f"{plant.url}/generations?user=alice"
+        url = f"{cluster.url}/generations?user=alice"
         body = {"prompt": "a long one", "upstream": "sim"}
-        async with plant.session.post(url, json=body) as answer:
+        async with cluster.session.post(url, json=body) as answer:
             statuses.append(answer.status)
             if answer.status == 429:
                 assert int(answer.headers["Retry-After"]) > 0
                 assert "too many questions" in (await answer.json())["detail"]
     assert statuses == [202] * 24 + [429] * 16
-    assert (await plant.stats("sim"))["running"] <= 4
-    _, asked = await plant.ask("bob", "count to 5", "sim")
-    story = await plant.story("bob", asked["cursor"])
+    assert (await cluster.stats("sim"))["running"] <= 4
+    _, asked = await cluster.start_generation("bob", "count to 5", "sim")
+    story = await cluster.read_generation("bob", asked["cursor"])
     assert story[-1][0] == "generation.done"
-    stats = await plant.stats("sim")
+    stats = await cluster.stats("sim")
     assert stats["started"] < 24  # many of hers still wait
     assert stats["running"] <= 4
 
 
-async def test_worker_probes_metrics_and_usage(plant: Plant) -> None:
+async def test_worker_probes_metrics_and_usage(cluster: Cluster) -> None:
     """What an answer used is on its end, in the metrics, and in the sums."""
-    await plant.upstream("sim")
-    await plant.start()
+    await cluster.add_upstream("sim")
+    await cluster.start()
     (port,) = free_ports(1)
-    plant.setting("WORKER__PORT", str(port))
-    await plant.worker()
-    _, asked = await plant.ask("alice", "why is the sky blue?", "sim")
-    story = await plant.story("alice", asked["cursor"])
+    cluster.set("WORKER__PORT", str(port))
+    await cluster.start_worker()
+    _, asked = await cluster.start_generation("alice", "why is the sky blue?", "sim")
+    story = await cluster.read_generation("alice", asked["cursor"])
     end = story[-1][1]
     tokens = end["usage"]["completion_tokens"]
     assert 0 <= end["seconds"]["queued"] <= end["seconds"]["first_delta"] <= end["seconds"]["total"]
     worker = f"http://127.0.0.1:{port}"
-    async with plant.session.get(f"{worker}/healthz") as answer:
+    async with cluster.session.get(f"{worker}/healthz") as answer:
         assert await answer.json() == {"status": "ok", "state": "running"}
     labels, text = 'model="simulated-1"', ""
     ended = f'hub_generations_ended_total{{code="",{labels},status="done",upstream="sim"}} 1.0'
     async with asyncio.timeout(30):
         while ended not in text:  # it is counted after its end was published
-            async with plant.session.get(f"{worker}/metrics") as answer:
+            async with cluster.session.get(f"{worker}/metrics") as answer:
                 text = await answer.text()
     assert f'kind="completion",{labels},upstream="sim"}} {tokens}.0' in text
     async with asyncio.timeout(30):
         sums: list[dict[str, Any]] = []
         while not sums:
-            async with plant.session.get(f"{plant.internal_url}/usage?user=alice") as answer:
+            async with cluster.session.get(f"{cluster.internal_url}/usage?user=alice") as answer:
                 sums = (await answer.json())["usage"]
     assert len(sums) == 1
     assert (sums[0]["answers"], sums[0]["completion_tokens"]) == (1, tokens)
-    async with plant.session.get(f"{plant.internal_url}/usage?days=2") as answer:
+    async with cluster.session.get(f"{cluster.internal_url}/usage?days=2") as answer:
         assert (await answer.json())["usage"] == sums

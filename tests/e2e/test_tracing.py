@@ -7,7 +7,7 @@ import signal
 
 import jwt
 
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 from tests.tracing.collector import collecting, values
 
 SECRET = "e2e-" * 16
@@ -20,24 +20,24 @@ PUBLISH_TRACE, ASK_TRACE = "a" * 32, "b" * 32
 CALLER = "c" * 16
 
 
-async def _told(plant: Plant, token: str) -> None:
+async def _told(cluster: Cluster, token: str) -> None:
     """A user's stream, an event in it, and an answer, all to their end."""
     bearer = {"Authorization": f"Bearer {token}"}
-    streams = f"{plant.url}/sse/connect/{USER}?topics={TOPIC}"
-    async with plant.session.get(streams, headers=bearer) as stream:
+    streams = f"{cluster.url}/sse/connect/{USER}?topics={TOPIC}"
+    async with cluster.session.get(streams, headers=bearer) as stream:
         await stream.content.readuntil(b"hub.open")
         body = {"to": {"topic": TOPIC}, "data": PAYLOAD}
         headers = {
             "Authorization": f"Bearer {KEY}",
             "traceparent": f"00-{PUBLISH_TRACE}-{CALLER}-01",
         }
-        publish = f"{plant.internal_url}/publish"
-        async with plant.session.post(publish, json=body, headers=headers) as answer:
+        publish = f"{cluster.internal_url}/publish"
+        async with cluster.session.post(publish, json=body, headers=headers) as answer:
             assert answer.status == 200
         await stream.content.readuntil(PAYLOAD.encode())
         headers = {**bearer, "traceparent": f"00-{ASK_TRACE}-{CALLER}-01"}
-        ask = f"{plant.url}/generations"
-        async with plant.session.post(ask, json={"prompt": PROMPT}, headers=headers) as answer:
+        ask = f"{cluster.url}/generations"
+        async with cluster.session.post(ask, json={"prompt": PROMPT}, headers=headers) as answer:
             assert answer.status == 202
         await stream.content.readuntil(b"generation.done")
 
@@ -46,22 +46,22 @@ async def test_one_trace_from_the_caller_to_the_screen_and_to_the_llm() -> None:
     """The caller's trace goes on over publish to deliver, and over the question to the upstream;
     nothing that is private leaves the hub, and SIGTERM sends what is left.
     """
-    async with planted() as plant, collecting() as collector:
-        plant.setting("AUTH__DISABLED", "false")
-        plant.setting("AUTH__HMAC_SECRET", SECRET)
-        plant.setting("AUTH__API_KEYS", [{"key": KEY, "scopes": ["publish"]}])
-        plant.setting("TRACING__ENDPOINT", collector.url)
-        plant.setting("TRACING__SAMPLE_RATIO", "0")  # what nobody asked to trace is not traced
-        plant.setting("NODE__DRAIN_SECONDS", "0")
-        await plant.upstream("sim", api_key="upstream-s-secret-key")
-        await plant.start()
-        worker = await plant.worker()
+    async with create_cluster() as cluster, collecting() as collector:
+        cluster.set("AUTH__DISABLED", "false")
+        cluster.set("AUTH__HMAC_SECRET", SECRET)
+        cluster.set("AUTH__API_KEYS", [{"key": KEY, "scopes": ["publish"]}])
+        cluster.set("TRACING__ENDPOINT", collector.url)
+        cluster.set("TRACING__SAMPLE_RATIO", "0")  # what nobody asked to trace is not traced
+        cluster.set("NODE__DRAIN_SECONDS", "0")
+        await cluster.add_upstream("sim", api_key="upstream-s-secret-key")
+        await cluster.start()
+        worker = await cluster.start_worker()
         claims = {"sub": USER, "exp": 2**33, "topics": [TOPIC]}
         token = jwt.encode(claims, SECRET)
-        await asyncio.wait_for(_told(plant, token), 30)
-        for process in (plant.node, worker):
+        await asyncio.wait_for(_told(cluster, token), 30)
+        for process in (cluster.node, worker):
             process.send_signal(signal.SIGTERM)
-        ended = await asyncio.wait_for(asyncio.gather(plant.node.wait(), worker.wait()), 20)
+        ended = await asyncio.wait_for(asyncio.gather(cluster.node.wait(), worker.wait()), 20)
         assert [*ended] == [0, 0]
 
     request = collector.find("hub-node", "POST /publish")
@@ -77,7 +77,7 @@ async def test_one_trace_from_the_caller_to_the_screen_and_to_the_llm() -> None:
     asked = collector.find("hub-node", "POST /generations")
     chat = collector.find("hub-worker", "chat simulated-1")
     post = collector.find("hub-worker", "POST")
-    (at_the_llm,) = [each for each in plant.asked if each.method == "POST"]
+    (at_the_llm,) = [each for each in cluster.upstream_requests if each.method == "POST"]
     assert asked.parent_span_id.hex() == CALLER
     assert chat.parent_span_id == asked.span_id
     assert post.parent_span_id == chat.span_id

@@ -105,7 +105,7 @@ async def test_tab_that_was_hidden_asks_again(
     hub: Site, programs: Programs, key: str | None, started: int
 ) -> None:
     """fetch-event-source repeats its POST; with an Idempotency-Key that joins the same answer."""
-    user, before = hub.user(), (await hub.plant.stats("MAIN"))["started"]
+    user, before = hub.user(), (await hub.cluster.stats("MAIN"))["started"]
     browser = await programs.browser()
     asked = {"scenarios": "answer", "url": hub.url, "token": hub.token(user), "count": 1}
     async with browser.page(FETCH_EVENT_SOURCE.program, **asked, once=key) as (it, page):
@@ -115,7 +115,7 @@ async def test_tab_that_was_hidden_asks_again(
         await page.evaluate(_SHOWN, False)
         await it.finished()
     assert len(it.by_generation()) == started
-    assert (await hub.plant.stats("MAIN"))["started"] - before == started
+    assert (await hub.cluster.stats("MAIN"))["started"] - before == started
     counted = " ".join(map(str, range(1, 61)))
     assert folded(it) == f"{counted}\n\n(simulated answer)"
     assert len(it.of("generation.done")) == 1

@@ -62,7 +62,7 @@ async def whole(hub: Site, method: str, path: str, user: str, **more: str) -> As
     url = "http://{}:{}".format(*hub.restless) + path
     headers = {"Authorization": f"Bearer {hub.token(user)}", **STREAMED, **more}
     body = {"prompt": "Write a haiku"} if method == "POST" else None
-    session = hub.plant.session
+    session = hub.cluster.session
     async with session.request(method, url, headers=headers, json=body) as answer:
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"

@@ -114,4 +114,4 @@ async def test_stopping_an_answer(client: Client, hub: Site, programs: Programs)
         else:
             assert events[-1].name == "generation.stopped"
             assert found["text"] == seen
-    assert (await hub.plant.stats("MAIN"))["running"] == 0
+    assert (await hub.cluster.stats("MAIN"))["running"] == 0

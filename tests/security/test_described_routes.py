@@ -24,7 +24,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from hub.wiring.route_table import build_openapi
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 from tests.security.test_fuzz import resident_mb
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "4"))
@@ -50,15 +50,15 @@ LENIENT: Final = ("/publish/batch",)  # an item is refused by itself; a WebSocke
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Plant]:
+async def plant() -> AsyncIterator[Cluster]:
     """A node without tokens, so that nothing is refused before it is looked at, and with an
     upstream that nobody asks: there is no worker. A process of its own: while hypothesis makes
     requests, nothing else here may use the module random.
     """
-    async with planted() as plant:
-        plant.setting("PUBLIC__DEMO_PAGE", "true")
-        plant.setting("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
-        plant.setting("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
+    async with create_cluster() as plant:
+        plant.set("PUBLIC__DEMO_PAGE", "true")
+        plant.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
+        plant.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
         await plant.start()
         yield plant
 
@@ -166,11 +166,11 @@ def open_files(pid: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * EXAMPLES)
-async def test_described_routes_keep_their_word(plant: Plant) -> None:
+async def test_described_routes_keep_their_word(plant: Cluster) -> None:
     """Statuses, content types, headers and bodies are as described, nothing is a 5xx, what breaks
     the description is refused, and afterwards nothing is left open.
     """
-    _, started = await plant.ask(USER, "hi", "sim")
+    _, started = await plant.start_generation(USER, "hi", "sim")
     ports = {"public": plant.port, "internal": plant.internal_port}
     asker = Asker(ports, started["generation"])
     before, before_mb = open_files(plant.node.pid), resident_mb(plant.node.pid)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from hub.engine.tasks import cancel_and_wait
-from tests.e2e.cluster import Plant, planted
+from tests.e2e.cluster import Cluster, create_cluster
 
 REQUESTS: Final = 10_000
 READERS: Final = 20
@@ -185,11 +185,11 @@ class Mutator:
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Plant]:
+async def plant() -> AsyncIterator[Cluster]:
     """A node, open, with an upstream that nobody asks: there is no worker."""
-    async with planted() as plant:
-        plant.setting("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
-        plant.setting("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
+    async with create_cluster() as plant:
+        plant.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
+        plant.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
         await plant.start()
         yield plant
 
@@ -235,7 +235,7 @@ def resident_mb(pid: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_ten_thousand_broken_requests(plant: Plant) -> None:
+async def test_ten_thousand_broken_requests(plant: Cluster) -> None:
     """Never a 5xx, nothing in the log that the hub did not expect, and no growth."""
     mutator = Mutator(20261121)
     ports = (plant.port, plant.internal_port)
@@ -287,7 +287,7 @@ ATTACKS: Final = {
 }
 
 
-async def test_protocol_level(plant: Plant) -> None:
+async def test_protocol_level(plant: Cluster) -> None:
     """Too much of anything, smuggling, TLS at a plain port: 4xx or closed, and it lives."""
     for attack, request in ATTACKS.items():
         for port in (plant.port, plant.internal_port):
@@ -298,7 +298,7 @@ async def test_protocol_level(plant: Plant) -> None:
     assert "aaaa" not in plant.log("serve")  # nothing of what was sent is in the log
 
 
-async def test_slow_requests_hold_nothing(plant: Plant) -> None:
+async def test_slow_requests_hold_nothing(plant: Cluster) -> None:
     """Clients that send a header byte by byte do not keep others out, and are ended in time."""
     slow = [await asyncio.open_connection("127.0.0.1", plant.port) for _ in range(200)]
     for _, writer in slow:
