@@ -11,7 +11,10 @@ from hub.core.event import Event
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.stream_parts import StreamPart
-from hub.ports.connections import ConnectionOwner
+from hub.engine.connection import Connection, ConnectionOptions
+from hub.engine.stream_view import USER_STREAM, StreamView
+from hub.ports.clock import Clock
+from hub.ports.connections import ConnectionOwner, ConnectionWriter, EventEncoder
 from hub.ports.events import Page, Publication, Published
 from hub.testing.backend import MemoryBackend
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
@@ -132,6 +135,35 @@ class FakeWriter:
     def data(self) -> list[str]:
         """The data of the events that are not the hub's own."""
         return [event.data for event in self.events if not event.name.startswith("hub.")]
+
+
+def new_connection(
+    user: str,
+    channels: Sequence[Channel],
+    writer: ConnectionWriter,
+    clock: Clock,
+    *,
+    connection_id: str = "c",
+    encoder: EventEncoder,
+    view: StreamView = USER_STREAM,
+    outbox_max_frames: int = 10,
+    outbox_max_bytes: int = 1000,
+    address: str | None = None,
+) -> Connection:
+    """Return a connection on this writer, not attached yet."""
+    options = ConnectionOptions(
+        id=connection_id,
+        user=user,
+        channels=channels,
+        encoder=encoder,
+        writer=writer,
+        outbox_max_frames=outbox_max_frames,
+        outbox_max_bytes=outbox_max_bytes,
+        retry_ms=3000,
+        token_id=None,
+        address=address,
+    )
+    return Connection(options, clock, view)
 
 
 class Gate:

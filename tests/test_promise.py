@@ -19,7 +19,6 @@ from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import channel_keys, open_client
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, parse_cursor
-from hub.core.outbox import Outbox
 from hub.core.sse_decoder import SseDecoder
 from hub.engine.connection import Connection
 from hub.engine.connections import Connections
@@ -28,7 +27,7 @@ from hub.engine.tasks import SystemClock, cancel_and_wait
 from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
 from tests.conftest import Server
-from tests.doubles import FakeWriter
+from tests.doubles import FakeWriter, new_connection
 from tests.redis_backend import redis_backend
 
 CHANNELS = [user_channel("a"), user_channel("b"), topic_channel("t"), ALL]
@@ -132,15 +131,14 @@ class World:
             client.seen = Counter(self.published_at_loss)
             client.losses = Counter(self.losses)
             client.fresh = set(client.channels)
-        client.connection = Connection(
-            "c",
+        client.connection = new_connection(
             "user",
             client.channels,
+            client.sink,
+            SystemClock(),
             encoder=TRANSPORT,
-            writer=client.sink,
-            outbox=Outbox(max_frames=100_000, max_bytes=10**8),
-            clock=SystemClock(),
-            retry_ms=1,
+            outbox_max_frames=100_000,
+            outbox_max_bytes=10**8,
         )
         client.task = asyncio.create_task(
             self.nodes[node].attach_and_wait(client.connection, cursor)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
-from aiohttp import web
 
 from hub.api.client_address import check_is_called_local
 from hub.api.request_context import RequestContext
@@ -104,7 +103,7 @@ class DenylistAuthenticator:
         return identity
 
 
-def requested_topics(request: web.Request, identity: Identity, *, max_topics: int) -> list[str]:
+def requested_topics(request: RequestContext, identity: Identity, *, max_topics: int) -> list[str]:
     """The topics in `?topics=a,b`, checked. Raises BadRequest and Forbidden."""
     text = request.query.get("topics")
     return check_topics(text.split(",") if text else [], identity, max_topics=max_topics)

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations
 from hub.engine.tasks import BackgroundTasks
 from hub.ports.generations import CreatedGeneration
 
-C = TypeVar("C", bound=Connection)
 
+class DisconnectGuard:
+    """Stops a generation when its client disconnects, before the stream begins or later.
 
-class DisconnectGuard(Generic[C]):
-    """`with Leaving(stop) as leaving:` around all from the question to the stream, whose connection
-    `leaving.made_by(make)` makes. stop: what to do then; None to let the answer go on.
+    Use it as `with guard:` around everything from the start of the generation to the stream. When
+    the block ends and no connection is watched, the client has disconnected meanwhile. stop: what
+    to call then; None lets the generation continue.
     """
 
     def __init__(self, stop: Callable[[], None] | None) -> None:
         self._stop = stop
-        self._started = False
+        self._watching = False  # whether a connection stops the generation from now on
 
-    def made_by(self, make: Callable[..., C]) -> Callable[..., C]:
-        """The same, and from then on the connection knows when the client leaves."""
+    def watch(self, connection: Connection) -> None:
+        """Leave it to this connection to stop the generation when the client disconnects."""
+        connection.on_client_disconnect = self._stop
+        self._watching = True
 
-        def made(name: str, **parts: Any) -> C:
-            connection = make(name, on_disconnect=self._stop, **parts)
-            self._started = True
-            return connection
-
-        return made
-
-    def __enter__(self) -> DisconnectGuard[C]:
+    def __enter__(self) -> DisconnectGuard:
         return self
 
     def __exit__(
@@ -43,7 +39,7 @@ class DisconnectGuard(Generic[C]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._stop is not None and not self._started:
+        if self._stop is not None and not self._watching:
             self._stop()
 
 
@@ -66,7 +62,7 @@ class StopOnDisconnect:
 
         return await self._background_tasks.finish("ask", asking, abandoned)
 
-    def guard(self, generation: str, user: str, *, stops: bool) -> DisconnectGuard[Any]:
+    def guard(self, generation: str, user: str, *, stops: bool) -> DisconnectGuard:
         """Around the rest: see Leaving."""
         return DisconnectGuard(partial(self._stop_later, generation, user) if stops else None)
 

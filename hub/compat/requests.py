@@ -8,7 +8,6 @@ The generation is the user's like any other: it goes on when the caller leaves (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +15,12 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
-from hub.api.stop_on_disconnect import StopOnDisconnect
+from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
+from hub.api.streams import StreamRequest
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
 from hub.compat.answer_state import AnswerCollector, AnswerState, GenerationEvent
 from hub.compat.openai_chat.encoder import error_document
+from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
@@ -28,7 +29,7 @@ from hub.errors import GenerationStillRunning
 from hub.http.cors import AllowedOrigins
 from hub.http.errors import NOT_AGAIN
 from hub.http.json_body import json_response, read_json
-from hub.http.streams import Streams
+from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
 
@@ -47,14 +48,14 @@ class CompatRequests:
     def __init__(
         self,
         generations: Generations,
-        streams: Streams,
+        http_streams: HttpStreams,
         authenticator: Authenticator,
         requests: GenerationRequests,
         origins: AllowedOrigins,
     ) -> None:
         self.generations = generations
         self.requests = requests
-        self._streams = streams
+        self._http_streams = http_streams
         self._authenticator = authenticator
         self._origins = origins
         self._stop_on_disconnect = StopOnDisconnect(generations)
@@ -83,7 +84,7 @@ class CompatRequests:
         """Queues the question, unless this node could not show the answer. shown: it is to."""
         stops = body.stops_on_disconnect()
         if is_stream:
-            self._streams.check_capacity(request)
+            self._http_streams.streams.check_capacity(request)
         key = request.headers.get("Idempotency-Key") or key
         if body.upstream is None:
             upstream, model = self.requests.find(body.model)
@@ -106,14 +107,11 @@ class CompatRequests:
         told = {"Location": f"/generations/{generation}", **(headers or {})}
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
-        ) as leaving:
-            followed = await self.generations.open_replay(generation, identity.user)
-            surface = new_encoder(followed.record)
-            make = partial(
-                CompatStream, replay=followed, answer_encoder=surface, from_chunk=from_chunk
-            )
-            made = leaving.made_by(make)
-            return await self._streams.begin_sse(request, identity, followed.cursor, made, told)
+        ) as guard:
+            replay = await self.generations.open_replay(generation, identity.user)
+            view = CompatStream(replay, new_encoder(replay.record), from_chunk=from_chunk)
+            stream = _stream_request(identity, replay, view, guard)
+            return await self._http_streams.stream(request, stream, told, always_sse=True)
 
     async def wait_for_answer(
         self,
@@ -127,14 +125,12 @@ class CompatRequests:
         for _ in range(2):  # again when the log lost the answer's beginning meanwhile
             with self._stop_on_disconnect.guard(
                 generation, identity.user, stops=stop_on_disconnect
-            ) as leaving:
-                followed = await self.generations.open_replay(generation, identity.user)
-                collected = AnswerCollector(followed.record)
-                make = partial(CompatStream, replay=followed, answer_encoder=collected)
-                made = leaving.made_by(make)
-                reason = await self._streams.attach_and_wait(
-                    request, identity, followed.cursor, made
-                )
+            ) as guard:
+                replay = await self.generations.open_replay(generation, identity.user)
+                collected = AnswerCollector(replay.record)
+                view = CompatStream(replay, collected)
+                stream = _stream_request(identity, replay, view, guard)
+                reason = await self._http_streams.wait_for_end(request, stream)
             if reason is CloseReason.ENDED:
                 return collected
             if reason is not CloseReason.TRIMMED:
@@ -147,6 +143,18 @@ class CompatRequests:
         async for name, data in self.generations.stored_events(followed):
             chunks += len(surface.feed(name, data))
         return chunks
+
+
+def _stream_request(
+    identity: Identity, replay: ReplayStart, view: CompatStream, guard: DisconnectGuard
+) -> StreamRequest:
+    return StreamRequest(
+        identity=identity,
+        channels=[user_channel(identity.user)],
+        cursor=replay.cursor,
+        view=view,
+        guard=guard,
+    )
 
 
 def failure_response(answer: AnswerState) -> web.Response:

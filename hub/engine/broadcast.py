@@ -1,6 +1,7 @@
-"""A node's inner loop: events of one channel, to every connection here that follows it.
+"""The inner loop of a node: send the events of one channel to every connection that follows it.
 
-One write to each connection that is in step, and an offer to each one apart.
+A synced connection gets one write of shared bytes; an unsynced one handles the events itself
+(channel_state.py says what the two words mean).
 """
 
 from __future__ import annotations
@@ -10,103 +11,117 @@ from collections.abc import Sequence
 import structlog
 
 from hub.core.event import Event
-from hub.engine.channel_state import BroadcastGroup, ChannelState
-from hub.engine.connection import Connection, send_guarded
-from hub.ports.connections import EventEncoder
+from hub.engine.channel_state import BroadcastGroup, ChannelState, Subscriber
+from hub.ports.connections import ConnectionWriter, EventEncoder
 
 _log = structlog.get_logger(__name__)
 
 
-def broadcast(track: ChannelState, events: Sequence[Event], now: float) -> None:
-    """Events of one channel; each connection that is in step gets them in one write."""
-    apart = tuple(track.unsynced)
-    parts = track.advance(events, now)
+def broadcast(state: ChannelState, events: Sequence[Event], now: float) -> None:
+    """Send events of one channel; each synced connection gets them in one write."""
+    unsynced = tuple(state.unsynced)
+    parts = state.advance(events, now)
     if parts is None:
-        for connection in track.all_synced():
+        for connection in state.all_synced():
             connection.leave_sync()
-        apart = tuple(track.unsynced)
+        unsynced = tuple(state.unsynced)
     else:
-        if track.synced:
-            _send_to_owners(track, events, parts)
-        for audience in tuple(track.groups):
-            _send_to_group(audience, track, events, parts)
-    for connection in apart:
+        if state.synced:
+            _send_to_owners(state, events, parts)
+        for group in tuple(state.groups):
+            _send_to_group(group, state, events, parts)
+    for connection in unsynced:
         try:
             for event in events:
                 connection.deliver(event)
             connection.enter_sync()
-        except Exception:  # noqa: BLE001 - the others of this tick have done nothing
+        except Exception:  # noqa: BLE001 - a fault in one connection must not stop the others
             abort_connection(connection)
 
 
-def abort_connection(connection: Connection) -> None:
-    """After a fault of the hub's own: in the log, and the client comes again."""
-    _log.exception("connection.failed", connection=connection.name)
+def abort_connection(connection: Subscriber) -> None:
+    """Log the current exception and drop the connection; the client reconnects."""
+    _log.exception("connection.failed", connection=connection.id)
     connection.writer.abort()
     connection.on_disconnect()
 
 
-def _send_to_owners(track: ChannelState, events: Sequence[Event], parts: Sequence[bytes]) -> None:
-    """Events of a user's own channel: the whole cursor is known, the same for like tabs."""
-    audience, frames = None, b""
-    for connection in tuple(track.synced):
-        if connection.group is not audience:
-            audience = connection.group
-            frames = _framed(audience.transport, events, parts, audience.cursor_suffix)
-        sink = connection.writer
-        sink.cursor_prefix = track.cursor_part
-        sent = send_guarded(sink, frames)
+def send_if_open(writer: ConnectionWriter, frames: bytes) -> int:
+    """Send bytes to a drained writer. Return how many it took; the caller writes the rest."""
+    try:
+        return 0 if writer.is_closing() else writer.try_send(frames)
+    except OSError:
+        return 0  # the socket is full or lost; writing the rest finds out which
+
+
+def _send_to_owners(state: ChannelState, events: Sequence[Event], parts: Sequence[bytes]) -> None:
+    """Send events of a user's own channel: the whole cursor is known, and it is the same for all
+    connections of the user in one group.
+    """
+    group, frames = None, b""
+    for connection in tuple(state.synced):
+        if connection.group is not group:
+            group = connection.group
+            frames = _encode_frames(group.encoder, events, parts, group.cursor_suffix)
+        writer = connection.writer
+        writer.cursor_prefix = state.cursor_part
+        sent = send_if_open(writer, frames)
         if sent != len(frames):
             connection.on_partial_write(frames[sent:])
 
 
-def _framed(
-    transport: EventEncoder, events: Sequence[Event], parts: Sequence[bytes], rest: bytes
+def _encode_frames(
+    encoder: EventEncoder, events: Sequence[Event], parts: Sequence[bytes], suffix: bytes
 ) -> bytes:
-    encode, frame = transport.encode, transport.frame
+    encode, frame = encoder.encode, encoder.frame
     frames = b""
     for event, part in zip(events, parts):  # noqa: B905 - as long, and this is the inner loop
         frames += frame(
-            encode(event.name, event.data, event.channel), part + rest if part else None
+            encode(event.name, event.data, event.channel), part + suffix if part else None
         )
     return frames
 
 
 def _send_to_group(
-    audience: BroadcastGroup, track: ChannelState, events: Sequence[Event], parts: Sequence[bytes]
+    group: BroadcastGroup, state: ChannelState, events: Sequence[Event], parts: Sequence[bytes]
 ) -> None:
-    """The node's inner loop: events of a channel that many share, the same bytes for all of them
-    but for each one's own part of the cursor.
+    """Send events of a shared channel: the same bytes for all members, except for each one's own
+    part of the cursor.
     """
-    rests = audience.advance(track, parts)
-    bodies = [audience.transport.encode(event.name, event.data, event.channel) for event in events]
-    members, by_length = audience.members, dict[int, Sequence[bytes]]()
-    for sink in tuple(members):
-        own = sink.cursor_prefix
-        pieces = by_length.get(len(own))
-        if pieces is None:
-            pieces = by_length[len(own)] = _around(len(own), audience.transport, bodies, rests)
-        frames = own.join(pieces)
-        sent = 0  # send_guarded, whose call would be a hundredth of a broadcast's cost
+    suffixes = group.advance(state, parts)
+    bodies = [group.encoder.encode(event.name, event.data, event.channel) for event in events]
+    members, by_length = group.members, dict[int, Sequence[bytes]]()
+    for writer in tuple(members):
+        prefix = writer.cursor_prefix
+        segments = by_length.get(len(prefix))
+        if segments is None:
+            segments = _split_at_prefix(len(prefix), group.encoder, bodies, suffixes)
+            by_length[len(prefix)] = segments
+        frames = prefix.join(segments)
+        sent = 0  # as send_if_open, whose call would be a hundredth of a broadcast's cost
         try:
-            if not sink.is_closing():
-                sent = sink.try_send(frames)
+            if not writer.is_closing():
+                sent = writer.try_send(frames)
         except OSError:
             pass
         if sent != len(frames):
-            members[sink].on_partial_write(frames[sent:])
+            members[writer].on_partial_write(frames[sent:])
 
 
-def _around(
-    own_bytes: int, transport: EventEncoder, bodies: Sequence[bytes], rests: Sequence[bytes]
+def _split_at_prefix(
+    prefix_bytes: int, encoder: EventEncoder, bodies: Sequence[bytes], suffixes: Sequence[bytes]
 ) -> Sequence[bytes]:
-    """Events as what stands between the places of each reader's own part of the cursor."""
-    hole, pieces = b"\0" * own_bytes, [b""]
-    for body, rest in zip(bodies, rests, strict=True):
-        if rest:  # the first one is it: what follows may be a publisher's
-            before, _, after = transport.frame(body, hole + rest).partition(hole)
-            pieces[-1] += before
-            pieces.append(after)
+    """Return the frames of these events, split where each member's own part of the cursor goes.
+
+    Frames depend on that part only by its length.
+    """
+    placeholder, segments = b"\0" * prefix_bytes, [b""]
+    for body, suffix in zip(bodies, suffixes, strict=True):
+        if suffix:  # the first match is the cursor: what follows may be a publisher's data
+            frame = encoder.frame(body, placeholder + suffix)
+            before, _, after = frame.partition(placeholder)
+            segments[-1] += before
+            segments.append(after)
         else:
-            pieces[-1] += transport.frame(body, None)
-    return pieces
+            segments[-1] += encoder.frame(body, None)
+    return segments

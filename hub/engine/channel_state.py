@@ -1,22 +1,24 @@
-"""Which connections follow which channel, and which of them stand exactly where the channel stands.
+"""Which connections follow which channel, and which of them have exactly what the channel has.
 
-A connection is *in step* when it has been handed everything that this node has heard of each of its
-channels, and nothing waits for its socket. Then it needs no memory of its own: its channels' tracks
-say where it stands, and the next event is the same bytes for all who follow the same shared
-channels, but for each one's own part of the cursor. Everyone else (joining, filling a gap, with a
-full socket) is *apart*: it has positions of its own and is looked at one by one.
+A connection is *synced* when it has been sent every event that this node has received for each of
+its channels, and nothing waits for its socket. It then needs no positions of its own, because the
+states of its channels hold them, and the next event is the same bytes for all connections that
+follow the same shared channels, except for each one's own part of the cursor. Every other
+connection (joining, filling a gap, with a full socket) is *unsynced*: it has its own positions and
+is handled alone.
 
 Rules:
-1. A follower is, for every one of its tracks, either apart or in step; the same for all of them.
-2. A track has a position exactly while somebody is in step with it, and nobody is in step who
-   stands elsewhere: the first one in step says where the track stands.
-3. Events are taken in order. A hole, or another epoch, sends everyone apart, to read the log.
+1. A connection is either synced or unsynced, and the same in all of its channel states.
+2. A channel state has a position exactly while a connection is synced with it, and every synced
+   connection has that position: the first one to enter the synced state sets it.
+3. Events are taken in order. After a gap, or in another epoch, every connection becomes unsynced
+   and reads the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from hub.core.channel import Channel
@@ -24,14 +26,49 @@ from hub.core.cursor import Position, part_prefix, to_base62
 from hub.core.event import Event
 from hub.ports.connections import ConnectionWriter, EventEncoder
 
-if TYPE_CHECKING:
-    from hub.engine.connection import Connection
-
 _NEVER: Final = float("-inf")
 
 
+class Subscriber(Protocol):
+    """What channel states and the broadcast know of a connection."""
+
+    id: str
+    channels: Sequence[Channel]
+    encoder: EventEncoder
+    writer: ConnectionWriter
+    group: BroadcastGroup
+
+    def attach_channels(self, own_channel: ChannelState, group: BroadcastGroup, /) -> None:
+        """Set the states of its channels."""
+        ...
+
+    def set_channels(self, channels: Sequence[Channel], /) -> None:
+        """Follow these channels, unsynced."""
+        ...
+
+    def enter_sync(self) -> None:
+        """Enter the synced state, if that is possible now."""
+        ...
+
+    def leave_sync(self) -> None:
+        """Leave the synced state."""
+        ...
+
+    def deliver(self, event: Event, /) -> None:
+        """Send a live event, while unsynced."""
+        ...
+
+    def on_partial_write(self, unsent: bytes, /) -> None:
+        """The socket did not take all of a shared write."""
+        ...
+
+    def on_disconnect(self) -> None:
+        """The connection has ended."""
+        ...
+
+
 class ChannelState:
-    """One channel as this node sees it."""
+    """One channel, as this node has received it."""
 
     __slots__ = (
         "_before_offset",
@@ -47,36 +84,38 @@ class ChannelState:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        # The last event's position; None while no connection is synced.
         self.position: Position | None = None
-        self.cursor_part = b""  # the position as text: what stands for this channel in a cursor
-        self.delivered = 0  # events handed to those in step
-        self.delivered_at = _NEVER
-        self.unsynced: dict[Connection, None] = {}
-        self.synced: dict[Connection, None] = {}  # whose own channel this is
-        self.groups: dict[
-            BroadcastGroup, None
-        ] = {}  # with somebody in step, who share this channel
-        self._before_offset = ""  # the part of the cursor, without its end
+        self.cursor_part = b""  # the position as text: this channel's part of a cursor
+        self._before_offset = ""  # the same text without the offset at its end
+        self.delivered = 0  # events sent to the synced connections
+        self.delivered_at = _NEVER  # when the last one was sent (the clock's seconds)
+        self.unsynced: dict[Subscriber, None] = {}
+        self.synced: dict[Subscriber, None] = {}  # those whose own channel this is
+        # Groups with synced members that share this channel.
+        self.groups: dict[BroadcastGroup, None] = {}
 
     @property
     def subscriber_count(self) -> int:
-        """How many connections follow it."""
-        shared = sum(len(audience.members) for audience in self.groups)
+        """The number of connections that follow it."""
+        shared = sum(len(group.members) for group in self.groups)
         return len(self.unsynced) + len(self.synced) + shared
 
     def set_position(self, position: Position) -> None:
-        """The first one in step stands here."""
+        """Set the position of the first synced connection."""
         self.position = position
         self._before_offset = f"{part_prefix(self.channel)}{position.epoch}-"
         self.cursor_part = f"{self._before_offset}{to_base62(position.offset)}".encode()
 
     def clear_position(self) -> None:
-        """Nobody is in step any more."""
+        """No connection is synced any more."""
         self.position, self.cursor_part = None, b""
 
     def advance(self, events: Sequence[Event], now: float) -> list[bytes] | None:
-        """Moves on by these events and returns each one's part of the cursor (none for an ephemeral
-        one); None, and nothing moves, when they are not just the next ones.
+        """Advance the position by these events.
+
+        Return the channel's part of the cursor at each event (empty for an ephemeral event), or
+        None, without a change, when the events do not follow the position directly.
         """
         at = self.position
         if at is None:
@@ -97,98 +136,104 @@ class ChannelState:
         self.delivered_at = now
         return parts
 
-    def all_synced(self) -> list[Connection]:
-        """Those in step, for whatever reason they follow the channel."""
-        shared = [c for audience in self.groups for c in audience.members.values()]
+    def all_synced(self) -> list[Subscriber]:
+        """Return the synced connections that follow it, as their own channel or a shared one."""
+        shared = [c for group in self.groups for c in group.members.values()]
         return [*self.synced, *shared]
 
 
 class BroadcastGroup:
-    """Those in step who follow the same shared channels over the same transport."""
+    """The synced connections that follow the same shared channels with the same encoder."""
 
-    __slots__ = ("__weakref__", "cursor_suffix", "delivered_at", "members", "shared", "transport")
+    __slots__ = ("__weakref__", "cursor_suffix", "delivered_at", "encoder", "members", "shared")
 
-    def __init__(self, transport: EventEncoder, shared: Sequence[ChannelState]) -> None:
-        self.transport = transport
-        self.shared = shared  # in the cursor's order, behind each one's own channel
-        self.members: dict[ConnectionWriter, Connection] = {}
-        self.cursor_suffix = b""  # the members' cursor behind their own channel's part
-        self.delivered_at = _NEVER
+    def __init__(self, encoder: EventEncoder, shared: Sequence[ChannelState]) -> None:
+        self.encoder = encoder
+        self.shared = shared  # in cursor order, after each member's own channel
+        self.members: dict[ConnectionWriter, Subscriber] = {}
+        self.cursor_suffix = b""  # the members' cursor after their own channel's part
+        self.delivered_at = _NEVER  # when the last shared event was sent (the clock's seconds)
 
-    def add(self, connection: Connection) -> None:
-        """One more in step."""
+    def add(self, connection: Subscriber) -> None:
+        """Add a connection that enters the synced state."""
         if not self.members:
-            self.cursor_suffix = b"".join([track.cursor_part for track in self.shared])
-            for track in self.shared:
-                track.groups[self] = None
+            self.cursor_suffix = b"".join([state.cursor_part for state in self.shared])
+            for state in self.shared:
+                state.groups[self] = None
         self.members[connection.writer] = connection
 
-    def remove(self, connection: Connection) -> None:
-        """One less."""
+    def remove(self, connection: Subscriber) -> None:
+        """Remove a connection that leaves the synced state."""
         del self.members[connection.writer]
         if self.members:
             return
-        for track in self.shared:
-            del track.groups[self]
-            if not track.groups:
-                track.clear_position()
+        for state in self.shared:
+            del state.groups[self]
+            if not state.groups:
+                state.clear_position()
 
-    def advance(self, track: ChannelState, parts: Sequence[bytes]) -> list[bytes]:
-        """A shared channel moved on by these parts of the cursor: its rest at each of them."""
-        at = self.shared.index(track)
+    def advance(self, state: ChannelState, parts: Sequence[bytes]) -> list[bytes]:
+        """Advance the cursor after a shared channel has advanced by these parts.
+
+        Return the cursor after the own channel's part at each event (empty for an ephemeral one).
+        """
+        at = self.shared.index(state)
         before = b"".join([each.cursor_part for each in self.shared[:at]])
         after = b"".join([each.cursor_part for each in self.shared[at + 1 :]])
-        rests = [part and before + part + after for part in parts]
-        self.cursor_suffix = before + track.cursor_part + after
-        self.delivered_at = track.delivered_at
-        return rests
+        suffixes = [part and before + part + after for part in parts]
+        self.cursor_suffix = before + state.cursor_part + after
+        self.delivered_at = state.delivered_at
+        return suffixes
 
 
 class ChannelRegistry:
-    """All channels that somebody on this node follows."""
+    """The states of all channels that a connection of this node follows."""
 
     def __init__(self) -> None:
-        self.by_channel: dict[Channel, ChannelState] = {}  # for looking at, not for changing
+        self.by_channel: dict[Channel, ChannelState] = {}  # callers read it and do not change it
+        # By encoder and shared channel states. A group lives as long as a connection refers to it.
         self._groups: WeakValueDictionary[tuple[object, ...], BroadcastGroup] = (
             WeakValueDictionary()
         )
 
-    def add(self, connection: Connection) -> None:
-        """The connection follows its channels from now on; it begins apart."""
-        tracks = []
+    def add(self, connection: Subscriber) -> None:
+        """Register the connection with its channels; it begins unsynced."""
+        states = []
         for channel in connection.channels:
-            track = self.by_channel.get(channel)
-            if track is None:
-                track = self.by_channel[channel] = ChannelState(channel)
-            track.unsynced[connection] = None
-            tracks.append(track)
-        own, *shared = tracks
-        shape = (connection.encoder, *shared)
-        audience = self._groups.get(shape)
-        if audience is None:
-            audience = self._groups[shape] = BroadcastGroup(connection.encoder, shared)
-        connection.attach_channels(own, audience)
+            state = self.by_channel.get(channel)
+            if state is None:
+                state = self.by_channel[channel] = ChannelState(channel)
+            state.unsynced[connection] = None
+            states.append(state)
+        own, *shared = states
+        key = (connection.encoder, *shared)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = BroadcastGroup(connection.encoder, shared)
+        connection.attach_channels(own, group)
 
-    def remove(self, connection: Connection) -> list[Channel]:
-        """It follows them no more. Returns the channels that nobody follows now."""
+    def remove(self, connection: Subscriber) -> list[Channel]:
+        """Remove the connection. Return the channels that no connection follows any more."""
         connection.leave_sync()
         return self._unsubscribe(connection, connection.channels)
 
-    def set_channels(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
-        """It follows these instead, apart; its own channel stays the first. Returns as `remove`."""
+    def set_channels(self, connection: Subscriber, channels: Sequence[Channel]) -> list[Channel]:
+        """Replace the channels of a connection, whose own channel stays the first; it becomes
+        unsynced. Return the channels that no connection follows any more.
+        """
         dropped = [channel for channel in connection.channels if channel not in channels]
         connection.set_channels(channels)
         self.add(connection)
         return self._unsubscribe(connection, dropped)
 
-    def _unsubscribe(self, connection: Connection, channels: Sequence[Channel]) -> list[Channel]:
-        empty = []
+    def _unsubscribe(self, connection: Subscriber, channels: Sequence[Channel]) -> list[Channel]:
+        unused = []
         for channel in channels:
-            track = self.by_channel.get(channel)
-            if track is None:
+            state = self.by_channel.get(channel)
+            if state is None:
                 continue
-            track.unsynced.pop(connection, None)
-            if not (track.unsynced or track.synced or track.groups):
+            state.unsynced.pop(connection, None)
+            if not (state.unsynced or state.synced or state.groups):
                 del self.by_channel[channel]
-                empty.append(channel)
-        return empty
+                unused.append(channel)
+        return unused

@@ -1,16 +1,21 @@
-"""One live client: what it has been sent, and what it must be sent next.
+"""One live client: what it has been sent, and what must be sent next.
+
+A connection puts the events of its channels into the client's order, without a gap and without a
+duplicate, and bounds what waits for a slow client. Its view (stream_view.py) decides what the
+client sees of them, its encoder how that looks, and its writer takes the bytes.
 
 Rules:
-1. Everything that is written to a connection alone goes through `_write`; what is written to many
-   at once goes to those in step (engine/channel_state.py) and nobody else. There is no third way.
-2. Apart, `positions` is where the client stands: exactly the events up to there have been handed
-   over. `_parts` holds the same as text, a channel's part of the cursor each, in its order. In
-   step both are empty: the tracks say it.
-3. While it is held (joining, or filling a gap) live events wait in `_held`, bounded; what does not
-   fit is not lost, since `release` then says that the log must be read again.
-4. After `close` nothing is written. It ends once, by `close` or because the client left, and says
-   so to `on_end`.
-5. What waits in the outbox waits for a sink that is paused, and for nothing else.
+1. `_write` writes everything that is for this connection alone. The broadcast loop (broadcast.py)
+   writes what is for many, and only to synced connections. There is no third way.
+2. While unsynced, `_positions` holds the client's position in each channel: it has been sent
+   exactly the events up to there. `_cursor_parts` holds the same as text, one part of the cursor
+   for each channel, in cursor order. While synced both are empty, because the channel states hold
+   the positions.
+3. While buffering (joining or filling a gap), live events wait in `_buffered`, which is bounded. An
+   event that does not fit is not lost: `flush_buffered` then says that the log must be read again.
+4. Nothing is written after `close`. A connection ends once, by `close` or because the client
+   disconnected, and then calls `on_end`.
+5. Frames wait in the outbox only while the writer is full.
 """
 
 from __future__ import annotations
@@ -19,22 +24,49 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import Position, format_part, format_place, part_prefix
+from hub.core.cursor import Position, format_part, part_prefix, to_base62
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
+from hub.engine.broadcast import send_if_open
 from hub.engine.channel_state import BroadcastGroup, ChannelState
+from hub.engine.stream_view import USER_STREAM, StreamView
 from hub.ports.clock import Clock
 from hub.ports.connections import ConnectionWriter, EventEncoder
 
 _MAX_BUFFERED_EVENTS: Final = 256
 _MAX_BUFFERED_BYTES: Final = 1024 * 1024
-_BLOCK_BYTES: Final = 16 * 1024  # what is written at once of a replay, or of what waited
+_BLOCK_BYTES: Final = 16 * 1024  # the size of one write of a replay or of the outbox
+
+
+class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection is made of.
+
+    id: names the connection in `hub.open`, logs and listings.
+    channels: the user's own channel first, then the shared ones in cursor order.
+    outbox_max_frames, outbox_max_bytes: what may wait while the writer is full.
+    retry_ms: how long the client should wait before it reconnects.
+    token_id: the token that opened it, so that the token can be revoked; None without one.
+    address: the client's IP address, None when it is not known.
+    """
+
+    id: str
+    user: str
+    channels: Sequence[Channel]
+    encoder: EventEncoder
+    writer: ConnectionWriter
+    outbox_max_frames: int
+    outbox_max_bytes: int
+    retry_ms: int
+    token_id: str | None
+    address: str | None
 
 
 class Connection:
-    """A client that follows `channels`, its own first and in cursor order, over one transport."""
+    """A client that follows `channels` over one transport."""
 
     __slots__ = (
         "_buffered",
@@ -50,6 +82,7 @@ class Connection:
         "_positions",
         "_retry_ms",
         "_synced",
+        "_view",
         "_waiter",
         "_written_at",
         "address",
@@ -57,7 +90,8 @@ class Connection:
         "connected_at",
         "encoder",
         "group",
-        "name",
+        "id",
+        "on_client_disconnect",
         "on_end",
         "on_gap",
         "token_id",
@@ -66,50 +100,45 @@ class Connection:
     )
 
     def __init__(
-        self,
-        name: str,
-        user: str,
-        channels: Sequence[Channel],
-        *,
-        encoder: EventEncoder,
-        writer: ConnectionWriter,
-        outbox: Outbox,
-        clock: Clock,
-        retry_ms: int,
-        token_id: str | None = None,
-        address: str | None = None,
+        self, options: ConnectionOptions, clock: Clock, view: StreamView = USER_STREAM
     ) -> None:
-        self.name = name
-        self.user = user
-        self.channels = channels
-        self.encoder = encoder
-        self.writer = writer
-        self.token_id = token_id
-        self.address = address
-        self.on_gap: Callable[[Connection], None] = _ignore
-        self.on_end: Callable[[Connection], None] = _ignore
+        self.id = options.id
+        self.user = options.user
+        self.channels = options.channels  # the user's own first, in cursor order
+        self.encoder = options.encoder
+        self.writer = options.writer
+        self.token_id = options.token_id
+        self.address = options.address
+        self.on_gap: Callable[[Connection], None] = _ignore  # the log must be read again
+        self.on_end: Callable[[Connection], None] = _ignore  # called once, when it has ended
+        # Called when the client disconnects before the hub closes the connection.
+        self.on_client_disconnect: Callable[[], None] | None = None
         self.connected_at = clock.now()
-        self._own_channel: ChannelState | None = None
-        self.group: BroadcastGroup
-        self._synced = False
-        self._positions: dict[Channel, Position] = {}
-        self._cursor_parts: dict[Channel, bytes] = dict.fromkeys(channels, b"")
-        self._event_count = 0  # events handed over; in step, without those of the tracks
-        self._written_at = clock.now()
-        self._outbox = outbox
+        self.group: BroadcastGroup  # the connections that share its shared channels' frames
+        self._view = view
+        self._own_channel: ChannelState | None = None  # the state of the user's own channel
+        self._synced = False  # whether the channel states hold its positions
+        self._positions: dict[Channel, Position] = {}  # see rule 2
+        self._cursor_parts: dict[Channel, bytes] = dict.fromkeys(options.channels, b"")
+        # Events sent; while synced, the events that the channel states count come on top.
+        self._event_count = 0
+        self._written_at = clock.now()  # the last write to this connection alone
+        self._outbox = Outbox(
+            max_frames=options.outbox_max_frames, max_bytes=options.outbox_max_bytes
+        )
         self._now = clock.now
-        self._retry_ms = retry_ms
-        self._pending_open = b""  # what the next write begins with
-        self._buffered: list[Event] | None = []
+        self._retry_ms = options.retry_ms
+        self._pending_open = b""  # the first frames, sent together with the next write
+        self._buffered: list[Event] | None = []  # live events that wait; None when live
         self._buffered_bytes = 0
-        self._has_gap = False  # an event did not fit into _held
+        self._has_gap = False  # whether an event did not fit into _buffered
         self._closed: CloseReason | None = None
-        self._waiter: asyncio.Future[None] | None = None  # for the sink to take more, or the end
-        writer.owner = self
+        self._waiter: asyncio.Future[None] | None = None  # see _wait_change
+        self.writer.owner = self
 
     def __repr__(self) -> str:
-        state = "held" if self.is_buffering else "in step" if self._synced else "apart"
-        return f"<Connection {self.name} of {self.user} {self._closed or state}>"
+        state = "buffering" if self.is_buffering else "synced" if self._synced else "unsynced"
+        return f"<Connection {self.id} of {self.user}: {self._closed or state}>"
 
     @property
     def is_buffering(self) -> bool:
@@ -118,63 +147,71 @@ class Connection:
 
     @property
     def is_synced(self) -> bool:
-        """Whether its tracks say where it stands."""
+        """Whether the channel states hold its positions."""
         return self._synced
 
     @property
     def queued_frames(self) -> int:
-        """How many frames wait for the socket."""
+        """The number of frames that wait for the socket."""
         return len(self._outbox)
 
     @property
     def close_reason(self) -> CloseReason | None:
-        """Why it was closed, once it is."""
+        """Why it has ended; None while it is open."""
         return self._closed
 
     @property
     def positions(self) -> Mapping[Channel, Position]:
-        """Where the client stands in each channel."""
+        """The client's position in each channel."""
         if not self._synced:
             return self._positions
-        return {t.channel: t.position for t in self._channel_states() if t.position is not None}
+        return {s.channel: s.position for s in self._channel_states() if s.position is not None}
 
     @property
     def events(self) -> int:
-        """How many events it was handed."""
+        """The number of events that it has been sent."""
         return self._event_count + (self._delivered_while_synced() if self._synced else 0)
 
     @property
     def written_at(self) -> float:
-        """When the last byte went out; the heartbeat wheel reads it."""
+        """When the last byte was written; the heartbeat wheel reads it."""
         own = self._own_channel
         if not self._synced or own is None:
             return self._written_at
         return max(self._written_at, own.delivered_at, self.group.delivered_at)
 
+    def cursor(self) -> bytes:
+        """Return the client's positions as the text of a cursor; empty before the log was read."""
+        if self._synced:
+            return b"".join([state.cursor_part for state in self._channel_states()])
+        return b"".join(self._cursor_parts.values())
+
     def attach_channels(self, own_channel: ChannelState, group: BroadcastGroup) -> None:
-        """These are the tracks of its channels."""
+        """Set the states of its channels."""
         self._own_channel, self.group = own_channel, group
 
     def set_position(self, channel: Channel, position: Position) -> None:
-        """The client stands here now."""
+        """Record that the client has everything of the channel up to this position."""
         self._positions[channel] = position
         self._cursor_parts[channel] = format_part(channel, position).encode()
 
     def enter_sync(self) -> None:
-        """Goes in step, if it stands where its tracks stand and nothing waits for its socket."""
+        """Enter the synced state, if the client is where its channel states are and nothing waits
+        for its socket.
+        """
         own = self._own_channel
-        if self._synced or own is None or self._buffered is not None:
+        if self._synced or own is None or self._buffered is not None or not self._view.can_sync:
             return
         if self._closed is not None or self._outbox or not self.writer.is_drained:
             return
-        tracks = self._channel_states()
-        for track in tracks:
-            if track.position is not None and track.position != self._positions[track.channel]:
+        states = self._channel_states()
+        for state in states:
+            if state.position is not None and state.position != self._positions[state.channel]:
                 return
-        for track in tracks:
-            if track.position is None:
-                track.set_position(self._positions[track.channel])
-            del track.unsynced[self]
+        for state in states:
+            if state.position is None:
+                state.set_position(self._positions[state.channel])
+            del state.unsynced[self]
         own.synced[self] = None
         self.writer.cursor_prefix = own.cursor_part
         self.group.add(self)
@@ -183,15 +220,15 @@ class Connection:
         self._positions, self._cursor_parts = {}, {}
 
     def leave_sync(self) -> None:
-        """Stands alone from now on, where its tracks stand."""
+        """Leave the synced state and take over the positions of the channel states."""
         own = self._own_channel
         if not self._synced or own is None:
             return
-        for track in self._channel_states():
-            if track.position is not None:
-                self._positions[track.channel] = track.position
-            self._cursor_parts[track.channel] = track.cursor_part
-            track.unsynced[self] = None
+        for state in self._channel_states():
+            if state.position is not None:
+                self._positions[state.channel] = state.position
+            self._cursor_parts[state.channel] = state.cursor_part
+            state.unsynced[self] = None
         self._written_at = self.written_at
         self._event_count += self._delivered_while_synced()
         self._synced = False
@@ -201,7 +238,7 @@ class Connection:
         self.group.remove(self)
 
     def deliver(self, event: Event) -> None:
-        """A live event of a channel that it follows, apart."""
+        """Send a live event of one of its channels, while unsynced."""
         if self._closed is not None:
             return
         if self._buffered is None:
@@ -217,53 +254,65 @@ class Connection:
             self._has_gap = True
 
     def on_partial_write(self, unsent: bytes) -> None:
-        """In step, the socket took less than it was sent: this is left, and it stands alone now."""
+        """The socket did not take all of a shared write: leave the synced state, write the rest."""
         self.leave_sync()
         self.writer.write(unsent)
 
-    async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
-        """Stored events of one channel, the next ones after where the client stands: no faster than
-        the client takes them, and many in one write. Raises ConnectionError when it is gone.
+    async def replay(self, events: Sequence[Event], end: Position, channel: Channel) -> None:
+        """Send stored events of one channel, which continue from the client's position.
+
+        end: the position up to which these events were read. The replay is no faster than the
+        client, and many events share one write. Raise ConnectionError when the client is gone.
         """
-        encode, frame = self.encoder.encode, self.encoder.frame
+        view, encoder = self._view, self.encoder
+        with_cursor = view.uses_hub_events
         before, after = self._cursor_around(channel)
+        epoch, place = "", b""
         frames: list[bytes] = []
         unsent_bytes = 0
         for event in events:
-            if event.position is None:
+            position = event.position
+            if position is None or (body := view.encode(event, encoder)) is None:
                 continue
-            place = format_place(event.position).encode()
-            frames.append(
-                frame(encode(event.name, event.data, event.channel), before + place + after)
-            )
-            unsent_bytes += len(frames[-1])
+            cursor = None
+            if with_cursor:
+                if position.epoch != epoch:
+                    epoch = position.epoch
+                    place = before + f"{epoch}-".encode()
+                cursor = place + to_base62(position.offset).encode() + after
+            frame = encoder.frame(body, cursor) if body else b""
+            frames.append(frame)
+            unsent_bytes += len(frame)
+            if view.end_reason is not None:
+                break
             if unsent_bytes >= _BLOCK_BYTES:
-                await self._write_replay(frames, channel, event.position)
+                await self._write_replay(frames, channel, position)
                 frames, unsent_bytes = [], 0
-        await self._write_replay(frames, channel, read_to)
+        await self._write_replay(frames, channel, end)
+        self._close_if_complete()
 
-    async def _write_replay(
-        self, frames: Sequence[bytes], channel: Channel, read_to: Position
-    ) -> None:
+    async def _write_replay(self, frames: Sequence[bytes], channel: Channel, end: Position) -> None:
         if frames and (self.writer.is_full or self._outbox):
             await self.wait_writable()
-        self.set_position(channel, read_to)
+        self.set_position(channel, end)
         if frames and self._closed is None:
             self._event_count += len(frames)
             self._write(b"".join(frames))
 
     def buffer_live(self) -> None:
-        """Live events wait from now on."""
+        """Buffer live events from now on."""
         self.leave_sync()
         if self._buffered is None:
             self._buffered = []
 
     def mark_gap(self) -> None:
-        """Announcements may have been lost while it is held: the log must be read once more."""
+        """Live events may have been lost while it buffers: the log must be read once more."""
         self._has_gap = True
 
     def set_channels(self, channels: Sequence[Channel]) -> None:
-        """Follows these from now on, and waits; in those that stay it stands where it stood."""
+        """Follow these channels from now on, and buffer. The positions in those that it followed
+        before stay.
+        """
         self.buffer_live()
         self.channels = channels
         self._positions = {c: self._positions[c] for c in channels if c in self._positions}
@@ -272,101 +321,119 @@ class Connection:
         self._buffered_bytes = sum(len(event.data) for event in self._buffered)
 
     def flush_buffered(self) -> bool:
-        """Hands over what waited and goes live; False when the log must be read once more."""
-        held = self._buffered or []
-        whole, self._has_gap = not self._has_gap, False
-        taken = 0
-        while taken < len(held) and whole:
-            whole = self._deliver_next(held[taken])
-            taken += whole
-        self._buffered_bytes -= sum(len(event.data) for event in held[:taken])
-        del held[:taken]
-        self._buffered = None if whole else held
+        """Send the buffered events and go live. Return False when the log must be read again."""
+        buffered = self._buffered or []
+        complete, self._has_gap = not self._has_gap, False
+        sent = 0
+        while sent < len(buffered) and complete:
+            complete = self._deliver_next(buffered[sent])
+            sent += complete
+        self._buffered_bytes -= sum(len(event.data) for event in buffered[:sent])
+        del buffered[:sent]
+        self._buffered = None if complete else buffered
         if self._pending_open and self._closed is None:
             self._write(b"")
-        return whole
+        if complete and self._closed is None:
+            self._view.on_live()
+            self._close_if_complete()
+        return complete
 
     def send_open(
         self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
     ) -> None:
-        """The first event: who this is, and whether what was missed follows."""
-        data = {
-            "connection": self.name,
+        """Prepare the first frames; they are sent together with the first page of the replay.
+
+        recovered: whether every channel continues from the client's cursor. replayed: the number of
+        stored events that follow.
+        """
+        opening = {
+            "connection": self.id,
             "user": self.user,
             "node": node,
             "heartbeat_seconds": heartbeat_seconds,
             "recovered": recovered,
             "replayed": replayed,
         }
-        body = self.encoder.encode("hub.open", encode_json(data))
-        self.set_first_event(body)
-
-    def set_first_event(self, body: bytes) -> None:
-        """The first event, with the cursor; it leaves with the first page of the replay."""
-        self._pending_open = self.encoder.first_event(body, self._cursor(), self._retry_ms)
+        self._pending_open = self._view.first_frames(
+            opening, self.cursor(), self._retry_ms, self.encoder
+        )
         self._wake()
+        self._close_if_complete()
 
     def send_reset(self, channel: Channel, head: Position, reason: str) -> None:
-        """The log cannot continue from where the client stood; it goes on from the head."""
-        self.set_position(channel, head)
-        data = encode_json({"channel": channel, "reason": reason})
-        self._send_event(self.encoder.encode("hub.reset", data))
+        """Tell the client that the log cannot continue from its position, and continue from `head`.
+
+        A view that ends the stream instead keeps the position: the client then reconnects with the
+        cursor that it has.
+        """
+        body = self._view.reset(channel, reason, self.encoder)
+        if self._view.end_reason is None:
+            self.set_position(channel, head)
+        if body is not None:
+            self._send(self.encoder.frame(body, self.cursor()))
+        self._close_if_complete()
 
     def send_heartbeat(self, now: float) -> None:
-        """A heartbeat, unless the socket is full: then silence is the client's own doing."""
+        """Send a heartbeat, unless the socket is full: a client that does not read needs none."""
         if self._synced:
             self._written_at = now
             frames = self.encoder.heartbeat
-            sent = send_guarded(self.writer, frames)
+            sent = send_if_open(self.writer, frames)
             if sent != len(frames):
                 self.on_partial_write(frames[sent:])
         elif self._closed is None and not self.writer.is_full and not self._outbox:
             self._write(self.encoder.heartbeat)
 
     def send_event(self, name: str, data: Mapping[str, Any]) -> None:
-        """An event of the hub's own, to this client alone."""
-        if self._closed is None:
-            self._send_event(self.encoder.encode(name, encode_json(data)))
+        """Send one of the hub's own events to this client alone, if its view has such events."""
+        if self._closed is None and self._view.uses_hub_events:
+            body = self.encoder.encode(name, encode_json(data))
+            self._send(self.encoder.frame(body, self.cursor()))
 
     def send_frame(self, frame: bytes) -> None:
-        """Bytes of the transport's own, in their order with the events."""
+        """Send bytes of the transport itself, in order with the events."""
         self._send(frame)
 
     def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
-        """Says goodbye and ends; a second call changes nothing. later_ms: beside the usual, that
-        the client should wait before it returns.
+        """Send the last event and end the connection; a second call does nothing.
+
+        later_ms: how much longer than usual the client should wait before it reconnects.
         """
         if self._closed is not None:
             return
         self.leave_sync()
         if reason is not CloseReason.CLIENT_DISCONNECTED:
-            data = {
-                "reason": reason.label,
-                "reconnect": reason.reconnect,
-                "retry_ms": self._retry_ms + later_ms,
-            }
-            body = self.encoder.encode("hub.bye", encode_json(data))
-            cursor = self._cursor() if self._positions else None
-            if reason is not CloseReason.SLOW:  # it has been cut off
-                self.drain_outbox()
-                self._write(self.encoder.frame(body, cursor))
-            self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))
+            body = self._view.last_body(reason, self._retry_ms + later_ms, self.encoder)
+            if body is not None:
+                self._write_last(body, reason)
         self.writer.close()
         self._finish(reason)
 
-    def drain_outbox(self) -> None:
-        """Hands over all that waits, which is bounded, before an end that is final."""
+    def _write_last(self, body: bytes, reason: CloseReason) -> None:
+        if reason is not CloseReason.SLOW:  # the writer of a slow client has been aborted
+            self._drain_outbox()
+            cursor = self.cursor() if self._positions and self._view.uses_hub_events else None
+            self._write(self.encoder.frame(body, cursor) if body else b"")
+        self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))
+
+    def _drain_outbox(self) -> None:
+        """Write everything that waits, which is bounded, also to a full writer."""
         while self._outbox:
             self._write(self._outbox.pop(_BLOCK_BYTES))
 
+    def _close_if_complete(self) -> None:
+        reason = self._view.end_reason
+        if reason is not None:
+            self.close(reason)
+
     def on_disconnect(self) -> None:
-        """The socket has gone."""
+        """The socket is closed, or the client has disconnected."""
         if self._closed is None:
             self.leave_sync()
             self._finish(CloseReason.CLIENT_DISCONNECTED)
 
     def on_writable(self) -> None:
-        """The socket takes more."""
+        """The writer is no longer full: write what waits."""
         while self._outbox and not self.writer.is_full and self._closed is None:
             self._write(self._outbox.pop(_BLOCK_BYTES))
         if not self._outbox and not self.writer.is_full:
@@ -374,24 +441,25 @@ class Connection:
             self.enter_sync()
 
     async def wait_writable(self) -> None:
-        """Returns when nothing waits for the socket. Raises ConnectionError when it is gone."""
+        """Wait until nothing waits for the socket. Raise ConnectionError when it is closed."""
         while self._closed is None and (self.writer.is_full or self._outbox):
             await self._wait_change()
         if self._closed is not None:
             raise ConnectionResetError("the connection has ended")
 
     async def wait_open(self) -> None:
-        """Returns when it has its first event, so that others may follow it, or has ended."""
+        """Wait until its first event is prepared, so that others can follow, or it has ended."""
         while self._closed is None and not self.positions:
             await self._wait_change()
 
     async def wait_closed(self) -> CloseReason:
-        """Returns when it has ended: why."""
+        """Wait until it has ended, and return the reason."""
         while self._closed is None:
             await self._wait_change()
         return self._closed
 
     async def _wait_change(self) -> None:
+        """Wait until it is opened, writable again, or ended: whatever `_wake` is called for."""
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._waiter)
@@ -406,9 +474,13 @@ class Connection:
         self._wake()
         self.on_end(self)
         self.on_end = self.on_gap = _ignore
+        if reason is CloseReason.CLIENT_DISCONNECTED and self.on_client_disconnect is not None:
+            self.on_client_disconnect()
 
     def _deliver_next(self, event: Event) -> bool:
-        """Hands over the event unless it was before; False when there is a gap in front of it."""
+        """Send the event, unless it was sent before. Return False when events before it are
+        missing.
+        """
         position = event.position
         if position is None:
             self._send_in_order(event)
@@ -422,16 +494,17 @@ class Connection:
         return position.offset <= at.offset + 1
 
     def _send_in_order(self, event: Event) -> None:
-        """The event, with where the client stands if it has a place."""
-        body = self.encoder.encode(event.name, event.data, event.channel)
+        """Send the event if its view shows it, with the cursor if the event is stored."""
+        view = self._view
+        body = view.encode(event, self.encoder)
+        if body is None:
+            return
         self._event_count += 1
-        if event.position is not None:
-            self._send_event(body)
-        else:
-            self._send(self.encoder.frame(body, None))
-
-    def _send_event(self, body: bytes) -> None:
-        self._send(self.encoder.frame(body, self._cursor()))
+        if body:
+            with_cursor = event.position is not None and view.uses_hub_events
+            self._send(self.encoder.frame(body, self.cursor() if with_cursor else None))
+        if view.end_reason is not None:
+            self._close_if_complete()
 
     def _send(self, frame: bytes) -> None:
         if self._closed is not None:
@@ -454,27 +527,14 @@ class Connection:
         return [self._own_channel, *self.group.shared]
 
     def _delivered_while_synced(self) -> int:
-        return sum(track.delivered for track in self._channel_states())
-
-    def _cursor(self) -> bytes:
-        if self._synced:
-            return b"".join([track.cursor_part for track in self._channel_states()])
-        return b"".join(self._cursor_parts.values())
+        return sum(state.delivered for state in self._channel_states())
 
     def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
-        """The cursor in front of the channel's place and behind it."""
+        """Return the parts of the cursor before and after the position in this channel."""
         parts = list(self._cursor_parts.values())
         at = list(self._cursor_parts).index(channel)
         return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])
 
 
-def send_guarded(sink: ConnectionWriter, frames: bytes) -> int:
-    """How many of the bytes an idle sink took at once; the caller writes the rest."""
-    try:
-        return 0 if sink.is_closing() else sink.try_send(frames)
-    except OSError:
-        return 0  # full, or lost: the sink finds out which
-
-
 def _ignore(connection: Connection) -> None:
-    """Nobody is told."""
+    """Do nothing."""

@@ -164,7 +164,7 @@ class ConnectionQuery:
 
     def _connection_info(self, connection: Connection) -> ConnectionInfo:
         return ConnectionInfo(
-            connection=connection.name,
+            connection=connection.id,
             user=connection.user,
             node=self._node,
             transport=connection.encoder.label,

@@ -50,12 +50,12 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     the newest wins. joins_per_second: more wait for their turn, with their stream open.
     """
 
-    max_connections: int | None = None
-    max_per_user: int | None = None
-    joins_per_second: float | None = None
+    max_connections: int | None
+    max_per_user: int | None
+    joins_per_second: float | None
 
 
-NO_LIMITS: Final = ConnectionLimits()
+NO_LIMITS: Final = ConnectionLimits(max_connections=None, max_per_user=None, joins_per_second=None)
 
 
 class Connections:
@@ -190,7 +190,7 @@ class Connections:
         `cursor` says after which position each channel begins; a channel that is not in it begins
         live, and FROM_START replays all that the log holds.
         """
-        _log.info("connection.opened", connection=connection.name, user=connection.user)
+        _log.info("connection.opened", connection=connection.id, user=connection.user)
         self._metrics.opened[connection.encoder.label] += 1
         connection.on_end = self._detach
         if self._draining:
@@ -291,7 +291,7 @@ class Connections:
         self._delivered[connection.encoder.label] += connection.events
         _log.info(
             "connection.closed",
-            connection=connection.name,
+            connection=connection.id,
             user=connection.user,
             reason=reason.label,
             seconds=round(self._clock.now() - connection.connected_at, 3),

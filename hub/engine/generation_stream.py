@@ -1,93 +1,83 @@
-"""A connection that shows one answer: what there is so far, the rest as it comes, the end.
+"""The view of one generation in the hub's own events: a snapshot, then its events up to the end.
 
-It follows its user's channel like any other and lets pass what belongs to the one generation. The
-snapshot and the position that it was taken at are of one moment, so there is no hole between them
-and no overlap.
+The connection follows its user's channel like any other, and the view skips the events of other
+generations. The snapshot and the position at which it was taken belong to the same moment, so that
+no event is missing between the two and none is shown twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from hub.core.channel import Channel, user_channel
+from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import Position
 from hub.core.event import Event, encode_json
 from hub.core.generation import Generation
-from hub.engine.connection import Connection
+from hub.engine.stream_view import encode_bye, encode_reset
+from hub.ports.connections import EventEncoder
 
-END_EVENTS = frozenset({"generation.done", "generation.stopped", "generation.failed"})
+END_EVENTS: Final = frozenset({"generation.done", "generation.stopped", "generation.failed"})
 
 
-class GenerationStream(Connection):
-    """snapshot: the first event, or None when the client resumes and has it. on_left: is told when
-    the client goes away before the end.
+class GenerationStream:
+    """Implements StreamView for one generation.
+
+    snapshot: whether the stream begins with `generation.snapshot`; False for a client that resumes.
     """
 
-    __slots__ = ("_on_disconnect", "_snapshot", "_start")
+    can_sync: Final = False
+    uses_hub_events: Final = True
 
-    def __init__(
-        self,
-        name: str,
-        record: Generation,
-        *,
-        snapshot: bool,
-        on_disconnect: Callable[[], None] | None = None,
-        **parts: Any,
-    ) -> None:
-        super().__init__(name, record.user, [user_channel(record.user)], **parts)
+    def __init__(self, record: Generation, *, snapshot: bool) -> None:
+        self.end_reason: CloseReason | None = None
+        # What the first event is made of; None when the client resumes.
         self._snapshot = record if snapshot else None
-        self._start = b'{"generation":"%b"' % record.id.encode()
-        self._on_disconnect = on_disconnect
+        # The first bytes of the data of each of the generation's events.
+        self._data_prefix = data_prefix(record.id)
 
-    def enter_sync(self) -> None:
-        """Never: what it is sent is not what the others of its channel are."""
-
-    def send_open(
-        self, *, node: str, heartbeat_seconds: float, recovered: bool, replayed: int
-    ) -> None:
-        """The snapshot stands for `hub.open`."""
+    def first_frames(
+        self, opening: Mapping[str, Any], cursor: bytes, retry_ms: int, encoder: EventEncoder
+    ) -> bytes:
         record = self._snapshot
         if record is None:
-            return
-        body = self.encoder.encode("generation.snapshot", encode_json(snapshot_fields(record)))
-        self.set_first_event(body)
+            return b""
+        body = encoder.encode("generation.snapshot", encode_json(snapshot_fields(record)))
+        frames = encoder.first_event(body, cursor, retry_ms)
         if record.status.ended:
-            data = encode_json({"generation": record.id, **record.end})
-            self._send_event(self.encoder.encode(f"generation.{record.status.value}", data))
-            self.close(CloseReason.ENDED)
+            end = encode_json({"generation": record.id, **record.end})
+            body = encoder.encode(f"generation.{record.status.value}", end)
+            frames += encoder.frame(body, cursor)
+            self.end_reason = CloseReason.ENDED
+        return frames
 
-    async def replay(self, events: Sequence[Event], read_to: Position, channel: Channel) -> None:
-        """See Connection.replay."""
-        mine = [event for event in events if self._belongs_to_generation(event)]
-        await super().replay(mine, read_to, channel)
-        if any(event.name in END_EVENTS for event in mine):
-            self.close(CloseReason.ENDED)
+    def encode(self, event: Event, encoder: EventEncoder) -> bytes | None:
+        name = event.name
+        if not (name.startswith("generation.") and event.data.startswith(self._data_prefix)):
+            return None
+        if name in END_EVENTS:
+            self.end_reason = CloseReason.ENDED
+        return encoder.encode(name, event.data, event.channel)
 
-    def send_reset(self, channel: Channel, head: Position, reason: str) -> None:
-        """The rest cannot be had from where the client stands: it comes again for a snapshot."""
-        data = encode_json({"channel": channel, "reason": reason})
-        self._send_event(self.encoder.encode("hub.reset", data))
-        self.close(CloseReason.TRIMMED)
+    def reset(self, channel: Channel, reason: str, encoder: EventEncoder) -> bytes | None:
+        """End the stream: the client reconnects and gets a new snapshot."""
+        self.end_reason = CloseReason.TRIMMED
+        return encode_reset(channel, reason, encoder)
 
-    def _send_in_order(self, event: Event) -> None:
-        if self._belongs_to_generation(event):
-            super()._send_in_order(event)
-            if event.name in END_EVENTS:
-                self.close(CloseReason.ENDED)
+    def on_live(self) -> None:
+        """Live events follow until the generation ends."""
 
-    def _belongs_to_generation(self, event: Event) -> bool:
-        return event.name.startswith("generation.") and event.data.startswith(self._start)
+    def last_body(self, reason: CloseReason, retry_ms: int, encoder: EventEncoder) -> bytes | None:
+        return encode_bye(reason, retry_ms, encoder)
 
-    def _finish(self, reason: CloseReason) -> None:
-        super()._finish(reason)
-        if reason is CloseReason.CLIENT_DISCONNECTED and self._on_disconnect is not None:
-            self._on_disconnect()
+
+def data_prefix(generation: str) -> bytes:
+    """Return what the data of each event of a generation begins with."""
+    return b'{"generation":"%b"' % generation.encode()
 
 
 def snapshot_fields(record: Generation) -> Mapping[str, Any]:
-    """The data of `generation.snapshot`."""
+    """Return the data of `generation.snapshot`."""
     return {
         "generation": record.id,
         "status": record.status.value,

@@ -24,7 +24,7 @@ from hub.core.generation import (
     end_fields,
     new_generation_id,
 )
-from hub.engine.generation_stream import END_EVENTS
+from hub.engine.generation_stream import END_EVENTS, data_prefix
 from hub.errors import Forbidden, NotFound, TooManyRequests
 from hub.ports.events import EventLog, Outcome, Publication
 from hub.ports.generations import CreatedGeneration, GenerationStore
@@ -225,8 +225,7 @@ class Generations:
 
 def belongs_to(event: Event, generation: str) -> bool:
     """Whether it is one of the generation's own events."""
-    beginning = b'{"generation":"%b"' % generation.encode()
-    return event.name.startswith("generation.") and event.data.startswith(beginning)
+    return event.name.startswith("generation.") and event.data.startswith(data_prefix(generation))
 
 
 def _as_events(record: Generation) -> list[tuple[str, bytes]]:

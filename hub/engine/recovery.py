@@ -98,7 +98,7 @@ class Recovery:
     def _run_task(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
         """The one task that reads the log for the connection, until it is live."""
         self._tasks[connection] = asyncio.create_task(
-            self._recover(connection, work), name=f"catch-up {connection.name}"
+            self._recover(connection, work), name=f"catch-up {connection.id}"
         )
 
     async def _recover(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
@@ -117,7 +117,7 @@ class Recovery:
         try:
             await self._send_open(connection, cursor)
         except BrokerUnavailable as error:
-            _log.warning("connection.join_failed", connection=connection.name, error=str(error))
+            _log.warning("connection.join_failed", connection=connection.id, error=str(error))
             connection.close(CloseReason.BROKER_AWAY)
 
     async def _send_open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
@@ -152,7 +152,7 @@ class Recovery:
                     await self._subscriptions.subscribe(fresh)
                     pages = await self._read(dict.fromkeys(fresh))
             except BrokerUnavailable as error:
-                _log.info("connection.waits", connection=connection.name, error=str(error))
+                _log.info("connection.waits", connection=connection.id, error=str(error))
                 await self._clock.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(_MAX_RETRY_SECONDS, pause * 2)
             else:
@@ -175,7 +175,7 @@ class Recovery:
                 )
                 return
             except BrokerUnavailable as error:
-                _log.info("connection.waits", connection=connection.name, error=str(error))
+                _log.info("connection.waits", connection=connection.id, error=str(error))
             pages = None
             await self._clock.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(_MAX_RETRY_SECONDS, pause * 2)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import grpc
 from grpc.aio import BaseError
 
-from hub.api.authentication import Authenticator, Identity, check_topics
+from hub.api.authentication import Authenticator, check_topics
 from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
-from hub.core.channel import ALL, topic_channel, user_channel
+from hub.api.streams import StreamRequest, Streams, parse_requested_cursor, user_channels
+from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Message
-from hub.engine.connection import Connection
 from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
@@ -26,7 +24,6 @@ from hub.grpc import hub_pb2 as pb
 from hub.grpc.fields import json_field
 from hub.grpc.request_context import Context, GrpcRequestContext
 from hub.grpc.statuses import StatusMapper, end
-from hub.http.streams import Cursor, Streams, parse_requested_cursor
 from hub.transports.grpc import GrpcEventEncoder, GrpcWriter
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
@@ -53,7 +50,7 @@ class HubService:
         self._requests = requests
         self._buffer_bytes = buffer_bytes
         self._statuses = StatusMapper(counts, "public")
-        self._transport = GrpcEventEncoder()
+        self._encoder = GrpcEventEncoder()
         self._background_tasks = BackgroundTasks()
         self._stop_on_disconnect = StopOnDisconnect(generations)
         self._given_up: Counter[str] = Counter()  # calls of a user that neither read nor hung up
@@ -84,10 +81,10 @@ class HubService:
         identity = await self._authenticator.identify(call)
         self._check_reads(identity.user)
         topics = check_topics(request.topics, identity, max_topics=self._streams.limits.max_topics)
-        channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        channels = user_channels(identity.user, topics)
         cursor = parse_requested_cursor(request.cursor or "live", channels)
-        make = partial(Connection, user=identity.user, channels=channels)
-        await self._stream(call, context, identity, cursor, make)
+        stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        await self._stream(call, context, stream)
 
     async def generate(self, request: pb.GenerateRequest, context: Context) -> None:
         """A question, and its answer alone."""
@@ -100,10 +97,16 @@ class HubService:
         created = await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
         with self._stop_on_disconnect.guard(
             created.generation, identity.user, stops=stops
-        ) as leaving:
-            joined = await self._generations.join(created.generation, identity.user, {})
-            make = partial(GenerationStream, record=joined.record, snapshot=joined.snapshot)
-            await self._stream(call, context, identity, joined.cursor, leaving.made_by(make))
+        ) as guard:
+            start = await self._generations.join(created.generation, identity.user, {})
+            stream = StreamRequest(
+                identity=identity,
+                channels=[user_channel(identity.user)],
+                cursor=start.cursor,
+                view=GenerationStream(start.record, snapshot=start.snapshot),
+                guard=guard,
+            )
+            await self._stream(call, context, stream)
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
         """Stops an answer."""
@@ -114,38 +117,36 @@ class HubService:
         return pb.StopResponse(generation=request.generation, status=answer.value)
 
     async def _stream(
-        self,
-        call: GrpcRequestContext,
-        context: Context,
-        identity: Identity,
-        cursor: Cursor,
-        make: Callable[..., Connection],
+        self, call: GrpcRequestContext, context: Context, stream: StreamRequest
     ) -> None:
         """The stream's life, in the call's own task: the one writer, and the end."""
+        self._streams.check_address(call)
+        user = stream.identity.user
         given_up = False
 
         def give_up() -> None:
             nonlocal given_up
             given_up = True
-            self._given_up[identity.user] += 1
+            self._given_up[user] += 1
             self._background_tasks.run("give up", _give_up(context))
 
-        sink = GrpcWriter(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
-        made = self._streams.attach(
-            call, identity, cursor, make, transport=self._transport, sink=sink
+        writer = GrpcWriter(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
+        connection = self._streams.open_connection(
+            call, stream, encoder=self._encoder, writer=writer
         )
+        self._streams.attach(connection, stream)
         try:
-            await sink.pump(context.write)
+            await writer.pump(context.write)
         except BaseError:
             return  # the client has left in the middle of a message
         finally:
-            made.on_disconnect()  # nothing, when it has ended already
+            connection.on_disconnect()  # nothing, when it has ended already
             if given_up:
-                self._given_up -= Counter([identity.user])  # in place, without what is zero
+                self._given_up -= Counter([user])  # in place, without what is zero
         if given_up:
             await _give_up(context)  # its errand may not have come to it yet, and we end as OK
-        elif made.close_reason is not None:
-            await end(context, made.close_reason)
+        elif connection.close_reason is not None:
+            await end(context, connection.close_reason)
 
     def _check_reads(self, user: str) -> None:
         """Raises TooMany: what was given up counts as no stream any more, and is here all the same

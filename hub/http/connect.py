@@ -7,18 +7,17 @@ returns to a stream that was answered with anything but 200.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
-from hub.api.authentication import Authenticator, Identity, check_topics, requested_topics
-from hub.core.channel import ALL, Channel, TopicName, topic_channel, user_channel
-from hub.core.cursor import Position
+from hub.api.authentication import Authenticator, check_topics
+from hub.api.streams import StreamRequest, parse_requested_cursor, user_channels
+from hub.core.channel import TopicName
 from hub.core.ndjson import StreamLine
 from hub.core.system_events import USER_EVENTS
-from hub.engine.connection import Connection
+from hub.engine.stream_view import PollStream
 from hub.http.json_body import read_json
 from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.http.query import query_seconds
@@ -31,8 +30,7 @@ from hub.http.routing import (
     json,
     json_body,
 )
-from hub.http.streams import Streams, parse_requested_cursor, requested_cursor
-from hub.transports.poll import PollConnection
+from hub.http.streams import HttpStreams
 
 _WAIT_SECONDS: Final = 25.0
 _MAX_WAIT_SECONDS: Final = 60.0
@@ -65,8 +63,8 @@ class PollResponse(msgspec.Struct, frozen=True):
 class ConnectRoutes:
     """The streaming routes of the public listener."""
 
-    def __init__(self, streams: Streams, authenticator: Authenticator) -> None:
-        self._streams = streams
+    def __init__(self, http_streams: HttpStreams, authenticator: Authenticator) -> None:
+        self._http_streams = http_streams
         self._authenticator = authenticator
 
     def routes(self) -> list[web.RouteDef]:
@@ -86,8 +84,8 @@ class ConnectRoutes:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Begins the stream."""
         identity = await self._authenticator.identify(request)
-        channels = self._channels(request, identity)
-        return await self._begin(request, identity, channels, requested_cursor(request, channels))
+        stream = self._http_streams.streams.user_request(request, identity)
+        return await self._http_streams.stream(request, stream)
 
     @Operation(
         method="POST",
@@ -105,13 +103,13 @@ class ConnectRoutes:
         """The same with topics and cursor in the body, for clients that have many."""
         identity = await self._authenticator.identify(request)
         body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
-        most = self._streams.limits.max_topics
-        topics = check_topics(body.topics, identity, max_topics=most)
-        channels = [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        max_topics = self._http_streams.streams.limits.max_topics
+        topics = check_topics(body.topics, identity, max_topics=max_topics)
+        channels = user_channels(identity.user, topics)
         text = request.headers.get("Last-Event-ID") or body.cursor
-        return await self._begin(
-            request, identity, channels, parse_requested_cursor(text, channels)
-        )
+        cursor = parse_requested_cursor(text, channels)
+        stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        return await self._http_streams.stream(request, stream)
 
     @Operation(
         method="GET",
@@ -139,35 +137,16 @@ class ConnectRoutes:
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
         identity = await self._authenticator.identify(request)
-        channels = self._channels(request, identity)
         wait_seconds = query_seconds(
             request, "wait", default=_WAIT_SECONDS, max_seconds=_MAX_WAIT_SECONDS
         )
-        cursor = requested_cursor(request, channels)
-        asked = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
-        make = partial(
-            PollConnection,
-            user=identity.user,
-            channels=channels,
-            asked=asked.encode() if cursor else b"",
+        stream = msgspec.structs.replace(
+            self._http_streams.streams.user_request(request, identity),
+            view=PollStream(ends_when_live=wait_seconds <= 0),
         )
-        return await self._streams.poll(request, identity, cursor, make, wait_seconds)
-
-    async def _begin(
-        self,
-        request: web.Request,
-        identity: Identity,
-        channels: list[Channel],
-        cursor: dict[Channel, Position],
-    ) -> web.StreamResponse:
-        make = partial(Connection, user=identity.user, channels=channels)
-        return await self._streams.begin(request, identity, cursor, make)
-
-    def _channels(self, request: web.Request, identity: Identity) -> list[Channel]:
-        return requested_channels(request, identity, most=self._streams.limits.max_topics)
-
-
-def requested_channels(request: web.Request, identity: Identity, *, most: int) -> list[Channel]:
-    """What the stream of a request follows: its user's channel, `all`, the topics named."""
-    topics = requested_topics(request, identity, max_topics=most)
-    return [user_channel(identity.user), ALL, *map(topic_channel, topics)]
+        cursor = ""
+        if stream.cursor:
+            cursor = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
+        return await self._http_streams.poll(
+            request, stream, cursor=cursor.encode(), wait_seconds=wait_seconds
+        )

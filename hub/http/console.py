@@ -6,20 +6,19 @@ that the operator gives it.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Identity
+from hub.api.streams import StreamRequest
 from hub.core.ndjson import StreamLine
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS
-from hub.engine.connection import Connection
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
 from hub.http.routing import Operation, Parameter, ResponseSpec, build_routes, key
 from hub.http.static_files import TYPES, StaticFiles
-from hub.http.streams import Streams
+from hub.http.streams import HttpStreams
 
 _USER: Final = "hub/console"  # no user's id has a slash
 
@@ -27,8 +26,8 @@ _USER: Final = "hub/console"  # no user's id has a slash
 class ConsoleRoutes:
     """Routes of the internal listener."""
 
-    def __init__(self, streams: Streams, keys: ApiKeys, pages: StaticFiles) -> None:
-        self._streams = streams
+    def __init__(self, http_streams: HttpStreams, keys: ApiKeys, pages: StaticFiles) -> None:
+        self._http_streams = http_streams
         self._keys = keys
         self._pages = pages
 
@@ -66,8 +65,8 @@ class ConsoleRoutes:
     async def reports(self, request: web.Request) -> web.StreamResponse:
         """A stream of `hub.report` `{from, at, metrics}`, one from each process every second."""
         self._keys.check(request, "read")
-        make = partial(Connection, user=_USER, channels=[LIVE_METRICS_CHANNEL])
-        return await self._streams.begin(request, Identity(_USER), {}, make)
+        stream = StreamRequest(identity=Identity(_USER), channels=[LIVE_METRICS_CHANNEL], cursor={})
+        return await self._http_streams.stream(request, stream)
 
     @Operation(
         method="GET",

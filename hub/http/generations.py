@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,8 +12,9 @@ from msgspec import UNSET, UnsetType
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
+from hub.api.streams import StreamRequest, requested_cursor
 from hub.core.channel import user_channel
-from hub.core.cursor import format_place
+from hub.core.cursor import Cursor, format_place
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message
 from hub.core.ndjson import StreamLine
@@ -33,7 +33,7 @@ from hub.http.parameters import (
     SHAPE,
 )
 from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
-from hub.http.streams import Cursor, Streams, accepts, requested_cursor
+from hub.http.streams import HttpStreams, accepts
 from hub.ports.compat import EncoderFactory
 from hub.ports.generations import CreatedGeneration
 
@@ -97,14 +97,14 @@ class GenerationRoutes:
     def __init__(
         self,
         generations: Generations,
-        streams: Streams,
+        http_streams: HttpStreams,
         authenticator: Authenticator,
         requests: GenerationRequests,
         select_encoder: SelectEncoder,
     ) -> None:
         self._select_encoder = select_encoder
         self._generations = generations
-        self._streams = streams
+        self._http_streams = http_streams
         self._authenticator = authenticator
         self._requests = requests
         self._stop_on_disconnect = StopOnDisconnect(generations)
@@ -153,7 +153,7 @@ class GenerationRoutes:
             )
         key = body.id or request.headers.get("Idempotency-Key")
         if streamed:
-            self._streams.check_address(request)
+            self._http_streams.streams.check_address(request)
         created = await self._stop_on_disconnect.start(
             self._requests.start(user, body, key), user, stops=stops
         )
@@ -247,25 +247,30 @@ class GenerationRoutes:
         headers = {"Location": f"/generations/{generation}"}
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
-        ) as leaving:
+        ) as guard:
+            channels = [user_channel(identity.user)]
             new_encoder = self._select_encoder(request)
             if new_encoder is not None:
-                followed = await self._generations.open_replay(generation, identity.user)
-                make = leaving.made_by(
-                    partial(
-                        CompatStream, replay=followed, answer_encoder=new_encoder(followed.record)
-                    )
+                replay = await self._generations.open_replay(generation, identity.user)
+                stream = StreamRequest(
+                    identity=identity,
+                    channels=channels,
+                    cursor=replay.cursor,
+                    view=CompatStream(replay, new_encoder(replay.record)),
+                    guard=guard,
                 )
-                return await self._streams.begin_sse(
-                    request, identity, followed.cursor, make, headers
-                )
-            joined = await self._generations.join(generation, identity.user, cursor)
-            if joined.has_all:
-                return web.Response(status=204)  # at which EventSource does not come again
-            make = leaving.made_by(
-                partial(GenerationStream, record=joined.record, snapshot=joined.snapshot)
+                return await self._http_streams.stream(request, stream, headers, always_sse=True)
+            start = await self._generations.join(generation, identity.user, cursor)
+            if start.has_all:
+                return web.Response(status=204)  # EventSource does not reconnect after a 204
+            stream = StreamRequest(
+                identity=identity,
+                channels=channels,
+                cursor=start.cursor,
+                view=GenerationStream(start.record, snapshot=start.snapshot),
+                guard=guard,
             )
-            return await self._streams.begin(request, identity, joined.cursor, make, headers)
+            return await self._http_streams.stream(request, stream, headers)
 
 
 def _wants_stream(request: web.Request) -> bool:

@@ -13,19 +13,19 @@ from aiohttp import HttpVersion11, web
 
 from hub.api.authentication import Authenticator, Identity, check_topics
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.streams import Streams
 from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
-from hub.http.connect import requested_channels
 from hub.http.cors import AllowedOrigins
 from hub.http.errors import problem_from_error, problem_response
 from hub.http.json_body import decode_json
 from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.http.routing import STREAM_USER, Operation, ResponseSpec, build_routes
-from hub.http.streams import Streams, requested_cursor
+from hub.http.streams import HttpStreams
 from hub.transports.websocket import handshake, is_valid_key
 
 _MAX_CONCURRENT_MESSAGES: Final = 16
@@ -69,7 +69,7 @@ class WebSocketRoutes:
 
     def __init__(
         self,
-        streams: Streams,
+        http_streams: HttpStreams,
         authenticator: Authenticator,
         origins: AllowedOrigins,
         generations: Generations,
@@ -78,7 +78,7 @@ class WebSocketRoutes:
         counts: NodeMetrics,
     ) -> None:
         self._counts = counts
-        self._streams = streams
+        self._http_streams = http_streams
         self._authenticator = authenticator
         self._origins = origins
         self._generations = generations
@@ -115,19 +115,17 @@ class WebSocketRoutes:
             raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64")
         self._origins.check_page(request)
         identity = await self._authenticator.identify(request)
-        channels = requested_channels(request, identity, most=self._streams.limits.max_topics)
-        make = partial(Connection, user=identity.user, channels=channels)
-        session = partial(
+        stream = self._http_streams.streams.user_request(request, identity)
+        new_session = partial(
             _Session,
-            self._streams,
+            self._http_streams.streams,
             identity,
             self._generations,
             self._requests,
             counts=self._counts,
         )
-        cursor = requested_cursor(request, channels)
-        return await self._streams.upgrade(
-            request, identity, cursor, make, greeting=handshake(key), session=session
+        return await self._http_streams.upgrade(
+            request, stream, handshake=handshake(key), new_session=new_session
         )
 
 

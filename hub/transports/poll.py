@@ -1,8 +1,8 @@
-"""Long polling: one answer with the events that are there, or that come within the wait.
+"""Long polling: one response with the stored events, or with the next events within the wait.
 
-While it waits a poll is a connection like any other, and costs as much. The first events end it:
-those of one tick go together, as `{"events":[…],"cursor":"…"}`; the next poll goes on from the
-cursor, so what comes between two polls is not lost.
+While it waits, a poll is a connection like any other and costs as much. Its first events end it:
+the events of one event loop iteration go into one response, `{"events":[…],"cursor":"…"}`. The next
+poll continues from the cursor, so that events between two polls are not lost.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from hub.core import ndjson
-from hub.core.close_reason import CloseReason
-from hub.engine.connection import Connection
+from hub.ports.connections import ConnectionOwner
 from hub.transports.socket_writer import SocketWriter
 
 _ID: Final = re.compile(rb'^\{"id":"([^"]*)"')
 
 
 class PollEventEncoder:
-    """Implements ports.Transport: an event is a line, which the sink puts into its answer."""
+    """Implements ports.EventEncoder: an event is a line, which the writer puts into its response.
+
+    Neither heartbeats nor `hub.open` are sent.
+    """
 
     label = "poll"
     heartbeat = b""
@@ -40,19 +42,23 @@ class PollEventEncoder:
 
 
 class PollWriter:
-    """Implements ports.Sink over the socket's: gathers the lines of one tick, answers, and ends.
+    """Implements ports.ConnectionWriter over a socket's: collects the events of one event loop
+    iteration, sends them as the response, and closes.
 
-    cursor: where the client stands when none of the lines says it.
+    chunked: whether the response uses HTTP/1.1 chunks.
     """
 
     def __init__(self, socket: SocketWriter, *, chunked: bool) -> None:
         self._socket = socket
         self._chunked = chunked
-        self._lines: list[bytes] = []
-        self._answered = False
-        self.owner: Any = None
+        self._lines: list[bytes] = []  # the events of the response
+        self._responded = False
+        self.owner: ConnectionOwner | None = None
         self.cursor_prefix = b""
+        # The client's position, for a response without events.
         self.cursor: Callable[[], bytes] = lambda: b""
+        # Called when the response has its events: closes the connection.
+        self.on_complete: Callable[[], None] = self.close
         self.is_closing = socket.is_closing
         socket.owner = self
 
@@ -69,80 +75,41 @@ class PollWriter:
         return len(frames)
 
     def write(self, frames: bytes) -> None:
-        if not frames or self._answered:
+        if not frames or self._responded:
             return
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self._finish)
+            asyncio.get_running_loop().call_soon(self._complete)
         self._lines += frames.splitlines()
 
     def sent_bytes(self) -> int | None:
         return self._socket.sent_bytes()
 
     def close(self) -> None:
-        self._answer()
+        self._respond()
 
     def abort(self) -> None:
         self._socket.abort()
 
     def on_writable(self) -> None:
-        """The socket is only written to once."""
+        """Do nothing: the socket is written to only once."""
 
     def on_disconnect(self) -> None:
-        """The client has left, or has its answer."""
+        """The socket is closed, before or after the response."""
         if self.owner is not None:
             self.owner.on_disconnect()
 
-    def _finish(self) -> None:
+    def _complete(self) -> None:
         if self.owner is not None:
-            self.owner.close(CloseReason.POLLED)
+            self.on_complete()
 
-    def _answer(self) -> None:
-        if self._answered:
+    def _respond(self) -> None:
+        if self._responded:
             return
-        self._answered = True
-        ids = [found[1] for line in self._lines if (found := _ID.match(line))]
+        self._responded = True
+        ids = [match[1] for line in self._lines if (match := _ID.match(line))]
         cursor = ids[-1] if ids else self.cursor()
         body = b'{"events":[%b],"cursor":"%b"}' % (b",".join(self._lines), cursor)
         if self._chunked:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         self._socket.write(body)
         self._socket.close()
-
-
-class PollConnection(Connection):
-    """A connection that ends with its first events, or when its wait is over.
-
-    asked: the cursor that the client came with. at_once: it does not wait at all.
-    """
-
-    __slots__ = ("_asked", "_at_once")
-
-    def __init__(
-        self, name: str, *, writer: PollWriter, asked: bytes, at_once: bool, **parts: Any
-    ) -> None:
-        super().__init__(name, writer=writer, **parts)
-        self._asked = asked
-        self._at_once = at_once
-        writer.cursor = self._where
-
-    def send_open(self, **said: Any) -> None:
-        """A poll begins with nothing to say."""
-
-    def close(self, reason: CloseReason, *, later_ms: int = 0) -> None:
-        """A wait that is over says nothing but where the client stands."""
-        if reason is not CloseReason.POLLED:
-            super().close(reason, later_ms=later_ms)
-        elif self.close_reason is None:
-            self.writer.close()
-            self.leave_sync()
-            self._finish(reason)
-
-    def enter_sync(self) -> None:
-        """It has all there was."""
-        super().enter_sync()
-        if self._at_once and self.is_synced:
-            self.close(CloseReason.POLLED)
-
-    def _where(self) -> bytes:
-        """Where the client stands: before the log was read, where it came from."""
-        return self._cursor() or self._asked

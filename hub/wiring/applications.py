@@ -8,6 +8,7 @@ from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests, UpstreamModels
+from hub.api.streams import StreamLimits, Streams
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
 from hub.compat.templates.selection import HUB_EVENTS, TemplateSelection
@@ -29,7 +30,7 @@ from hub.http.publish import PublishLimits, PublishRoutes
 from hub.http.publish_batch import PublishBatchRoutes
 from hub.http.request_metrics import RequestMetrics
 from hub.http.static_files import StaticFiles
-from hub.http.streams import StreamLimits, Streams
+from hub.http.streams import HttpStreams
 from hub.http.tickets import TicketAuthenticator, TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
@@ -48,12 +49,9 @@ def public_application(
     stream_authenticator = DenylistAuthenticator(
         TicketAuthenticator(authenticator, node.tickets), denylist
     )
-    streams = Streams(
-        node.connections,
-        node.clock,
-        stream_limits(settings),
-        ClientAddresses(settings.public.trusted_proxies),
-    )
+    addresses = ClientAddresses(settings.public.trusted_proxies)
+    limits = stream_limits(settings)
+    streams = HttpStreams(Streams(node.connections, node.clock, limits, addresses))
     generations = node.generations
     requests = build_generation_requests(settings, generations)
     resources: list[Routes] = [
@@ -81,7 +79,9 @@ def internal_application(
     settings: Settings, node: NodeParts, api_keys: ApiKeys, metrics: MetricsRoutes
 ) -> web.Application:
     """What backends, operators and probes may reach."""
-    streams = Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
+    streams = HttpStreams(
+        Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
+    )
     limits = publish_limits(settings)
     return build_internal(
         [

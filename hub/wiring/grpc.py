@@ -12,9 +12,9 @@ import aiohttp
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
+from hub.api.streams import Streams
 from hub.errors import OperatorError
 from hub.http.cors import AllowedOrigins
-from hub.http.streams import Streams
 from hub.settings import Internal, Public, Settings
 from hub.wiring.applications import build_generation_requests, publish_limits, stream_limits
 from hub.wiring.auth import build_api_keys, build_authenticator

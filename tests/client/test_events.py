@@ -6,12 +6,13 @@ import asyncio
 import time
 
 import jwt
+import msgspec
 
 from hub.api.authentication import JwtAuthenticator
+from hub.api.streams import StreamLimits
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.client import HubClient, Publication, RetryPolicy, To
 from hub.http.cors import AllowedOrigins
-from hub.http.streams import StreamLimits
 from tests.doubles import until
 from tests.faults import FaultProxy
 from tests.http.kit import LIMITS, running_hub
@@ -24,13 +25,7 @@ QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 
 def quick_return() -> StreamLimits:
     """Clients are told to return after a millisecond."""
-    return StreamLimits(
-        retry_ms=1,
-        max_topics=3,
-        outbox_max_events=LIMITS.outbox_max_events,
-        outbox_max_bytes=LIMITS.outbox_max_bytes,
-        write_buffer_bytes=LIMITS.write_buffer_bytes,
-    )
+    return msgspec.structs.replace(LIMITS, retry_ms=1)
 
 
 async def test_every_event_once_over_broken_connections() -> None:

@@ -24,17 +24,17 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.core.outbox import Outbox
 from hub.engine.compat_stream import CompatStream
-from hub.engine.connection import Connection
 from hub.engine.connections import Connections
 from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations, ReplayStart
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.stream_view import StreamView
+from hub.ports.compat import AnswerEncoder
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
-from tests.doubles import FakeClock, FakeWriter, until
+from tests.doubles import FakeClock, FakeWriter, new_connection, until
 
 ALICE = user_channel("alice")
 PLAIN = OutputTemplate(error="! {code}", end="end")
@@ -107,28 +107,36 @@ class Stage:
             [Publication(channel=ALICE, name="generation.delta", data=data)]
         )
 
-    async def read(self, **more: Any) -> Socket:
-        followed = await self.generations.open_replay(self.id, "alice")
-        surface = more.pop("answer_encoder", TemplateEncoder(followed.record, PLAIN))
-        return self.serve(followed, CompatStream, answer_encoder=surface, **more)
+    async def read(
+        self, answer_encoder: AnswerEncoder | None = None, *, from_chunk: int = 0
+    ) -> Socket:
+        """Read the generation in another API's format."""
+        replay = await self.generations.open_replay(self.id, "alice")
+        answer_encoder = answer_encoder or TemplateEncoder(replay.record, PLAIN)
+        return self.attach(replay, CompatStream(replay, answer_encoder, from_chunk=from_chunk))
 
-    def serve(self, followed: ReplayStart, kind: Any, *, frames: int = 100, **more: Any) -> Socket:
-        sink = Socket()
-        given = {"replay": followed} if kind is CompatStream else {"record": followed.record}
-        connection: Connection = kind(
-            name=f"c{len(self.readers)}",
+    async def read_own_events(self) -> Socket:
+        """Read the generation in the hub's own events."""
+        replay = await self.generations.open_replay(self.id, "alice")
+        return self.attach(replay, GenerationStream(replay.record, snapshot=True))
+
+    def attach(self, replay: ReplayStart, view: StreamView) -> Socket:
+        socket = Socket()
+        connection = new_connection(
+            "alice",
+            [ALICE],
+            socket,
+            self.clock,
+            connection_id=f"c{len(self.readers)}",
             encoder=SseEventEncoder(chunked=True),
-            writer=sink,
-            outbox=Outbox(max_frames=frames, max_bytes=10**6),
-            clock=self.clock,
-            retry_ms=3000,
-            **given,
-            **more,
+            view=view,
+            outbox_max_frames=100,
+            outbox_max_bytes=10**6,
         )
         self.readers.append(
-            asyncio.create_task(self.fanout.attach_and_wait(connection, followed.cursor))
+            asyncio.create_task(self.fanout.attach_and_wait(connection, replay.cursor))
         )
-        return sink
+        return socket
 
     async def _publish(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
         data = encode_json({"generation": self.id, **fields})
@@ -233,9 +241,7 @@ async def test_client_that_is_slow_at_the_end_gets_all_of_it(stage: Stage) -> No
 
 async def test_own_stream_of_a_slow_client_gets_its_end_too(stage: Stage) -> None:
     """The same with the hub's own events."""
-    sink = stage.serve(
-        await stage.generations.open_replay(stage.id, "alice"), GenerationStream, snapshot=True
-    )
+    sink = await stage.read_own_events()
     await until(lambda: "generation.snapshot" in body(sink))
     sink.fill()
     await stage.say("c")
@@ -258,8 +264,7 @@ async def test_heartbeat_before_anything_is_said(stage: Stage) -> None:
 async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Stage) -> None:
     """Who joins an ended answer leaves nothing behind in the wheel."""
     await stage.end()
-    followed = await stage.generations.open_replay(stage.id, "alice")
-    stage.serve(followed, GenerationStream, snapshot=True)
+    await stage.read_own_events()
     stage.backend.events.begin_new_epoch(ALICE)
     await stage.read()
     await asyncio.gather(*stage.readers)
@@ -272,7 +277,7 @@ async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> N
     """One log, many dialects."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
     sinks = [
-        await stage.read(answer_encoder=surface)
+        await stage.read(surface)
         for surface in (
             ChatCompletionEncoder(record),
             AiSdkEncoder(record),
@@ -291,7 +296,7 @@ async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
     """What is no number is none; the answer ends all the same."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
     surfaces = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
-    sinks = [await stage.read(answer_encoder=surface) for surface in surfaces]
+    sinks = [await stage.read(surface) for surface in surfaces]
     await until(lambda: all('"b"' in body(sink) for sink in sinks))
     await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
     assert await asyncio.gather(*stage.readers) == [CloseReason.ENDED] * 2
@@ -309,7 +314,7 @@ async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
             return super().feed(name, data)
 
     record = (await stage.generations.open_replay(stage.id, "alice")).record
-    faulty = await stage.read(answer_encoder=Faulty(record, PLAIN))
+    faulty = await stage.read(Faulty(record, PLAIN))
     sink = await stage.read()
     await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
     await stage.say("c")

@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.core.channel import ALL, topic_channel, user_channel
-from hub.core.outbox import Outbox
-from hub.engine.connection import Connection
 from hub.engine.connection_query import ConnectionQuery
 from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryCommandBus
 from hub.transports.sse import SseEventEncoder
-from tests.doubles import FakeClock, FakeWriter, settled
+from tests.doubles import FakeClock, FakeWriter, new_connection, settled
 
 
 class Nodes:
@@ -51,15 +49,13 @@ class Nodes:
 
     async def connect(self, node: str, user: str) -> None:
         sink = FakeWriter()
-        connection = Connection(
-            f"c{id(sink)}",
+        connection = new_connection(
             user,
             [user_channel(user), ALL, topic_channel("news")],
+            sink,
+            self.clock,
+            connection_id=f"c{id(sink)}",
             encoder=SseEventEncoder(),
-            writer=sink,
-            outbox=Outbox(max_frames=10, max_bytes=1000),
-            clock=self.clock,
-            retry_ms=1,
             address="10.0.0.9",
         )
         self.fanouts[node].attach(connection, {})

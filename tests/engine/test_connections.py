@@ -17,13 +17,12 @@ import pytest
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position, parse_cursor
-from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
-from tests.doubles import FakeClock, FakeWriter, Gate, GatedBackend, settled, until
+from tests.doubles import FakeClock, FakeWriter, Gate, GatedBackend, new_connection, settled, until
 
 ALICE = user_channel("alice")
 TRANSPORT = SseEventEncoder(chunked=False)
@@ -57,15 +56,15 @@ class Node:
         most: int = 256,
     ) -> FakeWriter:
         sink = FakeWriter()
-        connection = Connection(
-            f"c{len(self.connections)}",
+        connection = new_connection(
             user,
             [user_channel(user), ALL, *map(topic_channel, topics)],
+            sink,
+            self.clock,
+            connection_id=f"c{len(self.connections)}",
             encoder=TRANSPORT,
-            writer=sink,
-            outbox=Outbox(max_frames=most, max_bytes=10**6),
-            clock=self.clock,
-            retry_ms=3000,
+            outbox_max_frames=most,
+            outbox_max_bytes=10**6,
         )
         self.connections.append(connection)
         self.sinks.append(sink)

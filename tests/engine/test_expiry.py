@@ -6,18 +6,17 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.core.channel import ALL, user_channel
 from hub.core.close_reason import CloseReason
-from hub.core.outbox import Outbox
-from hub.engine.connection import Connection
-from hub.engine.connections import ConnectionLimits, Connections
+from hub.engine.connections import NO_LIMITS, Connections
 from hub.engine.expiry import ConnectionExpiry
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
-from tests.doubles import FakeClock, FakeWriter, settled
+from tests.doubles import FakeClock, FakeWriter, new_connection, settled
 
 TRANSPORT = SseEventEncoder(chunked=False)
 
@@ -36,22 +35,20 @@ class Node:
             self.clock,
             node="n",
             heartbeat_seconds=8.0,
-            limits=ConnectionLimits(**limits),
+            limits=msgspec.structs.replace(NO_LIMITS, **limits),
         )
 
     async def connect(
         self, user: str = "alice", lifetime: ConnectionExpiry | None = None
     ) -> FakeWriter:
         sink = FakeWriter()
-        connection = Connection(
-            f"c{id(sink)}",
+        connection = new_connection(
             user,
             [user_channel(user), ALL],
+            sink,
+            self.clock,
+            connection_id=f"c{id(sink)}",
             encoder=TRANSPORT,
-            writer=sink,
-            outbox=Outbox(max_frames=10, max_bytes=1000),
-            clock=self.clock,
-            retry_ms=3000,
         )
         self.fanout.attach(connection, {}, lifetime)
         await settled()

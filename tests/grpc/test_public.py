@@ -24,7 +24,6 @@ from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, UpdateKind
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
-from hub.http.streams import StreamLimits
 from hub.ports.events import Publication
 from hub.transports.grpc import GrpcWriter
 from tests.certificates import write_certificate
@@ -327,13 +326,7 @@ async def test_streams_that_are_never_read() -> None:
 
 async def test_slow_client(kit: Kit) -> None:
     """What may wait is bounded; then it is sent away, harms nobody, and is told when it reads."""
-    limits = StreamLimits(
-        retry_ms=3000,
-        max_topics=3,
-        outbox_max_events=20,
-        outbox_max_bytes=128 * 1024,
-        write_buffer_bytes=64 * 1024,
-    )
+    limits = msgspec.structs.replace(LIMITS, outbox_max_events=20, outbox_max_bytes=128 * 1024)
     options = [("grpc.http2.lookahead_bytes", 64 * 1024), ("grpc.http2.bdp_probe", 0)]
     async with (
         running_hub(door(), limits=limits) as hub,
@@ -396,9 +389,8 @@ async def test_slow_client_that_reads_on_just_then(
 
 async def test_too_many_from_an_address() -> None:
     """RESOURCE_EXHAUSTED, with the time to wait; an answer without a reader is not begun."""
-    limits = StreamLimits(
-        retry_ms=3000,
-        max_topics=3,
+    limits = msgspec.structs.replace(
+        LIMITS,
         outbox_max_events=20,
         outbox_max_bytes=1024,
         write_buffer_bytes=1024,

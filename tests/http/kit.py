@@ -12,6 +12,7 @@ import msgspec
 
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DevAuthenticator
+from hub.api.streams import StreamLimits
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.system_events import SYSTEM_EVENTS
 from hub.engine.tasks import SystemClock
@@ -22,7 +23,6 @@ from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 from hub.http.cors import AllowedOrigins
 from hub.http.metrics import MetricsRoutes
 from hub.http.server import ListenAddress, listen
-from hub.http.streams import StreamLimits
 from hub.metrics import render_prometheus
 from hub.settings import Settings
 from hub.testing.backend import MemoryBackend

@@ -15,7 +15,6 @@ import uvloop
 from aiohttp import web
 
 from hub.core.channel import ALL, Channel, user_channel
-from hub.core.outbox import Outbox
 from hub.engine.connection import Connection
 from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
@@ -25,6 +24,7 @@ from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
 from hub.transports.socket_writer import SocketWriter, take_over
 from hub.transports.sse import SseEventEncoder, SseResponse
+from tests.doubles import new_connection
 from tests.topologies import free_ports
 
 LIMIT = 10_000
@@ -221,15 +221,8 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
         connections: list[Connection] = []
 
         async def work(sink: SocketWriter) -> None:
-            connection = Connection(
-                "c",
-                "alice",
-                [user_channel("alice"), ALL],
-                encoder=TRANSPORT,
-                writer=sink,
-                outbox=Outbox(max_frames=10, max_bytes=1000),
-                clock=clock,
-                retry_ms=1,
+            connection = new_connection(
+                "alice", [user_channel("alice"), ALL], sink, clock, encoder=TRANSPORT
             )
             connections.append(connection)
             await fanout.attach_and_wait(connection, {})
