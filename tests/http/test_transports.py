@@ -447,7 +447,7 @@ class TestWebSocket:
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is waited for, but not for ever."""
-        monkeypatch.setattr("hub.transports.websocket._PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr("hub.transports.websocket._CLOSE_TIMEOUT_SECONDS", 0.05)
         reader, writer = await self.by_hand(hub)
         async with asyncio.timeout(30):
             await hub.node.admin_commands.disconnect("alice")
