@@ -1,4 +1,4 @@
-"""`hub` and `python -m hub`."""
+"""The entry point of `hub` and `python -m hub`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hub.cli import run
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Run the command line."""
     run()
 
 

@@ -1,7 +1,11 @@
-"""The commands of `hub`. Heavy parts are imported inside the commands, so that each starts fast.
+"""The command line of `hub`. Heavy modules are imported inside the commands: each starts fast.
 
-processes.py  dev, serve, worker, upstream      everyday.py  publish, tail, ask, token
-inspect.py    config, doctor                    exits.py     errors as sentences and exit codes
+app.py                all commands together, errors and exit codes
+process_commands.py   dev, serve, worker, upstream
+client_commands.py    publish, tail, ask
+inspect_commands.py   config, doctor, openapi
+user_tokens.py        token
+healthcheck.py        healthcheck
 """
 
 from __future__ import annotations

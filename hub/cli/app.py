@@ -1,7 +1,7 @@
-"""The command line put together, and how it ends when something is wrong.
+"""The commands together, and how an error ends a command.
 
-Exit codes: 0 done, 1 the hub refused or an answer failed, 2 bad configuration or usage, 3 the
-broker cannot be reached, 130 interrupted.
+Exit codes: 0 success, 1 the hub refused the request or an answer failed, 2 wrong configuration or
+usage, 3 the broker is unreachable, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from typing import Annotated
 import typer
 
 from hub import __version__
-from hub.cli import client_commands, healthcheck, inspect, processes
+from hub.cli import (
+    client_commands,
+    healthcheck,
+    inspect_commands,
+    process_commands,
+    user_tokens,
+)
+from hub.cli.options import CommandFailed
 from hub.errors import BrokerUnavailable, HubError
 
 app = typer.Typer(
-    help="Pushes notifications and LLM answers, token by token, to people's screens.",
+    help="Pushes notifications and LLM answers, token by token, to the screens of users.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,8 +32,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"hub {__version__}")
         raise typer.Exit
 
@@ -34,33 +41,37 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Options of `hub` itself."""
 
 
-processes.add_commands(app)
+process_commands.add_commands(app)
 client_commands.add_commands(app)
-inspect.add_commands(app)
+user_tokens.add_commands(app)
+inspect_commands.add_commands(app)
 healthcheck.add_commands(app)
 
 
 def run() -> None:
-    """Runs the command; an error is one sentence on standard error and an exit code."""
+    """Run the command. An error prints one sentence to standard error and sets the exit code."""
     try:
         app(prog_name="hub")
     except HubError as error:
-        _end(str(error), 3 if isinstance(error, BrokerUnavailable) else 2)
-    except client_commands.Refused as error:
-        _end(str(error), 1)
+        _exit(str(error), 3 if isinstance(error, BrokerUnavailable) else 2)
+    except CommandFailed as error:
+        _exit(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left; there is nobody to tell
+        sys.stderr.close()  # the program that reads our output has ended: not an error
         sys.exit(0)
 
 
-def _end(sentence: str, code: int) -> None:
-    print(f"hub: {sentence}", file=sys.stderr)
+def _exit(message: str, code: int) -> None:
+    print(f"hub: {message}", file=sys.stderr)
     sys.exit(code)

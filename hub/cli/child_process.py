@@ -1,4 +1,4 @@
-"""Processes under a supervisor of ours (`hub dev`, `hub serve --workers N`)."""
+"""A child process of a supervisor: `hub dev` and `hub serve --workers N` use it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ import structlog
 
 from hub.errors import OperatorError
 
-_LEAST_PAUSE_SECONDS: Final = 0.2
-_MOST_PAUSE_SECONDS: Final = 5.0
+_MIN_RESTART_DELAY_SECONDS: Final = 0.2
+_MAX_RESTART_DELAY_SECONDS: Final = 5.0
+_CONFIGURATION_ERROR: Final = 2  # the exit code
 _PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger(__name__)
 
 
 class ChildProcess:
-    """One process: its command, and how it is kept running and ended.
+    """Starts, restarts and stops one process.
 
-    It has a session of its own (Ctrl-C on the terminal reaches the supervisor alone), and on Linux
-    the kernel ends it when the supervisor is killed.
+    The process has a session of its own, so that Ctrl-C on the terminal reaches the supervisor
+    only. On Linux the kernel kills it when the supervisor is killed.
+
+    fds: file descriptors that the process inherits.
     """
 
     def __init__(
@@ -37,10 +40,10 @@ class ChildProcess:
         self._command = command
         self._env = env
         self._fds = fds
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None  # the running, or last, process
 
     async def start(self) -> asyncio.subprocess.Process:
-        """Starts it, again if need be."""
+        """Start the process."""
         self.process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._env,
@@ -51,37 +54,40 @@ class ChildProcess:
         )
         return self.process
 
-    async def run(self) -> None:
-        """Starts it again whenever it ends. Raises OperatorError when its settings are wrong."""
-        pause = _LEAST_PAUSE_SECONDS
+    async def keep_running(self) -> None:
+        """Restart the process whenever it exits.
+
+        Raise OperatorError when it exits because of its configuration (exit code 2).
+        """
+        delay_seconds = _MIN_RESTART_DELAY_SECONDS
         while True:
             assert self.process is not None
             code = await self.process.wait()
-            if code == 2:
+            if code == _CONFIGURATION_ERROR:
                 raise OperatorError(
-                    f"the {self.name} cannot run as it is set up; it says why above"
+                    f"the configuration of the {self.name} is wrong; its own error is above"
                 )
-            _log.warning("part.ended", part=self.name, exit_code=code)
-            await asyncio.sleep(pause)
-            pause = min(_MOST_PAUSE_SECONDS, pause * 2)
+            _log.warning("child_process.exited", name=self.name, exit_code=code)
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(_MAX_RESTART_DELAY_SECONDS, delay_seconds * 2)
             await self.start()
 
-    async def stop(self, seconds: float) -> None:
-        """Asks it to end, and kills it when it has not in time."""
+    async def stop(self, timeout_seconds: float) -> None:
+        """Send SIGTERM, and kill the process when it has not exited in time."""
         process = self.process
         if process is None or process.returncode is not None:
             return
         process.terminate()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_seconds):
                 await process.wait()
         except TimeoutError:
-            _log.warning("part.killed", part=self.name, after_seconds=seconds)
+            _log.warning("child_process.killed", name=self.name, timeout_seconds=timeout_seconds)
             process.kill()
             await process.wait()
 
 
 def _die_with_parent() -> None:
-    """In the child, before it becomes the part."""
+    """Run in the child, between fork and exec."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The everyday commands: publish, tail, ask, token. They speak HTTP, as any client would."""
+"""The commands publish, tail and ask. They use the HTTP API, as any client does."""
 
 from __future__ import annotations
 
@@ -12,62 +12,70 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hub.cli.options import CommandFailed, ConfigOption, JsonOption, given_flags, split_list
+
 if TYPE_CHECKING:
-    from hub.client import HubClient, To
+    from hub.client import HubClient, StreamEvent, To
     from hub.settings import Settings
 
-UrlOption = Annotated[str | None, typer.Option("--url", help="The public listener.")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="The URL of the public listener.")]
 InternalUrlOption = Annotated[
-    str | None, typer.Option("--internal-url", help="The internal listener.")
+    str | None, typer.Option("--internal-url", help="The URL of the internal listener.")
 ]
-TokenOption = Annotated[str | None, typer.Option("--token", help="The user's token.")]
-KeyOption = Annotated[str | None, typer.Option("--key", help="An API key.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="A JSON object a line.")]
-
-
-class Refused(Exception):
-    """What was asked for did not happen; the message says why (exit code 1)."""
+TokenOption = Annotated[str | None, typer.Option("--token", help="The token of the user.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="An API key with the scope publish.")]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Adds this module's commands."""
+    """Add the commands of this module."""
     app.command()(publish)
     app.command()(tail)
     app.command()(ask)
-    app.command()(token)
 
 
 def publish(
-    user: Annotated[str | None, typer.Argument(help="To whom.")] = None,
-    event: Annotated[str, typer.Option(help="The event's name.")] = "notification",
-    data: Annotated[str, typer.Option(help="JSON; - reads standard input.")] = "null",
-    topic: Annotated[str | None, typer.Option(help="To a topic instead.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="To everyone instead.")] = False,
-    idempotency_key: Annotated[
-        str | None, typer.Option("--id", help="The same one again changes nothing.", metavar="KEY")
+    user: Annotated[str | None, typer.Argument(help="The user who receives the event.")] = None,
+    event: Annotated[str, typer.Option(help="The name of the event.")] = "notification",
+    data: Annotated[
+        str, typer.Option(help="The data as JSON; - reads it from standard input.")
+    ] = "null",
+    topic: Annotated[
+        str | None, typer.Option(help="Publish to this topic instead of a user.")
     ] = None,
-    ephemeral: Annotated[bool, typer.Option(help="Live only, never replayed.")] = False,
-    ttl: Annotated[float | None, typer.Option(help="Seconds worth replaying.")] = None,
+    to_all: Annotated[
+        bool, typer.Option("--all", help="Publish to all users instead of one.")
+    ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="The idempotency key. Publishing again with the same key has no effect.",
+            metavar="KEY",
+        ),
+    ] = None,
+    ephemeral: Annotated[
+        bool, typer.Option(help="Deliver to live connections only; do not store the event.")
+    ] = False,
+    ttl: Annotated[
+        float | None, typer.Option(help="How many seconds the event may be replayed.")
+    ] = None,
     internal_url: InternalUrlOption = None,
     key: KeyOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publishes one event.
+    """Publish one event.
 
     Example: hub publish alice --data '{"title": "Your export is ready"}'
     """
-    to = _addressee(user, topic, everyone)
-    value = _json_value(sys.stdin.read() if data == "-" else data)
-    settings = _settings(config, {"client.internal_url": internal_url, "client.key": key})
+    to = _recipient(user, topic, to_all)
+    value = _parse_json(sys.stdin.read() if data == "-" else data)
+    settings = _load_settings(config, {"client.internal_url": internal_url, "client.key": key})
 
-    async def work(hub: HubClient) -> None:
+    async def run(hub: HubClient) -> None:
         from msgspec.structs import asdict
 
-        published = await hub.publish(
+        results = await hub.publish(
             to,
             event,
             value,
@@ -75,150 +83,123 @@ def publish(
             ephemeral=ephemeral,
             ttl_seconds=ttl,
         )
-        for each in published:
+        for result in results:
             if as_json:
-                print(json.dumps(asdict(each)))
+                print(json.dumps(asdict(result)))
             else:
-                mark = "  (duplicate)" if each.duplicate else ""
-                print(f"{each.channel}  {each.cursor or 'ephemeral'}{mark}")
+                suffix = "  (duplicate)" if result.duplicate else ""
+                print(f"{result.channel}  {result.cursor or 'ephemeral'}{suffix}")
 
-    _talk(settings, work)
+    _run_with_client(settings, run)
 
 
 def tail(
-    user: Annotated[str, typer.Argument(help="Whose stream.")],
-    topics: Annotated[str, typer.Option(help="Topics too: a,b.")] = "",
-    cursor: Annotated[str, typer.Option(help="live, start, or a cursor.")] = "live",
+    user: Annotated[str, typer.Argument(help="The user whose stream to print.")],
+    topics: Annotated[str, typer.Option(help="Topics to follow as well: a,b.")] = "",
+    cursor: Annotated[
+        str,
+        typer.Option(
+            help="Where to begin: live (now), start (the oldest stored event), or a cursor."
+        ),
+    ] = "live",
     url: UrlOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows a user's stream as it comes.
+    """Print the event stream of a user.
 
     Example: hub tail alice --cursor start
     """
-    settings = _settings(config, {"client.url": url, "client.token": token})
-    named = [topic for topic in topics.split(",") if topic]
+    settings = _load_settings(config, {"client.url": url, "client.token": token})
 
-    async def work(hub: HubClient) -> None:
-        async for event in hub.events(topics=named, cursor=cursor, control=True):
-            if as_json:
-                line = json.dumps({"id": event.id, "event": event.name, "data": event.data})
-            elif sys.stdout.isatty():
-                clock = _dim(time.strftime("%H:%M:%S"))
-                line = f"{clock}  {typer.style(event.name, bold=True)}  {event.data}"
-            else:
-                line = f"{event.id}\t{event.name}\t{event.data}"
-            print(line, flush=True)
+    async def run(hub: HubClient) -> None:
+        events = hub.events(topics=split_list(topics), cursor=cursor, control=True)
+        async for event in events:
+            print(_format_event(event, as_json=as_json), flush=True)
 
-    _talk(settings, work, user)
+    _run_with_client(settings, run, user)
 
 
 def ask(
-    user: Annotated[str, typer.Argument(help="Who asks.")],
-    prompt: Annotated[str, typer.Argument(help="The question.")],
-    model: Annotated[str | None, typer.Option(help="Which model.")] = None,
-    upstream: Annotated[str | None, typer.Option(help="Which upstream.")] = None,
+    user: Annotated[str, typer.Argument(help="The user who asks.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt.")],
+    model: Annotated[str | None, typer.Option(help="The model.")] = None,
+    upstream: Annotated[
+        str | None, typer.Option(help="The upstream, by its name in the settings.")
+    ] = None,
     url: UrlOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Asks, and prints the growing answer.
+    """Start a generation and print the answer while it grows.
 
-    Ctrl-C stops the generation, wherever it runs.
+    Ctrl-C stops the generation on the hub.
 
     Example: hub ask alice "why is the sky blue?"
     """
-    from hub.cli.answer import show_answer
+    from hub.cli.answer_printer import print_answer
 
-    settings = _settings(config, {"client.url": url, "client.token": token})
+    settings = _load_settings(config, {"client.url": url, "client.token": token})
 
-    async def work(hub: HubClient) -> None:
+    async def run(hub: HubClient) -> None:
         answer = await hub.ask(prompt, model=model, upstream=upstream)
-        failure = await show_answer(answer, as_json=as_json)
+        failure = await print_answer(answer, as_json=as_json)
         if failure is not None:
-            raise Refused(failure)
+            raise CommandFailed(failure)
 
-    _talk(settings, work, user)
-
-
-def token(
-    user: Annotated[str, typer.Argument(help="Whose token: the claim sub.")],
-    ttl: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 1h, 7d.")] = "1h",
-    topics: Annotated[str, typer.Option(help="Topics it allows: a,b,news.*")] = "",
-    config: ConfigOption = None,
-) -> None:
-    """Mints a token for development.
-
-    It is signed with auth.hmac_secret (HS256).
-
-    Example: HUB_AUTH__HMAC_SECRET=… hub token alice --ttl 8h --topics news,team.*
-    """
-    from hub.cli.dev_token import sign_dev_token
-    from hub.core.channel import check_user_id
-    from hub.errors import CallerError, OperatorError
-
-    auth = _settings(config, {}).auth
-    try:
-        check_user_id(user)
-    except CallerError as error:
-        raise Refused(error.detail) from error
-    named = [topic for topic in topics.split(",") if topic]
-    signed = sign_dev_token(auth, user, _seconds(ttl), named)
-    if signed is None:
-        raise OperatorError("set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) to sign tokens with")
-    print(signed)
+    _run_with_client(settings, run, user)
 
 
-def _addressee(user: str | None, topic: str | None, everyone: bool) -> To:
+def _recipient(user: str | None, topic: str | None, to_all: bool) -> To:
     to: To = {}
     if user is not None:
         to["user"] = user
     if topic is not None:
         to["topic"] = topic
-    if everyone:
+    if to_all:
         to["all"] = True
     if len(to) != 1:
-        raise Refused("say to whom: either a USER, or --topic NAME, or --all")
+        raise CommandFailed("give exactly one recipient: a USER, --topic NAME or --all")
     return to
 
 
-def _json_value(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        hint = f"""; a plain text is --data '"{text}"'""" if text.isalnum() else ""
-        raise Refused(f"--data is not JSON: {error}{hint}") from error
+        hint = f"""; for plain text, use --data '"{text}"'""" if text.isalnum() else ""
+        raise CommandFailed(f"--data is not JSON: {error}{hint}") from error
 
 
-def _seconds(text: str) -> int:
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdigit() or int(number) == 0:
-        raise Refused(f"--ttl is a number and a unit, as 90s, 30m, 1h or 7d, not {text!r}")
-    return int(number) * units[unit]
+def _format_event(event: StreamEvent, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"id": event.id, "event": event.name, "data": event.data})
+    if sys.stdout.isatty():
+        time_of_day = typer.style(time.strftime("%H:%M:%S"), dim=True)
+        return f"{time_of_day}  {typer.style(event.name, bold=True)}  {event.data}"
+    return f"{event.id}\t{event.name}\t{event.data}"
 
 
-def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings; where none names a hub, the `hub dev` that runs on this machine is meant."""
+def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """Load the settings. The URLs that they do not set are those of the running `hub dev`."""
     from hub.cli.dev_state import read_dev_state
     from hub.settings import load_settings
 
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = given_flags(flags)
     loaded = load_settings(config, given)
-    notice = read_dev_state()
-    if notice is not None:
-        found = {"client.url": notice.url, "client.internal_url": notice.internal_url}
-        missing = {key: url for key, url in found.items() if key not in loaded.origins}
+    state = read_dev_state()
+    if state is not None:
+        urls = {"client.url": state.url, "client.internal_url": state.internal_url}
+        missing = {setting: url for setting, url in urls.items() if setting not in loaded.origins}
         loaded = load_settings(config, {**missing, **given})
     return loaded.settings
 
 
-def _talk(
+def _run_with_client(
     settings: Settings,
-    work: Callable[[HubClient], Coroutine[Any, Any, None]],
+    command: Callable[[HubClient], Coroutine[Any, Any, None]],
     user: str | None = None,
 ) -> None:
     from hub.client import HubClient, HubClientError, RetryPolicy
@@ -232,22 +213,17 @@ def _talk(
             internal_url=client.internal_url,
             key=client.key.get_secret_value() if client.key else None,
             user=user,
-            retry=RetryPolicy(
-                max_attempts=1
-            ),  # who sits in front of it sees the reason, and tries again
+            # No retries: a person at the terminal reads the error and decides.
+            retry=RetryPolicy(max_attempts=1),
         )
     except ValueError as error:
         raise OperatorError(f"client.{error}") from error
 
     async def main() -> None:
         async with hub:
-            await work(hub)
+            await command(hub)
 
     try:
         asyncio.run(main())
     except HubClientError as error:
-        raise Refused(str(error)) from error
-
-
-def _dim(text: str) -> str:
-    return typer.style(text, dim=True)
+        raise CommandFailed(str(error)) from error

@@ -1,4 +1,4 @@
-"""`hub healthcheck`: the health check of containers, whose images have no curl."""
+"""`hub healthcheck`: the health check for containers, whose images have no curl."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ _TIMEOUT_SECONDS: Final = 2.0
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Adds this module's command."""
+    """Add the command of this module."""
     app.command()(healthcheck)
 
 
 def healthcheck() -> None:
-    """Whether the node or worker here answers.
+    """Check that the node or worker on this machine responds.
 
-    By the same settings as the process; exit code 0, or 1 when nothing answers in 2 seconds.
+    It reads the same settings as the process. Exit code 0, or 1 when nothing responds within 2
+    seconds.
 
     Example: hub healthcheck && echo yes
     """
     from hub.settings import load_settings
 
     settings = load_settings(None, {}).settings
-    if not any(map(_answers, _listeners(settings))):
+    if not any(map(_is_healthy, _listeners(settings))):
         raise typer.Exit(1)
 
 
 class _Listener(NamedTuple):
-    """address: host and port, or a unix socket's path."""
+    """address: host and port, or the path of a unix socket. secure: the listener has TLS."""
 
     address: tuple[str, int] | str
     secure: bool = False
@@ -51,37 +52,37 @@ def _listeners(settings: Settings) -> Iterator[_Listener]:
         yield _Listener((worker.host, worker.port))
 
 
-def _answers(listener: _Listener) -> bool:
+def _is_healthy(listener: _Listener) -> bool:
     connection = http.client.HTTPConnection("localhost")
     try:
         with closing(connection):
-            connection.sock = _connected(listener)
+            connection.sock = _connect(listener)
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
 
 
-def _connected(listener: _Listener) -> socket.socket:
-    """Directly, whatever proxy the environment names for LLMs. Raises OSError."""
+def _connect(listener: _Listener) -> socket.socket:
+    """Connect without a proxy: the one that the environment names is for LLMs. Raise OSError."""
     if isinstance(listener.address, str):
-        found = _connected_to(listener.address)
+        connection = _connect_unix(listener.address)
     else:
-        found = socket.create_connection(listener.address, _TIMEOUT_SECONDS)
+        connection = socket.create_connection(listener.address, _TIMEOUT_SECONDS)
     if not listener.secure:
-        return found
+        return connection
     context = ssl.create_default_context()
-    context.check_hostname = False  # its certificate is for the name that others know it by
+    context.check_hostname = False  # the certificate is for the name that clients use
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(found)
+    return context.wrap_socket(connection)
 
 
-def _connected_to(path: str) -> socket.socket:
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    found.settimeout(_TIMEOUT_SECONDS)
+def _connect_unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(_TIMEOUT_SECONDS)
     try:
-        found.connect(path)
+        connection.connect(path)
     except OSError:
-        found.close()
+        connection.close()
         raise
-    return found
+    return connection

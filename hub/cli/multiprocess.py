@@ -1,13 +1,15 @@
-"""`hub serve --workers N`: node processes on one port, under one supervisor.
+"""`hub serve --workers N`: several node processes on the same ports, under one supervisor.
 
-Each process opens the ports itself, shared with the others (SO_REUSEPORT): the kernel spreads new
-connections over them, and gives none to one that has ended. They share nothing else; a user's
-streams and publishes may be on different ones, as on different machines.
+Each process opens the ports itself and shares them with the others (SO_REUSEPORT). The kernel
+spreads new connections over the processes, and gives none to a process that has exited. The
+processes share nothing else: as with nodes on different machines, a user's streams and publishes
+may be in different processes.
 
-Rules:
-1. A process that ends by itself is started again. While none has been ready yet, it ends everything
-   instead, with its own exit code: that is how a wrong setting or an absent broker is said.
-2. SIGTERM drains all of them at once; who is not done in time is killed.
+Invariants:
+1. A process that exits is restarted. Until the first process is ready, an exit stops all of them
+   instead, and the supervisor exits with the same code. This is how a wrong setting or an
+   unreachable broker is reported.
+2. SIGTERM drains all processes at once. One that has not finished in time is killed.
 """
 
 from __future__ import annotations
@@ -30,77 +32,85 @@ from hub.errors import OperatorError
 from hub.http.server import ListenAddress, check_free
 from hub.settings import Settings
 
-_STOP_MARGIN_SECONDS: Final = 10.0  # after the drain: what closes, and a busy machine
-_START_SECONDS: Final = 20.0
+_STOP_MARGIN_SECONDS: Final = 10.0  # after the drain, to close everything on a busy machine
+_START_TIMEOUT_SECONDS: Final = 20.0
 _log = structlog.get_logger(__name__)
 
 
 async def run_multiprocess(settings: Settings, workers: int, options: Sequence[str]) -> int:
-    """Runs until SIGINT or SIGTERM; gives the exit code. Raises OperatorError.
+    """Run until SIGINT or SIGTERM and return the exit code. Raise OperatorError.
 
-    options: those of `hub serve`, for each process.
+    workers: the number of processes. options: the options of `hub serve` for each process.
     """
     if settings.internal.socket is not None:
         raise OperatorError("--workers needs internal.port: processes cannot share internal.socket")
-    for place in _places(settings):
-        if place.port == 0:
-            raise OperatorError(f"--workers needs a fixed {place.setting}, not 0")
-        check_free(place)
-    stop = asyncio.Event()
+    for address in _listen_addresses(settings):
+        if address.port == 0:
+            raise OperatorError(f"--workers needs a fixed {address.setting}, not 0")
+        check_free(address)
+    stop_requested = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    folder = Path(tempfile.mkdtemp(prefix="hub-"))
-    parts = [_node(settings.node.name, number, options, folder) for number in range(1, workers + 1)]
-    stopping = asyncio.create_task(stop.wait())
-    keepers: list[asyncio.Task[None]] = []
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
+    metrics_directory = Path(tempfile.mkdtemp(prefix="hub-"))
+    children = [
+        _node_process(settings.node.name, number, options, metrics_directory)
+        for number in range(1, workers + 1)
+    ]
+    stopping = asyncio.create_task(stop_requested.wait())
+    restarters: list[asyncio.Task[None]] = []
     try:
-        for part in parts:
-            await part.start()
-        code = await _first_start(settings, parts, stopping)
+        for child in children:
+            await child.start()
+        code = await _wait_for_start(settings, children, stopping)
         if code is not None or stopping.done():
             return code or 0
-        _log.info("fleet.started", node=settings.node.name, processes=workers)
-        keepers = [asyncio.create_task(part.run()) for part in parts]
-        done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        _log.info("multiprocess.started", node=settings.node.name, processes=workers)
+        restarters = [asyncio.create_task(child.keep_running()) for child in children]
+        done, _ = await asyncio.wait([stopping, *restarters], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (stopping, *keepers):
+        for task in (stopping, *restarters):
             task.cancel()
         drain_seconds = settings.node.drain_wait_seconds + settings.node.drain_seconds
-        seconds = drain_seconds + _STOP_MARGIN_SECONDS
-        await asyncio.gather(*(part.stop(seconds) for part in parts))
-        shutil.rmtree(folder, ignore_errors=True)
+        timeout_seconds = drain_seconds + _STOP_MARGIN_SECONDS
+        await asyncio.gather(*(child.stop(timeout_seconds) for child in children))
+        shutil.rmtree(metrics_directory, ignore_errors=True)
     return 0
 
 
-def _places(settings: Settings) -> Iterator[ListenAddress]:
+def _listen_addresses(settings: Settings) -> Iterator[ListenAddress]:
     for section, listener in (("public", settings.public), ("internal", settings.internal)):
         yield ListenAddress(listener.host, listener.port, f"{section}.port")
         if listener.grpc_port is not None:
             yield ListenAddress(listener.host, listener.grpc_port, f"{section}.grpc_port")
 
 
-async def _first_start(
-    settings: Settings, parts: Sequence[ChildProcess], stopping: asyncio.Task[bool]
+async def _wait_for_start(
+    settings: Settings, children: Sequence[ChildProcess], stopping: asyncio.Task[bool]
 ) -> int | None:
-    """Returns when one is ready or it is time to stop; the exit code when one has ended before."""
-    ends = [asyncio.create_task(part.process.wait()) for part in parts if part.process]
-    ready = asyncio.create_task(_until_listening(settings.internal.host, settings.internal.port))
+    """Return None when one process is ready or it is time to stop.
+
+    Return the exit code when a process exits before that.
+    """
+    exits = [asyncio.create_task(child.process.wait()) for child in children if child.process]
+    ready = asyncio.create_task(_wait_for_port(settings.internal.host, settings.internal.port))
     try:
         done, _ = await asyncio.wait(
-            [stopping, ready, *ends], timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            [stopping, ready, *exits],
+            timeout=_START_TIMEOUT_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
         )
-        if not done:
-            _log.warning("fleet.slow", seconds=_START_SECONDS)  # on a busy machine; it goes on
-        return next((task.result() for task in ends if task in done), None)
+        if not done:  # a busy machine: continue
+            _log.warning("multiprocess.slow_start", seconds=_START_TIMEOUT_SECONDS)
+        return next((task.result() for task in exits if task in done), None)
     finally:
-        for task in (ready, *ends):
+        for task in (ready, *exits):
             task.cancel()
 
 
-async def _until_listening(host: str, port: int) -> None:
-    while True:  # a process says nothing to its parent; its port does
+async def _wait_for_port(host: str, port: int) -> None:
+    while True:  # a process does not report to its parent, so try to connect
         with suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
@@ -108,11 +118,13 @@ async def _until_listening(host: str, port: int) -> None:
         await asyncio.sleep(0.05)
 
 
-def _node(name: str, number: int, options: Sequence[str], folder: Path) -> ChildProcess:
+def _node_process(
+    name: str, number: int, options: Sequence[str], metrics_directory: Path
+) -> ChildProcess:
     command = [sys.executable, "-m", "hub", "serve", "--share-ports", *options]
     env = {
         **os.environ,
         "HUB_NODE__NAME": f"{name}-{number}",
-        "HUB_NODE__METRICS_DIR": str(folder),
+        "HUB_NODE__METRICS_DIR": str(metrics_directory),
     }
     return ChildProcess(f"node {number}", command, env)

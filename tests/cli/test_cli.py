@@ -1,4 +1,4 @@
-"""The command line: what it prints, how it ends, and that it is never a traceback."""
+"""The command line: its output, its exit codes, and that it never prints a traceback."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def hub(*args: str, folder: Path, stdin: str = "", **env: str) -> subprocess.Com
     return done
 
 
-def nobody() -> str:
-    """A URL at which nothing listens."""
+def unused_url() -> str:
+    """Return a URL at which nothing listens."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str, tmp_path: Path) -> None:
-    """Each command shows how it is used."""
+    """The help of each command has an example."""
     shown = hub(command, "--help", folder=tmp_path)
     assert shown.returncode == 0
     assert f"hub {command}" in shown.stdout.partition("Example:")[2]
 
 
 def test_help_lists_the_commands_in_whole_sentences(tmp_path: Path) -> None:
-    """No line is cut off."""
+    """The list of commands truncates no help text."""
     shown = hub("--help", folder=tmp_path)
     assert all(command in shown.stdout for command in COMMANDS)
     assert "..." not in shown.stdout.partition("Commands:")[2]
 
 
 def test_import_is_light() -> None:
-    """`import hub` loads none of the heavy parts."""
+    """`import hub` imports none of the heavy packages."""
     code = (
         "import sys, hub; print([m for m in ('aiohttp', 'redis', 'pydantic') if m in sys.modules])"
     )
@@ -70,7 +70,7 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "env", "code", "says"),
+    ("args", "env", "code", "message"),
     [
         (["serve"], {}, 2, "hub: set auth.hmac_secret (HUB_AUTH__HMAC_SECRET) and auth.api_keys"),
         (["worker"], {}, 2, "hub: set auth.hmac_secret"),
@@ -79,12 +79,17 @@ def test_import_is_light() -> None:
         (["config", "--config", "none.toml"], {}, 2, "there is no settings file none.toml"),
         (["token", "alice"], {}, 2, "hub: set auth.hmac_secret"),
         (["token", "a b"], {"HUB_AUTH__HMAC_SECRET": SECRET}, 1, "a user id has"),
-        (["token", "a", "--ttl", "x"], {"HUB_AUTH__HMAC_SECRET": SECRET}, 1, "--ttl is a number"),
+        (
+            ["token", "a", "--ttl", "x"],
+            {"HUB_AUTH__HMAC_SECRET": SECRET},
+            1,
+            "--ttl must be a number",
+        ),
         (["publish", "a", "--data", "{n:1}"], {}, 1, "--data is not JSON"),
-        (["publish", "--data", "1"], {}, 1, "say to whom"),
-        (["publish", "a", "--topic", "b"], {}, 1, "say to whom"),
-        (["publish", "a", "--internal-url", nobody()], {}, 1, "cannot reach the hub at"),
-        (["ask", "a", "hi", "--url", nobody()], {}, 1, "cannot reach the hub at"),
+        (["publish", "--data", "1"], {}, 1, "give exactly one recipient"),
+        (["publish", "a", "--topic", "b"], {}, 1, "give exactly one recipient"),
+        (["publish", "a", "--internal-url", unused_url()], {}, 1, "cannot reach the hub at"),
+        (["ask", "a", "hi", "--url", unused_url()], {}, 1, "cannot reach the hub at"),
         (["tail", "a", "--url", "http://h:x"], {}, 2, "client.url must be an http://"),
         (["doctor", "--url", "http://h:x"], {}, 2, "--url must be an http://"),
         (["upstream", "--fault", "x"], {}, 2, "there is no fault 'x'"),
@@ -93,20 +98,20 @@ def test_import_is_light() -> None:
     ],
 )
 def test_wrong_use(
-    args: list[str], env: dict[str, str], code: int, says: str, tmp_path: Path
+    args: list[str], env: dict[str, str], code: int, message: str, tmp_path: Path
 ) -> None:
-    """One clear sentence on standard error, the right exit code."""
+    """A usage error prints one sentence to standard error and sets the exit code."""
     done = hub(*args, folder=tmp_path, **env)
     assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
+    assert message in done.stderr
     if done.stderr.startswith("hub: "):
         assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_unreachable_broker(command: str, tmp_path: Path) -> None:
-    """Exit code 3, with the setting to look at and without the password."""
-    url = nobody().replace("http://", "redis://user:pa55@")
+    """The error has exit code 3, names the setting, and does not show the password."""
+    url = unused_url().replace("http://", "redis://user:pa55@")
     env = {"HUB_AUTH__HMAC_SECRET": SECRET, "HUB_AUTH__API_KEYS": KEYS, "HUB_REDIS__URL": url}
     done = hub(command, folder=tmp_path, **env)
     assert done.returncode == 3
@@ -116,7 +121,7 @@ def test_unreachable_broker(command: str, tmp_path: Path) -> None:
 
 
 def test_taken_port_of_serve(tmp_path: Path, valkey: Any) -> None:
-    """Exit code 2, with the setting that names the port."""
+    """The error has exit code 2 and names the setting of the port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -132,16 +137,16 @@ def test_taken_port_of_serve(tmp_path: Path, valkey: Any) -> None:
 
 
 def test_token_is_good(tmp_path: Path) -> None:
-    """Subject, life and topics as asked for."""
+    """The token has the requested subject, lifetime and topics."""
     env = {"HUB_AUTH__HMAC_SECRET": SECRET, "HUB_AUTH__AUDIENCE": "app"}
-    minted = hub("token", "alice", "--ttl", "30m", "--topics", "a,b.*", folder=tmp_path, **env)
-    claims = jwt.decode(minted.stdout.strip(), SECRET, algorithms=["HS256"], audience="app")
+    printed = hub("token", "alice", "--ttl", "30m", "--topics", "a,b.*", folder=tmp_path, **env)
+    claims = jwt.decode(printed.stdout.strip(), SECRET, algorithms=["HS256"], audience="app")
     assert (claims["sub"], claims["topics"]) == ("alice", ["a", "b.*"])
     assert claims["exp"] - claims["iat"] == 1800
 
 
-def test_config_masks_secrets_and_tells_origins(tmp_path: Path) -> None:
-    """Each value with where it came from; no secret in it."""
+def test_config_masks_secrets_and_shows_origins(tmp_path: Path) -> None:
+    """Each value has its origin, and no secret is shown."""
     env = {
         "HUB_AUTH__HMAC_SECRET": SECRET,
         "HUB_AUTH__API_KEYS": KEYS,
@@ -160,28 +165,28 @@ def test_config_masks_secrets_and_tells_origins(tmp_path: Path) -> None:
 
 
 def test_doctor_names_each_fault(tmp_path: Path) -> None:
-    """Missing keys, no broker, an upstream that is away: found, with advice; exit code 3."""
+    """Missing keys, an absent broker and an absent upstream fail, each with advice."""
     env = {
-        "HUB_REDIS__URL": nobody().replace("http", "redis"),
-        "HUB_UPSTREAMS__MAIN__BASE_URL": nobody(),
+        "HUB_REDIS__URL": unused_url().replace("http", "redis"),
+        "HUB_UPSTREAMS__MAIN__BASE_URL": unused_url(),
     }
     done = hub("doctor", "--json", folder=tmp_path, **env)
     found = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 3
-    assert {name for name, row in found.items() if row["verdict"] == "fail"} == {
+    assert {name for name, row in found.items() if row["status"] == "fail"} == {
         "keys", "broker", "upstream main",
     }  # fmt: skip
-    assert all(row["advice"] for row in found.values() if row["verdict"] != "ok")
+    assert all(row["advice"] for row in found.values() if row["status"] != "ok")
 
 
-def test_doctor_is_content(tmp_path: Path, valkey: Any) -> None:
-    """A good set-up passes."""
+def test_doctor_passes_a_good_set_up(tmp_path: Path, valkey: Any) -> None:
+    """A good set-up has exit code 0."""
     env = {
         "HUB_AUTH__HMAC_SECRET": secrets.token_urlsafe(32),
         "HUB_AUTH__API_KEYS": KEYS,
         "HUB_REDIS__URL": valkey.url,
-        "HUB_PUBLIC__PORT": nobody().rpartition(":")[2],
-        "HUB_INTERNAL__PORT": nobody().rpartition(":")[2],
+        "HUB_PUBLIC__PORT": unused_url().rpartition(":")[2],
+        "HUB_INTERNAL__PORT": unused_url().rpartition(":")[2],
     }
     done = hub("doctor", folder=tmp_path, **env)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""`hub doctor` on the set-up: every fault is named, with what mends it."""
+"""`hub doctor` for the set-up: every problem has a result with advice."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hub.cli.doctor.broker import check_broker
 from hub.cli.doctor.keys import check_keys, key_weakness
 from hub.cli.doctor.machine import check_machine
-from hub.cli.doctor.result import CheckResult
+from hub.cli.doctor.probe import CheckResult
 from hub.settings import Settings
 from tests.conftest import missing, short_folder
 from tests.topologies import TcpServer, free_ports, valkey_binary
 
-MIS_SET = (
+WRONG_SETTINGS = (
     "--maxmemory-policy", "allkeys-lru", "--maxclients", "6",
     "--client-output-buffer-limit", "pubsub 64kb 16kb 1",
     "--client-output-buffer-limit", "normal 64kb 0 0",
@@ -39,7 +39,7 @@ MIS_SET = (
 
 @pytest.fixture(params=["valkey", "redis"])
 def binary(request: pytest.FixtureRequest) -> str:
-    """Of each of the two servers."""
+    """Both servers."""
     if request.param == "valkey":
         return valkey_binary()
     return shutil.which("redis-server") or missing("redis-server")
@@ -56,55 +56,59 @@ def settings(url: str) -> Settings:
     return Settings.model_validate({"redis": {"url": url}})
 
 
-def by_check(findings: list[CheckResult]) -> dict[str, list[CheckResult]]:
-    found: dict[str, list[CheckResult]] = {}
-    for finding in findings:
-        assert bool(finding.advice) is (finding.verdict != "ok")
-        found.setdefault(finding.check, []).append(finding)
-    return found
+def by_check(results: list[CheckResult]) -> dict[str, list[CheckResult]]:
+    grouped: dict[str, list[CheckResult]] = {}
+    for result in results:
+        assert bool(result.advice) is (result.status != "ok")
+        grouped.setdefault(result.check, []).append(result)
+    return grouped
 
 
-async def test_mis_set_server(binary: str, folder: Path) -> None:
-    """Each of its settings that is wrong is named, and how to set it."""
-    server = TcpServer(binary, folder, free_ports(1)[0], *MIS_SET)
+async def test_server_with_wrong_settings(binary: str, folder: Path) -> None:
+    """Each wrong setting has a result, whose advice is the command that corrects it."""
+    server = TcpServer(binary, folder, free_ports(1)[0], *WRONG_SETTINGS)
     try:
         used = re.search(rb"used_memory:(\d+)", server.ask("INFO", "memory"))
         assert used is not None
         server.ask("CONFIG", "SET", "maxmemory", int(used[1]) * 11 // 10)
-        crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
         found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
-        for each in crowd:
-            each.close()
+        for client in clients:
+            client.close()
     finally:
         server.kill()
-    bad = {check: [f.advice for f in each] for check, each in found.items() if each[0].advice}
-    assert bad.pop("broker memory") == ["CONFIG SET maxmemory-policy noeviction"]
-    assert bad.pop("broker room")[0].startswith("raise maxmemory")
-    assert bad.pop("broker persistence")[0].startswith("CONFIG SET appendonly yes")
-    assert bad.pop("broker output buffers") == [
-        'CONFIG SET client-output-buffer-limit "pubsub 32mb 8mb 60"',
-        'CONFIG SET client-output-buffer-limit "normal 0 0 0"',
+    advice = {
+        check: [result.advice for result in results]
+        for check, results in found.items()
+        if results[0].advice
+    }
+    assert advice.pop("broker eviction policy") == ["run CONFIG SET maxmemory-policy noeviction"]
+    assert advice.pop("broker memory")[0].startswith("raise maxmemory")
+    assert advice.pop("broker persistence")[0].startswith("run CONFIG SET appendonly yes")
+    assert advice.pop("broker output buffers") == [
+        'run CONFIG SET client-output-buffer-limit "pubsub 32mb 8mb 60"',
+        'run CONFIG SET client-output-buffer-limit "normal 0 0 0"',
     ]
-    assert bad.pop("broker clients") == ["CONFIG SET maxclients 10000"]
-    bad.pop("broker delay", None)  # of a machine that is busy
-    assert bad == {}
-    assert found["broker"][0].verdict == found["clock"][0].verdict == "ok"
+    assert advice.pop("broker clients") == ["run CONFIG SET maxclients 10000"]
+    advice.pop("broker latency", None)  # it fails when this machine is busy
+    assert advice == {}
+    assert found["broker"][0].status == found["broker clock"][0].status == "ok"
 
 
 async def test_server_as_it_should_be(binary: str, folder: Path) -> None:
-    """Nothing is complained of."""
+    """A good server has no problem."""
     server = TcpServer(binary, folder, free_ports(1)[0], "--appendonly", "yes")
     try:
         found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
     finally:
         server.kill()
-    found.pop("broker delay")
-    assert found.keys() == {"broker", "broker persistence", "clock"}
-    assert {finding.verdict for each in found.values() for finding in each} == {"ok"}
+    found.pop("broker latency")
+    assert found.keys() == {"broker", "broker persistence", "broker clock"}
+    assert {result.status for results in found.values() for result in results} == {"ok"}
 
 
 async def test_replica_login_and_password(folder: Path) -> None:
-    """A replica, a login that may not run scripts, a password that is not given."""
+    """A replica, a login that may not run scripts and a missing password are found."""
     primary, port = free_ports(2)
     server = TcpServer(valkey_binary(), folder, port, "--replicaof", f"127.0.0.1 {primary}")
     try:
@@ -112,17 +116,17 @@ async def test_replica_login_and_password(folder: Path) -> None:
         found = by_check(await check_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
         assert "redis+sentinel://" in found["broker role"][0].advice
         assert "ACL SETUSER" in found["broker permissions"][0].advice
-        assert "may not read them" in found["broker output buffers"][0].found
+        assert "may not read the limits" in found["broker output buffers"][0].message
         server.ask("ACL", "SETUSER", "default", "off")
         (refused,) = await check_broker(settings(f"redis://127.0.0.1:{port}"))
-        assert refused.advice.startswith("name user and password in redis.url")
+        assert refused.advice.startswith("set user and password in redis.url")
     finally:
         server.kill()
 
 
 @asynccontextmanager
 async def old_server() -> AsyncIterator[int]:
-    """Speaks of itself as Redis 6, is slow, refuses CONFIG, and its clock is an hour ahead."""
+    """Serve as a slow Redis 6 that refuses CONFIG and whose clock is an hour ahead."""
     info = b"redis_version:6.2.14\r\nrun_id:x\r\nrole:master\r\naof_enabled:1\r\n"
 
     serving = set[asyncio.Task[Any] | None]()
@@ -153,41 +157,41 @@ async def old_server() -> AsyncIterator[int]:
         await asyncio.gather(*(task for task in serving if task is not None))
 
 
-async def test_old_far_and_with_another_clock() -> None:
-    """What a server of the right version nearby does not show."""
+async def test_old_and_distant_server_with_another_clock() -> None:
+    """The wrong version, the latency and the clock are found."""
     async with old_server() as port:
         found = by_check(await check_broker(settings(f"redis://127.0.0.1:{port}")))
-    assert found["broker"][0].verdict == "fail"
-    assert "not Redis 6.2.14" in found["broker"][0].advice
-    assert "nearer" in found["broker delay"][0].advice
-    assert "s ahead of" in found["clock"][0].found
-    assert "may not read them" in found["broker output buffers"][0].found
+    assert found["broker"][0].status == "fail"
+    assert "instead of Redis 6.2.14" in found["broker"][0].advice
+    assert "closer" in found["broker latency"][0].advice
+    assert "s ahead of" in found["broker clock"][0].message
+    assert "may not read the limits" in found["broker output buffers"][0].message
 
 
 @pytest.mark.parametrize(
-    ("secret", "why"),
+    ("secret", "weakness"),
     [
         ("secret", "well-known"),
         ("changeme-changeme-changeme-changeme", "well-known"),
         ("my-super-secret-password-123456", "well-known"),
         ("your-256-bit-secret-your-256-bit-secret", "well-known"),
         ("Zq8!xB3w", "8 characters"),
-        ("k7Qz-T9vXw2mB4rk7Qz-T9vXw2mB4r", "repeats 15"),
-        ("pqqrpqrrpqrpqqpqrrpqprqpprqqrppq", "3 different"),
+        ("k7Qz-T9vXw2mB4rk7Qz-T9vXw2mB4r", "repeats the same 15"),
+        ("pqqrpqrrpqrpqqpqrrpqprqpprqqrppq", "only 3 different"),
         ("abcdefghijklmnopqrstuvwxyz012345", "neighbouring"),
         ("tXbV0Jm1uYwKc8o4Zr5Hq2Ne7Sg9Pd3A", ""),
         ("0f1e6c2d9b8a47535f60718293a4b5c6", ""),
     ],
 )
-def test_weak_secrets(secret: str, why: str) -> None:
-    """Short, well-known, repeated, of few characters, or a row; a random one is left alone."""
+def test_weak_secrets(secret: str, weakness: str) -> None:
+    """Short, well-known, repetitive and sequential secrets are weak; random ones are not."""
     found = key_weakness(secret)
-    assert why in found if why else found == ""
+    assert weakness in found if weakness else found == ""
 
 
 def test_keys_that_are_too_weak() -> None:
-    """Each is named by its setting and never shown."""
-    weak = generate_private_key(65537, 1024).public_key()  # noqa: S505 - the fault
+    """The result names the setting of each weak key and never shows the key."""
+    weak = generate_private_key(65537, 1024).public_key()  # noqa: S505 - a weak key on purpose
     pem = weak.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     secret = "changeme" * 4
     auth = {
@@ -203,24 +207,26 @@ def test_keys_that_are_too_weak() -> None:
         "keys", "auth.hmac_secret", "auth.api_keys[0] (shop)", "auth.api_keys[1]",
         "auth.public_keys[0]", "auth.public_keys[1]",
     }  # fmt: skip
-    assert found["keys"][1].found == "the same secret is set twice"
-    assert "1024 bits" in found["auth.public_keys[0]"][0].found
+    assert found["keys"][1].message == "the same secret is set twice"
+    assert "1024 bits" in found["auth.public_keys[0]"][0].message
     assert not any("changeme" in str(each) for each in found.values())
 
 
 def test_few_open_files(tmp_path: Path) -> None:
-    """A lowered limit is named with the one that is needed."""
+    """A limit that is too low is found, and the advice has the limit that is needed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    (enough,) = (f for f in check_machine(max(1, soft - 200)) if f.check == "open files")
-    assert enough.verdict == "ok"
+    results = check_machine(max(1, soft - 200))
+    (enough,) = (result for result in results if result.check == "open files")
+    assert enough.status == "ok"
 
-    def lowered() -> None:
+    def lower_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
 
     environment = {name: text for name, text in os.environ.items() if not name.startswith("HUB_")}
     done = subprocess.run(
         [sys.executable, "-m", "hub", "doctor", "--json"],
-        preexec_fn=lowered, capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path,
+        preexec_fn=lower_limit, capture_output=True, text=True, check=False, timeout=30,
+        cwd=tmp_path,
         env={
             **environment, "HUB_REDIS__URL": "unix:///nowhere", "HUB_INTERNAL__SOCKET": "/none/s",
             "HUB_PUBLIC__HOST": "192.0.2.1", "HUB_STREAM__MAX_CONNECTIONS": "5000",
@@ -228,17 +234,17 @@ def test_few_open_files(tmp_path: Path) -> None:
     )  # fmt: skip
     rows: dict[str, Any] = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 3
-    assert "may open 256" in rows["open files"]["found"]
-    assert rows["open files"]["advice"].startswith("ulimit -n 5200")
-    assert rows["public port"]["verdict"] == rows["internal socket"]["verdict"] == "fail"
+    assert "may open 256" in rows["open files"]["message"]
+    assert rows["open files"]["advice"].startswith("run ulimit -n 5200")
+    assert rows["public port"]["status"] == rows["internal socket"]["status"] == "fail"
 
 
-def test_narrow_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short queue of arrivals and few local ports are named with what widens them."""
+def test_low_kernel_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short listen backlog and few local ports are found, with the command that raises them."""
     for name, text in (("core/somaxconn", "128"), ("ipv4/ip_local_port_range", "50000\t50999")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr("hub.cli.doctor.machine._NET", tmp_path)
+    monkeypatch.setattr("hub.cli.doctor.machine._SYSCTL_DIRECTORY", tmp_path)
     found = by_check([*check_machine(5000)])
-    assert "net.core.somaxconn" in found["arrivals"][0].advice
-    assert "can open 1000 connections" in found["local ports"][0].found
+    assert "net.core.somaxconn" in found["listen backlog"][0].advice
+    assert "can open 1000 connections" in found["local ports"][0].message

@@ -1,4 +1,4 @@
-"""`hub doctor --url` before fronts that misbehave as no nginx does: HTTP servers of our own."""
+"""`hub doctor --url` with proxies that fail in ways that nginx does not: small HTTP servers."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-async def front(request: web.Request) -> web.StreamResponse:
-    """A stream as the name in the path wants it."""
+async def stream_response(request: web.Request) -> web.StreamResponse:
+    """Respond to /sse/connect with the fault that the path names."""
     fault = request.match_info["fault"]
     match fault:
         case "refusing":
             problem = {"detail": "the token has expired"}
             return web.json_response(problem, status=401, content_type="application/problem+json")
-        case "packing":
-            packed = {"Content-Type": "application/problem+json", "Content-Encoding": "gzip"}
-            return web.Response(body=gzip.compress(b"{}"), status=401, headers=packed)
+        case "compressing":
+            compressed = {"Content-Type": "application/problem+json", "Content-Encoding": "gzip"}
+            return web.Response(body=gzip.compress(b"{}"), status=401, headers=compressed)
         case "refusing slowly":
             slow = web.StreamResponse(status=401)
             slow.content_type = "application/problem+json"
             await slow.prepare(request)
             await asyncio.Event().wait()
-        case "another":
+        case "another application":
             return web.json_response({"message": "ok"})
         case "collecting":
             return web.Response(body=event("hub.open", OPEN), headers=PLAIN)
@@ -49,7 +49,7 @@ async def front(request: web.Request) -> web.StreamResponse:
         headers={**PLAIN, **more, "Hub-Doctor-Report": "HTTP/1.1; connection=kept"}
     )
     await stream.prepare(request)
-    if fault != "mute":
+    if fault != "no event":
         await stream.write(event("hub.open", OPEN))
     if fault == "draining":
         await stream.write(event("hub.bye", BYE))
@@ -64,21 +64,21 @@ async def front(request: web.Request) -> web.StreamResponse:
 async def poll(request: web.Request) -> web.Response:
     if request.match_info["fault"] == "dead":
         await asyncio.Event().wait()
-    if request.match_info["fault"] == "another":
+    if request.match_info["fault"] == "another application":
         return web.json_response({"message": "ok"})
     return web.json_response({"events": [], "cursor": "x"})
 
 
 async def publish(request: web.Request) -> web.Response:
-    """Never answers."""
+    """Never respond."""
     await asyncio.Event().wait()
     return web.Response()
 
 
 @asynccontextmanager
-async def fronts() -> AsyncIterator[str]:
+async def faulty_proxies() -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_get("/{fault}/sse/connect/{user}", front)
+    app.router.add_get("/{fault}/sse/connect/{user}", stream_response)
     app.router.add_get("/{fault}/poll/connect/{user}", poll)
     app.router.add_post("/publish", publish)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -92,33 +92,37 @@ async def fronts() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "check", "says"),
+    ("fault", "check", "message"),
     [
-        ("silent", "heartbeats", "held back: none for"),
-        ("mute", "stream", "held back: headers came"),
+        ("silent", "heartbeats", "buffers the stream: no heartbeat for"),
+        ("no event", "stream", "buffers the stream: the headers arrived"),
         ("draining", "heartbeats", "the hub ended the stream itself: draining"),
         ("collecting", "stream headers", "Content-Length"),
-        ("cached", "stream headers", "out of a cache"),
-        ("refusing", "front", "401: the token has expired"),
-        ("refusing slowly", "front", "401: its reason cannot be read"),
-        ("packing", "front", "401: its reason cannot be read"),
-        ("another", "front", "200 and application/json come instead"),
-        ("silent", "delay", "no test event: no answer within 0.5 s"),
-        ("dead", "front", "neither a stream nor a whole answer"),
+        ("cached", "stream headers", "from a cache"),
+        ("refusing", "proxy", "401: the token has expired"),
+        ("refusing slowly", "proxy", "401: the reason cannot be read"),
+        ("compressing", "proxy", "401: the reason cannot be read"),
+        ("another application", "proxy", "status 200 and type application/json"),
+        ("silent", "event delay", "cannot publish a test event: no response within 0.5 s"),
+        ("dead", "proxy", "neither a stream nor a complete response"),
     ],
 )
-async def test_other_faults(fault: str, check: str, says: str) -> None:
-    """Each is told from the others, with an advice."""
-    async with fronts() as url:
-        patience = 0.5 if fault in ("silent", "mute", "dead", "refusing slowly") else 10.0
-        inside = url if check == "delay" else None
-        seconds = 1.5 if fault == "another" else 1.0  # from more than 1 on, polls are looked at
-        visit = ProbeTarget(
-            f"{url}/{fault}", seconds, internal_url=inside, timeout_seconds=patience
+async def test_other_faults(fault: str, check: str, message: str) -> None:
+    """Each fault has a result of its own, with advice."""
+    async with faulty_proxies() as url:
+        timeout_seconds = (
+            0.5 if fault in ("silent", "no event", "dead", "refusing slowly") else 10.0
+        )
+        internal_url = url if check == "event delay" else None
+        seconds = (
+            1.5 if fault == "another application" else 1.0
+        )  # polls are checked from more than 1 s on
+        target = ProbeTarget(
+            f"{url}/{fault}", seconds, internal_url=internal_url, timeout_seconds=timeout_seconds
         )
         async with asyncio.timeout(20):
-            found: list[CheckResult] = await check_proxy(visit)
-    shown = [finding for finding in found if finding.check == check and says in finding.found]
-    assert shown, found
-    assert shown[0].verdict != "ok"
-    assert shown[0].advice
+            results: list[CheckResult] = await check_proxy(target)
+    matching = [r for r in results if r.check == check and message in r.message]
+    assert matching, results
+    assert matching[0].status != "ok"
+    assert matching[0].advice

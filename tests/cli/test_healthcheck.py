@@ -1,4 +1,4 @@
-"""`hub healthcheck` finds the listener wherever the settings put it."""
+"""`hub healthcheck` finds the listener of the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.topologies import free_ports
 
 
 def exit_code() -> int:
-    """What the command ends with."""
+    """Run the command and return its exit code."""
     try:
         healthcheck()
     except typer.Exit as end:
@@ -27,8 +27,10 @@ def exit_code() -> int:
 @pytest.mark.parametrize(
     "where", ["port", "proxied environment", "another address", "socket", "tls", "socket with tls"]
 )
-async def test_it_answers(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a port of any address, on a unix socket, with TLS; a proxy for LLMs is not asked."""
+async def test_healthcheck_finds_the_listener(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works on any address, a unix socket and with TLS, and ignores a proxy for LLMs."""
     (port,) = free_ports(1)
     host = "127.0.0.2" if where == "another address" else "127.0.0.1"
     env = {"HUB_INTERNAL__PORT": str(port), "HUB_INTERNAL__HOST": host}
@@ -47,10 +49,10 @@ async def test_it_answers(where: str, tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
 
     async def ping() -> None:
-        """The broker is there."""
+        """Do nothing: the broker is available."""
 
     app = build_worker(ping, lambda: "running", lambda: b"")
-    place = ListenAddress(host, port, "internal.port", path=path, tls=tls)
-    async with listen(app, place, cancel_handlers=False):
+    address = ListenAddress(host, port, "internal.port", path=path, tls=tls)
+    async with listen(app, address, cancel_handlers=False):
         assert await asyncio.to_thread(exit_code) == 0
     assert await asyncio.to_thread(exit_code) == 1

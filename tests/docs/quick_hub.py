@@ -59,7 +59,7 @@ def quick_hub(folder: Path) -> Iterator[Path]:
 def serve(socket_path: str) -> None:
     """Fork a process for each call, until this process is killed."""
     import hub.cli
-    import hub.cli.answer
+    import hub.cli.answer_printer
     import hub.client
     import hub.settings
     import hub.wiring.node

@@ -251,7 +251,7 @@ def test_killed_part_is_started_again(tmp_path: Path) -> None:
     try:
         for part in ("serve", "worker"):
             os.kill(dev.child(part), signal.SIGKILL)
-        wait_for(lambda: "part.ended" in dev.output and _answers(dev))
+        wait_for(lambda: "child_process.exited" in dev.output and _answers(dev))
         assert run(dev, "ask", "mia", "Write a haiku").returncode == 0
     finally:
         dev.stop()
@@ -267,7 +267,7 @@ def test_data_folder_keeps_what_was_published(tmp_path: Path) -> None:
     try:
         third = Dev(tmp_path, "--data", str(data))
         assert third.process.wait(timeout=60) == 2
-        assert "another hub dev uses the data folder" in third.output
+        assert "another hub dev uses the data directory" in third.output
         with socket.create_connection(("127.0.0.1", second.port), timeout=5) as stream:
             stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")
             received = b""
@@ -294,7 +294,7 @@ def test_taken_port_is_named_with_its_flag(flag: str) -> None:
             check=False,
         )
     assert refused.returncode == 2
-    assert refused.stderr == f"hub: port {port} is taken; choose another with {flag}\n"
+    assert refused.stderr == f"hub: port {port} is in use; choose another one with {flag}\n"
 
 
 def _stats(base: str) -> dict[str, int]:

@@ -1,102 +1,233 @@
-"""Does Redis or Valkey answer, from near enough, and is it the one that is meant?
+"""Checks of Redis or Valkey: does it respond quickly, and is it configured as the hub needs it?
 
-How it is set is judged by broker_settings.py, from what each server says of itself here.
+check_broker reads each server of the topology. The functions that judge a server take only what it
+reports in INFO and CONFIG GET: https://redis.io/docs/latest/commands/info/ (Valkey has the same
+fields).
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
+
+import msgspec
 
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.keys import hash_tag
-from hub.cli.doctor.broker_settings import Server, check_server
-from hub.cli.doctor.result import CheckResult, fail, ok, warn
+from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerUnavailable
 from hub.settings import Settings
 
-_PINGS: Final = 15
-_NEAR_MS: Final = 5.0
-_MOST_CLOCK_SECONDS: Final = 2.0
-_READ: Final = ("client-output-buffer-limit",)  # what INFO does not say
-_HARMLESS: Final = "redis.call('EXISTS', KEYS[1]) return redis.call(ARGV[1], KEYS[1], '')"
+_MIB: Final = 1024 * 1024
+_LATENCY_SAMPLES: Final = 15
+_MAX_LATENCY_MS: Final = 5.0
+_MAX_CLOCK_SKEW_SECONDS: Final = 2.0
+_MAX_USED_SHARE: Final = 0.8  # of the memory and of the clients
+_MIN_PUBSUB_BYTES: Final = 8 * _MIB
+_CONFIG_NAMES: Final = ("client-output-buffer-limit",)  # settings that INFO does not report
+# A script that reads a key and publishes an empty message, and changes nothing.
+_PROBE_SCRIPT: Final = "redis.call('EXISTS', KEYS[1]) return redis.call(ARGV[1], KEYS[1], '')"
+
+
+class ServerReport(msgspec.Struct, frozen=True):
+    """What one server reports. config: None when this login may not read it."""
+
+    address: str
+    info: Mapping[str, str]
+    config: Mapping[str, str] | None
+
+    def number(self, field: str) -> int:
+        """Return a field of INFO, or 0 when it is missing."""
+        return int(self.info.get(field, "0"))
 
 
 async def check_broker(settings: Settings) -> list[CheckResult]:
-    """The findings on every server of the topology."""
-    place, findings = settings.redis.url_without_password, list[CheckResult]()
+    """Check every server of the topology."""
+    broker_address, results = settings.redis.url_without_password, list[CheckResult]()
     try:
         async with open_client(
             settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
-        ) as link:
-            servers = {link.server_of(n): n for n in range(PARTITIONS)}
-            for each, partition in servers.items():
-                named = place if len(servers) == 1 else str(each)
-                server = await _read(link, partition, named)
-                findings += check_server(server, max_body_bytes=settings.publish.max_body_bytes)
-                findings += [*await _permission(link, partition), *await _delay(link, partition)]
+        ) as client:
+            # One partition of each server is enough to reach it.
+            partitions = {client.server_of(n): n for n in range(PARTITIONS)}
+            for server, partition in partitions.items():
+                address = broker_address if len(partitions) == 1 else str(server)
+                report = await _read_report(client, partition, address)
+                results += check_server(report, max_body_bytes=settings.publish.max_body_bytes)
+                results += [
+                    *await _check_permissions(client, partition),
+                    *await _check_latency_and_clock(client, partition),
+                ]
     except (BrokerUnavailable, ValueError) as error:
-        return [*findings, fail("broker", f"{place}: {error}", _advice(str(error)))]
-    return findings
+        return [*results, fail("broker", f"{broker_address}: {error}", _advice(str(error)))]
+    return results
+
+
+def check_server(report: ServerReport, *, max_body_bytes: int) -> Iterator[CheckResult]:
+    """Judge one server. max_body_bytes: the largest request body of a publish."""
+    yield _check_version(report)
+    checks: tuple[Callable[[ServerReport], Iterator[CheckResult]], ...] = (
+        _check_role, _check_eviction_policy, _check_memory, _check_persistence, _check_clients,
+    )  # fmt: skip
+    for check in checks:
+        yield from check(report)
+    yield from _check_output_buffers(report, max_body_bytes)
 
 
 def _advice(reason: str) -> str:
     if any(word in reason.lower() for word in ("auth", "password", "wrongpass")):
-        return "name user and password in redis.url: redis://user:password@host:6379"
-    return "start Redis 7+ or Valkey 8+, and name it in redis.url (HUB_REDIS__URL)"
+        return "set user and password in redis.url: redis://user:password@host:6379"
+    return "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
 
 
-async def _read(link: RedisClient, partition: int, place: str) -> Server:
-    text = (await link.call(partition, "INFO")).decode()
+async def _read_report(client: RedisClient, partition: int, address: str) -> ServerReport:
+    text = (await client.call(partition, "INFO")).decode()
     info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     config: dict[str, str] | None = {}
     try:
-        words = [word.decode() for word in await link.call(partition, "CONFIG", "GET", *_READ)]
-        config = dict(zip(words[::2], words[1::2], strict=True))
+        reply = await client.call(partition, "CONFIG", "GET", *_CONFIG_NAMES)
+        fields = [field.decode() for field in reply]
+        config = dict(zip(fields[::2], fields[1::2], strict=True))
     except BrokerUnavailable:
-        config = None  # as managed services do, and ACLs
-    return Server(place, info, config)
+        config = None  # managed services and ACLs often forbid CONFIG
+    return ServerReport(address, info, config)
 
 
-async def _permission(link: RedisClient, partition: int) -> list[CheckResult]:
-    """Whether this login may do what everything rests on: scripts that read and announce."""
-    announce = "SPUBLISH" if link.sharded else "PUBLISH"
+async def _check_permissions(client: RedisClient, partition: int) -> list[CheckResult]:
+    """Check that this login may run scripts that read keys and publish messages."""
+    publish = "SPUBLISH" if client.sharded else "PUBLISH"
+    key = f"{hash_tag(partition)}:doctor"
     try:
-        await link.call(partition, "EVAL", _HARMLESS, 1, f"{hash_tag(partition)}:doctor", announce)
+        await client.call(partition, "EVAL", _PROBE_SCRIPT, 1, key, publish)
     except BrokerUnavailable as error:
-        advice = "ACL SETUSER … ~{hub:* &{hub:* +@all -@admin, or another login in redis.url"
+        advice = (
+            "run ACL SETUSER … ~{hub:* &{hub:* +@all -@admin, or set another login in redis.url"
+        )
         return [fail("broker permissions", str(error), advice)]
     return []
 
 
-async def _delay(link: RedisClient, partition: int) -> Iterator[CheckResult]:
-    """How far away it is, and what its clock says meanwhile."""
-    took, ahead = list[float](), list[float]()
-    for _ in range(_PINGS):
-        begun, begun_wall = time.perf_counter(), time.time()
-        seconds, microseconds = await link.call(partition, "TIME")
-        took.append(time.perf_counter() - begun)
-        middle = begun_wall + took[-1] / 2
-        ahead.append(int(seconds) + int(microseconds) / 1e6 - middle)
-    return _judged(statistics.median(took) * 1000, max(took) * 1000, statistics.median(ahead))
+async def _check_latency_and_clock(client: RedisClient, partition: int) -> Iterator[CheckResult]:
+    """Measure the latency of a command, and compare the clock of the server with this machine's."""
+    latencies, skews = list[float](), list[float]()
+    for _ in range(_LATENCY_SAMPLES):
+        started, started_wall = time.perf_counter(), time.time()
+        seconds, microseconds = await client.call(partition, "TIME")
+        latencies.append(time.perf_counter() - started)
+        middle = started_wall + latencies[-1] / 2  # when the server read its clock
+        skews.append(int(seconds) + int(microseconds) / 1e6 - middle)
+    return _judge_latency_and_clock(
+        statistics.median(latencies) * 1000, max(latencies) * 1000, statistics.median(skews)
+    )
 
 
-def _judged(median_ms: float, most_ms: float, ahead_seconds: float) -> Iterator[CheckResult]:
-    delay = f"a command takes {median_ms:.1f} ms, {most_ms:.1f} ms at most"
-    if median_ms > _NEAR_MS:
-        advice = "bring nodes and broker nearer to each other: each publish waits for it"
-        yield warn("broker delay", delay, advice)
+def _judge_latency_and_clock(
+    median_ms: float, max_ms: float, skew_seconds: float
+) -> Iterator[CheckResult]:
+    message = f"a command takes {median_ms:.1f} ms (median), {max_ms:.1f} ms at most"
+    if median_ms > _MAX_LATENCY_MS:
+        advice = "run the nodes closer to the broker: every publish waits for it"
+        yield warn("broker latency", message, advice)
     else:
-        yield ok("broker delay", delay)
-    if abs(ahead_seconds) > _MOST_CLOCK_SECONDS:
-        which = "ahead of" if ahead_seconds > 0 else "behind"
+        yield ok("broker latency", message)
+    if abs(skew_seconds) > _MAX_CLOCK_SKEW_SECONDS:
+        direction = "ahead of" if skew_seconds > 0 else "behind"
         yield warn(
-            "clock",
-            f"the broker's clock is {abs(ahead_seconds):.0f} s {which} this machine's",
-            "run a time service on both (chrony, systemd-timesyncd): tokens and logs expire by it",
+            "broker clock",
+            f"the clock of the broker is {abs(skew_seconds):.0f} s {direction} this machine's",
+            "run a time service on both machines (chrony, systemd-timesyncd): the expiry of "
+            "tokens and logs depends on it",
         )
     else:
-        yield ok("clock", "the broker's agrees with this machine's")
+        yield ok("broker clock", "the clock of the broker agrees with this machine's")
+
+
+def _check_version(report: ServerReport) -> CheckResult:
+    name = "Valkey" if "valkey_version" in report.info else "Redis"
+    version = report.info.get("valkey_version") or report.info.get("redis_version", "0")
+    min_version = 8 if name == "Valkey" else 7
+    message = f"{name} {version} at {report.address}"
+    if int(version.split(".", maxsplit=1)[0]) < min_version:
+        return fail("broker", message, f"install Redis 7+ or Valkey 8+ instead of {name} {version}")
+    return ok("broker", message)
+
+
+def _check_role(report: ServerReport) -> Iterator[CheckResult]:
+    if report.info.get("role") == "slave":
+        yield fail(
+            "broker role",
+            f"{report.address} is a replica, which accepts no writes",
+            "set the primary in redis.url, or its Sentinels: redis+sentinel://host,host/service",
+        )
+
+
+def _check_eviction_policy(report: ServerReport) -> Iterator[CheckResult]:
+    policy = report.info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        message = f"maxmemory-policy is {policy}: when a log is evicted, users miss its events"
+        yield warn("broker eviction policy", message, "run CONFIG SET maxmemory-policy noeviction")
+
+
+def _check_memory(report: ServerReport) -> Iterator[CheckResult]:
+    used, limit = report.number("used_memory"), report.number("maxmemory")
+    limit_name = "maxmemory" if limit else "the memory of the machine"
+    limit = limit or report.number("total_system_memory")
+    if limit and used > limit * _MAX_USED_SHARE:
+        yield fail(
+            "broker memory",
+            f"{used // _MIB} of {limit // _MIB} MiB ({limit_name}) are in use; when the memory is "
+            "full, publishing fails",
+            "raise maxmemory, or store less: log.user.max_bytes, log.user.ttl_seconds",
+        )
+
+
+def _check_persistence(report: ServerReport) -> Iterator[CheckResult]:
+    info, check = report.info, "broker persistence"
+    if "err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")):
+        message = "the last write to disk failed, and the server may refuse further writes"
+        advice = "check the log of the server, the free space of its disk, and its permissions"
+        yield fail(check, message, advice)
+    elif info.get("aof_enabled") != "1":
+        yield warn(
+            check,
+            "there is no append-only file: a restart loses logs and running answers, or goes back "
+            "to the last snapshot",
+            "run CONFIG SET appendonly yes, and set the same in the configuration file",
+        )
+    else:
+        yield ok(check, "the server writes an append-only file")
+
+
+def _check_clients(report: ServerReport) -> Iterator[CheckResult]:
+    limit, connected = report.number("maxclients"), report.number("connected_clients")
+    if limit and connected > limit * _MAX_USED_SHARE:
+        message = f"{connected} clients are connected, and the limit is {limit}"
+        yield warn("broker clients", message, "run CONFIG SET maxclients 10000")
+
+
+def _check_output_buffers(report: ServerReport, max_body_bytes: int) -> Iterator[CheckResult]:
+    """Check that the server does not disconnect a node that falls behind for a moment."""
+    check = "broker output buffers"
+    if report.config is None:
+        yield warn(
+            check,
+            "this login may not read the limits (CONFIG GET)",
+            "make sure that client-output-buffer-limit pubsub is at least 32mb 8mb 60",
+        )
+        return
+    # `<class> <hard> <soft> <soft seconds>`, repeated.
+    words = report.config.get("client-output-buffer-limit", "").split()
+    limits = {words[n]: tuple(map(int, words[n + 1 : n + 3])) for n in range(0, len(words), 4)}
+    min_bytes = max(_MIN_PUBSUB_BYTES, 8 * max_body_bytes)
+    for client_class, advised in (("pubsub", "32mb 8mb 60"), ("normal", "0 0 0")):
+        hard, soft = limits.get(client_class, (0, 0))
+        if 0 < hard < min_bytes or 0 < soft < min_bytes // 4:
+            yield warn(
+                check,
+                f"the server disconnects a {client_class} client that is {hard} bytes behind, or "
+                f"{soft} bytes for some time",
+                f'run CONFIG SET client-output-buffer-limit "{client_class} {advised}"',
+            )

@@ -1,0 +1,84 @@
+"""Print an answer on the terminal while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from typing import Any
+
+import msgspec
+import typer
+
+from hub.client import (
+    Answer,
+    AnswerEvent,
+    Delta,
+    Done,
+    Failed,
+    Replaced,
+    Restarted,
+    Started,
+    Stopped,
+)
+
+
+async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
+    """Print the answer up to its end event: text to standard output, the rest to standard error.
+
+    Ctrl-C sends a stop request to the hub. A second Ctrl-C ends the command at once.
+    Return why the answer failed, or None. After a stop, exit with code 130.
+    """
+    loop = asyncio.get_running_loop()
+    stop_requests: list[asyncio.Task[Any]] = []
+
+    def on_interrupt() -> None:
+        if stop_requests:
+            raise KeyboardInterrupt
+        stop_requests.append(loop.create_task(answer.stop(), name="stop"))
+
+    loop.add_signal_handler(signal.SIGINT, on_interrupt)
+    started_at = loop.time()
+    failure = None
+    async for event in answer.events():
+        if as_json:
+            fields = {"event": event.name, **msgspec.to_builtins(event)}
+            print(json.dumps(fields, ensure_ascii=False), flush=True)
+        else:
+            _print_event(event, loop.time() - started_at)
+        if isinstance(event, Failed):
+            failure = f"the answer failed: {event.message} ({event.code})"
+    if stop_requests and failure is None:
+        sys.exit(130)
+    return failure
+
+
+def _print_event(event: AnswerEvent, seconds: float) -> None:
+    match event:
+        case Started(model=model):
+            suffix = ", simulated" if (model or "").startswith("simulated") else ""
+            _print_note(f"{model}{suffix}\n")
+        case Restarted():
+            _print_note("\n(the worker was lost; another worker starts the answer again)\n")
+        case Replaced(text=text):
+            _print_note("\n(the upstream rewrote its answer)\n")
+            print(text, end="", flush=True)
+        case Delta(text=text):
+            print(text, end="", flush=True)
+        case Done():
+            tokens = (event.usage or {}).get("completion_tokens")
+            token_count = f"{tokens} tokens, " if tokens is not None else ""
+            print(flush=True)
+            _print_note(f"{token_count}{event.deltas} deltas, {seconds:.1f} s")
+        case Stopped(by=by):
+            print(flush=True)
+            _print_note(f"stopped by {by}")
+        case _:
+            print(flush=True)
+
+
+def _print_note(text: str) -> None:
+    if sys.stderr.isatty():
+        text = typer.style(text, dim=True)
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,28 @@
+"""Options that several commands share, and the exception for a command that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]
+
+
+class CommandFailed(Exception):
+    """The command did not do what the user asked for. The message says why (exit code 1)."""
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that the user gave, as overrides of settings: those that are not None."""
+    return {setting: value for setting, value in flags.items() if value is not None}
+
+
+def split_list(text: str) -> list[str]:
+    """Split `a,b` into its parts; an empty text has none."""
+    return [part for part in text.split(",") if part]

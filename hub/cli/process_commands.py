@@ -1,0 +1,204 @@
+"""The commands that run processes: dev, serve, worker and upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.options import ConfigOption, given_flags
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(dev)
+    app.command()(serve)
+    app.command()(worker)
+    app.command()(upstream)
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="The port of the public listener.")] = 8080,
+    internal_port: Annotated[int, typer.Option(help="The port of the internal listener.")] = 8081,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the data in this directory. Without it, the data is deleted at the end.",
+            metavar="DIR",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="The number of worker processes.")] = 1,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=0.1, help="The speed of the simulated LLM.")
+    ] = 30.0,
+    config: ConfigOption = None,
+) -> None:
+    """Run a complete hub on this machine, for development.
+
+    It starts a node, a worker, an embedded Valkey, a simulated LLM and the demo page. All of them
+    listen on loopback only.
+
+    Example: hub dev --port 18080 --internal-port 18081
+    """
+    from hub import logs
+    from hub.cli.dev import run_dev
+    from hub.cli.dev_processes import DevOptions
+    from hub.settings import load_settings
+
+    settings = load_settings(config, {}).settings
+    logs.configure(settings.logs.level, settings.logs.format, "dev")
+    options = DevOptions(
+        port=port,
+        internal_port=internal_port,
+        data=data,
+        workers=workers,
+        tokens_per_second=tokens_per_second,
+        config=config,
+        upstreams=list(settings.upstreams),
+        default_upstream=settings.default_upstream,
+    )
+    asyncio.run(run_dev(options))
+
+
+def serve(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="The port of the public listener.")] = None,
+    internal_port: Annotated[
+        int | None, typer.Option(help="The port of the internal listener.")
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, help="The number of processes that share the ports; use one for each core."
+        ),
+    ] = 1,
+    share_ports: Annotated[bool, typer.Option("--share-ports", hidden=True)] = False,
+    public_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run a node: it holds the connections of users.
+
+    It also accepts publishes from backends. It needs Redis or Valkey, and keys.
+
+    Example: HUB_REDIS__URL=redis://10.0.0.5 hub serve --config config/production.toml
+    """
+    flags = {"public.port": port, "internal.port": internal_port}
+    settings = _load_production_settings(config, flags, "node")
+    if workers > 1:
+        from hub.cli.multiprocess import run_multiprocess
+
+        options = {"--config": config, "--port": port, "--internal-port": internal_port}
+        words = [str(word) for option in given_flags(options).items() for word in option]
+        raise typer.Exit(asyncio.run(run_multiprocess(settings, workers, words)))
+    from hub.wiring.node import Sockets, run_node
+
+    sockets = Sockets(public_fd, internal_fd, share_ports)
+    _run(lambda shutdown: run_node(settings, shutdown, sockets))
+
+
+def worker(
+    config: ConfigOption = None,
+    queues: Annotated[
+        str | None, typer.Option(help="The queues to take requests from.", metavar="A,B")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="The port of /healthz and /metrics. Without it, there is none."),
+    ] = None,
+) -> None:
+    """Run a worker: it relays the answers of LLMs.
+
+    It takes generation requests from the queue and publishes the answers while they stream.
+
+    Example: HUB_UPSTREAMS__MAIN__BASE_URL=http://localhost:8000/v1 hub worker
+    """
+    from hub.wiring.worker import run_worker
+
+    flags = {"worker.queues": queues and queues.split(","), "worker.port": port}
+    settings = _load_production_settings(config, flags, "worker")
+    _run(lambda shutdown: run_worker(settings, shutdown))
+
+
+def upstream(
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 chooses a free one.")] = 8082,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=0.1, help="The speed of the answers.")
+    ] = 30.0,
+    first_token_seconds: Annotated[
+        float, typer.Option(min=0, help="The delay before the first token.")
+    ] = 0.2,
+    network_chunk_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Split the response into chunks of this size.", metavar="N"),
+    ] = None,
+    fault: Annotated[
+        str | None,
+        typer.Option(
+            help="The fault to simulate: refuse, flaky:N, busy:N, status:CODE, hang, stall:N, "
+            "cut:N, truncate:N, error:N, garbage:N, line:BYTES or endless."
+        ),
+    ] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the simulated LLM alone.
+
+    It serves prepared answers over real HTTP: OpenAI's chat and Responses, Anthropic's Messages,
+    Ollama, DashScope and others, each at its path.
+
+    Example: hub upstream --port 8082 --tokens-per-second 50 --fault cut:20
+    """
+    from hub import logs
+    from hub.upstreams.simulated import Simulation
+    from hub.wiring.simulated import run_simulated
+
+    logs.configure("info", "auto", "upstream")
+    simulation = Simulation(
+        tokens_per_second=tokens_per_second,
+        first_token_seconds=first_token_seconds,
+        network_chunk_bytes=network_chunk_bytes,
+        fault=fault,
+    )
+
+    def print_url(url: str) -> None:
+        if fd is None:
+            print(f"simulated LLM at {url}", flush=True)
+
+    _run(lambda shutdown: run_simulated(simulation, shutdown, port, fd, print_url))
+
+
+def _load_production_settings(config: Path | None, flags: dict[str, Any], process: str) -> Any:
+    """Load the settings, refuse an incomplete configuration, and configure the log."""
+    from hub import logs
+    from hub.settings import check_for_production, load_settings
+
+    settings = load_settings(config, given_flags(flags)).settings
+    check_for_production(settings)
+    logs.configure(settings.logs.level, settings.logs.format, process)
+    return settings
+
+
+def _run(main: Any) -> None:
+    """Run `main(shutdown)` on uvloop. SIGINT and SIGTERM request the shutdown; a second one
+    forces it.
+    """
+    import uvloop
+
+    from hub.wiring.shutdown import Shutdown
+
+    # Imported modules stay in memory, and the objects of a connection have no reference cycles.
+    # With the default threshold of 700 objects, garbage collection took 6 % of the time in which
+    # ten thousand clients reconnect.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+    async def run_until_signal() -> None:
+        shutdown = Shutdown()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, shutdown.signal)
+        await main(shutdown)
+
+    uvloop.run(run_until_signal())
