@@ -1,6 +1,8 @@
-"""Which user a request is from, by a JSON Web Token (tokens.py).
+"""Which user a request belongs to.
 
-In development, on loopback only, no token is needed and the request says itself who it is from.
+JwtAuthenticator checks a JSON Web Token (tokens.py), TicketAuthenticator a ticket in the URL,
+DevAuthenticator accepts every user on loopback, and DenylistAuthenticator refuses blocked users
+and revoked tokens. hub/http/callback.py asks the application instead.
 """
 
 from __future__ import annotations
@@ -12,21 +14,23 @@ from typing import Final, Protocol
 import msgspec
 
 from hub.api.client_address import check_is_called_local
+from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
 from hub.api.tokens import TokenReader
 from hub.core.channel import check_topic, check_user_id
 from hub.core.denylist import TOKEN, USER, Denylist
+from hub.engine.tickets import Tickets
 from hub.errors import BadRequest, Forbidden, Unauthorized
-from hub.http.cors import AllowedOrigins
-from hub.http.errors import is_openai_path
 
 COOKIE: Final = "hub_token"
 _DEV_USER: Final = "dev"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A user, and the topics that it may follow (`*` at the end is a wildcard). expires_at: Unix
-    seconds, None for never. token_id: the token's `jti`.
+    """An authenticated user.
+
+    topics: the topics that the user may follow; `*` at the end is a wildcard. expires_at: Unix
+    seconds, None for never. token_id: the `jti` claim of the token.
     """
 
     user: str
@@ -35,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True):
     token_id: str | None = None
 
     def check_may_follow(self, topic: str) -> None:
-        """Raises Forbidden for a topic that the token does not name."""
+        """Raise Forbidden if the user may not follow the topic."""
         for allowed in self.topics:
             if allowed == topic or (allowed.endswith("*") and topic.startswith(allowed[:-1])):
                 return
@@ -43,30 +47,38 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Authenticator(Protocol):
-    """Lets users in."""
+    """Finds the user of a request."""
 
     async def identify(self, request: RequestContext) -> Identity:
-        """Who this is. Raises Unauthorized, or Forbidden for another user's path."""
+        """Return the user.
+
+        Raise Unauthorized, or Forbidden if the path names another user.
+        """
         ...
 
 
 class DevAuthenticator:
-    """For development: everybody is who the path, or `?user=`, says; clients that know nothing of
-    the hub (/v1) need not say it.
+    """For development: the user is the one in the path or in `?user=`. Nothing is checked.
+
+    default_user_prefixes: path prefixes of APIs whose clients cannot name a user; their user is
+    `dev`.
     """
+
+    def __init__(self, default_user_prefixes: Sequence[str] = ()) -> None:
+        self._default_user_prefixes = tuple(default_user_prefixes)
 
     async def identify(self, request: RequestContext) -> Identity:
         check_is_called_local(request)
-        named = request.match_info.get("user_id") or request.query.get("user")
-        if named is None and is_openai_path(request):
-            named = _DEV_USER
-        if not named:
-            raise BadRequest("say who you are: ?user=alice", path="user")
-        return Identity(check_user_id(named, path="user"), ("*",))
+        user = request.match_info.get("user_id") or request.query.get("user")
+        if user is None and request.path.startswith(self._default_user_prefixes):
+            user = _DEV_USER
+        if not user:
+            raise BadRequest("name the user in the URL, for example ?user=alice", path="user")
+        return Identity(check_user_id(user, path="user"), ("*",))
 
 
 class JwtAuthenticator:
-    """Checks the token in `Authorization: Bearer`, the cookie or `access_token`."""
+    """Checks the token in `Authorization: Bearer`, the query parameter or the cookie."""
 
     def __init__(self, reader: TokenReader, origins: AllowedOrigins) -> None:
         self._reader = reader
@@ -77,16 +89,30 @@ class JwtAuthenticator:
         if not token and (token := request.cookies.get(COOKIE)):
             self._origins.check_cookie(request)
         if not token:
-            raise Unauthorized("a token is needed: Authorization: Bearer …")
+            raise Unauthorized("a token is required: send Authorization: Bearer …")
         claims = await self._reader.read(token)
-        named = request.match_info.get("user_id")
-        if named is not None and check_user_id(named, path="user") != claims.user:
-            raise Forbidden("the token is another user's")
+        check_path_user(request, claims.user, "the token belongs to another user")
         return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
 
 
+class TicketAuthenticator:
+    """For streams: checks the ticket in the URL; without one, asks another authenticator."""
+
+    def __init__(self, authenticator: Authenticator, tickets: Tickets) -> None:
+        self._authenticator = authenticator
+        self._tickets = tickets
+
+    async def identify(self, request: RequestContext) -> Identity:
+        name = request.query.get("ticket")
+        if name is None:
+            return await self._authenticator.identify(request)
+        ticket = await self._tickets.redeem(name, request.headers.get("Last-Event-ID"))
+        check_path_user(request, ticket.user, "the ticket belongs to another user")
+        return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
+
+
 class DenylistAuthenticator:
-    """Another door, and who is not let in for now."""
+    """Asks another authenticator, and refuses blocked users and revoked tokens."""
 
     def __init__(self, authenticator: Authenticator, denylist: Denylist) -> None:
         self._authenticator = authenticator
@@ -103,24 +129,31 @@ class DenylistAuthenticator:
         return identity
 
 
+def check_path_user(request: RequestContext, user: str, detail: str) -> None:
+    """Raise Forbidden with `detail` if the path names another user than the authenticated one."""
+    path_user = request.match_info.get("user_id")
+    if path_user is not None and check_user_id(path_user, path="user") != user:
+        raise Forbidden(detail)
+
+
 def requested_topics(request: RequestContext, identity: Identity, *, max_topics: int) -> list[str]:
-    """The topics in `?topics=a,b`, checked. Raises BadRequest and Forbidden."""
+    """Return the topics in `?topics=a,b` after check_topics."""
     text = request.query.get("topics")
     return check_topics(text.split(",") if text else [], identity, max_topics=max_topics)
 
 
 def check_topics(names: Sequence[str], identity: Identity, *, max_topics: int) -> list[str]:
-    """The same from their names."""
-    named = [topic for topic in names if topic]
-    topics = sorted({check_topic(topic, path="topics") for topic in named})
+    """Return the topics sorted, without duplicates and empty names. Raise BadRequest, Forbidden."""
+    given = [topic for topic in names if topic]
+    topics = sorted({check_topic(topic, path="topics") for topic in given})
     if len(topics) > max_topics:
-        raise BadRequest(f"at most {max_topics} topics can be followed at once", path="topics")
+        raise BadRequest(f"a connection may follow at most {max_topics} topics", path="topics")
     for topic in topics:
         identity.check_may_follow(topic)
     return topics
 
 
 def bearer_token(request: RequestContext) -> str | None:
-    """What stands behind `Authorization: Bearer`."""
+    """Return the token in the header `Authorization: Bearer`, or None."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None

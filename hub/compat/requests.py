@@ -15,6 +15,7 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.origins import AllowedOrigins
 from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
@@ -26,8 +27,7 @@ from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generations import Generations, ReplayStart
 from hub.errors import GenerationStillRunning
-from hub.http.cors import AllowedOrigins
-from hub.http.errors import NOT_AGAIN
+from hub.http.errors import NO_RETRY_HEADERS
 from hub.http.json_body import json_response, read_json
 from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
@@ -67,9 +67,9 @@ class CompatRequests:
     async def read_body(self, request: web.Request) -> dict[str, Any]:
         """The body: an object, of which clients may send more than is known here."""
         if request.content_type != "application/json":
-            self._origins.check_websocket(request)
+            self._origins.check_simple_request(request)
         most = self.requests.max_prompt_bytes
-        return await read_json(request, dict[str, Any], max_bytes=most, also_text=True)
+        return await read_json(request, dict[str, Any], max_bytes=most, allow_text=True)
 
     async def start(
         self,
@@ -163,7 +163,7 @@ def failure_response(answer: AnswerState) -> web.Response:
     status = 409 if answer.status == "stopped" else _failure_status(end)
     code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
     document = error_document(status, message, code=code)
-    return json_response(document, status=status, headers=NOT_AGAIN)
+    return json_response(document, status=status, headers=NO_RETRY_HEADERS)
 
 
 def _failure_status(end: GenerationEvent) -> int:

@@ -10,6 +10,7 @@ from grpc.aio import BaseError
 
 from hub.api.authentication import Authenticator, check_topics
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.json_decoding import decode_json_field
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, Streams, parse_requested_cursor, user_channels
 from hub.core.channel import user_channel
@@ -21,7 +22,6 @@ from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import BadRequest, TooManyRequests
 from hub.grpc import hub_pb2 as pb
-from hub.grpc.fields import json_field
 from hub.grpc.request_context import Context, GrpcRequestContext
 from hub.grpc.statuses import StatusMapper, end
 from hub.transports.grpc import GrpcEventEncoder, GrpcWriter
@@ -181,8 +181,8 @@ def body_of(request: pb.GenerateRequest) -> GenerateBody:
         messages=[_message(each, n) for n, each in enumerate(request.messages)] or None,
         model=request.model or None,
         upstream=request.upstream or None,
-        params=json_field(request.params, dict[str, Any], "params") or {},
-        metadata=json_field(request.metadata, dict[str, Any], "metadata") or {},
+        params=decode_json_field(request.params, dict[str, Any], "params") or {},
+        metadata=decode_json_field(request.metadata, dict[str, Any], "metadata") or {},
     )
 
 
@@ -190,8 +190,9 @@ def _message(message: pb.Message, number: int) -> Message:
     at = f"messages[{number}]"
     return Message(
         role=message.role,
-        content=message.content or json_field(message.content_json, Any, f"{at}.content_json"),
+        content=message.content
+        or decode_json_field(message.content_json, Any, f"{at}.content_json"),
         name=message.name or None,
-        tool_calls=json_field(message.tool_calls, list[Any], f"{at}.tool_calls"),
+        tool_calls=decode_json_field(message.tool_calls, list[Any], f"{at}.tool_calls"),
         tool_call_id=message.tool_call_id or None,
     )

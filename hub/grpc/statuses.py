@@ -12,22 +12,21 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc.aio import AbortError
 
+from hub.api.problems import ErrorDescription, describe_error
 from hub.core.close_reason import CloseReason
 from hub.engine.node_metrics import NodeMetrics
-from hub.errors import BrokerUnavailable, CallerError, DependencyError, HubError, TooManyRequests
+from hub.errors import BrokerUnavailable, CallerError, DependencyError, TooManyRequests
 from hub.grpc.request_context import Context
-from hub.http.errors import BROKER_UNAVAILABLE
 
-_RETRY_SECONDS: Final = 1.0
-_SENTENCE_BYTES: Final = 512  # it is there three times, encoded; clients take 8 KB of trailers
-_OF_HTTP: Final = {
+_MAX_SENTENCE_BYTES: Final = 512  # the trailers hold it three times; clients accept 8 KB
+_CODES_BY_STATUS: Final = {
     401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     409: StatusCode.ABORTED,
     429: StatusCode.RESOURCE_EXHAUSTED,
 }
-_OF_CLOSING: Final = {
+_CODES_BY_CLOSE_REASON: Final = {
     CloseReason.ENDED: StatusCode.OK,
     CloseReason.EXPIRED: StatusCode.UNAUTHENTICATED,
     CloseReason.DISCONNECTED: StatusCode.PERMISSION_DENIED,
@@ -57,14 +56,17 @@ class StatusMapper:
                 status = 0 if response is None else 200
             except AbortError:
                 raise
-            except HubError as error:
-                status = self._note(error)
-                await _fail(context, error)
+            except (CallerError, DependencyError) as error:
+                description = describe_error(error)
+                status = description.status
+                self._note(error)
+                await _abort(context, _code(error, status), description)
             except Exception:  # noqa: BLE001 - the last resort: logged, and INTERNAL
                 status = 500
                 _log.exception("call.failed", route=route)
-                sentence = "the hub failed at this call; its log says how"
-                await context.abort(StatusCode.INTERNAL, sentence)
+                await context.abort(
+                    StatusCode.INTERNAL, "the hub could not handle this call; see its log"
+                )
             finally:
                 if status:
                     self._counts.responses[self._listener, route, str(status)] += 1
@@ -72,12 +74,11 @@ class StatusMapper:
 
         return answer
 
-    def _note(self, error: HubError) -> int:
+    def _note(self, error: CallerError | DependencyError) -> None:
         if isinstance(error, TooManyRequests):
             self._counts.refused[error.limit] += 1
         if isinstance(error, BrokerUnavailable):
-            _log.warning("call.broker_away", error=str(error))
-        return error.status if isinstance(error, CallerError) else 503
+            _log.warning("call.broker_unavailable", error=str(error))
 
 
 async def end(context: Context, reason: CloseReason) -> None:
@@ -85,51 +86,40 @@ async def end(context: Context, reason: CloseReason) -> None:
     has said when), another says do not.
     """
     code = StatusCode.UNAVAILABLE if reason.reconnect else StatusCode.ABORTED
-    code = _OF_CLOSING.get(reason, code)
+    code = _CODES_BY_CLOSE_REASON.get(reason, code)
     if code is not StatusCode.OK:
         await context.abort(code, f"the stream has ended: {reason.label}")
 
 
-async def _fail(context: Context, error: HubError) -> None:
-    if isinstance(error, CallerError):
-        code = _OF_HTTP.get(error.status, StatusCode.INVALID_ARGUMENT)
-        retry = float(error.retry_after_seconds) if isinstance(error, TooManyRequests) else None
-        await _abort(context, code, error.detail, retry, error.path)
-    elif isinstance(error, DependencyError):
-        sentence = BROKER_UNAVAILABLE if isinstance(error, BrokerUnavailable) else str(error)
-        await _abort(context, StatusCode.UNAVAILABLE, sentence, _RETRY_SECONDS)
-    else:
-        raise error
+async def _abort(context: Context, code: StatusCode, error: ErrorDescription) -> None:
+    """End the call with an error.
 
-
-async def _abort(
-    context: Context,
-    code: StatusCode,
-    sentence: str,
-    retry_seconds: float | None,
-    path: str | None = None,
-) -> None:
-    """The details as in "Richer error model" (grpc.io); the retries of gRPC's own clients heed
+    The details follow the "Richer error model" (grpc.io). The retries of gRPC's own clients obey
     grpc-retry-pushback-ms (gRFC A6).
     """
-    sentence = _cut(sentence)
+    sentence = _truncate(error.detail)
     status = Status(code=code.value[0], message=sentence)
     trailers: list[tuple[str, str | bytes]] = []
-    if path is not None:
-        violation = BadRequest.FieldViolation(field=path, description=sentence)
+    if error.path is not None:
+        violation = BadRequest.FieldViolation(field=error.path, description=sentence)
         status.details.add().Pack(BadRequest(field_violations=[violation]))
-    if retry_seconds is not None:
-        delay = Duration()
-        delay.FromNanoseconds(int(retry_seconds * 1e9))
+    if error.retry_after_seconds is not None:
+        delay = Duration(seconds=error.retry_after_seconds)
         status.details.add().Pack(RetryInfo(retry_delay=delay))
-        trailers.append(("grpc-retry-pushback-ms", str(int(retry_seconds * 1000))))
+        trailers.append(("grpc-retry-pushback-ms", str(error.retry_after_seconds * 1000)))
     trailers.append(("grpc-status-details-bin", status.SerializeToString()))
     await context.abort(code, sentence, tuple(trailers))
 
 
-def _cut(sentence: str) -> str:
-    """One that quotes what a client said may have any length, and takes the status along."""
+def _code(error: CallerError | DependencyError, status: int) -> StatusCode:
+    if isinstance(error, DependencyError):
+        return StatusCode.UNAVAILABLE
+    return _CODES_BY_STATUS.get(status, StatusCode.INVALID_ARGUMENT)
+
+
+def _truncate(sentence: str) -> str:
+    """A sentence that quotes the request may have any length; trailers are limited."""
     encoded = sentence.encode(errors="replace")
-    if len(encoded) <= _SENTENCE_BYTES:
+    if len(encoded) <= _MAX_SENTENCE_BYTES:
         return sentence
-    return encoded[:_SENTENCE_BYTES].decode(errors="ignore") + "…"
+    return encoded[:_MAX_SENTENCE_BYTES].decode(errors="ignore") + "…"

@@ -11,8 +11,7 @@ from msgspec import UNSET, UnsetType
 from hub.api.api_keys import ApiKeys
 from hub.core.generation import Generation
 from hub.http.json_body import json_response
-from hub.http.parameters import LIMIT
-from hub.http.query import query_flag, query_limit
+from hub.http.parameters import LIMIT, query_flag, query_limit
 from hub.http.routing import Operation, Parameter, build_routes, json, key
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue

@@ -20,10 +20,10 @@ import msgspec
 import structlog
 
 from hub.api.authentication import COOKIE, Identity, bearer_token
+from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
 from hub.core.channel import check_user_id
 from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
-from hub.http.cors import AllowedOrigins
 
 _MAX_RESPONSE_BYTES: Final = 16 * 1024
 _MAX_CACHED: Final = 10_000

@@ -19,8 +19,7 @@ from hub.core.ndjson import StreamLine
 from hub.core.system_events import USER_EVENTS
 from hub.engine.stream_view import PollStream
 from hub.http.json_body import read_json
-from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
-from hub.http.query import query_seconds
+from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID, query_seconds
 from hub.http.routing import (
     STREAM_USER,
     Operation,

@@ -10,12 +10,12 @@ import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
+from hub.api.publish_requests import NULL, PublishResponse, publish_response
 from hub.core.channel import user_channel
 from hub.core.event import compact_json
 from hub.engine.publisher import Publisher, PublishRequest
-from hub.http.json_body import read_json
+from hub.http.json_body import json_response, read_json
 from hub.http.parameters import OPEN_USER
-from hub.http.publish import NULL, PublishResponse, publish
 from hub.http.routing import (
     USER,
     Operation,
@@ -47,7 +47,7 @@ class DemoRoutes:
         self._pages = StaticFiles("demo")
         if publisher is None:  # the page hides its form by this
             meta = b'name="hub-dev" content="%b"'
-            self._pages.change("demo.html", meta % b"true", meta % b"false")
+            self._pages.replace("demo.html", meta % b"true", meta % b"false")
 
     def routes(self) -> list[web.RouteDef]:
         all_of_them = build_routes(self)
@@ -94,7 +94,7 @@ class DemoRoutes:
         assert self._publisher is not None
         user = (await self._authenticator.identify(request)).user
         body = await read_json(request, NotificationBody, max_bytes=self._max_body_bytes)
-        message = PublishRequest(
+        publish_request = PublishRequest(
             to=[user_channel(user)], event=body.event, data=compact_json(body.data)
         )
-        return await publish(self._publisher, message)
+        return json_response(publish_response(await self._publisher.publish(publish_request)))

@@ -1,61 +1,97 @@
-"""Errors as HTTP answers: application/problem+json (RFC 9457), one clear sentence each."""
+"""Errors as HTTP responses: application/problem+json (RFC 9457) with one sentence each.
+
+Clients of other APIs expect errors in that API's form. hub/compat registers such a form for its
+path prefix (ErrorFormat); the middleware here and the OpenAPI document follow it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
 from aiohttp import web
-from msgspec import UNSET, UnsetType
 
-from hub.api.request_context import RequestContext
-from hub.compat.openai_chat.encoder import error_document
-from hub.errors import (
-    BrokerUnavailable,
-    CallbackUnavailable,
-    CallerError,
-    GenerationStillRunning,
-    HubError,
-    NodeBusy,
-    TooManyRequests,
-)
+from hub.api.problems import describe_error, problem_document
+from hub.errors import BrokerUnavailable, CallerError, DependencyError
 
-_RETRY_AFTER_SECONDS: Final = 1
-OPENAI_PATHS: Final = "/v1/"
-BROKER_UNAVAILABLE: Final = "the broker is away; try again"
+PROBLEM_TYPE: Final = "application/problem+json"
+NO_RETRY_HEADERS: Final = {"x-should-retry": "false"}  # OpenAI's SDKs respect it
 _log = structlog.get_logger(__name__)
-
-NOT_AGAIN: Final = {"x-should-retry": "false"}  # OpenAI's SDKs heed it
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """What was wrong (RFC 9457), in one sentence. path: of the bad field, where there is one."""
+class ErrorFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of the errors of all routes under a path prefix.
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    path: str | UnsetType = UNSET
+    model: the type of the document, for OpenAPI. build: makes the document of a status, a sentence
+    and the path of the invalid field (or None).
+    """
 
-
-def problem_document(status: int, detail: str, path: str | None = None) -> dict[str, Any]:
-    """A Problem as plain values."""
-    title = HTTPStatus(status).phrase
-    document = Problem("about:blank", title, status, detail, path or UNSET)
-    plain: dict[str, Any] = msgspec.to_builtins(document)
-    return plain
+    prefix: str
+    content_type: str
+    model: Any
+    build: Callable[[int, str, str | None], Any]
 
 
-def problem_from_error(error: HubError) -> dict[str, Any]:
-    """What the hub raised on purpose, as a problem document."""
-    if isinstance(error, CallerError):
-        return problem_document(error.status, error.detail, error.path)
-    return problem_document(503, BROKER_UNAVAILABLE)
+class ErrorMiddleware:
+    """Turns the exceptions of handlers into responses.
+
+    formats: the forms that differ from a problem document, by their path prefix.
+    """
+
+    def __init__(self, formats: Sequence[ErrorFormat] = ()) -> None:
+        self._formats = formats
+
+    @web.middleware
+    async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Call the handler; answer any exception but a cancellation."""
+        try:
+            return await handler(request)
+        except (CallerError, DependencyError) as error:
+            if isinstance(error, BrokerUnavailable):
+                _log.warning(
+                    "request.broker_unavailable", route=route_name(request), error=str(error)
+                )
+            description = describe_error(error)
+            return self._response(
+                request,
+                description.status,
+                description.detail,
+                path=description.path,
+                headers=_headers(description.status, description.retry_after_seconds),
+            )
+        except ConnectionError:
+            return self._response(request, 400, "the client disconnected before the request ended")
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return self._response(
+                request, error.status, _sentence(request, error), headers=_allow(error)
+            )
+        except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
+            _log.exception("request.failed", route=route_name(request))
+            return self._response(
+                request, 500, "the hub could not handle this request; see its log"
+            )
+
+    def _response(
+        self,
+        request: web.Request,
+        status: int,
+        detail: str,
+        *,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> web.Response:
+        for each in self._formats:
+            if request.path.startswith(each.prefix):
+                document = each.build(status, detail, path)
+                return _error_response(status, document, each.content_type, headers)
+        return problem_response(status, detail, path=path, headers=headers)
 
 
 def problem_response(
@@ -65,69 +101,27 @@ def problem_response(
     path: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A problem document as an answer."""
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(problem_document(status, detail, path)),
-        headers={"Cache-Control": "no-store", **(headers or {})},
-        content_type="application/problem+json",
-    )
+    """Return a problem document as a response. path: the invalid field."""
+    return _error_response(status, problem_document(status, detail, path), PROBLEM_TYPE, headers)
 
 
-def is_openai_path(request: RequestContext) -> bool:
-    """Whether its client knows nothing of the hub, and reads errors in OpenAI's form."""
-    return request.path.startswith(OPENAI_PATHS)
-
-
-def error_response(
-    request: web.Request,
-    status: int,
-    detail: str,
-    *,
-    path: str | None = None,
-    headers: Mapping[str, str] | None = None,
+def _error_response(
+    status: int, document: Any, content_type: str, headers: Mapping[str, str] | None
 ) -> web.Response:
-    """An error in the words of who asks."""
-    if not is_openai_path(request):
-        return problem_response(status, detail, path=path, headers=headers)
     return web.Response(
         status=status,
-        body=msgspec.json.encode(error_document(status, detail, path=path)),
+        body=msgspec.json.encode(document),
         headers={"Cache-Control": "no-store", **(headers or {})},
-        content_type="application/json",
+        content_type=content_type,
     )
 
 
-@web.middleware
-async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into an answer."""
-    try:
-        return await handler(request)
-    except CallerError as error:
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
-        if isinstance(error, TooManyRequests):
-            headers["Retry-After"] = str(error.retry_after_seconds)
-        return error_response(request, error.status, error.detail, path=error.path, headers=headers)
-    except BrokerUnavailable as error:
-        _log.warning("request.broker_away", route=route_name(request), error=str(error))
-        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return error_response(request, 503, BROKER_UNAVAILABLE, headers=headers)
-    except GenerationStillRunning as error:
-        return error_response(request, 503, str(error), headers=NOT_AGAIN)
-    except (CallbackUnavailable, NodeBusy) as error:
-        headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return error_response(request, 503, str(error), headers=headers)
-    except ConnectionError:
-        return error_response(request, 400, "the client left before its request was whole")
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return error_response(
-            request, error.status, _sentence(request, error), headers=_allow(error)
-        )
-    except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
-        _log.exception("request.failed", route=route_name(request))
-        return error_response(request, 500, "the hub failed at this request; its log says how")
+def _headers(status: int, retry_after_seconds: int | None) -> Mapping[str, str]:
+    if retry_after_seconds is not None:
+        return {"Retry-After": str(retry_after_seconds)}
+    if status == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    return NO_RETRY_HEADERS if status == 503 else {}
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:
@@ -135,7 +129,7 @@ def _sentence(request: web.Request, error: web.HTTPException) -> str:
         return f"there is no route {request.path}"
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return f"{request.path} takes {allowed}, not {request.method}"
+        return f"{request.path} accepts {allowed}, not {request.method}"
     return error.reason or HTTPStatus(error.status).phrase
 
 
@@ -144,6 +138,6 @@ def _allow(error: web.HTTPException) -> dict[str, str]:
 
 
 def route_name(request: web.Request) -> str:
-    """The route's pattern, never the path itself: it may carry a user's id."""
+    """Return the pattern of the route, for logs and metrics: the path may contain a user id."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "unknown"

@@ -1,36 +1,93 @@
-"""Parameters that several operations have, as they are described."""
+"""Request parameters: descriptions of those that several operations share, and their parsing."""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Final
 
+from aiohttp import web
 from msgspec import Meta
 
 from hub.core.channel import UserId
-from hub.http.query import MAX_LISTED
+from hub.errors import BadRequest
 from hub.http.routing import Parameter
 
-USER_ID: Final = Parameter("path", "user_id", UserId, "The user's id")
+MAX_LIMIT: Final = 1000
+_DEFAULT_LIMIT: Final = 100
+_INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
+
+USER_ID: Final = Parameter("path", "user_id", UserId, "The user id")
 OPEN_USER: Final = Parameter(
     "query",
     "user",
     UserId,
-    "Who is asking, where no token is needed (`hub dev`)",
+    "The user id, where no token is required (`hub dev`)",
     instead_of="user_id",
 )
-TOPICS: Final = Parameter("query", "topics", str, "Topics to follow besides, with commas between")
+TOPICS: Final = Parameter("query", "topics", str, "Topics to follow, separated by commas")
 CURSOR: Final = Parameter(
-    "query", "cursor", str, "A cursor, `live` (from now) or `start` (all that the log holds)"
+    "query",
+    "cursor",
+    str,
+    "Where to start: a cursor, `live` (only new events) or `start` (all stored events)",
 )
 LAST_EVENT_ID: Final = Parameter(
-    "header", "Last-Event-ID", str, "A cursor; comes before the one in the query"
+    "header", "Last-Event-ID", str, "A cursor; it takes precedence over the query parameter"
 )
-IDEMPOTENCY_KEY: Final = Parameter("header", "Idempotency-Key", str, "As `id` in a question")
-LOCATED: Final = {"Location": "The generation's own address"}
-GENERATION: Final = Parameter("path", "id", str, "The generation's id")
+IDEMPOTENCY_KEY: Final = Parameter(
+    "header", "Idempotency-Key", str, "The same as `id` in the body of POST /generations"
+)
+LOCATED: Final = {"Location": "The URL of the generation"}
+GENERATION: Final = Parameter("path", "id", str, "The generation id")
 SHAPE: Final = Parameter(
-    "query", "shape", str, "Another form of the answer's stream (docs/surfaces.md)"
+    "query", "shape", str, "The output template of the generation's stream (docs/surfaces.md)"
 )
 LIMIT: Final = Parameter(
-    "query", "limit", Annotated[int, Meta(ge=1, le=MAX_LISTED)], "At most so many"
+    "query",
+    "limit",
+    Annotated[int, Meta(ge=1, le=MAX_LIMIT)],
+    f"The maximum number of entries; {_DEFAULT_LIMIT} by default",
 )
+
+
+def query_flag(request: web.Request, name: str) -> bool:
+    """Return whether the parameter is `true` or `1`."""
+    return request.query.get(name, "").lower() in ("true", "1")
+
+
+def query_int(request: web.Request, name: str) -> int | None:
+    """Return an integer, which may be negative, or None without the parameter.
+
+    Raise BadRequest.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not _INTEGER.fullmatch(text):
+        raise BadRequest(f"{name} must be an integer", path=name)
+    return int(text)
+
+
+def query_count(request: web.Request, name: str, *, default: int, max_count: int) -> int:
+    """Return an integer from 1 to max_count. Raise BadRequest."""
+    text = request.query.get(name, str(default))
+    if not (_INTEGER.fullmatch(text) and 1 <= int(text) <= max_count):
+        raise BadRequest(f"{name} must be between 1 and {max_count}", path=name)
+    return int(text)
+
+
+def query_limit(request: web.Request) -> int:
+    """Return `?limit=`, the maximum number of entries. Raise BadRequest."""
+    return query_count(request, "limit", default=_DEFAULT_LIMIT, max_count=MAX_LIMIT)
+
+
+def query_seconds(request: web.Request, name: str, *, default: float, max_seconds: float) -> float:
+    """Return a number of seconds from 0 to max_seconds. Raise BadRequest."""
+    try:
+        seconds = float(request.query.get(name, default))
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= max_seconds:  # false for NaN
+        raise BadRequest(f"{name} must be between 0 and {max_seconds:.0f} seconds", path=name)
+    return seconds

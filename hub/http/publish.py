@@ -1,174 +1,49 @@
-"""POST /publish: a backend's event to a user, some users, a topic or everyone."""
+"""POST /publish and POST /publish/batch: events of backends to users, topics or everyone.
+
+A batch is a JSON array or an NDJSON stream of bodies of POST /publish. The response has one entry
+per item, in order: what POST /publish would have answered. The hub reads an NDJSON stream only as
+fast as it publishes and as the API key's rate limit allows. It never holds the whole stream in
+memory, and streams the results back meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
-from aiohttp import web
+import structlog
+from aiohttp import StreamReader, web
 
-from hub.api.api_keys import ApiKeys
-from hub.core.channel import (
-    ALL,
-    Channel,
-    TopicName,
-    UserId,
-    check_topic,
-    check_user_id,
-    topic_channel,
-    user_channel,
-)
-from hub.core.cursor import format_part
-from hub.core.event import compact_json
-from hub.core.rate_limit import TokenBucket
-from hub.engine.publisher import Publisher, PublishRequest
-from hub.errors import BadRequest, TooManyRequests
+from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse
+from hub.errors import UnsupportedMedia
 from hub.http.json_body import json_response, read_json
-from hub.http.routing import Operation, build_routes, json, json_body, key
-from hub.ports.events import Outcome, Published
+from hub.http.routing import Operation, ResponseSpec, build_routes, json, json_body, key
 
-NULL: Final = msgspec.Raw(b"null")
-
-
-class To(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Exactly one of the four."""
-
-    user: UserId | None = None
-    users: list[UserId] | None = None
-    topic: TopicName | None = None
-    all: bool = False
-
-    def channels(self, *, max_recipients: int) -> list[Channel]:
-        """Raises BadRequest that names the field."""
-        named = [self.user is not None, self.users is not None, self.topic is not None, self.all]
-        if sum(named) != 1:
-            raise BadRequest("give exactly one of to.user, to.users, to.topic, to.all", path="to")
-        if self.user is not None:
-            return [user_channel(check_user_id(self.user, path="to.user"))]
-        if self.topic is not None:
-            return [topic_channel(check_topic(self.topic, path="to.topic"))]
-        if self.users is None:
-            return [ALL]
-        if not 1 <= len(self.users) <= max_recipients:
-            raise BadRequest(f"to.users takes 1 to {max_recipients} users", path="to.users")
-        checked = [check_user_id(u, path=f"to.users[{n}]") for n, u in enumerate(self.users)]
-        return [user_channel(user) for user in dict.fromkeys(checked)]
-
-
-class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /publish."""
-
-    to: To
-    event: str = "notification"
-    data: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)
-    id: str | None = None
-    ephemeral: bool = False
-    ttl_seconds: float | None = None
-
-    def message(self, *, max_recipients: int) -> PublishRequest:
-        """What the publisher takes. Raises BadRequest that names the field."""
-        return PublishRequest(
-            to=self.to.channels(max_recipients=max_recipients),
-            event=self.event,
-            data=compact_json(self.data),
-            idempotency_key=self.id,
-            ephemeral=self.ephemeral,
-            ttl_seconds=self.ttl_seconds,
-        )
-
-
-class PublishedChannel(msgspec.Struct, frozen=True):
-    """cursor: where the event stands in the channel; null for an ephemeral one. duplicate: it was
-    there already, under the same idempotency key.
-    """
-
-    channel: str
-    cursor: str | None
-    duplicate: bool
-
-
-class PublishResponse(msgspec.Struct, frozen=True):
-    """A cursor for each channel."""
-
-    published: list[PublishedChannel]
-
-
-def publish_response(published: Iterable[tuple[Channel, Published]]) -> PublishResponse:
-    """What is told of them."""
-    return PublishResponse(
-        [
-            PublishedChannel(
-                channel,
-                format_part(channel, answer.position) if answer.position else None,
-                answer.outcome is Outcome.DUPLICATE,
-            )
-            for channel, answer in published
-        ]
-    )
-
-
-async def publish(publisher: Publisher, message: PublishRequest) -> web.Response:
-    """Publishes, and answers with a cursor for each channel."""
-    return json_response(publish_response(await publisher.publish(message)))
-
-
-class PublishLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request, or one item of a batch that streams in, may hold."""
-
-    max_body_bytes: int
-    max_recipients: int
-
-
-class PublishRateLimits:
-    """How many events each key may publish in a second, by whatever route of this process; None: as
-    many as it likes.
-    """
-
-    def __init__(self, per_second: float | None) -> None:
-        self._per_second = per_second
-        self._buckets: dict[str, TokenBucket] = {}
-
-    def check(self, key: str, count: int = 1) -> None:
-        """Raises TooMany."""
-        wait = self._take(key, count)
-        if wait > 0:
-            raise TooManyRequests(
-                f"this key may publish {self._per_second:g} events a second",
-                limit="publishes",
-                retry_after_seconds=max(1, math.ceil(wait)),
-            )
-
-    async def wait(self, key: str, count: int) -> None:
-        """Returns when so many may be published."""
-        wait = self._take(key, count)
-        while wait > 0:  # again: others of the key may have been quicker
-            await asyncio.sleep(wait)
-            wait = self._take(key, count)
-
-    def _take(self, key: str, count: int) -> float:
-        if self._per_second is None:
-            return 0.0
-        now = time.monotonic()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(self._per_second, now)
-        return bucket.take(now, count)
+NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+_MAX_ITEMS_PER_CALL: Final = 500  # items of one call to the publisher
+_MAX_UNREAD_BYTES: Final = 4 * 1024 * 1024  # results that the client has not read yet
+_WRITE_TIMEOUT_SECONDS: Final = 30.0
+_ItemResult = Annotated[  # msgspec has no unions of untagged Structs
+    Any,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"$ref": "#/components/schemas/PublishResponse"},
+                {"$ref": "#/components/schemas/Problem"},
+            ]
+        }
+    ),
+]
+_log = structlog.get_logger(__name__)
 
 
 class PublishRoutes:
     """The publishing routes of the internal listener."""
 
-    def __init__(
-        self, publisher: Publisher, keys: ApiKeys, limits: PublishLimits, rates: PublishRateLimits
-    ) -> None:
-        self._publisher = publisher
-        self._keys = keys
-        self._limits = limits
-        self._rates = rates
+    def __init__(self, requests: PublishRequests) -> None:
+        self._requests = requests
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -177,15 +52,98 @@ class PublishRoutes:
         method="POST",
         paths=["/publish"],
         tag="publish",
-        summary="Publish one event",
+        summary="Publish an event",
         security=key("publish"),
         body=json_body(PublishBody),
-        responses=[json(200, PublishResponse, "Published: a cursor for each channel")],
+        responses=[json(200, PublishResponse, "The event was published.")],
         refuses=[429],
     )
     async def publish(self, request: web.Request) -> web.Response:
-        """One event, to whom it says."""
-        self._rates.check(self._keys.check(request, "publish"))
-        body = await read_json(request, PublishBody, max_bytes=self._limits.max_body_bytes)
-        message = body.message(max_recipients=self._limits.max_recipients)
-        return await publish(self._publisher, message)
+        """Publishes an event to a user, several users, a topic or everyone."""
+        self._requests.rate_limits.check(self._requests.authenticate(request))
+        max_bytes = self._requests.limits.max_body_bytes
+        body = await read_json(request, PublishBody, max_bytes=max_bytes)
+        return json_response(await self._requests.publish(body))
+
+    @Operation(
+        method="POST",
+        paths=["/publish/batch"],
+        tag="publish",
+        summary="Publish many events",
+        security=key("publish"),
+        body={"application/json": list[PublishBody], NDJSON[0]: None},
+        responses=[
+            ResponseSpec(
+                status=200,
+                description="One result per item, in order: what POST /publish would have answered",
+                content={"application/json": list[_ItemResult], NDJSON[0]: None},
+            )
+        ],
+        refuses=[429],
+    )
+    async def publish_batch(self, request: web.Request) -> web.StreamResponse:
+        """Publishes many events, sent as a JSON array or as a stream of newline-delimited JSON. An
+        invalid item does not affect the others.
+        """
+        key = self._requests.authenticate(request)
+        if request.content_type in NDJSON:
+            return await self._stream(request, key)
+        if request.content_type != "application/json":
+            raise UnsupportedMedia(f"send Content-Type: application/json or {NDJSON[0]}")
+        max_bytes = self._requests.limits.max_body_bytes
+        raw = await read_json(request, list[msgspec.Raw], max_bytes=max_bytes)
+        self._requests.rate_limits.check(key, len(raw))
+        items = [bytes(item) for item in raw]
+        results = []
+        for chunk in _chunks(items):
+            results += await self._requests.publish_batch(chunk)
+        return json_response(results)
+
+    async def _stream(self, request: web.Request, key: str) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"Content-Type": NDJSON[0], "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client disconnected")
+        # Most clients send everything before they read, so their results wait in this buffer.
+        transport.set_write_buffer_limits(_MAX_UNREAD_BYTES)
+        try:
+            async for items in self._read_lines(request.content):
+                await self._requests.rate_limits.wait(key, len(items))
+                results = await self._requests.publish_batch(items)
+                lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
+                async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
+                    await response.write(lines)
+        except TimeoutError:
+            transport.abort()
+            _log.warning("batch.results_not_read", after_seconds=_WRITE_TIMEOUT_SECONDS)
+        except ConnectionError:
+            _log.info("batch.client_disconnected")
+        if not transport.is_closing():
+            transport.set_write_buffer_limits()
+        return response
+
+    async def _read_lines(self, content: StreamReader) -> AsyncIterator[Sequence[bytes | None]]:
+        """Yield the lines as they arrive, in chunks. None stands for a line that is too long."""
+        max_bytes = self._requests.limits.max_body_bytes
+        rest, is_too_long = b"", False  # of the line whose end has not arrived yet
+        while data := await content.readany():
+            *complete, rest = (rest + data).split(b"\n")
+            lines: list[bytes | None] = [*complete]
+            if lines and is_too_long:
+                lines[0], is_too_long = None, False
+            if len(rest) > max_bytes:
+                rest, is_too_long = b"", True
+            lines = [None if line and len(line) > max_bytes else line for line in lines]
+            lines = [line for line in lines if line is None or line.strip()]
+            for chunk in _chunks(lines):
+                yield chunk
+        if is_too_long or rest.strip():
+            yield [None if is_too_long else rest]
+
+
+def _chunks(items: Sequence[bytes | None]) -> list[Sequence[bytes | None]]:
+    starts = range(0, len(items), _MAX_ITEMS_PER_CALL)
+    return [items[start : start + _MAX_ITEMS_PER_CALL] for start in starts]

@@ -1,4 +1,4 @@
-"""Counts what a listener answers: by route and status, and which limits refused."""
+"""Counts the responses of a listener by route and status, and the requests that a limit refused."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from typing import Literal
 
 from aiohttp import web
 
+from hub.api.problems import describe_error
 from hub.engine.node_metrics import NodeMetrics
 from hub.errors import CallerError, DependencyError, TooManyRequests
 from hub.http.errors import Handler, route_name
 
 
 class RequestMetrics:
-    """Of one listener. A stream that began ends its handler with CancelledError and counts as a
-    connection, not here.
+    """The counters of one listener.
+
+    A stream that has started ends its handler with CancelledError. It counts as a connection, not
+    as a response.
     """
 
-    def __init__(self, counts: NodeMetrics, listener: Literal["public", "internal"]) -> None:
-        self._counts = counts
+    def __init__(self, metrics: NodeMetrics, listener: Literal["public", "internal"]) -> None:
+        self._metrics = metrics
         self._listener = listener
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Stands inside `problems`, so that it sees errors as they were raised."""
+        """Count the response. It runs inside ErrorMiddleware, so it sees the original errors."""
         status = 0
         try:
             response = await handler(request)
             status = response.status
-        except CallerError as error:
-            status = error.status
+        except (CallerError, DependencyError) as error:
+            status = describe_error(error).status
             if isinstance(error, TooManyRequests):
-                self._counts.refused[error.limit] += 1
-            raise
-        except DependencyError:
-            status = 503
+                self._metrics.refused[error.limit] += 1
             raise
         except web.HTTPException as error:
             status = error.status
@@ -46,5 +46,5 @@ class RequestMetrics:
             raise
         finally:
             if status:
-                self._counts.responses[self._listener, route_name(request), str(status)] += 1
+                self._metrics.responses[self._listener, route_name(request), str(status)] += 1
         return response

@@ -1,7 +1,8 @@
-"""What a route takes and answers, said once, at its handler.
+"""Routes and their description, declared together at the handler.
 
-`@Operation("POST", "/publish", …)` stands on the handler of a resource. The route follows from it
-(`routes_of`), and so does its description (openapi.py), so that neither is there without the other.
+`@Operation(method="POST", paths=["/publish"], …)` marks a handler of a resource. The routes
+(build_routes) and the OpenAPI document (hub/http/openapi) are both made from it, so neither exists
+without the other.
 """
 
 from __future__ import annotations
@@ -12,26 +13,28 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 from aiohttp import web
 
-_MARK: Final = "__operation__"
+_ATTRIBUTE: Final = "__operation__"
 _JSON: Final = "application/json"
 
 Security = Sequence[Mapping[str, Sequence[str]]]
 USER: Final[Security] = ({"token": ()}, {"tokenInQuery": ()}, {"tokenInCookie": ()})
 """A user's token, in one of three places."""
 STREAM_USER: Final[Security] = (*USER, {"ticket": ()})
-"""The same, or a ticket: for streams."""
+"""A user's token or a ticket, for streams."""
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 
 def key(scope: str) -> Security:
-    """An API key that has the scope."""
+    """Return the security requirement of an API key that has the scope."""
     return ({"apiKey": (scope,)},)
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """model: its type, as msgspec knows types (`Annotated[int, Meta(ge=1)]`). instead_of: the path
-    parameter that says the same on those paths that have it.
+    """A parameter of an operation.
+
+    model: its type, as msgspec knows types (`Annotated[int, Meta(ge=1)]`). instead_of: the path
+    parameter that it replaces; paths with that path parameter do not have this one.
     """
 
     where: Literal["path", "query", "header"]
@@ -41,19 +44,18 @@ class Parameter(msgspec.Struct, frozen=True):
     required: bool = False
     instead_of: str | None = None
 
-    def stands_in(self, path: str) -> bool:
-        """Whether requests to the path have it."""
+    def applies_to(self, path: str) -> bool:
+        """Return whether requests to the path have this parameter."""
         if self.where == "path":
             return f"{{{self.name}}}" in path or f"{{{self.name}:" in path
         return self.instead_of is None or f"{{{self.instead_of}}}" not in path
 
 
 class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One way in which a route answers; what is refused is said by `Operation.refuses`.
+    """One successful response of a route. Errors are listed in `Operation.refuses`.
 
-    content: each content type and the type of its JSON, or None where it is not JSON. events: the
-    types of the events' data by their names, where the answer is a stream of them. headers: the
-    headers of note, and what they say.
+    content: the type of the JSON by content type, or None for content that is not JSON. events:
+    the type of the data by event name, for a stream. headers: header names and their descriptions.
     """
 
     status: int
@@ -64,12 +66,12 @@ class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """A handler's route, and what is to be said of it beside the handler's docstring.
+    """The route of a handler and its description. The handler's docstring completes it.
 
-    paths: more than one where the same handler serves several; a path parameter is described for
-    those that have it. security: None where everybody may. body: content types and the type of
-    their JSON (None: no JSON). refuses: statuses beyond those that follow from the rest.
-    long_lived: the answer may take long or never end; there is no HEAD then.
+    paths: several if the same handler serves them; a path parameter is described for those paths
+    that have it. security: None if everybody may call it. body: the type of the JSON by content
+    type (None for content that is not JSON). refuses: the error statuses that do not follow from
+    the rest. long_lived: the response may take long or never end, so the route has no HEAD.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -84,46 +86,46 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     long_lived: bool = False
 
     def __call__(self, handler: H) -> H:
-        """The handler, marked."""
-        setattr(handler, _MARK, self)
+        """Mark the handler."""
+        setattr(handler, _ATTRIBUTE, self)
         return handler
 
-    def refused(self) -> list[int]:
-        """The statuses of the problems that it may answer with, in order."""
-        found = set(self.refuses)
+    def error_statuses(self) -> list[int]:
+        """Return the statuses of all errors that the operation may answer, sorted."""
+        statuses = set(self.refuses)
         if self.security is not None:
-            found |= {401, 403, 503}  # who somebody is, and all that follows, may need the broker
+            statuses |= {401, 403, 503}  # authentication and what follows may need the broker
         if self.parameters or self.body:
-            found.add(400)
+            statuses.add(400)
         if self.body:
-            found |= {408, 413, 415}
-        return sorted(found)
+            statuses |= {408, 413, 415}
+        return sorted(statuses)
 
 
-def json(status: int, model: Any, description: str, **more: Any) -> ResponseSpec:
-    """An answer in JSON."""
-    return ResponseSpec(status=status, description=description, content={_JSON: model}, **more)
+def json(status: int, model: Any, description: str, **fields: Any) -> ResponseSpec:
+    """Describe a JSON response. fields: further fields of ResponseSpec."""
+    return ResponseSpec(status=status, description=description, content={_JSON: model}, **fields)
 
 
 def json_body(model: Any) -> Mapping[str, Any]:
-    """A body in JSON."""
+    """Describe a JSON request body."""
     return {_JSON: model}
 
 
 def find_operations(resource: type) -> Iterator[tuple[Operation, Callable[..., Any]]]:
-    """The operations of a resource's handlers, in their order."""
+    """Yield the operations of a resource and their handlers, in the order of the class."""
     for handler in vars(resource).values():
-        if isinstance(said := getattr(handler, _MARK, None), Operation):
-            yield said, handler
+        if isinstance(operation := getattr(handler, _ATTRIBUTE, None), Operation):
+            yield operation, handler
 
 
 def build_routes(resource: object) -> list[web.RouteDef]:
-    """The routes of a resource."""
-    found = []
-    for said, handler in find_operations(type(resource)):
+    """Build the routes of a resource."""
+    routes = []
+    for operation, handler in find_operations(type(resource)):
         bound = getattr(resource, handler.__name__)
         options: dict[str, Any] = (
-            {"allow_head": not said.long_lived} if said.method == "GET" else {}
+            {"allow_head": not operation.long_lived} if operation.method == "GET" else {}
         )
-        found += [web.RouteDef(said.method, path, bound, options) for path in said.paths]
-    return found
+        routes += [web.RouteDef(operation.method, path, bound, options) for path in operation.paths]
+    return routes

@@ -1,47 +1,26 @@
-"""POST /tickets, and the door that takes them."""
+"""POST /tickets: tickets for URLs that must not carry a token."""
 
 from __future__ import annotations
 
 import msgspec
 from aiohttp import web
 
-from hub.api.authentication import Authenticator, Identity
-from hub.api.request_context import RequestContext
-from hub.core.channel import check_user_id
+from hub.api.authentication import Authenticator
 from hub.engine.tickets import OPENING_SECONDS, Tickets
-from hub.errors import Forbidden
 from hub.http.json_body import json_response
 from hub.http.parameters import OPEN_USER
 from hub.http.routing import USER, Operation, build_routes, json
 
 
-class TicketAuthenticator:
-    """For streams: another door, and tickets in the URL."""
-
-    def __init__(self, authenticator: Authenticator, tickets: Tickets) -> None:
-        self._authenticator = authenticator
-        self._tickets = tickets
-
-    async def identify(self, request: RequestContext) -> Identity:
-        name = request.query.get("ticket")
-        if name is None:
-            return await self._authenticator.identify(request)
-        ticket = await self._tickets.redeem(name, request.headers.get("Last-Event-ID"))
-        named = request.match_info.get("user_id")
-        if named is not None and check_user_id(named, path="user") != ticket.user:
-            raise Forbidden("the ticket is another user's")
-        return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
-
-
 class TicketResponse(msgspec.Struct, frozen=True):
-    """expires_in: seconds to open the connection."""
+    """`expires_in` is the number of seconds in which the client must open the connection."""
 
     ticket: str
     expires_in: float
 
 
 class TicketRoutes:
-    """A route of the public listener."""
+    """The ticket route of the public listener."""
 
     def __init__(self, authenticator: Authenticator, tickets: Tickets) -> None:
         self._authenticator = authenticator
@@ -54,13 +33,18 @@ class TicketRoutes:
         method="POST",
         paths=["/tickets"],
         tag="streams",
-        summary="Get a ticket for a URL that must not carry a token",
+        summary="Create a ticket",
         security=USER,
         parameters=[OPEN_USER],
-        responses=[json(201, TicketResponse, "The ticket")],
+        responses=[json(201, TicketResponse, "The ticket was created.")],
     )
-    async def issue(self, request: web.Request) -> web.Response:
-        """201: a ticket for one connection of who asks."""
-        who = await self._authenticator.identify(request)
-        name = await self._tickets.issue(who.user, who.topics, who.expires_at, who.token_id)
-        return json_response(TicketResponse(name, OPENING_SECONDS), status=201)
+    async def create(self, request: web.Request) -> web.Response:
+        """Creates a ticket for the user of the request. A ticket goes into the URL of a connection
+        in place of a token. It opens one connection, and remains valid for that connection to
+        resume.
+        """
+        identity = await self._authenticator.identify(request)
+        ticket = await self._tickets.issue(
+            identity.user, identity.topics, identity.expires_at, identity.token_id
+        )
+        return json_response(TicketResponse(ticket, OPENING_SECONDS), status=201)

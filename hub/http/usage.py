@@ -14,7 +14,7 @@ from hub.api.api_keys import ApiKeys
 from hub.core.channel import UserId, check_user_id
 from hub.errors import BadRequest
 from hub.http.json_body import json_response
-from hub.http.query import query_count
+from hub.http.parameters import query_count
 from hub.http.routing import Operation, Parameter, build_routes, json, key
 from hub.ports.usage import UsageStore, UsageTotals
 

@@ -19,8 +19,7 @@ from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
-from hub.http.parameters import LIMIT, USER_ID
-from hub.http.query import query_limit, query_seconds
+from hub.http.parameters import LIMIT, USER_ID, query_limit, query_seconds
 from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
 from hub.ports.events import FROM_START, EventReader
 

@@ -13,6 +13,9 @@ from aiohttp import HttpVersion11, web
 
 from hub.api.authentication import Authenticator, Identity, check_topics
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.json_decoding import decode_json
+from hub.api.origins import AllowedOrigins
+from hub.api.problems import problem_from_error
 from hub.api.streams import Streams
 from hub.core.channel import topic_channel, topics_among
 from hub.engine.connection import Connection
@@ -20,9 +23,7 @@ from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
-from hub.http.cors import AllowedOrigins
-from hub.http.errors import problem_from_error, problem_response
-from hub.http.json_body import decode_json
+from hub.http.errors import problem_response
 from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
 from hub.http.routing import STREAM_USER, Operation, ResponseSpec, build_routes
 from hub.http.streams import HttpStreams
@@ -113,7 +114,7 @@ class WebSocketRoutes:
             return problem_response(426, "this route speaks WebSocket, version 13", headers=headers)
         if not is_valid_key(key):
             raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64")
-        self._origins.check_page(request)
+        self._origins.check_websocket(request)
         identity = await self._authenticator.identify(request)
         stream = self._http_streams.streams.user_request(request, identity)
         new_session = partial(

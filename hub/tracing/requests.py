@@ -7,6 +7,7 @@ and no later work of the connection belongs to it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import Token
 from typing import Final
 
@@ -15,9 +16,9 @@ from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
-from hub.http.errors import Handler, route_name
 from hub.tracing.propagation import from_headers
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # every few seconds, for ever
 _KNOWN_METHODS: Final = frozenset(hdrs.METH_ALL)
 
@@ -57,7 +58,7 @@ class TracedRequests:
 
     @web.middleware
     async def _trace(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = route_name(request)
+        route = _route_pattern(request)
         if route in _PROBES:
             return await handler(request)
         self._begin(request, route)
@@ -91,6 +92,12 @@ class TracedRequests:
             name, asked_from, kind=SpanKind.SERVER, attributes=attributes
         )
         request[_OPEN] = _Open(span, asked_from)
+
+
+def _route_pattern(request: web.Request) -> str:
+    """Return the pattern of the route, never the path: it may contain a user id."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unknown"
 
 
 async def _headers_leave(request: web.Request, response: web.StreamResponse) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
-from hub.api.authentication import Authenticator, DenylistAuthenticator
+from hub.api.authentication import Authenticator, DenylistAuthenticator, TicketAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests, UpstreamModels
+from hub.api.origins import AllowedOrigins
+from hub.api.publish_requests import PublishLimits, PublishRequests
 from hub.api.streams import StreamLimits, Streams
+from hub.compat.errors import COMPAT_ERRORS
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
 from hub.compat.templates.selection import HUB_EVENTS, TemplateSelection
@@ -16,22 +19,17 @@ from hub.engine.generations import Generations
 from hub.engine.publisher import Publisher
 from hub.errors import OperatorError
 from hub.http.active_generations import ActiveGenerationRoutes
+from hub.http.applications import Routes, build_internal, build_public
 from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
-from hub.http.cors import AllowedOrigins
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
-from hub.http.health import HealthRoutes
-from hub.http.internal import build_internal
-from hub.http.js_client import JsClientRoutes
-from hub.http.metrics import MetricsRoutes
-from hub.http.public import Routes, build_public
-from hub.http.publish import PublishLimits, PublishRoutes
-from hub.http.publish_batch import PublishBatchRoutes
+from hub.http.probes import MetricsRoutes, NodeProbeRoutes
+from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
-from hub.http.static_files import StaticFiles
+from hub.http.static_files import JsClientRoutes, StaticFiles
 from hub.http.streams import HttpStreams
-from hub.http.tickets import TicketAuthenticator, TicketRoutes
+from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
@@ -71,7 +69,11 @@ def public_application(
         resources.append(demo)
     request_metrics = RequestMetrics(node.metrics, "public")
     return build_public(
-        resources, origins, request_metrics, max_body_bytes=settings.generations.max_prompt_bytes
+        resources,
+        origins,
+        request_metrics,
+        error_formats=[COMPAT_ERRORS],
+        max_body_bytes=settings.generations.max_prompt_bytes,
     )
 
 
@@ -82,12 +84,10 @@ def internal_application(
     streams = HttpStreams(
         Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
     )
-    limits = publish_limits(settings)
     return build_internal(
         [
-            PublishRoutes(node.publisher, api_keys, limits, node.rate_limits),
-            PublishBatchRoutes(node.publisher, api_keys, limits, node.rate_limits),
-            HealthRoutes(node.backend.health, node.connections, node=settings.node.name),
+            PublishRoutes(build_publish_requests(settings, node, api_keys)),
+            NodeProbeRoutes(node.backend.health, node.connections, node=settings.node.name),
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
@@ -100,12 +100,15 @@ def internal_application(
     )
 
 
-def publish_limits(settings: Settings) -> PublishLimits:
-    """Of one publish."""
-    return PublishLimits(
+def build_publish_requests(
+    settings: Settings, node: NodeParts, api_keys: ApiKeys
+) -> PublishRequests:
+    """Build what the HTTP and gRPC listeners share for publishing."""
+    limits = PublishLimits(
         max_body_bytes=settings.publish.max_body_bytes,
         max_recipients=settings.publish.max_recipients,
     )
+    return PublishRequests(node.publisher, api_keys, limits, node.rate_limits)
 
 
 def stream_limits(settings: Settings) -> StreamLimits:

@@ -8,10 +8,11 @@ import aiohttp
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import Authenticator, DevAuthenticator, JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, KeySource, TokenReader, public_key, secret_key
+from hub.compat.errors import COMPAT_PREFIX
 from hub.errors import OperatorError
 from hub.http.callback import CallbackAuthenticator
-from hub.http.cors import AllowedOrigins
 from hub.http.jwks import JwksKeys
 from hub.ports.clock import Clock
 from hub.settings import Settings
@@ -23,7 +24,7 @@ def build_authenticator(
     """For users. Raises OperatorError for a key that is none."""
     auth = settings.auth
     if auth.disabled:
-        return DevAuthenticator()
+        return DevAuthenticator(default_user_prefixes=[COMPAT_PREFIX])
     if auth.callback_url is not None:
         return CallbackAuthenticator(
             session,

@@ -12,11 +12,11 @@ import aiohttp
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
+from hub.api.origins import AllowedOrigins
 from hub.api.streams import Streams
 from hub.errors import OperatorError
-from hub.http.cors import AllowedOrigins
 from hub.settings import Internal, Public, Settings
-from hub.wiring.applications import build_generation_requests, publish_limits, stream_limits
+from hub.wiring.applications import build_generation_requests, build_publish_requests, stream_limits
 from hub.wiring.auth import build_api_keys, build_authenticator
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.tracing import Join, Tracing
@@ -85,9 +85,8 @@ def build_internal_service(
     """Build the service for backends."""
     from hub.grpc.internal import HubInternalService
 
-    return HubInternalService(
-        node.publisher, api_keys, publish_limits(settings), node.rate_limits, node.metrics
-    )
+    requests = build_publish_requests(settings, node, api_keys)
+    return HubInternalService(requests, node.metrics)
 
 
 async def _serve_public(

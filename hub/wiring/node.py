@@ -9,10 +9,10 @@ import aiohttp
 import msgspec
 import structlog
 
+from hub.api.origins import AllowedOrigins
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.http.cors import AllowedOrigins
-from hub.http.metrics import MetricsRoutes
+from hub.http.probes import MetricsRoutes
 from hub.http.server import ListenAddress, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
 from hub.wiring.applications import internal_application, public_application

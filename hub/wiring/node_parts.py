@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from hub.api.publish_requests import PublishRateLimits
 from hub.core.channel import Channel
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionQuery
@@ -19,7 +20,6 @@ from hub.engine.publisher import Publisher
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
-from hub.http.publish import PublishRateLimits
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.settings import Settings

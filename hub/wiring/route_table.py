@@ -10,26 +10,24 @@ from typing import Any, Final
 
 from hub.compat.ag_ui.routes import AgUiRoutes
 from hub.compat.ai_sdk.routes import AiSdkRoutes
+from hub.compat.errors import COMPAT_ERRORS
 from hub.compat.openai_chat.routes import ChatRoutes
 from hub.compat.openai_responses.routes import ResponsesRoutes
 from hub.compat.requests import CompatRequests
 from hub.http.active_generations import ActiveGenerationRoutes
+from hub.http.applications import Routes
 from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
-from hub.http.health import HealthRoutes
-from hub.http.js_client import JsClientRoutes
-from hub.http.metrics import MetricsRoutes
 from hub.http.openapi.document import OpenApiRoutes, build_document
-from hub.http.public import Routes
+from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
 from hub.http.publish import PublishRoutes
-from hub.http.publish_batch import PublishBatchRoutes
+from hub.http.static_files import JsClientRoutes
 from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
-from hub.http.worker import WorkerRoutes
 
 DIALECTS: Final = (ChatRoutes, ResponsesRoutes, AiSdkRoutes, AgUiRoutes)
 """The client dialects under /v1. A new dialect is one folder in hub/compat and its name here."""
@@ -46,22 +44,21 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
     ),
     "internal": (
         PublishRoutes,
-        PublishBatchRoutes,
         UserRoutes,
         UsageRoutes,
-        HealthRoutes,
+        NodeProbeRoutes,
         ActiveGenerationRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,
     ),
-    "worker": (WorkerRoutes, MetricsRoutes),
+    "worker": (WorkerProbeRoutes, MetricsRoutes),
 }
 
 
 def build_openapi() -> dict[str, Any]:
     """The hub's own."""
-    return build_document(LISTENERS)
+    return build_document(LISTENERS, [COMPAT_ERRORS])
 
 
 def compat_routes(requests: CompatRequests) -> list[Routes]:

@@ -13,8 +13,8 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker
 from hub.engine.worker_metrics import WorkerMetrics
+from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
-from hub.http.worker import build_worker
 from hub.metrics import render_prometheus
 from hub.settings import Settings
 from hub.wiring.backend import open_backend

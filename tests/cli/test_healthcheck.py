@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from hub.cli.healthcheck import healthcheck
+from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen, tls_context
-from hub.http.worker import build_worker
 from tests.certificates import write_certificate
 from tests.topologies import free_ports
 

@@ -9,10 +9,10 @@ import jwt
 import msgspec
 
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.streams import StreamLimits
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.client import HubClient, Publication, RetryPolicy, To
-from hub.http.cors import AllowedOrigins
 from tests.doubles import until
 from tests.faults import FaultProxy
 from tests.http.kit import LIMITS, running_hub

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from hub.api.json_decoding import convert_json, decode_json
 from hub.compat.ag_ui import routes as ag_ui
 from hub.compat.ai_sdk import routes as ai_sdk
 from hub.compat.ai_sdk.requests import to_messages as ui_messages_of
@@ -24,7 +25,6 @@ from hub.core.event import encode_json
 from hub.core.fair_queue import Admission, Job
 from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
 from hub.errors import CallerError
-from hub.http.json_body import convert_json, decode_json
 from hub.ports.events import Publication
 from tests.compat.history import RECORD
 from tests.doubles import until

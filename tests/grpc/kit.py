@@ -17,10 +17,10 @@ from grpc.aio import AioRpcError
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
-from hub.http.cors import AllowedOrigins
 from hub.wiring.tracing import Tracing
 from tests.http.kit import Hub, running_hub
 

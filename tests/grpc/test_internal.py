@@ -52,7 +52,7 @@ async def test_publish(kit: Kit) -> None:
     [
         (pb.PublishRequest(), "to", "exactly one of"),
         (pb.PublishRequest(user="a b"), "to.user", "user id"),
-        (pb.PublishRequest(users=pb.Users()), "to.users", "1 to 3 users"),
+        (pb.PublishRequest(users=pb.Users()), "to.users", "between 1 and 3 users"),
         (pb.PublishRequest(user="a", data="{"), "data", "data: "),
         (pb.PublishRequest(user="a", data="1 2"), "data", "data: "),
         (pb.PublishRequest(user="a", event="hub.open"), "event", "are the hub's"),

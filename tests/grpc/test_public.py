@@ -34,16 +34,16 @@ from tests.http.kit import LIMITS, running_hub
 @pytest.mark.parametrize(
     ("request_", "metadata", "code", "says"),
     [
-        (pb.ConnectRequest(), [], StatusCode.UNAUTHENTICATED, "a token is needed"),
+        (pb.ConnectRequest(), [], StatusCode.UNAUTHENTICATED, "a token is required"),
         (pb.ConnectRequest(), bearer("x"), StatusCode.UNAUTHENTICATED, "token is not valid"),
         (pb.ConnectRequest(), bearer("shop-key"), StatusCode.UNAUTHENTICATED, "not valid"),
         (
             pb.ConnectRequest(),
             [("cookie", "hub_token=" + token()[0][1].removeprefix("Bearer "))],
             StatusCode.UNAUTHENTICATED,
-            "a token is needed",
+            "a token is required",
         ),
-        (pb.ConnectRequest(user="bob"), token(), StatusCode.PERMISSION_DENIED, "another user's"),
+        (pb.ConnectRequest(user="bob"), token(), StatusCode.PERMISSION_DENIED, "another user"),
         (pb.ConnectRequest(topics=["x"]), token(), StatusCode.PERMISSION_DENIED, "topic 'x'"),
         (
             pb.ConnectRequest(topics=["a b"]),

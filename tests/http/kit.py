@@ -12,7 +12,9 @@ import msgspec
 
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DevAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.streams import StreamLimits
+from hub.compat.errors import COMPAT_PREFIX
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.system_events import SYSTEM_EVENTS
 from hub.engine.tasks import SystemClock
@@ -20,8 +22,7 @@ from hub.grpc import internal as grpc_internal
 from hub.grpc import public as grpc_public
 from hub.grpc.health import Health
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
-from hub.http.cors import AllowedOrigins
-from hub.http.metrics import MetricsRoutes
+from hub.http.probes import MetricsRoutes
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
@@ -200,7 +201,13 @@ async def running_hub(
     tracing: Tracing | None = None,
 ) -> AsyncIterator[Hub]:
     """A node that listens on free ports, with the runners' production options."""
-    hub = Hub(door or DevAuthenticator(), keys or ApiKeys([]), limits, rate, tracing or NoTracing())
+    hub = Hub(
+        door or DevAuthenticator([COMPAT_PREFIX]),
+        keys or ApiKeys([]),
+        limits,
+        rate,
+        tracing or NoTracing(),
+    )
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(
             listen(hub.public, ListenAddress("127.0.0.1", 0, "public.port"), cancel_handlers=True)

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, public_key, secret_key
 from hub.errors import OperatorError, Unauthorized
-from hub.http.cors import AllowedOrigins
 from hub.http.jwks import JwksKeys
 from hub.http.server import ListenAddress, listen
 from tests.doubles import FakeClock
@@ -61,7 +61,7 @@ async def test_header_cookie_and_query_let_in(hub: Hub, path: str) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (None, "a token is needed"),
+        (None, "a token is required"),
         ("garbage", "not valid"),
         (token(exp=1), "has expired"),
         (token(exp=None), "not valid"),

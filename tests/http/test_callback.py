@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from hub.api.origins import AllowedOrigins
 from hub.http.callback import CallbackAuthenticator
-from hub.http.cors import AllowedOrigins
 from hub.http.server import ListenAddress, listen
 from tests.http.kit import Hub, running_hub
 

@@ -122,7 +122,7 @@ async def test_topics(hub: Hub) -> None:
         ("/sse/connect/alice?cursor=" + "a" * 5000, "this is not a cursor"),
         ("/sse/connect/alice?topics=a%20b", "a topic name has 1 to 128 characters"),
         ("/sse/connect/alice?topics=a,b,c,d", "at most 3 topics"),
-        ("/sse/connect", "say who you are"),
+        ("/sse/connect", "name the user in the URL"),
     ],
 )
 async def test_bad_request_says_why(hub: Hub, path: str, says: str) -> None:

@@ -14,12 +14,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.core.system_events import SYSTEM_EVENTS
-from hub.http.cors import AllowedOrigins
+from hub.http.applications import build_worker
 from hub.http.openapi.document import build_document
 from hub.http.routing import Operation
-from hub.http.worker import build_worker
 from hub.wiring.route_table import LISTENERS, build_openapi
 from tests.http.kit import Hub, running_hub
 
@@ -120,7 +120,7 @@ def test_no_reference_leads_nowhere() -> None:
     text = json.dumps(build_openapi())
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
     assert named <= set(build_openapi()["components"]["schemas"])
-    assert {"Problem", "HubOpen", "GenerationDelta", "PublishAnswer"} <= named
+    assert {"Problem", "HubOpen", "GenerationDelta", "PublishResponse"} <= named
 
 
 def test_repository_has_the_document_of_this_code() -> None:

@@ -74,8 +74,8 @@ GOOD = b'{"to":{"user":"a"},"data":%b}'
         (b'{"to":{"user":"a","all":true}}', 400, "to", "exactly one of"),
         (b'{"to":{"user":"a b"}}', 400, "to.user", "a user id has"),
         (b'{"to":{"user":5}}', 400, "to.user", "to.user: expected `str"),
-        (b'{"to":{"users":[]}}', 400, "to.users", "1 to 3 users"),
-        (b'{"to":{"users":["a","b","c","d"]}}', 400, "to.users", "1 to 3 users"),
+        (b'{"to":{"users":[]}}', 400, "to.users", "between 1 and 3 users"),
+        (b'{"to":{"users":["a","b","c","d"]}}', 400, "to.users", "between 1 and 3 users"),
         (b'{"to":{"users":["a","/"]}}', 400, "to.users[1]", "a user id has"),
         (b'{"to":{"topic":""}}', 400, "to.topic", "a topic name has"),
         (b'{"to":{"user":"a"},"dta":1}', 400, "dta", "there is no field 'dta'"),
@@ -90,7 +90,7 @@ GOOD = b'{"to":{"user":"a"},"data":%b}'
         (b'{"to":{"user":"a"},"ttl_seconds":-1}', 400, "ttl_seconds", "above 0"),
         (GOOD % (b"[" * 20000 + b"]" * 20000), 400, None, "not JSON"),
         (GOOD % (b'"' + b"x" * 40000 + b'"'), 413, "data", "at most 32768"),
-        (GOOD % (b'"' + b"x" * MAX_BODY + b'"'), 413, None, "at most 65536"),
+        (GOOD % (b'"' + b"x" * MAX_BODY + b'"'), 413, None, "the maximum is 65536"),
     ],
 )
 async def test_bad_body(hub: Hub, body: bytes, status: int, path: str | None, says: str) -> None:

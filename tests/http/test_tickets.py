@@ -11,9 +11,9 @@ import jwt
 import pytest
 
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.backends.redis.tickets import RedisTicketStore
-from hub.http.cors import AllowedOrigins
 from hub.ports.tickets import Ticket
 from hub.testing.stores import MemoryTicketStore
 from tests.http.kit import Hub, running_hub

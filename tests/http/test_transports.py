@@ -16,13 +16,13 @@ import jwt
 import pytest
 
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.core.channel import user_channel
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import BrokerUnavailable
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
-from hub.http.cors import AllowedOrigins
 from tests.doubles import until
 from tests.http.kit import Hub, running_hub
 
@@ -357,7 +357,7 @@ class TestPolling:
         """400 with the rule."""
         async with hub.ask("GET", "/poll/connect/alice", params={"wait": wait}) as response:
             assert response.status == 400
-            assert "wait is 0 to 60" in (await response.json())["detail"]
+            assert "wait must be between 0 and 60" in (await response.json())["detail"]
 
 
 UPGRADE = {"Connection": "keep-alive, Upgrade"}

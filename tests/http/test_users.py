@@ -13,9 +13,9 @@ import pytest
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
 from hub.core.denylist import USER
-from hub.http.cors import AllowedOrigins
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64

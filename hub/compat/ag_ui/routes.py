@@ -13,12 +13,12 @@ import msgspec
 from aiohttp import web
 
 from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
 from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ai_sdk.routes import check_chat_id
 from hub.compat.requests import CompatRequests
 from hub.core.generation import Message
 from hub.errors import BadRequest
-from hub.http.json_body import convert_json
 from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
 

@@ -14,15 +14,15 @@ from aiohttp import web
 
 from hub.api.authentication import Identity
 from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
 from hub.compat.ai_sdk.requests import UiMessage, to_messages
 from hub.compat.answer_encoder import data_line
 from hub.compat.requests import CompatRequests
 from hub.core.generation import partition_of_generation
 from hub.errors import BadRequest, NotFound
-from hub.http.json_body import convert_json, json_response
-from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
-from hub.http.query import query_flag, query_int
+from hub.http.json_body import json_response
+from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER, query_flag, query_int
 from hub.http.routing import (
     USER,
     Operation,

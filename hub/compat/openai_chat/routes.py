@@ -9,11 +9,12 @@ import msgspec
 from aiohttp import web
 
 from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
 from hub.compat.openai import ChatMessage, reject_fields, unknown_fields
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.requests import CompatRequests, failure_response
 from hub.errors import BadRequest, NotFound
-from hub.http.json_body import convert_json, json_response
+from hub.http.json_body import json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.http.routing import (
     USER,

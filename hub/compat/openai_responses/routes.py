@@ -14,6 +14,7 @@ from aiohttp import web
 
 from hub.api.authentication import Identity
 from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
 from hub.compat.answer_state import AnswerCollector
 from hub.compat.openai import reject_fields, unknown_fields
 from hub.compat.openai_responses.encoder import ResponsesEncoder
@@ -21,9 +22,8 @@ from hub.compat.openai_responses.input import to_messages, to_params
 from hub.compat.openai_responses.response_object import response_object
 from hub.compat.requests import CompatRequests, failure_response
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
-from hub.http.json_body import convert_json, json_response
-from hub.http.parameters import IDEMPOTENCY_KEY, OPEN_USER
-from hub.http.query import query_flag, query_int
+from hub.http.json_body import json_response
+from hub.http.parameters import IDEMPOTENCY_KEY, OPEN_USER, query_flag, query_int
 from hub.http.routing import (
     USER,
     Operation,

@@ -1,1 +1,1 @@
-"""The OpenAPI document of the routes."""
+"""The OpenAPI document, made from the operations of the routes and their types."""

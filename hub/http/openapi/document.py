@@ -1,34 +1,34 @@
-"""GET /openapi.json: OpenAPI 3.1 of every route, made from the operations and the wire models.
+"""GET /openapi.json: the OpenAPI 3.1 document of every route.
 
-One document for all listeners, so that one address tells everything: each operation names the
-`servers` that serve it, and has its listener's tag. Where two listeners serve the same path (the
-probes of node and worker), an answer is either one's.
+There is one document for all listeners. Each operation names the `servers` that serve it and has
+its listener's tag. If two listeners serve the same path (the probes of nodes and workers), the
+operation has the responses of both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from hub import __version__
+from hub.api.problems import Problem
 from hub.core.system_events import SYSTEM_EVENTS
-from hub.http.errors import Problem
+from hub.http.errors import ErrorFormat
 from hub.http.openapi.operations import (
-    REFUSALS,
-    OpenAIError,
+    ERROR_DESCRIPTIONS,
+    error_response,
     merge_operations,
     one_line,
     operation_object,
-    refusal,
     servers,
 )
 from hub.http.routing import Operation, build_routes, find_operations, json
 
-_PATTERN: Final = re.compile(r":[^}]*}")  # `{name:.+}` is aiohttp's
+_PATTERN: Final = re.compile(r":[^}]*}")  # `{name:.+}` is aiohttp's syntax
 _REF: Final = "#/components/schemas/{name}"
 _SECURITY: Final[dict[str, Any]] = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -39,63 +39,76 @@ _SECURITY: Final[dict[str, Any]] = {
 }
 
 
-def build_document(listeners: Mapping[str, Iterable[type]]) -> dict[str, Any]:
-    """The document of the resources that each listener (`public`, `internal`, `worker`) serves.
+class _ServedOperation(NamedTuple):
+    listener: str
+    path: str
+    operation: Operation
+    handler: Callable[..., Any]
 
-    Raises ValueError for a path parameter that is not described.
+
+def build_document(
+    listeners: Mapping[str, Iterable[type]], error_formats: Sequence[ErrorFormat] = ()
+) -> dict[str, Any]:
+    """Build the document.
+
+    listeners: the resources that each listener (`public`, `internal`, `worker`) serves.
+    error_formats: the forms of errors that are not problem documents.
+    Raise ValueError for a path parameter that is not described.
     """
-    told = [
-        (listener, path, said, handler)
+    served = [
+        _ServedOperation(listener, path, operation, handler)
         for listener, resources in listeners.items()
         for resource in resources
-        for said, handler in find_operations(resource)
-        for path in said.paths
+        for operation, handler in find_operations(resource)
+        for path in operation.paths
     ]
-    models = [Problem, OpenAIError, *SYSTEM_EVENTS.values()]
-    for _, _, said, _ in told:
-        models += _models(said)
-    shapes, components = msgspec.json.schema_components(models, ref_template=_REF)
+    models = [Problem, *(each.model for each in error_formats), *SYSTEM_EVENTS.values()]
+    for each in served:
+        models += _models(each.operation)
+    schemas, components = msgspec.json.schema_components(models, ref_template=_REF)
     for component in components.values():
         component["description"] = one_line(component.get("description", ""))
-    by_model = dict(zip(map(repr, models), shapes, strict=True))  # not all can be hashed
+    by_model = dict(zip(map(repr, models), schemas, strict=True))  # some types are not hashable
 
-    def shape(model: Any) -> dict[str, Any]:
+    def schema(model: Any) -> dict[str, Any]:
         return by_model[repr(model)]
 
     paths: dict[str, Any] = {}
-    for listener, path, said, handler in told:
-        more = operation_object(listener, path, said, handler, shape)
-        there = paths.setdefault(_PATTERN.sub("}", path), {})
-        method = said.method.lower()
-        there[method] = merge_operations(there[method], more) if method in there else more
-    refusals = {str(status): refusal(status, shape(Problem)) for status in REFUSALS}
-    _hoist_responses(paths, refusals)
+    for listener, path, operation, handler in served:
+        described = operation_object(listener, path, operation, handler, schema, error_formats)
+        by_method = paths.setdefault(_PATTERN.sub("}", path), {})
+        method = operation.method.lower()
+        by_method[method] = (
+            merge_operations(by_method[method], described) if method in by_method else described
+        )
+    errors = {str(status): error_response(status, schema(Problem)) for status in ERROR_DESCRIPTIONS}
+    _hoist_responses(paths, errors)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "hub",
             "version": __version__,
             "description": "Pushes notifications and LLM answers, token by token, to people's "
-            "screens. docs/http.md tells the same in words.",
+            "screens. docs/http.md describes the same routes in prose.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": servers(),
-        "tags": [{"name": name} for name in _tags(told)],
+        "tags": [{"name": name} for name in _tags(served)],
         "paths": paths,
         "components": {
             "schemas": components,
-            "responses": refusals,
+            "responses": errors,
             "securitySchemes": _SECURITY,
         },
     }
 
 
 class OpenApiRoutes:
-    """A route of the internal listener."""
+    """The document's route on the internal listener. build: makes the document, once."""
 
-    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
-        self._make = make
-        self._body = b""
+    def __init__(self, build: Callable[[], dict[str, Any]]) -> None:
+        self._build = build
+        self._body = b""  # the encoded document, after the first request
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -104,32 +117,31 @@ class OpenApiRoutes:
         method="GET",
         paths=["/openapi.json"],
         tag="operation",
-        summary="This document",
-        responses=[json(200, dict[str, Any], "OpenAPI 3.1")],
+        summary="Get this document",
+        responses=[json(200, dict[str, Any], "The OpenAPI 3.1 document.")],
     )
     async def document(self, request: web.Request) -> web.Response:
-        """All routes of all listeners; it needs no key."""
-        self._body = self._body or msgspec.json.encode(self._make())
+        """Returns the OpenAPI document of all routes of all listeners. It needs no API key."""
+        self._body = self._body or msgspec.json.encode(self._build())
         return web.Response(body=self._body, content_type="application/json")
 
 
-def _models(said: Operation) -> Iterable[Any]:
-    found = [each.model for each in said.parameters]
-    contents = [said.body, *(each.content for each in said.responses)]
-    found += [model for content in contents for model in content.values() if model is not None]
-    return found
+def _models(operation: Operation) -> Iterable[Any]:
+    models = [each.model for each in operation.parameters]
+    contents = [operation.body, *(each.content for each in operation.responses)]
+    models += [model for content in contents for model in content.values() if model is not None]
+    return models
 
 
-def _hoist_responses(paths: Mapping[str, Any], refusals: Mapping[str, Any]) -> None:
-    """What is refused alike everywhere is said once."""
+def _hoist_responses(paths: Mapping[str, Any], errors: Mapping[str, Any]) -> None:
+    """Replace the error responses that many operations share by a reference."""
     for operations in paths.values():
         for operation in operations.values():
-            for status, answer in operation["responses"].items():
-                if answer == refusals.get(status):
+            for status, response in operation["responses"].items():
+                if response == errors.get(status):
                     operation["responses"][status] = {"$ref": f"#/components/responses/{status}"}
 
 
-def _tags(told: Iterable[tuple[str, str, Operation, Any]]) -> list[str]:
-    told = list(told)
-    listeners = dict.fromkeys(listener for listener, *_ in told)
-    return [*listeners, *dict.fromkeys(said.tag for _, _, said, _ in told)]
+def _tags(served: Sequence[_ServedOperation]) -> list[str]:
+    listeners = dict.fromkeys(each.listener for each in served)
+    return [*listeners, *dict.fromkeys(each.operation.tag for each in served)]

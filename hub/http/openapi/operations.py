@@ -1,147 +1,137 @@
-"""One operation as OpenAPI has it: its parameters, bodies and answers."""
+"""One operation as an OpenAPI object: its parameters, bodies and responses."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
-from hub.http.errors import OPENAI_PATHS, Problem
+from hub.api.problems import Problem
+from hub.http.errors import PROBLEM_TYPE, ErrorFormat
 from hub.http.routing import Operation, Parameter, ResponseSpec
 
-_PROBLEM_TYPE: Final = "application/problem+json"
 _SERVERS: Final = {
     "public": "http://127.0.0.1:8080",
     "internal": "http://127.0.0.1:8081",
     "worker": "http://127.0.0.1:8082",
 }
-
-
-class OpenAIErrorBody(msgspec.Struct, frozen=True):
-    """param: of the bad field, where there is one."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIError(msgspec.Struct, frozen=True):
-    """What was wrong, as OpenAI's clients read it: on all routes under /v1."""
-
-    error: OpenAIErrorBody
-
-
-REFUSALS: Final = {
-    400: "Malformed, or breaks a named rule; `path` names the field",
-    401: "No token or key, or one that is not good",
-    403: "Not this one's: another user's, or a scope or topic is missing",
-    404: "There is none",
-    408: "The body was not whole in time",
-    409: "Stopped meanwhile",
-    413: "Too large",
-    415: "Of another Content-Type",
-    426: "This route speaks WebSocket",
-    429: "Too many; try again after Retry-After",
-    502: "The upstream has failed",
-    504: "The upstream took too long",
-    503: "Something is away or draining; try again after Retry-After",
+ERROR_DESCRIPTIONS: Final = {
+    400: "The request is malformed or breaks a rule. `path` names the invalid field.",
+    401: "The token or API key is missing or invalid.",
+    403: "The token or API key does not allow this.",
+    404: "The resource does not exist.",
+    408: "The body was not complete in time.",
+    409: "The generation was stopped meanwhile.",
+    413: "The body is too large.",
+    415: "The content type is not supported.",
+    426: "This route requires WebSocket.",
+    429: "A limit is reached. Try again after Retry-After.",
+    502: "The upstream failed.",
+    504: "The upstream did not answer in time.",
+    503: "The broker is unavailable or the node is draining. Try again after Retry-After.",
 }
-_REFUSAL_HEADERS: Final = {
+_ERROR_HEADERS: Final = {
     401: {"WWW-Authenticate": "`Bearer`"},
     426: {"Upgrade": "`websocket`"},
-    429: {"Retry-After": "Seconds"},
-    503: {"Retry-After": "Seconds"},
+    429: {"Retry-After": "Seconds to wait"},
+    503: {"Retry-After": "Seconds to wait"},
 }
-Shape = Callable[[Any], dict[str, Any]]
-"""The schema of a type."""
+Schema = Callable[[Any], dict[str, Any]]
+"""Returns the schema of a type."""
 
 
-def operation_object(
-    listener: str, path: str, said: Operation, handler: Callable[..., Any], shape: Shape
+def operation_object(  # noqa: PLR0917 - what the document knows of an operation
+    listener: str,
+    path: str,
+    operation: Operation,
+    handler: Callable[..., Any],
+    schema: Schema,
+    error_formats: Sequence[ErrorFormat],
 ) -> dict[str, Any]:
-    """The operation of a listener's path. Raises ValueError for a path parameter that is not
-    described.
+    """Build the operation object of a listener's path.
+
+    Raise ValueError for a path parameter that is not described.
     """
-    parameters = [each for each in said.parameters if each.stands_in(path)]
+    parameters = [each for each in operation.parameters if each.applies_to(path)]
     undescribed = path.count("{") - sum(each.where == "path" for each in parameters)
     if undescribed:
-        raise ValueError(f"{said.method} {path}: describe the parameters in its path")
-    operation: dict[str, Any] = {
-        "tags": [listener, said.tag],
-        "summary": said.summary,
+        raise ValueError(f"{operation.method} {path}: describe the parameters in its path")
+    described: dict[str, Any] = {
+        "tags": [listener, operation.tag],
+        "summary": operation.summary,
         "description": one_line(handler.__doc__ or ""),
-        "operationId": _operation_id(said.method, path),
+        "operationId": _operation_id(operation.method, path),
         "servers": servers(listener),
         "security": [
-            {name: list(scopes) for name, scopes in each.items()} for each in said.security or ()
+            {name: list(scopes) for name, scopes in each.items()}
+            for each in operation.security or ()
         ],
-        "parameters": [_parameter(each, shape) for each in parameters],
-        "responses": {str(each.status): _answer(each, shape) for each in said.responses},
+        "parameters": [_parameter(each, schema) for each in parameters],
+        "responses": {str(each.status): _response(each, schema) for each in operation.responses},
     }
-    for status in said.refused():
-        refused = refusal(status, shape(Problem))
-        if path.startswith(OPENAI_PATHS):
-            refused["content"] = {"application/json": {"schema": shape(OpenAIError)}}
-        _add_answer(operation["responses"], str(status), refused)
-    if said.body:
-        content = {kind: _content(model, shape) for kind, model in said.body.items()}
-        operation["requestBody"] = {"required": True, "content": content}
-    return operation
+    for status in operation.error_statuses():
+        error = error_response(status, schema(Problem))
+        for each in error_formats:
+            if path.startswith(each.prefix):
+                error["content"] = {each.content_type: {"schema": schema(each.model)}}
+        _add_response(described["responses"], str(status), error)
+    if operation.body:
+        content = {kind: _content(model, schema) for kind, model in operation.body.items()}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
 
 
 def one_line(docstring: str) -> str:
-    """On one line."""
+    """Return the docstring on one line."""
     return " ".join(inspect.cleandoc(docstring).split())
 
 
-def _parameter(said: Parameter, shape: Shape) -> dict[str, Any]:
+def _parameter(parameter: Parameter, schema: Schema) -> dict[str, Any]:
     return {
-        "name": said.name,
-        "in": said.where,
-        "required": said.required or said.where == "path",
-        "description": said.description,
-        "schema": shape(said.model),
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required or parameter.where == "path",
+        "description": parameter.description,
+        "schema": schema(parameter.model),
     }
 
 
-def _answer(said: ResponseSpec, shape: Shape) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": said.description}
-    if said.headers:
-        described["headers"] = _headers(said.headers)
-    if said.content:
-        described["content"] = {kind: _content(m, shape) for kind, m in said.content.items()}
-    if said.events:
-        events = {name: shape(model) for name, model in said.events.items()}
+def _response(response: ResponseSpec, schema: Schema) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": response.description}
+    if response.headers:
+        described["headers"] = _headers(response.headers)
+    if response.content:
+        described["content"] = {kind: _content(m, schema) for kind, m in response.content.items()}
+    if response.events:
+        events = {name: schema(model) for name, model in response.events.items()}
         described["content"]["text/event-stream"]["x-event-data"] = events
     return described
 
 
-def _content(model: Any, shape: Shape) -> dict[str, Any]:
-    return {"schema": {"type": "string"} if model is None else shape(model)}
+def _content(model: Any, schema: Schema) -> dict[str, Any]:
+    return {"schema": {"type": "string"} if model is None else schema(model)}
 
 
-def refusal(status: int, problem: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a status that is a problem document."""
+def error_response(status: int, problem: dict[str, Any]) -> dict[str, Any]:
+    """Build the response object of an error. problem: the schema of the problem document."""
     described = {
-        "description": REFUSALS[status],
-        "content": {_PROBLEM_TYPE: {"schema": problem}},
+        "description": ERROR_DESCRIPTIONS[status],
+        "content": {PROBLEM_TYPE: {"schema": problem}},
     }
-    if status in _REFUSAL_HEADERS:
-        described["headers"] = _headers(_REFUSAL_HEADERS[status])
+    if status in _ERROR_HEADERS:
+        described["headers"] = _headers(_ERROR_HEADERS[status])
     return described
 
 
-def _headers(said: Mapping[str, str]) -> dict[str, Any]:
+def _headers(descriptions: Mapping[str, str]) -> dict[str, Any]:
     return {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in said.items()
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in descriptions.items()
     }
 
 
 def servers(*listeners: str) -> list[dict[str, Any]]:
-    """Where listeners are by default; of all of them, when none is named."""
+    """Return the default addresses of the listeners, or of all listeners if none is named."""
     return [{"url": _SERVERS[name], "description": name} for name in listeners or _SERVERS]
 
 
@@ -151,10 +141,10 @@ def _operation_id(method: str, path: str) -> str:
 
 
 def merge_operations(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Two listeners' operation on the same path: an answer is either one's."""
+    """Merge the operations of two listeners on the same path: the responses of both apply."""
     responses = dict(one["responses"])
-    for status, answer in other["responses"].items():
-        _add_answer(responses, status, answer)
+    for status, response in other["responses"].items():
+        _add_response(responses, status, response)
     tags = list(dict.fromkeys([*one["tags"], *other["tags"]]))
     return {
         **one,
@@ -164,12 +154,12 @@ def merge_operations(one: dict[str, Any], other: dict[str, Any]) -> dict[str, An
     }
 
 
-def _add_answer(responses: dict[str, Any], status: str, answer: dict[str, Any]) -> None:
-    """Beside what there is of the same status: another content type, or one of two schemas."""
-    there = responses.setdefault(status, answer)
-    content = dict(there.get("content", {}))
-    for kind, more in answer.get("content", {}).items():
-        if content.setdefault(kind, more) != more:
-            content[kind] = {"schema": {"anyOf": [content[kind]["schema"], more["schema"]]}}
+def _add_response(responses: dict[str, Any], status: str, response: dict[str, Any]) -> None:
+    """Add a response; if the status has one already, merge their content types and schemas."""
+    existing = responses.setdefault(status, response)
+    content = dict(existing.get("content", {}))
+    for kind, media_type in response.get("content", {}).items():
+        if content.setdefault(kind, media_type) != media_type:
+            content[kind] = {"schema": {"anyOf": [content[kind]["schema"], media_type["schema"]]}}
     if content:
-        responses[status] = {**answer, **there, "content": content}
+        responses[status] = {**response, **existing, "content": content}

@@ -1,0 +1,64 @@
+"""JSON as typed values, with an error that names the invalid field in one sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from hub.errors import BadRequest
+
+_LOCATION: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
+
+T = TypeVar("T")
+
+
+def decode_json(body: bytes, model: type[T]) -> T:
+    """Decode JSON text. Raise BadRequest that names the field."""
+    try:
+        body.decode()  # msgspec does not check the UTF-8 of fields of the type Raw
+        return msgspec.json.decode(body, type=model)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def decode_json_field(text: str, model: type[T], path: str) -> T | None:
+    """Decode a field that holds JSON text; return None if it is empty.
+
+    path: the field's name. Raise BadRequest that names it.
+    """
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text, type=model)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest(f"{path}: {_lower_first(str(error))}", path=path) from error
+
+
+def convert_json(value: Any, model: type[T]) -> T:
+    """Convert decoded JSON to a type. Raise BadRequest that names the field."""
+    try:
+        return msgspec.convert(value, model)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(str(error)) from error
+
+
+def _invalid_field(message: str) -> BadRequest:
+    """Take the path out of msgspec's message, for example Expected `str`, got `int` - at `$.to`."""
+    match = _LOCATION.match(message)
+    what, path = (match["what"], match["path"]) if match else (message, "")
+    unknown = _UNKNOWN.search(what)
+    if unknown:
+        path = f"{path}.{unknown['field']}" if path else unknown["field"]
+        what = f"there is no field {path!r} here"
+    elif path:
+        what = f"{path}: {_lower_first(what)}"
+    return BadRequest(what, path=path or None)
+
+
+def _lower_first(text: str) -> str:
+    return text[0].lower() + text[1:]

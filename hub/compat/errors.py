@@ -1,0 +1,36 @@
+"""Errors of the routes under /v1, in the form that OpenAI's clients read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from hub.compat.openai_chat.encoder import error_document
+from hub.http.errors import ErrorFormat
+
+COMPAT_PREFIX: Final = "/v1/"
+
+
+class OpenAIErrorBody(msgspec.Struct, frozen=True):
+    """`param` is the name of the invalid field, if there is one."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct, frozen=True):
+    """An error in OpenAI's form, on all routes under /v1."""
+
+    error: OpenAIErrorBody
+
+
+def _build(status: int, detail: str, path: str | None) -> Any:
+    return error_document(status, detail, path=path)
+
+
+COMPAT_ERRORS: Final = ErrorFormat(
+    prefix=COMPAT_PREFIX, content_type="application/json", model=OpenAIError, build=_build
+)

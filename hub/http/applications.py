@@ -1,0 +1,84 @@
+"""The applications of the listeners: routes of resources behind the same middlewares.
+
+Two applications on two listeners serve a node, so that browsers cannot reach what is meant for
+backends and operators. A worker has a third one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from hub.api.origins import AllowedOrigins
+from hub.http.cors import CorsHeaders
+from hub.http.errors import ErrorFormat, ErrorMiddleware
+from hub.http.openapi.document import OpenApiRoutes
+from hub.http.probes import MetricsRoutes, WorkerProbeRoutes
+from hub.http.request_metrics import RequestMetrics
+
+
+class Routes(Protocol):
+    """The routes of one resource."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+
+def build_public(
+    resources: Sequence[Routes],
+    origins: AllowedOrigins,
+    metrics: RequestMetrics,
+    *,
+    error_formats: Sequence[ErrorFormat] = (),
+    max_body_bytes: int,
+) -> web.Application:
+    """Build the application for browsers and apps."""
+    cors = CorsHeaders(origins)
+    app = web.Application(
+        middlewares=[
+            ErrorMiddleware(error_formats).respond,
+            metrics.count,
+            cors.answer_preflight,
+        ],
+        client_max_size=max_body_bytes,
+    )
+    app.on_response_prepare.append(cors.add_headers)
+    for resource in resources:
+        app.add_routes(resource.routes())
+    return app
+
+
+def build_internal(
+    resources: Sequence[Routes],
+    metrics: RequestMetrics,
+    build_openapi: Callable[[], dict[str, Any]],
+    *,
+    max_body_bytes: int,
+) -> web.Application:
+    """Build the application for backends, operators and probes.
+
+    build_openapi: makes the OpenAPI document, once.
+    """
+    app = web.Application(
+        middlewares=[ErrorMiddleware().respond, metrics.count], client_max_size=max_body_bytes
+    )
+    for resource in (*resources, OpenApiRoutes(build_openapi)):
+        app.add_routes(resource.routes())
+    return app
+
+
+def build_worker(
+    ping: Callable[[], Awaitable[None]],
+    state: Callable[[], str],
+    render_metrics: Callable[[], bytes],
+) -> web.Application:
+    """Build the application of a worker: probes and metrics. ping, state: see WorkerProbeRoutes."""
+
+    async def render() -> bytes:
+        return render_metrics()
+
+    app = web.Application(middlewares=[ErrorMiddleware().respond])
+    app.add_routes(WorkerProbeRoutes(ping, state).routes())
+    app.add_routes(MetricsRoutes(render).routes())
+    return app

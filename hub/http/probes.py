@@ -1,0 +1,161 @@
+"""GET /healthz, /readyz and /metrics, of nodes and workers. They need no key: they show no user."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from hub.engine.connections import Connections
+from hub.errors import BrokerUnavailable
+from hub.http.errors import problem_response
+from hub.http.json_body import json_response
+from hub.http.routing import Operation, ResponseSpec, build_routes, json
+from hub.ports.backend import BackendHealth
+
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class HealthResponse(msgspec.Struct, frozen=True):
+    """The health of a node."""
+
+    status: str
+    node: str
+
+
+class ReadyResponse(msgspec.Struct, frozen=True):
+    """`connections` is the number of streams that the node holds."""
+
+    status: str
+    node: str
+    connections: int
+
+
+class WorkerHealthResponse(msgspec.Struct, frozen=True):
+    """`state` is `running` or `draining`."""
+
+    status: str
+    state: str
+
+
+class WorkerReadyResponse(msgspec.Struct, frozen=True):
+    """`status` is `running` or `draining`."""
+
+    status: str
+
+
+class NodeProbeRoutes:
+    """The probes of a node, on its internal listener."""
+
+    def __init__(self, backend: BackendHealth, connections: Connections, *, node: str) -> None:
+        self._backend = backend
+        self._connections = connections
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        method="GET",
+        paths=["/healthz"],
+        tag="operation",
+        summary="Check that the process is alive",
+        responses=[json(200, HealthResponse, "The process is alive.")],
+    )
+    async def health(self, request: web.Request) -> web.Response:
+        """Answers 200 for as long as the process can answer at all."""
+        return json_response(HealthResponse("alive", self._node))
+
+    @Operation(
+        method="GET",
+        paths=["/readyz"],
+        tag="operation",
+        summary="Check that the process accepts new work",
+        responses=[json(200, ReadyResponse, "The node accepts new clients.")],
+        refuses=[503],
+    )
+    async def ready(self, request: web.Request) -> web.Response:
+        """Answers 200, or 503 with the reason while the node drains or the broker is
+        unavailable.
+        """
+        reason = "the node is draining" if self._connections.draining else None
+        if reason is None:
+            try:
+                await self._backend.check_ready()
+            except BrokerUnavailable as error:
+                reason = str(error)
+        if reason is not None:
+            return problem_response(503, reason, headers={"Retry-After": "1"})
+        return json_response(ReadyResponse("ready", self._node, len(self._connections)))
+
+
+class WorkerProbeRoutes:
+    """The probes of a worker.
+
+    ping: returns if the broker answers, or raises BrokerUnavailable. state: returns `running` or
+    `draining`.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]], state: Callable[[], str]) -> None:
+        self._ping = ping
+        self._state = state
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        method="GET",
+        paths=["/healthz"],
+        tag="operation",
+        summary="Check that the process is alive",
+        responses=[json(200, WorkerHealthResponse, "The process is alive.")],
+    )
+    async def health(self, request: web.Request) -> web.Response:
+        """Answers 200 for as long as the process can answer at all."""
+        return json_response(WorkerHealthResponse("ok", self._state()))
+
+    @Operation(
+        method="GET",
+        paths=["/readyz"],
+        tag="operation",
+        summary="Check that the process accepts new work",
+        responses=[
+            json(200, WorkerReadyResponse, "The worker takes generations from the queue."),
+            json(503, WorkerReadyResponse, "The worker is draining."),
+        ],
+        refuses=[503],
+    )
+    async def ready(self, request: web.Request) -> web.Response:
+        """Answers 200, or 503 while the worker drains or the broker is unavailable."""
+        await self._ping()
+        state = self._state()
+        return json_response(WorkerReadyResponse(state), status=200 if state == "running" else 503)
+
+
+class MetricsRoutes:
+    """The metrics of a node or a worker. render: returns Prometheus' text format."""
+
+    def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
+        self._render = render
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        method="GET",
+        paths=["/metrics"],
+        tag="operation",
+        summary="Read the metrics",
+        responses=[
+            ResponseSpec(
+                status=200,
+                description="The metrics in Prometheus' text format.",
+                content={"text/plain": None},
+            )
+        ],
+    )
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Returns the current metrics in Prometheus' text format."""
+        return web.Response(body=await self._render(), headers={"Content-Type": _METRICS_TYPE})
