@@ -86,23 +86,23 @@ async def test_what_a_ticket_is_not_for(hub: Hub) -> None:
 async def test_revoked_token_behind_it(hub: Hub) -> None:
     """A ticket is as good as its token."""
     name = await ticket_of(hub, jti="t1")
-    await hub.node.admin_commands.revoke("t1", time.time() + 60)
+    await hub.control.revoke("t1", time.time() + 60)
     assert await status(hub, f"/sse/connect?ticket={name}") == 401
 
 
 @pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
-async def test_book(kind: str, open_redis: Any) -> None:
-    """First use, later uses, an unknown one, one that nobody used in time."""
+async def test_ticket_store(kind: str, open_redis: Any) -> None:
+    """A store distinguishes the first use from later ones and drops expired tickets."""
     server = None if kind == "memory" else await open_redis(kind)
-    book: Any = MemoryTicketStore() if server is None else RedisTicketStore(server.link)
+    store: Any = MemoryTicketStore() if server is None else RedisTicketStore(server.link)
     ticket = Ticket(user="a", topics=("n", "t*"), expires_at=time.time() + 60, token_id=None)
-    await book.put("x", ticket, 0.2)
-    assert await book.consume("x") == (ticket, False)
-    await book.put("late", ticket, 0.05)
+    await store.put("x", ticket, 0.2)
+    assert await store.consume("x") == (ticket, False)
+    await store.put("late", ticket, 0.05)
     await asyncio.sleep(0.3)
-    assert await book.consume("x") == (ticket, True)
-    assert await book.consume("late") is None
-    assert await book.consume("unknown") is None
+    assert await store.consume("x") == (ticket, True)
+    assert await store.consume("late") is None
+    assert await store.consume("unknown") is None
     if server is not None:
         (name,) = await server.client.keys("*")
         assert b":x" not in name
