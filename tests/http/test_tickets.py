@@ -86,7 +86,7 @@ async def test_what_a_ticket_is_not_for(hub: Hub) -> None:
 async def test_revoked_token_behind_it(hub: Hub) -> None:
     """A ticket is as good as its token."""
     name = await ticket_of(hub, jti="t1")
-    await hub.control.revoke("t1", time.time() + 60)
+    await hub.node.admin_commands.revoke("t1", time.time() + 60)
     assert await status(hub, f"/sse/connect?ticket={name}") == 401
 
 
