@@ -1,10 +1,11 @@
-"""A shop that tells its customers what happens: a FastAPI backend that publishes to the hub.
+"""A shop that notifies its customers: a FastAPI backend that publishes to the hub.
 
     HUB_PUBLIC__ALLOWED_ORIGINS='["http://localhost:8000"]' hub dev
     pip install fastapi uvicorn && uvicorn --app-dir examples fastapi_backend:app --port 8000
 
-Open http://localhost:8000/?user=alice in two windows and press the button in one. In production set
-HUB_KEY (the shop's API key) and HUB_SECRET (auth.hmac_secret), and let `user` come from your login.
+Open http://localhost:8000/?user=alice in two windows and press the button in one. In production,
+set HUB_KEY (the API key of the shop) and HUB_SECRET (auth.hmac_secret), and take `user` from your
+login.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ from hub.client import HubClient
 
 HUB = os.environ.get("HUB_URL_OF_BROWSERS", "http://localhost:8080")
 INTERNAL = os.environ.get("HUB_URL_OF_BACKENDS", "http://127.0.0.1:8081")
-SECRET = os.environ.get("HUB_SECRET", "only for development, where nobody looks at it")
+SECRET = os.environ.get("HUB_SECRET", "only for development, where nothing checks the signature")
 TOKEN_SECONDS = 3600
 
 PAGE = """<!doctype html><title>Shop</title>
 <button>Ship order 981</button> <ul></ul>
 <script>
-  const tell = (text) => document.querySelector("ul").append(
+  const show = (text) => document.querySelector("ul").append(
     Object.assign(document.createElement("li"), { textContent: text }));
   document.querySelector("button").onclick = () =>
     fetch("/users/USER/orders/981/ship", { method: "POST" });
   const stream = new EventSource("HUB/sse/connect/USER", { withCredentials: true });
-  stream.addEventListener("hub.open", () => tell("connected"));
+  stream.addEventListener("hub.open", () => show("connected"));
   stream.addEventListener("order.shipped", (e) =>
-    tell(`order ${JSON.parse(e.data).order} is on its way`));
+    show(`order ${JSON.parse(e.data).order} is on its way`));
   stream.addEventListener("hub.reset", () => location.reload());
 </script>"""
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for as long as the application lives."""
+    """Keep one client open while the application runs."""
     async with HubClient(
         HUB, internal_url=INTERNAL, key=os.environ.get("HUB_KEY")
     ) as app.state.hub:
@@ -54,7 +55,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/")
 async def page(user: str) -> HTMLResponse:
-    """The page, and the cookie with which the hub knows whose stream to give."""
+    """Return the page, and the cookie that names the user to the hub."""
     token = jwt.encode(
         {"sub": user, "exp": int(time.time()) + TOKEN_SECONDS}, SECRET, algorithm="HS256"
     )
@@ -65,7 +66,10 @@ async def page(user: str) -> HTMLResponse:
 
 @app.post("/users/{user}/orders/{order}/ship")
 async def ship(user: str, order: int, tasks: BackgroundTasks) -> dict[str, object]:
-    """Changes the order, answers, and then tells the user: once, however often it is repeated."""
+    """Change the order, respond, and then notify the user.
+
+    The idempotency key makes sure that a repeated request notifies the user only once.
+    """
     tasks.add_task(
         app.state.hub.publish,
         {"user": user},

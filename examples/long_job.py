@@ -1,10 +1,11 @@
-"""The progress of a long job: a bar that moves on every screen, and a notification that waits.
+"""A long job: it shows its progress on every screen and notifies the user at the end.
 
     hub dev
     python examples/long_job.py alice
 
-Progress is ephemeral: who looks sees it move, and nobody is shown yesterday's 40 %. The end is kept
-in the log: who was away is told when coming back. Look with: hub tail alice --cursor start
+Progress events are ephemeral: only connected clients receive them, and they are never replayed. The
+last event is stored in the log, so that a user who was away receives it later. To see it, run: hub
+tail alice --cursor start
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ STEPS = 20
 
 
 def export(hub: SyncHubClient, user: str, job: str) -> None:
-    """The job itself; it does not fail because somebody could not be told."""
+    """Do the work. The job does not fail when its progress cannot be published."""
     for step in range(1, STEPS + 1):
         time.sleep(0.05)  # the work
         try:
             progress = {"job": job, "percent": 100 * step // STEPS}
             hub.publish({"user": user}, "export.progress", progress, ephemeral=True)
         except HubClientError as error:
-            print("progress was not shown:", error, file=sys.stderr)
+            print("cannot publish the progress:", error, file=sys.stderr)
 
 
 def main(user: str) -> None:
-    """Runs the job and tells its end once, under a key of the job's."""
+    """Run the job and publish its end once: the job's id is the idempotency key."""
     job = uuid.uuid4().hex[:8]
     key = os.environ.get("HUB_CLIENT__KEY")
     with SyncHubClient(INTERNAL, key, retry=RetryPolicy(max_attempts=1, timeout_seconds=2)) as hub:
         export(hub, user, job)
-    with SyncHubClient(INTERNAL, key) as hub:  # with the usual patience: this one matters
+    with SyncHubClient(INTERNAL, key) as hub:  # the default retries: this one must arrive
         ready = {"job": job, "title": "Your export is ready", "url": f"/exports/{job}"}
         published = hub.publish({"user": user}, "export.ready", ready, idempotency_key=job)
-    print(f"{user} was told of job {job} at {published[0].cursor}")
+    print(f"notified {user} of job {job}: the cursor is {published[0].cursor}")
 
 
 if __name__ == "__main__":

@@ -171,12 +171,12 @@ def test_doctor_names_each_fault(tmp_path: Path) -> None:
         "HUB_UPSTREAMS__MAIN__BASE_URL": unused_url(),
     }
     done = hub("doctor", "--json", folder=tmp_path, **env)
-    found = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
+    rows = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 3
-    assert {name for name, row in found.items() if row["status"] == "fail"} == {
+    assert {name for name, row in rows.items() if row["status"] == "fail"} == {
         "keys", "broker", "upstream main",
     }  # fmt: skip
-    assert all(row["advice"] for row in found.values() if row["status"] != "ok")
+    assert all(row["advice"] for row in rows.values() if row["status"] != "ok")
 
 
 def test_doctor_passes_a_good_set_up(tmp_path: Path, valkey: Any) -> None:

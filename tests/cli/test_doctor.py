@@ -72,15 +72,15 @@ async def test_server_with_wrong_settings(binary: str, folder: Path) -> None:
         assert used is not None
         server.ask("CONFIG", "SET", "maxmemory", int(used[1]) * 11 // 10)
         clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
-        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
+        results = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
         for client in clients:
             client.close()
     finally:
         server.kill()
     advice = {
-        check: [result.advice for result in results]
-        for check, results in found.items()
-        if results[0].advice
+        check: [result.advice for result in of_check]
+        for check, of_check in results.items()
+        if of_check[0].advice
     }
     assert advice.pop("broker eviction policy") == ["run CONFIG SET maxmemory-policy noeviction"]
     assert advice.pop("broker memory")[0].startswith("raise maxmemory")
@@ -92,31 +92,31 @@ async def test_server_with_wrong_settings(binary: str, folder: Path) -> None:
     assert advice.pop("broker clients") == ["run CONFIG SET maxclients 10000"]
     advice.pop("broker latency", None)  # it fails when this machine is busy
     assert advice == {}
-    assert found["broker"][0].status == found["broker clock"][0].status == "ok"
+    assert results["broker"][0].status == results["broker clock"][0].status == "ok"
 
 
 async def test_server_as_it_should_be(binary: str, folder: Path) -> None:
     """A good server has no problem."""
     server = TcpServer(binary, folder, free_ports(1)[0], "--appendonly", "yes")
     try:
-        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
+        results = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
     finally:
         server.kill()
-    found.pop("broker latency")
-    assert found.keys() == {"broker", "broker persistence", "broker clock"}
-    assert {result.status for results in found.values() for result in results} == {"ok"}
+    results.pop("broker latency")
+    assert results.keys() == {"broker", "broker persistence", "broker clock"}
+    assert {result.status for of_check in results.values() for result in of_check} == {"ok"}
 
 
 async def test_replica_login_and_password(folder: Path) -> None:
-    """A replica, a login that may not run scripts and a missing password are found."""
+    """A replica, a login that may not run scripts and a missing password are reported."""
     primary, port = free_ports(2)
     server = TcpServer(valkey_binary(), folder, port, "--replicaof", f"127.0.0.1 {primary}")
     try:
         server.ask("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+info", "+time")
-        found = by_check(await check_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
-        assert "redis+sentinel://" in found["broker role"][0].advice
-        assert "ACL SETUSER" in found["broker permissions"][0].advice
-        assert "may not read the limits" in found["broker output buffers"][0].message
+        results = by_check(await check_broker(settings(f"redis://reader:pw@127.0.0.1:{port}")))
+        assert "redis+sentinel://" in results["broker role"][0].advice
+        assert "ACL SETUSER" in results["broker permissions"][0].advice
+        assert "may not read the limits" in results["broker output buffers"][0].message
         server.ask("ACL", "SETUSER", "default", "off")
         (refused,) = await check_broker(settings(f"redis://127.0.0.1:{port}"))
         assert refused.advice.startswith("set user and password in redis.url")
@@ -158,14 +158,14 @@ async def old_server() -> AsyncIterator[int]:
 
 
 async def test_old_and_distant_server_with_another_clock() -> None:
-    """The wrong version, the latency and the clock are found."""
+    """The wrong version, the latency and the clock are reported."""
     async with old_server() as port:
-        found = by_check(await check_broker(settings(f"redis://127.0.0.1:{port}")))
-    assert found["broker"][0].status == "fail"
-    assert "instead of Redis 6.2.14" in found["broker"][0].advice
-    assert "closer" in found["broker latency"][0].advice
-    assert "s ahead of" in found["broker clock"][0].message
-    assert "may not read the limits" in found["broker output buffers"][0].message
+        results = by_check(await check_broker(settings(f"redis://127.0.0.1:{port}")))
+    assert results["broker"][0].status == "fail"
+    assert "instead of Redis 6.2.14" in results["broker"][0].advice
+    assert "closer" in results["broker latency"][0].advice
+    assert "s ahead of" in results["broker clock"][0].message
+    assert "may not read the limits" in results["broker output buffers"][0].message
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ async def test_old_and_distant_server_with_another_clock() -> None:
 )
 def test_weak_secrets(secret: str, weakness: str) -> None:
     """Short, well-known, repetitive and sequential secrets are weak; random ones are not."""
-    found = key_weakness(secret)
-    assert weakness in found if weakness else found == ""
+    result = key_weakness(secret)
+    assert weakness in result if weakness else result == ""
 
 
 def test_keys_that_are_too_weak() -> None:
@@ -202,18 +202,18 @@ def test_keys_that_are_too_weak() -> None:
             {"sha256": hashlib.sha256(b"changeme").hexdigest(), "scopes": ["admin"]},
         ],
     }
-    found = by_check([*check_keys(Settings.model_validate({"auth": auth}))])
-    assert found.keys() == {
+    results = by_check([*check_keys(Settings.model_validate({"auth": auth}))])
+    assert results.keys() == {
         "keys", "auth.hmac_secret", "auth.api_keys[0] (shop)", "auth.api_keys[1]",
         "auth.public_keys[0]", "auth.public_keys[1]",
     }  # fmt: skip
-    assert found["keys"][1].message == "the same secret is set twice"
-    assert "1024 bits" in found["auth.public_keys[0]"][0].message
-    assert not any("changeme" in str(each) for each in found.values())
+    assert results["keys"][1].message == "the same secret is set twice"
+    assert "1024 bits" in results["auth.public_keys[0]"][0].message
+    assert not any("changeme" in str(each) for each in results.values())
 
 
 def test_few_open_files(tmp_path: Path) -> None:
-    """A limit that is too low is found, and the advice has the limit that is needed."""
+    """A limit that is too low is reported, and the advice has the limit that is needed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     results = check_machine(max(1, soft - 200))
     (enough,) = (result for result in results if result.check == "open files")
@@ -240,11 +240,11 @@ def test_few_open_files(tmp_path: Path) -> None:
 
 
 def test_low_kernel_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short listen backlog and few local ports are found, with the command that raises them."""
+    """A short listen backlog and few local ports are reported, with the command to run."""
     for name, text in (("core/somaxconn", "128"), ("ipv4/ip_local_port_range", "50000\t50999")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(f"{text}\n")
     monkeypatch.setattr("hub.cli.doctor.machine._SYSCTL_DIRECTORY", tmp_path)
-    found = by_check([*check_machine(5000)])
-    assert "net.core.somaxconn" in found["listen backlog"][0].advice
-    assert "can open 1000 connections" in found["local ports"][0].message
+    results = by_check([*check_machine(5000)])
+    assert "net.core.somaxconn" in results["listen backlog"][0].advice
+    assert "can open 1000 connections" in results["local ports"][0].message

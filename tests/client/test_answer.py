@@ -1,4 +1,4 @@
-"""Answers of a real node: read as text and as events, cut, joined, stopped, failed, rewritten."""
+"""Answers from a real node: text and events, broken connections, join, stop, failure, rewriting."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tests.http.kit import LIMITS, Hub, running_hub
 QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 
 
-class World:
-    """A node, a proxy in front of it, a client behind that."""
+class Setup:
+    """A node, a proxy in front of it that can break connections, and a client of the proxy."""
 
     def __init__(self, hub: Hub, proxy: FaultProxy, client: HubClient) -> None:
         self.hub = hub
@@ -45,14 +45,14 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """Without tokens: the user is alice."""
+async def setup() -> AsyncIterator[Setup]:
+    """Create a set-up without tokens, whose user is alice."""
     async with (
         running_hub(limits=type(LIMITS)(**{**_fields(LIMITS), "retry_ms": 1})) as hub,
         FaultProxy(("127.0.0.1", hub.port)) as proxy,
         HubClient(f"http://127.0.0.1:{proxy.port}", user="alice", retry=QUICK) as client,
     ):
-        yield World(hub, proxy, client)
+        yield Setup(hub, proxy, client)
 
 
 def _fields(limits: Any) -> dict[str, Any]:
@@ -60,51 +60,51 @@ def _fields(limits: Any) -> dict[str, Any]:
 
 
 class Worker:
-    """Writes an answer as a worker does."""
+    """Publishes the events of a generation as a worker does."""
 
-    def __init__(self, world: World, answer: Answer) -> None:
-        self._events = world.hub.backend.events
+    def __init__(self, setup: Setup, answer: Answer) -> None:
+        self._events = setup.hub.backend.events
         self._id = answer.id
         self._attempt = self._next = 0
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         self._attempt, self._next = self._attempt + 1, 0
         name = "started" if self._attempt == 1 else "restarted"
-        step = GenerationUpdate(self._id, self._attempt, UpdateKind.BEGIN)
-        await self._write(name, {"attempt": self._attempt, "model": "m1"}, step)
+        update = GenerationUpdate(self._id, self._attempt, UpdateKind.BEGIN)
+        await self._publish(name, {"attempt": self._attempt, "model": "m1"}, update)
 
-    async def say(self, text: str, change: UpdateKind = UpdateKind.DELTA) -> None:
-        step = GenerationUpdate(self._id, self._attempt, change, index=self._next, text=text)
-        name = "delta" if change is UpdateKind.DELTA else "replaced"
-        await self._write(name, {"i": self._next, "text": text}, step)
+    async def send_text(self, text: str, kind: UpdateKind = UpdateKind.DELTA) -> None:
+        update = GenerationUpdate(self._id, self._attempt, kind, index=self._next, text=text)
+        name = "delta" if kind is UpdateKind.DELTA else "replaced"
+        await self._publish(name, {"i": self._next, "text": text}, update)
         self._next += 1
 
     async def end(self, status: Status = Status.DONE, **fields: Any) -> None:
-        step = GenerationUpdate(self._id, self._attempt, UpdateKind.END, status)
-        await self._write(status.value, {"deltas": self._next, **fields}, step)
+        update = GenerationUpdate(self._id, self._attempt, UpdateKind.END, status)
+        await self._publish(status.value, {"deltas": self._next, **fields}, update)
 
-    async def _write(self, name: str, fields: dict[str, Any], step: GenerationUpdate) -> None:
+    async def _publish(self, name: str, fields: dict[str, Any], update: GenerationUpdate) -> None:
         data = json.dumps({"generation": self._id, **fields}, separators=(",", ":"))
         channel = user_channel("alice")
         await self._events.publish(
             [
                 Publication(
-                    channel=channel, name=f"generation.{name}", data=data.encode(), update=step
+                    channel=channel, name=f"generation.{name}", data=data.encode(), update=update
                 )
             ]
         )
 
 
-async def test_text_as_it_grows_and_as_a_whole(world: World) -> None:
-    """Iteration gives the pieces, `text` all of them, and the end's details are there."""
-    answer = await world.client.ask("hi", model="m2", params={"temperature": 0})
+async def test_text_as_it_grows_and_as_a_whole(setup: Setup) -> None:
+    """Iteration yields the parts, `text` returns all of them, and the end sets the details."""
+    answer = await setup.client.ask("hi", model="m2", params={"temperature": 0})
     assert answer.status == "queued"
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("Hel")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
     assert await anext(answer) == "Hel"
     assert answer.status == "running"
-    await worker.say("lo")
+    await worker.send_text("lo")
     await worker.end(finish_reason="stop", usage={"completion_tokens": 2})
     assert [text async for text in answer] == ["lo"]
     assert [text async for text in answer] == []
@@ -117,82 +117,83 @@ async def test_text_as_it_grows_and_as_a_whole(world: World) -> None:
     assert repr(answer) == f"<Answer {answer.id} done>"
 
 
-async def test_events_are_typed(world: World) -> None:
-    """Each kind is a class with the wire's fields."""
-    answer = await world.client.ask([{"role": "user", "content": "hi"}])
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("a")
-    await worker.say("b", UpdateKind.REPLACE)
-    await worker.begin()
-    await worker.say("c")
+async def test_events_are_typed(setup: Setup) -> None:
+    """Each event is an instance of a class with the fields of the wire format."""
+    answer = await setup.client.ask([{"role": "user", "content": "hi"}])
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("a")
+    await worker.send_text("b", UpdateKind.REPLACE)
+    await worker.start()
+    await worker.send_text("c")
     await worker.end(finish_reason="length", usage=None)
-    one = answer.id
+    generation = answer.id
     assert [event async for event in answer.events()] == [
-        Started(generation=one, attempt=1, model="m1"),
-        Delta(generation=one, i=0, text="a"),
-        Replaced(generation=one, i=1, text="b"),
-        Restarted(generation=one, attempt=2, model="m1"),
-        Delta(generation=one, i=0, text="c"),
-        Done(generation=one, deltas=1, finish_reason="length"),
+        Started(generation=generation, attempt=1, model="m1"),
+        Delta(generation=generation, i=0, text="a"),
+        Replaced(generation=generation, i=1, text="b"),
+        Restarted(generation=generation, attempt=2, model="m1"),
+        Delta(generation=generation, i=0, text="c"),
+        Done(generation=generation, deltas=1, finish_reason="length"),
     ]
     assert await answer.text() == "c"
 
 
-async def test_cut_is_not_seen(world: World) -> None:
-    """Over resets between and within its events the text comes once and whole."""
-    answer = await world.client.ask("hi")
-    worker = Worker(world, answer)
+async def test_broken_connection_is_not_noticed(setup: Setup) -> None:
+    """The text is complete, although connections break between and inside events."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
     words = [f"w{n} " for n in range(200)]
 
-    async def write() -> None:
-        await worker.begin()
+    async def send_words() -> None:
+        await worker.start()
         for n, word in enumerate(words):
-            await worker.say(word)
+            await worker.send_text(word)
             if n % 20 == 10:
-                world.proxy.reset_all()
+                setup.proxy.reset_all()
             if n % 20 == 0:
-                world.proxy.cut_after(50)
+                setup.proxy.cut_after(50)
                 await asyncio.sleep(0.01)
-                world.proxy.heal()
+                setup.proxy.heal()
             await asyncio.sleep(0.001)
         await worker.end()
 
     async with asyncio.TaskGroup() as work:
-        work.create_task(write())
-        pieces = [text async for text in answer]
-    assert "".join(pieces) == "".join(words) == await answer.text()
-    assert len(pieces) > 20
+        work.create_task(send_words())
+        parts = [text async for text in answer]
+    assert "".join(parts) == "".join(words) == await answer.text()
+    assert len(parts) > 20
 
 
-async def test_joined_answer_begins_with_what_there_is(world: World) -> None:
-    """By its id, at any time, also after its end."""
-    worker = Worker(world, asked := await world.client.ask("hi"))
-    await worker.begin()
-    await worker.say("Hel")
-    async with world.client.join(asked.id) as answer:
+async def test_joined_answer_begins_with_the_text_so_far(setup: Setup) -> None:
+    """A generation can be joined by its id at any time, also after its end."""
+    first = await setup.client.ask("hi")
+    worker = Worker(setup, first)
+    await worker.start()
+    await worker.send_text("Hel")
+    async with setup.client.join(first.id) as answer:
         assert await anext(answer) == "Hel"
-    await worker.say("lo")
+    await worker.send_text("lo")
     await worker.end()
     assert await anext(answer) == "lo"
     assert await answer.text() == "Hello"
-    late = [type(event) async for event in world.client.join(asked.id).events()]
-    assert late == [Snapshot, Done]
+    event_types = [type(event) async for event in setup.client.join(first.id).events()]
+    assert event_types == [Snapshot, Done]
     with pytest.raises(NotFound):
-        await world.client.join("g000123456789abcdef").text()
+        await setup.client.join("g000123456789abcdef").text()
 
 
-async def test_stop_and_restart(world: World) -> None:
-    """A stopped answer's text is what there was; a restarted one is another answer."""
-    answer = await world.client.ask("hi")
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("Hel")
+async def test_stop_and_restart(setup: Setup) -> None:
+    """A stopped answer has the text up to the stop; a restart returns another answer."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
     assert await answer.stop() == "stopping"
     await worker.end(Status.STOPPED, by="alice")
     assert await answer.text() == "Hel"
     assert answer.status == "stopped"
-    assert await world.client.stop(answer.id) == "already ended"
+    assert await setup.client.stop(answer.id) == "already ended"
     again = await answer.restart()
     assert again.id != answer.id
     assert await again.stop() == "stopping"
@@ -201,19 +202,19 @@ async def test_stop_and_restart(world: World) -> None:
     assert (stopped.generation, stopped.by) == (again.id, "alice")
 
 
-async def test_failure_is_raised(world: World) -> None:
-    """With code and retryable, after the text until then; among the events it is one of them."""
-    answer = await world.client.ask("hi")
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("Hel")
+async def test_failure_is_raised(setup: Setup) -> None:
+    """A failure is raised after the text so far; for `events` it is the last event."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
     failure = {"code": "upstream_truncated", "message": "it broke off", "retryable": True}
     await worker.end(Status.FAILED, **failure)
-    pieces: list[str] = []
+    parts: list[str] = []
     with pytest.raises(AnswerFailed, match=r"it broke off \(upstream_truncated\)") as caught:
         async for text in answer:
-            pieces += [text]
-    assert pieces == ["Hel"]
+            parts += [text]
+    assert parts == ["Hel"]
     assert (caught.value.code, caught.value.retryable, caught.value.text) == (
         "upstream_truncated",
         True,
@@ -221,52 +222,52 @@ async def test_failure_is_raised(world: World) -> None:
     )
     with pytest.raises(AnswerFailed):
         await answer.text()
-    *_, last = [event async for event in world.client.join(answer.id).events()]
+    *_, last = [event async for event in setup.client.join(answer.id).events()]
     assert isinstance(last, Failed)
 
 
 @pytest.mark.parametrize("how", ["restarted", "replaced"])
-async def test_void_text_is_not_continued(world: World, how: str) -> None:
-    """What was given cannot be taken back: it is raised, and the text comes from its beginning."""
-    answer = await world.client.ask("hi")
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("Hel")
+async def test_rewritten_text_is_raised(setup: Setup, how: str) -> None:
+    """AnswerRewritten is raised, and then the text comes from its beginning."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
     assert await anext(answer) == "Hel"
     if how == "restarted":
-        await worker.begin()
-        await worker.say("Good day")
+        await worker.start()
+        await worker.send_text("Good day")
     else:
-        await worker.say("Good day", UpdateKind.REPLACE)
+        await worker.send_text("Good day", UpdateKind.REPLACE)
     with pytest.raises(AnswerRewritten):
         await anext(answer)
-    await worker.say(", sir")
+    await worker.send_text(", sir")
     await worker.end()
     assert "".join([text async for text in answer]) == "Good day, sir"
 
 
-async def test_rewriting_that_continues_is_not_seen(world: World) -> None:
-    """Where the new text begins with what was given, the rest is given."""
-    answer = await world.client.ask("hi")
-    worker = Worker(world, answer)
-    await worker.begin()
-    await worker.say("Hel")
+async def test_rewriting_that_keeps_the_prefix_is_not_noticed(setup: Setup) -> None:
+    """When the new text begins with the text so far, iteration yields the rest."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
     assert await anext(answer) == "Hel"
-    await worker.say("Hello", UpdateKind.REPLACE)
+    await worker.send_text("Hello", UpdateKind.REPLACE)
     await worker.end()
     assert [text async for text in answer] == ["lo"]
 
 
-async def test_lost_answer_to_a_question_starts_nothing_twice(world: World) -> None:
-    """The repeat has the same key: one generation, also for a key of one's own."""
-    first = await world.client.ask("hi", idempotency_key="k")
-    world.proxy.drop_replies()
-    second = await world.client.ask("hi", idempotency_key="k")
+async def test_lost_response_to_a_start_starts_nothing_twice(setup: Setup) -> None:
+    """The retry has the same idempotency key, the caller's or the client's own."""
+    first = await setup.client.ask("hi", idempotency_key="k")
+    setup.proxy.drop_replies()
+    second = await setup.client.ask("hi", idempotency_key="k")
     assert first.id == second.id
-    world.proxy.drop_replies()
-    await world.client.ask("hi")
-    leases = [await world.hub.backend.queue.reserve(0.01) for _ in range(3)]
+    setup.proxy.drop_replies()
+    await setup.client.ask("hi")
+    leases = [await setup.hub.backend.queue.reserve(0.01) for _ in range(3)]
     assert [lease is None for lease in leases] == [False, False, True]
     with pytest.raises(BadRequest, match="no upstream 'x'") as caught:
-        await world.client.ask("hi", upstream="x")
+        await setup.client.ask("hi", upstream="x")
     assert (caught.value.status, caught.value.path) == (400, "upstream")

@@ -1,6 +1,4 @@
-"""The Python client's stream against a scripted server: resumes, waits as told, gives up when it is
-final.
-"""
+"""The Python client with a scripted server: resuming, retries, tokens and final errors."""
 
 from __future__ import annotations
 
@@ -36,10 +34,10 @@ QUICK = RetryPolicy(min_delay_seconds=0.001)
 
 
 class Scripted:
-    """A server that gives one prepared answer to each request, and then the last one again."""
+    """A server that sends one prepared response to each request, and then repeats the last one."""
 
-    def __init__(self, *answers: bytes | web.Response) -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: bytes | web.Response) -> None:
+        self.responses = list(responses)
         self.requests: list[web.Request] = []
         self.bodies: list[bytes] = []
         self.url = ""
@@ -57,23 +55,25 @@ class Scripted:
         self, token: Token = None, retry: RetryPolicy = QUICK
     ) -> AsyncIterator[HubClient]:
         app = web.Application()
-        app.add_routes([web.route("*", "/{path:.*}", self.answer)])
-        place = ListenAddress("127.0.0.1", 0, "x")
-        async with listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
+        app.add_routes([web.route("*", "/{path:.*}", self.respond)])
+        address = ListenAddress("127.0.0.1", 0, "x")
+        async with listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
             self.url = url = f"http://127.0.0.1:{port}"
             async with HubClient(url, token, internal_url=url, user="alice", retry=retry) as client:
                 yield client
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
         self.bodies.append(await request.read())
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, web.Response):
-            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        prepared = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        if isinstance(prepared, web.Response):
+            return web.Response(
+                status=prepared.status, body=prepared.body, headers=prepared.headers
+            )
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(answer)
-        if request.transport is not None and not answer.endswith(b"\n\n"):
+        await response.write(prepared)
+        if request.transport is not None and not prepared.endswith(b"\n\n"):
             request.transport.abort()
         return response
 
@@ -87,7 +87,7 @@ def bye(reason: str, *, reconnect: bool) -> bytes:
     return encode_event("hub.bye", json.dumps(data).encode())
 
 
-def answered(value: Any, status: int = 200) -> web.Response:
+def json_response(value: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=json.dumps(value), content_type="application/json")
 
 
@@ -97,7 +97,7 @@ async def take(client: HubClient, count: int, **options: Any) -> list[str]:
 
 
 async def test_resumes_from_the_last_event() -> None:
-    """After an end and after a cut it returns with the cursor; half an event is not one."""
+    """The client reconnects with the cursor of the last complete event."""
     server = Scripted(
         event("1", "aaaaa-1"),
         event("2", "aaaaa-2") + b"id: aaaaa-9\ndata: ha",
@@ -108,20 +108,20 @@ async def test_resumes_from_the_last_event() -> None:
     assert server.cursors == ["live", "aaaaa-1", "aaaaa-2"]
 
 
-async def test_goodbye_that_asks_to_return() -> None:
-    """It comes back after the time that it was told; who asked for it sees the goodbye."""
+async def test_bye_that_asks_to_reconnect() -> None:
+    """The client reconnects after the requested time; with `control` it yields the hub.bye."""
     server = Scripted(
         event("1", "aaaaa-1") + bye("draining", reconnect=True), event("2", "aaaaa-2")
     )
     async with server.client() as client:
         assert await take(client, 2) == ["1", "2"]
-        server.answers.insert(0, event("1", "aaaaa-1") + bye("draining", reconnect=True))
+        server.responses.insert(0, event("1", "aaaaa-1") + bye("draining", reconnect=True))
         async with client.events(control=True) as events:
             assert [(await anext(events)).name for _ in range(3)] == ["e", "hub.bye", "e"]
 
 
-async def test_goodbye_for_good() -> None:
-    """It ends with the hub's reason, after all that came before it."""
+async def test_bye_that_ends_the_stream() -> None:
+    """StreamEnded has the reason of the hub and comes after all events."""
     server = Scripted(event("1", "aaaaa-1") + bye("disconnected", reconnect=False))
     async with server.client() as client, client.events() as events:
         assert (await anext(events)).data == "1"
@@ -130,8 +130,8 @@ async def test_goodbye_for_good() -> None:
     assert len(server.requests) == 1
 
 
-async def test_reset_is_raised_and_the_stream_goes_on() -> None:
-    """It never passes unseen: raised, with where the stream continues, or handed over on demand."""
+async def test_reset_is_raised_and_the_stream_continues() -> None:
+    """A reset is raised with the cursor where the stream continues, or yielded with `control`."""
     lost = encode_event("hub.reset", b'{"channel":"user:alice","reason":"trimmed"}')
     server = Scripted(event("1", "aaaaa-1") + with_id(lost, b"aaaaa-7") + event("2", "aaaaa-8"))
     async with server.client() as client:
@@ -145,8 +145,8 @@ async def test_reset_is_raised_and_the_stream_goes_on() -> None:
             assert [(await anext(events)).name for _ in range(3)] == ["e", "hub.reset", "e"]
 
 
-async def test_left_by_a_time_out_it_goes_on() -> None:
-    """A time-out around the next event loses nothing, while connected and in a pause."""
+async def test_stream_continues_after_a_timeout() -> None:
+    """A timeout around the next event loses nothing, while connected and during a delay."""
     server = Scripted(event("1", "aaaaa-1"), event("2", "aaaaa-2"))
     policy = RetryPolicy(min_delay_seconds=0.2)
     async with server.client(retry=policy) as client, client.events() as events:
@@ -158,9 +158,9 @@ async def test_left_by_a_time_out_it_goes_on() -> None:
     assert server.cursors == ["live", "aaaaa-1"]
 
 
-async def test_stream_that_is_dropped_ends_its_connection() -> None:
-    """Who leaves the loop and keeps no stream holds no connection, nor does a client that ended."""
-    gone = asyncio.Event()
+async def test_dropped_stream_closes_its_connection() -> None:
+    """A stream without references has no connection, and neither has a closed client."""
+    disconnected = asyncio.Event()
 
     async def hold(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -169,35 +169,35 @@ async def test_stream_that_is_dropped_ends_its_connection() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            gone.set()
+            disconnected.set()
         return response
 
     app = web.Application()
     app.add_routes([web.get("/sse/connect", hold)])
-    place = ListenAddress("127.0.0.1", 0, "x")
+    address = ListenAddress("127.0.0.1", 0, "x")
     async with (
-        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
+        listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
         asyncio.timeout(10),
     ):
         async with HubClient(f"http://127.0.0.1:{port}") as client:
             async for _ in client.events():
                 break
-            await gone.wait()
-            gone.clear()
+            await disconnected.wait()
+            disconnected.clear()
             kept = client.events()
             await anext(kept)
-        await gone.wait()
+        await disconnected.wait()
 
 
-async def test_server_that_fails_for_a_moment() -> None:
-    """A 502 of a proxy passes by itself."""
+async def test_temporary_error_is_retried() -> None:
+    """A 502 from a proxy is retried."""
     server = Scripted(web.Response(status=502), event("1", "aaaaa-1"))
     async with server.client() as client:
         assert await take(client, 1) == ["1"]
 
 
 async def test_refusal_is_final() -> None:
-    """A 403 is not tried again; the sentence is the hub's."""
+    """A 403 is not retried, and the error has the sentence of the hub."""
     server = Scripted(problem_response(403, "the token is another user's"))
     async with server.client("t") as client:
         with pytest.raises(Forbidden, match="another user's") as caught:
@@ -206,8 +206,8 @@ async def test_refusal_is_final() -> None:
     assert len(server.requests) == 1
 
 
-async def test_refusal_that_never_ends_is_not_waited_for() -> None:
-    """A status without the body that it announces: the stream's try ends after its time."""
+async def test_incomplete_refusal_times_out() -> None:
+    """Opening a stream times out when the body of an error response never arrives."""
 
     async def hang(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(status=403, headers={"Content-Length": "9"})
@@ -217,22 +217,22 @@ async def test_refusal_that_never_ends_is_not_waited_for() -> None:
 
     app = web.Application()
     app.add_routes([web.get("/generations/g1", hang)])
-    place = ListenAddress("127.0.0.1", 0, "x")
+    address = ListenAddress("127.0.0.1", 0, "x")
     policy = RetryPolicy(timeout_seconds=0.05, min_delay_seconds=60, max_delay_seconds=60)
     async with (
-        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
+        listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
         HubClient(f"http://127.0.0.1:{port}", retry=policy) as client,
         asyncio.timeout(10),
     ):
-        link = client.join("g1")._client
-        call = Request(method="GET", path="/generations/g1", read=lambda _: None)
+        http = client.join("g1")._client
+        request = Request(method="GET", path="/generations/g1", read=lambda _: None)
         with pytest.raises(HubUnreachable):
-            await link.open_stream(call)
+            await http.open_stream(request)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ws://hub", "http://", "http://hub:x"])
-def test_wrong_url_is_said_at_once(url: str) -> None:
-    """A stream would try it for ever."""
+def test_wrong_url_is_refused_at_once(url: str) -> None:
+    """The constructors raise ValueError, because a stream would retry the URL without end."""
     with pytest.raises(ValueError, match="url must be an http://"):
         HubClient(url)
     with pytest.raises(ValueError, match="internal_url must be an http://"):
@@ -241,8 +241,8 @@ def test_wrong_url_is_said_at_once(url: str) -> None:
         SyncHubClient(url)
 
 
-async def test_what_is_no_hub_is_said() -> None:
-    """A page that answers 200 is no stream, and no answer to a publish."""
+async def test_server_that_is_not_a_hub() -> None:
+    """An HTML page with status 200 is neither a stream nor the response to a publish."""
     server = Scripted(web.Response(body=b"<h1>It works!</h1>", content_type="text/html"))
     async with server.client() as client:
         with pytest.raises(HubClientError, match="is not a hub: it sends text/html"):
@@ -252,8 +252,8 @@ async def test_what_is_no_hub_is_said() -> None:
     assert len(server.requests) == 2
 
 
-async def test_many_topics_go_by_post() -> None:
-    """What would make too long a URL stands in the body."""
+async def test_many_topics_are_sent_by_post() -> None:
+    """Topics that would make the URL too long are in the body."""
     server = Scripted(event("1", "aaaaa-1"))
     topics = [f"{n:0100}" for n in range(30)]
     async with server.client() as client:
@@ -263,16 +263,16 @@ async def test_many_topics_go_by_post() -> None:
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_token_is_renewed_where_the_last_is_over(is_async: bool) -> None:
-    """On 401 and when the stream ends with its token, the callable is asked; else it is kept."""
-    given: list[str] = []
+async def test_expired_token_is_renewed(is_async: bool) -> None:
+    """A 401 and the end of a stream by expiry renew the token; a reconnection keeps it."""
+    tokens: list[str] = []
 
-    def plain() -> str:
-        given.append(f"t{len(given) + 1}")
-        return given[-1]
+    def renew() -> str:
+        tokens.append(f"t{len(tokens) + 1}")
+        return tokens[-1]
 
-    async def fresh() -> str:
-        return plain()
+    async def renew_async() -> str:
+        return renew()
 
     server = Scripted(
         event("1", "aaaaa-1"),
@@ -280,13 +280,13 @@ async def test_token_is_renewed_where_the_last_is_over(is_async: bool) -> None:
         event("2", "aaaaa-2") + bye("expired", reconnect=False),
         event("3", "aaaaa-3"),
     )
-    async with server.client(fresh if is_async else plain) as client:
+    async with server.client(renew_async if is_async else renew) as client:
         assert await take(client, 3) == ["1", "2", "3"]
     assert server.tokens == ["t1", "t1", "t2", "t3"]
 
 
 async def test_token_from_a_file() -> None:
-    """The line's end behind it is no part of it."""
+    """The newline at the end is not part of the token."""
     server = Scripted(event("1", "aaaaa-1"))
     for token in ("t\n", lambda: " t\r\n"):
         async with server.client(token) as client:
@@ -295,7 +295,7 @@ async def test_token_from_a_file() -> None:
 
 
 async def test_token_that_cannot_be_renewed() -> None:
-    """A fixed one is not shown again, a fresh one that is no better only once."""
+    """A fixed token is not retried, and a renewed token is retried only once."""
     server = Scripted(problem_response(401, "the token has expired"))
     async with server.client("t") as client:
         with pytest.raises(Unauthorized):
@@ -306,15 +306,15 @@ async def test_token_that_cannot_be_renewed() -> None:
     assert len(server.requests) == 3
 
 
-async def test_calls_are_repeated_under_one_key() -> None:
-    """503, 429 and a broken answer: the same publish again, under the first one's key."""
+async def test_retries_have_the_same_key() -> None:
+    """After a 503, a 429 and a broken response, the publish has the same idempotency key."""
     away = problem_response(503, "the broker is away; try again")
     too_many = problem_response(
         429, "this key may publish 1 event a second", headers={"Retry-After": "0"}
     )
-    good = answered({"published": [{"channel": "all", "cursor": "c", "duplicate": False}]})
+    good = json_response({"published": [{"channel": "all", "cursor": "c", "duplicate": False}]})
     server = Scripted(away, too_many, b"", good)
-    server.answers[2] = b"{"  # the connection is reset
+    server.responses[2] = b"{"  # the connection is reset
     async with server.client() as client:
         (published,) = await client.publish({"all": True}, "e", 1)
     assert (published.channel, published.cursor, published.duplicate) == ("all", "c", False)
@@ -323,28 +323,28 @@ async def test_calls_are_repeated_under_one_key() -> None:
     assert len(json.loads(server.bodies[0])["id"]) == 32
 
 
-async def test_tries_end() -> None:
-    """Then the error is raised, with what the hub asks for; long ones are not waited for."""
+async def test_retries_end() -> None:
+    """The last error is raised, and a long Retry-After is not waited for."""
     server = Scripted(problem_response(503, "the broker is away; try again"))
     async with server.client() as client:
         with pytest.raises(HubUnavailable, match="the broker is away"):
             await client.publish({"all": True})
     assert len(server.requests) == 4
-    server = Scripted(problem_response(429, "too many questions", headers={"Retry-After": "60"}))
+    server = Scripted(problem_response(429, "too many requests", headers={"Retry-After": "60"}))
     async with server.client() as client:
         with pytest.raises(TooManyRequests) as caught:
             await client.ask("hi")
     assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
 
 
-async def test_restart_is_repeated_by_the_same_key() -> None:
-    """One that may have arrived is sent again, as the same one; another restart has its own key."""
+async def test_retried_restart_has_the_same_key() -> None:
+    """The retries of a restart share a key, and another restart has another key."""
     server = Scripted(problem_response(503, "the broker is away; try again"), b"{")
     async with server.client() as client:
         for _ in range(2):
             with pytest.raises(HubUnreachable):
                 await client.join("g1").restart()
     keys = [request.headers["Idempotency-Key"] for request in server.requests]
-    tries = QUICK.max_attempts
-    assert keys == [keys[0]] * tries + [keys[tries]] * tries
-    assert keys[0] != keys[tries]
+    attempts = QUICK.max_attempts
+    assert keys == [keys[0]] * attempts + [keys[attempts]] * attempts
+    assert keys[0] != keys[attempts]

@@ -1,4 +1,4 @@
-"""docs/clients-python.md: every block of it runs, in order, against a real `hub dev`."""
+"""Run every code block of docs/clients-python.md, in order, with a real `hub dev`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.e2e.conftest import Dev
 DOCUMENT = Path(__file__).parents[2] / "docs" / "clients-python.md"
 
 
-class Enough(Exception):
-    """Ends an iteration that is for ever."""
+class StopReading(Exception):
+    """Ends an iteration that has no end."""
 
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """Node, worker, Valkey and the simulated LLM."""
+    """Run node, worker, Valkey and the simulated LLM."""
     running = Dev(tmp_path_factory.mktemp("dev"), "--tokens-per-second", "400").wait_until_ready()
     yield running
     running.stop()
 
 
 async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the document shows does what it says."""
+    """The code blocks do what the text says."""
     text = DOCUMENT.read_text()
     text = text.replace("http://127.0.0.1:8080", dev.url)
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -39,7 +39,7 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
 
     def show(name: str, data: Any) -> None:
         shown.append((name, data))
-        raise Enough
+        raise StopReading
 
     dev.publish("alice", {"n": 1})
     names: dict[str, Any] = {"show": show, "log_in": None, "fetch_state": None}
@@ -48,16 +48,16 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
             names["hub"] = hub
             try:
                 await run_python(block, names)
-            except Enough:
+            except StopReading:
                 pass
     assert shown == [("notification", {"n": 1})] * 2
     assert (names["answer"].status, names["joined"].status) == ("stopped", "stopped")
     assert names["answer"].text_so_far.startswith("1")
     assert (len(names["results"]), names["failed"]) == (2000, [])
-    said = capsys.readouterr().out
-    assert "Rayleigh" in said
-    assert "stop {'" in said
-    assert "not published" not in said
+    output = capsys.readouterr().out
+    assert "Rayleigh" in output
+    assert "stop {'" in output
+    assert "not published" not in output
     assert isinstance(names["hub_sync"], SyncHubClient)
     names["hub_sync"].close()
     with SyncHubClient(dev.internal_url) as blocking:

@@ -1,4 +1,4 @@
-"""One node, any number of workers, simulated LLMs: real processes on a Valkey of their own."""
+"""Nodes, workers and simulated LLMs as real processes, with a Valkey of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GenerationEvents = list[tuple[str, dict[str, Any]]]
 
 
 class Cluster:
-    """One node, any number of workers, simulated upstreams by name."""
+    """Nodes, workers and simulated upstreams. `url` and `port` are those of the newest node."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
         self._folder = folder
@@ -43,16 +43,16 @@ class Cluster:
         self.node: asyncio.subprocess.Process
 
     async def add_upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
-        """A simulated LLM; settings are those of the upstream."""
+        """Start a simulated LLM. settings: those of the upstream."""
         speed = settings.pop("tokens_per_second", 2000.0)
         simulated = self._simulated[name] = SimulatedUpstream(
             Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
         )
         app = simulated.app()
         app.on_response_prepare.append(self._record_request)
-        place = ListenAddress("127.0.0.1", 0, "x")
+        address = ListenAddress("127.0.0.1", 0, "x")
         port = await self._stack.enter_async_context(
-            listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1)
+            listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1)
         )
         self.upstreams[name] = f"http://127.0.0.1:{port}"
         self.set(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")
@@ -61,7 +61,7 @@ class Cluster:
             self.set(f"UPSTREAMS__{name}__{key}", value)
 
     def set_speed(self, upstream: str, tokens_per_second: float) -> None:
-        """How fast its answers go on from now."""
+        """Change the speed of an upstream, also for answers that are running."""
         simulated = self._simulated[upstream]
         simulated._simulation = msgspec.structs.replace(
             simulated._simulation, tokens_per_second=tokens_per_second
@@ -71,11 +71,11 @@ class Cluster:
         self.upstream_requests.append(request)
 
     def set(self, name: str, value: Any) -> None:
-        """A setting of what is started from now on."""
+        """Set a setting for the processes that start from now on."""
         self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
 
     async def start(self, *flags: str) -> None:
-        """Valkey and the node; flags are those of `hub serve`."""
+        """Start Valkey and a node. flags: options of `hub serve`."""
         valkey = Valkey(self._folder)
         await valkey.start()
         self._stack.push_async_callback(valkey.kill)
@@ -83,7 +83,7 @@ class Cluster:
         self.node = await self.start_node(*flags)
 
     async def start_node(self, *flags: str) -> asyncio.subprocess.Process:
-        """One more node, on which `url` and `port` are from now on."""
+        """Start one more node and return when it is ready."""
         self.port, self.internal_port = free_ports(2)
         self.set("PUBLIC__PORT", str(self.port))
         self.set("INTERNAL__PORT", str(self.internal_port))
@@ -94,69 +94,73 @@ class Cluster:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    async with self.session.get(f"{self.internal_url}/readyz") as answer:
-                        if answer.status == 200:
+                    async with self.session.get(f"{self.internal_url}/readyz") as response:
+                        if response.status == 200:
                             return process
                 except aiohttp.ClientError:
                     pass
                 await asyncio.sleep(0.05)
 
     def log(self, command: str) -> str:
-        """What the processes of a command have said."""
+        """Return the output of all processes of a command."""
         return (self._folder / f"{command}.log").read_text()
 
     async def start_worker(self) -> asyncio.subprocess.Process:
-        """One more worker."""
+        """Start one more worker."""
         return await self._start_process("worker")
 
     async def start_ready_worker(self) -> asyncio.subprocess.Process:
-        """One more worker, which has begun to look for work."""
+        """Start one more worker and return when it takes requests from the queue."""
         (port,) = free_ports(1)
         self.set("WORKER__PORT", str(port))
         process = await self.start_worker()
         async with asyncio.timeout(60):
             while True:
                 with suppress(aiohttp.ClientError):
-                    async with self.session.get(f"http://127.0.0.1:{port}/healthz") as answer:
-                        if (await answer.json())["state"] == "running":
+                    async with self.session.get(f"http://127.0.0.1:{port}/healthz") as response:
+                        if (await response.json())["state"] == "running":
                             return process
                 await asyncio.sleep(0.02)
 
     async def stats(self, name: str) -> dict[str, int]:
-        """What the upstream counts."""
-        async with self.session.get(f"{self.upstreams[name]}/stats") as answer:
-            found: dict[str, int] = await answer.json()
-            return found
+        """Return the counters of an upstream."""
+        async with self.session.get(f"{self.upstreams[name]}/stats") as response:
+            counters: dict[str, int] = await response.json()
+            return counters
 
     async def start_generation(
         self, user: str, prompt: str, upstream: str
     ) -> tuple[int, dict[str, Any]]:
-        """Status and answer."""
+        """Return the status and the body of the response."""
         body = {"prompt": prompt, "upstream": upstream}
         url = f"{self.url}/generations?user={user}"
-        async with self.session.post(url, json=body) as answer:
-            return answer.status, await answer.json()
+        async with self.session.post(url, json=body) as response:
+            return response.status, await response.json()
 
     async def read_generation(
         self, user: str, cursor: str, *, more_seconds: float = 0.0
     ) -> GenerationEvents:
-        """The user's generation events up to an end, and what comes after it for a while."""
-        decoder, found = SseDecoder(), list[tuple[str, dict[str, Any]]]()
+        """Return the user's generation events up to an end event.
+
+        more_seconds: keep reading for this time after the end event.
+        """
+        decoder, events = SseDecoder(), list[tuple[str, dict[str, Any]]]()
         url = f"{self.url}/sse/connect/{user}"
         headers = {"Last-Event-ID": cursor}
-        async with self.session.get(url, headers=headers) as answer:
-            until = asyncio.timeout(60)
+        async with self.session.get(url, headers=headers) as response:
+            timeout = asyncio.timeout(60)
             try:
-                async with until:
-                    async for chunk in answer.content.iter_any():
+                async with timeout:
+                    async for chunk in response.content.iter_any():
                         for event in decoder.feed(chunk):
                             if event.name.startswith("generation."):
-                                found.append((event.name, json.loads(event.data)))
+                                events.append((event.name, json.loads(event.data)))
                             if event.name in ENDS:
-                                until.reschedule(asyncio.get_running_loop().time() + more_seconds)
+                                now = asyncio.get_running_loop().time()
+                                timeout.reschedule(now + more_seconds)
             except TimeoutError:
                 pass
-        return found
+        return events
 
     async def _start_process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
         with (self._folder / f"{command}.log").open("ab") as log:
@@ -176,7 +180,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def create_cluster() -> AsyncIterator[Cluster]:
-    """Nothing runs yet."""
+    """Create a cluster without processes; all of them are killed at the end."""
     async with AsyncExitStack() as stack:
         folder = temporary_folder("cluster", stack)
         connector = aiohttp.TCPConnector(limit=0)

@@ -1,4 +1,4 @@
-"""`hub dev` as a user starts it: real processes, real Valkey, real HTTP, on free ports."""
+"""Run `hub dev` as a user does: real processes, a real Valkey and real HTTP on free ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START_SECONDS = 60.0
 
 
 class Dev:
-    """One running `hub dev`."""
+    """A running `hub dev`."""
 
     def __init__(
         self,
@@ -53,25 +53,25 @@ class Dev:
         return self._output.read_text()
 
     def wait_until_ready(self) -> Dev:
-        """Returns when it has greeted. One that does not is ended, with all its parts."""
-        until = time.monotonic() + _START_SECONDS
+        """Return when it is ready. Kill it, with its child processes, when it does not start."""
+        deadline = time.monotonic() + _START_SECONDS
         while "Ctrl-C stops everything" not in self.output:
-            if self.process.poll() is not None or time.monotonic() > until:
-                self.process.kill()  # its parts end with it
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()  # its child processes end with it
                 self.process.wait()
                 raise AssertionError(f"hub dev did not start:\n{self.output}")
-            time.sleep(0.02)  # a file that grows tells nobody
+            time.sleep(0.02)  # a file does not announce that it grows
         return self
 
     def upstream_url(self) -> str:
-        """The base URL of its simulated LLM, as the greeting tells it."""
-        found = re.search(r"simulated, (http://\S+)/v1", self.output)
-        assert found is not None
-        return found[1]
+        """Return the base URL of the simulated LLM from the output."""
+        match = re.search(r"simulated, (http://\S+)/v1", self.output)
+        assert match is not None
+        return match[1]
 
     def children(self) -> dict[int, str]:
-        """The processes that it started, by id, with their command lines."""
-        found = {}
+        """Return the command lines of its child processes by process id."""
+        command_lines = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
@@ -79,47 +79,47 @@ class Dev:
             except OSError:
                 continue
             if parent == self.process.pid:
-                found[int(folder.name)] = line
-        return found
+                command_lines[int(folder.name)] = line
+        return command_lines
 
     def child(self, word: str) -> int:
-        """The id of the one process whose command line has the word."""
+        """Return the id of the only child process whose command line has this word."""
         (pid,) = (pid for pid, line in self.children().items() if f" {word}" in line)
         return pid
 
     def stop(self) -> float:
-        """Ctrl-C; returns how many seconds it took."""
-        begun = time.monotonic()
+        """Send Ctrl-C, wait for the end, and return how many seconds it took."""
+        started_at = time.monotonic()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=60)
-        return time.monotonic() - begun
+        return time.monotonic() - started_at
 
     def call(self, method: str, path: str, body: Any = None, *, internal: bool = False) -> Any:
-        """One HTTP exchange; the decoded answer."""
+        """Send one request and return the decoded JSON of its response."""
         request = urllib.request.Request(
             (self.internal_url if internal else self.url) + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
 
     def publish(self, user: str, data: Any, event: str = "notification") -> str:
-        """Publishes; returns the cursor."""
+        """Publish an event and return its cursor."""
         body = {"to": {"user": user}, "event": event, "data": data}
         cursor: str = self.call("POST", "/publish", body, internal=True)["published"][0]["cursor"]
         return cursor
 
 
 def free_port() -> int:
-    """A port that no other test has."""
+    """Return a port that no other test uses."""
     return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One `hub dev` for the tests that leave it as they found it."""
+    """Share one `hub dev` between the tests that do not change its state."""
     running = Dev(tmp_path_factory.mktemp("dev"), "--tokens-per-second", "60").wait_until_ready()
     yield running
     running.stop()

@@ -1,4 +1,4 @@
-"""nginx with config/nginx.conf before two nodes: real processes on loopback."""
+"""nginx with config/nginx.conf in front of two nodes: real processes on loopback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NginxProxy:
         self.certificate, self._key = cert, key
 
     async def start(self, change: Any = lambda text: text) -> None:
-        """`change` edits the file."""
+        """Start the nodes and nginx. change: edits the configuration file."""
         cluster = self.cluster
         await cluster.start()
         first_port = cluster.port
@@ -71,13 +71,13 @@ class NginxProxy:
             while True:
                 with suppress(aiohttp.ClientError):
                     url = f"{self.url}/generations/g00nothing?user=a"
-                    async with cluster.session.get(url, ssl=self.trust) as answer:
-                        if answer.status == 404:
+                    async with cluster.session.get(url, ssl=self.trust) as response:
+                        if response.status == 404:
                             return
                 await asyncio.sleep(0.05)
 
     async def reload(self) -> None:
-        """New workers; the old ones go on with what they have. Returns when there are some."""
+        """Reload nginx and return when its new workers run. The old ones finish their requests."""
         assert self._process is not None
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
@@ -94,27 +94,27 @@ class NginxProxy:
 
     @asynccontextmanager
     async def stream(self, user: str, cursor: str = "") -> AsyncIterator[Any]:
-        """Gives a function that waits for the next event: id, name, data."""
-        decoder, ready = SseDecoder(), list[Any]()
+        """Open a stream and yield a function that returns the next event: id, name, data."""
+        decoder, received = SseDecoder(), list[Any]()
         headers = {"Last-Event-ID": cursor} if cursor else {}
         url = f"{self.url}/sse/connect/{user}"
         async with self.cluster.session.get(url, headers=headers, ssl=self.trust) as response:
             assert response.status == 200
 
-            async def following(seconds: float = 30.0) -> tuple[str, str, Any]:
+            async def next_event(seconds: float = 30.0) -> tuple[str, str, Any]:
                 async with asyncio.timeout(seconds):
-                    while not ready:
+                    while not received:
                         chunk = await response.content.readany()
                         if not chunk:
                             raise EOFError
-                        ready.extend(decoder.feed(chunk))
-                event = ready.pop(0)
+                        received.extend(decoder.feed(chunk))
+                event = received.pop(0)
                 return event.id, event.name, json.loads(event.data)
 
-            yield following
+            yield next_event
 
     async def publish(self, n: int, **to: Any) -> None:
         body = {"to": to or {"all": True}, "data": {"n": n}, "id": f"n{n}"}
         url = f"{self.cluster.internal_url}/publish"
-        async with self.cluster.session.post(url, json=body) as answer:
-            assert answer.status == 200
+        async with self.cluster.session.post(url, json=body) as response:
+            assert response.status == 200

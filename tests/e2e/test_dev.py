@@ -1,4 +1,4 @@
-"""The whole thread as processes: connect, publish, ask, stop, Ctrl-C."""
+"""`hub dev` as real processes: connect, publish, ask, stop, Ctrl-C, restarts."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 async def follow(
     dev: Dev, user: str, until: Callable[[StreamEvent], bool], cursor: str = "live"
 ) -> list[StreamEvent]:
-    """The events of a user's stream up to and including the first for which `until` holds."""
-    seen: list[StreamEvent] = []
+    """Return the events of a user's stream, up to the first one for which `until` is true."""
+    events_seen: list[StreamEvent] = []
     async with (
         HubClient(dev.url, user=user) as hub,
         hub.events(cursor=cursor, control=True) as events,
     ):
         async for event in events:
-            seen.append(event)
+            events_seen.append(event)
             if until(event):
                 break
-    return seen
+    return events_seen
 
 
 def run(dev: Dev, *args: str) -> subprocess.CompletedProcess[str]:
-    """One everyday command against this hub."""
+    """Run one command with this hub."""
     env = {**os.environ, "HUB_CLIENT__URL": dev.url, "HUB_CLIENT__INTERNAL_URL": dev.internal_url}
     command = [sys.executable, "-m", "hub", *args]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Returns when another process has come so far."""
-    until = time.monotonic() + seconds
+    """Return when the condition is true. It depends on other processes."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come so far"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.01)
 
 
 async def test_published_event_is_in_the_stream(dev: Dev) -> None:
-    """The stream begins with hub.open, and the event's id begins with the publisher's cursor."""
+    """The stream begins with hub.open, and the event id begins with the cursor of the publish."""
     cursors: list[str] = []
 
     def publish_when_open(event: StreamEvent) -> bool:
@@ -70,7 +70,7 @@ async def test_published_event_is_in_the_stream(dev: Dev) -> None:
 
 
 async def test_missed_events_are_replayed_by_cursor(dev: Dev) -> None:
-    """A client that comes back gets what it missed, in order, once, and then what is live."""
+    """A client that returns gets the missed events once and in order, and then live events."""
     cursor = dev.publish("rita", 0)
     for n in range(1, 6):
         dev.publish("rita", n)
@@ -87,13 +87,16 @@ async def test_missed_events_are_replayed_by_cursor(dev: Dev) -> None:
 
 
 async def test_answer_streams_into_the_channel(dev: Dev) -> None:
-    """Started, deltas counted from 0, one end; the text is the upstream's; the snapshot agrees."""
+    """The stream has one start, numbered deltas and one end; the snapshot has the same text."""
     started = dev.call("POST", "/generations?user=anna", {"prompt": "why is the sky blue?"})
     events = await follow(dev, "anna", lambda e: e.name in ENDS, started["cursor"])
-    story = [e for e in events if e.name.startswith("generation.")]
-    deltas = [e.json() for e in story if e.name == "generation.delta"]
+    generation_events = [e for e in events if e.name.startswith("generation.")]
+    deltas = [e.json() for e in generation_events if e.name == "generation.delta"]
     text = "".join(delta["text"] for delta in deltas)
-    assert [story[0].name, story[-1].name] == ["generation.started", "generation.done"]
+    assert [generation_events[0].name, generation_events[-1].name] == [
+        "generation.started",
+        "generation.done",
+    ]
     assert [delta["i"] for delta in deltas] == list(range(len(deltas)))
     assert "Rayleigh" in text
     snapshot = dev.call("GET", f"/generations/{started['generation']}?user=anna")
@@ -102,7 +105,7 @@ async def test_answer_streams_into_the_channel(dev: Dev) -> None:
 
 
 async def test_stop_reaches_the_upstream(dev: Dev) -> None:
-    """DELETE ends the answer in the stream, and the upstream sees its reader go, within 1 s."""
+    """Within 1 s DELETE ends the stream of the answer and the connection to the upstream."""
     base = dev.upstream_url()
     before = _stats(base)["cut"]
     started = dev.call("POST", "/generations?user=stan", {"prompt": "count to 500"})
@@ -127,29 +130,29 @@ async def test_stop_reaches_the_upstream(dev: Dev) -> None:
     assert snapshot["deltas"] == events[-1].json()["deltas"] == len(deltas)
 
 
-async def test_restart_begins_another_generation(dev: Dev) -> None:
-    """The running one is stopped, and the same question is answered by a new one."""
+async def test_restart_starts_another_generation(dev: Dev) -> None:
+    """The running generation is stopped, and another one starts with the same request."""
     started = dev.call("POST", "/generations?user=rosa", {"prompt": "count to 300"})
     path = f"/generations/{started['generation']}/restart?user=rosa"
-    again: list[dict[str, Any]] = []
+    restarted: list[dict[str, Any]] = []
 
     def restart_at_the_third(event: StreamEvent) -> bool:
-        if event.name == "generation.delta" and event.json()["i"] == 2 and not again:
-            again.append(dev.call("POST", path))
+        if event.name == "generation.delta" and event.json()["i"] == 2 and not restarted:
+            restarted.append(dev.call("POST", path))
         return (
-            bool(again)
+            bool(restarted)
             and event.name == "generation.delta"
-            and (event.json()["generation"] == again[0]["generation"])
+            and (event.json()["generation"] == restarted[0]["generation"])
         )
 
     events = await follow(dev, "rosa", restart_at_the_third, started["cursor"])
     ends = [e.json()["generation"] for e in events if e.name == "generation.stopped"]
     assert ends == [started["generation"]]
-    dev.call("DELETE", f"/generations/{again[0]['generation']}?user=rosa")
+    dev.call("DELETE", f"/generations/{restarted[0]['generation']}?user=rosa")
 
 
 async def test_same_idempotency_key_starts_once(dev: Dev) -> None:
-    """The second POST joins the first one's generation."""
+    """The second POST joins the generation of the first one."""
     body = {"prompt": "why is the sky blue?", "id": "click-1"}
     first = dev.call("POST", "/generations?user=ines", body)
     assert dev.call("POST", "/generations?user=ines", body) == first
@@ -158,28 +161,28 @@ async def test_same_idempotency_key_starts_once(dev: Dev) -> None:
 
 
 def test_ask_prints_the_growing_answer(dev: Dev) -> None:
-    """The text goes to standard output whole, in any language, and ends."""
-    asked = run(dev, "ask", "kim", "为什么天空是蓝色的？")
-    assert asked.returncode == 0, asked.stderr
-    assert asked.stdout.startswith("天空是蓝色的，因为空气对短波长的光散射得更强。\n\n1. 太阳光")
-    assert "（模拟回答）" in asked.stdout
-    assert "simulated" in asked.stderr
+    """The command prints the complete text, in any language, and exits."""
+    command = run(dev, "ask", "kim", "为什么天空是蓝色的？")
+    assert command.returncode == 0, command.stderr
+    assert command.stdout.startswith("天空是蓝色的，因为空气对短波长的光散射得更强。\n\n1. 太阳光")
+    assert "（模拟回答）" in command.stdout
+    assert "simulated" in command.stderr
 
 
 def test_interrupted_ask_stops_the_generation(dev: Dev) -> None:
-    """Ctrl-C on `hub ask` stops the answer at the hub, not only the printing of it."""
+    """Ctrl-C on `hub ask` stops the generation on the hub, not only the output."""
     command = [sys.executable, "-m", "hub", "ask", "ivan", "count to 900", "--url", dev.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
-        assert asking.stdout is not None
-        asking.stdout.read(12)
-        asking.send_signal(signal.SIGINT)
-        _, said = asking.communicate(timeout=10)
-    assert asking.returncode == 130
-    assert b"stopped by ivan" in said
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(12)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert b"stopped by ivan" in errors
 
 
 def test_publish_and_tail_from_the_command_line(dev: Dev) -> None:
-    """What `hub publish` sends, `hub tail` shows, one JSON object a line."""
+    """`hub tail` prints the event of `hub publish` as one JSON object on a line."""
     published = run(dev, "publish", "tina", "--event", "export", "--data", '{"ready": true}')
     assert published.returncode == 0, published.stderr
     command = [sys.executable, "-m", "hub", "tail", "tina", "--json", "--cursor", "start"]
@@ -191,7 +194,7 @@ def test_publish_and_tail_from_the_command_line(dev: Dev) -> None:
 
 
 def test_character_split_over_network_chunks_arrives_whole(tmp_path: Path) -> None:
-    """An upstream that cuts its bytes anywhere gives the same text."""
+    """An upstream that splits its bytes anywhere gives the same text."""
     port = free_port()
     command = [sys.executable, "-m", "hub", "upstream", "--port", str(port)]
     command += ["--network-chunk-bytes", "1", "--tokens-per-second", "1000"]
@@ -205,19 +208,19 @@ def test_character_split_over_network_chunks_arrives_whole(tmp_path: Path) -> No
             }
             dev = Dev(tmp_path, env=env).wait_until_ready()
             try:
-                asked = run(dev, "ask", "zoe", "为什么天空是蓝色的？")
+                answer = run(dev, "ask", "zoe", "为什么天空是蓝色的？")
             finally:
                 dev.stop()
         finally:
             upstream.kill()
-    assert "散射得更强" in asked.stdout
-    assert "🌤️" in asked.stdout
-    assert "\ufffd" not in asked.stdout
+    assert "散射得更强" in answer.stdout
+    assert "🌤️" in answer.stdout
+    assert "\ufffd" not in answer.stdout
 
 
 @pytest.mark.alone
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    """Within 3 s, with a stream open and an answer running, and no process is left behind."""
+    """All processes exit within 3 s, with an open stream and a running generation."""
     dev = Dev(tmp_path).wait_until_ready()
     children = dev.children()
     assert len(children) == 4
@@ -237,28 +240,28 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
 
 
 def test_killed_supervisor_leaves_nothing(tmp_path: Path, short_path: Path) -> None:
-    """The kernel ends the parts when the supervisor is killed."""
+    """The kernel kills the child processes when the supervisor is killed."""
     dev = Dev(tmp_path, env={"TMPDIR": str(short_path)}).wait_until_ready()
     children = dev.children()
     dev.process.kill()
     dev.process.wait()
-    wait_for(lambda: not any(_is_alive(pid) for pid in children))
+    wait_for(lambda: not any(_is_running(pid) for pid in children))
 
 
-def test_killed_part_is_started_again(tmp_path: Path) -> None:
-    """A node and a worker that die come back, and the next question is answered."""
+def test_killed_child_process_is_restarted(tmp_path: Path) -> None:
+    """A killed node and a killed worker are restarted, and the next prompt gets an answer."""
     dev = Dev(tmp_path, "--tokens-per-second", "500").wait_until_ready()
     try:
-        for part in ("serve", "worker"):
-            os.kill(dev.child(part), signal.SIGKILL)
-        wait_for(lambda: "child_process.exited" in dev.output and _answers(dev))
+        for command in ("serve", "worker"):
+            os.kill(dev.child(command), signal.SIGKILL)
+        wait_for(lambda: "child_process.exited" in dev.output and _is_ready(dev))
         assert run(dev, "ask", "mia", "Write a haiku").returncode == 0
     finally:
         dev.stop()
 
 
-def test_data_folder_keeps_what_was_published(tmp_path: Path) -> None:
-    """With --data, a stored event outlives the hub; and two hubs do not share a folder."""
+def test_data_directory_keeps_events(tmp_path: Path) -> None:
+    """With --data, stored events survive a restart, and two hubs cannot share a directory."""
     data = tmp_path / "d"
     first = Dev(tmp_path, "--data", str(data)).wait_until_ready()
     first.publish("dora", {"kept": True})
@@ -279,41 +282,41 @@ def test_data_folder_keeps_what_was_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["--port", "--internal-port"])
 def test_taken_port_is_named_with_its_flag(flag: str) -> None:
-    """One sentence, exit code 2, nothing started."""
+    """The error is one sentence with exit code 2, before anything starts."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         ports = {"--port": str(free_port()), "--internal-port": str(free_port()), flag: port}
         words = [word for pair in ports.items() for word in pair]
-        refused = subprocess.run(
+        command = subprocess.run(
             [sys.executable, "-m", "hub", "dev", *words],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-    assert refused.returncode == 2
-    assert refused.stderr == f"hub: port {port} is in use; choose another one with {flag}\n"
+    assert command.returncode == 2
+    assert command.stderr == f"hub: port {port} is in use; choose another one with {flag}\n"
 
 
 def _stats(base: str) -> dict[str, int]:
     import urllib.request
 
-    with urllib.request.urlopen(f"{base}/stats", timeout=5) as answer:
-        stats: dict[str, int] = json.load(answer)
+    with urllib.request.urlopen(f"{base}/stats", timeout=5) as response:
+        stats: dict[str, int] = json.load(response)
         return stats
 
 
-def _answers(dev: Dev) -> bool:
+def _is_ready(dev: Dev) -> bool:
     try:
         return bool(dev.call("GET", "/readyz", internal=True)["status"] == "ready")
     except (OSError, urllib.error.URLError):
         return False
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether it runs still; a zombie that nobody has reaped does not."""
+def _is_running(pid: int) -> bool:
+    """Return whether the process runs. A zombie that is not reaped yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

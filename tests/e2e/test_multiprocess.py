@@ -1,4 +1,4 @@
-"""`hub serve --workers N`: several processes, one port; what one hears, all deliver."""
+"""`hub serve --workers N`: several processes share a port, and all of them deliver each event."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.topologies import free_ports
 CLIENTS = 40
 
 
-class Fleet:
-    """The supervisor's process and its ports."""
+class Supervisor:
+    """The process of the supervisor, and its URLs."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, internal_port: int) -> None:
         self.process = process
@@ -35,8 +35,8 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_of(workers: int, folder: Path, **more: str) -> AsyncIterator[Fleet]:
-    """A fleet that has been started, whether or not it comes up."""
+async def start_supervisor(workers: int, folder: Path, **more: str) -> AsyncIterator[Supervisor]:
+    """Start `hub serve --workers N`. It may fail to become ready."""
     port, internal_port = free_ports(2)
     env = {
         **os.environ,
@@ -48,13 +48,13 @@ async def fleet_of(workers: int, folder: Path, **more: str) -> AsyncIterator[Fle
         **more,
     }
     flags = ("--port", str(port), "--internal-port", str(internal_port))
-    with (folder / "fleet.log").open("ab") as log:
+    with (folder / "serve.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hub", "serve", "--workers", str(workers), *flags,
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=env,
         )  # fmt: skip
     try:
-        yield Fleet(process, port, internal_port)
+        yield Supervisor(process, port, internal_port)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -62,15 +62,19 @@ async def fleet_of(workers: int, folder: Path, **more: str) -> AsyncIterator[Fle
             await process.wait()
 
 
-async def ready(fleet: Fleet, session: aiohttp.ClientSession, *nodes: str) -> None:
-    """Returns when each of these processes has said that it is ready."""
+async def wait_until_ready(
+    supervisor: Supervisor, session: aiohttp.ClientSession, *nodes: str
+) -> None:
+    """Return when each of these processes has reported that it is ready."""
     missing = set(nodes)
     async with asyncio.timeout(60):
         while missing:
             try:
-                # a connection of its own, so that the kernel chooses again
+                # a new connection, so that the kernel chooses a process again
                 headers = {"Connection": "close"}
-                async with session.get(f"{fleet.internal_url}/readyz", headers=headers) as response:
+                async with session.get(
+                    f"{supervisor.internal_url}/readyz", headers=headers
+                ) as response:
                     if response.status == 200:
                         missing.discard((await response.json())["node"])
             except aiohttp.ClientError:
@@ -79,16 +83,16 @@ async def ready(fleet: Fleet, session: aiohttp.ClientSession, *nodes: str) -> No
 
 
 class Client:
-    """A stream of one user, and which process holds it."""
+    """A stream of one user. node: the process that serves it."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
         self.node = ""
-        self.seen: list[str] = []
+        self.received: list[str] = []
         self._decoder = SseDecoder()
 
-    async def until(self, name: str) -> None:
-        """Reads up to an event of that name."""
+    async def read_until(self, name: str) -> None:
+        """Read up to an event of this name."""
         async with asyncio.timeout(30):
             while True:
                 chunk = await self.response.content.readany()
@@ -97,14 +101,14 @@ class Client:
                     if event.name == "hub.open":
                         self.node = json.loads(event.data)["node"]
                     else:
-                        self.seen.append(event.data)
+                        self.received.append(event.data)
                     if event.name == name:
                         return
 
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> AsyncIterator[Path]:
-    """Where a broker listens."""
+    """The directory of a Valkey's socket."""
     valkey = Valkey(tmp_path)
     await valkey.start()
     yield tmp_path
@@ -112,42 +116,46 @@ async def folder(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def test_processes_share_the_port(folder: Path) -> None:
-    """Clients are spread, each event reaches all of them, a killed process is started again, and
-    SIGTERM drains all.
+    """Clients are spread over the processes, and each event reaches all of them.
+
+    A killed process is restarted, and SIGTERM drains all processes.
     """
     unlimited = aiohttp.TCPConnector(limit=0)
-    async with fleet_of(2, folder) as fleet, aiohttp.ClientSession(connector=unlimited) as session:
-        await ready(fleet, session, "n-1", "n-2")
+    async with (
+        start_supervisor(2, folder) as supervisor,
+        aiohttp.ClientSession(connector=unlimited) as session,
+    ):
+        await wait_until_ready(supervisor, session, "n-1", "n-2")
         clients = [
-            Client(await session.get(f"{fleet.url}/sse/connect/u{n}")) for n in range(CLIENTS)
+            Client(await session.get(f"{supervisor.url}/sse/connect/u{n}")) for n in range(CLIENTS)
         ]
         for client in clients:
-            await client.until("hub.open")
+            await client.read_until("hub.open")
         assert {client.node for client in clients} == {"n-1", "n-2"}
 
         body = {"to": {"all": True}, "event": "news", "data": 1}
-        async with session.post(f"{fleet.internal_url}/publish", json=body) as response:
+        async with session.post(f"{supervisor.internal_url}/publish", json=body) as response:
             assert response.status == 200
         for client in clients:
-            await client.until("news")
-        async with session.get(f"{fleet.internal_url}/metrics") as response:
-            told = await response.text()
-        for what in ("connections{", "events_delivered_total{"):
-            lines = [line for line in told.splitlines() if line.startswith(f"hub_{what}")]
+            await client.read_until("news")
+        async with session.get(f"{supervisor.internal_url}/metrics") as response:
+            metrics = await response.text()
+        for metric in ("connections{", "events_delivered_total{"):
+            lines = [line for line in metrics.splitlines() if line.startswith(f"hub_{metric}")]
             by_process = {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in lines}
             assert by_process.keys() == {"n-1", "n-2"}
             assert sum(by_process.values()) == CLIENTS
 
-        first, second = fleet.children()
+        first, second = supervisor.children()
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(60):
-            while len(set(fleet.children()) - {first, second}) == 0:
+            while len(set(supervisor.children()) - {first, second}) == 0:
                 await asyncio.sleep(0.05)
-        await ready(fleet, session, "n-1", "n-2")
+        await wait_until_ready(supervisor, session, "n-1", "n-2")
 
-        fleet.process.terminate()
+        supervisor.process.terminate()
         async with asyncio.timeout(60):
-            assert await fleet.process.wait() == 0
+            assert await supervisor.process.wait() == 0
         assert not await asyncio.to_thread(Path(f"/proc/{second}").exists)
 
 
@@ -155,22 +163,24 @@ async def test_processes_share_the_port(folder: Path) -> None:
     ("more", "code"),
     [({"HUB_REDIS__URL": "unix:///nowhere"}, 3), ({"HUB_AUTH__DISABLED": "false"}, 2)],
 )
-async def test_what_cannot_start_says_so(tmp_path: Path, more: dict[str, str], code: int) -> None:
-    """An absent broker and wrong settings end it with the code that one process would have."""
-    async with fleet_of(2, tmp_path, **more) as fleet, asyncio.timeout(60):
-        assert await fleet.process.wait() == code
+async def test_failed_start_sets_the_exit_code(
+    tmp_path: Path, more: dict[str, str], code: int
+) -> None:
+    """An absent broker and wrong settings give the exit code of a single process."""
+    async with start_supervisor(2, tmp_path, **more) as supervisor, asyncio.timeout(60):
+        assert await supervisor.process.wait() == code
 
 
-async def test_taken_port_is_said(folder: Path) -> None:
-    """Also when the one that listens would share it."""
-    async with fleet_of(2, folder) as fleet, aiohttp.ClientSession() as session:
-        await ready(fleet, session, "n-1")
-        flags = ["--port", fleet.url.rpartition(":")[2], "--internal-port", "1"]
+async def test_port_in_use_is_refused(folder: Path) -> None:
+    """The port is refused even when the other process would share it."""
+    async with start_supervisor(2, folder) as supervisor, aiohttp.ClientSession() as session:
+        await wait_until_ready(supervisor, session, "n-1")
+        flags = ["--port", supervisor.url.rpartition(":")[2], "--internal-port", "1"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hub", "serve", "--workers", "2", *flags,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "HUB_AUTH__DISABLED": "true"},
         )  # fmt: skip
-        _, said = await process.communicate()
+        _, errors = await process.communicate()
         assert process.returncode == 2
-        assert b"cannot listen on 127.0.0.1" in said
+        assert b"cannot listen on 127.0.0.1" in errors
