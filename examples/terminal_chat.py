@@ -36,7 +36,7 @@ async def print_answer(hub: HubClient, conversation: list[dict[str, str]]) -> No
     finally:
         loop.remove_signal_handler(signal.SIGINT)
     print("\n[stopped]" if answer.status == "stopped" else "")
-    conversation.append({"role": "assistant", "content": answer.text_so_far})
+    conversation.append({"role": "assistant", "content": answer.current_text})
 
 
 async def main(user: str) -> None:

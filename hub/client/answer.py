@@ -75,7 +75,7 @@ class Answer:
         return self.status in ("done", "stopped", "failed")
 
     @property
-    def text_so_far(self) -> str:
+    def current_text(self) -> str:
         """The text that has been read."""
         return "".join(self._parts)
 
@@ -103,7 +103,7 @@ class Answer:
         while not self.ended:
             await self._next_event()
         self._raise_if_failed()
-        return self.text_so_far
+        return self.current_text
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """Iterate over the events up to the end. A failure is an event here; it is not raised."""
@@ -188,5 +188,5 @@ class Answer:
         if self._failed is not None:
             failed = self._failed
             raise AnswerFailed(
-                failed.code, failed.message, retryable=failed.retryable, text=self.text_so_far
+                failed.code, failed.message, retryable=failed.retryable, text=self.current_text
             )

@@ -108,7 +108,7 @@ async def test_text_as_it_grows_and_as_a_whole(setup: Setup) -> None:
     await worker.end(finish_reason="stop", usage={"completion_tokens": 2})
     assert [text async for text in answer] == ["lo"]
     assert [text async for text in answer] == []
-    assert await answer.text() == answer.text_so_far == "Hello"
+    assert await answer.text() == answer.current_text == "Hello"
     assert (answer.status, answer.finish_reason, answer.usage) == (
         "done",
         "stop",
@@ -165,7 +165,7 @@ async def test_broken_connection_is_not_noticed(setup: Setup) -> None:
     assert len(parts) > 20
 
 
-async def test_joined_answer_begins_with_the_text_so_far(setup: Setup) -> None:
+async def test_joined_answer_begins_with_its_text(setup: Setup) -> None:
     """A generation can be joined by its id at any time, also after its end."""
     first = await setup.client.ask("hi")
     worker = Worker(setup, first)
@@ -227,7 +227,7 @@ async def test_failure_is_raised(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("how", ["restarted", "replaced"])
-async def test_rewritten_text_is_raised(setup: Setup, how: str) -> None:
+async def test_rewriting_raises_an_error(setup: Setup, how: str) -> None:
     """AnswerRewritten is raised, and then the text comes from its beginning."""
     answer = await setup.client.ask("hi")
     worker = Worker(setup, answer)

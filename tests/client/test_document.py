@@ -52,7 +52,7 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
                 pass
     assert shown == [("notification", {"n": 1})] * 2
     assert (names["answer"].status, names["joined"].status) == ("stopped", "stopped")
-    assert names["answer"].text_so_far.startswith("1")
+    assert names["answer"].current_text.startswith("1")
     assert (len(names["results"]), names["failed"]) == (2000, [])
     output = capsys.readouterr().out
     assert "Rayleigh" in output
