@@ -12,6 +12,7 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.core.stream_parts import StreamPart
 from hub.engine.connection import Connection, ConnectionOptions
+from hub.engine.relay import RelayLimits
 from hub.engine.stream_view import USER_STREAM, StreamView
 from hub.ports.clock import Clock
 from hub.ports.connections import ConnectionOwner, ConnectionWriter, EventEncoder
@@ -164,6 +165,15 @@ def new_connection(
         address=address,
     )
     return Connection(options, clock, view)
+
+
+RELAY_LIMITS = RelayLimits(
+    max_attempts=3,
+    max_text_bytes=1000,
+    flush_seconds=0.0,
+    broker_timeout_seconds=10.0,
+    max_queued_seconds=600.0,
+)
 
 
 class Gate:

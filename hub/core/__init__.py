@@ -1,1 +1,1 @@
-"""Values and decisions: no await, no clock, no sockets. Everything here is tested by calling it."""
+"""Values and decisions: no await, no clock, no sockets. Tests only call functions."""

@@ -1,4 +1,4 @@
-"""Upstreams that repeat the whole text so far, turned into what is new of it."""
+"""Deltas from upstreams that repeat the whole text so far in each event."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from hub.core.stream_parts import TextDelta, TextReplaced
 
 
 class CumulativeText:
-    """Fed each version of a text, gives the piece that leads from the one before to it.
+    """Computes the part that leads from one version of a text to the next.
 
-    A shorter or equal beginning of what was said is a late repeat and says nothing. Characters are
-    compared, never bytes.
+    A version that is a prefix of the current text is a late repetition and is ignored. Characters
+    are compared, not bytes.
     """
 
     def __init__(self) -> None:
-        self._text = ""
+        self._text = ""  # the current version
 
     def update(self, text: str) -> TextDelta | TextReplaced | None:
-        """What is new; None when nothing is."""
-        said = self._text
-        if said.startswith(text):
+        """Set the current version and return the difference, None if there is none."""
+        previous = self._text
+        if previous.startswith(text):
             return None
         self._text = text
-        return TextDelta(text[len(said) :]) if text.startswith(said) else TextReplaced(text)
+        if text.startswith(previous):
+            return TextDelta(text[len(previous) :])
+        return TextReplaced(text)

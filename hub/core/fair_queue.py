@@ -1,13 +1,13 @@
-"""Whose turn it is: jobs of many users at many upstreams, with caps, none starved.
+"""The order of generation jobs: limits per user and per upstream, and no user is starved.
 
-A job waits until its user and its upstream have room, and is then *due*: workers take due jobs as
-they come. Among those that wait the order is by turns: each user's next job gets the turn after
-that user's last one, or after the one that became due last. So a user with a thousand questions
-waits for them, and nobody else does (start-time fair queuing, Goyal, Vin and Cheng, 1996).
+A job waits until its user and its upstream have capacity, and then becomes ready: workers take
+ready jobs in that order. Waiting jobs are ordered by start-time fair queuing (Goyal, Vin and Cheng,
+1996): the start tag of a user's next job follows that user's last tag, or the queue's virtual time
+if that is later. So a user with a thousand jobs waits for them, and other users do not.
 
-Rules, which queues/lua/jobs.lua keeps in Redis:
-1. A job is counted as waiting until it is due, and as running from then until it is over.
-2. What has no room is passed over, and keeps its turn.
+Rules, which backends/redis/lua/fair_queue.lua implements in Redis:
+1. A job counts as waiting until it is ready, and as running from then until it is finished.
+2. A job without capacity is skipped and keeps its start tag.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A generation that a worker shall run. queue: whose workers."""
+    """A generation for a worker. queue: the name of the queue; each worker serves some queues."""
 
     generation: str
     user: str
@@ -29,26 +29,29 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """running: questions at once. queued: those beyond them. None: no cap."""
+    """The limits of one upstream, for all users together. None means no limit.
+
+    max_running: jobs that run. max_queued: jobs that wait in addition to those.
+    """
 
     max_running: int | None = None
     max_queued: int | None = None
 
 
 class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of each user, and of the upstreams that have any."""
+    """The limits of each user, and those of the upstreams that have any, by name."""
 
-    max_user_running: int = 4
-    max_user_queued: int = 20
+    max_user_running: int
+    max_user_queued: int
     upstreams: Mapping[str, UpstreamLimits] = {}
 
-    def of(self, upstream: str) -> UpstreamLimits:
-        """The upstream's."""
-        return self.upstreams.get(upstream, UpstreamLimits())
+    def for_upstream(self, name: str) -> UpstreamLimits:
+        """Return the limits of an upstream."""
+        return self.upstreams.get(name, UpstreamLimits())
 
 
 class Admission(enum.Enum):
-    """What became of a job that was put."""
+    """Whether a job was queued, and which limit refused it if not. The values stand in Redis."""
 
     ACCEPTED = "taken"
     USER_FULL = "user"
@@ -56,39 +59,39 @@ class Admission(enum.Enum):
 
 
 class FairQueue:
-    """The jobs that wait, in memory."""
+    """The waiting jobs, in memory. Time is the virtual time of the algorithm, not a clock."""
 
-    def __init__(self, caps: QueueLimits) -> None:
-        self._caps = caps
-        self._waiting: list[tuple[int, Job]] = []  # by turn
-        self._queued: Counter[str] = Counter()
-        self._running: Counter[str] = Counter()
+    def __init__(self, limits: QueueLimits) -> None:
+        self._limits = limits
+        self._waiting: list[tuple[int, Job]] = []  # ordered by start tag
+        self._queued: Counter[str] = Counter()  # waiting jobs by user
+        self._running: Counter[str] = Counter()  # running jobs by user
         self._upstream_queued: Counter[str] = Counter()
         self._upstream_running: Counter[str] = Counter()
-        self._turn = 0
-        self._last_turns: dict[str, int] = {}
+        self._virtual_time = 0  # the start tag of the job that became ready last
+        self._last_tags: dict[str, int] = {}  # of users with waiting jobs
         self._known: set[str] = set()  # generations that wait or run
 
     def add(self, job: Job) -> Admission:
-        """The job waits, unless there are too many of its kind; twice the same is once."""
+        """Queue a job, unless a limit is reached. A job that is already known is accepted."""
         if job.generation in self._known:
             return Admission.ACCEPTED
-        caps = self._caps.of(job.upstream)
-        if self._queued[job.user] >= self._caps.max_user_queued:
+        limits = self._limits.for_upstream(job.upstream)
+        if self._queued[job.user] >= self._limits.max_user_queued:
             return Admission.USER_FULL
-        here = self._upstream_queued[job.upstream] + self._upstream_running[job.upstream]
-        if caps.max_queued is not None and here >= (caps.max_running or 0) + caps.max_queued:
+        count = self._upstream_queued[job.upstream] + self._upstream_running[job.upstream]
+        if limits.max_queued is not None and count >= (limits.max_running or 0) + limits.max_queued:
             return Admission.UPSTREAM_FULL
-        turn = max(self._turn, self._last_turns.get(job.user, 0)) + 1
-        self._last_turns[job.user] = turn
+        tag = max(self._virtual_time, self._last_tags.get(job.user, 0)) + 1
+        self._last_tags[job.user] = tag
         self._known.add(job.generation)
-        self._waiting.append((turn, job))
+        self._waiting.append((tag, job))
         self._waiting.sort(key=lambda waiting: waiting[0])
         self._count_waiting(job, 1)
         return Admission.ACCEPTED
 
     def remove(self, job: Job) -> None:
-        """The job waits no more, if it did."""
+        """Remove a waiting job; a job that does not wait is ignored."""
         for waiting in self._waiting:
             if waiting[1] == job:
                 self._waiting.remove(waiting)
@@ -97,35 +100,35 @@ class FairQueue:
                 return
 
     def pop_ready(self) -> list[Job]:
-        """Those for which there is room now, in their order; they run from now on."""
-        due = []
+        """Remove and return the jobs that have capacity now, in order. They count as running."""
+        ready = []
         for waiting in tuple(self._waiting):
-            turn, job = waiting
-            most = self._caps.of(job.upstream).max_running
-            if self._running[job.user] >= self._caps.max_user_running:
+            tag, job = waiting
+            max_running = self._limits.for_upstream(job.upstream).max_running
+            if self._running[job.user] >= self._limits.max_user_running:
                 continue
-            if most is not None and self._upstream_running[job.upstream] >= most:
+            if max_running is not None and self._upstream_running[job.upstream] >= max_running:
                 continue
             self._waiting.remove(waiting)
             self._count_waiting(job, -1)
             self._running[job.user] += 1
             self._upstream_running[job.upstream] += 1
-            self._turn = turn
-            due.append(job)
-        return due
+            self._virtual_time = tag
+            ready.append(job)
+        return ready
 
     def waiting(self) -> list[Job]:
-        """Those that wait, by turn."""
+        """Return the waiting jobs in order."""
         return [job for _, job in self._waiting]
 
     def finish(self, job: Job) -> None:
-        """A job that ran is over."""
+        """Free the capacity of a running job."""
         self._known.discard(job.generation)
         self._running[job.user] -= 1
         self._upstream_running[job.upstream] -= 1
 
-    def _count_waiting(self, job: Job, more: int) -> None:
-        self._queued[job.user] += more
-        self._upstream_queued[job.upstream] += more
+    def _count_waiting(self, job: Job, change: int) -> None:
+        self._queued[job.user] += change
+        self._upstream_queued[job.upstream] += change
         if not self._queued[job.user]:
-            self._last_turns.pop(job.user, None)
+            self._last_tags.pop(job.user, None)

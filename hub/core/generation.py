@@ -1,4 +1,4 @@
-"""Generations: one LLM answer being streamed. Its states, its record, its request.
+"""Generations: the states, the record and the request of one LLM answer.
 
     queued ──> running ──> done | stopped | failed
        │          └─> stopping ──> stopped | done | failed
@@ -6,8 +6,8 @@
 
 Rules:
 1. A generation ends once; nothing is written after its end.
-2. `attempt` counts the workers that began it; only the newest attempt may write.
-3. The id tells the partition of its user's channel, so that any node finds its record.
+2. `attempt` counts the workers that started it; only the newest attempt may write.
+3. The id contains the partition of its user's channel, so that every node can find the record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Status(enum.Enum):
-    """Where a generation stands; the value is the word on the wire and in Redis."""
+    """The state of a generation. The values are sent to clients and stored in Redis."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -40,12 +40,12 @@ class Status(enum.Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the generation has ended: no event follows."""
         return self in (Status.DONE, Status.STOPPED, Status.FAILED)
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One turn of a conversation, as OpenAI's chat completions takes it."""
+    """One message of a conversation, in the form of OpenAI's chat completions."""
 
     role: str
     content: Any = None
@@ -55,11 +55,12 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker needs to ask an upstream; it is kept so that the answer can be had again.
+    """The request for an answer. It is stored so that the generation can be restarted.
 
-    `params` are in the words of OpenAI's chat completions. `chat` names the conversation of the
-    user that it belongs to, where there is one. `trace` is the `traceparent` (W3C Trace Context)
-    of who asks, for no client to see.
+    messages: the conversation. upstream, model: which LLM answers. params: parameters with the
+    names of OpenAI's chat completions. metadata: JSON of the client's own. chat: the id of the
+    user's conversation, None outside of one. trace: the `traceparent` of the caller (W3C Trace
+    Context); clients never see it.
     """
 
     messages: list[Message]
@@ -72,11 +73,12 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """A generation's record: what the broker knows of it now.
+    """The record of a generation as the broker stores it.
 
-    `deltas` counts the `generation.delta` events so far; `text` is what they add up to.
-    `requested_at` is the time of the request in Unix seconds; `after` the position in the user's
-    channel just before its first event. `end` is the data of the end event, once there is one.
+    attempt: the number of workers that started it. deltas: the number of `generation.delta` events
+    so far; text: their text. stop_requested_by: the user who requested a stop. requested_at: the
+    time of the request in Unix seconds. after: the position in the user's channel just before the
+    first event. end: the data of the end event, empty until then.
     """
 
     id: str
@@ -93,7 +95,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 class UpdateKind(enum.Enum):
-    """What an event does to its generation's record."""
+    """How an event changes the record of its generation."""
 
     BEGIN = "begin"
     DELTA = "delta"
@@ -128,18 +130,20 @@ TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
     Status.STOPPED: {},
     Status.FAILED: {},
 }
-"""Where each change leads from each status: what lua/publish.lua and lua/stop.lua do in Redis. A
-stop that comes while the answer ends by itself does not undo the end: the first one stands.
+"""The statuses to which each update leads, by current status.
+
+lua/publish.lua and lua/request_stop.lua implement the table in Redis. A stop request cannot undo an
+end: the first end remains.
 """
 
 
 class GenerationUpdate(msgspec.Struct, frozen=True):
-    """The change that an event makes to a generation's record, in the same script as the event.
+    """The change that an event makes to a record. One script writes both.
 
-    The broker refuses a step whose `attempt` is not the record's, one that comes after the end,
-    and a delta that is already there (`index` is its `i`, so that a repeated call is harmless).
-    BEGIN raises the record's attempt to `attempt`. `text` is appended (DELTA) or put in place of
-    what there was (REPLACE); `status` is set by BEGIN and END.
+    The broker refuses an update of another attempt than the record's, an update after the end, and
+    a delta that the record already contains (`index` is its `i`, so a repeated call is harmless).
+    BEGIN sets the record's attempt to `attempt`. DELTA appends `text`; REPLACE sets it. BEGIN and
+    END set `status`.
     """
 
     generation: str
@@ -151,7 +155,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
 
 
 class Refusal(enum.Enum):
-    """Why a step changes nothing."""
+    """Why the broker refuses an update."""
 
     ENDED = "ended"
     STALE = "stale"
@@ -159,22 +163,26 @@ class Refusal(enum.Enum):
 
 
 def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> Generation | Refusal:
-    """The record after the step, whose event's data is `data` (JSON). Raises ValueError for a
-    status that the change cannot lead to.
+    """Return the record after an update, or why the update is refused.
+
+    data: the JSON of the update's event. Raise ValueError for an END with a status that the table
+    does not allow.
     """
-    ways = TRANSITIONS[record.status]
-    if not ways:
+    transitions = TRANSITIONS[record.status]
+    if not transitions:
         return Refusal.ENDED
     expected = update.attempt - 1 if update.kind is UpdateKind.BEGIN else update.attempt
-    if record.attempt != expected or update.kind not in ways:
+    if record.attempt != expected or update.kind not in transitions:
         return Refusal.STALE
-    leads_to = ways[update.kind]
-    status = update.status if update.status in leads_to else next(iter(leads_to))
+    allowed = transitions[update.kind]
+    status = update.status if update.status in allowed else next(iter(allowed))
     replace = msgspec.structs.replace
     match update.kind:
         case UpdateKind.END:
-            if update.status not in leads_to:
-                raise ValueError(f"{record.status.value} cannot end as {update.status.value}")
+            if update.status not in allowed:
+                raise ValueError(
+                    f"a {record.status.value} generation cannot end as {update.status.value}"
+                )
             return replace(record, status=status, end=msgspec.json.decode(data))
         case UpdateKind.BEGIN:
             return replace(record, status=status, attempt=update.attempt, deltas=0, text="")
@@ -189,13 +197,13 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
 
 
 class StopResult(enum.Enum):
-    """What became of a wish to stop."""
+    """The result of a stop request."""
 
     STOPPING = "stopping"
     ENDED = "already ended"
 
 
-def end_fields(
+def build_end_fields(
     fields: Mapping[str, Any],
     *,
     deltas: int,
@@ -204,8 +212,10 @@ def end_fields(
     total_seconds: float,
     usage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The data of an end event: what this kind of end says, and what every end says. Times in
-    seconds, from the question.
+    """Return the data of an end event.
+
+    fields: those of this kind of end. The other parameters are in every end event; the durations
+    count from the request.
     """
     first = None if first_delta_seconds is None else round(first_delta_seconds, 3)
     return {
@@ -221,12 +231,12 @@ def end_fields(
 
 
 def new_generation_id(partition: int) -> str:
-    """A fresh id: `g`, the partition in two hexadecimal digits, 16 random characters."""
+    """Return a new id: `g`, the partition in two hexadecimal digits, 16 random characters."""
     return f"g{partition:02x}" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS - 3))
 
 
 def partition_of_generation(generation: str) -> int | None:
-    """The partition that holds the record; None when this is not a generation's id."""
+    """Return the partition of the record, None when the text is not the id of a generation."""
     if not _ID.fullmatch(generation):
         return None
     partition = int(generation[1:3], 16)

@@ -1,7 +1,7 @@
-"""What an upstream says while it answers, whatever its wire format: one list of pieces.
+"""Stream parts: what upstreams of every wire format yield while they answer.
 
-A stream of pieces is complete only when a Finish came; an adapter raises UpstreamError
-(`upstream_truncated`) when the upstream ended without one.
+The parts of one answer are complete only with a `Finished` at the end. An upstream that ends
+without one has failed (`upstream_truncated`). The relay turns parts into `generation.*` events.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import msgspec
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of the answer."""
+    """More text of the answer."""
 
     text: str
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of what the model thinks before and while it answers."""
+    """More text of the model's reasoning."""
 
     text: str
 
@@ -30,19 +30,19 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 
 
 class TextReplaced(msgspec.Struct, frozen=True, gc=False):
-    """The upstream rewrote what it had said; `text` is all of it now."""
+    """The upstream rewrote its answer; `text` is the whole text so far."""
 
     text: str
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts as the upstream reports them, in OpenAI's names."""
+    """Token counts as the upstream reports them, under OpenAI's names."""
 
     tokens: dict[str, Any]
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The upstream said that the answer is complete, and why: `stop`, `length`, `tool_calls` …"""
+    """The answer is complete. reason: `stop`, `length`, `tool_calls`, `refusal` and others."""
 
     reason: str
 

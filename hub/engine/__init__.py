@@ -1,4 +1,4 @@
-"""Orchestration over the ports: what happens to events, connections and generations.
+"""Orchestration over the ports: connections, broadcast, generations, the worker.
 
-Nothing here knows a library that does I/O; asyncio and the ports are all there is.
+The modules use asyncio and the ports, and no library that does I/O.
 """

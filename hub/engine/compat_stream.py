@@ -55,10 +55,10 @@ class CompatStream:
     ) -> bytes:
         """Return the format's opening, and the kept events when the log has lost the beginning."""
         frames = _frame(self._without_skipped(self._answer_encoder.start()), encoder)
-        if self._replay.kept is not None and self._skip:
+        if self._replay.events is not None and self._skip:
             self._trimmed = True
             return frames
-        for name, data in self._replay.kept or ():
+        for name, data in self._replay.events or ():
             frames += _frame(self._without_skipped(self._answer_encoder.feed(name, data)), encoder)
         return frames
 

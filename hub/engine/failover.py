@@ -1,11 +1,12 @@
-"""An upstream that does not give up at once: retries, the next one in line, and rests.
+"""Retries, fallbacks and circuit breakers in front of upstreams.
 
-Before the first delta a failure is nobody's business: the same endpoint is asked again after a
-pause (its own Retry-After, or a doubling one), then the next in line. After the first delta an
-answer is never begun anew behind the reader's back: the failure is told.
+A failure before the first delta is retried without informing the client: the same endpoint is
+called again after a delay (its Retry-After header, or an exponential backoff), then the next
+endpoint. After the first delta an answer is never started again, because the client has already
+seen a part of it: the failure is reported.
 
-An endpoint that fails several times in a row rests: nobody asks it for a while, then one question
-tries it.
+An endpoint that fails several times in a row opens its circuit breaker: it is not called for a
+while, and then one trial request decides.
 """
 
 from __future__ import annotations
@@ -30,26 +31,33 @@ _log = structlog.get_logger(__name__)
 
 
 class CircuitBreaker:
-    """Whether an endpoint may be asked: closed, open (it rests), half open (one may try)."""
+    """Decides whether an endpoint may be called.
+
+    closed: it may. open: after `failure_threshold` failures in a row, not for `open_seconds`.
+    half open: after that time one trial request may, and its outcome closes or opens the breaker.
+    """
 
     def __init__(self, clock: Clock, *, failure_threshold: int, open_seconds: float) -> None:
         self._clock = clock
         self._failure_threshold = failure_threshold
         self._open_seconds = open_seconds
-        self._failures = 0
+        self._failures = 0  # since the last success
         self._open_until = 0.0
-        self._trial_until = 0.0
+        self._trial_until = 0.0  # a trial request that takes longer no longer blocks another
 
     @property
     def is_open(self) -> bool:
-        """Whether it is open, or half open with somebody trying."""
+        """Whether the breaker is open, or half open while a trial request runs."""
         now = self._clock.now()
         return self._failures >= self._failure_threshold and (
             now < self._open_until or now < self._trial_until
         )
 
     def allow(self) -> bool:
-        """Whether the endpoint may be asked now; half open, only the first one gets a yes."""
+        """Return whether a request may be sent now; the caller must record its outcome.
+
+        When the breaker is half open, the first call starts the trial.
+        """
         if self.is_open:
             return False
         if self._failures >= self._failure_threshold:
@@ -57,11 +65,11 @@ class CircuitBreaker:
         return True
 
     def record_success(self) -> None:
-        """It answers."""
+        """Close the breaker."""
         self._failures = 0
 
     def record_failure(self) -> None:
-        """It does not."""
+        """Count a failure, and open the breaker at the threshold."""
         self._failures += 1
         self._trial_until = 0.0
         if self._failures >= self._failure_threshold:
@@ -69,9 +77,11 @@ class CircuitBreaker:
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream in line. models: those it takes, empty when any; another upstream's question
-    for a model that it does not take is asked for `default_model`. retries: after the first try.
-    max_retry_after_seconds: what it asks for beyond that is not waited for.
+    """An upstream with its circuit breaker and its retry policy.
+
+    models: the models it serves; empty means any. default_model: replaces the model of a request
+    for another upstream that this one does not serve. retries: calls after the first one.
+    max_retry_after_seconds: the longest Retry-After that is waited for.
     """
 
     name: str
@@ -79,11 +89,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     circuit: CircuitBreaker
     models: Sequence[str] = ()
     default_model: str | None = None
-    retries: int = 2
-    max_retry_after_seconds: float = 20.0
+    retries: int
+    max_retry_after_seconds: float
 
     def with_own_model(self, request: GenerationRequest) -> GenerationRequest:
-        """The question for a model that this endpoint has."""
+        """Return the request for a model that this endpoint serves."""
         if request.upstream == self.name or request.model in self.models:
             return request
         model = self.default_model or next(iter(self.models), request.model)
@@ -91,7 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failover:
-    """Implements ports.Upstream by several, asked in their order."""
+    """Implements ports.Upstream by several endpoints, called in order."""
 
     def __init__(self, endpoints: Sequence[Endpoint], clock: Clock) -> None:
         self._endpoints = endpoints
@@ -103,20 +113,17 @@ class Failover:
         """See ports.Upstream.stream."""
         failure: UpstreamError | None = None
         for endpoint in self._endpoints:
-            for turn in range(endpoint.retries + 1):
+            for retry in range(endpoint.retries + 1):
                 if not endpoint.circuit.allow():
-                    message = f"the upstream {endpoint.name!r} has failed often and rests"
-                    failure = failure or UpstreamError(
-                        "upstream_circuit_open", message, retryable=True
-                    )
+                    failure = failure or _circuit_open_error(endpoint)
                     break
-                begun = False
+                has_output = False
                 try:
                     stream = endpoint.upstream.stream(endpoint.with_own_model(request))
-                    async with aclosing(stream) as answer:
-                        async for pieces in answer:
-                            begun = begun or not all(isinstance(p, Usage) for p in pieces)
-                            yield pieces
+                    async with aclosing(stream):
+                        async for parts in stream:
+                            has_output = has_output or not all(isinstance(p, Usage) for p in parts)
+                            yield parts
                 except UpstreamError as error:
                     failure = error
                     if not error.rejects_request:
@@ -125,23 +132,31 @@ class Failover:
                     endpoint.circuit.record_success()
                     return
                 _log.warning(
-                    "upstream.failed", upstream=endpoint.name, code=failure.code, begun=begun
+                    "upstream.failed",
+                    upstream=endpoint.name,
+                    code=failure.code,
+                    has_output=has_output,
                 )
-                if begun or failure.rejects_request:
+                if has_output or failure.rejects_request:
                     raise failure
-                if not failure.retryable or turn == endpoint.retries:
+                if not failure.retryable or retry == endpoint.retries:
                     break
-                pause = _retry_delay(failure, turn)
-                if pause > endpoint.max_retry_after_seconds:
+                delay = _retry_delay(failure, retry)
+                if delay > endpoint.max_retry_after_seconds:
                     break
-                await self._clock.sleep(pause)
+                await self._clock.sleep(delay)
         if failure is not None:
             raise failure
 
 
-def _retry_delay(failure: UpstreamError, turn: int) -> float:
-    """Seconds until the same endpoint is asked again."""
+def _circuit_open_error(endpoint: Endpoint) -> UpstreamError:
+    message = f"the upstream {endpoint.name!r} failed repeatedly and is not called for a while"
+    return UpstreamError("upstream_circuit_open", message, retryable=True)
+
+
+def _retry_delay(failure: UpstreamError, retry: int) -> float:
+    """Return the seconds until the next call of the same endpoint; retry: counts from 0."""
     if failure.retry_after_seconds is not None:
         return failure.retry_after_seconds
-    pause = min(_MAX_RETRY_SECONDS, _MIN_RETRY_SECONDS * 2.0**turn)
-    return pause * random.uniform(0.5, 1.0)
+    delay = min(_MAX_RETRY_SECONDS, _MIN_RETRY_SECONDS * 2.0**retry)
+    return delay * random.uniform(0.5, 1.0)

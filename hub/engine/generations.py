@@ -1,7 +1,6 @@
-"""What a user can do with generations: start, look, stop, restart. Any node serves any of them.
+"""What users do with generations: start, find, join, stop, restart. Every node serves all of them.
 
-The work itself is a worker's (engine/worker.py); between the two stand the record, which lasts,
-and the queue.
+A worker (engine/worker.py) produces the answer. The record and the queue connect the two.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from hub.core.generation import (
     Status,
     StopResult,
     UpdateKind,
-    end_fields,
+    build_end_fields,
     new_generation_id,
 )
 from hub.engine.generation_stream import END_EVENTS, data_prefix
@@ -36,7 +35,11 @@ _PAGE_BYTES: Final = 64 * 1024
 
 
 class SnapshotStart(NamedTuple):
-    """Where a reader of an answer begins. has_all: it was there at the end; nothing will follow."""
+    """Where a reader of an answer starts.
+
+    snapshot: whether the reader gets the record first; otherwise its own cursor is continued.
+    has_all: whether the cursor is after the end event, so that nothing follows.
+    """
 
     record: Generation
     cursor: Mapping[Channel, Position]
@@ -45,27 +48,31 @@ class SnapshotStart(NamedTuple):
 
 
 class ReplayStart(NamedTuple):
-    """What a reader of the whole answer begins with: its record and the position before its first
-    event; or, when the log no longer reaches back there, `kept`: what there is so far, as events,
-    and the position after them.
+    """Where a reader of all events of an answer starts.
+
+    cursor: the position before the first event. When the log no longer reaches back to it, `events`
+    holds the answer so far as events (names and data), and `cursor` is the position after them.
     """
 
     record: Generation
     cursor: Mapping[Channel, Position]
-    kept: Sequence[tuple[str, bytes]] | None = None
+    events: Sequence[tuple[str, bytes]] | None = None
 
 
 class Generations:
-    """The use cases of /generations. queue_of: of each upstream, where it is not `default`."""
+    """The use cases of /generations.
+
+    queues: the queue of each upstream, by name; the others use `default`.
+    """
 
     def __init__(
         self,
         events: EventLog,
         store: GenerationStore,
         queue: GenerationQueue,
-        queue_of: Mapping[str, str] | None = None,
+        queues: Mapping[str, str] | None = None,
     ) -> None:
-        self._queue_of = queue_of or {}
+        self._queues = queues or {}
         self._events = events
         self._store = store
         self._queue = queue
@@ -73,70 +80,73 @@ class Generations:
     async def start(
         self, user: str, request: GenerationRequest, idempotency_key: str | None = None
     ) -> CreatedGeneration:
-        """Queues a question; the same user's same key finds the generation it started before."""
-        fresh = new_generation_id(partition_of(user_channel(user)))
-        wish = Generation(id=fresh, user=user, request=request, requested_at=time.time())
-        created = await self._store.create(wish, idempotency_key)
+        """Start a generation.
+
+        user: the user id. idempotency_key: None means a new generation each time; the same key of
+        the same user finds the generation that it started before.
+        Return the id and the position just before the first event.
+        Raise TooManyRequests when too many requests are queued, BrokerUnavailable.
+        """
+        generation = new_generation_id(partition_of(user_channel(user)))
+        record = Generation(id=generation, user=user, request=request, requested_at=time.time())
+        created = await self._store.create(record, idempotency_key)
         if created.new or await self._is_queued(created.generation):
-            # Again when it may never have reached the queue; a job too many finds nothing to begin.
+            # A queued generation may have failed to reach the queue, so its job is added again. A
+            # superfluous job does no harm: the worker finds a generation that is running or ended.
             admission = await self._queue.enqueue(self._job(created.generation, user, request))
-            if admission is not Admission.ACCEPTED:  # of a job that it has, the queue says TAKEN
+            if admission is not Admission.ACCEPTED:  # the queue accepts a job that it already has
                 await self._store.discard(created.generation, user, idempotency_key, request.chat)
-                raise _refusal(admission)
+                raise _build_rejection(admission)
         return created
 
     async def find(self, generation: str, user: str) -> Generation:
-        """The record with the text so far. Raises NotFound, or Forbidden for another's."""
-        found = await self._store.find(generation)
-        if found is None:
-            raise NotFound("there is no such generation, or it is no longer kept")
-        if found.user != user:
+        """Return the record with the text so far. Raise NotFound, Forbidden."""
+        record = await self._store.find(generation)
+        if record is None:
+            raise _not_found()
+        if record.user != user:
             raise Forbidden("this generation belongs to another user")
-        return found
+        return record
 
     async def join(
         self, generation: str, user: str, cursor: Mapping[Channel, Position]
     ) -> SnapshotStart:
-        """Where a reader begins: after its cursor, if all since then can be had, else with what
-        there is so far. Raises NotFound and Forbidden.
+        """Return where a reader starts.
+
+        That is after its cursor if the log holds everything since then, else at a snapshot.
+        Raise NotFound, Forbidden.
         """
-        found = await self.find(generation, user)
+        record = await self.find(generation, user)
         channel = user_channel(user)
         if channel in cursor:
             after = cursor[channel]
-            pages = await self._events.read({channel: after}, max_events=1, max_bytes=1)
-            if pages[channel].reset_reason is None:
-                has_all = found.status.ended and not await self._ends_after(found, after)
-                return SnapshotStart(found, {channel: after}, snapshot=False, has_all=has_all)
-        snapshot = await self._store.snapshot(found)
-        if snapshot is None:
-            raise NotFound("there is no such generation, or it is no longer kept")
-        record, position = snapshot
+            if await self._is_readable(channel, after):
+                has_all = record.status.ended and not await self._ends_after(record, after)
+                return SnapshotStart(record, {channel: after}, snapshot=False, has_all=has_all)
+        record, position = await self._snapshot(record)
         return SnapshotStart(record, {channel: position}, snapshot=True)
 
     async def open_replay(self, generation: str, user: str) -> ReplayStart:
-        """Where a reader of all its events begins. Raises NotFound and Forbidden."""
-        found = await self.find(generation, user)
+        """Return where a reader of all events starts. Raise NotFound, Forbidden."""
+        record = await self.find(generation, user)
         channel = user_channel(user)
-        if found.after is not None:
-            pages = await self._events.read({channel: found.after}, max_events=1, max_bytes=1)
-            if pages[channel].reset_reason is None:
-                return ReplayStart(found, {channel: found.after})
-        snapshot = await self._store.snapshot(found)
-        if snapshot is None:
-            raise NotFound("there is no such generation, or it is no longer kept")
-        record, position = snapshot
-        return ReplayStart(record, {channel: position}, _as_events(record))
+        if record.after is not None and await self._is_readable(channel, record.after):
+            return ReplayStart(record, {channel: record.after})
+        record, position = await self._snapshot(record)
+        return ReplayStart(record, {channel: position}, _build_events(record))
 
     async def stored_events(self, replay: ReplayStart) -> AsyncIterator[tuple[str, bytes]]:
-        """Its events up to now: names and data. It ends early where the log was cut meanwhile."""
-        for kept in replay.kept or ():
-            yield kept
+        """Yield the names and data of the events so far.
+
+        The iteration ends early when the log is trimmed meanwhile.
+        """
+        for event_and_data in replay.events or ():
+            yield event_and_data
         channel = user_channel(replay.record.user)
-        at = replay.cursor[channel]
-        while replay.kept is None:
+        position = replay.cursor[channel]
+        while replay.events is None:
             pages = await self._events.read(
-                {channel: at}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
+                {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
             )
             page = pages[channel]
             for event in page.events:
@@ -144,66 +154,90 @@ class Generations:
                     yield event.name, event.data
             if page.end == page.head:
                 return
-            at = page.end
+            position = page.end
 
     async def newest_of_chat(self, user: str, chat: str, *, include_ended: bool) -> str | None:
-        """The newest generation of the user's chat, if it runs or waits to, or has ended."""
+        """Return the id of the newest generation of a chat, None if there is none.
+
+        include_ended: whether it may have ended.
+        """
         newest = await self._store.newest_of_chat(user, chat)
-        found = None if newest is None else await self._store.find(newest)
-        if found is None or (found.status.ended and not include_ended):
+        record = None if newest is None else await self._store.find(newest)
+        if record is None or (record.status.ended and not include_ended):
             return None
         return newest
 
-    async def _ends_after(self, ended: Generation, position: Position) -> bool:
-        """Whether its end is still to be read from there, or can no longer be had from there."""
-        channel = user_channel(ended.user)
+    async def stop(self, generation: str, user: str) -> StopResult:
+        """Stop a generation on whichever worker it runs; a queued one ends at once.
+
+        Raise NotFound, Forbidden, BrokerUnavailable.
+        """
+        record = await self.find(generation, user)
+        result = await self._store.request_stop(generation, user)
+        if result is None:
+            raise _not_found()
+        if result is StopResult.STOPPING and not await self._end_if_queued(record, user):
+            await self._queue.broadcast_stop(generation)
+        return result
+
+    async def restart(
+        self, generation: str, user: str, idempotency_key: str | None = None
+    ) -> CreatedGeneration:
+        """Stop a generation if it has not ended, and start another one with the same request.
+
+        idempotency_key and errors: as in `start`; also NotFound, Forbidden.
+        """
+        record = await self.find(generation, user)
+        if not record.status.ended:
+            await self.stop(generation, user)
+        return await self.start(user, record.request, idempotency_key)
+
+    def _job(self, generation: str, user: str, request: GenerationRequest) -> Job:
+        queue = self._queues.get(request.upstream, "default")
+        return Job(generation, user, request.upstream, queue)
+
+    async def _is_queued(self, generation: str) -> bool:
+        record = await self._store.find(generation)
+        return record is not None and record.status is Status.QUEUED
+
+    async def _is_readable(self, channel: Channel, after: Position) -> bool:
+        """Whether the log holds every event after a position."""
+        pages = await self._events.read({channel: after}, max_events=1, max_bytes=1)
+        return pages[channel].reset_reason is None
+
+    async def _snapshot(self, record: Generation) -> tuple[Generation, Position]:
+        """Return the current record and its position in the channel. Raise NotFound."""
+        snapshot = await self._store.snapshot(record)
+        if snapshot is None:
+            raise _not_found()
+        return snapshot
+
+    async def _ends_after(self, record: Generation, position: Position) -> bool:
+        """Whether the end event is after the position, or the log no longer reaches back to it."""
+        channel = user_channel(record.user)
         while True:
             pages = await self._events.read(
                 {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
             )
             page = pages[channel]
             if page.reset_reason or any(
-                event.name in END_EVENTS and belongs_to(event, ended.id) for event in page.events
+                event.name in END_EVENTS and belongs_to(event, record.id) for event in page.events
             ):
                 return True
             if page.end == page.head:
                 return False
             position = page.end
 
-    async def stop(self, generation: str, user: str) -> StopResult:
-        """Stops it wherever it runs; one that is still queued ends here and never begins."""
-        found = await self.find(generation, user)
-        answer = await self._store.request_stop(generation, user)
-        if answer is None:
-            raise NotFound("there is no such generation, or it is no longer kept")
-        if answer is StopResult.STOPPING and not await self._end_if_queued(found, user):
-            await self._queue.broadcast_stop(generation)
-        return answer
+    async def _end_if_queued(self, record: Generation, by: str) -> bool:
+        """End a generation that no worker has started, and return whether it ended here.
 
-    async def restart(
-        self, generation: str, user: str, idempotency_key: str | None = None
-    ) -> CreatedGeneration:
-        """Stops it if it has not ended, and asks the same question anew; the key as in `start`."""
-        found = await self.find(generation, user)
-        if not found.status.ended:
-            await self.stop(generation, user)
-        return await self.start(user, found.request, idempotency_key)
-
-    def _job(self, generation: str, user: str, request: GenerationRequest) -> Job:
-        queue = self._queue_of.get(request.upstream, "default")
-        return Job(generation, user, request.upstream, queue)
-
-    async def _is_queued(self, generation: str) -> bool:
-        found = await self._store.find(generation)
-        return found is not None and found.status is Status.QUEUED
-
-    async def _end_if_queued(self, generation: Generation, by: str) -> bool:
-        """Whether it ended here. The broker refuses the step once a worker has begun."""
-        if generation.status is not Status.QUEUED:
+        The broker refuses the update once a worker has started the generation.
+        """
+        if record.status is not Status.QUEUED:
             return False
-        waited = max(0.0, time.time() - generation.requested_at) if generation.requested_at else 0.0
-        data = end_fields(
-            {"generation": generation.id, "by": by},
+        waited = max(0.0, time.time() - record.requested_at) if record.requested_at else 0.0
+        data = build_end_fields(
+            {"generation": record.id, "by": by},
             deltas=0,
             queued_seconds=waited,
             first_delta_seconds=None,
@@ -212,41 +246,45 @@ class Generations:
         (published,) = await self._events.publish(
             [
                 Publication(
-                    channel=user_channel(generation.user),
+                    channel=user_channel(record.user),
                     name="generation.stopped",
                     data=encode_json(data),
-                    update=GenerationUpdate(generation.id, 0, UpdateKind.END, Status.STOPPED),
+                    update=GenerationUpdate(record.id, 0, UpdateKind.END, Status.STOPPED),
                 )
             ]
         )
-        await self._queue.withdraw(self._job(generation.id, generation.user, generation.request))
+        await self._queue.withdraw(self._job(record.id, record.user, record.request))
         return published.outcome is Outcome.WRITTEN
 
 
 def belongs_to(event: Event, generation: str) -> bool:
-    """Whether it is one of the generation's own events."""
+    """Return whether an event is one of this generation's own."""
     return event.name.startswith("generation.") and event.data.startswith(data_prefix(generation))
 
 
-def _as_events(record: Generation) -> list[tuple[str, bytes]]:
-    """What its record still tells: the text as one delta, without reasoning and tool calls."""
-    told: list[tuple[str, dict[str, Any]]] = []
+def _build_events(record: Generation) -> list[tuple[str, bytes]]:
+    """Return events for a record: its text as one delta, without reasoning and tool calls."""
+    events: list[tuple[str, dict[str, Any]]] = []
     if record.attempt:
-        told.append(("started", {"attempt": record.attempt, "model": record.request.model}))
+        events.append(("started", {"attempt": record.attempt, "model": record.request.model}))
     if record.text:
-        told.append(("delta", {"i": 0, "text": record.text}))
+        events.append(("delta", {"i": 0, "text": record.text}))
     if record.status.ended:
-        told.append((record.status.value, record.end))
+        events.append((record.status.value, record.end))
     return [
         (f"generation.{name}", encode_json({"generation": record.id, **fields}))
-        for name, fields in told
+        for name, fields in events
     ]
 
 
-def _refusal(admission: Admission) -> TooManyRequests:
-    whose = "you have" if admission is Admission.USER_FULL else "this upstream has"
+def _not_found() -> NotFound:
+    return NotFound("there is no such generation; it may have expired")
+
+
+def _build_rejection(admission: Admission) -> TooManyRequests:
+    owner = "this user" if admission is Admission.USER_FULL else "this upstream"
     return TooManyRequests(
-        f"{whose} too many questions waiting",
+        f"too many generations of {owner} are queued; try again later",
         limit=f"questions_{admission.value}",
         retry_after_seconds=_RETRY_AFTER_SECONDS,
     )

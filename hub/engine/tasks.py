@@ -1,7 +1,10 @@
-"""Long-lived tasks: each has a name and an owner, and none ends unnoticed.
+"""Tasks with a name and an owner: supervised long-lived tasks, and short background tasks.
 
-A task that ends by an error is logged and begun again after a pause; the pause grows while it
-keeps failing. Leaving the block cancels all of them and waits until they are done.
+Rules:
+1. A supervised task that ends, fails or is cancelled by mistake is logged and restarted after a
+   delay, which grows while the task keeps failing.
+2. Leaving the block of a `Supervisor` cancels its tasks and waits until all are done.
+3. A background task is referenced until it is done, and its failure is logged.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
@@ -19,53 +22,54 @@ from hub.errors import DependencyError
 from hub.ports.clock import Clock
 
 T = TypeVar("T")
+_MIN_RESTART_DELAY_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 
 
 class SystemClock:
     """Implements ports.Clock."""
 
-    now = staticmethod(time.monotonic)  # what the event loops count in, too
+    now = staticmethod(time.monotonic)  # the clock of the event loops as well
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class Supervisor:
-    """`async with Supervisor(clock) as tasks: tasks.start("bus", broker.run)`."""
+    """Keeps tasks running: `async with Supervisor(clock) as tasks: tasks.start("name", run)`."""
 
     def __init__(self, clock: Clock, *, max_restart_delay_seconds: float = 5.0) -> None:
         self._clock = clock
-        self._most_pause_seconds = max_restart_delay_seconds
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._max_restart_delay_seconds = max_restart_delay_seconds
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by name
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Keeps `work` running under this name until it is ended or the block is left."""
-        self._tasks[name] = asyncio.create_task(self._keep(name, work), name=name)
+        """Run `work`, and run it again whenever it ends, until `end` or the end of the block."""
+        self._tasks[name] = asyncio.create_task(self._supervise(name, work), name=name)
 
     async def end(self, name: str) -> None:
-        """Ends it; returns when it is done."""
+        """Cancel a task and wait until it is done."""
         await cancel_and_wait([self._tasks.pop(name)])
 
-    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        pause = 0.1
+    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        delay = _MIN_RESTART_DELAY_SECONDS
         while True:
-            begun = self._clock.now()
+            started_at = self._clock.now()
             try:
                 await work()
                 _log.error("task.ended", task=name)
             except asyncio.CancelledError:
                 if self._tasks.get(name) is not asyncio.current_task():
                     raise
-                _log.error("task.cancelled_by_nobody", task=name)
+                _log.error("task.cancelled_by_mistake", task=name)
             except DependencyError as error:
-                _log.warning("task.waits", task=name, error=str(error))
-            except Exception:  # noqa: BLE001 - whatever it is, it is logged and the task goes on
+                _log.warning("task.retries", task=name, error=str(error))
+            except Exception:  # noqa: BLE001 - any failure is logged and the task is restarted
                 _log.exception("task.failed", task=name)
-            if self._clock.now() - begun > self._most_pause_seconds:
-                pause = 0.1
-            await self._clock.sleep(pause)
-            pause = min(self._most_pause_seconds, pause * 2)
+            if self._clock.now() - started_at > self._max_restart_delay_seconds:
+                delay = _MIN_RESTART_DELAY_SECONDS
+            await self._clock.sleep(delay)
+            delay = min(self._max_restart_delay_seconds, delay * 2)
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,10 +85,10 @@ class Supervisor:
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels the tasks and returns when all are done.
+    """Cancel the tasks and return when all are done.
 
-    It cancels again what goes on: asyncio.wait_for of Python 3.11, which libraries use, swallows a
-    cancellation that comes just when what it waits for is done.
+    A task that keeps running is cancelled again: asyncio.wait_for of Python 3.11, which libraries
+    use, swallows a cancellation that arrives just when its inner await completes.
     """
     pending = set(tasks)
     while pending:
@@ -94,26 +98,27 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class BackgroundTasks:
-    """Short tasks that nobody waits for: held until they are done, a failure is logged."""
+    """Short tasks that run beside their caller."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()  # the event loop holds tasks only weakly
 
     def __len__(self) -> int:
-        """How many are under way."""
+        """Return the number of running tasks."""
         return len(self._running)
 
-    def run(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
-        """Begins it."""
-        task = asyncio.create_task(errand, name=name)
-        self._running.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._done)
+    def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task. Its failure is logged."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._on_done)
 
     async def finish(
-        self, name: str, work: Coroutine[Any, Any, T], abandoned: Callable[[T], None]
+        self, name: str, work: Coroutine[Any, Any, T], on_abandoned: Callable[[T], None]
     ) -> T:
-        """What `work` returns. Cancelled meanwhile, it is done to its end all the same, and
-        `abandoned` is told what it returned.
+        """Run `work` to its end and return its result, also when the caller is cancelled.
+
+        on_abandoned: called with the result if the caller was cancelled meanwhile.
         """
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
@@ -121,15 +126,15 @@ class BackgroundTasks:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(partial(_tell_result, abandoned))
+            task.add_done_callback(partial(_pass_result, on_abandoned))
             raise
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("errand.failed", errand=task.get_name(), exc_info=error)
+            _log.error("background_task.failed", task=task.get_name(), exc_info=error)
 
 
-def _tell_result(told: Callable[[T], None], task: asyncio.Task[T]) -> None:
+def _pass_result(callback: Callable[[T], None], task: asyncio.Task[T]) -> None:
     if not task.cancelled() and task.exception() is None:
-        told(task.result())
+        callback(task.result())

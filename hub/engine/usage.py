@@ -1,4 +1,4 @@
-"""What answers used: summed by day, user and model, and counted for those who watch."""
+"""Token usage of answers, summed by day, user and model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from hub.engine.relay import GenerationResult
+from hub.engine.attempt import GenerationResult
 from hub.ports.usage import UsageStore, UsageTotals
 
 
-def totals_of(ended: GenerationResult) -> UsageTotals:
-    """One answer as a sum, on the day it ended (UTC)."""
-    question, usage = ended.generation.request, ended.usage
+def build_usage_totals(result: GenerationResult) -> UsageTotals:
+    """Return the totals of one answer, on the day on which it ended (UTC)."""
+    request, usage = result.generation.request, result.usage
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return UsageTotals(
         day=time.strftime("%Y-%m-%d", time.gmtime()),
-        user=ended.generation.user,
-        model=question.model,
+        user=result.generation.user,
+        model=request.model,
         answers=1,
         answers_without_usage=int(prompt is None and completion is None),
         prompt_tokens=prompt or 0,
@@ -26,17 +26,19 @@ def totals_of(ended: GenerationResult) -> UsageTotals:
 
 
 class UsageRecorder:
-    """Writes down what each answer used. A worker that is killed between an answer's end and this
-    leaves it out: sums are for looking at, the end events are exact.
+    """Stores the usage of each answer.
+
+    The totals miss an answer whose worker is killed between its end event and the storing. They are
+    statistics; the end events are exact.
     """
 
-    def __init__(self, ledger: UsageStore) -> None:
-        self._ledger = ledger
+    def __init__(self, store: UsageStore) -> None:
+        self._store = store
 
     async def record(self, result: GenerationResult) -> None:
-        """One answer has ended. Raises BrokerUnavailable."""
+        """Store the usage of one ended answer. Raise BrokerUnavailable."""
         if result.first_delta_seconds is not None or result.usage:
-            await self._ledger.add(totals_of(result))
+            await self._store.add(build_usage_totals(result))
 
 
 def _count(usage: Mapping[str, Any] | None, name: str) -> int | None:

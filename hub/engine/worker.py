@@ -1,7 +1,12 @@
-"""The background worker: takes questions from the queue and relays their answers.
+"""The background worker: takes jobs from the queue and relays their generations.
 
-fetch → process (relay) → settle; beside it leases are renewed and stops are heard; shut down lets
-what runs finish until the deadline and hands the rest to another worker.
+Each job is fetched, relayed and completed. Beside that, the worker renews the leases of its jobs
+and passes on stop requests. At shutdown it lets running generations finish until a deadline and
+then releases the others to another worker.
+
+Rules:
+1. A job is completed only after its generation has ended, so a lost worker loses no job.
+2. A worker that lost the lease of a job cancels its relay; the broker refuses its events anyway.
 """
 
 from __future__ import annotations
@@ -12,19 +17,21 @@ from typing import Any, Final
 
 import structlog
 
-from hub.engine.relay import GenerationResult, Relay, StopSignal
+from hub.engine.attempt import GenerationResult
+from hub.engine.relay import Relay
+from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import cancel_and_wait
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue, Lease
 
-_WAIT_SECONDS: Final = 1.0
+_RESERVE_TIMEOUT_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class _Job:
-    """What runs here: its lease, its task, and how to stop it."""
+class _RunningJob:
+    """A job on this worker: its lease, the task that relays it, and its stop signal."""
 
     def __init__(self, lease: Lease, task: asyncio.Task[None]) -> None:
         self.lease = lease
@@ -32,12 +39,16 @@ class _Job:
         self.stop = StopSignal()
 
 
-async def _forget(ended: GenerationResult) -> None:
-    """Nobody counts."""
+async def _ignore_result(result: GenerationResult) -> None:
+    pass
 
 
 class Worker:
-    """Relays up to `concurrency` generations at a time. note: is told of each that ended here."""
+    """Relays up to `concurrency` generations at a time.
+
+    lease_seconds: how long a job stays reserved without a renewal. on_result: called for each
+    generation that ended on this worker.
+    """
 
     def __init__(
         self,
@@ -48,28 +59,28 @@ class Worker:
         *,
         concurrency: int,
         lease_seconds: float,
-        on_result: Callable[[GenerationResult], Awaitable[None]] = _forget,
+        on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
     ) -> None:
         self._queue = queue
         self._store = store
         self._relay = relay
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._free = asyncio.Semaphore(concurrency)
+        self._free = asyncio.Semaphore(concurrency)  # one permit per job that may start
         self._on_result = on_result
-        self._running: dict[str, _Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[str, _RunningJob] = {}  # by generation
+        self._tasks: set[asyncio.Task[None]] = set()  # all relay tasks, also those that finish
 
     def __len__(self) -> int:
-        """How many generations run here."""
+        """Return the number of generations that run on this worker."""
         return len(self._running)
 
     async def run_fetch(self) -> None:
-        """Takes jobs while there is room, until cancelled."""
+        """Start a job whenever there is capacity, until cancelled."""
         while True:
             await self._free.acquire()
             try:
-                lease = await self._queue.reserve(_WAIT_SECONDS)
+                lease = await self._queue.reserve(_RESERVE_TIMEOUT_SECONDS)
             except BaseException:
                 self._free.release()
                 raise
@@ -78,65 +89,65 @@ class Worker:
                 continue
             task = asyncio.create_task(self._process(lease), name=f"relay {lease.generation}")
             self._tasks.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(self._on_task_done)
 
     async def run_stops(self) -> None:
-        """Passes stops on to what runs here, until cancelled."""
+        """Pass stop requests on to the jobs of this worker, until cancelled."""
         async for generation in self._queue.stops():
             await self._signal_stop(generation)
 
-    async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
-        """Waits for what runs; what still runs at the deadline, or in a hurry, goes to another
-        worker.
-        """
-        if self._tasks:
-            _log.info("worker.finishing", generations=len(self._tasks))
-            hurried = asyncio.create_task(force.wait())
-            finished = asyncio.create_task(asyncio.wait(self._tasks))
-            waits: list[asyncio.Task[Any]] = [finished, hurried]
-            await asyncio.wait(waits, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
-            await cancel_and_wait(waits)
-        await cancel_and_wait(self._tasks)
-
     async def run_leases(self) -> None:
-        """Renews what runs here, until cancelled, and looks for wishes to stop whose notice was
-        lost.
-        """
+        """Renew the leases, and look for stop requests whose notice was lost, until cancelled."""
         while True:
             await self._clock.sleep(self._lease_seconds / 3)
             try:
                 lost = await self._queue.renew([job.lease for job in self._running.values()])
                 for lease in lost:
-                    self._give_up(lease)
+                    self._on_lease_lost(lease)
                 for generation in tuple(self._running):
                     await self._signal_stop(generation)
             except BrokerUnavailable as error:
                 _log.warning("worker.renewal_failed", error=str(error))
 
+    async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
+        """Wait for the running generations, then release those that still run.
+
+        deadline_seconds: how long to wait. force: ends the wait at once when it is set.
+        """
+        if self._tasks:
+            _log.info("worker.finishing", generations=len(self._tasks))
+            forced = asyncio.create_task(force.wait())
+            finished = asyncio.create_task(asyncio.wait(self._tasks))
+            waits: list[asyncio.Task[Any]] = [finished, forced]
+            await asyncio.wait(waits, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait(waits)
+        await cancel_and_wait(self._tasks)
+
     async def _process(self, lease: Lease) -> None:
         if lease.generation in self._running:
-            # Its lease ran out while this worker was stalled, and came back to it: it still runs.
+            # The lease expired while this worker was stalled, and the job came back to it. The
+            # first task still relays the generation; it continues under the new lease.
             self._running[lease.generation].lease = lease
             return
         task = asyncio.current_task()
         assert task is not None
-        job = self._running[lease.generation] = _Job(lease, task)
+        job = self._running[lease.generation] = _RunningJob(lease, task)
         try:
-            ended = await self._relay.run(lease.generation, job.stop, deliveries=lease.deliveries)
+            result = await self._relay.run(lease.generation, job.stop, deliveries=lease.deliveries)
             await self._queue.complete(job.lease)
-            if ended is not None:
-                await self._on_result(ended)
+            if result is not None:
+                await self._on_result(result)
         except asyncio.CancelledError:
-            await self._queue.release(job.lease)  # nothing, when it is another's by now
+            await self._queue.release(job.lease)  # does nothing if another worker has the job
             raise
         except BrokerUnavailable as error:
-            # The lease runs out, and whoever reaches the broker then takes the job.
-            _log.warning("worker.broker_away", generation=lease.generation, error=str(error))
+            # The lease expires, and a worker that reaches the broker takes the job.
+            _log.warning("worker.broker_unavailable", generation=lease.generation, error=str(error))
         finally:
             del self._running[lease.generation]
 
-    def _give_up(self, lease: Lease) -> None:
-        """The job is another worker's by now; whatever this one wrote would be refused."""
+    def _on_lease_lost(self, lease: Lease) -> None:
+        """Cancel a job that belongs to another worker by now."""
         job = self._running.get(lease.generation)
         if job is not None and job.lease == lease:
             _log.warning("worker.lease_lost", generation=lease.generation)
@@ -150,7 +161,7 @@ class Worker:
         if by is not None:
             job.stop.set(by)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._free.release()
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
-from hub.engine.relay import GenerationResult
+from hub.engine.attempt import GenerationResult
 
 _BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LABELS: Final = ("upstream", "model")

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
+from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
-from hub.engine.relay import GenerationResult, Relay, RelayLimits
+from hub.engine.relay import Relay, RelayLimits
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker

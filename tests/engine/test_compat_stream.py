@@ -340,8 +340,8 @@ async def test_generation_of_an_older_release_is_shown_from_its_record(stage: St
     assert isinstance(found, Generation)
     stage.backend.generations.records[stage.id] = _without_place(found)
     followed = await stage.generations.open_replay(stage.id, "alice")
-    assert followed.kept is not None
-    assert [name for name, _ in followed.kept] == ["generation.started", "generation.delta"]
+    assert followed.events is not None
+    assert [name for name, _ in followed.events] == ["generation.started", "generation.delta"]
 
 
 def _without_place(record: Generation) -> Generation:

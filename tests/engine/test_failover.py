@@ -46,7 +46,7 @@ class Line:
                     name=name,
                     upstream=upstream,
                     circuit=CircuitBreaker(self.clock, failure_threshold=3, open_seconds=30.0),
-                    **options,
+                    **{"retries": 2, "max_retry_after_seconds": 20.0, **options},
                 )
                 for name, upstream in zip("abc", upstreams, strict=False)
             ],

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.core.channel import partition_of, user_channel
@@ -29,11 +30,12 @@ from hub.core.stream_parts import (
     ToolCallDelta,
     Usage,
 )
-from hub.engine.relay import Relay, RelayLimits, StopSignal
+from hub.engine.relay import Relay
+from hub.engine.stop_signal import StopSignal
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication
 from hub.testing.backend import MemoryBackend
-from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
+from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
 WHOLE: list[StreamPart] = [
@@ -58,14 +60,7 @@ class Stage:
             self.backend.generations,
             {"main": self.upstream},
             self.clock,
-            RelayLimits(
-                **{
-                    "max_text_bytes": 1000,
-                    "broker_timeout_seconds": 10.0,
-                    "flush_seconds": 0.0,
-                    **limits,
-                }
-            ),
+            msgspec.structs.replace(RELAY_LIMITS, **limits),
         )
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopSignal()
@@ -269,7 +264,7 @@ async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
         stage.backend.generations,
         {"main": second},
         stage.clock,
-        RelayLimits(flush_seconds=0.0),
+        RELAY_LIMITS,
     )
     await relay.run(stage.id, StopSignal())
     story = await stage.story()

@@ -111,5 +111,5 @@ async def test_errands_are_held_and_their_failures_logged() -> None:
         errands.run("bad", bad())
         await done.wait()
         await settled()
-    assert [(line["event"], line["errand"]) for line in said] == [("errand.failed", "bad")]
+    assert [(line["event"], line["task"]) for line in said] == [("background_task.failed", "bad")]
     assert str(said[0]["exc_info"]) == "the reason"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from hub.core.channel import partition_of, user_channel
@@ -12,10 +13,10 @@ from hub.core.fair_queue import Job
 from hub.core.generation import GenerationRequest, Message, Status, new_generation_id
 from hub.core.stream_parts import Finished, TextDelta
 from hub.engine.generations import Generations
-from hub.engine.relay import Relay, RelayLimits
+from hub.engine.relay import Relay
 from hub.engine.worker import Worker
 from hub.testing.backend import MemoryBackend
-from tests.doubles import FakeClock, Gate, ScriptedUpstream, settled, until
+from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
 QUESTION = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
 
@@ -40,7 +41,7 @@ class Shop:
             self.backend.generations,
             {"main": self.upstream},
             self.clock,
-            RelayLimits(flush_seconds=0.0, broker_timeout_seconds=1.0),
+            msgspec.structs.replace(RELAY_LIMITS, broker_timeout_seconds=1.0),
         )
         worker = Worker(
             self.queue,

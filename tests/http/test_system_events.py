@@ -22,12 +22,13 @@ from hub.core.stream_parts import (
     Usage,
 )
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
-from hub.engine.relay import Relay, RelayLimits, StopSignal
+from hub.engine.relay import Relay
+from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
 from hub.http.generations import GenerationResponse
 from hub.ports.events import Publication
-from tests.doubles import ScriptedUpstream
+from tests.doubles import RELAY_LIMITS, ScriptedUpstream
 from tests.http.kit import Hub, check_described, running_hub
 
 CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
@@ -39,7 +40,6 @@ WHOLE = [
     Finished("stop"),
 ]
 BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
-LIMITS = RelayLimits(max_text_bytes=1000, broker_timeout_seconds=5.0, flush_seconds=0.0)
 
 
 @pytest.fixture
@@ -77,7 +77,9 @@ async def asked(hub: Hub) -> str:
 async def relayed(hub: Hub, generation: str, *script: Any, stop: StopSignal | None = None) -> None:
     """Answered by a worker with this upstream."""
     upstreams = {"main": ScriptedUpstream(script)}
-    relay = Relay(hub.backend.events, hub.backend.generations, upstreams, SystemClock(), LIMITS)
+    relay = Relay(
+        hub.backend.events, hub.backend.generations, upstreams, SystemClock(), RELAY_LIMITS
+    )
     await relay.run(generation, stop or StopSignal())
 
 

@@ -55,6 +55,7 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
             upstream=upstream_at(session, f"http://127.0.0.1:{port}/v1"),
             circuit=CircuitBreaker(clock, failure_threshold=5, open_seconds=1.0),
             retries=1,
+            max_retry_after_seconds=20.0,
         )
         yield TracedUpstream(Failover([one], clock), spans.tracer, "openai"), got
 

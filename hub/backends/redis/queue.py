@@ -96,7 +96,7 @@ class RedisGenerationQueue:
             yield
 
     async def enqueue(self, job: Job) -> Admission:
-        caps = self._caps.of(job.upstream)
+        caps = self._caps.for_upstream(job.upstream)
         reply = await self._script(
             _PUT,
             (),
