@@ -28,6 +28,8 @@ from hub.backends.redis.client import RedisClient, open_client
 from tests.fake_connection import connect_to
 from tests.sharing import AloneLock, OrphanReaper, count_processes, group_tests
 
+pytest.register_assert_rewrite("hub.testing.contracts")
+
 
 def missing(what: str) -> NoReturn:
     """Skips on a laptop, fails in CI."""

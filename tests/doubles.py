@@ -1,16 +1,14 @@
-"""Doubles of the ports: time that is held, a socket that fills, brokers and upstreams at gates."""
+"""Doubles of the ports for the tests of the hub itself: a writer that fills up, a gated backend."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
-from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.core.stream_parts import StreamPart
 from hub.engine.connection import Connection, ConnectionOptions
 from hub.engine.relay import RelayLimits
 from hub.engine.stream_view import USER_STREAM, StreamView
@@ -19,55 +17,33 @@ from hub.ports.connections import ConnectionOwner, ConnectionWriter, EventEncode
 from hub.ports.events import Page, Publication, Published
 from hub.testing.backend import MemoryBackend
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
+from hub.testing.fakes import FakeClock, Gate, ScriptedUpstream, settled
+
+__all__ = [
+    "RELAY_LIMITS",
+    "FakeClock",
+    "FakeWriter",
+    "Gate",
+    "GatedBackend",
+    "ScriptedUpstream",
+    "new_connection",
+    "settled",
+    "until",
+]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns when the condition holds; it is looked at each time the loop goes round."""
+    """Return when the condition holds; it is checked in each iteration of the loop."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 
 
-async def settled() -> None:
-    """Returns when everything that could run without waiting has run."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-class FakeClock:
-    """Implements ports.Clock; time passes by `advance` alone."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def now(self) -> float:
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._now + seconds, future))
-        await future
-
-    async def advance(self, seconds: float) -> None:
-        """Lets time pass, waking each sleeper at its time."""
-        end = self._now + seconds
-        while due := [sleeper for sleeper in self._sleepers if sleeper[0] <= end]:
-            first = min(due, key=lambda sleeper: sleeper[0])
-            self._sleepers.remove(first)
-            self._now = max(self._now, first[0])
-            if not first[1].done():
-                first[1].set_result(None)
-            await settled()
-        self._now = end
-
-
 class FakeWriter:
-    """Implements ports.Sink; keeps what was written. Told to be full, it behaves like a socket that
-    nobody reads: what is still written waits in front of it, and makes it paused.
+    """Implements ports.connections.ConnectionWriter; keeps what was written.
+
+    After `fill` it behaves like a socket whose peer does not read: written bytes wait, and the
+    writer is full until `empty`.
     """
 
     def __init__(self) -> None:
@@ -101,8 +77,8 @@ class FakeWriter:
             self.owner.on_writable()
 
     def try_send(self, frames: bytes) -> int:
-        assert self.is_drained, "sent past what waits"
-        assert not self.aborted, "sent into a socket that may be another's"
+        assert self.is_drained, "sent past the bytes that wait"
+        assert not self.aborted, "sent after the connection ended"
         if self._full:
             raise BlockingIOError
         self.writes += 1
@@ -129,12 +105,12 @@ class FakeWriter:
 
     @property
     def events(self) -> list[ServerSentEvent]:
-        """What a client has seen."""
+        """The events that a client has received."""
         return SseDecoder().feed(self.written)
 
     @property
     def data(self) -> list[str]:
-        """The data of the events that are not the hub's own."""
+        """The data of the events that a publisher sent."""
         return [event.data for event in self.events if not event.name.startswith("hub.")]
 
 
@@ -174,27 +150,6 @@ RELAY_LIMITS = RelayLimits(
     broker_timeout_seconds=10.0,
     max_queued_seconds=600.0,
 )
-
-
-class Gate:
-    """Holds those who come until it is opened."""
-
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
-        self.waiting = 0
-
-    def close(self) -> None:
-        self._open.clear()
-
-    def open(self) -> None:
-        self._open.set()
-
-    async def passed(self) -> None:
-        if not self._open.is_set():
-            self.waiting += 1
-            await self._open.wait()
-            self.waiting -= 1
 
 
 class GatedEventLog(MemoryEventLog):
@@ -260,29 +215,3 @@ class GatedBackend(MemoryBackend):
         self.keeps_nothing = False  # the log drops every event at once
         self.subscriptions = GatedSubscriptions(self)
         self.events = GatedEventLog(self)
-
-
-class ScriptedUpstream:
-    """Implements ports.Upstream: yields the pieces, those of a list at once; at an exception raises
-    it, at a gate waits.
-    """
-
-    def __init__(self, script: Sequence[StreamPart | list[StreamPart] | Exception | Gate]) -> None:
-        self._script = script
-        self.asked: list[GenerationRequest] = []
-        self.closed = 0
-
-    async def stream(
-        self, question: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
-        self.asked.append(question)
-        try:
-            for part in self._script:
-                if isinstance(part, Exception):
-                    raise part
-                if isinstance(part, Gate):
-                    await part.passed()
-                else:
-                    yield part if isinstance(part, list) else [part]
-        finally:
-            self.closed += 1

@@ -199,7 +199,7 @@ async def test_stop_before_the_begin_asks_nobody() -> None:
     await stage.backend.generations.request_stop(stage.id, "alice")
     await stage.relay.run(stage.id, stage.stop)
     assert [name for name, _ in await stage.story()] == ["generation.stopped"]
-    assert stage.upstream.asked == []
+    assert stage.upstream.requests == []
 
 
 async def test_stop_against_the_natural_end() -> None:
@@ -221,7 +221,7 @@ async def test_ended_generation_is_left_alone() -> None:
     story = await stage.run()
     await stage.relay.run(stage.id, StopSignal())
     assert await stage.story() == story
-    assert len(stage.upstream.asked) == 1
+    assert len(stage.upstream.requests) == 1
 
 
 async def test_second_worker_restarts() -> None:
@@ -286,7 +286,7 @@ async def test_too_many_attempts() -> None:
     )
     await stage.relay.run(stage.id, stage.stop)
     assert (await stage.story())[-1][1]["code"] == "too_many_attempts"
-    assert stage.upstream.asked == []
+    assert stage.upstream.requests == []
 
 
 async def test_broker_that_is_away_for_a_moment() -> None:
@@ -373,7 +373,7 @@ async def test_question_that_waited_too_long() -> None:
     assert [(name, data["code"]) for name, data in await stage.story()] == [
         ("generation.failed", "queue_timeout")
     ]
-    assert stage.upstream.asked == []
+    assert stage.upstream.requests == []
 
 
 async def test_job_that_kills_whoever_takes_it() -> None:

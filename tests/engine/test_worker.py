@@ -95,7 +95,7 @@ async def test_no_more_than_its_concurrency(shop: Shop) -> None:
         await shop.ask()
     await until(lambda: shop.gate.waiting == 2)
     await settled()
-    assert len(shop.upstream.asked) == 2
+    assert len(shop.upstream.requests) == 2
     shop.gate.open()
     await until(lambda: shop.upstream.closed == 5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,9 +12,6 @@ import pytest
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, TokenReader, secret_key
-from hub.backends.redis.tickets import RedisTicketStore
-from hub.ports.tickets import Ticket
-from hub.testing.stores import MemoryTicketStore
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -88,22 +84,3 @@ async def test_revoked_token_behind_it(hub: Hub) -> None:
     name = await ticket_of(hub, jti="t1")
     await hub.node.admin_commands.revoke("t1", time.time() + 60)
     assert await status(hub, f"/sse/connect?ticket={name}") == 401
-
-
-@pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
-async def test_ticket_store(kind: str, open_redis: Any) -> None:
-    """A store distinguishes the first use from later ones and drops expired tickets."""
-    server = None if kind == "memory" else await open_redis(kind)
-    store: Any = MemoryTicketStore() if server is None else RedisTicketStore(server.link)
-    ticket = Ticket(user="a", topics=("n", "t*"), expires_at=time.time() + 60, token_id=None)
-    await store.put("x", ticket, 0.2)
-    assert await store.consume("x") == (ticket, False)
-    await store.put("late", ticket, 0.05)
-    await asyncio.sleep(0.3)
-    assert await store.consume("x") == (ticket, True)
-    assert await store.consume("late") is None
-    assert await store.consume("unknown") is None
-    if server is not None:
-        (name,) = await server.client.keys("*")
-        assert b":x" not in name
-        assert 50_000 < await server.client.pttl(name) <= 60_000

@@ -1,0 +1,37 @@
+"""Contract suites: tests that every backend must pass.
+
+A test module subclasses the suites and provides the fixture `open_backend` (contracts.node):
+
+    from hub.testing.contracts import EventsContract, QueueContract
+
+    class TestEvents(EventsContract): ...
+    class TestQueue(QueueContract): ...
+
+The suites need pytest and pytest-asyncio with `asyncio_mode = "auto"`. docs/testing.md has a whole
+example. Only this package imports pytest.
+"""
+
+from __future__ import annotations
+
+from hub.testing.contracts.events import EventsContract
+from hub.testing.contracts.generations import GenerationsContract
+from hub.testing.contracts.node import BackendOptions, OpenBackend
+from hub.testing.contracts.queue import QueueContract
+from hub.testing.contracts.stores import (
+    CommandsContract,
+    TicketsContract,
+    TopicPresenceContract,
+    UsageContract,
+)
+
+__all__ = [
+    "BackendOptions",
+    "CommandsContract",
+    "EventsContract",
+    "GenerationsContract",
+    "OpenBackend",
+    "QueueContract",
+    "TicketsContract",
+    "TopicPresenceContract",
+    "UsageContract",
+]

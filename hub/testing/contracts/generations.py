@@ -1,0 +1,244 @@
+"""What every store of generations must do, together with the events that update its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.core.channel import Channel, partition_of, topic_channel, user_channel
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    GenerationUpdate,
+    Message,
+    Status,
+    StopResult,
+    UpdateKind,
+    new_generation_id,
+)
+from hub.ports.events import FROM_START, Outcome, Publication
+from hub.testing.contracts.node import ALICE, BackendOptions, Node, OpenBackend
+
+REQUEST = GenerationRequest(messages=[Message(role="user", content="hi")], upstream="u", model="m")
+
+
+class GenerationKit:
+    """One generation of alice, and the updates of it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.id = new_generation_id(partition_of(ALICE))
+
+    async def create(self, key: str | None = None) -> Any:
+        return await self.node.backend.generations.create(
+            Generation(self.id, "alice", REQUEST), key
+        )
+
+    async def update(self, kind: UpdateKind, attempt: int = 1, **more: Any) -> Outcome:
+        update = GenerationUpdate(self.id, attempt, kind, **more)
+        outcome, _ = await self.node.publish('{"by":"x"}', update=update)
+        return outcome
+
+    async def found(self) -> Generation:
+        found = await self.node.backend.generations.find(self.id)
+        assert found is not None
+        return found
+
+
+def colliding_names(channel_of: Callable[[str], Channel]) -> tuple[str, str]:
+    """Return a name, and a longer one with a colon whose channel has the same partition."""
+    partition = partition_of(channel_of("a"))
+    longer = (f"a:{n}" for n in range(10_000))
+    return "a", next(name for name in longer if partition_of(channel_of(name)) == partition)
+
+
+class GenerationsContract:
+    """The suite for ports.generations and for the generation updates of ports.events."""
+
+    @pytest.fixture
+    async def node(self, open_backend: OpenBackend) -> Node:
+        """A node on an empty backend."""
+        return Node(await open_backend(BackendOptions()))
+
+    async def test_created_generation_is_found(self, node: Node) -> None:
+        """The record holds the request and its status is queued."""
+        kit = GenerationKit(node)
+        _, before = await node.publish()
+        created = await kit.create()
+        assert (created.generation, created.position, created.new) == (kit.id, before, True)
+        assert await kit.found() == Generation(kit.id, "alice", REQUEST, after=before)
+
+    async def test_same_key_finds_the_same_generation(self, node: Node) -> None:
+        """A repeated key starts nothing and returns the first id and position."""
+        first = await GenerationKit(node).create("key")
+        await node.publish()
+        again = await GenerationKit(node).create("key")
+        assert (again.generation, again.position) == (first.generation, first.position)
+        assert (first.new, again.new) == (True, False)
+
+    async def test_key_belongs_to_its_user(self, node: Node) -> None:
+        """The same key of another user starts another generation."""
+        first = await GenerationKit(node).create("key")
+        other = Generation(new_generation_id(partition_of(user_channel("bob"))), "bob", REQUEST)
+        assert (await node.backend.generations.create(other, "key")).generation != first.generation
+
+    async def test_newest_generation_of_a_chat(self, node: Node) -> None:
+        """Each user has chats of their own; the newest generation counts whether it runs or not."""
+        chat = msgspec.structs.replace(REQUEST, chat="c d")
+        assert await node.backend.generations.newest_of_chat("alice", "c d") is None
+        older, newest = (new_generation_id(partition_of(ALICE)) for _ in range(2))
+        for each in (older, newest):
+            await node.backend.generations.create(Generation(each, "alice", chat), None)
+            assert await node.backend.generations.newest_of_chat("alice", "c d") == each
+        await GenerationKit(node).create()
+        assert await node.backend.generations.newest_of_chat("alice", "c d") == newest
+        assert await node.backend.generations.newest_of_chat("bob", "c d") is None
+        found = await node.backend.generations.find(newest)
+        assert found is not None
+        assert found.request.chat == "c d"
+
+    async def test_chat_of_a_discarded_generation(self, node: Node) -> None:
+        """The generation that ran in the chat before is the newest one again, if there is one."""
+        chat = msgspec.structs.replace(REQUEST, chat="c")
+        running, refused, later = (new_generation_id(partition_of(ALICE)) for _ in range(3))
+        await node.backend.generations.create(Generation(running, "alice", chat), None)
+        await node.backend.generations.create(Generation(refused, "alice", chat), "key")
+        await node.backend.generations.discard(refused, "alice", "key", "c")
+        assert await node.backend.generations.newest_of_chat("alice", "c") == running
+        await node.backend.generations.create(Generation(refused, "alice", chat), None)
+        await node.backend.generations.create(Generation(later, "alice", chat), None)
+        await node.backend.generations.discard(refused, "alice", None, "c")
+        assert await node.backend.generations.newest_of_chat("alice", "c") == later
+        only = msgspec.structs.replace(REQUEST, chat="d")
+        await node.backend.generations.create(Generation(refused, "alice", only), None)
+        await node.backend.generations.discard(refused, "alice", None, "d")
+        assert await node.backend.generations.newest_of_chat("alice", "d") is None
+        assert await node.backend.generations.find(refused) is None
+
+    async def test_names_with_colons_do_not_collide(self, node: Node) -> None:
+        """User `a` with key `1:k` is not user `a:1` with key `k`; the same holds for topics."""
+        short, long = colliding_names(user_channel)
+        rest = long.removeprefix(short + ":")
+        partition = partition_of(user_channel(short))
+        mine, theirs = new_generation_id(partition), new_generation_id(partition)
+        for user, name, key in ((long, mine, "k"), (short, theirs, f"{rest}:k")):
+            request = msgspec.structs.replace(REQUEST, chat=key)
+            created = await node.backend.generations.create(Generation(name, user, request), key)
+            assert (created.generation, created.new) == (name, True)
+        assert await node.backend.generations.newest_of_chat(long, "k") == mine
+        short, long = colliding_names(topic_channel)
+        rest = long.removeprefix(short + ":")
+        for topic, key in ((long, "k"), (short, f"{rest}:k")):
+            publication = Publication(
+                channel=topic_channel(topic), name="n", data=b"1", idempotency_key=key
+            )
+            (published,) = await node.backend.events.publish([publication])
+            assert published.outcome is Outcome.WRITTEN
+
+    async def test_updates_make_the_text(self, node: Node) -> None:
+        """Deltas append to the text, a replacement replaces it, and the end keeps its data."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.DELTA, index=0, text="你")
+        await kit.update(UpdateKind.DELTA, index=1, text="好")
+        assert ((await kit.found()).text, (await kit.found()).deltas) == ("你好", 2)
+        await kit.update(UpdateKind.REPLACE, index=2, text="new")
+        await kit.update(UpdateKind.END, status=Status.DONE)
+        found = await kit.found()
+        assert (found.status, found.text, found.deltas, found.end) == (
+            Status.DONE,
+            "new",
+            3,
+            {"by": "x"},
+        )
+
+    async def test_repeated_delta_writes_nothing(self, node: Node) -> None:
+        """A delta whose result was lost can be sent again."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.WRITTEN
+        assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.DUPLICATE
+        assert (await kit.found()).text == "a"
+
+    async def test_generation_ends_once(self, node: Node) -> None:
+        """After the end every update is refused, and no event is written."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.END, status=Status.STOPPED)
+        before = await node.read(FROM_START)
+        assert await kit.update(UpdateKind.END, status=Status.DONE) is Outcome.ENDED
+        assert await kit.update(UpdateKind.DELTA, index=0, text="late") is Outcome.ENDED
+        assert await node.read(FROM_START) == before
+
+    async def test_stale_attempt_is_refused(self, node: Node) -> None:
+        """After the second attempt has begun, the first one writes nothing."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN, 1)
+        await kit.update(UpdateKind.DELTA, 1, index=0, text="old")
+        await kit.update(UpdateKind.BEGIN, 2)
+        assert await kit.update(UpdateKind.DELTA, 1, index=1, text="old") is Outcome.STALE
+        assert await kit.update(UpdateKind.END, 1, status=Status.DONE) is Outcome.STALE
+        assert await kit.update(UpdateKind.BEGIN, 2) is Outcome.STALE
+        assert (await kit.found()).text == ""
+
+    async def test_unknown_generation_is_gone(self, node: Node) -> None:
+        """An update of a record that does not exist is refused."""
+        assert await GenerationKit(node).update(UpdateKind.BEGIN) is Outcome.GONE
+
+    async def test_stop_request_is_kept_and_returned(self, node: Node) -> None:
+        """The first stop request stays in the record and comes with the result of every update."""
+        kit = GenerationKit(node)
+        await kit.create()
+        assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.STOPPING
+        assert await node.backend.generations.request_stop(kit.id, "bob") is StopResult.STOPPING
+        assert (await kit.found()).stop_requested_by == "alice"
+        update = GenerationUpdate(kit.id, 1, UpdateKind.BEGIN)
+        (answer,) = await node.backend.events.publish(
+            [Publication(channel=ALICE, name="n", data=b"1", update=update)]
+        )
+        assert answer.stop_requested_by == "alice"
+
+    async def test_stop_after_the_end(self, node: Node) -> None:
+        """A stop request after the end returns ENDED and changes nothing."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.END, status=Status.DONE)
+        assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.ENDED
+        assert (await kit.found()).stop_requested_by is None
+
+    async def test_stop_of_an_unknown_generation(self, node: Node) -> None:
+        """Stopping a generation that does not exist returns None."""
+        assert await node.backend.generations.request_stop(GenerationKit(node).id, "alice") is None
+        assert await node.backend.generations.request_stop("not an id", "alice") is None
+        assert await node.backend.generations.find("not an id") is None
+
+    async def test_trace_comes_with_a_generation_update(self, node: Node) -> None:
+        """The update is applied and its event carries the trace."""
+        await node.backend.subscriptions.subscribe([ALICE])
+        name = new_generation_id(partition_of(ALICE))
+        await node.backend.generations.create(
+            Generation(id=name, user="alice", request=REQUEST), None
+        )
+        update = GenerationUpdate(name, 1, UpdateKind.BEGIN, Status.RUNNING)
+        outcome, _ = await node.publish(update=update, idempotency_key="k", trace="ab" * 24)
+        assert outcome is Outcome.WRITTEN
+        assert (await node.next()).trace == "ab" * 24
+
+    async def test_record_keeps_the_trace(self, node: Node) -> None:
+        """The trace of the request is in the record."""
+        name = new_generation_id(partition_of(ALICE))
+        request = msgspec.structs.replace(REQUEST, trace="00-ab-cd-01")
+        await node.backend.generations.create(
+            Generation(id=name, user="alice", request=request), None
+        )
+        found = await node.backend.generations.find(name)
+        assert found is not None
+        assert found.request == request

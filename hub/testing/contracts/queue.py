@@ -1,0 +1,242 @@
+"""What every queue of generation jobs must do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from hub.core.fair_queue import Admission, Job, QueueLimits, UpstreamLimits
+from hub.ports.queue import GenerationQueue, Lease
+from hub.testing.contracts.node import BackendOptions, OpenBackend
+
+LEASE_SECONDS = 0.3  # of a lease that is to expire
+RENEWED_LEASE_SECONDS = 1.5  # of a lease that is to be renewed in time, on a busy machine too
+LIMITS = QueueLimits(
+    max_user_running=3,
+    max_user_queued=4,
+    upstreams={"small": UpstreamLimits(max_running=1, max_queued=3), "open": UpstreamLimits()},
+)
+expiring_lease = pytest.mark.parametrize("lease_seconds", [LEASE_SECONDS])
+renewed_lease = pytest.mark.parametrize("lease_seconds", [RENEWED_LEASE_SECONDS])
+
+
+def job(generation: str, user: str = "alice", upstream: str = "open") -> Job:
+    """Return a job of the default queue."""
+    return Job(generation, user, upstream)
+
+
+class Workers:
+    """The queue as two workers see it."""
+
+    def __init__(self, first: GenerationQueue, second: GenerationQueue) -> None:
+        self.first = first
+        self.second = second
+
+    async def take(self, queue: GenerationQueue) -> Lease:
+        """Reserve the next job. `reserve` is repeated, because a double may not block."""
+        async with asyncio.timeout(30):
+            while (lease := await queue.reserve(0.02)) is None:
+                await asyncio.sleep(0)
+            return lease
+
+
+class QueueContract:
+    """The suite for ports.queue."""
+
+    @pytest.fixture
+    def lease_seconds(self) -> float:
+        """No lease expires during a test."""
+        return 60.0
+
+    @pytest.fixture
+    async def workers(self, open_backend: OpenBackend, lease_seconds: float) -> Workers:
+        """Two workers on one queue."""
+        options = BackendOptions(queue_limits=LIMITS, lease_seconds=lease_seconds)
+        return Workers((await open_backend(options)).queue, (await open_backend(options)).queue)
+
+    async def test_jobs_come_in_order(self, workers: Workers) -> None:
+        """Jobs come in the order in which they were added, each to one worker."""
+        for name in ("a", "b", "c"):
+            await workers.first.enqueue(job(name))
+        queues = (workers.first, workers.second, workers.first)
+        assert [(await workers.take(queue)).generation for queue in queues] == ["a", "b", "c"]
+
+    async def test_empty_queue(self, workers: Workers) -> None:
+        """`reserve` returns None when no job comes in time."""
+        assert await workers.first.reserve(0.01) is None
+
+    async def test_job_that_is_added_while_a_worker_waits(self, workers: Workers) -> None:
+        """The waiting worker gets the job."""
+        waiting = asyncio.create_task(workers.take(workers.first))
+        await asyncio.sleep(0)
+        await workers.second.enqueue(job("a"))
+        assert (await waiting).generation == "a"
+
+    @expiring_lease
+    async def test_expired_lease_frees_the_job(self, workers: Workers) -> None:
+        """When a lease expires, another worker gets the job."""
+        await workers.first.enqueue(job("a"))
+        await workers.take(workers.first)
+        assert (await workers.take(workers.second)).generation == "a"
+
+    @renewed_lease
+    async def test_expired_lease_behind_many_renewed_ones(self, workers: Workers) -> None:
+        """The job is found however many renewed leases are older."""
+        jobs = [job(f"a{n}", user=f"u{n}") for n in range(40)]
+        for each in jobs:
+            await workers.first.enqueue(each)
+        held = [await workers.take(workers.first) for _ in jobs]
+        for _ in range(6):
+            await asyncio.sleep(RENEWED_LEASE_SECONDS / 3)
+            await workers.first.renew(held[:-1])
+        assert (await workers.take(workers.second)).generation == "a39"
+
+    @expiring_lease
+    async def test_completed_job_never_returns(self, workers: Workers) -> None:
+        """A completed job does not come back when its lease would have expired."""
+        await workers.first.enqueue(job("a"))
+        await workers.first.complete(await workers.take(workers.first))
+        await workers.first.enqueue(job("b"))
+        assert (await workers.take(workers.second)).generation == "b"
+        await asyncio.sleep(LEASE_SECONDS * 2)  # the clock of a server cannot be controlled
+        assert (await workers.take(workers.second)).generation == "b"
+
+    @renewed_lease
+    async def test_renewed_lease_is_kept(self, workers: Workers) -> None:
+        """A worker that renews its lease keeps the job."""
+        await workers.first.enqueue(job("a"))
+        lease = await workers.take(workers.first)
+        for _ in range(6):
+            await asyncio.sleep(RENEWED_LEASE_SECONDS / 3)
+            assert not await workers.first.renew([lease])
+            assert await workers.second.reserve(0.001) is None
+
+    async def test_released_job_returns_at_once(self, workers: Workers) -> None:
+        """Another worker gets a released job without waiting for the lease to expire."""
+        await workers.first.enqueue(job("a"))
+        await workers.first.release(await workers.take(workers.first))
+        lease = await workers.take(workers.second)
+        assert lease.generation == "a"
+        await workers.second.complete(lease)
+        assert await workers.first.reserve(0.001) is None
+
+    async def test_stop_reaches_every_worker(self, workers: Workers) -> None:
+        """Every worker receives every stop request."""
+        received: list[str] = []
+
+        async def listen(queue: GenerationQueue) -> None:
+            async with aclosing(queue.stops()) as stops:  # type: ignore[type-var]
+                async for generation in stops:
+                    received.append(generation)
+                    return
+
+        listeners = [
+            asyncio.create_task(listen(queue)) for queue in (workers.first, workers.second)
+        ]
+        async with asyncio.timeout(30):
+            while not all(listener.done() for listener in listeners):
+                await workers.first.broadcast_stop("a")
+                await asyncio.sleep(0)
+        assert received == ["a", "a"]
+
+    @expiring_lease
+    async def test_lost_lease_is_reported(self, workers: Workers) -> None:
+        """A worker whose lease has expired learns that another worker has the job."""
+        await workers.first.enqueue(job("a"))
+        lease = await workers.take(workers.first)
+        taken = await workers.take(workers.second)
+        assert taken.deliveries == 2
+        assert await workers.first.renew([lease]) == [lease]
+        assert not await workers.second.renew([taken])
+
+    @expiring_lease
+    @pytest.mark.parametrize("how", ["complete", "release"])
+    async def test_lost_lease_ends_nothing(self, workers: Workers, how: str) -> None:
+        """A worker whose lease has expired cannot complete or release the job of another worker."""
+        await workers.first.enqueue(job("a"))
+        lease = await workers.take(workers.first)
+        taken = await workers.take(workers.second)
+        await (workers.first.complete(lease) if how == "complete" else workers.first.release(lease))
+        assert not await workers.second.renew([taken])
+        assert await workers.first.reserve(0.01) is None
+        await workers.second.complete(taken)
+        await workers.first.enqueue(job("a"))
+        assert (await workers.take(workers.first)).deliveries == 1
+
+    async def test_users_take_turns(self, workers: Workers) -> None:
+        """A user with many jobs waits, but the first job of another user does not."""
+        for n in range(7):
+            assert await workers.first.enqueue(job(f"a{n}")) is Admission.ACCEPTED
+        assert await workers.first.enqueue(job("a7")) is Admission.USER_FULL
+        await workers.first.enqueue(job("b0", "bob"))
+        held = [await workers.take(workers.first) for _ in range(4)]
+        assert [lease.generation for lease in held] == ["a0", "a1", "a2", "b0"]
+        assert await workers.first.reserve(0.01) is None
+        for lease in held[:1]:
+            await workers.first.complete(lease)
+        assert (await workers.take(workers.first)).generation == "a3"
+
+    async def test_waiting_users_take_turns(self, workers: Workers) -> None:
+        """Users who wait for the same upstream are taken in turn."""
+        await workers.first.enqueue(job("x", "eve", "small"))
+        for n in range(3):
+            assert await workers.first.enqueue(job(f"a{n}", "alice", "small")) is Admission.ACCEPTED
+        assert await workers.first.enqueue(job("b0", "bob", "small")) is Admission.UPSTREAM_FULL
+        first = await workers.take(workers.first)
+        assert await workers.first.reserve(0.01) is None
+        await workers.first.complete(first)
+        await workers.first.enqueue(job("b0", "bob", "small"))
+        taken = []
+        for _ in range(4):
+            lease = await workers.take(workers.first)
+            taken.append(lease.generation)
+            await workers.first.complete(lease)
+        assert taken == ["a0", "a1", "b0", "a2"]
+
+    async def test_full_upstream_blocks_no_other(self, workers: Workers) -> None:
+        """A job whose upstream is full is passed over."""
+        for name in ("s0", "s1"):
+            await workers.first.enqueue(job(name, upstream="small"))
+        await workers.first.enqueue(job("o0"))
+        assert [(await workers.take(workers.first)).generation for _ in range(2)] == ["s0", "o0"]
+
+    async def test_withdrawn_job_makes_room(self, workers: Workers) -> None:
+        """A withdrawn job does not count any more; a job that is already due stays."""
+        jobs = [job(f"a{n}") for n in range(7)]
+        for each in jobs:
+            await workers.first.enqueue(each)
+        await workers.first.withdraw(jobs[4])
+        await workers.first.withdraw(jobs[4])
+        assert await workers.first.enqueue(job("new")) is Admission.ACCEPTED
+        assert await workers.first.enqueue(job("more")) is Admission.USER_FULL
+        taken = []
+        for _ in range(7):
+            lease = await workers.take(workers.first)
+            taken.append(lease.generation)
+            await workers.first.complete(lease)
+        assert taken == ["a0", "a1", "a2", "a3", "a5", "a6", "new"]
+
+    async def test_same_job_twice(self, workers: Workers) -> None:
+        """A job is not added again while it waits or runs."""
+        await workers.first.enqueue(job("a"))
+        await workers.first.enqueue(job("a"))
+        lease = await workers.take(workers.first)
+        await workers.first.enqueue(job("a"))
+        assert await workers.first.reserve(0.01) is None
+        await workers.first.complete(lease)
+        await workers.first.enqueue(job("a"))
+        assert (await workers.take(workers.first)).generation == "a"
+
+    async def test_list_jobs(self, workers: Workers) -> None:
+        """Running jobs come before waiting ones, and completed jobs are not listed."""
+        for n in range(5):
+            await workers.first.enqueue(job(f"g{n}"))
+        lease = await workers.take(workers.first)
+        found = await workers.second.list_jobs(10)
+        assert (sorted(found.generations), found.total) == ([f"g{n}" for n in range(5)], 5)
+        few = await workers.second.list_jobs(2)
+        assert (len(few.generations), few.total) == (2, 5)
+        await workers.first.complete(lease)
+        assert lease.generation not in (await workers.second.list_jobs(10)).generations

@@ -1,0 +1,139 @@
+"""What the command bus and the small stores must do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from hub.core.channel import topic_channel
+from hub.ports.backend import Backend
+from hub.ports.tickets import Ticket
+from hub.ports.topic_presence import PresenceChange
+from hub.ports.usage import UsageTotals
+from hub.testing.contracts.node import BackendOptions, OpenBackend
+
+HALL = topic_channel("hall")
+
+
+class CommandsContract:
+    """The suite for ports.commands."""
+
+    async def test_command_reaches_every_node(self, open_backend: OpenBackend) -> None:
+        """The node that sends a command receives it too."""
+        first, second = [(await open_backend(BackendOptions())).commands for _ in range(2)]
+        received: list[tuple[str, bytes]] = []
+        first.listen(lambda message: received.append(("first", message)), lambda: None)
+        second.listen(lambda message: received.append(("second", message)), lambda: None)
+        async with asyncio.timeout(30):
+            while {node for node, _ in received} != {"first", "second"}:
+                await first.broadcast(b"x")
+                await asyncio.sleep(0.01)
+        assert {message for _, message in received} == {b"x"}
+
+    async def test_denylist(self, open_backend: OpenBackend) -> None:
+        """A subject is blocked until the later of two times, and every node sees it."""
+        first, second = [(await open_backend(BackendOptions())).commands for _ in range(2)]
+        now = time.time()
+        await first.block("user a", now + 100)
+        await first.block("user a", now + 50)
+        await first.block("token b c", now + 10)
+        assert await second.blocked() == pytest.approx({"user a": now + 100, "token b c": now + 10})
+
+    async def test_node_states(self, open_backend: OpenBackend) -> None:
+        """The last state of every node can be read until the node ends."""
+        first, second = [(await open_backend(BackendOptions())).commands for _ in range(2)]
+        await first.put_node_state("n1", b"old")
+        await first.put_node_state("n1", b"1")
+        await second.put_node_state("n2", b"2")
+        assert sorted(await second.node_states()) == [b"1", b"2"]
+        await first.remove_node_state("n1")
+        assert await second.node_states() == [b"2"]
+
+
+class TicketsContract:
+    """The suite for ports.tickets."""
+
+    async def test_ticket(self, open_backend: OpenBackend) -> None:
+        """A ticket opens once in time, and can then be used again until its token expires."""
+        tickets = (await open_backend(BackendOptions())).tickets
+        ticket = Ticket(user="a", topics=("n", "t*"), expires_at=time.time() + 60, token_id=None)
+        await tickets.put("x", ticket, 0.2)
+        assert await tickets.consume("x") == (ticket, False)
+        await tickets.put("late", ticket, 0.05)
+        await asyncio.sleep(0.3)  # the clock of a server cannot be controlled
+        assert await tickets.consume("x") == (ticket, True)
+        assert await tickets.consume("late") is None
+        assert await tickets.consume("unknown") is None
+
+
+class TopicPresenceContract:
+    """The suite for ports.topic_presence."""
+
+    @pytest.fixture
+    async def backend(self, open_backend: OpenBackend) -> Backend:
+        """An empty backend."""
+        return await open_backend(BackendOptions())
+
+    async def test_users_on_several_nodes(self, backend: Backend) -> None:
+        """A user joins with the first node and leaves with the last one."""
+
+        async def update(node: str, present: list[str], absent: list[str]) -> PresenceChange:
+            return await backend.topic_presence.update(HALL, node, present, absent, seconds=60)
+
+        assert await update("n1", ["a", "b"], []) == (["a", "b"], [], 2)
+        assert await update("n2", ["b", "c"], []) == (["c"], [], 3)
+        assert await update("n1", ["a", "b"], []) == ([], [], 3)
+        assert await update("n1", [], ["a", "b", "never"]) == ([], ["a"], 2)
+        assert await update("n2", ["d"], ["b"]) == (["d"], ["b"], 2)
+        other = await backend.topic_presence.update(topic_channel("x"), "n1", [], [], seconds=60)
+        assert other == ([], [], 0)
+
+    async def test_expired_entries(self, backend: Backend) -> None:
+        """Entries that were not renewed leave with the next update of any node."""
+        presence = backend.topic_presence
+        await presence.update(HALL, "dead", ["a", "b"], [], seconds=0.2)
+        await presence.update(HALL, "n1", ["b"], [], seconds=60)
+        left: list[str] = []
+        async with asyncio.timeout(30):
+            while not left:
+                change = await presence.update(HALL, "n1", ["b"], [], seconds=60)
+                left += change.left
+                assert change.joined == []
+                await asyncio.sleep(0)
+        assert left == ["a"]
+        assert await presence.update(HALL, "n1", ["b"], [], seconds=60) == ([], [], 1)
+
+
+class UsageContract:
+    """The suite for ports.usage."""
+
+    async def test_totals_add_up(self, open_backend: OpenBackend) -> None:
+        """Totals add up by day, user and model, and can be read for one user or for all."""
+        usage = (await open_backend(BackendOptions())).usage
+
+        def totals(user: str, model: str, answers: int, tokens: int) -> UsageTotals:
+            return UsageTotals(
+                day="2026-01-31",
+                user=user,
+                model=model,
+                answers=answers,
+                answers_without_usage=answers - 1,
+                prompt_tokens=tokens,
+                completion_tokens=2 * tokens,
+            )
+
+        for each in (totals("a", "m", 1, 10), totals("a", "m", 1, 5), totals("b", "m 2", 1, 7)):
+            await usage.add(each)
+        expected = UsageTotals(
+            day="2026-01-31",
+            user="a",
+            model="m",
+            answers=2,
+            prompt_tokens=15,
+            completion_tokens=30,
+        )
+        assert await usage.read("2026-01-31", "a") == [expected]
+        assert await usage.read("2026-01-31", None) == [expected, totals("b", "m 2", 1, 7)]
+        assert await usage.read("2026-02-01", None) == []

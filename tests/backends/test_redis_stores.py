@@ -1,0 +1,101 @@
+"""What the queue and the small stores leave behind in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from hub.backends.redis.keys import DENYLIST, JOBS_COUNTS, JOBS_WAITING
+from hub.core.fair_queue import Job
+from hub.engine.tasks import Supervisor, SystemClock
+from hub.ports.queue import GenerationQueue, Lease
+from hub.ports.tickets import Ticket
+from tests.conftest import OpenedRedis
+from tests.redis_backend import redis_backend
+
+
+@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+async def any_redis(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis:
+    """Every kind of server, empty."""
+    opened: OpenedRedis = await open_redis(request.param)
+    return opened
+
+
+@pytest.fixture(params=["valkey", "redis"])
+async def real_redis(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis:
+    """Every kind of real server, empty."""
+    opened: OpenedRedis = await open_redis(request.param)
+    return opened
+
+
+async def take(queue: GenerationQueue) -> Lease:
+    """Reserve the next job. `reserve` is repeated, because fakeredis does not block."""
+    async with asyncio.timeout(30):
+        while (lease := await queue.reserve(0.02)) is None:
+            await asyncio.sleep(0)
+        return lease
+
+
+async def test_consumer_group_is_created_again(any_redis: OpenedRedis) -> None:
+    """A worker goes on when Redis has lost its data."""
+    queue = redis_backend(any_redis.link).queue
+    async with Supervisor(SystemClock()) as tasks:
+        tasks.start("queue", queue.run)
+        await queue.enqueue(Job("a", "alice", "open"))
+        await take(queue)
+        await any_redis.client.flushall()
+        await queue.enqueue(Job("b", "alice", "open"))
+        assert (await take(queue)).generation == "b"
+
+
+async def test_completed_jobs_leave_nothing(any_redis: OpenedRedis) -> None:
+    """No counter of a user or an upstream stays after the last job."""
+    queue = redis_backend(any_redis.link).queue
+    async with Supervisor(SystemClock()) as tasks:
+        tasks.start("queue", queue.run)
+        for n in range(5):
+            await queue.enqueue(Job(f"a{n}", "alice", "open"))
+        for _ in range(5):
+            await queue.complete(await take(queue))
+    assert set(await any_redis.client.hkeys(JOBS_COUNTS)) == {b"c", b"turn"}
+    assert not await any_redis.client.exists(JOBS_WAITING)
+
+
+async def test_several_queues(real_redis: OpenedRedis) -> None:
+    """A worker of two queues takes from both, one job at a time, and from no other."""
+    both = redis_backend(real_redis.link, queues=("a", "b")).queue
+    other = redis_backend(real_redis.link, queues=("c",)).queue
+    async with Supervisor(SystemClock()) as tasks:
+        tasks.start("both", both.run)
+        tasks.start("other", other.run)
+        for n in range(2):
+            for queue in ("a", "b", "c"):
+                await both.enqueue(Job(f"{queue}{n}", f"user{queue}{n}", "open", queue))
+        taken = [(await take(both)).generation for _ in range(4)]
+        assert sorted(taken) == ["a0", "a1", "b0", "b1"]
+        assert await both.reserve(0.01) is None
+        assert (await take(other)).generation == "c0"
+
+
+async def test_denylist_expires(real_redis: OpenedRedis) -> None:
+    """The key lives until its last entry expires, and expired entries are removed."""
+    commands, client, now = redis_backend(real_redis.link).commands, real_redis.client, time.time()
+    await commands.block("user a", now + 100)
+    assert 90 < await client.ttl(DENYLIST) < 110
+    await client.zadd(DENYLIST, {"user old": now - 1})
+    await commands.block("user d", now + 5)
+    assert "user old" not in await commands.blocked()
+
+
+async def test_ticket_id_is_not_stored(real_redis: OpenedRedis) -> None:
+    """The key has the hash of the ticket id; a used ticket expires with its token."""
+    tickets = redis_backend(real_redis.link).tickets
+    ticket = Ticket(user="a", topics=(), expires_at=time.time() + 60, token_id=None)
+    await tickets.put("x", ticket, 10)
+    await tickets.consume("x")
+    (name,) = await real_redis.client.keys("*")
+    assert b":x" not in name
+    assert 50_000 < await real_redis.client.pttl(name) <= 60_000
