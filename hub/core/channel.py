@@ -1,4 +1,4 @@
-"""Channels: where events go. Names, their rules, and the partition each one belongs to.
+"""Channels: their names, the rules for names, and the partition of a channel.
 
 A channel is `user:<id>`, `topic:<name>` or `all`. Its partition decides the hash tag of every
 Redis key and pub/sub channel that belongs to it, so that one script can touch them all.
@@ -22,42 +22,44 @@ PARTITIONS: Final = 128
 
 _NAME = re.compile(r"[A-Za-z0-9._@+:\-]{1,128}")
 NAME_RULE: Final = "1 to 128 characters of A-Z a-z 0-9 . _ @ + : -"
-_SHAPE: Final = {"pattern": f"^{_NAME.pattern}$"}  # for descriptions; check_… says it better
+_SCHEMA: Final = {
+    "pattern": f"^{_NAME.pattern}$"
+}  # for OpenAPI; the check_… functions name the rule
 
-UserId = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SHAPE)]
-TopicName = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SHAPE)]
+UserId = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SCHEMA)]
+TopicName = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema=_SCHEMA)]
 
 
 def check_user_id(text: str, *, path: str | None = None) -> str:
-    """Returns `text` when it is a user id; raises BadRequest that names the rule."""
+    """Return `text` if it is a user id, else raise BadRequest that names the rule."""
     if not _NAME.fullmatch(text):
         raise BadRequest(f"a user id has {NAME_RULE}", path=path)
     return text
 
 
 def check_topic(text: str, *, path: str | None = None) -> str:
-    """Returns `text` when it is a topic name; raises BadRequest that names the rule."""
+    """Return `text` if it is a topic name, else raise BadRequest that names the rule."""
     if not _NAME.fullmatch(text):
         raise BadRequest(f"a topic name has {NAME_RULE}", path=path)
     return text
 
 
 def user_channel(user: str) -> Channel:
-    """The channel of one user; `user` has been checked."""
+    """Return the channel of a user; the caller has checked the user id."""
     return Channel(f"user:{user}")
 
 
 def topic_channel(topic: str) -> Channel:
-    """The channel of one topic; `topic` has been checked."""
+    """Return the channel of a topic; the caller has checked the name."""
     return Channel(f"topic:{topic}")
 
 
 def topics_among(channels: Iterable[Channel]) -> list[str]:
-    """The names of those that are topics."""
+    """Return the topic names of those channels that are topics."""
     prefix = topic_channel("")
     return [channel.removeprefix(prefix) for channel in channels if channel.startswith(prefix)]
 
 
 def partition_of(channel: Channel) -> int:
-    """The channel's partition, 0 to 127: CRC-32 of the name modulo 128, the same on every node."""
+    """Return the channel's partition, 0 to 127: CRC-32 of the name modulo 128."""
     return zlib.crc32(channel.encode()) % PARTITIONS

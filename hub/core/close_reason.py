@@ -1,6 +1,6 @@
-"""Why the hub ends a connection. Closing is a value: its label, and whether to come back.
+"""Why a connection ends: a label, and whether the client should reconnect.
 
-The reason goes into `hub.bye` and into logs and metrics by the same word.
+`hub.bye`, the logs and the metrics use the same label.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import enum
 
 
 class CloseReason(enum.Enum):
-    """`(label, reconnect)`: the word in `hub.bye`, and whether the client should return."""
+    """`(label, reconnect)`: the reason in `hub.bye`, and whether the client should reconnect."""
 
     DRAINING = ("draining", True)
     SLOW = ("slow", True)

@@ -1,21 +1,21 @@
-"""Positions and cursors: where an event stands in its channel, and where a connection stands.
+"""Positions and cursors: the place of an event in its channel, and of a client in its channels.
 
-A position is an epoch and an offset. Offsets count 1, 2, 3 … without a hole in the life of one
-epoch; a new epoch means that the channel's log began anew. Position 0 is the one before the first.
+A position is an epoch and an offset. Offsets count 1, 2, 3 … without a gap within one epoch; a new
+epoch means that the channel's log was lost and started again. Offset 0 is before the first event.
 
 A cursor holds one position for each channel that a connection follows. It is the SSE `id:` and
-opaque to clients. Its text is as short as it can be, for it goes out with every event:
+opaque to clients. Its text is short, because it is sent with every event:
 
-    cursor  = [ place ] [ "*" place ] *( "~" tag ":" place )
-    place   = epoch "-" offset          both in base 62
-              the user's own channel, then "*" `all`, then "~" each topic
-    tag     = 6 characters: a digest of the topic's name
+    cursor   = [ position ] [ "*" position ] *( "~" tag ":" position )
+               the user's own channel, then "*" `all`, then "~" each topic
+    position = epoch "-" offset         both in base 62
+    tag      = 6 characters: a digest of the topic's name
 
 Rules:
-1. The text is a function of the positions: equal positions, equal text, whatever the order.
-2. Parsing never guesses: what is not exactly such a text raises BadRequest.
-3. A position for a channel that the connection does not follow is left out; a channel without one
-   begins live.
+1. Equal positions have equal text, whatever the order of the channels.
+2. Parsing never guesses: any other text raises BadRequest.
+3. Parsing ignores positions of channels that the connection does not follow. A channel without a
+   position begins live.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ MAX_CURSOR_CHARS: Final = 4096
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
-_PLACE: Final = r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})"
-_CURSOR: Final = re.compile(rf"(?:{_PLACE})?(?:\*{_PLACE})?((?:~[0-9A-Za-z]{{6}}:{_PLACE})*)")
-_TOPIC_PLACE: Final = re.compile(rf"~([0-9A-Za-z]{{6}}):{_PLACE}")
+_POSITION: Final = r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})"
+_CURSOR: Final = re.compile(
+    rf"(?:{_POSITION})?(?:\*{_POSITION})?((?:~[0-9A-Za-z]{{6}}:{_POSITION})*)"
+)
+_TOPIC_POSITION: Final = re.compile(rf"~([0-9A-Za-z]{{6}}):{_POSITION}")
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """An event's place in its channel. `offset` 0 stands before the first event."""
+    """The place of an event in its channel. Offset 0 is before the first event."""
 
     epoch: str
     offset: int
@@ -53,58 +55,58 @@ Cursor = Mapping[Channel, Position]
 
 
 def new_epoch() -> str:
-    """A fresh epoch: 5 characters of base 62, one of 916 million. It is no secret."""
+    """Return a new random epoch: 5 characters of base 62. It is not a secret."""
     return to_base62(random.randrange(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
 
 
-def format_place(position: Position) -> str:
-    """A position as text: `7kQ2x-4C`."""
+def format_position(position: Position) -> str:
+    """Return a position as text: `7kQ2x-4C`."""
     return f"{position.epoch}-{to_base62(position.offset)}"
 
 
 def format_cursor(positions: Cursor) -> str:
-    """The cursor's text. Channels may come in any order."""
+    """Return the text of a cursor. The channels may be in any order."""
     return "".join(format_part(channel, positions[channel]) for channel in _ordered(positions))
 
 
 def format_part(channel: Channel, position: Position) -> str:
-    """One channel's part of a cursor, which is a cursor of its own."""
-    return part_prefix(channel) + format_place(position)
+    """Return one channel's part of a cursor, which is a valid cursor itself."""
+    return part_prefix(channel) + format_position(position)
 
 
 def part_prefix(channel: Channel) -> str:
-    """What stands in a cursor in front of the channel's place."""
+    """Return the text before the channel's position in a cursor."""
     if channel == ALL:
         return "*"
     return f"~{_tag(channel)}:" if channel.startswith("topic:") else ""
 
 
 def parse_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
-    """The positions in `text` for those of `channels` that it speaks of.
+    """Return the positions in `text` of those `channels` that it contains.
 
-    Raises BadRequest when `text` is not a cursor.
+    Raise BadRequest if `text` is not a cursor.
     """
     match = _CURSOR.fullmatch(text) if 0 < len(text) <= MAX_CURSOR_CHARS else None
     if match is None:
         raise BadRequest("this is not a cursor of the hub", path="cursor")
-    own = _position(match[1], match[2]) if match[1] else None
-    everyone = _position(match[3], match[4]) if match[3] else None
-    topics = {tag: _position(e, o) for tag, e, o in _TOPIC_PLACE.findall(match[5])}
-    found: dict[Channel, Position] = {}
+    own = _parse_position(match[1], match[2]) if match[1] else None
+    shared = _parse_position(match[3], match[4]) if match[3] else None
+    topics = {tag: _parse_position(e, o) for tag, e, o in _TOPIC_POSITION.findall(match[5])}
+    positions: dict[Channel, Position] = {}
     for channel in channels:
         if channel == ALL:
-            position = everyone
+            position = shared
         elif channel.startswith("topic:"):
             position = topics.get(_tag(channel))
         else:
             position = own
         if position is not None:
-            found[channel] = position
-    return found
+            positions[channel] = position
+    return positions
 
 
 def _ordered(channels: Iterable[Channel]) -> list[Channel]:
-    """The user's own channel, then `all`, then the topics by name."""
+    """Return the user's own channel, then `all`, then the topics by name."""
     return sorted(channels, key=lambda c: (c.startswith("topic:"), c == ALL, c))
 
 
@@ -113,7 +115,7 @@ def _tag(channel: Channel) -> str:
     return to_base62(digest % 62**6).rjust(6, "0")
 
 
-def _position(epoch: str, offset: str) -> Position:
+def _parse_position(epoch: str, offset: str) -> Position:
     value = 0
     for digit in offset:
         value = value * 62 + _VALUES[digit]
@@ -121,7 +123,7 @@ def _position(epoch: str, offset: str) -> Position:
 
 
 def to_base62(value: int) -> str:
-    """An offset as a cursor shows it."""
+    """Return an offset as cursors show it."""
     text = ""
     while value >= 62 * 62:
         value, pair = divmod(value, 62 * 62)

@@ -1,7 +1,7 @@
-"""Events as newline-delimited JSON: what clients read that cannot parse SSE.
+"""Events as newline-delimited JSON, for clients that cannot parse SSE.
 
-`{"id":"<cursor>","event":"<name>","channel":"<channel>","data":<JSON>}` and LF; no `id` where an
-event has no place to resume from, no `channel` in the hub's own events. An empty line is a
+`{"id":"<cursor>","event":"<name>","channel":"<channel>","data":<JSON>}` and LF. An
+ephemeral event has no `id`, and the hub's own events have no `channel`. An empty line is a
 heartbeat.
 """
 
@@ -16,7 +16,7 @@ HEARTBEAT: Final = b"\n"
 
 
 class StreamLine(msgspec.Struct, frozen=True):
-    """One line, for descriptions and readers. retry_ms: in the first line of a connection."""
+    """One line, for OpenAPI and for clients. retry_ms: only in the first line of a connection."""
 
     event: str
     data: Any
@@ -26,16 +26,16 @@ class StreamLine(msgspec.Struct, frozen=True):
 
 
 def encode_line(name: str, data: bytes, channel: str = "") -> bytes:
-    """The line from its event's name on. `data` is compact JSON, without line ends."""
-    place = b',"channel":%b' % msgspec.json.encode(channel) if channel else b""
-    return b'"event":%b%b,"data":%b}\n' % (msgspec.json.encode(name), place, data)
+    """Return the line from the event's name on. data: compact JSON without line ends."""
+    member = b',"channel":%b' % msgspec.json.encode(channel) if channel else b""
+    return b'"event":%b%b,"data":%b}\n' % (msgspec.json.encode(name), member, data)
 
 
 def with_id(body: bytes, cursor: bytes | None) -> bytes:
-    """The whole line; a cursor has nothing that JSON escapes."""
+    """Return the whole line. A cursor has no characters that JSON escapes."""
     return b'{"id":"%b",%b' % (cursor, body) if cursor else b"{" + body
 
 
 def with_retry(line: bytes, retry_ms: int) -> bytes:
-    """The line with the time that a client should wait before it returns."""
+    """Return the line with the time that a client should wait before it reconnects."""
     return b'{"retry_ms":%d,%b' % (retry_ms, line[1:])

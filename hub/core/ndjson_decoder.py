@@ -1,4 +1,4 @@
-"""Newline-delimited JSON from bytes, a line an event: what Ollama and many gateways send."""
+"""Decode newline-delimited JSON, which Ollama and many gateways send: one event a line."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
 
 
 class NdjsonDecoder:
-    """Feed it chunks as they come; it gives the lines that became complete, empty ones left out.
+    """An incremental decoder: `feed` takes chunks of any size and returns the complete lines.
 
-    max_line_bytes: without the line's end.
+    Empty lines are skipped. max_line_bytes: the length of a line without its end.
     """
 
     def __init__(self, *, max_line_bytes: int = 1024 * 1024) -> None:
         self._max_line_bytes = max_line_bytes
-        self._pending = bytearray()
+        self._pending = bytearray()  # the unfinished line
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """The lines that end in this chunk, each as an event's data. Raises StreamTooLarge."""
+        """Return the lines that end in this chunk, each as the data of an event.
+
+        Raise StreamTooLarge.
+        """
         *lines, rest = chunk.split(b"\n")
         events: list[ServerSentEvent] = []
         for line in lines:
-            self._keep(line, events)
+            self._append(line, events)
             data = self._pending.strip(b"\r\t ").decode("utf-8", "replace")
             self._pending.clear()
             if data:
                 events.append(ServerSentEvent("message", data, ""))
-        self._keep(rest, events)
+        self._append(rest, events)
         return events
 
     def end(self) -> list[ServerSentEvent]:
-        """The last line, which may lack its end; nothing is fed after this."""
+        """Return the last line, which may lack its end. Nothing may be fed after this."""
         return self.feed(b"\n")
 
-    def _keep(self, piece: bytes, complete: list[ServerSentEvent]) -> None:
-        if len(self._pending) + len(piece) > self._max_line_bytes:
+    def _append(self, part: bytes, complete: list[ServerSentEvent]) -> None:
+        if len(self._pending) + len(part) > self._max_line_bytes:
             error = StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
             error.events = complete
             raise error
-        self._pending += piece
+        self._pending += part

@@ -1,7 +1,7 @@
-"""What one connection must still be sent while its socket is full, bounded in count and bytes.
+"""The frames that wait while one connection's socket is full, bounded in number and bytes.
 
-Overflow is the caller's decision (the hub closes the connection as slow: it resumes by cursor);
-this only says that the bound is reached and keeps what it had.
+The outbox only reports that it is full and keeps what it has. What then happens is the caller's
+decision: the hub closes the connection as slow, and the client resumes with its cursor.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Outbox:
         self._max_bytes = max_bytes
 
     def push(self, frame: bytes) -> bool:
-        """Keeps the frame and returns True, or returns False when there is no room for it."""
+        """Add a frame and return True, or return False when there is no room for it."""
         if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
             return False
         self._frames.append(frame)
@@ -27,15 +27,15 @@ class Outbox:
         return True
 
     def pop(self, min_bytes: int) -> bytes:
-        """The oldest frames, as many as come to `least_bytes` together, or all there are."""
+        """Remove and return the oldest frames: at least `min_bytes` together, or all of them."""
         count = size = 0
         while count < len(self._frames) and size < min_bytes:
             size += len(self._frames[count])
             count += 1
-        taken = b"".join(self._frames[:count])
+        frames = b"".join(self._frames[:count])
         del self._frames[:count]
         self._bytes -= size
-        return taken
+        return frames
 
     def __len__(self) -> int:
         return len(self._frames)

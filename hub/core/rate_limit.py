@@ -1,21 +1,23 @@
-"""So many in a second, with a burst of one second: refused (Bucket), or made to wait (Pace)."""
+"""Rate limits with a burst of one second: TokenBucket refuses, LeakyBucket delays."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """A token bucket. Fills at `per_second`; holds what one second brings."""
+    """A token bucket: it gains `per_second` tokens a second and holds those of one second."""
 
     __slots__ = ("_at", "_left", "_per_second")
 
     def __init__(self, per_second: float, now: float) -> None:
         self._per_second = per_second
-        self._left = max(1.0, per_second)
-        self._at = now
+        self._left = max(1.0, per_second)  # tokens
+        self._at = now  # when `_left` was true
 
     def take(self, now: float, count: int = 1) -> float:
-        """Takes so many and returns 0, or returns the seconds after which they may be there. More
-        than it holds may be taken when it is full: who takes a lot waits the longer afterwards.
+        """Take `count` tokens and return 0, or return after how many seconds to try again.
+
+        A full bucket gives more tokens than it holds; the next caller then waits longer. now: the
+        clock's seconds.
         """
         full = max(1.0, self._per_second)
         self._left = min(full, self._left + (now - self._at) * self._per_second)
@@ -27,16 +29,16 @@ class TokenBucket:
 
 
 class LeakyBucket:
-    """Gives turns, first come, first served."""
+    """A leaky bucket: it lets `per_second` callers pass a second, in order of arrival."""
 
     __slots__ = ("_next", "_per_second")
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
-        self._next = float("-inf")
+        self._next = float("-inf")  # when the next caller may pass, minus the burst
 
     def delay(self, now: float) -> float:
-        """In how many seconds it is one's turn; 0 for as many as a second may bring at once."""
+        """Return how many seconds this caller must wait; 0 while a burst of one second lasts."""
         self._next = max(self._next, now - 1.0) + 1.0 / self._per_second
         wait = self._next - now
         return wait if wait > 1e-6 else 0.0

@@ -1,8 +1,8 @@
-"""Server-sent events from bytes: what the hub reads, from upstreams and as a client.
+"""Decode server-sent events, from upstreams and in the hub's own client.
 
-An incremental decoder by the WHATWG HTML standard, section 9.2.6 "Interpreting an event stream":
-any split of the bytes gives the same events. Bytes are cut into lines before they are decoded, so
-a character that is split over two chunks arrives whole.
+The decoder is incremental and follows the WHATWG HTML standard, section 9.2.6 "Interpreting an
+event stream": any split of the bytes gives the same events. Bytes are split into lines before they
+are decoded, so that a character that two chunks share is decoded correctly.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MAX_RETRY_MS: Final = 10**12
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event as the standard dispatches it.
+    """One event, as the standard dispatches it.
 
-    id: the last event id of the stream so far. retry_ms: the reconnection time, when one was set
-    since the event before.
+    id: the last event id of the stream at this event. retry_ms: the reconnection time, if the
+    stream has set one since the previous event.
     """
 
     name: str
@@ -30,20 +30,19 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamTooLarge(ValueError):
-    """A line or an event is longer than the decoder was told to take.
+    """A line or an event exceeds the decoder's limit. The decoder cannot be used after this.
 
-    events: those of the same chunk that were complete before it, so that they do not depend on
-    where the network cut the bytes. The decoder is of no use any more.
+    events: the complete events of the same chunk before it, so that they do not depend on where
+    the network split the bytes.
     """
 
     events: Sequence[ServerSentEvent] = ()
 
 
 class SseDecoder:
-    """Feed it chunks as they come; it gives the events that became complete.
+    """An incremental decoder: `feed` takes chunks of any size and returns the complete events.
 
-    max_line_bytes: without the line's end. max_event_bytes: all data of one event.
-    last_event_id: of the last block that was complete; what a reconnection resumes from.
+    max_line_bytes: the length of a line without its end. max_event_bytes: all data of one event.
     """
 
     def __init__(
@@ -51,19 +50,22 @@ class SseDecoder:
     ) -> None:
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
-        self._most_plain = min(max_line_bytes, max_event_bytes + 5)  # of such an event's line
+        # The longest line that `_take_plain` may take: `data: ` and the data.
+        self._max_plain_bytes = min(max_line_bytes, max_event_bytes + 5)
         self._pending = bytearray()  # the unfinished line
-        self._after_cr = False  # the last line ended with CR: a LF that follows belongs to it
-        self._start: bytes | None = b""  # the first bytes, until it is known whether a BOM is there
-        self._data: list[str] = []
+        self._after_cr = (
+            False  # whether the last line ended with CR: a LF that follows belongs to it
+        )
+        self._start: bytes | None = b""  # the first bytes, until it is clear whether they are a BOM
+        self._data: list[str] = []  # the data lines of the unfinished event
         self._data_bytes = 0
-        self._name = ""
-        self._id = ""  # the standard's buffer: an unfinished block may have set it
-        self._retry_ms: int | None = None
-        self.last_event_id = ""
+        self._name = ""  # the name of the unfinished event
+        self._id = ""  # the standard's "last event ID buffer"; an unfinished event may have set it
+        self._retry_ms: int | None = None  # for the next event
+        self.last_event_id = ""  # of the last complete block; a reconnection resumes from it
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """The events that end in this chunk. Raises StreamTooLarge."""
+        """Return the events that end in this chunk. Raise StreamTooLarge."""
         if self._start is not None:
             chunk = self._start + chunk
             if _BOM.startswith(chunk):
@@ -78,7 +80,7 @@ class SseDecoder:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         try:
-            # bytes.splitlines knows exactly the standard's three line ends: CRLF, LF, CR.
+            # bytes.splitlines splits at exactly the standard's three line ends: CRLF, LF, CR.
             for line in chunk.splitlines(keepends=True):
                 if line.endswith((b"\n", b"\r")):
                     event = self._end_line(line.rstrip(b"\r\n"))
@@ -94,21 +96,21 @@ class SseDecoder:
         return events
 
     def end(self) -> list[ServerSentEvent]:
-        """Nothing: an event that the stream's end leaves unfinished is dropped, says the
-        standard.
-        """
+        """Return no events: the standard drops an event that is unfinished at the stream's end."""
         return []
 
     def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:
-        """Takes the plain events at the chunk's beginning, one `data: ` line each with LF after it,
-        which is what LLMs send; returns the rest. Nothing of an event is pending.
+        """Decode the plain events at the start of the chunk, and return the rest of the chunk.
+
+        A plain event is one `data: ` line and a blank line, both ended by LF; LLMs send these. The
+        caller has checked that no event is unfinished.
         """
         if b"\r" in chunk:
             return chunk
         start, id_, retry_ms = 0, self._id, self._retry_ms
         while chunk.startswith(b"data: ", start):
             end = chunk.find(b"\n", start)
-            if chunk[end + 1 : end + 2] != b"\n" or end - start > self._most_plain:
+            if chunk[end + 1 : end + 2] != b"\n" or end - start > self._max_plain_bytes:
                 break
             data = chunk[start + 6 : end].decode("utf-8", "replace")
             events.append(ServerSentEvent("message", data, id_, retry_ms))
@@ -118,8 +120,8 @@ class SseDecoder:
             self.last_event_id, self._retry_ms = id_, None
         return chunk[start:]
 
-    def _check_line(self, piece: bytes) -> None:
-        if len(self._pending) + len(piece) > self._max_line_bytes:
+    def _check_line(self, part: bytes) -> None:
+        if len(self._pending) + len(part) > self._max_line_bytes:
             raise StreamTooLarge(f"a line is longer than {self._max_line_bytes} bytes")
 
     def _end_line(self, line: bytes) -> ServerSentEvent | None:
@@ -159,8 +161,8 @@ class SseDecoder:
             event = ServerSentEvent(
                 self._name or "message", "\n".join(self._data), self._id, self._retry_ms
             )
-        # An event without data is not dispatched, but its retry time holds all the same; it is
-        # told with the next event.
+        # An event without data is not dispatched, but its retry time is valid: the next event has
+        # it.
         if event is not None:
             self._retry_ms = None
         self._data.clear()

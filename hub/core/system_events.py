@@ -1,7 +1,7 @@
-"""The hub's own events: their names, and the data of each.
+"""The hub's own events: their names, and the fields of their data.
 
-`hub.…` are about the connection, `generation.…` about an answer, `presence.…` about a topic. What
-is Unset may be missing.
+`hub.…` is about the connection, `generation.…` about a generation, `presence.…` about a topic. A
+field whose default is UNSET may be missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class HubOpen(Struct, frozen=True):
-    """First. recovered: the cursor is continued everywhere. replayed: how many events follow."""
+    """The first event. recovered: every channel continues from the cursor. replayed: the number of
+    stored events that follow.
+    """
 
     connection: str
     user: str
@@ -24,21 +26,23 @@ class HubOpen(Struct, frozen=True):
 
 
 class HubReset(Struct, frozen=True):
-    """The log cannot continue from the cursor (`trimmed`, `epoch`): fetch your state again."""
+    """The log cannot continue from the cursor (`trimmed`, `epoch`): the client must reload its
+    state.
+    """
 
     channel: str
     reason: str
 
 
 class HubExpiring(Struct, frozen=True):
-    """The stream ends so soon: come again with a new token and the last cursor."""
+    """The stream ends in so many seconds: reconnect with a new token and the last cursor."""
 
     reason: str
     seconds: int
 
 
 class HubReply(Struct, frozen=True):
-    """Over WebSocket: the answer to what the client said, and what came of it. to: its id."""
+    """Over WebSocket: the reply to a message of the client. to: the message's id."""
 
     to: Any
     status: int
@@ -52,7 +56,7 @@ class HubReply(Struct, frozen=True):
 
 
 class HubBye(Struct, frozen=True):
-    """Last, whenever the hub ends the stream. retry_ms: how long to wait before coming back."""
+    """The last event, when the hub ends the stream. retry_ms: the wait before a reconnect."""
 
     reason: str
     reconnect: bool
@@ -60,7 +64,7 @@ class HubBye(Struct, frozen=True):
 
 
 class GenerationStarted(Struct, frozen=True):
-    """A worker has begun."""
+    """A worker has started the generation."""
 
     generation: str
     attempt: int
@@ -68,7 +72,7 @@ class GenerationStarted(Struct, frozen=True):
 
 
 class GenerationRestarted(Struct, frozen=True):
-    """The worker was lost, another begins anew; what was shown is void."""
+    """The worker was lost and another starts again; discard the text received before."""
 
     generation: str
     attempt: int
@@ -76,7 +80,7 @@ class GenerationRestarted(Struct, frozen=True):
 
 
 class GenerationSnapshot(Struct, frozen=True):
-    """First on an answer's own stream: what there is so far."""
+    """The first event of a generation's own stream: the text up to now."""
 
     generation: str
     status: str
@@ -86,7 +90,7 @@ class GenerationSnapshot(Struct, frozen=True):
 
 
 class GenerationDelta(Struct, frozen=True):
-    """One piece of the answer: text, or reasoning, or tool calls in OpenAI's delta form. i counts
+    """One part of the answer: text, reasoning, or tool calls in OpenAI's delta format. i counts
     from 0.
     """
 
@@ -98,7 +102,7 @@ class GenerationDelta(Struct, frozen=True):
 
 
 class GenerationReplaced(Struct, frozen=True):
-    """The upstream rewrote its answer; text is all of it."""
+    """The upstream has rewritten its answer; text is the whole text."""
 
     generation: str
     i: int
@@ -106,7 +110,7 @@ class GenerationReplaced(Struct, frozen=True):
 
 
 class Seconds(Struct, frozen=True):
-    """How long it took, each from the question on."""
+    """Durations, each from the request on."""
 
     queued: float
     first_delta: float | None
@@ -114,7 +118,7 @@ class Seconds(Struct, frozen=True):
 
 
 class GenerationDone(Struct, frozen=True):
-    """The answer is complete. usage: null where the upstream did not tell it."""
+    """The answer is complete. usage: null if the upstream did not report it."""
 
     generation: str
     finish_reason: str
@@ -124,7 +128,7 @@ class GenerationDone(Struct, frozen=True):
 
 
 class GenerationStopped(Struct, frozen=True):
-    """Somebody stopped it: by. One that never began has no usage."""
+    """A client stopped the generation. by: the user. usage: null if it never started."""
 
     generation: str
     by: str
@@ -134,7 +138,7 @@ class GenerationStopped(Struct, frozen=True):
 
 
 class GenerationFailed(Struct, frozen=True):
-    """It failed: a code, a sentence, and whether to ask again helps."""
+    """The generation failed. retryable: whether the same request may succeed later."""
 
     generation: str
     code: str
@@ -147,14 +151,14 @@ class GenerationFailed(Struct, frozen=True):
 
 
 class Presence(Struct, frozen=True):
-    """Who follows the topic from now on, or no more; users: how many do."""
+    """A user follows the topic, or no longer follows it. users: the number that follow it."""
 
     user: str
     users: int
 
 
 class HubReport(Struct, frozen=True, rename={"sender": "from"}):
-    """What a node or worker counts and measures; at: Unix seconds."""
+    """The metrics of a node or worker. at: Unix seconds."""
 
     sender: str
     at: float

@@ -1,4 +1,4 @@
-"""WebSocket frames (RFC 6455): those of a server as bytes, those of a client from bytes."""
+"""WebSocket frames (RFC 6455): encode a server's frames, decode a client's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_CONTROL_BYTES: Final = 125
 
 
 class Opcode(enum.IntEnum):
-    """Section 5.2."""
+    """The frame types (section 5.2)."""
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -23,7 +23,7 @@ class Opcode(enum.IntEnum):
 
 
 class WebSocketError(ValueError):
-    """The client breaks the protocol; `code` goes into the close frame (section 7.4.1)."""
+    """The client violates the protocol. code: the status of the close frame (section 7.4.1)."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class WebSocketError(ValueError):
 
 
 def encode_frame(op: Opcode, payload: bytes) -> bytes:
-    """A whole message of a server's, unmasked."""
+    """Return a message in one frame; a server's frames are not masked."""
     length = len(payload)
     if length < 126:
         return b"%c%c%b" % (_FIN | op, length, payload)
@@ -41,46 +41,49 @@ def encode_frame(op: Opcode, payload: bytes) -> bytes:
 
 
 def encode_close_frame(code: int, reason: str = "") -> bytes:
-    """The last frame; the reason is cut to what fits."""
+    """Return a close frame. The reason is cut to the 123 bytes that fit."""
     return encode_frame(Opcode.CLOSE, code.to_bytes(2) + reason.encode()[:123])
 
 
 class WebSocketDecoder:
-    """Feed it chunks as they come; it gives the client's messages that became complete.
+    """An incremental decoder: `feed` takes chunks of any size and yields the complete messages.
 
-    max_message_bytes: of all fragments together.
+    max_message_bytes: the size of a message, all fragments together.
     """
 
     def __init__(self, *, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
-        self._pending = bytearray()
-        self._begun: Opcode | None = None  # of a message whose fragments are coming
-        self._fragments = bytearray()
+        self._pending = bytearray()  # the unfinished frame
+        self._message_type: Opcode | None = None  # of a message that is not complete
+        self._fragments = bytearray()  # its payload
 
     def feed(self, chunk: bytes) -> Iterator[tuple[Opcode, bytes]]:
-        """Messages and control frames, in order. Raises WsError; the decoder is of no use then."""
+        """Yield messages and control frames in order.
+
+        Raise WebSocketError; the decoder cannot be used after that.
+        """
         self._pending += chunk
-        while (taken := self._take()) is not None:
-            final, op, payload = taken
+        while (frame := self._next_frame()) is not None:
+            final, op, payload = frame
             if op >= Opcode.CLOSE:
                 yield op, payload
                 continue
-            if (op is Opcode.CONTINUATION) is (self._begun is None):
-                raise WebSocketError(1002, "a fragment out of turn")
-            self._begun = self._begun or op
+            if (op is Opcode.CONTINUATION) is (self._message_type is None):
+                raise WebSocketError(1002, "the fragments are not in order")
+            self._message_type = self._message_type or op
             self._fragments += payload
             if len(self._fragments) > self._max_message_bytes:
                 raise WebSocketError(
                     1009, f"a message is longer than {self._max_message_bytes} bytes"
                 )
             if final:
-                op, whole = self._begun, bytes(self._fragments)
-                self._begun = None
+                op, message = self._message_type, bytes(self._fragments)
+                self._message_type = None
                 self._fragments.clear()
-                yield op, whole
+                yield op, message
 
-    def _take(self) -> tuple[bool, Opcode, bytes] | None:
-        """The next frame, once it is whole."""
+    def _next_frame(self) -> tuple[bool, Opcode, bytes] | None:
+        """Return the next frame (final, type, payload), or None while it is not complete."""
         data = self._pending
         if len(data) < 2:
             return None
@@ -88,13 +91,15 @@ class WebSocketDecoder:
         try:
             op = Opcode(data[0] & 0x0F)
         except ValueError:
-            raise WebSocketError(1002, "there is no such frame") from None
+            raise WebSocketError(1002, "the frame type is not defined") from None
         if data[0] & 0x70:
-            raise WebSocketError(1002, "no extension was agreed on")
+            raise WebSocketError(1002, "no extension was negotiated")
         if not data[1] & _MASKED:
-            raise WebSocketError(1002, "a client's frames are masked")
+            raise WebSocketError(1002, "a client must mask its frames")
         if op >= Opcode.CLOSE and (length > _MAX_CONTROL_BYTES or not final):
-            raise WebSocketError(1002, "a control frame is short and whole")
+            raise WebSocketError(
+                1002, "a control frame must have at most 125 bytes and no fragments"
+            )
         if length > 125:
             size = 2 if length == 126 else 8
             if len(data) < at + size:
@@ -105,13 +110,13 @@ class WebSocketDecoder:
         if len(data) < at + 4 + length:
             return None
         mask, start = data[at : at + 4], at + 4
-        payload = _unmasked(data[start : start + length], mask)
+        payload = _unmask(data[start : start + length], mask)
         del data[: start + length]
         return final, op, payload
 
 
-def _unmasked(payload: bytearray, mask: bytearray) -> bytes:
-    """Section 5.3."""
+def _unmask(payload: bytearray, mask: bytearray) -> bytes:
+    """Return the payload without its mask (section 5.3)."""
     length = len(payload)
     if not length:
         return b""

@@ -1,7 +1,8 @@
-"""Orders that every node follows: disconnect a user, block it for a while, revoke a token.
+"""Admin commands for all nodes: disconnect a user, block a user for some time, revoke a token.
 
-An order is announced to all nodes; what lasts is stored too, and read again by a node that comes or
-whose link was down, so that a lost announcement denies all the same.
+A command is sent to all nodes. A block or revocation is stored as well, and a node reads the stored
+ones when it starts and after it has lost its connection, so that it also knows those whose message
+it missed.
 """
 
 from __future__ import annotations
@@ -23,42 +24,56 @@ from hub.ports.commands import CommandBus
 _REFRESH_INTERVAL_SECONDS: Final = 30.0
 
 
-class AdminCommand(msgspec.Struct, frozen=True, tag="order"):
-    """End the connections of a subject (Denials), and let it in no more until then (0: at once)."""
+class AdminCommand(msgspec.Struct, frozen=True, tag="admin"):
+    """Close the connections of a subject (see Denylist).
+
+    until: the time up to which it is blocked, in Unix seconds; 0 for no block.
+    """
 
     subject: str
     until: float = 0.0
 
 
 class AdminCommands:
-    """Gives orders, and follows those of all nodes."""
+    """Sends admin commands, and executes those of all nodes.
+
+    wall: returns the time in Unix seconds.
+    """
 
     def __init__(
         self,
         bus: CommandBus,
-        fanout: Connections,
+        connections: Connections,
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.denylist = Denylist()
         self._bus = bus
-        self._fanout = fanout
+        self._connections = connections
         self._wall = wall
-        self._missed = asyncio.Event()
+        self._missed = asyncio.Event()  # set when commands may have been missed
         bus.listen(self._on_message, self._missed.set)
 
     async def disconnect(self, user: str, block_seconds: float = 0.0) -> float | None:
-        """Ends the user's connections on every node. Returns until when it is blocked, if it is."""
-        return await self._send(USER + user, self._wall() + block_seconds, block_seconds > 0)
+        """Close the user's connections on every node, and block the user for `block_seconds`.
+
+        Return the end of the block in Unix seconds, or None. Raise BrokerUnavailable.
+        """
+        return await self._send(USER + user, self._wall() + block_seconds, blocks=block_seconds > 0)
 
     async def revoke(self, token_id: str, until: float) -> None:
-        """Ends the token's connections on every node; it is refused until then, when it expires
-        anyway.
+        """Close the token's connections on every node, and refuse the token.
+
+        until: when the token expires, in Unix seconds; it is not stored for longer. Raise
+        BrokerUnavailable.
         """
-        await self._send(TOKEN + token_id, until, until > self._wall())
+        await self._send(TOKEN + token_id, until, blocks=until > self._wall())
 
     async def run(self) -> None:
-        """Reads what is denied, now and again, until cancelled. Raises BrokerUnavailable."""
+        """Read the stored blocks regularly, and after missed messages, until cancelled.
+
+        Raise BrokerUnavailable.
+        """
         while True:
             self._missed.clear()
             self.denylist.merge(await self._bus.blocked(), self._wall())
@@ -67,29 +82,29 @@ class AdminCommands:
                 async with asyncio.timeout(_REFRESH_INTERVAL_SECONDS):
                     await self._missed.wait()
 
-    async def _send(self, subject: str, until: float, lasts: bool) -> float | None:
-        if lasts:
+    async def _send(self, subject: str, until: float, *, blocks: bool) -> float | None:
+        if blocks:
             await self._bus.block(subject, until)
-        order = AdminCommand(subject, until if lasts else 0.0)
-        await self._bus.broadcast(msgspec.json.encode(order))
-        return until if lasts else None
+        command = AdminCommand(subject, until if blocks else 0.0)
+        await self._bus.broadcast(msgspec.json.encode(command))
+        return until if blocks else None
 
-    def _on_message(self, said: bytes) -> None:
+    def _on_message(self, text: bytes) -> None:
         try:
-            order = msgspec.json.decode(said, type=AdminCommand)
+            command = msgspec.json.decode(text, type=AdminCommand)
         except msgspec.DecodeError:
-            return  # not for us
-        if order.until:
-            self.denylist.add(order.subject, order.until)
-        self._close_connections([order.subject])
+            return  # another kind of command
+        if command.until:
+            self.denylist.add(command.subject, command.until)
+        self._close_connections([command.subject])
 
     def _close_connections(self, subjects: Collection[str]) -> None:
-        ending: list[Connection] = []
+        connections: list[Connection] = []
         for subject in subjects:
             if subject.startswith(USER):
-                ending += self._fanout.by_user(subject.removeprefix(USER))
-        tokens = {each.removeprefix(TOKEN) for each in subjects if each.startswith(TOKEN)}
+                connections += self._connections.by_user(subject.removeprefix(USER))
+        tokens = {s.removeprefix(TOKEN) for s in subjects if s.startswith(TOKEN)}
         if tokens:
-            ending += [c for c in self._fanout.connections if c.token_id in tokens]
-        for connection in ending:
+            connections += [c for c in self._connections.connections if c.token_id in tokens]
+        for connection in connections:
             connection.close(CloseReason.DISCONNECTED)

@@ -267,7 +267,7 @@ class Connection:
         view, encoder = self._view, self.encoder
         with_cursor = view.uses_hub_events
         before, after = self._cursor_around(channel)
-        epoch, place = "", b""
+        epoch, prefix = "", b""
         frames: list[bytes] = []
         unsent_bytes = 0
         for event in events:
@@ -278,8 +278,8 @@ class Connection:
             if with_cursor:
                 if position.epoch != epoch:
                     epoch = position.epoch
-                    place = before + f"{epoch}-".encode()
-                cursor = place + to_base62(position.offset).encode() + after
+                    prefix = before + f"{epoch}-".encode()
+                cursor = prefix + to_base62(position.offset).encode() + after
             frame = encoder.frame(body, cursor) if body else b""
             frames.append(frame)
             unsent_bytes += len(frame)

@@ -1,8 +1,8 @@
-"""Who is connected, on all nodes: asked for when somebody wants to know, so that it costs nothing
-while nobody does, and a node that has died leaves no ghosts.
+"""List the connections of all nodes.
 
-Each node says every few seconds that it lives, and how many it holds. A question is announced to
-all; those that live answer within the patience, and who did not is named in the answer.
+The list is collected on request: it costs nothing between requests, and a node that died leaves no
+stale entries. Each node stores its state every few seconds. A request goes to all nodes, and the
+list names those nodes that did not reply in time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -28,7 +29,7 @@ _REPLY_TIMEOUT_SECONDS: Final = 1.0
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection. since: Unix seconds. waiting: frames that wait for its socket."""
+    """One connection. since: Unix seconds. waiting: the frames that wait for its socket."""
 
     connection: str
     user: str
@@ -42,7 +43,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node says of itself. seen_at, since: Unix seconds."""
+    """The state of a node. since: its start; seen_at: when it stored this. Both in Unix seconds."""
 
     node: str
     since: float
@@ -53,20 +54,20 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is there. total: also those beyond the limit. missing: nodes that did not answer."""
+    """Some connections. total: the number of all of them. missing: nodes that did not reply."""
 
     connections: Sequence[ConnectionInfo]
     total: int
     missing: Sequence[str]
 
 
-class _ListRequest(msgspec.Struct, frozen=True, tag="ask"):
+class _ListRequest(msgspec.Struct, frozen=True, tag="list"):
     id: str
     user: str | None
     limit: int
 
 
-class _ListReply(msgspec.Struct, frozen=True, tag="answer"):
+class _ListReply(msgspec.Struct, frozen=True, tag="list_reply"):
     id: str
     node: str
     total: int
@@ -74,93 +75,96 @@ class _ListReply(msgspec.Struct, frozen=True, tag="answer"):
 
 
 class ConnectionQuery:
-    """The part of one node in it, and the questions asked here."""
+    """Sends requests to all nodes, and replies for this node."""
 
     def __init__(
         self,
         bus: CommandBus,
-        fanout: Connections,
+        connections: Connections,
         clock: Clock,
         *,
         node: str,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
-        self._fanout = fanout
+        self._connections = connections
         self._clock = clock
         self._node = node
         self._wall = wall
         self._since = wall()
-        self._asked: dict[str, asyncio.Queue[_ListReply]] = {}
-        self._to_answer: asyncio.Queue[_ListRequest] = asyncio.Queue(64)
+        self._replies: dict[str, asyncio.Queue[_ListReply]] = {}  # by the id of the request
+        self._requests: asyncio.Queue[_ListRequest] = asyncio.Queue(64)  # further ones are dropped
         self._decode = msgspec.json.Decoder(_ListRequest | _ListReply).decode
         bus.listen(self._on_message, lambda: None)
 
     async def keep_node_state(self) -> None:
-        """Says that the node lives, until cancelled. Raises BrokerUnavailable."""
+        """Store this node's state every few seconds, until cancelled. Raise BrokerUnavailable."""
         while True:
             state = NodeState(
                 node=self._node,
                 since=self._since,
                 seen_at=self._wall(),
-                connections=len(self._fanout),
-                users=self._fanout.users,
-                draining=self._fanout.draining,
+                connections=len(self._connections),
+                users=self._connections.users,
+                draining=self._connections.draining,
             )
             await self._bus.put_node_state(self._node, msgspec.json.encode(state))
             await self._clock.sleep(_STATE_INTERVAL_SECONDS)
 
     async def answer_requests(self) -> None:
-        """Answers the questions of all nodes, until cancelled. Raises BrokerUnavailable."""
+        """Reply to the requests of all nodes, until cancelled. Raise BrokerUnavailable."""
         while True:
-            ask = await self._to_answer.get()
-            if ask.user is None:
-                here = self._fanout.connections
+            request = await self._requests.get()
+            if request.user is None:
+                connections = self._connections.connections
             else:
-                here = self._fanout.by_user(ask.user)
-            shown = [self._connection_info(c) for c, _ in zip(here, range(ask.limit), strict=False)]
-            said = _ListReply(ask.id, self._node, len(here), shown)
-            await self._bus.broadcast(msgspec.json.encode(said))
+                connections = self._connections.by_user(request.user)
+            infos = [self._connection_info(c) for c in islice(connections, request.limit)]
+            reply = _ListReply(request.id, self._node, len(connections), infos)
+            await self._bus.broadcast(msgspec.json.encode(reply))
 
     async def nodes(self) -> list[NodeState]:
-        """Those that live."""
+        """Return the state of every node that is alive. Raise BrokerUnavailable."""
         now = self._wall()
         states = [
-            msgspec.json.decode(said, type=NodeState) for said in await self._bus.node_states()
+            msgspec.json.decode(state, type=NodeState) for state in await self._bus.node_states()
         ]
         alive = [state for state in states if now - state.seen_at < _NODE_TIMEOUT_SECONDS]
         return sorted(alive, key=lambda state: state.node)
 
     async def list(self, user: str | None, limit: int) -> ConnectionPage:
-        """Who is connected: a user's connections, or everybody's."""
-        ask = _ListRequest(secrets.token_hex(8), user, limit)
+        """List at most `limit` connections of a user, or of all users if it is None.
+
+        Raise BrokerUnavailable.
+        """
+        request = _ListRequest(secrets.token_hex(8), user, limit)
         missing = {state.node for state in await self.nodes()}
-        answers = self._asked[ask.id] = asyncio.Queue()
-        found: list[ConnectionInfo] = []
+        replies = self._replies[request.id] = asyncio.Queue()
+        infos: list[ConnectionInfo] = []
         total = 0
         try:
-            await self._bus.broadcast(msgspec.json.encode(ask))
+            await self._bus.broadcast(msgspec.json.encode(request))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REPLY_TIMEOUT_SECONDS):
                     while missing:
-                        said = await answers.get()
-                        missing.discard(said.node)
-                        found += said.connections
-                        total += said.total
+                        reply = await replies.get()
+                        missing.discard(reply.node)
+                        infos += reply.connections
+                        total += reply.total
         finally:
-            del self._asked[ask.id]
-        return ConnectionPage(connections=found[:limit], total=total, missing=sorted(missing))
+            del self._replies[request.id]
+        return ConnectionPage(connections=infos[:limit], total=total, missing=sorted(missing))
 
-    def _on_message(self, said: bytes) -> None:
+    def _on_message(self, text: bytes) -> None:
         try:
-            message = self._decode(said)
+            message = self._decode(text)
         except msgspec.DecodeError:
-            return  # not for us
+            return  # another kind of command
         if isinstance(message, _ListRequest):
             with suppress(asyncio.QueueFull):
-                self._to_answer.put_nowait(message)
-        elif message.id in self._asked:
-            self._asked[message.id].put_nowait(message)
+                self._requests.put_nowait(message)
+        elif message.id in self._replies:
+            self._replies[message.id].put_nowait(message)
 
     def _connection_info(self, connection: Connection) -> ConnectionInfo:
         return ConnectionInfo(

@@ -1,14 +1,15 @@
-"""Who is here, and what reaches them.
+"""The open connections of this node: admission, limits, drain, and the events that reach them.
 
-The way of a connection: register → catch up (catch_up.py) → live → leave. Registered first, so that
-nothing published after the log was read can pass unheard.
+The path of a connection: attach (register with its channels) → recovery (recovery.py) → live →
+detach. It is registered before the log is read, so that no event published after the read is
+missed.
 
-The way of an event: the broker announces it, with whatever else came in the same tick → its
-channel's track → all who follow it (delivery.py).
+The path of an event: the broker announces it, together with the others of the same event loop
+iteration → the state of its channel → every connection that follows it (broadcast.py).
 
 Rules:
-1. A connection is in the tracks exactly between `begin` and `_leave`.
-2. No await between reading shared state and changing it.
+1. A connection is in the channel states exactly between `attach` and `_detach`.
+2. There is no await between reading shared state and changing it.
 """
 
 from __future__ import annotations
@@ -40,14 +41,17 @@ from hub.ports.clock import Clock
 from hub.ports.events import EventReader, Subscriptions
 
 _WAVE_SECONDS: Final = 0.1
-_SPREAD_MS: Final = 1  # for each connection: about a thousand return in a second
+_SPREAD_MS: Final = 1  # for each connection: about 1,000 clients reconnect in a second
 _MAX_SPREAD_MS: Final = 30_000
 _log = structlog.get_logger(__name__)
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """None means off. max_connections: at once; who comes then is sent away. max_per_user: of them;
-    the newest wins. joins_per_second: more wait for their turn, with their stream open.
+    """The limits of one node; None means no limit.
+
+    max_connections: open connections; further ones are closed with the reason `full`.
+    max_per_user: open connections of one user; a new one replaces the oldest.
+    joins_per_second: connections that may join in one second; the others wait with an open stream.
     """
 
     max_connections: int | None
@@ -59,7 +63,11 @@ NO_LIMITS: Final = ConnectionLimits(max_connections=None, max_per_user=None, joi
 
 
 class Connections:
-    """All live connections of this node."""
+    """The registry of open connections.
+
+    node: the node's name, and heartbeat_seconds, are sent in `hub.open`. topic_presence: None if
+    no topic has presence events.
+    """
 
     def __init__(
         self,
@@ -78,7 +86,7 @@ class Connections:
         self._clock = clock
         self._wheel = wheel
         self._channels = ChannelRegistry()
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection, None] = {}  # oldest first
         self._limits = limits
         self._topic_presence = topic_presence
         self._metrics = metrics or NodeMetrics()
@@ -92,14 +100,14 @@ class Connections:
             heartbeat_seconds=heartbeat_seconds,
             joins_per_second=limits.joins_per_second,
         )
-        self._taps: dict[Channel, Callable[[], None]] = {}
-        self._by_user: dict[str, dict[Connection, None]] = {}
-        self._unready = False
-        self._draining = False
-        self._spread_ms = 0
-        self._by_address: Counter[str] = Counter()
+        self._taps: dict[Channel, Callable[[], None]] = {}  # see `tap`
+        self._by_user: dict[str, dict[Connection, None]] = {}  # oldest first
+        self._by_address: Counter[str] = Counter()  # the number of connections
+        self._unready = False  # reported as not ready, while it still serves
+        self._draining = False  # new connections are closed at once
+        self._spread_ms = 0  # how far reconnects are spread while it drains
         self.expiry_timer = ExpiryTimer(clock)
-        self._delivered: Counter[str] = Counter()  # to closed connections, by transport
+        self._delivered: Counter[str] = Counter()  # to connections that have ended, by transport
         self._metrics.connections.set_function(self._count_open)
         self._metrics.delivered.set_function(self._count_delivered)
         self._metrics.users.set_function(lambda: self.users)
@@ -112,72 +120,72 @@ class Connections:
 
     @property
     def connections(self) -> Collection[Connection]:
-        """Who is here."""
+        """The open connections, oldest first."""
         return self._connections.keys()
 
     @property
     def users(self) -> int:
-        """How many different users are here."""
+        """The number of users with an open connection."""
         return len(self._by_user)
 
     @property
     def draining(self) -> bool:
-        """Whether the node is leaving: no longer ready, though it may still serve."""
+        """Whether the node is no longer ready, although it may still serve."""
         return self._unready
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """What the broker announced in one tick, to everyone here who follows its channels."""
+        """Send the events of one event loop iteration to the followers of their channels."""
         now = self._clock.now()
         by_channel: dict[Channel, list[Event]] = {}
         for event in events:
-            run = by_channel.get(event.channel)
-            if run is None:
+            channel_events = by_channel.get(event.channel)
+            if channel_events is None:
                 by_channel[event.channel] = [event]
             else:
-                run.append(event)
-        for channel, run in by_channel.items():
-            track = self._channels.by_channel.get(channel)
-            if track is not None:
-                broadcast(track, run, now)
+                channel_events.append(event)
+        for channel, channel_events in by_channel.items():
+            state = self._channels.by_channel.get(channel)
+            if state is not None:
+                broadcast(state, channel_events, now)
             elif channel in self._taps:
                 self._taps[channel]()
 
     def tap(self, channel: Channel, callback: Callable[[], None]) -> None:
-        """Who is told when events of a channel come that no connection follows."""
+        """Call `callback` when events of a channel arrive that no connection follows."""
         self._taps[channel] = callback
 
     def has_subscribers(self, channel: Channel) -> bool:
-        """Whether a connection here follows it."""
+        """Return whether a connection of this node follows the channel."""
         return channel in self._channels.by_channel
 
     def subscriber_count(self, channel: Channel) -> int:
-        """How many connections here follow it."""
-        track = self._channels.by_channel.get(channel)
-        return 0 if track is None else track.subscriber_count
+        """Return the number of connections of this node that follow the channel."""
+        state = self._channels.by_channel.get(channel)
+        return 0 if state is None else state.subscriber_count
 
     @property
     def recovering(self) -> int:
-        """How many join, or read the log."""
+        """The number of connections that join or read the log."""
         return len(self._recovery)
 
     def count_at_address(self, address: str | None) -> int:
-        """How many are here from the same address."""
+        """Return the number of connections from a client address; 0 if it is not known."""
         return self._by_address[address] if address is not None else 0
 
     def by_user(self, user: str) -> Collection[Connection]:
-        """The user's connections here, oldest first."""
+        """Return the user's connections on this node, oldest first."""
         return self._by_user.get(user, {}).keys()
 
     def check_capacity(self) -> None:
-        """Raises NodeBusy when `begin` would send everybody away."""
+        """Raise NodeBusy when `attach` would close every connection at once."""
         if self._draining:
             raise NodeBusy("this node is draining; try again")
         if self._is_full():
-            raise NodeBusy("this node holds as many streams as it may; try again")
+            raise NodeBusy("this node has reached its limit of streams; try again")
 
     def _is_full(self) -> bool:
-        most = self._limits.max_connections
-        return most is not None and len(self._connections) >= most
+        limit = self._limits.max_connections
+        return limit is not None and len(self._connections) >= limit
 
     def attach(
         self,
@@ -185,10 +193,11 @@ class Connections:
         cursor: Mapping[Channel, Position],
         expiry: ConnectionExpiry | None = None,
     ) -> None:
-        """A connection's life begins; it ends by `hub.bye` or by the client's leaving.
+        """Register the connection and start its recovery.
 
-        `cursor` says after which position each channel begins; a channel that is not in it begins
-        live, and FROM_START replays all that the log holds.
+        It stays until the hub closes it or the client disconnects; if the node cannot take it, it
+        is closed at once. cursor: the position after which each channel begins; a channel without
+        one begins live, and FROM_START replays everything in the log. expiry: when it must end.
         """
         _log.info("connection.opened", connection=connection.id, user=connection.user)
         self._metrics.opened[connection.encoder.label] += 1
@@ -196,15 +205,16 @@ class Connections:
         if self._draining:
             connection.close(CloseReason.DRAINING, later_ms=self._reconnect_jitter_ms())
             return
-        most_of_a_user = self._limits.max_per_user
         if self._is_full():
             connection.close(CloseReason.FULL)
             return
-        mates = self._by_user.setdefault(connection.user, {})
-        if most_of_a_user is not None and len(mates) >= most_of_a_user:
-            next(iter(mates)).close(CloseReason.REPLACED)
-            mates = self._by_user.setdefault(connection.user, {})
-        mates[connection] = None
+        max_per_user = self._limits.max_per_user
+        user_connections = self._by_user.setdefault(connection.user, {})
+        if max_per_user is not None and len(user_connections) >= max_per_user:
+            next(iter(user_connections)).close(CloseReason.REPLACED)
+            # Closing the last one has removed the user's entry.
+            user_connections = self._by_user.setdefault(connection.user, {})
+        user_connections[connection] = None
         self._connections[connection] = None
         if connection.address is not None:
             self._by_address[connection.address] += 1
@@ -219,7 +229,10 @@ class Connections:
     async def attach_and_wait(
         self, connection: Connection, cursor: Mapping[Channel, Position]
     ) -> CloseReason:
-        """The same for a caller that waits for its end; cancelled, the client has left."""
+        """Attach the connection and wait for its end. Return the reason.
+
+        Cancelling the wait counts as a client that disconnects.
+        """
         self.attach(connection, cursor)
         try:
             return await connection.wait_closed()
@@ -227,41 +240,46 @@ class Connections:
             connection.on_disconnect()
 
     async def set_channels(self, connection: Connection, channels: Sequence[Channel]) -> None:
-        """The connection follows these channels from now on; those that are new begin live. Returns
-        when it is live again, or has ended.
+        """Replace the channels of a connection; the new ones begin live.
+
+        Return when the connection is live again, or has ended.
         """
         await self._recovery.wait_live(connection)
         if connection.close_reason is not None:
             return
         before = connection.channels
-        fresh = [channel for channel in channels if channel not in before]
+        new_channels = [channel for channel in channels if channel not in before]
         if self._topic_presence is not None:
-            self._topic_presence.joined(connection.user, fresh)
+            self._topic_presence.joined(connection.user, new_channels)
             self._topic_presence.left(connection.user, [c for c in before if c not in channels])
         self._subscriptions.unsubscribe(self._channels.set_channels(connection, channels))
-        self._recovery.add_channels(connection, fresh)
+        self._recovery.add_channels(connection, new_channels)
         await self._recovery.wait_live(connection)
 
     def mark_unready(self) -> None:
-        """Not ready, but serving: until the load balancer has noticed, and `drain` begins."""
+        """Report the node as not ready; it still serves, until the load balancer has noticed and
+        `drain` is called.
+        """
         self._unready = True
 
     async def drain(self, seconds: float, force: asyncio.Event) -> None:
-        """Sends everyone away in waves, over so many seconds or, in a hurry, at once. Each is told
-        to return at a time of its own, so that they do not return together. So is whoever comes.
+        """Close every connection, in waves over `seconds`, or all at once when `force` is set.
+
+        Each client gets its own time to reconnect, so that they do not reconnect together.
+        Connections that are attached meanwhile are closed in the same way.
         """
         self._unready = self._draining = True
         if self._topic_presence is not None:
             self._topic_presence.drain()
         self._spread_ms = min(_MAX_SPREAD_MS, len(self._connections) * _SPREAD_MS)
         waves = max(1, round(seconds / _WAVE_SECONDS))
-        for left in range(waves, 0, -1):
-            here = tuple(self._connections)
-            for connection in here[: math.ceil(len(here) / left)]:
+        for waves_left in range(waves, 0, -1):
+            connections = tuple(self._connections)
+            for connection in connections[: math.ceil(len(connections) / waves_left)]:
                 connection.close(CloseReason.DRAINING, later_ms=self._reconnect_jitter_ms())
             if not self._connections:
                 return
-            if left > 1 and not force.is_set():
+            if waves_left > 1 and not force.is_set():
                 await self._clock.sleep(_WAVE_SECONDS)
 
     def _count_open(self) -> Counter[str]:
@@ -281,7 +299,7 @@ class Connections:
         return random.randint(0, self._spread_ms)
 
     def fill_gaps(self) -> None:
-        """Announcements may have been missed: every connection reads the log again."""
+        """Make every connection read the log again, because announcements may have been missed."""
         for connection in self._connections:
             self._recovery.fill_gap(connection)
 
@@ -299,11 +317,11 @@ class Connections:
             bytes=connection.writer.sent_bytes(),
         )
         if connection not in self._connections:
-            return  # sent away at once
+            return  # `attach` has closed it at once
         del self._connections[connection]
-        mates = self._by_user[connection.user]
-        del mates[connection]
-        if not mates:
+        user_connections = self._by_user[connection.user]
+        del user_connections[connection]
+        if not user_connections:
             del self._by_user[connection.user]
         address = connection.address
         if address is not None:

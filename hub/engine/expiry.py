@@ -1,6 +1,7 @@
-"""When connections must end by themselves: their token expires, or they are as old as may be.
+"""The time at which a connection must end: its token expires, or it reaches the maximum age.
 
-One timer for all. Seconds are the unit: a connection ends at most one second late, never early.
+One timer serves all connections. Its resolution is one second: a connection ends at most one second
+late, never early.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from hub.ports.clock import Clock
 
 
 class ConnectionExpiry(msgspec.Struct, frozen=True, kw_only=True):
-    """until: when the connection ends (the clock's seconds), and why. notice_at: when it is
-    told.
+    """When and why a connection ends; times are the clock's seconds.
+
+    notice_at: when the client gets `hub.expiring`; None for no notice.
     """
 
     until: float
@@ -25,23 +27,24 @@ class ConnectionExpiry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExpiryTimer:
-    """Ends connections at their time, and tells those whose token expires a little ahead."""
+    """Closes connections at their time, and sends `hub.expiring` before that."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        # The connections that are due in each second: for their notice or for their end.
         self._by_second: dict[int, dict[Connection, ConnectionExpiry]] = {}
         self._second_of: dict[Connection, int] = {}
-        self._next = math.ceil(clock.now())
+        self._next = math.ceil(clock.now())  # the second that `tick` handles next
 
     def add(self, connection: Connection, expiry: ConnectionExpiry) -> None:
-        """The connection lives so long."""
+        """Schedule the end of a connection, and its notice."""
         at = expiry.until if expiry.notice_at is None else expiry.notice_at
         second = max(self._next, math.ceil(at))
         self._by_second.setdefault(second, {})[connection] = expiry
         self._second_of[connection] = second
 
     def remove(self, connection: Connection) -> None:
-        """It has ended; removing twice changes nothing."""
+        """Forget a connection that has ended; a second call does nothing."""
         second = self._second_of.pop(connection, None)
         if second is not None:
             due = self._by_second[second]
@@ -50,25 +53,25 @@ class ExpiryTimer:
                 del self._by_second[second]
 
     async def run(self) -> None:
-        """Keeps time until cancelled."""
+        """Call `tick` once for each second, until cancelled."""
         while True:
             await self._clock.sleep(max(0.0, self._next - self._clock.now()))
             while self._next <= self._clock.now():
                 self.tick()
 
     def tick(self) -> None:
-        """One second is over."""
+        """Handle the connections that are due in the next second."""
         due = self._by_second.get(self._next, {})
         self._next += 1
-        for connection, lifetime in tuple(due.items()):
+        for connection, expiry in tuple(due.items()):
             self.remove(connection)
-            if lifetime.notice_at is None:
-                connection.close(lifetime.reason)
+            if expiry.notice_at is None:
+                connection.close(expiry.reason)
             else:
-                left = max(0, round(lifetime.until - self._clock.now()))
+                seconds_left = max(0, round(expiry.until - self._clock.now()))
                 connection.send_event(
-                    "hub.expiring", {"reason": lifetime.reason.label, "seconds": left}
+                    "hub.expiring", {"reason": expiry.reason.label, "seconds": seconds_left}
                 )
                 if connection.close_reason is not None:
-                    continue  # as too slow even for this
-                self.add(connection, msgspec.structs.replace(lifetime, notice_at=None))
+                    continue  # the notice did not fit into its outbox: it was closed as slow
+                self.add(connection, msgspec.structs.replace(expiry, notice_at=None))

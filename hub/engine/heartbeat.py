@@ -1,8 +1,9 @@
-"""One wheel for all heartbeats: no timer and no task per connection.
+"""One timer wheel for all heartbeats: no timer and no task per connection.
 
-A connection waits in the slot of the tick at which it would have been silent for long enough. When
-that tick comes it gets a heartbeat, or, written to meanwhile, moves on to the slot that follows
-from that write. So a connection is looked at about once in a heartbeat time, busy or idle.
+A connection waits in the slot of the tick at which it will have been silent for the heartbeat time.
+At that tick it gets a heartbeat, or, if it was written to meanwhile, moves to the slot that follows
+from that write. So the wheel checks each connection about once in a heartbeat time, whether it is
+busy or idle.
 """
 
 from __future__ import annotations
@@ -14,57 +15,58 @@ from hub.engine.connection import Connection
 from hub.engine.node_metrics import NodeMetrics
 from hub.ports.clock import Clock
 
-_TICKS: Final = 16  # of one heartbeat time; a heartbeat is at most one tick late
+_TICKS: Final = 16  # in one heartbeat time; a heartbeat is at most one tick late
 
 
 class HeartbeatWheel:
-    """Sends each connection a heartbeat after `heartbeat_seconds` without a byte."""
+    """Sends each connection a heartbeat after `heartbeat_seconds` without a write."""
 
     def __init__(
-        self, clock: Clock, heartbeat_seconds: float, counts: NodeMetrics | None = None
+        self, clock: Clock, heartbeat_seconds: float, metrics: NodeMetrics | None = None
     ) -> None:
-        self._counts = counts or NodeMetrics()
+        self._metrics = metrics or NodeMetrics()
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._tick_seconds = heartbeat_seconds / _TICKS
-        self._turn = 0
+        self._tick_count = 0
+        # A ring: the slot of a tick is its number modulo the length.
         self._slots: list[set[Connection]] = [set() for _ in range(_TICKS + 1)]
         self._slot_of: dict[Connection, set[Connection]] = {}
 
     def add(self, connection: Connection) -> None:
-        """The connection is to be kept awake from now on."""
+        """Send the connection heartbeats from now on."""
         self._put(connection, _TICKS)
 
     def remove(self, connection: Connection) -> None:
-        """No more; removing twice changes nothing."""
+        """Send no more heartbeats; a second call does nothing."""
         slot = self._slot_of.pop(connection, None)
         if slot is not None:
             slot.discard(connection)
 
     async def run(self) -> None:
-        """Turns until cancelled. After a stall it catches up without a pause."""
+        """Tick until cancelled. After a stall the missed ticks follow without a pause."""
         due = self._clock.now()
         while True:
             due += self._tick_seconds
             await self._clock.sleep(max(0.0, due - self._clock.now()))
-            self._counts.heartbeat_lateness.observe(max(0.0, self._clock.now() - due))
+            self._metrics.heartbeat_lateness.observe(max(0.0, self._clock.now() - due))
             self.tick()
 
     def tick(self) -> None:
-        """One step: looks at the connections whose time has come."""
-        self._turn += 1
-        index = self._turn % len(self._slots)
-        looked_at, self._slots[index] = self._slots[index], set()
+        """Check the connections of the next slot."""
+        self._tick_count += 1
+        index = self._tick_count % len(self._slots)
+        due, self._slots[index] = self._slots[index], set()
         now = self._clock.now()
-        for connection in looked_at:
-            left = connection.written_at + self._heartbeat_seconds - now
-            if left < self._tick_seconds / 2:
+        for connection in due:
+            seconds_left = connection.written_at + self._heartbeat_seconds - now
+            if seconds_left < self._tick_seconds / 2:
                 connection.send_heartbeat(now)
                 self._put(connection, _TICKS)
             else:
-                self._put(connection, min(_TICKS, math.ceil(left / self._tick_seconds)))
+                self._put(connection, min(_TICKS, math.ceil(seconds_left / self._tick_seconds)))
 
     def _put(self, connection: Connection, ticks_ahead: int) -> None:
-        slot = self._slots[(self._turn + ticks_ahead) % len(self._slots)]
+        slot = self._slots[(self._tick_count + ticks_ahead) % len(self._slots)]
         slot.add(connection)
         self._slot_of[connection] = slot

@@ -1,7 +1,7 @@
-"""How long an event takes from its publish to the sockets here.
+"""Measure how long an event takes from its publish to the sockets of this node.
 
-One of the node's own goes the way of all others each second, through the broker and back, and is
-timed by one clock: no other would do, since the clocks of two machines differ.
+Each second the node publishes an event of its own, which takes the path of all others through the
+broker and back. The node's clock measures both ends, because the clocks of two machines differ.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from hub.engine.node_metrics import NodeMetrics
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Publication, Subscriptions
 
-_EVERY_SECONDS: Final = 1.0
-_LOST_SECONDS: Final = 10.0  # a link that is silent for so long is broken
+_INTERVAL_SECONDS: Final = 1.0
+_LOST_SECONDS: Final = 10.0  # a probe that has not arrived by then is lost
 
 
 class LatencyProbe:
-    """Publishes and hears, and counts how long both took."""
+    """Publishes the probe, receives it, and records how long both took."""
 
     def __init__(
         self,
         events: EventWriter,
         subscriptions: Subscriptions,
-        fanout: Connections,
+        connections: Connections,
         clock: Clock,
-        counts: NodeMetrics,
+        metrics: NodeMetrics,
     ) -> None:
         self._events = events
         self._subscriptions = subscriptions
         self._clock = clock
-        self._counts = counts
+        self._metrics = metrics
         self._channel = Channel(f"hub:probe:{secrets.token_hex(8)}")
-        self._published_at: float | None = None
-        fanout.tap(self._channel, self._on_event)
+        self._published_at: float | None = None  # of the probe that has not arrived yet
+        connections.tap(self._channel, self._on_event)
 
     async def run(self) -> None:
-        """Until cancelled. Raises BrokerUnavailable."""
+        """Publish a probe each second, until cancelled. Raise BrokerUnavailable."""
         self._published_at = None
         await self._subscriptions.subscribe([self._channel])
-        event = Publication(channel=self._channel, name="probe", data=b"0", ephemeral=True)
+        probe = Publication(channel=self._channel, name="probe", data=b"0", ephemeral=True)
         while True:
-            begun = self._clock.now()
-            if self._published_at is None or begun - self._published_at >= _LOST_SECONDS:
-                self._published_at = begun  # else the last one is still on its way
-                await self._events.publish([event])
-                self._counts.round_trip.observe(self._clock.now() - begun)
-            await self._clock.sleep(_EVERY_SECONDS)
+            now = self._clock.now()
+            if self._published_at is None or now - self._published_at >= _LOST_SECONDS:
+                self._published_at = now  # otherwise the last one has not arrived yet
+                await self._events.publish([probe])
+                self._metrics.round_trip.observe(self._clock.now() - now)
+            await self._clock.sleep(_INTERVAL_SECONDS)
 
     def _on_event(self) -> None:
         if self._published_at is not None:
-            self._counts.delivery_delay.observe(self._clock.now() - self._published_at)
+            self._metrics.delivery_delay.observe(self._clock.now() - self._published_at)
             self._published_at = None

@@ -1,7 +1,7 @@
-"""What nodes and workers report of themselves, live, while somebody looks.
+"""Live metrics of nodes and workers, published while a console is open.
 
-Who looks says so to all every few seconds; who hears it publishes its numbers every second into a
-channel that no client's name can reach. When nobody looks, nothing is said.
+A node with an open console asks all processes every few seconds to publish their metrics. They do
+so every second, in a channel that no client can name. Without a console nothing is published.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ _WATCH_INTERVAL_SECONDS: Final = 3.0
 _WATCH_TTL_SECONDS: Final = 8.0
 
 
-class _WatchRequest(msgspec.Struct, frozen=True, tag="look"):
-    """Somebody looks."""
+class _WatchRequest(msgspec.Struct, frozen=True, tag="watch"):
+    """A console is open: publish metrics for the next seconds."""
 
 
 class LiveMetrics:
-    """One process' part. name: of the node or worker. say: its numbers, as JSON can have them.
-    looked_at: whether somebody here follows REPORTS.
+    """Publishes the metrics of this process, and requests those of the others.
+
+    name: the name of the node or worker. collect: returns its metrics as JSON values.
+    has_viewers: whether a console is connected to this process.
     """
 
     def __init__(
@@ -49,31 +51,31 @@ class LiveMetrics:
         self._name = name
         self._collect = collect
         self._has_viewers = has_viewers
-        self._until = clock.now()
+        self._publish_until = clock.now()
         bus.listen(self._on_message, lambda: None)
 
     async def run(self) -> None:
-        """Until cancelled. Raises BrokerUnavailable."""
-        look_again_at = self._clock.now()
+        """Request and publish metrics, until cancelled. Raise BrokerUnavailable."""
+        request_at = self._clock.now()
         while True:
             now = self._clock.now()
-            if now >= look_again_at and self._has_viewers():
-                look_again_at = now + _WATCH_INTERVAL_SECONDS
+            if now >= request_at and self._has_viewers():
+                request_at = now + _WATCH_INTERVAL_SECONDS
                 await self._bus.broadcast(msgspec.json.encode(_WatchRequest()))
-            if now < self._until:
-                said = {"from": self._name, "at": round(time.time(), 3), "metrics": self._collect()}
+            if now < self._publish_until:
+                data = {"from": self._name, "at": round(time.time(), 3), "metrics": self._collect()}
                 report = Publication(
                     channel=LIVE_METRICS_CHANNEL,
                     name="hub.report",
-                    data=encode_json(said),
+                    data=encode_json(data),
                     ephemeral=True,
                 )
                 await self._events.publish([report])
             await self._clock.sleep(_INTERVAL_SECONDS)
 
-    def _on_message(self, said: bytes) -> None:
+    def _on_message(self, text: bytes) -> None:
         try:
-            msgspec.json.decode(said, type=_WatchRequest)
+            msgspec.json.decode(text, type=_WatchRequest)
         except msgspec.DecodeError:
-            return  # not for us
-        self._until = self._clock.now() + _WATCH_TTL_SECONDS
+            return  # another kind of command
+        self._publish_until = self._clock.now() + _WATCH_TTL_SECONDS

@@ -1,4 +1,4 @@
-"""From a backend's message to events in channels: checks, and one call to the broker."""
+"""Publish a backend's message: check it, and pass it to the broker in one call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from hub.ports.events import EventWriter, Publication, Published
 
 
 class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend wishes to be seen. `data` is compact JSON in UTF-8."""
+    """A message of a backend.
+
+    to: the channels that get the event. data: compact JSON in UTF-8. ttl_seconds: how long a client
+    that reconnects still gets the event; None means as long as the log holds it.
+    """
 
     to: Sequence[Channel]
     event: str
@@ -25,73 +29,79 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publisher:
-    """Publishes messages; each of a message's channels gets the event once."""
+    """Publishes messages; each channel of a message gets the event once."""
 
     def __init__(
         self, events: EventWriter, *, max_data_bytes: int, metrics: NodeMetrics | None = None
     ) -> None:
-        self._counts = metrics or NodeMetrics()
+        self._metrics = metrics or NodeMetrics()
         self._events = events
         self._max_data_bytes = max_data_bytes
 
     async def publish(self, request: PublishRequest) -> list[tuple[Channel, Published]]:
-        """What became of it in each channel. Raises CallerError and BrokerUnavailable."""
+        """Publish one message. Return the result in each channel.
+
+        Raise CallerError, BrokerUnavailable.
+        """
         self.check(request)
-        answers = await self._events.publish(_publications(request))
-        for answer in answers:
-            self._counts.published[answer.outcome.value] += 1
-        return list(zip(request.to, answers, strict=True))
+        responses = await self._events.publish(_publications(request))
+        for response in responses:
+            self._metrics.published[response.outcome.value] += 1
+        return list(zip(request.to, responses, strict=True))
 
     async def try_publish(
         self, requests: Sequence[PublishRequest]
     ) -> list[list[tuple[Channel, Published]] | HubError]:
-        """What became of each; a refused one harms no other. One call to the broker for all."""
+        """Publish messages that are independent of each other, in one call to the broker.
+
+        Return the result of each one: its result in each channel, or its error.
+        """
         publications: list[Publication] = []
         results: list[list[tuple[Channel, Published]] | HubError] = []
-        for message in requests:
+        for request in requests:
             try:
-                self.check(message)
+                self.check(request)
             except CallerError as error:
                 results.append(error)
             else:
                 results.append([])
-                publications += _publications(message)
-        answers = iter(await self._events.try_publish(publications))
-        for n, message in enumerate(requests):
+                publications += _publications(request)
+        responses = iter(await self._events.try_publish(publications))
+        for n, request in enumerate(requests):
             result = results[n]
             if not isinstance(result, HubError):
-                for channel in message.to:
-                    answer = next(answers)
-                    if isinstance(answer, BrokerUnavailable):
-                        results[n] = answer
+                for channel in request.to:
+                    response = next(responses)
+                    if isinstance(response, BrokerUnavailable):
+                        results[n] = response
                     else:
-                        self._counts.published[answer.outcome.value] += 1
-                        result.append((channel, answer))
+                        self._metrics.published[response.outcome.value] += 1
+                        result.append((channel, response))
         return results
 
     def check(self, request: PublishRequest) -> None:
-        """Raises CallerError, naming the field, for a message that may not be published."""
+        """Raise CallerError that names the field, if the message may not be published."""
         check_event_name(request.event)
         if request.idempotency_key is not None:
             check_idempotency_key(request.idempotency_key)
         if request.ttl_seconds is not None and not 0 < request.ttl_seconds < 10**9:
-            raise BadRequest("ttl_seconds is a number above 0", path="ttl_seconds")
+            raise BadRequest("ttl_seconds must be a number above 0", path="ttl_seconds")
         if len(request.data) > self._max_data_bytes:
             raise TooLarge(
-                f"data is {len(request.data)} bytes; at most {self._max_data_bytes} are taken",
+                f"data has {len(request.data)} bytes; the limit is {self._max_data_bytes}",
                 path="data",
             )
 
 
-def _publications(message: PublishRequest) -> list[Publication]:
+def _publications(request: PublishRequest) -> list[Publication]:
     return [
         Publication(
             channel=channel,
-            name=message.event,
-            data=message.data,
-            idempotency_key=message.idempotency_key,
-            ephemeral=message.ephemeral,
-            ttl_seconds=message.ttl_seconds,
+            name=request.event,
+            data=request.data,
+            idempotency_key=request.idempotency_key,
+            ephemeral=request.ephemeral,
+            ttl_seconds=request.ttl_seconds,
         )
-        for channel in message.to
+        for channel in request.to
     ]

@@ -1,9 +1,13 @@
-"""What connections read of the log: from where the client stands until it is live.
+"""Recovery: read the log from a client's position until the client is live.
 
 subscribe and wait for the acknowledgement → read the log from the cursor → `hub.open`, resets,
-replay → live. What is published meanwhile is held by the connection, so that nothing is handed over
-twice or early. A gap is always closed by reading the log; one task at a time does so for a
-connection.
+replay → live.
+
+Rules:
+1. The connection buffers the events that are published meanwhile, so that none is sent twice or out
+   of order.
+2. A gap is always closed by reading the log.
+3. At most one task reads the log for a connection.
 """
 
 from __future__ import annotations
@@ -30,15 +34,17 @@ from hub.ports.events import FROM_START, EventReader, Page, Subscriptions
 
 _PAGE_EVENTS: Final = 200
 _PAGE_BYTES: Final = 64 * 1024
-_MAX_CONCURRENT_READS: Final = 64  # at once: the others wait here, where no time-out runs
+_MAX_CONCURRENT_READS: Final = 64  # the others wait here, where no timeout runs
 _MIN_RETRY_SECONDS: Final = 0.1
 _MAX_RETRY_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class Recovery:
-    """The tasks that read. Each connection that has begun here gets heartbeats, once it has said
-    `hub.open`. joins_per_second: more wait for their turn, with their stream open.
+    """The tasks that read the log. A connection gets heartbeats as soon as it has its first event.
+
+    joins_per_second: how many connections may join in one second; the others wait with an open
+    stream. None means no limit.
     """
 
     def __init__(
@@ -47,7 +53,7 @@ class Recovery:
         subscriptions: Subscriptions,
         wheel: HeartbeatWheel,
         clock: Clock,
-        counts: NodeMetrics,
+        metrics: NodeMetrics,
         *,
         node: str,
         heartbeat_seconds: float,
@@ -57,7 +63,7 @@ class Recovery:
         self._subscriptions = subscriptions
         self._wheel = wheel
         self._clock = clock
-        self._counts = counts
+        self._metrics = metrics
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
         self._rate_limit = None if joins_per_second is None else LeakyBucket(joins_per_second)
@@ -65,19 +71,19 @@ class Recovery:
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     def __len__(self) -> int:
-        """How many join, or read the log."""
+        """Return the number of connections that join or read the log."""
         return len(self._tasks)
 
     def start(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
-        """Begins a connection; the cursor as in Fanout.begin."""
+        """Start the task of a new connection. cursor: as in Connections.attach."""
         self._run_task(connection, partial(self._recover_new, connection, cursor))
 
     def add_channels(self, connection: Connection, new_channels: Collection[Channel]) -> None:
-        """It has been turned to other channels, those fresh among them begin live."""
+        """Start the task of a connection whose channels were replaced; the new ones begin live."""
         self._run_task(connection, partial(self._recover_added, connection, new_channels))
 
     def fill_gap(self, connection: Connection) -> None:
-        """Begins to close a gap, unless that is under way."""
+        """Start to close a gap, or let the task that is running close it."""
         if connection.is_buffering:
             connection.mark_gap()
             return
@@ -85,28 +91,29 @@ class Recovery:
         self._run_task(connection, partial(self._replay_until_live, connection, None))
 
     async def wait_live(self, connection: Connection) -> None:
-        """Returns when it has joined and reads nothing of the log any more, or has ended."""
+        """Wait until the connection is live and its task is done, or it has ended."""
         while (task := self._tasks.get(connection)) is not None:
             await asyncio.wait([task])
 
     def cancel(self, connection: Connection) -> None:
-        """It has ended."""
+        """Cancel the task of a connection that has ended."""
         task = self._tasks.pop(connection, None)
         if task is not None:
             task.cancel()
 
-    def _run_task(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
-        """The one task that reads the log for the connection, until it is live."""
+    def _run_task(self, connection: Connection, recover: Callable[[], Awaitable[None]]) -> None:
         self._tasks[connection] = asyncio.create_task(
-            self._recover(connection, work), name=f"catch-up {connection.id}"
+            self._recover(connection, recover), name=f"recovery {connection.id}"
         )
 
-    async def _recover(self, connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
+    async def _recover(
+        self, connection: Connection, recover: Callable[[], Awaitable[None]]
+    ) -> None:
         try:
-            await work()
+            await recover()
         except ConnectionError:
-            pass  # the client has left
-        except Exception:  # noqa: BLE001 - nobody waits for this task
+            pass  # the client has disconnected
+        except Exception:  # noqa: BLE001 - no other code awaits this task
             abort_connection(connection)
         finally:
             self._tasks.pop(connection, None)
@@ -115,14 +122,15 @@ class Recovery:
         self, connection: Connection, cursor: Mapping[Channel, Position]
     ) -> None:
         try:
-            await self._send_open(connection, cursor)
+            await self._open(connection, cursor)
         except BrokerUnavailable as error:
             _log.warning("connection.join_failed", connection=connection.id, error=str(error))
             connection.close(CloseReason.BROKER_AWAY)
 
-    async def _send_open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
-        if self._rate_limit is not None and (wait := self._rate_limit.delay(self._clock.now())):
-            await self._clock.sleep(wait)
+    async def _open(self, connection: Connection, cursor: Mapping[Channel, Position]) -> None:
+        """Subscribe, read the first pages, send the first event, and replay."""
+        if self._rate_limit is not None and (delay := self._rate_limit.delay(self._clock.now())):
+            await self._clock.sleep(delay)
         async with self._slots:
             await self._subscriptions.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
@@ -139,22 +147,24 @@ class Recovery:
             ),
         )
         if connection.close_reason is not None:
-            return  # an answer that had ended is shown in one go
+            return  # the first frames were the whole stream, as of a generation that had ended
         self._wheel.add(connection)
         await self._replay_until_live(connection, pages)
 
-    async def _recover_added(self, connection: Connection, fresh: Collection[Channel]) -> None:
-        """Live in channels that are new to it, however long the broker is away."""
-        pause = _MIN_RETRY_SECONDS
-        while fresh and connection.close_reason is None:
+    async def _recover_added(
+        self, connection: Connection, new_channels: Collection[Channel]
+    ) -> None:
+        """Subscribe to the new channels, however long the broker is away, and go live in them."""
+        delay = _MIN_RETRY_SECONDS
+        while new_channels and connection.close_reason is None:
             try:
                 async with self._slots:
-                    await self._subscriptions.subscribe(fresh)
-                    pages = await self._read(dict.fromkeys(fresh))
+                    await self._subscriptions.subscribe(new_channels)
+                    pages = await self._read(dict.fromkeys(new_channels))
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.id, error=str(error))
-                await self._clock.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(_MAX_RETRY_SECONDS, pause * 2)
+                await self._clock.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(_MAX_RETRY_SECONDS, delay * 2)
             else:
                 for channel, page in pages.items():
                     connection.set_position(channel, page.head)
@@ -164,10 +174,12 @@ class Recovery:
     async def _replay_until_live(
         self, connection: Connection, pages: Mapping[Channel, Page] | None
     ) -> None:
-        """Reads the log from where the client stands until nothing is missing; the first pages may
-        have been read. While the broker is away the client stays, and it goes on afterwards.
+        """Read the log from the client's position until nothing is missing.
+
+        pages: the first pages, if they have been read. While the broker is away the connection
+        stays open, and the replay continues when it is back.
         """
-        pause = _MIN_RETRY_SECONDS
+        delay = _MIN_RETRY_SECONDS
         while connection.close_reason is None:
             try:
                 await self._replay_pages(
@@ -177,20 +189,20 @@ class Recovery:
             except BrokerUnavailable as error:
                 _log.info("connection.waits", connection=connection.id, error=str(error))
             pages = None
-            await self._clock.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_MAX_RETRY_SECONDS, pause * 2)
+            await self._clock.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(_MAX_RETRY_SECONDS, delay * 2)
 
     async def _replay_pages(self, connection: Connection, pages: Mapping[Channel, Page]) -> None:
-        """Hands the pages over and reads on, no faster than the client, until it is live."""
+        """Replay these pages and the next ones, no faster than the client, until it is live."""
         while True:
             for channel, page in pages.items():
                 if page.reset_reason is not None:
-                    self._counts.resets[page.reset_reason] += 1
+                    self._metrics.resets[page.reset_reason] += 1
                     connection.send_reset(channel, page.head, page.reset_reason)
                 else:
                     before = connection.events
                     await connection.replay(page.events, page.end, channel)
-                    self._counts.replayed.add(connection.events - before)
+                    self._metrics.replayed.add(connection.events - before)
             unread = {c: page.end for c, page in pages.items() if page.end != page.head}
             if not unread and (connection.close_reason is not None or connection.flush_buffered()):
                 connection.enter_sync()
@@ -207,13 +219,14 @@ class Recovery:
 
 
 def _start_position(after: Position | None, page: Page) -> Position:
-    """Where a connection stands before the page is handed over. A cursor that the log cannot
-    continue stays as it is: `hub.reset` alone moves it on, or who is cut off before that would
-    never be told.
+    """Return a connection's position before the page is replayed.
+
+    A cursor that the log cannot continue stays as it is: only `hub.reset` moves it. Otherwise a
+    client that is cut off before the reset would never learn of the gap.
     """
     if after is None:
         return page.head
     if after == FROM_START:
-        before = page.events[0].position if page.events else None
-        return Position(page.head.epoch, before.offset - 1) if before else page.head
+        first = page.events[0].position if page.events else None
+        return Position(page.head.epoch, first.offset - 1) if first else page.head
     return after

@@ -1,9 +1,9 @@
-"""Tickets: a stand-in for a token where a URL must not carry one.
+"""Tickets: they replace a token in a URL, which must not contain one.
 
-A ticket opens one connection within half a minute. From then on it is good for that connection
-alone: whoever uses it again must show a cursor that only this user's stream has told
-(`Last-Event-ID`, which a browser sends by itself when it reconnects to the same URL), until the
-token behind it expires. Who finds the URL in a log has no such cursor.
+A ticket opens one connection within half a minute. After that it is valid for this connection only,
+until the token behind it expires: a second use needs a cursor that only this user's stream has sent
+(`Last-Event-ID`, which a browser sends when it reconnects to the same URL). Somebody who finds the
+URL in a log has no such cursor.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hub.ports.events import EventReader
 from hub.ports.tickets import Ticket, TicketStore
 
 OPENING_SECONDS: Final = 30.0
-_LIFE_SECONDS: Final = 3600.0  # where the token behind it has no end
-_REFUSED: Final = "the ticket is not valid, has expired, or is another connection's"
+_MAX_AGE_SECONDS: Final = 3600.0  # if the token behind it does not expire
+_REFUSED: Final = "the ticket is not valid, has expired, or belongs to another connection"
 
 
 class Tickets:
-    """Issues them and takes them."""
+    """Issues and redeems tickets. wall: returns the time in Unix seconds."""
 
     def __init__(
         self, store: TicketStore, events: EventReader, *, wall: Callable[[], float] = time.time
@@ -37,24 +37,31 @@ class Tickets:
     async def issue(
         self, user: str, topics: tuple[str, ...], expires_at: float | None, token_id: str | None
     ) -> str:
-        """A fresh one. Raises BrokerUnavailable."""
-        until = self._wall() + _LIFE_SECONDS if expires_at is None else expires_at
-        name = secrets.token_urlsafe(24)
+        """Return a new ticket.
+
+        topics: those that its connection may follow. expires_at: the end of the token behind it, in
+        Unix seconds. token_id: that token's `jti`. Raise BrokerUnavailable.
+        """
+        until = self._wall() + _MAX_AGE_SECONDS if expires_at is None else expires_at
+        ticket_id = secrets.token_urlsafe(24)
         ticket = Ticket(user=user, topics=topics, expires_at=until, token_id=token_id)
-        await self._store.put(name, ticket, OPENING_SECONDS)
-        return name
+        await self._store.put(ticket_id, ticket, OPENING_SECONDS)
+        return ticket_id
 
     async def redeem(self, ticket_id: str, last_event_id: str | None) -> Ticket:
-        """Whose it is. Raises Unauthorized."""
-        used = await self._store.consume(ticket_id)
-        if used is None or used.ticket.expires_at <= self._wall():
+        """Use a ticket and return it.
+
+        last_event_id: the cursor that the client sent. Raise Unauthorized, BrokerUnavailable.
+        """
+        consumed = await self._store.consume(ticket_id)
+        if consumed is None or consumed.ticket.expires_at <= self._wall():
             raise Unauthorized(_REFUSED)
-        if used.used_before and not await self._is_known(used.ticket.user, last_event_id):
+        if consumed.used_before and not await self._is_known(consumed.ticket.user, last_event_id):
             raise Unauthorized(_REFUSED)
-        return used.ticket
+        return consumed.ticket
 
     async def _is_known(self, user: str, last_event_id: str | None) -> bool:
-        """Whether the cursor stands in the history of the user's channel."""
+        """Return whether the cursor is a position in the log of the user's channel."""
         channel = user_channel(user)
         try:
             position = parse_cursor(last_event_id or "", [channel]).get(channel)

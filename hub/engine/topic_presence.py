@@ -1,11 +1,11 @@
-"""Who follows a topic, told in it: `presence.joined` and `presence.left`, where it is asked for.
+"""Topic presence: `presence.joined` and `presence.left`, published in the topics that have it.
 
-The book in Redis counts the nodes on which a user follows a topic, so a user with tabs on two nodes
-joins once and leaves once. What a node says of its users expires unless it says so again: those of
-a node that died leave within half a minute.
+The store in Redis records on which nodes a user follows a topic, so that a user with tabs on two
+nodes joins once and leaves once. A node's entries expire unless it renews them: the users of a node
+that died leave within half a minute.
 
-A user who is back within a few seconds (a reload, the next poll) never left; and a node that drains
-says nothing, so that its users have time to reach another one.
+A user who reconnects within a few seconds (a page reload, the next poll) has not left. A node that
+drains removes nobody, so that its users have time to reach another node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _MAX_USERS_PER_UPDATE: Final = 500
 
 
 class TopicPresence:
-    """One node's part. topics: whose comings and goings are told, `*` at the end for any rest."""
+    """Publishes the presence of this node's users.
+
+    topics: the topics that have presence events; `*` at the end of a name is a wildcard.
+    """
 
     def __init__(
         self,
@@ -45,83 +48,84 @@ class TopicPresence:
         self._node = node
         self._exact = {topic_channel(topic) for topic in topics if not topic.endswith("*")}
         self._prefixes = tuple(topic_channel(t[:-1]) for t in topics if t.endswith("*"))
-        self._connections_by_user: dict[Channel, Counter[str]] = {}
-        self._joined: dict[Channel, set[str]] = {}
+        # The number of connections with which each user follows a channel on this node.
+        self._connection_counts: dict[Channel, Counter[str]] = {}
+        self._joined: dict[Channel, set[str]] = {}  # not yet in the store
+        # When a user's last connection ended; in the order of these times.
         self._left_at: dict[tuple[Channel, str], float] = {}
-        self._unpublished: list[Publication] = []  # the book has it, the topic not yet
+        self._unpublished: list[Publication] = []  # in the store, but not yet in the topic
         self._draining = False
 
     def drain(self) -> None:
-        """From now on nobody leaves: those who reach no other node do, as those of a node that
-        died.
-        """
+        """Stop removing users. The entries of those who reach no other node expire."""
         self._draining = True
 
     def joined(self, user: str, channels: Sequence[Channel]) -> None:
-        """A connection of the user follows these from now on."""
+        """A connection of the user follows these channels from now on."""
         for channel in channels:
             if self._is_enabled_for(channel):
-                self._connections_by_user.setdefault(channel, Counter())[user] += 1
+                self._connection_counts.setdefault(channel, Counter())[user] += 1
                 if self._left_at.pop((channel, user), None) is None:
                     self._joined.setdefault(channel, set()).add(user)
 
     def left(self, user: str, channels: Sequence[Channel]) -> None:
-        """A connection of the user follows these no more."""
+        """A connection of the user no longer follows these channels."""
         for channel in channels:
             if self._is_enabled_for(channel):
-                self._connections_by_user[channel][user] -= 1
-                if not self._connections_by_user[channel][user]:
-                    del self._connections_by_user[channel][user]
+                self._connection_counts[channel][user] -= 1
+                if not self._connection_counts[channel][user]:
+                    del self._connection_counts[channel][user]
                     self._left_at[channel, user] = self._clock.now()
-                if not self._connections_by_user[channel]:
-                    del self._connections_by_user[channel]
+                if not self._connection_counts[channel]:
+                    del self._connection_counts[channel]
 
     async def run(self) -> None:
-        """Tells who came and went, and that the others are still here, until cancelled. Raises
-        BrokerUnavailable; begun again, it tells everything again.
+        """Publish who joined and left, and renew the entries of the others, until cancelled.
+
+        Raise BrokerUnavailable; when it is run again, it sends every entry again.
         """
         await self._publish_changes()
-        again_at = self._clock.now()
+        renew_at = self._clock.now()
         while True:
             now = self._clock.now()
-            gone = self._pop_departed(now)
-            here: Mapping[Channel, Collection[str]]
-            here, self._joined = self._joined, {}
-            if now >= again_at:
-                here = self._connections_by_user
-                again_at = now + _RENEW_INTERVAL_SECONDS
-            for channel in {*gone, *here}:
-                users = tuple(here.get(channel, ()))
+            absent = self._pop_departed(now)
+            present: Mapping[Channel, Collection[str]]
+            present, self._joined = self._joined, {}
+            if now >= renew_at:
+                present = self._connection_counts
+                renew_at = now + _RENEW_INTERVAL_SECONDS
+            for channel in {*absent, *present}:
+                users = tuple(present.get(channel, ()))
                 for start in range(0, max(1, len(users)), _MAX_USERS_PER_UPDATE):
-                    some = users[start : start + _MAX_USERS_PER_UPDATE]
-                    await self._update_store(channel, some, gone.pop(channel, ()))
+                    batch = users[start : start + _MAX_USERS_PER_UPDATE]
+                    await self._update_store(channel, batch, absent.pop(channel, ()))
             await self._clock.sleep(_TICK_SECONDS)
 
     def _pop_departed(self, now: float) -> dict[Channel, list[str]]:
-        """Those who did not come back in time; of the rest each left later than the one before."""
-        gone: dict[Channel, list[str]] = {}
+        """Remove and return the users that have not reconnected in time, by channel."""
+        departed: dict[Channel, list[str]] = {}
         for (channel, user), at in tuple(self._left_at.items()):
             if self._draining or at > now - _LINGER_SECONDS:
-                break
+                break  # the following ones left later
             del self._left_at[channel, user]
-            gone.setdefault(channel, []).append(user)
-        return gone
+            departed.setdefault(channel, []).append(user)
+        return departed
 
     async def _update_store(
-        self, channel: Channel, here: Sequence[str], gone: Sequence[str]
+        self, channel: Channel, present: Sequence[str], absent: Sequence[str]
     ) -> None:
-        changes = await self._store.update(
-            channel, self._node, here, gone, seconds=_ENTRY_TTL_SECONDS
+        change = await self._store.update(
+            channel, self._node, present, absent, seconds=_ENTRY_TTL_SECONDS
         )
-        told = [("presence.joined", user) for user in changes.joined]
-        told += [("presence.left", user) for user in changes.left]
+        events = [("presence.joined", user) for user in change.joined]
+        events += [("presence.left", user) for user in change.left]
         self._unpublished += [
             Publication(
                 channel=channel,
                 name=name,
-                data=encode_json({"user": user, "users": changes.users}),
+                data=encode_json({"user": user, "users": change.users}),
             )
-            for name, user in told
+            for name, user in events
         ]
         await self._publish_changes()
 

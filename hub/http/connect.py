@@ -1,8 +1,8 @@
 """A user's event stream, over server-sent events, newline-delimited JSON, or long polling.
 
-What is final (a bad name, cursor or token) is answered with its status; what passes by itself
-(draining, the broker away) is answered 200 and ended with `hub.bye`, because a browser never
-returns to a stream that was answered with anything but 200.
+A final error (a bad name, cursor or token) gets its HTTP status. A temporary one (draining, broker
+away) gets 200 and a stream that ends with `hub.bye`, because a browser never reconnects to a stream
+that got anything but 200.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_BODY_BYTES: Final = 64 * 1024
 
 
 class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /sse/connect: what the query holds otherwise."""
+    """The body of POST /sse/connect: what GET has in the query."""
 
     topics: list[TopicName] = []
     cursor: str = "live"
@@ -45,7 +45,8 @@ class ConnectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _STREAM: Final = ResponseSpec(
     status=200,
-    description="The user's events, until one of the two leaves; what publishers sent, and these",
+    description="The user's events until the client or the hub closes the stream: the events of "
+    "publishers, and these",
     content={"text/event-stream": None, "application/x-ndjson": StreamLine},
     events=USER_EVENTS,
 )
@@ -53,7 +54,7 @@ _Wait = Annotated[float, msgspec.Meta(ge=0, le=_MAX_WAIT_SECONDS)]
 
 
 class PollResponse(msgspec.Struct, frozen=True):
-    """What there is; the next poll goes on from the cursor."""
+    """The events of one poll; the next poll continues from the cursor."""
 
     events: list[StreamLine]
     cursor: str
@@ -81,7 +82,7 @@ class ConnectRoutes:
         long_lived=True,
     )
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Begins the stream."""
+        """Stream the events of the user, of the requested topics, and of `all`."""
         identity = await self._authenticator.identify(request)
         stream = self._http_streams.streams.user_request(request, identity)
         return await self._http_streams.stream(request, stream)
@@ -90,7 +91,7 @@ class ConnectRoutes:
         method="POST",
         paths=["/sse/connect/{user_id}", "/sse/connect"],
         tag="streams",
-        summary="The same with a body",
+        summary="A user's events as a stream, requested with a body",
         security=STREAM_USER,
         parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID],
         body=json_body(ConnectBody),
@@ -99,7 +100,7 @@ class ConnectRoutes:
         long_lived=True,
     )
     async def connect_by_post(self, request: web.Request) -> web.StreamResponse:
-        """The same with topics and cursor in the body, for clients that have many."""
+        """The same stream with topics and cursor in the body, for clients with many topics."""
         identity = await self._authenticator.identify(request)
         body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
         max_topics = self._http_streams.streams.limits.max_topics
@@ -126,15 +127,17 @@ class ConnectRoutes:
                 "query",
                 "wait",
                 _Wait,
-                f"Seconds, while there is nothing; {_WAIT_SECONDS:g} by default",
+                f"How many seconds to wait for events; {_WAIT_SECONDS:g} by default",
             ),
         ],
-        responses=[json(200, PollResponse, "What there is, or came within the wait")],
+        responses=[
+            json(200, PollResponse, "The stored events, or those that arrived within the wait")
+        ],
         refuses=[429],
         long_lived=True,
     )
     async def poll(self, request: web.Request) -> web.StreamResponse:
-        """One answer: `{"events":[…],"cursor":"…"}`, when there is something, or after `?wait=`."""
+        """One response, `{"events":[…],"cursor":"…"}`, when there are events or after `?wait=`."""
         identity = await self._authenticator.identify(request)
         wait_seconds = query_seconds(
             request, "wait", default=_WAIT_SECONDS, max_seconds=_MAX_WAIT_SECONDS

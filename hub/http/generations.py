@@ -14,7 +14,7 @@ from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, requested_cursor
 from hub.core.channel import user_channel
-from hub.core.cursor import Cursor, format_place
+from hub.core.cursor import Cursor, format_position
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message
 from hub.core.ndjson import StreamLine
@@ -287,7 +287,7 @@ def _id(request: web.Request) -> str:
 
 def _started(created: CreatedGeneration) -> web.Response:
     return json_response(
-        StartResponse(created.generation, format_place(created.position)),
+        StartResponse(created.generation, format_position(created.position)),
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )

@@ -1,4 +1,4 @@
-"""What a node saw of a request that went through a proxy: `hub doctor --url` asks for it."""
+"""Report how a request arrived through a proxy; `hub doctor --url` uses it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ RESPONSE_HEADER: Final = "Hub-Doctor-Report"
 
 
 def proxy_probe_headers(request: web.Request) -> dict[str, str]:
-    """A header for the answer, where the request asks for it by the header Hub-Doctor: `HTTP/1.1;
-    connection=kept; forwarded=yes`. No address and no header's value is told.
+    """Return the header Hub-Doctor-Report for the response, if the request has Hub-Doctor.
+
+    Its value is, for example, `HTTP/1.1; connection=kept; forwarded=yes`. It contains no address
+    and no header value.
     """
     if REQUEST_HEADER not in request.headers:
         return {}
     default = "" if request.version >= HttpVersion11 else "close"
-    ends = request.headers.get("Connection", default).lower() == "close"
+    closes = request.headers.get("Connection", default).lower() == "close"
     forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     version = f"HTTP/{request.version.major}.{request.version.minor}"
-    connection = "close" if ends else "kept"
+    connection = "close" if closes else "kept"
     return {
         RESPONSE_HEADER: f"{version}; connection={connection}; "
         f"forwarded={'yes' if forwarded else 'no'}"

@@ -1,4 +1,4 @@
-"""GET /ws/connect/{user_id}: the same stream over WebSocket, and what the client says on it."""
+"""GET /ws/connect/{user_id}: a user's stream over WebSocket, and the client's messages."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from hub.http.streams import HttpStreams
 from hub.transports.websocket import handshake, is_valid_key
 
 _MAX_CONCURRENT_MESSAGES: Final = 16
-_MAX_UNANSWERED: Final = 64  # the refused ones among them, which wait for hub.open
+_MAX_UNANSWERED: Final = 64  # including the refused ones, whose replies wait for hub.open
 _log = structlog.get_logger(__name__)
 
 
 class ClientMessage(msgspec.Struct, frozen=True):
-    """What every message has. id: comes back in the reply."""
+    """The fields of every message. id: the reply repeats it."""
 
     type: str
     id: Any = None
 
 
 class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`generate`: as the body of POST /generations, in `body`."""
+    """`generate`: start a generation. body: as of POST /generations."""
 
     type: str
     body: GenerateBody
@@ -50,7 +50,7 @@ class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`stop`: the generation's id."""
+    """`stop`: stop a generation. generation: its id."""
 
     type: str
     generation: str
@@ -58,7 +58,7 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SetTopics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`subscribe` and `unsubscribe`."""
+    """`subscribe` and `unsubscribe`: follow these topics, or stop following them."""
 
     type: str
     topics: list[str]
@@ -76,9 +76,9 @@ class WebSocketRoutes:
         generations: Generations,
         requests: GenerationRequests,
         *,
-        counts: NodeMetrics,
+        metrics: NodeMetrics,
     ) -> None:
-        self._counts = counts
+        self._metrics = metrics
         self._http_streams = http_streams
         self._authenticator = authenticator
         self._origins = origins
@@ -106,14 +106,16 @@ class WebSocketRoutes:
         long_lived=True,
     )
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """101, and the stream; 426 for who does not ask for WebSocket."""
+        """101 and the stream, or 426 for a request that is not for WebSocket."""
         key = request.headers.get("Sec-WebSocket-Key", "")
         version = request.headers.get("Sec-WebSocket-Version")
-        if not _asks_to_upgrade(request) or version != "13":
+        if not _is_upgrade(request) or version != "13":
             headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-            return problem_response(426, "this route speaks WebSocket, version 13", headers=headers)
+            return problem_response(
+                426, "this route requires WebSocket, version 13", headers=headers
+            )
         if not is_valid_key(key):
-            raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64")
+            raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64")
         self._origins.check_websocket(request)
         identity = await self._authenticator.identify(request)
         stream = self._http_streams.streams.user_request(request, identity)
@@ -123,106 +125,109 @@ class WebSocketRoutes:
             identity,
             self._generations,
             self._requests,
-            counts=self._counts,
+            metrics=self._metrics,
         )
         return await self._http_streams.upgrade(
             request, stream, handshake=handshake(key), new_session=new_session
         )
 
 
-def _asks_to_upgrade(request: web.Request) -> bool:
-    """RFC 6455, section 4.2.1: HTTP/1.1, and both headers."""
+def _is_upgrade(request: web.Request) -> bool:
+    """Return whether it is an upgrade request: HTTP/1.1 and both headers (RFC 6455, 4.2.1)."""
     connection = request.headers.get("Connection", "").lower().replace(" ", "").split(",")
     upgrade = request.headers.get("Upgrade", "").lower()
     return request.version >= HttpVersion11 and upgrade == "websocket" and "upgrade" in connection
 
 
 class _Session:
-    """What one client says: each message has a reply, `hub.reply`, in the stream."""
+    """Handles the messages of one client. Each gets a reply, `hub.reply`, in the stream."""
 
     def __init__(
         self,
         streams: Streams,
         identity: Identity,
         generations: Generations,
-        questions: GenerationRequests,
+        requests: GenerationRequests,
         connection: Connection,
         *,
-        counts: NodeMetrics,
+        metrics: NodeMetrics,
     ) -> None:
-        self._counts = counts
+        self._metrics = metrics
         self._streams = streams
         self._identity = identity
         self._user = identity.user
         self._generations = generations
-        self._questions = questions
+        self._requests = requests
         self._connection = connection
         self._background_tasks = BackgroundTasks()
-        self._turning = asyncio.Lock()
+        self._topics_lock = asyncio.Lock()  # changes of the topics follow one another
 
     def on_message(self, message: bytes) -> None:
-        """A message came."""
+        """Handle a message in a background task; abort the connection if too many wait."""
         unanswered = len(self._background_tasks)
         if unanswered >= _MAX_UNANSWERED:
             self._connection.writer.abort()
         else:
             self._background_tasks.run(
-                "said", self._reply_to(message, unanswered < _MAX_CONCURRENT_MESSAGES)
+                "message", self._reply_to(message, refuse=unanswered >= _MAX_CONCURRENT_MESSAGES)
             )
 
-    async def _reply_to(self, message: bytes, welcome: bool) -> None:
-        to = None
+    async def _reply_to(self, message: bytes, *, refuse: bool) -> None:
+        message_id = None
         try:
             head = decode_json(message, ClientMessage)
-            to = head.id
-            if not welcome:
+            message_id = head.id
+            if refuse:
                 raise TooManyRequests(
-                    "one at a time, please", limit="messages", retry_after_seconds=1
+                    "too many messages at once; wait for the replies",
+                    limit="messages",
+                    retry_after_seconds=1,
                 )
-            reply = {"status": 200, **await self._do(head, message)}
+            reply = {"status": 200, **await self._execute(head, message)}
         except HubError as error:
             reply = problem_from_error(error)
             if isinstance(error, TooManyRequests):
-                self._counts.refused[error.limit] += 1
+                self._metrics.refused[error.limit] += 1
             if not isinstance(error, CallerError):
                 _log.warning("message.failed", error=str(error))
         await self._connection.wait_open()  # hub.open comes first
-        self._connection.send_event("hub.reply", {"to": to, **reply})
+        self._connection.send_event("hub.reply", {"to": message_id, **reply})
 
-    async def _do(self, head: ClientMessage, message: bytes) -> dict[str, Any]:
+    async def _execute(self, head: ClientMessage, message: bytes) -> dict[str, Any]:
         match head.type:
             case "ping":
                 return {}
             case "generate":
-                asked = decode_json(message, Generate).body
-                if asked.on_disconnect != "continue":
+                body = decode_json(message, Generate).body
+                if body.on_disconnect != "continue":
                     raise BadRequest(
-                        "an answer asked for here goes on: stop it by a message",
+                        "a generation that is started here continues after a disconnect; "
+                        "stop it with a message",
                         path="body.on_disconnect",
                     )
-                created = await self._questions.start(self._user, asked, asked.id)
+                created = await self._requests.start(self._user, body, body.id)
                 return {"generation": created.generation}
             case "stop":
                 stop = decode_json(message, Stop)
-                answer = await self._generations.stop(stop.generation, self._user)
-                return {"generation": stop.generation, "answer": answer.value}
+                result = await self._generations.stop(stop.generation, self._user)
+                return {"generation": stop.generation, "answer": result.value}
             case "subscribe":
-                wanted = decode_json(message, SetTopics).topics
-                async with self._turning:
-                    return await self._follow({*self._topics(), *wanted})
+                added = decode_json(message, SetTopics).topics
+                async with self._topics_lock:
+                    return await self._set_topics({*self._topics(), *added})
             case "unsubscribe":
-                unwanted = decode_json(message, SetTopics).topics
-                async with self._turning:
-                    return await self._follow({*self._topics()}.difference(unwanted))
+                removed = decode_json(message, SetTopics).topics
+                async with self._topics_lock:
+                    return await self._set_topics({*self._topics()}.difference(removed))
             case _:
                 known = "generate, stop, subscribe, unsubscribe or ping"
-                raise BadRequest(f"type is {known}", path="type")
+                raise BadRequest(f"type must be {known}", path="type")
 
-    async def _follow(self, topics: Collection[str]) -> dict[str, Any]:
-        """Replies when the connection is live in all of them."""
-        most = self._streams.limits.max_topics
-        named = check_topics([*topics], self._identity, max_topics=most)
-        await self._streams.set_topics(self._connection, [*map(topic_channel, named)])
+    async def _set_topics(self, topics: Collection[str]) -> dict[str, Any]:
+        """Follow these topics, and return when the connection is live in all of them."""
+        max_topics = self._streams.limits.max_topics
+        checked = check_topics([*topics], self._identity, max_topics=max_topics)
+        await self._streams.set_topics(self._connection, [*map(topic_channel, checked)])
         return {"topics": self._topics()}
 
     def _topics(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""How connections look to clients: one transport a file, all of them over engine.Connection."""
+"""The transports, one a file: an event encoder, and a writer if it needs its own."""

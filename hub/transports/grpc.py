@@ -1,9 +1,10 @@
-"""Events as gRPC messages: hub.v1.Events (hub/grpc/hub.proto), written by hand.
+"""Encode events as gRPC messages: hub.v1.Events (hub/grpc/hub.proto), without protobuf's library.
 
-An event's bytes are made once for all who share them, and only its `id` differs, so the fields are
-put together here (protobuf's encoding: tag, length, bytes). A frame is a message with one event;
-frames one behind the other are a message with all of theirs, since protobuf merges what repeats. So
-what waited for a call leaves as one message: the more there is to do, the less an event costs.
+The bytes of an event are encoded once for all connections that share them, and only the `id`
+differs. So this module builds the fields itself (protobuf's encoding: tag, length, bytes). A frame
+is a message with one event. Several frames in a row are a message with all of their events, because
+protobuf merges repeated fields. So all frames that wait for a call are sent as one message: the
+higher the load, the less an event costs.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from typing import Final
 
 from hub.ports.connections import ConnectionOwner
 
-_PATIENCE_SECONDS: Final = 5.0
-_MESSAGE_BYTES: Final = 64 * 1024  # of one message, or one event; clients take 4 MB by default
-_EVENTS: Final = b"\x0a"  # number << 3 | 2: what follows has a length
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0  # how long a closed writer may still send what waits
+_MESSAGE_BYTES: Final = 64 * 1024  # of one message, unless one event is larger; clients accept 4 MB
+_EVENTS: Final = b"\x0a"  # field number << 3 | 2: a length and bytes follow
 _ID, _EVENT, _CHANNEL, _DATA = (b"\x0a", b"\x12", b"\x1a", b"\x22")
-_RETRY_MS: Final = b"\x28"  # number << 3: what follows is a number
+_RETRY_MS: Final = b"\x28"  # field number << 3: a number follows
 
 
 class GrpcEventEncoder:
-    """Implements ports.Transport."""
+    """Implements ports.EventEncoder."""
 
     label = "grpc"
     heartbeat = b"\x12\x00"  # an empty Heartbeat, beside the events
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
-        place = _field(_CHANNEL, channel.encode()) if channel else b""
-        return _field(_EVENT, name.encode()) + place + _field(_DATA, data)
+        channel_field = _field(_CHANNEL, channel.encode()) if channel else b""
+        return _field(_EVENT, name.encode()) + channel_field + _field(_DATA, data)
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         return _field(_EVENTS, _field(_ID, cursor) + body if cursor else body)
@@ -38,15 +39,16 @@ class GrpcEventEncoder:
         return self.frame(body + _RETRY_MS + _varint(retry_ms), cursor)
 
     def trailer(self, *, reconnect: bool) -> bytes:
-        return b""  # the call's status says it
+        return b""  # the status of the call replaces it
 
 
 class GrpcWriter:
-    """Implements ports.Sink over a call, which takes a message at a time: `pump` writes to it.
+    """Implements ports.ConnectionWriter over a call, which takes one message at a time.
 
-    What waits here stands where else a socket's buffer in the kernel stands: it holds
-    `buffer_bytes` and what was written last, and until it is full the sink counts as idle.
-    on_stuck: is told that it was aborted while the call takes nothing, so that `pump` cannot end.
+    `pump` writes to the call. The frames that wait here take the place of a socket's buffer in the
+    kernel: up to `buffer_bytes` plus the last write, and until then the writer counts as drained.
+    on_stuck: called when the writer is aborted while the call takes no message, so that `pump`
+    cannot end.
     """
 
     def __init__(self, *, buffer_bytes: int, on_stuck: Callable[[], None]) -> None:
@@ -55,14 +57,14 @@ class GrpcWriter:
         self.is_full = False
         self._buffer_bytes = buffer_bytes
         self._on_stuck = on_stuck
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._waiting: list[bytes] = []  # frames that `pump` must still write
+        self._waiting_bytes = 0  # also those of the message that is being written
         self._written_bytes = 0
-        self._ended = False
-        self._aborted = False
-        self._writing = False
-        self._arrival: asyncio.Future[None] | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._ended = False  # closed or aborted: no more frames are taken
+        self._aborted = False  # what waits is dropped
+        self._writing = False  # whether `pump` waits for the call to take a message
+        self._waiter: asyncio.Future[None] | None = None  # `pump` waits on it for frames
+        self._close_timer: asyncio.TimerHandle | None = None  # aborts a closed writer
 
     @property
     def is_drained(self) -> bool:
@@ -86,7 +88,7 @@ class GrpcWriter:
         self._wake()
 
     def sent_bytes(self) -> int | None:
-        """Without what HTTP/2 and gRPC put around the messages."""
+        """Return the size of the messages, without the framing of HTTP/2 and gRPC."""
         return self._written_bytes
 
     def close(self) -> None:
@@ -94,7 +96,9 @@ class GrpcWriter:
             return
         self._ended = True
         if self._waiting_bytes:
-            self._patience = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self.abort)
+            self._close_timer = asyncio.get_running_loop().call_later(
+                _CLOSE_TIMEOUT_SECONDS, self.abort
+            )
         self._wake()
 
     def abort(self) -> None:
@@ -106,33 +110,33 @@ class GrpcWriter:
                 self._on_stuck()
 
     async def pump(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Writes what comes, until the sink is closed and everything has left, or is aborted."""
+        """Write frames to the call until the writer is closed and drained, or aborted."""
         try:
             while not self._aborted:
                 if self._waiting:
-                    await self._write_out(write)
+                    await self._write_waiting(write)
                 elif self._ended:
                     return
                 else:
-                    self._arrival = asyncio.get_running_loop().create_future()
-                    await self._arrival
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    await self._waiter
         finally:
             self._ended = True
-            if self._patience is not None:
-                self._patience.cancel()
+            if self._close_timer is not None:
+                self._close_timer.cancel()
 
-    async def _write_out(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _write_waiting(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         frames = b"".join(self._waiting)
         self._waiting.clear()
-        for message in messages_in(frames, most_bytes=_MESSAGE_BYTES):
+        for message in split_messages(frames, max_bytes=_MESSAGE_BYTES):
             self._writing = True
             await write(message)
             self._writing = False
             if self._aborted:
                 return
-            self._wrote(len(message))
+            self._on_written(len(message))
 
-    def _wrote(self, count: int) -> None:
+    def _on_written(self, count: int) -> None:
         self._waiting_bytes -= count
         self._written_bytes += count
         if self.is_full and self._waiting_bytes <= self._buffer_bytes // 4:
@@ -141,26 +145,26 @@ class GrpcWriter:
                 self.owner.on_writable()
 
     def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
-def messages_in(frames: bytes, *, most_bytes: int) -> Iterator[bytes]:
-    """Frames one behind the other as messages of so many bytes, or of one frame that is larger."""
-    begin = at = 0
-    while len(frames) - begin > most_bytes:
+def split_messages(frames: bytes, *, max_bytes: int) -> Iterator[bytes]:
+    """Split frames into messages of at most `max_bytes`, or of one frame that is larger."""
+    start = at = 0
+    while len(frames) - start > max_bytes:
         end = _end_of_frame(frames, at)
-        if at > begin and end - begin > most_bytes:
-            yield frames[begin:at]
-            begin = at
+        if at > start and end - start > max_bytes:
+            yield frames[start:at]
+            start = at
         at = end
         if at == len(frames):
             break
-    yield frames[begin:]
+    yield frames[start:]
 
 
 def _end_of_frame(frames: bytes, at: int) -> int:
-    """The frame that begins there: a tag, a length in seven bits a byte, the event."""
+    """Return the end of the frame that starts there: a tag, a varint length, the event."""
     size = shift = 0
     more = True
     while more:
@@ -176,15 +180,15 @@ def _field(tag: bytes, text: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first (protobuf.dev, "Base 128 Varints")."""
+    """Encode with seven bits a byte, the lowest first (protobuf.dev, "Base 128 Varints")."""
     if number < 0x80:
         return _SMALL[number]
-    found = bytearray()
+    varint = bytearray()
     while number >= 0x80:
-        found.append(number & 0x7F | 0x80)
+        varint.append(number & 0x7F | 0x80)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    varint.append(number)
+    return bytes(varint)
 
 
 _SMALL: Final = [bytes([number]) for number in range(0x80)]

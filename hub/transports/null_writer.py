@@ -1,4 +1,4 @@
-"""A sink without a socket, for a client that waits for the end of an answer and gets it whole."""
+"""A writer without a socket, for a client that gets the whole answer in one response."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hub.ports.connections import ConnectionOwner
 
 
 class NullWriter:
-    """Implements ports.Sink: takes everything and keeps nothing."""
+    """Implements ports.ConnectionWriter: discards everything."""
 
     def __init__(self) -> None:
         self.owner: ConnectionOwner | None = None
@@ -28,7 +28,7 @@ class NullWriter:
         return len(frames)
 
     def write(self, frames: bytes) -> None:
-        """Nobody reads it."""
+        """Discard the frames."""
 
     def sent_bytes(self) -> int | None:
         return 0

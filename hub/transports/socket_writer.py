@@ -1,7 +1,7 @@
-"""The bytes' way into a socket, on a connection taken over from aiohttp after a response's headers.
+"""Write to a socket that was taken over from aiohttp after a response's headers.
 
-After the headers a stream leaves aiohttp: its protocol, request, response and two tasks are ten
-kilobytes that an idle stream has no use for.
+aiohttp's protocol, request, response and two tasks need ten kilobytes, which an idle stream does
+not use. So the hub takes the socket over as soon as the headers are sent.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ _BYTES_SENT_AT: Final = 200  # in struct tcp_info, linux/tcp.h
 
 
 class SocketWriter(asyncio.Protocol):
-    """Implements ports.Sink on a connection taken over from aiohttp, after a response's headers.
+    """Implements ports.ConnectionWriter on a connection that was taken over from aiohttp.
 
-    While nothing waits in the event loop's transport, bytes go straight into the socket: no queue,
-    and no second look at the end of the tick. What the socket does not take is the transport's.
-    The client may only leave: what it still says is dropped, and whoever goes on is cut off.
+    While the event loop's transport buffers nothing, bytes go directly into the socket, without a
+    queue and without another loop iteration. The transport gets what the socket does not take. The
+    client should not send anything: its bytes are dropped, and after _MAX_UNEXPECTED_BYTES the
+    connection is aborted.
+
+    write_buffer_bytes: how much the transport may buffer before the writer counts as full.
     """
 
     __slots__ = (
@@ -43,7 +46,7 @@ class SocketWriter(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         self._transport = transport
-        self._unexpected_bytes = 0
+        self._unexpected_bytes = 0  # received from the client
         self.owner: ConnectionOwner | None = None
         self.cursor_prefix = b""
         self.is_full = False
@@ -53,7 +56,7 @@ class SocketWriter(asyncio.Protocol):
             self.try_send = partial(os.write, transport.get_extra_info("socket").fileno())
         transport.set_protocol(self)
         if not transport.is_reading():
-            transport.resume_reading()  # else the client's leaving would not be seen
+            transport.resume_reading()  # otherwise a disconnect of the client goes unnoticed
         transport.set_write_buffer_limits(write_buffer_bytes, write_buffer_bytes // 4)
 
     @property
@@ -68,13 +71,13 @@ class SocketWriter(asyncio.Protocol):
             try:
                 sent = self.try_send(frames)
             except OSError:
-                pass  # full, or lost: the transport finds out which
+                pass  # the socket is full or lost; the transport finds out which
         if sent < len(frames):
             self._transport.write(frames[sent:])
 
     def sent_bytes(self) -> int | None:
-        """As the kernel counts them (Linux's tcp_info: tcpi_bytes_sent, since 4.19), so that no
-        write need count.
+        """Return the kernel's count (Linux 4.19, tcp_info: tcpi_bytes_sent), so that no write has
+        to count.
         """
         try:
             socket_ = self._transport.get_extra_info("socket")
@@ -119,18 +122,20 @@ S = TypeVar("S", bound=SocketWriter)
 
 
 def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketWriter:
-    """The connection of a request whose response has begun, from aiohttp, which is told that it is
-    lost: it forgets the request and cancels the handler. Raises ConnectionResetError.
+    """Take over the connection of a request whose headers have been sent.
+
+    aiohttp is told that the connection is lost: it forgets the request and cancels the handler.
+    Raise ConnectionResetError if the client has disconnected.
     """
     return take_over_with(SocketWriter, request, write_buffer_bytes=write_buffer_bytes)
 
 
 def take_over_with(kind: type[S], request: web.Request, *, write_buffer_bytes: int) -> S:
-    """The same as another kind of sink."""
+    """Do the same with another class of writer."""
     transport, protocol = request.transport, request.protocol
     if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client left before its stream began")
-    sink = kind(transport, write_buffer_bytes=write_buffer_bytes)
-    protocol.transport = None  # it would close it
+        raise ConnectionResetError("the client disconnected before its stream began")
+    writer = kind(transport, write_buffer_bytes=write_buffer_bytes)
+    protocol.transport = None  # otherwise aiohttp closes it
     protocol.connection_lost(None)
-    return sink
+    return writer

@@ -1,8 +1,8 @@
-"""Server-sent events over HTTP/1.1: the response, and the encoding.
+"""Server-sent events over HTTP/1.1: the response and the event encoder.
 
-aiohttp-sse's response class stays, its cost goes: no ping task (one wheel beats for everyone), no
-task for each send. After its headers the connection leaves aiohttp (socket_sink.py), and frames go
-straight into the socket, framed as HTTP chunks here.
+The response is aiohttp-sse's without its costs: it has no ping task (one timer wheel sends all
+heartbeats) and no task per event. After the headers the hub takes the socket over from aiohttp
+(socket_writer.py) and writes frames directly into it; the encoder adds the HTTP chunk framing.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ HEADERS: Final = {
 
 
 class SseEventEncoder:
-    """Implements ports.Transport. On HTTP/1.1 each event is a chunk, HTTP/1.0 knows no chunks."""
+    """Implements ports.EventEncoder.
+
+    chunked: whether each event is an HTTP/1.1 chunk; HTTP/1.0 has no chunks.
+    """
 
     label = "sse"
 
     def __init__(self, *, chunked: bool = True) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
         self.heartbeat = self.frame(sse.HEARTBEAT, None)
-        self._ending = b"0\r\n\r\n" if chunked else b""
+        self._trailer = b"0\r\n\r\n" if chunked else b""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
         return sse.encode_event(name, data)
 
     def trailer(self, *, reconnect: bool) -> bytes:
-        return self._ending
+        return self._trailer
 
     def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
         return self.frame(sse.with_retry(sse.with_id(body, cursor), retry_ms), None)
 
 
 def _chunked_event(body: bytes, cursor: bytes | None) -> bytes:
-    """with_id, as a chunk of HTTP/1.1."""
+    """Return what sse.with_id returns, as an HTTP/1.1 chunk."""
     if not cursor:
         return b"%x\r\n%b\r\n" % (len(body), body)
     return b"%x\r\nid: %b\n%b\r\n" % (len(cursor) + len(body) + 5, cursor, body)
@@ -54,8 +57,9 @@ def _chunked_event(body: bytes, cursor: bytes | None) -> bytes:
 class SseResponse(EventSourceResponse):
     """aiohttp-sse's response without its ping task and its send timeout.
 
-    `_ping_task` is private to aiohttp-sse 3; `is_connected`, `wait` and `stop_streaming` look at
-    it, so a future that nobody resolves stands in its place. A contract test holds this.
+    `_ping_task` is private to aiohttp-sse 3. Its methods `is_connected`, `wait` and
+    `stop_streaming` use it, so a future that is never resolved replaces it. A contract test checks
+    this.
     """
 
     def __init__(self) -> None:
@@ -63,8 +67,8 @@ class SseResponse(EventSourceResponse):
         self.headers.update(HEADERS)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Sends the headers. HTTP/1.0 gets no chunks, and the end of the connection as the end; no
-        connection outlives its stream.
+        """Send the headers. The connection closes with the stream; with HTTP/1.0, which has no
+        chunks, the close also marks the end of the body.
         """
         if self.prepared:
             return await super().prepare(request)

@@ -1,7 +1,7 @@
-"""WebSocket (RFC 6455): each event is a text message of JSON; the client may speak, too.
+"""WebSocket (RFC 6455): each event is a text message of JSON, and the client may send messages.
 
-Frames of a server are not masked, so an event is the same bytes for many, as over SSE. A heartbeat
-is a ping, which the peer's library answers. Compression is not agreed on.
+A server's frames are not masked, so that an event is the same bytes for many clients, as over SSE.
+A heartbeat is a ping, which the client's library answers. Compression is not negotiated.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from hub.transports.socket_writer import SocketWriter
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_MESSAGE_BYTES: Final = 256 * 1024
-_CLOSE_TIMEOUT_SECONDS: Final = 5.0  # for the client's half of the closing
-COME_BACK: Final = 3000
-"""Close codes: from here on the client should return, from DO_NOT on it should not."""
-DO_NOT: Final = 3500
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0  # how long to wait for the client's Close
+RECONNECT: Final = 3000
+"""Close codes: from here on the client should reconnect, from DO_NOT_RECONNECT on it should not."""
+DO_NOT_RECONNECT: Final = 3500
 
 
 class WebSocketEventEncoder:
-    """Implements ports.Transport."""
+    """Implements ports.EventEncoder."""
 
     label = "websocket"
     heartbeat = encode_frame(Opcode.PING, b"")
@@ -46,67 +46,69 @@ class WebSocketEventEncoder:
         return encode_frame(Opcode.TEXT, ndjson.with_retry(ndjson.with_id(body, cursor), retry_ms))
 
     def trailer(self, *, reconnect: bool) -> bytes:
-        return encode_close_frame(COME_BACK if reconnect else DO_NOT)
+        return encode_close_frame(RECONNECT if reconnect else DO_NOT_RECONNECT)
 
 
 class WebSocketWriter(SocketWriter):
-    """A socket whose client speaks: `said` is told of its messages, `answer` writes to it in order
-    with its events.
-    """
+    """Implements ports.ConnectionWriter for a client that sends messages."""
 
-    __slots__ = ("_decoder", "_patience", "on_message", "send_control")
+    __slots__ = ("_close_timer", "_decoder", "on_message", "send_control")
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         super().__init__(transport, write_buffer_bytes=write_buffer_bytes)
         self._decoder = WebSocketDecoder(max_message_bytes=_MAX_MESSAGE_BYTES)
-        self._patience: asyncio.TimerHandle | None = None  # once it is closed here
-        self.on_message: Callable[[bytes], None] = lambda message: None
+        # Aborts the connection when the client does not close its half; set by `close`.
+        self._close_timer: asyncio.TimerHandle | None = None
+        self.on_message: Callable[[bytes], None] = lambda message: None  # gets text messages
+        # Sends a control frame, in order with the events.
         self.send_control: Callable[[bytes], None] = self.write
 
     def close(self) -> None:
-        """Says no more, and waits for the client's Close (RFC 6455, section 7.1.1): what it says
-        meanwhile would reset the connection, and our last words with it. Nor is our half of the
-        connection ended: proxies make an end of both of that.
+        """Write nothing more, and wait for the client's Close (RFC 6455, section 7.1.1).
+
+        If the socket were closed now, a message that the client is sending would reset the
+        connection, and the last frames would be lost. Closing only our half does not help, because
+        proxies then close both.
         """
-        if self._patience is not None:
+        if self._close_timer is not None:
             super().close()
         elif not self.is_closing():
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+            self._close_timer = loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
             self.is_closing = _is_closing
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
         try:
             for op, payload in self._decoder.feed(data):
-                if self._patience is None:
-                    self._take(op, payload)
+                if self._close_timer is None:
+                    self._on_frame(op, payload)
                 elif op is Opcode.CLOSE:
                     super().close()
                 if self._transport.is_closing():
                     return
         except WebSocketError as error:
-            self._end(encode_close_frame(error.code, str(error)))
+            self._end_with(encode_close_frame(error.code, str(error)))
 
-    def _take(self, op: Opcode, payload: bytes) -> None:
+    def _on_frame(self, op: Opcode, payload: bytes) -> None:
         match op:
             case Opcode.TEXT:
                 self.on_message(payload)
             case Opcode.BINARY:
-                raise WebSocketError(1003, "messages are text")
+                raise WebSocketError(1003, "messages must be text")
             case Opcode.PING:
                 self.send_control(encode_frame(Opcode.PONG, payload))
             case Opcode.CLOSE:
-                self._end(encode_frame(Opcode.CLOSE, payload[:2]))
+                self._end_with(encode_frame(Opcode.CLOSE, payload[:2]))
             case _:
                 pass
 
-    def _end(self, last: bytes) -> None:
-        self.send_control(last)
+    def _end_with(self, last_frame: bytes) -> None:
+        self.send_control(last_frame)
         super().close()
         if self.owner is not None:
             self.owner.on_disconnect()
@@ -117,7 +119,7 @@ def _is_closing() -> bool:
 
 
 def handshake(key: str) -> bytes:
-    """The answer to an upgrade (section 4.2.2)."""
+    """Return the response to an upgrade request (RFC 6455, section 4.2.2)."""
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -126,7 +128,7 @@ def handshake(key: str) -> bytes:
 
 
 def is_valid_key(text: str) -> bool:
-    """Whether it is 16 bytes in base64."""
+    """Return whether a Sec-WebSocket-Key is 16 bytes in base64."""
     try:
         return len(base64.b64decode(text, validate=True)) == 16
     except ValueError:

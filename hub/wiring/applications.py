@@ -55,7 +55,7 @@ def public_application(
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_authenticator),
         WebSocketRoutes(
-            streams, stream_authenticator, origins, generations, requests, counts=node.metrics
+            streams, stream_authenticator, origins, generations, requests, metrics=node.metrics
         ),
         GenerationRoutes(
             generations, streams, user_authenticator, requests, build_templates(settings).select

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.grpc import hub_pb2 as pb
-from hub.transports.grpc import GrpcEventEncoder, messages_in
+from hub.transports.grpc import GrpcEventEncoder, split_messages
 
 ROOT = Path(__file__).parents[2]
 MADE = ("hub_pb2.py", "hub_pb2.pyi", "hub_pb2_grpc.py")
@@ -60,20 +60,20 @@ def test_event_by_hand_is_the_event(
     assert pb.Events.FromString(frame * 3) == pb.Events(events=[event] * 3)
 
 
-@given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=12), most_bytes=st.integers(1, 900))
-def test_frames_are_cut_between_events(sizes: list[int], most_bytes: int) -> None:
+@given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=12), max_bytes=st.integers(1, 900))
+def test_frames_are_cut_between_events(sizes: list[int], max_bytes: int) -> None:
     """Into messages that are no larger than may be, but for an event that is larger itself."""
     transport = GrpcEventEncoder()
     frames = [transport.frame(transport.encode("e", b"x" * size), b"c") for size in sizes]
     frames.insert(1, transport.heartbeat)
-    messages = list(messages_in(b"".join(frames), most_bytes=most_bytes))
+    messages = list(split_messages(b"".join(frames), max_bytes=max_bytes))
     assert b"".join(messages) == b"".join(frames)
     for message in messages:
         events = pb.Events.FromString(message).events
-        assert len(message) <= most_bytes or len(events) <= 1
+        assert len(message) <= max_bytes or len(events) <= 1
     for one, two in itertools.pairwise(messages):
         first = next(frame for frame in frames if two.startswith(frame))
-        assert len(one) + len(first) > most_bytes
+        assert len(one) + len(first) > max_bytes
 
 
 @pytest.mark.parametrize("cursor_bytes", [1, 20, 127, 128, 5000])

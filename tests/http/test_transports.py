@@ -406,7 +406,7 @@ class TestWebSocket:
         [
             ("nonsense", "not JSON"),
             ("[]", "expected"),
-            ({"type": "fly"}, "type is generate, stop, subscribe, unsubscribe or ping"),
+            ({"type": "fly"}, "type must be generate, stop, subscribe, unsubscribe or ping"),
             ({"type": "generate"}, "body"),
             ({"type": "generate", "body": {"prompt": ""}}, "prompt is empty"),
             ({"type": "generate", "body": {"prompt": "x", "odd": 1}}, "odd"),
