@@ -77,8 +77,8 @@ def test_metrics_are_all_listed() -> None:
 
 
 def test_template_to_paste(tmp_path: Path) -> None:
-    """The output template in docs/surfaces.md loads and gives the documented events."""
-    (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "surfaces.md").read_text(), re.DOTALL)
+    """The output template in docs/compatibility.md loads and gives the documented events."""
+    (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "compatibility.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text(block)
     templates = build_templates(load_settings(file).settings)

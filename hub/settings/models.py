@@ -120,7 +120,7 @@ class Stream(Section):
 
 
 class OutputTemplate(Section):
-    """How an answer's own stream looks to clients of older servers: see docs/surfaces.md."""
+    """How an answer's own stream looks to clients of older servers: see docs/compatibility.md."""
 
     cumulative: bool = False
     opening: Any = None
