@@ -1,10 +1,10 @@
-// A question and its answer as it grows.
+// A form for a question, and its answer while it streams.
 import { useState } from "react";
 import { useAnswer } from "./useHub.js";
 
-export function Answer({ hub, storedAs }) {
+export function Answer({ hub, storageKey }) {
   const [question, setQuestion] = useState("");
-  const { text, status, error, ask, stop, restart } = useAnswer(hub, storedAs);
+  const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
   const isRunning = status === "queued" || status === "running";
 
   function submit(event) {

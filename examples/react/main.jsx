@@ -5,7 +5,7 @@ import { Answer } from "./Answer.jsx";
 import { useHubState, useNotifications } from "./useHub.js";
 
 const user = new URLSearchParams(location.search).get("user") ?? "alice";
-// Only hub dev takes a name for it; elsewhere: getToken in place of user.
+// Only hub dev accepts a user without a token. In production pass getToken instead.
 const hub = connect({ url: "http://127.0.0.1:8080", user });
 
 function App() {
@@ -15,9 +15,9 @@ function App() {
     <>
       <h1>An answer in React</h1>
       <p>Connection: <span role="status">{state}</span></p>
-      <Answer hub={hub} storedAs={`answer of ${user}`} />
-      <section aria-labelledby="notes-title">
-        <h2 id="notes-title">Notifications</h2>
+      <Answer hub={hub} storageKey={`answer of ${user}`} />
+      <section aria-labelledby="notifications-title">
+        <h2 id="notifications-title">Notifications</h2>
         <ul aria-live="polite">
           {notifications.map((data, index) => (
             <li key={notifications.length - index}>{data?.title ?? JSON.stringify(data)}</li>

@@ -1,56 +1,56 @@
-// The hub in React: three hooks. The hub itself is made once, outside of any component.
+// Three React hooks for the hub. Create the hub once, outside of components.
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 // { state: "connecting" | "live" | "reconnecting" | "closed", reason, retryAt, … }
 export function useHubState(hub) {
-  return useSyncExternalStore((changed) => hub.on("state", changed), () => hub.state);
+  return useSyncExternalStore((onChange) => hub.on("state", onChange), () => hub.state);
 }
 
-// Those that came while this component was there, the newest first.
+// Returns the notifications that arrived while the component was mounted, newest first.
 export function useNotifications(hub) {
-  const [heard, setHeard] = useState([]);
-  useEffect(() => hub.on("notification", ({ data }) => setHeard((before) => [data, ...before])), [hub]);
-  return heard;
+  const [notifications, setNotifications] = useState([]);
+  useEffect(() => hub.on("notification", ({ data }) => setNotifications((others) => [data, ...others])), [hub]);
+  return notifications;
 }
 
-const queued = { text: "", status: "queued", error: null };
+const QUEUED = { text: "", status: "queued", error: null };
 
-// One answer at a time. storedAs: under which name this tab keeps which one it was, for a reload.
-export function useAnswer(hub, storedAs) {
+// Shows one answer at a time. storageKey: where this tab stores the generation id for a reload.
+export function useAnswer(hub, storageKey) {
   const [answer, setAnswer] = useState(null);
-  const [shown, setShown] = useState({ ...queued, status: null });
+  const [view, setView] = useState({ ...QUEUED, status: null });
 
-  function begin(begun) {
-    setAnswer(begun);
-    setShown(queued);
+  function start(newAnswer) {
+    setAnswer(newAnswer);
+    setView(QUEUED);
   }
 
   useEffect(() => {
-    const generation = sessionStorage.getItem(storedAs);
-    if (generation) begin(hub.join(generation));
-  }, [hub, storedAs]);
+    const generation = sessionStorage.getItem(storageKey);
+    if (generation) start(hub.join(generation));
+  }, [hub, storageKey]);
 
   useEffect(() => {
     if (!answer) return undefined;
-    let isCurrent = true; // until another is asked for, or the component is gone
+    let isCurrent = true; // false after another answer was started, or the component was unmounted
     async function follow() {
       const generation = await answer.accepted;
-      if (isCurrent) sessionStorage.setItem(storedAs, generation);
+      if (isCurrent) sessionStorage.setItem(storageKey, generation);
       for await (const { text, status } of answer) {
         if (!isCurrent) return;
-        setShown({ text, status, error: null });
+        setView({ text, status, error: null });
       }
     }
-    follow().catch((error) => isCurrent && setShown({ text: answer.text, status: "failed", error }));
+    follow().catch((error) => isCurrent && setView({ text: answer.text, status: "failed", error }));
     return () => {
       isCurrent = false;
     };
-  }, [storedAs, answer]);
+  }, [storageKey, answer]);
 
   return {
-    ...shown,
-    ask: (question) => begin(hub.ask(question)),
-    stop: () => answer.stop().catch((error) => setShown((before) => ({ ...before, error }))),
-    restart: () => begin(answer.restart()),
+    ...view,
+    ask: (question) => start(hub.ask(question)),
+    stop: () => answer.stop().catch((error) => setView((current) => ({ ...current, error }))),
+    restart: () => start(answer.restart()),
   };
 }

@@ -1,13 +1,14 @@
-// A question and its answer as it grows. In a single-file component the string is the <template>.
+// A form for a question, and its answer while it streams. In a single-file component the string is
+// the <template>.
 import { computed, ref } from "vue";
 import { useAnswer } from "./useHub.js";
 
 export const Answer = {
-  props: { hub: { type: Object, required: true }, storedAs: { type: String, required: true } },
+  props: { hub: { type: Object, required: true }, storageKey: { type: String, required: true } },
 
-  setup({ hub, storedAs }) {
+  setup({ hub, storageKey }) {
     const question = ref("");
-    const { text, status, error, ask, stop, restart } = useAnswer(hub, storedAs);
+    const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
     const isRunning = computed(() => ["queued", "running"].includes(status.value));
     return { question, text, status, error, ask, stop, restart, isRunning };
   },

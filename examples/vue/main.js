@@ -7,15 +7,15 @@ const user = new URLSearchParams(location.search).get("user") ?? "alice";
 createApp({
   components: { Answer },
 
-  // Only hub dev takes a name for it; elsewhere: getToken in place of user.
+  // Only hub dev accepts a user without a token. In production pass getToken instead.
   setup: () => ({ ...useHub({ url: "http://127.0.0.1:8080", user }), user }),
 
   template: `
     <h1>An answer in Vue</h1>
     <p>Connection: <span role="status">{{ state.state }}</span></p>
-    <Answer :hub="hub" :stored-as="'answer of ' + user" />
-    <section aria-labelledby="notes-title">
-      <h2 id="notes-title">Notifications</h2>
+    <Answer :hub="hub" :storage-key="'answer of ' + user" />
+    <section aria-labelledby="notifications-title">
+      <h2 id="notifications-title">Notifications</h2>
       <ul aria-live="polite">
         <li v-for="(data, index) in notifications" :key="notifications.length - index">
           {{ data?.title ?? data }}

@@ -1,48 +1,48 @@
-// The hub in Vue: two composables. Hub and Answer have private fields, which a deep proxy would
-// hide: hold them in a plain variable or a shallowRef, never in ref() or reactive().
+// Two Vue composables for the hub. Hub and Answer have private fields, which a deep proxy cannot
+// access: store them in a plain variable or a shallowRef, never in ref() or reactive().
 import { connect } from "hub-client";
 import { onScopeDispose, ref, shallowRef } from "vue";
 
-// One connection, for as long as the component (or the scope) lives.
+// Creates a hub that is closed when the component (or the scope) is disposed.
 export function useHub(options) {
   const hub = connect(options);
   const state = shallowRef(hub.state);
   const notifications = ref([]);
-  hub.on("state", (now) => (state.value = now));
+  hub.on("state", (newState) => (state.value = newState));
   hub.on("notification", ({ data }) => notifications.value.unshift(data));
   onScopeDispose(() => hub.close());
   return { hub, state, notifications };
 }
 
-// One answer at a time. storedAs: under which name this tab keeps which one it was, for a reload.
-export function useAnswer(hub, storedAs) {
+// Shows one answer at a time. storageKey: where this tab stores the generation id for a reload.
+export function useAnswer(hub, storageKey) {
   const text = ref("");
   const status = ref(null); // queued, running, done, stopped, failed
   const error = shallowRef(null);
   let answer = null;
 
-  async function show(begun) {
-    answer = begun;
+  async function show(newAnswer) {
+    answer = newAnswer;
     text.value = "";
     status.value = "queued";
     error.value = null;
     try {
-      const generation = await begun.accepted;
-      if (answer === begun) sessionStorage.setItem(storedAs, generation);
-      for await (const step of begun) {
-        if (answer !== begun) return; // another was asked for, or the component is gone
-        text.value = step.text;
-        status.value = step.status;
+      const generation = await newAnswer.accepted;
+      if (answer === newAnswer) sessionStorage.setItem(storageKey, generation);
+      for await (const update of newAnswer) {
+        if (answer !== newAnswer) return; // another one was started, or the component was disposed
+        text.value = update.text;
+        status.value = update.status;
       }
-    } catch (fault) {
-      if (answer !== begun) return;
+    } catch (caught) {
+      if (answer !== newAnswer) return;
       status.value = "failed";
-      error.value = fault;
+      error.value = caught;
     }
   }
 
   onScopeDispose(() => (answer = null));
-  const generation = sessionStorage.getItem(storedAs);
+  const generation = sessionStorage.getItem(storageKey);
   if (generation) show(hub.join(generation));
 
   return {
@@ -50,7 +50,7 @@ export function useAnswer(hub, storedAs) {
     status,
     error,
     ask: (question) => show(hub.ask(question)),
-    stop: () => answer.stop().catch((fault) => (error.value = fault)),
+    stop: () => answer.stop().catch((caught) => (error.value = caught)),
     restart: () => show(answer.restart()),
   };
 }

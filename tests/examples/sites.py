@@ -1,7 +1,7 @@
-"""The examples' pages as their READMEs start them, before one `hub dev`.
+"""Start the examples' pages as their READMEs do, with one `hub dev`.
 
-The files are served as they are, with the ports that they name: it is the browser that finds other
-ports behind those, since several runs may share a machine.
+The files are served unchanged, with the ports that they name. The browser maps those to free ports,
+since several test runs may share a machine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from tests.e2e.conftest import Dev, free_port
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HUB_PORT = 8080
 _NGINX_PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/opt/homebrew/bin"
-_START_SECONDS = 60.0
-_STOP_SECONDS = 60.0
+_START_TIMEOUT_SECONDS = 60.0
+_STOP_TIMEOUT_SECONDS = 60.0
 
 
 class Sites(NamedTuple):
-    """The hub, and the free port behind each port that the examples name."""
+    """hub: the running hub. ports: the free port for each port that the examples name."""
 
     hub: Dev
     ports: dict[int, int]
 
     @property
     def resolver_rules(self) -> str:
-        """For Chromium's --host-resolver-rules."""
+        """The value of Chromium's --host-resolver-rules."""
         return ",".join(
             f"MAP 127.0.0.1:{named} 127.0.0.1:{port}" for named, port in self.ports.items()
         )
@@ -46,7 +46,7 @@ class Sites(NamedTuple):
 
 @contextmanager
 def sites(folder: Path) -> Iterator[Sites]:
-    """All of them, until the end."""
+    """Start the hub and all pages."""
     with ExitStack() as started:
         origins = [f"http://127.0.0.1:{port}" for port in allowed_ports()]
         env = {"HUB_PUBLIC__ALLOWED_ORIGINS": json.dumps(origins)}
@@ -61,19 +61,19 @@ def sites(folder: Path) -> Iterator[Sites]:
 
 
 def port_of(example: str) -> int:
-    """Where its README says that it is to be opened."""
-    found = re.search(r"<http://127\.0\.0\.1:(\d+)/\?user=alice>", _readme(example))
-    assert found is not None
-    return int(found[1])
+    """Return the port of the URL in the example's README."""
+    match = re.search(r"<http://127\.0\.0\.1:(\d+)/\?user=alice>", _readme(example))
+    assert match is not None
+    return int(match[1])
 
 
 def allowed_ports() -> list[int]:
-    """Of the origins that the READMEs tell the hub to allow."""
-    found = [
+    """Return the ports of the origins that the READMEs allow."""
+    matches = [
         re.search(r"ALLOWED_ORIGINS='\[\"http://127\.0\.0\.1:(\d+)\"\]' hub dev", _readme(example))
         for example in ("vue", "react")
     ]
-    return [int(each[1]) for each in found if each]
+    return [int(each[1]) for each in matches if each]
 
 
 def _readme(example: str) -> str:
@@ -82,10 +82,10 @@ def _readme(example: str) -> str:
 
 @contextmanager
 def _npm_start(example: str, running: Sites) -> Iterator[None]:
-    """What `npm start` runs there, on a free port."""
+    """Run the example's `npm start` on a free port."""
     folder, named = EXAMPLES / example, port_of(example)
     if not (folder / "node_modules").is_dir():
-        missing(f"what scripts/test installs for examples/{example}")
+        missing(f"node_modules of examples/{example}")
     script = json.loads((folder / "package.json").read_text())["scripts"]["start"]
     assert str(named) in script
     running.ports[named] = free_port()
@@ -99,7 +99,7 @@ def _npm_start(example: str, running: Sites) -> Iterator[None]:
 
 @contextmanager
 def _nginx(folder: Path, running: Sites) -> Iterator[None]:
-    """The one before the chat page, with its files beside those of other runs."""
+    """Start nginx for the chat page, with temporary files in a folder of this run."""
     nginx = shutil.which("nginx", path=_NGINX_PATH)
     if nginx is None:
         missing("nginx")
@@ -121,13 +121,13 @@ def _nginx(folder: Path, running: Sites) -> Iterator[None]:
 
 @contextmanager
 def _process(command: list[str], folder: Path, port: int) -> Iterator[None]:
-    """Runs until the end, with what it starts itself; first it listens on the port."""
+    """Run a command and its children. Return once it listens on the port."""
     process = subprocess.Popen(
         command,
         cwd=folder,
-        stdin=subprocess.PIPE,  # esbuild ends when nobody holds it
+        stdin=subprocess.PIPE,  # esbuild ends when stdin is closed
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # esbuild's command is a script around the program
+        start_new_session=True,  # esbuild's command is a script that starts the program
     )
     try:
         _wait_until_listening(port, process)
@@ -135,17 +135,17 @@ def _process(command: list[str], folder: Path, port: int) -> Iterator[None]:
     finally:
         with suppress(ProcessLookupError):  # it could not start
             os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=_STOP_SECONDS)
+        process.communicate(timeout=_STOP_TIMEOUT_SECONDS)
 
 
 def _wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             assert process.poll() is None, f"{process.args!r} ended"
-            assert time.monotonic() < until, f"{process.args!r} does not listen on {port}"
+            assert time.monotonic() < deadline, f"{process.args!r} does not listen on {port}"
             time.sleep(0.02)
         else:
             return
