@@ -23,7 +23,7 @@ from hub.cli.options import CommandFailed
 from hub.errors import BrokerUnavailable, HubError
 
 app = typer.Typer(
-    help="Pushes notifications and LLM answers, token by token, to the screens of users.",
+    help="Push notifications and LLM answers, token by token, to the screens of users.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from hub.client.errors import AnswerFailed, AnswerRewritten
@@ -34,10 +33,10 @@ from hub.client.generations import (
     stop_request,
 )
 from hub.client.http import HttpClient
-from hub.client.resuming_stream import ResumingStream
+from hub.client.resuming_stream import ResumingStream, StreamReader
 
 
-class Answer:
+class Answer(StreamReader):
     """Read it with `async for text in answer: …`, `await answer.text()` or `answer.events()`.
 
     One task reads an answer. A reader that leaves early calls `aclose`, or uses
@@ -119,21 +118,6 @@ class Answer:
         request = restart_request(self.id, uuid.uuid4().hex, self._user)
         started = await self._client.send(request)
         return Answer(self._client, self._user, started)
-
-    async def aclose(self) -> None:
-        """Close the connection. Reading again opens a new one."""
-        self._stream.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def _next_event(self) -> AnswerEvent:
         while True:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from hub.client.errors import StreamReset
 from hub.client.http import HttpClient
 from hub.client.request import Request, build_path
-from hub.client.resuming_stream import ResumingStream
+from hub.client.resuming_stream import ResumingStream, StreamReader
 
 T = TypeVar("T")
 # A request with a longer path and query is sent as a POST, because many proxies limit URLs.
@@ -50,7 +49,7 @@ class _Reset(msgspec.Struct):
     reason: str
 
 
-class EventStream:
+class EventStream(StreamReader):
     """Iterate over the events: `async for event in hub.events(): …`. The iteration never ends.
 
     When you leave the iteration, also by a timeout, no event is lost: iterate again to continue.
@@ -89,21 +88,6 @@ class EventStream:
             if event.name == "hub.reset":
                 reset = msgspec.json.decode(event.data, type=_Reset)
                 raise StreamReset(reset.channel, reset.reason, self.cursor)
-
-    async def aclose(self) -> None:
-        """Close the connection. Iterating again opens a new one."""
-        self._stream.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 def _connect_request(

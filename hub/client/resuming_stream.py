@@ -14,7 +14,8 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
@@ -159,6 +160,27 @@ class ResumingStream:
         """Set the time of the next connection: not earlier, and spread over the clients."""
         jittered_seconds = seconds * random.uniform(1.0, 1.25)
         self._reconnect_at = asyncio.get_running_loop().time() + jittered_seconds
+
+
+class StreamReader:
+    """Base class of EventStream and Answer: both read one ResumingStream."""
+
+    _stream: ResumingStream
+
+    async def aclose(self) -> None:
+        """Close the connection. Reading again opens a new one."""
+        self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 def _is_retryable(error: HubClientError) -> bool:
