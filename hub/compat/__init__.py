@@ -1,1 +1,5 @@
-"""Surfaces: one answer in the words of clients that people already have, one file each."""
+"""Compatibility with the clients of other APIs: one package for each dialect.
+
+A dialect has an encoder, the request body it reads, and its routes. A new dialect is a package here
+and one line in hub/wiring/route_table.py.
+"""

@@ -1,4 +1,7 @@
-"""From a generation's events to a surface's chunks: what every surface has in common."""
+"""The base of the answer encoders: it turns a generation's events into calls of one method each.
+
+The encoders' folders decide which chunks a dialect sends; hub/engine/compat_stream.py sends them.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,32 @@ from hub.core.generation import Generation
 
 REWRITTEN_CODE: Final = "answer_rewritten"
 REWRITTEN: Final = (
-    "the answer was begun anew and differs from what this stream has shown, which it cannot take "
-    "back; ask for the answer as a whole"
+    "the answer was generated again and differs from the text that this stream has already sent "
+    "and cannot take back; request the complete answer instead"
 )
 STOPPED_CODE: Final = "generation_stopped"
 STOPPED: Final = "the answer was stopped"
+DONE_CHUNK: Final = b"data: [DONE]\n\n"
+"""The end of a stream in OpenAI's chat completions and in the AI SDK."""
 
 
-def data_line(value: object) -> bytes:
-    """An event with nothing but data: JSON on one line."""
+def data_event(value: object) -> bytes:
+    """Return a server-sent event that has only `data`: the value as JSON on one line."""
     return b"data: %b\n\n" % encode_json(value)
 
 
 class AnswerEncoderBase(ABC):
-    """Implements ports.Surface over a method for each thing that an answer may say.
+    """Implements ports.AnswerEncoder with one method for each kind of event.
 
-    Each gives chunks, and may raise Rewritten when it cannot be said any more.
+    Each `on_…` method yields the chunks to send. It raises AlreadySentTextChanged if the dialect
+    cannot take back text that it has sent; the client then gets an error instead.
     """
 
     trailer = b""
 
     def __init__(self, record: Generation) -> None:
         self.record = record
-        self.answer = AnswerState(record.id)
+        self.answer = AnswerState(record.id)  # includes the event that is being encoded
         self.is_finished = False
 
     def start(self) -> Sequence[bytes]:
@@ -48,12 +54,12 @@ class AnswerEncoderBase(ABC):
     def feed(self, name: str, data: bytes) -> Sequence[bytes]:
         if self.is_finished:
             return ()
-        told = decode_event(data)
-        self.answer.feed(name, told)
+        event = decode_event(data)
+        self.answer.feed(name, event)
         self.is_finished = bool(self.answer.status)
         chunks: list[bytes] = []
         try:
-            chunks.extend(self._encode_event(name, told))
+            chunks.extend(self._encode_event(name, event))
         except AlreadySentTextChanged:
             self.is_finished = True
             chunks.extend(self.on_failed(REWRITTEN_CODE, REWRITTEN))
@@ -63,60 +69,60 @@ class AnswerEncoderBase(ABC):
         self.is_finished = True
         return b"".join(self.on_failed(code, message)) + self.trailer
 
-    def _encode_event(self, name: str, told: GenerationEvent) -> Iterator[bytes]:
+    def _encode_event(self, name: str, event: GenerationEvent) -> Iterator[bytes]:
         match name:
             case "generation.delta":
-                if told.reasoning:
-                    yield from self.on_reasoning(told.reasoning)
-                if told.text:
-                    yield from self.on_text(told.text)
-                for call in told.tool_calls or ():
+                if event.reasoning:
+                    yield from self.on_reasoning(event.reasoning)
+                if event.text:
+                    yield from self.on_text(event.text)
+                for call in event.tool_calls or ():
                     yield from self.on_tool_call(call)
             case "generation.replaced":
-                yield from self.on_replaced(told.text or "")
+                yield from self.on_replaced(event.text or "")
             case "generation.restarted":
                 yield from self.on_restarted()
             case "generation.done":
-                yield from self.on_done(told)
+                yield from self.on_done(event)
             case "generation.stopped":
                 yield from self.on_stopped()
             case "generation.failed":
-                yield from self.on_failed(told.code, told.message)
+                yield from self.on_failed(event.code, event.message)
             case _:
                 pass
 
     def on_start(self) -> Iterator[bytes]:
-        """Before the first event."""
+        """Yield the chunks before the first event."""
         yield from ()
 
     @abstractmethod
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
-        """More reasoning."""
+        """Encode new reasoning."""
 
     @abstractmethod
     def on_text(self, text: str) -> Iterator[bytes]:
-        """More text."""
+        """Encode new text."""
 
     @abstractmethod
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        """A piece of a tool call, in OpenAI's delta form."""
+        """Encode one delta of a tool call, in the form of OpenAI's chat completions."""
 
     @abstractmethod
     def on_replaced(self, text: str) -> Iterator[bytes]:
-        """All the text so far, which is another."""
+        """Encode a new version of the whole text, which may differ from what was sent."""
 
     @abstractmethod
     def on_restarted(self) -> Iterator[bytes]:
-        """All so far is void."""
+        """Encode that the answer begins again: everything sent so far is void."""
 
     @abstractmethod
-    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
-        """The end."""
+    def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
+        """Encode the end of a complete answer."""
 
     @abstractmethod
     def on_stopped(self) -> Iterator[bytes]:
-        """The end, by a wish."""
+        """Encode the end of an answer that a stop request ended."""
 
     @abstractmethod
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
-        """The end, by a failure, also one of this stream alone."""
+        """Encode a failure: of the generation, or of this stream only."""

@@ -1,4 +1,4 @@
-"""An answer as its events tell it, folded: what there is of it now, and how it ended."""
+"""The state of an answer, computed from its generation's events: text, tool calls and end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_TOOL_CALLS: Final = 1000
 
 
 class GenerationEvent(msgspec.Struct, gc=False):
-    """The data of any of a generation's events."""
+    """The data of a `generation.*` event of any kind; a field that it lacks has its default."""
 
     text: str | None = None
     reasoning: str | None = None
@@ -28,7 +28,7 @@ decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
 
 
 class ToolCall(msgspec.Struct):
-    """One call, as far as it has come. `arguments` is JSON text."""
+    """One tool call as received so far. `arguments` is JSON text, incomplete until the end."""
 
     id: str
     name: str = ""
@@ -36,127 +36,135 @@ class ToolCall(msgspec.Struct):
 
 
 class AnswerState:
-    """Fed the events in order. `status` is the end event's word, empty before the end; `error` what
-    a failure said.
+    """What the events fed so far say about an answer.
+
+    status: `done`, `stopped` or `failed` after the end event, empty before it. end: the data of the
+    end event.
     """
 
     def __init__(self, generation: str) -> None:
         self._generation = generation
         self._text_parts: list[str] = []
         self._reasoning_parts: list[str] = []
-        self.tool_calls: list[ToolCall] = []
+        self.tool_calls: list[ToolCall] = []  # by their `index` in the deltas
         self.is_started = False
         self.status = ""
         self.end = GenerationEvent()
 
     @property
     def text(self) -> str:
-        """What has been said so far."""
+        """The text so far."""
         return "".join(self._text_parts)
 
     @property
     def reasoning(self) -> str:
-        """What has been thought so far."""
+        """The reasoning so far."""
         return "".join(self._reasoning_parts)
 
-    def feed(self, name: str, told: GenerationEvent) -> None:
-        """The next event."""
+    def feed(self, name: str, event: GenerationEvent) -> None:
+        """Apply the next event."""
         match name:
             case "generation.started":
                 self.is_started = True
             case "generation.delta":
-                self._append(told)
+                self._append(event)
             case "generation.replaced":
-                self._text_parts = [told.text or ""]
+                self._text_parts = [event.text or ""]
             case "generation.restarted":
                 self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
             case "generation.done" | "generation.stopped" | "generation.failed":
-                self.status, self.end = name.removeprefix("generation."), told
+                self.status, self.end = name.removeprefix("generation."), event
             case _:
                 pass
 
-    def _append(self, told: GenerationEvent) -> None:
-        if told.text:
-            self._text_parts.append(told.text)
-        if told.reasoning:
-            self._reasoning_parts.append(told.reasoning)
-        for call in told.tool_calls or ():
-            index = call_index(call)
+    def _append(self, event: GenerationEvent) -> None:
+        if event.text:
+            self._text_parts.append(event.text)
+        if event.reasoning:
+            self._reasoning_parts.append(event.reasoning)
+        for delta in event.tool_calls or ():
+            index = call_index(delta)
             while len(self.tool_calls) <= index < _MAX_TOOL_CALLS:
                 self.tool_calls.append(ToolCall(f"call_{self._generation}_{len(self.tool_calls)}"))
             if index < len(self.tool_calls):
-                _append_call(self.tool_calls[index], call)
+                _append_to_call(self.tool_calls[index], delta)
 
 
-def _append_call(known: ToolCall, call: dict[str, Any]) -> None:
-    if isinstance(id_ := call.get("id"), str) and id_:
-        known.id = id_
-    known.name = known.name or call_name(call)
-    known.arguments += call_arguments(call)
+def _append_to_call(call: ToolCall, delta: dict[str, Any]) -> None:
+    if isinstance(id_ := delta.get("id"), str) and id_:
+        call.id = id_
+    call.name = call.name or call_name(delta)
+    call.arguments += call_arguments(delta)
 
 
-def call_index(call: dict[str, Any]) -> int:
-    """Which of the calls a piece belongs to."""
-    index = call.get("index")
+def call_index(delta: dict[str, Any]) -> int:
+    """Return the index of the tool call that a delta belongs to."""
+    index = delta.get("index")
     return index if isinstance(index, int) and index >= 0 else 0
 
 
-def call_name(call: dict[str, Any]) -> str:
-    """The function's name, where the piece says it."""
-    return _function_field(call, "name")
+def call_name(delta: dict[str, Any]) -> str:
+    """Return the function's name, empty if the delta has none."""
+    return _function_field(delta, "name")
 
 
-def call_arguments(call: dict[str, Any]) -> str:
-    """The piece of the arguments."""
-    return _function_field(call, "arguments")
+def call_arguments(delta: dict[str, Any]) -> str:
+    """Return the delta's part of the arguments."""
+    return _function_field(delta, "arguments")
 
 
-def _function_field(call: dict[str, Any], field: str) -> str:
-    function = call.get("function")
+def _function_field(delta: dict[str, Any], field: str) -> str:
+    function = delta.get("function")
     value = function.get(field) if isinstance(function, dict) else None
     return value if isinstance(value, str) else ""
 
 
 class AlreadySentTextChanged(Exception):
-    """A client that cannot take anything back was shown what is not in the answer any more."""
+    """The answer no longer begins with the text that an append-only client has been sent."""
 
 
 class AppendOnlyText:
-    """What an append-only client was shown of a text that may be rewritten or begin anew.
+    """Computes what to send to a client that can only append to the text it has.
 
-    A new version goes on without a seam as long as it repeats what was shown; what is repeated is
-    not shown twice.
+    An answer that restarts or is rewritten produces a new version of its text. While the new
+    version repeats the text already sent, nothing is sent; after that, its continuation is.
     """
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._expected = ""  # what must still be repeated
+        self._sent: list[str] = []
+        self._to_repeat = ""  # the sent text that the new version has not repeated yet
 
     def add(self, text: str) -> str:
-        """What is new of a delta. Raises Rewritten."""
-        due = self._expected
-        if due:
-            if len(text) < len(due) and due.startswith(text):
-                self._expected = due[len(text) :]
+        """Return the part of a delta that is new to the client.
+
+        Raise AlreadySentTextChanged if the delta contradicts the text already sent.
+        """
+        expected = self._to_repeat
+        if expected:
+            if len(text) < len(expected) and expected.startswith(text):
+                self._to_repeat = expected[len(text) :]
                 return ""
-            if not text.startswith(due):
+            if not text.startswith(expected):
                 raise AlreadySentTextChanged
-            self._expected, text = "", text[len(due) :]
-        self._parts.append(text)
+            self._to_repeat, text = "", text[len(expected) :]
+        self._sent.append(text)
         return text
 
     def restart(self) -> None:
-        """The text is void; another version of it follows."""
-        self._expected = "".join(self._parts)
+        """Expect a new version of the text, from its beginning."""
+        self._to_repeat = "".join(self._sent)
 
     def end(self) -> None:
-        """The text is whole. Raises Rewritten when it is less than what was shown."""
-        if self._expected:
+        """Check the complete text.
+
+        Raise AlreadySentTextChanged if it is shorter than the text already sent.
+        """
+        if self._to_repeat:
             raise AlreadySentTextChanged
 
 
 class AnswerCollector:
-    """Implements ports.Surface for who waits for the whole answer: no chunks."""
+    """Implements ports.AnswerEncoder without chunks, for callers that wait for the whole answer."""
 
     trailer = b""
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.compat.openai_chat.encoder import error_document
+from hub.compat.openai import error_document
 from hub.http.errors import ErrorFormat
 
 COMPAT_PREFIX: Final = "/v1/"

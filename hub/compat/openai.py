@@ -1,42 +1,55 @@
-"""Messages as OpenAI's clients send them: what more they say than the hub knows is left out."""
+"""What the dialects of OpenAI share: errors, request fields that pass through, and token usage."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-import msgspec
-
-from hub.core.generation import Message
 from hub.errors import BadRequest
 
-
-class ChatMessage(msgspec.Struct, frozen=True):
-    """A turn of chat completions. Clients send answers back with fields that are not asked for."""
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-
-    def to_message(self) -> Message:
-        """As the hub keeps it."""
-        return Message(
-            role=self.role,
-            content=self.content,
-            name=self.name,
-            tool_calls=self.tool_calls or None,
-            tool_call_id=self.tool_call_id,
-        )
+_ERROR_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
-def unknown_fields(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """What goes to the upstream as it is: all that is not known here, and said."""
+def error_document(
+    status: int, message: str, *, code: str | None = None, path: str | None = None
+) -> dict[str, Any]:
+    """Return an error in OpenAI's form. path: the invalid field, which becomes `param`."""
+    kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": path, "code": code}}
+
+
+def passthrough_params(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that the upstream gets unchanged: those not in `known` and not null."""
     return {name: value for name, value in body.items() if name not in known and value is not None}
 
 
-def reject_fields(body: dict[str, Any], *names: str) -> None:
-    """Raises BadRequest for what would be lost without a word."""
+def reject_unsupported(body: dict[str, Any], *names: str) -> None:
+    """Raise BadRequest for a field that the hub would otherwise silently ignore."""
     for name in names:
         if body.get(name):
-            raise BadRequest(f"{name} is not carried here; leave it out", path=name)
+            raise BadRequest(f"the hub does not support {name}; remove it", path=name)
+
+
+def usage_with_total(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return an upstream's token usage with `total_tokens`, None if it reported none."""
+    if not usage:
+        return None
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return {
+        **{name: value for name, value in usage.items() if value is not None},
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": _count(usage, "total_tokens") or prompt + completion,
+    }
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    """Return a number of tokens, 0 if the upstream sent something that is not a number."""
+    value = usage.get(name)
+    return int(value) if isinstance(value, int | float) else 0

@@ -20,13 +20,13 @@ from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
 from hub.compat.answer_state import AnswerCollector, AnswerState, GenerationEvent
-from hub.compat.openai_chat.encoder import error_document
+from hub.compat.openai import error_document
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generations import Generations, ReplayStart
-from hub.errors import GenerationStillRunning
+from hub.errors import BadRequest, GenerationStillRunning
 from hub.http.errors import NO_RETRY_HEADERS
 from hub.http.json_body import json_response, read_json
 from hub.http.streams import HttpStreams
@@ -39,6 +39,7 @@ _FAILURES: Final = {
     "upstream_circuit_open": 503,
     "upstream_unsupported": 400,
 }
+MAX_CHAT_ID_CHARS: Final = 128
 _CLOSED: Final = "the hub has let go of this request; the answer goes on as generation {}"
 
 
@@ -170,3 +171,10 @@ def _failure_status(end: GenerationEvent) -> int:
     if end.upstream_status == 429:
         return 429
     return _FAILURES.get(end.code, 502)
+
+
+def check_chat_id(chat: str, *, path: str = "id") -> str:
+    """Return a chat's id if it is valid. path: the field that it comes from. Raise BadRequest."""
+    if not 1 <= len(chat) <= MAX_CHAT_ID_CHARS or not chat.isprintable():
+        raise BadRequest(f"a chat id has 1 to {MAX_CHAT_ID_CHARS} printable characters", path=path)
+    return chat

@@ -9,35 +9,41 @@ from hub.core.generation import Generation
 
 
 class AnswerEncoder(Protocol):
-    """One answer in the words of a client that knows nothing of the hub. Pure: fed the generation's
-    events in order from the first one, it gives the chunks to send.
+    """Encodes one answer for a client of another API.
 
-    Chunks are numbered from 0 as they come. They follow from the record's question and the events
-    as they stand in the log, so that their numbers are the same for every reader.
+    It is pure: it is fed the generation's events in order from the first one and returns the chunks
+    to send. Chunks are numbered from 0 in the order in which they are returned. They depend only on
+    the generation's request and its stored events, so every reader sees the same numbers.
     """
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will come: it has ended, or cannot be told any further."""
+        """Whether no chunk follows: the answer ended, or the client cannot be told its rest."""
         ...
 
     @property
     def trailer(self) -> bytes:
-        """What follows the last chunk and has no number."""
+        """The bytes after the last chunk. They have no number."""
         ...
 
     def start(self) -> Sequence[bytes]:
-        """The chunks before the first event."""
+        """Return the chunks before the first event."""
         ...
 
     def feed(self, name: str, data: bytes) -> Sequence[bytes]:
-        """The chunks that an event makes; none once it is over."""
+        """Return the chunks of an event, none if the encoder is finished.
+
+        name: the event's name. data: its JSON.
+        """
         ...
 
     def abort(self, code: str, message: str) -> bytes:
-        """What tells the client that the answer ends for it here, before its end. No number."""
+        """Return what tells the client that its stream ends before the answer does. Not numbered.
+
+        code: the error's code. message: one sentence.
+        """
         ...
 
 
 EncoderFactory = Callable[[Generation], AnswerEncoder]
-"""Make the encoder of one reader's stream of a generation."""
+"""Makes the encoder of one reader's stream of a generation."""

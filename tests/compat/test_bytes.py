@@ -124,7 +124,7 @@ def test_answer_that_contradicts_what_was_shown_is_an_error_there(
     surface = ENCODERS[name]()
     chunks = encode_all(surface, [STARTED, text_delta("Hello"), *after])
     assert surface.is_finished
-    assert b"begun anew" in b"".join(chunks)
+    assert b"generated again" in b"".join(chunks)
     assert surface.feed(*text_delta("more")) == ()
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from hub.api.json_decoding import convert_json, decode_json
-from hub.compat.ag_ui import routes as ag_ui
-from hub.compat.ai_sdk import routes as ai_sdk
-from hub.compat.ai_sdk.requests import to_messages as ui_messages_of
-from hub.compat.openai_chat import routes as openai_chat
-from hub.compat.openai_responses import routes as openai_responses
-from hub.compat.openai_responses.input import to_messages, to_params
+from hub.compat.ag_ui.requests import RunAgentInput, to_request
+from hub.compat.ai_sdk import requests as ai_sdk
+from hub.compat.openai_chat import requests as openai_chat
+from hub.compat.openai_responses import requests as openai_responses
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
 from hub.compat.templates.selection import TemplateSelection
 from hub.core.channel import user_channel
@@ -582,30 +580,22 @@ def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
 
 
 def test_broken_bodies_are_refused_with_a_sentence() -> None:
-    """Whatever a client sends: a caller's error or a question, never a fault of the hub."""
+    """A body is either accepted or refused with a sentence; it never makes the hub fail."""
     mutator = Mutator(7)
 
-    def chat(raw: dict[str, Any]) -> None:
-        body = convert_json(raw, openai_chat.ChatBody)
-        for message in body.messages:
-            message.to_message()
+    def read_agui(raw: dict[str, Any]) -> None:
+        body = convert_json(raw, RunAgentInput)
+        to_request(body, body.props)
 
-    def response(raw: dict[str, Any]) -> None:
-        body = convert_json(raw, openai_responses.ResponsesBody)
-        to_messages(body.input, body.instructions)
-        form = body.text.format if body.text else None
-        to_params({}, tools=body.tools, tool_choice=body.tool_choice, effort=None, text_format=form)
-
-    def ui(raw: dict[str, Any]) -> None:
-        body = convert_json(raw, ai_sdk.AiSdkBody)
-        ui_messages_of(body.messages, body.system)
-
-    def agui(raw: dict[str, Any]) -> None:
-        ag_ui.to_request(convert_json(raw, ag_ui.RunAgentInput), ag_ui.ForwardedProps())
-
+    cases: list[tuple[Callable[[dict[str, Any]], object], Any]] = [
+        (openai_chat.read_chat, CHAT),
+        (openai_responses.read_responses, RESPONSE),
+        (ai_sdk.read_chat, UI),
+        (read_agui, AGUI),
+    ]
     found = Counter[str]()
     for n in range(1500):
-        for read, good in ((chat, CHAT), (response, RESPONSE), (ui, UI), (agui, AGUI)):
+        for read, good in cases:
             body = mutator.broken(good)
             text = json.dumps(mutator.broken(body) if n % 2 else body).encode()
             try:

@@ -1,1 +1,1 @@
-"""AG-UI: the events of an answer, the run input and its routes."""
+"""AG-UI: encoder, request body and routes."""

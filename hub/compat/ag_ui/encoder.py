@@ -1,8 +1,9 @@
-"""AG-UI's events, for CopilotKit and its kin.
+"""The events of AG-UI, for CopilotKit and similar clients.
 
-Source: docs.ag-ui.com, "Events", and the package @ag-ui/core. LF only, `data:` lines, no [DONE];
-RUN_STARTED first, and every message and call is closed before RUN_FINISHED or RUN_ERROR. What was
-shown is taken back by MESSAGES_SNAPSHOT: the question's messages, without any of the answer.
+Source: docs.ag-ui.com, "Events", and the package @ag-ui/core. The events are `data:` lines with LF
+and without `[DONE]`. RUN_STARTED is the first event; every message and tool call is closed before
+RUN_FINISHED or RUN_ERROR. If the answer restarts or its text is replaced, MESSAGES_SNAPSHOT
+retracts it: the snapshot holds the messages of the request and nothing of the answer.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hub.compat.answer_encoder import AnswerEncoderBase, data_line
+from hub.compat.answer_encoder import AnswerEncoderBase, data_event
 from hub.compat.answer_state import GenerationEvent, call_index
 from hub.core.generation import Generation, Message
 
 
 class AgUiEncoder(AnswerEncoderBase):
-    """Implements ports.Surface. The question's metadata has `thread`, `run`, and the client's own
-    `ids` of the messages, in their order.
+    """Implements ports.AnswerEncoder.
+
+    The request's metadata holds `thread`, `run`, and `ids`: the client's ids of the messages, in
+    their order.
     """
 
     def __init__(self, record: Generation) -> None:
@@ -27,13 +30,13 @@ class AgUiEncoder(AnswerEncoderBase):
             "threadId": metadata.get("thread") or record.id,
             "runId": metadata.get("run") or record.id,
         }
-        self._open_message: tuple[str, str] | None = None  # the open message: kind and id
+        self._open_message: tuple[str, str] | None = None  # `text` or `reasoning`, and its id
         self._message_count = 0
-        self._sent_arguments: dict[
-            int, int
-        ] = {}  # of each call begun: how many characters of its arguments
+        # By the index of each open tool call: the number of characters sent of its arguments, and
+        # the id that it was sent with.
+        self._sent_arguments: dict[int, int] = {}
         self._call_ids: dict[int, str] = {}
-        self._parent_id = ""  # the message that the calls belong to
+        self._parent_id = ""  # the message that the tool calls belong to
 
     def on_start(self) -> Iterator[bytes]:
         yield _event("RUN_STARTED", **self._run)
@@ -52,34 +55,33 @@ class AgUiEncoder(AnswerEncoderBase):
         index = call_index(call)
         if index >= len(self.answer.tool_calls):
             return
-        known = self.answer.tool_calls[index]
+        call_state = self.answer.tool_calls[index]
         if index not in self._sent_arguments:
-            if not known.name:
-                return  # it is still to come
-            self._sent_arguments[index], self._call_ids[index] = 0, known.id
+            if not call_state.name:
+                return  # the name comes with a later delta
+            self._sent_arguments[index], self._call_ids[index] = 0, call_state.id
             self._parent_id = self._parent_id or f"m_{self.record.id}_calls"
-            head = {"toolCallId": known.id, "toolCallName": known.name}
+            head = {"toolCallId": call_state.id, "toolCallName": call_state.name}
             yield _event("TOOL_CALL_START", **head, parentMessageId=self._parent_id)
-        delta = known.arguments[self._sent_arguments[index] :]
+        delta = call_state.arguments[self._sent_arguments[index] :]
         if delta:
-            self._sent_arguments[index] = len(known.arguments)
+            self._sent_arguments[index] = len(call_state.arguments)
             yield _event("TOOL_CALL_ARGS", toolCallId=self._call_ids[index], delta=delta)
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         yield from self._retract()
         if text:
             yield from self.on_text(text)
-        for index in range(
-            len(self.answer.tool_calls)
-        ):  # they stand, and were taken back with the text
+        # The tool calls are still valid, but the snapshot has retracted them with the text.
+        for index in range(len(self.answer.tool_calls)):
             yield from self.on_tool_call({"index": index})
 
     def on_restarted(self) -> Iterator[bytes]:
         yield from self._retract()
 
-    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_all()
-        result = {"finishReason": told.finish_reason, "usage": told.usage}
+        result = {"finishReason": event.finish_reason, "usage": event.usage}
         yield _event("RUN_FINISHED", **self._run, result=result)
 
     def on_stopped(self) -> Iterator[bytes]:
@@ -134,7 +136,7 @@ class AgUiEncoder(AnswerEncoderBase):
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    return data_line({"type": kind, **fields})
+    return data_event({"type": kind, **fields})
 
 
 def _custom_event(name: str, value: dict[str, Any]) -> bytes:
@@ -142,17 +144,17 @@ def _custom_event(name: str, value: dict[str, Any]) -> bytes:
 
 
 def _known_messages(ids: Sequence[str | None], messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Those that the client knows, in its own form."""
-    found = []
+    """Return the request's messages that came from the client, in its form."""
+    known = []
     for id_, message in zip(ids, messages, strict=False):
         if id_ is None:
-            continue  # the hub's own, of the run's context
-        told: dict[str, Any] = {"id": id_, "role": message.role}
+            continue  # the hub added this message for the run's context
+        fields: dict[str, Any] = {"id": id_, "role": message.role}
         if message.content is not None:
-            told["content"] = message.content
+            fields["content"] = message.content
         if message.tool_calls:
-            told["toolCalls"] = message.tool_calls
+            fields["toolCalls"] = message.tool_calls
         if message.tool_call_id:
-            told["toolCallId"] = message.tool_call_id
-        found.append(told)
-    return found
+            fields["toolCallId"] = message.tool_call_id
+        known.append(fields)
+    return known

@@ -1,1 +1,1 @@
-"""The AI SDK's UI message stream: encoder, messages and routes."""
+"""The AI SDK's UI message stream: encoder, request body and routes."""

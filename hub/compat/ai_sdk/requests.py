@@ -1,40 +1,87 @@
-"""The AI SDK's UI messages as the upstream's: parts become content, tool calls and their results.
+"""The request body of the AI SDK's chat: UI messages become content, tool calls and tool results.
 
-Source: ai-sdk.dev, "UIMessage", and convertToModelMessages of the package `ai`. A step of an
-assistant's message is a turn of its own; reasoning, sources and `data-` parts stay with the client.
+Source: ai-sdk.dev, "UIMessage", and convertToModelMessages of the package `ai`. Each step of an
+assistant's message becomes a message of its own. Reasoning, sources and `data-` parts are dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
 from hub.core.generation import Message
 from hub.errors import BadRequest
 
+_OUTPUT_FIELDS: Final = {"output-available": "output", "output-error": "errorText"}
+"""The field of a tool's result, by the state of its part."""
+
 
 class UiMessage(msgspec.Struct, frozen=True):
-    """One message."""
+    """One UI message."""
 
     role: str
     id: str | None = None
     parts: list[dict[str, Any]] = []
 
 
-def to_messages(given: list[UiMessage], system: str | None) -> list[Message]:
-    """Raises BadRequest for a part that the hub cannot pass on."""
-    found = [Message(role="system", content=system)] if system else []
-    for n, message in enumerate(given):
-        if message.role == "assistant":
-            found += _assistant(message.parts, f"messages[{n}]")
-        elif message.role in ("user", "system"):
-            content = [_content(part, f"messages[{n}]") for part in message.parts]
-            found.append(Message(role=message.role, content=_simplest([c for c in content if c])))
+class AiSdkBody(msgspec.Struct, frozen=True):
+    """The fields that the hub reads. Applications add the hub's own fields with the option `body`
+    of sendMessage or of the transport.
+    """
+
+    messages: list[UiMessage]
+    id: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    system: str | None = None
+    params: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    on_disconnect: str = "continue"
+
+
+def read_chat(raw: dict[str, Any]) -> tuple[AiSdkBody, GenerateBody]:
+    """Return the body and the generation that it requests.
+
+    If the last message is the assistant's, the answer continues it. Raise BadRequest.
+    """
+    body = convert_json(raw, AiSdkBody)
+    if not body.messages:
+        raise BadRequest("messages is empty", path="messages")
+    last = body.messages[-1]
+    continued = {"message": last.id} if last.role == "assistant" and last.id else {}
+    return body, GenerateBody(
+        messages=to_messages(body.messages, body.system),
+        model=body.model,
+        upstream=body.upstream,
+        params=body.params,
+        metadata={**body.metadata, **continued},
+        on_disconnect=body.on_disconnect,
+    )
+
+
+def to_messages(ui_messages: list[UiMessage], system: str | None) -> list[Message]:
+    """Return the messages for an upstream, after a system message with `system`.
+
+    Raise BadRequest for a part that the hub cannot pass on.
+    """
+    messages = [Message(role="system", content=system)] if system else []
+    for n, ui_message in enumerate(ui_messages):
+        role, path = ui_message.role, f"messages[{n}]"
+        if role == "assistant":
+            messages += _assistant(ui_message.parts, path)
+        elif role in ("user", "system"):
+            parts = [_content(part, path) for part in ui_message.parts]
+            content = _simplify([part for part in parts if part is not None])
+            messages.append(Message(role=role, content=content))
         else:
-            raise BadRequest(f"messages[{n}] is of no role known here", path=f"messages[{n}].role")
-    return found
+            raise BadRequest(
+                f"{path}: the hub does not support the role {role!r}", path=f"{path}.role"
+            )
+    return messages
 
 
 def _assistant(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
@@ -49,21 +96,20 @@ def _assistant(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
 
 def _step(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
     text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
-    tools = [part for part in parts if _tool_name(part) and part.get("state") in list(_OUTPUTS)]
+    tools = [
+        part for part in parts if _tool_name(part) and part.get("state") in list(_OUTPUT_FIELDS)
+    ]
     calls = [_call(part, _call_id(part, path)) for part in tools]
     if text or calls:
         yield Message(role="assistant", content=text or None, tool_calls=calls or None)
     for part in tools:
-        field = _OUTPUTS[part["state"]]
+        field = _OUTPUT_FIELDS[part["state"]]
         output = part.get(field)
         yield Message(
             role="tool",
             tool_call_id=_call_id(part, path),
             content=output if isinstance(output, str) else msgspec.json.encode(output).decode(),
         )
-
-
-_OUTPUTS = {"output-available": "output", "output-error": "errorText"}
 
 
 def _tool_name(part: dict[str, Any]) -> str:
@@ -97,11 +143,11 @@ def _content(part: dict[str, Any], path: str) -> dict[str, Any] | None:
         return {"type": "file", "file": {"file_data": url, "filename": part.get("filename")}}
     if kind.startswith("data-") or kind in ("reasoning", "source-url", "source-document"):
         return None
-    raise BadRequest(f"{path}: parts of type {kind!r} are not carried", path=path)
+    raise BadRequest(f"{path}: the hub does not support parts of type {kind!r}", path=path)
 
 
-def _simplest(content: list[dict[str, Any]]) -> Any:
-    """Parts that are all text become one text, which every upstream takes."""
+def _simplify(content: list[dict[str, Any]]) -> Any:
+    """Join parts that are all text into one string, which every upstream accepts."""
     if all(part["type"] == "text" for part in content):
         return "".join(part["text"] for part in content)
     return content

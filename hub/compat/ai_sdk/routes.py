@@ -1,26 +1,25 @@
-"""The AI SDK's chat: its UI message stream, resumed by chat (`useChat`) or by chunk
-(WorkflowChatTransport), and stopped by a route of its own, so that leaving is not stopping.
+"""/v1/ui/chat: the chat of the AI SDK, for `useChat` and WorkflowChatTransport.
 
-`{id}` is a chat's id or a run's, which is the generation's id.
+`useChat` resumes a stream by the chat's id, WorkflowChatTransport by the run's id and a chunk
+number. A stop has its own route, because a client that disconnects does not stop the answer. `{id}`
+in the paths is the id of a chat, or of a run, which is the generation's id.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Identity
-from hub.api.generation_requests import GenerateBody
-from hub.api.json_decoding import convert_json
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
-from hub.compat.ai_sdk.requests import UiMessage, to_messages
-from hub.compat.answer_encoder import data_line
-from hub.compat.requests import CompatRequests
+from hub.compat.ai_sdk.requests import AiSdkBody, read_chat
+from hub.compat.answer_encoder import data_event
+from hub.compat.requests import CompatRequests, check_chat_id
 from hub.core.generation import partition_of_generation
-from hub.errors import BadRequest, NotFound
+from hub.errors import NotFound
 from hub.http.json_body import json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER, query_flag, query_int
 from hub.http.routing import (
@@ -34,33 +33,23 @@ from hub.http.routing import (
 )
 from hub.transports.sse import HEADERS as STREAM_HEADERS
 
-MAX_CHAT_CHARS: Final = 128
-_EMPTY_STREAM: Final = data_line({"type": "finish"}) + AiSdkEncoder.trailer
-
-
-class AiSdkBody(msgspec.Struct, frozen=True):
-    """What is read of the body; applications add to it with `body` of sendMessage or transport."""
-
-    messages: list[UiMessage]
-    id: str | None = None
-    model: str | None = None
-    upstream: str | None = None
-    system: str | None = None
-    params: dict[str, Any] = {}
-    metadata: dict[str, Any] = {}
-    on_disconnect: str = "continue"
+_EMPTY_STREAM: Final = data_event({"type": "finish"}) + AiSdkEncoder.trailer
 
 
 class UiStopResponse(msgspec.Struct, frozen=True):
-    """status: `stopping`, `already ended`, or `nothing runs`."""
+    """The result of a stop. status: `stopping`, `already ended`, or `nothing runs`."""
 
     generation: str | None
     status: str
 
 
-_CHAT: Final = Parameter("path", "id", str, "A chat's id, or a run's")
-_START: Final = Parameter("query", "startIndex", int, "The first chunk; from the end when negative")
-_RESET_STEP: Final = Parameter("query", "reset_step", str, "`true`: a rewritten text is a new step")
+_CHAT: Final = Parameter("path", "id", str, "The id of a chat or of a run")
+_START: Final = Parameter(
+    "query", "startIndex", int, "The number of the first chunk; negative numbers count from the end"
+)
+_RESET_STEP: Final = Parameter(
+    "query", "reset_step", str, "`true`: send `reset-step` when the text changes"
+)
 
 
 class AiSdkRoutes:
@@ -77,7 +66,7 @@ class AiSdkRoutes:
         method="POST",
         paths=["/v1/ui/chat"],
         tag="v1",
-        summary="AI SDK: ask",
+        summary="AI SDK: start a run",
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY, _RESET_STEP],
         body=json_body(AiSdkBody),
@@ -93,23 +82,13 @@ class AiSdkRoutes:
         long_lived=True,
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
-        """The answer's stream. A last message of the assistant is gone on with."""
+        """Generate an answer and stream it. If the last message is the assistant's, the answer
+        continues it.
+        """
         identity = await self._compat.identify(request)
-        body = convert_json(await self._compat.read_body(request), AiSdkBody)
-        if not body.messages:
-            raise BadRequest("messages is empty", path="messages")
-        last = body.messages[-1]
-        goes_on = {"message": last.id} if last.role == "assistant" and last.id else {}
-        asked = GenerateBody(
-            messages=to_messages(body.messages, body.system),
-            model=body.model,
-            upstream=body.upstream,
-            params=body.params,
-            metadata={**body.metadata, **goes_on},
-            on_disconnect=body.on_disconnect,
-        )
+        body, generate = read_chat(await self._compat.read_body(request))
         chat = check_chat_id(body.id) if body.id is not None else None
-        created = await self._compat.start(request, identity, asked, chat=chat)
+        created = await self._compat.start(request, identity, generate, chat=chat)
         stop = body.on_disconnect == "stop"
         return await self._stream(request, identity, created.generation, stop_on_disconnect=stop)
 
@@ -117,7 +96,7 @@ class AiSdkRoutes:
         method="GET",
         paths=["/v1/ui/chat/{id}/stream"],
         tag="v1",
-        summary="AI SDK: resume",
+        summary="AI SDK: resume a run",
         security=USER,
         parameters=[OPEN_USER, _CHAT, _START, _RESET_STEP],
         responses=[
@@ -127,15 +106,17 @@ class AiSdkRoutes:
                 content={"text/event-stream": None},
                 headers=LOCATED,
             ),
-            ResponseSpec(status=204, description="Nothing runs in the chat"),
+            ResponseSpec(status=204, description="No generation runs in the chat"),
         ],
         refuses=[404, 429],
         long_lived=True,
     )
     async def resume(self, request: web.Request) -> web.StreamResponse:
-        """The stream from its beginning or from `startIndex`; 204 when nothing runs in the chat.
+        """Stream the answer from its beginning or from `startIndex`. 204 if no generation runs in
+        the chat.
 
-        Who asks by index does not know 204: it gets the chat's last answer, or nothing but the end.
+        Clients that resume by index do not know 204: they get the last answer of the chat, or an
+        empty stream.
         """
         identity = await self._compat.identify(request)
         start = query_int(request, "startIndex")
@@ -146,8 +127,8 @@ class AiSdkRoutes:
             return web.Response(body=_EMPTY_STREAM, headers={**STREAM_HEADERS, **HEADERS})
         headers: dict[str, str] = {}
         if start is not None and start < 0:
-            followed = await self._generations.open_replay(generation, identity.user)
-            chunks = await self._compat.count_chunks(followed, AiSdkEncoder(followed.record))
+            replay = await self._generations.open_replay(generation, identity.user)
+            chunks = await self._compat.count_chunks(replay, AiSdkEncoder(replay.record))
             headers["x-workflow-stream-tail-index"] = str(chunks - 1)
             start = max(0, chunks + start)
         return await self._stream(
@@ -158,17 +139,17 @@ class AiSdkRoutes:
         method="DELETE",
         paths=["/v1/ui/chat/{id}"],
         tag="v1",
-        summary="AI SDK: stop",
+        summary="AI SDK: stop a run",
         security=USER,
         parameters=[OPEN_USER, _CHAT],
         responses=[
             json(202, UiStopResponse, "Stopping"),
-            json(200, UiStopResponse, "Ended before, or nothing runs"),
+            json(200, UiStopResponse, "It had ended, or no generation runs in the chat"),
         ],
         refuses=[404],
     )
     async def stop(self, request: web.Request) -> web.Response:
-        """202 while it is stopping, 200 when it had ended or nothing runs in the chat."""
+        """Stop the generation. 202 while it is stopping, 200 if it had ended or none runs."""
         identity = await self._compat.identify(request)
         generation = await self._generation(request, identity, ended_too=False)
         if generation is None:
@@ -180,13 +161,16 @@ class AiSdkRoutes:
     async def _generation(
         self, request: web.Request, identity: Identity, *, ended_too: bool
     ) -> str | None:
-        """The run of that id, or the newest of the chat; None when there is none, or none runs."""
+        """Return the generation, or the newest generation of the chat, that the path names.
+
+        None if there is none; without `ended_too`, also if it does not run.
+        """
         name = request.match_info["id"]
         if partition_of_generation(name) is not None:
             try:
                 await self._generations.find(name, identity.user)
             except NotFound:
-                pass  # then it is a chat's id after all
+                pass  # it is the id of a chat
             else:
                 return name
         return await self._generations.newest_of_chat(
@@ -212,10 +196,3 @@ class AiSdkRoutes:
             headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
             stop_on_disconnect=stop_on_disconnect,
         )
-
-
-def check_chat_id(name: str, *, path: str = "id") -> str:
-    """Returns a chat's id when it can be one. Raises BadRequest."""
-    if not 1 <= len(name) <= MAX_CHAT_CHARS or not name.isprintable():
-        raise BadRequest(f"a chat's id has 1 to {MAX_CHAT_CHARS} characters", path=path)
-    return name

@@ -1,1 +1,1 @@
-"""OpenAI Chat Completions: encoder and routes."""
+"""OpenAI chat completions: encoder, request body and routes."""

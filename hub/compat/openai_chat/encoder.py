@@ -1,48 +1,42 @@
-"""OpenAI's chat completions: chunks while the answer streams, one object when it is whole.
+"""OpenAI's chat completions: chunks while the answer streams, one object for a complete answer.
 
-Source: platform.openai.com, API reference, "Chat completions". `data:` lines only: no `id:`, no
-`retry:`, no event names, which its SDKs trip over. Nothing shown can be taken back: an answer that
-is begun anew goes on where it repeats what was shown, and is an error where it does not. Reasoning
-comes as `reasoning_content`, as DeepSeek, vLLM and others have it.
+Source: platform.openai.com, API reference, "Chat completions". Events have only `data:` lines:
+OpenAI's SDKs fail on `id:`, `retry:` and event names. A client cannot take back text: if the
+answer restarts, the stream continues where the new text repeats the sent text, and fails where it
+differs. Reasoning is sent as `reasoning_content`, as DeepSeek, vLLM and others do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
-from hub.compat.answer_encoder import STOPPED, STOPPED_CODE, AnswerEncoderBase, data_line
+from hub.compat.answer_encoder import (
+    DONE_CHUNK,
+    STOPPED,
+    STOPPED_CODE,
+    AnswerEncoderBase,
+    data_event,
+)
 from hub.compat.answer_state import (
     AlreadySentTextChanged,
     AnswerState,
     AppendOnlyText,
     GenerationEvent,
 )
+from hub.compat.openai import error_document, usage_with_total
 from hub.core.generation import Generation
 
-DONE: Final = b"data: [DONE]\n\n"
 _FINISH_REASONS: Final = {"refusal": "content_filter"}
-_ERROR_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-
-
-def error_document(
-    status: int, message: str, *, code: str | None = None, path: str | None = None
-) -> dict[str, Any]:
-    """An error as OpenAI's clients read it."""
-    kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": path, "code": code}}
 
 
 class ChatCompletionEncoder(AnswerEncoderBase):
-    """Implements ports.Surface. include_usage: a last chunk has the usage, when it is known."""
+    """Implements ports.AnswerEncoder.
 
-    trailer = DONE
+    include_usage: whether a last chunk carries the token usage, if the upstream reported it.
+    """
+
+    trailer = DONE_CHUNK
 
     def __init__(self, record: Generation, *, include_usage: bool = False) -> None:
         super().__init__(record)
@@ -74,28 +68,28 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
-    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
-        yield self._delta({}, finish_reason=chat_finish_reason(told))
-        if self._include_usage and (usage := usage_with_total(told.usage)):
-            yield data_line({**self._head_fields(), "choices": [], "usage": usage})
+        yield self._delta({}, finish_reason=_finish_reason(event))
+        if self._include_usage and (usage := usage_with_total(event.usage)):
+            yield self._chunk({"choices": [], "usage": usage})
 
     def on_stopped(self) -> Iterator[bytes]:
-        yield data_line(error_document(409, STOPPED, code=STOPPED_CODE))
+        yield data_event(error_document(409, STOPPED, code=STOPPED_CODE))
 
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
-        yield data_line(error_document(502, message, code=code))
+        yield data_event(error_document(502, message, code=code))
 
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return data_line({**self._head_fields(), "choices": [choice]})
+        return self._chunk({"choices": [choice]})
 
-    def _head_fields(self) -> dict[str, Any]:
-        return _chunk_head(self.record, "chat.completion.chunk")
+    def _chunk(self, fields: dict[str, Any]) -> bytes:
+        return data_event({**_head(self.record, "chat.completion.chunk"), **fields})
 
 
 def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
-    """The whole of an answer that is done."""
+    """Return a complete answer as one object."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -110,39 +104,19 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
         ]
     elif message["content"] is None:
         message["content"] = ""
-    finish_reason = chat_finish_reason(answer.end)
+    finish_reason = _finish_reason(answer.end)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-    whole = {**_chunk_head(record, "chat.completion"), "choices": [choice]}
+    completion = {**_head(record, "chat.completion"), "choices": [choice]}
     usage = usage_with_total(answer.end.usage)
-    return {**whole, "usage": usage} if usage else whole
+    return {**completion, "usage": usage} if usage else completion
 
 
-def chat_finish_reason(told: GenerationEvent) -> str:
-    """Why it is complete, in OpenAI's words."""
-    reason = told.finish_reason or "stop"
+def _finish_reason(event: GenerationEvent) -> str:
+    reason = event.finish_reason or "stop"
     return _FINISH_REASONS.get(reason, reason)
 
 
-def usage_with_total(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """With a total; None where the upstream did not tell."""
-    if not usage:
-        return None
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    return {
-        **{name: value for name, value in usage.items() if value is not None},
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": _count(usage, "total_tokens") or prompt + completion,
-    }
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    """Upstreams say what they like: what is no number counts as none."""
-    value = usage.get(name)
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _chunk_head(record: Generation, kind: str) -> dict[str, Any]:
+def _head(record: Generation, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{record.id}",
         "object": kind,

@@ -1,1 +1,1 @@
-"""OpenAI Responses: encoder, response object and routes."""
+"""OpenAI Responses: encoder, response object, request body and routes."""

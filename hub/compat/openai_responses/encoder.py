@@ -1,10 +1,10 @@
 """OpenAI's Responses: numbered events while the answer streams.
 
-Source: platform.openai.com, API reference, "Responses: streaming events"; the types of the package
-`openai`. An event's `sequence_number` is its chunk's number, so that a client
-goes on after the one that it has. Items come in the order in which the answer begins them. Nothing
-shown can be taken back, as in openai_chat.py. A stopped answer ends with `response.incomplete`,
-whose status is `cancelled`: there is no event of that name.
+Source: platform.openai.com, API reference, "Responses: streaming events", and the types of the
+package `openai`. The `sequence_number` of an event is the number of its chunk, so that a client can
+resume after the last one that it has. Output items appear in the order in which the answer begins
+them. Sent text cannot be taken back, as in chat completions. A stopped answer ends with
+`response.incomplete` and the status `cancelled`, because no event `response.cancelled` exists.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _NO_LOGPROBS: Final[dict[str, Any]] = {"logprobs": []}
 
 
 class ResponsesEncoder(AnswerEncoderBase):
-    """Implements ports.Surface."""
+    """Implements ports.AnswerEncoder."""
 
     def __init__(self, record: Generation) -> None:
         super().__init__(record)
-        self._number = 0
+        self._sequence_number = 0  # of the next event
         self._items: list[OutputItem] = []
         self._sent = AppendOnlyText()
 
@@ -58,14 +58,14 @@ class ResponsesEncoder(AnswerEncoderBase):
         yield self._content_event("response.output_text.delta", index, delta=new, **_NO_LOGPROBS)
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        at = call_index(call)
-        if at >= len(self.answer.tool_calls) or not self.answer.tool_calls[at].name:
-            return
-        index = yield from self._open("call", at)
-        item, known = self._items[index], self.answer.tool_calls[at]
-        delta = known.arguments[len(item.text) :]
+        number = call_index(call)
+        if number >= len(self.answer.tool_calls) or not self.answer.tool_calls[number].name:
+            return  # the name comes with a later delta
+        index = yield from self._open("call", number)
+        item, state = self._items[index], self.answer.tool_calls[number]
+        delta = state.arguments[len(item.text) :]
         if delta:
-            item.parts = [known.arguments]  # one piece: its length is asked for at each delta
+            item.parts = [state.arguments]  # one part, because each delta needs its length
             yield self._item_event("response.function_call_arguments.delta", index, delta=delta)
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
@@ -78,10 +78,10 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
-    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
         yield from self._close_all("completed")
-        incomplete = (told.finish_reason or "stop") in INCOMPLETE_REASONS
+        incomplete = (event.finish_reason or "stop") in INCOMPLETE_REASONS
         yield self._response_event("response.incomplete" if incomplete else "response.completed")
 
     def on_stopped(self) -> Iterator[bytes]:
@@ -94,19 +94,22 @@ class ResponsesEncoder(AnswerEncoderBase):
         yield self._response_event("response.failed", status="failed", error=error)
 
     def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:
-        """The index of the item that grows; begins it, where it is new."""
+        """Return the index of the output item to append to, and begin the item if it is new.
+
+        kind: see OutputItem. call: the index of the tool call.
+        """
         for index, item in enumerate(self._items):
             if (item.kind, item.call, item.status) == (kind, call, "in_progress"):
                 return index
-        if kind != "call":  # text ends the reasoning, and the other way round
+        if kind != "call":  # text ends the reasoning item, and reasoning ends the message
             for index, item in enumerate(self._items):
                 if item.kind != "call":
                     yield from self._close(index, "completed")
         index = len(self._items)
         item = new_item(self.record, kind, index)
         if kind == "call":
-            known = self.answer.tool_calls[call]
-            item.call, item.call_id, item.name = call, known.id, known.name
+            state = self.answer.tool_calls[call]
+            item.call, item.call_id, item.name = call, state.id, state.name
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call":
@@ -149,6 +152,6 @@ class ResponsesEncoder(AnswerEncoderBase):
         return self._event(kind, response={**document, **fields})
 
     def _event(self, kind: str, **fields: Any) -> bytes:
-        data = {"type": kind, "sequence_number": self._number, **fields}
-        self._number += 1
+        data = {"type": kind, "sequence_number": self._sequence_number, **fields}
+        self._sequence_number += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(data))

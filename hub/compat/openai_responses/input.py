@@ -1,7 +1,7 @@
-"""The input of OpenAI's Responses as messages, and its parameters in the words of chat completions.
+"""OpenAI's Responses: input items as messages, and parameters as chat completions name them.
 
-Source: platform.openai.com, API reference, "Create a model response". Reasoning items are left out:
-the upstreams take none back.
+Source: platform.openai.com, API reference, "Create a model response". Reasoning items are dropped,
+because the upstreams do not accept them.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
-def to_messages(given: str | list[dict[str, Any]], instructions: str | None) -> list[Message]:
-    """Raises BadRequest for an item that the hub cannot pass on."""
-    found = [Message(role="system", content=instructions)] if instructions else []
-    if isinstance(given, str):
-        return [*found, Message(role="user", content=given)]
-    for n, item in enumerate(given):
+def to_messages(items: str | list[dict[str, Any]], instructions: str | None) -> list[Message]:
+    """Return the messages of `input`, after a system message with the instructions.
+
+    Raise BadRequest for an item that the hub cannot pass on.
+    """
+    messages = [Message(role="system", content=instructions)] if instructions else []
+    if isinstance(items, str):
+        return [*messages, Message(role="user", content=items)]
+    for n, item in enumerate(items):
         message = _message(item, f"input[{n}]")
-        before = found[-1] if found else None
+        previous = messages[-1] if messages else None
         if message is None:
             continue
-        if message.tool_calls and before is not None and before.role == "assistant":
-            # A message and its calls are items here, and one turn there.
-            calls = [*(before.tool_calls or ()), *message.tool_calls]
-            found[-1] = Message(role="assistant", content=before.content, tool_calls=calls)
+        if message.tool_calls and previous is not None and previous.role == "assistant":
+            # Responses has separate items for a message and its tool calls, chat has one message.
+            calls = [*(previous.tool_calls or ()), *message.tool_calls]
+            messages[-1] = Message(role="assistant", content=previous.content, tool_calls=calls)
         else:
-            found.append(message)
-    return found
+            messages.append(message)
+    return messages
 
 
 def _message(item: dict[str, Any], path: str) -> Message | None:
@@ -51,7 +54,7 @@ def _message(item: dict[str, Any], path: str) -> Message | None:
         case "reasoning":
             return None
         case kind:
-            raise BadRequest(f"{path}: items of type {kind!r} are not carried", path=path)
+            raise BadRequest(f"{path}: the hub does not support items of type {kind!r}", path=path)
 
 
 def _required(item: dict[str, Any], name: str, path: str) -> str:
@@ -62,11 +65,11 @@ def _required(item: dict[str, Any], name: str, path: str) -> str:
 
 
 def _content(content: Any, path: str) -> Any:
-    """A text, or chat's parts; parts that are all text become one text."""
+    """Return the content for chat completions; parts that are all text become one string."""
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise BadRequest(f"{path}.content is a text or a list of parts", path=path)
+        raise BadRequest(f"{path}.content must be a string or a list of parts", path=path)
     if all(part.get("type") in _TEXT_PARTS for part in content):
         return "".join(_text(part) for part in content)
     return [_part(part, path) for part in content]
@@ -81,7 +84,7 @@ def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
         return {"type": "image_url", "image_url": image}
     if kind == "input_file":
         return {"type": "file", "file": _given(part, "file_id", "file_data", "filename")}
-    raise BadRequest(f"{path}: parts of type {kind!r} are not carried", path=path)
+    raise BadRequest(f"{path}: the hub does not support parts of type {kind!r}", path=path)
 
 
 def _text(part: dict[str, Any]) -> str:
@@ -101,8 +104,10 @@ def to_params(
     effort: str | None,
     text_format: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """`rest` in chat's words, and what is said otherwise there: `reasoning.effort`, `text.format`.
-    Raises BadRequest.
+    """Return the parameters as chat completions name them.
+
+    rest: the fields that pass through. effort: `reasoning.effort`. text_format: `text.format`.
+    Raise BadRequest for tools that the hub cannot pass on.
     """
     params = {_PARAM_NAMES.get(name, name): value for name, value in rest.items()}
     if tools:
@@ -118,7 +123,9 @@ def to_params(
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
-        raise BadRequest(f"tools of type {tool.get('type')!r} are not carried", path="tools")
+        raise BadRequest(
+            f"the hub does not support tools of type {tool.get('type')!r}", path="tools"
+        )
     return {"type": "function", "function": _given(tool, "name", "description", "parameters",
                                                   "strict")}  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""OpenAI's Responses: an answer as the object that it is at any time, and the items of its output.
+"""OpenAI's Responses: the response object at any point of the answer, and its output items.
 
-Source: platform.openai.com, API reference, "Responses"; the types of the package `openai`.
+Source: platform.openai.com, API reference, "Responses", and the types of the package `openai`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_state import AnswerState
-from hub.compat.openai_chat.encoder import usage_with_total
+from hub.compat.openai import usage_with_total
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
@@ -20,11 +20,11 @@ _ID_PREFIXES: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
 
 
 class OutputItem(msgspec.Struct):
-    """One of the output's items, in the order in which they began."""
+    """One item of the output. An answer's items are in the order in which they began."""
 
-    kind: str  # reasoning, message, or call
+    kind: str  # `reasoning`, `message` or `call`
     id: str
-    call: int = 0
+    call: int = 0  # for a call: its index in the answer's deltas
     call_id: str = ""
     name: str = ""
     parts: list[str] = []
@@ -32,11 +32,11 @@ class OutputItem(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        """What there is of it, or of a call's arguments."""
+        """The text so far; for a call, its arguments so far."""
         return "".join(self.parts)
 
     def document(self) -> dict[str, Any]:
-        """As clients read it."""
+        """Return the item as clients read it."""
         if self.kind == "call":
             return {"id": self.id, "type": "function_call", "call_id": self.call_id,
                     "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
@@ -48,19 +48,19 @@ class OutputItem(msgspec.Struct):
                 "content": content}  # fmt: skip
 
     def part(self) -> dict[str, Any]:
-        """Its one part."""
+        """Return the only content part of a message or of reasoning."""
         if self.kind == "reasoning":
             return {"type": "reasoning_text", "text": self.text}
         return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
 
 
 def new_item(record: Generation, kind: str, index: int) -> OutputItem:
-    """One that begins, as the index-th of the output."""
+    """Return an empty item. index: its place in the output."""
     return OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
 
 
 def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
-    """The response as an object, as it stands now."""
+    """Return the response object with everything that the answer has so far."""
     status = "completed" if answer.status == "done" else "incomplete"
     if not answer.status:
         status = "in_progress"
@@ -81,31 +81,31 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
 def build_document(
     record: Generation, answer: AnswerState, output: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The object around an output."""
-    question, end = record.request, answer.end
+    """Return the response object with the given output items."""
+    request, end = record.request, answer.end
     reason = INCOMPLETE_REASONS.get(end.finish_reason or "") if answer.status == "done" else None
     status = _STATUS.get(answer.status) or ("in_progress" if answer.is_started else "queued")
     error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
-    params = question.params
+    params = request.params
     return {
         "id": f"resp_{record.id}",
         "object": "response",
         "created_at": int(record.requested_at),
         "status": "incomplete" if reason else status,
-        "background": bool(question.metadata.get("background")),
+        "background": bool(request.metadata.get("background")),
         "error": error,
         "incomplete_details": {"reason": reason} if reason else None,
-        "instructions": question.metadata.get("instructions"),
+        "instructions": request.metadata.get("instructions"),
         "max_output_tokens": params.get("max_tokens"),
-        "metadata": question.metadata.get("metadata") or {},
-        "model": question.model,
+        "metadata": request.metadata.get("metadata") or {},
+        "model": request.model,
         "output": output,
         "parallel_tool_calls": params.get("parallel_tool_calls", True),
         "previous_response_id": None,
         "temperature": params.get("temperature"),
-        "text": question.metadata.get("text") or {"format": {"type": "text"}},
-        "tool_choice": question.metadata.get("tool_choice") or "auto",
-        "tools": question.metadata.get("tools") or [],
+        "text": request.metadata.get("text") or {"format": {"type": "text"}},
+        "tool_choice": request.metadata.get("tool_choice") or "auto",
+        "tools": request.metadata.get("tools") or [],
         "top_p": params.get("top_p"),
         "truncation": "disabled",
         "usage": _usage(end.usage),
@@ -113,16 +113,16 @@ def build_document(
 
 
 def _usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    told = usage_with_total(tokens)
-    if told is None:
+    usage = usage_with_total(tokens)
+    if usage is None:
         return None
-    read, thought = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
-    cached = read.get("cached_tokens") if isinstance(read, dict) else None
-    reasoning = thought.get("reasoning_tokens") if isinstance(thought, dict) else None
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    reasoning = completion.get("reasoning_tokens") if isinstance(completion, dict) else None
     return {
-        "input_tokens": told["prompt_tokens"],
+        "input_tokens": usage["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": cached or 0},
-        "output_tokens": told["completion_tokens"],
+        "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": reasoning or 0},
-        "total_tokens": told["total_tokens"],
+        "total_tokens": usage["total_tokens"],
     }

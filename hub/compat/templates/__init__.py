@@ -1,1 +1,1 @@
-"""Output templates of the settings: encoder and selection."""
+"""Output templates from the settings: encoder and selection by `?shape=`."""

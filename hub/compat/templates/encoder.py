@@ -1,8 +1,8 @@
-"""Output shapes of one's own making: an answer as clients of older servers expect it.
+"""Output templates: an answer in the format that clients of older servers expect.
 
-A shape is templates, filled in for each event: any JSON value whose texts may hold `{text}`,
-`{code}`, `{message}`, `{generation}`, `{finish_reason}`. A template that is a text is sent as it is
-after filling in; anything else as JSON on one line.
+An output template has one template per kind of event. A template is any JSON value; its strings may
+contain the placeholders `{text}`, `{code}`, `{message}`, `{generation}`, `{finish_reason}` and
+`{tool_calls}`. A template that is a string is sent as text, any other value as JSON on one line.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from hub.core import sse
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 
-_FIELD: Final = re.compile(r"\{(text|code|message|generation|finish_reason|tool_calls)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(text|code|message|generation|finish_reason|tool_calls)\}")
 
 
 class OutputTemplate(msgspec.Struct, frozen=True, kw_only=True):
-    """everything: each event has the text so far, not what is new of it. Templates: opening, text,
-    reasoning, tool_calls, error, end (also after an error); None: nothing is sent then. events:
-    the names of the events by template, where they have one.
+    """What is sent for each kind of event. A template that is None sends nothing.
+
+    cumulative: whether each event carries the whole text so far instead of the new part.
+    opening: before the text. end: after the text, also after an error. error: for a failure or a
+    stop. events: the event names by template; the other templates send unnamed events.
     """
 
     cumulative: bool = False
@@ -54,11 +56,11 @@ BUILT_IN_TEMPLATES: Final[Mapping[str, OutputTemplate]] = {
     ),
     "text": OutputTemplate(error="{message}", end="stop", events=_ERROR),
 }
-"""Those that there are without settings."""
+"""The templates that exist without any settings, by their name in `?shape=`."""
 
 
 class TemplateEncoder(AnswerEncoderBase):
-    """Implements ports.Surface in a shape."""
+    """Implements ports.AnswerEncoder with an output template."""
 
     def __init__(self, record: Generation, template: OutputTemplate) -> None:
         super().__init__(record)
@@ -88,10 +90,10 @@ class TemplateEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
-    def on_done(self, told: GenerationEvent) -> Iterator[bytes]:
+    def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         if not self.template.cumulative:
             self._sent.end()
-        yield from self._fill("end", finish_reason=told.finish_reason or "stop")
+        yield from self._fill("end", finish_reason=event.finish_reason or "stop")
 
     def on_stopped(self) -> Iterator[bytes]:
         yield from self.on_failed(STOPPED_CODE, STOPPED)
@@ -106,19 +108,22 @@ class TemplateEncoder(AnswerEncoderBase):
             return
         filled = _fill(template, {"generation": self.record.id, **values})
         if filled == "":
-            return  # an event without data is none
+            return  # clients ignore an event without data
         body = sse.encode_event(self.template.events.get(part, ""), encode_json(filled))
         yield body.removeprefix(b"event: \n")
 
 
 def _fill(template: Any, values: Mapping[str, Any]) -> Any:
-    """The template with its fields' values; one that is nothing but a field is the value itself."""
+    """Return the template with its placeholders filled in.
+
+    A string that is nothing but one placeholder becomes the value itself, which may be no string.
+    """
     match template:
         case str():
-            whole = _FIELD.fullmatch(template)
-            if whole:
-                return values.get(whole[1], "")
-            return _FIELD.sub(lambda found: str(values.get(found[1], "")), template)
+            placeholder = _PLACEHOLDER.fullmatch(template)
+            if placeholder:
+                return values.get(placeholder[1], "")
+            return _PLACEHOLDER.sub(lambda match: str(values.get(match[1], "")), template)
         case dict():
             return {name: _fill(value, values) for name, value in template.items()}
         case list():

@@ -1,0 +1,138 @@
+"""The request body of AG-UI.
+
+Source: docs.ag-ui.com, "RunAgentInput", and the package @ag-ui/core. The protocol has no fields for
+the model, the upstream and its parameters, so the hub reads them from `forwardedProps`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
+from hub.core.generation import Message
+from hub.errors import BadRequest
+
+
+class AgUiMessage(msgspec.Struct, frozen=True, rename="camel"):
+    """One message of the run."""
+
+    role: str
+    id: str | None = None
+    content: Any = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    def to_message(self) -> Message:
+        """Return the message as the hub stores it."""
+        return Message(
+            role=self.role,
+            content=_content(self.content),
+            name=self.name,
+            tool_calls=self.tool_calls or None,
+            tool_call_id=self.tool_call_id,
+        )
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool that the client offers."""
+
+    name: str
+    description: str = ""
+    parameters: Any = None
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A fact that the application tells the agent."""
+
+    value: str
+    description: str = ""
+
+
+class ForwardedProps(msgspec.Struct, frozen=True):
+    """The fields of `forwardedProps` that the hub reads."""
+
+    model: str | None = None
+    upstream: str | None = None
+    params: dict[str, Any] = {}
+    on_disconnect: str = "continue"
+
+
+class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of a run."""
+
+    thread_id: str
+    run_id: str
+    messages: list[AgUiMessage]
+    tools: list[Tool] | None = None
+    context: list[Context] | None = None
+    forwarded_props: Any = None
+
+    @property
+    def props(self) -> ForwardedProps:
+        """The fields of `forwardedProps`; other values than an object are ignored.
+
+        Raise BadRequest for a field of the wrong type.
+        """
+        given = self.forwarded_props
+        return convert_json(given, ForwardedProps) if isinstance(given, dict) else ForwardedProps()
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of this run of this thread: a hash, because the ids may be long."""
+        ids = msgspec.json.encode((self.thread_id, self.run_id))
+        return f"agui {hashlib.sha256(ids).hexdigest()}"
+
+
+def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
+    """Return the generation that a run requests. The context becomes a system message.
+
+    Raise BadRequest if the run has no messages.
+    """
+    given = [message for message in body.messages if message.role not in ("activity", "reasoning")]
+    if not given:
+        raise BadRequest("messages is empty", path="messages")
+    ids: list[str | None] = [message.id for message in given]
+    messages = [message.to_message() for message in given]
+    if body.context:
+        context = "\n".join(f"{each.description}: {each.value}" for each in body.context)
+        messages.insert(0, Message(role="system", content=context))
+        ids.insert(0, None)
+    params = dict(props.params)
+    if body.tools:
+        params["tools"] = [
+            {"type": "function", "function": {"name": tool.name, "description": tool.description,
+                                              "parameters": tool.parameters or {}}}
+            for tool in body.tools
+        ]  # fmt: skip
+    return GenerateBody(
+        messages=messages,
+        model=props.model,
+        upstream=props.upstream,
+        params=params,
+        metadata={"thread": body.thread_id, "run": body.run_id, "ids": ids},
+        on_disconnect=props.on_disconnect,
+    )
+
+
+def _content(content: Any) -> Any:
+    """Return the content for chat completions."""
+    if not isinstance(content, list):
+        return content
+    return [_part(part) for part in content]
+
+
+def _part(part: Any) -> Any:
+    """Return a part for chat completions: an image becomes `image_url`, all else is unchanged."""
+    if not isinstance(part, dict) or part.get("type") not in ("image", "binary"):
+        return part
+    source = part["source"] if isinstance(part.get("source"), dict) else part
+    url = source.get("url") or source.get("value")
+    data = source.get("data")
+    if url is None or (source.get("type") == "data" and data is None):
+        url = f"data:{source.get('mimeType', 'image/png')};base64,{data or url}"
+    return {"type": "image_url", "image_url": {"url": url}}

@@ -1,0 +1,89 @@
+"""The request body of OpenAI's Responses.
+
+Source: platform.openai.com, API reference, "Create a model response". The structs name the fields
+that the hub reads; every other field is a parameter for the upstream.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from hub.api.generation_requests import GenerateBody
+from hub.api.json_decoding import convert_json
+from hub.compat.openai import passthrough_params, reject_unsupported
+from hub.compat.openai_responses.input import to_messages, to_params
+from hub.errors import BadRequest
+
+
+class TextOptions(msgspec.Struct, frozen=True):
+    """The field `text`."""
+
+    format: dict[str, Any] | None = None
+
+
+class ReasoningOptions(msgspec.Struct, frozen=True):
+    """The field `reasoning`."""
+
+    effort: str | None = None
+
+
+class ResponsesBody(msgspec.Struct, frozen=True):
+    """The fields that the hub reads. `upstream` and `on_disconnect` are the hub's own."""
+
+    input: str | list[dict[str, Any]]
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    metadata: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    store: bool | None = None
+    include: list[str] | None = None
+    stream_options: dict[str, Any] | None = None
+    truncation: str | None = None
+    upstream: str | None = None
+    on_disconnect: str = "continue"
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the client gets the response at once, before it is generated."""
+        return bool(self.background and not self.stream)
+
+
+_KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
+# The response object repeats these fields of the request, so the generation's metadata keeps them.
+_ECHOED_FIELDS: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
+
+
+def read_responses(raw: dict[str, Any]) -> tuple[ResponsesBody, GenerateBody]:
+    """Return the body and the generation that it requests.
+
+    Raise BadRequest for an invalid or an unsupported field.
+    """
+    body = convert_json(raw, ResponsesBody)
+    reject_unsupported(raw, "previous_response_id", "conversation", "prompt")
+    generate = GenerateBody(
+        messages=to_messages(body.input, body.instructions),
+        model=body.model,
+        upstream=body.upstream,
+        params=to_params(
+            passthrough_params(raw, _KNOWN_FIELDS),
+            tools=body.tools,
+            tool_choice=body.tool_choice,
+            effort=body.reasoning.effort if body.reasoning else None,
+            text_format=body.text.format if body.text else None,
+        ),
+        metadata={name: raw[name] for name in _ECHOED_FIELDS if raw.get(name)},
+        on_disconnect=body.on_disconnect,
+    )
+    if body.is_queued and generate.stops_on_disconnect():
+        raise BadRequest(
+            "on_disconnect: stop needs a client that waits: remove background",
+            path="on_disconnect",
+        )
+    return body, generate
