@@ -1,21 +1,21 @@
-"""The simulated LLM: a real HTTP server with answers known by heart, in every format the hub reads.
+"""The simulated LLM: a real HTTP server with built-in answers, in every wire format the hub reads.
 
-For `hub dev`, demonstrations and tests. It says that it is simulated in its model's name, in every
-answer's text and in the header `X-Simulated`. Each format has its path; faults are chosen by a
-flag:
+It serves `hub dev`, demonstrations and tests. It is labelled as simulated in the name of its model,
+in the text of every answer and in the header `X-Simulated`. Each wire format has its path. A flag
+selects one fault:
 
-    refuse        503 to every question
-    flaky:N       503 to the first N questions
-    busy:N        429 with `Retry-After: 1` to the first N questions
-    status:CODE   that status
-    hang          no byte, ever
-    stall:N       silence after N tokens
-    cut:N         the connection is cut after N tokens
+    refuse        503 to every request
+    flaky:N       503 to the first N requests
+    busy:N        429 with `Retry-After: 1` to the first N requests
+    status:CODE   that status to every request
+    hang          no byte is ever sent
+    stall:N       nothing more is sent after N tokens
+    cut:N         the connection is closed after N tokens
     truncate:N    the stream ends after N tokens without a finish
-    error:N       an error inside the stream after N tokens
-    garbage:N     bytes that mean nothing after N tokens
-    line:BYTES    one line of so many bytes, and no end of it
-    endless       the answer again and again
+    error:N       the stream reports an error after N tokens
+    garbage:N     the stream has meaningless bytes after N tokens
+    line:BYTES    one line of so many bytes that does not end
+    endless       the answer is repeated forever
 """
 
 from __future__ import annotations
@@ -29,44 +29,45 @@ import msgspec
 from aiohttp import web
 
 from hub.errors import OperatorError
-from hub.upstreams.simulated_answers import answer_to, tokens_of
+from hub.upstreams.simulated_answers import choose_answer, split_tokens
 from hub.upstreams.simulated_formats import (
     CHUNK,
     MODEL,
-    Anthropic,
-    ChatGlm,
-    DashScope,
-    Enveloped,
+    AnthropicFormat,
+    ChatGlmFormat,
+    DashScopeFormat,
+    EnvelopeFormat,
     Format,
-    Ollama,
-    OpenAi,
-    Responses,
-    Words,
-    Xinference,
+    OllamaFormat,
+    OpenAiFormat,
+    ResponsesFormat,
+    WordsFormat,
+    XinferenceFormat,
 )
 
 _HEADERS: Final = {"X-Simulated": "true", "Cache-Control": "no-store"}
-_WITHOUT_NUMBER: Final = ("refuse", "hang", "endless")
-_WITH_NUMBER: Final = (
+_PLAIN_FAULTS: Final = ("refuse", "hang", "endless")
+_NUMBERED_FAULTS: Final = (
     *("flaky", "busy", "status", "stall", "cut", "truncate", "error", "garbage", "line"),
 )
-_PATHS: Final[Mapping[str, Callable[[], Format]]] = {
-    "/xinference/v1/chat/completions": Xinference,
-    "/v1/responses": Responses,
-    "/v1/messages": Anthropic,
-    "/api/chat": Ollama,
-    "/api/v1/services/aigc/text-generation/generation": DashScope,
-    "/chatglm": ChatGlm,
-    "/envelope": Enveloped,
-    "/words": Words,
+_FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
+    "/xinference/v1/chat/completions": XinferenceFormat,
+    "/v1/responses": ResponsesFormat,
+    "/v1/messages": AnthropicFormat,
+    "/api/chat": OllamaFormat,
+    "/api/v1/services/aigc/text-generation/generation": DashScopeFormat,
+    "/chatglm": ChatGlmFormat,
+    "/envelope": EnvelopeFormat,
+    "/words": WordsFormat,
 }
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
-    """How it answers.
+    """How the server answers.
 
-    network_chunk_bytes: None sends an event at a time; a number cuts the bytes at every so many,
-    so that characters are split over network chunks.
+    tokens_per_second: the speed of an answer. first_token_seconds: the delay before it.
+    network_chunk_bytes: None writes one event at a time; a number cuts the bytes into chunks of
+    that size, which splits characters. fault: one of those listed above.
     """
 
     tokens_per_second: float = 30.0
@@ -74,19 +75,19 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     network_chunk_bytes: int | None = None
     fault: str | None = None
 
-    def fault_kind(self) -> tuple[str, int]:
-        """The fault and its number. Raises OperatorError for one that there is not."""
+    def parse_fault(self) -> tuple[str, int]:
+        """Return the fault and its number. Raise OperatorError for an unknown fault."""
         kind, _, number = (self.fault or "").partition(":")
-        if kind in ("", *_WITHOUT_NUMBER) and not number:
+        if kind in ("", *_PLAIN_FAULTS) and not number:
             return kind, 0
-        if kind in _WITH_NUMBER and number.isdigit():
+        if kind in _NUMBERED_FAULTS and number.isdigit():
             return kind, int(number)
-        known = ", ".join([*_WITHOUT_NUMBER, *(f"{each}:N" for each in _WITH_NUMBER)])
-        raise OperatorError(f"there is no fault {self.fault!r}; there are {known}")
+        known = ", ".join([*_PLAIN_FAULTS, *(f"{each}:N" for each in _NUMBERED_FAULTS)])
+        raise OperatorError(f"there is no fault {self.fault!r}; use one of {known}")
 
 
-class _SimulatedRequest(msgspec.Struct):
-    """The fields that any of the formats asks with."""
+class _Body(msgspec.Struct):
+    """The fields of a request that any of the formats uses."""
 
     messages: list[dict[str, Any]] | None = None
     input: Any = None
@@ -96,38 +97,42 @@ class _SimulatedRequest(msgspec.Struct):
     stream_options: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
 
-    def turns(self) -> list[dict[str, Any]]:
-        """The conversation; empty when there is none."""
+    def conversation(self) -> list[dict[str, Any]]:
+        """Return the messages; empty when the request has none."""
         if self.prompt is not None:
             return [{"role": "user", "content": self.prompt}]
-        given = self.messages or self.input or []
-        if isinstance(given, dict):
-            given = given.get("messages") or []
-        return [turn for turn in given if isinstance(turn, dict)]
+        messages = self.messages or self.input or []
+        if isinstance(messages, dict):
+            messages = messages.get("messages") or []
+        return [message for message in messages if isinstance(message, dict)]
 
 
-class _Faulty(Exception):
-    """The chosen fault strikes now."""
+class _AnswerBroken(Exception):
+    """The selected fault ends the answer now."""
 
 
 class SimulatedUpstream:
-    """The server's handlers and what they count."""
+    """The handlers of the server and their counters."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self._fault, self._fault_number = simulation.fault_kind()
-        self._asked = self._started = self._running = self._cut_short = 0
+        self._fault, self._fault_number = simulation.parse_fault()
+        self._requests = 0
+        self._started = 0  # answers that were started
+        self._running = 0  # answers that run now
+        self._cut = 0  # answers whose client disconnected
 
     def app(self) -> web.Application:
-        """The application, to be served with handler_cancellation, so that a client that leaves
-        is noticed at once.
+        """Return the application.
+
+        Serve it with handler_cancellation, so that it notices a disconnected client at once.
         """
         app = web.Application()
-        app.on_response_prepare.append(_label)
+        app.on_response_prepare.append(_add_headers)
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self.complete),
-                *(web.post(path, self.answer) for path in _PATHS),
+                *(web.post(path, self.answer) for path in _FORMATS),
                 web.get("/envelope", self.answer),
                 web.get("/words", self.answer),
                 web.get("/v1/models", self.models),
@@ -138,95 +143,93 @@ class SimulatedUpstream:
         return app
 
     async def models(self, request: web.Request) -> web.Response:
-        """The one model."""
+        """List the only model."""
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "simulation"}
         return _json({"object": "list", "data": [model]})
 
     async def health(self, request: web.Request) -> web.Response:
-        """It answers, so it lives."""
+        """Answer 200 while the server runs."""
         return _json({"status": "ok"})
 
     async def stats(self, request: web.Request) -> web.Response:
-        """How many answers were begun, run now, and lost their reader."""
-        counts = {"started": self._started, "running": self._running, "cut": self._cut_short}
-        return _json(counts)
+        """Return how many answers were started, run now, and lost their client."""
+        return _json({"started": self._started, "running": self._running, "cut": self._cut})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        """OpenAI's chat completions, streamed or whole."""
+        """Answer a chat completions request, as a stream or as one JSON object."""
         try:
-            question = msgspec.json.decode(await request.read(), type=_SimulatedRequest)
+            body = msgspec.json.decode(await request.read(), type=_Body)
         except msgspec.DecodeError as error:
             return _error(400, f"this is not a chat completions request: {error}")
-        if not question.turns():
+        if not body.conversation():
             return _error(400, "this is not a chat completions request: messages is empty")
-        include_usage = bool((question.stream_options or {}).get("include_usage"))
-        form = OpenAi(include_usage=include_usage) if question.stream else None
-        return await self._answer(request, question, form)
+        include_usage = bool((body.stream_options or {}).get("include_usage"))
+        form = OpenAiFormat(include_usage=include_usage) if body.stream else None
+        return await self._respond(request, body, form)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Any other format, streamed."""
+        """Answer a request in the format of its path, as a stream."""
         try:
             if request.method == "GET":
-                question = _SimulatedRequest(prompt=request.query.get("prompt", ""))
+                body = _Body(prompt=request.query.get("prompt", ""))
             else:
-                question = msgspec.json.decode(await request.read(), type=_SimulatedRequest)
+                body = msgspec.json.decode(await request.read(), type=_Body)
         except msgspec.DecodeError as error:
-            return _error(400, f"this is not a question: {error}")
-        form = _PATHS[request.path]()
-        if isinstance(form, DashScope):
-            form.incremental = bool((question.parameters or {}).get("incremental_output"))
-        return await self._answer(request, question, form)
+            return _error(400, f"this request is invalid: {error}")
+        form = _FORMATS[request.path]()
+        if isinstance(form, DashScopeFormat):
+            form.incremental = bool((body.parameters or {}).get("incremental_output"))
+        return await self._respond(request, body, form)
 
-    async def _answer(
-        self, request: web.Request, question: _SimulatedRequest, form: Format | None
+    async def _respond(
+        self, request: web.Request, body: _Body, form: Format | None
     ) -> web.StreamResponse:
-        self._asked += 1
-        first_ones = self._asked <= self._fault_number
-        if self._fault == "refuse" or (self._fault == "flaky" and first_ones):
-            return _error(503, "the simulated LLM refuses, as it was told to")
-        if self._fault == "busy" and first_ones:
-            return _error(429, "the simulated LLM is busy, as it was told to", retry_after=1)
+        """Answer, or fail by the selected fault. form: None means one JSON object."""
+        self._requests += 1
+        is_early = self._requests <= self._fault_number
+        if self._fault == "refuse" or (self._fault == "flaky" and is_early):
+            return _error(503, f"the simulated LLM refuses (fault {self._fault})")
+        if self._fault == "busy" and is_early:
+            return _error(429, "the simulated LLM is busy (fault busy)", retry_after=1)
         if self._fault == "status":
-            return _error(self._fault_number, "the simulated LLM fails, as it was told to")
+            return _error(self._fault_number, "the simulated LLM fails (fault status)")
         self._started += 1
         self._running += 1
         try:
             if self._fault == "hang":
                 await asyncio.Event().wait()
             if form is not None:
-                return await self._stream(request, question, form)
-            return _json(_whole(question))
-        except (asyncio.CancelledError, ConnectionError):  # the latter where nothing cancels
-            self._cut_short += 1
+                return await self._stream(request, body, form)
+            return _json(_build_completion(body))
+        except (asyncio.CancelledError, ConnectionError):  # ConnectionError without cancellation
+            self._cut += 1
             raise
         finally:
             self._running -= 1
 
-    async def _stream(
-        self, request: web.Request, question: _SimulatedRequest, form: Format
-    ) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, body: _Body, form: Format) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": form.content_type})
         await response.prepare(request)
-        step = self._simulation.network_chunk_bytes
+        size = self._simulation.network_chunk_bytes
         try:
-            async for event in self._events(question, form):
-                for start in range(0, len(event), step or len(event) or 1):
-                    await response.write(event[start : start + (step or len(event))])
-                    if step is not None:
-                        await asyncio.sleep(0)  # a packet of its own, as far as this can be had
-        except _Faulty:
+            async for event in self._events(body, form):
+                for start in range(0, len(event), size or len(event) or 1):
+                    await response.write(event[start : start + (size or len(event))])
+                    if size is not None:
+                        await asyncio.sleep(0)  # so that each chunk tends to be its own packet
+        except _AnswerBroken:
             if self._fault == "cut" and request.transport is not None:
                 request.transport.abort()
         return response
 
-    async def _events(self, question: _SimulatedRequest, form: Format) -> AsyncIterator[bytes]:
-        tokens = tokens_of(answer_to(_last_words(question.turns())))
-        yield form.begin()
+    async def _events(self, body: _Body, form: Format) -> AsyncIterator[bytes]:
+        tokens = split_tokens(choose_answer(_last_prompt(body.conversation())))
+        yield form.start()
         await asyncio.sleep(self._simulation.first_token_seconds)
         due = time.monotonic()
         while True:
             for number, token in enumerate(tokens):
-                async for event in self._struck(number, form):
+                async for event in self._apply_fault(number, form):
                     yield event
                 yield form.token(token)
                 due += 1 / self._simulation.tokens_per_second
@@ -234,56 +237,56 @@ class SimulatedUpstream:
                     await asyncio.sleep(wait)
             if self._fault != "endless":
                 break
-        yield form.end(_usage(question.turns(), len(tokens)))
+        yield form.end(_count_usage(body.conversation(), len(tokens)))
 
-    async def _struck(self, number: int, form: Format) -> AsyncIterator[bytes]:
-        """What the fault puts in front of this token. Raises _Faulty when nothing follows."""
+    async def _apply_fault(self, number: int, form: Format) -> AsyncIterator[bytes]:
+        """Yield what the fault inserts before a token; raise _AnswerBroken if nothing follows."""
         if self._fault == "line" and number == 0:
-            piece = b"x" * 65536
-            for _ in range(self._fault_number // len(piece) + 1):
-                yield piece
-            raise _Faulty
+            block = b"x" * 65536
+            for _ in range(self._fault_number // len(block) + 1):
+                yield block
+            raise _AnswerBroken
         if number != self._fault_number:
             return
         match self._fault:
             case "cut" | "truncate":
-                raise _Faulty
+                raise _AnswerBroken
             case "stall":
                 await asyncio.Event().wait()
             case "error":
-                yield form.error("the simulated LLM breaks off, as it was told to")
-                raise _Faulty
+                yield form.error("the simulated LLM fails (fault error)")
+                raise _AnswerBroken
             case "garbage":
                 yield b"data: \xff\xfe{]not JSON\n\n" * 3
-                raise _Faulty
+                raise _AnswerBroken
 
 
-async def _label(request: web.Request, response: web.StreamResponse) -> None:
-    """Every answer says what it is, also those that aiohttp gives by itself (404, 405, 413)."""
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Label every response as simulated, also those of aiohttp itself (404, 405, 413)."""
     response.headers.update(_HEADERS)
 
 
-def _last_words(turns: list[dict[str, Any]]) -> str:
-    content = turns[-1].get("content") if turns else ""
+def _last_prompt(conversation: list[dict[str, Any]]) -> str:
+    content = conversation[-1].get("content") if conversation else ""
     if isinstance(content, list):
-        parts = (part.get("text", "") for part in content if isinstance(part, dict))
-        return " ".join(str(part) for part in parts)
+        texts = (part.get("text", "") for part in content if isinstance(part, dict))
+        return " ".join(str(text) for text in texts)
     return str(content or "")
 
 
-def _whole(question: _SimulatedRequest) -> dict[str, Any]:
-    text = answer_to(_last_words(question.turns()))
+def _build_completion(body: _Body) -> dict[str, Any]:
+    text = choose_answer(_last_prompt(body.conversation()))
     message = {"role": "assistant", "content": text}
     return {
         **CHUNK,
         "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": _usage(question.turns(), len(tokens_of(text))),
+        "usage": _count_usage(body.conversation(), len(split_tokens(text))),
     }
 
 
-def _usage(turns: list[dict[str, Any]], completion: int) -> dict[str, int]:
-    prompt = sum(len(tokens_of(str(turn.get("content") or ""))) for turn in turns)
+def _count_usage(conversation: list[dict[str, Any]], completion: int) -> dict[str, int]:
+    prompt = sum(len(split_tokens(str(each.get("content") or ""))) for each in conversation)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

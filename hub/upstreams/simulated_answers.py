@@ -1,4 +1,4 @@
-"""What the simulated LLM says: always the same answer to the same question."""
+"""The answers of the simulated LLM: the same prompt always gets the same answer."""
 
 from __future__ import annotations
 
@@ -39,53 +39,53 @@ past a reload — whole ✨
 
 _COUNT: Final = re.compile(r"count to (\d{1,4})", re.IGNORECASE)
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
-# Words with the space before them, single CJK characters and emoji: about what a tokenizer does.
+# Words with the space before them, single CJK characters and emoji, much like a real tokenizer.
 _TOKEN: Final = re.compile(r"\s*[\w'’-]{1,12}|\s*[^\w\s]|\s+")
 
 
-def answer_to(question: str) -> str:
-    """The whole answer."""
-    if count := _COUNT.search(question):
+def choose_answer(prompt: str) -> str:
+    """Return the whole answer to a prompt."""
+    if count := _COUNT.search(prompt):
         numbers = " ".join(str(n) for n in range(1, int(count[1]) + 1))
         return f"{numbers}\n\n(simulated answer)"
-    asked = " ".join(question.split())
-    if _HAN.search(question):
-        return _SKY_ZH if "天空" in question else _any_zh(asked)
-    lowered = question.lower()
+    line = " ".join(prompt.split())
+    if _HAN.search(prompt):
+        return _SKY_ZH if "天空" in prompt else _build_default_zh(line)
+    lowered = prompt.lower()
     if "sky" in lowered and "blue" in lowered:
         return _SKY
     if "haiku" in lowered:
         return _HAIKU
     if re.search(r"\blong\b", lowered):
-        return "\n\n".join([_any(asked), *([_SKY] * 4)])
-    return _any(asked)
+        return "\n\n".join([_build_default(line), *([_SKY] * 4)])
+    return _build_default(line)
 
 
-def tokens_of(text: str) -> list[str]:
-    """The text in small pieces that join to exactly the text."""
-    pieces: list[str] = []
-    for piece in _TOKEN.findall(text):
-        if _HAN.search(piece):
-            pieces.extend(piece)
+def split_tokens(text: str) -> list[str]:
+    """Split a text into tokens, which join to exactly the same text."""
+    tokens: list[str] = []
+    for token in _TOKEN.findall(text):
+        if _HAN.search(token):
+            tokens.extend(token)
         else:
-            pieces.append(piece)
-    return pieces
+            tokens.append(token)
+    return tokens
 
 
-def _any(asked: str) -> str:
+def _build_default(prompt: str) -> str:
     return (
-        f"You asked: “{asked[:200]}”.\n\n"
-        "I am the simulated model of hub dev: I know a few answers by heart and nothing else. "
-        "What you see is real all the same: this text left an HTTP upstream token by token, a "
-        "worker relayed it, Redis carried it, and your stream showed it as it came. 🚀\n\n"
-        "Name a real LLM in HUB_UPSTREAMS__… to have a real answer.\n\n"
+        f"You asked: “{prompt[:200]}”.\n\n"
+        "I am the simulated model of hub dev. I have a few built-in answers and nothing else. "
+        "The way of this text is real: an HTTP upstream sent it token by token, a worker "
+        "relayed it, Redis stored it, and your stream delivered it. 🚀\n\n"
+        "Configure an LLM in HUB_UPSTREAMS__… to get real answers.\n\n"
         "(simulated answer)"
     )
 
 
-def _any_zh(asked: str) -> str:
+def _build_default_zh(prompt: str) -> str:
     return (
-        f"你问的是：“{asked[:100]}”。\n\n"
+        f"你问的是：“{prompt[:100]}”。\n\n"
         "我是 hub dev 的模拟模型，只会背几个固定的答案。\n"
         "不过你看到的过程是真实的：这些文字一个一个地离开上游，由 worker 转发，"
         "经过 Redis，出现在你的屏幕上。🚀\n\n"

@@ -1,4 +1,4 @@
-"""The wire formats of the simulated LLM: what an endpoint of each kind would send."""
+"""The wire formats of the simulated LLM: the bytes that an endpoint of each kind sends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NDJSON: Final = "application/x-ndjson"
 
 
 class Format(Protocol):
-    """One answer's bytes, in order: begin, tokens, end, or an error in place of what is left."""
+    """Builds the bytes of one answer: start, tokens and end, or an error instead of the rest."""
 
     content_type: str
 
-    def begin(self) -> bytes: ...
+    def start(self) -> bytes: ...
 
     def token(self, text: str) -> bytes: ...
 
@@ -27,21 +27,21 @@ class Format(Protocol):
 
 
 def sse(data: Any, event: str | None = None) -> bytes:
-    """One event; what is not bytes becomes JSON."""
+    """Return one server-sent event; data that is not bytes is encoded as JSON."""
     text = data if isinstance(data, bytes) else msgspec.json.encode(data)
     name = b"" if event is None else b"event: " + event.encode() + b"\n"
     return name + b"data: " + text + b"\n\n"
 
 
-class OpenAi:
-    """Chat completions. include_usage: as `stream_options` asks for."""
+class OpenAiFormat:
+    """OpenAI's chat completions. include_usage: the value in `stream_options`."""
 
     content_type = SSE
 
     def __init__(self, *, include_usage: bool = True) -> None:
         self._include_usage = include_usage
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return self._chunk({"role": "assistant", "content": ""})
 
     def token(self, text: str) -> bytes:
@@ -61,11 +61,11 @@ class OpenAi:
         return sse({**CHUNK, "choices": [choice]})
 
 
-class Xinference(OpenAi):
-    """The same with CRLF, pings as comments, and errors that are text."""
+class XinferenceFormat(OpenAiFormat):
+    """Xinference's chat completions: CRLF, pings as comments, and errors as text."""
 
-    def begin(self) -> bytes:
-        return b": ping - 2026-01-01 00:00:00\r\n\r\n" + _crlf(super().begin())
+    def start(self) -> bytes:
+        return b": ping - 2026-01-01 00:00:00\r\n\r\n" + _crlf(super().start())
 
     def token(self, text: str) -> bytes:
         return _crlf(super().token(text))
@@ -77,38 +77,38 @@ class Xinference(OpenAi):
         return _crlf(sse({"error": message}))
 
 
-class Responses:
-    """OpenAI's Responses."""
+class ResponsesFormat:
+    """OpenAI's Responses API."""
 
     content_type = SSE
 
     def __init__(self) -> None:
-        self._number = -1
+        self._sequence_number = -1
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return self._event("response.created", response={"id": "resp_simulated"})
 
     def token(self, text: str) -> bytes:
         return self._event("response.output_text.delta", output_index=0, delta=text)
 
     def end(self, usage: Mapping[str, int]) -> bytes:
-        counted = _in_and_out(usage)
-        return self._event("response.completed", response={"id": "r", "usage": counted})
+        converted = _input_output_usage(usage)
+        return self._event("response.completed", response={"id": "r", "usage": converted})
 
     def error(self, message: str) -> bytes:
         return self._event("error", message=message)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
-        self._number += 1
-        return sse({"type": kind, "sequence_number": self._number, **fields}, kind)
+        self._sequence_number += 1
+        return sse({"type": kind, "sequence_number": self._sequence_number, **fields}, kind)
 
 
-class Anthropic:
-    """Messages."""
+class AnthropicFormat:
+    """Anthropic's Messages API."""
 
     content_type = SSE
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         block = {"type": "text", "text": ""}
         usage = {"input_tokens": 1, "output_tokens": 1}
         return (
@@ -126,7 +126,7 @@ class Anthropic:
         return (
             self._event("content_block_stop", index=0)
             + self._event(
-                "message_delta", delta={"stop_reason": "end_turn"}, usage=_in_and_out(usage)
+                "message_delta", delta={"stop_reason": "end_turn"}, usage=_input_output_usage(usage)
             )
             + self._event("message_stop")
         )
@@ -138,12 +138,12 @@ class Anthropic:
         return sse({"type": kind, **fields}, kind)
 
 
-class Ollama:
-    """Its own chat."""
+class OllamaFormat:
+    """Ollama's own chat API."""
 
     content_type = NDJSON
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return b""
 
     def token(self, text: str) -> bytes:
@@ -165,17 +165,17 @@ class Ollama:
         return msgspec.json.encode({"model": MODEL, **fields}) + b"\n"
 
 
-class DashScope:
-    """incremental: each event has what is new, else the whole text so far."""
+class DashScopeFormat:
+    """DashScope's text generation. incremental: an event holds the new text, not all so far."""
 
     content_type = "text/event-stream;charset=UTF-8"
 
     def __init__(self) -> None:
         self.incremental = False
         self._text = ""
-        self._number = 0
+        self._sequence_number = 0
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return b""
 
     def token(self, text: str) -> bytes:
@@ -184,29 +184,29 @@ class DashScope:
 
     def end(self, usage: Mapping[str, int]) -> bytes:
         output = {"text": "" if self.incremental else self._text, "finish_reason": "stop"}
-        return self._event({"output": output, "usage": _in_and_out(usage)})
+        return self._event({"output": output, "usage": _input_output_usage(usage)})
 
     def error(self, message: str) -> bytes:
         return self._event({"code": "InternalError", "message": message}, "error")
 
     def _event(self, data: Mapping[str, Any], event: str = "result") -> bytes:
-        self._number += 1
+        self._sequence_number += 1
         return b"id:%d\nevent:%b\n:HTTP_STATUS/200\ndata:%b\n\n" % (
-            self._number,
+            self._sequence_number,
             event.encode(),
             msgspec.json.encode(data),
         )
 
 
-class ChatGlm:
-    """Plain text, each event the whole text so far; the connection's end is the end."""
+class ChatGlmFormat:
+    """Plain text with all text so far in each event; the end of the connection ends the answer."""
 
     content_type = SSE
 
     def __init__(self) -> None:
         self._text = ""
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return b""
 
     def token(self, text: str) -> bytes:
@@ -221,12 +221,12 @@ class ChatGlm:
         return sse(message.encode(), "error")
 
 
-class Enveloped:
+class EnvelopeFormat:
     """`{"code":200,"data":…}`, closed by `{"code":-200}`."""
 
     content_type = SSE
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return b""
 
     def token(self, text: str) -> bytes:
@@ -239,12 +239,12 @@ class Enveloped:
         return sse({"code": 500, "msg": message})
 
 
-class Words:
-    """Plain text, closed by the word `stop`."""
+class WordsFormat:
+    """Plain text, closed by an event with the text `stop`."""
 
     content_type = SSE
 
-    def begin(self) -> bytes:
+    def start(self) -> bytes:
         return b""
 
     def token(self, text: str) -> bytes:
@@ -269,7 +269,7 @@ def _crlf(frames: bytes) -> bytes:
     return frames.replace(b"\n", b"\r\n")
 
 
-def _in_and_out(usage: Mapping[str, int]) -> Mapping[str, int]:
+def _input_output_usage(usage: Mapping[str, int]) -> Mapping[str, int]:
     return {
         "input_tokens": usage["prompt_tokens"],
         "output_tokens": usage["completion_tokens"],

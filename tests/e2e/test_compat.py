@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated_answers import answer_to
+from hub.upstreams.simulated_answers import choose_answer
 from tests.e2e.cluster import Cluster, create_cluster
 from tests.e2e.tool_llm import ToolLlm
 
@@ -86,7 +86,7 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(cluster: Cluster) ->
 
 async def test_sdk_gets_whole_answers_and_chunks(cluster: Cluster) -> None:
     """Text, usage and reasons, streamed or not, of chat and of responses."""
-    whole = answer_to("count to 20")
+    whole = choose_answer("count to 20")
     async with client_of(cluster) as client:
         listed = {model.id async for model in client.models.list()}
         assert listed == {MODEL, f"cutting/{MODEL}", f"refusing/{MODEL}"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hub.upstreams.simulated_answers import answer_to
+from hub.upstreams.simulated_answers import choose_answer
 from tests.e2e.cluster import ENDS, Cluster, GenerationEvents, create_cluster
 from tests.topologies import free_ports
 
@@ -78,7 +78,7 @@ async def test_worker_lost_in_the_middle_of_a_hundred_answers(
         assert sum(name in ENDS for name in names) == 1, names
         assert names[-1] == "generation.done"
         assert names.count("generation.restarted") == 1
-        assert text_of(story) == answer_to(prompt)
+        assert text_of(story) == choose_answer(prompt)
     assert taken_over_after < 15, taken_over_after
     assert second.returncode is None
     if how is signal.SIGSTOP:
@@ -157,7 +157,7 @@ async def test_next_upstream_in_line(cluster: Cluster) -> None:
         "generation.started",
         "generation.done",
     ]
-    assert text_of(story) == answer_to("why is the sky blue?")
+    assert text_of(story) == choose_answer("why is the sky blue?")
 
 
 async def test_stop_before_the_first_token(cluster: Cluster) -> None:

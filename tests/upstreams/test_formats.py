@@ -21,7 +21,7 @@ from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.upstreams.simulated_answers import answer_to
+from hub.upstreams.simulated_answers import choose_answer
 from tests.upstreams.kit import ask
 
 ASKED: Final = "为什么天空是蓝色的？"
@@ -100,7 +100,7 @@ async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
     """Text, usage and finish, however the network cuts the bytes."""
     async with simulated(name, network_chunk_bytes=network_chunk_bytes) as (url, dialect):
         pieces = await ask(url, QUESTION, dialect=dialect)
-    assert said(pieces) == answer_to(ASKED)
+    assert said(pieces) == choose_answer(ASKED)
     assert pieces[-1] == Finished("stop")
     assert sum(isinstance(piece, TextDelta) for piece in pieces) > 20
     usage: dict[str, Any] = {}
@@ -124,7 +124,7 @@ async def test_error_in_the_stream(name: str) -> None:
     """The upstream's own words, and a code."""
     error = await failed(name, fault="error:3")
     assert (error.code, error.retryable) == ("upstream_error", True)
-    assert "breaks off" in error.message
+    assert "fault error" in error.message
 
 
 @formats

@@ -12,7 +12,7 @@ import pytest
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
-from hub.upstreams.simulated_answers import answer_to, tokens_of
+from hub.upstreams.simulated_answers import choose_answer, split_tokens
 
 QUESTIONS = [
     "why is the sky blue?",
@@ -28,18 +28,18 @@ QUESTIONS = [
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_tokens_join_to_the_answer(question: str) -> None:
     """The same answer each time, in small tokens that lose nothing, labelled as simulated."""
-    answer = answer_to(question)
-    assert answer == answer_to(question)
-    assert "".join(tokens_of(answer)) == answer
-    assert max(map(len, tokens_of(answer))) <= 20
+    answer = choose_answer(question)
+    assert answer == choose_answer(question)
+    assert "".join(split_tokens(answer)) == answer
+    assert max(map(len, split_tokens(answer))) <= 20
     assert answer.splitlines()[-1] in ("(simulated answer)", "（模拟回答）")
 
 
 def test_answers_have_lines_and_emoji_in_two_languages() -> None:
     """English to English, Chinese to Chinese."""
-    assert "🌅" in answer_to("why is the sky blue?")
-    assert answer_to("为什么天空是蓝色的？").count("\n") > 4
-    assert "模拟模型" in answer_to("你好")
+    assert "🌅" in choose_answer("why is the sky blue?")
+    assert choose_answer("为什么天空是蓝色的？").count("\n") > 4
+    assert "模拟模型" in choose_answer("你好")
 
 
 @asynccontextmanager
@@ -126,5 +126,5 @@ async def test_faults() -> None:
 @pytest.mark.parametrize("fault", ["nonsense", "cut", "cut:x", "refuse:1", "status:"])
 def test_unknown_fault(fault: str) -> None:
     """One sentence with those that there are."""
-    with pytest.raises(OperatorError, match="refuse, hang"):
+    with pytest.raises(OperatorError, match="use one of refuse, hang"):
         SimulatedUpstream(Simulation(fault=fault))
