@@ -1,4 +1,4 @@
-"""The table of a generation's states, and that Redis does the same by its scripts."""
+"""The table of transitions of a generation, and that the Redis scripts implement it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from hub.testing.backend import MemoryBackend
 from tests.redis_backend import redis_backend
 
 ALICE = user_channel("alice")
-QUESTION = GenerationRequest([Message("user", "hi")], "u", "m")
+REQUEST = GenerationRequest([Message("user", "hi")], "u", "m")
 ENDS = [Status.DONE, Status.STOPPED, Status.FAILED]
 
 
 def record(status: Status, attempt: int = 1) -> Generation:
-    return Generation("g", "alice", QUESTION, status=status, attempt=attempt)
+    return Generation("g", "alice", REQUEST, status=status, attempt=attempt)
 
 
 def test_every_status_is_in_the_table() -> None:
-    """And an end leads nowhere."""
+    """Every status is in the table, and an end has no transitions."""
     assert set(TRANSITIONS) == set(Status)
-    assert all((not ways) is status.ended for status, ways in TRANSITIONS.items())
+    assert all((not transitions) is status.ended for status, transitions in TRANSITIONS.items())
 
 
 @pytest.mark.parametrize(("status", "change"), [*itertools.product(Status, UpdateKind)])
 def test_every_change(status: Status, change: UpdateKind) -> None:
-    """Leads where the table says, or is refused."""
+    """Every update leads to a status of the table or is refused."""
     attempt = 2 if change is UpdateKind.BEGIN else 1
     to = Status.STOPPED if change is UpdateKind.END else Status.RUNNING
     after = apply_update(record(status), GenerationUpdate("g", attempt, change, to), b"{}")
@@ -55,7 +55,7 @@ def test_every_change(status: Status, change: UpdateKind) -> None:
 
 
 def test_queued_generation_is_never_done() -> None:
-    """Nobody has begun it."""
+    """A generation that no worker has started cannot be done."""
     with pytest.raises(ValueError, match="cannot end"):
         apply_update(
             record(Status.QUEUED), GenerationUpdate("g", 1, UpdateKind.END, Status.DONE), b"{}"
@@ -72,16 +72,16 @@ STEPS: list[tuple[str, int]] = [
 ]
 
 
-async def play(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
-    """What each step came to, and what the record is at last."""
+async def apply_steps(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
+    """Return the result of each step and the final record."""
     generation = new_generation_id(partition_of(ALICE))
     await backend.generations.create(
-        Generation(generation, "alice", QUESTION, requested_at=1.5), None
+        Generation(generation, "alice", REQUEST, requested_at=1.5), None
     )
-    seen: list[Any] = []
+    results: list[Any] = []
     for what, attempt in steps:
         if what == "stop":
-            seen.append(await backend.generations.request_stop(generation, "bob"))
+            results.append(await backend.generations.request_stop(generation, "bob"))
             continue
         found = await backend.generations.find(generation)
         assert found is not None
@@ -93,7 +93,7 @@ async def play(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
             step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
         publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)
         (published,) = await backend.events.publish([publication])
-        seen.append((published.outcome, published.stop_requested_by))
+        results.append((published.outcome, published.stop_requested_by))
         assert (published.position is None) is (published.outcome is not Outcome.WRITTEN)
     last = await backend.generations.find(generation)
     assert last is not None
@@ -101,7 +101,7 @@ async def play(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
     assert snapshot is not None
     assert snapshot[0] == last
     return [
-        *seen,
+        *results,
         last.status,
         last.attempt,
         last.deltas,
@@ -112,9 +112,9 @@ async def play(backend: Backend, steps: list[tuple[str, int]]) -> list[Any]:
 
 
 async def test_redis_does_what_the_table_says(open_redis: Any) -> None:
-    """All stories of three steps, in memory (which is `changed`) and in Valkey."""
+    """All sequences of three steps have equal results in memory (`apply_update`) and in Valkey."""
     server = await open_redis("valkey")
     redis, memory = redis_backend(server.link), MemoryBackend()
     for story in itertools.product(STEPS, repeat=3):
         steps = list(story)
-        assert await play(redis, steps) == await play(memory, steps), steps
+        assert await apply_steps(redis, steps) == await apply_steps(memory, steps), steps

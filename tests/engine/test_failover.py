@@ -1,4 +1,4 @@
-"""Retries, the next in line, rests: all before the first delta, none after it."""
+"""Retries, fallbacks and circuit breakers act before the first delta, and never after it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.errors import UpstreamError
 from tests.doubles import FakeClock, ScriptedUpstream, settled
 
-QUESTION = GenerationRequest([Message("user", "hi")], upstream="a", model="m")
+REQUEST = GenerationRequest([Message("user", "hi")], upstream="a", model="m")
 GOOD: list[Any] = [TextDelta("x"), Finished("stop")]
 
 
-def broken(**more: Any) -> UpstreamError:
-    """503, or what is said instead."""
+def failure(**more: Any) -> UpstreamError:
+    """Return the error of a 503, changed by the parameters."""
     return UpstreamError("upstream_status", "no", **{"retryable": True, **more})
 
 
-class Turns:
-    """An upstream that answers each time by the next script; the last one stays."""
+class SequencedUpstream:
+    """An upstream that uses the next script for each call, and the last one for all others."""
 
     def __init__(self, *scripts: list[Any]) -> None:
         self._upstreams = [ScriptedUpstream(script) for script in scripts]
-        self.asked: list[GenerationRequest] = []
+        self.requests: list[GenerationRequest] = []
 
-    def stream(self, question: GenerationRequest) -> Any:
-        upstream = self._upstreams[min(len(self.asked), len(self._upstreams) - 1)]
-        self.asked.append(question)
-        return upstream.stream(question)
+    def stream(self, request: GenerationRequest) -> Any:
+        upstream = self._upstreams[min(len(self.requests), len(self._upstreams) - 1)]
+        self.requests.append(request)
+        return upstream.stream(request)
 
 
-class Line:
-    """Endpoints a, b, … in line on a clock that stands."""
+class FailoverTest:
+    """A failover with the endpoints a, b, … on a fake clock."""
 
-    def __init__(self, *upstreams: Turns, **options: Any) -> None:
+    def __init__(self, *upstreams: SequencedUpstream, **options: Any) -> None:
         self.clock = FakeClock()
         self.failover = Failover(
             [
@@ -53,109 +53,109 @@ class Line:
             self.clock,
         )
 
-    async def ask(self) -> list[StreamPart]:
-        """The pieces; time passes as it is slept through."""
-        return await self._through([])
+    async def collect(self) -> list[StreamPart]:
+        """Return the parts; the clock advances while the failover sleeps."""
+        return await self._read_into([])
 
-    async def fails(self) -> tuple[UpstreamError, list[StreamPart]]:
-        pieces: list[StreamPart] = []
+    async def collect_failure(self) -> tuple[UpstreamError, list[StreamPart]]:
+        parts: list[StreamPart] = []
         with pytest.raises(UpstreamError) as caught:
-            await self._through(pieces)
-        return caught.value, pieces
+            await self._read_into(parts)
+        return caught.value, parts
 
-    async def _through(self, pieces: list[StreamPart]) -> list[StreamPart]:
+    async def _read_into(self, parts: list[StreamPart]) -> list[StreamPart]:
         async def read() -> None:
-            async for some in self.failover.stream(QUESTION):
-                pieces.extend(some)
+            async for batch in self.failover.stream(REQUEST):
+                parts.extend(batch)
 
         reading = asyncio.create_task(read())
         while not reading.done():
             await settled()
             await self.clock.advance(0.1)
         await reading
-        return pieces
+        return parts
 
 
-async def test_asked_again_until_it_answers() -> None:
-    """The reader sees one answer."""
-    upstream = Turns([broken()], [Usage({"n": 1}), broken()], GOOD)
-    line = Line(upstream)
-    assert await line.ask() == [Usage({"n": 1}), *GOOD]
-    assert len(upstream.asked) == 3
+async def test_retries() -> None:
+    """The same endpoint is called again; the reader sees one answer."""
+    upstream = SequencedUpstream([failure()], [Usage({"n": 1}), failure()], GOOD)
+    case = FailoverTest(upstream)
+    assert await case.collect() == [Usage({"n": 1}), *GOOD]
+    assert len(upstream.requests) == 3
 
 
-async def test_retry_after_is_waited_for() -> None:
-    """As long as the endpoint says, if that is not too long."""
-    upstream = Turns([broken(retry_after_seconds=7.0)], GOOD)
-    line = Line(upstream)
-    begun = line.clock.now()
-    assert await line.ask() == GOOD
-    assert 7.0 <= line.clock.now() - begun < 8.0
-    upstream = Turns([broken(retry_after_seconds=3600.0)], GOOD)
-    error, _ = await Line(upstream).fails()
+async def test_retry_after() -> None:
+    """The delay that the endpoint requests is kept, unless it is too long."""
+    upstream = SequencedUpstream([failure(retry_after_seconds=7.0)], GOOD)
+    case = FailoverTest(upstream)
+    started_at = case.clock.now()
+    assert await case.collect() == GOOD
+    assert 7.0 <= case.clock.now() - started_at < 8.0
+    upstream = SequencedUpstream([failure(retry_after_seconds=3600.0)], GOOD)
+    error, _ = await FailoverTest(upstream).collect_failure()
     assert error.retry_after_seconds == 3600.0
-    assert len(upstream.asked) == 1
+    assert len(upstream.requests) == 1
 
 
-async def test_next_in_line() -> None:
-    """When one is given up, the next one is asked, for a model that it has."""
-    first, second = Turns([broken()]), Turns(GOOD)
-    line = Line(first, second, retries=1, default_model="its own")
-    assert await line.ask() == GOOD
-    assert [question.model for question in first.asked] == ["m", "m"]
-    assert [question.model for question in second.asked] == ["its own"]
+async def test_fallback() -> None:
+    """After the last retry the next endpoint is called, with a model that it serves."""
+    first, second = SequencedUpstream([failure()]), SequencedUpstream(GOOD)
+    case = FailoverTest(first, second, retries=1, default_model="its own")
+    assert await case.collect() == GOOD
+    assert [request.model for request in first.requests] == ["m", "m"]
+    assert [request.model for request in second.requests] == ["its own"]
 
 
-async def test_nothing_is_begun_anew_after_the_first_delta() -> None:
-    """The failure is told, and what came stays."""
-    first, second = Turns([TextDelta("x"), broken()]), Turns(GOOD)
-    error, pieces = await Line(first, second).fails()
-    assert (error.code, pieces) == ("upstream_status", [TextDelta("x")])
-    assert (len(first.asked), len(second.asked)) == (1, 0)
+async def test_no_retry_after_the_first_delta() -> None:
+    """A failure after the first delta is reported, and the parts before it are kept."""
+    first, second = SequencedUpstream([TextDelta("x"), failure()]), SequencedUpstream(GOOD)
+    error, parts = await FailoverTest(first, second).collect_failure()
+    assert (error.code, parts) == ("upstream_status", [TextDelta("x")])
+    assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
-async def test_what_cannot_pass_is_not_repeated() -> None:
-    """A wrong key: not the same endpoint again, but the next one. A bad question: nobody."""
-    first, second = Turns([broken(retryable=False)]), Turns(GOOD)
-    assert await Line(first, second).ask() == GOOD
-    assert len(first.asked) == 1
-    refusal = broken(retryable=False, rejects_request=True)
-    first, second = Turns([refusal]), Turns(GOOD)
-    error, _ = await Line(first, second).fails()
+async def test_failures_that_are_not_retryable() -> None:
+    """After such a failure the next endpoint is called; a rejected request ends the calls."""
+    first, second = SequencedUpstream([failure(retryable=False)]), SequencedUpstream(GOOD)
+    assert await FailoverTest(first, second).collect() == GOOD
+    assert len(first.requests) == 1
+    refusal = failure(retryable=False, rejects_request=True)
+    first, second = SequencedUpstream([refusal]), SequencedUpstream(GOOD)
+    error, _ = await FailoverTest(first, second).collect_failure()
     assert error is refusal
-    assert second.asked == []
+    assert second.requests == []
 
 
-async def test_one_that_fails_often_rests() -> None:
-    """Nobody asks it for a while; then one question tries it."""
-    first, second = Turns(*[[broken()]] * 4, GOOD), Turns(GOOD)
-    line = Line(first, second, retries=0)
+async def test_circuit_opens_after_repeated_failures() -> None:
+    """The endpoint is not called while its circuit is open; then one request tries it."""
+    first, second = SequencedUpstream(*[[failure()]] * 4, GOOD), SequencedUpstream(GOOD)
+    case = FailoverTest(first, second, retries=0)
     for _ in range(5):
-        assert await line.ask() == GOOD
-    assert len(first.asked) == 3
-    await line.clock.advance(30.0)
-    assert await line.ask() == GOOD  # tries it, in vain
-    assert len(first.asked) == 4
-    assert await line.ask() == GOOD
-    assert len(first.asked) == 4
-    await line.clock.advance(30.0)
-    second_before = len(second.asked)
-    assert await line.ask() == GOOD
-    assert await line.ask() == GOOD
-    assert (len(first.asked), len(second.asked)) == (6, second_before)
+        assert await case.collect() == GOOD
+    assert len(first.requests) == 3
+    await case.clock.advance(30.0)
+    assert await case.collect() == GOOD  # the trial request fails
+    assert len(first.requests) == 4
+    assert await case.collect() == GOOD
+    assert len(first.requests) == 4
+    await case.clock.advance(30.0)
+    second_before = len(second.requests)
+    assert await case.collect() == GOOD
+    assert await case.collect() == GOOD
+    assert (len(first.requests), len(second.requests)) == (6, second_before)
 
 
-async def test_all_rest() -> None:
-    """Says so."""
-    line = Line(Turns([broken()]), retries=5)
-    error, _ = await line.fails()
+async def test_all_circuits_open() -> None:
+    """The error has a code of its own."""
+    case = FailoverTest(SequencedUpstream([failure()]), retries=5)
+    error, _ = await case.collect_failure()
     assert error.code == "upstream_status"
-    error, _ = await line.fails()
+    error, _ = await case.collect_failure()
     assert (error.code, error.retryable) == ("upstream_circuit_open", True)
 
 
-def test_half_open_lets_one_try() -> None:
-    """And only one."""
+def test_half_open_circuit_allows_one_trial() -> None:
+    """Only one request is allowed until its outcome is recorded."""
     clock = FakeClock()
     circuit = CircuitBreaker(clock, failure_threshold=1, open_seconds=5.0)
     circuit.record_failure()

@@ -1,4 +1,4 @@
-"""One generation, whatever happens: begin, deltas from 0, exactly one end."""
+"""The relay: every generation has one start, deltas from 0, and exactly one end."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
-WHOLE: list[StreamPart] = [
+ANSWER: list[StreamPart] = [
     TextDelta("Hel"),
     TextDelta("lo"),
     Usage({"completion_tokens": 2}),
     Finished("stop"),
 ]
-BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)
+FAILURE = UpstreamError("upstream_error", "it broke", retryable=True)
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
 
-class Stage:
-    """A relay on a broker in memory, and one generation of alice's."""
+class RelayTest:
+    """A relay with a backend in memory, and one generation of the user alice."""
 
     def __init__(self, *script: Any, **limits: Any) -> None:
         self.backend = MemoryBackend()
@@ -66,29 +66,28 @@ class Stage:
         self.stop = StopSignal()
 
     async def queue(self, upstream: str = "main") -> None:
-        question = GenerationRequest([Message("user", "hi")], upstream=upstream, model="m")
-        await self.backend.generations.create(Generation(self.id, "alice", question), None)
+        request = GenerationRequest([Message("user", "hi")], upstream=upstream, model="m")
+        await self.backend.generations.create(Generation(self.id, "alice", request), None)
 
     async def run(self) -> list[tuple[str, dict[str, Any]]]:
         await self.queue()
         await self.relay.run(self.id, self.stop)
-        return await self.story()
+        return await self.events()
 
-    async def story(self) -> list[tuple[str, dict[str, Any]]]:
-        """What was published, each without the generation's id, with one end at most, last."""
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the published events without their generation id; check that an end is last."""
         pages = await self.backend.events.read(
             {ALICE: FROM_START}, max_events=1000, max_bytes=10**6
         )
-        events = pages[ALICE].events
-        story = [(event.name, json.loads(event.data)) for event in events]
-        assert all(data.pop("generation") == self.id for _, data in story)
-        for name, data in story:
+        events = [(event.name, json.loads(event.data)) for event in pages[ALICE].events]
+        assert all(data.pop("generation") == self.id for _, data in events)
+        for name, data in events:
             assert ("seconds" in data) is (name in ENDS)
             data.pop("seconds", None)
-        ends = [name for name, _ in story if name in ENDS]
+        ends = [name for name, _ in events if name in ENDS]
         assert len(ends) <= 1
-        assert not ends or story[-1][0] == ends[0]
-        return story
+        assert not ends or events[-1][0] == ends[0]
+        return events
 
     async def record(self) -> Generation:
         found = await self.backend.generations.find(self.id)
@@ -96,10 +95,10 @@ class Stage:
         return found
 
 
-async def test_whole_answer() -> None:
-    """Started, the deltas, done with usage and reason."""
-    stage = Stage(*WHOLE)
-    assert await stage.run() == [
+async def test_complete_answer() -> None:
+    """The events are started, the deltas, and done with usage and finish reason."""
+    case = RelayTest(*ANSWER)
+    assert await case.run() == [
         ("generation.started", {"attempt": 1, "model": "m"}),
         ("generation.delta", {"i": 0, "text": "Hel"}),
         ("generation.delta", {"i": 1, "text": "lo"}),
@@ -108,35 +107,35 @@ async def test_whole_answer() -> None:
             {"finish_reason": "stop", "usage": {"completion_tokens": 2}, "deltas": 2},
         ),
     ]
-    record = await stage.record()
+    record = await case.record()
     assert (record.status, record.text, record.deltas) == (Status.DONE, "Hello", 2)
 
 
-async def test_every_kind_of_piece() -> None:
-    """Reasoning and tool calls are deltas too; a rewriting replaces the text."""
+async def test_every_kind_of_part() -> None:
+    """Reasoning and tool calls are deltas; TextReplaced replaces the text."""
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
-    stage = Stage(
+    case = RelayTest(
         ReasoningDelta("hm"),
         TextDelta("a"),
         TextReplaced("b"),
         ToolCallDelta([call]),
         Finished("stop"),
     )
-    story = await stage.run()
-    assert story[1:-1] == [
+    events = await case.run()
+    assert events[1:-1] == [
         ("generation.delta", {"i": 0, "reasoning": "hm"}),
         ("generation.delta", {"i": 1, "text": "a"}),
         ("generation.replaced", {"i": 2, "text": "b"}),
         ("generation.delta", {"i": 3, "tool_calls": [call]}),
     ]
-    assert (await stage.record()).text == "b"
+    assert (await case.record()).text == "b"
 
 
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ([BROKEN], "upstream_error"),
-        ([TextDelta("a"), BROKEN], "upstream_error"),
+        ([FAILURE], "upstream_error"),
+        ([TextDelta("a"), FAILURE], "upstream_error"),
         ([TextDelta("a")], "upstream_truncated"),
         ([], "upstream_truncated"),
         ([TextDelta("a"), ZeroDivisionError()], "upstream_protocol"),
@@ -144,171 +143,171 @@ async def test_every_kind_of_piece() -> None:
     ],
 )
 async def test_failed_answer(script: list[Any], code: str) -> None:
-    """One end event with the code, the text so far kept, the upstream closed."""
-    stage = Stage(*script)
-    name, data = (await stage.run())[-1]
+    """A failure has one end event with its code; the text is kept and the upstream is closed."""
+    case = RelayTest(*script)
+    name, data = (await case.run())[-1]
     assert (name, data["code"]) == ("generation.failed", code)
     assert set(data) == {"code", "message", "retryable", "usage", "deltas"}
-    assert stage.upstream.closed == 1
-    assert (await stage.record()).status is Status.FAILED
+    assert case.upstream.closed == 1
+    assert (await case.record()).status is Status.FAILED
 
 
 async def test_unknown_upstream() -> None:
-    """A job for an upstream that this worker does not have fails in one sentence."""
-    stage = Stage()
-    await stage.queue(upstream="other")
-    await stage.relay.run(stage.id, stage.stop)
-    assert (await stage.story())[-1][1]["code"] == "upstream_unknown"
+    """A job for an upstream that this worker does not have fails."""
+    case = RelayTest()
+    await case.queue(upstream="other")
+    await case.relay.run(case.id, case.stop)
+    assert (await case.events())[-1][1]["code"] == "upstream_unknown"
 
 
 @pytest.mark.parametrize("seen", [0, 1, 2])
 async def test_stop_while_the_upstream_is_silent(seen: int) -> None:
-    """Before the first token or later: the upstream is closed, one end, what was shown stays."""
+    """A stop closes the upstream, also before the first token; the text so far is kept."""
     gate = Gate()
     gate.close()
-    stage = Stage(*[TextDelta("a")] * seen, gate, *WHOLE)
-    running = asyncio.create_task(stage.run())
+    case = RelayTest(*[TextDelta("a")] * seen, gate, *ANSWER)
+    running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    stage.stop.set("bob")
-    stage.stop.set("carol")
-    story = await running
-    assert story[-1] == ("generation.stopped", {"by": "bob", "usage": None, "deltas": seen})
-    assert stage.upstream.closed == 1
-    assert (await stage.record()).text == "a" * seen
+    case.stop.set("bob")
+    case.stop.set("carol")
+    events = await running
+    assert events[-1] == ("generation.stopped", {"by": "bob", "usage": None, "deltas": seen})
+    assert case.upstream.closed == 1
+    assert (await case.record()).text == "a" * seen
 
 
-async def test_lost_stop_is_told_by_the_next_publish() -> None:
-    """A wish whose notice never came is in the answer to the next event."""
+async def test_lost_stop_notice_is_found_by_the_next_publish() -> None:
+    """A stop request whose notice was lost is in the result of the next publish."""
     gate = Gate()
     gate.close()
-    stage = Stage(TextDelta("a"), gate, *WHOLE)
-    running = asyncio.create_task(stage.run())
+    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    await stage.backend.generations.request_stop(stage.id, "alice")
+    await case.backend.generations.request_stop(case.id, "alice")
     gate.open()
-    story = await running
-    assert story[-1] == ("generation.stopped", {"by": "alice", "usage": None, "deltas": 2})
+    events = await running
+    assert events[-1] == ("generation.stopped", {"by": "alice", "usage": None, "deltas": 2})
 
 
-async def test_stop_before_the_begin_asks_nobody() -> None:
-    """A wish that was there before costs no call to the upstream."""
-    stage = Stage(*WHOLE)
-    await stage.queue()
-    await stage.backend.generations.request_stop(stage.id, "alice")
-    await stage.relay.run(stage.id, stage.stop)
-    assert [name for name, _ in await stage.story()] == ["generation.stopped"]
-    assert stage.upstream.requests == []
+async def test_stop_before_the_start_calls_no_upstream() -> None:
+    """A stop request made before the start causes no call to the upstream."""
+    case = RelayTest(*ANSWER)
+    await case.queue()
+    await case.backend.generations.request_stop(case.id, "alice")
+    await case.relay.run(case.id, case.stop)
+    assert [name for name, _ in await case.events()] == ["generation.stopped"]
+    assert case.upstream.requests == []
 
 
 async def test_stop_against_the_natural_end() -> None:
-    """Whenever the stop comes, there is one end event."""
+    """There is one end event, whenever the stop request arrives."""
     for steps in range(40):
-        stage = Stage(*WHOLE)
-        await stage.queue()
-        running = asyncio.create_task(stage.relay.run(stage.id, stage.stop))
+        case = RelayTest(*ANSWER)
+        await case.queue()
+        running = asyncio.create_task(case.relay.run(case.id, case.stop))
         for _ in range(steps):
             await asyncio.sleep(0)
-        stage.stop.set("alice")
+        case.stop.set("alice")
         await running
-        assert (await stage.story())[-1][0] in ENDS
+        assert (await case.events())[-1][0] in ENDS
 
 
-async def test_ended_generation_is_left_alone() -> None:
-    """A job that comes twice runs once."""
-    stage = Stage(*WHOLE)
-    story = await stage.run()
-    await stage.relay.run(stage.id, StopSignal())
-    assert await stage.story() == story
-    assert len(stage.upstream.requests) == 1
+async def test_ended_generation_is_ignored() -> None:
+    """A job that is delivered twice runs once."""
+    case = RelayTest(*ANSWER)
+    events = await case.run()
+    await case.relay.run(case.id, StopSignal())
+    assert await case.events() == events
+    assert len(case.upstream.requests) == 1
 
 
 async def test_second_worker_restarts() -> None:
-    """After a lost worker the text begins anew, and says so."""
-    stage = Stage(*WHOLE)
-    await stage.queue()
+    """After a lost worker, another one restarts the text and announces it."""
+    case = RelayTest(*ANSWER)
+    await case.queue()
     lost = [
         Publication(
             channel=ALICE,
             name="generation.started",
-            data=json.dumps({"generation": stage.id}).encode(),
-            update=GenerationUpdate(stage.id, 1, UpdateKind.BEGIN),
+            data=json.dumps({"generation": case.id}).encode(),
+            update=GenerationUpdate(case.id, 1, UpdateKind.BEGIN),
         ),
         Publication(
             channel=ALICE,
             name="generation.delta",
-            data=json.dumps({"generation": stage.id}).encode(),
-            update=GenerationUpdate(stage.id, 1, UpdateKind.DELTA, text="lost"),
+            data=json.dumps({"generation": case.id}).encode(),
+            update=GenerationUpdate(case.id, 1, UpdateKind.DELTA, text="lost"),
         ),
     ]
-    await stage.backend.events.publish(lost)
-    await stage.relay.run(stage.id, stage.stop)
-    story = await stage.story()
-    assert story[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
-    assert story[3] == ("generation.delta", {"i": 0, "text": "Hel"})
-    assert (await stage.record()).text == "Hello"
+    await case.backend.events.publish(lost)
+    await case.relay.run(case.id, case.stop)
+    events = await case.events()
+    assert events[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
+    assert events[3] == ("generation.delta", {"i": 0, "text": "Hel"})
+    assert (await case.record()).text == "Hello"
 
 
-async def test_frozen_worker_that_wakes_up_writes_nothing() -> None:
-    """Once another attempt has begun, the first one is refused and closes its upstream."""
+async def test_superseded_worker_writes_nothing() -> None:
+    """Once another attempt has started, the first one is refused and closes its upstream."""
     gate = Gate()
     gate.close()
-    stage = Stage(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
-    running = asyncio.create_task(stage.run())
+    case = RelayTest(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
+    running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    second = ScriptedUpstream(WHOLE)
+    second = ScriptedUpstream(ANSWER)
     relay = Relay(
-        stage.backend.events,
-        stage.backend.generations,
+        case.backend.events,
+        case.backend.generations,
         {"main": second},
-        stage.clock,
+        case.clock,
         RELAY_LIMITS,
     )
-    await relay.run(stage.id, StopSignal())
-    story = await stage.story()
+    await relay.run(case.id, StopSignal())
+    events = await case.events()
     gate.open()
     await running
-    assert await stage.story() == story
-    assert (await stage.record()).text == "Hello"
-    assert stage.upstream.closed == 1
+    assert await case.events() == events
+    assert (await case.record()).text == "Hello"
+    assert case.upstream.closed == 1
 
 
 async def test_too_many_attempts() -> None:
-    """A poisonous job ends."""
-    stage = Stage(*WHOLE, max_attempts=1)
-    await stage.queue()
-    begin = GenerationUpdate(stage.id, 1, UpdateKind.BEGIN)
-    data = json.dumps({"generation": stage.id}).encode()
-    await stage.backend.events.publish(
+    """A generation that was started too often fails."""
+    case = RelayTest(*ANSWER, max_attempts=1)
+    await case.queue()
+    begin = GenerationUpdate(case.id, 1, UpdateKind.BEGIN)
+    data = json.dumps({"generation": case.id}).encode()
+    await case.backend.events.publish(
         [Publication(channel=ALICE, name="generation.started", data=data, update=begin)]
     )
-    await stage.relay.run(stage.id, stage.stop)
-    assert (await stage.story())[-1][1]["code"] == "too_many_attempts"
-    assert stage.upstream.requests == []
+    await case.relay.run(case.id, case.stop)
+    assert (await case.events())[-1][1]["code"] == "too_many_attempts"
+    assert case.upstream.requests == []
 
 
-async def test_broker_that_is_away_for_a_moment() -> None:
-    """The publish is repeated; nothing is lost or twice."""
+async def test_broker_outage() -> None:
+    """A publish is repeated after an outage; no delta is lost or duplicated."""
     gate = Gate()
     gate.close()
-    stage = Stage(TextDelta("a"), gate, *WHOLE)
-    running = asyncio.create_task(stage.run())
+    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
-    stage.backend.is_unavailable = True
+    case.backend.is_unavailable = True
     gate.open()
     await settled()
-    stage.backend.is_unavailable = False
-    await stage.clock.advance(1.0)
-    story = await running
-    assert [data.get("i") for name, data in story if name == "generation.delta"] == [0, 1, 2]
-    assert story[-1][0] == "generation.done"
+    case.backend.is_unavailable = False
+    await case.clock.advance(1.0)
+    events = await running
+    assert [data.get("i") for name, data in events if name == "generation.delta"] == [0, 1, 2]
+    assert events[-1][0] == "generation.done"
 
 
-async def test_what_came_at_once_is_one_delta() -> None:
-    """Neighbours of a kind are one; the order of kinds stays."""
+async def test_parts_that_arrive_together_are_coalesced() -> None:
+    """Neighbours of the same kind become one delta; the order of the kinds is kept."""
     batch = [
         TextDelta("b"),
         TextDelta("c"),
@@ -317,8 +316,8 @@ async def test_what_came_at_once_is_one_delta() -> None:
         TextReplaced("x"),
         TextDelta("y"),
     ]
-    story = await Stage([TextDelta("a")], batch, Finished("stop")).run()
-    assert story[1:-1] == [
+    events = await RelayTest([TextDelta("a")], batch, Finished("stop")).run()
+    assert events[1:-1] == [
         ("generation.delta", {"i": 0, "text": "a"}),
         ("generation.delta", {"i": 1, "text": "bc"}),
         ("generation.delta", {"i": 2, "reasoning": "hm"}),
@@ -326,94 +325,94 @@ async def test_what_came_at_once_is_one_delta() -> None:
     ]
 
 
-async def test_first_delta_goes_at_once_and_the_next_ones_gather() -> None:
-    """The upstream is not read again before the time is over; what comes after silence is shown."""
+async def test_first_delta_is_immediate_and_later_ones_wait() -> None:
+    """The upstream is read once per flush interval; the first part is published at once."""
     read: list[str] = []
 
     class Upstream:
         async def stream(
-            self, question: GenerationRequest
+            self, request: GenerationRequest
         ) -> AsyncGenerator[list[StreamPart], None]:
             for word in ("a", "b", "c"):
                 read.append(word)
                 yield [TextDelta(word)]
             yield [Finished("stop")]
 
-    stage = Stage(flush_seconds=0.5)
-    stage.relay._upstreams = {"main": Upstream()}
-    await stage.queue()
-    running = asyncio.create_task(stage.relay.run(stage.id, stage.stop))
+    case = RelayTest(flush_seconds=0.5)
+    case.relay._upstreams = {"main": Upstream()}
+    await case.queue()
+    running = asyncio.create_task(case.relay.run(case.id, case.stop))
     seen = []
     for _ in range(4):
         await settled()
-        seen.append((len(read), len(await stage.story())))
-        await stage.clock.advance(0.5)
+        seen.append((len(read), len(await case.events())))
+        await case.clock.advance(0.5)
     await running
     assert seen == [(1, 2), (2, 3), (3, 4), (3, 5)]
 
 
-async def test_stop_while_deltas_gather() -> None:
-    """The wait is cut short."""
-    stage = Stage(*WHOLE, flush_seconds=3600.0)
-    running = asyncio.create_task(stage.run())
-    await until(lambda: bool(stage.clock._sleepers))
-    stage.stop.set("bob")
-    story = await running
-    assert story[-1][0] == "generation.stopped"
-    assert stage.upstream.closed == 1
+async def test_stop_during_the_flush_delay() -> None:
+    """A stop request ends the flush delay."""
+    case = RelayTest(*ANSWER, flush_seconds=3600.0)
+    running = asyncio.create_task(case.run())
+    await until(lambda: bool(case.clock._sleepers))
+    case.stop.set("bob")
+    events = await running
+    assert events[-1][0] == "generation.stopped"
+    assert case.upstream.closed == 1
 
 
-async def test_question_that_waited_too_long() -> None:
-    """Ends before anybody is asked."""
-    stage = Stage(*WHOLE, max_queued_seconds=60.0)
-    question = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
-    record = Generation(stage.id, "alice", question, requested_at=time.time() - 61)
-    await stage.backend.generations.create(record, None)
-    await stage.relay.run(stage.id, stage.stop)
-    assert [(name, data["code"]) for name, data in await stage.story()] == [
+async def test_request_that_waited_too_long() -> None:
+    """A request that waited too long fails before the upstream is called."""
+    case = RelayTest(*ANSWER, max_queued_seconds=60.0)
+    request = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
+    record = Generation(case.id, "alice", request, requested_at=time.time() - 61)
+    await case.backend.generations.create(record, None)
+    await case.relay.run(case.id, case.stop)
+    assert [(name, data["code"]) for name, data in await case.events()] == [
         ("generation.failed", "queue_timeout")
     ]
-    assert stage.upstream.requests == []
+    assert case.upstream.requests == []
 
 
-async def test_job_that_kills_whoever_takes_it() -> None:
-    """One that was given to workers again and again, and was never begun, ends all the same."""
-    stage = Stage(*WHOLE, max_attempts=3)
-    await stage.queue()
-    await stage.relay.run(stage.id, stage.stop, deliveries=4)
-    assert [(name, data["code"]) for name, data in await stage.story()] == [
+async def test_job_that_crashes_its_workers() -> None:
+    """A job that was delivered often but never started fails."""
+    case = RelayTest(*ANSWER, max_attempts=3)
+    await case.queue()
+    await case.relay.run(case.id, case.stop, deliveries=4)
+    assert [(name, data["code"]) for name, data in await case.events()] == [
         ("generation.failed", "too_many_attempts")
     ]
 
 
-async def test_worker_that_ends_is_no_stop() -> None:
-    """A cancellation goes on as one, also when a stop is wished at the same moment."""
+async def test_cancelled_worker_is_not_a_stop() -> None:
+    """A cancellation is passed on, also when a stop request arrives at the same moment."""
     gate = Gate()
     gate.close()
-    stage = Stage(gate, *WHOLE)
-    running = asyncio.create_task(stage.run())
+    case = RelayTest(gate, *ANSWER)
+    running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     running.cancel()
-    stage.stop.set("bob")
+    case.stop.set("bob")
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert [name for name, _ in await stage.story()] == ["generation.started"]
+    assert [name for name, _ in await case.events()] == ["generation.started"]
 
 
-async def test_how_it_ended_is_told() -> None:
-    """For those who count: usage and times, which grow from queued to total."""
-    stage = Stage(*WHOLE)
-    await stage.queue()
-    ended = await stage.relay.run(stage.id, stage.stop)
-    assert ended is not None
-    assert (ended.status, ended.code, ended.usage) == (Status.DONE, "", {"completion_tokens": 2})
-    assert ended.first_delta_seconds is not None
-    assert ended.queued_seconds <= ended.first_delta_seconds <= ended.total_seconds
-    assert await stage.relay.run(stage.id, StopSignal()) is None
+async def test_result() -> None:
+    """The result has the usage, and durations that rise from queued to total."""
+    case = RelayTest(*ANSWER)
+    await case.queue()
+    result = await case.relay.run(case.id, case.stop)
+    assert result is not None
+    assert (result.status, result.code, result.usage) == (Status.DONE, "", {"completion_tokens": 2})
+    assert result.first_delta_seconds is not None
+    assert result.queued_seconds <= result.first_delta_seconds <= result.total_seconds
+    assert await case.relay.run(case.id, StopSignal()) is None
 
 
 async def test_endless_tool_calls() -> None:
-    """Their arguments count as the answer's length, too."""
+    """The arguments of tool calls count for the size limit."""
     call = {"index": 0, "function": {"arguments": "x" * 600}}
-    story = await Stage(*[ToolCallDelta([call])] * 5, Finished("tool_calls")).run()
-    assert story[-1][1]["code"] == "upstream_too_large"
+    events = await RelayTest(*[ToolCallDelta([call])] * 5, Finished("tool_calls")).run()
+    assert events[-1][1]["code"] == "upstream_too_large"

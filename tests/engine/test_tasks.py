@@ -1,4 +1,4 @@
-"""Long-lived tasks: begun again when they end, ended for good when their owner leaves."""
+"""Supervised tasks are restarted until their owner ends them; background tasks are logged."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from tests.doubles import FakeClock, settled
 
 
 @pytest.mark.parametrize(
-    "ending", [None, ZeroDivisionError(), BrokerUnavailable("away"), asyncio.CancelledError()]
+    "outcome", [None, ZeroDivisionError(), BrokerUnavailable("away"), asyncio.CancelledError()]
 )
-async def test_task_that_ends_is_begun_again(ending: BaseException | None) -> None:
-    """However it ends, also by a cancellation that nobody asked for; after a growing pause."""
+async def test_task_that_ends_is_restarted(outcome: BaseException | None) -> None:
+    """A task is restarted after a growing delay however it ends, also by a stray cancellation."""
     clock = FakeClock()
-    begun: list[float] = []
+    starts: list[float] = []
 
     async def work() -> None:
-        begun.append(clock.now())
-        if ending is not None:
-            raise ending
+        starts.append(clock.now())
+        if outcome is not None:
+            raise outcome
 
     async with Supervisor(clock) as tasks:
         tasks.start("work", work)
         await settled()
         await clock.advance(1.0)
-    assert len(begun) == 4
-    pauses = [round(later - sooner, 3) for sooner, later in itertools.pairwise(begun)]
+    assert len(starts) == 4
+    pauses = [round(later - sooner, 3) for sooner, later in itertools.pairwise(starts)]
     assert pauses == [0.1, 0.2, 0.4]
 
 
-async def test_leaving_ends_all() -> None:
-    """Nothing runs on, and nothing begins again."""
+async def test_end_of_the_block_cancels_all() -> None:
+    """At the end of the block all tasks end, and none is restarted."""
     ended: list[str] = []
 
     async def work() -> None:
@@ -54,27 +54,27 @@ async def test_leaving_ends_all() -> None:
 
 
 async def test_swallowed_cancellation_is_repeated() -> None:
-    """What wait_for of Python 3.11 swallows is asked for again."""
-    swallowed = 0
+    """A task that swallows a cancellation is cancelled again."""
+    swallowed_count = 0
 
     async def stubborn() -> None:
-        nonlocal swallowed
+        nonlocal swallowed_count
         while True:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                swallowed += 1
-                if swallowed == 3:
+                swallowed_count += 1
+                if swallowed_count == 3:
                     raise
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     await cancel_and_wait([task])
-    assert swallowed == 3
+    assert swallowed_count == 3
 
 
 async def test_one_task_is_ended() -> None:
-    """The others go on, and it does not begin again."""
+    """A task that is ended is not restarted, and the others continue."""
     clock = FakeClock()
     running: set[str] = set()
 
@@ -95,9 +95,9 @@ async def test_one_task_is_ended() -> None:
     assert not running
 
 
-async def test_errands_are_held_and_their_failures_logged() -> None:
-    """Nobody waits for them, so nobody else would tell."""
-    errands, done = BackgroundTasks(), asyncio.Event()
+async def test_background_tasks() -> None:
+    """Background tasks are referenced until they are done, and their failures are logged."""
+    tasks, done = BackgroundTasks(), asyncio.Event()
 
     async def good() -> None:
         gc.collect()
@@ -106,10 +106,10 @@ async def test_errands_are_held_and_their_failures_logged() -> None:
     async def bad() -> None:
         raise RuntimeError("the reason")
 
-    with capture_logs() as said:
-        errands.run("good", good())
-        errands.run("bad", bad())
+    with capture_logs() as logs:
+        tasks.run("good", good())
+        tasks.run("bad", bad())
         await done.wait()
         await settled()
-    assert [(line["event"], line["task"]) for line in said] == [("background_task.failed", "bad")]
-    assert str(said[0]["exc_info"]) == "the reason"
+    assert [(line["event"], line["task"]) for line in logs] == [("background_task.failed", "bad")]
+    assert str(logs[0]["exc_info"]) == "the reason"

@@ -1,4 +1,4 @@
-"""The worker: takes, relays, settles; passes stops on; hands over at its end."""
+"""The worker fetches, relays and completes jobs, passes on stops, and hands over at shutdown."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hub.engine.worker import Worker
 from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
-QUESTION = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
+REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
 
 
-class Shop:
-    """One or more workers on one queue; the upstream waits at a gate after its first token."""
+class WorkerTest:
+    """Workers on one queue; the upstream waits at a gate after its first token."""
 
     def __init__(self) -> None:
         self.backend = MemoryBackend()
@@ -58,165 +58,165 @@ class Shop:
         ]
         return worker
 
-    async def ask(self) -> str:
-        return (await self.generations.start("alice", QUESTION)).generation
+    async def start_generation(self) -> str:
+        return (await self.generations.start("alice", REQUEST)).generation
 
     async def status(self, generation: str) -> Status:
         return (await self.generations.find(generation, "alice")).status
 
 
 @pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
-    """A shop; its workers' tasks end with the test."""
-    shop = Shop()
-    yield shop
-    for task in shop.tasks:
+async def case() -> AsyncIterator[WorkerTest]:
+    """Yield workers whose tasks end with the test."""
+    case = WorkerTest()
+    yield case
+    for task in case.tasks:
         task.cancel()
-    await asyncio.gather(*shop.tasks, return_exceptions=True)
+    await asyncio.gather(*case.tasks, return_exceptions=True)
 
 
-async def test_job_is_relayed_and_settled(shop: Shop) -> None:
-    """When the answer is done, no lease is left to run out."""
-    worker = shop.worker()
-    generation = await shop.ask()
-    await until(lambda: bool(shop.upstream.closed))
+async def test_job_is_relayed_and_completed(case: WorkerTest) -> None:
+    """A done answer leaves no lease behind."""
+    worker = case.worker()
+    generation = await case.start_generation()
+    await until(lambda: bool(case.upstream.closed))
     await settled()
     await worker.shut_down(1.0, asyncio.Event())
-    assert await shop.status(generation) is Status.DONE
-    shop.queue.expire_leases()
-    assert await shop.queue.reserve(0.001) is None
+    assert await case.status(generation) is Status.DONE
+    case.queue.expire_leases()
+    assert await case.queue.reserve(0.001) is None
 
 
-async def test_no_more_than_its_concurrency(shop: Shop) -> None:
-    """The rest waits in the queue, where another worker finds it."""
-    shop.gate.close()
-    shop.worker(concurrency=2)
+async def test_concurrency(case: WorkerTest) -> None:
+    """Jobs beyond the concurrency stay in the queue, where another worker finds them."""
+    case.gate.close()
+    case.worker(concurrency=2)
     for _ in range(5):
-        await shop.ask()
-    await until(lambda: shop.gate.waiting == 2)
+        await case.start_generation()
+    await until(lambda: case.gate.waiting == 2)
     await settled()
-    assert len(shop.upstream.requests) == 2
-    shop.gate.open()
-    await until(lambda: shop.upstream.closed == 5)
+    assert len(case.upstream.requests) == 2
+    case.gate.open()
+    await until(lambda: case.upstream.closed == 5)
 
 
-async def test_stop_is_heard(shop: Shop) -> None:
-    """From whichever node: the notice ends it at once."""
-    shop.gate.close()
-    shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    await shop.generations.stop(generation, "alice")
-    await until(lambda: shop.upstream.closed == 1)
+async def test_stop_notice(case: WorkerTest) -> None:
+    """A stop notice ends a running generation at once."""
+    case.gate.close()
+    case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await case.generations.stop(generation, "alice")
+    await until(lambda: case.upstream.closed == 1)
     await settled()
-    assert await shop.status(generation) is Status.STOPPED
+    assert await case.status(generation) is Status.STOPPED
 
 
-async def test_lost_notice_is_found_by_the_renewal(shop: Shop) -> None:
-    """The wish in the record is looked at a third of a lease later at the latest."""
-    shop.gate.close()
-    shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    await shop.backend.generations.request_stop(generation, "alice")
+async def test_lost_stop_notice_is_found_at_renewal(case: WorkerTest) -> None:
+    """The stop request in the record is read at the next renewal, a third of a lease later."""
+    case.gate.close()
+    case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await case.backend.generations.request_stop(generation, "alice")
     await settled()
-    await shop.clock.advance(5.0)
+    await case.clock.advance(5.0)
     await settled()
-    assert await shop.status(generation) is Status.STOPPED
+    assert await case.status(generation) is Status.STOPPED
 
 
-async def test_shutdown_lets_finish(shop: Shop) -> None:
-    """What ends before the deadline ends as usual."""
-    shop.gate.close()
-    worker = shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    ending = asyncio.create_task(worker.shut_down(10.0, asyncio.Event()))
+async def test_shutdown_waits(case: WorkerTest) -> None:
+    """A generation that ends before the deadline ends as usual."""
+    case.gate.close()
+    worker = case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    shutdown = asyncio.create_task(worker.shut_down(10.0, asyncio.Event()))
     await settled()
-    shop.gate.open()
-    await ending
-    assert await shop.status(generation) is Status.DONE
+    case.gate.open()
+    await shutdown
+    assert await case.status(generation) is Status.DONE
 
 
-async def test_shutdown_hands_over(shop: Shop) -> None:
-    """What still runs at the deadline is another worker's, which restarts it and ends it once."""
-    shop.gate.close()
-    first = shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    for task in shop.tasks:
+async def test_shutdown_hands_over(case: WorkerTest) -> None:
+    """Another worker restarts what still runs at the deadline, and ends it once."""
+    case.gate.close()
+    first = case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    for task in case.tasks:
         task.cancel()
     await first.shut_down(0.01, asyncio.Event())
-    assert await shop.status(generation) is Status.RUNNING
-    shop.gate.open()
-    shop.worker()
-    await until(lambda: shop.upstream.closed == 2)
+    assert await case.status(generation) is Status.RUNNING
+    case.gate.open()
+    case.worker()
+    await until(lambda: case.upstream.closed == 2)
     await settled()
-    found = await shop.generations.find(generation, "alice")
+    found = await case.generations.find(generation, "alice")
     assert (found.status, found.attempt, found.text) == (Status.DONE, 2, "ab")
 
 
-async def test_job_without_a_record_is_settled(shop: Shop) -> None:
-    """A record that has expired leaves a job that does nothing."""
-    shop.worker()
-    await shop.queue.enqueue(
+async def test_job_without_a_record_is_completed(case: WorkerTest) -> None:
+    """The job of an expired record does nothing and is completed."""
+    case.worker()
+    await case.queue.enqueue(
         Job(new_generation_id(partition_of(user_channel("alice"))), "alice", "main")
     )
     await settled()
-    shop.queue.expire_leases()
-    assert await shop.queue.reserve(0.001) is None
+    case.queue.expire_leases()
+    assert await case.queue.reserve(0.001) is None
 
 
-async def test_broker_away_leaves_the_job_to_its_lease(shop: Shop) -> None:
-    """The worker goes on with other work; nothing is settled that did not end."""
-    shop.gate.close()
-    shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    shop.backend.is_unavailable = True
-    shop.gate.open()
+async def test_broker_outage_leaves_the_job_to_its_lease(case: WorkerTest) -> None:
+    """A job whose generation did not end is not completed; its lease expires."""
+    case.gate.close()
+    case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    case.backend.is_unavailable = True
+    case.gate.open()
     await settled()
-    await shop.clock.advance(2.0)
-    shop.backend.is_unavailable = False
-    assert await shop.status(generation) is Status.RUNNING
-    shop.queue.expire_leases()
-    await until(lambda: shop.upstream.closed == 2)
+    await case.clock.advance(2.0)
+    case.backend.is_unavailable = False
+    assert await case.status(generation) is Status.RUNNING
+    case.queue.expire_leases()
+    await until(lambda: case.upstream.closed == 2)
     await settled()
-    assert await shop.status(generation) is Status.DONE
+    assert await case.status(generation) is Status.DONE
 
 
-async def test_lost_lease_ends_the_work(shop: Shop) -> None:
-    """A worker whose job is another's closes its upstream, and does not put the job back."""
-    shop.gate.close()
-    shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
+async def test_lost_lease_cancels_the_job(case: WorkerTest) -> None:
+    """A worker that lost a lease closes its upstream and does not release the job."""
+    case.gate.close()
+    case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
     await settled()
-    shop.queue.expire_leases()
-    taken = await shop.queue.reserve(1.0)
+    case.queue.expire_leases()
+    taken = await case.queue.reserve(1.0)
     assert taken is not None
-    await shop.queue.complete(taken)
-    await shop.clock.advance(5.0)
+    await case.queue.complete(taken)
+    await case.clock.advance(5.0)
     await settled()
-    assert shop.upstream.closed == 1
-    assert await shop.queue.reserve(0.001) is None
-    assert await shop.status(generation) is Status.RUNNING
+    assert case.upstream.closed == 1
+    assert await case.queue.reserve(0.001) is None
+    assert await case.status(generation) is Status.RUNNING
 
 
-async def test_shutdown_in_a_hurry(shop: Shop) -> None:
-    """A second signal hands over at once what runs."""
-    shop.gate.close()
-    worker = shop.worker()
-    generation = await shop.ask()
-    await until(lambda: shop.gate.waiting == 1)
-    for task in shop.tasks:
+async def test_forced_shutdown(case: WorkerTest) -> None:
+    """A second signal releases the running jobs at once."""
+    case.gate.close()
+    worker = case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    for task in case.tasks:
         task.cancel()
-    hurry = asyncio.Event()
-    ending = asyncio.create_task(worker.shut_down(3600.0, hurry))
+    force = asyncio.Event()
+    shutdown = asyncio.create_task(worker.shut_down(3600.0, force))
     await settled()
-    assert not ending.done()
-    hurry.set()
-    await ending
-    lease = await shop.queue.reserve(1.0)
+    assert not shutdown.done()
+    force.set()
+    await shutdown
+    lease = await case.queue.reserve(1.0)
     assert lease is not None
     assert lease.generation == generation

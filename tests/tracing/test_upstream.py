@@ -20,10 +20,10 @@ from hub.tracing.upstream import TracedUpstream, http_spans
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans
-from tests.upstreams.kit import QUESTION, upstream_at
+from tests.upstreams.kit import REQUEST, build_upstream
 
-ASKED = msgspec.structs.replace(QUESTION, trace=f"00-{'a' * 32}-{'c' * 16}-01")
-UNSAMPLED = msgspec.structs.replace(QUESTION, trace=f"00-{'a' * 32}-{'c' * 16}-00")
+ASKED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-01")
+UNSAMPLED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-00")
 
 
 async def answer_of(upstream: Upstream, question: object = ASKED) -> list[StreamPart]:
@@ -52,7 +52,7 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
     ):
         one = Endpoint(
             name="u",
-            upstream=upstream_at(session, f"http://127.0.0.1:{port}/v1"),
+            upstream=build_upstream(session, f"http://127.0.0.1:{port}/v1"),
             circuit=CircuitBreaker(clock, failure_threshold=5, open_seconds=1.0),
             retries=1,
             max_retry_after_seconds=20.0,
@@ -160,7 +160,7 @@ HTTP_ATTRIBUTES = {
 async def test_nobody_there_is_told_by_its_kind(spans: Spans) -> None:
     """A request without an answer."""
     async with aiohttp.ClientSession(trace_configs=[http_spans(spans.tracer)]) as session:
-        upstream = upstream_at(session, "http://127.0.0.1:1/v1")
+        upstream = build_upstream(session, "http://127.0.0.1:1/v1")
         with pytest.raises(UpstreamError):
             await answer_of(TracedUpstream(upstream, spans.tracer, "openai"))
     _, said = spans.only("POST")

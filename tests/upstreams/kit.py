@@ -1,4 +1,4 @@
-"""Servers that say what a test wants, and upstreams that ask them."""
+"""Scripted servers, and upstreams that call them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.openai_chat import OpenAiChat
 
-QUESTION = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
+REQUEST = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Asked:
-    """What a scripted server was asked."""
+class ReceivedRequest:
+    """The request that a scripted server received: the bytes of its head, and its JSON."""
 
     head = b""
     body: Any = None
 
 
 @asynccontextmanager
-async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[str]:
-    """A server that reads one request and then does what the script says; its base URL."""
+async def scripted_server(
+    script: Script, received: ReceivedRequest | None = None
+) -> AsyncIterator[str]:
+    """Run a server that reads one request and then runs the script; yield its base URL."""
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,11 +46,11 @@ async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
-            if asked is not None:
-                asked.head, asked.body = head, json.loads(body)
+            if received is not None:
+                received.head, received.body = head, json.loads(body)
             await script(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client left
+            pass  # the client disconnected
         finally:
             writer.close()
             with suppress(ConnectionError):
@@ -63,60 +65,60 @@ async def scripted(script: Script, asked: Asked | None = None) -> AsyncIterator[
             await asyncio.wait(serving, timeout=5)
 
 
-def sends(*chunks: bytes) -> Script:
+def send_chunks(*chunks: bytes) -> Script:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for chunk in chunks:
             writer.write(chunk)
             await writer.drain()
-            await asyncio.sleep(0.005)  # so that each is a packet of its own
+            await asyncio.sleep(0.005)  # so that each chunk is its own packet
 
     return script
 
 
-def upstream_at(
+def build_upstream(
     session: aiohttp.ClientSession,
     base_url: str,
     dialect: Dialect | None = None,
     *,
     headers: Mapping[str, str] | None = None,
-    patience: UpstreamTimeouts | None = None,
+    timeouts: UpstreamTimeouts | None = None,
     max_event_bytes: int = 2**20,
-    **more: Any,
+    **options: Any,
 ) -> HttpUpstream:
-    """An upstream, of OpenAI's chat unless told otherwise."""
+    """Return an upstream; the default dialect is OpenAI's chat completions."""
     return HttpUpstream(
         session,
         dialect or OpenAiChat({}),
         base_url=base_url,
         headers=headers or {},
-        timeouts=patience or UpstreamTimeouts(),
+        timeouts=timeouts or UpstreamTimeouts(),
         max_event_bytes=max_event_bytes,
-        **more,
+        **options,
     )
 
 
-async def one_by_one(
+async def iterate_parts(
     stream: AsyncGenerator[Sequence[StreamPart], None],
 ) -> AsyncIterator[StreamPart]:
-    """The pieces as if each came alone."""
+    """Yield the parts one at a time."""
     async with aclosing(stream):
-        async for pieces in stream:
-            for piece in pieces:
-                yield piece
+        async for parts in stream:
+            for part in parts:
+                yield part
 
 
-async def ask(
-    base_url: str, question: GenerationRequest = QUESTION, **more: Any
+async def collect(
+    base_url: str, request: GenerationRequest = REQUEST, **options: Any
 ) -> list[StreamPart]:
-    """All pieces."""
+    """Return all parts of an answer."""
     async with aiohttp.ClientSession() as session:
-        upstream = upstream_at(session, base_url, **more)
-        return [piece async for piece in one_by_one(upstream.stream(question))]
+        upstream = build_upstream(session, base_url, **options)
+        return [part async for part in iterate_parts(upstream.stream(request))]
 
 
-async def failure(script: Script, **more: Any) -> UpstreamError:
-    """How it failed."""
-    async with scripted(script) as url:
+async def collect_failure(script: Script, **options: Any) -> UpstreamError:
+    """Return the error of an answer that fails."""
+    async with scripted_server(script) as url:
         with pytest.raises(UpstreamError) as caught:
-            await ask(url, **more)
+            await collect(url, **options)
     return caught.value

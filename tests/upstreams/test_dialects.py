@@ -1,4 +1,4 @@
-"""What single events of each wire format mean, and what is asked in it; no network."""
+"""The events and the requests of each wire format, without a network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import typing
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
@@ -31,52 +32,52 @@ from hub.upstreams.openai_responses import OpenAiResponses
 from hub.wiring.upstreams import DIALECTS
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
-QUESTION = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
+REQUEST = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
 CUMULATIVE = DashScope({"incremental_output": False})
 
 
 def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[StreamPart]:
-    """The pieces of an answer; a dict is an event's JSON."""
-    reading = StreamReader(dialect, 10_000, ())
-    pieces: list[StreamPart] = []
+    """Return the parts of a response; a dict is the JSON of one event."""
+    reader = StreamReader(dialect, 10_000, ())
+    parts: list[StreamPart] = []
     ndjson = "ndjson" in dialect.framing.content_types[0]
     for chunk in chunks:
         if isinstance(chunk, dict):
             text = json.dumps(chunk).encode()
-            pieces += reading.feed(text + b"\n" if ndjson else b"data: " + text + b"\n\n")
+            parts += reader.feed(text + b"\n" if ndjson else b"data: " + text + b"\n\n")
         else:
-            pieces += reading.feed(chunk)
-        if reading.failure:
-            raise reading.failure
-    pieces += reading.end()
-    if reading.failure:
-        raise reading.failure
-    return pieces + reading.finish()
+            parts += reader.feed(chunk)
+        if reader.failure:
+            raise reader.failure
+    parts += reader.end()
+    if reader.failure:
+        raise reader.failure
+    return parts + reader.finish()
 
 
 def call(index: int, *, id_: str | None = None, name: str | None = None, arguments: str) -> Any:
-    """A piece of a tool call as OpenAI has it."""
+    """Return a delta of a tool call in OpenAI's form."""
     function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
-    begun = {} if id_ is None else {"id": id_, "type": "function"}
-    return {"index": index, **begun, "function": function}
+    head = {} if id_ is None else {"id": id_, "type": "function"}
+    return {"index": index, **head, "function": function}
 
 
 def test_openai_refusal() -> None:
-    """Is shown, and is no ordinary end."""
+    """A refusal is text, and the finish reason is `refusal`."""
     delta = {"choices": [{"delta": {"refusal": "No."}}]}
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
     assert read(OpenAiChat({}), delta, end) == [TextDelta("No."), Finished("refusal")]
 
 
 def test_openai_unknown_chunks_are_skipped() -> None:
-    """JSON of another shape harms nothing."""
+    """JSON of an unknown shape is skipped."""
     chunks = ({"choices": "odd"}, {"object": "ping"}, b"data: 5\n\n")
     end = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
     assert read(OpenAiChat({}), *chunks, end) == [TextDelta("a"), Finished("stop")]
 
 
 def test_openai_half_characters() -> None:
-    """A pair of surrogates that was cut into two deltas becomes one character."""
+    """A surrogate pair that is split over two deltas becomes one character."""
     halves = [
         b'data: {"choices":[{"delta":{"content":"a\\ud83c"}}]}\n\n',
         b'data: {"choices":[{"delta":{"content":"\\udf05b"}}]}\n\n',
@@ -93,8 +94,8 @@ def test_openai_half_characters() -> None:
 
 
 def test_responses_tools_and_reasoning() -> None:
-    """Calls are told apart by their place in the output."""
-    pieces = read(
+    """Tool calls are identified by their output index."""
+    parts = read(
         OpenAiResponses({}),
         {"type": "response.created", "response": {}},
         {"type": "response.reasoning_summary_text.delta", "delta": "hm"},
@@ -110,7 +111,7 @@ def test_responses_tools_and_reasoning() -> None:
             "response": {"usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}},
         },
     )
-    assert pieces == [
+    assert parts == [
         ReasoningDelta("hm"),
         ToolCallDelta([call(0, id_="c1", name="f", arguments="")]),
         ToolCallDelta([call(0, arguments='{"a"')]),
@@ -120,7 +121,7 @@ def test_responses_tools_and_reasoning() -> None:
 
 
 def test_responses_incomplete() -> None:
-    """Cut at the limit of tokens is a finish with a reason."""
+    """An answer that reaches the token limit is finished with the reason `length`."""
     end = {"incomplete_details": {"reason": "max_output_tokens"}}
     assert read(OpenAiResponses({}), {"type": "response.incomplete", "response": end}) == [
         Finished("length")
@@ -128,9 +129,9 @@ def test_responses_incomplete() -> None:
 
 
 def test_anthropic_tools_and_thinking() -> None:
-    """Blocks by their index, usage added up, what is unknown skipped."""
+    """Blocks are identified by their index, and unknown events are skipped."""
     tool = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
-    pieces = read(
+    parts = read(
         AnthropicMessages({}),
         {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}},
@@ -158,7 +159,7 @@ def test_anthropic_tools_and_thinking() -> None:
         },
         {"type": "message_stop"},
     )
-    assert pieces == [
+    assert parts == [
         Usage({"prompt_tokens": 5, "completion_tokens": 1}),
         ReasoningDelta("hm"),
         ToolCallDelta([call(0, id_="t1", name="f", arguments="")]),
@@ -169,15 +170,15 @@ def test_anthropic_tools_and_thinking() -> None:
 
 
 def test_ollama_tools_and_thinking() -> None:
-    """Whole calls, their arguments as text."""
+    """Calls arrive complete, and their arguments become JSON text."""
     arguments = {"city": "Köln"}
-    pieces = read(
+    parts = read(
         OllamaChat({}),
         {"message": {"thinking": "hm"}, "done": False},
         {"message": {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}},
         {"done": True, "done_reason": "stop", "prompt_eval_count": 2, "eval_count": 3},
     )
-    assert pieces == [
+    assert parts == [
         ReasoningDelta("hm"),
         ToolCallDelta(
             [{**call(0, name="f", arguments='{"city":"Köln"}'), "id": None, "type": "function"}]
@@ -187,19 +188,19 @@ def test_ollama_tools_and_thinking() -> None:
     ]
 
 
-def test_dashscope_says_what_is_new() -> None:
-    """As it is asked to, in text, reasoning and tool calls: what comes again was said again."""
+def test_dashscope_incremental() -> None:
+    """Events hold new text, reasoning and tool calls; an equal event repeats its text."""
 
-    def event(finish: str = "null", **said: Any) -> dict[str, Any]:
-        message = {"content": "", "reasoning_content": "", **said}
+    def event(finish: str = "null", **fields: Any) -> dict[str, Any]:
+        message = {"content": "", "reasoning_content": "", **fields}
         return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
 
-    def piece(arguments: str, **head: Any) -> dict[str, Any]:
+    def part(arguments: str, **head: Any) -> dict[str, Any]:
         function = {"arguments": arguments, **({"name": head.pop("name")} if head else {})}
         return {"index": 0, "id": "", "type": "function", "function": function, **head}
 
-    first, second = piece("", name="f", id="c0"), piece('{"a":1}')
-    pieces = read(
+    first, second = part("", name="f", id="c0"), part('{"a":1}')
+    parts = read(
         DashScope({}),
         event(reasoning_content="hm"),
         event(reasoning_content="hm"),
@@ -210,7 +211,7 @@ def test_dashscope_says_what_is_new() -> None:
         event(tool_calls=[second]),
         event("tool_calls"),
     )
-    assert pieces == [
+    assert parts == [
         *[ReasoningDelta("hm"), ReasoningDelta("hm")],
         *[TextDelta("ha"), TextDelta("ha"), TextDelta("!")],
         *[ToolCallDelta([first]), ToolCallDelta([second])],
@@ -219,13 +220,13 @@ def test_dashscope_says_what_is_new() -> None:
 
 
 def test_dashscope_messages() -> None:
-    """The form with choices, all so far; a rewriting replaces, a shorter repeat says nothing."""
+    """With all text so far, a changed text replaces, and a shorter repetition is ignored."""
 
-    def event(text: str, thought: str = "", finish: str = "null") -> dict[str, Any]:
-        message = {"content": text, "reasoning_content": thought}
+    def event(text: str, reasoning: str = "", finish: str = "null") -> dict[str, Any]:
+        message = {"content": text, "reasoning_content": reasoning}
         return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
 
-    pieces = read(
+    parts = read(
         CUMULATIVE,
         event("", "我"),
         event("", "我想"),
@@ -235,7 +236,7 @@ def test_dashscope_messages() -> None:
         event("你是阿里"),
         event("你是阿里!", finish="stop"),
     )
-    assert pieces == [
+    assert parts == [
         ReasoningDelta("我"),
         ReasoningDelta("想"),
         TextDelta("我是"),
@@ -247,10 +248,10 @@ def test_dashscope_messages() -> None:
 
 
 def test_dashscope_tools() -> None:
-    """Each event repeats the calls so far; what is new of them is told once."""
+    """Each event repeats the calls so far; only their new parts are returned."""
 
     def event(*calls: tuple[str, str], finish: str = "null") -> dict[str, Any]:
-        told = [
+        tool_calls = [
             {
                 "index": n,
                 "id": f"c{n}",
@@ -259,17 +260,17 @@ def test_dashscope_tools() -> None:
             }
             for n, (name, arguments) in enumerate(calls)
         ]
-        message = {"content": "", "tool_calls": told}
+        message = {"content": "", "tool_calls": tool_calls}
         return {"output": {"choices": [{"message": message, "finish_reason": finish}]}}
 
-    pieces = read(
+    parts = read(
         CUMULATIVE,
         event(("f", "")),
         event(("f", '{"a"')),
         event(("f", '{"a":1}'), ("g", "{}")),
         event(("f", '{"a":1}'), ("g", "{}"), finish="tool_calls"),
     )
-    assert pieces == [
+    assert parts == [
         ToolCallDelta([call(0, id_="c0", name="f", arguments="")]),
         ToolCallDelta([call(0, arguments='{"a"')]),
         ToolCallDelta([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
@@ -280,7 +281,7 @@ def test_dashscope_tools() -> None:
 
 
 def test_envelope_end_that_carries_text() -> None:
-    """An end by its event's name may hold the last text; one by its code holds none."""
+    """An end event may hold the last text; an end code holds none."""
     rules = EnvelopeRules(
         request={}, json_data=False, text="", text_mode="cumulative", end_events=("finish",)
     )
@@ -294,7 +295,7 @@ def test_envelope_end_that_carries_text() -> None:
 
 
 def test_envelope_deep_text_and_ndjson() -> None:
-    """The text may be anywhere, a line an event."""
+    """The text may be at any path, and a line is an event."""
     rules = EnvelopeRules(
         request={}, framing="ndjson", text="result.parts.0.t", end_field="last", end_values=(True,)
     )
@@ -401,17 +402,15 @@ def test_envelope_deep_text_and_ndjson() -> None:
         ),
     ],
 )
-def test_what_is_asked(dialect: Dialect, path: str, body: dict[str, Any]) -> None:
-    """The question in the format's own words."""
-    import msgspec
-
-    upstream_request = dialect.build_request(QUESTION)
+def test_request(dialect: Dialect, path: str, body: dict[str, Any]) -> None:
+    """The request has the path and the body of the wire format."""
+    upstream_request = dialect.build_request(REQUEST)
     assert dialect.path == path
     assert json.loads(msgspec.json.encode(upstream_request.body)) == body
 
 
 def test_last_line_without_its_end() -> None:
-    """Newline-delimited JSON may end without a newline: the finish counts, and so does an error."""
+    """The last line may lack its newline: a finish or an error in it counts."""
     whole = {"message": {"content": "a"}}
     last = b'{"done":true,"done_reason":"stop"}'
     assert read(OllamaChat({}), whole, last) == [TextDelta("a"), Finished("stop")]

@@ -1,4 +1,4 @@
-"""Every wire format against the simulated LLM over real HTTP: the same answer, the same faults."""
+"""Every wire format against the simulated LLM over HTTP: the same answer, the same faults."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import choose_answer
-from tests.upstreams.kit import ask
+from tests.upstreams.kit import collect
 
-ASKED: Final = "为什么天空是蓝色的？"
-QUESTION: Final = GenerationRequest([Message("user", ASKED)], upstream="u", model="m")
+PROMPT: Final = "为什么天空是蓝色的？"
+REQUEST: Final = GenerationRequest([Message("user", PROMPT)], upstream="u", model="m")
 
 
-def enveloped(**rules: Any) -> Dialect:
+def build_envelope(**rules: Any) -> Dialect:
     return Envelope(EnvelopeRules(**{"request": {"prompt": "{prompt}"}, **rules}))
 
 
@@ -42,7 +42,7 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
     "dashscope, cumulative": ("/api/v1", lambda: DashScope({"incremental_output": False})),
     "chatglm": (
         "/chatglm",
-        lambda: enveloped(
+        lambda: build_envelope(
             json_data=False,
             text="",
             text_mode="cumulative",
@@ -52,76 +52,78 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
     ),
     "envelope": (
         "/envelope",
-        lambda: enveloped(ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)),
+        lambda: build_envelope(
+            ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
+        ),
     ),
     "envelope by GET": (
         "/envelope",
-        lambda: enveloped(
+        lambda: build_envelope(
             method="GET", ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
         ),
     ),
     "words": (
         "/words",
-        lambda: enveloped(
+        lambda: build_envelope(
             json_data=False, text="", end_texts=("stop",), error_events=("error",), method="GET"
         ),
     ),
 }
 formats = pytest.mark.parametrize("name", FORMATS)
-COUNTING: Final = {"openai", "xinference", "openai-responses", "anthropic", "ollama", "dashscope",
+WITH_USAGE: Final = {"openai", "xinference", "openai-responses", "anthropic", "ollama", "dashscope",
                    "dashscope, cumulative"}  # fmt: skip
 
 
 @asynccontextmanager
 async def simulated(name: str, **options: Any) -> AsyncIterator[tuple[str, Dialect]]:
-    """Where the format is spoken, and the dialect for it."""
+    """Run the simulated LLM; yield the base URL of the format and its dialect."""
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
     app = SimulatedUpstream(Simulation(**options)).app()
-    place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
+    address = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
         path, dialect = FORMATS[name]
         yield f"http://127.0.0.1:{port}{path}", dialect()
 
 
-def said(pieces: list[StreamPart]) -> str:
-    """The text that the pieces add up to."""
+def join_text(parts: list[StreamPart]) -> str:
+    """Return the text of the parts together."""
     text = ""
-    for piece in pieces:
-        if isinstance(piece, TextDelta):
-            text += piece.text
-        elif isinstance(piece, TextReplaced):
-            text = piece.text
+    for part in parts:
+        if isinstance(part, TextDelta):
+            text += part.text
+        elif isinstance(part, TextReplaced):
+            text = part.text
     return text
 
 
 @formats
 @pytest.mark.parametrize("network_chunk_bytes", [None, 3])
 async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
-    """Text, usage and finish, however the network cuts the bytes."""
+    """Text, usage and finish arrive, however the network splits the bytes."""
     async with simulated(name, network_chunk_bytes=network_chunk_bytes) as (url, dialect):
-        pieces = await ask(url, QUESTION, dialect=dialect)
-    assert said(pieces) == choose_answer(ASKED)
-    assert pieces[-1] == Finished("stop")
-    assert sum(isinstance(piece, TextDelta) for piece in pieces) > 20
+        parts = await collect(url, REQUEST, dialect=dialect)
+    assert join_text(parts) == choose_answer(PROMPT)
+    assert parts[-1] == Finished("stop")
+    assert sum(isinstance(part, TextDelta) for part in parts) > 20
     usage: dict[str, Any] = {}
-    for piece in pieces:
-        if isinstance(piece, Usage):
-            usage |= piece.tokens
-    assert (usage.get("completion_tokens", 0) > 20) is (name in COUNTING)
+    for part in parts:
+        if isinstance(part, Usage):
+            usage |= part.tokens
+    assert (usage.get("completion_tokens", 0) > 20) is (name in WITH_USAGE)
 
 
 async def failed(
-    name: str, patience: UpstreamTimeouts | None = None, **options: Any
+    name: str, timeouts: UpstreamTimeouts | None = None, **options: Any
 ) -> UpstreamError:
     async with simulated(name, **options) as (url, dialect):
         with pytest.raises(UpstreamError) as caught:
-            await ask(url, QUESTION, dialect=dialect, patience=patience, max_event_bytes=200_000)
+            await collect(url, REQUEST, dialect=dialect, timeouts=timeouts, max_event_bytes=200_000)
     return caught.value
 
 
 @formats
 async def test_error_in_the_stream(name: str) -> None:
-    """The upstream's own words, and a code."""
+    """An error in the stream has a code and the message of the upstream."""
     error = await failed(name, fault="error:3")
     assert (error.code, error.retryable) == ("upstream_error", True)
     assert "fault error" in error.message
@@ -142,19 +144,19 @@ async def test_error_in_the_stream(name: str) -> None:
     ],
 )
 async def test_fault(name: str, fault: str, code: str) -> None:
-    """One error each, with its code; an answer that was cut short never counts as whole."""
+    """Each fault has its code; an answer that is cut never counts as complete."""
     plain = name in ("chatglm", "words")
     if plain and fault.startswith("garbage"):
-        return  # any text is an answer there
+        return  # any text is an answer in this format
     if name == "chatglm" and fault.startswith("truncate"):
-        return  # the connection's end is all that says so
-    quick = UpstreamTimeouts(first_byte_seconds=0.3, idle_seconds=0.3)
-    patience = quick if code == "upstream_timeout" else None
-    assert (await failed(name, patience, fault=fault)).code == code
+        return  # the end of the connection is the only end in this format
+    short = UpstreamTimeouts(first_byte_seconds=0.3, idle_seconds=0.3)
+    timeouts = short if code == "upstream_timeout" else None
+    assert (await failed(name, timeouts, fault=fault)).code == code
 
 
-async def test_retry_after_is_told() -> None:
-    """In seconds."""
+async def test_retry_after() -> None:
+    """The delay that the upstream asks for is in the error, in seconds."""
     error = await failed("openai", fault="busy:9")
     assert (error.code, error.retry_after_seconds, error.retryable) == (
         "upstream_status",
@@ -163,7 +165,7 @@ async def test_retry_after_is_told() -> None:
     )
 
 
-async def test_bad_question_is_told() -> None:
-    """Another endpoint would refuse it, too."""
+async def test_rejected_request() -> None:
+    """A 400 marks the request as rejected by any endpoint; a 401 does not."""
     assert (await failed("ollama", fault="status:400")).rejects_request
     assert not (await failed("ollama", fault="status:401")).rejects_request

@@ -1,4 +1,4 @@
-"""A conversation with tools, images and parameters in the words of each wire format."""
+"""Conversations with tools, images and parameters, converted to each wire format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from tests.upstreams.kit import HEAD, Asked, ask, scripted, sends
+from tests.upstreams.kit import HEAD, ReceivedRequest, collect, scripted_server, send_chunks
 
 SCHEMA: Final = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER: Final = {"name": "weather", "description": "It rains.", "parameters": SCHEMA}
@@ -24,17 +24,17 @@ TOOLS: Final = [
     {"type": "function", "function": WEATHER},
     {"type": "function", "function": {"name": "now"}},
 ]
-NOTHING: Final = {"type": "object", "properties": {}}
+NO_PARAMETERS: Final = {"type": "object", "properties": {}}
 
 
-def calling(id_: str, name: str, arguments: str) -> dict[str, Any]:
-    """A call in an assistant's message."""
+def tool_call(id_: str, name: str, arguments: str) -> dict[str, Any]:
+    """Return a tool call of an assistant's message."""
     function = {"name": name, "arguments": arguments}
     return {"id": id_, "type": "function", "function": function}
 
 
-CALLS: Final = [calling("c1", "weather", '{"city":"Köln"}'), calling("c2", "now", "")]
-TALK: Final = [
+CALLS: Final = [tool_call("c1", "weather", '{"city":"Köln"}'), tool_call("c2", "now", "")]
+CONVERSATION: Final = [
     Message("system", "be kind"),
     Message("user", "Which weather, and when?"),
     Message("assistant", "I look.", tool_calls=CALLS),
@@ -44,13 +44,13 @@ TALK: Final = [
     Message("user", "Thanks"),
 ]  # fmt: skip
 PNG: Final = "data:image/png;base64,iVBORw0KGgo="
-SHOWN: Final = [
+IMAGE_PARTS: Final = [
     {"type": "text", "text": "What is it?"},
     {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}},
 ]
-LINKED: Final = [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
+IMAGE_URL_PARTS: Final = [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
 
-ANTHROPIC_TALK: Final = [
+ANTHROPIC_MESSAGES: Final = [
     {"role": "user", "content": "Which weather, and when?"},
     {
         "role": "assistant",
@@ -69,7 +69,7 @@ ANTHROPIC_TALK: Final = [
     },
     {"role": "user", "content": "Thanks"},
 ]
-RESPONSES_TALK: Final = [
+RESPONSES_INPUT: Final = [
     {"role": "system", "content": "be kind"},
     {"role": "user", "content": "Which weather, and when?"},
     {"role": "assistant", "content": "I look."},
@@ -90,20 +90,21 @@ OLLAMA_CALLS: Final = [
 ]
 
 
-def body(dialect: Dialect, messages: list[Message], **params: Any) -> Any:
-    """What goes over the wire."""
+def build_body(dialect: Dialect, messages: list[Message], **params: Any) -> Any:
+    """Return the body that is sent."""
     upstream_request = dialect.build_request(GenerationRequest(messages, "u", "m", params))
     return json.loads(msgspec.json.encode(upstream_request.body))
 
 
-def one(content: Any, role: str = "user") -> list[Message]:
-    return [Message(role, content)]
+def prompt(content: Any) -> list[Message]:
+    """Return a conversation of one user message."""
+    return [Message("user", content)]
 
 
 def refusal(dialect: Dialect, messages: list[Message], **params: Any) -> str:
-    """Why the question is not asked at all."""
+    """Return the message of the error for a request that is not sent."""
     with pytest.raises(UpstreamError) as caught:
-        body(dialect, messages, **params)
+        build_body(dialect, messages, **params)
     error = caught.value
     assert (error.code, error.retryable) == ("upstream_unsupported", False)
     assert error.rejects_request
@@ -111,16 +112,16 @@ def refusal(dialect: Dialect, messages: list[Message], **params: Any) -> str:
 
 
 def test_anthropic_tools() -> None:
-    """Calls and their results are blocks; the results of one turn are one message."""
-    asked = body(AnthropicMessages({}), TALK, tools=TOOLS, parallel_tool_calls=False)
-    assert asked == {
+    """Tool calls and results are blocks; consecutive results are one message."""
+    sent = build_body(AnthropicMessages({}), CONVERSATION, tools=TOOLS, parallel_tool_calls=False)
+    assert sent == {
         "model": "m",
         "max_tokens": 4096,
         "system": "be kind",
-        "messages": ANTHROPIC_TALK,
+        "messages": ANTHROPIC_MESSAGES,
         "tools": [
             {"name": "weather", "description": "It rains.", "input_schema": SCHEMA},
-            {"name": "now", "input_schema": NOTHING},
+            {"name": "now", "input_schema": NO_PARAMETERS},
         ],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
         "stream": True,
@@ -128,7 +129,7 @@ def test_anthropic_tools() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "parallel", "told"),
+    ("choice", "parallel", "expected"),
     [
         ("auto", None, {"type": "auto"}),
         ("none", False, {"type": "none"}),
@@ -141,17 +142,17 @@ def test_anthropic_tools() -> None:
         ({"type": "any"}, None, {"type": "any"}),
     ],
 )
-def test_anthropic_tool_choice(choice: Any, parallel: bool | None, told: Any) -> None:
-    """Each of chat's choices has a name there; one in the format's own words passes."""
+def test_anthropic_tool_choice(choice: Any, parallel: bool | None, expected: Any) -> None:
+    """Each choice of chat completions is converted; Anthropic's own are passed on."""
     params = {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": parallel}
-    assert body(AnthropicMessages({}), TALK, **params)["tool_choice"] == told
+    assert build_body(AnthropicMessages({}), CONVERSATION, **params)["tool_choice"] == expected
 
 
 def test_anthropic_params() -> None:
-    """What has another name gets it, hints that have none are left out, its own words pass."""
-    asked = body(
+    """Parameters are renamed, hints are left out, and Anthropic's own are passed on."""
+    sent = build_body(
         AnthropicMessages({"output_config": {"effort": "high"}}),
-        one("hi"),
+        prompt("hi"),
         max_tokens=5,
         max_completion_tokens=7,
         stop="END",
@@ -166,7 +167,7 @@ def test_anthropic_params() -> None:
         thinking={"type": "adaptive"},
         top_k=3,
     )
-    assert asked == {
+    assert sent == {
         "model": "m",
         "max_tokens": 7,
         "stop_sequences": ["END"],
@@ -178,18 +179,18 @@ def test_anthropic_params() -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "stream": True,
     }
-    assert body(AnthropicMessages({}), one("hi"), reasoning_effort="none")["thinking"] == {
+    assert build_body(AnthropicMessages({}), prompt("hi"), reasoning_effort="none")["thinking"] == {
         "type": "disabled"
     }
 
 
 def test_anthropic_images_and_files() -> None:
-    """Inline and by address; blocks in the format's own words pass, with what they say."""
+    """Images and files are converted by data or URL; Anthropic's own blocks are passed on."""
     own = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
     result = {"type": "search_result", "source": "s"}
     pdf = {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}
-    parts = [*SHOWN, *LINKED, own, result, {"type": "file", "file": pdf}]
-    assert body(AnthropicMessages({}), one(parts))["messages"][0]["content"] == [
+    parts = [*IMAGE_PARTS, *IMAGE_URL_PARTS, own, result, {"type": "file", "file": pdf}]
+    assert build_body(AnthropicMessages({}), prompt(parts))["messages"][0]["content"] == [
         {"type": "text", "text": "What is it?"},
         {
             "type": "image",
@@ -204,26 +205,26 @@ def test_anthropic_images_and_files() -> None:
             "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
         },
     ]
-    seen = [Message("tool", SHOWN, tool_call_id="c1")]
-    block = body(AnthropicMessages({}), seen)["messages"][0]["content"][0]
+    seen = [Message("tool", IMAGE_PARTS, tool_call_id="c1")]
+    block = build_body(AnthropicMessages({}), seen)["messages"][0]["content"][0]
     assert [part["type"] for part in block["content"]] == ["text", "image"]
 
 
-def test_anthropic_odd_turns() -> None:
-    """Developers are the system, empty turns are left out, ids and arguments are made fit."""
+def test_anthropic_unusual_messages() -> None:
+    """`developer` is `system`, empty messages are dropped, ids and arguments are corrected."""
     kept = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
-    talk = [
+    messages = [
         Message("developer", [kept]),
         Message("user", "hi"),
         Message("assistant", None),
-        Message("assistant", "", tool_calls=[calling("functions.f:0", "f", '{"cut')]),
+        Message("assistant", "", tool_calls=[tool_call("functions.f:0", "f", '{"cut')]),
         Message("tool", None, tool_call_id="functions.f:0"),
         Message("system", "b"),
     ]
-    asked = body(AnthropicMessages({}), talk)
-    assert asked["system"] == [kept, {"type": "text", "text": "b"}]
+    sent = build_body(AnthropicMessages({}), messages)
+    assert sent["system"] == [kept, {"type": "text", "text": "b"}]
     use = {"type": "tool_use", "id": "functions_f_0", "name": "f", "input": {"arguments": '{"cut'}}
-    assert asked["messages"] == [
+    assert sent["messages"] == [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": [use]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "functions_f_0"}]},
@@ -231,14 +232,14 @@ def test_anthropic_odd_turns() -> None:
 
 
 def test_responses_tools() -> None:
-    """Calls and results are items of their own, tools are flat and not strict unless told."""
+    """Calls and results are separate items; tools are flat, and not strict by default."""
     named = {"type": "function", "function": {"name": "now"}}
-    asked = body(OpenAiResponses({}), TALK, tools=TOOLS, tool_choice=named)
+    sent = build_body(OpenAiResponses({}), CONVERSATION, tools=TOOLS, tool_choice=named)
     flat = {"type": "function", "strict": False}
-    assert asked == {
+    assert sent == {
         "model": "m",
-        "input": RESPONSES_TALK,
-        "tools": [{**flat, **WEATHER}, {**flat, "name": "now", "parameters": NOTHING}],
+        "input": RESPONSES_INPUT,
+        "tools": [{**flat, **WEATHER}, {**flat, "name": "now", "parameters": NO_PARAMETERS}],
         "tool_choice": {"type": "function", "name": "now"},
         "store": False,
         "stream": True,
@@ -246,10 +247,10 @@ def test_responses_tools() -> None:
 
 
 def test_responses_params() -> None:
-    """Nested where they are nested there, beside what every request says; hints are left out."""
-    asked = body(
+    """Nested parameters are merged with those of the settings; hints are left out."""
+    sent = build_body(
         OpenAiResponses({"reasoning": {"summary": "auto"}}),
-        one("hi"),
+        prompt("hi"),
         max_completion_tokens=7,
         reasoning_effort="low",
         verbosity="low",
@@ -268,7 +269,7 @@ def test_responses_params() -> None:
         user="alice",
         truncation="auto",
     )
-    assert asked == {
+    assert sent == {
         "model": "m",
         "input": [{"role": "user", "content": "hi"}],
         "max_output_tokens": 7,
@@ -291,20 +292,20 @@ def test_responses_params() -> None:
 
 
 def test_responses_parts() -> None:
-    """Input parts have names of their own; what an assistant said is a text."""
+    """Input parts are converted; the content of an assistant becomes text."""
     file = {"type": "file", "file": {"file_id": "f1"}}
-    said = [{"type": "text", "text": "It "}, {"type": "refusal", "refusal": "is."}]
-    talk = [
-        Message("user", [*SHOWN, *LINKED, file]),
-        Message("assistant", said),
-        Message("tool", SHOWN, tool_call_id="c1"),
+    parts = [{"type": "text", "text": "It "}, {"type": "refusal", "refusal": "is."}]
+    messages = [
+        Message("user", [*IMAGE_PARTS, *IMAGE_URL_PARTS, file]),
+        Message("assistant", parts),
+        Message("tool", IMAGE_PARTS, tool_call_id="c1"),
     ]
     shown = [
         {"type": "input_text", "text": "What is it?"},
         {"type": "input_image", "image_url": PNG, "detail": "low"},
     ]
     linked = {"type": "input_image", "image_url": "https://x.test/a.png", "detail": "auto"}
-    assert body(OpenAiResponses({}), talk)["input"] == [
+    assert build_body(OpenAiResponses({}), messages)["input"] == [
         {"role": "user", "content": [*shown, linked, {"type": "input_file", "file_id": "f1"}]},
         {"role": "assistant", "content": "It is."},
         {"type": "function_call_output", "call_id": "c1", "output": shown},
@@ -312,9 +313,11 @@ def test_responses_parts() -> None:
 
 
 def test_ollama_tools() -> None:
-    """Arguments are objects; a result names its tool."""
-    asked = body(OllamaChat({}), TALK, tools=TOOLS, tool_choice="auto", parallel_tool_calls=True)
-    assert asked == {
+    """Arguments are objects, and a result holds the name of its tool."""
+    sent = build_body(
+        OllamaChat({}), CONVERSATION, tools=TOOLS, tool_choice="auto", parallel_tool_calls=True
+    )
+    assert sent == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "be kind"},
@@ -327,14 +330,14 @@ def test_ollama_tools() -> None:
         "tools": TOOLS,
         "stream": True,
     }
-    assert "tools" not in body(OllamaChat({}), TALK, tools=TOOLS, tool_choice="none")
+    assert "tools" not in build_body(OllamaChat({}), CONVERSATION, tools=TOOLS, tool_choice="none")
 
 
 def test_ollama_images_and_params() -> None:
-    """Images stand beside the text; what is no option stands beside the options."""
-    asked = body(
+    """Images and parameters that are not options have fields of their own."""
+    sent = build_body(
         OllamaChat({}),
-        [Message("developer", "d"), *one(SHOWN)],
+        [Message("developer", "d"), *prompt(IMAGE_PARTS)],
         max_completion_tokens=7,
         stop=["a"],
         seed=1,
@@ -343,7 +346,7 @@ def test_ollama_images_and_params() -> None:
         reasoning_effort="none",
         response_format={"type": "json_schema", "json_schema": {"schema": SCHEMA}},
     )
-    assert asked == {
+    assert sent == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "d"},
@@ -355,59 +358,64 @@ def test_ollama_images_and_params() -> None:
         "stream": True,
     }
     json_object = {"type": "json_object"}
-    assert body(OllamaChat({}), one("hi"), response_format=json_object)["format"] == "json"
-    assert body(OllamaChat({}), one("hi"), reasoning_effort="high")["think"] == "high"
+    assert build_body(OllamaChat({}), prompt("hi"), response_format=json_object)["format"] == "json"
+    assert build_body(OllamaChat({}), prompt("hi"), reasoning_effort="high")["think"] == "high"
 
 
 def test_dashscope_tools() -> None:
-    """OpenAI's form, but contents are texts and a result names its tool."""
-    asked = body(DashScope({}), TALK, tools=TOOLS, tool_choice="auto", max_completion_tokens=7)
-    assert asked["input"]["messages"] == [
+    """The form is OpenAI's, but contents are text and a result holds the name of its tool."""
+    sent = build_body(
+        DashScope({}), CONVERSATION, tools=TOOLS, tool_choice="auto", max_completion_tokens=7
+    )
+    assert sent["input"]["messages"] == [
         {"role": "system", "content": "be kind"},
         {"role": "user", "content": "Which weather, and when?"},
         {
             "role": "assistant",
             "content": "I look.",
-            "tool_calls": [CALLS[0], calling("c2", "now", "{}")],
+            "tool_calls": [CALLS[0], tool_call("c2", "now", "{}")],
         },
         {"role": "tool", "content": "rain", "tool_call_id": "c1", "name": "weather"},
         {"role": "tool", "content": "noon", "tool_call_id": "c2", "name": "now"},
         {"role": "user", "content": "Thanks"},
     ]
-    assert asked["parameters"] == {
+    assert sent["parameters"] == {
         "result_format": "message",
         "incremental_output": True,
         "tools": TOOLS,
         "tool_choice": "auto",
         "max_tokens": 7,
     }
-    told = body(DashScope({"incremental_output": False}), one("hi"), incremental_output=True)
-    assert told["parameters"]["incremental_output"] is False  # it says how the answer is read
+    sent = build_body(
+        DashScope({"incremental_output": False}), prompt("hi"), incremental_output=True
+    )
+    # The setting wins: it decides how the response is read.
+    assert sent["parameters"]["incremental_output"] is False
 
 
 @pytest.mark.parametrize(
-    ("dialect", "messages", "params", "why"),
+    ("dialect", "messages", "params", "reason"),
     [
-        (AnthropicMessages({}), one("hi"), {"response_format": {"type": "json_object"}},
+        (AnthropicMessages({}), prompt("hi"), {"response_format": {"type": "json_object"}},
          "json_schema"),
-        (AnthropicMessages({}), one("hi"), {"audio": {"voice": "a"}}, "audio"),
-        (AnthropicMessages({}), one("hi"), {"n": 2}, "n"),
-        (AnthropicMessages({}), one([{"type": "input_audio", "input_audio": {}}]), {}, "audio"),
-        (AnthropicMessages({}), one([{"type": "file", "file": {"file_id": "f"}}]), {}, "file"),
-        (AnthropicMessages({}), one([{"type": "image_url", "image_url": {"url": "data:,a"}}]), {},
-         "base64"),
-        (OpenAiResponses({}), one("hi"), {"stop": ["a"]}, "stop"),
-        (OllamaChat({}), one("hi"), {"tools": TOOLS, "tool_choice": "required"}, "tool_choice"),
-        (OllamaChat({}), one(LINKED), {}, "data: URL"),
-        (DashScope({}), one(SHOWN), {}, "image"),
-        (DashScope({}), one("hi"), {"tools": TOOLS, "tool_choice": "required"}, "tool_choice"),
+        (AnthropicMessages({}), prompt("hi"), {"audio": {"voice": "a"}}, "audio"),
+        (AnthropicMessages({}), prompt("hi"), {"n": 2}, "n"),
+        (AnthropicMessages({}), prompt([{"type": "input_audio", "input_audio": {}}]), {}, "audio"),
+        (AnthropicMessages({}), prompt([{"type": "file", "file": {"file_id": "f"}}]), {}, "file"),
+        (AnthropicMessages({}),
+         prompt([{"type": "image_url", "image_url": {"url": "data:,a"}}]), {}, "base64"),
+        (OpenAiResponses({}), prompt("hi"), {"stop": ["a"]}, "stop"),
+        (OllamaChat({}), prompt("hi"), {"tools": TOOLS, "tool_choice": "required"}, "tool_choice"),
+        (OllamaChat({}), prompt(IMAGE_URL_PARTS), {}, "data: URL"),
+        (DashScope({}), prompt(IMAGE_PARTS), {}, "image"),
+        (DashScope({}), prompt("hi"), {"tools": TOOLS, "tool_choice": "required"}, "tool_choice"),
     ],
 )  # fmt: skip
-def test_what_a_format_cannot_say_is_refused(
-    dialect: Dialect, messages: list[Message], params: dict[str, Any], why: str
+def test_unsupported_request(
+    dialect: Dialect, messages: list[Message], params: dict[str, Any], reason: str
 ) -> None:
-    """A demand that would be lost without a word is one sentence, and nothing is asked."""
-    assert why in refusal(dialect, messages, **params)
+    """A request that the format cannot express is refused with one sentence and not sent."""
+    assert reason in refusal(dialect, messages, **params)
 
 
 @pytest.mark.parametrize(
@@ -428,10 +436,8 @@ def test_what_a_format_cannot_say_is_refused(
         (Message("user", "hi"), {"n": 2}),
     ],
 )
-def test_what_is_no_question_is_refused(
-    dialect: Dialect, message: Message, params: dict[str, Any]
-) -> None:
-    """Junk is the caller's mistake in every format, never a crash."""
+def test_invalid_request(dialect: Dialect, message: Message, params: dict[str, Any]) -> None:
+    """Invalid input is a rejected request in every format, not a crash."""
     assert refusal(dialect, [message], **params)
 
 
@@ -449,20 +455,20 @@ RESPONSES_END: Final = (
 @pytest.mark.parametrize(
     ("dialect", "path", "conversation", "end"),
     [
-        (AnthropicMessages({}), b"/v1/messages", ("messages", ANTHROPIC_TALK), ANTHROPIC_END),
-        (OpenAiResponses({}), b"/v1/responses", ("input", RESPONSES_TALK), RESPONSES_END),
+        (AnthropicMessages({}), b"/v1/messages", ("messages", ANTHROPIC_MESSAGES), ANTHROPIC_END),
+        (OpenAiResponses({}), b"/v1/responses", ("input", RESPONSES_INPUT), RESPONSES_END),
     ],
 )
 async def test_parallel_calls_arrive(
     dialect: Dialect, path: bytes, conversation: tuple[str, Any], end: bytes
 ) -> None:
-    """Over real HTTP a server gets two calls and their results in its own words, and answers."""
-    asked = Asked()
-    question = GenerationRequest(TALK, upstream="u", model="m", params={"tools": TOOLS})
-    async with scripted(sends(HEAD, end), asked) as url:
-        pieces = await ask(url, question, dialect=dialect)
-    assert pieces == [TextDelta("ok"), Finished("stop")]
-    assert asked.head.startswith(b"POST " + path + b" ")
-    field, told = conversation
-    assert asked.body[field] == told
-    assert [tool["name"] for tool in asked.body["tools"]] == ["weather", "now"]
+    """Over HTTP, a server receives two tool calls and their results in its format."""
+    received = ReceivedRequest()
+    request = GenerationRequest(CONVERSATION, upstream="u", model="m", params={"tools": TOOLS})
+    async with scripted_server(send_chunks(HEAD, end), received) as url:
+        answer_parts = await collect(url, request, dialect=dialect)
+    assert answer_parts == [TextDelta("ok"), Finished("stop")]
+    assert received.head.startswith(b"POST " + path + b" ")
+    field, expected = conversation
+    assert received.body[field] == expected
+    assert [tool["name"] for tool in received.body["tools"]] == ["weather", "now"]
