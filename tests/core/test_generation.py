@@ -83,10 +83,10 @@ async def apply_steps(backend: Backend, steps: list[tuple[str, int]]) -> list[An
         if what == "stop":
             results.append(await backend.generations.request_stop(generation, "bob"))
             continue
-        found = await backend.generations.find(generation)
-        assert found is not None
-        if what == "done" and found.status is Status.QUEUED:
-            continue  # no worker does this: it begins before it ends
+        current = await backend.generations.find(generation)
+        assert current is not None
+        if what == "done" and current.status is Status.QUEUED:
+            continue  # no worker does this: it starts a generation before it ends it
         if what in ("stopped", "done"):
             step = GenerationUpdate(generation, attempt, UpdateKind.END, Status(what))
         else:

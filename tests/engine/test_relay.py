@@ -90,9 +90,9 @@ class RelayTest:
         return events
 
     async def record(self) -> Generation:
-        found = await self.backend.generations.find(self.id)
-        assert found is not None
-        return found
+        record = await self.backend.generations.find(self.id)
+        assert record is not None
+        return record
 
 
 async def test_complete_answer() -> None:

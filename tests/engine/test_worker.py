@@ -152,8 +152,8 @@ async def test_shutdown_hands_over(case: WorkerTest) -> None:
     case.worker()
     await until(lambda: case.upstream.closed == 2)
     await settled()
-    found = await case.generations.find(generation, "alice")
-    assert (found.status, found.attempt, found.text) == (Status.DONE, 2, "ab")
+    record = await case.generations.find(generation, "alice")
+    assert (record.status, record.attempt, record.text) == (Status.DONE, 2, "ab")
 
 
 async def test_job_without_a_record_is_completed(case: WorkerTest) -> None:

@@ -411,13 +411,13 @@ def test_request(dialect: Dialect, path: str, body: dict[str, Any]) -> None:
 
 def test_last_line_without_its_end() -> None:
     """The last line may lack its newline: a finish or an error in it counts."""
-    whole = {"message": {"content": "a"}}
+    first_line = {"message": {"content": "a"}}
     last = b'{"done":true,"done_reason":"stop"}'
-    assert read(OllamaChat({}), whole, last) == [TextDelta("a"), Finished("stop")]
+    assert read(OllamaChat({}), first_line, last) == [TextDelta("a"), Finished("stop")]
     with pytest.raises(UpstreamError, match="no such model"):
         read(OllamaChat({}), b'{"error":"no such model"}')
     with pytest.raises(UpstreamError) as caught:
-        read(OllamaChat({}), whole, b'{"done":tr')
+        read(OllamaChat({}), first_line, b'{"done":tr')
     assert caught.value.code == "upstream_truncated"
 
 

@@ -43,9 +43,9 @@ def delta(finish_reason: str | None = None, **fields: Any) -> bytes:
 async def simulated(**options: Any) -> AsyncIterator[tuple[str, SimulatedUpstream]]:
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
     server = SimulatedUpstream(Simulation(**options))
-    place = ListenAddress("127.0.0.1", 0, "x")
+    address = ListenAddress("127.0.0.1", 0, "x")
     async with listen(
-        server.app(), place, cancel_handlers=True, shutdown_timeout_seconds=0.1
+        server.app(), address, cancel_handlers=True, shutdown_timeout_seconds=0.1
     ) as port:
         yield f"http://127.0.0.1:{port}/v1", server
 

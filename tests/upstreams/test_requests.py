@@ -304,9 +304,9 @@ def test_responses_parts() -> None:
         {"type": "input_text", "text": "What is it?"},
         {"type": "input_image", "image_url": PNG, "detail": "low"},
     ]
-    linked = {"type": "input_image", "image_url": "https://x.test/a.png", "detail": "auto"}
+    image_url = {"type": "input_image", "image_url": "https://x.test/a.png", "detail": "auto"}
     assert build_body(OpenAiResponses({}), messages)["input"] == [
-        {"role": "user", "content": [*shown, linked, {"type": "input_file", "file_id": "f1"}]},
+        {"role": "user", "content": [*shown, image_url, {"type": "input_file", "file_id": "f1"}]},
         {"role": "assistant", "content": "It is."},
         {"type": "function_call_output", "call_id": "c1", "output": shown},
     ]

@@ -1,4 +1,4 @@
-"""The simulated LLM: deterministic, honest about itself, faulty on demand."""
+"""The simulated LLM: deterministic, labelled as simulated, with faults on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream, Simulation
 from hub.upstreams.simulated_answers import choose_answer, split_tokens
 
-QUESTIONS = [
+PROMPTS = [
     "why is the sky blue?",
     "为什么天空是蓝色的？",
     "你好",
@@ -25,18 +25,18 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_tokens_join_to_the_answer(question: str) -> None:
-    """The same answer each time, in small tokens that lose nothing, labelled as simulated."""
-    answer = choose_answer(question)
-    assert answer == choose_answer(question)
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_tokens_join_to_the_answer(prompt: str) -> None:
+    """The answer is always the same, its tokens join to it, and it is labelled as simulated."""
+    answer = choose_answer(prompt)
+    assert answer == choose_answer(prompt)
     assert "".join(split_tokens(answer)) == answer
     assert max(map(len, split_tokens(answer))) <= 20
     assert answer.splitlines()[-1] in ("(simulated answer)", "（模拟回答）")
 
 
 def test_answers_have_lines_and_emoji_in_two_languages() -> None:
-    """English to English, Chinese to Chinese."""
+    """An English prompt gets an English answer, and a Chinese prompt a Chinese one."""
     assert "🌅" in choose_answer("why is the sky blue?")
     assert choose_answer("为什么天空是蓝色的？").count("\n") > 4
     assert "模拟模型" in choose_answer("你好")
@@ -46,23 +46,23 @@ def test_answers_have_lines_and_emoji_in_two_languages() -> None:
 async def server(fault: str | None = None) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     simulation = Simulation(tokens_per_second=5000.0, first_token_seconds=0.0, fault=fault)
     app = SimulatedUpstream(simulation).app()
-    place = ListenAddress("127.0.0.1", 0, "x")
+    address = ListenAddress("127.0.0.1", 0, "x")
     async with (
-        listen(app, place, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
+        listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
         aiohttp.ClientSession() as session,
     ):
         yield session, f"http://127.0.0.1:{port}/v1"
 
 
-async def complete(session: aiohttp.ClientSession, url: str, **more: Any) -> tuple[int, bytes]:
-    body = {"model": "simulated-1", "messages": [{"role": "user", "content": "你好"}], **more}
+async def complete(session: aiohttp.ClientSession, url: str, **fields: Any) -> tuple[int, bytes]:
+    body = {"model": "simulated-1", "messages": [{"role": "user", "content": "你好"}], **fields}
     async with session.post(f"{url}/chat/completions", json=body) as response:
         assert response.headers["X-Simulated"] == "true"
         return response.status, await response.read()
 
 
-async def test_whole_answer_and_models() -> None:
-    """Without stream it answers at once; /models names the one model."""
+async def test_completion_and_models() -> None:
+    """Without `stream` the answer is one JSON object; /models lists the model."""
     async with server() as (session, url):
         status, body = await complete(session, url)
         async with session.get(f"{url}/models") as response:
@@ -73,7 +73,7 @@ async def test_whole_answer_and_models() -> None:
 
 
 async def test_usage_only_when_asked_for() -> None:
-    """As OpenAI does; [DONE] last."""
+    """Usage is sent only on request, and [DONE] is last, as with OpenAI."""
     async with server() as (session, url):
         _, without = await complete(session, url, stream=True)
         options = {"include_usage": True}
@@ -85,7 +85,7 @@ async def test_usage_only_when_asked_for() -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"{}", b'{"messages":[]}', b"\xff"])
 async def test_bad_body(body: bytes) -> None:
-    """400 in OpenAI's shape."""
+    """An invalid body gets a 400 in the form of OpenAI."""
     async with (
         server() as (session, url),
         session.post(f"{url}/chat/completions", data=body) as response,
@@ -97,8 +97,8 @@ async def test_bad_body(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/healthz", 200), ("/stats", 200), ("/v1/models", 200), ("/no", 404)]
 )
-async def test_every_answer_is_labelled(path: str, status: int) -> None:
-    """Also what aiohttp answers by itself says that it is simulated."""
+async def test_every_response_is_labelled(path: str, status: int) -> None:
+    """Every response is labelled, also those that aiohttp sends itself."""
     async with (
         server() as (session, url),
         session.get(url.removesuffix("/v1") + path) as response,
@@ -107,7 +107,7 @@ async def test_every_answer_is_labelled(path: str, status: int) -> None:
 
 
 async def test_faults() -> None:
-    """Each does what it says."""
+    """Each fault has the described effect."""
     async with server("refuse") as (session, url):
         assert (await complete(session, url, stream=True))[0] == 503
     async with server("status:418") as (session, url):
@@ -125,6 +125,6 @@ async def test_faults() -> None:
 
 @pytest.mark.parametrize("fault", ["nonsense", "cut", "cut:x", "refuse:1", "status:"])
 def test_unknown_fault(fault: str) -> None:
-    """One sentence with those that there are."""
+    """An unknown fault is refused with a list of the known ones."""
     with pytest.raises(OperatorError, match="use one of refuse, hang"):
         SimulatedUpstream(Simulation(fault=fault))
