@@ -1,30 +1,30 @@
 """The errors of the hub, grouped by who must act.
 
 - HubError
-  - CallerError: the request is wrong; the caller mends it (HTTP 4xx)
-    - BadRequest (400): malformed or breaks a named rule
+  - CallerError: the request is wrong and the caller must change it (HTTP 4xx)
+    - BadRequest (400): malformed, or breaks a rule that the message names
     - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
-      TooLarge (413), UnsupportedMedia (415), TooMany (429)
-  - DependencyError: something the hub leans on is away; the same call may pass later
+      TooLarge (413), UnsupportedMedia (415), TooManyRequests (429)
+  - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
-    - CallbackUnavailable: the application does not say who somebody is (HTTP 503)
+    - CallbackUnavailable: the application does not authenticate the user (HTTP 503)
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
-    - AnswerGoesOn: who waits for an answer is let go, the answer is not (HTTP 503)
-    - UpstreamError: an LLM endpoint failed; carries the code of `generation.failed`
-  - OperatorError: the hub is set up wrongly; the operator mends it (exit code 2)
+    - GenerationStillRunning: the response ends before its generation does (HTTP 503)
+    - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
+  - OperatorError: the settings or the environment are wrong and the operator must act (exit code 2)
 """
 
 from __future__ import annotations
 
 
 class HubError(Exception):
-    """Everything the hub raises on purpose; the message is one clear sentence."""
+    """The base class of the errors that the hub raises on purpose. The message is one sentence."""
 
 
 class CallerError(HubError):
-    """The caller's request cannot be served as it is.
+    """The request cannot be served as it is.
 
-    `status` is the HTTP status; `path` names the offending field (`to.user`), where there is one.
+    `status` is the HTTP status. `path` names the invalid field (`to.user`), if there is one.
     """
 
     status = 400
@@ -64,8 +64,9 @@ class UnsupportedMedia(CallerError):
 
 
 class TooManyRequests(CallerError):
-    """A limit is reached; the same call may pass after `retry_after_seconds`. limit: its name, for
-    those who count.
+    """A limit is reached. The same call may succeed after `retry_after_seconds`.
+
+    limit: the name of the limit, for metrics.
     """
 
     status = 429
@@ -77,7 +78,7 @@ class TooManyRequests(CallerError):
 
 
 class DependencyError(HubError):
-    """A part that the hub leans on does not answer; trying again later may help."""
+    """Something that the hub depends on is unavailable. A later call may succeed."""
 
 
 class BrokerUnavailable(DependencyError):
@@ -85,28 +86,30 @@ class BrokerUnavailable(DependencyError):
 
 
 class CallbackUnavailable(DependencyError):
-    """The application, asked who somebody is, gave no clear answer (HTTP 503)."""
+    """The application's authentication callback failed or gave an invalid response (HTTP 503)."""
 
 
 class NodeBusy(DependencyError):
-    """The node takes nobody more for now; another one may (HTTP 503)."""
+    """The node accepts no more streams for now; another node may (HTTP 503)."""
 
 
 class GenerationStillRunning(DependencyError):
-    """The question was asked, and who asks again asks twice: the answer is to be looked at, by the
-    generation that the message names (HTTP 503).
+    """The generation has started, but the hub cannot wait for its end (HTTP 503).
+
+    The message names the generation. The client should read it instead of repeating the request,
+    which would start another one.
     """
 
 
 class UpstreamError(DependencyError):
-    """An LLM endpoint failed. `code` and `retryable` go into `generation.failed` as they are.
+    """An LLM endpoint failed. `code` and `retryable` become fields of `generation.failed`.
 
-    Codes: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
+    code: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
     upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_circuit_open,
-    upstream_unsupported, too_many_attempts, queue_timeout.
-
-    refuses_the_question: another endpoint would say the same. retry_after_seconds: how long the
-    endpoint asks to be left alone. status: the endpoint's HTTP status, of upstream_status.
+    upstream_unsupported, too_many_attempts or queue_timeout.
+    rejects_request: another endpoint would reject the same request.
+    retry_after_seconds: how long the endpoint asks clients to wait.
+    status: the endpoint's HTTP status, for upstream_status.
     """
 
     def __init__(
@@ -129,4 +132,4 @@ class UpstreamError(DependencyError):
 
 
 class OperatorError(HubError):
-    """The hub cannot run as it is set up; the message names the setting, port or file."""
+    """The hub cannot run with these settings. The message names the setting, port or file."""

@@ -1,4 +1,4 @@
-"""API keys of backends and operators: each with a name and scopes, kept as a hash."""
+"""API keys of backends and operators. A key has a name and scopes; the hub keeps only its hash."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from hub.api.client_address import check_is_called_local
 from hub.api.request_context import RequestContext
 from hub.errors import Forbidden, Unauthorized
 
-ANONYMOUS: Final = "nobody in particular"
+ANONYMOUS: Final = "anonymous"
+"""The name that stands for an API key where none is configured."""
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """sha256: of the key, in hexadecimal. A key is long and random, so a fast hash is enough."""
+    """sha256: the hash of the key, in hexadecimal. Keys are random, so a fast hash is safe."""
 
     name: str
     sha256: str
@@ -26,30 +27,35 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 def hash_key(key: str) -> str:
-    """What is kept of a key."""
+    """Return the hash of a key, as ApiKey keeps it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class ApiKeys:
-    """The keys that are good. Without any key every backend is let in, which only the open,
-    loopback mode allows.
+    """The valid API keys.
+
+    Without any key, every backend on this machine is accepted. The settings allow that only with
+    auth.disabled, on loopback.
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
 
     def check(self, request: RequestContext, scope: str) -> str:
-        """The name of the request's key. Raises Unauthorized, or Forbidden without the scope."""
+        """Return the name of the request's API key.
+
+        Raise Unauthorized without a valid key, Forbidden if the key does not have the scope.
+        """
         if not self._keys:
             check_is_called_local(request)
             return ANONYMOUS
-        given = hash_key(bearer_token(request) or "").encode()
-        found: ApiKey | None = None
-        for key in self._keys:  # all of them, whichever fits: the time tells nothing
-            if hmac.compare_digest(given, key.sha256.encode()):
-                found = key
-        if found is None:
-            raise Unauthorized("an API key is needed: Authorization: Bearer …")
-        if scope not in found.scopes:
-            raise Forbidden(f"this API key has not the scope {scope!r}")
-        return found.name
+        digest = hash_key(bearer_token(request) or "").encode()
+        match: ApiKey | None = None
+        for key in self._keys:  # compares with all keys, so that the time reveals nothing
+            if hmac.compare_digest(digest, key.sha256.encode()):
+                match = key
+        if match is None:
+            raise Unauthorized("an API key is required: send Authorization: Bearer …")
+        if scope not in match.scopes:
+            raise Forbidden(f"this API key does not have the scope {scope!r}")
+        return match.name

@@ -1,4 +1,4 @@
-"""Where a request is from, behind proxies that are trusted, and by which name it called the hub."""
+"""The address of a client behind trusted proxies, and the host name that it used."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 class ClientAddresses:
-    """trusted: networks of one's own proxies; `X-Forwarded-For` counts from them alone."""
+    """Finds the address of a client.
+
+    trusted: the networks of the operator's own proxies. `X-Forwarded-For` is read only if one of
+    them sent the request. Raise OperatorError for an invalid network.
+    """
 
     def __init__(self, trusted: Collection[str]) -> None:
         try:
             self._trusted = [ipaddress.ip_network(each, strict=False) for each in trusted]
         except ValueError as error:
-            raise OperatorError(f"public.trusted_proxies takes networks: {error}") from error
+            raise OperatorError(
+                f"public.trusted_proxies must be a list of networks: {error}"
+            ) from error
 
     def of(self, request: RequestContext) -> str | None:
-        """The client's address: the last one in the chain that is no proxy of one's own."""
+        """Return the last address in the chain that is not a trusted proxy."""
         address = request.remote
         if address is None or not self._is_trusted(address):
             return address
         chain = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         for hop in reversed([each.strip() for each in chain if each.strip()]):
-            if _parsed(hop) is None:
+            if _parse_address(hop) is None:
                 break
             address = hop
             if not self._is_trusted(hop):
@@ -37,14 +43,15 @@ class ClientAddresses:
         return address
 
     def _is_trusted(self, text: str) -> bool:
-        address = _parsed(text)
+        address = _parse_address(text)
         return address is not None and any(address in network for network in self._trusted)
 
 
 def check_is_called_local(request: RequestContext) -> None:
-    """Raises Forbidden for a browser that did not call the hub by a name of this machine. In the
-    open mode a page of another site, whose name was made to point here (DNS rebinding), cannot be
-    told from the user's own otherwise.
+    """Raise Forbidden if a browser called the hub by a name that is not a name of this machine.
+
+    Without authentication, this is the only way to tell the user's own page from a page of another
+    site whose host name resolves to this machine (DNS rebinding).
     """
     is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
     if not is_browser and "Origin" not in request.headers:
@@ -52,10 +59,10 @@ def check_is_called_local(request: RequestContext) -> None:
     host = request.headers.get("Host", "localhost")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name.lower() not in _LOOPBACK_NAMES:
-        raise Forbidden("without tokens and keys the hub answers to localhost alone")
+        raise Forbidden("without tokens and API keys the hub accepts requests to localhost only")
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A question as a client sends it, and what the node checks before it is queued."""
+"""Generation requests of clients: their checks before a generation is queued."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from hub.ports.generations import CreatedGeneration
 
 
 class UpstreamModels(msgspec.Struct, frozen=True):
-    """What the node knows of an upstream: enough to refuse a question that no worker could ask.
+    """The models of an upstream, so that a node can refuse a request that no worker could serve.
 
-    models: the models it takes; empty when it takes any.
+    default_model: the model for requests without one. models: the models that the upstream accepts;
+    empty if it accepts any.
     """
 
     default_model: str | None
@@ -28,7 +29,13 @@ _OnDisconnect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["continu
 
 
 class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /generations."""
+    """The body of POST /generations.
+
+    Give either `prompt` or `messages`. `params` are the upstream's parameters, for example
+    `temperature`. `on_disconnect` decides whether the generation continues or stops when the
+    client disconnects. `id` is an idempotency key: a request with the same key returns the same
+    generation. `metadata` is stored with the generation.
+    """
 
     prompt: str | None = None
     messages: list[Message] | None = None
@@ -40,13 +47,16 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, Any] = {}
 
     def stops_on_disconnect(self) -> bool:
-        """Whether who leaves stops the answer. Raises BadRequest."""
+        """Return whether the generation stops when its client disconnects. Raise BadRequest."""
         if self.on_disconnect not in ("continue", "stop"):
-            raise BadRequest("on_disconnect is continue or stop", path="on_disconnect")
+            raise BadRequest("on_disconnect must be continue or stop", path="on_disconnect")
         return self.on_disconnect == "stop"
 
     def conversation(self) -> list[Message]:
-        """The messages, or the prompt as one. Raises BadRequest unless there is one of the two."""
+        """Return the messages, or the prompt as a message.
+
+        Raise BadRequest unless exactly one of the two is given.
+        """
         if (self.prompt is None) == (self.messages is None):
             raise BadRequest("give either prompt or messages", path="prompt")
         if self.messages is None:
@@ -59,7 +69,7 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GenerationRequests:
-    """From what a client sends to a question that is queued."""
+    """Checks generation requests and queues them."""
 
     def __init__(
         self,
@@ -77,57 +87,71 @@ class GenerationRequests:
     async def start(
         self, user: str, body: GenerateBody, key: str | None, *, chat: str | None = None
     ) -> CreatedGeneration:
-        """Raises CallerError and BrokerUnavailable. chat: see Question."""
+        """Queue a generation.
+
+        user: the user id. key: the idempotency key; None means a new generation each time. chat:
+        see GenerationRequest.
+        Return its id and the position just before its first event.
+        Raise CallerError, BrokerUnavailable.
+        """
         if key is not None:
             check_idempotency_key(key)
         return await self._generations.start(user, self._generation_request(body, chat), key)
 
     def models(self) -> dict[str, str]:
-        """By which name a client that knows no upstreams asks for each model, and whose it is."""
-        found: dict[str, str] = {}
-        for upstream, model in self._known():
+        """Return the upstream of each model, by the name that `find` understands.
+
+        The name is the model's own, or `upstream/model` if two upstreams have the same model.
+        """
+        models: dict[str, str] = {}
+        for upstream, model in self._configured_models():
             name = model if self.find(model) == (upstream, model) else f"{upstream}/{model}"
-            found.setdefault(name, upstream)
-        return found
+            models.setdefault(name, upstream)
+        return models
 
     def find(self, name: str | None) -> tuple[str | None, str | None]:
-        """The upstream and the model that a name stands for: a model that one of them names, or
-        `upstream/model`; else it is the default upstream's to know.
+        """Return the upstream and the model of a name, for clients that cannot name an upstream.
+
+        The name is a configured model or `upstream/model`. Any other name is a model of the
+        default upstream, which is returned as None.
         """
         if name is None:
             return None, None
-        for upstream, model in self._known():
+        for upstream, model in self._configured_models():
             if model == name:
                 return upstream, model
         upstream, _, model = name.partition("/")
         return (upstream, model) if model and upstream in self._upstreams else (None, name)
 
-    def _known(self) -> Iterator[tuple[str, str]]:
-        """Upstreams and the models that they name, the default upstream's first."""
+    def _configured_models(self) -> Iterator[tuple[str, str]]:
+        """Yield each upstream with its configured models, the default upstream first."""
         for name in sorted(self._upstreams, key=lambda name: name != self._default_upstream):
-            choice = self._upstreams[name]
-            models = dict.fromkeys([*([choice.default_model] if choice.default_model else []),
-                                    *choice.models])  # fmt: skip
-            for model in models:
+            upstream = self._upstreams[name]
+            default = [upstream.default_model] if upstream.default_model else []
+            for model in dict.fromkeys([*default, *upstream.models]):
                 yield name, model
 
     def _generation_request(self, body: GenerateBody, chat: str | None) -> GenerationRequest:
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
-            raise TooLarge(f"the question is larger than {self.max_prompt_bytes} bytes")
+            raise TooLarge(f"the messages are larger than {self.max_prompt_bytes} bytes")
         name = body.upstream or self._default_upstream
         if name is None:
-            raise BadRequest("this hub has no upstream; set HUB_UPSTREAMS__…", path="upstream")
+            raise BadRequest("this hub has no upstream: set HUB_UPSTREAMS__…", path="upstream")
         upstream = self._upstreams.get(name)
         if upstream is None:
             known = ", ".join(sorted(self._upstreams)) or "none"
-            raise BadRequest(f"there is no upstream {name!r}; known: {known}", path="upstream")
+            raise BadRequest(
+                f"there is no upstream {name!r}; the hub has: {known}", path="upstream"
+            )
         model = body.model or upstream.default_model or next(iter(upstream.models), None)
         if model is None:
-            raise BadRequest(f"say which model of {name!r} should answer", path="model")
+            raise BadRequest(f"name the model: the upstream {name!r} has no default", path="model")
         if upstream.models and model not in upstream.models:
             known = ", ".join(upstream.models)
-            raise BadRequest(f"{name!r} has no model {model!r}; known: {known}", path="model")
+            raise BadRequest(
+                f"the upstream {name!r} has no model {model!r}; it has: {known}", path="model"
+            )
         return GenerationRequest(
             messages=messages,
             upstream=name,

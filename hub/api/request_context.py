@@ -1,4 +1,4 @@
-"""What is known of who calls, before anybody has looked at it: a request, whatever it came over."""
+"""A request, independent of the protocol: what authentication and limits read of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from multidict import MultiMapping
 
 
 class RequestContext(Protocol):
-    """aiohttp's request is one, and so is a call over gRPC (hub/grpc/request_context.py)."""
+    """aiohttp's request has these attributes; hub/grpc/request_context.py has them for a call."""
 
     @property
     def method(self) -> str: ...
@@ -22,12 +22,12 @@ class RequestContext(Protocol):
 
     @property
     def remote(self) -> str | None:
-        """The peer's address."""
+        """The IP address of the peer, which may be a proxy."""
         ...
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """By name, in whatever case."""
+        """The headers; their names are case-insensitive."""
         ...
 
     @property
@@ -38,5 +38,5 @@ class RequestContext(Protocol):
 
     @property
     def match_info(self) -> Mapping[str, str]:
-        """What the path names: `user_id`."""
+        """The parameters in the path, for example `user_id`."""
         ...

@@ -1,4 +1,4 @@
-"""Who leaves an answer that nobody else waits for stops it, also before its stream has begun."""
+"""Implements `on_disconnect: stop`, also for clients that disconnect before the stream starts."""
 
 from __future__ import annotations
 
@@ -44,30 +44,36 @@ class DisconnectGuard:
 
 
 class StopOnDisconnect:
-    """Those who may ask with `on_disconnect: stop`."""
+    """Stops generations that were started with `on_disconnect: stop`."""
 
     def __init__(self, generations: Generations) -> None:
         self._generations = generations
         self._background_tasks = BackgroundTasks()
 
     async def start(
-        self, asking: Coroutine[Any, Any, CreatedGeneration], user: str, *, stops: bool
+        self, start: Coroutine[Any, Any, CreatedGeneration], user: str, *, stops: bool
     ) -> CreatedGeneration:
-        """What `asking` returns. stops: who leaves meanwhile stops what comes of it."""
-        if not stops:
-            return await asking
+        """Await `start` and return its result.
 
-        def abandoned(created: CreatedGeneration) -> None:
+        stops: if the client disconnects before `start` returns, stop the generation as soon as it
+        exists.
+        """
+        if not stops:
+            return await start
+
+        def on_abandoned(created: CreatedGeneration) -> None:
             self._stop_later(created.generation, user)
 
-        return await self._background_tasks.finish("ask", asking, abandoned)
+        return await self._background_tasks.finish("start generation", start, on_abandoned)
 
     def guard(self, generation: str, user: str, *, stops: bool) -> DisconnectGuard:
-        """Around the rest: see Leaving."""
+        """Return the guard of a generation that has started. stops: False for a guard that does
+        nothing.
+        """
         return DisconnectGuard(partial(self._stop_later, generation, user) if stops else None)
 
     def _stop_later(self, generation: str, user: str) -> None:
-        self._background_tasks.run("stop", self._stop(generation, user))
+        self._background_tasks.run("stop generation", self._stop(generation, user))
 
     async def _stop(self, generation: str, user: str) -> None:
         await self._generations.stop(generation, user)

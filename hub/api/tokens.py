@@ -1,13 +1,12 @@
-"""JSON Web Tokens: whose, until when, for which topics.
+"""JSON Web Tokens (RFC 7519, with the best practices of RFC 8725).
 
-RFC 7519, RFC 8725 (best practices). The algorithm follows from the key, never from the token: a
-secret signs HS256, an RSA key RS256, a P-256 key ES256, an Ed25519 key EdDSA. `exp` and `sub` are
-required, audience and issuer when they are set.
+The key determines the algorithm, never the token: a secret verifies HS256, an RSA key RS256, a
+P-256 key ES256, an Ed25519 key EdDSA. The claims `exp` and `sub` are required, `aud` and `iss` if
+the settings name them.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -28,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class VerifyingKey(msgspec.Struct, frozen=True):
-    """A key and the one algorithm that it is for. kid: its name, where it has one."""
+    """A key and its only algorithm. kid: the key id, None if it has none."""
 
     key: Any
     algorithm: str
@@ -36,7 +35,7 @@ class VerifyingKey(msgspec.Struct, frozen=True):
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a good token says. expires_at: Unix seconds. token_id: its `jti`."""
+    """The claims of a valid token. expires_at: Unix seconds. token_id: the claim `jti`."""
 
     user: str
     topics: tuple[str, ...]
@@ -45,15 +44,15 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySource(Protocol):
-    """Where keys are from."""
+    """A source of verifying keys."""
 
     async def keys_for(self, kid: str | None) -> Sequence[VerifyingKey]:
-        """Those that a token which names this key may be signed with."""
+        """Return the keys that may have signed a token with this key id."""
         ...
 
 
 class FixedKeys:
-    """Keys from the settings."""
+    """The keys in the settings."""
 
     def __init__(self, keys: Sequence[VerifyingKey]) -> None:
         self._keys = keys
@@ -63,7 +62,7 @@ class FixedKeys:
 
 
 class TokenReader:
-    """Checks tokens against the keys of its sources."""
+    """Verifies tokens with the keys of its sources."""
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class TokenReader:
         self._leeway_seconds = leeway_seconds
 
     async def read(self, token: str) -> Claims:
-        """What the token says. Raises Unauthorized in one sentence."""
+        """Verify a token and return its claims. Raise Unauthorized."""
         try:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError as error:
@@ -96,8 +95,8 @@ class TokenReader:
                     raise Unauthorized("the token has expired") from error
                 except jwt.InvalidTokenError as error:
                     failure = error
-        why = failure or "no key of this hub is for its algorithm"
-        raise Unauthorized(f"the token is not valid: {why}") from failure
+        reason = failure or "the hub has no key for its algorithm"
+        raise Unauthorized(f"the token is not valid: {reason}") from failure
 
     def _decode(self, token: str, key: VerifyingKey) -> Mapping[str, Any]:
         claims: Mapping[str, Any] = jwt.decode(
@@ -115,11 +114,11 @@ class TokenReader:
 def _claims(claims: Mapping[str, Any]) -> Claims:
     topics = claims.get("topics", [])
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
-        raise Unauthorized("the token's topics are not a list of names")
+        raise Unauthorized("the claim topics must be a list of topic names")
     try:
         user = check_user_id(claims["sub"], path="sub")
     except BadRequest as error:
-        raise Unauthorized(f"the token's sub is no user id: {error.detail}") from error
+        raise Unauthorized(f"the claim sub is not a valid user id: {error.detail}") from error
     token_id = claims.get("jti")
     return Claims(
         user=user,
@@ -130,28 +129,30 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
 
 
 def secret_key(secret: str) -> VerifyingKey:
-    """For HS256."""
+    """Return the key of a shared secret, for HS256."""
     return VerifyingKey(secret, "HS256")
 
 
 def public_key(pem: str) -> VerifyingKey:
-    """From PEM. Raises OperatorError for what is no key that can be used."""
+    """Read a public key in PEM. Raise OperatorError if it cannot be used."""
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise OperatorError("auth.public_keys has an entry that is no public key in PEM") from error
+        raise OperatorError(
+            "auth.public_keys has an entry that is not a public key in PEM"
+        ) from error
     if isinstance(key, RSAPublicKey):
         return VerifyingKey(key, "RS256")
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return VerifyingKey(key, "ES256")
     if isinstance(key, Ed25519PublicKey):
         return VerifyingKey(key, "EdDSA")
-    raise OperatorError("auth.public_keys takes RSA, P-256 and Ed25519 keys")
+    raise OperatorError("auth.public_keys accepts RSA, P-256 and Ed25519 keys")
 
 
 def parse_jwks(document: Any) -> list[VerifyingKey]:
-    """The usable keys of a JWK set (RFC 7517); others are left out."""
-    found = []
+    """Return the usable keys of a JWK set (RFC 7517) and skip the others."""
+    keys = []
     entries = document.get("keys") if isinstance(document, dict) else None
     for entry in entries if isinstance(entries, list) else ():
         try:
@@ -162,10 +163,5 @@ def parse_jwks(document: Any) -> list[VerifyingKey]:
             _log.warning("jwks.key_skipped", error=str(error))
             continue
         if key.algorithm_name in _ALGORITHMS:
-            found.append(VerifyingKey(key.key, key.algorithm_name, key.key_id))
-    return found
-
-
-def seconds_left(claims: Claims) -> float:
-    """Until the token expires."""
-    return claims.expires_at - time.time()
+            keys.append(VerifyingKey(key.key, key.algorithm_name, key.key_id))
+    return keys

@@ -1,4 +1,4 @@
-"""GET /generations: which answers wait and run, on all workers."""
+"""GET /generations on the internal listener: the queued and running generations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from hub.ports.queue import GenerationQueue
 
 
 class ActiveGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """One of them. requested_at: Unix seconds. characters: how long its text is so far."""
+    """A queued or running generation. `requested_at` is in Unix seconds. `characters` is the length
+    of its text so far. `text` is present only if it was requested.
+    """
 
     generation: str
     user: str
@@ -33,14 +35,14 @@ class ActiveGeneration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
-    """total: also those beyond the limit."""
+    """`total` counts all queued and running generations, also those beyond the limit."""
 
     generations: list[ActiveGeneration]
     total: int
 
 
 class ActiveGenerationRoutes:
-    """A route of the internal listener."""
+    """The route of the internal listener."""
 
     def __init__(self, queue: GenerationQueue, store: GenerationStore, keys: ApiKeys) -> None:
         self._queue = queue
@@ -54,27 +56,33 @@ class ActiveGenerationRoutes:
         method="GET",
         paths=["/generations"],
         tag="generations",
-        summary="Which answers wait and run",
+        summary="List the active generations",
         security=key("read"),
         parameters=[
             LIMIT,
-            Parameter("query", "text", str, "`true`: their text, too; takes the scope `admin`"),
+            Parameter(
+                "query", "text", str, "`true` to include the texts; requires the scope `admin`"
+            ),
         ],
-        responses=[json(200, ActiveGenerationsResponse, "On all workers")],
+        responses=[json(200, ActiveGenerationsResponse, "The generations of all workers.")],
     )
-    async def running(self, request: web.Request) -> web.Response:
-        """`?limit=` of them, and how many there are. With `?text=true` also their text so far: it
-        is the users' own, so that takes the scope `admin`.
+    async def list_active(self, request: web.Request) -> web.Response:
+        """Lists the generations that are queued or running, on all workers. The texts belong to the
+        users, so they require the scope `admin`.
         """
-        with_text = query_flag(request, "text")
-        self._keys.check(request, "admin" if with_text else "read")
-        listed = await self._queue.list_jobs(query_limit(request))
-        records = await asyncio.gather(*map(self._store.find, listed.generations))
-        shown = [_shown(record, with_text) for record in records if record is not None]
-        return json_response(ActiveGenerationsResponse(shown, listed.total))
+        include_text = query_flag(request, "text")
+        self._keys.check(request, "admin" if include_text else "read")
+        jobs = await self._queue.list_jobs(query_limit(request))
+        records = await asyncio.gather(*map(self._store.find, jobs.generations))
+        generations = [
+            _active_generation(record, include_text=include_text)
+            for record in records
+            if record is not None
+        ]
+        return json_response(ActiveGenerationsResponse(generations, jobs.total))
 
 
-def _shown(record: Generation, with_text: bool) -> ActiveGeneration:
+def _active_generation(record: Generation, *, include_text: bool) -> ActiveGeneration:
     return ActiveGeneration(
         generation=record.id,
         user=record.user,
@@ -85,5 +93,5 @@ def _shown(record: Generation, with_text: bool) -> ActiveGeneration:
         requested_at=record.requested_at,
         deltas=record.deltas,
         characters=len(record.text),
-        text=record.text if with_text else UNSET,
+        text=record.text if include_text else UNSET,
     )

@@ -1,8 +1,8 @@
-"""The application says who a request is from, in place of a token.
+"""Authentication by the application, in place of a token.
 
-The hub posts what it knows of the request to one URL of the application, with the headers that
-carry who somebody is, and takes the answer for as long as it is told. Whatever is not a clear yes
-is a no.
+The hub posts the method, path and query of a request to one URL of the application, together with
+the headers that identify a user. It caches the response for as long as Cache-Control: max-age
+allows. A user is accepted only if the response is a complete and valid 200.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from hub.api.authentication import COOKIE, Identity, bearer_token
+from hub.api.authentication import COOKIE, Identity, bearer_token, check_path_user
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
 from hub.core.channel import check_user_id
@@ -27,13 +27,14 @@ from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
 
 _MAX_RESPONSE_BYTES: Final = 16 * 1024
 _MAX_CACHED: Final = 10_000
-_PASSED_ON: Final = ("Authorization", "Cookie", "Origin", "User-Agent", "Accept-Language")
+_FORWARDED_HEADERS: Final = ("Authorization", "Cookie", "Origin", "User-Agent", "Accept-Language")
 _MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])")
+_UNAVAILABLE: Final = "the application could not authenticate you; try again"
 _log = structlog.get_logger(__name__)
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What the application says. expires_in: seconds that its yes is good for a stream."""
+class CallbackResponse(msgspec.Struct, frozen=True):
+    """The application's response. expires_in: seconds after which a stream must end."""
 
     user: str
     topics: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class CallbackAuthenticator:
-    """Asks the application: 200 with an Answer lets in, 401 and 403 do not."""
+    """Asks the application: 200 with a CallbackResponse accepts the user, 401 and 403 do not."""
 
     def __init__(
         self,
@@ -57,74 +58,75 @@ class CallbackAuthenticator:
         self._origins = origins
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._wall = wall
-        self._kept: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+        # The identities and until when (Unix seconds) they are valid; the oldest entry first.
+        self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
     async def identify(self, request: RequestContext) -> Identity:
         if bearer_token(request) is None and "Cookie" in request.headers:
             self._origins.check_cookie(request)
-        key = _key(request)
-        until, identity = self._kept.get(key, (-math.inf, None))
-        if identity is None or until <= self._wall():
-            identity = await self._ask(request, key)
-        named = request.match_info.get("user_id")
-        if named is not None and check_user_id(named, path="user") != identity.user:
-            raise Forbidden("you are another user")
+        key = _cache_key(request)
+        valid_until, identity = self._cache.get(key, (-math.inf, None))
+        if identity is None or valid_until <= self._wall():
+            identity = await self._fetch(request, key)
+        check_path_user(request, identity.user, "the path names another user")
         return identity
 
-    async def _ask(self, request: RequestContext, key: bytes) -> Identity:
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        about = {"method": request.method, "path": request.path, "query": dict(request.query)}
+    async def _fetch(self, request: RequestContext, key: bytes) -> Identity:
+        headers = {
+            name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers
+        }
+        body = {"method": request.method, "path": request.path, "query": dict(request.query)}
         try:
             async with self._session.post(
                 self._url,
-                json=about,
+                json=body,
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
                 status = response.status
-                body = await response.content.read(_MAX_RESPONSE_BYTES)
+                content = await response.content.read(_MAX_RESPONSE_BYTES)
                 max_age = _MAX_AGE.search(response.headers.get("Cache-Control", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
             _log.warning("callback.failed", error=type(error).__name__)
-            raise CallbackUnavailable("the application does not say who you are") from error
+            raise CallbackUnavailable(_UNAVAILABLE) from error
         if status == 401:
-            raise Unauthorized("the application does not know you")
+            raise Unauthorized("the application does not recognise you")
         if status == 403:
-            raise Forbidden("the application does not let you in")
+            raise Forbidden("the application refused access")
         if status != 200:
             _log.warning("callback.failed", status=status)
-            raise CallbackUnavailable("the application does not say who you are")
-        identity = self._read(body)
+            raise CallbackUnavailable(_UNAVAILABLE)
+        identity = self._parse(content)
         if max_age is not None:
-            self._keep(key, identity, float(max_age[1]))
+            self._store(key, identity, float(max_age[1]))
         return identity
 
-    def _read(self, body: bytes) -> Identity:
+    def _parse(self, content: bytes) -> Identity:
         try:
-            answer = msgspec.json.decode(body, type=Answer)
-            user = check_user_id(answer.user, path="user")
+            response = msgspec.json.decode(content, type=CallbackResponse)
+            user = check_user_id(response.user, path="user")
         except (msgspec.DecodeError, BadRequest) as error:
             _log.warning("callback.failed", error=str(error))
-            raise CallbackUnavailable("the application's answer is not understood") from error
-        expires_at = None if answer.expires_in is None else self._wall() + answer.expires_in
-        return Identity(user, answer.topics, expires_at)
+            raise CallbackUnavailable("the application's response is invalid") from error
+        expires_at = None if response.expires_in is None else self._wall() + response.expires_in
+        return Identity(user, response.topics, expires_at)
 
-    def _keep(self, key: bytes, identity: Identity, seconds: float) -> None:
-        until = self._wall() + seconds
+    def _store(self, key: bytes, identity: Identity, max_age_seconds: float) -> None:
+        valid_until = self._wall() + max_age_seconds
         if identity.expires_at is not None:
-            until = min(until, identity.expires_at)
-        self._kept[key] = (until, identity)
-        self._kept.move_to_end(key)
-        while len(self._kept) > _MAX_CACHED:
-            self._kept.popitem(last=False)
+            valid_until = min(valid_until, identity.expires_at)
+        self._cache[key] = (valid_until, identity)
+        self._cache.move_to_end(key)
+        while len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
 
 
-def _key(request: RequestContext) -> bytes:
-    """What tells one caller from another; kept as a hash, for secrets are in it."""
-    told = (
+def _cache_key(request: RequestContext) -> bytes:
+    """Return a hash of everything that identifies the user: the cache must not hold secrets."""
+    credentials = (
         request.headers.get("Authorization", ""),
         request.headers.get("Cookie", "") or request.cookies.get(COOKIE, ""),
         request.query.get("access_token", ""),
     )
-    return hashlib.sha256("\0".join(told).encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256("\0".join(credentials).encode("utf-8", "surrogateescape")).digest()

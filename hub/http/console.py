@@ -1,7 +1,7 @@
-"""/console: the operators' page, on the internal listener, and the stream that it lives by.
+"""/console: the operators' page on the internal listener, and the stream of reports that it shows.
 
-The page and its files need no key, since they hold nothing; what it shows it asks for with the key
-that the operator gives it.
+The page and its files contain no data, so they need no API key. The page requests the data with the
+key that the operator enters.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hub.api.streams import StreamRequest
 from hub.core.ndjson import StreamLine
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
-from hub.http.routing import Operation, Parameter, ResponseSpec, build_routes, key
-from hub.http.static_files import TYPES, StaticFiles
+from hub.http.routing import Operation, ResponseSpec, build_routes, key
+from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
 from hub.http.streams import HttpStreams
 
-_USER: Final = "hub/console"  # no user's id has a slash
+_USER: Final = "hub/console"  # not a user id of any real user
 
 
 class ConsoleRoutes:
-    """Routes of the internal listener."""
+    """The console's routes on the internal listener."""
 
     def __init__(self, http_streams: HttpStreams, keys: ApiKeys, pages: StaticFiles) -> None:
         self._http_streams = http_streams
@@ -38,23 +38,23 @@ class ConsoleRoutes:
         method="GET",
         paths=["/console"],
         tag="console",
-        summary="The operators' page",
-        responses=[ResponseSpec(status=200, description="The page", content={"text/html": None})],
+        summary="Open the console",
+        responses=[PAGE_RESPONSE],
     )
     async def page(self, request: web.Request) -> web.Response:
-        """The page."""
+        """Returns the operators' page."""
         return self._pages.response("console.html")
 
     @Operation(
         method="GET",
         paths=["/console/reports"],
         tag="console",
-        summary="What nodes and workers report, live",
+        summary="Stream the reports of nodes and workers",
         security=key("read"),
         responses=[
             ResponseSpec(
                 status=200,
-                description="The reports, until one of the two leaves",
+                description="The reports, until the client disconnects or the hub ends the stream.",
                 content={"text/event-stream": None, "application/x-ndjson": StreamLine},
                 events={**CONSOLE_EVENTS, **CONTROL_EVENTS},
             )
@@ -63,7 +63,7 @@ class ConsoleRoutes:
         long_lived=True,
     )
     async def reports(self, request: web.Request) -> web.StreamResponse:
-        """A stream of `hub.report` `{from, at, metrics}`, one from each process every second."""
+        """Streams `hub.report` events `{from, at, metrics}`, one per process and second."""
         self._keys.check(request, "read")
         stream = StreamRequest(identity=Identity(_USER), channels=[LIVE_METRICS_CHANNEL], cursor={})
         return await self._http_streams.stream(request, stream)
@@ -72,13 +72,11 @@ class ConsoleRoutes:
         method="GET",
         paths=["/console/{name}"],
         tag="console",
-        summary="A file of the operators' page",
-        parameters=[Parameter("path", "name", str, "The file's name")],
-        responses=[
-            ResponseSpec(status=200, description="The file", content=dict.fromkeys(TYPES.values()))
-        ],
+        summary="Get a file of the console",
+        parameters=[FILE_NAME],
+        responses=[FILE_RESPONSE],
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
-        """One of its files."""
+        """Returns a file of the operators' page."""
         return self._pages.response(request.match_info["name"])

@@ -1,7 +1,7 @@
-"""The demo page at `/`, and the one route that lets it send a notification to its own user.
+"""The demo page at `/`, and a route that lets it send a notification to its own user.
 
-Only where it is switched on. `/dev/publish` exists only in the open, loopback mode: publishing
-belongs on the internal listener, and a page cannot reach that.
+The page is served only if the settings enable it. `/dev/publish` exists only on loopback without
+authentication: publishing belongs on the internal listener, which a page cannot reach.
 """
 
 from __future__ import annotations
@@ -19,24 +19,22 @@ from hub.http.parameters import OPEN_USER
 from hub.http.routing import (
     USER,
     Operation,
-    Parameter,
-    ResponseSpec,
     build_routes,
     json,
     json_body,
 )
-from hub.http.static_files import TYPES, StaticFiles
+from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
 
 
 class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /dev/publish: an event to oneself."""
+    """The body of POST /dev/publish. `data` is any JSON."""
 
     event: str = "notification"
     data: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)
 
 
 class DemoRoutes:
-    """The page and its files; with a publisher, the note to oneself too."""
+    """The demo's routes. publisher: None omits POST /dev/publish."""
 
     def __init__(
         self, authenticator: Authenticator, publisher: Publisher | None, *, max_body_bytes: int
@@ -45,52 +43,50 @@ class DemoRoutes:
         self._publisher = publisher
         self._max_body_bytes = max_body_bytes
         self._pages = StaticFiles("demo")
-        if publisher is None:  # the page hides its form by this
+        if publisher is None:  # tells the page to hide its form
             meta = b'name="hub-dev" content="%b"'
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
 
     def routes(self) -> list[web.RouteDef]:
-        all_of_them = build_routes(self)
-        return all_of_them if self._publisher else [r for r in all_of_them if r.method == "GET"]
+        routes = build_routes(self)
+        return routes if self._publisher else [each for each in routes if each.method == "GET"]
 
     @Operation(
         method="GET",
         paths=["/"],
         tag="demo",
-        summary="The demo page",
-        responses=[ResponseSpec(status=200, description="The page", content={"text/html": None})],
+        summary="Open the demo page",
+        responses=[PAGE_RESPONSE],
     )
     async def page(self, request: web.Request) -> web.Response:
-        """The page."""
+        """Returns the demo page."""
         return self._pages.response("demo.html")
 
     @Operation(
         method="GET",
         paths=["/demo/{name}"],
         tag="demo",
-        summary="A file of the demo page",
-        parameters=[Parameter("path", "name", str, "The file's name")],
-        responses=[
-            ResponseSpec(status=200, description="The file", content=dict.fromkeys(TYPES.values()))
-        ],
+        summary="Get a file of the demo page",
+        parameters=[FILE_NAME],
+        responses=[FILE_RESPONSE],
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
-        """One of its files."""
+        """Returns a file of the demo page."""
         return self._pages.response(request.match_info["name"])
 
     @Operation(
         method="POST",
         paths=["/dev/publish"],
         tag="demo",
-        summary="Publish an event to oneself",
+        summary="Publish an event to your own stream",
         security=USER,
         parameters=[OPEN_USER],
         body=json_body(NotificationBody),
-        responses=[json(200, PublishResponse, "Published")],
+        responses=[json(200, PublishResponse, "The event was published.")],
     )
-    async def note_to_self(self, request: web.Request) -> web.Response:
-        """An event into the caller's own channel."""
+    async def publish(self, request: web.Request) -> web.Response:
+        """Publishes an event to the user of the request."""
         assert self._publisher is not None
         user = (await self._authenticator.identify(request)).user
         body = await read_json(request, NotificationBody, max_bytes=self._max_body_bytes)

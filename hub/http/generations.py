@@ -1,4 +1,4 @@
-"""/generations: start an answer, look at it, stop it, have it again."""
+"""/generations on the public listener: start, read, join, stop and restart generations."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from hub.http.parameters import (
     GENERATION,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
+    LOCATED,
     OPEN_USER,
     SHAPE,
 )
@@ -42,21 +43,23 @@ SelectEncoder = Callable[[web.Request], EncoderFactory | None]
 
 
 class StartResponse(msgspec.Struct, frozen=True):
-    """cursor: just before the generation's first event."""
+    """`cursor` is the position just before the generation's first event."""
 
     generation: str
     cursor: str
 
 
 class StopResponse(msgspec.Struct, frozen=True):
-    """status: `stopping`, or `already ended`."""
+    """`status` is `stopping`, or `already ended` if there was nothing to stop."""
 
     generation: str
     status: Literal["stopping", "already ended"]
 
 
 class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation as it stands. Of the end's details there are those that its end has."""
+    """A snapshot of a generation. The fields after `metadata` describe its end: those that apply
+    are present once it has ended.
+    """
 
     generation: str
     user: str
@@ -80,9 +83,9 @@ class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 _STARTED: Final = ResponseSpec(
     status=202,
-    description="Queued; its events come in the user's stream after the cursor",
+    description="The generation is queued. Its events follow in the user's stream.",
     content={"application/json": StartResponse},
-    headers={"Location": "The generation's own address"},
+    headers=LOCATED,
 )
 _EVENTS: Final = {
     **GENERATION_EVENTS,
@@ -92,7 +95,7 @@ _STREAMED: Final = {"text/event-stream": None, "application/x-ndjson": StreamLin
 
 
 class GenerationRoutes:
-    """The generations' routes of the public listener."""
+    """The generation routes of the public listener."""
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class GenerationRoutes:
             _STARTED,
             ResponseSpec(
                 status=200,
-                description="The answer itself, where the client accepts a stream",
+                description="The events of the generation, if the client accepts a stream.",
                 content=_STREAMED,
                 events=_EVENTS,
             ),
@@ -137,18 +140,19 @@ class GenerationRoutes:
         long_lived=True,
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
-        """202: queued; its events come in the user's stream after the cursor. A client that accepts
-        a stream gets 200 and the answer itself.
+        """Starts a generation. Its events follow in the user's stream. If the request accepts
+        `text/event-stream` or `application/x-ndjson`, the response is a stream of that generation's
+        events until its end.
         """
         identity = await self._authenticator.identify(request)
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
         streamed = _wants_stream(request)
-        self._select_encoder(request)  # before anything is asked
+        self._select_encoder(request)  # an unknown template must not start a generation
         stops = body.stops_on_disconnect()
         if stops and not streamed:
             raise BadRequest(
-                "on_disconnect: stop needs a streamed answer: send Accept: text/event-stream",
+                "on_disconnect: stop requires a streamed response: send Accept: text/event-stream",
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
@@ -165,24 +169,25 @@ class GenerationRoutes:
         method="GET",
         paths=["/generations/{id}"],
         tag="generations",
-        summary="Look at a generation, or join it",
+        summary="Read or join a generation",
         security=USER,
         parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, SHAPE],
         responses=[
             ResponseSpec(
                 status=200,
-                description="The snapshot; the answer itself where the client accepts a stream",
+                description="A snapshot, or the events if the client accepts a stream.",
                 content={"application/json": GenerationResponse, **_STREAMED},
                 events=_EVENTS,
             ),
-            ResponseSpec(status=204, description="The client has all of an answer that ended"),
+            ResponseSpec(status=204, description="It has ended and the client has all its events."),
         ],
         refuses=[404, 429],
         long_lived=True,
     )
     async def read(self, request: web.Request) -> web.StreamResponse:
-        """The snapshot: status, text so far, and the end's details. A client that accepts a stream
-        joins the answer.
+        """Returns the status and the text so far. If the request accepts `text/event-stream` or
+        `application/x-ndjson`, the response is a stream: a snapshot of the generation, then its
+        further events until its end.
         """
         identity = await self._authenticator.identify(request)
         user = identity.user
@@ -201,34 +206,40 @@ class GenerationRoutes:
         parameters=[GENERATION, OPEN_USER],
         responses=[
             ResponseSpec(
-                status=202, description="Stopping", content={"application/json": StopResponse}
+                status=202,
+                description="The generation is stopping.",
+                content={"application/json": StopResponse},
             ),
             ResponseSpec(
-                status=200, description="Ended before", content={"application/json": StopResponse}
+                status=200,
+                description="The generation had already ended.",
+                content={"application/json": StopResponse},
             ),
         ],
         refuses=[404],
     )
     async def stop(self, request: web.Request) -> web.Response:
-        """202 while it is stopping, 200 when it had ended already."""
+        """Stops a generation, on whichever worker it runs."""
         user = (await self._authenticator.identify(request)).user
         generation = _id(request)
-        answer = await self._generations.stop(generation, user)
-        status = 202 if answer.value == "stopping" else 200
-        return json_response(StopResponse(generation, answer.value), status=status)
+        result = await self._generations.stop(generation, user)
+        status = 202 if result.value == "stopping" else 200
+        return json_response(StopResponse(generation, result.value), status=status)
 
     @Operation(
         method="POST",
         paths=["/generations/{id}/restart"],
         tag="generations",
-        summary="Stop it if it runs, and ask the same again",
+        summary="Restart a generation",
         security=USER,
         parameters=[GENERATION, OPEN_USER, IDEMPOTENCY_KEY],
         responses=[_STARTED],
         refuses=[404, 429],
     )
     async def restart(self, request: web.Request) -> web.Response:
-        """202: another generation of the same question; with the same key again, the same one."""
+        """Stops the generation if it still runs, and starts another one with the same request. The
+        same `Idempotency-Key` returns the same new generation.
+        """
         user = (await self._authenticator.identify(request)).user
         key = request.headers.get("Idempotency-Key")
         if key is not None:
@@ -293,18 +304,18 @@ def _started(created: CreatedGeneration) -> web.Response:
     )
 
 
-def _snapshot(found: Generation) -> dict[str, Any]:
-    question = found.request
+def _snapshot(record: Generation) -> dict[str, Any]:
+    request = record.request
     return {
-        "generation": found.id,
-        "user": found.user,
-        "status": found.status.value,
-        "attempt": found.attempt,
-        "text": found.text,
-        "deltas": found.deltas,
-        "model": question.model,
-        "upstream": question.upstream,
-        "messages": question.messages,
-        "metadata": question.metadata,
-        **{key: value for key, value in found.end.items() if key not in ("generation", "deltas")},
+        "generation": record.id,
+        "user": record.user,
+        "status": record.status.value,
+        "attempt": record.attempt,
+        "text": record.text,
+        "deltas": record.deltas,
+        "model": request.model,
+        "upstream": request.upstream,
+        "messages": request.messages,
+        "metadata": request.metadata,
+        **{key: value for key, value in record.end.items() if key not in ("generation", "deltas")},
     }

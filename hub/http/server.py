@@ -1,4 +1,4 @@
-"""Serving an application on a port, with every option of aiohttp's runner set on purpose."""
+"""Serves an application on a listening socket, with every option of aiohttp's runner set."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from hub.errors import OperatorError
 _BACKLOG: Final = 4096
 _CLEANUP_SECONDS: Final = 2.0
 _KEEPALIVE_SECONDS: Final = 75.0
-_HEAD_SECONDS: Final = 15.0
+_REQUEST_HEAD_TIMEOUT_SECONDS: Final = 15.0
 
 
 class ListenAddress(msgspec.Struct, frozen=True):
-    """Where to listen: host and port and the setting that says so, a unix socket's path, or a
-    descriptor handed over. tls: for https.
+    """Where to listen: a host and port, the path of a Unix socket, or a file descriptor.
 
-    shared: other processes of this user listen there too, and the kernel spreads the connections.
+    setting: the setting that names the port, for errors. fd: a listening socket of the parent
+    process. shared: other processes of this user listen on the same port, and the kernel
+    distributes the connections. tls: None serves plain HTTP.
     """
 
     host: str
@@ -44,16 +45,18 @@ class ListenAddress(msgspec.Struct, frozen=True):
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What each connection's socket may hold, and for how long a peer may not acknowledge it.
+    """The options of each connection's socket.
 
-    Set on the listening socket: Linux hands both on to what it accepts, so they cost nothing there.
+    send_buffer_bytes: the size of the kernel's send buffer. user_timeout_seconds: how long a peer
+    may leave data unacknowledged. They are set on the listening socket: on Linux, accepted sockets
+    inherit both, so accepting a connection costs no extra call.
     """
 
     send_buffer_bytes: int
     user_timeout_seconds: float | None = None
 
     def apply(self, listener: socket.socket) -> None:
-        """Before it listens. A unix socket has no peer that could vanish."""
+        """Set the options on a socket that does not listen yet. A Unix socket has no timeout."""
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes // 2)
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
         over_tcp = listener.family in (socket.AF_INET, socket.AF_INET6)
@@ -68,11 +71,16 @@ async def listen(
     address: ListenAddress,
     *,
     cancel_handlers: bool,
-    bounds: SocketOptions | None = None,
+    options: SocketOptions | None = None,
     shutdown_timeout_seconds: float = _CLEANUP_SECONDS,
-    head_seconds: float = _HEAD_SECONDS,
+    head_timeout_seconds: float = _REQUEST_HEAD_TIMEOUT_SECONDS,
 ) -> AsyncIterator[int]:
-    """Serves the application inside the block; gives the port. Raises OperatorError."""
+    """Serve the application inside the block.
+
+    cancel_handlers: cancel a handler when its client disconnects. shutdown_timeout_seconds: how
+    long handlers may run at the end. head_timeout_seconds: how long a client may take for the
+    first request. Yield the port, 0 for a Unix socket. Raise OperatorError.
+    """
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -88,38 +96,43 @@ async def listen(
         check_options(runner)
         try:
             for listener in _listeners(address):
-                if bounds is not None:
-                    bounds.apply(listener)
+                if options is not None:
+                    options.apply(listener)
                 await web.SockSite(
                     runner, listener, backlog=_BACKLOG, ssl_context=address.tls
                 ).start()
         except OSError as error:
             raise _cannot_listen(address, error) from error
         async with Supervisor(SystemClock()) as tasks:
-            tasks.start("sweep", partial(_sweep, runner, head_seconds))
+            tasks.start(
+                "close idle connections", partial(_close_idle, runner, head_timeout_seconds)
+            )
             yield 0 if address.path else runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
 
-async def _sweep(runner: web.AppRunner, head_seconds: float) -> None:
-    """Closes connections on which no request has become whole in time (slow headers): aiohttp has
-    a timer for those that wait for another request, and none for the first.
+async def _close_idle(runner: web.AppRunner, head_timeout_seconds: float) -> None:
+    """Close connections whose first request is not complete in time (slow headers).
+
+    aiohttp has a timer for connections that wait for a further request, but none for the first.
     """
-    since: dict[RequestHandler, float] = {}
+    first_seen: dict[RequestHandler, float] = {}  # connections without a request
     while True:
-        await asyncio.sleep(head_seconds / 4)
+        await asyncio.sleep(head_timeout_seconds / 4)
         now = time.monotonic()
-        here = runner.server.connections if runner.server is not None else []
-        # `_request_count` is private to aiohttp; a test holds it.
-        since = {each: since.get(each, now) for each in here if not each._request_count}
-        for each, first_seen in since.items():
-            if now - first_seen > head_seconds:
-                each.force_close()
+        connections = runner.server.connections if runner.server is not None else []
+        # `_request_count` is private to aiohttp; a test guards it.
+        first_seen = {
+            each: first_seen.get(each, now) for each in connections if not each._request_count
+        }
+        for connection, seen_at in first_seen.items():
+            if now - seen_at > head_timeout_seconds:
+                connection.force_close()
 
 
 def check_free(address: ListenAddress) -> None:
-    """Raises OperatorError when somebody listens there already, shared or not."""
+    """Raise OperatorError if another process listens there, even if the address is shared."""
     try:
         for listener in _listeners(address):
             listener.close()
@@ -128,19 +141,26 @@ def check_free(address: ListenAddress) -> None:
 
 
 def check_options(runner: web.AppRunner) -> None:
-    """aiohttp drops all options, with a log line at each connection, when it does not know one."""
+    """Raise RuntimeError if aiohttp ignored the options.
+
+    It drops all of them, with a log line per connection, if it does not know one.
+    """
     server = runner.server
     if server is None or server().keepalive_timeout != _KEEPALIVE_SECONDS:
-        raise RuntimeError("this aiohttp does not take the runner's options")
+        raise RuntimeError("this version of aiohttp does not accept the runner's options")
 
 
-def _cannot_listen(place: ListenAddress, error: OSError) -> OperatorError:
-    at, reason = place.path or f"{place.host}:{place.port}", error.strerror or str(error)
-    return OperatorError(f"cannot listen on {at} ({place.setting}): {reason}")
+def _cannot_listen(address: ListenAddress, error: OSError) -> OperatorError:
+    where, reason = address.path or f"{address.host}:{address.port}", error.strerror or str(error)
+    return OperatorError(f"cannot listen on {where} ({address.setting}): {reason}")
 
 
 def tls_context(cert: str, key: str, setting: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer with this certificate chain. Raises OperatorError."""
+    """Return a context for TLS 1.2 or newer.
+
+    cert, key: paths of the certificate chain and its key. setting: the setting that names them.
+    Raise OperatorError.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -153,8 +173,9 @@ def tls_context(cert: str, key: str, setting: str) -> ssl.SSLContext:
 
 
 def _unix_listener(path: Path) -> socket.socket:
-    """Bound to a path, for its owner and group. What a process that has died left there goes; what
-    somebody listens on does not.
+    """Bind a socket to a path, for its owner and group.
+
+    A socket file that a dead process left is replaced; one on which a process listens is not.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -171,26 +192,26 @@ def _unix_listener(path: Path) -> socket.socket:
     return listener
 
 
-def _listeners(place: ListenAddress) -> Iterator[socket.socket]:
-    """A bound socket for each address that the host's name has."""
-    if place.fd is not None:
-        yield socket.socket(fileno=place.fd)
+def _listeners(address: ListenAddress) -> Iterator[socket.socket]:
+    """Yield a bound socket for each address of the host name."""
+    if address.fd is not None:
+        yield socket.socket(fileno=address.fd)
         return
-    if place.path is not None:
-        yield _unix_listener(Path(place.path))
+    if address.path is not None:
+        yield _unix_listener(Path(address.path))
         return
-    found = socket.getaddrinfo(
-        place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    infos = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    for family, _, _, _, address in dict.fromkeys(found):
+    for family, _, _, _, socket_address in dict.fromkeys(infos):
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if place.shared:
+            if address.shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
+            listener.bind(socket_address)
         except OSError:
             listener.close()
             raise

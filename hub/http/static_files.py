@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import ETag, web
 
 from hub.errors import NotFound
-from hub.http.routing import Operation, ResponseSpec, build_routes
+from hub.http.routing import Operation, Parameter, ResponseSpec, build_routes
 
 TYPES: Final = {
     ".html": "text/html",
@@ -22,6 +22,13 @@ TYPES: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
+FILE_NAME: Final = Parameter("path", "name", str, "The name of the file")
+FILE_RESPONSE: Final = ResponseSpec(
+    status=200, description="The file.", content=dict.fromkeys(TYPES.values())
+)
+PAGE_RESPONSE: Final = ResponseSpec(
+    status=200, description="The page.", content={"text/html": None}
+)
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "

@@ -1,4 +1,4 @@
-"""GET /usage: what answers used, summed by day, user and model."""
+"""GET /usage: the usage of generations, summed by day, user and model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _Date = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
 
 
 class UsageResponse(msgspec.Struct, frozen=True):
-    """Sums, the oldest day first."""
+    """The usage by day, user and model, the oldest day first."""
 
     usage: list[UsageTotals]
 
 
 class UsageRoutes:
-    """A route of the internal listener."""
+    """The usage route of the internal listener."""
 
-    def __init__(self, ledger: UsageStore, keys: ApiKeys) -> None:
-        self._ledger = ledger
+    def __init__(self, usage: UsageStore, keys: ApiKeys) -> None:
+        self._usage = usage
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,36 +46,43 @@ class UsageRoutes:
         method="GET",
         paths=["/usage"],
         tag="operation",
-        summary="What answers used",
+        summary="Read the usage",
         security=key("read"),
         parameters=[
-            Parameter("query", "user", UserId, "Of this user; else of all"),
-            Parameter("query", "day", _Date, "YYYY-MM-DD, UTC; else today"),
-            Parameter("query", "days", _NumberOfDays, "So many days that end with it"),
+            Parameter("query", "user", UserId, "Only the usage of this user"),
+            Parameter(
+                "query", "day", _Date, "The last day, as YYYY-MM-DD in UTC; today by default"
+            ),
+            Parameter(
+                "query",
+                "days",
+                _NumberOfDays,
+                "The number of days, up to the last day; 1 by default",
+            ),
         ],
-        responses=[json(200, UsageResponse, "Summed by day, user and model")],
+        responses=[json(200, UsageResponse, "The usage, summed by day, user and model.")],
     )
     async def usage(self, request: web.Request) -> web.Response:
-        """`?user=`, else all; `?day=YYYY-MM-DD` (UTC), else today; `?days=` that end with it."""
+        """Returns the usage of one or several days, summed by day, user and model."""
         self._keys.check(request, "read")
         user = request.query.get("user")
         if user is not None:
             check_user_id(user, path="user")
-        sums: list[UsageTotals] = []
+        totals: list[UsageTotals] = []
         for day in _days(request):
-            sums += await self._ledger.read(day, user)
-        return json_response(UsageResponse(sums))
+            totals += await self._usage.read(day, user)
+        return json_response(UsageResponse(totals))
 
 
 def _days(request: web.Request) -> list[str]:
     text = request.query.get("day", time.strftime("%Y-%m-%d", time.gmtime()))
-    if not _DAY.fullmatch(text):  # fromisoformat knows more forms
-        raise BadRequest("day is YYYY-MM-DD", path="day")
+    if not _DAY.fullmatch(text):  # fromisoformat accepts more forms
+        raise BadRequest("day must be a date, YYYY-MM-DD", path="day")
     try:
         last = date.fromisoformat(text)
     except ValueError:
-        raise BadRequest("day is YYYY-MM-DD", path="day") from None
-    number = query_count(request, "days", default=1, max_count=_MAX_DAYS)
-    if number > last.toordinal():
-        raise BadRequest("there are not so many days before it", path="days")
-    return [(last - timedelta(n)).isoformat() for n in reversed(range(number))]
+        raise BadRequest("day must be a date, YYYY-MM-DD", path="day") from None
+    count = query_count(request, "days", default=1, max_count=_MAX_DAYS)
+    if count > last.toordinal():
+        raise BadRequest("there are fewer days before this day", path="days")
+    return [(last - timedelta(n)).isoformat() for n in reversed(range(count))]

@@ -1,4 +1,4 @@
-"""Operators' routes over users: who is there, their events, away with them, revoked tokens."""
+"""Operators' routes: nodes, connections, users, their stored events, and revoked tokens."""
 
 from __future__ import annotations
 
@@ -38,20 +38,22 @@ _TokenId = Annotated[
 
 
 class RevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /revocations. expires_at: the token's `exp`; later it is refused anyway."""
+    """The body of POST /revocations. `expires_at` is the claim `exp` of the token, in Unix seconds:
+    the hub refuses the token until then.
+    """
 
     jti: _TokenId
     expires_at: float
 
 
 class NodesResponse(msgspec.Struct, frozen=True):
-    """Those that live."""
+    """The nodes that are running."""
 
     nodes: list[NodeState]
 
 
 class UserResponse(msgspec.Struct, frozen=True):
-    """blocked_until: Unix seconds. missing: nodes that did not answer within a second."""
+    """`blocked_until` is in Unix seconds. `missing` are the nodes that did not answer in time."""
 
     user: str
     blocked_until: float | None
@@ -61,7 +63,7 @@ class UserResponse(msgspec.Struct, frozen=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """data: the publisher's JSON."""
+    """`data` is the publisher's JSON."""
 
     cursor: str
     event: str
@@ -69,8 +71,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class EventsResponse(msgspec.Struct, frozen=True):
-    """lost: why the log cannot continue from `after`. next: the `after` of the next page, and
-    whether there is more by now.
+    """`lost` is the reason if events after `after` are no longer stored. `next` is the `after` of
+    the next page. `more` is true if there are further events.
     """
 
     events: list[StoredEvent]
@@ -80,14 +82,16 @@ class EventsResponse(msgspec.Struct, frozen=True):
 
 
 class DisconnectResponse(msgspec.Struct, frozen=True):
-    """blocked_until: Unix seconds."""
+    """`blocked_until` is in Unix seconds."""
 
     user: str
     blocked_until: float | None
 
 
 class UserRoutes:
-    """Routes of the internal listener: to look with the scope `read`, to order with `admin`."""
+    """The operators' routes of the internal listener. Reading requires the scope `read`, changes
+    require `admin`.
+    """
 
     def __init__(
         self,
@@ -108,12 +112,12 @@ class UserRoutes:
         method="GET",
         paths=["/nodes"],
         tag="users",
-        summary="The nodes that live",
+        summary="List the nodes",
         security=key("read"),
-        responses=[json(200, NodesResponse, "What each one says of itself")],
+        responses=[json(200, NodesResponse, "The running nodes.")],
     )
     async def nodes(self, request: web.Request) -> web.Response:
-        """The nodes that live, and how many each one holds."""
+        """Lists the running nodes and the number of their connections."""
         self._keys.check(request, "read")
         return json_response(NodesResponse(await self._connections.nodes()))
 
@@ -121,13 +125,13 @@ class UserRoutes:
         method="GET",
         paths=["/connections"],
         tag="users",
-        summary="Who is connected",
+        summary="List the connections",
         security=key("read"),
         parameters=[LIMIT],
-        responses=[json(200, ConnectionPage, "On all nodes")],
+        responses=[json(200, ConnectionPage, "The connections on all nodes.")],
     )
     async def connections(self, request: web.Request) -> web.Response:
-        """Who is connected, on all nodes: `?limit=` of them, and how many there are."""
+        """Lists the connections on all nodes, and returns their total number."""
         self._keys.check(request, "read")
         return json_response(await self._connections.list(None, query_limit(request)))
 
@@ -135,36 +139,40 @@ class UserRoutes:
         method="GET",
         paths=["/users/{user_id}"],
         tag="users",
-        summary="Where a user is connected",
+        summary="Read the connections of a user",
         security=key("read"),
         parameters=[USER_ID, LIMIT],
-        responses=[json(200, UserResponse, "On all nodes")],
+        responses=[json(200, UserResponse, "The user's connections on all nodes.")],
     )
     async def user(self, request: web.Request) -> web.Response:
-        """Where a user is connected, on all nodes."""
+        """Lists the connections of a user on all nodes, and tells whether the user is blocked."""
         self._keys.check(request, "read")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        roll = await self._connections.list(user, query_limit(request))
+        page = await self._connections.list(user, query_limit(request))
         until = self._commands.denylist.blocked_until(USER + user, time.time())
-        return json_response(UserResponse(user, until, roll.connections, roll.total, roll.missing))
+        return json_response(UserResponse(user, until, page.connections, page.total, page.missing))
 
     @Operation(
         method="GET",
         paths=["/users/{user_id}/events"],
         tag="users",
-        summary="A user's stored events",
+        summary="Read the stored events of a user",
         security=key("read"),
-        parameters=[USER_ID, LIMIT, Parameter("query", "after", str, "A cursor; else all")],
-        responses=[json(200, EventsResponse, "A page of them")],
+        parameters=[
+            USER_ID,
+            LIMIT,
+            Parameter("query", "after", str, "Only events after this cursor"),
+        ],
+        responses=[json(200, EventsResponse, "A page of events.")],
     )
     async def events(self, request: web.Request) -> web.Response:
-        """A user's stored events after `?after=` (a cursor), oldest first."""
+        """Returns the stored events of a user, the oldest first."""
         self._keys.check(request, "read")
         channel = user_channel(check_user_id(request.match_info["user_id"], path="user_id"))
         text = request.query.get("after")
         after = parse_cursor(text, [channel]).get(channel) if text else FROM_START
         if after is None:
-            raise BadRequest("after is no cursor of this user's channel", path="after")
+            raise BadRequest("after must be a cursor of this user's channel", path="after")
         pages = await self._events.read(
             {channel: after}, max_events=query_limit(request), max_bytes=_MAX_PAGE_BYTES
         )
@@ -174,9 +182,9 @@ class UserRoutes:
             for event in page.events
             if event.position is not None
         ]
-        following = format_part(channel, page.end)
+        next_cursor = format_part(channel, page.end)
         more = page.end != page.head
-        return json_response(EventsResponse(stored, page.reset_reason, following, more))
+        return json_response(EventsResponse(stored, page.reset_reason, next_cursor, more))
 
     @Operation(
         method="DELETE",
@@ -186,17 +194,22 @@ class UserRoutes:
         security=key("admin"),
         parameters=[
             USER_ID,
-            Parameter("query", "block_seconds", _BlockSeconds, "Keep it out for so long"),
+            Parameter(
+                "query",
+                "block_seconds",
+                _BlockSeconds,
+                "How long the user may not connect again; 0 by default",
+            ),
         ],
-        responses=[json(202, DisconnectResponse, "Announced to every node")],
+        responses=[json(202, DisconnectResponse, "The command was sent to all nodes.")],
     )
     async def disconnect(self, request: web.Request) -> web.Response:
-        """202: every node ends the user's connections; `?block_seconds=` keeps it out."""
-        by = self._keys.check(request, "admin")
+        """Ends the connections of a user on all nodes, and can block the user for some time."""
+        key = self._keys.check(request, "admin")
         user = check_user_id(request.match_info["user_id"], path="user_id")
         seconds = query_seconds(request, "block_seconds", default=0, max_seconds=_MAX_BLOCK_SECONDS)
         until = await self._commands.disconnect(user, seconds)
-        _log.info("audit.disconnected", by=by, user=user, block_seconds=seconds)
+        _log.info("audit.disconnected", by=key, user=user, block_seconds=seconds)
         return json_response(DisconnectResponse(user, until), status=202)
 
     @Operation(
@@ -206,16 +219,19 @@ class UserRoutes:
         summary="Revoke a token",
         security=key("admin"),
         body=json_body(RevokeBody),
-        responses=[json(202, RevokeBody, "Announced to every node")],
+        responses=[json(202, RevokeBody, "The command was sent to all nodes.")],
     )
     async def revoke(self, request: web.Request) -> web.Response:
-        """202: the token is refused from now on, and its connections end on every node."""
-        by = self._keys.check(request, "admin")
+        """Revokes a token: all nodes refuse it and end its connections."""
+        key = self._keys.check(request, "admin")
         body = await read_json(request, RevokeBody, max_bytes=_MAX_BODY_BYTES)
         if not 1 <= len(body.jti) <= _MAX_TOKEN_ID_CHARS or not body.jti.isprintable():
-            raise BadRequest(f"jti has 1 to {_MAX_TOKEN_ID_CHARS} characters", path="jti")
+            raise BadRequest(
+                f"jti must have between 1 and {_MAX_TOKEN_ID_CHARS} printable characters",
+                path="jti",
+            )
         if not -math.inf < body.expires_at - time.time() < _MAX_TOKEN_SECONDS:
-            raise BadRequest("expires_at is a time within ten years", path="expires_at")
+            raise BadRequest("expires_at must be a time within ten years", path="expires_at")
         await self._commands.revoke(body.jti, body.expires_at)
-        _log.info("audit.revoked", by=by, jti=body.jti)
+        _log.info("audit.revoked", by=key, jti=body.jti)
         return json_response(body, status=202)

@@ -65,13 +65,13 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         # whose client has gone is worth nothing.
         inside = _inside(settings.internal, sockets)
         await opened.enter_async_context(listen(internal, inside, cancel_handlers=False))
-        bounds = SocketOptions(
+        options = SocketOptions(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
             user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
         )
         outside = _outside(settings.public, sockets)
         await opened.enter_async_context(
-            listen(public, outside, cancel_handlers=True, bounds=bounds)
+            listen(public, outside, cancel_handlers=True, options=options)
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.requested.wait()

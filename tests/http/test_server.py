@@ -114,7 +114,7 @@ async def test_slow_headers() -> None:
 
     app.add_routes([web.get("/", hello)])
     place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=False, head_seconds=0.4) as port:
+    async with listen(app, place, cancel_handlers=False, head_timeout_seconds=0.4) as port:
         silent, silent_writer = await asyncio.open_connection("127.0.0.1", port)
         slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
         good, good_writer = await asyncio.open_connection("127.0.0.1", port)

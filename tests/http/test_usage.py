@@ -13,7 +13,7 @@ async def test_day_is_a_date_in_its_one_form(day: str) -> None:
     async with running_hub() as hub:
         status, problem = await hub.call("GET", f"/usage?day={day}", internal=True)
     assert (status, problem.get("path")) == (400, "day")
-    assert problem["detail"] == "day is YYYY-MM-DD"
+    assert problem["detail"] == "day must be a date, YYYY-MM-DD"
 
 
 async def test_days_before_the_calendar() -> None:

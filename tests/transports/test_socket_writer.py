@@ -49,9 +49,9 @@ async def serving(work: Callable[[SocketWriter], Any]) -> AsyncIterator[int]:
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
-    bounds = SocketOptions(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
+    options = SocketOptions(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
     place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=True, bounds=bounds) as port:
+    async with listen(app, place, cancel_handlers=True, options=options) as port:
         async with asyncio.timeout(30):
             yield port
         for task in working:
@@ -268,9 +268,9 @@ async def test_bounds_are_inherited_by_connections() -> None:
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
-    bounds = SocketOptions(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
+    options = SocketOptions(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
     place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=True, bounds=bounds) as port:
+    async with listen(app, place, cancel_handlers=True, options=options) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await reader.read()
