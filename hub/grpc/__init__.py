@@ -1,10 +1,12 @@
-"""The hub over gRPC: the same streams, questions and publishing, for clients of HTTP/2.
+"""The gRPC services over hub.api: the same streams, generations and publishing as over HTTP.
 
-It needs the extra `grpc`, so nothing but wiring/grpc.py may import it.
+They need the extra `grpc`, so only hub/wiring/grpc.py may import this package.
 
-hub.proto     what clients see; hub_pb2*.py are made from it by scripts/generate-grpc
-public.py     hub.v1.Hub, for users; internal.py: hub.v1.HubInternal, for backends
-calls.py      a call as a caller that the doors of hub.http know; statuses.py: errors as statuses
-health.py     grpc.health.v1
-serving.py    the server itself: its options, its ports, its end
+hub.proto           the services and messages; scripts/generate-grpc makes hub_pb2*.py from it
+public.py           hub.v1.Hub, for users
+internal.py         hub.v1.HubInternal, for backends
+request_context.py  a call as authentication and limits read it
+statuses.py         errors and close reasons as gRPC statuses
+health.py           grpc.health.v1
+serving.py          the server: its options, ports and shutdown
 """

@@ -1,7 +1,7 @@
-"""grpc.health.v1: NOT_SERVING while the node drains or has no broker.
+"""grpc.health.v1: NOT_SERVING while the node drains or the broker is unavailable.
 
-Anybody may ask and watch, so nothing here waits for a client, and none of them for another: the
-official servicer writes to who watches under a lock, and one that does not read holds up all.
+Everybody may call Check and Watch, so a client that does not read must not delay the others. The
+official servicer writes to all watchers under one lock, so this module has its own.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from hub.ports.backend import BackendHealth
 from hub.ports.clock import Clock
 
 NAME: Final = health.SERVICE_NAME
-_LOOK_SECONDS: Final = 1.0
-_LOOK_AGAIN_SECONDS: Final = 0.1  # while it is away, and at the beginning
-_Answer: Final = health_pb2.HealthCheckResponse
+_CHECK_SECONDS: Final = 1.0
+_RECHECK_SECONDS: Final = 0.1  # while the broker is unavailable, and at the beginning
+_Response: Final = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has no types
-    """services: whose health it tells, beside the node's own (the empty name)."""
+    """The health of a node and its services.
+
+    services: names of services; the empty name, for the whole node, is always known.
+    """
 
     def __init__(
         self,
         backend: BackendHealth,
-        fanout: Connections,
+        connections: Connections,
         clock: Clock,
         services: Collection[str],
     ) -> None:
         self._backend = backend
-        self._fanout = fanout
+        self._connections = connections
         self._clock = clock
         self._services = {"", *services}
         self._broker_available = True
 
     async def run(self) -> None:
-        """Looks after the broker: once for all who ask, however often they do."""
+        """Check the broker regularly, however often clients ask."""
         while True:
             await self.refresh()
-            await self._clock.sleep(
-                _LOOK_SECONDS if self._broker_available else _LOOK_AGAIN_SECONDS
-            )
+            await self._clock.sleep(_CHECK_SECONDS if self._broker_available else _RECHECK_SECONDS)
 
     async def refresh(self) -> None:
-        """Finds out whether the broker is here."""
+        """Check the broker now."""
         try:
             await self._backend.check_ready()
             self._broker_available = True
@@ -56,23 +57,23 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # which has
             self._broker_available = False
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-        """How it is now."""
+        """Return the current status."""
         if request.service not in self._services:
             await context.abort(StatusCode.NOT_FOUND, "this listener has no such service")
-        return _Answer(status=self._status(request.service))
+        return _Response(status=self._status(request.service))
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
-        """The same, and each time that it has changed."""
-        told = None
+        """Stream the current status and every change of it."""
+        sent = None
         while True:
             status = self._status(request.service)
-            if status != told:
-                await context.write(_Answer(status=status))
-                told = status
-            await self._clock.sleep(_LOOK_SECONDS)
+            if status != sent:
+                await context.write(_Response(status=status))
+                sent = status
+            await self._clock.sleep(_CHECK_SECONDS)
 
     def _status(self, service: str) -> int:
         if service not in self._services:
-            return int(_Answer.SERVICE_UNKNOWN)
-        serving = self._broker_available and not self._fanout.draining
-        return int(_Answer.SERVING if serving else _Answer.NOT_SERVING)
+            return int(_Response.SERVICE_UNKNOWN)
+        serving = self._broker_available and not self._connections.draining
+        return int(_Response.SERVING if serving else _Response.NOT_SERVING)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class HubStub:
-    """For users' clients: the public listener.
+    """The service for the clients of users, on the public listener.
     """
 
     def __init__(self, channel):
@@ -53,30 +53,31 @@ class HubStub:
 
 
 class HubServicer:
-    """For users' clients: the public listener.
+    """The service for the clients of users, on the public listener.
     """
 
     def Connect(self, request, context):
-        """The events of the user's channel, of the topics and of `all`, until one of the two ends it.
+        """Streams the events of the user's channel, of topics and of `all`, until the client or the hub
+        ends the stream.
 
-        hub.open comes first and hub.bye last, as over every other transport. Then the status:
-        UNAVAILABLE says come back with the last `id` as the cursor (after hub.bye's retry_ms), any
-        other says do not.
+        As over every other transport, hub.open is the first event and hub.bye the last. The status
+        follows. After UNAVAILABLE, connect again with the last `id` as the cursor, once the retry_ms
+        of hub.bye have passed. After any other status, do not connect again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Asks a question and streams its answer alone: generation.snapshot, what comes live, its one
-        end; then OK. The same `id` again joins the running answer and starts nothing.
+        """Starts a generation and streams only its events: generation.snapshot, the live events and its
+        end, followed by OK. A call with the same `id` joins the running generation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Stop(self, request, context):
-        """Stops an answer, wherever it runs.
+        """Stops a generation, on whichever worker it runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +110,7 @@ def add_HubServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Hub:
-    """For users' clients: the public listener.
+    """The service for the clients of users, on the public listener.
     """
 
     @staticmethod
@@ -195,7 +196,7 @@ class Hub:
 
 
 class HubInternalStub:
-    """For backends: the internal listener.
+    """The service for backends, on the internal listener.
     """
 
     def __init__(self, channel):
@@ -212,11 +213,11 @@ class HubInternalStub:
 
 
 class HubInternalServicer:
-    """For backends: the internal listener.
+    """The service for backends, on the internal listener.
     """
 
     def Publish(self, request, context):
-        """Publishes one event. Needs an API key with the scope `publish`.
+        """Publishes an event. Requires an API key with the scope `publish`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,7 +240,7 @@ def add_HubInternalServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HubInternal:
-    """For backends: the internal listener.
+    """The service for backends, on the internal listener.
     """
 
     @staticmethod

@@ -30,7 +30,7 @@ class HubInternalService:
             NAME,
             {
                 "Publish": grpc.unary_unary_rpc_method_handler(
-                    self._statuses.of(f"{NAME}/Publish", self.publish),
+                    self._statuses.wrap(f"{NAME}/Publish", self.publish),
                     pb.PublishRequest.FromString,
                     pb.PublishResponse.SerializeToString,
                 ),

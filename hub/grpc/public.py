@@ -1,4 +1,4 @@
-"""hub.v1.Hub: what users' clients may call."""
+"""The gRPC service hub.v1.Hub, for the clients of users."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from hub.engine.tasks import BackgroundTasks
 from hub.errors import BadRequest, TooManyRequests
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.request_context import Context, GrpcRequestContext
-from hub.grpc.statuses import StatusMapper, end
+from hub.grpc.statuses import StatusMapper, end_stream
 from hub.transports.grpc import GrpcEventEncoder, GrpcWriter
 
 NAME: Final = pb.DESCRIPTOR.services_by_name["Hub"].full_name
-_MOST_GIVEN_UP: Final = 8
-_RETRY_SECONDS: Final = 10
+_MAX_ABANDONED: Final = 8
+_RETRY_AFTER_SECONDS: Final = 10
 
 
 class HubService:
-    """Its calls. buffer_bytes: what one stream may hold before events wait in its outbox."""
+    """The calls of the service.
+
+    buffer_bytes: what one stream may buffer in the process before events wait in its outbox.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class HubService:
         authenticator: Authenticator,
         generations: Generations,
         requests: GenerationRequests,
-        counts: NodeMetrics,
+        metrics: NodeMetrics,
         *,
         buffer_bytes: int,
     ) -> None:
@@ -49,26 +52,29 @@ class HubService:
         self._generations = generations
         self._requests = requests
         self._buffer_bytes = buffer_bytes
-        self._statuses = StatusMapper(counts, "public")
+        self._statuses = StatusMapper(metrics, "public")
         self._encoder = GrpcEventEncoder()
         self._background_tasks = BackgroundTasks()
         self._stop_on_disconnect = StopOnDisconnect(generations)
-        self._given_up: Counter[str] = Counter()  # calls of a user that neither read nor hung up
+        # By user: calls that the hub has ended because the client does not read, and that are still
+        # open because the client has not cancelled them either.
+        self._abandoned: Counter[str] = Counter()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Events are bytes already, so the streams have no serializer."""
+        """Return the handlers. The streams have no serializer, since events are encoded already."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
                 "Connect": grpc.unary_stream_rpc_method_handler(
-                    self._statuses.of(f"{NAME}/Connect", self.connect), pb.ConnectRequest.FromString
+                    self._statuses.wrap(f"{NAME}/Connect", self.connect),
+                    pb.ConnectRequest.FromString,
                 ),
                 "Generate": grpc.unary_stream_rpc_method_handler(
-                    self._statuses.of(f"{NAME}/Generate", self.generate),
+                    self._statuses.wrap(f"{NAME}/Generate", self.generate),
                     pb.GenerateRequest.FromString,
                 ),
                 "Stop": grpc.unary_unary_rpc_method_handler(
-                    self._statuses.of(f"{NAME}/Stop", self.stop),
+                    self._statuses.wrap(f"{NAME}/Stop", self.stop),
                     pb.StopRequest.FromString,
                     pb.StopResponse.SerializeToString,
                 ),
@@ -76,10 +82,10 @@ class HubService:
         )
 
     async def connect(self, request: pb.ConnectRequest, context: Context) -> None:
-        """A user's events."""
+        """Stream the events of a user."""
         call = _call("Connect", request, context)
         identity = await self._authenticator.identify(call)
-        self._check_reads(identity.user)
+        self._check_abandoned(identity.user)
         topics = check_topics(request.topics, identity, max_topics=self._streams.limits.max_topics)
         channels = user_channels(identity.user, topics)
         cursor = parse_requested_cursor(request.cursor or "live", channels)
@@ -87,14 +93,18 @@ class HubService:
         await self._stream(call, context, stream)
 
     async def generate(self, request: pb.GenerateRequest, context: Context) -> None:
-        """A question, and its answer alone."""
+        """Start a generation and stream its events until its end."""
         call = _call("Generate", request, context)
         identity = await self._authenticator.identify(call)
-        self._check_reads(identity.user)
+        self._check_abandoned(identity.user)
         self._streams.check_address(call)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
-        asking = self._requests.start(identity.user, body_of(request), request.id or None)
-        created = await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
+        body = generate_body(request)
+        created = await self._stop_on_disconnect.start(
+            self._requests.start(identity.user, body, request.id or None),
+            identity.user,
+            stops=stops,
+        )
         with self._stop_on_disconnect.guard(
             created.generation, identity.user, stops=stops
         ) as guard:
@@ -109,28 +119,28 @@ class HubService:
             await self._stream(call, context, stream)
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
-        """Stops an answer."""
+        """Stop a generation."""
         user = (await self._authenticator.identify(_call("Stop", request, context))).user
         if not request.generation:
-            raise BadRequest("say which generation", path="generation")
-        answer = await self._generations.stop(request.generation, user)
-        return pb.StopResponse(generation=request.generation, status=answer.value)
+            raise BadRequest("generation is required", path="generation")
+        result = await self._generations.stop(request.generation, user)
+        return pb.StopResponse(generation=request.generation, status=result.value)
 
     async def _stream(
         self, call: GrpcRequestContext, context: Context, stream: StreamRequest
     ) -> None:
-        """The stream's life, in the call's own task: the one writer, and the end."""
+        """Stream until the end. Only the task of the call writes to the call."""
         self._streams.check_address(call)
         user = stream.identity.user
-        given_up = False
+        abandoned = False
 
-        def give_up() -> None:
-            nonlocal given_up
-            given_up = True
-            self._given_up[user] += 1
-            self._background_tasks.run("give up", _give_up(context))
+        def on_stuck() -> None:
+            nonlocal abandoned
+            abandoned = True
+            self._abandoned[user] += 1
+            self._background_tasks.run("abort slow call", _abort_slow(context))
 
-        writer = GrpcWriter(buffer_bytes=self._buffer_bytes, on_stuck=give_up)
+        writer = GrpcWriter(buffer_bytes=self._buffer_bytes, on_stuck=on_stuck)
         connection = self._streams.open_connection(
             call, stream, encoder=self._encoder, writer=writer
         )
@@ -138,44 +148,49 @@ class HubService:
         try:
             await writer.pump(context.write)
         except BaseError:
-            return  # the client has left in the middle of a message
+            return  # the client disconnected during a write
         finally:
-            connection.on_disconnect()  # nothing, when it has ended already
-            if given_up:
-                self._given_up -= Counter([user])  # in place, without what is zero
-        if given_up:
-            await _give_up(context)  # its errand may not have come to it yet, and we end as OK
+            connection.on_disconnect()  # does nothing if the connection has closed already
+            if abandoned:
+                self._abandoned -= Counter([user])  # in place; also drops users with zero calls
+        if abandoned:
+            # The background task may not have run yet; without a status the call would end as OK.
+            await _abort_slow(context)
         elif connection.close_reason is not None:
-            await end(context, connection.close_reason)
+            await end_stream(context, connection.close_reason)
 
-    def _check_reads(self, user: str) -> None:
-        """Raises TooMany: what was given up counts as no stream any more, and is here all the same
-        until the client takes what it was sent.
+    def _check_abandoned(self, user: str) -> None:
+        """Raise TooManyRequests if the user has too many abandoned calls.
+
+        Such a call no longer counts as a stream, but it holds memory until the client reads what
+        gRPC has buffered or cancels the call.
         """
-        if self._given_up[user] >= _MOST_GIVEN_UP:
+        if self._abandoned[user] >= _MAX_ABANDONED:
             raise TooManyRequests(
-                f"{_MOST_GIVEN_UP} streams of yours were given up and not hung up: read or cancel",
+                f"{_MAX_ABANDONED} of your streams are neither read nor cancelled: cancel them",
                 limit="given_up",
-                retry_after_seconds=_RETRY_SECONDS,
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
 
 
-async def _give_up(context: Context) -> None:
-    """The status for a client that does not read: it stands behind what gRPC holds already. The
-    call's own task still waits for that to leave, and ends with it or with the connection.
+async def _abort_slow(context: Context) -> None:
+    """End the call of a client that does not read.
+
+    The status is sent after what gRPC has buffered. The task of the call waits until that has been
+    sent or the connection ends.
     """
     try:
-        await end(context, CloseReason.SLOW)
+        await end_stream(context, CloseReason.SLOW)
     except BaseError:
-        pass  # so it says that it has done it, or that the client has left meanwhile
+        pass  # raised when the status is set, and also if the client has disconnected meanwhile
 
 
 def _call(name: str, request: Any, context: Context) -> GrpcRequestContext:
     return GrpcRequestContext(f"/{NAME}/{name}", context, user=request.user)
 
 
-def body_of(request: pb.GenerateRequest) -> GenerateBody:
-    """What POST /generations takes. Raises BadRequest that names the field."""
+def generate_body(request: pb.GenerateRequest) -> GenerateBody:
+    """Convert a request to the body of POST /generations. Raise BadRequest that names the field."""
     return GenerateBody(
         prompt=request.prompt or None,
         messages=[_message(each, n) for n, each in enumerate(request.messages)] or None,

@@ -1,4 +1,4 @@
-"""A call as the hub's doors and key ring see a request."""
+"""A gRPC call as a RequestContext, for authentication, API keys and limits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 Context = Any
-"""grpc.aio.ServicerContext[…]; its type parameters say nothing that is used here."""
+"""grpc.aio.ServicerContext, whose type parameters are of no use here."""
 
-_NOT_PASSED_ON: Final = ("cookie",)  # travels by itself, and no browser calls here
+_IGNORED_METADATA: Final = ("cookie",)  # only browsers send cookies, and they do not speak gRPC
 
 
 class GrpcRequestContext:
-    """Implements hub.api.request_context.Caller. user: whom the call says it is for."""
+    """Implements RequestContext. user: the user id in the request message, which may be empty."""
 
     method = "POST"
     host = ""
@@ -24,18 +24,21 @@ class GrpcRequestContext:
 
     def __init__(self, path: str, context: Context, *, user: str = "") -> None:
         self.path = path
-        self.remote = _address(context.peer())
+        self.remote = _parse_peer(context.peer())
         self.headers = CIMultiDict(
             (name, value)
             for name, value in context.invocation_metadata() or ()
-            if isinstance(value, str) and name not in _NOT_PASSED_ON
+            if isinstance(value, str) and name not in _IGNORED_METADATA
         )
         self.match_info: Mapping[str, str] = {"user_id": user} if user else {}
 
 
-def _address(peer: str) -> str | None:
-    """Of `ipv4:192.0.2.1:555`, `ipv6:%5B2001:db8::1%5D:555`, `unix:`."""
-    kind, _, place = peer.partition(":")
+def _parse_peer(peer: str) -> str | None:
+    """Return the IP address of a peer.
+
+    Examples: `ipv4:192.0.2.1:555`, `ipv6:%5B2001:db8::1%5D:555`, `unix:`.
+    """
+    kind, _, address = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None
-    return unquote(place).rpartition(":")[0].strip("[]") or None
+    return unquote(address).rpartition(":")[0].strip("[]") or None

@@ -1,8 +1,8 @@
-"""A gRPC server on a port, with every option that matters set on purpose."""
+"""The gRPC server on a port. Every option that matters is set on purpose."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,20 +14,26 @@ from grpc_reflection.v1alpha import reflection
 
 from hub.engine.tasks import Supervisor
 from hub.errors import OperatorError
-from hub.grpc import health
+from hub.grpc.health import NAME as HEALTH_NAME
 from hub.grpc.health import Health
-from hub.grpc.trace_interceptor import Join, TraceInterceptor
 from hub.ports.clock import Clock
 
-_CLEANUP_SECONDS: Final = 2.0
+_CLEANUP_TIMEOUT_SECONDS: Final = 2.0
 _PING_SECONDS: Final = 30.0
-_LEAST_PING_SECONDS: Final = 5.0
-_MARGIN: Final = 1000
+_MIN_PING_SECONDS: Final = 5.0
+_SPARE_CALLS: Final = 1000  # for probes, beyond the limit for calls
+
+JoinTrace = Callable[[Mapping[str, str]], None]
+"""Is called with the metadata of a call before its handler runs, in the contextvars.Context that
+grpc.aio keeps for the whole call.
+"""
 
 
 class GrpcListenAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to listen, and the setting that says so. shared: other processes listen there too.
-    tls: paths of the certificate chain and its key.
+    """Where to listen.
+
+    setting: the setting that names the port, for errors. shared: other processes listen on the same
+    port. tls: the paths of the certificate chain and its key; None serves without TLS.
     """
 
     host: str
@@ -38,8 +44,10 @@ class GrpcListenAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client may take. max_calls: at once, beside some for probes; None: any number.
-    peer_timeout_seconds: how long a peer that has vanished is waited for.
+    """The limits of the server.
+
+    max_calls: the number of concurrent calls, not counting some for probes; None means no limit.
+    peer_timeout_seconds: how long the server waits for a peer that does not acknowledge data.
     """
 
     max_message_bytes: int
@@ -47,64 +55,86 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     peer_timeout_seconds: float | None = None
 
 
+class TraceInterceptor(grpc.aio.ServerInterceptor):
+    """Lets each call join the trace of its caller, as a middleware does for HTTP."""
+
+    def __init__(self, join_trace: JoinTrace) -> None:
+        self._join_trace = join_trace
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        metadata = handler_call_details.invocation_metadata or ()
+        self._join_trace({name: value for name, value in metadata if isinstance(value, str)})
+        return await continuation(handler_call_details)
+
+
 @asynccontextmanager
 async def serve(
     name: str,
     handlers: grpc.GenericRpcHandler,
     address: GrpcListenAddress,
-    bounds: GrpcLimits,
+    limits: GrpcLimits,
     *,
-    informed: Health,
+    health: Health,
     clock: Clock,
-    join: Join | None = None,
+    join_trace: JoinTrace | None = None,
 ) -> AsyncIterator[int]:
-    """Serves the service of this name, health and reflection inside the block; gives the port.
-    join: of calls to their callers' traces. Raises OperatorError.
+    """Serve a service, its health and server reflection inside the block.
+
+    name: the full name of the service. join_trace: None without tracing.
+    Yield the port. Raise OperatorError.
     """
     server = grpc.aio.server(
-        interceptors=None if join is None else [TraceInterceptor(join)],
-        options=_options(address, bounds),
-        maximum_concurrent_rpcs=None if bounds.max_calls is None else bounds.max_calls + _MARGIN,
+        interceptors=None if join_trace is None else [TraceInterceptor(join_trace)],
+        options=_options(address, limits),
+        maximum_concurrent_rpcs=(
+            None if limits.max_calls is None else limits.max_calls + _SPARE_CALLS
+        ),
     )
     server.add_generic_rpc_handlers((handlers,))
-    await informed.refresh()
-    health_pb2_grpc.add_HealthServicer_to_server(informed, server)
-    reflection.enable_server_reflection((name, health.NAME, reflection.SERVICE_NAME), server)
+    await health.refresh()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((name, HEALTH_NAME, reflection.SERVICE_NAME), server)
     port = _listen(server, address)
     await server.start()
     try:
         async with Supervisor(clock) as tasks:
-            tasks.start("grpc health", informed.run)
+            tasks.start("grpc health", health.run)
             yield port
     finally:
-        await server.stop(_CLEANUP_SECONDS)
+        await server.stop(_CLEANUP_TIMEOUT_SECONDS)
 
 
-def _options(place: GrpcListenAddress, bounds: GrpcLimits) -> Sequence[tuple[str, Any]]:
-    """By their names in grpc/impl/channel_arg_names.h."""
+def _options(address: GrpcListenAddress, limits: GrpcLimits) -> Sequence[tuple[str, Any]]:
+    """Return the options; grpc/impl/channel_arg_names.h documents their names."""
     options: dict[str, Any] = {
-        # Without it a port that is taken is an error, as it should be.
-        "grpc.so_reuseport": int(place.shared),
-        "grpc.max_receive_message_length": bounds.max_message_bytes,
-        # Clients may look for a dead connection as often; the default cuts them off for it.
-        "grpc.http2.min_ping_interval_without_data_ms": int(_LEAST_PING_SECONDS * 1000),
+        # With the default, listening on a port that is in use would not be an error.
+        "grpc.so_reuseport": int(address.shared),
+        "grpc.max_receive_message_length": limits.max_message_bytes,
+        # How often clients may ping; the default disconnects clients that ping as often.
+        "grpc.http2.min_ping_interval_without_data_ms": int(_MIN_PING_SECONDS * 1000),
     }
-    if bounds.peer_timeout_seconds is not None:  # also sets TCP_USER_TIMEOUT
+    if limits.peer_timeout_seconds is not None:  # also sets TCP_USER_TIMEOUT
         options["grpc.keepalive_time_ms"] = int(_PING_SECONDS * 1000)
-        options["grpc.keepalive_timeout_ms"] = int(bounds.peer_timeout_seconds * 1000)
+        options["grpc.keepalive_timeout_ms"] = int(limits.peer_timeout_seconds * 1000)
         options["grpc.keepalive_permit_without_calls"] = 1
     return list(options.items())
 
 
-def _listen(server: grpc.aio.Server, place: GrpcListenAddress) -> int:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    address = f"{host}:{place.port}"
+def _listen(server: grpc.aio.Server, address: GrpcListenAddress) -> int:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    target = f"{host}:{address.port}"
     try:
-        if place.tls is None:
-            return server.add_insecure_port(address)
-        chain, key = (Path(path).read_bytes() for path in place.tls)
-        return server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
+        if address.tls is None:
+            return server.add_insecure_port(target)
+        chain, key = (Path(path).read_bytes() for path in address.tls)
+        return server.add_secure_port(target, grpc.ssl_server_credentials([(key, chain)]))
     except OSError as error:
-        raise OperatorError(f"{place.setting}: the certificate cannot be read: {error}") from error
+        raise OperatorError(
+            f"{address.setting}: the certificate cannot be read: {error}"
+        ) from error
     except RuntimeError as error:
-        raise OperatorError(f"cannot listen on {address} ({place.setting})") from error
+        raise OperatorError(f"cannot listen on {target} ({address.setting})") from error

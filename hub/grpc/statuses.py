@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses: a code, one clear sentence, and google.rpc.Status for machines."""
+"""Errors as gRPC statuses: a code, one sentence, and google.rpc.Status for programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _CODES_BY_CLOSE_REASON: Final = {
     CloseReason.ENDED: StatusCode.OK,
     CloseReason.EXPIRED: StatusCode.UNAUTHENTICATED,
     CloseReason.DISCONNECTED: StatusCode.PERMISSION_DENIED,
-    CloseReason.CLIENT_DISCONNECTED: StatusCode.UNAVAILABLE,  # it has not: the hub could not go on
+    # If the client were gone, it would get no status: the hub could not continue the stream.
+    CloseReason.CLIENT_DISCONNECTED: StatusCode.UNAVAILABLE,
 }
 _log = structlog.get_logger(__name__)
 
@@ -38,18 +39,23 @@ Handler = Callable[[Any, Context], Awaitable[Any]]
 
 
 class StatusMapper:
-    """What one listener answers: errors become statuses, and are counted by those of HTTP, as
-    hub/http/request_metrics.py counts them: one number for what is the same.
+    """Turns the errors of one listener's calls into statuses and counts the calls.
+
+    It counts by the HTTP statuses, as hub/http/request_metrics.py does, so that metrics have the
+    same labels for both protocols.
     """
 
-    def __init__(self, counts: NodeMetrics, listener: Literal["public", "internal"]) -> None:
-        self._counts = counts
+    def __init__(self, metrics: NodeMetrics, listener: Literal["public", "internal"]) -> None:
+        self._metrics = metrics
         self._listener = listener
 
-    def of(self, route: str, handler: Handler) -> Handler:
-        """The handler of a call. A stream that began counts as a connection, not here."""
+    def wrap(self, route: str, handler: Handler) -> Handler:
+        """Wrap the handler of a call.
 
-        async def answer(request: Any, context: Context) -> Any:
+        A stream that has started counts as a connection, not as a call.
+        """
+
+        async def handle(request: Any, context: Context) -> Any:
             status, response = 0, None
             try:
                 response = await handler(request, context)
@@ -59,7 +65,7 @@ class StatusMapper:
             except (CallerError, DependencyError) as error:
                 description = describe_error(error)
                 status = description.status
-                self._note(error)
+                self._record(error)
                 await _abort(context, _code(error, status), description)
             except Exception:  # noqa: BLE001 - the last resort: logged, and INTERNAL
                 status = 500
@@ -69,21 +75,23 @@ class StatusMapper:
                 )
             finally:
                 if status:
-                    self._counts.responses[self._listener, route, str(status)] += 1
+                    self._metrics.responses[self._listener, route, str(status)] += 1
             return response
 
-        return answer
+        return handle
 
-    def _note(self, error: CallerError | DependencyError) -> None:
+    def _record(self, error: CallerError | DependencyError) -> None:
         if isinstance(error, TooManyRequests):
-            self._counts.refused[error.limit] += 1
+            self._metrics.refused[error.limit] += 1
         if isinstance(error, BrokerUnavailable):
             _log.warning("call.broker_unavailable", error=str(error))
 
 
-async def end(context: Context, reason: CloseReason) -> None:
-    """Ends a stream with the status that its close reason has: UNAVAILABLE says come back (hub.bye
-    has said when), another says do not.
+async def end_stream(context: Context, reason: CloseReason) -> None:
+    """End a stream with the status of its close reason.
+
+    UNAVAILABLE asks the client to reconnect, after the delay in hub.bye. Any other status asks it
+    not to reconnect.
     """
     code = StatusCode.UNAVAILABLE if reason.reconnect else StatusCode.ABORTED
     code = _CODES_BY_CLOSE_REASON.get(reason, code)

@@ -31,7 +31,7 @@ from hub.http.parameters import (
     LAST_EVENT_ID,
     LOCATED,
     OPEN_USER,
-    SHAPE,
+    OUTPUT_TEMPLATE,
 )
 from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
 from hub.http.streams import HttpStreams, accepts
@@ -124,7 +124,7 @@ class GenerationRoutes:
         parameters=[
             OPEN_USER,
             IDEMPOTENCY_KEY,
-            SHAPE,
+            OUTPUT_TEMPLATE,
         ],
         body=json_body(GenerateBody),
         responses=[
@@ -171,7 +171,7 @@ class GenerationRoutes:
         tag="generations",
         summary="Read or join a generation",
         security=USER,
-        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, SHAPE],
+        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, OUTPUT_TEMPLATE],
         responses=[
             ResponseSpec(
                 status=200,

@@ -40,7 +40,7 @@ IDEMPOTENCY_KEY: Final = Parameter(
 )
 LOCATED: Final = {"Location": "The URL of the generation"}
 GENERATION: Final = Parameter("path", "id", str, "The generation id")
-SHAPE: Final = Parameter(
+OUTPUT_TEMPLATE: Final = Parameter(
     "query", "shape", str, "The output template of the generation's stream (docs/compatibility.md)"
 )
 LIMIT: Final = Parameter(

@@ -123,9 +123,9 @@ async def _serve_public(
             build_public_service(settings, node, authenticator).handlers(),
             address,
             limits,
-            informed=Health(node.backend.health, node.connections, node.clock, [public.NAME]),
+            health=Health(node.backend.health, node.connections, node.clock, [public.NAME]),
             clock=node.clock,
-            join=join,
+            join_trace=join,
         )
     )
 
@@ -151,9 +151,9 @@ async def _serve_internal(
             build_internal_service(settings, node, build_api_keys(settings)).handlers(),
             address,
             GrpcLimits(max_message_bytes=settings.publish.max_body_bytes),
-            informed=Health(node.backend.health, node.connections, node.clock, [internal.NAME]),
+            health=Health(node.backend.health, node.connections, node.clock, [internal.NAME]),
             clock=node.clock,
-            join=join,
+            join_trace=join,
         )
     )
 

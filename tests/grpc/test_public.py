@@ -65,7 +65,7 @@ from tests.http.kit import LIMITS, running_hub
             StatusCode.INVALID_ARGUMENT,
             "no upstream 'none'",
         ),
-        (pb.StopRequest(), token(), StatusCode.INVALID_ARGUMENT, "which generation"),
+        (pb.StopRequest(), token(), StatusCode.INVALID_ARGUMENT, "generation is required"),
         (pb.StopRequest(generation="g00nothing"), token(), StatusCode.NOT_FOUND, "no such"),
     ],
 )
@@ -316,7 +316,7 @@ async def test_streams_that_are_never_read() -> None:
                     assert not hub.backend.generations.records
                     await Reading(calls.Connect(pb.ConnectRequest(), metadata=token("bob"))).next()
             async with asyncio.timeout(10):
-                while hub.grpc._given_up:
+                while hub.grpc._abandoned:
                     await asyncio.sleep(0.01)
         assert not [line for line in logs if line["log_level"] == "error"]
         assert not [key for key in hub.node.metrics.responses if key[-1] == "500"]

@@ -14,16 +14,16 @@ from hub.engine.tasks import SystemClock
 from hub.errors import OperatorError
 from hub.grpc import public
 from hub.grpc.health import Health
-from hub.grpc.request_context import _address
+from hub.grpc.request_context import _parse_peer
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 from tests.http.kit import Hub, running_hub
 
 
-async def served(hub: Hub, place: GrpcListenAddress, parts: AsyncExitStack) -> int:
+async def served(hub: Hub, address: GrpcListenAddress, parts: AsyncExitStack) -> int:
     clock = SystemClock()
     health = Health(hub.backend.health, hub.node.connections, clock, [public.NAME])
-    bounds = GrpcLimits(max_message_bytes=1000)
-    server = serve(public.NAME, hub.grpc.handlers(), place, bounds, informed=health, clock=clock)
+    limits = GrpcLimits(max_message_bytes=1000)
+    server = serve(public.NAME, hub.grpc.handlers(), address, limits, health=health, clock=clock)
     return await parts.enter_async_context(server)
 
 
@@ -31,8 +31,8 @@ async def test_port_that_is_taken() -> None:
     """Says which, and which setting; unless the processes of a fleet share it."""
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
-        place = GrpcListenAddress(host="127.0.0.1", port=0, setting="public.grpc_port")
-        port = await served(hub, place, parts)
+        address = GrpcListenAddress(host="127.0.0.1", port=0, setting="public.grpc_port")
+        port = await served(hub, address, parts)
         again = GrpcListenAddress(host="127.0.0.1", port=port, setting="public.grpc_port")
         with pytest.raises(OperatorError, match=rf"127.0.0.1:{port} \(public.grpc_port\)"):
             await served(hub, again, parts)
@@ -48,13 +48,13 @@ async def test_bad_certificate(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "cert.pem"
     if content is not None:
         path.write_text(content)
-    place = GrpcListenAddress(
+    address = GrpcListenAddress(
         host="127.0.0.1", port=0, setting="public.grpc_port", tls=(str(path), str(path))
     )
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
         with pytest.raises(OperatorError, match=r"public\.grpc_port"):
-            await served(hub, place, parts)
+            await served(hub, address, parts)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
@@ -76,7 +76,7 @@ async def test_ipv6() -> None:
 )
 def test_address_of_a_peer(peer: str, address: str | None) -> None:
     """As the limits by address take it."""
-    assert _address(peer) == address
+    assert _parse_peer(peer) == address
 
 
 def test_extra_that_is_not_installed(tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ class Hub:
                     service.handlers(),
                     place,
                     bounds,
-                    informed=health,
+                    health=health,
                     clock=clock,
-                    join=self._join_trace,
+                    join_trace=self._join_trace,
                 )
                 ports.append(await parts.enter_async_context(served))
             self.grpc_port, self.grpc_internal_port = ports
