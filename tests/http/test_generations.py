@@ -152,7 +152,7 @@ async def test_anothers_generation_is_forbidden(hub: Hub, method: str) -> None:
         ({"prompt": "x", "upstream": "open"}, "model", "name the model"),
         ({"prompt": "x", "promt": "x"}, "promt", "there is no field 'promt'"),
         ({"prompt": "x", "on_disconnect": "explode"}, "on_disconnect", "continue or stop"),
-        ({"prompt": "x", "id": "a\nb"}, "id", "no CR, LF or NUL"),
+        ({"prompt": "x", "id": "a\nb"}, "id", "not contain CR, LF or NUL"),
         ({"prompt": "x", "params": [1]}, "params", "expected `object`"),
     ],
 )
