@@ -184,7 +184,7 @@ def _format_event(event: StreamEvent, *, as_json: bool) -> str:
 
 def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Load the settings. The URLs that they do not set are those of the running `hub dev`."""
-    from hub.cli.dev_state import read_dev_state
+    from hub.cli.supervisor.dev_state import read_dev_state
     from hub.settings import load_settings
 
     given = given_flags(flags)

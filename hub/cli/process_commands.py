@@ -45,8 +45,8 @@ def dev(
     Example: hub dev --port 18080 --internal-port 18081
     """
     from hub import logs
-    from hub.cli.dev import run_dev
-    from hub.cli.dev_processes import DevOptions
+    from hub.cli.supervisor.dev import run_dev
+    from hub.cli.supervisor.dev_processes import DevOptions
     from hub.settings import load_settings
 
     settings = load_settings(config, {}).settings
@@ -89,7 +89,7 @@ def serve(
     flags = {"public.port": port, "internal.port": internal_port}
     settings = _load_production_settings(config, flags, "node")
     if workers > 1:
-        from hub.cli.multiprocess import run_multiprocess
+        from hub.cli.supervisor.multiprocess import run_multiprocess
 
         options = {"--config": config, "--port": port, "--internal-port": internal_port}
         words = [str(word) for option in given_flags(options).items() for word in option]

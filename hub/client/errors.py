@@ -86,9 +86,9 @@ class StreamEnded(HubClientError):
 class StreamReset(HubClientError):
     """The hub sent a `hub.reset`: events of a channel are lost.
 
-    Fetch your state again and continue the iteration: the stream goes on from now.
+    Fetch your state again and continue the iteration: the stream continues from now.
 
-    reason: `trimmed` (the log no longer holds the events) or `epoch` (the log began anew).
+    reason: `trimmed` (the log no longer holds the events) or `epoch` (the log was recreated).
     cursor: the position at which a new stream would continue.
     """
 

@@ -27,7 +27,7 @@ from typing import Final
 
 import structlog
 
-from hub.cli.child_process import ChildProcess
+from hub.cli.supervisor.child_process import ChildProcess
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, check_free
 from hub.settings import Settings

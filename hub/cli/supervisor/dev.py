@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from hub.backends.embedded import SOCKET_NAME
-from hub.cli.child_process import ChildProcess
-from hub.cli.dev_processes import (
+from hub.cli.supervisor.child_process import ChildProcess
+from hub.cli.supervisor.dev_processes import (
     HOST,
     VALKEY_LOG,
     DevOptions,
@@ -31,7 +31,7 @@ from hub.cli.dev_processes import (
     listening_socket,
     port_of,
 )
-from hub.cli.dev_state import DevState, ready_text, write_dev_state
+from hub.cli.supervisor.dev_state import DevState, ready_text, write_dev_state
 from hub.errors import BrokerUnavailable, OperatorError
 
 _START_TIMEOUT_SECONDS: Final = 15.0

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
-from hub.cli.child_process import ChildProcess
+from hub.cli.supervisor.child_process import ChildProcess
 from hub.errors import OperatorError
 
 HOST: Final = "127.0.0.1"
