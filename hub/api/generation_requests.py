@@ -22,7 +22,7 @@ class UpstreamModels(msgspec.Struct, frozen=True):
     """
 
     default_model: str | None
-    models: Sequence[str] = ()
+    models: Sequence[str]
 
 
 _OnDisconnect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["continue", "stop"]})]

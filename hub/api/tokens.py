@@ -68,9 +68,9 @@ class TokenReader:
         self,
         sources: Sequence[KeySource],
         *,
-        audience: str | None = None,
-        issuer: str | None = None,
-        leeway_seconds: float = 0.0,
+        audience: str | None,
+        issuer: str | None,
+        leeway_seconds: float,
     ) -> None:
         self._sources = sources
         self._audience = audience

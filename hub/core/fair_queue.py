@@ -15,8 +15,11 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+DEFAULT_QUEUE: Final = "default"
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -25,7 +28,7 @@ class Job(msgspec.Struct, frozen=True):
     generation: str
     user: str
     upstream: str
-    queue: str = "default"
+    queue: str = DEFAULT_QUEUE
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +37,11 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_running: jobs that run. max_queued: jobs that wait in addition to those.
     """
 
-    max_running: int | None = None
-    max_queued: int | None = None
+    max_running: int | None
+    max_queued: int | None
+
+
+_NO_LIMITS: Final = UpstreamLimits(max_running=None, max_queued=None)
 
 
 class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +49,11 @@ class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_user_running: int
     max_user_queued: int
-    upstreams: Mapping[str, UpstreamLimits] = {}
+    upstreams: Mapping[str, UpstreamLimits]
 
     def for_upstream(self, name: str) -> UpstreamLimits:
         """Return the limits of an upstream."""
-        return self.upstreams.get(name, UpstreamLimits())
+        return self.upstreams.get(name, _NO_LIMITS)
 
 
 class Admission(enum.Enum):

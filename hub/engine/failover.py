@@ -87,8 +87,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     upstream: Upstream
     circuit: CircuitBreaker
-    models: Sequence[str] = ()
-    default_model: str | None = None
+    models: Sequence[str]
+    default_model: str | None
     retries: int
     max_retry_after_seconds: float
 

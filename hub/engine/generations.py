@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event, encode_json
-from hub.core.fair_queue import Admission, Job
+from hub.core.fair_queue import DEFAULT_QUEUE, Admission, Job
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -193,7 +193,7 @@ class Generations:
         return await self.start(user, record.request, idempotency_key)
 
     def _job(self, generation: str, user: str, request: GenerationRequest) -> Job:
-        queue = self._queues.get(request.upstream, "default")
+        queue = self._queues.get(request.upstream, DEFAULT_QUEUE)
         return Job(generation, user, request.upstream, queue)
 
     async def _is_queued(self, generation: str) -> bool:

@@ -51,8 +51,8 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_message_bytes: int
-    max_calls: int | None = None
-    peer_timeout_seconds: float | None = None
+    max_calls: int | None
+    peer_timeout_seconds: float | None
 
 
 class TraceInterceptor(grpc.aio.ServerInterceptor):

@@ -53,7 +53,7 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     send_buffer_bytes: int
-    user_timeout_seconds: float | None = None
+    user_timeout_seconds: float | None
 
     def apply(self, listener: socket.socket) -> None:
         """Set the options on a socket that does not listen yet. A Unix socket has no timeout."""

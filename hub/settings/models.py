@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hub.core.fair_queue import DEFAULT_QUEUE
+
 PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
 
@@ -170,7 +172,7 @@ class Worker(Section):
     concurrency: PositiveInt = 100
     lease_seconds: PositiveFloat = 12.0
     drain_seconds: float = Field(20.0, ge=0)
-    queues: tuple[QueueName, ...] = ("default",)
+    queues: tuple[QueueName, ...] = (DEFAULT_QUEUE,)
     host: str = "127.0.0.1"
     port: Port | None = None
 
@@ -237,7 +239,7 @@ class Upstream(Section):
     circuit_open_seconds: PositiveFloat = 30.0
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
-    queue: QueueName = "default"
+    queue: QueueName = DEFAULT_QUEUE
 
 
 class ApiKey(Section):

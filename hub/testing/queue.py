@@ -13,7 +13,7 @@ import msgspec
 from hub.core.fair_queue import Admission, FairQueue, Job, QueueLimits
 from hub.ports.queue import JobPage, Lease
 
-_UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000)
+_UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000, upstreams={})
 
 
 class MemoryGenerationQueue:

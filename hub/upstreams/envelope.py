@@ -42,21 +42,21 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
     error_events: event names that report an error.
     """
 
-    method: Literal["POST", "GET"] = "POST"
-    path: str = ""
+    method: Literal["POST", "GET"]
+    path: str
     request: Mapping[str, Any]
-    framing: Literal["sse", "ndjson"] = "sse"
-    json_data: bool = True
-    text: str = "data"
-    text_mode: Literal["delta", "cumulative"] = "delta"
-    ok_field: str = ""
-    ok_values: tuple[str | int, ...] = ()
-    end_field: str = ""
-    end_values: tuple[str | int | bool, ...] = ()
-    end_texts: tuple[str, ...] = ()
-    end_events: tuple[str, ...] = ()
-    end_of_stream: bool = False
-    error_events: tuple[str, ...] = ()
+    framing: Literal["sse", "ndjson"]
+    json_data: bool
+    text: str
+    text_mode: Literal["delta", "cumulative"]
+    ok_field: str
+    ok_values: tuple[str | int, ...]
+    end_field: str
+    end_values: tuple[str | int | bool, ...]
+    end_texts: tuple[str, ...]
+    end_events: tuple[str, ...]
+    end_of_stream: bool
+    error_events: tuple[str, ...]
 
 
 class Envelope:

@@ -39,10 +39,10 @@ class UpstreamTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     the end of the response.
     """
 
-    connect_seconds: float | None = None
-    first_byte_seconds: float | None = None
-    idle_seconds: float | None = None
-    total_seconds: float | None = None
+    connect_seconds: float | None
+    first_byte_seconds: float | None
+    idle_seconds: float | None
+    total_seconds: float | None
 
 
 async def stream_response(

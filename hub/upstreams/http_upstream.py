@@ -44,8 +44,8 @@ class HttpUpstream:
         headers: Mapping[str, str],
         timeouts: UpstreamTimeouts,
         max_event_bytes: int,
-        proxy: str | None = None,
-        verify_tls: bool = True,
+        proxy: str | None,
+        verify_tls: bool,
     ) -> None:
         self._session = session
         self._dialect = dialect

@@ -70,10 +70,10 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     that size, which splits characters. fault: one of those listed above.
     """
 
-    tokens_per_second: float = 30.0
-    first_token_seconds: float = 0.2
-    network_chunk_bytes: int | None = None
-    fault: str | None = None
+    tokens_per_second: float
+    first_token_seconds: float
+    network_chunk_bytes: int | None
+    fault: str | None
 
     def parse_fault(self) -> tuple[str, int]:
         """Return the fault and its number. Raise OperatorError for an unknown fault."""

@@ -150,7 +150,11 @@ async def _serve_internal(
             internal.NAME,
             build_internal_service(settings, node, build_api_keys(settings)).handlers(),
             address,
-            GrpcLimits(max_message_bytes=settings.publish.max_body_bytes),
+            GrpcLimits(
+                max_message_bytes=settings.publish.max_body_bytes,
+                max_calls=None,
+                peer_timeout_seconds=None,
+            ),
             health=Health(node.backend.health, node.connections, node.clock, [internal.NAME]),
             clock=node.clock,
             join_trace=join,

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from hub.api.origins import AllowedOrigins
+from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.http.probes import MetricsRoutes
@@ -43,7 +44,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
     clock = SystemClock()
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-node", opened)
-        queues = sorted({"default", *queue_by_upstream(settings).values()})
+        queues = sorted({DEFAULT_QUEUE, *queue_by_upstream(settings).values()})
         backend = await opened.enter_async_context(open_backend(settings, queues))
         tasks = await opened.enter_async_context(Supervisor(clock))
         node = build_node_parts(settings, backend, clock, tracing)

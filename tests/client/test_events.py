@@ -11,14 +11,17 @@ import msgspec
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.streams import StreamLimits
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
 from hub.client import HubClient, Publication, RetryPolicy, To
+from tests.defaults import token_reader
 from tests.doubles import until
 from tests.faults import FaultProxy
 from tests.http.kit import LIMITS, running_hub
 
 SECRET = "s" * 64
-AUTHENTICATOR = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+AUTHENTICATOR = JwtAuthenticator(
+    token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([])
+)
 EVENTS, INTERRUPTIONS = 1000, 20
 QUICK = RetryPolicy(min_delay_seconds=0.005, max_delay_seconds=0.02)
 

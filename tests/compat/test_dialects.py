@@ -10,7 +10,7 @@ from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.answer_state import AnswerCollector
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_responses.response_object import response_object
-from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate, TemplateEncoder
+from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
@@ -29,6 +29,7 @@ from tests.compat.history import (
     text_delta,
     tool_call_delta,
 )
+from tests.defaults import output_template
 
 TOOLS = [
     STARTED,
@@ -286,7 +287,7 @@ def test_shapes_that_there_are() -> None:
 
 def test_shape_of_ones_own() -> None:
     """Event names, an opening, fields inside longer texts; braces that are no field stay."""
-    shape = OutputTemplate(
+    shape = output_template(
         opening={"id": "{generation}", "n": 1, "of": [None, "{other}"]},
         text={"t": "<{text}>"},
         reasoning="{text}",

@@ -17,8 +17,9 @@ from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated import SimulatedUpstream
 from tests.conftest import temporary_folder
+from tests.defaults import simulation
 from tests.processes import Valkey
 from tests.topologies import free_ports
 
@@ -46,7 +47,7 @@ class Cluster:
         """Start a simulated LLM. settings: those of the upstream."""
         speed = settings.pop("tokens_per_second", 2000.0)
         simulated = self._simulated[name] = SimulatedUpstream(
-            Simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
+            simulation(fault=fault, tokens_per_second=speed, first_token_seconds=0.0)
         )
         app = simulated.app()
         app.on_response_prepare.append(self._record_request)

@@ -11,7 +11,7 @@ import pytest
 from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder
 from hub.compat.openai_responses.encoder import ResponsesEncoder
-from hub.compat.templates.encoder import OutputTemplate, TemplateEncoder
+from hub.compat.templates.encoder import TemplateEncoder
 from hub.core.channel import partition_of, user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.event import encode_json
@@ -34,10 +34,11 @@ from hub.ports.compat import AnswerEncoder
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
+from tests.defaults import output_template
 from tests.doubles import FakeClock, FakeWriter, new_connection, until
 
 ALICE = user_channel("alice")
-PLAIN = OutputTemplate(error="! {code}", end="end")
+PLAIN = output_template(error="! {code}", end="end")
 
 
 class Socket(FakeWriter):

@@ -9,8 +9,9 @@ import pytest
 
 from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
-from hub.engine.failover import CircuitBreaker, Endpoint, Failover
+from hub.engine.failover import CircuitBreaker, Failover
 from hub.errors import UpstreamError
+from tests.defaults import endpoint
 from tests.doubles import FakeClock, ScriptedUpstream, settled
 
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="a", model="m")
@@ -42,7 +43,7 @@ class FailoverTest:
         self.clock = FakeClock()
         self.failover = Failover(
             [
-                Endpoint(
+                endpoint(
                     name=name,
                     upstream=upstream,
                     circuit=CircuitBreaker(self.clock, failure_threshold=3, open_seconds=30.0),

@@ -18,10 +18,11 @@ from grpc.aio import AioRpcError
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
 from hub.wiring.tracing import Tracing
+from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -112,4 +113,4 @@ async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
 
 
 def door() -> JwtAuthenticator:
-    return JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    return JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))

@@ -22,7 +22,7 @@ from tests.http.kit import Hub, running_hub
 async def served(hub: Hub, address: GrpcListenAddress, parts: AsyncExitStack) -> int:
     clock = SystemClock()
     health = Health(hub.backend.health, hub.node.connections, clock, [public.NAME])
-    limits = GrpcLimits(max_message_bytes=1000)
+    limits = GrpcLimits(max_message_bytes=1000, max_calls=None, peer_timeout_seconds=None)
     server = serve(public.NAME, hub.grpc.handlers(), address, limits, health=health, clock=clock)
     return await parts.enter_async_context(server)
 

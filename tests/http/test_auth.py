@@ -19,15 +19,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, public_key, secret_key
+from hub.api.tokens import FixedKeys, public_key, secret_key
 from hub.errors import OperatorError, Unauthorized
 from hub.http.jwks import JwksKeys
 from hub.http.server import ListenAddress, listen
+from tests.defaults import token_reader
 from tests.doubles import FakeClock
 from tests.http.kit import ORIGINS, Hub, check_described, running_hub
 
 SECRET = "s" * 64
-READER = TokenReader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
+READER = token_reader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
 DOOR = JwtAuthenticator(READER, AllowedOrigins(ORIGINS))
 
 
@@ -133,7 +134,7 @@ def signed(private: Any, algorithm: str, **header: Any) -> str:
 async def test_public_keys(kind: str) -> None:
     """Each kind has its one algorithm; another's signature is none."""
     private, pem, algorithm = pair(kind)
-    reader = TokenReader([FixedKeys([secret_key(SECRET), public_key(pem)])])
+    reader = token_reader([FixedKeys([secret_key(SECRET), public_key(pem)])])
     claims = await reader.read(signed(private, algorithm))
     assert (claims.user, claims.topics, claims.token_id) == ("alice", ("news",), "t1")
     other, _, _ = pair(kind)
@@ -144,7 +145,7 @@ async def test_public_keys(kind: str) -> None:
 async def test_algorithm_follows_from_the_key() -> None:
     """A public key is no secret: nobody signs HS256 with it (RFC 8725, 2.1)."""
     _, pem, _ = pair("rsa")
-    reader = TokenReader([FixedKeys([public_key(pem)])])
+    reader = token_reader([FixedKeys([public_key(pem)])])
     header = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
     claims = {"sub": "alice", "exp": int(time.time()) + 60}
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
@@ -195,7 +196,7 @@ async def test_jwks() -> None:
         aiohttp.ClientSession() as session,
     ):
         source = JwksKeys(session, f"http://127.0.0.1:{port}/jwks", clock)
-        reader = TokenReader([source])
+        reader = token_reader([source])
         readings = await asyncio.gather(*(reader.read(first) for _ in range(5)))
         assert [claims.user for claims in readings] == ["alice"] * 5
         assert provider.asked == 1

@@ -15,12 +15,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
 from hub.core.system_events import SYSTEM_EVENTS
 from hub.http.applications import build_worker
 from hub.http.openapi.document import build_document
 from hub.http.routing import Operation
 from hub.wiring.route_table import LISTENERS, build_openapi
+from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ async def test_who_may_is_as_described() -> None:
     """
     scopes = ("publish", "read", "admin")
     ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({name})) for name in scopes])
-    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([]))
+    door = JwtAuthenticator(token_reader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([]))
     async with running_hub(door, ring) as hub:
         for listener in ("public", "internal"):
             for method, path, said in operations_for(listener):

@@ -11,7 +11,8 @@ import pytest
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
+from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -20,7 +21,7 @@ SECRET = "s" * 64
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
     """A node with tokens."""
-    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with running_hub(door) as hub:
         yield hub
 

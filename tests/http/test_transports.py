@@ -17,12 +17,13 @@ import pytest
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
 from hub.core.channel import user_channel
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import BrokerUnavailable
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
+from tests.defaults import token_reader
 from tests.doubles import until
 from tests.http.kit import Hub, running_hub
 
@@ -192,7 +193,7 @@ class Kit:
 @pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws", "grpc"])
 async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
     """Each transport."""
-    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub(door))
         if "grpc" in request.node.callspec.params.values():

@@ -14,8 +14,9 @@ import pytest
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, TokenReader, secret_key
+from hub.api.tokens import FixedKeys, secret_key
 from hub.core.denylist import USER
+from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -31,7 +32,7 @@ ADMIN = {"Authorization": "Bearer admin-key"}
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
     """A node with tokens and keys."""
-    door = JwtAuthenticator(TokenReader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
     async with running_hub(door, RING) as hub:
         yield hub
 

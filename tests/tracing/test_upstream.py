@@ -11,13 +11,14 @@ from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
-from hub.engine.failover import CircuitBreaker, Endpoint, Failover
+from hub.engine.failover import CircuitBreaker, Failover
 from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.ports.upstreams import Upstream
 from hub.tracing.upstream import TracedUpstream, http_spans
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated import SimulatedUpstream
+from tests.defaults import endpoint, simulation
 from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans
 from tests.upstreams.kit import REQUEST, build_upstream
@@ -42,7 +43,7 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
         got.append(request.headers["traceparent"])
 
     llm = SimulatedUpstream(
-        Simulation(fault=fault, tokens_per_second=5000.0, first_token_seconds=0.0)
+        simulation(fault=fault, tokens_per_second=5000.0, first_token_seconds=0.0)
     ).app()
     llm.on_response_prepare.append(note)
     clock = SystemClock()
@@ -50,7 +51,7 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
         listen(llm, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
         aiohttp.ClientSession(trace_configs=[http_spans(spans.tracer)]) as session,
     ):
-        one = Endpoint(
+        one = endpoint(
             name="u",
             upstream=build_upstream(session, f"http://127.0.0.1:{port}/v1"),
             circuit=CircuitBreaker(clock, failure_threshold=5, open_seconds=1.0),

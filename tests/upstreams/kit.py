@@ -18,6 +18,7 @@ from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.openai_chat import OpenAiChat
+from tests.defaults import upstream_timeouts
 
 REQUEST = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -83,7 +84,8 @@ def build_upstream(
     headers: Mapping[str, str] | None = None,
     timeouts: UpstreamTimeouts | None = None,
     max_event_bytes: int = 2**20,
-    **options: Any,
+    proxy: str | None = None,
+    verify_tls: bool = True,
 ) -> HttpUpstream:
     """Return an upstream; the default dialect is OpenAI's chat completions."""
     return HttpUpstream(
@@ -91,9 +93,10 @@ def build_upstream(
         dialect or OpenAiChat({}),
         base_url=base_url,
         headers=headers or {},
-        timeouts=timeouts or UpstreamTimeouts(),
+        timeouts=timeouts or upstream_timeouts(),
         max_event_bytes=max_event_bytes,
-        **options,
+        proxy=proxy,
+        verify_tls=verify_tls,
     )
 
 

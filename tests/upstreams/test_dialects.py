@@ -24,12 +24,13 @@ from hub.settings.models import UpstreamKind
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.envelope import Envelope, EnvelopeRules
+from hub.upstreams.envelope import Envelope
 from hub.upstreams.http_upstream import StreamReader
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
 from hub.wiring.upstreams import DIALECTS
+from tests.defaults import envelope_rules
 
 MESSAGES = [Message("system", "be kind"), Message("user", "hi")]
 REQUEST = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens": 9})
@@ -282,12 +283,12 @@ def test_dashscope_tools() -> None:
 
 def test_envelope_end_that_carries_text() -> None:
     """An end event may hold the last text; an end code holds none."""
-    rules = EnvelopeRules(
+    rules = envelope_rules(
         request={}, json_data=False, text="", text_mode="cumulative", end_events=("finish",)
     )
     stream = b"event: add\ndata: Hel\n\n", b"event: finish\ndata: Hello\n\n"
     assert read(Envelope(rules), *stream) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop")]
-    rules = EnvelopeRules(
+    rules = envelope_rules(
         request={}, ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
     )
     events = {"code": 200, "data": "a"}, {"code": -200, "data": "完成"}
@@ -296,7 +297,7 @@ def test_envelope_end_that_carries_text() -> None:
 
 def test_envelope_deep_text_and_ndjson() -> None:
     """The text may be at any path, and a line is an event."""
-    rules = EnvelopeRules(
+    rules = envelope_rules(
         request={}, framing="ndjson", text="result.parts.0.t", end_field="last", end_values=(True,)
     )
     lines = {"result": {"parts": [{"t": "a"}]}}, {"result": {"parts": [{"t": "b"}]}, "last": True}
@@ -384,7 +385,7 @@ def test_envelope_deep_text_and_ndjson() -> None:
         ),
         (
             Envelope(
-                EnvelopeRules(
+                envelope_rules(
                     path="/ask",
                     request={"q": "[{model}] {prompt}", "h": "{messages}", "p": "{params}", "n": 1},
                 )

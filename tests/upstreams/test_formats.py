@@ -15,13 +15,14 @@ from hub.http.server import ListenAddress, listen
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.envelope import Envelope, EnvelopeRules
+from hub.upstreams.envelope import Envelope
 from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated import SimulatedUpstream
 from hub.upstreams.simulated_answers import choose_answer
+from tests.defaults import envelope_rules, simulation, upstream_timeouts
 from tests.upstreams.kit import collect
 
 PROMPT: Final = "为什么天空是蓝色的？"
@@ -29,7 +30,7 @@ REQUEST: Final = GenerationRequest([Message("user", PROMPT)], upstream="u", mode
 
 
 def build_envelope(**rules: Any) -> Dialect:
-    return Envelope(EnvelopeRules(**{"request": {"prompt": "{prompt}"}, **rules}))
+    return Envelope(envelope_rules(**{"request": {"prompt": "{prompt}"}, **rules}))
 
 
 FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
@@ -78,7 +79,7 @@ WITH_USAGE: Final = {"openai", "xinference", "openai-responses", "anthropic", "o
 async def simulated(name: str, **options: Any) -> AsyncIterator[tuple[str, Dialect]]:
     """Run the simulated LLM; yield the base URL of the format and its dialect."""
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
-    app = SimulatedUpstream(Simulation(**options)).app()
+    app = SimulatedUpstream(simulation(**options)).app()
     address = ListenAddress("127.0.0.1", 0, "x")
     async with listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port:
         path, dialect = FORMATS[name]
@@ -150,7 +151,7 @@ async def test_fault(name: str, fault: str, code: str) -> None:
         return  # any text is an answer in this format
     if name == "chatglm" and fault.startswith("truncate"):
         return  # the end of the connection is the only end in this format
-    short = UpstreamTimeouts(first_byte_seconds=0.3, idle_seconds=0.3)
+    short = upstream_timeouts(first_byte_seconds=0.3, idle_seconds=0.3)
     timeouts = short if code == "upstream_timeout" else None
     assert (await failed(name, timeouts, fault=fault)).code == code
 

@@ -15,8 +15,8 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated import SimulatedUpstream
+from tests.defaults import simulation, upstream_timeouts
 from tests.upstreams.kit import (
     HEAD,
     REQUEST,
@@ -42,7 +42,7 @@ def delta(finish_reason: str | None = None, **fields: Any) -> bytes:
 @asynccontextmanager
 async def simulated(**options: Any) -> AsyncIterator[tuple[str, SimulatedUpstream]]:
     options = {"tokens_per_second": 5000.0, "first_token_seconds": 0.0, **options}
-    server = SimulatedUpstream(Simulation(**options))
+    server = SimulatedUpstream(simulation(**options))
     address = ListenAddress("127.0.0.1", 0, "x")
     async with listen(
         server.app(), address, cancel_handlers=True, shutdown_timeout_seconds=0.1
@@ -300,7 +300,7 @@ async def test_silence(before: tuple[bytes, ...]) -> None:
         writer.write(b"".join(before))
         await reader.read()
 
-    timeouts = UpstreamTimeouts(first_byte_seconds=0.1, idle_seconds=0.1)
+    timeouts = upstream_timeouts(first_byte_seconds=0.1, idle_seconds=0.1)
     assert (await collect_failure(script, timeouts=timeouts)).code == "upstream_timeout"
 
 
@@ -314,14 +314,14 @@ async def test_total_timeout_ends_an_endless_answer() -> None:
             await asyncio.sleep(0.01)
 
     error = await collect_failure(
-        script, timeouts=UpstreamTimeouts(total_seconds=0.2, idle_seconds=0.1)
+        script, timeouts=upstream_timeouts(total_seconds=0.2, idle_seconds=0.1)
     )
     assert error.code == "upstream_timeout"
 
 
 async def test_time_of_the_reader_does_not_count() -> None:
     """The time that the consumer takes does not count for the timeouts."""
-    timeouts = UpstreamTimeouts(first_byte_seconds=2.0, idle_seconds=0.5)
+    timeouts = upstream_timeouts(first_byte_seconds=2.0, idle_seconds=0.5)
     async with (
         scripted_server(send_chunks(HEAD, delta(content="a"), delta("stop"))) as url,
         aiohttp.ClientSession() as session,
@@ -384,7 +384,7 @@ async def test_closing_closes_the_connection() -> None:
 
 async def test_total_time_of_a_stream_that_never_pauses() -> None:
     """The total timeout also ends a stream that always has more data to read."""
-    timeouts = UpstreamTimeouts(total_seconds=0.3)
+    timeouts = upstream_timeouts(total_seconds=0.3)
     async with simulated(fault="endless") as (url, _), aiohttp.ClientSession() as session:
         upstream = build_upstream(session, url, timeouts=timeouts)
         async with asyncio.timeout(30):

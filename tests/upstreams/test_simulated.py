@@ -11,8 +11,9 @@ import pytest
 
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated import SimulatedUpstream
 from hub.upstreams.simulated_answers import choose_answer, split_tokens
+from tests.defaults import simulation
 
 PROMPTS = [
     "why is the sky blue?",
@@ -44,8 +45,8 @@ def test_answers_have_lines_and_emoji_in_two_languages() -> None:
 
 @asynccontextmanager
 async def server(fault: str | None = None) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-    simulation = Simulation(tokens_per_second=5000.0, first_token_seconds=0.0, fault=fault)
-    app = SimulatedUpstream(simulation).app()
+    quick = simulation(tokens_per_second=5000.0, first_token_seconds=0.0, fault=fault)
+    app = SimulatedUpstream(quick).app()
     address = ListenAddress("127.0.0.1", 0, "x")
     async with (
         listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
@@ -127,4 +128,4 @@ async def test_faults() -> None:
 def test_unknown_fault(fault: str) -> None:
     """An unknown fault is refused with a list of the known ones."""
     with pytest.raises(OperatorError, match="use one of refuse, hang"):
-        SimulatedUpstream(Simulation(fault=fault))
+        SimulatedUpstream(simulation(fault=fault))

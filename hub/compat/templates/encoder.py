@@ -30,31 +30,47 @@ class OutputTemplate(msgspec.Struct, frozen=True, kw_only=True):
     stop. events: the event names by template; the other templates send unnamed events.
     """
 
-    cumulative: bool = False
-    opening: Any = None
-    text: Any = "{text}"
-    reasoning: Any = None
-    tool_calls: Any = None
-    error: Any = None
-    end: Any = None
-    events: Mapping[str, str] = {}
+    cumulative: bool
+    opening: Any
+    text: Any
+    reasoning: Any
+    tool_calls: Any
+    error: Any
+    end: Any
+    events: Mapping[str, str]
 
-
-_ERROR: Final = {"error": "error"}
 
 BUILT_IN_TEMPLATES: Final[Mapping[str, OutputTemplate]] = {
     "cumulative": OutputTemplate(
         cumulative=True,
+        opening=None,
+        text="{text}",
+        reasoning=None,
+        tool_calls=None,
         error={"code": "{code}", "message": "{message}"},
         end="[DONE]",
-        events=_ERROR,
+        events={"error": "error"},
     ),
     "envelope": OutputTemplate(
+        cumulative=False,
+        opening=None,
         text={"code": 200, "data": "{text}"},
+        reasoning=None,
+        tool_calls=None,
         error={"code": 500, "message": "{message}"},
         end={"code": -200},
+        events={},
     ),
-    "text": OutputTemplate(error="{message}", end="stop", events=_ERROR),
+    "text": OutputTemplate(
+        cumulative=False,
+        opening=None,
+        text="{text}",
+        reasoning=None,
+        tool_calls=None,
+        error="{message}",
+        end="stop",
+        events={"error": "error"},
+    ),
 }
 """The templates that exist without any settings, by their name in `?shape=`."""
 

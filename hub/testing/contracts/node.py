@@ -27,7 +27,9 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_events: int = 1000
-    queue_limits: QueueLimits = QueueLimits(max_user_running=1000, max_user_queued=1000)
+    queue_limits: QueueLimits = QueueLimits(
+        max_user_running=1000, max_user_queued=1000, upstreams={}
+    )
     lease_seconds: float = 60.0
 
 

@@ -16,7 +16,10 @@ RENEWED_LEASE_SECONDS = 1.5  # of a lease that is to be renewed in time, on a bu
 LIMITS = QueueLimits(
     max_user_running=3,
     max_user_queued=4,
-    upstreams={"small": UpstreamLimits(max_running=1, max_queued=3), "open": UpstreamLimits()},
+    upstreams={
+        "small": UpstreamLimits(max_running=1, max_queued=3),
+        "open": UpstreamLimits(max_running=None, max_queued=None),
+    },
 )
 expiring_lease = pytest.mark.parametrize("lease_seconds", [LEASE_SECONDS])
 renewed_lease = pytest.mark.parametrize("lease_seconds", [RENEWED_LEASE_SECONDS])
