@@ -161,7 +161,7 @@ export class Chat {
     const requestedAt = performance.now();
     const { accepted } = this.hub.ask({ messages, id: key, metadata: { turn: key } });
     try {
-      await this.#track(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
+      await this.#runRequest(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
     } catch (error) {
       turn.error = errorText(error);
     }
@@ -176,7 +176,7 @@ export class Chat {
     generation.isRestarting = true;
     this.#draw(generation);
     const { accepted } = this.hub.restart(generation.generation);
-    await this.#report(this.#track(accepted.then((id) => {
+    await this.#report(this.#runRequest(accepted.then((id) => {
       this.#addAnswer(id, turn, requestedAt);
       this.#stores.turnKeys.put(id, turn.key);
     })));
@@ -194,7 +194,7 @@ export class Chat {
     this.#draw(generation);
   }
 
-  async #track(request) {
+  async #runRequest(request) {
     this.#requests.add(request);
     try {
       await request;
