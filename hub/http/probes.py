@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -13,9 +12,8 @@ from hub.errors import BrokerUnavailable
 from hub.http.errors import problem_response
 from hub.http.json_body import json_response
 from hub.http.routing import Operation, ResponseSpec, build_routes, json
+from hub.metrics import CONTENT_TYPE
 from hub.ports.backend import BackendHealth
-
-_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HealthResponse(msgspec.Struct, frozen=True):
@@ -158,4 +156,4 @@ class MetricsRoutes:
     )
     async def metrics(self, request: web.Request) -> web.Response:
         """Returns the current metrics in Prometheus' text format."""
-        return web.Response(body=await self._render(), headers={"Content-Type": _METRICS_TYPE})
+        return web.Response(body=await self._render(), headers={"Content-Type": CONTENT_TYPE})

@@ -1,11 +1,8 @@
-"""An LLM endpoint."""
+"""LLM endpoints: a request becomes a stream of parts."""
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from hub.core.generation import GenerationRequest
@@ -16,8 +13,9 @@ class Upstream(Protocol):
     """An LLM endpoint."""
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[StreamPart], None]:
-        """Asks, and yields what has come meanwhile; closing the generator closes the connection.
+        """Send a request, and yield the parts of its answer as they arrive, several at a time.
 
-        The last piece is a Finish. Raises UpstreamError; then what was yielded stays valid.
+        The last part is `Finished`. Closing the generator closes the connection to the endpoint.
+        Raise UpstreamError; the parts that were yielded before it remain valid.
         """
         ...
