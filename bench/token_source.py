@@ -75,7 +75,7 @@ def _template(log: RedisEventLog, run_id: str, user: int) -> tuple[bytes, bytes,
     """Return the command that publishes one token: the bytes around its time and its number."""
     data = b'"T=%b;N=%b;"' % (_TIME, _NUMBER)
     call = log.publish_call([Publication(channel=user_channel(f"u{user}"), name="t", data=data)])
-    arguments = ["EVALSHA", call.script.sha, len(call.keys), *call.keys, run_id, *call.args]
+    arguments = ["EVALSHA", call.script.sha, len(call.keys), *call.keys, run_id, *call.arguments]
     head, _, remaining = pack_command(arguments).partition(_TIME)
     middle, _, tail = remaining.partition(_NUMBER)
     return head, middle, tail

@@ -1,6 +1,6 @@
 """Servers for the tests: Valkey from its wheel, Redis from the system, both on unix sockets.
 
-A test that asks for a server that cannot be had is skipped on a laptop and fails in CI.
+A test that needs a server that is not installed is skipped on a laptop and fails in CI.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ pytest.register_assert_rewrite("hub.testing.contracts")
 
 
 def missing(what: str) -> NoReturn:
-    """Skips on a laptop, fails in CI."""
+    """Skip the test on a laptop, and fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is needed here and is not installed")
     pytest.skip(f"{what} is not installed")
 
 
 class Server:
-    """A Redis-protocol server of our own in a folder of its own."""
+    """A server of the Redis protocol with a folder of its own."""
 
     def __init__(self, folder: Path, binary: str | None = None) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class Server:
         return embedded_url(self.folder)
 
     def client(self) -> Any:
-        """A plain client of redis-py."""
+        """Return a client of redis-py."""
         return redis.asyncio.Redis(unix_socket_path=str(self.folder / SOCKET_NAME), protocol=2)
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Server:
             client.close()
 
     def kill(self) -> None:
-        """As a crash would."""
+        """Kill the process, as a crash does."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -91,14 +91,14 @@ class Server:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Server]:
-    """The Valkey of `hub dev`, shared by the tests of a process."""
+    """The Valkey of `hub dev`, shared by all tests of a process."""
     with ExitStack() as stack:
         yield stack.enter_context(Server(temporary_folder("valkey", stack)))
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
-    """The distribution's Redis, shared by the tests of a process."""
+    """The Redis of the system, shared by all tests of a process."""
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server")
@@ -107,12 +107,12 @@ def redis_server() -> Iterator[Server]:
 
 
 def short_folder(name: str) -> Path:
-    """Unix sockets have short paths, so pytest's own folders may be too deep."""
+    """Make a folder with a short path, as unix sockets need one."""
     return Path(tempfile.mkdtemp(prefix=f"hub-{name}-"))
 
 
 def temporary_folder(name: str, stack: ExitStack | AsyncExitStack) -> Path:
-    """A short one that goes with the stack."""
+    """Make a folder with a short path that the stack removes."""
     folder = short_folder(name)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -120,16 +120,19 @@ def temporary_folder(name: str, stack: ExitStack | AsyncExitStack) -> Path:
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A short folder for one test."""
+    """A folder with a short path for one test."""
     with ExitStack() as stack:
         yield temporary_folder("test", stack)
 
 
 class OpenedRedis:
-    """A server as a test has it: the hub's link, and a plain client to look behind it."""
+    """A server in a test.
 
-    def __init__(self, link: RedisClient, client: Any) -> None:
-        self.link = link
+    hub_client: the client of the hub. client: a client of redis-py, to look at the data.
+    """
+
+    def __init__(self, hub_client: RedisClient, client: Any) -> None:
+        self.hub_client = hub_client
         self.client = client
 
 
@@ -138,7 +141,7 @@ OpenRedis = Callable[[str], Awaitable[OpenedRedis]]
 
 @pytest.fixture
 async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]:
-    """Opens an empty `fakeredis`, `valkey` or `redis`, by that name."""
+    """Opens an empty server by its name: `fakeredis`, `valkey` or `redis`."""
     async with AsyncExitStack() as opened:
 
         async def open_by_name(name: str) -> OpenedRedis:
@@ -146,17 +149,19 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
                 fake = fakeredis.FakeServer()
                 client: Any = FakeAsyncRedis(server=fake, protocol=2)
                 opened.push_async_callback(client.aclose)
-                link = await opened.enter_async_context(
-                    # An imitation may be slow.
+                hub_client = await opened.enter_async_context(
+                    # fakeredis may be slow.
                     open_client("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
                 )
-                return OpenedRedis(link, client)
+                return OpenedRedis(hub_client, client)
             server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
             client = server.client()
             opened.push_async_callback(client.aclose)
             await client.flushall()
-            link = await opened.enter_async_context(open_client(server.url, timeout_seconds=2.0))
-            return OpenedRedis(link, client)
+            hub_client = await opened.enter_async_context(
+                open_client(server.url, timeout_seconds=2.0)
+            )
+            return OpenedRedis(hub_client, client)
 
         yield open_by_name
 
@@ -170,25 +175,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` means here."""
+    """Return the number of processes for `-n auto`."""
     return count_processes(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares costly parts (a hub of several processes, a browser) stays in one process."""
+    """Keep tests that share costly fixtures (several hub processes, a browser) in one process."""
     group_tests(items)
 
 
-# An example takes as long as a busy machine makes it; the test's own limit guards against hanging.
+# On a busy machine an example may take long; the timeout of the test guards against hanging.
 hypothesis.settings.register_profile("hub", deadline=None)
 hypothesis.settings.load_profile("hub")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each test waits for its turn, and what a process leaves is ended."""
+    """Register the turns of the tests, and the end of orphaned processes."""
     config.pluginmanager.register(AloneLock(config), "alone-lock")
-    if config.getoption("numprocesses", None):  # not so in the processes themselves
+    if config.getoption("numprocesses", None):  # only in the controlling process
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 
 
@@ -198,8 +203,9 @@ _ON_BOTH_LOOPS = {"backends", "compat", "http", "transports", "upstreams"}
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """What touches sockets runs on asyncio's loop and on uvloop, which production uses; what waits
-    for servers to fail over on uvloop alone, and so does gRPC beside the transports' suite.
+    """Run tests that use sockets on the loop of asyncio and on uvloop, which production uses.
+
+    Tests of failovers and of gRPC, which take long, run on uvloop only.
     """
     if item.path.name == "test_topologies.py" or item.path.parent.name == "grpc":
         return {"uvloop": uvloop.new_event_loop}

@@ -26,7 +26,7 @@ class _Socket(AsyncFakeSocket):
 class FakeRespConnection:
     """Implements redislink.wire.Wire."""
 
-    session = "fake"
+    run_id = "fake"
     is_full = False
 
     def __init__(self, server: FakeServer, replied: OnReplies) -> None:

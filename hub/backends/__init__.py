@@ -1,1 +1,1 @@
-"""Backends: where events, generations and jobs are stored."""
+"""Backends: they store events, generations and jobs, and distribute them to all processes."""

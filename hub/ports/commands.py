@@ -1,4 +1,4 @@
-"""Administrative commands to all nodes, the denylist and the state of the nodes."""
+"""Commands to all nodes, the denylist and the states of the nodes."""
 
 from __future__ import annotations
 
@@ -11,36 +11,44 @@ from typing import Protocol
 
 
 class CommandBus(Protocol):
-    """Orders that every node hears, and what is denied for a while. Raises BrokerUnavailable."""
+    """Commands to all nodes, and what nodes share. Raises BrokerUnavailable.
+
+    Every single call is atomic; nothing spans two of them.
+    """
 
     def listen(
         self, on_message: Callable[[bytes], None], on_resubscribed: Callable[[], None]
     ) -> None:
-        """Who is told of orders, and that some may have been missed."""
+        """Add a listener.
+
+        on_message: gets every command, also those of this process.
+        on_resubscribed: called when commands are received again after a lost connection, because
+            some may have been missed.
+        """
         ...
 
     async def broadcast(self, message: bytes) -> None:
-        """Tells every node that listens now."""
+        """Send a command to every process that listens now. Nothing is stored."""
         ...
 
     async def block(self, subject: str, until: float) -> None:
-        """Keeps it until then (Unix seconds)."""
+        """Block a subject until a Unix time in seconds; the later of two times counts."""
         ...
 
     async def blocked(self) -> Mapping[str, float]:
-        """All that is denied, and until when."""
+        """Return the denylist: until when each subject is blocked."""
         ...
 
     async def put_node_state(self, node: str, state: bytes) -> None:
-        """The node lives; what it says of itself is kept for half a minute."""
+        """Store the state of a node. It expires half a minute after the last call of any node."""
         ...
 
     async def node_states(self) -> Sequence[bytes]:
-        """What the nodes said last, also of some that may have died."""
+        """Return the last state of each node, including nodes that may have died."""
         ...
 
     async def remove_node_state(self, node: str) -> None:
-        """Forget the state of a node that has ended."""
+        """Remove the state of a node that has ended."""
         ...
 
     async def run(self) -> None:

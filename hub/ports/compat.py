@@ -1,4 +1,4 @@
-"""An answer in the format of another API's clients."""
+"""Encoders that write an answer in the format of another API."""
 
 from __future__ import annotations
 

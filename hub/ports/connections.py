@@ -6,87 +6,92 @@ from typing import Protocol
 
 
 class ConnectionOwner(Protocol):
-    """Who writes to a sink, and is told what becomes of it."""
+    """The connection that uses a writer and gets its callbacks."""
 
     def on_writable(self) -> None:
-        """The sink is no longer paused."""
+        """The writer is not full any more."""
         ...
 
     def on_disconnect(self) -> None:
-        """The connection has ended, by whomever; nothing can be written any more."""
+        """The connection has ended, on either side; nothing can be written any more."""
         ...
 
 
 class ConnectionWriter(Protocol):
-    """Where one connection's bytes go."""
+    """Writes the bytes of one client connection."""
 
     owner: ConnectionOwner | None
 
     cursor_prefix: bytes
-    """What stands in every cursor of this connection for its own channel; the owner's to keep."""
+    """The part of every cursor that names the user's own channel. The owner sets it."""
 
     def try_send(self, frames: bytes, /) -> int:
-        """Hands over what the socket takes now and returns how much that was: `write` without its
-        guards, for who knows that the sink is idle and not gone. Raises OSError (BlockingIOError
-        when the socket is full).
+        """Write what the socket takes now and return the number of bytes.
+
+        This is `write` without its checks: call it only when `is_drained` is true and `is_closing`
+        is false. Raise OSError; BlockingIOError when the socket is full.
         """
         ...
 
     def is_closing(self) -> bool:
-        """Whether the connection is ending: `send` is forbidden then, its socket may be
-        another's.
+        """Whether the connection is ending.
+
+        Then `try_send` is forbidden, because the descriptor may belong to another socket.
         """
         ...
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing waits in front of the socket."""
+        """Whether no byte waits for the socket."""
         ...
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits in front of the socket that no more should be written."""
+        """Whether so many bytes wait for the socket that no more should be written."""
         ...
 
     def write(self, frames: bytes) -> None:
-        """Hands the bytes to the socket; after the peer has gone it does nothing."""
+        """Write the bytes; do nothing after the peer has disconnected."""
         ...
 
     def sent_bytes(self) -> int | None:
-        """How many bytes the connection has carried to the client; None when nobody knows."""
+        """Return the number of bytes that reached the client; None when it is not known."""
         ...
 
     def close(self) -> None:
-        """Ends the connection when what was written has left."""
+        """Close the connection after everything written has been sent."""
         ...
 
     def abort(self) -> None:
-        """Drops the connection and what is still unsent."""
+        """Close the connection at once; unsent bytes are lost."""
         ...
 
 
 class EventEncoder(Protocol):
-    """How events look on one kind of connection. Pure: bytes out, no I/O."""
+    """Encodes events for one kind of connection. Pure: it returns bytes and does no I/O."""
 
     label: str
     heartbeat: bytes
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
-        """The part of an event that is the same for every connection; `data` is compact JSON, and
-        the hub's own events have no channel.
+        """Return the part of an event that is the same for every connection.
+
+        data: compact JSON in UTF-8. channel: empty for control events.
         """
         ...
 
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
-        """The whole event for one connection, as a sink is given it. The cursor stands in it as it
-        is, in front of the body, and nothing depends on it but its length.
+        """Return the whole event for one connection.
+
+        The cursor is part of it unchanged, before the body, and nothing but its length depends on
+        it.
         """
         ...
 
     def first_event(self, body: bytes, cursor: bytes, retry_ms: int) -> bytes:
-        """The first event, which also tells the client how long to wait before it returns."""
+        """Return the first event, with the time that the client waits before it reconnects."""
         ...
 
     def trailer(self, *, reconnect: bool) -> bytes:
-        """What tells the client that nothing follows, and whether to come back."""
+        """Return the bytes that end the stream and tell the client whether to reconnect."""
         ...

@@ -1,4 +1,4 @@
-"""The event log and the notification of all nodes: what a broker must do."""
+"""The event log, and the subscriptions that notify every node of new events."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from hub.core.generation import GenerationUpdate
 from hub.errors import BrokerUnavailable
 
 FROM_START: Final = Position("", 0)
-"""Read from here to get all that the log still holds."""
+"""A position from which a read returns everything that the log still holds."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """One event on its way into one channel.
+    """One event to publish to one channel.
 
     data: compact JSON in UTF-8.
-    idempotency_key: a second publication with the same key in the same channel changes nothing
-        and gets the first one's position.
-    ephemeral: delivered live, not logged, no position.
-    ttl_seconds: how long the event is worth replaying; None: as long as the log holds it.
-    step: the change to a generation's record that must happen together with the event.
-    trace: of a sampled trace, what joins the delivery to the publishing, in letters and digits;
-        told with the announcement and not stored.
+    idempotency_key: a second publication with the same key in the same channel changes nothing and
+        returns the position of the first one.
+    ephemeral: the event is delivered live only; it is not stored and has no position.
+    ttl_seconds: how long the event is replayed; None means as long as the log holds it.
+    update: the change of a generation's record that happens in the same atomic step.
+    trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
+        is sent with the notification and not stored.
     """
 
     channel: Channel
@@ -47,24 +47,25 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(enum.Enum):
-    """What became of a publication."""
+    """The outcome of a publication."""
 
     WRITTEN = "written"
     DUPLICATE = "duplicate"
-    """The same key, or a delta that was there already."""
+    """The idempotency key was used before, or the delta exists already."""
     STALE = "stale"
-    """Refused: another attempt owns the generation."""
+    """Refused, because another attempt owns the generation."""
     ENDED = "ended"
-    """Refused: the generation has ended."""
+    """Refused, because the generation has ended."""
     GONE = "gone"
-    """Refused: the generation's record has expired or never was."""
+    """Refused, because the record has expired or never existed."""
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The broker's answer to a publication.
+    """The result of a publication.
 
-    position is None for what has none (ephemeral, refused). stop_by: who wishes that the
-    generation stops, told with every step so that a lost notice stops it all the same.
+    position: None for an ephemeral event and a refused publication.
+    stop_requested_by: who requested that the generation stops. Every update returns it, so that a
+        stop works even when its notice got lost.
     """
 
     outcome: Outcome
@@ -75,10 +76,10 @@ class Published(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """Stored events of one channel.
 
-    head: the position of the channel's newest event now (a channel without events has offset 0).
-    read_to: the position up to which this page reads: the next page begins after it.
-    lost: why the log cannot continue from where the caller stood (`epoch`, `trimmed`), else None;
-        then there are no events and read_to is the head.
+    head: the position of the channel's newest event (offset 0 when there is none).
+    end: the position after which the next page begins.
+    reset_reason: why the log cannot continue after the requested position (`epoch` or `trimmed`),
+        otherwise None. With a reason there are no events, and `end` is the head.
     """
 
     events: Sequence[Event]

@@ -11,8 +11,10 @@ from hub.core.generation import Generation, StopResult
 
 
 class CreatedGeneration(msgspec.Struct, frozen=True):
-    """The answer to a wish for a generation: its id, the position in the user's channel just
-    before its first event, and whether it is new (or was there under the same key).
+    """The result of creating a generation.
+
+    position: the position in the user's channel just before its first event.
+    new: False when the idempotency key had created it before.
     """
 
     generation: str
@@ -21,40 +23,53 @@ class CreatedGeneration(msgspec.Struct, frozen=True):
 
 
 class GenerationStore(Protocol):
-    """Generations' records, beside the log of their user. Raises BrokerUnavailable."""
+    """The records of generations. Every method is atomic and raises BrokerUnavailable.
+
+    A record changes in the same atomic step as the event that carries the update
+    (EventWriter.publish), so store and event log belong to one backend.
+    """
 
     async def create(
         self, generation: Generation, idempotency_key: str | None
     ) -> CreatedGeneration:
-        """Stores the record, or finds the one that this user made with the same key."""
+        """Store a record and take the position of the user's channel, or find the earlier record.
+
+        idempotency_key: None always creates a record; the same key of a user creates one only.
+        """
         ...
 
     async def find(self, generation: str) -> Generation | None:
-        """The record with the text so far."""
+        """Return the record with the text so far; None when there is no such record."""
         ...
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
-        """The record now, and where its user's channel stands at that moment: what is published
-        after it is not in the text, and everything before is.
+        """Return the record and the head of its user's channel at the same moment.
+
+        The text contains every event up to that position, and none after it. None when there is no
+        such record.
         """
         ...
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
-        """The generation that was made last of the questions with this `chat`, if it is kept."""
+        """Return the newest generation of a user's chat, if its record exists."""
         ...
 
     async def discard(
         self, generation: str, user: str, idempotency_key: str | None, chat: str | None
     ) -> None:
-        """Forgets one that nobody was told of, unless it has begun all the same; its chat's newest
-        is the one before again.
+        """Delete a generation whose job was refused, and its idempotency key, unless it has begun.
+
+        The newest generation of its chat is the previous one again.
         """
         ...
 
     async def stop_requested_by(self, generation: str) -> str | None:
-        """Who has wished that it stops."""
+        """Return who requested that the generation stops; None when nobody did."""
         ...
 
     async def request_stop(self, generation: str, by: str) -> StopResult | None:
-        """Leaves the wish in the record, where it lasts; None when there is no such record."""
+        """Store a stop request in the record; the first one is kept.
+
+        Return None when there is no such record.
+        """
         ...

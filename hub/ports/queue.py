@@ -15,8 +15,10 @@ from hub.core.fair_queue import Admission, Job
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """A job taken: the generation, the token that names this taking, in which stream of jobs, and
-    how often the job was taken so far.
+    """A reserved job.
+
+    token: identifies this reservation. stream: where the backend keeps the job.
+    deliveries: how often the job has been reserved, this time included.
     """
 
     generation: str
@@ -26,49 +28,56 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class JobPage(NamedTuple):
-    """Some of the jobs that are not over, those that run before those that wait; and how many."""
+    """Some jobs that are not complete, running ones before waiting ones, and their total number."""
 
     generations: Sequence[str]
     total: int
 
 
 class GenerationQueue(Protocol):
-    """The jobs of the workers. Raises BrokerUnavailable."""
+    """The jobs of the workers. Every method is atomic and raises BrokerUnavailable.
+
+    Adding, completing and releasing a job includes the check of the limits and making other jobs
+    due (core/fair_queue.py).
+    """
 
     async def enqueue(self, job: Job) -> Admission:
-        """Some worker will take it, at least once, when its turn has come (core/fair_queue.py)."""
+        """Add a job. Workers get it at least once, in the order of core/fair_queue.py.
+
+        A job that waits or runs already is not added again.
+        """
         ...
 
     async def withdraw(self, job: Job) -> None:
-        """It need not be taken any more; a worker that takes it all the same finds it ended."""
+        """Remove a waiting job. A job that is due stays: its worker finds the generation ended."""
         ...
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
-        """The next job, or one whose worker let its lease run out; None after `wait_seconds`."""
+        """Return the next job, or one whose lease has expired; None after `wait_seconds`."""
         ...
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """The worker is still at them. Returns those that are another's by now."""
+        """Renew leases. Return those that have been lost to another worker."""
         ...
 
     async def complete(self, lease: Lease) -> None:
-        """The job is over, and makes room for those that wait; nothing, when it is another's."""
+        """Complete a job, so that waiting ones become due. Do nothing when the lease is lost."""
         ...
 
     async def release(self, lease: Lease) -> None:
-        """The job is not over; another worker should take it at once."""
+        """Give a job back to the other workers at once. Do nothing when the lease is lost."""
         ...
 
     async def list_jobs(self, limit: int) -> JobPage:
-        """The jobs of the queues that this end knows."""
+        """Return at most `limit` jobs of the queues that this process uses."""
         ...
 
     async def broadcast_stop(self, generation: str) -> None:
-        """Tells every worker that listens now; the durable wish is in the record."""
+        """Notify every worker that listens now. The record keeps the stop request itself."""
         ...
 
     def stops(self) -> AsyncIterator[str]:
-        """The generations whose stop is announced, until the iterator is closed."""
+        """Yield the generations that are to stop, until the iterator is closed."""
         ...
 
     async def run(self) -> None:

@@ -8,7 +8,11 @@ import msgspec
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose connection a ticket is for, until when (Unix seconds), and by which token."""
+    """The right to open a connection.
+
+    user, topics: what the connection may follow. expires_at: when the token behind the ticket
+    expires, in Unix seconds. token_id: the `jti` of that token.
+    """
 
     user: str
     topics: tuple[str, ...]
@@ -17,19 +21,19 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumedTicket(NamedTuple):
-    """A ticket, and whether it was used before."""
+    """A ticket, and whether it had been used before."""
 
     ticket: Ticket
     used_before: bool
 
 
 class TicketStore(Protocol):
-    """Tickets that were issued. Raises BrokerUnavailable."""
+    """The issued tickets. Every method is atomic and raises BrokerUnavailable."""
 
     async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
-        """For so long; from its first use on until the token expires."""
+        """Store a ticket for `seconds`; from its first use on it lives until its token expires."""
         ...
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
-        """Uses it; None when there is none."""
+        """Use a ticket. Return None when there is no such ticket."""
         ...

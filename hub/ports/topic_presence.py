@@ -1,4 +1,4 @@
-"""Which users follow a topic, on which nodes."""
+"""The users who follow a topic, over all nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hub.core.channel import Channel
 
 
 class PresenceChange(NamedTuple):
-    """Users who began to follow a topic, and who follow it no more; how many follow it now."""
+    """Users who joined and left a topic, and how many users follow it now."""
 
     joined: Sequence[str]
     left: Sequence[str]
@@ -19,7 +19,7 @@ class PresenceChange(NamedTuple):
 
 
 class PresenceStore(Protocol):
-    """On which nodes each user follows a topic. Raises BrokerUnavailable."""
+    """The nodes on which each user follows a topic. Raises BrokerUnavailable."""
 
     async def update(
         self,
@@ -30,7 +30,9 @@ class PresenceStore(Protocol):
         *,
         seconds: float,
     ) -> PresenceChange:
-        """These users follow it on this node, for so long unless it is said again; those are gone.
-        Entries of any node that are over leave now.
+        """Update the users of one node, atomically, and remove the expired entries of all nodes.
+
+        present: users with a connection on this node; each entry expires after `seconds`.
+        absent: users without one. A user joins with the first node and leaves with the last one.
         """
         ...

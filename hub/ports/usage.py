@@ -1,4 +1,4 @@
-"""Sums of token usage."""
+"""Totals of token usage."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import msgspec
 
 
 class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user's answers of one model came to on one day. uncounted: answers whose upstream
-    said nothing of tokens; the sums are without them.
+    """The token usage of one user with one model on one day (YYYY-MM-DD, UTC).
+
+    answers_without_usage: answers whose upstream reported no tokens; the totals do not have them.
     """
 
     day: str
@@ -22,12 +23,12 @@ class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageStore(Protocol):
-    """Sums of usage by day, user and model. Raises BrokerUnavailable."""
+    """Totals of usage by day, user and model. Every method raises BrokerUnavailable."""
 
     async def add(self, usage: UsageTotals) -> None:
-        """One more answer, or several."""
+        """Add to the totals, atomically."""
         ...
 
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:
-        """A day's sums (YYYY-MM-DD, UTC), of one user or of all."""
+        """Return the totals of a day (YYYY-MM-DD, UTC), for one user or for all."""
         ...

@@ -1,7 +1,8 @@
-"""Publishing and delivering: a PRODUCER span where events are handed to the broker, and on each
-node that has followers a CONSUMER span, child of the first and linked to it.
+"""Spans of publishes and deliveries.
 
-One span stands for all that one call publishes, and for all of it that a node hears in one tick.
+A publish is a PRODUCER span. Each node with subscribers of the channel makes a CONSUMER span, which
+is a child of the first and linked to it. One PRODUCER span covers all events of one call, and one
+CONSUMER span all of them that a node receives in one iteration of the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hub.core.channel import ALL, Channel
 from hub.core.event import Event
 from hub.errors import BrokerUnavailable
 from hub.ports.events import EventWriter, Publication, Published, Subscriptions
-from hub.tracing.propagation import below, event_trace, of_event
+from hub.tracing.propagation import child_context, event_trace, parse_event_trace
 
 _TEMPLATES: Final = {"user": "user:{id}", "topic": "topic:{name}", ALL: ALL}
 
@@ -46,18 +47,18 @@ class TracedEventWriter:
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
         with self._publishing(publications) as (span, traced):
-            answers = await self._events.try_publish(traced)
-            if any(isinstance(answer, BrokerUnavailable) for answer in answers):
+            results = await self._events.try_publish(traced)
+            if any(isinstance(result, BrokerUnavailable) for result in results):
                 _fail(span)
-            return answers
+            return results
 
     @contextmanager
     def _publishing(
         self, publications: Sequence[Publication]
     ) -> Iterator[tuple[Span, Sequence[Publication]]]:
-        asked_by = get_current_span().get_span_context()
-        if asked_by.is_valid and not asked_by.trace_flags.sampled:
-            yield INVALID_SPAN, publications  # most of them: decided where the request came in
+        caller = get_current_span().get_span_context()
+        if caller.is_valid and not caller.trace_flags.sampled:
+            yield INVALID_SPAN, publications  # the usual case: the caller is not sampled
             return
         kind = _kind_of(publications)
         attributes: dict[str, str | int] = {
@@ -121,13 +122,13 @@ class TracedSubscriptions:
         for event in events:
             by_trace.setdefault(event.trace, []).append(event.channel)
         for trace, channels in by_trace.items():
-            publisher = of_event(trace)
+            publisher = parse_event_trace(trace)
             connections = sum(map(self._subscriber_count, channels))
             if publisher is None or not connections:
                 continue
             span = self._tracer.start_span(
                 "deliver",
-                below(publisher),
+                child_context(publisher),
                 kind=SpanKind.CONSUMER,
                 links=[Link(publisher)],
                 start_time=started_ns,
@@ -143,7 +144,7 @@ class TracedSubscriptions:
 
 
 def _kind_of(publications: Sequence[Publication]) -> str:
-    """The kind of channel that all of them go to; empty when there are several."""
+    """Return the kind of channel of all publications; empty when there are several kinds."""
     kinds = {publication.channel.partition(":")[0] for publication in publications}
     return kinds.pop() if len(kinds) == 1 else ""
 

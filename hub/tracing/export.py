@@ -1,7 +1,7 @@
-"""Where spans go: to a collector, by OTLP over HTTP, from a thread of the SDK's own.
+"""Export of spans to a collector, by OTLP over HTTP, from a thread of the SDK.
 
-The SDK reads its own variables besides (OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_BSP_SCHEDULE_DELAY …); where the hub has a setting, the setting holds.
+The SDK also reads its own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES,
+OTEL_BSP_SCHEDULE_DELAY …). Where the hub has a setting, the setting counts.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ async def exporting(
     service: str,
     instance: str,
     version: str,
-    last_seconds: float = 3.0,
+    shutdown_timeout_seconds: float = 3.0,
 ) -> AsyncIterator[Tracer]:
-    """The tracer whose spans go to the collector at this base URL. What is left at the end is sent
-    then, if the collector takes it within `last_seconds`.
+    """Return a tracer whose spans go to the collector at the base URL `endpoint`.
+
+    sample_ratio: the share of the traces that begin here. service, instance, version: the resource.
+    shutdown_timeout_seconds: how long the remaining spans may take at the end.
     """
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
@@ -53,19 +55,19 @@ async def exporting(
     try:
         yield provider.get_tracer("hub", version)
     finally:
-        await _within(last_seconds, provider.shutdown)
+        await _run_with_timeout(shutdown_timeout_seconds, provider.shutdown)
 
 
-async def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Waits for a call that blocks, no longer than that; a thread that is late holds up nothing."""
+async def _run_with_timeout(seconds: float, work: Callable[[], None]) -> None:
+    """Wait for a blocking call, but not longer than `seconds`; its thread is a daemon."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def run() -> None:
         work()
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(done.set)
 
-    threading.Thread(target=run, name="last spans", daemon=True).start()
+    threading.Thread(target=run, name="span export", daemon=True).start()
     try:
         async with asyncio.timeout(seconds):
             await done.wait()

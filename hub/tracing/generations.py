@@ -8,7 +8,7 @@ import msgspec
 
 from hub.core.generation import Generation
 from hub.ports.generations import CreatedGeneration, GenerationStore
-from hub.tracing.propagation import question_trace
+from hub.tracing.propagation import request_trace
 
 
 class TracedGenerationStore:
@@ -27,7 +27,7 @@ class TracedGenerationStore:
         self, generation: Generation, idempotency_key: str | None
     ) -> CreatedGeneration:
         # Also when there is no trace: a restarted generation has the trace of its first request.
-        request = msgspec.structs.replace(generation.request, trace=question_trace())
+        request = msgspec.structs.replace(generation.request, trace=request_trace())
         return await self._create(
             msgspec.structs.replace(generation, request=request), idempotency_key
         )

@@ -1,8 +1,8 @@
-"""How a trace goes on where no call does: through Redis, and to an upstream.
+"""How a trace continues where no call does: through Redis, and to an upstream.
 
-A question carries the `traceparent` of W3C Trace Context, sampled or not, so that the worker does
-not decide again. An event carries the two ids only, and only when it is sampled: it is heard on
-every node and costs bytes there.
+A generation request carries the `traceparent` of W3C Trace Context, sampled or not, so that the
+worker does not decide again. An event carries only the two ids, and only when its trace is sampled,
+because every node receives these bytes.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ _SPAN_ID_CHARS: Final = 16
 
 
 def from_headers(headers: Mapping[str, str]) -> Context:
-    """Who asks, as `traceparent` and `tracestate` say it; an empty context when they do not."""
+    """Return the context of the caller by `traceparent` and `tracestate`; empty without them."""
     return _W3C.extract(headers, Context())
 
 
 def into_headers(headers: MutableMapping[str, str], span: Span) -> None:
-    """The same for whom this process asks."""
+    """Write the context of a span into the headers of a request."""
     _W3C.inject(headers, set_span_in_context(span, Context()))
 
 
-def question_trace(context: Context | None = None) -> str:
-    """What a question carries of the current (or given) context; empty when there is no trace."""
+def request_trace(context: Context | None = None) -> str:
+    """Return the `traceparent` of the current (or given) context; empty without a trace."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, context)
     return carrier.get("traceparent", "")
 
 
-def of_question(trace: str) -> Context:
-    """The context of who asked."""
+def parse_request_trace(trace: str) -> Context:
+    """Return the context that a `traceparent` names."""
     return from_headers({"traceparent": trace}) if trace else Context()
 
 
 def event_trace(span: Span) -> str:
-    """What an event carries of the span that publishes it: 48 hexadecimal digits."""
-    own = span.get_span_context()
-    return f"{own.trace_id:032x}{own.span_id:016x}"
+    """Return the trace id and the span id of a publish as 48 hexadecimal digits."""
+    context = span.get_span_context()
+    return f"{context.trace_id:032x}{context.span_id:016x}"
 
 
-def of_event(trace: str) -> SpanContext | None:
-    """The span that published it; None for what is no trace."""
+def parse_event_trace(trace: str) -> SpanContext | None:
+    """Return the span that published an event; None for a malformed trace."""
     if len(trace) != _TRACE_ID_CHARS + _SPAN_ID_CHARS:
         return None
     try:
@@ -62,10 +62,10 @@ def of_event(trace: str) -> SpanContext | None:
     except ValueError:
         return None
     flags = TraceFlags(TraceFlags.SAMPLED)
-    found = SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
-    return found if found.is_valid else None
+    publisher = SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
+    return publisher if publisher.is_valid else None
 
 
-def below(parent: SpanContext) -> Context:
-    """A context whose spans are the parent's children."""
+def child_context(parent: SpanContext) -> Context:
+    """Return a context whose spans are children of the parent."""
     return set_span_in_context(NonRecordingSpan(parent), Context())

@@ -1,7 +1,6 @@
-"""A SERVER span for each request to a listener, in the trace of who asks (`traceparent`).
+"""A SERVER span for each request to a listener, in the trace of the caller (`traceparent`).
 
-The span ends where the answer's headers leave: what a stream does after that is nobody's request,
-and no later work of the connection belongs to it.
+The span ends when the response headers are sent. What a stream sends later does not belong to it.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from hub.tracing.propagation import from_headers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # every few seconds, for ever
+_PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # requested every few seconds
 _KNOWN_METHODS: Final = frozenset(hdrs.METH_ALL)
 
 
-class _Open:
-    """A request that is not answered yet; until then its span is the current one."""
+class _OpenRequest:
+    """A request without a response yet; until then its span is the current one."""
 
-    def __init__(self, span: Span, asked_from: Context) -> None:
+    def __init__(self, span: Span, caller: Context) -> None:
         self._span = span
-        self._token: Token[Context] = context.attach(set_span_in_context(span, asked_from))
+        self._token: Token[Context] = context.attach(set_span_in_context(span, caller))
 
     def end(self, status: int | None, error: str = "") -> None:
-        """Answered so; None: nobody is there to be answered."""
+        """End the span. status: None when the client has disconnected."""
         context.detach(self._token)
         if status is not None:
             self._span.set_attribute("http.response.status_code", status)
@@ -42,26 +41,26 @@ class _Open:
         self._span.end()
 
 
-_OPEN: Final = web.RequestKey("open", _Open)
+_OPEN_REQUEST: Final = web.RequestKey("open_request", _OpenRequest)
 
 
 class TracedRequests:
-    """Of one listener."""
+    """Makes the spans of one listener."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     def watch(self, app: web.Application) -> None:
-        """Outside of the application's own middlewares, so that it sees what is answered."""
+        """Add the middleware as the outermost one, so that it sees the final response."""
         app.middlewares.insert(0, self._trace)
-        app.on_response_prepare.append(_headers_leave)
+        app.on_response_prepare.append(_on_response_prepare)
 
     @web.middleware
     async def _trace(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         route = _route_pattern(request)
         if route in _PROBES:
             return await handler(request)
-        self._begin(request, route)
+        self._start_span(request, route)
         status, error = None, ""
         try:
             response = await handler(request)
@@ -70,28 +69,26 @@ class TracedRequests:
             status = raised.status
             raise
         except asyncio.CancelledError:
-            raise  # a WebSocket that began (it has no headers to leave), or the client has gone
+            raise  # a WebSocket, whose headers are not prepared, or the client has disconnected
         except Exception as raised:
             status, error = 500, type(raised).__name__
             raise
         finally:
-            opened = request.pop(_OPEN, None)
-            if opened is not None:
-                opened.end(status, error)
+            open_request = request.pop(_OPEN_REQUEST, None)
+            if open_request is not None:
+                open_request.end(status, error)
         return response
 
-    def _begin(self, request: web.Request, route: str) -> None:
+    def _start_span(self, request: web.Request, route: str) -> None:
         method = request.method if request.method in _KNOWN_METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": request.scheme}
         name = "HTTP" if method == "_OTHER" else method
         if route != "unknown":
             attributes["http.route"] = route
             name = f"{name} {route}"
-        asked_from = from_headers(request.headers)
-        span = self._tracer.start_span(
-            name, asked_from, kind=SpanKind.SERVER, attributes=attributes
-        )
-        request[_OPEN] = _Open(span, asked_from)
+        caller = from_headers(request.headers)
+        span = self._tracer.start_span(name, caller, kind=SpanKind.SERVER, attributes=attributes)
+        request[_OPEN_REQUEST] = _OpenRequest(span, caller)
 
 
 def _route_pattern(request: web.Request) -> str:
@@ -100,8 +97,8 @@ def _route_pattern(request: web.Request) -> str:
     return resource.canonical if resource else "unknown"
 
 
-async def _headers_leave(request: web.Request, response: web.StreamResponse) -> None:
-    """A stream begins: an ordinary answer is prepared when its span has ended."""
-    opened = request.pop(_OPEN, None)
-    if opened is not None:
-        opened.end(response.status)
+async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """End the span of a stream; the span of an ordinary response has ended before."""
+    open_request = request.pop(_OPEN_REQUEST, None)
+    if open_request is not None:
+        open_request.end(response.status)

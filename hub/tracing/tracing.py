@@ -1,4 +1,4 @@
-"""What wiring asks of tracing: its wrappers, around the parts that it has made."""
+"""The entry to tracing: wraps the parts that wiring has built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hub.tracing.upstream import TracedUpstream, http_spans
 
 
 class OpenTelemetry:
-    """Implements wiring's Tracing by one tracer."""
+    """Implements wiring.tracing.Tracing with one tracer."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -30,7 +30,7 @@ class OpenTelemetry:
         TracedRequests(self._tracer).watch(app)
 
     def join(self) -> Callable[[Mapping[str, str]], None]:
-        return _join
+        return _join_trace
 
     def events(self, events: EventWriter) -> EventWriter:
         return TracedEventWriter(events, self._tracer)
@@ -50,5 +50,5 @@ class OpenTelemetry:
         return [http_spans(self._tracer)]
 
 
-def _join(headers: Mapping[str, str]) -> None:
-    context.attach(from_headers(headers))  # for the call's whole life: its Context ends with it
+def _join_trace(headers: Mapping[str, str]) -> None:
+    context.attach(from_headers(headers))  # never detached: the context ends with the call

@@ -1,7 +1,7 @@
-"""Asking an LLM: a span for the question, with all its tries, and one for each request over HTTP.
+"""Spans of LLM requests: one for each generation, with all attempts, and one for each HTTP request.
 
-Names are those of OpenTelemetry's semantic conventions for generative AI. The request's span ends
-with the answer's headers; the question's lasts until the answer is whole.
+Names follow OpenTelemetry's semantic conventions for generative AI. The span of an HTTP request
+ends with the response headers; the span of a generation ends with the answer.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ from hub.core.generation import GenerationRequest
 from hub.core.stream_parts import Finished, StreamPart, Usage
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
-from hub.tracing.propagation import into_headers, of_question
+from hub.tracing.propagation import into_headers, parse_request_trace
 
 _TOKENS: Final = {
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
 }
-_MOST_CHARS: Final = 128  # of what a client or an upstream says
+_MAX_CHARS: Final = 128  # of a text that a client or an upstream chose
 
 
 class TracedUpstream:
-    """Implements ports.Upstream by another. kind: its wire format, as the settings name it."""
+    """Implements ports.upstreams.Upstream around another.
+
+    kind: its wire format, as the settings name it.
+    """
 
     def __init__(self, upstream: Upstream, tracer: Tracer, kind: str) -> None:
         self._upstream = upstream
         self._tracer = tracer
-        self._provider = kind.partition("-")[0]  # openai-responses is OpenAI's as well
+        self._provider = kind.partition("-")[0]  # openai-responses is also OpenAI
 
     async def stream(
         self, request: GenerationRequest
     ) -> AsyncGenerator[Sequence[StreamPart], None]:
-        model = request.model[:_MOST_CHARS]
+        model = request.model[:_MAX_CHARS]
         span = self._tracer.start_span(
             f"chat {model}",
-            of_question(request.trace),
+            parse_request_trace(request.trace),
             kind=SpanKind.CLIENT,
             attributes={
                 "gen_ai.operation.name": "chat",
@@ -51,7 +54,7 @@ class TracedUpstream:
                 "gen_ai.request.stream": True,
             },
         )
-        answer = _Answer(span)
+        recorder = _AnswerRecorder(span)
         try:
             async with aclosing(self._upstream.stream(request)) as stream:
                 while True:
@@ -62,11 +65,11 @@ class TracedUpstream:
                         set_status_on_exception=False,
                     ):
                         try:
-                            pieces = await anext(stream)
+                            parts = await anext(stream)
                         except StopAsyncIteration:
                             return
-                    answer.note(pieces)
-                    yield pieces
+                    recorder.record(parts)
+                    yield parts
         except UpstreamError as error:
             _fail(span, error.code)
             raise
@@ -77,37 +80,37 @@ class TracedUpstream:
             span.end()
 
 
-class _Answer:
-    """What a span says of an answer."""
+class _AnswerRecorder:
+    """Sets the attributes of a span from the parts of an answer."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._asked_at = time.monotonic()
-        self._begun = False
+        self._started_at = time.monotonic()
+        self._has_content = False
 
-    def note(self, pieces: Sequence[StreamPart]) -> None:
-        for piece in pieces:
-            match piece:
+    def record(self, parts: Sequence[StreamPart]) -> None:
+        for part in parts:
+            match part:
                 case Usage(tokens):
                     for name, attribute in _TOKENS.items():
                         if isinstance(count := tokens.get(name), int):
                             self._span.set_attribute(attribute, count)
                 case Finished(reason):
                     self._span.set_attribute(
-                        "gen_ai.response.finish_reasons", [reason[:_MOST_CHARS]]
+                        "gen_ai.response.finish_reasons", [reason[:_MAX_CHARS]]
                     )
-                case _ if not self._begun:
-                    self._begun = True
-                    seconds = time.monotonic() - self._asked_at
+                case _ if not self._has_content:
+                    self._has_content = True
+                    seconds = time.monotonic() - self._started_at
                     self._span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
                 case _:
                     pass
 
 
 def http_spans(tracer: Tracer) -> aiohttp.TraceConfig:
-    """A span for each request of a session, which carries it in `traceparent`."""
+    """Return a trace configuration: a span for each request, sent as `traceparent`."""
 
-    async def begin(
+    async def on_start(
         session: aiohttp.ClientSession,
         call: SimpleNamespace,
         request: aiohttp.TraceRequestStartParams,
@@ -124,7 +127,7 @@ def http_spans(tracer: Tracer) -> aiohttp.TraceConfig:
         )
         into_headers(request.headers, call.span)
 
-    async def end(
+    async def on_end(
         session: aiohttp.ClientSession,
         call: SimpleNamespace,
         request: aiohttp.TraceRequestEndParams,
@@ -135,7 +138,7 @@ def http_spans(tracer: Tracer) -> aiohttp.TraceConfig:
             _fail(call.span, str(status))
         call.span.end()
 
-    async def fail(
+    async def on_exception(
         session: aiohttp.ClientSession,
         call: SimpleNamespace,
         request: aiohttp.TraceRequestExceptionParams,
@@ -144,13 +147,13 @@ def http_spans(tracer: Tracer) -> aiohttp.TraceConfig:
         call.span.end()
 
     config = aiohttp.TraceConfig()
-    config.on_request_start.append(begin)
-    config.on_request_end.append(end)
-    config.on_request_exception.append(fail)
+    config.on_request_start.append(on_start)
+    config.on_request_end.append(on_end)
+    config.on_request_exception.append(on_exception)
     return config
 
 
 def _fail(span: Span, kind: str) -> None:
-    """Never with the error's text: it may quote the question."""
+    """Mark a span as failed, without the text of the error, which may quote the request."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR)

@@ -1,11 +1,13 @@
-"""The composition root: settings become running parts. The only place that names adapters.
+"""The composition root: builds running parts from the settings. Only this package names adapters.
 
-A process each, so that none loads what it does not run:
+node          a node: listeners over node_parts
+worker        a worker: the relay between the queue and the upstreams
+simulated     the simulated LLM
+backend       the backend of a process; the only module that chooses one
+node_parts    what the listeners of a node are built from, and its background tasks
+applications  the HTTP applications of a node; grpc its gRPC listeners; route_table their resources
+auth, upstreams, tracing   the parts that settings switch on
 
-node.py       broker (log and bus) → fan-out, heartbeat wheel → two listeners
-worker.py     broker (log only), queue, upstreams → relay
-simulated.py  the simulated LLM
-broker.py     what node and worker share: the link to Redis, the retention
-
-Start order is dependency order; stop is its reverse, with a deadline at every wait.
+Each kind of process has a module of its own, so that it loads only what it runs. Parts start in the
+order of their dependencies and stop in reverse; every wait has a deadline.
 """

@@ -41,7 +41,7 @@ from hub.wiring.route_table import build_openapi, compat_routes
 def public_application(
     settings: Settings, node: NodeParts, authenticator: Authenticator, origins: AllowedOrigins
 ) -> web.Application:
-    """What browsers and apps may reach. Raises OperatorError."""
+    """Build the application of the public listener. Raise OperatorError."""
     denylist = node.admin_commands.denylist
     user_authenticator = DenylistAuthenticator(authenticator, denylist)
     stream_authenticator = DenylistAuthenticator(
@@ -80,7 +80,7 @@ def public_application(
 def internal_application(
     settings: Settings, node: NodeParts, api_keys: ApiKeys, metrics: MetricsRoutes
 ) -> web.Application:
-    """What backends, operators and probes may reach."""
+    """Build the application of the internal listener."""
     streams = HttpStreams(
         Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
     )
@@ -112,7 +112,7 @@ def build_publish_requests(
 
 
 def stream_limits(settings: Settings) -> StreamLimits:
-    """Of one stream."""
+    """Return the limits of one stream."""
     stream = settings.stream
     return StreamLimits(
         retry_ms=stream.retry_ms,
@@ -127,7 +127,7 @@ def stream_limits(settings: Settings) -> StreamLimits:
 
 
 def build_generation_requests(settings: Settings, generations: Generations) -> GenerationRequests:
-    """From what a client sends to a question that waits for its turn."""
+    """Build the part that turns a client's request into a queued generation."""
     choices = {
         name: UpstreamModels(default_model=upstream.default_model, models=upstream.models)
         for name, upstream in settings.upstreams.items()
@@ -141,8 +141,10 @@ def build_generation_requests(settings: Settings, generations: Generations) -> G
 
 
 def build_templates(settings: Settings) -> TemplateSelection:
-    """How answers may look. Raises OperatorError."""
-    named = {name: OutputTemplate(**shape.model_dump()) for name, shape in settings.shapes.items()}
+    """Build the output templates. Raise OperatorError."""
+    named = {
+        name: OutputTemplate(**template.model_dump()) for name, template in settings.shapes.items()
+    }
     known, default = {**BUILT_IN_TEMPLATES, **named}, settings.stream.shape
     if default is not None and default not in {HUB_EVENTS, *known}:
         raise OperatorError(f"stream.shape names {default!r}, which is not among the shapes")

@@ -1,4 +1,4 @@
-"""Who may enter, as the settings have it."""
+"""Authentication, as the settings describe it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hub.settings import Settings
 def build_authenticator(
     settings: Settings, origins: AllowedOrigins, session: aiohttp.ClientSession, clock: Clock
 ) -> Authenticator:
-    """For users. Raises OperatorError for a key that is none."""
+    """Build the authenticator of users. Raise OperatorError for an invalid key."""
     auth = settings.auth
     if auth.disabled:
         return DevAuthenticator(default_user_prefixes=[COMPAT_PREFIX])
@@ -54,7 +54,7 @@ def build_authenticator(
 
 
 def build_api_keys(settings: Settings) -> ApiKeys:
-    """For backends and operators."""
+    """Build the API keys of backends and operators."""
     keys: Sequence[ApiKey] = [
         ApiKey(
             each.name or f"key {n}",

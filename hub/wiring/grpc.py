@@ -1,5 +1,6 @@
-"""The node's gRPC listeners, where the settings ask for them. The only place that imports hub.grpc:
-it needs the extra `grpc`.
+"""The gRPC listeners of a node, if the settings enable them.
+
+Only this module imports hub.grpc, which needs the extra `grpc`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def check_installed(settings: Settings) -> None:
-    """Raises OperatorError when a listener is set and cannot be had."""
+    """Raise OperatorError when a listener is set and gRPC is not installed."""
     for section, listener in (("public", settings.public), ("internal", settings.internal)):
         if listener.grpc_port is None:
             continue
         try:
             import hub.grpc.public
-            import hub.grpc.serving  # noqa: F401 - the two need all that the others need
+            import hub.grpc.serving  # noqa: F401 - these two import all others
         except ImportError as error:
             raise OperatorError(
                 f"{section}.grpc_port needs gRPC, which cannot be used here ({error}): "

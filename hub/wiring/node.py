@@ -1,4 +1,4 @@
-"""A node: its engine behind its listeners, until it is told to end."""
+"""A node: its parts behind its listeners, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Sockets(msgspec.Struct, frozen=True):
-    """Listening sockets that a supervisor opened and hands over, by file descriptor; or that the
-    process opens itself, together with others.
+    """The listening sockets of a node.
+
+    public_fd, internal_fd: descriptors of sockets that the parent process has opened.
+    shared: whether the process opens its sockets together with other processes.
     """
 
     public_fd: int | None = None
@@ -39,7 +41,7 @@ class Sockets(msgspec.Struct, frozen=True):
 
 
 async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
-    """Serves until `stop` is asked for, then drains. Raises OperatorError, BrokerUnavailable."""
+    """Serve until `stop` is requested, then drain. Raise OperatorError, BrokerUnavailable."""
     check_installed(settings)
     clock = SystemClock()
     async with AsyncExitStack() as opened:
@@ -62,17 +64,16 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         public = public_application(settings, node, authenticator, origins)
         for app in (internal, public):
             tracing.watch(app)
-        # A publish that is cut in the middle is worse than one that nobody waits for; a stream
-        # whose client has gone is worth nothing.
-        inside = _inside(settings.internal, sockets)
-        await opened.enter_async_context(listen(internal, inside, cancel_handlers=False))
+        # The handler of a publish goes on when its client disconnects; that of a stream ends.
+        internal_address = _internal_address(settings.internal, sockets)
+        await opened.enter_async_context(listen(internal, internal_address, cancel_handlers=False))
         options = SocketOptions(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
             user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
         )
-        outside = _outside(settings.public, sockets)
+        public_address = _public_address(settings.public, sockets)
         await opened.enter_async_context(
-            listen(public, outside, cancel_handlers=True, options=options)
+            listen(public, public_address, cancel_handlers=True, options=options)
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.requested.wait()
@@ -86,7 +87,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
     _log.info("node.stopped", node=settings.node.name)
 
 
-def _inside(listener: Internal, sockets: Sockets) -> ListenAddress:
+def _internal_address(listener: Internal, sockets: Sockets) -> ListenAddress:
     return ListenAddress(
         listener.host,
         listener.port,
@@ -98,7 +99,7 @@ def _inside(listener: Internal, sockets: Sockets) -> ListenAddress:
     )
 
 
-def _outside(listener: Public, sockets: Sockets) -> ListenAddress:
+def _public_address(listener: Public, sockets: Sockets) -> ListenAddress:
     return ListenAddress(
         listener.host,
         listener.port,

@@ -1,4 +1,4 @@
-"""The wish that a process ends, and that it hurries: the first signal, and the second."""
+"""The end of a process: the first signal requests it, the second forces it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 
 
 class Shutdown:
-    """asked: it should end, in good order. hurried: in good order no longer matters."""
+    """requested: drain and end. forced: end at once."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
 
     def signal(self) -> None:
-        """Another signal came."""
+        """Handle a signal."""
         if self.requested.is_set():
             self.forced.set()
         self.requested.set()
 
     async def wait(self, seconds: float) -> None:
-        """Returns after so long, or when it is in a hurry."""
+        """Return after `seconds`, or as soon as the end is forced."""
         try:
             async with asyncio.timeout(seconds):
                 await self.forced.wait()

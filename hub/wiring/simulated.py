@@ -14,14 +14,14 @@ async def run_simulated(
     stop: Shutdown,
     port: int,
     fd: int | None,
-    say: Callable[[str], None],
+    on_ready: Callable[[str], None],
 ) -> None:
-    """Serves the simulated LLM until `stop` is set; `say` is told its base URL."""
+    """Serve the simulated LLM until `stop` is requested; `on_ready` gets its base URL."""
     async with listen(
         SimulatedUpstream(simulation).app(),
         ListenAddress("127.0.0.1", port, "--port", fd),
         cancel_handlers=True,
         shutdown_timeout_seconds=0.1,
-    ) as taken:
-        say(f"http://127.0.0.1:{taken}/v1")
+    ) as bound_port:
+        on_ready(f"http://127.0.0.1:{bound_port}/v1")
         await stop.requested.wait()

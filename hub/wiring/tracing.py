@@ -1,5 +1,7 @@
-"""Tracing, where the settings ask for it. The only place that imports hub.tracing: it needs the
-extra `otel`. Where it is off, nothing is wrapped and nothing imported.
+"""Tracing, if the settings enable it.
+
+Only this module imports hub.tracing, which needs the extra `otel`. While tracing is off, nothing is
+wrapped and nothing is imported.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 
 Join = Callable[[Mapping[str, str]], None]
-"""Lets what follows in this contextvars.Context belong to the trace that these headers name."""
+"""Makes the current contextvars.Context part of the trace that the headers name."""
 
 
 class Tracing(Protocol):
-    """The hub's parts, with spans around what they do."""
+    """Wraps parts of the hub so that they make spans."""
 
     def watch(self, app: web.Application) -> None:
-        """The requests of a listener; before it serves."""
+        """Make spans of the requests to an application; call it before the application serves."""
         ...
 
     def join(self) -> Join | None:
-        """For calls that are no requests over HTTP."""
+        """Return how a gRPC call joins the trace of its caller; None when tracing is off."""
         ...
 
     def events(self, events: EventWriter) -> EventWriter:
@@ -52,16 +54,16 @@ class Tracing(Protocol):
         ...
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:
-        """Asking an LLM. kind: its wire format."""
+        """Return an upstream that makes a span of each request. kind: its wire format."""
         ...
 
     def http_spans(self) -> list[aiohttp.TraceConfig]:
-        """The requests of a session."""
+        """Return the trace configurations for an HTTP session."""
         ...
 
 
 class NoTracing:
-    """Implements Tracing: everything stays as it is."""
+    """Implements Tracing without any span: every part stays as it is."""
 
     def watch(self, app: web.Application) -> None:
         pass
@@ -87,8 +89,11 @@ class NoTracing:
         return []
 
 
-async def start_tracing(settings: Settings, service: str, parts: AsyncExitStack) -> Tracing:
-    """Ends with `parts`, which sends what is left. Raises OperatorError."""
+async def start_tracing(settings: Settings, service: str, opened: AsyncExitStack) -> Tracing:
+    """Start tracing; it ends with `opened`, when the remaining spans are sent.
+
+    Raise OperatorError when OpenTelemetry is not installed.
+    """
     endpoint = settings.tracing.endpoint
     if endpoint is None:
         return NoTracing()
@@ -100,7 +105,7 @@ async def start_tracing(settings: Settings, service: str, parts: AsyncExitStack)
             f"tracing.endpoint needs OpenTelemetry, which cannot be used here ({error}): "
             "install the hub with its extra otel (docs/tracing.md)"
         ) from error
-    tracer = await parts.enter_async_context(
+    tracer = await opened.enter_async_context(
         exporting(
             endpoint,
             sample_ratio=settings.tracing.sample_ratio,

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run_worker(settings: Settings, stop: Shutdown) -> None:
-    """Relays until `stop` is set, then finishes or hands over what runs."""
+    """Relay until `stop` is requested, then complete the running jobs or release them."""
     clock = SystemClock()
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-worker", opened)

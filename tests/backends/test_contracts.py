@@ -48,7 +48,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
             if not redis:
                 redis.append(await open_redis(kind))
             backend = redis_backend(
-                redis[0].link,
+                redis[0].hub_client,
                 log={"user": {"max_events": options.max_events}},
                 queue_limits=options.queue_limits,
                 lease_seconds=options.lease_seconds,

@@ -38,7 +38,7 @@ async def publish(log: RedisEventLog, data: bytes) -> Any:
 
 async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -> None:
     """Entries of an older epoch carry offsets that mean something else now; they are dropped."""
-    log = RedisEventLog(server.link, retention())
+    log = RedisEventLog(server.hub_client, retention())
     before = [await publish(log, b"old") for _ in range(3)]
     await server.client.delete(KEYS.head)
     after = await publish(log, b"new")
@@ -51,7 +51,7 @@ async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -
 
 async def test_lost_log_is_said(server: OpenedRedis) -> None:
     """Events that expired are a loss for an old cursor, and nothing for a new one."""
-    log = RedisEventLog(server.link, retention())
+    log = RedisEventLog(server.hub_client, retention())
     first, last = await publish(log, b"1"), await publish(log, b"2")
     await server.client.delete(KEYS.log)
     assert (await read(log, first)).reset_reason == "trimmed"
@@ -62,7 +62,7 @@ async def test_lost_log_is_said(server: OpenedRedis) -> None:
 
 async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
     """A server that was restarted, or told to forget, learns the scripts again."""
-    log = RedisEventLog(server.link, retention())
+    log = RedisEventLog(server.hub_client, retention())
     await publish(log, b"1")
     await server.client.script_flush()
     many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(2, 5)]
@@ -72,7 +72,7 @@ async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
 
 async def test_everything_expires(server: OpenedRedis) -> None:
     """No key is without a time to live."""
-    log = RedisEventLog(server.link, retention())
+    log = RedisEventLog(server.hub_client, retention())
     once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
     await log.publish([once])
     await log.read({user_channel("reader"): None}, max_events=1, max_bytes=1)
@@ -84,7 +84,7 @@ async def test_everything_expires(server: OpenedRedis) -> None:
 
 async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
     """It never holds more than 9/8 of them, the newest are kept, and an old cursor is told."""
-    log = RedisEventLog(server.link, retention(user={"max_bytes": 10_000}))
+    log = RedisEventLog(server.hub_client, retention(user={"max_bytes": 10_000}))
     first = await publish(log, b"x" * 500)
     for n in range(100):
         await publish(log, b"%03d" % n + b"x" * 497)
@@ -98,7 +98,7 @@ async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
 
 async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
     """The newest stays whatever its size, and the next one takes its place."""
-    log = RedisEventLog(server.link, retention(user={"max_bytes": 100}))
+    log = RedisEventLog(server.hub_client, retention(user={"max_bytes": 100}))
     for data in (b"x" * 1000, b"y" * 1000):
         await publish(log, data)
         page = await read(log, FROM_START)
@@ -107,7 +107,7 @@ async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
 
 async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
     """An event that is too old is not replayed, though newer ones keep the log alive."""
-    log = RedisEventLog(server.link, retention(user={"ttl_seconds": 0.4}))
+    log = RedisEventLog(server.hub_client, retention(user={"ttl_seconds": 0.4}))
     old = await publish(log, b"old")
     await asyncio.sleep(0.3)  # the server's clock cannot be held
     young = await publish(log, b"young")
@@ -124,7 +124,7 @@ async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
 async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
     """A user's, a topic's and everyone's log have bounds of their own."""
     keep = [{"max_bytes": n} for n in (1, 1000, 100_000)]
-    log = RedisEventLog(server.link, retention(user=keep[0], topic=keep[1], all=keep[2]))
+    log = RedisEventLog(server.hub_client, retention(user=keep[0], topic=keep[1], all=keep[2]))
     channels = (ALICE, topic_channel("t"), ALL)
     for channel in channels:
         for _ in range(10):
@@ -155,7 +155,7 @@ class Restarted:
 @pytest.fixture
 def restarted(server: OpenedRedis) -> Restarted:
     """A log whose server can be restarted."""
-    return Restarted(RedisEventLog(server.link, retention()), server.client)
+    return Restarted(RedisEventLog(server.hub_client, retention()), server.client)
 
 
 async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
@@ -225,7 +225,7 @@ async def test_same_key_after_a_restart(restarted: Restarted) -> None:
 
 async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -> None:
     """What is published in the same tick as something impossible is written all the same."""
-    log = RedisEventLog(server.link, retention())
+    log = RedisEventLog(server.hub_client, retention())
     step = GenerationUpdate(
         generation="no id",
         kind=UpdateKind.BEGIN,

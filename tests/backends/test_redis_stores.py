@@ -41,7 +41,7 @@ async def take(queue: GenerationQueue) -> Lease:
 
 async def test_consumer_group_is_created_again(any_redis: OpenedRedis) -> None:
     """A worker goes on when Redis has lost its data."""
-    queue = redis_backend(any_redis.link).queue
+    queue = redis_backend(any_redis.hub_client).queue
     async with Supervisor(SystemClock()) as tasks:
         tasks.start("queue", queue.run)
         await queue.enqueue(Job("a", "alice", "open"))
@@ -53,7 +53,7 @@ async def test_consumer_group_is_created_again(any_redis: OpenedRedis) -> None:
 
 async def test_completed_jobs_leave_nothing(any_redis: OpenedRedis) -> None:
     """No counter of a user or an upstream stays after the last job."""
-    queue = redis_backend(any_redis.link).queue
+    queue = redis_backend(any_redis.hub_client).queue
     async with Supervisor(SystemClock()) as tasks:
         tasks.start("queue", queue.run)
         for n in range(5):
@@ -66,8 +66,8 @@ async def test_completed_jobs_leave_nothing(any_redis: OpenedRedis) -> None:
 
 async def test_several_queues(real_redis: OpenedRedis) -> None:
     """A worker of two queues takes from both, one job at a time, and from no other."""
-    both = redis_backend(real_redis.link, queues=("a", "b")).queue
-    other = redis_backend(real_redis.link, queues=("c",)).queue
+    both = redis_backend(real_redis.hub_client, queues=("a", "b")).queue
+    other = redis_backend(real_redis.hub_client, queues=("c",)).queue
     async with Supervisor(SystemClock()) as tasks:
         tasks.start("both", both.run)
         tasks.start("other", other.run)
@@ -82,7 +82,11 @@ async def test_several_queues(real_redis: OpenedRedis) -> None:
 
 async def test_denylist_expires(real_redis: OpenedRedis) -> None:
     """The key lives until its last entry expires, and expired entries are removed."""
-    commands, client, now = redis_backend(real_redis.link).commands, real_redis.client, time.time()
+    commands, client, now = (
+        redis_backend(real_redis.hub_client).commands,
+        real_redis.client,
+        time.time(),
+    )
     await commands.block("user a", now + 100)
     assert 90 < await client.ttl(DENYLIST) < 110
     await client.zadd(DENYLIST, {"user old": now - 1})
@@ -92,7 +96,7 @@ async def test_denylist_expires(real_redis: OpenedRedis) -> None:
 
 async def test_ticket_id_is_not_stored(real_redis: OpenedRedis) -> None:
     """The key has the hash of the ticket id; a used ticket expires with its token."""
-    tickets = redis_backend(real_redis.link).tickets
+    tickets = redis_backend(real_redis.hub_client).tickets
     ticket = Ticket(user="a", topics=(), expires_at=time.time() + 60, token_id=None)
     await tickets.put("x", ticket, 10)
     await tickets.consume("x")

@@ -1,4 +1,4 @@
-"""The bus against a real Valkey that cuts its links: what is wanted is heard again."""
+"""Subscriptions over a real Valkey that cuts its connections: every event arrives again."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ ALICE = user_channel("alice")
 BOB = user_channel("bob")
 
 
-class Ear:
-    """A running bus, everything that it heard, and how often its link was made anew."""
+class Subscriber:
+    """Running subscriptions, the events that they received, and whether they were restored."""
 
-    def __init__(self, server: OpenedRedis, **patience: Any) -> None:
+    def __init__(self, server: OpenedRedis, **timeouts: Any) -> None:
         self.server = server.client
-        self.log = RedisEventLog(server.link, retention())
-        timeout = server.link.timeout_seconds
-        self.bus = RedisSubscriptions(
-            server.link, PubSubTimeouts(reply_timeout_seconds=timeout, **patience)
+        self.log = RedisEventLog(server.hub_client, retention())
+        timeout = server.hub_client.timeout_seconds
+        self.subscriptions = RedisSubscriptions(
+            server.hub_client, PubSubTimeouts(reply_timeout_seconds=timeout, **timeouts)
         )
-        self.heard: asyncio.Queue[Event] = asyncio.Queue()
-        self.relinked = asyncio.Event()
-        self.bus.listen(self._take, self.relinked.set)
-        self.task = asyncio.create_task(self.bus.run())
+        self.received: asyncio.Queue[Event] = asyncio.Queue()
+        self.resubscribed = asyncio.Event()
+        self.subscriptions.listen(self._on_events, self.resubscribed.set)
+        self.task = asyncio.create_task(self.subscriptions.run())
 
-    def _take(self, events: Sequence[Event]) -> None:
+    def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.heard.put_nowait(event)
+            self.received.put_nowait(event)
 
     async def publish(self, channel: Channel, data: str) -> None:
         await self.log.publish([Publication(channel=channel, name="n", data=data.encode())])
 
     async def next(self) -> str:
         async with asyncio.timeout(30):
-            return (await self.heard.get()).data.decode()
+            return (await self.received.get()).data.decode()
 
     async def channels(self) -> set[str]:
-        """What the server thinks that somebody is subscribed to."""
+        """Return the channels that have a subscriber, according to the server."""
         names = await self.server.pubsub_channels()
         return {name.decode().rpartition(":log:")[2] for name in names}
 
@@ -61,10 +61,10 @@ class Ear:
             while await self.channels() != set(expected):
                 await asyncio.sleep(0)
 
-    async def until_relinked(self) -> None:
+    async def until_resubscribed(self) -> None:
         async with asyncio.timeout(30):
-            await self.relinked.wait()
-        self.relinked.clear()
+            await self.resubscribed.wait()
+        self.resubscribed.clear()
 
     async def close(self) -> None:
         self.task.cancel()
@@ -72,133 +72,133 @@ class Ear:
 
 
 @pytest.fixture
-async def ear(open_redis: Any) -> AsyncIterator[Ear]:
-    """A bus that gives up a channel as soon as it is not needed."""
-    ear = Ear(await open_redis("valkey"), linger_seconds=0.0)
-    yield ear
-    await ear.close()
+async def subscriber(open_redis: Any) -> AsyncIterator[Subscriber]:
+    """Subscriptions without a linger time."""
+    subscriber = Subscriber(await open_redis("valkey"), linger_seconds=0.0)
+    yield subscriber
+    await subscriber.close()
 
 
-async def test_first_link_is_no_relink(ear: Ear) -> None:
+async def test_first_connection_reports_no_resubscription(subscriber: Subscriber) -> None:
     """Nothing can have been missed before the first subscription."""
-    await ear.bus.subscribe([ALICE])
-    assert ear.bus.is_synced
-    assert not ear.relinked.is_set()
+    await subscriber.subscriptions.subscribe([ALICE])
+    assert subscriber.subscriptions.is_synced
+    assert not subscriber.resubscribed.is_set()
 
 
-async def test_cut_link_is_made_anew(ear: Ear) -> None:
-    """A hundred times: all that is wanted is heard again, and a gap is announced each time."""
+async def test_cut_connection_is_restored(subscriber: Subscriber) -> None:
+    """After each of a hundred cuts every event arrives, and the resubscription is reported."""
     many = [user_channel(f"u{n}") for n in range(700)]
-    await ear.bus.subscribe(many)
+    await subscriber.subscriptions.subscribe(many)
     for n in range(100):
-        await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        await ear.until_relinked()
-        await ear.publish(many[n], str(n))
-        assert await ear.next() == str(n)
-    await ear.until_channels(*many)
+        await subscriber.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await subscriber.until_resubscribed()
+        await subscriber.publish(many[n], str(n))
+        assert await subscriber.next() == str(n)
+    await subscriber.until_channels(*many)
 
 
-async def test_subscribing_while_the_link_is_cut(ear: Ear) -> None:
-    """The subscriber waits for the new link, and hears."""
-    await ear.bus.subscribe([ALICE])
-    await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await ear.bus.subscribe([BOB])
-    await ear.publish(BOB, "heard")
-    assert await ear.next() == "heard"
+async def test_subscribing_while_the_connection_is_cut(subscriber: Subscriber) -> None:
+    """`subscribe` waits for the new connection, and events arrive."""
+    await subscriber.subscriptions.subscribe([ALICE])
+    await subscriber.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await subscriber.subscriptions.subscribe([BOB])
+    await subscriber.publish(BOB, "received")
+    assert await subscriber.next() == "received"
 
 
-async def test_unneeded_channel_is_given_up(ear: Ear) -> None:
-    """After its linger time; one that is wanted again meanwhile stays."""
-    await ear.bus.subscribe([ALICE, BOB])
-    ear.bus.unsubscribe([ALICE])
-    await ear.until_channels(BOB)
-    await ear.bus.subscribe([ALICE])
-    await ear.publish(ALICE, "again")
-    assert await ear.next() == "again"
+async def test_unsubscribed_channel_ends_after_its_linger_time(subscriber: Subscriber) -> None:
+    """A channel that is subscribed to again meanwhile stays."""
+    await subscriber.subscriptions.subscribe([ALICE, BOB])
+    subscriber.subscriptions.unsubscribe([ALICE])
+    await subscriber.until_channels(BOB)
+    await subscriber.subscriptions.subscribe([ALICE])
+    await subscriber.publish(ALICE, "again")
+    assert await subscriber.next() == "again"
 
 
 async def test_lingering_channel_is_free_to_come_back(open_redis: Any) -> None:
-    """A page reload costs no command to the server."""
-    ear = Ear(await open_redis("valkey"), linger_seconds=0.05)
-    await ear.bus.subscribe([ALICE, BOB])
-    ear.bus.unsubscribe([ALICE])
-    ear.bus.unsubscribe([ALICE, BOB])
-    await ear.bus.subscribe([ALICE])
-    await ear.until_channels(ALICE)  # bob's time is up, and alice's would have been
-    await ear.publish(ALICE, "still")
-    assert await ear.next() == "still"
-    await ear.close()
+    """A page reload sends no command to the server."""
+    subscriber = Subscriber(await open_redis("valkey"), linger_seconds=0.05)
+    await subscriber.subscriptions.subscribe([ALICE, BOB])
+    subscriber.subscriptions.unsubscribe([ALICE])
+    subscriber.subscriptions.unsubscribe([ALICE, BOB])
+    await subscriber.subscriptions.subscribe([ALICE])
+    await subscriber.until_channels(ALICE)  # bob's linger time is over, and alice's would have been
+    await subscriber.publish(ALICE, "still")
+    assert await subscriber.next() == "still"
+    await subscriber.close()
 
 
-async def test_churn_under_cuts_ends_right(ear: Ear) -> None:
-    """Subscriptions that come and go while links are cut: exactly the wanted ones remain."""
+async def test_many_changes_during_cuts(subscriber: Subscriber) -> None:
+    """After many changes and cuts exactly the wanted subscriptions remain."""
     for n in range(40):
-        await ear.bus.subscribe([user_channel(f"u{n}")])
-        ear.bus.unsubscribe([user_channel(f"u{n - 5}")])
+        await subscriber.subscriptions.subscribe([user_channel(f"u{n}")])
+        subscriber.subscriptions.unsubscribe([user_channel(f"u{n - 5}")])
         if n % 4 == 0:
-            await ear.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await ear.until_channels(*(user_channel(f"u{n}") for n in range(35, 40)))
-    assert not ear.task.done()
+            await subscriber.server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await subscriber.until_channels(*(user_channel(f"u{n}") for n in range(35, 40)))
+    assert not subscriber.task.done()
 
 
-async def test_server_that_is_gone_and_returns(short_path: Path) -> None:
-    """Subscribing fails in time while it is away; all heals without a restart when it is back."""
+async def test_server_that_stops_and_starts(short_path: Path) -> None:
+    """Subscribing fails in time while the server is down; everything works again afterwards."""
     with Server(short_path) as server:
-        async with open_client(server.url, timeout_seconds=1.0) as link:
-            ear = Ear(OpenedRedis(link, None), max_backoff_seconds=0.05)
-            await ear.bus.subscribe([ALICE])
+        async with open_client(server.url, timeout_seconds=1.0) as client:
+            subscriber = Subscriber(OpenedRedis(client, None), max_backoff_seconds=0.05)
+            await subscriber.subscriptions.subscribe([ALICE])
             server.kill()
             with pytest.raises(BrokerUnavailable):
-                await ear.publish(ALICE, "lost")
+                await subscriber.publish(ALICE, "lost")
             with pytest.raises(BrokerUnavailable):
-                await ear.bus.subscribe([BOB])
-            assert not ear.bus.is_synced
+                await subscriber.subscriptions.subscribe([BOB])
+            assert not subscriber.subscriptions.is_synced
             server.start()
-            await ear.until_relinked()
-            await ear.publish(ALICE, "back")
-            assert await ear.next() == "back"
-            await ear.publish(BOB, "wanted since")
-            assert await ear.next() == "wanted since"
-            await ear.close()
+            await subscriber.until_resubscribed()
+            await subscriber.publish(ALICE, "back")
+            assert await subscriber.next() == "back"
+            await subscriber.publish(BOB, "subscribed since")
+            assert await subscriber.next() == "subscribed since"
+            await subscriber.close()
 
 
-async def test_half_open_link_is_given_up(open_redis: Any) -> None:
-    """Packets vanish and no error says so: the link is dropped after the silence, and all heals."""
+async def test_silent_connection_is_closed(open_redis: Any) -> None:
+    """When packets get lost without an error, the connection is closed and replaced."""
     direct = await open_redis("valkey")
     path = direct.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_client(url, timeout_seconds=1.0) as link:
-            ear = Ear(
-                OpenedRedis(link, None),
+        async with open_client(url, timeout_seconds=1.0) as client:
+            subscriber = Subscriber(
+                OpenedRedis(client, None),
                 max_backoff_seconds=0.01,
                 ping_interval_seconds=0.2,
                 silence_timeout_seconds=0.8,
             )
-            await ear.bus.subscribe([ALICE])
+            await subscriber.subscriptions.subscribe([ALICE])
             proxy.blackhole()
             async with asyncio.timeout(30):
-                while ear.bus.is_synced:
+                while subscriber.subscriptions.is_synced:
                     await asyncio.sleep(0.01)
             proxy.heal()
-            await ear.until_relinked()
-            await ear.publish(ALICE, "heard again")
-            assert await ear.next() == "heard again"
-            await ear.close()
+            await subscriber.until_resubscribed()
+            await subscriber.publish(ALICE, "received again")
+            assert await subscriber.next() == "received again"
+            await subscriber.close()
 
 
 @pytest.mark.slow
-async def test_half_open_link_is_noticed_in_time(open_redis: Any) -> None:
-    """With the patience of production: within 15 seconds."""
+async def test_silent_connection_is_closed_in_time(open_redis: Any) -> None:
+    """The timeouts of production notice a silent connection within 15 seconds."""
     direct = await open_redis("valkey")
     path = direct.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_client(url, timeout_seconds=1.5) as link:
-            ear = Ear(OpenedRedis(link, None))
-            await ear.bus.subscribe([ALICE])
+        async with open_client(url, timeout_seconds=1.5) as client:
+            subscriber = Subscriber(OpenedRedis(client, None))
+            await subscriber.subscriptions.subscribe([ALICE])
             proxy.blackhole()
             async with asyncio.timeout(15):
-                while ear.bus.is_synced:
+                while subscriber.subscriptions.is_synced:
                     await asyncio.sleep(0.05)
-            await ear.close()
+            await subscriber.close()

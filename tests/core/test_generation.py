@@ -114,7 +114,7 @@ async def apply_steps(backend: Backend, steps: list[tuple[str, int]]) -> list[An
 async def test_redis_does_what_the_table_says(open_redis: Any) -> None:
     """All sequences of three steps have equal results in memory (`apply_update`) and in Valkey."""
     server = await open_redis("valkey")
-    redis, memory = redis_backend(server.link), MemoryBackend()
+    redis, memory = redis_backend(server.hub_client), MemoryBackend()
     for story in itertools.product(STEPS, repeat=3):
         steps = list(story)
         assert await apply_steps(redis, steps) == await apply_steps(memory, steps), steps

@@ -52,7 +52,12 @@ async def test_collector_that_hangs_holds_the_end_up_for_seconds_only() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         async with exporting(
-            url, sample_ratio=1.0, service="s", instance="n1", version="7", last_seconds=0.2
+            url,
+            sample_ratio=1.0,
+            service="s",
+            instance="n1",
+            version="7",
+            shutdown_timeout_seconds=0.2,
         ) as tracer:
             tracer.start_span("one").end()
             begun = time.monotonic()

@@ -1,7 +1,7 @@
-"""The log in Redis: a stream for each channel, written and read by one script each.
+"""The event log in Redis: one stream for each channel, written and read by one script each.
 
-The scripts (lua/*.lua) carry the invariants; this file turns values into their arguments and
-their replies into values.
+The scripts (lua/publish.lua, lua/read.lua) hold the invariants. This module encodes their arguments
+and decodes their replies.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
 _PACKAGE: Final = "hub.backends.redis"
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "publish")
 _READ: Final = Script(_PACKAGE, "channel_head", "read")
-_IN_ONE_CALL: Final = 64  # events; so that nobody else waits long for the server
-_PAGES_IN_ONE_CALL: Final = 8
-_NO_ANSWER: Final = BrokerUnavailable("the broker has not answered")
+_EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
+_PAGES_PER_CALL: Final = 8
+_NO_REPLY: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
 class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
-    """How much the log of one channel keeps; whatever bound is reached first counts.
+    """How much the log of one channel keeps. The bound that is reached first counts.
 
-    max_events: trimmed in blocks of about 100, so somewhat more may be there.
-    max_bytes: of names and data; trimmed at 9/8 of it. The newest event stays whatever its size.
-    ttl_seconds: an event's age; trimmed at 9/8 of it.
+    max_events: number of events. The log is trimmed in blocks of about 100, so it may hold more.
+    max_bytes: bytes of names and data. The log is trimmed at 9/8 of it; the newest event always
+        stays.
+    ttl_seconds: age of an event. The log is trimmed at 9/8 of it.
     """
 
     max_events: int
@@ -51,18 +52,18 @@ class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ttl_ms(self) -> int:
-        """The age in what Redis counts in."""
+        """The age in milliseconds."""
         return to_milliseconds(self.ttl_seconds)
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How much the broker keeps, and for how long.
+    """How much the backend keeps, and for how long.
 
-    user, topic, everyone: of the channels of each kind.
-    position_ttl_seconds: how long a channel's epoch and offset outlive their last use, so that an
-        old cursor is known as old.
-    idempotency_seconds: how long a publish is remembered by its key.
-    generation_ttl_seconds: how long a generation's record outlives its last change.
+    user, topic, all: the retention of the channels of each kind.
+    position_ttl_seconds: how long the head of a channel (epoch and offset) outlives its last use.
+        While it exists, an old cursor is recognised as old.
+    idempotency_seconds: how long the idempotency key of a publish is remembered.
+    generation_ttl_seconds: how long the record of a generation outlives its last change.
     """
 
     user: ChannelRetention
@@ -73,33 +74,33 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     generation_ttl_seconds: float
 
     def of(self, channel: Channel) -> ChannelRetention:
-        """What is kept of a channel."""
+        """Return the retention of a channel."""
         if channel.startswith("user:"):
             return self.user
         return self.all if channel == ALL else self.topic
 
 
 class PublishBatch:
-    """What somebody publishes at once, and the answers to it."""
+    """The publications of one call, and their results."""
 
-    __slots__ = ("answered", "answers", "publications")
+    __slots__ = ("done", "publications", "results")
 
-    def __init__(self, publications: Sequence[Publication], answered: asyncio.Future[None]) -> None:
+    def __init__(self, publications: Sequence[Publication], done: asyncio.Future[None]) -> None:
         self.publications = publications
-        self.answered = answered
-        self.answers: list[Published | BrokerUnavailable] = [_NO_ANSWER] * len(publications)
+        self.done = done  # done when every result is there
+        self.results: list[Published | BrokerUnavailable] = [_NO_REPLY] * len(publications)
 
 
 class RedisEventLog:
-    """Publishes to and reads from the channels' streams. Raises BrokerUnavailable."""
+    """Implements ports.events.EventLog."""
 
     def __init__(self, client: RedisClient, retention: Retention) -> None:
         self._client = client
         self._retention = retention
-        self._announce = "SPUBLISH" if client.sharded else "PUBLISH"
-        self._head_ms = to_milliseconds(retention.position_ttl_seconds)
-        self._ttl_refresh_at = (
-            self._head_ms,
+        self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
+        self._head_ttl_ms = to_milliseconds(retention.position_ttl_seconds)
+        self._ttls_ms = (
+            self._head_ttl_ms,
             to_milliseconds(retention.idempotency_seconds),
             to_milliseconds(retention.generation_ttl_seconds),
         )
@@ -113,10 +114,10 @@ class RedisEventLog:
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.events.EventWriter.publish."""
         published = []
-        for answer in await self.try_publish(publications):
-            if isinstance(answer, BrokerUnavailable):
-                raise answer
-            published.append(answer)
+        for result in await self.try_publish(publications):
+            if isinstance(result, BrokerUnavailable):
+                raise result
+            published.append(result)
         return published
 
     async def try_publish(
@@ -133,102 +134,105 @@ class RedisEventLog:
             if publication.update is not None and not generation_keys(
                 publication.update.generation
             ):
-                raise ValueError(f"not a generation's id: {publication.update.generation!r}")
+                raise ValueError(f"not the id of a generation: {publication.update.generation!r}")
         loop = asyncio.get_running_loop()
         if not self._unsent:
             loop.call_soon(self._flush)
-        lot = PublishBatch(publications, loop.create_future())
-        self._unsent.append(lot)
-        await lot.answered
-        return lot.answers
+        batch = PublishBatch(publications, loop.create_future())
+        self._unsent.append(batch)
+        await batch.done
+        return batch.results
 
     def _flush(self) -> None:
-        lots, self._unsent = self._unsent, []
-        self._background_tasks.run("publish", self._send(lots))
+        batches, self._unsent = self._unsent, []
+        self._background_tasks.run("publish", self._send(batches))
 
-    async def _send(self, lots: Sequence[PublishBatch]) -> None:
-        """The events of one call are of one partition in a Cluster; elsewhere of any."""
+    async def _send(self, batches: Sequence[PublishBatch]) -> None:
         try:
-            await self._send_all(lots)
+            await self._send_all(batches)
         finally:
-            for lot in lots:
-                if not lot.answered.done():  # else its caller was cancelled
-                    lot.answered.set_result(None)
+            for batch in batches:
+                if not batch.done.done():  # its caller may have been cancelled
+                    batch.done.set_result(None)
 
-    async def _send_all(self, lots: Sequence[PublishBatch]) -> None:
+    async def _send_all(self, batches: Sequence[PublishBatch]) -> None:
+        # In a Cluster all events of one call belong to one partition; elsewhere they may differ.
         groups: dict[int, list[tuple[Publication, PublishBatch, int]]] = {}
-        for lot in lots:
-            for n, publication in enumerate(lot.publications):
+        for batch in batches:
+            for n, publication in enumerate(batch.publications):
                 partition = 0
                 if self._client.sharded:
                     partition = channel_keys(publication.channel).partition
-                groups.setdefault(partition, []).append((publication, lot, n))
-        batches = [
-            group[first : first + _IN_ONE_CALL]
+                groups.setdefault(partition, []).append((publication, batch, n))
+        chunks = [
+            group[first : first + _EVENTS_PER_CALL]
             for group in groups.values()
-            for first in range(0, len(group), _IN_ONE_CALL)
+            for first in range(0, len(group), _EVENTS_PER_CALL)
         ]
-        calls = [self.publish_call([publication for publication, *_ in each]) for each in batches]
+        calls = [self.publish_call([publication for publication, *_ in each]) for each in chunks]
         replies = await self._client.try_run(calls)
-        for batch, reply in zip(batches, replies, strict=True):
-            away = isinstance(reply, BrokerUnavailable)
-            for place, (_, lot, n) in enumerate(batch):
-                lot.answers[n] = reply if away else _published(reply[place])
+        for chunk, reply in zip(chunks, replies, strict=True):
+            failed = isinstance(reply, BrokerUnavailable)
+            for index, (_, batch, n) in enumerate(chunk):
+                batch.results[n] = reply if failed else _parse_published(reply[index])
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:
         """See ports.events.EventReader.read."""
         calls: list[ScriptCall] = []
-        asked: list[Channel] = []
-        for channels in self._by_call(after):
+        requested: list[Channel] = []
+        for channels in self._split_by_call(after):
             calls.append(self._read_call({c: after[c] for c in channels}, max_events, max_bytes))
-            asked += channels
-        pages = [page for reply in await self._client.run(calls) for page in reply]
-        found = {channel: _page(channel, page) for channel, page in zip(asked, pages, strict=True)}
-        return {channel: found[channel] for channel in after}
+            requested += channels
+        replies = [page for reply in await self._client.run(calls) for page in reply]
+        pages = {
+            channel: _parse_page(channel, page)
+            for channel, page in zip(requested, replies, strict=True)
+        }
+        return {channel: pages[channel] for channel in after}
 
-    def _by_call(self, channels: Iterable[Channel]) -> Iterable[Sequence[Channel]]:
-        """Channels that one call may name: few, and in a Cluster of one partition."""
+    def _split_by_call(self, channels: Iterable[Channel]) -> Iterable[Sequence[Channel]]:
+        """Split the channels into groups for one call: few, and of one partition in a Cluster."""
         groups: dict[int, list[Channel]] = {}
         for channel in channels:
             partition = channel_keys(channel).partition if self._client.sharded else 0
             groups.setdefault(partition, []).append(channel)
         return [
-            group[first : first + _PAGES_IN_ONE_CALL]
+            group[first : first + _PAGES_PER_CALL]
             for group in groups.values()
-            for first in range(0, len(group), _PAGES_IN_ONE_CALL)
+            for first in range(0, len(group), _PAGES_PER_CALL)
         ]
 
     def _read_call(
         self, after: Mapping[Channel, Position | None], max_events: int, max_bytes: int
     ) -> ScriptCall:
         keys: list[str] = []
-        args: list[Argument] = [new_epoch(), self._head_ms, max_events, max_bytes]
+        arguments: list[Argument] = [new_epoch(), self._head_ttl_ms, max_events, max_bytes]
         for channel, position in after.items():
             names = channel_keys(channel)
             keys += (names.head, names.log)
-            args += (self._retention.of(channel).ttl_ms, *_origin(position))
-        return ScriptCall(_READ, channel_keys(next(iter(after))).partition, keys, args)
+            arguments += (self._retention.of(channel).ttl_ms, *_origin(position))
+        return ScriptCall(_READ, channel_keys(next(iter(after))).partition, keys, arguments)
 
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
-        """The call that publishes them, all of one partition if that matters here."""
+        """Return the call that publishes these; in a Cluster all must belong to one partition."""
         keys: list[str] = []
-        args: list[Argument] = [
-            self._announce,
+        arguments: list[Argument] = [
+            self._publish_command,
             new_epoch(),
-            *self._ttl_refresh_at,
+            *self._ttls_ms,
             len(publications),
         ]
-        args += self._channel_retentions
+        arguments += self._channel_retentions
         for publication in publications:
-            _add(publication, keys, args)
+            _encode(publication, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
-        return ScriptCall(_PUBLISH, partition, keys, args)
+        return ScriptCall(_PUBLISH, partition, keys, arguments)
 
 
 def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
-    """Where a page begins, as read.lua has it."""
+    """Return where a page begins, as read.lua takes it."""
     if after is None:
         return "head", "", 0
     if after == FROM_START:
@@ -236,13 +240,13 @@ def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
     return "after", after.epoch, after.offset
 
 
-def _add(publication: Publication, keys: list[str], args: list[Argument]) -> None:
-    """One event's part of publish.lua's keys and arguments."""
-    channel, step = publication.channel, publication.update
+def _encode(publication: Publication, keys: list[str], arguments: list[Argument]) -> None:
+    """Append the keys and arguments of one event, as publish.lua takes them."""
+    channel, update = publication.channel, publication.update
     names = channel_keys(channel)
     flags = channel[0] if channel.startswith("user:") or channel == ALL else "t"
     more_keys: tuple[str, ...] = ()
-    more_args: tuple[Argument, ...] = ()
+    more_arguments: tuple[Argument, ...] = ()
     if publication.ephemeral:
         flags += "e"
     if publication.idempotency_key is not None:
@@ -250,29 +254,35 @@ def _add(publication: Publication, keys: list[str], args: list[Argument]) -> Non
         more_keys += (publish_idempotency_key(channel, publication.idempotency_key),)
     if publication.ttl_seconds is not None:
         flags += "x"
-        more_args += (to_milliseconds(publication.ttl_seconds),)
-    if step is not None:
+        more_arguments += (to_milliseconds(publication.ttl_seconds),)
+    if update is not None:
         flags += "s"
-        record = generation_keys(step.generation)
+        record = generation_keys(update.generation)
         if record is None:
-            raise ValueError(f"not a generation's id: {step.generation!r}")
+            raise ValueError(f"not the id of a generation: {update.generation!r}")
         more_keys += (record.record, record.text)
-        more_args += (step.kind.value, step.attempt, step.status.value, step.index, step.text)
+        more_arguments += (
+            update.kind.value,
+            update.attempt,
+            update.status.value,
+            update.index,
+            update.text,
+        )
     if publication.trace:
         flags += "c"
-        more_args += (publication.trace,)
+        more_arguments += (publication.trace,)
     keys += (names.head, names.log, *more_keys)
-    args += (flags, publication.name, publication.data, *more_args)
+    arguments += (flags, publication.name, publication.data, *more_arguments)
 
 
 def parse_announcement(channel: Channel, payload: bytes) -> Event:
-    """What publish.lua sent to the channel's pub/sub channel: place, name and data."""
-    place, name, data = payload.split(b"\n", 2)
-    epoch, rest = place.decode().rsplit("-", 1)
+    """Parse a message that publish.lua sent: `<epoch>-<offset>[ <trace>]`, name and data."""
+    position_text, name, data = payload.split(b"\n", 2)
+    epoch, rest = position_text.decode().rsplit("-", 1)
     trace = ""
     try:
         offset = int(rest)
-    except ValueError:  # a trace behind it: one event in many, so that the others pay nothing
+    except ValueError:  # followed by a trace; rare, so that other events cost nothing more
         number, trace = rest.split(" ")
         offset = int(number)
     position = Position(epoch, offset) if epoch else None
@@ -280,17 +290,17 @@ def parse_announcement(channel: Channel, payload: bytes) -> Event:
 
 
 def to_milliseconds(seconds: float) -> int:
-    """What Redis counts in; never nothing."""
+    """Return whole milliseconds, at least 1."""
     return max(1, round(seconds * 1000))
 
 
-def _published(reply: list[Any]) -> Published:
+def _parse_published(reply: list[Any]) -> Published:
     outcome, epoch, offset, stop_requested_by = reply
     position = Position(epoch.decode(), offset) if epoch else None
     return Published(_OUTCOMES[outcome], position, stop_requested_by.decode() or None)
 
 
-def _page(channel: Channel, reply: list[Any]) -> Page:
+def _parse_page(channel: Channel, reply: list[Any]) -> Page:
     epoch = reply[0].decode()
     fields = iter(reply[4:])
     events = [

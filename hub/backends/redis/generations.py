@@ -1,4 +1,4 @@
-"""Generations' records in Redis: a hash each, beside the log of their user's channel."""
+"""The records of generations in Redis: one hash each, in the partition of the user's channel."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _STOP: Final = Script(_PACKAGE, "request_stop")
 
 
 class RedisGenerationStore:
-    """Implements ports.GenerationStore."""
+    """Implements ports.generations.GenerationStore."""
 
     def __init__(self, client: RedisClient, retention: Retention) -> None:
         self._client = client
-        self._head_ms = to_milliseconds(retention.position_ttl_seconds)
-        self._record_ms = to_milliseconds(retention.generation_ttl_seconds)
+        self._head_ttl_ms = to_milliseconds(retention.position_ttl_seconds)
+        self._record_ttl_ms = to_milliseconds(retention.generation_ttl_seconds)
 
     async def create(
         self, generation: Generation, idempotency_key: str | None
@@ -42,33 +42,35 @@ class RedisGenerationStore:
         channel = channel_keys(user_channel(generation.user))
         record = generation_keys(generation.id)
         if record is None:
-            raise ValueError(f"not a generation's id: {generation.id!r}")
-        once = (
+            raise ValueError(f"not the id of a generation: {generation.id!r}")
+        idempotency = (
             generation_idempotency_key(generation.user, idempotency_key)
             if idempotency_key
             else channel.head
         )
         chat = generation.request.chat
-        keys = [channel.head, channel.log, once, record.record, record.text]
+        keys = [channel.head, channel.log, idempotency, record.record, record.text]
         if chat is not None:
             keys.append(chat_key(generation.user, chat))
-        args = (
+        arguments = (
             new_epoch(),
-            self._head_ms,
+            self._head_ttl_ms,
             "1" if idempotency_key else "",
             generation.id,
             generation.user,
             msgspec.json.encode(generation.request),
-            self._record_ms,
+            self._record_ttl_ms,
             repr(generation.requested_at),
         )
-        (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, args)])
-        name, epoch, offset, new = reply
-        return CreatedGeneration(name.decode(), Position(epoch.decode(), offset), bool(new))
+        (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
+        generation_id, epoch, offset, new = reply
+        return CreatedGeneration(
+            generation_id.decode(), Position(epoch.decode(), offset), bool(new)
+        )
 
     async def find(self, generation: str) -> Generation | None:
-        found = await self._find(generation, ())
-        return found and found[0]
+        snapshot = await self._find(generation, ())
+        return snapshot and snapshot[0]
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         channel = channel_keys(user_channel(generation.user))
@@ -76,8 +78,8 @@ class RedisGenerationStore:
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         partition = partition_of(user_channel(user))
-        found = await self._client.call(partition, "GET", chat_key(user, chat))
-        return found.decode() if found else None
+        newest = await self._client.call(partition, "GET", chat_key(user, chat))
+        return newest.decode() if newest else None
 
     async def discard(
         self, generation: str, user: str, idempotency_key: str | None, chat: str | None
@@ -90,8 +92,12 @@ class RedisGenerationStore:
             names.append(generation_idempotency_key(user, idempotency_key))
         if chat is not None:
             names.append(chat_key(user, chat))
-        args = (generation, "1" if idempotency_key is not None else "", "" if chat is None else "1")
-        await self._client.run([ScriptCall(_DISCARD, keys.partition, names, args)])
+        arguments = (
+            generation,
+            "1" if idempotency_key is not None else "",
+            "" if chat is None else "1",
+        )
+        await self._client.run([ScriptCall(_DISCARD, keys.partition, names, arguments)])
 
     async def _find(
         self, generation: str, channel: tuple[str, ...]
@@ -100,34 +106,34 @@ class RedisGenerationStore:
         if keys is None:
             return None
         names = (keys.record, keys.text, *channel)
-        args = (new_epoch(), self._head_ms)
-        (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, args)])
+        arguments = (new_epoch(), self._head_ttl_ms)
+        (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, arguments)])
         if not reply:
             return None
         text, epoch, offset, *fields = reply
-        record = dict(zip(fields[::2], fields[1::2], strict=True))
-        stop_requested_by = record.get(b"stop_requested_by")
-        found = Generation(
+        values = dict(zip(fields[::2], fields[1::2], strict=True))
+        stop_requested_by = values.get(b"stop_requested_by")
+        record = Generation(
             id=generation,
-            user=record[b"user"].decode(),
-            request=msgspec.json.decode(record[b"request"], type=GenerationRequest),
-            status=Status(record[b"status"].decode()),
-            attempt=int(record[b"attempt"]),
-            deltas=int(record[b"deltas"]),
+            user=values[b"user"].decode(),
+            request=msgspec.json.decode(values[b"request"], type=GenerationRequest),
+            status=Status(values[b"status"].decode()),
+            attempt=int(values[b"attempt"]),
+            deltas=int(values[b"deltas"]),
             text=text.decode(),
             stop_requested_by=stop_requested_by.decode() if stop_requested_by else None,
-            requested_at=float(record.get(b"requested_at", b"0")),
-            after=_position(record.get(b"after")),
-            end=msgspec.json.decode(record.get(b"end", b"{}")),
+            requested_at=float(values.get(b"requested_at", b"0")),
+            after=_parse_position(values.get(b"after")),
+            end=msgspec.json.decode(values.get(b"end", b"{}")),
         )
-        return found, Position(epoch.decode(), offset)
+        return record, Position(epoch.decode(), offset)
 
     async def stop_requested_by(self, generation: str) -> str | None:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        found = await self._client.call(keys.partition, "HGET", keys.record, "stop_requested_by")
-        return found.decode() if found else None
+        by = await self._client.call(keys.partition, "HGET", keys.record, "stop_requested_by")
+        return by.decode() if by else None
 
     async def request_stop(self, generation: str, by: str) -> StopResult | None:
         keys = generation_keys(generation)
@@ -141,7 +147,7 @@ class RedisGenerationStore:
         return StopResult.ENDED if reply == b"ended" else StopResult.STOPPING
 
 
-def _position(text: bytes | None) -> Position | None:
+def _parse_position(text: bytes | None) -> Position | None:
     if text is None:
         return None
     epoch, _, offset = text.decode().partition(" ")

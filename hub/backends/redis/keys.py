@@ -1,11 +1,11 @@
-"""The names of every key and pub/sub channel. `docs/redis.md` lists them.
+"""The names of all keys and pub/sub channels. `docs/redis.md` lists them.
 
-Each carries the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits): a channel's own
-for the channel and its user's generations, so that one script can touch them all, on Cluster too;
-the first partition's for the one queue of jobs.
+Each name has the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits). A channel and
+the generations of its user have the tag of the channel's partition, so that one script can use all
+of their keys, on a Cluster too. The queue of jobs and the command bus have the tag of partition 0.
 
-What a client chose stands behind a slash, which no channel's name has: a colon stands in both, and
-one user's key must not be another's.
+A part that a client chose follows a slash, because no channel name contains a slash. Colons occur
+in both, so with a colon the key of one user could equal the key of another.
 """
 
 from __future__ import annotations
@@ -21,39 +21,40 @@ JOBS_PARTITION: Final = 0
 JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
 JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
 JOBS_GROUP: Final = "workers"
-COMMANDS_CHANNEL: Final = "{hub:p00}:control"
+COMMANDS_CHANNEL: Final = "{hub:p00}:commands"
 NODE_STATES: Final = "{hub:p00}:nodes"
-DENYLIST: Final = "{hub:p00}:denied"
+DENYLIST: Final = "{hub:p00}:denylist"
 STOPS_CHANNEL: Final = "{hub:p00}:stops"
 
 
 def usage_key(partition: int, day: str) -> str:
-    """A day's sums of usage of a partition's users (hash)."""
+    """Return the key of the usage totals of a partition's users on one day (hash)."""
     return f"{hash_tag(partition)}:usage:{day}"
 
 
-def ticket_key(name: str) -> tuple[int, str]:
-    """A ticket's partition and name (hash); the ticket itself is a secret and stands nowhere."""
-    digest = hashlib.sha256(name.encode()).hexdigest()
+def ticket_key(ticket_id: str) -> tuple[int, str]:
+    """Return the partition and the key of a ticket (hash). The key has no part of the secret id."""
+    digest = hashlib.sha256(ticket_id.encode()).hexdigest()
     partition = int(digest[:2], 16) % PARTITIONS
     return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
 
 def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
-    """Of a topic: its partition, when each entry is over (sorted set), its users (hash)."""
+    """Return a topic's partition, the key of its entries (sorted set) and of its users (hash)."""
     partition = partition_of(channel)
     tag = hash_tag(partition)
-    return partition, f"{tag}:present:{channel}", f"{tag}:users:{channel}"
+    return partition, f"{tag}:presence:{channel}", f"{tag}:presence_users:{channel}"
 
 
 def jobs_stream(queue: str) -> str:
-    """The due jobs of a queue (stream)."""
+    """Return the key of the due jobs of a queue (stream)."""
     return f"{{hub:p00}}:jobs:due:{queue}"
 
 
 class ChannelKeys(NamedTuple):
-    """What belongs to one channel: partition, head (hash), log (a stream, whose name is also that
-    of the pub/sub channel on which its events are announced).
+    """The keys of one channel: its head (hash) and its log (stream).
+
+    The pub/sub channel on which its events are announced has the same name as the log.
     """
 
     partition: int
@@ -62,7 +63,7 @@ class ChannelKeys(NamedTuple):
 
 
 class GenerationKeys(NamedTuple):
-    """What belongs to one generation: partition, record (hash), text so far (string)."""
+    """The keys of one generation: its record (hash) and its text so far (string)."""
 
     partition: int
     record: str
@@ -70,38 +71,38 @@ class GenerationKeys(NamedTuple):
 
 
 def hash_tag(partition: int) -> str:
-    """What decides where on a Cluster a partition is."""
+    """Return the hash tag of a partition; it decides the slot in a Cluster."""
     return f"{{hub:p{partition:02x}}}"
 
 
-@lru_cache(maxsize=16384)  # an answer's hundreds of deltas ask for the same names
+@lru_cache(maxsize=16384)  # the deltas of a generation need the same names again and again
 def channel_keys(channel: Channel) -> ChannelKeys:
-    """The names that belong to a channel."""
+    """Return the keys of a channel."""
     partition = partition_of(channel)
     tag = hash_tag(partition)
     return ChannelKeys(partition, f"{tag}:head:{channel}", f"{tag}:log:{channel}")
 
 
 def publish_idempotency_key(channel: Channel, idempotency_key: str) -> str:
-    """Remembers the position that a publish with this key was given (string)."""
-    return f"{hash_tag(partition_of(channel))}:once:{channel}/{idempotency_key}"
+    """Return the key that holds the position of the publish with this idempotency key (string)."""
+    return f"{hash_tag(partition_of(channel))}:publish_key:{channel}/{idempotency_key}"
 
 
 def generation_idempotency_key(user: str, idempotency_key: str) -> str:
-    """Remembers the generation that a question with this key started (string)."""
+    """Return the key that holds the generation started with this idempotency key (string)."""
     channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:asked:{channel}/{idempotency_key}"
+    return f"{hash_tag(partition_of(channel))}:generation_key:{channel}/{idempotency_key}"
 
 
 def chat_key(user: str, chat: str) -> str:
-    """Remembers the newest generation of a user's chat (string)."""
+    """Return the key that holds the newest generation of a user's chat (string)."""
     channel = user_channel(user)
     return f"{hash_tag(partition_of(channel))}:chat:{channel}/{chat}"
 
 
 def generation_keys(generation: str) -> GenerationKeys | None:
-    """The names that belong to a generation; None when this is not an id of one."""
-    # URLs bring anything: only what may be an id is remembered.
+    """Return the keys of a generation; None when this is not the id of one."""
+    # A URL may contain anything: only possible ids get into the cache.
     return _generation_keys(generation) if len(generation) == ID_CHARS else None
 
 

@@ -1,12 +1,12 @@
-"""The bell: hears the live events of every channel that this process needs.
+"""The channels whose new events this process receives.
 
-One PubSubConnection (client/pubsub.py) for each server; a channel is subscribed to on the server
-of its partition.
+There is one PubSubConnection (client/pubsub.py) for each server. A channel is subscribed to on the
+server of its partition.
 
 Rules:
-1. `_channels` holds every channel that is wanted or lingers, by its pub/sub name.
-2. When partitions move, their channels move to the new server's ear, which owes a relink: events
-   may have been missed on the way.
+1. `_channels` holds every channel that is subscribed to or lingers, by its pub/sub name.
+2. When partitions move, their channels migrate to the connection of the new server, which then
+   reports a resubscription, because events may have been missed meanwhile.
 """
 
 from __future__ import annotations
@@ -24,78 +24,78 @@ from hub.engine.tasks import Supervisor, SystemClock
 
 
 class RedisSubscriptions:
-    """Subscriptions of one process."""
+    """Implements ports.events.Subscriptions."""
 
     def __init__(self, client: RedisClient, timeouts: PubSubTimeouts | None = None) -> None:
         self._client = client
         self._timeouts = timeouts or PubSubTimeouts(reply_timeout_seconds=client.timeout_seconds)
-        self._pubsub_connections: dict[RedisServer, PubSubConnection] = {}
-        self._channels: dict[bytes, tuple[Channel, PubSubConnection]] = {}
-        self._moved = asyncio.Event()
+        self._connections: dict[RedisServer, PubSubConnection] = {}
+        self._channels: dict[bytes, tuple[Channel, PubSubConnection]] = {}  # see rule 1
+        self._topology_changed = asyncio.Event()
         self._on_events: Callable[[Sequence[Event]], None] = lambda events: None
         self._on_resubscribed: Callable[[], None] = lambda: None
-        client.on_topology_change(self._moved.set)
-        self._connect_to_servers()
+        client.on_topology_change(self._topology_changed.set)
+        self._add_connections()
 
     @property
     def is_synced(self) -> bool:
-        """Whether everything that is wanted is heard, as far as this process can tell."""
-        return all(ear.is_synced for ear in self._pubsub_connections.values())
+        """Whether every subscription is acknowledged, as far as this process can tell."""
+        return all(connection.is_synced for connection in self._connections.values())
 
     @property
     def disconnects(self) -> int:
-        """How often a link for events broke."""
-        return sum(ear.disconnects for ear in self._pubsub_connections.values())
+        """Number of lost connections."""
+        return sum(connection.disconnects for connection in self._connections.values())
 
     def listen(
-        self, heard: Callable[[Sequence[Event]], None], relinked: Callable[[], None]
+        self, on_events: Callable[[Sequence[Event]], None], on_resubscribed: Callable[[], None]
     ) -> None:
-        """See ports.Broker.listen."""
-        self._on_events, self._on_resubscribed = heard, relinked
+        """See ports.events.Subscriptions.listen."""
+        self._on_events, self._on_resubscribed = on_events, on_resubscribed
 
     async def subscribe(self, channels: Collection[Channel]) -> None:
-        """See ports.Broker.subscribe."""
+        """See ports.events.Subscriptions.subscribe."""
         waiting = []
         for channel in channels:
             keys = channel_keys(channel)
             name = keys.log.encode()
-            ear = self._pubsub_connections[self._client.server_of(keys.partition)]
-            self._channels[name] = channel, ear
-            waiter = ear.subscribe(name)
+            connection = self._connections[self._client.server_of(keys.partition)]
+            self._channels[name] = channel, connection
+            waiter = connection.subscribe(name)
             if waiter is not None:
                 waiting.append(waiter)
         for waiter in waiting:
             await waiter
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
-        """See ports.Broker.unsubscribe."""
+        """See ports.events.Subscriptions.unsubscribe."""
         for channel in channels:
             name = channel_keys(channel).log.encode()
             if name in self._channels:
                 self._channels[name][1].unsubscribe(name)
 
     async def run(self) -> None:
-        """Hears until cancelled."""
+        """See ports.events.Subscriptions.run."""
         async with Supervisor(SystemClock()) as tasks:
-            for place, ear in self._pubsub_connections.items():
-                tasks.start(f"ear at {place}", ear.run)
+            for server, connection in self._connections.items():
+                tasks.start(f"subscriptions at {server}", connection.run)
             while True:
-                await self._moved.wait()
-                self._moved.clear()
-                before = self._pubsub_connections.keys() - set(self._client.servers())
-                for place in self._connect_to_servers():
-                    tasks.start(f"ear at {place}", self._pubsub_connections[place].run)
+                await self._topology_changed.wait()
+                self._topology_changed.clear()
+                removed = self._connections.keys() - set(self._client.servers())
+                for server in self._add_connections():
+                    tasks.start(f"subscriptions at {server}", self._connections[server].run)
                 self._migrate_channels()
-                for place in before:
-                    del self._pubsub_connections[place]
-                    await tasks.end(f"ear at {place}")
+                for server in removed:
+                    del self._connections[server]
+                    await tasks.end(f"subscriptions at {server}")
 
-    def _connect_to_servers(self) -> list[RedisServer]:
-        """An ear at every server that has none. Returns where they are."""
-        fresh = [place for place in self._client.servers() if place not in self._pubsub_connections]
-        for place in fresh:
-            self._pubsub_connections[place] = PubSubConnection(
-                place,
+    def _add_connections(self) -> list[RedisServer]:
+        """Add a connection for each server that has none. Return these servers."""
+        added = [server for server in self._client.servers() if server not in self._connections]
+        for server in added:
+            self._connections[server] = PubSubConnection(
+                server,
                 self._client.connect,
                 self._timeouts,
                 sharded=self._client.sharded,
@@ -104,23 +104,21 @@ class RedisSubscriptions:
                 on_unsubscribed=self._on_unsubscribed,
                 on_failure=self._client.mark_topology_stale,
             )
-        return fresh
+        return added
 
     def _migrate_channels(self) -> None:
-        for name, (channel, ear) in list(self._channels.items()):
-            there = self._pubsub_connections[
-                self._client.server_of(channel_keys(channel).partition)
-            ]
-            if there is not ear:
-                self._channels[name] = channel, there
-                there.migrate_from(name, ear)
+        for name, (channel, connection) in list(self._channels.items()):
+            owner = self._connections[self._client.server_of(channel_keys(channel).partition)]
+            if owner is not connection:
+                self._channels[name] = channel, owner
+                owner.migrate_from(name, connection)
 
     def _on_messages(self, messages: Sequence[list[bytes]]) -> None:
         channels, events = self._channels, []
         for _, name, payload in messages:
-            found = channels.get(name)
-            if found is not None:
-                events.append(parse_announcement(found[0], payload))
+            entry = channels.get(name)
+            if entry is not None:
+                events.append(parse_announcement(entry[0], payload))
         self._on_events(events)
 
     def _on_connection_resubscribed(self) -> None:

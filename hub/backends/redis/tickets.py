@@ -1,4 +1,4 @@
-"""Tickets in Redis: a hash each, under the hash of its name, which is a secret."""
+"""Tickets in Redis: one hash each. The key has the hash of the ticket id, which is a secret."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from hub.backends.redis.client import RedisClient, Script, ScriptCall
 from hub.backends.redis.keys import ticket_key
 from hub.ports.tickets import ConsumedTicket, Ticket
 
-_USE: Final = Script("hub.backends.redis", "consume_ticket")
-_KEEP: Final = Script("hub.backends.redis", "put_ticket")
+_CONSUME: Final = Script("hub.backends.redis", "consume_ticket")
+_PUT: Final = Script("hub.backends.redis", "put_ticket")
 
 
 class RedisTicketStore:
-    """Implements ports.TicketBook."""
+    """Implements ports.tickets.TicketStore."""
 
-    def __init__(self, link: RedisClient) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
 
     async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
         partition, key = ticket_key(ticket_id)
-        until_ms = int(ticket.expires_at * 1000)
-        args = (msgspec.json.encode(ticket), until_ms, int(seconds * 1000))
-        await self._link.run([ScriptCall(_KEEP, partition, (key,), args)])
+        token_expires_ms = int(ticket.expires_at * 1000)
+        arguments = (msgspec.json.encode(ticket), token_expires_ms, int(seconds * 1000))
+        await self._client.run([ScriptCall(_PUT, partition, (key,), arguments)])
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
         partition, key = ticket_key(ticket_id)
-        (reply,) = await self._link.run([ScriptCall(_USE, partition, (key,), ())])
+        (reply,) = await self._client.run([ScriptCall(_CONSUME, partition, (key,), ())])
         if not reply:
             return None
         return ConsumedTicket(msgspec.json.decode(reply[0], type=Ticket), bool(reply[1]))

@@ -1,4 +1,4 @@
-"""Who follows a topic, in Redis: two keys beside the topic's log, and one script."""
+"""The users of each topic in Redis: two keys beside the topic's log, and one script."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hub.backends.redis.keys import topic_presence_keys
 from hub.core.channel import Channel
 from hub.ports.topic_presence import PresenceChange
 
-_NOTE: Final = Script("hub.backends.redis", "update_topic_presence")
+_UPDATE: Final = Script("hub.backends.redis", "update_topic_presence")
 
 
 class RedisPresenceStore:
-    """Implements ports.AttendanceBook."""
+    """Implements ports.topic_presence.PresenceStore."""
 
-    def __init__(self, link: RedisClient) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
 
     async def update(
         self,
@@ -29,8 +29,10 @@ class RedisPresenceStore:
         *,
         seconds: float,
     ) -> PresenceChange:
-        partition, until, users_key = topic_presence_keys(channel)
-        args: list[Argument] = [node, round(seconds * 1000), len(present), *present, *absent]
-        (reply,) = await self._link.run([ScriptCall(_NOTE, partition, (until, users_key), args)])
+        partition, *keys = topic_presence_keys(channel)
+        arguments: list[Argument] = [node, round(seconds * 1000), len(present), *present, *absent]
+        (reply,) = await self._client.run([ScriptCall(_UPDATE, partition, keys, arguments)])
         joined, left, users = reply
-        return PresenceChange([u.decode() for u in joined], [u.decode() for u in left], users)
+        return PresenceChange(
+            [user.decode() for user in joined], [user.decode() for user in left], users
+        )

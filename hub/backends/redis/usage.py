@@ -1,4 +1,4 @@
-"""Sums of usage in Redis: a hash for each day and partition of users."""
+"""Usage totals in Redis: one hash for each day and each partition of users."""
 
 from __future__ import annotations
 
@@ -12,36 +12,39 @@ from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.ports.usage import UsageTotals
 
 _ADD: Final = Script("hub.backends.redis", "add_usage")
-_SUMS: Final = ("answers", "answers_without_usage", "prompt_tokens", "completion_tokens")
+_COUNTERS: Final = ("answers", "answers_without_usage", "prompt_tokens", "completion_tokens")
 
 
 class RedisUsageStore:
-    """Implements ports.UsageLedger."""
+    """Implements ports.usage.UsageStore.
 
-    def __init__(self, link: RedisClient, *, ttl_seconds: float) -> None:
-        self._link = link
+    ttl_seconds: how long the totals of a day outlive their last change.
+    """
+
+    def __init__(self, client: RedisClient, *, ttl_seconds: float) -> None:
+        self._client = client
         self._ttl_ms = to_milliseconds(ttl_seconds)
 
     async def add(self, usage: UsageTotals) -> None:
         partition = partition_of(user_channel(usage.user))
-        sums = [word for name in _SUMS for word in (name, getattr(usage, name))]
-        args = (f"{usage.user} {usage.model}", self._ttl_ms, *sums)
-        await self._link.run(
-            [ScriptCall(_ADD, partition, (usage_key(partition, usage.day),), args)]
+        counters = [part for name in _COUNTERS for part in (name, getattr(usage, name))]
+        arguments = (f"{usage.user} {usage.model}", self._ttl_ms, *counters)
+        await self._client.run(
+            [ScriptCall(_ADD, partition, (usage_key(partition, usage.day),), arguments)]
         )
 
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         partitions = range(PARTITIONS) if user is None else [partition_of(user_channel(user))]
         replies = await asyncio.gather(
-            *(self._link.call(each, "HGETALL", usage_key(each, day)) for each in partitions)
+            *(self._client.call(each, "HGETALL", usage_key(each, day)) for each in partitions)
         )
-        found: dict[tuple[str, str], dict[str, int]] = {}
+        totals: dict[tuple[str, str], dict[str, int]] = {}
         for reply in replies:
             for field, number in zip(reply[::2], reply[1::2], strict=True):
-                what, whose, model = field.decode().split(" ", 2)
-                if user is None or whose == user:
-                    found.setdefault((whose, model), {})[what] = int(number)
+                counter, owner, model = field.decode().split(" ", 2)
+                if user is None or owner == user:
+                    totals.setdefault((owner, model), {})[counter] = int(number)
         return [
-            UsageTotals(day=day, user=whose, model=model, **sums)
-            for (whose, model), sums in sorted(found.items())
+            UsageTotals(day=day, user=owner, model=model, **counters)
+            for (owner, model), counters in sorted(totals.items())
         ]

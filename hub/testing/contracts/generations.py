@@ -42,10 +42,10 @@ class GenerationKit:
         outcome, _ = await self.node.publish('{"by":"x"}', update=update)
         return outcome
 
-    async def found(self) -> Generation:
-        found = await self.node.backend.generations.find(self.id)
-        assert found is not None
-        return found
+    async def find(self) -> Generation:
+        record = await self.node.backend.generations.find(self.id)
+        assert record is not None
+        return record
 
 
 def colliding_names(channel_of: Callable[[str], Channel]) -> tuple[str, str]:
@@ -69,7 +69,7 @@ class GenerationsContract:
         _, before = await node.publish()
         created = await kit.create()
         assert (created.generation, created.position, created.new) == (kit.id, before, True)
-        assert await kit.found() == Generation(kit.id, "alice", REQUEST, after=before)
+        assert await kit.find() == Generation(kit.id, "alice", REQUEST, after=before)
 
     async def test_same_key_finds_the_same_generation(self, node: Node) -> None:
         """A repeated key starts nothing and returns the first id and position."""
@@ -96,9 +96,9 @@ class GenerationsContract:
         await GenerationKit(node).create()
         assert await node.backend.generations.newest_of_chat("alice", "c d") == newest
         assert await node.backend.generations.newest_of_chat("bob", "c d") is None
-        found = await node.backend.generations.find(newest)
-        assert found is not None
-        assert found.request.chat == "c d"
+        record = await node.backend.generations.find(newest)
+        assert record is not None
+        assert record.request.chat == "c d"
 
     async def test_chat_of_a_discarded_generation(self, node: Node) -> None:
         """The generation that ran in the chat before is the newest one again, if there is one."""
@@ -123,12 +123,12 @@ class GenerationsContract:
         short, long = colliding_names(user_channel)
         rest = long.removeprefix(short + ":")
         partition = partition_of(user_channel(short))
-        mine, theirs = new_generation_id(partition), new_generation_id(partition)
-        for user, name, key in ((long, mine, "k"), (short, theirs, f"{rest}:k")):
+        own_id, other_id = new_generation_id(partition), new_generation_id(partition)
+        for user, name, key in ((long, own_id, "k"), (short, other_id, f"{rest}:k")):
             request = msgspec.structs.replace(REQUEST, chat=key)
             created = await node.backend.generations.create(Generation(name, user, request), key)
             assert (created.generation, created.new) == (name, True)
-        assert await node.backend.generations.newest_of_chat(long, "k") == mine
+        assert await node.backend.generations.newest_of_chat(long, "k") == own_id
         short, long = colliding_names(topic_channel)
         rest = long.removeprefix(short + ":")
         for topic, key in ((long, "k"), (short, f"{rest}:k")):
@@ -145,11 +145,11 @@ class GenerationsContract:
         await kit.update(UpdateKind.BEGIN)
         await kit.update(UpdateKind.DELTA, index=0, text="你")
         await kit.update(UpdateKind.DELTA, index=1, text="好")
-        assert ((await kit.found()).text, (await kit.found()).deltas) == ("你好", 2)
+        assert ((await kit.find()).text, (await kit.find()).deltas) == ("你好", 2)
         await kit.update(UpdateKind.REPLACE, index=2, text="new")
         await kit.update(UpdateKind.END, status=Status.DONE)
-        found = await kit.found()
-        assert (found.status, found.text, found.deltas, found.end) == (
+        record = await kit.find()
+        assert (record.status, record.text, record.deltas, record.end) == (
             Status.DONE,
             "new",
             3,
@@ -163,7 +163,7 @@ class GenerationsContract:
         await kit.update(UpdateKind.BEGIN)
         assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.WRITTEN
         assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.DUPLICATE
-        assert (await kit.found()).text == "a"
+        assert (await kit.find()).text == "a"
 
     async def test_generation_ends_once(self, node: Node) -> None:
         """After the end every update is refused, and no event is written."""
@@ -186,7 +186,7 @@ class GenerationsContract:
         assert await kit.update(UpdateKind.DELTA, 1, index=1, text="old") is Outcome.STALE
         assert await kit.update(UpdateKind.END, 1, status=Status.DONE) is Outcome.STALE
         assert await kit.update(UpdateKind.BEGIN, 2) is Outcome.STALE
-        assert (await kit.found()).text == ""
+        assert (await kit.find()).text == ""
 
     async def test_unknown_generation_is_gone(self, node: Node) -> None:
         """An update of a record that does not exist is refused."""
@@ -198,7 +198,7 @@ class GenerationsContract:
         await kit.create()
         assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.STOPPING
         assert await node.backend.generations.request_stop(kit.id, "bob") is StopResult.STOPPING
-        assert (await kit.found()).stop_requested_by == "alice"
+        assert (await kit.find()).stop_requested_by == "alice"
         update = GenerationUpdate(kit.id, 1, UpdateKind.BEGIN)
         (answer,) = await node.backend.events.publish(
             [Publication(channel=ALICE, name="n", data=b"1", update=update)]
@@ -212,7 +212,7 @@ class GenerationsContract:
         await kit.update(UpdateKind.BEGIN)
         await kit.update(UpdateKind.END, status=Status.DONE)
         assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.ENDED
-        assert (await kit.found()).stop_requested_by is None
+        assert (await kit.find()).stop_requested_by is None
 
     async def test_stop_of_an_unknown_generation(self, node: Node) -> None:
         """Stopping a generation that does not exist returns None."""
@@ -239,6 +239,6 @@ class GenerationsContract:
         await node.backend.generations.create(
             Generation(id=name, user="alice", request=request), None
         )
-        found = await node.backend.generations.find(name)
-        assert found is not None
-        assert found.request == request
+        record = await node.backend.generations.find(name)
+        assert record is not None
+        assert record.request == request

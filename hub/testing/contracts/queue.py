@@ -86,7 +86,7 @@ class QueueContract:
 
     @renewed_lease
     async def test_expired_lease_behind_many_renewed_ones(self, workers: Workers) -> None:
-        """The job is found however many renewed leases are older."""
+        """The job is page however many renewed leases are older."""
         jobs = [job(f"a{n}", user=f"u{n}") for n in range(40)]
         for each in jobs:
             await workers.first.enqueue(each)
@@ -237,8 +237,8 @@ class QueueContract:
         for n in range(5):
             await workers.first.enqueue(job(f"g{n}"))
         lease = await workers.take(workers.first)
-        found = await workers.second.list_jobs(10)
-        assert (sorted(found.generations), found.total) == ([f"g{n}" for n in range(5)], 5)
+        page = await workers.second.list_jobs(10)
+        assert (sorted(page.generations), page.total) == ([f"g{n}" for n in range(5)], 5)
         few = await workers.second.list_jobs(2)
         assert (len(few.generations), few.total) == (2, 5)
         await workers.first.complete(lease)

@@ -1,4 +1,4 @@
-"""The link to a real Valkey through a network that fails: what is promised about each call."""
+"""The client with a real Valkey and a network that fails: the promises about each call."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ TIMEOUT = 0.5
 
 @asynccontextmanager
 async def through_proxy(server: OpenedRedis) -> AsyncIterator[tuple[FaultProxy, RedisClient]]:
-    """A link to the server that can be troubled."""
+    """Open a client whose connections pass through a fault proxy."""
     path = server.client.connection_pool.connection_kwargs["path"]
     async with FaultProxy(path) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        async with open_client(url, timeout_seconds=TIMEOUT) as link:
-            yield proxy, link
+        async with open_client(url, timeout_seconds=TIMEOUT) as client:
+            yield proxy, client
 
 
 @pytest.fixture
 async def valkey_server(open_redis: Any) -> OpenedRedis:
-    """Empty."""
+    """An empty Valkey."""
     opened: OpenedRedis = await open_redis("valkey")
     return opened
 
 
-async def test_calls_of_many_come_back_to_each(valkey_server: OpenedRedis) -> None:
-    """A thousand calls on one connection: each gets its own answer."""
-    link = valkey_server.link
+async def test_each_caller_gets_its_own_reply(valkey_server: OpenedRedis) -> None:
+    """A thousand calls share one connection, and each gets its own reply."""
+    client = valkey_server.hub_client
 
     async def echo(n: int) -> bool:
-        return bool(await link.call(n % 128, "ECHO", str(n)) == str(n).encode())
+        return bool(await client.call(n % 128, "ECHO", str(n)) == str(n).encode())
 
     assert all(await asyncio.gather(*(echo(n) for n in range(1000))))
     clients = await valkey_server.client.client_list()
-    assert len(clients) == 2  # the link's, and the one that asks
+    assert len(clients) == 2  # the hub's and the one of this test
 
 
 async def test_cancelled_call_disturbs_no_other(valkey_server: OpenedRedis) -> None:
-    """Its answer comes all the same, and is nobody's."""
-    link = valkey_server.link
-    await link.ping()
-    calls = [asyncio.create_task(link.call(0, "ECHO", str(n))) for n in range(10)]
+    """The reply to a cancelled call is dropped."""
+    client = valkey_server.hub_client
+    await client.ping()
+    calls = [asyncio.create_task(client.call(0, "ECHO", str(n))) for n in range(10)]
     await asyncio.sleep(0)
     for call in calls[::2]:
         call.cancel()
@@ -65,114 +65,114 @@ async def test_cancelled_call_disturbs_no_other(valkey_server: OpenedRedis) -> N
     assert kept == [b"1", b"3", b"5", b"7", b"9"]
 
 
-async def test_error_is_told_and_the_link_goes_on(valkey_server: OpenedRedis) -> None:
-    """A refusal belongs to one call."""
-    with pytest.raises(BrokerUnavailable, match="refuses: ERR unknown command"):
-        await valkey_server.link.call(0, "NONSENSE")
-    assert await valkey_server.link.call(0, "ECHO", "x") == b"x"
+async def test_error_reply_affects_one_call(valkey_server: OpenedRedis) -> None:
+    """Other calls on the connection go on."""
+    with pytest.raises(BrokerUnavailable, match="refused the command: ERR unknown command"):
+        await valkey_server.hub_client.call(0, "NONSENSE")
+    assert await valkey_server.hub_client.call(0, "ECHO", "x") == b"x"
 
 
 async def test_server_that_does_not_answer(valkey_server: OpenedRedis) -> None:
-    """Each caller is told in time, also those who come later; then all heals by itself."""
-    async with through_proxy(valkey_server) as (proxy, link):
-        await link.ping()
+    """Every call fails in time, later ones too; calls succeed again when the network works."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        await client.ping()
         proxy.blackhole()
         for _ in range(3):
-            begun = time.monotonic()
+            started = time.monotonic()
             with pytest.raises(BrokerUnavailable):
-                await link.ping()
-            assert time.monotonic() - begun < TIMEOUT * 1.6
+                await client.ping()
+            assert time.monotonic() - started < TIMEOUT * 1.6
         proxy.heal()
         async with asyncio.timeout(30):
             while True:
                 try:
-                    await link.ping()
+                    await client.ping()
                     break
                 except BrokerUnavailable:
                     pass
 
 
 async def test_refused_publish_is_never_written_later(valkey_server: OpenedRedis) -> None:
-    """What was answered with an error while the broker was away does not appear afterwards."""
-    async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisEventLog(link, retention())
-        await link.ping()
+    """A publish that failed while the server was away is not sent afterwards."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        log = RedisEventLog(client, retention())
+        await client.ping()
         proxy.refusing = True
         proxy.reset_all()
         await asyncio.sleep(0.05)
         with pytest.raises(BrokerUnavailable):
             await log.publish([Publication(channel=ALICE, name="n", data=b"refused")])
         proxy.heal()
-        await log.publish([Publication(channel=ALICE, name="n", data=b"taken")])
+        await log.publish([Publication(channel=ALICE, name="n", data=b"written")])
         pages = await log.read({ALICE: FROM_START}, max_events=10, max_bytes=1000)
-        assert [event.data for event in pages[ALICE].events] == [b"taken"]
+        assert [event.data for event in pages[ALICE].events] == [b"written"]
 
 
-async def test_call_rides_out_a_short_break(valkey_server: OpenedRedis) -> None:
-    """A caller who comes while the link is being made anew waits for it."""
-    async with through_proxy(valkey_server) as (proxy, link):
-        await link.ping()
+async def test_call_waits_for_a_new_connection(valkey_server: OpenedRedis) -> None:
+    """A call that comes while the connection is being replaced waits for it."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        await client.ping()
         for _ in range(20):
-            with capture_logs() as said:
+            with capture_logs() as log:
                 proxy.reset_all()
-                while not [line for line in said if line["event"] == "pipe.link_lost"]:
+                while not [line for line in log if line["event"] == "redis.disconnected"]:
                     await asyncio.sleep(0)
-            assert await link.call(0, "ECHO", "x") == b"x"
+            assert await client.call(0, "ECHO", "x") == b"x"
 
 
 @pytest.mark.slow
 async def test_lost_replies_make_no_second_event(valkey_server: OpenedRedis) -> None:
-    """A thousand publishes whose reply was lost, each sent again with its key: one event each."""
-    async with through_proxy(valkey_server) as (proxy, link):
-        log = RedisEventLog(link, retention())
-        again = 0
+    """A publish whose reply was lost and that is repeated with its key writes one event."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        log = RedisEventLog(client, retention())
+        duplicates = 0
         for n in range(1000):
             once = Publication(channel=ALICE, name="n", data=b"%d" % n, idempotency_key=str(n))
-            await link.ping()
+            await client.ping()
             proxy.drop_replies()
             with pytest.raises(BrokerUnavailable):
                 await log.publish([once])
-            (answer,) = await log.publish([once])
-            again += answer.outcome is Outcome.DUPLICATE
+            (result,) = await log.publish([once])
+            duplicates += result.outcome is Outcome.DUPLICATE
         pages = await log.read({ALICE: FROM_START}, max_events=2000, max_bytes=10**6)
         assert [event.data for event in pages[ALICE].events] == [b"%d" % n for n in range(1000)]
-        assert again == 1000
+        assert duplicates == 1000
 
 
 async def test_reply_cut_anywhere(valkey_server: OpenedRedis) -> None:
-    """A reply that ends in the middle is no reply."""
-    async with through_proxy(valkey_server) as (proxy, link):
-        await link.ping()
+    """An incomplete reply is an error."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        await client.ping()
         whole = b"x" * 1000
         for cut in (1, 2, 5, 500, 1008):
             proxy.cut_after(cut)
             with pytest.raises(BrokerUnavailable):
-                await link.call(0, "ECHO", whole)
+                await client.call(0, "ECHO", whole)
             proxy.heal()
-            assert await link.call(0, "ECHO", whole) == whole
+            assert await client.call(0, "ECHO", whole) == whole
 
 
 async def test_new_server_knows_the_scripts(valkey_server: OpenedRedis) -> None:
-    """Not one call is refused at first: a refused one would come after those that follow it."""
+    """No call is refused for an unknown script, because it would run after later calls."""
     server = valkey_server.client
     await server.script_flush()
     await server.config_resetstat()
-    async with through_proxy(valkey_server) as (_, link):
-        log = RedisEventLog(link, retention())
+    async with through_proxy(valkey_server) as (_, client):
+        log = RedisEventLog(client, retention())
         many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(100)]
         await asyncio.gather(*(log.publish(many) for _ in range(5)))
     assert "errorstat_NOSCRIPT" not in await server.info("errorstats")
 
 
 async def test_loading_server_is_waited_for(valkey_server: OpenedRedis) -> None:
-    """A refusal that passes by itself is repeated for a while, then told."""
-    link = valkey_server.link
+    """A call that is refused for a while is repeated until its timeout."""
+    client = valkey_server.hub_client
     await valkey_server.client.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
-        refused = asyncio.create_task(link.call(0, "SET", "key", "value"))
-        with pytest.raises(BrokerUnavailable, match="refuses for now: READONLY"):
+        refused = asyncio.create_task(client.call(0, "SET", "key", "value"))
+        with pytest.raises(BrokerUnavailable, match="still refuses the command: READONLY"):
             await refused
-        waiting = asyncio.create_task(link.call(0, "SET", "key", "value"))
+        waiting = asyncio.create_task(client.call(0, "SET", "key", "value"))
         await asyncio.sleep(0.2)
         assert not waiting.done()
     finally:

@@ -46,7 +46,7 @@ def test_sentinels_and_servers_have_their_own_logins() -> None:
     """The URL's user and password are the servers'."""
     topology = parse_topology("redis+sentinel://user:pw@a/main/3?sentinel_password=other")
     assert isinstance(topology, Sentinel)
-    server = topology._servers.new_connection()
+    server = topology._template.new_connection()
     sentinel = topology._sentinels[0].new_connection()
     assert (server.username, server.password, server.db) == ("user", "pw", 3)
     assert (sentinel.username, sentinel.password, sentinel.db) == (None, "other", 0)
@@ -55,5 +55,5 @@ def test_sentinels_and_servers_have_their_own_logins() -> None:
 @pytest.mark.parametrize("url", ["redis+sentinel://h", "redis+cluster://h/3", "http://h"])
 def test_url_that_names_none(url: str) -> None:
     """One sentence."""
-    with pytest.raises(ValueError, match=r"Sentinel's URL|no databases|scheme"):
+    with pytest.raises(ValueError, match=r"URL of Sentinels|no databases|scheme"):
         parse_topology(url)

@@ -1,16 +1,15 @@
-"""How the hub talks to Redis or Valkey: the broker and the queue stand on this.
+"""The client for Redis and Valkey that the whole backend uses.
 
-names      every key and pub/sub channel
-topology   which server has which partition: one Redis, Sentinel or Cluster
-wire       one raw connection: bytes out once a tick, replies handed over as they come
-pipe       commands on a wire, many in flight
-ear        subscriptions on a wire
-script     Lua scripts
-link       the pipes of all servers, and what is done about a reply that is an error
+topology     which server owns which partition: one server, Sentinel or Cluster
+connection   one raw connection: one write for each iteration of the loop, replies as they come
+pipeline     commands on one connection, many in flight
+pubsub       subscriptions on one connection
+script       Lua scripts
+client       the pipelines of all servers, redirections and retries
 
-redis-py connects (TLS, login, database) and knows the slots' numbers; what runs for each event
-does not go through it: a redis-py pipeline costs about 150 µs a call, and a pool opens a connection
-for each of ten thousand clients that return at once.
+redis-py opens connections (TLS, login, database) and computes slots. What runs for every event does
+not use it: a redis-py pipeline costs about 150 µs for each call, and its pool would open a
+connection for each of ten thousand clients that return at once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The link to Redis: a pipe to each server, and what is done about a reply that is an error.
+"""RedisClient: one command pipeline for each server, with redirections and retries.
 
 Rules:
-1. A call goes to the server of its partition, as last located.
-2. A reply that says that the command was not executed (the slot has moved, the script is not known,
-   the server is loading or a replica now) is mended and the call made again, within
-   `timeout_seconds`; any other error, and a broken wire, is BrokerUnavailable.
-3. Servers come and go: a new one gets a pipe, one that has no partition any more loses it, and
-   those who asked (`on_change`) are told.
+1. A call goes to the server that owns its partition, according to the last look at the topology.
+2. A reply that says that the command was not executed (the slot has moved, the script is unknown,
+   the server is loading or has become a replica) is handled, and the call is repeated within
+   `timeout_seconds`. Any other error, and a lost connection, is BrokerUnavailable.
+3. Servers come and go: a new one gets a pipeline, one that owns no partition any more loses its
+   pipeline, and the callbacks of `on_topology_change` are called.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _log = structlog.get_logger(__name__)
 
 
 class ScriptCall(NamedTuple):
-    """One run of a script: all its keys belong to the partition."""
+    """One call of a script. All its keys belong to the partition."""
 
     script: Script
     partition: int
     keys: Sequence[str]
-    args: Sequence[Argument]
+    arguments: Sequence[Argument]
 
 
 class RedisClient:
-    """The servers of one topology, kept up by its own tasks; see `open_link`."""
+    """The servers of one topology. Its tasks keep the connections open; see open_client."""
 
     def __init__(
         self,
@@ -65,37 +65,37 @@ class RedisClient:
         self._topology = topology
         self._tasks = tasks
         self._pipelines: dict[RedisServer, CommandPipeline] = {}
-        self._by_partition: list[CommandPipeline] = []
-        self.calls = 0
-        self._stale = asyncio.Event()
-        self._refreshed = asyncio.Event()
+        self._by_partition: list[CommandPipeline] = []  # the pipeline of each partition
+        self.calls = 0  # number of commands and script calls
+        self._stale = asyncio.Event()  # set: look at the topology again
+        self._refreshed = asyncio.Event()  # set, and replaced, after each look
         self._topology_listeners: list[Callable[[], None]] = []
 
     async def refresh_topology(self) -> None:
-        """Learns where the partitions are. Raises BrokerUnavailable."""
-        places = await self._topology.find_servers(self.timeout_seconds)
-        if [pipe.server for pipe in self._by_partition] == places:
+        """Find out which server owns which partition. Raise BrokerUnavailable."""
+        servers = await self._topology.find_servers(self.timeout_seconds)
+        if [pipeline.server for pipeline in self._by_partition] == servers:
             return
         if self._pipelines:
-            _log.info("link.moved", servers=sorted(set(map(str, places))))
-        for place in set(places) - self._pipelines.keys():
-            pipe = CommandPipeline(
-                place,
+            _log.info("redis.topology_changed", servers=sorted(set(map(str, servers))))
+        for server in set(servers) - self._pipelines.keys():
+            pipeline = CommandPipeline(
+                server,
                 self.connect,
                 timeout_seconds=self.timeout_seconds,
                 on_failure=self.mark_topology_stale,
             )
-            self._pipelines[place] = pipe
-            self._tasks.start(f"pipe to {place}", pipe.run)
-        self._by_partition = [self._pipelines[place] for place in places]
-        for place in self._pipelines.keys() - set(places):
-            del self._pipelines[place]
-            await self._tasks.end(f"pipe to {place}")
-        for told in self._topology_listeners:
-            told()
+            self._pipelines[server] = pipeline
+            self._tasks.start(f"commands to {server}", pipeline.run)
+        self._by_partition = [self._pipelines[server] for server in servers]
+        for server in self._pipelines.keys() - set(servers):
+            del self._pipelines[server]
+            await self._tasks.end(f"commands to {server}")
+        for callback in self._topology_listeners:
+            callback()
 
     async def keep_topology_fresh(self) -> None:
-        """Looks again when something seems wrong, and now and then, until cancelled."""
+        """Refresh the topology when it seems stale, and at intervals, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._topology.poll_seconds):
@@ -106,7 +106,7 @@ class RedisClient:
             try:
                 await self.refresh_topology()
             except BrokerUnavailable as error:
-                _log.warning("link.not_located", error=str(error))
+                _log.warning("redis.topology_unknown", error=str(error))
                 self._stale.set()
             self._refreshed.set()
             self._refreshed = asyncio.Event()
@@ -114,23 +114,23 @@ class RedisClient:
 
     @property
     def disconnects(self) -> int:
-        """How often a link for commands broke."""
-        return sum(pipe.disconnects for pipe in self._pipelines.values())
+        """Number of lost connections for commands."""
+        return sum(pipeline.disconnects for pipeline in self._pipelines.values())
 
     def mark_topology_stale(self) -> None:
-        """Something speaks for another topology."""
+        """Have the topology refreshed soon, because something suggests that it has changed."""
         self._stale.set()
 
     def on_topology_change(self, callback: Callable[[], None]) -> None:
-        """`told` is called after partitions have moved."""
+        """Call `callback` after partitions have moved to other servers."""
         self._topology_listeners.append(callback)
 
     def servers(self) -> list[RedisServer]:
-        """The servers, each once."""
+        """Return the servers, each once."""
         return list(self._pipelines)
 
     def server_of(self, partition: int) -> RedisServer:
-        """The server of a partition."""
+        """Return the server that owns a partition."""
         return self._by_partition[partition].server
 
     async def run_on_partition_owner(
@@ -138,24 +138,27 @@ class RedisClient:
         partition: int,
         open_session: Callable[[RedisServer], AbstractAsyncContextManager[None]],
     ) -> None:
-        """Holds what is needed at the partition's server until cancelled, wherever it moves."""
+        """Keep a session with the server that owns a partition until cancelled.
+
+        When the partition moves, the session ends and another one is opened at the new owner.
+        """
         moved = asyncio.Event()
-        told = moved.set
-        self._topology_listeners.append(told)
+        callback = moved.set
+        self._topology_listeners.append(callback)
         try:
             while True:
-                place = self.server_of(partition)
-                async with open_session(place):
-                    while self.server_of(partition) == place:
+                server = self.server_of(partition)
+                async with open_session(server):
+                    while self.server_of(partition) == server:
                         await moved.wait()
                         moved.clear()
         finally:
-            self._topology_listeners.remove(told)
+            self._topology_listeners.remove(callback)
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """The replies to scripts, sent in one go; those of one partition run in their order.
+        """Call scripts and return their replies. Those of one partition run in order.
 
-        Raises BrokerUnavailable; then any of them may have run.
+        Raise BrokerUnavailable; then any of them may have run.
         """
         replies = await self.try_run(calls)
         for reply in replies:
@@ -164,45 +167,46 @@ class RedisClient:
         return replies
 
     async def try_run(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """The same; a call that failed has BrokerUnavailable as its reply and harms no other."""
+        """Call scripts; the reply of a call that failed is its BrokerUnavailable error."""
         self.calls += len(calls)
-        under_way: list[asyncio.Future[Any] | BrokerUnavailable] = []
+        pending: list[asyncio.Future[Any] | BrokerUnavailable] = []
         for call in calls:
-            pipe = self._by_partition[call.partition]
+            pipeline = self._by_partition[call.partition]
             try:
-                if not pipe.is_ready:
-                    await pipe.wait_ready()
+                if not pipeline.is_ready:
+                    await pipeline.wait_ready()
             except BrokerUnavailable as error:
-                under_way.append(error)
+                pending.append(error)
             else:
-                under_way.append(pipe.send(_script_arguments(call)(pipe)))
-        replies = [
-            each if isinstance(each, BrokerUnavailable) else await each for each in under_way
-        ]
+                pending.append(pipeline.send(_script_arguments(call)(pipeline)))
+        replies = [each if isinstance(each, BrokerUnavailable) else await each for each in pending]
         for n, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
                 call = calls[n]
                 try:
-                    words = _script_arguments(call)
+                    arguments = _script_arguments(call)
                     replies[n] = await self._retry_redirected(
-                        words, call.partition, reply, call.script
+                        arguments, call.partition, reply, call.script
                     )
                 except BrokerUnavailable as error:
                     replies[n] = error
         return replies
 
-    async def call(self, partition: int, *words: Argument) -> Any:
-        """The reply to one command at the server of a partition. Raises BrokerUnavailable."""
+    async def call(self, partition: int, *arguments: Argument) -> Any:
+        """Call one command at the owner of a partition and return the reply.
+
+        Raise BrokerUnavailable.
+        """
         self.calls += 1
-        reply = await self._by_partition[partition].call(*words)
+        reply = await self._by_partition[partition].call(*arguments)
         if isinstance(reply, Exception):
-            return await self._retry_redirected(lambda pipe: words, partition, reply)
+            return await self._retry_redirected(lambda pipeline: arguments, partition, reply)
         return reply
 
     async def ping(self) -> None:
-        """Returns when every server answers. Raises BrokerUnavailable."""
-        for pipe in list(self._pipelines.values()):
-            await pipe.call("PING")
+        """Return when every server answers. Raise BrokerUnavailable."""
+        for pipeline in list(self._pipelines.values()):
+            await pipeline.call("PING")
 
     async def _retry_redirected(
         self,
@@ -211,60 +215,61 @@ class RedisClient:
         reply: Any,
         script: Script | None = None,
     ) -> Any:
-        """Makes the call again until it was executed."""
+        """Repeat a call until it is executed. Raise BrokerUnavailable."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 while isinstance(reply, ResponseError):
-                    word = str(reply).partition(" ")[0]
-                    if word == "NOSCRIPT" and script is not None:
+                    code = str(reply).partition(" ")[0]
+                    if code == "NOSCRIPT" and script is not None:
                         await self._by_partition[partition].call("SCRIPT", "LOAD", script.body)
-                    elif word == "ASK" and (pipe := self._pipeline_at(str(reply))) is not None:
-                        await pipe.wait_ready()
-                        pipe.send(("ASKING",))
-                        reply = await pipe.send(arguments(pipe))
+                    elif code == "ASK" and (pipeline := self._pipeline_at(str(reply))) is not None:
+                        await pipeline.wait_ready()
+                        pipeline.send(("ASKING",))
+                        reply = await pipeline.send(arguments(pipeline))
                         continue
-                    elif word in _RETRYABLE_ERRORS:
-                        looked = self._refreshed
+                    elif code in _RETRYABLE_ERRORS:
+                        refreshed = self._refreshed
                         self._stale.set()
-                        await looked.wait()
+                        await refreshed.wait()
                     else:
                         break
-                    pipe = self._by_partition[partition]
-                    await pipe.wait_ready()
-                    reply = await pipe.send(arguments(pipe))
+                    pipeline = self._by_partition[partition]
+                    await pipeline.wait_ready()
+                    reply = await pipeline.send(arguments(pipeline))
         except TimeoutError:
-            raise BrokerUnavailable(f"the broker refuses for now: {reply}") from None
+            raise BrokerUnavailable(f"the broker still refuses the command: {reply}") from None
         if isinstance(reply, BrokerUnavailable):
             raise reply
         if isinstance(reply, Exception):
-            raise BrokerUnavailable(f"the broker refuses: {reply}") from reply
+            raise BrokerUnavailable(f"the broker refused the command: {reply}") from reply
         return reply
 
     def _pipeline_at(self, redirection: str) -> CommandPipeline | None:
-        """Where `ASK 3999 127.0.0.1:6381` points to."""
+        """Return the pipeline to which a reply like `ASK 3999 127.0.0.1:6381` points."""
         address = redirection.rpartition(" ")[2]
         return next(
-            (pipe for place, pipe in self._pipelines.items() if place.address == address), None
+            (each for server, each in self._pipelines.items() if server.address == address), None
         )
 
 
 def _script_arguments(call: ScriptCall) -> Callable[[CommandPipeline], Sequence[Argument]]:
     head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(call.keys), *call.keys)
-    return lambda pipe: (*head, pipe.run_name, *call.args)
+    return lambda pipeline: (*head, pipeline.run_id, *call.arguments)
 
 
 @asynccontextmanager
 async def open_client(
     url: str, *, timeout_seconds: float, connect: Connect = open_resp_connection
 ) -> AsyncIterator[RedisClient]:
-    """A link to the servers that the URL names (see topology.py), whether they answer or not: one
-    that is away holds up the calls to it, for `timeout_seconds` each. Raises BrokerUnavailable when
-    the topology cannot be learned, ValueError for a URL that names none.
+    """Open a client for the servers that a URL names (see topology.py).
+
+    timeout_seconds: how long one call waits for its server. A server need not answer now.
+    Raise BrokerUnavailable when the topology cannot be found out, ValueError for a wrong URL.
     """
     async with Supervisor(SystemClock()) as tasks:
-        link = RedisClient(
+        client = RedisClient(
             parse_topology(url), tasks, timeout_seconds=timeout_seconds, connect=connect
         )
-        await link.refresh_topology()
-        tasks.start("locate", link.keep_topology_fresh)
-        yield link
+        await client.refresh_topology()
+        tasks.start("topology", client.keep_topology_fresh)
+        yield client

@@ -1,10 +1,11 @@
-"""One raw connection to a server of Redis's protocol (RESP2).
+"""One raw connection to a server that speaks the Redis protocol (RESP2).
 
-redis-py connects it (TCP, TLS or unix socket; login; database); then this takes its transport over:
-what is sent in one tick of the loop leaves in one write, and replies are handed over as they come
-(those of one read at once), without a task, a future or a timer of its own.
+redis-py opens the connection (TCP, TLS or unix socket; login; database). Then this module takes the
+transport over: all commands of one iteration of the loop leave in one write, and the replies of one
+read are passed on together. A connection has no task, future or timer for each command.
 
-RESP2, because redis-py 8.1 formats a debug string for each RESP3 push, and hiredis needs no more.
+RESP2, because redis-py 8.1 formats a debug string for each RESP3 push message, and hiredis does not
+need RESP3.
 """
 
 from __future__ import annotations
@@ -24,34 +25,37 @@ Argument = str | bytes | int | float
 OnReplies = Callable[[Sequence[Any]], None]
 
 _MAX_UNSENT_BYTES: Final = 1024 * 1024
-_RUN: Final = re.compile(rb"run_id:([0-9a-f]{10})")
+_RUN_ID: Final = re.compile(rb"run_id:([0-9a-f]{10})")
 
 
 class RespConnection(Protocol):
-    """What pipes and ears need of a connection. Error replies come as ResponseError values."""
+    """A connection, as pipelines and subscriptions use it.
 
-    session: str
-    """Names the server process at the other end: another run may have another history."""
+    An error reply is a value of the type ResponseError.
+    """
+
+    run_id: str
+    """Identifies the server process: after a restart or a failover its data may differ."""
     last_received_at: float
-    """When the last byte came, in the loop's time."""
+    """Loop time at which the last byte was received."""
     lost: asyncio.Future[None]
-    """Done when the connection is gone."""
+    """Done when the connection is closed."""
 
     @property
     def is_full(self) -> bool:
-        """Whether too much is unsent."""
+        """Whether so many bytes are unsent that callers should wait."""
         ...
 
     def send(self, packed: bytes) -> None:
-        """Sends a command, packed, with whatever else is sent in this tick."""
+        """Send a packed command, together with all others of this iteration of the loop."""
         ...
 
     async def wait_writable(self) -> None:
-        """Returns when the socket takes more."""
+        """Return when the socket takes more bytes."""
         ...
 
     async def close(self) -> None:
-        """Drops it."""
+        """Close the connection at once."""
         ...
 
 
@@ -59,7 +63,7 @@ Connect = Callable[[RedisServer, OnReplies, float], Awaitable[RespConnection]]
 
 
 def pack_command(arguments: Sequence[Argument]) -> bytes:
-    """A command in RESP."""
+    """Return a command in RESP."""
     packed: bytes = hiredis.pack_command(tuple(arguments))  # type: ignore[arg-type]
     return packed
 
@@ -67,13 +71,13 @@ def pack_command(arguments: Sequence[Argument]) -> bytes:
 async def open_resp_connection(
     server: RedisServer, on_replies: OnReplies, timeout_seconds: float
 ) -> RespConnection:
-    """A wire to the place. Raises BrokerUnavailable."""
+    """Open a connection to a server. Raise BrokerUnavailable."""
     connection = server.new_connection()
     try:
         async with asyncio.timeout(timeout_seconds):
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command("INFO", "server")
-            found = _RUN.search(await connection.read_response())
+            run_id = _RUN_ID.search(await connection.read_response())
     except (RedisError, OSError, TimeoutError) as error:
         await connection.disconnect(nowait=True)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -81,19 +85,19 @@ async def open_resp_connection(
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return SocketRespConnection(connection, found[1].decode() if found else "", on_replies)
+    return SocketRespConnection(connection, run_id[1].decode() if run_id else "", on_replies)
 
 
 class SocketRespConnection(asyncio.Protocol):
-    """Implements Wire over a redis-py connection that has logged in."""
+    """Implements RespConnection over a redis-py connection that has logged in."""
 
-    def __init__(self, connection: Any, session: str, on_replies: OnReplies) -> None:
-        self.session = session
-        self._connection = connection  # held: a collected StreamWriter closes its transport
+    def __init__(self, connection: Any, run_id: str, on_replies: OnReplies) -> None:
+        self.run_id = run_id
+        self._connection = connection  # a garbage-collected StreamWriter closes its transport
         self._on_replies = on_replies
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=ResponseError)
-        self._unsent: list[bytes] = []
+        self._unsent: list[bytes] = []  # packed commands of this iteration of the loop
         self.lost = self._loop.create_future()
         self._writable = asyncio.Event()
         self._writable.set()

@@ -1,11 +1,11 @@
-"""Commands to one server: one wire, many in flight, their replies in the order of the commands.
+"""Commands to one server: one connection, many commands in flight, replies in the same order.
 
 Rules:
-1. A command is sent at most once: what was in flight when the wire broke may have happened, and
-   only its caller knows whether it may be repeated.
+1. A command is sent at most once. A command that was in flight when the connection broke may have
+   been executed, and only its caller knows whether it may be repeated.
 2. A command that could not be sent within `timeout_seconds` is never sent.
-3. A wire on which nothing comes back for `timeout_seconds`, though something is awaited, is given
-   up, with all that is in flight: a server that does not answer must not hold anyone longer.
+3. When replies are due and no byte arrives for `timeout_seconds`, the connection is closed and
+   everything in flight fails: no caller waits longer for a server that does not answer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
 
-_LOOKS: Final = 8  # at the clock, in one time-out
-_MOST_PAUSE_SECONDS: Final = 0.5
+_CHECKS_PER_TIMEOUT: Final = 8
+_MAX_BACKOFF_SECONDS: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
 class CommandPipeline:
-    """Commands to one server; `run` keeps the wire up, and tells `failed` when it broke."""
+    """Sends commands to one server; `run` keeps the connection open.
+
+    on_failure: called each time the connection broke or could not be opened.
+    """
 
     def __init__(
         self,
@@ -39,18 +42,18 @@ class CommandPipeline:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.server = server
-        self.disconnects = 0
+        self.disconnects = 0  # number of lost connections
         self._on_failure = on_failure
         self._connect = connect
         self._timeout_seconds = timeout_seconds
-        self._connection: RespConnection | None = None
-        self._in_flight: deque[asyncio.Future[Any]] = deque()
+        self._connection: RespConnection | None = None  # None while disconnected
+        self._in_flight: deque[asyncio.Future[Any]] = deque()  # oldest command first
         self._connected = asyncio.Event()
         self._last_error = "not connected yet"
 
     def __repr__(self) -> str:
-        state = "linked" if self._connection else self._last_error
-        return f"<Pipe to {self.server} {state}, {len(self._in_flight)} in flight>"
+        state = "connected" if self._connection else self._last_error
+        return f"<CommandPipeline to {self.server} {state}, {len(self._in_flight)} in flight>"
 
     @property
     def is_ready(self) -> bool:
@@ -58,12 +61,12 @@ class CommandPipeline:
         return self._connection is not None and not self._connection.is_full
 
     @property
-    def run_name(self) -> str:
-        """The run of the server that it is linked to (wire.Wire.run)."""
-        return self._connection.session if self._connection else ""
+    def run_id(self) -> str:
+        """The run id of the connected server (RespConnection.run_id); empty while disconnected."""
+        return self._connection.run_id if self._connection else ""
 
     async def wait_ready(self) -> None:
-        """Returns when a command can be sent. Raises BrokerUnavailable when that takes too long."""
+        """Return when a command can be sent. Raise BrokerUnavailable after `timeout_seconds`."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 while not self.is_ready:
@@ -74,65 +77,76 @@ class CommandPipeline:
         except TimeoutError:
             raise BrokerUnavailable(self._last_error) from None
 
-    def send(self, words: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Sends a command now; the reply comes as the future's result, an error as a value too."""
+    def send(self, arguments: Sequence[Argument]) -> asyncio.Future[Any]:
+        """Send a command now and return a future of its reply; an error is a value too."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._connection is None:
             future.set_result(BrokerUnavailable(self._last_error))
             return future
-        self._connection.send(pack_command(words))
+        self._connection.send(pack_command(arguments))
         self._in_flight.append(future)
         return future
 
-    async def call(self, *words: Argument) -> Any:
-        """One exchange. Raises BrokerUnavailable; an error reply is returned as a value."""
+    async def call(self, *arguments: Argument) -> Any:
+        """Send a command and return its reply. Raise BrokerUnavailable.
+
+        An error reply is returned as a value.
+        """
         if not self.is_ready:
             await self.wait_ready()
-        reply = await self.send(words)
+        reply = await self.send(arguments)
         if isinstance(reply, BrokerUnavailable):
             raise reply
         return reply
 
     async def run(self) -> None:
-        """Keeps it linked until cancelled."""
-        pause = 0.0
+        """Keep the connection open until cancelled."""
+        backoff = 0.0
         while True:
-            wire: RespConnection | None = None
+            connection: RespConnection | None = None
             try:
-                wire = await self._connect(self.server, self._on_replies, self._timeout_seconds)
-                self._connection, pause = wire, 0.0
+                connection = await self._connect(
+                    self.server, self._on_replies, self._timeout_seconds
+                )
+                self._connection, backoff = connection, 0.0
                 for script in Script.known:
                     self.send(("SCRIPT", "LOAD", script.body))
                 self._connected.set()
-                await self._monitor(wire)
+                await self._monitor(connection)
             except BrokerUnavailable as error:
                 self._last_error = str(error)
-                self.disconnects += wire is not None
-                tell = _log.warning if wire else _log.debug  # once, not at each new attempt
-                tell("pipe.link_lost", server=str(self.server), error=self._last_error)
+                self.disconnects += connection is not None
+                log = (
+                    _log.warning if connection else _log.debug
+                )  # warn once, not at each new attempt
+                log("redis.disconnected", server=str(self.server), error=self._last_error)
                 self._on_failure()
             finally:
                 self._connection = None
                 self._connected.clear()
                 self._fail_pending()
-                if wire is not None:
-                    await wire.close()
-            await asyncio.sleep(pause)
-            pause = min(_MOST_PAUSE_SECONDS, pause * 2 or 0.02)
+                if connection is not None:
+                    await connection.close()
+            await asyncio.sleep(backoff)
+            backoff = min(_MAX_BACKOFF_SECONDS, backoff * 2 or 0.02)
 
-    async def _monitor(self, wire: RespConnection) -> None:
-        """Raises BrokerUnavailable when the wire is lost or silent."""
+    async def _monitor(self, connection: RespConnection) -> None:
+        """Raise BrokerUnavailable when the connection is lost or silent."""
         loop = asyncio.get_running_loop()
         oldest, since = None, 0.0
         while True:
-            gone, _ = await asyncio.wait((wire.lost,), timeout=self._timeout_seconds / _LOOKS)
-            if gone:
+            lost, _ = await asyncio.wait(
+                (connection.lost,), timeout=self._timeout_seconds / _CHECKS_PER_TIMEOUT
+            )
+            if lost:
                 raise BrokerUnavailable("the broker closed the connection")
             first = self._in_flight[0] if self._in_flight else None
             if first is None or first is not oldest:
                 oldest, since = first, loop.time()
-            silent = loop.time() - max(since, wire.last_received_at)
-            if first is not None and silent >= self._timeout_seconds * (1 - 1 / _LOOKS):
+            silent = loop.time() - max(since, connection.last_received_at)
+            if first is not None and silent >= self._timeout_seconds * (
+                1 - 1 / _CHECKS_PER_TIMEOUT
+            ):
                 raise BrokerUnavailable(
                     f"the broker has not answered in {self._timeout_seconds:g} s"
                 )
@@ -140,7 +154,7 @@ class CommandPipeline:
     def _on_replies(self, replies: Sequence[Any]) -> None:
         for reply in replies:
             future = self._in_flight.popleft()
-            if not future.done():  # else its caller was cancelled
+            if not future.done():  # its caller may have been cancelled
                 future.set_result(reply)
 
     def _fail_pending(self) -> None:

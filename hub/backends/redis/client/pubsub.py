@@ -1,16 +1,19 @@
-"""Subscriptions on one server: one wire that hears the pub/sub channels this process needs.
+"""Subscriptions on one server: one connection that receives pub/sub messages.
 
-redis-py's PubSub is not safe while its reader reconnects, so this drives a wire itself.
+The PubSub of redis-py is not safe while its reader reconnects, so this module uses a connection of
+its own (connection.py).
 
 Rules:
-1. `_wanted` is what the process needs, `_sent` what this wire was asked for, and `_differing` holds
-   every name in which the two may differ. `_settle` sends, and only for those names: a subscription
-   costs the same whether there are ten others or ten thousand.
-2. When the wire is lost, refuses something, or has been silent for `silence_seconds`, it is dropped
-   and a new one hears the whole wanted set anew.
-3. `heard` and `want` see only what the server has acknowledged on the present wire.
-4. After a new wire has every acknowledgement, `relinked` is called: something may have been missed.
-5. A name that is needed no more is kept for `linger_seconds`, so that a page reload is free.
+1. `_wanted` holds the names that the process needs and `_requested` those that were requested on
+   this connection. `_dirty` holds every name in which the two may differ. Only `_sync` sends, and
+   only for dirty names: a subscription costs the same with ten or ten thousand others.
+2. When the connection is lost, gets an error reply, or receives nothing for
+   `silence_timeout_seconds`, it is closed, and a new one subscribes to all wanted names again.
+3. A name counts as subscribed only when the server has acknowledged it on the current connection.
+4. When a new connection has every acknowledgement, `on_resubscribed` is called, because messages
+   may have been missed.
+5. A name that is not needed any more stays subscribed for `linger_seconds`, so that a page reload
+   costs nothing.
 """
 
 from __future__ import annotations
@@ -34,12 +37,13 @@ _log = structlog.get_logger(__name__)
 
 
 class PubSubTimeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an ear waits, in seconds.
+    """The times of a PubSubConnection.
 
-    linger: before it gives up a name that is needed no more.
-    ping: between questions to the server whether it is there.
-    silence: without a byte, before the wire counts as broken.
-    most_backoff: between two attempts to connect.
+    reply_timeout_seconds: for connecting, and for the acknowledgement of a subscription.
+    linger_seconds: how long a name stays subscribed that is not needed any more.
+    ping_interval_seconds: between two PING commands.
+    silence_timeout_seconds: after which a connection without received bytes is closed.
+    max_backoff_seconds: between two attempts to connect.
     """
 
     reply_timeout_seconds: float
@@ -50,10 +54,12 @@ class PubSubTimeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PubSubConnection:
-    """Hears names (pub/sub channels) on one server, kept up by `run`.
+    """Receives the messages of names (pub/sub channels) on one server while `run` runs.
 
-    heard: gets name and payload. relinked, gave_up: see the rules 4 and 5. failed: told when the
-    server was lost or does not serve a name any more.
+    on_messages: gets all messages of one read, each as [kind, name, payload].
+    on_resubscribed: see rule 4.
+    on_unsubscribed: gets a name that has stopped lingering, see rule 5.
+    on_failure: called when the connection broke, or the server does not own a name any more.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class PubSubConnection:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.server = server
-        self.disconnects = 0
+        self.disconnects = 0  # number of lost connections
         self._connect = connect
         self._timeouts = timeouts
         self._sharded = sharded
@@ -87,27 +93,29 @@ class PubSubConnection:
         self._on_resubscribed = on_resubscribed
         self._on_unsubscribed = on_unsubscribed
         self._on_failure = on_failure
-        self._wanted: set[bytes] = set()
-        self._lingering: dict[bytes, float] = {}  # name → when it stops being wanted; soonest first
+        self._wanted: set[bytes] = set()  # see rule 1
+        self._lingering: dict[bytes, float] = {}  # name -> when it is not wanted; soonest first
         self._dirty: set[bytes] = set()
         self._requested: set[bytes] = set()
-        self._acknowledged: set[bytes] = set()
-        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()  # one timer for all
-        self._connection: RespConnection | None = None
-        self._refusal: asyncio.Future[str] | None = None
+        self._acknowledged: set[bytes] = set()  # see rule 3
+        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}  # by name
+        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()  # soonest first
+        self._connection: RespConnection | None = None  # None while disconnected
+        self._refusal: asyncio.Future[str] | None = None  # done with the first error reply
         self._sync_scheduled = False
-        self._must_report_resubscribed = False
-        self._synced = False
+        self._must_report_resubscribed = False  # see rule 4
+        self._synced = False  # whether every wanted name is acknowledged
 
     @property
     def is_synced(self) -> bool:
-        """Whether everything that is wanted is heard, as far as this process can tell."""
+        """Whether every wanted name is acknowledged, as far as this process can tell."""
         return self._synced
 
     def subscribe(self, name: bytes) -> asyncio.Future[None] | None:
-        """Hears the name from now on. None when it is heard already; else a future that is done
-        when it is, or when it took too long: then it raises BrokerUnavailable.
+        """Subscribe to a name.
+
+        Return None if it is acknowledged already, otherwise a future that is done when it is. The
+        future raises BrokerUnavailable when the acknowledgement takes too long.
         """
         self._lingering.pop(name, None)
         self._wanted.add(name)
@@ -123,30 +131,30 @@ class PubSubConnection:
         return waiter
 
     def unsubscribe(self, name: bytes) -> None:
-        """The name is needed no more; it is given up later."""
+        """Unsubscribe from a name after `linger_seconds`."""
         if name not in self._wanted:
             return
         loop = asyncio.get_running_loop()
         if not self._lingering:
             loop.call_later(self._timeouts.linger_seconds, self._expire_lingering)
-        self._lingering.pop(name, None)  # to the end: the times stay in order
+        self._lingering.pop(name, None)  # a new entry goes to the end, so the times stay ordered
         self._lingering[name] = loop.time() + self._timeouts.linger_seconds
 
     def migrate_from(self, name: bytes, other: PubSubConnection) -> None:
-        """Hears what the other ear was to hear. On the way something may have been missed."""
-        waiting = other._waiters.pop(name, [])
-        until = other._lingering.pop(name, None)
+        """Take a name over from another connection. Messages may have been missed meanwhile."""
+        waiters = other._waiters.pop(name, [])
+        lingers_until = other._lingering.pop(name, None)
         other._wanted.discard(name)
         other._mark_dirty(name)
         self.subscribe(name)
-        self._waiters.setdefault(name, []).extend(waiting)
-        if until is not None:
+        self._waiters.setdefault(name, []).extend(waiters)
+        if lingers_until is not None:
             self.unsubscribe(name)
         self._must_report_resubscribed = True
         self._synced = False
 
     async def run(self) -> None:
-        """Holds a wire until cancelled."""
+        """Keep a connection open until cancelled."""
         backoff = 0.0
         while True:
             connection: RespConnection | None = None
@@ -159,8 +167,10 @@ class PubSubConnection:
                 await self._monitor(connection)
             except BrokerUnavailable as error:
                 self.disconnects += connection is not None
-                tell = _log.warning if connection else _log.debug  # once, not at each new attempt
-                tell("ear.link_lost", server=str(self.server), error=str(error))
+                log = (
+                    _log.warning if connection else _log.debug
+                )  # warn once, not at each new attempt
+                log("redis.pubsub_disconnected", server=str(self.server), error=str(error))
                 self._on_failure()
             finally:
                 self._connection, self._synced = None, False
@@ -179,7 +189,7 @@ class PubSubConnection:
         self._schedule_sync()
 
     async def _monitor(self, connection: RespConnection) -> None:
-        """Raises BrokerUnavailable when the wire is lost, refused or silent."""
+        """Raise BrokerUnavailable when the connection is lost, refused or silent."""
         assert self._refusal is not None
         loop = asyncio.get_running_loop()
         while True:
@@ -189,12 +199,14 @@ class PubSubConnection:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if self._refusal.done():
-                raise BrokerUnavailable(f"the broker refused: {self._refusal.result()}")
+                raise BrokerUnavailable(
+                    f"the broker refused a subscription: {self._refusal.result()}"
+                )
             if connection.lost.done():
                 raise BrokerUnavailable("the broker closed the connection")
             if loop.time() - connection.last_received_at > self._timeouts.silence_timeout_seconds:
                 raise BrokerUnavailable(
-                    f"no byte from the broker for {self._timeouts.silence_timeout_seconds:g} s"
+                    f"the broker sent nothing for {self._timeouts.silence_timeout_seconds:g} s"
                 )
             connection.send(pack_command(["PING"]))
 
@@ -210,16 +222,16 @@ class PubSubConnection:
 
     def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, list):
-            take = self._reply_handlers.get(reply[0])
-            if take is not None:
-                take(reply)
+            on_reply = self._reply_handlers.get(reply[0])
+            if on_reply is not None:
+                on_reply(reply)
         elif isinstance(reply, ResponseError) and self._refusal and not self._refusal.done():
             self._refusal.set_result(str(reply))
 
     def _on_subscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
         if name not in self._requested:
-            return  # of a SUBSCRIBE that an UNSUBSCRIBE is already following
+            return  # an UNSUBSCRIBE has been sent after this SUBSCRIBE
         self._acknowledged.add(name)
         for waiter in self._waiters.pop(name, ()):
             if not waiter.done():
@@ -229,7 +241,7 @@ class PubSubConnection:
     def _on_server_unsubscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
         self._acknowledged.discard(name)
-        if name in self._requested:  # nobody asked: its slot has moved to another server
+        if name in self._requested:  # not requested: its slot has moved to another server
             self._requested.discard(name)
             self._synced = False
             self._on_failure()
@@ -240,7 +252,7 @@ class PubSubConnection:
         self._synced = True
         if self._must_report_resubscribed:
             self._must_report_resubscribed = False
-            _log.info("ear.relinked", server=str(self.server), names=len(self._wanted))
+            _log.info("redis.resubscribed", server=str(self.server), names=len(self._wanted))
             self._on_resubscribed()
 
     def _mark_dirty(self, name: bytes) -> None:
@@ -253,40 +265,40 @@ class PubSubConnection:
             asyncio.get_running_loop().call_soon(self._sync)
 
     def _sync(self) -> None:
-        """Asks for what is wanted and gives up what is not, as it is at this moment."""
+        """Subscribe to the dirty names that are wanted, and unsubscribe from those that are not."""
         self._sync_scheduled = False
         if self._connection is None:
             return
-        differing, self._dirty = self._dirty, set()
-        coming = [n for n in differing if n in self._wanted and n not in self._requested]
-        going = [n for n in differing if n not in self._wanted and n in self._requested]
-        self._requested.update(coming)
-        self._requested.difference_update(going)
-        self._acknowledged.difference_update(going)
+        dirty, self._dirty = self._dirty, set()
+        added = [n for n in dirty if n in self._wanted and n not in self._requested]
+        removed = [n for n in dirty if n not in self._wanted and n in self._requested]
+        self._requested.update(added)
+        self._requested.difference_update(removed)
+        self._acknowledged.difference_update(removed)
         for command, names in (
-            (self._subscribe_command, coming),
-            (self._unsubscribe_command, going),
+            (self._subscribe_command, added),
+            (self._unsubscribe_command, removed),
         ):
             for batch in self._command_batches(names):
                 self._connection.send(pack_command([command, *batch]))
         self._check_synced()
 
     def _command_batches(self, names: list[bytes]) -> Iterable[Sequence[bytes]]:
-        """At most 512 names each; on a Cluster all of one slot."""
-        together: Iterable[list[bytes]] = [names]
+        """Split the names: at most 512 for one command, in a Cluster all of one partition."""
+        groups: Iterable[list[bytes]] = [names]
         if self._sharded:
-            together = (list(group) for _, group in groupby(sorted(names), key=_hash_tag_prefix))
-        for group in together:
+            groups = (list(group) for _, group in groupby(sorted(names), key=_hash_tag_prefix))
+        for group in groups:
             for start in range(0, len(group), _MAX_NAMES_PER_COMMAND):
                 yield group[start : start + _MAX_NAMES_PER_COMMAND]
 
     def _expire_waiters(self) -> None:
         loop = asyncio.get_running_loop()
         while self._deadlines:
-            until, waiter = self._deadlines[0]
+            deadline, waiter = self._deadlines[0]
             if not waiter.done():
-                if until > loop.time():
-                    loop.call_later(until - loop.time(), self._expire_waiters)
+                if deadline > loop.time():
+                    loop.call_later(deadline - loop.time(), self._expire_waiters)
                     return
                 waiter.set_exception(
                     BrokerUnavailable("the broker did not acknowledge a subscription in time")
@@ -296,9 +308,9 @@ class PubSubConnection:
     def _expire_lingering(self) -> None:
         loop = asyncio.get_running_loop()
         while self._lingering:
-            name, until = next(iter(self._lingering.items()))
-            if until > loop.time():
-                loop.call_later(until - loop.time(), self._expire_lingering)
+            name, lingers_until = next(iter(self._lingering.items()))
+            if lingers_until > loop.time():
+                loop.call_later(lingers_until - loop.time(), self._expire_lingering)
                 return
             del self._lingering[name]
             self._wanted.discard(name)

@@ -1,6 +1,7 @@
-"""Lua scripts, run by their digest.
+"""Lua scripts, called by their digest.
 
-Every script gets the server's run (wire.py) as its first argument, before those of its caller.
+The first argument of every script is the run id of the server (connection.py); the arguments of the
+caller follow.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import ClassVar
 
 
 class Script:
-    """A script made of a package's `lua/*.lua` files, one after the other.
+    """A script that joins one or more `lua/*.lua` files of a package.
 
-    Every pipe loads all scripts as the first thing on a new connection: a server that does not know
-    them yet (restarted, promoted) would else refuse the first of several calls and run the rest.
+    Every pipeline loads all scripts first on a new connection. Otherwise a server that does not
+    know them (after a restart or a promotion) would refuse the first of several calls and run the
+    rest.
     """
 
     known: ClassVar[list[Script]] = []
@@ -22,6 +24,6 @@ class Script:
     def __init__(self, package: str, *names: str) -> None:
         folder = files(package)
         self.body = "\n".join(folder.joinpath(f"lua/{name}.lua").read_text() for name in names)
-        # The digest is the protocol's name for a script, not a matter of security.
+        # The protocol identifies a script by its SHA-1; this is no matter of security.
         self.sha = hashlib.sha1(self.body.encode(), usedforsecurity=False).hexdigest()
         self.known.append(self)

@@ -1,10 +1,10 @@
-"""Which server has which partition: one Redis, one behind Sentinel, or a Cluster.
+"""Which server owns which partition: one server, one behind Sentinel, or a Cluster.
 
     redis://[user:password@]host[:6379][/database]      rediss:// for TLS, unix:///path for a socket
     redis+sentinel://[user:password@]host[:26379],host…/service[/database]
     redis+cluster://[user:password@]host[:6379],host…
 
-The user and password are those of the data servers; Sentinels that ask for one get
+The user and password are those of the data servers; the password of the Sentinels is
 `?sentinel_password=`. `rediss+sentinel://` and `rediss+cluster://` use TLS.
 """
 
@@ -29,7 +29,7 @@ _SLOTS: Final = tuple(key_slot(hash_tag(n).encode()) for n in range(PARTITIONS))
 
 
 class RedisServer:
-    """A server: where it is and how to log in. Two are equal when they are at the same address."""
+    """The address of a server and how to log in. Servers with the same address are equal."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = {name: value for name, value in options.items() if value is not None}
@@ -46,18 +46,18 @@ class RedisServer:
         return self.address
 
     def with_address(self, host: str, port: int) -> RedisServer:
-        """Another server of the same login."""
+        """Return a server at another address with the same login."""
         return RedisServer({**self._options, "host": host, "port": port})
 
     def sentinel(self, password: str | None) -> RedisServer:
-        """The same address, asked as a Sentinel: it has no databases and a login of its own."""
-        own = {**self._options, "username": None, "password": password, "db": 0}
-        return RedisServer(own)
+        """Return the server as a Sentinel: it has its own login and no databases."""
+        options = {**self._options, "username": None, "password": password, "db": 0}
+        return RedisServer(options)
 
     def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
-        """A connection of redis-py, to be connected: no second try, no time-out of its own.
+        """Return an unopened redis-py connection without retries and timeouts.
 
-        In Python 3.11 redis-py's time-outs go through asyncio.wait_for, which costs a task for each
+        In Python 3.11 the timeouts of redis-py use asyncio.wait_for, which costs a task for each
         command and can swallow a cancellation.
         """
         options = dict(self._options)
@@ -75,33 +75,33 @@ class RedisServer:
 
 
 class Topology(Protocol):
-    """Where the partitions are."""
+    """Which server owns which partition."""
 
     sharded: bool
-    """Whether announcements stay on the server of their partition (SPUBLISH, SSUBSCRIBE)."""
+    """Whether pub/sub messages stay on the server of their partition (SPUBLISH, SSUBSCRIBE)."""
     poll_seconds: float | None
-    """How often to look again though nothing seems wrong; None: never."""
+    """Interval of the refreshes that nothing else causes; None means never."""
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
-        """The server of each partition, now. Raises BrokerUnavailable."""
+        """Return the server of each partition. Raise BrokerUnavailable."""
         ...
 
 
 class Single:
-    """One server that has everything."""
+    """One server that owns every partition."""
 
     sharded = False
     poll_seconds: float | None = None
 
-    def __init__(self, place: RedisServer) -> None:
-        self._places = [place] * PARTITIONS
+    def __init__(self, server: RedisServer) -> None:
+        self._servers = [server] * PARTITIONS
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
-        return self._places
+        return self._servers
 
 
 class Sentinel:
-    """One server that has everything; the Sentinels know which.
+    """One server that owns every partition; the Sentinels know its address.
 
     https://redis.io/docs/latest/develop/reference/sentinel-clients/
     """
@@ -112,21 +112,21 @@ class Sentinel:
     def __init__(
         self, sentinels: Sequence[RedisServer], service: str, password: str | None
     ) -> None:
-        self._servers = sentinels[0]
-        self._sentinels = [place.sentinel(password) for place in sentinels]
+        self._template = sentinels[0]  # has the login of the data servers
+        self._sentinels = [server.sentinel(password) for server in sentinels]
         self._service = service
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
-        ask = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        found = await _first_answer(self._sentinels, ask, timeout_seconds)
-        if found is None:
+        command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        address = await _first_reply(self._sentinels, command, timeout_seconds)
+        if address is None:
             raise BrokerUnavailable(f"the Sentinels know no service {self._service!r}")
-        host, port = found
-        return [self._servers.with_address(host.decode(), int(port))] * PARTITIONS
+        host, port = address
+        return [self._template.with_address(host.decode(), int(port))] * PARTITIONS
 
 
 class Cluster:
-    """Many servers, each with a part of the slots.
+    """Several servers that share the slots.
 
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
     """
@@ -136,61 +136,64 @@ class Cluster:
 
     def __init__(self, seeds: Sequence[RedisServer]) -> None:
         self._seeds = list(seeds)
-        self._known: list[RedisServer] = []
+        self._known: list[RedisServer] = []  # the servers of the last topology
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
-        asked = list(dict.fromkeys([*self._known, *self._seeds]))
-        for place in asked:
-            ranges = await _first_answer([place], ("CLUSTER", "SLOTS"), timeout_seconds, last=False)
+        candidates = list(dict.fromkeys([*self._known, *self._seeds]))
+        for server in candidates:
+            ranges = await _first_reply(
+                [server], ("CLUSTER", "SLOTS"), timeout_seconds, required=False
+            )
             if ranges is None:
                 continue
             try:
-                places = [_owner(place, ranges, slot) for slot in _SLOTS]
+                owners = [_owner(server, ranges, slot) for slot in _SLOTS]
             except LookupError:
-                continue  # it does not know all of the Cluster (yet, or any more)
-            self._known = list(dict.fromkeys(places))
-            return places
-        raise BrokerUnavailable("no server of the Cluster knows who has every partition")
+                continue  # this server does not know an owner of every slot
+            self._known = list(dict.fromkeys(owners))
+            return owners
+        raise BrokerUnavailable("no server of the Cluster knows the owner of every partition")
 
 
-def _owner(asked: RedisServer, ranges: Any, slot: int) -> RedisServer:
+def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
     for first, last, (host, port, *_), *_ in ranges:
         if first <= slot <= last:
-            # An empty host means the address that was asked.
-            name = host.decode() if host else asked.address.rpartition(":")[0]
-            return asked.with_address(name, port)
+            # An empty host means the address of the server that replied.
+            name = host.decode() if host else source.address.rpartition(":")[0]
+            return source.with_address(name, port)
     raise LookupError(slot)
 
 
-async def _first_answer(
-    places: Sequence[RedisServer],
-    words: Sequence[str],
+async def _first_reply(
+    servers: Sequence[RedisServer],
+    command: Sequence[str],
     timeout_seconds: float,
     *,
-    last: bool = True,
+    required: bool = True,
 ) -> Any:
-    """The answer of the first server that gives one. When none does: raises BrokerUnavailable, or
-    returns None when others (`last` is False) may be asked.
+    """Send the command to one server after the other and return the first reply.
+
+    When no server replies, raise BrokerUnavailable, or return None if no reply is required.
     """
-    why = ""
-    for place in places:
-        connection = place.new_connection()
+    reason = ""
+    for server in servers:
+        connection = server.new_connection()
         try:
-            async with asyncio.timeout(timeout_seconds / max(1, len(places))):
+            async with asyncio.timeout(timeout_seconds / max(1, len(servers))):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command(*words)
+                await connection.send_command(*command)
                 return await connection.read_response()
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-            why = f"{place}: {str(error) or type(error).__name__}"
+            reason = f"{server}: {str(error) or type(error).__name__}"
         finally:
             await connection.disconnect(nowait=True)
-    if last:
-        raise BrokerUnavailable(f"no Sentinel answers ({why})")
+    if required:
+        raise BrokerUnavailable(f"no Sentinel answers ({reason})")
     return None
 
 
 def parse_topology(url: str) -> Topology:
-    """The topology that a URL names. Raises ValueError in one sentence."""
+    """Return the topology that a URL names. Raise ValueError with one sentence."""
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if not kind:
@@ -201,16 +204,20 @@ def parse_topology(url: str) -> Topology:
     path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
     service = path.pop(0) if kind == "sentinel" and path else ""
     if kind == "sentinel" and not service:
-        raise ValueError("a Sentinel's URL ends with the name of the service: /mymaster")
+        raise ValueError(
+            "the URL of Sentinels must end with the name of the service, like /mymaster"
+        )
     if kind == "cluster" and path not in ([], ["0"]):
-        raise ValueError("a Cluster has no databases: leave the path of the URL empty")
-    default = 26379 if kind == "sentinel" else 6379
-    places = []
+        raise ValueError("a Cluster has no databases, so the path of its URL must be empty")
+    default_port = 26379 if kind == "sentinel" else 6379
+    servers = []
     for host in hosts.split(","):
-        named = host if _has_port(host) else f"{host}:{default}"
-        one = urlunsplit((scheme, login + at + named, "/".join(path), urlencode(query), ""))
-        places.append(_parse_server(one))
-    return Sentinel(places, service, password) if kind == "sentinel" else Cluster(places)
+        address = host if _has_port(host) else f"{host}:{default_port}"
+        server_url = urlunsplit(
+            (scheme, login + at + address, "/".join(path), urlencode(query), "")
+        )
+        servers.append(_parse_server(server_url))
+    return Sentinel(servers, service, password) if kind == "sentinel" else Cluster(servers)
 
 
 def _has_port(host: str) -> bool:

@@ -1,6 +1,6 @@
--- Adds to a day's sums of one user and model.
--- KEYS  1 sums of a partition's users on a day, a hash: '<what> <user> <model>'
--- ARGV  1 run  2 user and model  3 life in ms  then what and how many, what and how many ...
+-- Adds to the usage totals of one user and model on one day.
+-- KEYS  1 totals of a partition's users on one day, a hash: '<counter> <user> <model>'
+-- ARGV  1 run id  2 user and model  3 ttl in ms  then counter, number, counter, number ...
 for n = 4, #ARGV, 2 do
   if ARGV[n + 1] ~= '0' then
     redis.call('HINCRBY', KEYS[1], ARGV[n] .. ' ' .. ARGV[2], ARGV[n + 1])

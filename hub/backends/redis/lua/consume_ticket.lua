@@ -1,13 +1,14 @@
--- A ticket is used: from the first time on it lives as long as the token behind it.
--- KEYS  1 ticket, a hash: d what it says (JSON), u '1' once it was used, e when its token expires
--- ARGV  1 run
--- Reply {what it says, 1 when it was used before}, or {} when there is none
-local found = redis.call('HMGET', KEYS[1], 'd', 'u', 'e')
-if not found[1] then
+-- Consumes a ticket. From the first use on it lives as long as the token behind it.
+-- KEYS  1 ticket, a hash: d data (JSON), u '1' once it was used, e when its token expires (ms)
+-- ARGV  1 run id
+-- Reply {data, 1 if it was used before}, or {} when there is no such ticket
+local fields = redis.call('HMGET', KEYS[1], 'd', 'u', 'e')
+local data, used_before, token_expires_ms = fields[1], fields[2], fields[3]
+if not data then
   return {}
 end
-if not found[2] then
+if not used_before then
   redis.call('HSET', KEYS[1], 'u', '1')
-  redis.call('PEXPIREAT', KEYS[1], found[3])
+  redis.call('PEXPIREAT', KEYS[1], token_expires_ms)
 end
-return {found[1], found[2] and 1 or 0}
+return {data, used_before and 1 or 0}

@@ -1,11 +1,11 @@
--- A generation's record, once for each idempotency key of a user.
--- KEYS  1 head of the user's channel  2 its log  3 idempotency key's memory  4 record  5 text
---       and, or not,  6 the chat's newest generation
--- ARGV  1 run  2 fresh epoch  3 head's life in ms  4 '1' when there is an idempotency key
---       5 generation's id  6 user  7 question (JSON)  8 record's life in ms
---       9 when it was asked, in Unix seconds
--- Reply {id, epoch, offset, 1 when new}: the position just before the generation's first event
--- Invariant: a key that has started a generation never starts another while it is remembered.
+-- Creates the record of a generation, once for each idempotency key of a user.
+-- KEYS  1 head of the user's channel  2 its log  3 key of the idempotency key  4 record  5 text
+--       optionally  6 newest generation of the chat
+-- ARGV  1 run id  2 new epoch  3 ttl of the head in ms  4 '1' when there is an idempotency key
+--       5 id of the generation  6 user  7 request (JSON)  8 ttl of the record in ms
+--       9 time of the request in Unix seconds
+-- Reply {id, epoch, offset, 1 if new}: the position is just before the generation's first event
+-- Invariant: an idempotency key that has started a generation starts no other one while it exists.
 if ARGV[4] == '1' then
   local before = redis.call('GET', KEYS[3])
   if before then
@@ -13,7 +13,7 @@ if ARGV[4] == '1' then
     return {id, epoch, tonumber(offset), 0}
   end
 end
-local head = head_of(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
+local head = read_head(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
 local after = head.epoch .. ' ' .. string.format('%d', head.offset)
 redis.call('HSET', KEYS[4], 'user', ARGV[6], 'request', ARGV[7],
   'status', 'queued', 'attempt', 0, 'deltas', 0, 'requested_at', ARGV[9], 'after', after)

@@ -1,7 +1,8 @@
--- Forgets a generation that was never queued, and the key that it was asked with. Its chat has the
--- one before again, which may still run.
--- KEYS  1 record  2 text  and, or not,  3 idempotency key's memory  4 the chat's newest generation
--- ARGV  1 run  2 generation's id  3 '1' when there is an idempotency key  4 '1' when there is a chat
+-- Deletes a generation that did not get into the queue, and its idempotency key. The newest
+-- generation of the chat is the previous one again, which may still run.
+-- KEYS  1 record  2 text  optionally  3 key of the idempotency key  4 newest generation of the chat
+-- ARGV  1 run id  2 id of the generation  3 '1' when there is an idempotency key
+--       4 '1' when there is a chat
 if redis.call('HGET', KEYS[1], 'status') ~= 'queued' then
   return ''
 end

@@ -1,7 +1,9 @@
--- ARGV  1 run  2 queue  3 upstream  4 user  5 generation
---       6 most running of a user  7 most waiting  8 most running of the upstream, or ''
---       9 most of the upstream beyond those, or ''
--- Reply 'taken', 'user' or 'upstream': who has too many
+-- Adds a job to the waiting ones, and makes jobs due while there is capacity.
+-- KEYS  1 waiting  2 counts
+-- ARGV  1 run id  2 queue  3 upstream  4 user  5 generation
+--       6 max running jobs of a user  7 max waiting jobs of a user
+--       8 max running jobs of the upstream, or ''  9 max waiting jobs of the upstream, or ''
+-- Reply 'taken', or 'user' or 'upstream': which of them has too many jobs
 redis.call('HSET', KEYS[2], 'c', ARGV[6])
 if ARGV[8] == '' then
   redis.call('HDEL', KEYS[2], 'C ' .. ARGV[3])

@@ -1,14 +1,16 @@
--- Shared by the scripts below it: who waits, who runs, whose turn it is. The rules are those of
+-- Shared by several scripts: waiting jobs, running jobs and their order. The rules are those of
 -- core/fair_queue.py.
--- KEYS  1 waiting, a sorted set: 'queue upstream user generation' by turn
+-- KEYS  1 waiting, a sorted set: 'queue upstream user generation' by turn (start tag)
 --       2 counts, a hash:
---         turn                  of the job that became due last
+--         turn                  turn of the job that became due last
 --         t <user>              turn of the user's newest waiting job
---         w <user>, W <upstream>  how many wait;  r <user>, R <upstream>  how many run
+--         w <user>, W <upstream>  number of waiting jobs
+--         r <user>, R <upstream>  number of running jobs
 --         j <generation>        of every job that waits or runs
---         c                     most running of a user;  C <upstream>  of the upstream, if capped
--- The streams of due jobs are named after it: '...:waiting' -> '...:due:<queue>'.
-local MOST_LOOKED_AT = 1000
+--         c                     max running jobs of a user
+--         C <upstream>          max running jobs of the upstream, if it has a limit
+-- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'.
+local MAX_EXAMINED = 1000
 
 local function count(field, more)
   if redis.call('HINCRBY', KEYS[2], field, more) <= 0 then
@@ -17,7 +19,7 @@ local function count(field, more)
   end
 end
 
-local function stream_of(queue)
+local function due_stream(queue)
   return string.gsub(KEYS[1], 'waiting$', 'due:') .. queue
 end
 
@@ -25,38 +27,38 @@ local function parse(member)
   return string.match(member, '^(%S+) (%S+) (%S+) (%S+)$')
 end
 
-local function no_longer_waits(user, upstream)
+local function count_not_waiting(user, upstream)
   if count('w ' .. user, -1) then
     redis.call('HDEL', KEYS[2], 't ' .. user)
   end
   count('W ' .. upstream, -1)
 end
 
--- Makes the jobs due for which there is room.
+-- Makes the waiting jobs due whose user and upstream have capacity.
 local function dispatch()
-  local passed, looked = 0, 0
-  while looked < MOST_LOOKED_AT do
-    local page = redis.call('ZRANGE', KEYS[1], passed, passed + 49, 'WITHSCORES')
+  local skipped, examined = 0, 0
+  while examined < MAX_EXAMINED do
+    local page = redis.call('ZRANGE', KEYS[1], skipped, skipped + 49, 'WITHSCORES')
     if #page == 0 then
       return
     end
     for n = 1, #page, 2 do
       local queue, upstream, user, generation = parse(page[n])
-      local now = redis.call('HMGET', KEYS[2], 'r ' .. user, 'c', 'R ' .. upstream, 'C ' .. upstream)
-      local user_full = tonumber(now[1] or 0) >= tonumber(now[2] or 1)
-      local upstream_full = now[4] and tonumber(now[3] or 0) >= tonumber(now[4])
+      local counts = redis.call('HMGET', KEYS[2], 'r ' .. user, 'c', 'R ' .. upstream, 'C ' .. upstream)
+      local user_full = tonumber(counts[1] or 0) >= tonumber(counts[2] or 1)
+      local upstream_full = counts[4] and tonumber(counts[3] or 0) >= tonumber(counts[4])
       if user_full or upstream_full then
-        passed = passed + 1
+        skipped = skipped + 1
       else
         redis.call('ZREM', KEYS[1], page[n])
-        redis.call('XADD', stream_of(queue), '*', 'generation', generation, 'user', user,
+        redis.call('XADD', due_stream(queue), '*', 'generation', generation, 'user', user,
           'upstream', upstream)
-        no_longer_waits(user, upstream)
+        count_not_waiting(user, upstream)
         count('r ' .. user, 1)
         count('R ' .. upstream, 1)
         redis.call('HSET', KEYS[2], 'turn', page[n + 1])
       end
     end
-    looked = looked + #page / 2
+    examined = examined + #page / 2
   end
 end

@@ -1,17 +1,19 @@
--- KEYS  3 stream   ARGV  1 run  2 group  3 consumer  4 entry  5 'over', or 'again' for another worker
--- The job of an entry is over, and the next ones become due. Who does not hold it changes nothing.
+-- Completes the job of an entry, so that the next ones become due, or releases it to another worker.
+-- Nothing changes when the consumer does not hold the entry.
+-- KEYS  1 waiting  2 counts  3 stream
+-- ARGV  1 run id  2 group  3 consumer  4 id of the entry  5 'complete' or 'release'
 local held = redis.call('XPENDING', KEYS[3], ARGV[2], ARGV[4], ARGV[4], 1)
 if #held == 0 or held[1][2] ~= ARGV[3] then
   return ''
 end
-local found = redis.call('XRANGE', KEYS[3], ARGV[4], ARGV[4])
+local entries = redis.call('XRANGE', KEYS[3], ARGV[4], ARGV[4])
 redis.call('XACK', KEYS[3], ARGV[2], ARGV[4])
-if #found == 0 then
+if #entries == 0 then
   return ''
 end
 redis.call('XDEL', KEYS[3], ARGV[4])
-local fields = found[1][2]
-if ARGV[5] == 'again' then
+local fields = entries[1][2]
+if ARGV[5] == 'release' then
   redis.call('XADD', KEYS[3], '*', unpack(fields))
 else
   redis.call('HDEL', KEYS[2], 'j ' .. fields[2])

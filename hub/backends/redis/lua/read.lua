@@ -1,16 +1,16 @@
--- Pages of channels' logs, and their heads.
+-- Reads one page of each channel's log, and the heads.
 -- KEYS  for each channel: head, log
--- ARGV  1 run  2 fresh epoch  3 head's life in ms  4 most events of a page  5 its most bytes (the
---       last event may go beyond)
---       then for each channel: log's life in ms; where from: 'head' (read nothing), 'start' (all
---       there is), 'after' (a position); its epoch; its offset
--- Reply for each channel {epoch, head's offset, lost ('' | 'epoch' | 'trimmed'), offset read to,
---        offset, name, data, offset, name, data ...}
+-- ARGV  1 run id  2 new epoch  3 ttl of a head in ms  4 max events of a page  5 max bytes of a page
+--       (the last event may exceed it)
+--       then for each channel: ttl of the log in ms; origin: 'head' (read nothing), 'start' (read
+--       everything) or 'after' (a position); epoch and offset of the position
+-- Reply for each channel {epoch, offset of the head, reset reason ('' | 'epoch' | 'trimmed'), offset
+--        of the page's end, offset, name, data, offset, name, data ...}
 -- Invariants
--- 1. Either every event after the position, in order, up to where the page ends; or `lost`.
--- 2. An event past its own life is skipped, not lost: its offset counts as read.
-local function page(head_key, log_key, log_ms, origin, epoch, offset)
-  local head = head_of(head_key, log_key, ARGV[1], ARGV[2], ARGV[3])
+-- 1. A page holds every event after the position, in order, up to its end; or it has a reset reason.
+-- 2. An event whose ttl has passed is skipped and is not a reset: its offset counts as read.
+local function page(head_key, log_key, log_ttl_ms, origin, epoch, offset)
+  local head = read_head(head_key, log_key, ARGV[1], ARGV[2], ARGV[3])
   redis.call('PEXPIRE', head_key, ARGV[3])
 
   local after = 0
@@ -27,8 +27,8 @@ local function page(head_key, log_key, log_ms, origin, epoch, offset)
   end
 
   local now = now_ms()
-  if head.first_ms and now - head.first_ms > log_ms * 9 / 8 then
-    trim(head_key, log_key, head, now, math.huge, tonumber(log_ms))
+  if head.first_ms and now - head.first_ms > log_ttl_ms * 9 / 8 then
+    trim(head_key, log_key, head, now, math.huge, tonumber(log_ttl_ms))
   end
 
   local reply = {head.epoch, head.offset, '', head.offset}

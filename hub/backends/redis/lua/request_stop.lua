@@ -1,7 +1,7 @@
--- The wish that a generation stops, kept in its record.
--- KEYS  1 record      ARGV  1 run  2 who wishes it
+-- Stores a stop request in the record of a generation.
+-- KEYS  1 record      ARGV  1 run id  2 who requests it
 -- Reply '' (no such record), 'ended' or 'stopping'
--- Invariant: the first wish is kept; a wish after the end changes nothing.
+-- Invariant: the first stop request is kept; a stop request after the end changes nothing.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then
   return ''
