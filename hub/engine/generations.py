@@ -140,8 +140,8 @@ class Generations:
 
         The iteration ends early when the log is trimmed meanwhile.
         """
-        for event_and_data in replay.events or ():
-            yield event_and_data
+        for stored in replay.events or ():
+            yield stored
         channel = user_channel(replay.record.user)
         position = replay.cursor[channel]
         while replay.events is None:
