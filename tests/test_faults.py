@@ -1,4 +1,4 @@
-"""The proxy does to the network what it says."""
+"""The fault proxy does to the network what its methods promise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults import FaultProxy
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[FaultProxy]:
-    """In front of an echo server."""
+    """A proxy in front of an echo server."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -35,8 +35,8 @@ class Caller:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def ask(self, text: bytes, seconds: float = 0.2) -> bytes | None:
-        """The echo; None when nothing came in time."""
+    async def send(self, text: bytes, seconds: float = 0.2) -> bytes | None:
+        """Send the text and return the echo, or None when nothing arrived in time."""
         self.writer.write(text)
         try:
             async with asyncio.timeout(seconds):
@@ -50,7 +50,7 @@ Call = Callable[[], Awaitable[Caller]]
 
 @pytest.fixture
 async def call(proxy: FaultProxy) -> AsyncIterator[Call]:
-    """Connects through the proxy."""
+    """Connect through the proxy."""
     callers: list[Caller] = []
 
     async def connect() -> Caller:
@@ -63,46 +63,46 @@ async def call(proxy: FaultProxy) -> AsyncIterator[Call]:
 
 
 async def test_passes_bytes(call: Call) -> None:
-    """Without a fault it is not there."""
-    assert await (await call()).ask(b"hi") == b"hi"
+    """Without a fault it changes nothing."""
+    assert await (await call()).send(b"hi") == b"hi"
 
 
 async def test_latency(proxy: FaultProxy, call: Call) -> None:
-    """Bytes come later."""
+    """Bytes arrive later."""
     caller = await call()
     proxy.latency_seconds = 0.1
-    assert await caller.ask(b"hi", 0.05) is None
-    assert await caller.ask(b"", 1.0) == b"hi"
+    assert await caller.send(b"hi", 0.05) is None
+    assert await caller.send(b"", 1.0) == b"hi"
 
 
 async def test_black_hole(proxy: FaultProxy, call: Call) -> None:
-    """Bytes vanish on old connections and new ones; healing resets them."""
+    """Bytes on old and new connections are dropped; healing resets the connections."""
     old = await call()
-    assert await old.ask(b"hi") == b"hi"
+    assert await old.send(b"hi") == b"hi"
     proxy.blackhole()
     new = await call()
-    assert (await old.ask(b"hi"), await new.ask(b"hi")) == (None, None)
+    assert (await old.send(b"hi"), await new.send(b"hi")) == (None, None)
     proxy.heal()
     with pytest.raises(ConnectionResetError):
-        await old.ask(b"hi")
+        await old.send(b"hi")
 
 
 async def test_reset(proxy: FaultProxy, call: Call) -> None:
-    """An RST, not an orderly end."""
+    """An RST instead of an orderly end."""
     caller = await call()
-    assert await caller.ask(b"hi") == b"hi"
+    assert await caller.send(b"hi") == b"hi"
     proxy.reset_all()
     with pytest.raises(ConnectionResetError):
-        await caller.ask(b"hi")
+        await caller.send(b"hi")
 
 
 async def test_lost_reply(proxy: FaultProxy, call: Call) -> None:
     """The request arrives, the reply does not."""
     caller = await call()
-    assert await caller.ask(b"hi") == b"hi"
+    assert await caller.send(b"hi") == b"hi"
     proxy.drop_replies()
     with pytest.raises(ConnectionResetError):
-        await caller.ask(b"hi")
+        await caller.send(b"hi")
 
 
 async def test_cut(proxy: FaultProxy, call: Call) -> None:
@@ -117,19 +117,19 @@ async def test_cut(proxy: FaultProxy, call: Call) -> None:
 
 
 async def test_refusing(proxy: FaultProxy, call: Call) -> None:
-    """Nobody is let in until it heals."""
+    """No connection is accepted until it heals."""
     proxy.refusing = True
     caller = await call()
     try:
-        assert await caller.ask(b"hi") == b""
+        assert await caller.send(b"hi") == b""
     except ConnectionResetError:
         pass
     proxy.heal()
-    assert await (await call()).ask(b"hi") == b"hi"
+    assert await (await call()).send(b"hi") == b"hi"
 
 
 async def test_an_end_is_passed_on_by_itself(call: Call) -> None:
-    """A side that has said all still hears the other to its end."""
+    """A side that has closed its half still receives the rest of the other half."""
     caller = await call()
     caller.writer.write(b"x" * 100_000)
     caller.writer.write_eof()

@@ -1,5 +1,5 @@
-"""The promise, attacked: whatever happens in whatever order, a client sees every event once and in
-order, or is told of the gap; on two nodes, over a real Valkey.
+"""Whatever happens in whatever order, a client gets every event once and in order, or a reset for
+the gap; on two nodes, over a real Valkey.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ FOLLOWED = {
     "a+t": [user_channel("a"), ALL, topic_channel("t")],
     "b+t": [user_channel("b"), ALL, topic_channel("t")],
 }
-TRANSPORT = SseEventEncoder(chunked=False)
-KEEP = 100  # the least that the log trims to
+ENCODER = SseEventEncoder(chunked=False)
+KEEP = 100  # the number of events that the log keeps at least
 NODES = st.integers(0, 1)
 
 
 class Client:
-    """One client over all its connections: where it stands, and what it was told."""
+    """One client over all its connections: its cursor, and what it has received."""
 
     def __init__(self, channels: list[Channel]) -> None:
         self.channels = channels
         self.cursor = ""
-        self.seen: Counter[Channel] = Counter()  # the number last seen
-        self.losses: Counter[Channel] = Counter()  # how many of World.losses it was told of
-        self.fresh: set[Channel] = set()  # nothing seen yet
-        self.excused: set[Channel] = set()  # told of a gap, nothing seen since
-        self.sink = FakeWriter()
+        self.seen: Counter[Channel] = Counter()  # the last number received
+        self.losses: Counter[Channel] = Counter()  # how many of World.losses it got a reset for
+        self.fresh: set[Channel] = set()  # nothing received yet
+        self.excused: set[Channel] = set()  # got a reset, and nothing since
+        self.writer = FakeWriter()
         self.decoder = SseDecoder()
-        self.read = 0  # of the sink's bytes
+        self.read = 0  # bytes of the writer that were read
         self.connection: Connection | None = None
         self.task: asyncio.Task[Any] | None = None
 
 
 class World:
-    """Two nodes, one broker, and the books of what was published."""
+    """Two nodes, one broker, and a record of what was published."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -99,7 +99,7 @@ class World:
 
     async def stop(self) -> None:
         for client in self.clients:
-            await self.leave(client)
+            await self.disconnect(client)
         await self._stack.aclose()
 
     async def publish(self, channel: Channel, count: int, node: int) -> None:
@@ -117,26 +117,26 @@ class World:
             try:
                 await self.backends[node].events.publish(batch)
                 break
-            except Exception:  # noqa: BLE001 - as a backend does: again, with the same keys
+            except Exception:  # noqa: BLE001 - retry with the same keys, as a backend does
                 await asyncio.sleep(0.01)
         self.published[channel] += count
 
     async def join(self, client: Client, node: int) -> None:
-        """Connects; returns at once, so that the next step meets it half-way."""
-        client.sink, client.decoder, client.read = FakeWriter(), SseDecoder(), 0
+        """Connect, and return at once, so that the next step happens during the join."""
+        client.writer, client.decoder, client.read = FakeWriter(), SseDecoder(), 0
         cursor: dict[Channel, Position] = dict.fromkeys(client.channels, FROM_START)
         if client.cursor:
             cursor = parse_cursor(client.cursor, client.channels)
-        else:  # from the start of what there is
+        else:  # from the start of the log
             client.seen = Counter(self.published_at_loss)
             client.losses = Counter(self.losses)
             client.fresh = set(client.channels)
         client.connection = new_connection(
             "user",
             client.channels,
-            client.sink,
+            client.writer,
             SystemClock(),
-            encoder=TRANSPORT,
+            encoder=ENCODER,
             outbox_max_frames=100_000,
             outbox_max_bytes=10**8,
         )
@@ -146,51 +146,51 @@ class World:
         await asyncio.sleep(0)
 
     def lose(self, channels: list[Channel]) -> None:
-        """What these channels' logs held is about to be lost."""
+        """Record that the logs of these channels are about to be lost."""
         self.losses.update(channels)
         for channel in channels:
             self.published_at_loss[channel] = self.published[channel]
 
     async def restart(self, channel: Channel) -> None:
-        """What a restart with its data, or a failover that lost nothing, does to a channel."""
+        """Do to a channel what a restart with its data, or a failover without loss, does."""
         if await self.redis.exists(channel_keys(channel).head):
             await self.redis.hset(channel_keys(channel).head, "r", "another")
 
-    async def leave(self, client: Client) -> None:
+    async def disconnect(self, client: Client) -> None:
         if client.task is not None:
             await cancel_and_wait([client.task])
             client.task = None
-            self.look(client)
+            self.check_received(client)
 
-    def look(self, client: Client) -> None:
-        """Reads what came, and checks each event against the promise."""
-        fresh, client.read = client.sink.written[client.read :], len(client.sink.written)
+    def check_received(self, client: Client) -> None:
+        """Read what has arrived, and check each event."""
+        fresh, client.read = client.writer.written[client.read :], len(client.writer.written)
         for event in client.decoder.feed(fresh):
             client.cursor = event.id or client.cursor
             if event.name == "hub.reset":
-                self._told(client, msgspec.json.decode(event.data)["channel"])
+                self._on_reset(client, msgspec.json.decode(event.data)["channel"])
             elif event.name == "n":
-                self._saw(client, *msgspec.json.decode(event.data))
+                self._on_event(client, *msgspec.json.decode(event.data))
 
-    async def settle(self) -> None:
-        """Every client that is connected sees all that was published."""
+    async def wait_complete(self) -> None:
+        """Wait until every connected client has received everything that was published."""
         async with asyncio.timeout(30):
             while any([await self._behind(client) for client in self.clients if client.task]):
                 await asyncio.sleep(0.005)
 
-    def _told(self, client: Client, channel: Channel) -> None:
+    def _on_reset(self, client: Client, channel: Channel) -> None:
         missed = self.published[channel] - client.seen[channel]
         lost = self.losses[channel] > client.losses[channel]
         assert lost or missed > KEEP, "a reset without a reason"
         client.excused.add(channel)
-        client.losses[channel] += lost  # one for each: a read may overtake the next loss
+        client.losses[channel] += lost  # one per reset: a read may come before the next loss
 
-    def _saw(self, client: Client, channel: Channel, n: int) -> None:
+    def _on_event(self, client: Client, channel: Channel, n: int) -> None:
         rest = n > KEEP // 2 or n <= self.published_at_loss[channel] + 1
         from_start = channel in client.fresh and rest
         client.fresh.discard(channel)
         if channel in client.excused or from_start:
-            # After a gap that it was told of; or from the start of a log that had lost its first.
+            # After a reset; or from the start of a log that had lost its first events.
             client.excused.discard(channel)
             assert n >= client.seen[channel], "an old event after a reset"
         else:
@@ -198,12 +198,12 @@ class World:
         client.seen[channel] = n
 
     async def _behind(self, client: Client) -> bool:
-        """Whether there is something that it must still be told."""
+        """Return whether the client has not received everything yet."""
         assert client.task is not None
-        if client.task.done():  # sent away while the broker was: it returns, as clients do
-            self.look(client)
+        if client.task.done():  # closed while the broker was away: it reconnects, as clients do
+            self.check_received(client)
             await self.join(client, 0)
-        self.look(client)
+        self.check_received(client)
         return any(
             client.seen[channel] < self.published[channel]
             and channel not in client.excused
@@ -216,7 +216,7 @@ class World:
 
 
 class Promise(RuleBasedStateMachine):
-    """What can happen, one step after the other; some steps leave work under way."""
+    """The possible steps, in any order; some of them leave tasks running."""
 
     server: Server
 
@@ -228,7 +228,7 @@ class Promise(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.runner.run(self.world.settle())
+            self.runner.run(self.world.wait_complete())
         finally:
             self.runner.run(self.world.stop())
             self.runner.close()
@@ -247,11 +247,11 @@ class Promise(RuleBasedStateMachine):
     @rule(data=st.data(), node=NODES)
     def leave_or_return(self, data: st.DataObject, node: int) -> None:
         client = data.draw(st.sampled_from(self.world.clients))
-        step = self.world.leave(client) if client.task else self.world.join(client, node)
+        step = self.world.disconnect(client) if client.task else self.world.join(client, node)
         self.runner.run(step)
 
     @rule(kind=st.sampled_from(["pubsub", "normal"]))
-    def cut_links(self, kind: str) -> None:
+    def cut_connections(self, kind: str) -> None:
         self.runner.run(self.world.redis.execute_command("CLIENT", "KILL", "TYPE", kind))
 
     @rule(channel=st.sampled_from(CHANNELS))
@@ -273,8 +273,8 @@ class Promise(RuleBasedStateMachine):
         self.runner.run(self.world.redis.script_flush())
 
     @rule()
-    def settle(self) -> None:
-        self.runner.run(self.world.settle())
+    def wait_complete(self) -> None:
+        self.runner.run(self.world.wait_complete())
 
 
 @pytest.mark.slow

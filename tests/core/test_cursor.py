@@ -19,35 +19,35 @@ _CURSORS = st.dictionaries(_CHANNELS, _POSITIONS, min_size=1)
 
 @given(_CURSORS)
 def test_text_gives_the_positions_back(positions: dict[Channel, Position]) -> None:
-    """Whatever channels it follows."""
+    """Whatever channels the cursor contains."""
     assert parse_cursor(format_cursor(positions), positions) == positions
 
 
 @given(_CURSORS)
 def test_text_does_not_depend_on_the_order(positions: dict[Channel, Position]) -> None:
     """Equal positions, equal text."""
-    turned = dict(reversed(positions.items()))
-    assert format_cursor(turned) == format_cursor(positions)
+    reversed_positions = dict(reversed(positions.items()))
+    assert format_cursor(reversed_positions) == format_cursor(positions)
 
 
 @given(_CURSORS, st.sets(_CHANNELS))
 def test_other_channels_are_left_out(
     positions: dict[Channel, Position], channels: set[Channel]
 ) -> None:
-    """A cursor of another set of channels speaks of those that both have."""
-    found = parse_cursor(format_cursor(positions), channels)
-    assert found == {c: p for c, p in positions.items() if c in channels}
+    """A cursor for other channels gives the positions of the common ones."""
+    positions_found = parse_cursor(format_cursor(positions), channels)
+    assert positions_found == {c: p for c, p in positions.items() if c in channels}
 
 
 @given(st.integers(0, 62**4 - 1), st.integers(0, 62**3 - 1))
-def test_users_own_cursor_is_short(own: int, everyone: int) -> None:
+def test_users_own_cursor_is_short(own: int, shared: int) -> None:
     """A user and `all`: at most 20 bytes, up to 14 million and 238,000 events."""
-    positions = {ALICE: Position(new_epoch(), own), ALL: Position(new_epoch(), everyone)}
+    positions = {ALICE: Position(new_epoch(), own), ALL: Position(new_epoch(), shared)}
     assert len(format_cursor(positions)) <= 20
 
 
 def test_part_is_a_cursor_of_its_own() -> None:
-    """What a publisher gets resumes that channel."""
+    """The cursor that a publisher gets resumes that channel."""
     for channel in (ALICE, ALL, topic_channel("a")):
         position = Position("abcde", 62)
         part = format_part(channel, position)
@@ -65,7 +65,7 @@ def test_part_is_a_cursor_of_its_own() -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
-    """Garbage is a 400, never a beginning anew."""
+    """Garbage is a 400 and never starts from the beginning."""
     with pytest.raises(BadRequest, match="not a cursor"):
         parse_cursor(text, [ALICE])
 
@@ -80,5 +80,5 @@ def test_parsing_never_fails_otherwise(text: str) -> None:
 
 
 def test_epochs_differ() -> None:
-    """Two fresh epochs are not the same one."""
+    """Two new epochs are different."""
     assert len({new_epoch() for _ in range(1000)}) == 1000

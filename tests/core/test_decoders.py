@@ -1,4 +1,4 @@
-"""Newline-delimited JSON, and texts that are repeated as they grow."""
+"""Newline-delimited JSON, and upstreams that repeat the whole text as it grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.core.stream_parts import TextDelta, TextReplaced
 
 @given(st.lists(st.text(), max_size=8), st.lists(st.integers(0, 60), max_size=8))
 def test_any_split_gives_the_same_lines(lines: list[str], cuts: list[int]) -> None:
-    """Characters are never cut, empty lines never told."""
+    """Characters are never split, and empty lines are skipped."""
     stream = "".join(f"{line}\n" for line in lines).encode()
     expected = [
         text for line in stream.split(b"\n")[:-1] if (text := line.strip(b"\r\t ").decode())
@@ -27,7 +27,7 @@ def test_any_split_gives_the_same_lines(lines: list[str], cuts: list[int]) -> No
 
 
 def test_line_without_an_end() -> None:
-    """Is not taken past its bound; what was complete before it is told."""
+    """It is refused at the limit; the complete lines before it are returned."""
     decoder = NdjsonDecoder(max_line_bytes=10)
     with pytest.raises(StreamTooLarge) as caught:
         decoder.feed(b"{}\n" + b"x" * 11)
@@ -36,7 +36,7 @@ def test_line_without_an_end() -> None:
 
 @given(st.lists(st.text(max_size=6), max_size=10))
 def test_what_grew_adds_up(versions: list[str]) -> None:
-    """Following the pieces, a reader has the newest version, but for shorter repeats."""
+    """The parts add up to the newest version, except for shorter repeats."""
     cumulative, shown, newest = CumulativeText(), "", ""
     for version in versions:
         if not newest.startswith(version):

@@ -81,7 +81,7 @@ def test_rule_byte_by_byte(rule: str) -> None:
 
 
 def test_retry_takes_digits_only() -> None:
-    """A retry time comes with its event; anything but digits is no time."""
+    """An event has its retry time; anything but digits is ignored."""
     decoder = SseDecoder()
     (first, second) = decoder.feed(b"retry: 1500\ndata: a\n\nretry: 1.5\nretry: -1\ndata: b\n\n")
     assert (first.retry_ms, second.retry_ms) == (1500, None)
@@ -92,13 +92,13 @@ def test_retry_takes_digits_only() -> None:
     [(b"0", 0), (b"00000000000000000005", 5), (b"9" * 5000, 10**12), ("٣".encode(), None)],
 )
 def test_retry_of_any_length(digits: bytes, retry_ms: int | None) -> None:
-    """Leading zeros change nothing, a huge number is the longest time, other digits are none."""
+    """Leading zeros change nothing, a huge number is the longest time, other digits are ignored."""
     (event,) = SseDecoder().feed(b"retry: " + digits + b"\ndata: a\n\n")
     assert event.retry_ms == retry_ms
 
 
 def test_unfinished_block_leaves_the_last_event_id() -> None:
-    """Whoever resumes after a cut gets the event that was cut, and skips none."""
+    """A client that resumes after a cut gets the event that was cut, and skips none."""
     decoder = SseDecoder()
     decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n")
     assert decoder.last_event_id == "1"
@@ -115,7 +115,7 @@ _streams = st.tuples(
 
 
 def decode_within_bounds(chunks: list[bytes]) -> tuple[list[ServerSentEvent], bool]:
-    """The events of a decoder with tight bounds, and whether a bound was reached."""
+    """Return the events of a decoder with low limits, and whether a limit was exceeded."""
     decoder = SseDecoder(max_line_bytes=20, max_event_bytes=30)
     events: list[ServerSentEvent] = []
     for chunk in chunks:
@@ -128,7 +128,7 @@ def decode_within_bounds(chunks: list[bytes]) -> tuple[list[ServerSentEvent], bo
 
 @given(_streams, st.lists(st.integers(0, 120)))
 def test_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
-    """Where the network cuts the bytes does not matter, for the events nor for the bounds."""
+    """How the network splits the bytes affects neither the events nor the limits."""
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]  # some of them empty
     assert decode(*chunks) == decode(stream)
@@ -148,14 +148,14 @@ def test_what_the_hub_writes_is_read_back(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
 def test_line_of_the_longest_length(end: bytes) -> None:
-    """The bound counts the line without its end: as long is taken, one more byte is not."""
+    """The limit counts the line without its end: one byte more is refused."""
     assert SseDecoder(max_line_bytes=10).feed(b"data: abcd" + end + end) != []
     with pytest.raises(StreamTooLarge):
         SseDecoder(max_line_bytes=9).feed(b"data: abcd" + end + end)
 
 
 def test_endless_line_is_refused() -> None:
-    """A line that does not end is given up at the bound, in one chunk or in many."""
+    """A line that does not end is refused at the limit, in one chunk or in many."""
     with pytest.raises(StreamTooLarge):
         SseDecoder(max_line_bytes=100).feed(b"data: " + b"x" * 200 + b"\n")
     decoder = SseDecoder(max_line_bytes=100)
@@ -165,7 +165,7 @@ def test_endless_line_is_refused() -> None:
 
 
 def test_endless_event_is_refused() -> None:
-    """An event of ever more lines is given up at the bound."""
+    """An event with ever more lines is refused at the limit."""
     decoder = SseDecoder(max_event_bytes=100)
     with pytest.raises(StreamTooLarge):
         for _ in range(20):

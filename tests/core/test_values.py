@@ -1,4 +1,4 @@
-"""Channels, events, the registry, the outbox, generations' ids: small values, plain rules."""
+"""Channels, events, the outbox and generation ids: small values with plain rules."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 129, "a b", "a/b", "ä", "a\n", "a\0", "a,b", "{hub}"])
 def test_bad_names(name: str) -> None:
-    """Anything else is refused with the rule."""
+    """Any other name is refused, and the error names the rule."""
     for check in (check_user_id, check_topic):
         with pytest.raises(BadRequest, match="1 to 128 characters of A-Z a-z 0-9"):
             check(name)
 
 
 def test_partitions_spread_and_stay() -> None:
-    """128 of them, all used, and the same on every node for ever."""
+    """All 128 are used, and a channel has the same one on every node for ever."""
     used = {partition_of(user_channel(f"u{n}")) for n in range(5000)}
     assert used == set(range(PARTITIONS))
     assert [partition_of(c) for c in (user_channel("alice"), topic_channel("x"), ALL)] == [
@@ -55,7 +55,7 @@ def test_partitions_spread_and_stay() -> None:
     "name", ["", "x" * 129, "a\rb", "a\nb", "a\0b", "hub.x", "generation.x", "presence.x"]
 )
 def test_bad_event_names(name: str) -> None:
-    """Nothing that breaks a line, and none of the hub's own."""
+    """No line breaks, and none of the hub's own names."""
     with pytest.raises(BadRequest):
         check_event_name(name)
 
@@ -75,14 +75,14 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_compact_json_is_one_line_for_everybody(value: object) -> None:
-    """The same value, in one line by every notion of a line."""
+    """The same value, on one line by every definition of a line."""
     for text in (compact_json(json.dumps(value, indent=2).encode()), encode_json(value)):
         assert json.loads(text) == value
         assert len(text.decode().splitlines()) <= 1
 
 
 def test_compact_json_refuses_what_is_none() -> None:
-    """It is msgspec's error, which the caller knows."""
+    """The error is msgspec's, which callers handle."""
     with pytest.raises(msgspec.DecodeError):
         compact_json(b"{")
 
@@ -94,7 +94,7 @@ def test_unicode_line_ends_are_escaped() -> None:
 
 
 def test_event_as_bytes() -> None:
-    """JSON on one line, a string as it is; id and retry inside the event; a heartbeat alone."""
+    """JSON is on one line, a string is decoded; id and retry are inside the event."""
     assert encode_event("n", b'{"a":1}') == b'event: n\ndata: {"a":1}\n\n'
     assert encode_event("n", b'"a\\nb\\r\\nc\\rd"') == (
         b"event: n\ndata: a\ndata: b\ndata: c\ndata: d\n\n"
@@ -107,14 +107,14 @@ def test_event_as_bytes() -> None:
 
 @given(st.text(), st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), min_size=1))
 def test_nothing_is_injected(data: str, name: str) -> None:
-    """Whatever a publisher sends, there is one event field, and only data beside it."""
+    """Whatever a publisher sends, there is one event field, and otherwise only data."""
     lines = encode_event(name, encode_json(data)).decode().removesuffix("\n\n").split("\n")
     assert lines[0] == f"event: {name}"
     assert all(line.startswith("data: ") and "\r" not in line for line in lines[1:])
 
 
 def test_outbox_is_bounded_in_count_and_bytes() -> None:
-    """It refuses and keeps what it had; room comes back as frames are taken."""
+    """A full outbox refuses a frame and keeps the others; popping frames makes room."""
     outbox = Outbox(max_frames=3, max_bytes=10)
     assert [outbox.push(frame) for frame in (b"1234", b"56", b"78901", b"7890", b"")] == [
         True, True, False, True, False,
@@ -133,19 +133,19 @@ def test_generation_id_tells_its_partition(partition: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "g", "g80" + "a" * 16, "gff" + "a" * 16, "x00" + "a" * 16])
 def test_what_is_no_generation_id(text: str) -> None:
-    """Garbage and partitions that there are not."""
+    """Garbage, and partitions that do not exist."""
     assert partition_of_generation(text) is None
 
 
 def test_ends_and_reasons() -> None:
-    """Three states are final; labels of close reasons are words of their own."""
+    """Three states are final; the labels of close reasons are different words."""
     ended = {status for status in Status if status.ended}
     assert ended == {Status.DONE, Status.STOPPED, Status.FAILED}
     assert len({reason.label for reason in CloseReason}) == len(CloseReason)
 
 
 def test_what_is_no_generations_id_is_not_remembered() -> None:
-    """A stranger's long names in URLs do not fill the memory of names."""
+    """Long names in URLs do not fill the cache of names."""
     before = _generation_keys.cache_info().currsize
     for n in range(100):
         assert generation_keys(f"g00{n}" + "x" * 5000) is None

@@ -1,4 +1,4 @@
-"""WebSocket frames: any split of the bytes gives the same messages; what breaks the protocol."""
+"""WebSocket frames: any split of the bytes gives the same messages; violations of the protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hub.core.websocket import (
 def masked(
     op: int, payload: bytes, *, fin: bool = True, mask: bytes = b"\x12\x34\x56\x78"
 ) -> bytes:
-    """A client's frame."""
+    """Return a client's frame."""
     length = len(payload)
     if length < 126:
         size = bytes([0x80 | length])
@@ -43,7 +43,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES, st.lists(st.integers(0, 400)))
 def test_any_split(messages: list[tuple[Opcode, bytes]], cuts: list[int]) -> None:
-    """Where the network cuts the bytes does not matter."""
+    """How the network splits the bytes does not matter."""
     stream = b"".join(masked(op, payload) for op, payload in messages)
     decoder, seen, start = WebSocketDecoder(max_message_bytes=200), [], 0
     for cut in [*sorted(cuts), len(stream)]:
@@ -54,7 +54,7 @@ def test_any_split(messages: list[tuple[Opcode, bytes]], cuts: list[int]) -> Non
 
 @pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536])
 def test_lengths(length: int) -> None:
-    """Each form of the length, both ways."""
+    """Each form of the length, encoded and decoded."""
     payload = b"x" * length
     assert list(WebSocketDecoder(max_message_bytes=70000).feed(masked(1, payload))) == [
         (Opcode.TEXT, payload)
@@ -65,7 +65,7 @@ def test_lengths(length: int) -> None:
 
 
 def test_fragments_with_a_ping_between() -> None:
-    """A message in pieces, a control frame among them."""
+    """A message in fragments, with a control frame between them."""
     stream = masked(1, b"Hel", fin=False) + masked(9, b"?") + masked(0, b"l", fin=False)
     stream += masked(0, b"o")
     seen = list(WebSocketDecoder(max_message_bytes=10).feed(stream))
@@ -76,8 +76,8 @@ def test_fragments_with_a_ping_between() -> None:
     ("stream", "code"),
     [
         (b"\x81\x01x", 1002),  # not masked
-        (masked(3, b""), 1002),  # no such frame
-        (b"\xc1" + masked(1, b"x")[1:], 1002),  # an extension's bit
+        (masked(3, b""), 1002),  # an undefined frame type
+        (b"\xc1" + masked(1, b"x")[1:], 1002),  # the bit of an extension
         (masked(9, b"x" * 126), 1002),
         (masked(9, b"x", fin=False), 1002),
         (masked(0, b"x"), 1002),
@@ -88,12 +88,12 @@ def test_fragments_with_a_ping_between() -> None:
     ],
 )
 def test_broken(stream: bytes, code: int) -> None:
-    """Each has its close code."""
+    """Each violation has its close code."""
     with pytest.raises(WebSocketError) as caught:
         list(WebSocketDecoder(max_message_bytes=50).feed(stream))
     assert caught.value.code == code
 
 
 def test_close_frame() -> None:
-    """The code and a reason that fits."""
+    """The code, and a reason that is cut to fit."""
     assert encode_close_frame(1002, "x" * 500)[:4] == b"\x88\x7d\x03\xea"

@@ -1,4 +1,6 @@
-"""A whole answer on a surface: from its first event, over any cut, with an end that is one."""
+"""A generation in another API's format: from its first event, resumed at any chunk, with a proper
+end.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,8 @@ PLAIN = output_template(error="! {code}", end="end")
 
 
 class Socket(FakeWriter):
-    """Takes an end's last words also when it is full, as the event loop's transport does; they
-    leave before it closes.
+    """Takes the last frames also when it is full, as the event loop's transport does; they are sent
+    before it closes.
     """
 
     def write(self, frames: bytes) -> None:
@@ -54,18 +56,18 @@ class Socket(FakeWriter):
 
     @property
     def sent(self) -> bytes:
-        """What the client will have seen."""
+        """What the client will have received."""
         return self.written + self._waiting
 
 
 class Stage:
-    """A node with one answer of alice's on it, and who reads it."""
+    """A node with one generation of alice, and its readers."""
 
     def __init__(self) -> None:
         self.backend = MemoryBackend()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Connections(
+        self.registry = Connections(
             self.backend.events,
             self.backend.subscriptions,
             self.wheel,
@@ -82,13 +84,13 @@ class Stage:
 
     async def begin(self) -> None:
         await self.noise()
-        question = GenerationRequest([Message("user", "hi")], "main", "m1")
-        self.id = (await self.generations.start("alice", question)).generation
+        request = GenerationRequest([Message("user", "hi")], "main", "m1")
+        self.id = (await self.generations.start("alice", request)).generation
         await self._publish(
             "started", {"attempt": 1}, GenerationUpdate(self.id, 1, UpdateKind.BEGIN)
         )
 
-    async def say(self, text: str) -> None:
+    async def publish_delta(self, text: str) -> None:
         step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self.deltas, text=text)
         self.deltas += 1
         await self._publish("delta", {"i": self.deltas - 1, "text": text}, step)
@@ -101,7 +103,7 @@ class Stage:
         )
 
     async def noise(self) -> None:
-        """Something else in the same channel."""
+        """Publish an event of another generation in the same channel."""
         other = new_generation_id(partition_of(ALICE))
         data = encode_json({"generation": other, "i": 0, "text": "not yours"})
         await self.backend.events.publish(
@@ -135,7 +137,7 @@ class Stage:
             outbox_max_bytes=10**6,
         )
         self.readers.append(
-            asyncio.create_task(self.fanout.attach_and_wait(connection, replay.cursor))
+            asyncio.create_task(self.registry.attach_and_wait(connection, replay.cursor))
         )
         return socket
 
@@ -149,137 +151,139 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    """A running answer that has said "a" and "b"."""
+    """A running generation with the text "a" and "b"."""
     stage = Stage()
     await stage.begin()
-    await stage.say("a")
-    await stage.say("b")
+    await stage.publish_delta("a")
+    await stage.publish_delta("b")
     yield stage
     for reader in stage.readers:
         reader.cancel()
     await asyncio.gather(*stage.readers, return_exceptions=True)
 
 
-def body(sink: Socket) -> str:
-    """What was sent: each event's data in brackets, and `.` for the mark that ends a body."""
-    text, found = sink.sent.decode(), ""
+def body(writer: Socket) -> str:
+    """Return what was sent: the data of each event in brackets, and `.` for the mark that ends a
+    body.
+    """
+    text, record = writer.sent.decode(), ""
     while text:
         size, _, text = text.partition("\r\n")
         chunk, text = text[: int(size, 16)], text[int(size, 16) + 2 :]
-        found += chunk or "."
-    return found.replace("data: ", "[").replace("\n\n", "]")
+        record += chunk or "."
+    return record.replace("data: ", "[").replace("\n\n", "]")
 
 
 async def test_reader_gets_the_whole_answer_and_its_end(stage: Stage) -> None:
-    """What was said before, what comes, nothing of the channel's other events."""
-    sink = await stage.read()
-    await until(lambda: "[b]" in body(sink))
-    await stage.say("c")
+    """The stored events, the live ones, and none of the channel's other events."""
+    writer = await stage.read()
+    await until(lambda: "[b]" in body(writer))
+    await stage.publish_delta("c")
     await stage.end()
     assert await stage.readers[0] is CloseReason.ENDED
-    assert body(sink) == "[a][b][c][end]."
+    assert body(writer) == "[a][b][c][end]."
 
 
 @pytest.mark.parametrize("cut", range(6))
 async def test_reader_resumes_at_any_chunk(stage: Stage, cut: int) -> None:
-    """By its number alone; one past the end gets what has no number."""
-    sink = await stage.read(from_chunk=cut)
-    await stage.say("c")
+    """The number of the chunk is enough; after the last chunk only the trailer follows."""
+    writer = await stage.read(from_chunk=cut)
+    await stage.publish_delta("c")
     await stage.end()
     await stage.readers[0]
-    assert body(sink) == "".join(["[a]", "[b]", "[c]", "[end]"][cut:]) + "."
+    assert body(writer) == "".join(["[a]", "[b]", "[c]", "[end]"][cut:]) + "."
 
 
 async def test_log_that_lost_the_beginning_leaves_the_text(stage: Stage) -> None:
-    """As one chunk, to who begins; the rest follows."""
+    """A new reader gets the text as one chunk, and then the rest."""
     stage.backend.events.begin_new_epoch(ALICE)
-    sink = await stage.read()
-    await until(lambda: "[ab]" in body(sink))
-    await stage.say("c")
+    writer = await stage.read()
+    await until(lambda: "[ab]" in body(writer))
+    await stage.publish_delta("c")
     await stage.end()
     await stage.readers[0]
-    assert body(sink) == "[ab][c][end]."
+    assert body(writer) == "[ab][c][end]."
 
 
 async def test_resuming_where_the_log_was_lost_is_an_error(stage: Stage) -> None:
-    """In the surface's words: the numbers mean nothing any more."""
+    """The error is in the client's format, because the chunk numbers are no longer valid."""
     stage.backend.events.begin_new_epoch(ALICE)
-    sink = await stage.read(from_chunk=1)
+    writer = await stage.read(from_chunk=1)
     assert await stage.readers[0] is CloseReason.TRIMMED
-    assert body(sink) == "[! log_trimmed][end]."
+    assert body(writer) == "[! log_trimmed][end]."
 
 
 async def test_drain_cuts_the_body_and_does_not_end_it(stage: Stage) -> None:
-    """A client must not take it for the answer's end: its HTTP library says that it was cut."""
-    sink = await stage.read()
-    await until(lambda: "[b]" in body(sink))
-    await stage.fanout.drain(0.0, asyncio.Event())
+    """The client's HTTP library must report a cut body, so that the client does not take it for the
+    end.
+    """
+    writer = await stage.read()
+    await until(lambda: "[b]" in body(writer))
+    await stage.registry.drain(0.0, asyncio.Event())
     assert await stage.readers[0] is CloseReason.DRAINING
-    assert body(sink) == "[a][b]"
+    assert body(writer) == "[a][b]"
 
 
 @pytest.mark.parametrize("reason", [CloseReason.EXPIRED, CloseReason.DISCONNECTED])
-async def test_end_for_good_before_the_answers_is_an_error(
-    stage: Stage, reason: CloseReason
-) -> None:
-    """A token that expires, an operator's order: the client need not come back."""
-    sink = await stage.read()
-    await until(lambda: "[b]" in body(sink))
-    next(iter(stage.fanout.connections)).close(reason)
-    assert body(sink) == f"[a][b][! {reason.label}][end]."
+async def test_final_close_before_the_end_is_an_error(stage: Stage, reason: CloseReason) -> None:
+    """After an expired token or an admin command the client should not reconnect."""
+    writer = await stage.read()
+    await until(lambda: "[b]" in body(writer))
+    next(iter(stage.registry.connections)).close(reason)
+    assert body(writer) == f"[a][b][! {reason.label}][end]."
 
 
 async def test_client_that_is_slow_at_the_end_gets_all_of_it(stage: Stage) -> None:
-    """What waits for its socket is written before the connection closes."""
-    sink = await stage.read()
-    await until(lambda: "[b]" in body(sink))
-    sink.fill()
-    await stage.say("c")
+    """The frames that wait for its socket are written before the connection closes."""
+    writer = await stage.read()
+    await until(lambda: "[b]" in body(writer))
+    writer.fill()
+    await stage.publish_delta("c")
     await stage.end()
     await stage.readers[0]
-    assert body(sink) == "[a][b][c][end]."
+    assert body(writer) == "[a][b][c][end]."
 
 
 async def test_own_stream_of_a_slow_client_gets_its_end_too(stage: Stage) -> None:
-    """The same with the hub's own events."""
-    sink = await stage.read_own_events()
-    await until(lambda: "generation.snapshot" in body(sink))
-    sink.fill()
-    await stage.say("c")
+    """The same holds for a stream in the hub's own events."""
+    writer = await stage.read_own_events()
+    await until(lambda: "generation.snapshot" in body(writer))
+    writer.fill()
+    await stage.publish_delta("c")
     await stage.end()
     await stage.readers[0]
-    text = body(sink)
+    text = body(writer)
     assert '"text":"c"' in text
     assert "generation.done" in text
     assert "hub.bye" in text
 
 
-async def test_heartbeat_before_anything_is_said(stage: Stage) -> None:
-    """A comment line without a blank one, in front of the answer too."""
-    sink = await stage.read()
-    await until(lambda: "[b]" in body(sink))
-    next(iter(stage.fanout.connections)).send_heartbeat(8.0)
-    assert sink.sent.endswith(b"5\r\n: hb\n\r\n")
+async def test_heartbeat_before_the_first_chunk(stage: Stage) -> None:
+    """A heartbeat is one comment line, also before the first chunk."""
+    writer = await stage.read()
+    await until(lambda: "[b]" in body(writer))
+    next(iter(stage.registry.connections)).send_heartbeat(8.0)
+    assert writer.sent.endswith(b"5\r\n: hb\n\r\n")
 
 
-async def test_connection_that_ends_as_it_opens_is_no_more_kept_awake(stage: Stage) -> None:
-    """Who joins an ended answer leaves nothing behind in the wheel."""
+async def test_connection_that_ends_as_it_opens_gets_no_heartbeats(stage: Stage) -> None:
+    """A connection to a generation that has ended leaves no entry in the heartbeat wheel."""
     await stage.end()
     await stage.read_own_events()
     stage.backend.events.begin_new_epoch(ALICE)
     await stage.read()
     await asyncio.gather(*stage.readers)
-    await until(lambda: not stage.fanout.connections)
+    await until(lambda: not stage.registry.connections)
     assert not stage.wheel._slot_of
     assert not any(stage.wheel._slots)
 
 
-async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> None:
-    """One log, many dialects."""
+async def test_several_formats_of_one_answer(stage: Stage) -> None:
+    """One log serves several formats at the same time."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
-    sinks = [
-        await stage.read(surface)
-        for surface in (
+    writers = [
+        await stage.read(answer_encoder)
+        for answer_encoder in (
             ChatCompletionEncoder(record),
             AiSdkEncoder(record),
             TemplateEncoder(record, PLAIN),
@@ -287,26 +291,26 @@ async def test_surfaces_of_one_answer_stand_beside_each_other(stage: Stage) -> N
     ]
     await stage.end()
     await asyncio.gather(*stage.readers)
-    assert body(sinks[0]).endswith("[[DONE]].")
-    assert '"type":"finish"' in body(sinks[1])
-    assert body(sinks[2]) == "[a][b][end]."
+    assert body(writers[0]).endswith("[[DONE]].")
+    assert '"type":"finish"' in body(writers[1])
+    assert body(writers[2]) == "[a][b][end]."
 
 
 @pytest.mark.parametrize("count", ["12", None, [1], {"of": 2}, 12.0])
 async def test_usage_in_an_upstreams_own_form(stage: Stage, count: Any) -> None:
-    """What is no number is none; the answer ends all the same."""
+    """A count that is not a number is left out; the answer still ends."""
     record = (await stage.generations.open_replay(stage.id, "alice")).record
-    surfaces = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
-    sinks = [await stage.read(surface) for surface in surfaces]
-    await until(lambda: all('"b"' in body(sink) for sink in sinks))
+    answer_encoders = [ResponsesEncoder(record), ChatCompletionEncoder(record, include_usage=True)]
+    writers = [await stage.read(answer_encoder) for answer_encoder in answer_encoders]
+    await until(lambda: all('"b"' in body(writer) for writer in writers))
     await stage.end(usage={"prompt_tokens": count, "completion_tokens": 3})
     assert await asyncio.gather(*stage.readers) == [CloseReason.ENDED] * 2
     total = 15 if count == 12.0 else 3
-    assert all(f'"total_tokens":{total}' in body(sink) for sink in sinks)
+    assert all(f'"total_tokens":{total}' in body(writer) for writer in writers)
 
 
-async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
-    """It is cut off, and the others of the same event get theirs."""
+async def test_reader_whose_encoder_fails_harms_no_other(stage: Stage) -> None:
+    """A reader whose encoder fails is cut off, and the others get the same event."""
 
     class Faulty(TemplateEncoder):
         def feed(self, name: str, data: bytes) -> Sequence[bytes]:
@@ -316,36 +320,36 @@ async def test_reader_that_cannot_be_told_harms_no_other(stage: Stage) -> None:
 
     record = (await stage.generations.open_replay(stage.id, "alice")).record
     faulty = await stage.read(Faulty(record, PLAIN))
-    sink = await stage.read()
-    await until(lambda: all("[b]" in body(each) for each in (faulty, sink)))
-    await stage.say("c")
+    writer = await stage.read()
+    await until(lambda: all("[b]" in body(each) for each in (faulty, writer)))
+    await stage.publish_delta("c")
     await stage.end()
     assert await stage.readers[0] is CloseReason.CLIENT_DISCONNECTED
     assert await stage.readers[1] is CloseReason.ENDED
     assert body(faulty) == "[a][b]"
-    assert body(sink) == "[a][b][c][end]."
+    assert body(writer) == "[a][b][c][end]."
 
 
 async def test_past_events_are_read_page_by_page(stage: Stage) -> None:
-    """All of them up to now, and of nobody else's."""
+    """All events of the generation up to now, and of no other one."""
     for _ in range(250):
-        await stage.say("x")
-    followed = await stage.generations.open_replay(stage.id, "alice")
-    names = [name async for name, _ in stage.generations.stored_events(followed)]
+        await stage.publish_delta("x")
+    replay = await stage.generations.open_replay(stage.id, "alice")
+    names = [name async for name, _ in stage.generations.stored_events(replay)]
     assert names == ["generation.started", *["generation.delta"] * 252]
 
 
 async def test_generation_of_an_older_release_is_shown_from_its_record(stage: Stage) -> None:
-    """Whose record does not say where it began."""
-    found = await stage.backend.generations.find(stage.id)
-    assert isinstance(found, Generation)
-    stage.backend.generations.records[stage.id] = _without_place(found)
-    followed = await stage.generations.open_replay(stage.id, "alice")
-    assert followed.events is not None
-    assert [name for name, _ in followed.events] == ["generation.started", "generation.delta"]
+    """Its record does not contain the position where it started."""
+    record = await stage.backend.generations.find(stage.id)
+    assert isinstance(record, Generation)
+    stage.backend.generations.records[stage.id] = _without_position(record)
+    replay = await stage.generations.open_replay(stage.id, "alice")
+    assert replay.events is not None
+    assert [name for name, _ in replay.events] == ["generation.started", "generation.delta"]
 
 
-def _without_place(record: Generation) -> Generation:
+def _without_position(record: Generation) -> Generation:
     return Generation(
         record.id, record.user, record.request, record.status, record.attempt, record.deltas,
         record.text,

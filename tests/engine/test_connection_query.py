@@ -1,4 +1,4 @@
-"""Who is connected, on several nodes; none that has died is counted."""
+"""List the connections of several nodes, without those of a node that died."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.doubles import FakeClock, FakeWriter, new_connection, settled
 
 
 class Nodes:
-    """Some nodes on one bus."""
+    """Some nodes on one command bus."""
 
     def __init__(self) -> None:
         self.bus = MemoryCommandBus()
         self.clock = FakeClock()
         self.now = 5000.0
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
-        self.fanouts: dict[str, Connections] = {}
+        self.registries: dict[str, Connections] = {}
 
     async def add(self, name: str) -> ConnectionQuery:
         wheel = HeartbeatWheel(self.clock, 8.0)
         backend = MemoryBackend()
-        fanout = Connections(
+        registry = Connections(
             backend.events,
             backend.subscriptions,
             wheel,
@@ -38,8 +38,8 @@ class Nodes:
             node=name,
             heartbeat_seconds=8.0,
         )
-        presence = ConnectionQuery(self.bus, fanout, self.clock, node=name, wall=lambda: self.now)
-        self.fanouts[name] = fanout
+        presence = ConnectionQuery(self.bus, registry, self.clock, node=name, wall=lambda: self.now)
+        self.registries[name] = registry
         self.tasks[name] = [
             asyncio.create_task(presence.keep_node_state()),
             asyncio.create_task(presence.answer_requests()),
@@ -48,17 +48,17 @@ class Nodes:
         return presence
 
     async def connect(self, node: str, user: str) -> None:
-        sink = FakeWriter()
+        writer = FakeWriter()
         connection = new_connection(
             user,
             [user_channel(user), ALL, topic_channel("news")],
-            sink,
+            writer,
             self.clock,
-            connection_id=f"c{id(sink)}",
+            connection_id=f"c{id(writer)}",
             encoder=SseEventEncoder(),
             address="10.0.0.9",
         )
-        self.fanouts[node].attach(connection, {})
+        self.registries[node].attach(connection, {})
         await settled()
 
     def kill(self, name: str) -> None:
@@ -68,7 +68,7 @@ class Nodes:
 
 @pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
-    """None yet."""
+    """No node yet."""
     nodes = Nodes()
     yield nodes
     for name in tuple(nodes.tasks):
@@ -76,16 +76,16 @@ async def nodes() -> AsyncIterator[Nodes]:
 
 
 async def test_user_on_several_nodes(nodes: Nodes) -> None:
-    """Each connection with where it is, since when, and what it follows."""
+    """Each connection has its node, its start and its topics."""
     first = await nodes.add("n1")
     await nodes.add("n2")
     await nodes.connect("n1", "alice")
     await nodes.connect("n2", "alice")
     await nodes.connect("n2", "bob")
-    roll = await first.list("alice", 10)
-    assert sorted(each.node for each in roll.connections) == ["n1", "n2"]
-    assert (roll.total, roll.missing) == (2, [])
-    one = roll.connections[0]
+    page = await first.list("alice", 10)
+    assert sorted(each.node for each in page.connections) == ["n1", "n2"]
+    assert (page.total, page.missing) == (2, [])
+    one = page.connections[0]
     assert (one.user, one.transport, one.address, one.topics) == (
         "alice",
         "sse",
@@ -93,14 +93,14 @@ async def test_user_on_several_nodes(nodes: Nodes) -> None:
         ["news"],
     )
     assert one.since == 5000.0
-    everybody = await first.list(None, 2)
-    assert (len(everybody.connections), everybody.total) == (2, 3)
-    nobody = await first.list("carol", 10)
-    assert (nobody.connections, nobody.total) == ([], 0)
+    all_users = await first.list(None, 2)
+    assert (len(all_users.connections), all_users.total) == (2, 3)
+    no_user = await first.list("carol", 10)
+    assert (no_user.connections, no_user.total) == ([], 0)
 
 
 async def test_nodes(nodes: Nodes) -> None:
-    """What each holds; one that is silent for long is not among them."""
+    """Each node has its numbers; one that has been silent for long is left out."""
     first = await nodes.add("n1")
     await nodes.add("n2")
     await nodes.connect("n1", "alice")
@@ -115,12 +115,12 @@ async def test_nodes(nodes: Nodes) -> None:
 
 
 async def test_node_that_does_not_answer(nodes: Nodes) -> None:
-    """Is named, and nobody waits for long."""
+    """The page names it, and the request does not wait for long."""
     first = await nodes.add("n1")
     await nodes.add("n2")
     await nodes.connect("n1", "alice")
     nodes.kill("n2")
-    begun = asyncio.get_running_loop().time()
-    roll = await first.list("alice", 10)
-    assert (roll.total, roll.missing) == (1, ["n2"])
-    assert asyncio.get_running_loop().time() - begun < 2
+    started_at = asyncio.get_running_loop().time()
+    page = await first.list("alice", 10)
+    assert (page.total, page.missing) == (1, ["n2"])
+    assert asyncio.get_running_loop().time() - started_at < 2

@@ -1,4 +1,4 @@
-"""Join, replay, live, leave: without a hole and without a duplicate, at every interleaving."""
+"""Join, replay, live, disconnect: no event is missing or sent twice, at every interleaving."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, Gate, GatedBackend, new_connection, settled, until
 
 ALICE = user_channel("alice")
-TRANSPORT = SseEventEncoder(chunked=False)
+ENCODER = SseEventEncoder(chunked=False)
 
 
 class Node:
-    """A fan-out on a gated broker, and the clients that are served by it."""
+    """The connections of a node on a gated backend."""
 
     def __init__(self) -> None:
         self.backend = GatedBackend()
         self.clock = FakeClock()
         self.wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Connections(
+        self.registry = Connections(
             self.backend.events,
             self.backend.subscriptions,
             self.wheel,
@@ -45,7 +45,7 @@ class Node:
         )
         self.tasks: list[asyncio.Task[CloseReason]] = []
         self.connections: list[Connection] = []
-        self.sinks: list[FakeWriter] = []
+        self.writers: list[FakeWriter] = []
 
     def connect(
         self,
@@ -53,30 +53,30 @@ class Node:
         *,
         user: str = "alice",
         topics: Sequence[str] = (),
-        most: int = 256,
+        outbox_max_frames: int = 256,
     ) -> FakeWriter:
-        sink = FakeWriter()
+        writer = FakeWriter()
         connection = new_connection(
             user,
             [user_channel(user), ALL, *map(topic_channel, topics)],
-            sink,
+            writer,
             self.clock,
             connection_id=f"c{len(self.connections)}",
-            encoder=TRANSPORT,
-            outbox_max_frames=most,
+            encoder=ENCODER,
+            outbox_max_frames=outbox_max_frames,
             outbox_max_bytes=10**6,
         )
         self.connections.append(connection)
-        self.sinks.append(sink)
+        self.writers.append(writer)
         self.tasks.append(
-            asyncio.create_task(self.fanout.attach_and_wait(connection, cursor or {}))
+            asyncio.create_task(self.registry.attach_and_wait(connection, cursor or {}))
         )
-        return sink
+        return writer
 
-    async def connect_live(self, **more: Any) -> FakeWriter:
-        sink = self.connect(**more)
-        await until(lambda: bool(sink.events) and not self.connections[-1].is_buffering)
-        return sink
+    async def connect_live(self, **options: Any) -> FakeWriter:
+        writer = self.connect(**options)
+        await until(lambda: bool(writer.events) and not self.connections[-1].is_buffering)
+        return writer
 
     async def publish(
         self, *data: object, channel: Channel = ALICE, ephemeral: bool = False
@@ -98,41 +98,41 @@ class Node:
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    """A node; its clients leave at the end."""
+    """A node; its clients disconnect at the end."""
     node = Node()
     yield node
     for task in node.tasks:
         task.cancel()
     await asyncio.gather(*node.tasks, return_exceptions=True)
-    assert len(node.fanout) == 0
+    assert len(node.registry) == 0
 
 
 @pytest.mark.parametrize(
-    "held", ["before_subscribe", "after_subscribe", "before_read", "after_read"]
+    "gate_name", ["before_subscribe", "after_subscribe", "before_read", "after_read"]
 )
 @pytest.mark.parametrize("page", [1, 150, 450])
-async def test_published_while_joining(node: Node, held: str, page: int) -> None:
-    """Whatever the join waits for, events that come meanwhile are handed over once, in order."""
+async def test_published_while_joining(node: Node, gate_name: str, page: int) -> None:
+    """Whatever step the join waits for, events published meanwhile are sent once and in order."""
     await node.publish("seen")
     cursor = {ALICE: await node.head()}
     before = [f"missed {n}" for n in range(page)]
     await node.publish(*before)
-    gate: Gate = getattr(node.backend, held)
+    gate: Gate = getattr(node.backend, gate_name)
     gate.close()
-    sink = node.connect(cursor)
+    writer = node.connect(cursor)
     await until(lambda: gate.waiting > 0)
     await node.publish("meanwhile 1", "meanwhile 2")
     gate.open()
     await until(lambda: not node.connections[0].is_buffering)
     await node.publish("live")
-    assert sink.data == [*before, "meanwhile 1", "meanwhile 2", "live"]
+    assert writer.data == [*before, "meanwhile 1", "meanwhile 2", "live"]
 
 
 async def test_published_between_pages(node: Node) -> None:
-    """Events that come while the replay is under way follow it."""
+    """Events that are published during a replay follow it."""
     await node.publish(*range(500))
     gate = node.backend.after_read
-    sink = node.connect({ALICE: FROM_START})
+    writer = node.connect({ALICE: FROM_START})
     for n in range(3):
         gate.close()
         await until(lambda: gate.waiting > 0 or not node.connections[0].is_buffering)
@@ -140,124 +140,124 @@ async def test_published_between_pages(node: Node) -> None:
         gate.open()
         await settled()
     await until(lambda: not node.connections[0].is_buffering)
-    assert sink.data == [*map(str, range(500)), "meanwhile 0", "meanwhile 1", "meanwhile 2"]
+    assert writer.data == [*map(str, range(500)), "meanwhile 0", "meanwhile 1", "meanwhile 2"]
 
 
 async def test_more_than_can_wait_while_joining(node: Node) -> None:
-    """What does not fit into the hold is read from the log instead."""
+    """Events that do not fit into the buffer are read from the log."""
     node.backend.after_read.close()
-    sink = node.connect()
+    writer = node.connect()
     await until(lambda: node.backend.after_read.waiting > 0)
     await node.publish(*range(700))
     node.backend.after_read.open()
     await until(lambda: not node.connections[0].is_buffering)
     await node.publish("live")
-    assert sink.data == [*map(str, range(700)), "live"]
+    assert writer.data == [*map(str, range(700)), "live"]
 
 
 async def test_ephemeral_event_never_comes_before_the_opening(node: Node) -> None:
-    """hub.open is the first event, whatever is published while joining."""
+    """hub.open is the first event, whatever is published during the join."""
     node.backend.before_read.close()
-    sink = node.connect()
+    writer = node.connect()
     await until(lambda: node.backend.before_read.waiting > 0)
     await node.publish("now", ephemeral=True)
     node.backend.before_read.open()
     await until(lambda: not node.connections[0].is_buffering)
-    assert [event.name for event in sink.events] == ["hub.open", "e"]
-    assert sink.data == ["now"]
+    assert [event.name for event in writer.events] == ["hub.open", "e"]
+    assert writer.data == ["now"]
 
 
 async def test_lost_announcements_are_filled_from_the_log(node: Node) -> None:
-    """The next event that is heard shows the gap, and the log closes it."""
-    sink = await node.connect_live()
+    """The next event that arrives reveals the gap, and the log fills it."""
+    writer = await node.connect_live()
     await node.publish(1)
     node.backend.loses_events = True
     await node.publish(2, 3)
     node.backend.loses_events = False
     await node.publish(4)
-    await until(lambda: len(sink.data) == 4)
+    await until(lambda: len(writer.data) == 4)
     await node.publish(5)
-    assert sink.data == ["1", "2", "3", "4", "5"]
+    assert writer.data == ["1", "2", "3", "4", "5"]
 
 
-async def test_broken_link_is_filled_without_a_further_event(node: Node) -> None:
-    """After a new link everyone reads the log, also when nothing more is published."""
-    sinks = [await node.connect_live() for _ in range(50)]
+async def test_reconnection_is_recovered_without_a_further_event(node: Node) -> None:
+    """After a reconnection every connection reads the log, even if nothing more is published."""
+    writers = [await node.connect_live() for _ in range(50)]
     node.backend.loses_events = True
     await node.publish(1, 2)
     node.backend.loses_events = False
-    node.fanout.fill_gaps()
-    await until(lambda: all(sink.data == ["1", "2"] for sink in sinks))
+    node.registry.fill_gaps()
+    await until(lambda: all(writer.data == ["1", "2"] for writer in writers))
 
 
 async def test_second_break_while_filling(node: Node) -> None:
-    """A link that breaks again while the log is being read loses nothing."""
-    sink = await node.connect_live()
+    """A second disconnect while the log is being read loses nothing."""
+    writer = await node.connect_live()
     node.backend.loses_events = True
     await node.publish(1)
     node.backend.after_read.close()
-    node.fanout.fill_gaps()
+    node.registry.fill_gaps()
     await until(lambda: node.backend.after_read.waiting > 0)
     await node.publish(2)
-    node.fanout.fill_gaps()
+    node.registry.fill_gaps()
     node.backend.loses_events = False
     node.backend.after_read.open()
-    await until(lambda: sink.data == ["1", "2"])
+    await until(lambda: writer.data == ["1", "2"])
 
 
 async def test_new_epoch_while_live_is_a_reset(node: Node) -> None:
-    """A broker that came back empty is told to the client, once, and then it goes on."""
-    sink = await node.connect_live()
+    """When the broker comes back empty, the client gets one reset and then live events."""
+    writer = await node.connect_live()
     await node.publish(1)
     node.backend.events.begin_new_epoch(ALICE)
     await node.publish(2, 3)
     await until(lambda: not node.connections[0].is_buffering)
     await node.publish(4)
-    names = [event.name for event in sink.events]
+    names = [event.name for event in writer.events]
     assert names.count("hub.reset") == 1
-    assert sink.data[-1] == "4"
+    assert writer.data[-1] == "4"
 
 
 async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
-    """An offset that would follow is no continuation when the epoch is another."""
-    sink = await node.connect_live()
+    """The next offset in another epoch does not continue the stream."""
+    writer = await node.connect_live()
     await node.publish(1)
     node.backend.events.begin_new_epoch(ALICE)
     node.backend.loses_events = True
-    await node.publish("unheard")
+    await node.publish("lost")
     node.backend.loses_events = False
     await node.publish("second of the new epoch")
     await until(lambda: not node.connections[0].is_buffering)
-    assert [event.name for event in sink.events] == ["hub.open", "e", "hub.reset"]
+    assert [event.name for event in writer.events] == ["hub.open", "e", "hub.reset"]
 
 
-async def test_who_read_ahead_of_the_announcement(node: Node) -> None:
-    """It stands further than its channel's track, and keeps its own place until that catches up."""
+async def test_connection_that_read_ahead_of_the_announcement(node: Node) -> None:
+    """A connection that is ahead of its channel state stays unsynced until the state reaches it."""
     first = await node.connect_live()
     node.backend.loses_events = True
-    await node.publish("unheard")
+    await node.publish("lost")
     node.backend.loses_events = False
     ahead = await node.connect_live()
     assert [c.is_synced for c in node.connections] == [True, False]
-    await node.publish("heard")
-    await until(lambda: first.data == ["unheard", "heard"])
-    assert ahead.data == ["heard"]
+    await node.publish("received")
+    await until(lambda: first.data == ["lost", "received"])
+    assert ahead.data == ["received"]
     await node.publish("by all")
     assert [c.is_synced for c in node.connections] == [True, True]
-    assert first.data == ["unheard", "heard", "by all"]
-    assert ahead.data == ["heard", "by all"]
+    assert first.data == ["lost", "received", "by all"]
+    assert ahead.data == ["received", "by all"]
 
 
 async def test_only_the_reset_itself_moves_the_cursor_past_what_was_lost(node: Node) -> None:
-    """A client that is cut off before a channel's `hub.reset` must be told when it returns: until
-    then every `id:` still says where it stood in that channel, also the one of `hub.open`.
+    """A client that is cut off before `hub.reset` must get it after it reconnects: until then every
+    `id:`, also that of `hub.open`, contains the old position of that channel.
     """
     await node.publish("one", "two")
     await node.publish("three", channel=ALL)
     lost = {ALICE: Position("aaaaa", 7), ALL: Position("bbbbb", 9)}
-    sink = node.connect(lost)
+    writer = node.connect(lost)
     await until(lambda: bool(node.connections) and not node.connections[0].is_buffering)
-    opened, *resets = sink.events
+    opened, *resets = writer.events
     assert json.loads(opened.data)["replayed"] == 0
     assert [event.name for event in resets] == ["hub.reset", "hub.reset"]
     assert parse_cursor(opened.id, [ALICE, ALL]) == lost
@@ -269,14 +269,14 @@ async def test_only_the_reset_itself_moves_the_cursor_past_what_was_lost(node: N
 
 
 async def test_several_connections_get_it_once_each(node: Node) -> None:
-    """Three tabs, one event each."""
-    sinks = [await node.connect_live() for _ in range(3)]
+    """Three tabs get one event each."""
+    writers = [await node.connect_live() for _ in range(3)]
     await node.publish("x")
-    assert [sink.data for sink in sinks] == [["x"]] * 3
+    assert [writer.data for writer in writers] == [["x"]] * 3
 
 
 async def test_last_one_unsubscribes(node: Node) -> None:
-    """A channel is given up when nobody follows it, and not before."""
+    """A channel is unsubscribed when its last connection ends, and not before."""
     await node.connect_live()
     await node.connect_live()
     node.tasks[0].cancel()
@@ -287,8 +287,8 @@ async def test_last_one_unsubscribes(node: Node) -> None:
     assert sorted(node.backend.unsubscribed) == sorted([ALICE, ALL])
 
 
-async def test_client_that_leaves_while_joining(node: Node) -> None:
-    """At every wait of the join: nothing stays behind."""
+async def test_client_that_disconnects_while_joining(node: Node) -> None:
+    """A client that disconnects at any step of the join leaves no state behind."""
     gates = [node.backend.before_subscribe, node.backend.after_subscribe]
     gates += [node.backend.before_read, node.backend.after_read]
     for gate in gates:
@@ -299,26 +299,26 @@ async def test_client_that_leaves_while_joining(node: Node) -> None:
         await until(node.tasks[-1].done)
         gate.open()
         gate.waiting = 0
-        assert len(node.fanout) == 0
+        assert len(node.registry) == 0
     assert node.backend.unsubscribed.count(ALICE) == len(gates)
 
 
 async def test_full_socket_waits_in_the_outbox(node: Node) -> None:
-    """What does not fit into the socket follows in order when there is room."""
-    sink = await node.connect_live()
-    sink.fill()
+    """Events that do not fit into the socket follow in order when it has room."""
+    writer = await node.connect_live()
+    writer.fill()
     await node.publish(1, 2, 3)
     await settled()
-    assert sink.data == []
-    sink.empty()
-    await until(lambda: sink.data == ["1", "2", "3"])
+    assert writer.data == []
+    writer.empty()
+    await until(lambda: writer.data == ["1", "2", "3"])
     await node.publish(4)
-    assert sink.data == ["1", "2", "3", "4"]
+    assert writer.data == ["1", "2", "3", "4"]
 
 
-async def test_slow_client_is_closed_and_the_others_go_on(node: Node) -> None:
-    """An outbox that is full ends its connection; it resumes by its cursor."""
-    slow = node.connect(most=5)
+async def test_slow_client_is_closed_and_the_others_continue(node: Node) -> None:
+    """A full outbox closes its connection; the others get every event."""
+    slow = node.connect(outbox_max_frames=5)
     await until(lambda: not node.connections[0].is_buffering)
     quick = await node.connect_live()
     slow.fill()
@@ -328,47 +328,47 @@ async def test_slow_client_is_closed_and_the_others_go_on(node: Node) -> None:
     assert node.tasks[0].result() is CloseReason.SLOW
     assert slow.aborted
     assert len(quick.data) == 10
-    assert len(node.fanout) == 1
+    assert len(node.registry) == 1
 
 
 async def test_replay_waits_for_a_slow_client(node: Node) -> None:
-    """A long replay is read no faster than the client takes it, and is no reason to close it."""
+    """A long replay is read no faster than the client takes it, and does not close it as slow."""
     await node.publish(*range(900))
-    sink = node.connect({ALICE: FROM_START}, most=250)
-    await until(lambda: bool(sink.events))
+    writer = node.connect({ALICE: FROM_START}, outbox_max_frames=250)
+    await until(lambda: bool(writer.events))
     for _ in range(5):
-        sink.fill()
+        writer.fill()
         await settled()
-        sink.empty()
+        writer.empty()
         await settled()
     await until(lambda: not node.connections[0].is_buffering)
-    assert sink.data == [str(n) for n in range(900)]
+    assert writer.data == [str(n) for n in range(900)]
 
 
 async def test_drain_ends_all_and_refuses_new_ones(node: Node) -> None:
-    """hub.bye last, and the reason as a value."""
-    sinks = [await node.connect_live() for _ in range(3)]
-    await node.fanout.drain(0.0, asyncio.Event())
+    """hub.bye is the last event of each connection, and of new ones."""
+    writers = [await node.connect_live() for _ in range(3)]
+    await node.registry.drain(0.0, asyncio.Event())
     late = node.connect()
     await until(lambda: all(task.done() for task in node.tasks))
     assert {task.result() for task in node.tasks} == {CloseReason.DRAINING}
-    assert [sink.events[-1].name for sink in (*sinks, late)] == ["hub.bye"] * 4
+    assert [writer.events[-1].name for writer in (*writers, late)] == ["hub.bye"] * 4
     await node.publish("after")
-    assert all(sink.data == [] for sink in sinks)
+    assert all(writer.data == [] for writer in writers)
 
 
 async def test_broker_away_at_the_join(node: Node) -> None:
-    """The client is told to come back."""
+    """The client is asked to reconnect."""
     node.backend.is_unavailable = True
-    sink = node.connect()
+    writer = node.connect()
     await until(node.tasks[0].done)
     assert node.tasks[0].result() is CloseReason.BROKER_AWAY
-    assert json.loads(sink.events[-1].data)["reconnect"] is True
+    assert json.loads(writer.events[-1].data)["reconnect"] is True
 
 
 async def test_heartbeat_after_silence_only(node: Node) -> None:
-    """Eight seconds without a byte bring one comment line; a written connection waits on."""
-    turning = asyncio.create_task(node.wheel.run())
+    """Eight seconds without a byte lead to one comment line; a busy connection gets none."""
+    ticking = asyncio.create_task(node.wheel.run())
     silent, busy = await node.connect_live(user="bob"), await node.connect_live()
     for n in range(5):
         await node.clock.advance(2.0)
@@ -379,70 +379,70 @@ async def test_heartbeat_after_silence_only(node: Node) -> None:
     assert busy.written.count(b": hb\n") == 1
     assert silent.written.count(b": hb\n") == 2
     assert len(busy.data) == 5  # the comment breaks no event
-    turning.cancel()
+    ticking.cancel()
 
 
-async def test_heartbeats_cost_one_look_each(node: Node) -> None:
-    """A thousand idle connections: one write each in a heartbeat time, and no task."""
+async def test_heartbeats_take_one_write_each(node: Node) -> None:
+    """A thousand idle connections take one write each in a heartbeat time, and no task."""
     tasks = len(asyncio.all_tasks())
-    sinks = [node.connect() for _ in range(1000)]
+    writers = [node.connect() for _ in range(1000)]
     await until(lambda: all(not connection.is_buffering for connection in node.connections))
-    assert len(asyncio.all_tasks()) == tasks + 1000  # each one's own handler stands for these
-    writes = sum(sink.writes for sink in sinks)
+    assert len(asyncio.all_tasks()) == tasks + 1000  # the tasks of the test itself
+    writes = sum(writer.writes for writer in writers)
     for _ in range(17):
         node.clock._now += 0.5
         node.wheel.tick()
-    assert sum(sink.writes for sink in sinks) == writes + 1000
+    assert sum(writer.writes for writer in writers) == writes + 1000
 
 
-async def test_joins_take_their_turn(node: Node) -> None:
-    """However many come at once, few are at the broker: the rest wait where no time-out runs."""
+async def test_concurrent_joins_are_limited(node: Node) -> None:
+    """Few joins use the broker at once; the others wait where no timeout runs."""
     node.backend.before_subscribe.close()
-    sinks = [node.connect() for _ in range(100)]
+    writers = [node.connect() for _ in range(100)]
     await settled()
     assert node.backend.before_subscribe.waiting == 64
     node.backend.before_subscribe.open()
-    await until(lambda: all(sink.events for sink in sinks))
+    await until(lambda: all(writer.events for writer in writers))
 
 
 async def test_gap_waits_for_the_broker(node: Node) -> None:
-    """While the broker is away the connection stays, and is caught up when it is back."""
-    sink = await node.connect_live()
+    """The connection stays open while the broker is away, and recovers afterwards."""
+    writer = await node.connect_live()
     await node.publish("seen")
     node.backend.loses_events = True
     await node.publish("missed")
     node.backend.loses_events = False
     node.backend.is_unavailable = True
-    node.fanout.fill_gaps()
+    node.registry.fill_gaps()
     await settled()
     for _ in range(5):
         await node.clock.advance(2.0)
-    assert (sink.data, node.connections[0].close_reason) == (["seen"], None)
+    assert (writer.data, node.connections[0].close_reason) == (["seen"], None)
     node.backend.is_unavailable = False
     await node.clock.advance(2.0)
     await until(lambda: not node.connections[0].is_buffering)
-    assert sink.data == ["seen", "missed"]
+    assert writer.data == ["seen", "missed"]
 
 
-async def test_held_events_are_bounded_in_bytes(node: Node) -> None:
-    """What comes while a connection is held waits up to a bound; the rest is read from the log."""
+async def test_buffered_events_are_bounded_in_bytes(node: Node) -> None:
+    """The buffer of live events is bounded; the other events are read from the log."""
     gate = node.backend.after_read
     gate.close()
-    sink = node.connect({ALICE: FROM_START})
+    writer = node.connect({ALICE: FROM_START})
     await until(lambda: gate.waiting > 0)
     large = ["x" * 300_000 for _ in range(10)]
     await node.publish(*large)
-    held = node.connections[0]._buffered
-    assert held is not None
-    assert len(held) == 4
+    buffered = node.connections[0]._buffered
+    assert buffered is not None
+    assert len(buffered) == 4
     gate.open()
     await until(lambda: not node.connections[0].is_buffering)
-    assert sink.data == large
+    assert writer.data == large
 
 
-async def test_live_ones_are_in_step(node: Node) -> None:
-    """Who stands where the channels stand needs no memory of its own."""
-    sink = await node.connect_live()
+async def test_live_connections_are_synced(node: Node) -> None:
+    """A connection that has everything its channels have needs no positions of its own."""
+    writer = await node.connect_live()
     (connection,) = node.connections
     assert connection.is_synced
     before = dict(connection.positions)
@@ -456,13 +456,13 @@ async def test_live_ones_are_in_step(node: Node) -> None:
     assert [c.events for c in node.connections] == [4, 1]
     connection.leave_sync()
     assert connection.events == 4
-    assert parse_cursor(sink.events[-1].id, [ALICE, ALL]) == connection.positions
+    assert parse_cursor(writer.events[-1].id, [ALICE, ALL]) == connection.positions
 
 
-async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
-    """Users with different topics share events, and each id says where that client stands."""
+async def test_each_client_gets_its_own_cursor(node: Node) -> None:
+    """Users with different topics share events, and each id is the position of its client."""
     await node.publish(*range(100), channel=user_channel("bob"))  # a longer own part than alice's
-    sinks = [
+    writers = [
         await node.connect_live(user="alice"),
         await node.connect_live(user="bob"),
         await node.connect_live(user="alice", topics=["t"]),
@@ -472,11 +472,11 @@ async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
     for channel in (ALL, topic, ALICE, ALL, topic, user_channel("bob"), topic, ALL):
         await node.publish(str(channel), str(channel), channel=channel)
         await node.publish("passing", channel=channel, ephemeral=True)
-    for sink, connection in zip(sinks, node.connections, strict=True):
+    for writer, connection in zip(writers, node.connections, strict=True):
         assert connection.is_synced
-        at = parse_cursor(sink.events[0].id, connection.channels)
+        at = parse_cursor(writer.events[0].id, connection.channels)
         seen: dict[Channel, int] = dict.fromkeys(connection.channels, 0)
-        for event in sink.events[1:]:
+        for event in writer.events[1:]:
             if event.data == "passing":
                 continue
             channel = Channel(event.data)
@@ -489,34 +489,34 @@ async def test_shapes_of_cursors_are_their_own(node: Node) -> None:
         }
 
 
-async def test_data_that_looks_like_a_place_for_the_cursor(node: Node) -> None:
-    """NULs in a string are data, for those who share the channel too."""
-    sink = await node.connect_live()
+async def test_data_that_looks_like_the_cursor_placeholder(node: Node) -> None:
+    """NULs in a string are data, also in shared frames."""
+    writer = await node.connect_live()
     await node.publish("a" + "\0" * 40 + "b", channel=ALL)
     assert node.connections[0].is_synced
-    assert sink.data == ["a" + "\0" * 40 + "b"]
+    assert writer.data == ["a" + "\0" * 40 + "b"]
 
 
 async def test_many_are_one_encoding(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event becomes bytes once for all who share its channels, and is written once to each."""
-    sinks = [await node.connect_live(user=f"u{n}") for n in range(200)]
-    encode, frame = Mock(wraps=TRANSPORT.encode), Mock(wraps=TRANSPORT.frame)
-    monkeypatch.setattr(TRANSPORT, "encode", encode)
-    monkeypatch.setattr(TRANSPORT, "frame", frame)
-    writes = [sink.writes for sink in sinks]
+    """An event is encoded once for all that share its channels, and written once to each."""
+    writers = [await node.connect_live(user=f"u{n}") for n in range(200)]
+    encode, frame = Mock(wraps=ENCODER.encode), Mock(wraps=ENCODER.frame)
+    monkeypatch.setattr(ENCODER, "encode", encode)
+    monkeypatch.setattr(ENCODER, "frame", frame)
+    writes = [writer.writes for writer in writers]
     await node.publish("to all", channel=ALL)
-    assert [sink.writes for sink in sinks] == [n + 1 for n in writes]
+    assert [writer.writes for writer in writers] == [n + 1 for n in writes]
     assert (encode.call_count, frame.call_count) == (1, 1)
-    assert all(sink.data == ["to all"] for sink in sinks)
+    assert all(writer.data == ["to all"] for writer in writers)
 
 
 @pytest.mark.parametrize("channel", [ALICE, ALL])
 async def test_deliveries_leave_nothing_behind(node: Node, channel: Channel) -> None:
-    """A thousand events to fifty connections: what was allocated for them is free again."""
-    sinks = [await node.connect_live() for _ in range(50)]
+    """After a thousand events to fifty connections the memory for them is free again."""
+    writers = [await node.connect_live() for _ in range(50)]
     node.backend.keeps_nothing = True
-    for sink in sinks:
-        sink.try_send = len  # type: ignore[assignment, method-assign]
+    for writer in writers:
+        writer.try_send = len  # type: ignore[assignment, method-assign]
     for _ in range(10):
         await node.publish(1, channel=channel)
     gc.collect()
@@ -528,8 +528,8 @@ async def test_deliveries_leave_nothing_behind(node: Node, channel: Channel) -> 
     assert all(connection.events == 1010 for connection in node.connections)
 
 
-async def test_full_socket_stands_apart_and_comes_back(node: Node) -> None:
-    """In between, the others are not held up, and the order is kept."""
+async def test_full_socket_leaves_the_synced_state_and_returns(node: Node) -> None:
+    """A full socket does not delay the others, and the order is kept."""
     slow, quick = await node.connect_live(), await node.connect_live()
     slow.fill()
     await node.publish(1)
@@ -545,29 +545,31 @@ async def test_full_socket_stands_apart_and_comes_back(node: Node) -> None:
 
 
 async def test_heartbeat_that_does_not_fit(node: Node) -> None:
-    """A heartbeat is written like everything else: its rest goes before the next event."""
-    sink = await node.connect_live()
-    sink.fill()
+    """The rest of a heartbeat is written before the next event."""
+    writer = await node.connect_live()
+    writer.fill()
     node.connections[0].send_heartbeat(0.0)
     assert not node.connections[0].is_synced
     await node.publish(1)
-    sink.empty()
-    await until(lambda: sink.data == ["1"])
-    assert sink.written.index(b": hb") < sink.written.index(b"data: 1")
+    writer.empty()
+    await until(lambda: writer.data == ["1"])
+    assert writer.written.index(b": hb") < writer.written.index(b"data: 1")
 
 
-async def test_client_that_is_gone_is_not_written_to(node: Node) -> None:
-    """Between the loss of a socket and the end of its handler its descriptor may be another's."""
-    gone, here = await node.connect_live(), await node.connect_live()
-    gone.abort()
+async def test_disconnected_client_is_not_written_to(node: Node) -> None:
+    """Between the loss of a socket and the end of its handler, its descriptor may be another
+    client's.
+    """
+    closed, open_ = await node.connect_live(), await node.connect_live()
+    closed.abort()
     await node.publish(1)
     await node.publish(2, channel=ALL)
-    assert gone.data == []
-    assert here.data == ["1", "2"]
+    assert closed.data == []
+    assert open_.data == ["1", "2"]
 
 
-async def test_last_in_step_leaves_the_track(node: Node) -> None:
-    """The next one that comes says where the channel stands, whatever was announced meanwhile."""
+async def test_last_synced_connection_clears_the_position(node: Node) -> None:
+    """When the last synced connection ends, the next one sets the position of the channel."""
     await node.connect_live()
     held = node.connect(user="bob")
     node.backend.before_read.close()
@@ -583,7 +585,7 @@ async def test_last_in_step_leaves_the_track(node: Node) -> None:
 
 
 class Crowd:
-    """Clients of three users and four topics that come, go, stall and are published to."""
+    """Clients of three users and four topics that connect, disconnect and stall at random."""
 
     def __init__(self, node: Node, seed: int) -> None:
         self.node = node
@@ -594,7 +596,7 @@ class Crowd:
         self.channels = [ALL, *users, *topics]
 
     async def step(self) -> None:
-        """Whatever comes next."""
+        """Do one random action."""
         match self.chance.randrange(8):
             case 0 | 1:
                 topics = sorted(self.chance.sample("abcd", self.chance.randrange(4)))
@@ -604,29 +606,33 @@ class Crowd:
                 index = self.alive.pop(self.chance.randrange(len(self.alive)))
                 self.node.tasks[index].cancel()
             case 3:
-                self.node.fanout.fill_gaps()
+                self.node.registry.fill_gaps()
             case _:
                 await self.publish()
         for _ in range(self.chance.randrange(4)):
             await asyncio.sleep(0)
-        for sink in self.chance.sample(self.node.sinks, min(2, len(self.node.sinks))):
-            self.chance.choice([sink.fill, sink.empty])()
+        for writer in self.chance.sample(self.node.writers, min(2, len(self.node.writers))):
+            self.chance.choice([writer.fill, writer.empty])()
 
     async def publish(self) -> None:
-        """A few events in one channel; sometimes the announcement is lost, and that is noticed."""
+        """Publish some events in one channel; sometimes their announcement is lost, which is
+        noticed.
+        """
         channel = self.chance.choice(self.channels)
-        self.node.backend.loses_events = deaf = self.chance.random() < 0.1
+        self.node.backend.loses_events = loses = self.chance.random() < 0.1
         for _ in range(self.chance.randrange(1, 4)):
             self.published[channel] += 1
             await self.node.publish([channel, self.published[channel]], channel=channel)
         self.node.backend.loses_events = False
-        if deaf:
-            self.node.fanout.fill_gaps()
+        if loses:
+            self.node.registry.fill_gaps()
 
     def check(self, client: int) -> None:
-        """It got all from some event on, each once and in order; a live one up to now."""
+        """The client got every event from its first one on, once and in order; a live one up to
+        now.
+        """
         last: dict[Channel, int] = {}
-        for text in self.node.sinks[client].data:
+        for text in self.node.writers[client].data:
             channel, number = json.loads(text)
             assert number == last.get(channel, number - 1) + 1
             last[channel] = number
@@ -635,15 +641,15 @@ class Crowd:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_comings_and_goings(node: Node, seed: int) -> None:
-    """In whatever state clients come, stall and go: each gets each event once, in order."""
+async def test_random_connections(node: Node, seed: int) -> None:
+    """However clients connect, stall and disconnect, each gets each event once and in order."""
     crowd = Crowd(node, seed)
     for _ in range(600):
         await crowd.step()
-    for sink in node.sinks:
-        sink.empty()
+    for writer in node.writers:
+        writer.empty()
     await until(lambda: all(not node.connections[n].is_buffering for n in crowd.alive))
     await settled()
     assert any(connection.is_synced for connection in node.connections)
-    for client in range(len(node.sinks)):
+    for client in range(len(node.writers)):
         crowd.check(client)

@@ -1,4 +1,4 @@
-"""Connections end at their time; a node sends everyone away without haste; caps on connections."""
+"""Connections end at their time; a node drains in waves; limits on connections."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, new_connection, settled
 
-TRANSPORT = SseEventEncoder(chunked=False)
+ENCODER = SseEventEncoder(chunked=False)
 
 
 class Node:
-    """A fan-out on a clock that stands."""
+    """The connections of a node on a fake clock."""
 
     def __init__(self, **limits: Any) -> None:
         self.clock = FakeClock()
         backend = MemoryBackend()
         wheel = HeartbeatWheel(self.clock, 8.0)
-        self.fanout = Connections(
+        self.registry = Connections(
             backend.events,
             backend.subscriptions,
             wheel,
@@ -39,168 +39,173 @@ class Node:
         )
 
     async def connect(
-        self, user: str = "alice", lifetime: ConnectionExpiry | None = None
+        self, user: str = "alice", expiry: ConnectionExpiry | None = None
     ) -> FakeWriter:
-        sink = FakeWriter()
+        writer = FakeWriter()
         connection = new_connection(
             user,
             [user_channel(user), ALL],
-            sink,
+            writer,
             self.clock,
-            connection_id=f"c{id(sink)}",
-            encoder=TRANSPORT,
+            connection_id=f"c{id(writer)}",
+            encoder=ENCODER,
         )
-        self.fanout.attach(connection, {}, lifetime)
+        self.registry.attach(connection, {}, expiry)
         await settled()
-        return sink
+        return writer
 
 
-def said(sink: FakeWriter) -> list[str]:
-    """The hub's own words after hub.open."""
+def hub_events(writer: FakeWriter) -> list[str]:
+    """Return the hub's own events after hub.open, with their reasons."""
     return [
         f"{event.name} {json.loads(event.data)['reason']}"
-        for event in sink.events
+        for event in writer.events
         if event.name in ("hub.bye", "hub.expiring")
     ]
 
 
 async def test_notice_and_end() -> None:
-    """Told ahead, ended within a second of its time, and not before."""
+    """The notice comes first; the connection ends within a second of its time, and not before."""
     node = Node()
     now = node.clock.now()
-    lifetime = ConnectionExpiry(until=now + 60.5, reason=CloseReason.EXPIRED, notice_at=now + 30.5)
-    sink = await node.connect(lifetime=lifetime)
-    keeping = asyncio.create_task(node.fanout.expiry_timer.run())
+    expiry = ConnectionExpiry(until=now + 60.5, reason=CloseReason.EXPIRED, notice_at=now + 30.5)
+    writer = await node.connect(expiry=expiry)
+    keeping = asyncio.create_task(node.registry.expiry_timer.run())
     await settled()
     await node.clock.advance(30.0)
-    assert said(sink) == []
+    assert hub_events(writer) == []
     await node.clock.advance(1.0)
-    assert said(sink) == ["hub.expiring expired"]
+    assert hub_events(writer) == ["hub.expiring expired"]
     await node.clock.advance(29.0)
-    assert said(sink) == ["hub.expiring expired"]
+    assert hub_events(writer) == ["hub.expiring expired"]
     await node.clock.advance(1.0)
-    assert said(sink) == ["hub.expiring expired", "hub.bye expired"]
+    assert hub_events(writer) == ["hub.expiring expired", "hub.bye expired"]
     keeping.cancel()
 
 
-async def test_who_left_before_is_forgotten() -> None:
+async def test_ended_connection_is_forgotten() -> None:
     """Nothing is kept of a connection that has ended."""
     node = Node()
-    lifetime = ConnectionExpiry(until=node.clock.now() + 3600, reason=CloseReason.TOO_OLD)
-    sink = await node.connect(lifetime=lifetime)
-    assert sink.owner is not None
-    sink.owner.on_disconnect()
-    assert node.fanout.expiry_timer._by_second == {}
-    assert node.fanout.expiry_timer._second_of == {}
-    assert node.fanout._by_user == {}
+    expiry = ConnectionExpiry(until=node.clock.now() + 3600, reason=CloseReason.TOO_OLD)
+    writer = await node.connect(expiry=expiry)
+    assert writer.owner is not None
+    writer.owner.on_disconnect()
+    assert node.registry.expiry_timer._by_second == {}
+    assert node.registry.expiry_timer._second_of == {}
+    assert node.registry._by_user == {}
 
 
 async def test_newest_wins() -> None:
-    """A user's oldest connection makes room; other users' are untouched."""
+    """A new connection replaces the user's oldest one, and no other user's."""
     node = Node(max_per_user=2)
-    sinks = [await node.connect() for _ in range(3)]
+    writers = [await node.connect() for _ in range(3)]
     other = await node.connect("bob")
-    assert [said(sink) for sink in (*sinks, other)] == [["hub.bye replaced"], [], [], []]
-    assert len(node.fanout.by_user("alice")) == 2
+    assert [hub_events(writer) for writer in (*writers, other)] == [
+        ["hub.bye replaced"],
+        [],
+        [],
+        [],
+    ]
+    assert len(node.registry.by_user("alice")) == 2
 
 
 async def test_full_node() -> None:
-    """Sends the client elsewhere, to come again."""
+    """A full node closes the connection, and the client should reconnect."""
     node = Node(max_connections=1)
     await node.connect()
-    sink = await node.connect("bob")
-    assert said(sink) == ["hub.bye full"]
-    assert sink.events[0].name == "hub.bye"
-    assert json.loads(sink.events[0].data)["reconnect"] is True
+    writer = await node.connect("bob")
+    assert hub_events(writer) == ["hub.bye full"]
+    assert writer.events[0].name == "hub.bye"
+    assert json.loads(writer.events[0].data)["reconnect"] is True
 
 
-async def drained(node: Node, seconds: float, hurry: asyncio.Event) -> list[int]:
-    """How many are left after each tenth of a second."""
-    task = asyncio.create_task(node.fanout.drain(seconds, hurry))
+async def drained(node: Node, seconds: float, force: asyncio.Event) -> list[int]:
+    """Drain the node; return how many connections are left after each tenth of a second."""
+    task = asyncio.create_task(node.registry.drain(seconds, force))
     left = []
     while not task.done():
         await settled()
-        left.append(len(node.fanout))
+        left.append(len(node.registry))
         await node.clock.advance(0.1)
     await task
-    return [*left, len(node.fanout)]
+    return [*left, len(node.registry)]
 
 
 async def test_drain_in_waves() -> None:
-    """As many in each tenth of a second; each returns at a time of its own."""
+    """Each tenth of a second closes as many; each client gets its own time to reconnect."""
     node = Node()
-    sinks = [await node.connect(f"u{n}") for n in range(50)]
+    writers = [await node.connect(f"u{n}") for n in range(50)]
     assert await drained(node, 1.0, asyncio.Event()) == [45, 40, 35, 30, 25, 20, 15, 10, 5, 0]
-    waits = [json.loads(sink.events[-1].data)["retry_ms"] for sink in sinks]
+    waits = [json.loads(writer.events[-1].data)["retry_ms"] for writer in writers]
     assert min(waits) >= 3000
     assert max(waits) <= 3050
     assert len(set(waits)) > 10
     late = await node.connect("late")
-    assert said(late) == ["hub.bye draining"]
+    assert hub_events(late) == ["hub.bye draining"]
 
 
-async def test_drain_in_a_hurry() -> None:
-    """All at once."""
+async def test_forced_drain() -> None:
+    """A forced drain closes all connections at once."""
     node = Node()
     for n in range(50):
         await node.connect(f"u{n}")
-    hurry = asyncio.Event()
-    hurry.set()
-    assert await drained(node, 10.0, hurry) == [0, 0]
+    force = asyncio.Event()
+    force.set()
+    assert await drained(node, 10.0, force) == [0, 0]
 
 
 @pytest.mark.parametrize("connections", [0, 1, 7])
 async def test_drain_of_few(connections: int) -> None:
-    """Nobody is forgotten."""
+    """Every connection is closed, also when there are fewer than waves."""
     node = Node()
     for n in range(connections):
         await node.connect(f"u{n}")
     await drained(node, 0.5, asyncio.Event())
-    assert len(node.fanout) == 0
+    assert len(node.registry) == 0
 
 
 async def test_joins_in_a_second() -> None:
-    """So many join at once, the others one after another; nobody is sent away."""
+    """That many join at once, the others one after another; none is closed."""
     node = Node(joins_per_second=10.0)
-    sinks = [await node.connect(f"u{n}") for n in range(25)]
+    writers = [await node.connect(f"u{n}") for n in range(25)]
 
     def joined() -> int:
-        return sum(bool(sink.events) for sink in sinks)
+        return sum(bool(writer.events) for writer in writers)
 
     assert joined() == 10
     await node.clock.advance(0.55)
     assert joined() == 15
     await node.clock.advance(1.0)
     assert joined() == 25
-    assert [said(sink) for sink in sinks] == [[]] * 25
+    assert [hub_events(writer) for writer in writers] == [[]] * 25
 
 
-async def test_node_that_is_leaving_still_serves() -> None:
-    """Until the load balancer has noticed: not ready, but nobody is sent away yet."""
+async def test_unready_node_still_serves() -> None:
+    """Until the load balancer has noticed, the node is not ready, but closes no connection."""
     node = Node()
     first = await node.connect("a")
-    node.fanout.mark_unready()
-    assert node.fanout.draining
+    node.registry.mark_unready()
+    assert node.registry.draining
     late = await node.connect("b")
-    assert (said(first), said(late)) == ([], [])
+    assert (hub_events(first), hub_events(late)) == ([], [])
     await drained(node, 0.0, asyncio.Event())
-    assert said(late) == ["hub.bye draining"]
+    assert hub_events(late) == ["hub.bye draining"]
 
 
 async def test_notice_that_the_client_does_not_take() -> None:
-    """Who was sent away as slow by its notice is forgotten."""
+    """A connection that its notice closed as slow is forgotten."""
     node = Node()
     now = node.clock.now()
-    sink = await node.connect(
-        lifetime=ConnectionExpiry(until=now + 60, reason=CloseReason.EXPIRED, notice_at=now + 1)
+    writer = await node.connect(
+        expiry=ConnectionExpiry(until=now + 60, reason=CloseReason.EXPIRED, notice_at=now + 1)
     )
-    (connection,) = node.fanout.connections
-    sink.fill()
+    (connection,) = node.registry.connections
+    writer.fill()
     while connection.close_reason is None and connection.queued_frames < 10:
         connection.send_event("x", {"n": "y" * 200})
-    keeping = asyncio.create_task(node.fanout.expiry_timer.run())
+    keeping = asyncio.create_task(node.registry.expiry_timer.run())
     await settled()
     await node.clock.advance(3.0)
     assert connection.close_reason is CloseReason.SLOW
-    assert node.fanout.expiry_timer._second_of == {}
+    assert node.registry.expiry_timer._second_of == {}
     keeping.cancel()

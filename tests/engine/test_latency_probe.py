@@ -1,4 +1,4 @@
-"""The node times an event of its own, on the way that all take."""
+"""The node times a probe event that takes the path of all events."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from tests.doubles import FakeClock, GatedBackend, settled
 
 
 async def test_delay_and_round_trip() -> None:
-    """One each second; one that does not arrive is waited for, and no other is sent meanwhile."""
-    clock, backend, counts = FakeClock(), GatedBackend(), NodeMetrics()
-    fanout = Connections(
+    """One probe each second; while one has not arrived, no other is sent."""
+    clock, backend, metrics = FakeClock(), GatedBackend(), NodeMetrics()
+    connections = Connections(
         backend.events,
         backend.subscriptions,
         HeartbeatWheel(clock, 8.0),
         clock,
         node="n",
         heartbeat_seconds=8.0,
-        metrics=counts,
+        metrics=metrics,
     )
-    probing = asyncio.create_task(
-        LatencyProbe(backend.events, backend.subscriptions, fanout, clock, counts).run()
+    probe_task = asyncio.create_task(
+        LatencyProbe(backend.events, backend.subscriptions, connections, clock, metrics).run()
     )
     await settled()
     await clock.advance(3.5)
-    assert sum(counts.delivery_delay.snapshot().buckets) == 4
-    assert sum(counts.round_trip.snapshot().buckets) == 4
-    assert len(fanout) == 0
-    probing.cancel()
+    assert sum(metrics.delivery_delay.snapshot().buckets) == 4
+    assert sum(metrics.round_trip.snapshot().buckets) == 4
+    assert len(connections) == 0
+    probe_task.cancel()
 
 
 async def test_announcement_that_was_lost() -> None:
-    """As on a link that broke: after 10 s it is given up, and the next ones are timed."""
-    clock, backend, counts = FakeClock(), GatedBackend(), NodeMetrics()
-    fanout = Connections(
+    """After 10 s a lost probe is given up, and the next ones are timed."""
+    clock, backend, metrics = FakeClock(), GatedBackend(), NodeMetrics()
+    connections = Connections(
         backend.events,
         backend.subscriptions,
         HeartbeatWheel(clock, 8.0),
         clock,
         node="n",
         heartbeat_seconds=8.0,
-        metrics=counts,
+        metrics=metrics,
     )
-    probing = asyncio.create_task(
-        LatencyProbe(backend.events, backend.subscriptions, fanout, clock, counts).run()
+    probe_task = asyncio.create_task(
+        LatencyProbe(backend.events, backend.subscriptions, connections, clock, metrics).run()
     )
     await settled()
     backend.loses_events = True
     await clock.advance(1.5)
     backend.loses_events = False
     await clock.advance(30)
-    assert sum(counts.delivery_delay.snapshot().buckets) == 22
-    probing.cancel()
+    assert sum(metrics.delivery_delay.snapshot().buckets) == 22
+    probe_task.cancel()
 
 
 async def test_loop_lag() -> None:
-    """A loop that comes back late is seen."""
-    clock, counts = FakeClock(), NodeMetrics()
-    watching = asyncio.create_task(counts.measure_loop_lag(clock))
+    """An event loop that returns late is measured."""
+    clock, metrics = FakeClock(), NodeMetrics()
+    watch_task = asyncio.create_task(metrics.measure_loop_lag(clock))
     await settled()
     await clock.advance(1.05)
-    assert counts.loop_lag.snapshot().buckets[0] == 10
-    watching.cancel()
+    assert metrics.loop_lag.snapshot().buckets[0] == 10
+    watch_task.cancel()

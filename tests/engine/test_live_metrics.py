@@ -1,4 +1,4 @@
-"""Processes report while somebody looks, and say nothing else."""
+"""Processes publish their metrics while a console is open, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, settled
 
 
-async def test_reports_while_somebody_looks() -> None:
-    """Of every process, about once a second, until a little after the last one has looked."""
+async def test_metrics_while_a_console_is_open() -> None:
+    """Every process publishes about once a second, until a few seconds after the last console
+    closed.
+    """
     clock, backend = FakeClock(), MemoryBackend()
-    heard: list[bytes] = []
-    backend.subscriptions.listen(lambda events: heard.extend(map(data_of, events)), lambda: None)
+    received: list[bytes] = []
+    backend.subscriptions.listen(lambda events: received.extend(map(data_of, events)), lambda: None)
     await backend.subscriptions.subscribe([LIVE_METRICS_CHANNEL])
-    looking = False
+    has_viewers = False
     processes = [
         LiveMetrics(
             backend.commands,
@@ -24,26 +26,26 @@ async def test_reports_while_somebody_looks() -> None:
             clock,
             name=name,
             collect=lambda: [1],
-            has_viewers=lambda: looking,
+            has_viewers=lambda: has_viewers,
         )
         for name in ("n1", "n2")
     ]
     tasks = [asyncio.create_task(each.run()) for each in processes]
     await settled()
     await clock.advance(20)
-    assert heard == []
-    looking = True
+    assert received == []
+    has_viewers = True
     await clock.advance(10)
-    assert 16 <= len(heard) <= 22
-    assert {name for name in ("n1", "n2") if any(name.encode() in said for said in heard)} == {
+    assert 16 <= len(received) <= 22
+    assert {name for name in ("n1", "n2") if any(name.encode() in data for data in received)} == {
         "n1",
         "n2",
     }
-    looking = False
+    has_viewers = False
     await clock.advance(12)
-    heard.clear()
+    received.clear()
     await clock.advance(20)
-    assert heard == []
+    assert received == []
     for task in tasks:
         task.cancel()
 

@@ -1,4 +1,4 @@
-"""Who follows a topic is told in it: once for all nodes and tabs, ghosts and reloads left out."""
+"""Presence events of a topic: once for all nodes and tabs, without stale entries and reloads."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ ROOM = topic_channel("room:1")
 
 
 class Nodes:
-    """Two nodes on one clock, one book and one log."""
+    """Two nodes with one clock, one store and one log."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.backend = MemoryBackend()
-        self.told: list[str] = []
-        book = MemoryPresenceStore(self.clock.now)
+        self.published: list[str] = []
+        store = MemoryPresenceStore(self.clock.now)
         self.first, self.second = (
-            TopicPresence(book, self.backend.events, self.clock, ["room:*", "hall"], node=node)
+            TopicPresence(store, self.backend.events, self.clock, ["room:*", "hall"], node=node)
             for node in ("n1", "n2")
         )
         self.tasks = [asyncio.create_task(each.run()) for each in (self.first, self.second)]
-        self.backend.subscriptions.listen(self._hear, lambda: None)
+        self.backend.subscriptions.listen(self._on_events, lambda: None)
 
-    def _hear(self, events: Sequence[Event]) -> None:
+    def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
-            said = msgspec.json.decode(event.data)
-            word = event.name.removeprefix("presence.")
-            self.told.append(f"{said['user']} {word} {event.channel} {said['users']}")
+            data = msgspec.json.decode(event.data)
+            change = event.name.removeprefix("presence.")
+            self.published.append(f"{data['user']} {change} {event.channel} {data['users']}")
 
     async def pass_seconds(self, seconds: float) -> list[str]:
-        """What is told meanwhile."""
+        """Let time pass; return the events that are published meanwhile."""
         await settled()
         await self.clock.advance(seconds)
         await settled()
-        told, self.told = self.told, []
-        return told
+        published, self.published = self.published, []
+        return published
 
 
 @pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
-    """Running."""
+    """Two running nodes."""
     nodes = Nodes()
     await nodes.backend.subscriptions.subscribe(
         [ROOM, topic_channel("hall"), topic_channel("street")]
@@ -66,7 +66,7 @@ def follow(*topics: str) -> list[Channel]:
 
 
 async def test_a_user_joins_and_leaves_once(nodes: Nodes) -> None:
-    """However many tabs, on however many nodes; only in topics that ask for it."""
+    """However many tabs and nodes there are; only in topics that have presence."""
     nodes.first.joined("alice", follow("room:1", "hall", "street"))
     nodes.first.joined("alice", follow("room:1"))
     nodes.second.joined("alice", follow("room:1"))
@@ -81,8 +81,8 @@ async def test_a_user_joins_and_leaves_once(nodes: Nodes) -> None:
     assert await nodes.pass_seconds(10) == ["alice left topic:room:1 1"]
 
 
-async def test_reload_is_no_leaving(nodes: Nodes) -> None:
-    """Nor is the time between two polls."""
+async def test_reload_is_not_a_leave(nodes: Nodes) -> None:
+    """Neither is the time between two polls."""
     for _ in range(5):
         nodes.first.joined("alice", follow("room:1"))
         await nodes.pass_seconds(2)
@@ -91,14 +91,14 @@ async def test_reload_is_no_leaving(nodes: Nodes) -> None:
     assert await nodes.pass_seconds(10) == ["alice left topic:room:1 0"]
 
 
-async def test_who_stays_is_told_once(nodes: Nodes) -> None:
-    """Also after hours."""
+async def test_user_who_stays_joins_once(nodes: Nodes) -> None:
+    """There is no second event, even after hours."""
     nodes.first.joined("alice", follow("hall"))
     assert await nodes.pass_seconds(600) == ["alice joined topic:hall 1"]
 
 
-async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
-    """The others tell that its users left, within half a minute."""
+async def test_node_that_died_leaves_no_stale_entries(nodes: Nodes) -> None:
+    """The other nodes publish that its users left, within half a minute."""
     nodes.first.joined("alice", follow("room:1"))
     nodes.second.joined("bob", follow("room:1"))
     assert len(await nodes.pass_seconds(1)) == 2
@@ -106,8 +106,8 @@ async def test_node_that_died_leaves_no_ghosts(nodes: Nodes) -> None:
     assert await nodes.pass_seconds(30) == ["alice left topic:room:1 1"]
 
 
-async def test_broker_that_went_away_before_it_was_told(nodes: Nodes) -> None:
-    """What the book took down and no log did is told when its task begins again, once."""
+async def test_broker_that_went_away_before_the_publish(nodes: Nodes) -> None:
+    """A change that is stored but not published is published once when the task runs again."""
     nodes.backend.is_unavailable = True
     nodes.first.joined("alice", follow("room:1"))
     assert await nodes.pass_seconds(1) == []
@@ -117,8 +117,8 @@ async def test_broker_that_went_away_before_it_was_told(nodes: Nodes) -> None:
     assert await nodes.pass_seconds(20) == ["alice joined topic:room:1 1"]
 
 
-async def test_node_that_drains_says_nothing(nodes: Nodes) -> None:
-    """Its users have as long as those of a node that died to reach another one."""
+async def test_node_that_drains_publishes_nothing(nodes: Nodes) -> None:
+    """Its users have as long to reach another node as those of a node that died."""
     nodes.first.joined("alice", follow("room:1"))
     nodes.first.joined("bob", follow("room:1"))
     assert len(await nodes.pass_seconds(1)) == 2
@@ -131,7 +131,7 @@ async def test_node_that_drains_says_nothing(nodes: Nodes) -> None:
 
 
 async def test_broker_that_was_away(nodes: Nodes) -> None:
-    """What a node could not say, it says when its task begins again."""
+    """Changes that could not be sent are sent when the task runs again."""
     nodes.first.joined("alice", follow("room:1"))
     nodes.tasks[0].cancel()
     await settled()

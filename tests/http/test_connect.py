@@ -1,4 +1,4 @@
-"""GET /sse/connect/{user_id}, as production serves it."""
+"""GET /sse/connect/{user_id}, served as in production."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_headers_and_opening(hub: Hub) -> None:
 
 
 async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
-    """The event's id begins with the cursor that the publisher got, and resumes after it."""
+    """The event's id starts with the cursor that the publisher got, and resumes after it."""
     async with hub.stream("/sse/connect/alice") as stream:
         _, answer = await hub.publish(to={"user": "alice"}, event="e", data={"n": 1})
         event = await stream.next()
@@ -48,7 +48,7 @@ async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
 
 
 async def test_replay_by_last_event_id(hub: Hub) -> None:
-    """Every event after the id, in order, once; then live."""
+    """Every event after the id, once and in order; then live events."""
     async with hub.stream("/sse/connect/alice") as stream:
         await hub.publish(to={"user": "alice"}, data="seen")
         seen = await stream.next()
@@ -73,7 +73,7 @@ async def test_cut_off_before_any_event_still_resumes(hub: Hub) -> None:
 
 
 async def test_cursor_start_replays_all(hub: Hub) -> None:
-    """`start` gives what the log holds."""
+    """`start` replays everything in the log."""
     for n in range(450):
         await hub.publish(to={"user": "alice"}, data=n)
     async with hub.stream("/sse/connect/alice?cursor=start") as stream:
@@ -82,7 +82,7 @@ async def test_cursor_start_replays_all(hub: Hub) -> None:
 
 
 async def test_other_epoch_is_a_reset(hub: Hub) -> None:
-    """What cannot be continued is said in so many words, and the stream goes on live."""
+    """The client gets hub.reset, and the stream continues live."""
     async with hub.stream("/sse/connect/alice") as stream:
         cursor = stream.opened.id
     hub.backend.events.begin_new_epoch(user_channel("alice"))
@@ -98,7 +98,7 @@ async def test_other_epoch_is_a_reset(hub: Hub) -> None:
 
 
 async def test_topics(hub: Hub) -> None:
-    """A topic's events come to those who follow it, and its place is in the cursor."""
+    """A topic's events reach those who follow it, and the cursor contains its position."""
     async with hub.stream("/sse/connect/alice?topics=b,a") as stream:
         await hub.publish(to={"topic": "a"}, data="to a")
         await hub.publish(to={"topic": "c"}, data="to c")
@@ -111,7 +111,7 @@ async def test_topics(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "expected"),
     [
         ("/sse/connect/a%20b", "a user id has 1 to 128 characters"),
         ("/sse/connect/a%2Fb", "a user id has 1 to 128 characters"),
@@ -125,23 +125,23 @@ async def test_topics(hub: Hub) -> None:
         ("/sse/connect", "name the user in the URL"),
     ],
 )
-async def test_bad_request_says_why(hub: Hub, path: str, says: str) -> None:
-    """400, a problem document, one clear sentence."""
+async def test_bad_request_names_the_reason(hub: Hub, path: str, expected: str) -> None:
+    """400 and a problem document with one clear sentence."""
     async with hub.ask("GET", path) as response:
         problem = await response.json(content_type="application/problem+json")
     assert (response.status, problem["status"]) == (400, 400)
-    assert says in problem["detail"]
+    assert expected in problem["detail"]
 
 
 async def test_last_event_id_that_is_no_cursor(hub: Hub) -> None:
-    """Another server's id is a 400, not a silent beginning anew."""
+    """Another server's id is a 400; the stream does not silently start again."""
     status, problem = await hub.call("GET", "/sse/connect/a", headers={"Last-Event-ID": "41; x"})
     assert (status, problem["path"]) == (400, "cursor")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH", "PUT"])
 async def test_other_methods(hub: Hub, method: str) -> None:
-    """405 with Allow; a HEAD holds no stream."""
+    """405 with Allow; a HEAD request opens no stream."""
     async with hub.ask(method, "/sse/connect/alice") as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET,POST")
 
@@ -154,7 +154,7 @@ async def test_never_compressed(hub: Hub) -> None:
 
 
 async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
-    """nginx without proxy_http_version 1.1: the plain bytes, and Connection: close."""
+    """nginx without proxy_http_version 1.1 gets plain bytes and Connection: close."""
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
     writer.write(b"GET /sse/connect/alice HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     received = b""
@@ -163,7 +163,7 @@ async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     await hub.node.connections.drain(0.0, asyncio.Event())
     async with asyncio.timeout(30):
-        assert (await reader.read()).endswith(b"\n\n")  # and then the end: the connection closes
+        assert (await reader.read()).endswith(b"\n\n")  # then the connection closes
     writer.close()
     await writer.wait_closed()
     assert b"Connection: close" in head
@@ -171,8 +171,8 @@ async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
     assert body.startswith(b"retry: 3000\n")
 
 
-async def test_client_that_says_more_than_its_request(hub: Hub) -> None:
-    """A large body is not kept, and hides its sender's leaving no longer than it takes to read."""
+async def test_client_that_sends_more_than_its_request(hub: Hub) -> None:
+    """A large body is not stored, and hides its sender's disconnect only while it is read."""
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
     head = "GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
     writer.write(head.encode() + b"x" * 10_000_000)
@@ -184,14 +184,14 @@ async def test_client_that_says_more_than_its_request(hub: Hub) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_stream_says_that_its_connection_ends_with_it(hub: Hub) -> None:
-    """It does: nobody should send the next request on it. A topic named twice is followed once."""
+async def test_connection_closes_with_its_stream(hub: Hub) -> None:
+    """Connection: close tells clients to send no further request on it."""
     async with hub.stream("/sse/connect/alice?topics=a,a") as stream:
         assert stream.response.headers["Connection"] == "close"
 
 
-async def test_leaving_is_seen_at_once(hub: Hub) -> None:
-    """The connection is gone from the node when its client is, without a write."""
+async def test_disconnect_is_noticed_at_once(hub: Hub) -> None:
+    """The node forgets the connection when the client disconnects, without a write."""
     async with hub.stream("/sse/connect/alice"):
         assert len(hub.node.connections) == 1
     async with asyncio.timeout(30):
@@ -200,7 +200,7 @@ async def test_leaving_is_seen_at_once(hub: Hub) -> None:
 
 
 async def test_open_streams_hold_no_task(hub: Hub) -> None:
-    """A stream that is live costs neither a task of ours nor one of aiohttp's."""
+    """A live stream has neither a task of the hub nor one of aiohttp."""
     before = asyncio.all_tasks()
     clients = await open_streams(hub, 20)
     assert asyncio.all_tasks() == before
@@ -209,10 +209,10 @@ async def test_open_streams_hold_no_task(hub: Hub) -> None:
 
 
 async def test_memory_of_an_open_stream(hub: Hub) -> None:
-    """Bounded: aiohttp's request, response and protocol are gone, and nothing is kept twice.
+    """The memory is bounded: aiohttp's request, response and protocol are freed.
 
-    Python's objects alone are counted: uvloop's or asyncio's transport is among them, what the
-    kernel holds is not.
+    Only Python's objects are counted, with the event loop's transport but without the kernel's
+    buffers.
     """
     for client in await open_streams(hub, 20, "warm"):
         client.close()
@@ -223,7 +223,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
         before = tracemalloc.get_traced_memory()[0]
         clients = await open_streams(hub, 200)
         async with asyncio.timeout(30):
-            while asyncio.all_tasks() - tasks:  # some are still on their way to being live
+            while asyncio.all_tasks() - tasks:  # some are not live yet
                 await asyncio.sleep(0.01)
         gc.collect()
         each = (tracemalloc.get_traced_memory()[0] - before) / 200
@@ -236,7 +236,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
 
 
 async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.socket]:
-    """Streams of so many users, by sockets that cost the event loop nothing."""
+    """Open streams of so many users, with sockets that cost the event loop nothing."""
     clients = []
     for n in range(count):
         client = socket.create_connection(("127.0.0.1", hub.port))
@@ -250,8 +250,8 @@ async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.soc
     return clients
 
 
-async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
-    """hub.bye last on each of 100 streams, whole; those who come then get it too, as a 200."""
+async def test_drain_sends_bye_to_all(hub: Hub) -> None:
+    """hub.bye is the last event on each of 100 streams; new streams get it too, with a 200."""
     streams = [hub.stream(f"/sse/connect/u{n}") for n in range(100)]
     opened: list[Stream] = [await stream.__aenter__() for stream in streams]
     await hub.node.connections.drain(0.0, asyncio.Event())
@@ -269,16 +269,16 @@ async def test_drain_says_goodbye_to_all(hub: Hub) -> None:
         assert (late.response.status, late.opened.name) == (200, "hub.bye")
 
 
-async def test_broker_away_is_a_goodbye(hub: Hub) -> None:
-    """What passes by itself is answered 200 and ended, so that browsers return."""
+async def test_broker_away_ends_the_stream(hub: Hub) -> None:
+    """A temporary error is a 200 and a stream that ends, so that browsers reconnect."""
     hub.backend.is_unavailable = True
     async with hub.stream("/sse/connect/alice") as stream:
         bye = json.loads(stream.opened.data)
     assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
 
 
-async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
-    """Its socket fills, its outbox overflows, it is gone; the node lives and the others get all."""
+async def test_client_that_never_reads_is_closed(hub: Hub) -> None:
+    """Its socket and its outbox fill and it is closed; the others get every event."""
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with hub.stream("/sse/connect/alice") as quick:
@@ -298,8 +298,8 @@ async def test_client_that_never_reads_is_sent_away(hub: Hub) -> None:
     writer.close()
 
 
-async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
-    """A client that goes while its socket is full is let go; the node does not spin on it."""
+async def test_client_that_disconnects_with_a_full_socket(hub: Hub) -> None:
+    """A client that disconnects with a full socket is removed; the node does not loop on it."""
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(30):
@@ -313,11 +313,11 @@ async def test_full_socket_of_a_client_that_leaves(hub: Hub) -> None:
         while len(hub.node.connections):
             await asyncio.sleep(0)
     with pytest.raises(ConnectionError):
-        await connection.wait_writable()  # what a gap filler waits on, which nobody cancels at once
+        await connection.wait_writable()  # the recovery of a gap waits on this
 
 
 async def test_publisher_cannot_inject(hub: Hub) -> None:
-    """Lines in a string stay data; nothing a publisher sends becomes a field."""
+    """Lines in a string stay data; nothing that a publisher sends becomes a field."""
     text = "a\r\nevent: evil\rid: 9\n\ndata: x\u2028y"
     async with hub.stream("/sse/connect/alice") as stream:
         await hub.publish(to={"user": "alice"}, event="e", data=text)

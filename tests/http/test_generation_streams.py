@@ -1,4 +1,6 @@
-"""One answer as a stream of its own: who joins late misses nothing and sees nothing twice."""
+"""One generation as a stream of its own: a client that joins late misses nothing and gets nothing
+twice.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 class Author:
-    """Writes an answer as a worker does."""
+    """Publishes an answer as a worker does."""
 
     def __init__(self, hub: Hub, generation: str) -> None:
         self._hub = hub
@@ -41,7 +43,7 @@ class Author:
             "started", {"attempt": 1}, GenerationUpdate(self.generation, 1, UpdateKind.BEGIN)
         )
 
-    async def say(self, text: str) -> None:
+    async def publish_delta(self, text: str) -> None:
         step = GenerationUpdate(self.generation, 1, UpdateKind.DELTA, index=self._next, text=text)
         await self._write("delta", {"i": self._next, "text": text}, step)
         self._next += 1
@@ -61,7 +63,7 @@ class Author:
         await self._hub.backend.events.publish([publication])
 
 
-async def asked(hub: Hub, **body: Any) -> Author:
+async def start_answer(hub: Hub, **body: Any) -> Author:
     path = f"/generations{ALICE}"
     async with hub.ask("POST", path, json={"prompt": "hi", **body}) as response:
         return Author(hub, (await response.json())["generation"])
@@ -77,7 +79,7 @@ async def joined(hub: Hub, author: Author, **headers: str) -> AsyncIterator[Stre
 
 
 async def rest_of(stream: Stream) -> list[tuple[str, dict[str, Any]]]:
-    """Names and data up to the goodbye, each without the generation's id."""
+    """Return the names and data up to hub.bye, without the generation's id."""
     seen: list[tuple[str, dict[str, Any]]] = []
     while not seen or seen[-1][0] != "hub.bye":
         event = await stream.next()
@@ -92,17 +94,17 @@ BYE = ("hub.bye", {"reason": "ended", "reconnect": False, "retry_ms": 3000})
 
 
 async def test_late_joiner_gets_text_so_far_and_the_rest(hub: Hub) -> None:
-    """Beside other events of the user's channel, which are not its business."""
-    author = await asked(hub)
-    other = await asked(hub)
+    """Other events of the user's channel are not shown."""
+    author = await start_answer(hub)
+    other = await start_answer(hub)
     await author.begin()
     await other.begin()
-    await author.say("Hel")
+    await author.publish_delta("Hel")
     async with joined(hub, author) as stream:
         first = await stream.next()
-        await other.say("nothing of yours")
-        await hub.publish(to={"user": "alice"}, data="nor this")
-        await author.say("lo")
+        await other.publish_delta("not part of it")
+        await hub.publish(to={"user": "alice"}, data="nor is this")
+        await author.publish_delta("lo")
         await author.end()
         assert first.name == "generation.snapshot"
         assert first.retry_ms == 3000
@@ -122,8 +124,8 @@ async def test_late_joiner_gets_text_so_far_and_the_rest(hub: Hub) -> None:
 
 
 async def test_many_readers_at_any_moment(hub: Hub) -> None:
-    """Whenever one joins: its snapshot and what follows add up to the whole, once."""
-    author = await asked(hub)
+    """Whenever a reader joins, its snapshot and the following events make up the whole text."""
+    author = await start_answer(hub)
     words = [f"w{n} " for n in range(60)]
 
     async def read(after: int) -> str:
@@ -142,7 +144,7 @@ async def test_many_readers_at_any_moment(hub: Hub) -> None:
     async def write() -> None:
         await author.begin()
         for word in words:
-            await author.say(word)
+            await author.publish_delta(word)
             await asyncio.sleep(0.002)
         await author.end()
 
@@ -151,12 +153,12 @@ async def test_many_readers_at_any_moment(hub: Hub) -> None:
     assert set(await asyncio.gather(*readers)) == {"".join(words)}
 
 
-async def test_ended_answer_is_told_and_closed(hub: Hub) -> None:
-    """Right after the end the whole text and the end event are there."""
-    author = await asked(hub)
+async def test_joining_an_ended_answer(hub: Hub) -> None:
+    """A client that joins after the end gets the whole text and the end event."""
+    author = await start_answer(hub)
     await author.begin()
-    await author.say("Hel")
-    await author.say("lo")
+    await author.publish_delta("Hel")
+    await author.publish_delta("lo")
     await author.end()
     async with joined(hub, author) as stream:
         first = json.loads((await stream.next()).data)
@@ -165,25 +167,25 @@ async def test_ended_answer_is_told_and_closed(hub: Hub) -> None:
 
 
 async def test_resuming_goes_on_after_the_last_event(hub: Hub) -> None:
-    """By Last-Event-ID, without another snapshot."""
-    author = await asked(hub)
+    """Last-Event-ID resumes without another snapshot."""
+    author = await start_answer(hub)
     await author.begin()
     async with joined(hub, author) as stream:
         last = await stream.next()
-        await author.say("Hel")
+        await author.publish_delta("Hel")
         last = await stream.next()
-    await author.say("lo")
+    await author.publish_delta("lo")
     await author.end()
     async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
         assert await rest_of(stream) == [("generation.delta", {"i": 1, "text": "lo"}), DONE, BYE]
 
 
 async def test_returning_after_the_end_is_over(hub: Hub) -> None:
-    """204, at which EventSource stops coming; before the end, what is left and the end."""
-    author = await asked(hub)
+    """204, after which EventSource stops; before the end, the remaining events and the end."""
+    author = await start_answer(hub)
     await author.begin()
-    await author.say("Hel")
-    await author.say("lo")
+    await author.publish_delta("Hel")
+    await author.publish_delta("lo")
     await author.end()
     async with joined(hub, author) as stream:
         snapshot, end = await stream.next(), await stream.next()
@@ -195,21 +197,21 @@ async def test_returning_after_the_end_is_over(hub: Hub) -> None:
 
 
 async def test_resuming_past_what_the_log_holds_begins_anew(hub: Hub) -> None:
-    """With a snapshot: nothing is skipped silently."""
-    author = await asked(hub)
+    """The client gets a new snapshot; nothing is skipped silently."""
+    author = await start_answer(hub)
     await author.begin()
     async with joined(hub, author) as stream:
         last = await stream.next()
-    await author.say("Hel")
+    await author.publish_delta("Hel")
     hub.backend.events.begin_new_epoch(user_channel("alice"))
-    await author.say("lo")
+    await author.publish_delta("lo")
     async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
         first = await stream.next()
         assert (first.name, json.loads(first.data)["text"]) == ("generation.snapshot", "Hello")
 
 
-async def test_asking_with_a_stream(hub: Hub) -> None:
-    """200, the id at once, then the answer; the same id again joins it and starts nothing."""
+async def test_starting_with_a_stream(hub: Hub) -> None:
+    """200 with the id at once, then the answer; the same key joins it and starts nothing."""
     path, body = f"/generations{ALICE}", {"prompt": "hi", "id": "k"}
     async with hub.ask("POST", path, json=body, headers=STREAMED) as response:
         assert response.status == 200
@@ -219,20 +221,20 @@ async def test_asking_with_a_stream(hub: Hub) -> None:
         author = Author(hub, first["generation"])
         assert response.headers["Location"] == f"/generations/{author.generation}"
         await author.begin()
-        await author.say("Hel")
+        await author.publish_delta("Hel")
         async with hub.ask("POST", path, json=body, headers=STREAMED) as again:
             second = Stream(again)
             snapshot = json.loads((await second.next()).data)
             assert (snapshot["generation"], snapshot["text"]) == (author.generation, "Hel")
-            await author.say("lo")
+            await author.publish_delta("lo")
             await author.end()
             assert (await rest_of(second))[-2:] == [DONE, BYE]
         assert (await rest_of(stream))[0] == ("generation.started", {"attempt": 1})
 
 
 @pytest.mark.parametrize(("on_disconnect", "status"), [("stop", "stopping"), ("continue", None)])
-async def test_client_that_goes_away(hub: Hub, on_disconnect: str, status: str | None) -> None:
-    """Stops the answer when that was asked for; else it goes on."""
+async def test_client_that_disconnects(hub: Hub, on_disconnect: str, status: str | None) -> None:
+    """A disconnect stops the answer if that was requested; otherwise it continues."""
     body = {"prompt": "hi", "on_disconnect": on_disconnect}
     async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED) as response:
         author = Author(hub, json.loads((await Stream(response).next()).data)["generation"])
@@ -247,8 +249,8 @@ async def test_client_that_goes_away(hub: Hub, on_disconnect: str, status: str |
     assert record.stop_requested_by == ("alice" if status else None)
 
 
-async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
-    """The natural end stands."""
+async def test_ended_answer_is_not_stopped_by_a_disconnect(hub: Hub) -> None:
+    """The normal end stays."""
     body = {"prompt": "hi", "on_disconnect": "stop"}
     async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED) as response:
         stream = Stream(response)
@@ -262,8 +264,8 @@ async def test_answer_that_ended_is_not_stopped_by_leaving(hub: Hub) -> None:
 
 
 async def test_whose_answer_it_is(hub: Hub) -> None:
-    """Another user's is refused with a status, not with a stream."""
-    author = await asked(hub)
+    """Another user's answer is refused with a status, not with a stream."""
+    author = await start_answer(hub)
     path = f"/generations/{author.generation}?user=bob"
     async with hub.ask("GET", path, headers=STREAMED) as response:
         assert response.status == 403
@@ -271,9 +273,9 @@ async def test_whose_answer_it_is(hub: Hub) -> None:
         assert response.status == 404
 
 
-async def test_looking_at_an_ended_answer_leaves_nothing(hub: Hub) -> None:
-    """No connection stays behind, not in the heartbeats either."""
-    author = await asked(hub)
+async def test_reading_an_ended_answer_leaves_no_state(hub: Hub) -> None:
+    """No connection stays behind, and no heartbeat."""
+    author = await start_answer(hub)
     await author.begin()
     await author.end()
     for _ in range(5):
@@ -284,9 +286,9 @@ async def test_looking_at_an_ended_answer_leaves_nothing(hub: Hub) -> None:
     assert hub.node.heartbeat_wheel._slot_of == {}
 
 
-async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
-    """The same fields, whoever writes it."""
-    author = await asked(hub)
+async def test_stopped_while_queued_has_the_fields_of_any_end(hub: Hub) -> None:
+    """The end event has the same fields, whichever process writes it."""
+    author = await start_answer(hub)
     await hub.node.generations.stop(author.generation, "alice")
     async with joined(hub, author) as stream:
         await stream.next()
@@ -296,13 +298,13 @@ async def test_stopped_while_queued_says_as_much_as_any_end(hub: Hub) -> None:
     assert set(data["seconds"]) == {"queued", "first_delta", "total"}
 
 
-async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
-    """on_disconnect: stop holds from the first moment on."""
+async def test_client_that_disconnects_before_its_stream_starts(hub: Hub) -> None:
+    """on_disconnect: stop is valid from the first moment on."""
     join = hub.node.generations.join
-    asked_for: list[str] = []
+    joined_ids: list[str] = []
 
     async def slow(generation: str, user: str, cursor: Any) -> Any:
-        asked_for.append(generation)
+        joined_ids.append(generation)
         await asyncio.sleep(0.3)
         return await join(generation, user, cursor)
 
@@ -313,12 +315,12 @@ async def test_client_that_left_before_its_stream_began(hub: Hub) -> None:
             async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED):
                 pass
     async with asyncio.timeout(30):
-        while (await hub.backend.generations.stop_requested_by(asked_for[0])) is None:
+        while (await hub.backend.generations.stop_requested_by(joined_ids[0])) is None:
             await asyncio.sleep(0.01)
 
 
-async def test_refused_retry_of_a_question_that_never_reached_the_queue(hub: Hub) -> None:
-    """Is told, so that the client tries again: nobody waits for an answer that cannot come."""
+async def test_refused_retry_of_a_request_that_never_reached_the_queue(hub: Hub) -> None:
+    """The client gets the refusal, and does not wait for an answer that cannot come."""
     put = hub.backend.queue.enqueue
 
     async def lost(job: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Limits over HTTP, and who counts as whom."""
+"""Limits over HTTP, and the address of a client behind proxies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BROWSER = {"User-Agent": "Mozilla/5.0"}
 
 
 def test_bucket() -> None:
-    """A burst of one second, then as fast as it fills; a lot is paid for afterwards."""
+    """A burst of one second, then the given rate; a large request delays the next one."""
     bucket = TokenBucket(10.0, 0.0)
     assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
     assert bucket.take(0.0) == pytest.approx(0.1)
@@ -39,7 +39,7 @@ def test_bucket() -> None:
 
 
 async def test_publishes_in_a_second() -> None:
-    """Of each key by itself; 429 with Retry-After."""
+    """Each key has its own limit; 429 with Retry-After."""
     ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({"publish"})) for name in ("a", "b")])
     body = {"to": {"user": "alice"}}
     async with running_hub(keys=ring, rate=5.0) as hub:
@@ -57,7 +57,7 @@ async def test_publishes_in_a_second() -> None:
 
 
 async def test_publishes_by_whatever_route() -> None:
-    """There is one count of a key's, for single events, batches and gRPC."""
+    """A key has one limit for single events, batches and gRPC."""
     body = {"to": {"user": "alice"}}
     async with (
         running_hub(rate=0.01) as hub,
@@ -72,22 +72,22 @@ async def test_publishes_by_whatever_route() -> None:
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_lines_wait_for_their_turn() -> None:
-    """What streams in is published as fast as its key may, and none of it is refused."""
+async def test_lines_are_delayed() -> None:
+    """Lines of a streamed body are published at the rate of the key, and none is refused."""
     headers = {"Content-Type": "application/x-ndjson"}
     line = json.dumps({"to": {"user": "alice"}}).encode() + b"\n"
-    begun, answers = time.monotonic(), b""
+    started_at, answers = time.monotonic(), b""
     async with running_hub(rate=50.0) as hub:
         for count in (60, 1):
             path, data = "/publish/batch", line * count
             async with hub.ask("POST", path, internal=True, data=data, headers=headers) as r:
                 answers += await r.read()
     assert answers.count(b'"cursor":"') == 61
-    assert time.monotonic() - begun > 11 / 50
+    assert time.monotonic() - started_at > 11 / 50
 
 
 async def test_streams_from_one_address() -> None:
-    """More are refused until one has left."""
+    """Further streams are refused until one has closed."""
     limits = msgspec.structs.replace(LIMITS, max_per_address=2)
     async with running_hub(limits=limits) as hub:
         async with (
@@ -112,8 +112,8 @@ async def test_streams_from_one_address() -> None:
         ("/v1/responses", {"input": "hi", "stream": True}),
     ],
 )
-async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) -> None:
-    """An answer that would be shown to nobody is not begun, however often the client tries."""
+async def test_address_with_too_many_streams_starts_nothing(path: str, body: Any) -> None:
+    """A generation whose stream would be refused is not started."""
     limits = msgspec.structs.replace(LIMITS, max_per_address=1)
     async with running_hub(limits=limits) as hub, hub.stream("/sse/connect/a"):
         accept = {"Accept": "text/event-stream"}
@@ -121,9 +121,9 @@ async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) 
             assert response.status == 429
         assert not hub.backend.generations.records
         queued = {"input": "hi", "background": True}
-        status, begun = await hub.call("POST", "/v1/responses", json=queued)
+        status, response = await hub.call("POST", "/v1/responses", json=queued)
         assert status == 200
-        status, ended = await hub.call("POST", f"/v1/responses/{begun['id']}/cancel")
+        status, ended = await hub.call("POST", f"/v1/responses/{response['id']}/cancel")
         assert (status, ended["status"]) == (200, "cancelled")
 
 
@@ -141,14 +141,14 @@ async def test_address_with_too_many_streams_asks_nothing(path: str, body: Any) 
     ],
 )
 def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) -> None:
-    """What a client says of itself counts for nothing; what one's own proxies say does."""
+    """Only the headers of trusted proxies count, not those of the client."""
     headers: Any = [("X-Forwarded-For", each) for each in forwarded]
     request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=remote)
     assert ClientAddresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
 
 
-def test_what_is_no_network() -> None:
-    """Is the operator's to mend."""
+def test_invalid_network() -> None:
+    """It is a configuration error."""
     with pytest.raises(OperatorError, match="trusted_proxies"):
         ClientAddresses(["proxy.internal"])
 
@@ -165,7 +165,7 @@ def test_what_is_no_network() -> None:
     ],
 )
 async def test_dns_rebinding(headers: dict[str, str], status: int) -> None:
-    """In the open mode a browser that was led here by another name gets nothing."""
+    """Without tokens, a browser that used another host name gets nothing."""
     async with running_hub() as hub:
         async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
             assert response.status == status
@@ -174,7 +174,7 @@ async def test_dns_rebinding(headers: dict[str, str], status: int) -> None:
             assert r.status == status
 
 
-async def test_goodbye_behind_what_waits() -> None:
+async def test_bye_after_the_frames_that_wait() -> None:
     """A client whose socket is full when the hub ends its stream gets the rest, then hub.bye."""
     async with running_hub() as hub:
         client = socket.socket()
@@ -191,7 +191,7 @@ async def test_goodbye_behind_what_waits() -> None:
             published += 1
         await hub.node.connections.drain(0.0, asyncio.Event())
         async with asyncio.timeout(30):
-            said = await reader.read()
-        assert said.count(b"event: notification") == published
-        assert b"event: hub.bye" in said[-300:]
+            received = await reader.read()
+        assert received.count(b"event: notification") == published
+        assert b"event: hub.bye" in received[-300:]
         writer.close()

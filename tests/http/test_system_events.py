@@ -1,4 +1,4 @@
-"""What the hub says of itself in a stream is what its description says: no field more or less."""
+"""The hub's own events have exactly the fields that their description has."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ async def hub() -> AsyncIterator[Hub]:
         yield hub
 
 
-class Heard:
-    """The events of a WebSocket, each held against its description."""
+class EventChecker:
+    """Reads the events of a WebSocket and checks each against its description."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
         self.names: set[str] = set()
 
-    async def up_to(self, last: str) -> None:
-        """Hears on until then."""
+    async def read_until(self, last: str) -> None:
+        """Read on until this event."""
         name = ""
         async with asyncio.timeout(5):
             while name != last:
@@ -67,15 +67,17 @@ class Heard:
                 self.names.add(name)
 
 
-async def asked(hub: Hub) -> str:
-    """A question of alice's."""
+async def start_generation(hub: Hub) -> str:
+    """Start a generation of alice."""
     _, started = await hub.call("POST", "/generations?user=alice", json={"prompt": "hi"})
     generation: str = started["generation"]
     return generation
 
 
-async def relayed(hub: Hub, generation: str, *script: Any, stop: StopSignal | None = None) -> None:
-    """Answered by a worker with this upstream."""
+async def relay_generation(
+    hub: Hub, generation: str, *script: Any, stop: StopSignal | None = None
+) -> None:
+    """Relay the generation from an upstream with this script."""
     upstreams = {"main": ScriptedUpstream(script)}
     relay = Relay(
         hub.backend.events, hub.backend.generations, upstreams, SystemClock(), RELAY_LIMITS
@@ -83,54 +85,58 @@ async def relayed(hub: Hub, generation: str, *script: Any, stop: StopSignal | No
     await relay.run(generation, stop or StopSignal())
 
 
-async def begun_before(hub: Hub) -> str:
-    """A question that a worker began and left."""
-    generation = await asked(hub)
+async def start_elsewhere(hub: Hub) -> str:
+    """Start a generation that another worker began and left."""
+    generation = await start_generation(hub)
     step = GenerationUpdate(generation, 1, UpdateKind.BEGIN, Status.RUNNING)
     data = encode_json({"generation": generation, "attempt": 1, "model": "m1"})
     channel = user_channel("alice")
-    begun = Publication(channel=channel, name="generation.started", data=data, update=step)
-    await hub.backend.events.publish([begun])
+    started = Publication(channel=channel, name="generation.started", data=data, update=step)
+    await hub.backend.events.publish([started])
     return generation
 
 
 async def test_every_event_is_as_described(hub: Hub) -> None:
-    """Heard over WebSocket, where all of a user's come but a snapshot and a token's expiry."""
+    """Over WebSocket, which shows all events of a user except a snapshot and a token's expiry."""
     url = f"http://127.0.0.1:{hub.port}/ws/connect/alice?cursor=zzzzz-1"
     async with hub.session.ws_connect(url) as socket:
-        heard = Heard(socket)
-        await heard.up_to("hub.open")
-        await relayed(hub, await asked(hub), *WHOLE)
-        await heard.up_to("generation.done")
-        await relayed(
-            hub, await asked(hub), TextDelta("a"), Usage({"completion_tokens": 1}), BROKEN
+        checker = EventChecker(socket)
+        await checker.read_until("hub.open")
+        await relay_generation(hub, await start_generation(hub), *WHOLE)
+        await checker.read_until("generation.done")
+        await relay_generation(
+            hub,
+            await start_generation(hub),
+            TextDelta("a"),
+            Usage({"completion_tokens": 1}),
+            BROKEN,
         )
-        await heard.up_to("generation.failed")
+        await checker.read_until("generation.failed")
         stop = StopSignal()
         stop.set("alice")
-        await relayed(hub, await begun_before(hub), stop=stop)
-        await heard.up_to("generation.stopped")
+        await relay_generation(hub, await start_elsewhere(hub), stop=stop)
+        await checker.read_until("generation.stopped")
         subscribe = {"type": "subscribe", "topics": ["t"]}
-        for said in ({"type": "ping", "id": 1}, {"type": "no"}, {"type": "stop"}, subscribe):
-            await socket.send_json(said)
-            await heard.up_to("hub.reply")
-        await socket.send_json({"type": "stop", "generation": await asked(hub)})
-        await heard.up_to("generation.stopped")
-        await relayed(hub, await begun_before(hub), *WHOLE)
-        await heard.up_to("generation.done")
+        for message in ({"type": "ping", "id": 1}, {"type": "no"}, {"type": "stop"}, subscribe):
+            await socket.send_json(message)
+            await checker.read_until("hub.reply")
+        await socket.send_json({"type": "stop", "generation": await start_generation(hub)})
+        await checker.read_until("generation.stopped")
+        await relay_generation(hub, await start_elsewhere(hub), *WHOLE)
+        await checker.read_until("generation.done")
         await hub.call("DELETE", "/users/alice/connections", internal=True)
-        await heard.up_to("hub.bye")
+        await checker.read_until("hub.bye")
     expected = {*CONTROL_EVENTS, *GENERATION_EVENTS} - {"hub.expiring", "generation.snapshot"}
-    assert heard.names == expected
+    assert checker.names == expected
 
 
 async def test_snapshot_is_as_described(hub: Hub) -> None:
-    """As a stream and as JSON, which the document describes too."""
-    generation = await asked(hub)
-    await relayed(hub, generation, *WHOLE)
+    """As a stream, and as JSON, which OpenAPI describes too."""
+    generation = await start_generation(hub)
+    await relay_generation(hub, generation, *WHOLE)
     path = f"/generations/{generation}?user=alice"
     async with hub.stream(path, headers={"Accept": "text/event-stream"}) as stream:
         assert stream.opened.name == "generation.snapshot"
         check_described(stream.opened.name, json.loads(stream.opened.data))
-    _, looked = await hub.call("GET", path)
-    assert msgspec.to_builtins(msgspec.convert(looked, GenerationResponse)) == looked
+    _, snapshot = await hub.call("GET", path)
+    assert msgspec.to_builtins(msgspec.convert(snapshot, GenerationResponse)) == snapshot

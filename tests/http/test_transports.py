@@ -1,4 +1,4 @@
-"""What every transport must do: one suite, by the same script, over a real socket."""
+"""What every transport must do: one suite with the same script, over a real socket."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Reader:
         self._task = asyncio.create_task(work[self._transport](path))
 
     async def next(self) -> Seen:
-        """The next event. Raises EOFError when the hub has ended the stream."""
+        """Return the next event. Raise EOFError when the hub has ended the stream."""
         async with asyncio.timeout(30):
             event = await self._events.get()
         if event is None:
@@ -102,9 +102,9 @@ class Reader:
             assert response.content_type == "application/x-ndjson"
             async for line in response.content:
                 if line.strip():
-                    said = json.loads(line)
-                    self.channels.append(said.get("channel"))
-                    self._take(said.get("id", ""), said["event"], said["data"])
+                    message = json.loads(line)
+                    self.channels.append(message.get("channel"))
+                    self._take(message.get("id", ""), message["event"], message["data"])
         self._events.put_nowait(None)
 
     async def _ws(self, path: str) -> None:
@@ -114,10 +114,10 @@ class Reader:
             url, params=params, headers=self._headers
         ) as socket:
             self.socket = socket
-            async for message in socket:
-                said = json.loads(message.data)
-                self.channels.append(said.get("channel"))
-                self._take(said.get("id", ""), said["event"], said["data"])
+            async for frame in socket:
+                message = json.loads(frame.data)
+                self.channels.append(message.get("channel"))
+                self._take(message.get("id", ""), message["event"], message["data"])
             self.close_code = socket.close_code
         self._events.put_nowait(None)
 
@@ -129,9 +129,9 @@ class Reader:
             )
             try:
                 async for events in call:
-                    for said in events.events:
-                        self.channels.append(said.channel or None)
-                        self._take(said.id, said.event, json.loads(said.data))
+                    for message in events.events:
+                        self.channels.append(message.channel or None)
+                        self._take(message.id, message.event, json.loads(message.data))
             except grpc.aio.AioRpcError as error:
                 self.status = error.code()
         self._events.put_nowait(None)
@@ -145,17 +145,17 @@ class Reader:
             ) as response:
                 assert response.status == 200
                 answer = await response.json()
-            for said in answer["events"]:
-                self.channels.append(said.get("channel"))
-                self._take(said.get("id", ""), said["event"], said["data"])
-                if said["event"] == "hub.bye":
+            for message in answer["events"]:
+                self.channels.append(message.get("channel"))
+                self._take(message.get("id", ""), message["event"], message["data"])
+                if message["event"] == "hub.bye":
                     self._events.put_nowait(None)
                     return
             self.cursor = answer["cursor"]
 
 
 class Kit:
-    """A hub and readers of it."""
+    """A hub and its readers."""
 
     def __init__(self, hub: Hub, transport: str) -> None:
         self.hub = hub
@@ -166,7 +166,7 @@ class Kit:
     async def reading(
         self, *, cursor: str = "", transport: str = "", seconds: float = 60.0, user: str = "alice"
     ) -> AsyncIterator[Reader]:
-        """An open stream of a user's."""
+        """Yield an open stream of a user."""
         token = jwt.encode({"sub": user, "exp": time.time() + seconds}, SECRET)
         headers = {"Authorization": f"Bearer {token}"}
         reader = Reader(self.hub, transport or self.transport, headers)
@@ -176,13 +176,13 @@ class Kit:
             while len(self.hub.node.connections) <= before and not cursor:
                 await asyncio.sleep(0.01)
         if not cursor:
-            await asyncio.sleep(0.05)  # joined
+            await asyncio.sleep(0.05)  # until it has joined
         try:
             yield reader
         finally:
             await reader.stop()
 
-    async def say(self, *texts: str, user: str = "alice") -> None:
+    async def publish(self, *texts: str, user: str = "alice") -> None:
         for text in texts:
             await self.hub.publish(to={"user": user}, data={"t": text})
 
@@ -192,10 +192,12 @@ class Kit:
 
 @pytest.fixture(params=["sse", "post", "ndjson", "poll", "ws", "grpc"])
 async def kit(request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
-    """Each transport."""
-    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
+    """A hub, for each transport."""
+    authenticator = JwtAuthenticator(
+        token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([])
+    )
     async with AsyncExitStack() as parts:
-        hub = await parts.enter_async_context(running_hub(door))
+        hub = await parts.enter_async_context(running_hub(authenticator))
         if "grpc" in request.node.callspec.params.values():
             await parts.enter_async_context(hub.serving_grpc())
         kit = Kit(hub, request.param)
@@ -208,55 +210,55 @@ async def texts(reader: Reader, count: int) -> list[str]:
 
 
 async def test_live(kit: Kit) -> None:
-    """In order, once, whatever is in them, and nobody else's."""
-    said = [*(f"{n}" for n in range(20)), 'a "quoted" line', "zwei\nZeilen", "你🌅\u2028\u0085"]
+    """The user's events arrive once and in order, whatever they contain, and no other user's."""
+    message = [*(f"{n}" for n in range(20)), 'a "quoted" line', "zwei\nZeilen", "你🌅\u2028\u0085"]
     async with kit.reading() as reader:
-        await kit.say("not yours", user="bob")
-        await kit.say(*said)
-        assert await texts(reader, len(said)) == said
+        await kit.publish("not yours", user="bob")
+        await kit.publish(*message)
+        assert await texts(reader, len(message)) == message
 
 
 async def test_between_two_connections(kit: Kit) -> None:
-    """What came meanwhile is there, in order, and then it goes on live."""
+    """Events between two connections are replayed in order, then the stream is live."""
     async with kit.reading() as reader:
-        await kit.say("a")
+        await kit.publish("a")
         await reader.next()
         cursor = reader.cursor
-    await kit.say(*(f"{n}" for n in range(300)))
+    await kit.publish(*(f"{n}" for n in range(300)))
     async with kit.reading(cursor=cursor) as reader:
         assert await texts(reader, 300) == [f"{n}" for n in range(300)]
-        await kit.say("live")
+        await kit.publish("live")
         assert await texts(reader, 1) == ["live"]
 
 
 @pytest.mark.parametrize("other", ["sse", "ndjson", "poll", "ws", "grpc"])
 async def test_another_transports_cursor(kit: Kit, other: str) -> None:
-    """A client may change its way and misses nothing."""
+    """A client may change its transport and misses nothing."""
     async with kit.reading(transport=other) as reader:
-        await kit.say("a")
+        await kit.publish("a")
         await reader.next()
         cursor = reader.cursor
-    await kit.say("b")
+    await kit.publish("b")
     async with kit.reading(cursor=cursor) as reader:
         assert await texts(reader, 1) == ["b"]
 
 
-async def test_lost_history_is_told(kit: Kit) -> None:
-    """hub.reset, and then it goes on."""
+async def test_lost_history_is_a_reset(kit: Kit) -> None:
+    """The client gets hub.reset, and then live events."""
     async with kit.reading() as reader:
-        await kit.say("a")
+        await kit.publish("a")
         await reader.next()
         cursor = reader.cursor
     kit.hub.backend.events.begin_new_epoch(user_channel("alice"))
     async with kit.reading(cursor=cursor) as reader:
         _, event, data = await reader.next()
         assert (event, data["channel"]) == ("hub.reset", "user:alice")
-        await kit.say("b")
+        await kit.publish("b")
         assert await texts(reader, 1) == ["b"]
 
 
 async def test_drained(kit: Kit) -> None:
-    """hub.bye last, then the end."""
+    """hub.bye is the last event."""
     async with kit.reading() as reader:
         await kit.hub.node.connections.drain(0.0, asyncio.Event())
         _, event, data = await reader.next()
@@ -266,7 +268,7 @@ async def test_drained(kit: Kit) -> None:
 
 
 async def test_expired(kit: Kit) -> None:
-    """A stream ends with its token; a poll is refused after it."""
+    """A stream ends with its token; a later poll is refused."""
     if kit.transport == "poll":
         token = jwt.encode({"sub": "alice", "exp": time.time() - 10}, SECRET)
         headers = {"Authorization": f"Bearer {token}"}
@@ -280,15 +282,15 @@ async def test_expired(kit: Kit) -> None:
 
 
 async def test_disconnected(kit: Kit) -> None:
-    """By an operator's order."""
+    """An admin command closes the stream."""
     async with kit.reading() as reader:
         await kit.hub.node.admin_commands.disconnect("alice")
         _, event, data = await reader.next()
         assert (event, data["reason"]) == ("hub.bye", "disconnected")
 
 
-async def test_client_that_leaves(kit: Kit) -> None:
-    """Leaves nothing behind."""
+async def test_client_that_disconnects(kit: Kit) -> None:
+    """A client that disconnects leaves no state behind."""
     async with kit.reading():
         assert len(kit.hub.node.connections) == 1
     async with asyncio.timeout(30):
@@ -298,22 +300,22 @@ async def test_client_that_leaves(kit: Kit) -> None:
 
 
 async def test_channels_are_named(kit: Kit) -> None:
-    """Where the transport has a place for it."""
+    """If the transport has a field for it."""
     if kit.transport not in ("ndjson", "poll", "ws", "grpc"):
         return
     async with kit.reading() as reader:
-        await kit.say("a")
+        await kit.publish("a")
         await kit.hub.publish(to={"all": True}, data={"t": "b"})
         assert await texts(reader, 2) == ["a", "b"]
         assert reader.channels[-2:] == ["user:alice", "all"]
 
 
 class TestPolling:
-    """What is special about it."""
+    """Long polling alone."""
 
     @pytest.fixture
     async def hub(self) -> AsyncIterator[Hub]:
-        """Open."""
+        """A node without tokens, with its expiry timer."""
         async with running_hub() as hub:
             keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
             yield hub
@@ -325,10 +327,10 @@ class TestPolling:
             return await response.json()
 
     async def test_wait_that_is_over(self, hub: Hub) -> None:
-        """Says where the client stands, so that nothing between two polls is lost."""
-        begun = time.monotonic()
+        """The response contains the client's cursor, so that no event between two polls is lost."""
+        started_at = time.monotonic()
         answer = await self.poll(hub, wait="1")
-        assert 0.9 < time.monotonic() - begun < 2.5
+        assert 0.9 < time.monotonic() - started_at < 2.5
         assert answer["events"] == []
         await hub.publish(to={"user": "alice"}, data="between")
         answer = await self.poll(hub, cursor=answer["cursor"])
@@ -337,7 +339,7 @@ class TestPolling:
         assert again == {"events": [], "cursor": answer["cursor"]}
 
     async def test_many_events_are_one_answer(self, hub: Hub) -> None:
-        """What is there goes together."""
+        """All stored events are in one response."""
         start = await self.poll(hub, wait="0")
         for n in range(50):
             await hub.publish(to={"user": "alice"}, data=n)
@@ -366,11 +368,11 @@ KEYED = {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
 
 
 class TestWebSocket:
-    """What is special about it."""
+    """WebSocket alone."""
 
     @pytest.fixture
     async def hub(self) -> AsyncIterator[Hub]:
-        """Open."""
+        """A node without tokens."""
         async with running_hub() as hub:
             yield hub
 
@@ -384,26 +386,26 @@ class TestWebSocket:
 
     async def reply(self, socket: Any, message: Any) -> Any:
         await socket.send_str(message if isinstance(message, str) else json.dumps(message))
-        said = await socket.receive_json(timeout=5)
-        assert said["event"] == "hub.reply"
-        return said["data"]
+        message = await socket.receive_json(timeout=5)
+        assert message["event"] == "hub.reply"
+        return message["data"]
 
-    async def test_client_asks_and_stops(self, hub: Hub) -> None:
-        """A question and its stop over the socket, each with a reply by its id."""
+    async def test_client_starts_and_stops_a_generation(self, hub: Hub) -> None:
+        """Start a generation and stop it over the socket; each message gets a reply with its id."""
         async with self.socket(hub) as socket:
-            asked = {"type": "generate", "id": 1, "body": {"prompt": "hi"}}
-            reply = await self.reply(socket, asked)
+            message = {"type": "generate", "id": 1, "body": {"prompt": "hi"}}
+            reply = await self.reply(socket, message)
             assert (reply["to"], reply["status"]) == (1, 200)
             stop = {"type": "stop", "id": "s", "generation": reply["generation"]}
             await socket.send_json(stop)
             seen = [await socket.receive_json(timeout=5) for _ in range(2)]
-            by_name = {said["event"]: said["data"] for said in seen}
+            by_name = {message["event"]: message["data"] for message in seen}
             assert by_name["hub.reply"]["answer"] == "stopping"
             assert by_name["generation.stopped"]["by"] == "alice"
             assert await self.reply(socket, {"type": "ping", "id": 2}) == {"to": 2, "status": 200}
 
     @pytest.mark.parametrize(
-        ("message", "says"),
+        ("message", "expected"),
         [
             ("nonsense", "not JSON"),
             ("[]", "expected"),
@@ -414,18 +416,18 @@ class TestWebSocket:
             ({"type": "stop", "generation": "g00nothing"}, "no such generation"),
         ],
     )
-    async def test_bad_message(self, hub: Hub, message: Any, says: str) -> None:
-        """One sentence; the stream goes on."""
+    async def test_bad_message(self, hub: Hub, message: Any, expected: str) -> None:
+        """The reply has one sentence, and the stream continues."""
         async with self.socket(hub) as socket:
             reply = await self.reply(socket, message)
             assert reply["status"] in (400, 404)
-            assert says in reply["detail"].lower() or says in reply["detail"]
+            assert expected in reply["detail"].lower() or expected in reply["detail"]
             await hub.publish(to={"user": "alice"}, data="on")
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
-    async def test_last_words_to_a_client_that_goes_on_speaking(self, hub: Hub) -> None:
-        """What it says while the hub closes resets nothing: it gets hub.bye and the Close, and the
-        connection stays whole until its own.
+    async def test_bye_to_a_client_that_continues_to_send(self, hub: Hub) -> None:
+        """Messages that arrive while the hub closes do not reset the connection: the client gets
+        hub.bye and the Close, and the connection stays open until its own Close.
         """
         reader, writer = await self.by_hand(hub)
         async with asyncio.timeout(30):
@@ -434,10 +436,10 @@ class TestWebSocket:
                 writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
                 await writer.drain()
                 await asyncio.sleep(0.02)
-            said = await reader.readuntil(b"\x88\x02")  # the Close
-            assert b"disconnected" in said
+            message = await reader.readuntil(b"\x88\x02")  # the Close
+            assert b"disconnected" in message
             await reader.readexactly(2)
-            await asyncio.sleep(0.05)  # for an end to come too early
+            await asyncio.sleep(0.05)  # time for a premature end
             assert not reader.at_eof()
             writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
             await reader.read()
@@ -447,7 +449,7 @@ class TestWebSocket:
     async def test_client_that_never_closes(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is waited for, but not for ever."""
+        """The hub waits for its Close only for a limited time."""
         monkeypatch.setattr("hub.transports.websocket._CLOSE_TIMEOUT_SECONDS", 0.05)
         reader, writer = await self.by_hand(hub)
         async with asyncio.timeout(30):
@@ -457,7 +459,7 @@ class TestWebSocket:
 
     @staticmethod
     async def by_hand(hub: Hub) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection that answers nothing by itself, behind its hub.open."""
+        """Open a connection that answers nothing by itself, and read up to hub.open."""
         reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
         head = "GET /ws/connect/alice HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         head += "Sec-WebSocket-Version: 13\r\n"
@@ -467,8 +469,8 @@ class TestWebSocket:
             await reader.readuntil(b"hub.open")
         return reader, writer
 
-    async def test_client_that_speaks_first(self, hub: Hub) -> None:
-        """It is answered after hub.open, which is the first word."""
+    async def test_client_that_sends_first(self, hub: Hub) -> None:
+        """The reply comes after hub.open, which is the first event."""
         read, proceed = hub.backend.events.read, asyncio.Event()
 
         async def late(*args: Any, **more: Any) -> Any:
@@ -479,13 +481,13 @@ class TestWebSocket:
         url = f"http://127.0.0.1:{hub.port}/ws/connect/alice"
         async with hub.session.ws_connect(url, autoping=False) as socket:
             await socket.send_json({"type": "ping", "id": 1})
-            await asyncio.sleep(0.05)  # for a reply to come too early
+            await asyncio.sleep(0.05)  # time for a premature reply
             proceed.set()
-            said = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
-        assert said == ["hub.open", "hub.reply"]
+            message = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
+        assert message == ["hub.open", "hub.reply"]
 
     async def test_too_many_at_once(self, hub: Hub) -> None:
-        """They are refused and counted; who goes on before hub.open is cut off."""
+        """Further messages are refused and counted; a client that sends ever more is cut off."""
         read, proceed = hub.backend.events.read, asyncio.Event()
 
         async def late(*args: Any, **more: Any) -> Any:
@@ -498,8 +500,8 @@ class TestWebSocket:
                 await socket.send_json({"type": "ping", "id": number})
             await until(lambda: hub.node.metrics.refused["messages"] == 2)
             proceed.set()
-            said = [(await socket.receive_json(timeout=30))["data"] for _ in range(19)]
-            answers = {reply["to"]: reply["status"] for reply in said[1:]}
+            message = [(await socket.receive_json(timeout=30))["data"] for _ in range(19)]
+            answers = {reply["to"]: reply["status"] for reply in message[1:]}
             assert answers == {n: 200 if n < 16 else 429 for n in range(18)}
             proceed.clear()
         async with self.socket(hub, opened=False) as socket:
@@ -508,7 +510,7 @@ class TestWebSocket:
             assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSED
 
     async def test_reply_while_a_gap_is_being_filled(self, hub: Hub) -> None:
-        """However long the broker is away, what the client says is answered."""
+        """Messages are answered however long the broker is away."""
         async with self.socket(hub) as socket:
 
             async def away(*args: Any, **more: Any) -> Any:
@@ -519,26 +521,28 @@ class TestWebSocket:
             assert (await self.reply(socket, {"type": "ping", "id": 2}))["to"] == 2
 
     async def test_topics_change(self, hub: Hub) -> None:
-        """What is subscribed to comes from then on; what is not does not; the cursor knows both."""
+        """Events of new topics arrive, those of removed ones do not, and the cursor covers both."""
         async with self.socket(hub) as socket:
             more = {"type": "subscribe", "id": 1, "topics": ["b", "a"]}
             assert (await self.reply(socket, more))["topics"] == ["a", "b"]
             for topic in ("a", "b"):
                 await hub.publish(to={"topic": topic}, data=topic)
-                said = await socket.receive_json(timeout=5)
-                assert (said["channel"], said["data"]) == (f"topic:{topic}", topic)
+                message = await socket.receive_json(timeout=5)
+                assert (message["channel"], message["data"]) == (f"topic:{topic}", topic)
             less = {"type": "unsubscribe", "id": 2, "topics": ["a", "never"]}
             assert (await self.reply(socket, less))["topics"] == ["b"]
-            await hub.publish(to={"topic": "a"}, data="unheard")
+            await hub.publish(to={"topic": "a"}, data="unsubscribed")
             await hub.publish(to={"user": "alice"}, data="own")
-            said = await socket.receive_json(timeout=5)
-            assert said["data"] == "own"
+            message = await socket.receive_json(timeout=5)
+            assert message["data"] == "own"
         await hub.publish(to={"topic": "b"}, data="missed")
-        async with hub.stream(f"/sse/connect/alice?topics=b&cursor={quote(said['id'])}") as stream:
+        async with hub.stream(
+            f"/sse/connect/alice?topics=b&cursor={quote(message['id'])}"
+        ) as stream:
             assert (await stream.next()).data == "missed"
 
-    async def test_topics_changed_in_one_breath(self, hub: Hub) -> None:
-        """Each message begins where the one before ended; nothing published meanwhile is lost."""
+    async def test_concurrent_topic_changes(self, hub: Hub) -> None:
+        """Each message starts from the result of the previous one, and no event is lost."""
         async with self.socket(hub) as socket:
             for topic in ("a", "b", "c"):
                 await socket.send_json({"type": "subscribe", "topics": [topic]})
@@ -550,16 +554,16 @@ class TestWebSocket:
             assert [s["data"] for s in seen if s["event"] != "hub.reply"] == [*range(30)]
 
     async def test_topics_that_may_not_be_followed(self, hub: Hub) -> None:
-        """Are refused, and what was followed goes on."""
+        """They are refused, and the current ones stay."""
         async with self.socket(hub) as socket:
             for topics, status in ((["no/name"], 400), (["a", "b", "c", "d"], 400)):
-                asked = {"type": "subscribe", "topics": topics}
-                assert (await self.reply(socket, asked))["status"] == status
+                message = {"type": "subscribe", "topics": topics}
+                assert (await self.reply(socket, message))["status"] == status
             await hub.publish(to={"user": "alice"}, data="on")
             assert (await socket.receive_json(timeout=5))["data"] == "on"
 
     async def test_ping_is_answered_in_order(self, hub: Hub) -> None:
-        """Between events, never inside one."""
+        """A pong comes between events, never inside one."""
         async with self.socket(hub) as socket:
             for n in range(20):
                 await socket.ping(b"%d" % n)
@@ -568,8 +572,8 @@ class TestWebSocket:
             assert kinds.count(aiohttp.WSMsgType.PONG) == 20
             assert kinds.count(aiohttp.WSMsgType.TEXT) == 20
 
-    async def test_close_code_says_whether_to_return(self, hub: Hub) -> None:
-        """3000 and more: come back; 3500 and more: do not."""
+    async def test_close_code_tells_whether_to_reconnect(self, hub: Hub) -> None:
+        """3000 and above: reconnect; 3500 and above: do not."""
         async with self.socket(hub) as socket:
             await hub.node.connections.drain(0.0, asyncio.Event())
             assert (await socket.receive_json(timeout=5))["event"] == "hub.bye"
@@ -582,7 +586,7 @@ class TestWebSocket:
             assert socket.close_code == 3500
 
     async def test_client_that_closes(self, hub: Hub) -> None:
-        """Its close is answered, and nothing is left."""
+        """Its Close is answered, and no state is left."""
         async with self.socket(hub) as socket:
             assert await socket.close(code=4321)
             assert socket.close_code == 4321
@@ -610,12 +614,12 @@ class TestWebSocket:
         ],
     )
     async def test_handshake(self, hub: Hub, headers: dict[str, str], status: int) -> None:
-        """What is no handshake, or another site's."""
+        """Requests that are no handshake, or come from another site."""
         async with hub.ask("GET", "/ws/connect/alice", headers=headers) as response:
             assert response.status == status
 
     async def test_answer_that_would_stop_with_the_socket(self, hub: Hub) -> None:
-        """Is not promised here, and so it is refused."""
+        """on_disconnect: stop is not supported here and is refused."""
         async with self.socket(hub) as socket:
             body = {"prompt": "hi", "on_disconnect": "stop"}
             reply = await self.reply(socket, {"type": "generate", "body": body})

@@ -1,4 +1,4 @@
-"""The way of bytes into a socket: order, one write a tick, bounds that cost nothing each."""
+"""The socket writer: order, one write per loop iteration, and inherited socket options."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from tests.doubles import new_connection
 from tests.topologies import free_ports
 
 LIMIT = 10_000
-TRANSPORT = SseEventEncoder()
+ENCODER = SseEventEncoder()
 
 
 @asynccontextmanager
 async def serving(work: Callable[[SocketWriter], Any]) -> AsyncIterator[int]:
-    """The port of a server that does `work` with each client's sink and ends the response."""
+    """Yield the port of a server that calls `work` with each client's writer."""
     working: list[asyncio.Task[None]] = []
 
-    async def served(sink: SocketWriter) -> None:
-        await work(sink)
-        sink.close()
+    async def served(writer: SocketWriter) -> None:
+        await work(writer)
+        writer.close()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = SseResponse()
         await response.prepare(request)
-        sink = take_over(request, write_buffer_bytes=LIMIT)
-        working.append(asyncio.create_task(served(sink)))
+        writer = take_over(request, write_buffer_bytes=LIMIT)
+        working.append(asyncio.create_task(served(writer)))
         raise asyncio.CancelledError
 
     app = web.Application()
     app.add_routes([web.get("/", handler)])
     options = SocketOptions(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
-    place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=True, options=options) as port:
+    address = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, address, cancel_handlers=True, options=options) as port:
         async with asyncio.timeout(30):
             yield port
         for task in working:
@@ -60,13 +60,13 @@ async def serving(work: Callable[[SocketWriter], Any]) -> AsyncIterator[int]:
 
 
 def request(version: str = "1.1") -> bytes:
-    """What a client says. With HTTP/1.0 the body comes as it was written, without chunks."""
+    """Return the bytes of a request. With HTTP/1.0 the body arrives without chunks."""
     return f"GET / HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
 
 
 @asynccontextmanager
 async def client_of(port: int, version: str = "1.1") -> AsyncIterator[asyncio.StreamReader]:
-    """A client that has asked."""
+    """Yield a client that has sent its request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     writer.write(request(version))
     yield reader
@@ -74,7 +74,7 @@ async def client_of(port: int, version: str = "1.1") -> AsyncIterator[asyncio.St
 
 
 class Owner:
-    """Waits for a sink that is paused."""
+    """Waits until the writer is no longer full."""
 
     def __init__(self) -> None:
         self.flushed = asyncio.Event()
@@ -86,35 +86,35 @@ class Owner:
         pass
 
 
-def segments_sent(sink: SocketWriter) -> int:
-    """How many segments with data the server's socket has sent (Linux, tcp_info)."""
-    sock = sink._transport.get_extra_info("socket")
+def segments_sent(writer: SocketWriter) -> int:
+    """Return how many segments with data the server's socket has sent (Linux, tcp_info)."""
+    sock = writer._transport.get_extra_info("socket")
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
     return int(struct.unpack_from("I", info, 156)[0])
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
-    """What goes straight into the socket and what waits in front of it come as one stream."""
+    """Bytes that go directly into the socket and bytes that wait arrive as one stream."""
     sent: list[bytes] = []
     was_full: list[bool] = []
 
-    async def work(sink: SocketWriter) -> None:
+    async def work(writer: SocketWriter) -> None:
         for n in range(4000):
             frames = b"%07d " % n * (1 + n % 60)
-            if sink.is_full:
+            if writer.is_full:
                 was_full.append(True)
                 owner = Owner()
-                sink.owner = owner
+                writer.owner = owner
                 await owner.flushed.wait()
-            if sink.is_drained and n % 3 == 0:
+            if writer.is_drained and n % 3 == 0:
                 try:
-                    done = sink.try_send(frames)
+                    done = writer.try_send(frames)
                 except BlockingIOError:
                     done = 0
-                sink.write(frames[done:])
+                writer.write(frames[done:])
             else:
-                sink.write(frames)
+                writer.write(frames)
             sent.append(frames)
 
     async def main() -> None:
@@ -129,22 +129,22 @@ def test_order_survives_a_full_socket(run: Callable[[Any], None]) -> None:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
-    """A socket that has room again, before the event loop has noticed, is not for new bytes yet."""
+    """New bytes do not use a socket that has room again before the waiting ones are sent."""
     sent = b"0"
     received = b""
     client = socket.socket()
     written = asyncio.Event()
 
-    async def work(sink: SocketWriter) -> None:
+    async def work(writer: SocketWriter) -> None:
         nonlocal sent, received
-        sink.write(sent)
+        writer.write(sent)
         await asyncio.sleep(0.05)
-        while sink.is_drained:
+        while writer.is_drained:
             frames = b"%07d " % len(sent) * 1000
-            sink.write(frames)
+            writer.write(frames)
             sent += frames
         received += client.recv(1024 * 1024)
-        sink.write(b"the end")
+        writer.write(b"the end")
         sent += b"the end"
         written.set()
 
@@ -162,7 +162,7 @@ def test_what_waits_is_not_overtaken(run: Callable[[Any], None]) -> None:
 
 
 def read_all(sock: socket.socket) -> bytes:
-    """Until the other side ends."""
+    """Read until the other side closes."""
     parts = []
     while part := sock.recv(65536):
         parts.append(part)
@@ -171,24 +171,23 @@ def read_all(sock: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
-    """Its descriptor may be another client's by now: not one byte may end up there."""
-    sinks: list[SocketWriter] = []
+    """Its descriptor may be another client's by now, so not one byte may be written to it."""
+    writers: list[SocketWriter] = []
 
-    async def work(sink: SocketWriter) -> None:
-        sinks.append(sink)
+    async def work(writer: SocketWriter) -> None:
+        writers.append(writer)
         await asyncio.sleep(60)
 
     async def main() -> None:
         async with serving(work) as port, client_of(port) as reader:
             await reader.readuntil(b"\r\n\r\n")
-            first = sinks[0]
+            first = writers[0]
             number = first._transport.get_extra_info("socket").fileno()
             first.abort()
             assert first.is_closing()
             first.write(b"secret")
             await asyncio.sleep(0.05)
-            ours, theirs = socket.socketpair()
-            taken = [ours, theirs]
+            taken = [*socket.socketpair()]
             while number not in {each.fileno() for each in taken}:
                 taken += socket.socketpair()
             first.write(b"secret")
@@ -205,12 +204,12 @@ def test_a_closed_socket_gets_nothing(run: Callable[[Any], None]) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux alone has the option")
 @pytest.mark.parametrize("channel", [user_channel("alice"), ALL])
-def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
-    """One event leaves at once; ten that come together leave in one write, for every client."""
+def test_events_of_one_iteration_are_one_write(channel: Channel) -> None:
+    """One event is sent at once; ten events of one loop iteration are one write per client."""
 
     async def main() -> None:
         backend, clock = MemoryBackend(), SystemClock()
-        fanout = Connections(
+        registry = Connections(
             backend.events,
             backend.subscriptions,
             HeartbeatWheel(clock, 8.0),
@@ -220,26 +219,26 @@ def test_events_of_one_tick_are_one_write(channel: Channel) -> None:
         )
         connections: list[Connection] = []
 
-        async def work(sink: SocketWriter) -> None:
+        async def work(writer: SocketWriter) -> None:
             connection = new_connection(
-                "alice", [user_channel("alice"), ALL], sink, clock, encoder=TRANSPORT
+                "alice", [user_channel("alice"), ALL], writer, clock, encoder=ENCODER
             )
             connections.append(connection)
-            await fanout.attach_and_wait(connection, {})
+            await registry.attach_and_wait(connection, {})
 
         async def publish(count: int) -> list[int]:
-            sinks = [cast(SocketWriter, connection.writer) for connection in connections]
-            before = [segments_sent(sink) for sink in sinks]
+            writers = [cast(SocketWriter, connection.writer) for connection in connections]
+            before = [segments_sent(writer) for writer in writers]
             await backend.events.publish(
                 [Publication(channel=channel, name="n", data=b"1")] * count
             )
-            return [segments_sent(sink) - b for sink, b in zip(sinks, before, strict=True)]
+            return [segments_sent(writer) - b for writer, b in zip(writers, before, strict=True)]
 
         async with serving(work) as port, client_of(port) as first, client_of(port) as second:
             for reader in (first, second):
                 await reader.readuntil(b"hub.open")
             await asyncio.sleep(0.01)
-            await publish(1)  # brings them in step
+            await publish(1)  # lets them enter the synced state
             assert all(connection.is_synced for connection in connections)
             assert await publish(1) == [1, 1]
             assert await publish(10) == [1, 1]
@@ -269,8 +268,8 @@ async def test_bounds_are_inherited_by_connections() -> None:
     app = web.Application()
     app.add_routes([web.get("/", handler)])
     options = SocketOptions(send_buffer_bytes=64 * 1024, user_timeout_seconds=7.5)
-    place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=True, options=options) as port:
+    address = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, address, cancel_handlers=True, options=options) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await reader.read()
@@ -279,7 +278,7 @@ async def test_bounds_are_inherited_by_connections() -> None:
 
 
 async def test_host_name_with_two_addresses() -> None:
-    """`localhost` is listened on in all its forms."""
+    """The server listens on all addresses of `localhost`."""
     (free,) = free_ports(1)
     app = web.Application()
     async with listen(app, ListenAddress("localhost", free, "x"), cancel_handlers=True) as port:
@@ -298,8 +297,8 @@ async def test_client_that_goes_on_talking_is_cut_off() -> None:
         def on_disconnect(self) -> None:
             ended.set()
 
-    async def work(sink: SocketWriter) -> None:
-        sink.owner = Owner()
+    async def work(writer: SocketWriter) -> None:
+        writer.owner = Owner()
         await ended.wait()
 
     async with serving(work) as port:
@@ -318,15 +317,15 @@ async def test_client_that_goes_on_talking_is_cut_off() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 async def test_bytes_are_the_kernels_count() -> None:
-    """Headers and all, whatever way they went."""
+    """The count includes the headers, whichever way the bytes took."""
     sizes: list[int | None] = []
 
-    async def work(sink: SocketWriter) -> None:
+    async def work(writer: SocketWriter) -> None:
         for _ in range(50):
-            sink.write(b"x" * 1000)
+            writer.write(b"x" * 1000)
             await asyncio.sleep(0)
         await asyncio.sleep(0.2)
-        sizes.append(sink.sent_bytes())
+        sizes.append(writer.sent_bytes())
 
     async with serving(work) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""What the hub relies on in aiohttp-sse 3 and aiohttp: a contract with private details."""
+"""What the hub needs from private details of aiohttp-sse 3 and aiohttp."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_response_keeps_its_class_without_its_tasks() -> None:
 
 
 async def test_dropped_runner_options_are_an_error() -> None:
-    """aiohttp drops every option when it does not know one; the hub refuses to run so."""
+    """aiohttp drops every option if it does not know one; the hub then refuses to start."""
     runner = web.AppRunner(web.Application(), handler_cancelation=True, keepalive_timeout=75.0)
     await runner.setup()
     with pytest.raises(RuntimeError, match="does not take the runner's options"):
