@@ -1,6 +1,7 @@
-"""The process's own log: structlog and the standard library through one pipe, to standard error.
+"""The log of the process: structlog and the standard library's logging, both to standard error.
 
-Events have constant dotted names and fields; JSON lines in production, columns on a terminal.
+Log events have constant dotted names and fields. They are JSON lines in production and columns on a
+terminal.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import structlog
 
 
 def configure(level: str, log_format: str, process: str) -> None:
-    """Sets up logging, once in a process.
+    """Set up logging. Call it once in a process.
 
-    form: `json`, `console`, or `auto`: columns on a terminal, JSON elsewhere.
-    process: what this process is (`node`, `worker`), on every line.
+    log_format: `json`, `console`, or `auto`: columns on a terminal and JSON elsewhere.
+    process: the kind of process, such as `node` or `worker`, which every line names.
     """
     columns = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
@@ -26,8 +27,8 @@ def configure(level: str, log_format: str, process: str) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f") if columns else _Timestamper(),
         _process_adder(process),
     ]
-    # The hub's own lines go straight to standard error: through the standard library's logging a
-    # line costs three times as much, and there are two for each connection.
+    # The hub's own lines are written to standard error directly: through the standard library's
+    # logging a line costs three times as much, and each connection logs two lines.
     own: list[Any]
     rendered: list[Any]
     factory: Any
@@ -35,7 +36,7 @@ def configure(level: str, log_format: str, process: str) -> None:
         own = rendered = [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # Where rich is installed, the default shows local variables: tokens and keys.
+                # If rich is installed, the default shows local variables, such as tokens and keys.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
@@ -68,8 +69,8 @@ def configure(level: str, log_format: str, process: str) -> None:
 
 
 def _hide_malformed_request(record: logging.LogRecord) -> bool:
-    """aiohttp logs a request that is no HTTP with a traceback and its bytes, in which a token may
-    stand: one word of it stays.
+    """Replace aiohttp's record of a malformed request, whose traceback contains the request's bytes
+    and perhaps a token, by the name of the error.
     """
     error = record.exc_info[1] if record.exc_info else None
     if type(error).__module__ == "aiohttp.http_exceptions":
@@ -81,7 +82,7 @@ def _hide_malformed_request(record: logging.LogRecord) -> bool:
 
 
 class _Timestamper:
-    """ISO 8601 in UTC, to the millisecond; the date is written out once a second."""
+    """Adds the time: ISO 8601 in UTC with milliseconds. It formats the date once a second."""
 
     def __init__(self) -> None:
         self._second = 0

@@ -1,4 +1,4 @@
-"""What the process's own log says, and what it keeps to itself."""
+"""The log of the process does not reveal secrets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ except ValueError:
 """
 
 
-@pytest.mark.parametrize("form", ["console", "json"])
-def test_tracebacks_show_no_values(form: str) -> None:
-    """A token in a local variable stays there, in columns as in JSON, in lines of any library."""
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_tracebacks_show_no_values(log_format: str) -> None:
+    """A traceback shows no local variable, in either format and for any library."""
     done = subprocess.run(
-        [sys.executable, "-c", FAILING, form], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FAILING, log_format], capture_output=True, text=True, check=True
     )
     assert done.stderr.count("Traceback") == done.stderr.count("ValueError: broken") == 2
     assert "eyJhbGci" not in done.stderr

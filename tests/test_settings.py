@@ -1,4 +1,4 @@
-"""Settings: where they come from, which wins, and what is wrong with them in one sentence."""
+"""Settings: the order of the sources, the checks, and the error sentences."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SECRET = "s3cret-" * 6
 
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file and no variable but the test's own."""
+    """Run in an empty directory, without a settings file."""
     monkeypatch.chdir(tmp_path)
 
 
 def test_later_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Default < file < variable < flag, and each value knows where it came from."""
+    """A flag overrides a variable, which overrides a file; the source of each value is known."""
     file = tmp_path / "hub.toml"
     file.write_text('[public]\nport = 1\nhost = "::1"\n[internal]\nport = 1\n')
     monkeypatch.setenv("HUB_PUBLIC__PORT", "2")
@@ -37,7 +37,7 @@ def test_later_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_default_file_and_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """config/hub.toml is read when it is there; HUB_CONFIG names another."""
+    """config/hub.toml is read if it exists; HUB_CONFIG names another file."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "hub.toml").write_text("[public]\nport = 5\n")
     assert load_settings().settings.public.port == 5
@@ -47,7 +47,7 @@ def test_default_file_and_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upstream needs a name and a base URL, no file; its key is never shown."""
+    """Variables alone can configure an upstream; its key is never shown."""
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__BASE_URL", "https://llm.example/v1")
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", SECRET)
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__MODELS", '["a","b"]')
@@ -58,7 +58,7 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"),
+    ("variables", "expected"),
     [
         ({"HUB_FOO": "1"}, "there is no setting foo (HUB_FOO)"),
         ({"HUB_REDIS__UREL": "x"}, "did you mean redis.url?"),
@@ -69,7 +69,7 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_UPSTREAMS__A__API_KEY": SECRET}, "upstreams.a.base_url is wrong: Field required"),
         ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
-        ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "must outlast log.user.ttl_seconds"),
+        ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "at least 9/8 of log.user.ttl_seconds"),
         ({"HUB_AUTH__DISABLED": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
         (
             {
@@ -84,21 +84,21 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_setting(
-    variables: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sentence that names the setting, and never a secret's value."""
+    """The error is one sentence that names the setting and never shows a secret."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(OperatorError) as caught:
         load_settings()
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "short-secret" not in str(caught.value)
 
 
 def test_wrong_file(tmp_path: Path) -> None:
-    """A file that is no TOML, and one with an unknown key, are named."""
+    """The error names a file that is not TOML, and the unknown key of another one."""
     file = tmp_path / "x.toml"
     file.write_text("public = {")
     with pytest.raises(OperatorError, match=r"x\.toml cannot be read"):
@@ -111,7 +111,7 @@ def test_wrong_file(tmp_path: Path) -> None:
 
 
 def test_production_names_each_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both, with their variables; the open mode needs neither."""
+    """The error names both keys and their variables; auth.disabled needs neither."""
     with pytest.raises(OperatorError) as caught:
         check_for_production(load_settings().settings)
     assert "auth.hmac_secret (HUB_AUTH__HMAC_SECRET)" in str(caught.value)
@@ -122,8 +122,8 @@ def test_production_names_each_missing_key(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_example_file_shows_every_default() -> None:
     """config/hub.example.toml holds each setting with its default, and nothing else."""
-    shown = load_settings(CONFIG / "hub.example.toml").settings
-    assert shown == Settings().model_copy(update={"node": shown.node})
+    example = load_settings(CONFIG / "hub.example.toml").settings
+    assert example == Settings().model_copy(update={"node": example.node})
     table = tomllib.loads((CONFIG / "hub.example.toml").read_text())
     text = (CONFIG / "hub.example.toml").read_text()
     for section, value in Settings().model_dump().items():
@@ -132,8 +132,8 @@ def test_example_file_shows_every_default() -> None:
                 assert name in table.get(section, {}) or f"# {name} =" in text, f"{section}.{name}"
 
 
-def test_production_file_wants_only_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """config/production.toml runs once the secrets are in the environment."""
+def test_production_file_needs_only_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """config/production.toml is complete once the secrets are in the environment."""
     monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET)
     monkeypatch.setenv("HUB_AUTH__API_KEYS", '[{"key":"k","scopes":["publish"]}]')
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", "k")

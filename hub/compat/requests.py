@@ -1,8 +1,9 @@
-"""What the routes under /v1 share: a question from a client that knows nothing of the hub becomes a
-generation in its user's channel, and the answer is told on one of the surfaces.
+"""What the routes of all client dialects share: start a generation, and stream its answer or wait
+for it.
 
-The generation is the user's like any other: it goes on when the caller leaves (unless
-`on_disconnect` says otherwise), any node shows it, and DELETE /generations/{id} stops it.
+The generation belongs to the user like any other: it continues when the client disconnects (unless
+the request says `on_disconnect: stop`), every node can show it, and DELETE /generations/{id} stops
+it. The dialects read the request body and encode the answer.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
 
-_FAILURES: Final = {
+_STATUS_BY_CODE: Final = {
     "upstream_timeout": 504,
     "queue_timeout": 503,
     "upstream_circuit_open": 503,
     "upstream_unsupported": 400,
 }
 MAX_CHAT_ID_CHARS: Final = 128
-_CLOSED: Final = "the hub has let go of this request; the answer goes on as generation {}"
+_CLOSED: Final = "the hub closed this request; the answer continues as generation {}"
 
 
 class CompatRequests:
-    """Asks for foreign clients, and answers them."""
+    """Starts generations for the clients of other APIs and sends them the answers."""
 
     def __init__(
         self,
@@ -62,15 +63,15 @@ class CompatRequests:
         self._stop_on_disconnect = StopOnDisconnect(generations)
 
     async def identify(self, request: web.Request) -> Identity:
-        """Who asks."""
+        """Return the user of a request. Raise Unauthorized, Forbidden, BadRequest."""
         return await self._authenticator.identify(request)
 
     async def read_body(self, request: web.Request) -> dict[str, Any]:
-        """The body: an object, of which clients may send more than is known here."""
+        """Return the body, a JSON object that may have unknown fields. Raise BadRequest."""
         if request.content_type != "application/json":
             self._origins.check_simple_request(request)
-        most = self.requests.max_prompt_bytes
-        return await read_json(request, dict[str, Any], max_bytes=most, allow_text=True)
+        max_bytes = self.requests.max_prompt_bytes
+        return await read_json(request, dict[str, Any], max_bytes=max_bytes, allow_text=True)
 
     async def start(
         self,
@@ -82,7 +83,13 @@ class CompatRequests:
         chat: str | None = None,
         is_stream: bool = True,
     ) -> CreatedGeneration:
-        """Queues the question, unless this node could not show the answer. shown: it is to."""
+        """Queue a generation.
+
+        key: the idempotency key if the request has no header `Idempotency-Key`. chat: the id of the
+        chat that the generation belongs to. is_stream: whether the client stays connected for the
+        answer; then a node without a free connection refuses the request.
+        Raise BadRequest, NotFound, TooManyRequests, BrokerUnavailable.
+        """
         stops = body.stops_on_disconnect()
         if is_stream:
             self._http_streams.streams.check_capacity(request)
@@ -90,8 +97,8 @@ class CompatRequests:
         if body.upstream is None:
             upstream, model = self.requests.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
-        asking = self.requests.start(identity.user, body, key, chat=chat)
-        return await self._stop_on_disconnect.start(asking, identity.user, stops=stops)
+        start = self.requests.start(identity.user, body, key, chat=chat)
+        return await self._stop_on_disconnect.start(start, identity.user, stops=stops)
 
     async def stream(
         self,
@@ -104,15 +111,15 @@ class CompatRequests:
         headers: Mapping[str, str] | None = None,
         stop_on_disconnect: bool = False,
     ) -> web.StreamResponse:
-        """The answer on a surface, without the chunks before one."""
-        told = {"Location": f"/generations/{generation}", **(headers or {})}
+        """Stream the answer in the encoder's dialect, without the chunks before `from_chunk`."""
+        sent_headers = {"Location": f"/generations/{generation}", **(headers or {})}
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
             replay = await self.generations.open_replay(generation, identity.user)
             view = CompatStream(replay, new_encoder(replay.record), from_chunk=from_chunk)
             stream = _stream_request(identity, replay, view, guard)
-            return await self._http_streams.stream(request, stream, told, always_sse=True)
+            return await self._http_streams.stream(request, stream, sent_headers, always_sse=True)
 
     async def wait_for_answer(
         self,
@@ -122,8 +129,11 @@ class CompatRequests:
         *,
         stop_on_disconnect: bool = False,
     ) -> AnswerCollector:
-        """Waits for the end. Raises AnswerGoesOn."""
-        for _ in range(2):  # again when the log lost the answer's beginning meanwhile
+        """Wait for the end of the answer and return it.
+
+        Raise GenerationStillRunning if the hub must close the request earlier.
+        """
+        for _ in range(2):  # repeat once if the log has lost the beginning of the answer meanwhile
             with self._stop_on_disconnect.guard(
                 generation, identity.user, stops=stop_on_disconnect
             ) as guard:
@@ -138,12 +148,12 @@ class CompatRequests:
                 break
         raise GenerationStillRunning(_CLOSED.format(generation))
 
-    async def count_chunks(self, followed: ReplayStart, surface: AnswerEncoder) -> int:
-        """Tells the surface what there is by now; how many chunks that is."""
-        chunks = len(surface.start())
-        async for name, data in self.generations.stored_events(followed):
-            chunks += len(surface.feed(name, data))
-        return chunks
+    async def count_chunks(self, replay: ReplayStart, encoder: AnswerEncoder) -> int:
+        """Feed the events stored so far to an encoder, and return the number of its chunks."""
+        count = len(encoder.start())
+        async for name, data in self.generations.stored_events(replay):
+            count += len(encoder.feed(name, data))
+        return count
 
 
 def _stream_request(
@@ -159,7 +169,7 @@ def _stream_request(
 
 
 def failure_response(answer: AnswerState) -> web.Response:
-    """What a caller that waited gets for an answer that has failed or was stopped."""
+    """Return the error for a client that waited for an answer that failed or was stopped."""
     end = answer.end
     status = 409 if answer.status == "stopped" else _failure_status(end)
     code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
@@ -170,7 +180,7 @@ def failure_response(answer: AnswerState) -> web.Response:
 def _failure_status(end: GenerationEvent) -> int:
     if end.upstream_status == 429:
         return 429
-    return _FAILURES.get(end.code, 502)
+    return _STATUS_BY_CODE.get(end.code, 502)
 
 
 def check_chat_id(chat: str, *, path: str = "id") -> str:

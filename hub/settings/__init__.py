@@ -1,8 +1,9 @@
-"""Every setting, read once at the start and frozen.
+"""The settings. They are read once at the start and never change.
 
-Sources, each overriding the one before: the defaults (models.py), a TOML file, `HUB_…` variables
-(`__` between the levels: HUB_REDIS__URL), flags (loading.py). An unknown key is an error that names
-it. This package and logs.py are the only readers of the environment.
+The sources, each of which overrides the one before: the defaults (models.py), a TOML file, `HUB_…`
+variables (with `__` between the levels: HUB_REDIS__URL), and flags (loading.py). An unknown key is
+an error that names it. Only this package and logs.py read the environment. models.py is the only
+home of defaults: the components get every value from hub/wiring.
 """
 
 from hub.settings.checks import check_for_production

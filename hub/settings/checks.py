@@ -1,4 +1,4 @@
-"""What single settings cannot say: what must be there, and what does not fit together."""
+"""Checks that concern several settings: required settings and contradictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def check_for_production(settings: Settings) -> None:
-    """Raises OperatorError that names each setting without which `serve` must not run."""
+    """Raise OperatorError that names each missing setting without which `serve` must not run."""
     if settings.auth.disabled:
         return
     missing = []
@@ -24,20 +24,25 @@ def check_for_production(settings: Settings) -> None:
     if not settings.auth.api_keys:
         missing.append("auth.api_keys (HUB_AUTH__API_KEYS)")
     if missing:
-        raise OperatorError(f"set {' and '.join(missing)}; `hub dev` runs without")
+        raise OperatorError(f"set {' and '.join(missing)}; only `hub dev` runs without them")
 
 
 def check_consistency(settings: Settings) -> None:
-    """Raises OperatorError for settings that do not fit each other."""
+    """Raise OperatorError for settings that contradict each other."""
     log = settings.log
-    for kind, keep in (("user", log.user), ("topic", log.topic), ("everyone", log.all)):
-        if log.position_ttl_seconds < keep.ttl_seconds * 9 / 8:
-            raise OperatorError(f"log.position_ttl_seconds must outlast log.{kind}.ttl_seconds")
+    for kind, retention in (("user", log.user), ("topic", log.topic), ("all", log.all)):
+        # The log trims an event at 9/8 of its age at the latest.
+        if log.position_ttl_seconds < retention.ttl_seconds * 9 / 8:
+            raise OperatorError(
+                f"log.position_ttl_seconds must be at least 9/8 of log.{kind}.ttl_seconds"
+            )
     if settings.generations.max_queued_seconds >= settings.generations.ttl_seconds:
-        raise OperatorError("generations.ttl_seconds must outlast generations.max_queued_seconds")
+        raise OperatorError(
+            "generations.ttl_seconds must be longer than generations.max_queued_seconds"
+        )
     for key in settings.auth.api_keys:
         if (key.key is None) is (key.sha256 is None):
-            raise OperatorError("each of auth.api_keys has either a key or its sha256")
+            raise OperatorError("each entry of auth.api_keys needs exactly one of key and sha256")
     _check_templates(settings)
     _check_upstreams(settings)
     _check_listeners(settings)
@@ -46,22 +51,28 @@ def check_consistency(settings: Settings) -> None:
 def _check_templates(settings: Settings) -> None:
     for name in settings.shapes:
         if not _NAME.fullmatch(name):
-            raise OperatorError(f"shapes.{name}: a name has letters, digits, . _ and -")
+            raise OperatorError(
+                f"shapes.{name}: a name has 1 to 64 letters, digits and the characters . _ -"
+            )
         if name == "events":
-            raise OperatorError("shapes.events: that is the name of the hub's own events")
+            raise OperatorError(
+                "shapes.events: this name stands for the hub's own events; choose another name"
+            )
 
 
 def _check_upstreams(settings: Settings) -> None:
     default = settings.default_upstream
     if default is not None and default not in settings.upstreams:
-        raise OperatorError(f"default_upstream names {default!r}, which is not among the upstreams")
+        raise OperatorError(f"default_upstream names {default!r}, but there is no such upstream")
     for name, upstream in settings.upstreams.items():
         if not _NAME.fullmatch(name):
-            raise OperatorError(f"upstreams.{name}: a name has letters, digits, . _ and -")
-        for other in upstream.fallbacks:
-            if other not in settings.upstreams or other == name:
+            raise OperatorError(
+                f"upstreams.{name}: a name has 1 to 64 letters, digits and the characters . _ -"
+            )
+        for fallback in upstream.fallbacks:
+            if fallback not in settings.upstreams or fallback == name:
                 raise OperatorError(
-                    f"upstreams.{name}.fallbacks names {other!r}, which is not another upstream"
+                    f"upstreams.{name}.fallbacks names {fallback!r}, which must be another upstream"
                 )
 
 
@@ -69,18 +80,18 @@ def _check_listeners(settings: Settings) -> None:
     internal = settings.internal
     for section, listener in (("public", settings.public), ("internal", internal)):
         if (listener.tls_cert is None) is not (listener.tls_key is None):
-            raise OperatorError(f"{section}.tls_cert and {section}.tls_key go together")
-    on_a_port = internal.socket is None or internal.grpc_port is not None
-    plain = on_a_port and internal.tls_cert is None
-    if plain and not internal.allow_public and not _is_private(internal.host):
+            raise OperatorError(f"set both {section}.tls_cert and {section}.tls_key, or neither")
+    uses_port = internal.socket is None or internal.grpc_port is not None
+    is_plain = uses_port and internal.tls_cert is None
+    if is_plain and not internal.allow_public and not _is_private(internal.host):
         raise OperatorError(
-            f"internal.host is {internal.host}, which others can reach: set "
-            "internal.allow_public = true if that is meant"
+            f"internal.host is {internal.host}, a public address: use a private one, or set "
+            "internal.allow_public = true to confirm it"
         )
     hosts = (settings.public.host, internal.host)
     if settings.auth.disabled and not all(map(_is_loopback, hosts)):
         raise OperatorError(
-            "auth.disabled is for loopback only, and a listener is on another address"
+            "auth.disabled is for loopback only, but a listener uses another address"
         )
 
 
@@ -92,9 +103,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_private(host: str) -> bool:
-    """Whether only machines of the same network can reach it, as far as its text tells."""
+    """Return whether the host looks like one that only its own network can reach."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host != "" and not host.endswith(".") and "." not in host  # a name in a network
+        return host != "" and not host.endswith(".") and "." not in host  # a name without a domain
     return address.is_loopback or (address.is_private and not address.is_unspecified)

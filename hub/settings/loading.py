@@ -1,5 +1,5 @@
-"""Where settings come from, each source overriding the one before: the defaults, a TOML file,
-`HUB_…` variables, flags.
+"""Reads the settings from their sources. Each source overrides the one before: the defaults, a TOML
+file, `HUB_…` variables, flags.
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ DEFAULT_FILE: Final = Path("config/hub.toml")
 _OTHER_VARIABLES: Final = {
     "HUB_CONFIG",
     "HUB_PYTHON",
-}  # where the file is; scripts/* read the other
+}  # the settings file; the Python of scripts/*
 
 
 class Loaded(NamedTuple):
-    """The settings, and for each that is not a default the place that set it, by dotted key."""
+    """The settings, and the source of each setting that is not a default, by dotted key."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Loaded:
-    """Reads all sources. `flags` has dotted keys. Raises OperatorError in one sentence."""
+    """Read all sources.
+
+    file: None means HUB_CONFIG, or config/hub.toml if it exists. flags: values by dotted key.
+    Raise OperatorError with one sentence.
+    """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
@@ -73,7 +77,9 @@ def _from_environment() -> Iterator[SettingValue]:
     try:
         table = EnvSettingsSource(Settings)()
     except Exception as error:
-        raise OperatorError(f"the environment's settings cannot be read: {error}") from error
+        raise OperatorError(
+            f"the HUB_ variables of the environment cannot be read: {error}"
+        ) from error
     for key, value, _ in _leaves(table, (), ""):
         variable = PREFIX + "__".join(key).upper()
         yield key, value, variable if variable in os.environ else "environment"
@@ -95,11 +101,11 @@ def _leaves(
 
 
 def _check_known(key: tuple[str, ...], origin: str) -> None:
-    """Raises OperatorError with the nearest name when there is no such setting."""
+    """Raise OperatorError with the closest name if the setting does not exist."""
     model: Any = Settings
     for depth, name in enumerate(key):
         if model is None:
-            return  # inside a value of its own shape: headers
+            return  # inside a free-form value, such as headers
         if model is dict:
             model = Upstream
             continue
@@ -123,10 +129,10 @@ def _set(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 
 
 def _describe(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
-    """The first fault: setting, where it was set, what is wrong; never the value."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    dotted = ".".join(str(part) for part in fault["loc"])
+    """Describe the first error: the setting, its source and the reason, but never the value."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    dotted = ".".join(str(part) for part in first["loc"])
     near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
     origin = next((origins[key] for key in near), None)
-    what = fault["msg"].removeprefix("Value error, ")
+    what = first["msg"].removeprefix("Value error, ")
     return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"

@@ -1,4 +1,4 @@
-"""The settings themselves: names, types, defaults."""
+"""The settings: names, types and defaults. config/hub.example.toml describes each setting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
 def mask_credentials(text: str) -> str:
-    """The text with the user and password of a URL in it masked."""
+    """Return the text with the user name and password of each URL in it masked."""
     return _CREDENTIALS.sub("://***@", text)
 
 
@@ -43,7 +43,7 @@ class Section(BaseModel):
 
 
 class Public(Section):
-    """The listener that browsers and apps reach."""
+    """The listener for browsers and apps."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -68,8 +68,8 @@ class Internal(Section):
 
 
 class Redis(Section):
-    """The broker: one server (redis://, rediss://, unix://), Sentinel (redis+sentinel://host,host/
-    service) or a Cluster (redis+cluster://host,host).
+    """The broker: one server (`redis://`, `rediss://`, `unix://`), Sentinel
+    (`redis+sentinel://host,host/service`) or a Cluster (`redis+cluster://host,host`).
     """
 
     url: str = Field(
@@ -79,12 +79,12 @@ class Redis(Section):
 
     @property
     def url_without_password(self) -> str:
-        """The URL as it may be shown: without a password."""
+        """The URL with the user name and password masked."""
         return mask_credentials(self.url)
 
 
 class ChannelRetention(Section):
-    """How much of one channel can be replayed: the bound that is reached first counts."""
+    """How much of one channel can be replayed. The limit that is reached first applies."""
 
     max_events: PositiveInt = 10_000
     max_bytes: PositiveInt = 4 * 1024 * 1024
@@ -92,7 +92,7 @@ class ChannelRetention(Section):
 
 
 class Log(Section):
-    """What of the past is kept: of the channels of each kind, and of positions and publishes."""
+    """How much of each kind of channel is kept, and how long positions and publish ids are."""
 
     user: ChannelRetention = ChannelRetention()
     topic: ChannelRetention = ChannelRetention()
@@ -102,7 +102,7 @@ class Log(Section):
 
 
 class Stream(Section):
-    """What one connection gets and may take."""
+    """The connections of clients: heartbeats, limits and buffers."""
 
     heartbeat_seconds: PositiveFloat = 8.0
     retry_ms: PositiveInt = 3000
@@ -138,13 +138,13 @@ class OutputTemplate(Section):
 
 
 class Presence(Section):
-    """In which topics it is told who joins and leaves; `*` at the end stands for any rest."""
+    """The topics that announce which users join and leave. `*` at the end matches any rest."""
 
     topics: tuple[TopicPattern, ...] = ()
 
 
 class Publish(Section):
-    """Limits of publishing."""
+    """The limits of publishing."""
 
     max_body_bytes: PositiveInt = 1024 * 1024
     max_data_bytes: PositiveInt = 256 * 1024
@@ -153,7 +153,7 @@ class Publish(Section):
 
 
 class Generations(Section):
-    """Limits of questions and answers."""
+    """The limits of generations: requests and answers."""
 
     ttl_seconds: PositiveFloat = 3600.0
     max_prompt_bytes: PositiveInt = 256 * 1024
@@ -167,7 +167,7 @@ class Generations(Section):
 
 
 class Worker(Section):
-    """The background process that relays answers."""
+    """The background process that relays the answers of upstreams."""
 
     concurrency: PositiveInt = 100
     lease_seconds: PositiveFloat = 12.0
@@ -178,8 +178,8 @@ class Worker(Section):
 
 
 class Node(Section):
-    """The serving process. siblings: a folder of those that share its ports, for /metrics; `hub
-    serve --workers` sets it.
+    """The serving process. `hub serve --workers` sets `metrics_dir`, a directory through which the
+    processes that share the ports exchange their metrics.
     """
 
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
@@ -189,7 +189,7 @@ class Node(Section):
 
 
 class Envelope(Section):
-    """How an endpoint of one's own making is asked and read: see docs/upstreams.md."""
+    """The request and response format of your own backend or agent: see docs/upstreams.md."""
 
     method: Literal["POST", "GET"] = "POST"
     path: str = ""
@@ -212,10 +212,7 @@ UpstreamKind = Literal["openai", "openai-responses", "anthropic", "ollama", "das
 
 
 class Upstream(Section):
-    """An LLM endpoint. `models` empty: it takes any. `body`: fields of every request. `fallbacks`:
-    the upstreams that are asked when this one fails before its first delta. `queue`: whose workers
-    ask it. `max_running`, `max_queued`: of all users together; None: as many as there are.
-    """
+    """An LLM endpoint. A limit without a value is off."""
 
     kind: UpstreamKind = "openai"
     base_url: str = Field(pattern=r"^https?://")
@@ -243,7 +240,7 @@ class Upstream(Section):
 
 
 class ApiKey(Section):
-    """A backend's key for the internal listener, or its SHA-256 in hexadecimal."""
+    """A backend's key for the internal listener: the key itself or its SHA-256 in hexadecimal."""
 
     name: str = ""
     key: SecretStr | None = None
@@ -253,12 +250,12 @@ class ApiKey(Section):
 
 def _check_length(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"it has fewer than {MIN_SECRET_BYTES} bytes")
+        raise ValueError(f"the secret has fewer than {MIN_SECRET_BYTES} bytes")
     return secret
 
 
 class Auth(Section):
-    """Who may do what. `open`: no token and no key, on loopback only, for development."""
+    """How users and backends authenticate."""
 
     disabled: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
@@ -273,16 +270,15 @@ class Auth(Section):
 
 
 class Logs(Section):
-    """What the process says about itself, on standard error."""
+    """The log of the process, which goes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
 class Tracing(Section):
-    """Spans for OpenTelemetry, sent by OTLP over HTTP; needs the extra `otel`. endpoint: the
-    collector's base URL; None: no spans. sample_ratio: of the traces that begin here; who calls
-    with a `traceparent` has decided.
+    """Spans for OpenTelemetry, sent with OTLP over HTTP. Tracing needs the extra `otel`. A request
+    with a `traceparent` header is traced if its caller traces it.
     """
 
     endpoint: str | None = Field(None, pattern=r"^https?://")
@@ -290,7 +286,7 @@ class Tracing(Section):
 
 
 class Client(Section):
-    """Where the everyday commands (`hub publish`, `hub ask`, …) find the hub."""
+    """Where the client commands (`hub publish`, `hub tail`, `hub ask`) find the hub."""
 
     url: str = Field("http://127.0.0.1:8080", pattern=r"^https?://")
     internal_url: str = Field("http://127.0.0.1:8081", pattern=r"^https?://")
@@ -299,7 +295,7 @@ class Client(Section):
 
 
 class Settings(BaseSettings):
-    """All of them."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__"
@@ -332,5 +328,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """`load_settings` brings the sources together, so that it knows where a value is from."""
+        """Read no source but the arguments: load_settings merges the sources and records them."""
         return (init_settings,)

@@ -147,7 +147,7 @@ def build_templates(settings: Settings) -> TemplateSelection:
     }
     known, default = {**BUILT_IN_TEMPLATES, **named}, settings.stream.shape
     if default is not None and default not in {HUB_EVENTS, *known}:
-        raise OperatorError(f"stream.shape names {default!r}, which is not among the shapes")
+        raise OperatorError(f"stream.shape names {default!r}, but there is no such output template")
     return TemplateSelection(known, default)
 
 

@@ -1,6 +1,7 @@
-"""Which resources each listener may serve: what the document of openapi.py is made from.
+"""The route classes of each listener, from which the OpenAPI document is built.
 
-A new resource gets its line here; tests/http/test_openapi.py compares with what is really served.
+A new class of routes gets its line here. tests/http/test_openapi.py compares the table with the
+routes that the applications serve.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def build_openapi() -> dict[str, Any]:
-    """The hub's own."""
+    """Build the OpenAPI document of all listeners."""
     return build_document(LISTENERS, [COMPAT_ERRORS])
 
 
