@@ -46,6 +46,6 @@ async def test_dropped_runner_options_are_an_error() -> None:
     """aiohttp drops every option if it does not know one; the hub then refuses to start."""
     runner = web.AppRunner(web.Application(), handler_cancelation=True, keepalive_timeout=75.0)
     await runner.setup()
-    with pytest.raises(RuntimeError, match="does not take the runner's options"):
+    with pytest.raises(RuntimeError, match="does not accept the runner's options"):
         check_options(runner)
     await runner.cleanup()
