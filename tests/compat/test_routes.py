@@ -24,10 +24,10 @@ from hub.core.fair_queue import Admission, Job
 from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
 from hub.errors import CallerError
 from hub.ports.events import Publication
+from tests.api.test_authentication import AUTHENTICATOR, token
 from tests.compat.history import RECORD
 from tests.doubles import until
 from tests.http.kit import Hub, Stream, running_hub
-from tests.http.test_auth import DOOR, token
 from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 
 ASK = {"model": "m1", "messages": [{"role": "user", "content": "hi"}]}
@@ -199,7 +199,7 @@ async def test_refusals_have_openais_form(
 
 async def test_token_is_the_api_key() -> None:
     """401 without one; another user's answer is 403."""
-    async with running_hub(DOOR) as hub:
+    async with running_hub(AUTHENTICATOR) as hub:
         status, answer = await hub.call("POST", "/v1/chat/completions", json=ASK)
         assert (status, answer["error"]["type"]) == (401, "authentication_error")
         alice, bob = ({"Authorization": f"Bearer {token(sub=user)}"} for user in ("alice", "bob"))

@@ -1,4 +1,4 @@
-"""A hub with gRPC listeners, and clients of them."""
+"""A hub with gRPC listeners, and clients for them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Kit:
         )
 
     async def until_empty(self) -> None:
-        """Nothing is left of any stream."""
+        """Wait until no stream is left."""
         async with asyncio.timeout(5):
             while len(self.hub.node.connections):
                 await asyncio.sleep(0.01)
 
 
 class Reading:
-    """The events of a stream, one after the other."""
+    """Reads the events of a stream one by one."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
@@ -74,7 +74,7 @@ class Reading:
         self._ready: list[pb.Event] = []
 
     async def next(self) -> pb.Event:
-        """Raises EOFError at a good end, AioRpcError at another."""
+        """Return the next event. Raise EOFError after OK, AioRpcError after an error."""
         while not self._ready:
             events = await self.call.read()
             if events is grpc.aio.EOF:
@@ -85,7 +85,7 @@ class Reading:
 
 
 async def fails(call: Any) -> AioRpcError:
-    """The error of a call, whether it has one answer or many."""
+    """Return the error of a unary or streaming call."""
     with pytest.raises(AioRpcError) as raised:
         if isinstance(call, Reading):
             await call.next()
@@ -102,9 +102,9 @@ def details_of(error: AioRpcError) -> Status:
 
 @asynccontextmanager
 async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
-    """Two listeners."""
+    """Run a hub and connect a client to each listener."""
     async with (
-        running_hub(door(), KEYS, tracing=tracing) as hub,
+        running_hub(jwt_authenticator(), KEYS, tracing=tracing) as hub,
         hub.serving_grpc(),
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as public,
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as internal,
@@ -112,5 +112,5 @@ async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
         yield Kit(hub, public, internal)
 
 
-def door() -> JwtAuthenticator:
+def jwt_authenticator() -> JwtAuthenticator:
     return JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))

@@ -1,4 +1,4 @@
-"""What is made from hub.proto, and what is written by hand after it."""
+"""The modules generated from hub.proto, and the encoder written by hand for its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MADE = ("hub_pb2.py", "hub_pb2.pyi", "hub_pb2_grpc.py")
 
 
 def test_generated_modules_are_of_this_proto(tmp_path: Path) -> None:
-    """`scripts/generate-grpc` was run after the last change; these are its options."""
+    """`scripts/generate-grpc` was run after the last change of hub.proto, with these options."""
     (command,) = (
         line
         for line in (ROOT / "scripts" / "generate-grpc").read_text().splitlines()
@@ -52,7 +52,7 @@ def test_generated_modules_are_of_this_proto(tmp_path: Path) -> None:
 def test_event_by_hand_is_the_event(
     name: str, data: str, times: int, channel: str, cursor: str
 ) -> None:
-    """The bytes are what the generated class makes of the same fields, behind their length."""
+    """The encoder writes the bytes that the generated class makes of the same fields."""
     data, transport = data * times, GrpcEventEncoder()
     body = transport.encode(name, data.encode(), channel)
     frame = transport.frame(body, cursor.encode())
@@ -62,7 +62,7 @@ def test_event_by_hand_is_the_event(
 
 @given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=12), max_bytes=st.integers(1, 900))
 def test_frames_are_cut_between_events(sizes: list[int], max_bytes: int) -> None:
-    """Into messages that are no larger than may be, but for an event that is larger itself."""
+    """Messages stay below the size limit, unless one event alone is larger."""
     transport = GrpcEventEncoder()
     frames = [transport.frame(transport.encode("e", b"x" * size), b"c") for size in sizes]
     frames.insert(1, transport.heartbeat)
@@ -78,17 +78,17 @@ def test_frames_are_cut_between_events(sizes: list[int], max_bytes: int) -> None
 
 @pytest.mark.parametrize("cursor_bytes", [1, 20, 127, 128, 5000])
 def test_nothing_depends_on_the_cursor_but_its_length(cursor_bytes: int) -> None:
-    """Many share an event's bytes around a hole for each one's own part."""
+    """Connections share the encoded event around a gap for their own cursor."""
     transport = GrpcEventEncoder()
     body = transport.encode("e", b'"x"')
     hole, cursor = b"\0" * cursor_bytes, b"c" * cursor_bytes
-    before, found, after = transport.frame(body, hole + b"rest").partition(hole)
-    assert found
+    before, separator, after = transport.frame(body, hole + b"rest").partition(hole)
+    assert separator
     assert before + cursor + after == transport.frame(body, cursor + b"rest")
 
 
 def test_opening() -> None:
-    """hub.open tells how long to wait before coming back."""
+    """hub.open contains how long to wait before reconnecting."""
     transport = GrpcEventEncoder()
     frame = transport.first_event(transport.encode("hub.open", b"{}"), b"c", 3000)
     opened = pb.Event(id="c", event="hub.open", data="{}", retry_ms=3000)

@@ -1,4 +1,4 @@
-"""hub.v1.HubInternal: publishing, and that users and backends stay apart."""
+"""hub.v1.HubInternal: publishing, and the separation of users and backends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = bearer("shop-key")
 
 
 async def test_publish(kit: Kit) -> None:
-    """To each kind of channel, once; the answer is HTTP's."""
+    """An event is published once to each kind of channel, with the same result as over HTTP."""
     call = Reading(
         kit.public.Connect(pb.ConnectRequest(topics=["t"]), metadata=token(topics=["t"]))
     )
@@ -30,7 +30,7 @@ async def test_publish(kit: Kit) -> None:
         pb.PublishRequest(topic="t"),
         pb.PublishRequest(all=True, ephemeral=True, ttl_seconds=5),
     ]
-    answers = [await kit.internal.Publish(each, metadata=KEY) for each in requests]
+    responses = [await kit.internal.Publish(each, metadata=KEY) for each in requests]
     seen = [await call.next() for _ in requests]
     assert [(e.event, e.channel) for e in seen] == [
         ("order", "user:alice"),
@@ -40,15 +40,15 @@ async def test_publish(kit: Kit) -> None:
     ]
     assert seen[0].data == '{"n":12345678901234567890,"s":"ü\\u2028"}'
     assert (seen[2].data, seen[3].id) == ("null", "")
-    assert [p.channel for p in answers[1].published] == ["user:alice", "user:bob"]
-    assert answers[3].published[0].cursor == ""
+    assert [p.channel for p in responses[1].published] == ["user:alice", "user:bob"]
+    assert responses[3].published[0].cursor == ""
     again = await kit.internal.Publish(requests[0], metadata=KEY)
     assert again.published[0].duplicate
-    assert again.published[0].cursor == answers[0].published[0].cursor
+    assert again.published[0].cursor == responses[0].published[0].cursor
 
 
 @pytest.mark.parametrize(
-    ("request_", "path", "says"),
+    ("request_", "path", "sentence"),
     [
         (pb.PublishRequest(), "to", "exactly one of"),
         (pb.PublishRequest(user="a b"), "to.user", "user id"),
@@ -61,11 +61,11 @@ async def test_publish(kit: Kit) -> None:
         (pb.PublishRequest(user="a", data=json.dumps("x" * 40_000)), "data", "the limit is"),
     ],
 )
-async def test_bad_publish(kit: Kit, request_: Any, path: str, says: str) -> None:
-    """INVALID_ARGUMENT, one sentence, and the field."""
+async def test_bad_publish(kit: Kit, request_: Any, path: str, sentence: str) -> None:
+    """An invalid request gets INVALID_ARGUMENT, one sentence, and the field."""
     error = await fails(kit.internal.Publish(request_, metadata=KEY))
     assert error.code() is StatusCode.INVALID_ARGUMENT
-    assert says in (error.details() or "")
+    assert sentence in (error.details() or "")
     assert path.encode() in details_of(error).details[0].value
 
 
@@ -79,13 +79,13 @@ async def test_bad_publish(kit: Kit, request_: Any, path: str, says: str) -> Non
     ],
 )
 async def test_only_a_key_with_the_scope_publishes(kit: Kit, metadata: Any, code: Any) -> None:
-    """A user's token is no key."""
+    """A user's token is not accepted as an API key."""
     request = pb.PublishRequest(user="alice")
     assert (await fails(kit.internal.Publish(request, metadata=metadata))).code() is code
 
 
 async def test_services_are_on_their_own_listener(kit: Kit) -> None:
-    """A user cannot publish even with a backend's key, and the internal one holds no streams."""
+    """The public listener does not publish, and the internal one has no streams."""
     public, internal = HubInternalStub(kit.channel), HubStub(kit.internal_channel)
     for call in (
         public.Publish(pb.PublishRequest(user="alice"), metadata=KEY),
@@ -95,7 +95,7 @@ async def test_services_are_on_their_own_listener(kit: Kit) -> None:
 
 
 async def test_rate_of_a_key() -> None:
-    """RESOURCE_EXHAUSTED, and when to try again."""
+    """A key over its rate limit gets RESOURCE_EXHAUSTED and when to try again."""
     async with (
         running_hub(rate=1) as hub,
         hub.serving_grpc(),
@@ -113,7 +113,7 @@ async def test_rate_of_a_key() -> None:
 
 
 async def test_too_large(kit: Kit) -> None:
-    """gRPC itself refuses what is larger than a body may be."""
+    """gRPC itself rejects a message above the size limit."""
     request = pb.PublishRequest(user="alice", data=json.dumps("x" * 100_000))
     error = await fails(kit.internal.Publish(request, metadata=KEY))
     assert error.code() is StatusCode.RESOURCE_EXHAUSTED

@@ -1,4 +1,4 @@
-"""Health and reflection, as load balancers and tools ask for them."""
+"""Health and reflection, as load balancers and tools use them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 async def checked_until(kit: Kit, status: int) -> None:
-    """Asks until it is so, of the whole and of the service."""
+    """Check the node and the service until both have the status."""
     async with asyncio.timeout(10):
         while await statuses(kit) != {status}:
             await asyncio.sleep(0.02)
 
 
 async def statuses(kit: Kit) -> set[int]:
-    """What both are."""
+    """Return the status of the node and of the service."""
     health = HealthStub(kit.channel)
     requests = [HealthCheckRequest(service=service) for service in ("", "hub.v1.Hub")]
     return {(await health.Check(request)).status for request in requests}
 
 
 async def test_health(kit: Kit) -> None:
-    """Not serving while the broker is away, and while it drains: that is told at once."""
+    """The status is NOT_SERVING while the broker is unavailable and while the node drains."""
     assert await statuses(kit) == {SERVING}
     kit.hub.backend.is_unavailable = True
     await checked_until(kit, NOT_SERVING)
@@ -48,7 +48,7 @@ async def test_health(kit: Kit) -> None:
 async def test_broker_is_not_asked_for_each_who_asks(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody needs a token for it."""
+    """Health checks need no token and do not each ping the broker."""
     pings = 0
     ping = kit.hub.backend.health.check_ready
 
@@ -64,7 +64,7 @@ async def test_broker_is_not_asked_for_each_who_asks(
 
 
 async def test_watcher_that_never_reads_holds_up_nobody(kit: Kit) -> None:
-    """Not one byte may be sent to it: who checks and who watches is told all the same."""
+    """A watcher that never reads does not delay other clients."""
     options = [("grpc.http2.lookahead_bytes", 0), ("grpc.http2.bdp_probe", 0)]
     target = f"127.0.0.1:{kit.hub.grpc_port}"
     async with grpc.aio.insecure_channel(target, options=options) as stalled, asyncio.timeout(20):
@@ -80,7 +80,7 @@ async def test_watcher_that_never_reads_holds_up_nobody(kit: Kit) -> None:
 
 
 async def test_health_of_what_is_not_here(kit: Kit) -> None:
-    """As the protocol has it: who watches waits for it to come."""
+    """An unknown service is NOT_FOUND for Check and SERVICE_UNKNOWN for Watch."""
     request = HealthCheckRequest(service="hub.v1.HubInternal")
     call = HealthStub(kit.channel).Check(request)
     assert (await fails(call)).code() is StatusCode.NOT_FOUND
@@ -90,7 +90,7 @@ async def test_health_of_what_is_not_here(kit: Kit) -> None:
 
 
 async def test_who_watches_is_told(kit: Kit) -> None:
-    """Without asking again."""
+    """A watcher receives each change of the status."""
     call: Any = HealthStub(kit.internal_channel).Watch(HealthCheckRequest())
     assert (await call.read()).status == SERVING
     kit.hub.node.connections.mark_unready()
@@ -100,9 +100,9 @@ async def test_who_watches_is_told(kit: Kit) -> None:
 
 
 async def test_reflection(kit: Kit) -> None:
-    """Each listener tells its own services, and the messages' fields."""
+    """Each listener describes its own services and their messages."""
 
-    def look(port: int) -> tuple[set[str], DescriptorPool]:
+    def read_reflection(port: int) -> tuple[set[str], DescriptorPool]:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             database = ProtoReflectionDescriptorDatabase(channel)
             pool = DescriptorPool(database)
@@ -112,8 +112,8 @@ async def test_reflection(kit: Kit) -> None:
             return services, pool
 
     common = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-    services, pool = await asyncio.to_thread(look, kit.hub.grpc_port)
+    services, pool = await asyncio.to_thread(read_reflection, kit.hub.grpc_port)
     assert services == {"hub.v1.Hub", *common}
     assert "on_disconnect" in pool.FindMessageTypeByName("hub.v1.GenerateRequest").fields_by_name
-    services, _ = await asyncio.to_thread(look, kit.hub.grpc_internal_port)
+    services, _ = await asyncio.to_thread(read_reflection, kit.hub.grpc_internal_port)
     assert services == {"hub.v1.HubInternal", *common}

@@ -1,6 +1,6 @@
-"""hub.v1.Hub: questions, statuses, cancellation, deadlines, slow clients, TLS, by a real client.
+"""hub.v1.Hub with a real client: generations, statuses, cancellation, deadlines, slow clients, TLS.
 
-What it has in common with the other transports is in tests/http/test_transports.py.
+tests/http/test_transports.py tests what all transports have in common.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from hub.grpc.hub_pb2_grpc import HubStub
 from hub.ports.events import Publication
 from hub.transports.grpc import GrpcWriter
 from tests.certificates import write_certificate
-from tests.grpc.kit import Kit, Reading, bearer, details_of, door, fails, token
+from tests.grpc.kit import Kit, Reading, bearer, details_of, fails, jwt_authenticator, token
 from tests.http.kit import LIMITS, running_hub
 
 
 @pytest.mark.parametrize(
-    ("request_", "metadata", "code", "says"),
+    ("request_", "metadata", "code", "sentence"),
     [
         (pb.ConnectRequest(), [], StatusCode.UNAUTHENTICATED, "a token is required"),
         (pb.ConnectRequest(), bearer("x"), StatusCode.UNAUTHENTICATED, "token is not valid"),
@@ -69,17 +69,19 @@ from tests.http.kit import LIMITS, running_hub
         (pb.StopRequest(generation="g00nothing"), token(), StatusCode.NOT_FOUND, "no such"),
     ],
 )
-async def test_refused(kit: Kit, request_: Any, metadata: Any, code: StatusCode, says: str) -> None:
-    """The status of HTTP as gRPC has it, and one sentence."""
+async def test_refused(
+    kit: Kit, request_: Any, metadata: Any, code: StatusCode, sentence: str
+) -> None:
+    """An error has the gRPC status that matches the HTTP status, and one sentence."""
     method = type(request_).__name__.removesuffix("Request")
     error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=5))
     assert error.code() is code
-    assert says in (error.details() or "")
+    assert sentence in (error.details() or "")
     assert details_of(error).code == code.value[0]
 
 
 async def test_bad_field_is_named(kit: Kit) -> None:
-    """For machines, too: google.rpc.BadRequest."""
+    """google.rpc.BadRequest names the invalid field."""
     request = pb.GenerateRequest(prompt="x", params="{")
     error = await fails(kit.public.Generate(request, metadata=token()))
     violation = BadRequest()
@@ -88,7 +90,7 @@ async def test_bad_field_is_named(kit: Kit) -> None:
 
 
 async def test_sentence_that_quotes_is_cut(kit: Kit) -> None:
-    """What a client said may have any length, and trailers may not: it would see another status."""
+    """A sentence that quotes a long value is truncated, since trailers are limited."""
     for name in ("n" * 30_000, "ü" * 30_000):
         request = pb.GenerateRequest(prompt="x", upstream=name)
         error = await fails(kit.public.Generate(request, metadata=token()))
@@ -98,7 +100,7 @@ async def test_sentence_that_quotes_is_cut(kit: Kit) -> None:
 
 
 async def test_broker_away(kit: Kit) -> None:
-    """UNAVAILABLE, and when to try again."""
+    """A broker that is unavailable gives UNAVAILABLE and when to try again."""
     kit.hub.backend.is_unavailable = True
     request = pb.GenerateRequest(prompt="x")
     error = await fails(kit.public.Generate(request, metadata=token()))
@@ -110,7 +112,7 @@ async def test_broker_away(kit: Kit) -> None:
 
 
 async def test_hubs_own_fault(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """INTERNAL, and nothing of what went wrong."""
+    """An unexpected exception gives INTERNAL and reveals nothing of it."""
 
     async def broken(*args: Any) -> None:
         raise ZeroDivisionError("a secret")
@@ -122,9 +124,7 @@ async def test_hubs_own_fault(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_stream_of_a_connection(kit: Kit) -> None:
-    """hub.open first, with the time to wait before a return; bytes as the generated class reads
-    them; UNAVAILABLE last, which says come back.
-    """
+    """A stream begins with hub.open and ends with UNAVAILABLE: the client may reconnect."""
     call = Reading(
         kit.public.Connect(pb.ConnectRequest(topics=["t-1"]), metadata=token(topics=["t-*"]))
     )
@@ -133,9 +133,9 @@ async def test_stream_of_a_connection(kit: Kit) -> None:
     assert json.loads(opened.data)["user"] == "alice"
     long = "ü" * 9000
     await kit.publish(long)
-    said = await call.next()
-    assert (said.event, said.channel) == ("notification", "user:alice")
-    assert json.loads(said.data) == long
+    event = await call.next()
+    assert (event.event, event.channel) == ("notification", "user:alice")
+    assert json.loads(event.data) == long
     (connection,) = kit.hub.node.connections.connections
     assert connection.address == "127.0.0.1"
     assert (connection.writer.sent_bytes() or 0) > 18_000
@@ -151,7 +151,7 @@ async def test_stream_of_a_connection(kit: Kit) -> None:
 
 
 async def test_disconnected(kit: Kit) -> None:
-    """Another status than UNAVAILABLE says do not come back."""
+    """A disconnected user gets a status that asks the client not to reconnect."""
     call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
     await call.next()
     await kit.hub.node.admin_commands.disconnect("alice")
@@ -159,8 +159,10 @@ async def test_disconnected(kit: Kit) -> None:
     assert (await fails(call)).code() is StatusCode.PERMISSION_DENIED
 
 
-async def begun(stream: Any, request: Any, seconds: float | None) -> tuple[Reading, pb.Event]:
-    """A stream and its first event; its deadline is longer where a busy machine was too late."""
+async def start_stream(
+    stream: Any, request: Any, seconds: float | None
+) -> tuple[Reading, pb.Event]:
+    """Return a stream and its first event. The deadline grows if the machine was too slow."""
     while True:
         call = Reading(stream(request, metadata=token(), timeout=seconds))
         try:
@@ -176,7 +178,7 @@ async def test_client_that_leaves(kit: Kit, how: str) -> None:
     """However it does, nothing is left."""
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{kit.hub.grpc_port}")
     connect = HubStub(channel).Connect
-    call, _ = await begun(connect, pb.ConnectRequest(), 0.3 if how == "deadline" else None)
+    call, _ = await start_stream(connect, pb.ConnectRequest(), 0.3 if how == "deadline" else None)
     assert len(kit.hub.node.connections) == 1
     if how == "cancelled":
         call.call.cancel()
@@ -189,10 +191,10 @@ async def test_client_that_leaves(kit: Kit, how: str) -> None:
 
 
 class TestGenerate:
-    """One answer."""
+    """One generation."""
 
     async def test_question_and_answer(self, kit: Kit) -> None:
-        """All that the client says reaches the worker; snapshot, deltas, end, and OK."""
+        """The request reaches the worker; the stream has a snapshot, deltas, an end, and OK."""
         request = pb.GenerateRequest(
             messages=[
                 pb.Message(role="system", content="brief"),
@@ -207,12 +209,18 @@ class TestGenerate:
         snapshot = await call.next()
         assert snapshot.event == "generation.snapshot"
         generation = json.loads(snapshot.data)["generation"]
-        found = await kit.hub.node.generations.find(generation, "alice")
-        question = found.request
-        assert (question.model, question.params) == ("m2", {"max_tokens": 5, "temperature": 0.5})
-        assert isinstance(question.params["max_tokens"], int)
-        assert [m.content for m in question.messages] == ["brief", [{"type": "text", "text": "hi"}]]
-        assert question.metadata == {"chat": 7}
+        record = await kit.hub.node.generations.find(generation, "alice")
+        generation_request = record.request
+        assert (generation_request.model, generation_request.params) == (
+            "m2",
+            {"max_tokens": 5, "temperature": 0.5},
+        )
+        assert isinstance(generation_request.params["max_tokens"], int)
+        assert [m.content for m in generation_request.messages] == [
+            "brief",
+            [{"type": "text", "text": "hi"}],
+        ]
+        assert generation_request.metadata == {"chat": 7}
         await kit.publish("not of the answer")
         again = Reading(kit.public.Generate(request, metadata=token()))
         joined = json.loads((await again.next()).data)
@@ -239,7 +247,7 @@ class TestGenerate:
             on_disconnect=pb.ON_DISCONNECT_STOP if stops else pb.ON_DISCONNECT_CONTINUE,
         )
         seconds = 0.3 if how == "deadline" else None
-        call, snapshot = await begun(kit.public.Generate, request, seconds)
+        call, snapshot = await start_stream(kit.public.Generate, request, seconds)
         generation = json.loads(snapshot.data)["generation"]
         if how == "cancelled":
             call.call.cancel()
@@ -248,14 +256,14 @@ class TestGenerate:
         await kit.until_empty()
         async with asyncio.timeout(5):
             while True:
-                found = await kit.hub.node.generations.find(generation, "alice")
-                if found.status.ended or not stops:
+                record = await kit.hub.node.generations.find(generation, "alice")
+                if record.status.ended or not stops:
                     break
                 await asyncio.sleep(0.01)
-        assert found.status.ended is stops
+        assert record.status.ended is stops
 
     async def test_deltas(self, kit: Kit) -> None:
-        """As they come."""
+        """Deltas are streamed as they are published."""
         call = Reading(kit.public.Generate(pb.GenerateRequest(prompt="hi"), metadata=token()))
         generation = json.loads((await call.next()).data)["generation"]
         steps = {
@@ -272,12 +280,12 @@ class TestGenerate:
             )
             await kit.hub.backend.events.publish([publication])
         assert (await call.next()).event == "generation.started"
-        said = await call.next()
-        assert (said.event, json.loads(said.data)["text"]) == ("generation.delta", "He")
+        event = await call.next()
+        assert (event.event, json.loads(event.data)["text"]) == ("generation.delta", "He")
 
 
 async def test_burst(kit: Kit) -> None:
-    """Events that come faster than calls can be written to share messages, and nobody is slow."""
+    """Events that arrive faster than calls can be written share messages."""
     call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
     await call.next()
     burst = [
@@ -292,10 +300,12 @@ async def test_burst(kit: Kit) -> None:
 
 
 async def test_streams_that_are_never_read() -> None:
-    """Each that was given up stays until its client reads or hangs up: a user has a few of them."""
+    """Abandoned calls stay open until the client reads or cancels; their number per user is
+    limited.
+    """
     limits = msgspec.structs.replace(LIMITS, outbox_max_events=4)
     options = [("grpc.http2.lookahead_bytes", 64 * 1024), ("grpc.http2.bdp_probe", 0)]
-    async with running_hub(door(), limits=limits) as hub, hub.serving_grpc():
+    async with running_hub(jwt_authenticator(), limits=limits) as hub, hub.serving_grpc():
         target = f"127.0.0.1:{hub.grpc_port}"
         with capture_logs() as logs:
             async with grpc.aio.insecure_channel(target, options=options) as stalled:
@@ -325,11 +335,13 @@ async def test_streams_that_are_never_read() -> None:
 
 
 async def test_slow_client(kit: Kit) -> None:
-    """What may wait is bounded; then it is sent away, harms nobody, and is told when it reads."""
+    """The buffer of a slow client is bounded; the client is disconnected and learns it when it
+    reads.
+    """
     limits = msgspec.structs.replace(LIMITS, outbox_max_events=20, outbox_max_bytes=128 * 1024)
     options = [("grpc.http2.lookahead_bytes", 64 * 1024), ("grpc.http2.bdp_probe", 0)]
     async with (
-        running_hub(door(), limits=limits) as hub,
+        running_hub(jwt_authenticator(), limits=limits) as hub,
         hub.serving_grpc(),
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}", options=options) as slow,
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as quick,
@@ -360,22 +372,20 @@ async def test_slow_client(kit: Kit) -> None:
 async def test_slow_client_that_reads_on_just_then(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last message leaves while it is being given up: UNAVAILABLE all the same, and never OK,
-    which would say that it missed nothing.
-    """
+    """A slow client that reads during its abort gets UNAVAILABLE, and never OK."""
     pump = GrpcWriter.pump
 
-    async def given_up_behind(sink: GrpcWriter, write: Any) -> None:
+    async def pump_then_abort(writer: GrpcWriter, write: Any) -> None:
         async def written(message: bytes) -> None:
             await write(message)
             if b"notification" in message:
                 (connection,) = kit.hub.node.connections.connections
-                sink.abort()
+                writer.abort()
                 connection.close(CloseReason.SLOW)
 
-        await pump(sink, written)
+        await pump(writer, written)
 
-    monkeypatch.setattr(GrpcWriter, "pump", given_up_behind)
+    monkeypatch.setattr(GrpcWriter, "pump", pump_then_abort)
     call = Reading(kit.public.Connect(pb.ConnectRequest(), metadata=token()))
     await call.next()
     await kit.publish("one")
@@ -388,7 +398,7 @@ async def test_slow_client_that_reads_on_just_then(
 
 
 async def test_too_many_from_an_address() -> None:
-    """RESOURCE_EXHAUSTED, with the time to wait; an answer without a reader is not begun."""
+    """The limit per address gives RESOURCE_EXHAUSTED before a generation starts."""
     limits = msgspec.structs.replace(
         LIMITS,
         outbox_max_events=20,
@@ -408,13 +418,13 @@ async def test_too_many_from_an_address() -> None:
         retry = RetryInfo()
         assert details_of(error).details[0].Unpack(retry)
         assert retry.retry_delay.seconds == 10
-        asked = pb.GenerateRequest(user="bob", prompt="x")
-        assert (await fails(HubStub(channel).Generate(asked))).code() is error.code()
+        generate_request = pb.GenerateRequest(user="bob", prompt="x")
+        assert (await fails(HubStub(channel).Generate(generate_request))).code() is error.code()
         assert not hub.backend.generations.records
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """With the listener's certificate; without TLS nobody comes in."""
+    """The listener requires TLS and serves its certificate."""
     tls = write_certificate(tmp_path)
     certificate = await asyncio.to_thread(Path(tls[0]).read_bytes)
     credentials = grpc.ssl_channel_credentials(certificate)

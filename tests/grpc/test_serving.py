@@ -1,4 +1,4 @@
-"""The gRPC listener: what is wrong with it is one sentence."""
+"""The gRPC server: its errors at the start, addresses, and the missing extra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def served(hub: Hub, address: GrpcListenAddress, parts: AsyncExitStack) ->
 
 
 async def test_port_that_is_taken() -> None:
-    """Says which, and which setting; unless the processes of a fleet share it."""
+    """A port in use is an error that names the setting, unless processes share the port."""
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
         address = GrpcListenAddress(host="127.0.0.1", port=0, setting="public.grpc_port")
@@ -44,7 +44,7 @@ async def test_port_that_is_taken() -> None:
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 async def test_bad_certificate(tmp_path: Path, content: str | None) -> None:
-    """Said before anybody comes."""
+    """An unreadable certificate is an error before the server listens."""
     path = tmp_path / "cert.pem"
     if content is not None:
         path.write_text(content)
@@ -59,7 +59,7 @@ async def test_bad_certificate(tmp_path: Path, content: str | None) -> None:
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 async def test_ipv6() -> None:
-    """An address with colons."""
+    """The server listens on an IPv6 address."""
     async with AsyncExitStack() as parts:
         hub = await parts.enter_async_context(running_hub())
         assert await served(hub, GrpcListenAddress(host="::1", port=0, setting="x"), parts) > 0
@@ -75,12 +75,12 @@ async def test_ipv6() -> None:
     ],
 )
 def test_address_of_a_peer(peer: str, address: str | None) -> None:
-    """As the limits by address take it."""
+    """The IP address is extracted from the name of a peer."""
     assert _parse_peer(peer) == address
 
 
 def test_extra_that_is_not_installed(tmp_path: Path) -> None:
-    """One sentence and exit code 2, before anything else; nothing missed it until there."""
+    """Without the extra, the process ends with one sentence and exit code 2."""
     (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\")\n")
     env = {
         "PATH": "/usr/bin:/bin",

@@ -1,4 +1,4 @@
-"""A node on a backend in memory, wired and served as production does it."""
+"""A node with an in-memory backend, built and served as in production."""
 
 from __future__ import annotations
 
@@ -94,18 +94,18 @@ class Hub:
         self.grpc_port = self.grpc_internal_port = 0
 
     async def metrics(self) -> bytes:
-        """What /metrics says."""
+        """Return the text of /metrics."""
         return render_prometheus({"n1": self.node.metrics.families()})
 
     async def call(
         self, method: str, path: str, *, internal: bool = False, **more: Any
     ) -> tuple[int, Any]:
-        """One exchange: status and decoded JSON."""
+        """Send a request and return the status and the decoded JSON."""
         async with self.ask(method, path, internal=internal, **more) as response:
             return response.status, await response.json(content_type=None)
 
     def ask(self, method: str, path: str, *, internal: bool = False, **more: Any) -> Any:
-        """One exchange, to be entered."""
+        """Send a request; use the result in `async with`."""
         port = self.internal_port if internal else self.port
         return self.session.request(method, f"http://127.0.0.1:{port}{path}", **more)
 
@@ -114,9 +114,9 @@ class Hub:
 
     @asynccontextmanager
     async def serving_grpc(self, tls: tuple[str, str] | None = None) -> AsyncIterator[None]:
-        """Its gRPC listeners, too."""
+        """Serve the gRPC listeners too."""
         clock = SystemClock()
-        bounds = GrpcLimits(max_message_bytes=MAX_BODY, max_calls=50, peer_timeout_seconds=10)
+        limits = GrpcLimits(max_message_bytes=MAX_BODY, max_calls=50, peer_timeout_seconds=10)
         async with AsyncExitStack() as parts:
             ports = []
             for name, service in (
@@ -124,14 +124,14 @@ class Hub:
                 (grpc_internal.NAME, self.grpc_internal),
             ):
                 health = Health(self.backend.health, self.node.connections, clock, [name])
-                place = GrpcListenAddress(
+                address = GrpcListenAddress(
                     host="127.0.0.1", port=0, setting="public.grpc_port", tls=tls
                 )
                 served = serve(
                     name,
                     service.handlers(),
-                    place,
-                    bounds,
+                    address,
+                    limits,
                     health=health,
                     clock=clock,
                     join_trace=self._join_trace,
@@ -142,7 +142,7 @@ class Hub:
 
     @asynccontextmanager
     async def stream(self, path: str, **more: Any) -> AsyncIterator[Stream]:
-        """An open stream, past its hub.open."""
+        """Open a stream and read its hub.open."""
         async with self.ask("GET", path, **more) as response:
             stream = Stream(response)
             stream.opened = await stream.next()
@@ -150,7 +150,7 @@ class Hub:
 
 
 class Stream:
-    """The events of an open response."""
+    """Reads the events of an open response."""
 
     opened: ServerSentEvent
 
@@ -187,22 +187,22 @@ def _settings(
 
 
 def check_described(name: str, data: Any) -> None:
-    """Raises for a field of the hub's own event that is missing, of another type, or unknown."""
+    """Raise an exception if a field of a system event is missing, unknown or of another type."""
     assert msgspec.to_builtins(msgspec.convert(data, SYSTEM_EVENTS[name])) == data, name
 
 
 @asynccontextmanager
 async def running_hub(
-    door: Authenticator | None = None,
+    authenticator: Authenticator | None = None,
     keys: ApiKeys | None = None,
     *,
     limits: StreamLimits = LIMITS,
     rate: float | None = None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[Hub]:
-    """A node that listens on free ports, with the runners' production options."""
+    """Run a node on free ports, with the production options of aiohttp's runner."""
     hub = Hub(
-        door or DevAuthenticator([COMPAT_PREFIX]),
+        authenticator or DevAuthenticator([COMPAT_PREFIX]),
         keys or ApiKeys([]),
         limits,
         rate,

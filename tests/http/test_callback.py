@@ -1,4 +1,4 @@
-"""The application says who it is: its yes, its no, its silence."""
+"""Authentication by the application: accepted, refused and failed callbacks."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ class App:
     """An application with sessions."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[dict[str, str], Any]] = []
-        self.answer: Any = web.json_response
+        self.requests: list[tuple[dict[str, str], Any]] = []
+        self.response: Any = web.json_response
         self.headers: dict[str, str] = {}
         self.now = 1000.0
 
     async def who(self, request: web.Request) -> web.Response:
-        self.asked.append((dict(request.headers), await request.json()))
-        if callable(self.answer):
+        self.requests.append((dict(request.headers), await request.json()))
+        if callable(self.response):
             session = request.cookies.get("session") or request.headers.get("Authorization", "")
             known = {"s-alice": "alice", "s-bob": "bob", "Bearer t-alice": "alice"}
             if session not in known:
                 return web.Response(status=401)
-            said = {"user": known[session], "topics": ["news"], "expires_in": 60}
-            return web.json_response(said, headers=self.headers)
-        response: web.Response = self.answer
+            identity = {"user": known[session], "topics": ["news"], "expires_in": 60}
+            return web.json_response(identity, headers=self.headers)
+        response: web.Response = self.response
         return response
 
 
 @asynccontextmanager
-async def asking(app: App) -> AsyncIterator[Hub]:
+async def running_with(app: App) -> AsyncIterator[Hub]:
     made = web.Application()
     made.add_routes([web.post("/who", app.who)])
     async with (
         listen(made, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
         aiohttp.ClientSession() as session,
     ):
-        door = CallbackAuthenticator(
+        authenticator = CallbackAuthenticator(
             session,
             f"http://127.0.0.1:{port}/who",
             AllowedOrigins([]),
             timeout_seconds=0.3,
             wall=lambda: app.now,
         )
-        async with running_hub(door) as hub:
+        async with running_hub(authenticator) as hub:
             yield hub
 
 
 async def status(hub: Hub, path: str = "/sse/connect", **headers: str) -> int:
     async with hub.ask("GET", path, headers=headers) as response:
-        found: int = response.status
-        return found
+        status: int = response.status
+        return status
 
 
 async def test_yes_and_no() -> None:
-    """By cookie or header; the path's user must be the one that was said; topics hold."""
+    """A cookie or header identifies the user, who must match the path; the topics are respected."""
     app = App()
-    async with asking(app) as hub:
+    async with running_with(app) as hub:
         assert await status(hub, Cookie="session=s-alice") == 200
         assert await status(hub, Authorization="Bearer t-alice") == 200
         assert await status(hub, Cookie="session=stolen") == 401
@@ -75,37 +75,37 @@ async def test_yes_and_no() -> None:
         assert await status(hub, "/sse/connect/bob", Cookie="session=s-alice") == 403
         assert await status(hub, "/sse/connect?topics=news", Cookie="session=s-alice") == 200
         assert await status(hub, "/sse/connect?topics=x", Cookie="session=s-alice") == 403
-        headers, about = app.asked[0]
+        headers, about = app.requests[0]
         assert headers["Cookie"] == "session=s-alice"
         assert about == {"method": "GET", "path": "/sse/connect", "query": {}}
 
 
 async def test_cookie_of_another_site() -> None:
-    """Is not even passed on."""
+    """A cookie from a page of another site is not forwarded."""
     app = App()
-    async with asking(app) as hub:
+    async with running_with(app) as hub:
         bad = {"Cookie": "session=s-alice", "Origin": "https://evil.example"}
         assert await status(hub, **bad) == 403
-        assert app.asked == []
+        assert app.requests == []
 
 
 async def test_kept_as_long_as_it_says() -> None:
-    """And no longer; one caller's answer is never another's."""
+    """A response is cached for its max-age and never used for other credentials."""
     app = App()
     app.headers = {"Cache-Control": "private, max-age=10"}
-    async with asking(app) as hub:
+    async with running_with(app) as hub:
         for _ in range(3):
             assert await status(hub, Cookie="session=s-alice") == 200
-        assert len(app.asked) == 1
+        assert len(app.requests) == 1
         assert await status(hub, "/sse/connect/alice", Cookie="session=s-bob") == 403
-        assert len(app.asked) == 2
+        assert len(app.requests) == 2
         app.now += 10
         assert await status(hub, Cookie="session=s-alice") == 200
-        assert len(app.asked) == 3
+        assert len(app.requests) == 3
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("new_response", "expected"),
     [
         (lambda: web.Response(status=403), 403),
         (lambda: web.Response(status=500), 503),
@@ -116,18 +116,18 @@ async def test_kept_as_long_as_it_says() -> None:
         (lambda: web.json_response({"user": "alice", "topics": "*"}), 503),
     ],
 )
-async def test_what_is_no_yes(answer: Any, expected: int) -> None:
-    """Is a no; what may pass by itself says when to come again."""
+async def test_what_is_no_yes(new_response: Any, expected: int) -> None:
+    """Any invalid response refuses the user; temporary failures have a Retry-After."""
     app = App()
-    async with asking(app) as hub:
-        app.answer = answer()
+    async with running_with(app) as hub:
+        app.response = new_response()
         async with hub.ask("GET", "/sse/connect") as response:
             assert response.status == expected
             assert ("Retry-After" in response.headers) is (expected == 503)
 
 
 async def test_silence() -> None:
-    """Too slow is no yes either."""
+    """A callback that times out refuses the user."""
     app = App()
 
     async def never(request: web.Request) -> web.Response:
@@ -135,5 +135,5 @@ async def test_silence() -> None:
         raise AssertionError
 
     app.who = never  # type: ignore[method-assign]
-    async with asking(app) as hub:
+    async with running_with(app) as hub:
         assert await status(hub, Cookie="session=s-alice") == 503

@@ -1,4 +1,4 @@
-"""The operators' page: its files, its stream, the answers that run."""
+"""The console: its files, its stream of reports, active generations and usage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEARER = {"Authorization": "Bearer secret"}
 
 
 async def test_page_and_files() -> None:
-    """Without a key, since there is nothing in them; with headers that keep other pages out."""
+    """The page needs no key, and its headers forbid other origins."""
     async with running_hub(keys=keys("read")) as hub:
         async with hub.ask("GET", "/console", internal=True) as response:
             assert response.status == 200
@@ -35,7 +35,7 @@ async def test_page_and_files() -> None:
 
 
 async def test_live_reports() -> None:
-    """The stream has each process' numbers; the connection itself is among them."""
+    """The stream has the metrics of each process, including the console's own connection."""
     async with running_hub(keys=keys("read")) as hub:
         reporting = asyncio.create_task(hub.node.live_metrics.run())
         async with hub.ask("GET", "/console/reports", internal=True, headers=BEARER) as response:
@@ -44,15 +44,15 @@ async def test_live_reports() -> None:
             report = await stream.next()
             assert report.name == "hub.report"
             check_described(report.name, msgspec.json.decode(report.data))
-            said = msgspec.json.decode(report.data)
-            assert said["from"] == "n1"
-            samples = {each["name"]: each["samples"] for each in said["metrics"]}
+            report_data = msgspec.json.decode(report.data)
+            assert report_data["from"] == "n1"
+            samples = {each["name"]: each["samples"] for each in report_data["metrics"]}
             assert samples["hub_connections"] == [[["sse"], 1]]
         reporting.cancel()
 
 
 async def test_operator_is_nobodys_namesake() -> None:
-    """The console's stream is no user's, whatever a user is called."""
+    """A user cannot be addressed by the console's internal user id."""
     async with running_hub() as hub, hub.ask("GET", "/console/reports", internal=True) as response:
         opened = msgspec.json.decode((await Stream(response).next()).data)
         (connection,) = hub.node.connections.connections
@@ -62,35 +62,35 @@ async def test_operator_is_nobodys_namesake() -> None:
 
 
 async def test_answers_that_run_and_wait() -> None:
-    """Whose, how far; their text for administrators alone."""
+    """Active generations are listed with their progress; the text requires the scope admin."""
     async with running_hub(keys=keys("read")) as hub:
         body = {"prompt": "hi", "model": "m2"}
-        asked = (await hub.call("POST", "/generations?user=alice", json=body))[1]["generation"]
+        generation = (await hub.call("POST", "/generations?user=alice", json=body))[1]["generation"]
         for step, name, data in (
             (
-                GenerationUpdate(asked, 1, UpdateKind.BEGIN, Status.RUNNING),
+                GenerationUpdate(generation, 1, UpdateKind.BEGIN, Status.RUNNING),
                 "generation.started",
                 b"{}",
             ),
             (
-                GenerationUpdate(asked, 1, UpdateKind.DELTA, index=0, text="Hello"),
+                GenerationUpdate(generation, 1, UpdateKind.DELTA, index=0, text="Hello"),
                 "generation.delta",
                 b"{}",
             ),
         ):
             event = Publication(channel=user_channel("alice"), name=name, data=data, update=step)
             await hub.backend.events.publish([event])
-        status, said = await hub.call("GET", "/generations", internal=True, headers=BEARER)
-        assert (status, said["total"]) == (200, 1)
-        (shown,) = said["generations"]
+        status, page = await hub.call("GET", "/generations", internal=True, headers=BEARER)
+        assert (status, page["total"]) == (200, 1)
+        (shown,) = page["generations"]
         assert "text" not in shown
-        assert expected(shown) == (asked, "alice", "running", "m2", 5, 1)
+        assert expected(shown) == (generation, "alice", "running", "m2", 5, 1)
         path = "/generations?text=true"
         assert (await hub.call("GET", path, internal=True, headers=BEARER))[0] == 403
     async with running_hub(keys=keys("read", "admin")) as hub:
         await hub.call("POST", "/generations?user=bob", json=body)
-        status, said = await hub.call("GET", path, internal=True, headers=BEARER)
-        assert [each["text"] for each in said["generations"]] == [""]
+        status, page = await hub.call("GET", path, internal=True, headers=BEARER)
+        assert [each["text"] for each in page["generations"]] == [""]
 
 
 def expected(shown: Any) -> tuple[Any, ...]:
@@ -99,7 +99,7 @@ def expected(shown: Any) -> tuple[Any, ...]:
 
 
 async def test_days_of_usage() -> None:
-    """A number from 1 to 31, in plain digits."""
+    """The number of days must be an integer between 1 and 31."""
     async with running_hub() as hub:
         for days, status in (("1", 200), ("31", 200), ("0", 400), ("²", 400), ("9" * 5000, 400)):
             path = f"/usage?days={days}"

@@ -1,4 +1,4 @@
-"""/generations over HTTP, with no worker: what the node does by itself."""
+"""/generations over HTTP without a worker: what the node does by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALICE = "?user=alice"
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without tokens."""
+    """A node without authentication."""
     async with running_hub() as hub:
         yield hub
 
@@ -26,14 +26,14 @@ async def hub() -> AsyncIterator[Hub]:
 async def start(hub: Hub, **body: Any) -> dict[str, Any]:
     body = {"prompt": "hi", **body}
     async with hub.ask("POST", f"/generations{ALICE}", json=body) as response:
-        answer: dict[str, Any] = await response.json()
+        started: dict[str, Any] = await response.json()
         assert response.status == 202
-        assert response.headers["Location"] == f"/generations/{answer['generation']}"
-        return answer
+        assert response.headers["Location"] == f"/generations/{started['generation']}"
+        return started
 
 
 async def begin(hub: Hub, generation: str) -> None:
-    """What a worker does first."""
+    """Begin a generation, as a worker does."""
     step = GenerationUpdate(generation, 1, UpdateKind.BEGIN)
     publication = Publication(
         channel=user_channel("alice"), name="generation.started", data=b"{}", update=step
@@ -42,19 +42,19 @@ async def begin(hub: Hub, generation: str) -> None:
 
 
 async def test_started_generation_is_queued(hub: Hub) -> None:
-    """The job is in the queue, the snapshot says so and holds the question."""
+    """A started generation is in the queue, and its snapshot has the request."""
     started = await start(hub, params={"temperature": 0.5}, metadata={"chat": 7})
     lease = await hub.backend.queue.reserve(1)
     assert lease is not None
     assert lease.generation == started["generation"]
-    _, found = await hub.call("GET", f"/generations/{started['generation']}{ALICE}")
-    assert (found["status"], found["model"], found["upstream"]) == ("queued", "m1", "main")
-    assert found["messages"] == [{"role": "user", "content": "hi"}]
-    assert found["metadata"] == {"chat": 7}
+    _, snapshot = await hub.call("GET", f"/generations/{started['generation']}{ALICE}")
+    assert (snapshot["status"], snapshot["model"], snapshot["upstream"]) == ("queued", "m1", "main")
+    assert snapshot["messages"] == [{"role": "user", "content": "hi"}]
+    assert snapshot["metadata"] == {"chat": 7}
 
 
 async def test_cursor_stands_before_the_first_event(hub: Hub) -> None:
-    """A stream that begins there sees the generation from its first event."""
+    """A stream from the cursor has the generation from its first event."""
     await hub.publish(to={"user": "alice"}, data="before")
     started = await start(hub)
     await begin(hub, started["generation"])
@@ -64,7 +64,7 @@ async def test_cursor_stands_before_the_first_event(hub: Hub) -> None:
 
 @pytest.mark.parametrize("by_header", [True, False])
 async def test_idempotency_key_joins(hub: Hub, by_header: bool) -> None:
-    """The same key, in the body or the header, is the same generation."""
+    """The same key, in the body or the header, returns the same generation."""
     first = await start(hub, id="k")
     more: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}} if by_header else {}
     body = {"prompt": "hi"} if by_header else {"prompt": "hi", "id": "k"}
@@ -72,17 +72,17 @@ async def test_idempotency_key_joins(hub: Hub, by_header: bool) -> None:
 
 
 async def test_stopped_while_queued_never_begins(hub: Hub) -> None:
-    """DELETE ends it here, with the one end event; a second DELETE finds it ended."""
+    """DELETE ends a queued generation with one end event; a second DELETE finds it ended."""
     started = await start(hub)
     path = f"/generations/{started['generation']}{ALICE}"
     async with hub.stream("/sse/connect/alice") as stream:
         assert (await hub.call("DELETE", path))[0] == 202
         event = await stream.next()
     assert event.name == "generation.stopped"
-    said = json.loads(event.data)
-    assert said.pop("seconds").keys() == {"queued", "first_delta", "total"}
+    data = json.loads(event.data)
+    assert data.pop("seconds").keys() == {"queued", "first_delta", "total"}
     by = {"by": "alice", "deltas": 0, "usage": None}
-    assert said == {"generation": started["generation"], **by}
+    assert data == {"generation": started["generation"], **by}
     assert await hub.call("DELETE", path) == (
         200,
         {"generation": started["generation"], "status": "already ended"},
@@ -91,18 +91,18 @@ async def test_stopped_while_queued_never_begins(hub: Hub) -> None:
 
 
 async def test_stop_while_running_is_announced(hub: Hub) -> None:
-    """The wish lasts in the record; the end is the worker's to write."""
+    """A stop request is stored in the record; the worker writes the end event."""
     started = await start(hub)
     await begin(hub, started["generation"])
-    status, answer = await hub.call("DELETE", f"/generations/{started['generation']}{ALICE}")
-    assert (status, answer["status"]) == (202, "stopping")
-    found = await hub.backend.generations.find(started["generation"])
-    assert found is not None
-    assert (found.status, found.stop_requested_by) == (Status.STOPPING, "alice")
+    status, stopped = await hub.call("DELETE", f"/generations/{started['generation']}{ALICE}")
+    assert (status, stopped["status"]) == (202, "stopping")
+    record = await hub.backend.generations.find(started["generation"])
+    assert record is not None
+    assert (record.status, record.stop_requested_by) == (Status.STOPPING, "alice")
 
 
 async def test_restart_asks_the_same_anew(hub: Hub) -> None:
-    """Another generation of the same question; the queued one is stopped."""
+    """A restart starts another generation with the same request and stops the queued one."""
     started = await start(hub, prompt="again")
     status, again = await hub.call("POST", f"/generations/{started['generation']}/restart{ALICE}")
     assert status == 202
@@ -114,22 +114,22 @@ async def test_restart_asks_the_same_anew(hub: Hub) -> None:
 
 
 async def test_restart_of_the_same_key_is_one(hub: Hub) -> None:
-    """A client that did not hear the answer asks again, and has the same generation."""
+    """A repeated restart with the same key returns the same generation."""
     started = await start(hub, prompt="again")
     url = f"http://127.0.0.1:{hub.port}/generations/{started['generation']}/restart{ALICE}"
-    found = []
+    generations = []
     for key in ("k", "k", "other"):
-        async with hub.session.post(url, headers={"Idempotency-Key": key}) as answer:
-            assert answer.status == 202
-            found.append((await answer.json())["generation"])
-    assert found[0] == found[1] != found[2]
-    async with hub.session.post(url, headers={"Idempotency-Key": "x" * 300}) as answer:
-        assert answer.status == 400
+        async with hub.session.post(url, headers={"Idempotency-Key": key}) as response:
+            assert response.status == 202
+            generations.append((await response.json())["generation"])
+    assert generations[0] == generations[1] != generations[2]
+    async with hub.session.post(url, headers={"Idempotency-Key": "x" * 300}) as response:
+        assert response.status == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
 async def test_anothers_generation_is_forbidden(hub: Hub, method: str) -> None:
-    """403 for another user, 404 for what there is not."""
+    """Another user's generation is a 403, an unknown one a 404."""
     started = await start(hub)
     tail = "/restart" if method == "POST" else ""
     path = f"/generations/{started['generation']}{tail}"
@@ -139,7 +139,7 @@ async def test_anothers_generation_is_forbidden(hub: Hub, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "says"),
+    ("body", "path", "sentence"),
     [
         ({}, "prompt", "either prompt or messages"),
         ({"prompt": ""}, "prompt", "empty"),
@@ -156,22 +156,22 @@ async def test_anothers_generation_is_forbidden(hub: Hub, method: str) -> None:
         ({"prompt": "x", "params": [1]}, "params", "expected `object`"),
     ],
 )
-async def test_bad_question(hub: Hub, body: dict[str, Any], path: str, says: str) -> None:
-    """400 with the field's path; nothing is queued."""
+async def test_bad_question(hub: Hub, body: dict[str, Any], path: str, sentence: str) -> None:
+    """An invalid request is a 400 that names the field, and queues nothing."""
     status, problem = await hub.call("POST", f"/generations{ALICE}", json=body)
     assert (status, problem["path"]) == (400, path)
-    assert says in problem["detail"]
+    assert sentence in problem["detail"]
     assert await hub.backend.queue.reserve(0.001) is None
 
 
 async def test_too_large_question(hub: Hub) -> None:
-    """413."""
+    """A request above the size limit is a 413."""
     body = {"prompt": "x" * MAX_BODY}
     assert (await hub.call("POST", f"/generations{ALICE}", json=body))[0] == 413
 
 
 async def test_broker_away(hub: Hub) -> None:
-    """503, and nothing is queued."""
+    """While the broker is unavailable, a start is a 503 and queues nothing."""
     hub.backend.is_unavailable = True
     assert (await hub.call("POST", f"/generations{ALICE}", json={"prompt": "x"}))[0] == 503
     assert await hub.backend.queue.reserve(0.001) is None

@@ -1,4 +1,4 @@
-"""The description of the routes: whole, true to what is served, and the one in the repository."""
+"""The OpenAPI document: complete, consistent with the routes, and current in the repository."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ UPGRADE = {  # so that a WebSocket's route asks who it is, too
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without tokens, which serves all there is."""
+    """A node without authentication, which serves all routes."""
     async with running_hub() as hub:
         yield hub
 
 
 def served_by(app: web.Application) -> set[tuple[str, str]]:
-    """Methods and paths; a GET's HEAD goes without saying."""
+    """Return the methods and paths of an application, without the HEAD of a GET."""
     routes = [(r.method, r.resource.canonical) for r in app.router.routes() if r.resource]
     return {(m, p) for m, p in routes if m != "HEAD" or ("GET", p) not in routes}
 
 
 def described_for(listener: str) -> set[tuple[str, str]]:
-    """The same of the document."""
+    """Return the methods and paths of a listener in the document."""
     return {
         (method.upper(), path)
         for path, operations in build_openapi()["paths"].items()
@@ -57,8 +57,10 @@ def described_for(listener: str) -> set[tuple[str, str]]:
 
 
 async def test_every_served_route_is_described_and_the_reverse(hub: Hub) -> None:
-    """On each listener. A route that is missing here wants an Operation at its handler, a resource
-    its line in hub/wiring/route_table.py (CONTRIBUTING.md).
+    """Each listener serves exactly its routes in the document.
+
+    For a missing route, add an Operation to its handler; for a missing resource, a line in
+    hub/wiring/route_table.py (CONTRIBUTING.md).
     """
 
     async def ping() -> None: ...
@@ -71,7 +73,7 @@ async def test_every_served_route_is_described_and_the_reverse(hub: Hub) -> None
 
 
 def operations_for(listener: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Methods, paths that lead somewhere, and what is described."""
+    """Return the methods, paths with values for their parameters, and operations of a listener."""
     return [
         (method.upper(), re.sub(r"{\w+}", "x", path), operation)
         for path, operations in build_openapi()["paths"].items()
@@ -81,33 +83,35 @@ def operations_for(listener: str) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 async def test_who_may_is_as_described() -> None:
-    """401 without a token or key where one is described, never elsewhere; 403 to a key that has
-    only the other scopes, never to the one described.
+    """A route answers 401 without credentials exactly if it describes security, and 403 to a key
+    with the wrong scope.
     """
     scopes = ("publish", "read", "admin")
-    ring = ApiKeys([ApiKey(name, hash_key(name), frozenset({name})) for name in scopes])
-    door = JwtAuthenticator(token_reader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([]))
-    async with running_hub(door, ring) as hub:
+    keys = ApiKeys([ApiKey(name, hash_key(name), frozenset({name})) for name in scopes])
+    authenticator = JwtAuthenticator(
+        token_reader([FixedKeys([secret_key("s" * 64)])]), AllowedOrigins([])
+    )
+    async with running_hub(authenticator, keys) as hub:
         for listener in ("public", "internal"):
-            for method, path, said in operations_for(listener):
+            for method, path, described in operations_for(listener):
                 internal = listener == "internal"
                 async with hub.ask(method, path, internal=internal, headers=UPGRADE) as response:
-                    assert (response.status == 401) is bool(said["security"]), (method, path)
-        for method, path, said in operations_for("internal"):
-            for scope in scopes if said["security"] else ():
+                    assert (response.status == 401) is bool(described["security"]), (method, path)
+        for method, path, described in operations_for("internal"):
+            for scope in scopes if described["security"] else ():
                 headers = {"Authorization": f"Bearer {scope}"}
                 async with hub.ask(method, path, internal=True, headers=headers) as response:
-                    may = said["security"] == [{"apiKey": [scope]}]
-                    assert (response.status == 403) is not may, (method, path, scope)
+                    is_allowed = described["security"] == [{"apiKey": [scope]}]
+                    assert (response.status == 403) is not is_allowed, (method, path, scope)
 
 
 def test_document_is_valid() -> None:
-    """As the validator of the OpenAPI initiative's schema says."""
+    """The document is valid by the OpenAPI Initiative's schema."""
     assert [error.message for error in OpenAPIV31SpecValidator(build_openapi()).iter_errors()] == []
 
 
 def test_operations_have_ids_of_their_own() -> None:
-    """Generated clients name their functions by them."""
+    """Operation ids are unique, since generated clients use them as names."""
     ids = [
         operation["operationId"]
         for operations in build_openapi()["paths"].values()
@@ -117,7 +121,7 @@ def test_operations_have_ids_of_their_own() -> None:
 
 
 def test_no_reference_leads_nowhere() -> None:
-    """Also those that are written by hand."""
+    """Every reference has a target, also in schemas written by hand."""
     text = json.dumps(build_openapi())
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
     assert named <= set(build_openapi()["components"]["schemas"])
@@ -125,29 +129,29 @@ def test_no_reference_leads_nowhere() -> None:
 
 
 def test_repository_has_the_document_of_this_code() -> None:
-    """What readers and generators of clients take from there."""
+    """docs/openapi.json is the document of this code."""
     kept = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
     assert kept == build_openapi(), "docs/openapi.json is old: hub openapi > docs/openapi.json"
 
 
 def test_every_own_event_is_in_the_words_too() -> None:
-    """docs/http.md names those that the document describes."""
+    """docs/http.md names every system event."""
     words = (REPOSITORY / "docs" / "http.md").read_text()
     assert [name for name in SYSTEM_EVENTS if f"`{name}`" not in words] == []
 
 
 async def test_internal_listener_serves_the_document(hub: Hub) -> None:
-    """And the public one does not."""
+    """The internal listener serves the document; the public one does not."""
     assert await hub.call("GET", "/openapi.json", internal=True) == (200, build_openapi())
     assert (await hub.call("GET", "/openapi.json"))[0] == 404
 
 
 def test_parameter_in_a_path_must_be_described() -> None:
-    """The name of the route is in the error."""
+    """A path parameter without a description is an error that names the route."""
 
     class Resource:
         @Operation(method="GET", paths=["/a/{b}"], tag="t", summary="s", responses=[])
-        async def look(self) -> Any: ...
+        async def handle(self) -> Any: ...
 
     with pytest.raises(ValueError, match=r"GET /a/\{b\}"):
         build_document({"public": [Resource]})

@@ -1,4 +1,4 @@
-"""The demo page's files, /healthz, /readyz, and what there is not."""
+"""The demo page, /healthz, /readyz and unknown routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.http.kit import Hub, running_hub
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without tokens."""
+    """A node without authentication."""
     async with running_hub() as hub:
         yield hub
 
@@ -28,7 +28,7 @@ async def hub() -> AsyncIterator[Hub]:
     ],
 )
 async def test_page_files(hub: Hub, path: str, kind: str) -> None:
-    """Each with its type and a policy that allows no inline script and no other origin."""
+    """Each file has its content type and a policy against inline scripts and other origins."""
     async with hub.ask("GET", path) as response:
         assert (response.status, response.content_type) == (200, kind)
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
@@ -37,13 +37,13 @@ async def test_page_files(hub: Hub, path: str, kind: str) -> None:
 
 @pytest.mark.parametrize("path", ["/demo/no.js", "/demo/..%2Fauth.py", "/nowhere"])
 async def test_no_other_file(hub: Hub, path: str) -> None:
-    """404, as a problem."""
+    """An unknown file is a 404 with a problem document."""
     status, problem = await hub.call("GET", path)
     assert (status, problem["title"]) == (404, "Not Found")
 
 
 async def test_note_to_self(hub: Hub) -> None:
-    """The page may publish to its own user in the open mode."""
+    """Without authentication, the page may publish to its own user."""
     async with hub.stream("/sse/connect/alice") as stream:
         body = {"event": "notification", "data": {"title": "T"}}
         assert (await hub.call("POST", "/dev/publish?user=alice", json=body))[0] == 200
@@ -51,7 +51,7 @@ async def test_note_to_self(hub: Hub) -> None:
 
 
 async def test_probes(hub: Hub) -> None:
-    """Alive always; ready unless the broker is away or the node drains."""
+    """A node is always alive, and ready unless the broker is unavailable or the node drains."""
     assert (await hub.call("GET", "/healthz", internal=True))[0] == 200
     assert (await hub.call("GET", "/readyz", internal=True))[0] == 200
     hub.backend.is_unavailable = True

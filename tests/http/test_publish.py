@@ -1,4 +1,4 @@
-"""POST /publish: what is taken, what is refused and how it is said."""
+"""POST /publish: valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.http.kit import MAX_BODY, Hub, running_hub
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without keys."""
+    """A node without API keys."""
     async with running_hub() as hub:
         yield hub
 
 
 async def test_to_users_topic_and_all(hub: Hub) -> None:
-    """Each recipient's channel gets the event and a cursor; a user named twice gets it once."""
+    """Each channel gets the event and a cursor; a user named twice gets it once."""
     for to, channels in [
         ({"user": "a"}, ["user:a"]),
         ({"users": ["a", "b", "a"]}, ["user:a", "user:b"]),
@@ -33,20 +33,20 @@ async def test_to_users_topic_and_all(hub: Hub) -> None:
 
 
 async def test_same_id_is_a_duplicate(hub: Hub) -> None:
-    """The second answer has the first cursor."""
+    """A second publish with the same id returns the first cursor."""
     _, first = await hub.publish(to={"user": "a"}, data=1, id="k")
     _, again = await hub.publish(to={"user": "a"}, data=1, id="k")
     assert again["published"][0] == {**first["published"][0], "duplicate": True}
 
 
 async def test_ephemeral_has_no_cursor(hub: Hub) -> None:
-    """It is not stored, so there is nothing to resume from."""
+    """An ephemeral event is not stored, so it has no cursor."""
     _, answer = await hub.publish(to={"user": "a"}, data=1, ephemeral=True)
     assert answer["published"][0]["cursor"] is None
 
 
 async def test_data_stays_as_it_was_written(hub: Hub) -> None:
-    """Numbers keep their form; spaces go."""
+    """Numbers keep their notation; white space is removed."""
     body = (
         b'{"to":{"user":"a"},"data":{"big": 12345678901234567890, "f": 1.10, "s": "\xe4\xbd\xa0"}}'
     )
@@ -61,7 +61,7 @@ GOOD = b'{"to":{"user":"a"},"data":%b}'
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "path", "says"),
+    ("body", "status", "path", "sentence"),
     [
         (b"{", 400, None, "the body is not JSON"),
         (b"", 400, None, "the body is not JSON"),
@@ -93,19 +93,21 @@ GOOD = b'{"to":{"user":"a"},"data":%b}'
         (GOOD % (b'"' + b"x" * MAX_BODY + b'"'), 413, None, "the maximum is 65536"),
     ],
 )
-async def test_bad_body(hub: Hub, body: bytes, status: int, path: str | None, says: str) -> None:
-    """The right status, the field's path, one sentence, and nothing is stored."""
+async def test_bad_body(
+    hub: Hub, body: bytes, status: int, path: str | None, sentence: str
+) -> None:
+    """An invalid body has the right status, path and sentence, and stores nothing."""
     async with hub.ask("POST", "/publish", internal=True, data=body, headers=JSON) as response:
         problem = await response.json(content_type="application/problem+json")
     assert (response.status, problem["status"], problem.get("path")) == (status, status, path)
-    assert says.lower() in problem["detail"].lower()
+    assert sentence.lower() in problem["detail"].lower()
     assert "\n" not in problem["detail"]
     async with hub.stream("/sse/connect/a?cursor=start") as stream:
         assert '"replayed":0' in stream.opened.data
 
 
 async def test_huge_body_without_a_length(hub: Hub) -> None:
-    """A chunked body is cut off at the limit."""
+    """A chunked body is rejected at the size limit."""
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(64):
@@ -118,26 +120,26 @@ async def test_huge_body_without_a_length(hub: Hub) -> None:
 
 
 async def test_form_is_not_taken(hub: Hub) -> None:
-    """Only JSON: a web page of another site cannot send that without asking first."""
+    """Only JSON is accepted: a page of another site cannot send JSON without a preflight."""
     status, problem = await hub.call("POST", "/publish", internal=True, data={"a": "b"})
     assert (status, problem["detail"]) == (415, "send Content-Type: application/json")
 
 
 async def test_broker_away_is_retryable(hub: Hub) -> None:
-    """503 with Retry-After."""
+    """While the broker is unavailable, a publish is a 503 with Retry-After."""
     hub.backend.is_unavailable = True
     async with hub.ask("POST", "/publish", internal=True, json={"to": {"user": "a"}}) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
 
 
 async def test_publish_is_not_public(hub: Hub) -> None:
-    """The public listener does not know the route."""
+    """The public listener does not have the route."""
     status, problem = await hub.call("POST", "/publish", json={"to": {"user": "a"}})
     assert (status, problem["detail"]) == (404, "there is no route /publish")
 
 
 async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
-    """405 with Allow."""
+    """A wrong method is a 405 with Allow."""
     async with hub.ask("GET", "/publish", internal=True) as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
 
@@ -154,15 +156,15 @@ async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
     ],
 )
 async def test_keys_and_scopes(headers: dict[str, Any], status: int) -> None:
-    """Each key opens what its scopes say; several are valid at once."""
-    ring = ApiKeys(
+    """Each key is accepted for its scopes, and several keys are valid at once."""
+    api_keys = ApiKeys(
         [
             ApiKey("a", hash_key("good"), frozenset({"publish"})),
             ApiKey("b", hash_key("reader"), frozenset({"read"})),
             ApiKey("c", hash_key("newer"), frozenset({"publish", "admin"})),
         ]
     )
-    async with running_hub(keys=ring) as hub:
+    async with running_hub(keys=api_keys) as hub:
         got, answer = await hub.call(
             "POST", "/publish", internal=True, json={"to": {"user": "a"}}, headers=headers
         )

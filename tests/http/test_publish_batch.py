@@ -1,4 +1,4 @@
-"""POST /publish/batch: an answer per item, in order; nothing is held as a whole."""
+"""POST /publish/batch: one result per item, in order, without holding the whole batch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ROUTE = "/publish/batch"
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without keys."""
+    """A node without API keys."""
     async with running_hub() as hub:
         yield hub
 
 
 def item(data: Any, user: str = "a", **more: Any) -> dict[str, Any]:
-    """One event for a user."""
+    """Return an item for a user."""
     return {"to": {"user": user}, "data": data, **more}
 
 
@@ -48,7 +48,7 @@ NOT_JSON = [
 
 
 async def ask(hub: Hub, body: Any, kind: str = "application/x-ndjson") -> tuple[int, list[Any]]:
-    """A batch: the status, and the answers as they are on the wire."""
+    """Send a batch and return the status and the encoded results."""
     headers = {"Content-Type": kind}
     async with hub.ask("POST", ROUTE, internal=True, data=body, headers=headers) as response:
         text = await response.text()
@@ -58,45 +58,45 @@ async def ask(hub: Hub, body: Any, kind: str = "application/x-ndjson") -> tuple[
 
 
 async def test_array_is_answered_item_by_item(hub: Hub) -> None:
-    """Each answer is what POST /publish would have said, and everything is published in order."""
+    """Each result is what POST /publish would have answered, and the order is kept."""
     items = [item(n, id=f"k{n}") for n in range(1200)] + [item("again", id="k5")]
     async with hub.stream("/sse/connect/a") as stream:
-        status, answers = await ask(hub, json.dumps(items).encode(), "application/json")
+        status, results = await ask(hub, json.dumps(items).encode(), "application/json")
         seen = [(await stream.next()).data for _ in range(1200)]
     assert status == 200
     assert seen == [str(n) for n in range(1200)]
-    assert [answer["published"][0]["duplicate"] for answer in answers] == [False] * 1200 + [True]
-    assert answers[-1]["published"][0]["cursor"] == answers[5]["published"][0]["cursor"]
+    assert [result["published"][0]["duplicate"] for result in results] == [False] * 1200 + [True]
+    assert results[-1]["published"][0]["cursor"] == results[5]["published"][0]["cursor"]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
 async def test_one_bad_item_harms_no_other(hub: Hub, kind: str) -> None:
-    """It is answered with its own problem, at its place."""
+    """An invalid item gets its own problem document in its index."""
     bodies = [GOOD]
     for body, *_ in BAD:
         bodies += [body, GOOD]
     joined = b"[" + b",".join(bodies) + b"]" if kind == "application/json" else b"\n".join(bodies)
     async with hub.stream("/sse/connect/a") as stream:
-        status, answers = await ask(hub, joined, kind)
+        status, results = await ask(hub, joined, kind)
         for _ in range(len(BAD) + 1):
             assert (await stream.next()).data == "1"
     assert status == 200
-    assert len(answers) == len(bodies)
-    for place, (_, expected, path) in enumerate(BAD):
-        assert "published" in answers[2 * place]
-        assert answers[2 * place + 1]["status"] == expected
-        assert answers[2 * place + 1].get("path") == path
-        assert answers[2 * place + 1]["detail"]
+    assert len(results) == len(bodies)
+    for index, (_, expected, path) in enumerate(BAD):
+        assert "published" in results[2 * index]
+        assert results[2 * index + 1]["status"] == expected
+        assert results[2 * index + 1].get("path") == path
+        assert results[2 * index + 1]["detail"]
 
 
 async def test_lines_that_are_no_json(hub: Hub) -> None:
-    """Garbage, bytes that are no UTF-8, a line that is too long: the next line is read as ever."""
+    """After garbage, invalid UTF-8 or a line that is too long, the next line is read normally."""
     bodies = [GOOD]
     for body, *_ in NOT_JSON:
         bodies += [body, GOOD]
-    status, answers = await ask(hub, b"\n\n\r\n".join(bodies))
+    status, results = await ask(hub, b"\n\n\r\n".join(bodies))
     assert status == 200
-    assert [answer.get("status", 200) for answer in answers] == [200, 400, 200, 400, 200, 413, 200]
+    assert [result.get("status", 200) for result in results] == [200, 400, 200, 400, 200, 413, 200]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_lines_that_are_no_json(hub: Hub) -> None:
     ],
 )
 async def test_a_batch_that_is_none(hub: Hub, body: bytes, kind: str, expected: int) -> None:
-    """Refused as a whole."""
+    """A body that is not a batch is rejected as a whole."""
     async with hub.ask(
         "POST", ROUTE, internal=True, data=body, headers={"Content-Type": kind}
     ) as response:
@@ -118,14 +118,14 @@ async def test_a_batch_that_is_none(hub: Hub, body: bytes, kind: str, expected: 
 
 
 async def test_empty_batches(hub: Hub) -> None:
-    """Nothing in, nothing out."""
+    """An empty batch has an empty result."""
     assert await ask(hub, b"[]", "application/json") == (200, [])
     assert await ask(hub, b"") == (200, [])
     assert await ask(hub, b"\n \n") == (200, [])
 
 
 async def test_wrong_key_is_refused() -> None:
-    """The batch is guarded like the single publish."""
+    """A batch requires the same API key as a single publish."""
     async with running_hub(
         keys=ApiKeys([ApiKey("a", hash_key("right"), frozenset({"publish"}))])
     ) as hub:
@@ -134,16 +134,16 @@ async def test_wrong_key_is_refused() -> None:
 
 @pytest.mark.parametrize("cut", [1, 7, 64, 1000])
 async def test_lines_in_pieces(hub: Hub, cut: int) -> None:
-    """However the bytes are cut, lines are lines; the last one needs no line end."""
+    """Lines may be split anywhere; the last one needs no line end."""
     text = b"\n".join(json.dumps(item(n)).encode() for n in range(50))
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, len(text), cut):
             yield text[at : at + cut]
 
-    status, answers = await ask(hub, pieces())
+    status, results = await ask(hub, chunks())
     assert status == 200
-    assert len({answer["published"][0]["cursor"] for answer in answers}) == 50
+    assert len({result["published"][0]["cursor"] for result in results}) == 50
 
 
 async def test_answers_come_while_the_batch_goes_on(hub: Hub) -> None:
@@ -168,7 +168,7 @@ async def test_answers_come_while_the_batch_goes_on(hub: Hub) -> None:
 
 
 async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
-    """While the broker is slow the sender waits: the hub does not hold what it cannot publish."""
+    """While the broker is slow, the hub stops reading and the client has to wait."""
     gate, sent = asyncio.Event(), 0
     publish = hub.backend.events.publish
 
@@ -185,28 +185,28 @@ async def test_no_more_is_read_than_is_published(hub: Hub) -> None:
             yield line
             sent += len(line)
 
-    asking = asyncio.create_task(ask(hub, lines()))
+    request = asyncio.create_task(ask(hub, lines()))
     waited = -1
     while sent != waited:  # until nothing more goes
         waited = sent
         await asyncio.sleep(0.3)
     assert sent < 20_000 * len(line)  # what kernel and client hold, and a little of the hub's
     gate.set()
-    status, answers = await asking
-    assert (status, len(answers)) == (200, 40_000)
+    status, results = await request
+    assert (status, len(results)) == (200, 40_000)
 
 
 async def test_broker_away_is_the_answer_of_each(hub: Hub) -> None:
-    """The stream goes on, and the items say 503."""
+    """While the broker is unavailable, the stream continues with a 503 per item."""
     hub.backend.is_unavailable = True
-    status, answers = await ask(hub, GOOD + b"\n" + BAD[0][0])
+    status, results = await ask(hub, GOOD + b"\n" + BAD[0][0])
     assert status == 200
-    assert [answer["status"] for answer in answers] == [503, 400]
+    assert [result["status"] for result in results] == [503, 400]
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_sender_that_leaves_in_the_middle(run: Any) -> None:
-    """What it sent is published, and its leaving is no failure of the hub."""
+    """If the client disconnects, its complete lines are published and no error is logged."""
 
     async def main() -> None:
         async with running_hub() as hub, hub.stream("/sse/connect/a") as stream:
@@ -217,6 +217,6 @@ def test_sender_that_leaves_in_the_middle(run: Any) -> None:
             writer.transport.abort()
             await asyncio.sleep(0.2)
 
-    with capture_logs() as said:
+    with capture_logs() as logs:
         run(main())
-    assert not [line for line in said if line["log_level"] in {"error", "warning"}]
+    assert not [line for line in logs if line["log_level"] in {"error", "warning"}]

@@ -1,4 +1,4 @@
-"""Listening over TLS and on a unix socket: streams and requests as over plain TCP."""
+"""Listening with TLS and on a Unix socket."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tests.http.kit import running_hub
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Paths of a certificate for localhost and its key."""
+    """Return the paths of a certificate for localhost and its key."""
     return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def events(response: aiohttp.ClientResponse, count: int) -> list[tuple[str, str]]:
-    decoder, found = SseDecoder(), list[tuple[str, str]]()
+    decoder, events = SseDecoder(), list[tuple[str, str]]()
     async with asyncio.timeout(120):
-        while len(found) < count:
+        while len(events) < count:
             for event in decoder.feed(await response.content.readany()):
-                found.append((event.name, event.data))
-    return found
+                events.append((event.name, event.data))
+    return events
 
 
 async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
-    """Ten thousand events, some of them large, arrive in order and whole; the end too."""
+    """Ten thousand events, some of them large, arrive complete and in order."""
     context = tls_context(certificate[0], certificate[1], "public.tls_cert")
     trust = ssl.create_default_context(cafile=certificate[0])
     async with (
@@ -59,7 +59,9 @@ async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
 
 
 async def test_unix_socket(short_path: Path) -> None:
-    """For its owner and group; a dead process's is taken over, a living one's is not."""
+    """Only owner and group may connect; the socket of a dead process is replaced, a live one is
+    not.
+    """
     path = short_path / "hub.sock"
 
     async def hello(request: web.Request) -> web.Response:
@@ -70,9 +72,9 @@ async def test_unix_socket(short_path: Path) -> None:
         made.add_routes([web.get("/", hello)])
         return made
 
-    place = ListenAddress("", 0, "internal.socket", path=str(path))
+    address = ListenAddress("", 0, "internal.socket", path=str(path))
     for _ in range(2):
-        async with listen(app(), place, cancel_handlers=False):
+        async with listen(app(), address, cancel_handlers=False):
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
             connector = aiohttp.UnixConnector(str(path))
             async with (
@@ -81,19 +83,19 @@ async def test_unix_socket(short_path: Path) -> None:
             ):
                 assert await response.text() == "hello"
             with pytest.raises(OperatorError, match=r"cannot listen on .*hub\.sock"):
-                async with listen(app(), place, cancel_handlers=False):
+                async with listen(app(), address, cancel_handlers=False):
                     pass
     path.unlink(missing_ok=True)
     path.write_text("a file")
     with pytest.raises(OperatorError):
-        async with listen(app(), place, cancel_handlers=False):
+        async with listen(app(), address, cancel_handlers=False):
             pass
     assert path.read_text() == "a file"
 
 
 @pytest.mark.parametrize("broken", ["missing", "swapped", "empty"])
 def test_bad_certificate(certificate: tuple[str, str], tmp_path: Path, broken: str) -> None:
-    """One sentence that names the setting."""
+    """An invalid certificate is an error of one sentence that names the setting."""
     empty = tmp_path / "empty.pem"
     empty.write_text("")
     pairs: dict[str, Any] = {
@@ -106,22 +108,22 @@ def test_bad_certificate(certificate: tuple[str, str], tmp_path: Path, broken: s
 
 
 async def test_slow_headers() -> None:
-    """A connection whose first request does not become whole is closed; who was served is not."""
+    """A connection without a complete first request is closed; one that was served is not."""
     app = web.Application()
 
     async def hello(request: web.Request) -> web.Response:
         return web.Response(text="hello")
 
     app.add_routes([web.get("/", hello)])
-    place = ListenAddress("127.0.0.1", 0, "x")
-    async with listen(app, place, cancel_handlers=False, head_timeout_seconds=0.4) as port:
+    address = ListenAddress("127.0.0.1", 0, "x")
+    async with listen(app, address, cancel_handlers=False, head_timeout_seconds=0.4) as port:
         silent, silent_writer = await asyncio.open_connection("127.0.0.1", port)
         slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
         good, good_writer = await asyncio.open_connection("127.0.0.1", port)
         whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
         good_writer.write(whole)
         assert (await good.readline()).startswith(b"HTTP/1.1 200")
-        begun = asyncio.get_running_loop().time()
+        started_at = asyncio.get_running_loop().time()
 
         async def drip() -> None:
             for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100:
@@ -133,7 +135,7 @@ async def test_slow_headers() -> None:
             with suppress(ConnectionError):
                 assert await slow.read() == b""
             assert await silent.read() == b""
-        assert 0.3 < asyncio.get_running_loop().time() - begun < 1.5
+        assert 0.3 < asyncio.get_running_loop().time() - started_at < 1.5
         dripping.cancel()
         good_writer.write(whole)
         async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""Tickets: one connection, its own resumption, and nobody else's."""
+"""Tickets: one connection and its resumption."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ SECRET = "s" * 64
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node with tokens."""
-    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
-    async with running_hub(door) as hub:
+    """A node that requires tokens."""
+    authenticator = JwtAuthenticator(
+        token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([])
+    )
+    async with running_hub(authenticator) as hub:
         yield hub
 
 
@@ -39,12 +41,12 @@ async def ticket_of(hub: Hub, user: str = "alice", **claims: Any) -> str:
 
 async def status(hub: Hub, path: str, **headers: str) -> int:
     async with hub.ask("GET", path, headers=headers) as response:
-        found: int = response.status
-        return found
+        status_code: int = response.status
+        return status_code
 
 
 async def test_one_connection_and_its_resumption(hub: Hub) -> None:
-    """The URL alone is worth nothing any more; with the stream's own cursor it goes on."""
+    """A used ticket is refused by itself, and accepted with the cursor of its own stream."""
     path = f"/sse/connect/alice?topics=n&ticket={await ticket_of(hub)}"
     async with hub.stream(path) as stream:
         cursor = stream.opened.id
@@ -59,7 +61,7 @@ async def test_one_connection_and_its_resumption(hub: Hub) -> None:
 
 
 async def test_anothers_cursor_is_worth_nothing(hub: Hub) -> None:
-    """It must be of the ticket's own user."""
+    """A used ticket is refused with another user's cursor."""
     async with hub.stream(f"/sse/connect?ticket={await ticket_of(hub, 'bob')}") as stream:
         bobs = stream.opened.id
     path = f"/sse/connect?ticket={await ticket_of(hub)}"
@@ -69,7 +71,7 @@ async def test_anothers_cursor_is_worth_nothing(hub: Hub) -> None:
 
 
 async def test_what_a_ticket_is_not_for(hub: Hub) -> None:
-    """Another's stream, other topics, other routes."""
+    """A ticket is refused for another user's stream, other topics and other routes."""
     assert await status(hub, f"/sse/connect/bob?ticket={await ticket_of(hub)}") == 403
     assert await status(hub, f"/sse/connect?topics=x&ticket={await ticket_of(hub)}") == 403
     assert await status(hub, "/sse/connect?ticket=nonsense") == 401
@@ -81,7 +83,7 @@ async def test_what_a_ticket_is_not_for(hub: Hub) -> None:
 
 
 async def test_revoked_token_behind_it(hub: Hub) -> None:
-    """A ticket is as good as its token."""
+    """A ticket is refused once its token is revoked."""
     name = await ticket_of(hub, jti="t1")
     await hub.node.admin_commands.revoke("t1", time.time() + 60)
     assert await status(hub, f"/sse/connect?ticket={name}") == 401

@@ -1,4 +1,4 @@
-"""Operators' orders: users sent away and kept out, tokens revoked."""
+"""Operators' commands: disconnecting and blocking users, revoking tokens."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ ADMIN = {"Authorization": "Bearer admin-key"}
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node with tokens and keys."""
-    door = JwtAuthenticator(token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([]))
-    async with running_hub(door, RING) as hub:
+    """A node with tokens and API keys."""
+    authenticator = JwtAuthenticator(
+        token_reader([FixedKeys([secret_key(SECRET)])]), AllowedOrigins([])
+    )
+    async with running_hub(authenticator, RING) as hub:
         yield hub
 
 
@@ -56,7 +58,7 @@ async def connect_status(hub: Hub, headers: dict[str, str]) -> int:
 
 
 async def test_disconnected_user(hub: Hub) -> None:
-    """Its streams end and are told not to return; others' go on; it may come again."""
+    """A user's streams end and are asked not to return; the user may connect again."""
     async with (
         hub.stream("/sse/connect", headers=bearer("alice")) as first,
         hub.stream("/sse/connect", headers=bearer("alice")) as second,
@@ -73,7 +75,7 @@ async def test_disconnected_user(hub: Hub) -> None:
 
 
 async def test_blocked_user(hub: Hub) -> None:
-    """Is kept out until the time is over, on every route."""
+    """A blocked user is refused on every route until the time has passed."""
     status, answer = await order(hub, "DELETE", "/users/alice/connections?block_seconds=0.5")
     assert status == 202
     assert answer["blocked_until"] == pytest.approx(time.time() + 0.5, abs=0.4)
@@ -87,7 +89,7 @@ async def test_blocked_user(hub: Hub) -> None:
 
 
 async def test_revoked_token(hub: Hub) -> None:
-    """Its streams end, it is refused; the user's other token is good."""
+    """A revoked token is refused and its streams end; the user's other token stays valid."""
     async with (
         hub.stream("/sse/connect", headers=bearer("alice", "stolen")) as stolen,
         hub.stream("/sse/connect", headers=bearer("alice", "own")),
@@ -101,19 +103,19 @@ async def test_revoked_token(hub: Hub) -> None:
 
 
 async def test_lost_order_is_found(hub: Hub) -> None:
-    """A node that did not hear the order reads what is denied when its link is back."""
-    keeping = asyncio.create_task(hub.node.admin_commands.run())
+    """A node that missed a command reads the denylist when it is connected again."""
+    running = asyncio.create_task(hub.node.admin_commands.run())
     async with hub.stream("/sse/connect", headers=bearer("alice")) as stream:
         hub.backend.commands.is_lossy = True
         await hub.backend.commands.block(USER + "alice", time.time() + 60)
         hub.backend.commands.resubscribe()
         assert json.loads((await stream.next()).data)["reason"] == "disconnected"
     assert await connect_status(hub, bearer("alice")) == 403
-    keeping.cancel()
+    running.cancel()
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "says"),
+    ("method", "path", "body", "sentence"),
     [
         ("DELETE", "/users/a%20b/connections", None, "user id"),
         ("DELETE", "/users/a/connections?block_seconds=-1", None, "block_seconds"),
@@ -125,16 +127,16 @@ async def test_lost_order_is_found(hub: Hub) -> None:
         ("POST", "/revocations", {"jti": "a", "expires_at": 1e308}, "expires_at"),
     ],
 )
-async def test_bad_order(hub: Hub, method: str, path: str, body: Any, says: str) -> None:
-    """400 with the field."""
+async def test_bad_order(hub: Hub, method: str, path: str, body: Any, sentence: str) -> None:
+    """An invalid command is a 400 that names the field."""
     status, problem = await order(hub, method, path, json=body)
     assert status == 400
-    assert says in problem["detail"]
+    assert sentence in problem["detail"]
 
 
 @pytest.mark.parametrize(("key", "status"), [("shop-key", 403), ("nonsense", 401)])
 async def test_who_may_order(hub: Hub, key: str, status: int) -> None:
-    """A key with the scope admin, nobody else."""
+    """Commands require the scope admin."""
     headers = {"Authorization": f"Bearer {key}"}
     path = "/users/alice/connections"
     async with hub.ask("DELETE", path, internal=True, headers=headers) as response:
@@ -145,7 +147,7 @@ READER = ApiKeys([ApiKey("r", hash_key("admin-key"), frozenset({"read"}))])
 
 
 async def test_who_is_there() -> None:
-    """A user, everybody, the nodes; with the scope read."""
+    """Connections and nodes are listed with the scope read."""
     async with running_hub(keys=READER) as hub:
         tasks = [
             asyncio.create_task(hub.node.connection_query.keep_node_state()),
@@ -172,7 +174,7 @@ async def test_who_is_there() -> None:
 
 
 async def test_stored_events() -> None:
-    """A user's events page by page, each with its cursor."""
+    """A user's events are returned page by page, each with its cursor."""
     async with running_hub() as hub:
         for n in range(5):
             await hub.publish(to={"user": "alice"}, data={"n": n})
@@ -191,22 +193,22 @@ async def test_stored_events() -> None:
 
 
 async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
-    """What was read before the order does not undo it."""
-    read = asyncio.Event()
+    """A command during a read of the denylist is not undone by that read."""
+    was_read = asyncio.Event()
     proceed = asyncio.Event()
-    denied = hub.backend.commands.blocked
+    read_denylist = hub.backend.commands.blocked
 
-    async def slow() -> Any:
-        found = await denied()
-        read.set()
+    async def read_slowly() -> Any:
+        denylist = await read_denylist()
+        was_read.set()
         await proceed.wait()
-        return found
+        return denylist
 
-    hub.backend.commands.blocked = slow  # type: ignore[method-assign]
-    keeping = asyncio.create_task(hub.node.admin_commands.run())
-    await read.wait()
+    hub.backend.commands.blocked = read_slowly  # type: ignore[method-assign]
+    running = asyncio.create_task(hub.node.admin_commands.run())
+    await was_read.wait()
     await hub.node.admin_commands.disconnect("alice", 60.0)
     proceed.set()
     await asyncio.sleep(0.05)
     assert await connect_status(hub, bearer("alice")) == 403
-    keeping.cancel()
+    running.cancel()

@@ -1,9 +1,9 @@
-"""F8 for the described routes: requests that schemathesis makes from the document, good and bad.
+"""Requests that schemathesis generates from the OpenAPI document, valid and invalid.
 
-`FUZZ_EXAMPLES` says how many of each kind every operation gets. Left out: what a stream says
-after its first bytes (see tests/http/test_system_events.py), a WebSocket's upgrade (each such
-request is refused with 426), and the worker's three probes, which take nothing. What breaks the
-protocol itself is in test_fuzz.py.
+`FUZZ_EXAMPLES` is the number of requests of each kind per operation. Not covered: the content of a
+stream (see tests/http/test_system_events.py), a WebSocket's upgrade (each such request is refused
+with 426), and the probes of a worker, which have no parameters. test_fuzz.py breaks the protocol
+itself.
 """
 
 from __future__ import annotations
@@ -39,39 +39,42 @@ CHECKS: Final = [
     checks.negative_data_rejection,
 ]
 
-MENDED: Final[dict[str, Any]] = {
+OVERRIDES: Final[dict[str, Any]] = {
     "/publish": {"to": {"user": USER}},
     "/v1/chat/completions": {"stream": True, "n": 1},
     "/v1/responses": {"stream": True},
     "/generations": {"prompt": "hi", "messages": None, "upstream": None, "model": None},
 }
-WAITING: Final = ("/v1/chat/completions", "/v1/responses")  # for an answer that nobody gives
-LENIENT: Final = ("/publish/batch",)  # an item is refused by itself; a WebSocket before it is read
+WAITING: Final = (
+    "/v1/chat/completions",
+    "/v1/responses",
+)  # they wait for an answer that no worker gives
+LENIENT: Final = ("/publish/batch",)  # an invalid item gets its own problem document
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Cluster]:
-    """A node without tokens, so that nothing is refused before it is looked at, and with an
-    upstream that nobody asks: there is no worker. A process of its own: while hypothesis makes
-    requests, nothing else here may use the module random.
+async def cluster() -> AsyncIterator[Cluster]:
+    """A node without authentication, so that requests reach the handlers, with an upstream but no
+    worker. It runs in its own process: while hypothesis generates requests, nothing else in this
+    process may use the module random.
     """
-    async with create_cluster() as plant:
-        plant.set("PUBLIC__DEMO_PAGE", "true")
-        plant.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
-        plant.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
-        await plant.start()
-        yield plant
+    async with create_cluster() as cluster:
+        cluster.set("PUBLIC__DEMO_PAGE", "true")
+        cluster.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
+        cluster.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
+        await cluster.start()
+        yield cluster
 
 
-def takes_anything(operation: Any) -> bool:
-    """Whether a request could be wrong: it has a body, or a parameter that is not any string."""
+def can_be_invalid(operation: Any) -> bool:
+    """Return whether a request to the operation can be invalid."""
     parameters = [*operation.path_parameters, *operation.query, *operation.headers]
-    shapes = [each.definition["schema"] for each in parameters]
-    return bool(operation.body) or any(shape != {"type": "string"} for shape in shapes)
+    schemas = [each.definition["schema"] for each in parameters]
+    return bool(operation.body) or any(schema != {"type": "string"} for schema in schemas)
 
 
 def without_security(described: dict[str, Any]) -> dict[str, Any]:
-    """As an open node is: else a nonsense token in a header would count as what must be refused."""
+    """Remove the security of a node without authentication: it ignores invalid tokens."""
     del described["components"]["securitySchemes"]
     for operations in described["paths"].values():
         for operation in operations.values():
@@ -79,30 +82,30 @@ def without_security(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-class Asker:
-    """Sends what schemathesis makes, and checks what comes back."""
+class ResponseChecker:
+    """Sends generated requests and checks the responses."""
 
     def __init__(self, ports: dict[str, int], generation: str) -> None:
         self._ports = ports
         self._generation = generation
         self._session = requests.Session()
         self.statuses: Counter[int] = Counter()
-        self.asked: set[tuple[str, str]] = set()
+        self.requested: set[tuple[str, str]] = set()
 
     def ask_all(self) -> None:
-        """Every operation of the node's two listeners, in both modes."""
+        """Send requests to every operation of both listeners, valid and invalid."""
         with self._session:
             for listener, mode, operation in self._operations():
                 self._ask(operation, mode, f"http://127.0.0.1:{self._ports[listener]}")
-                self.asked.add((operation.method.upper(), operation.path))
+                self.requested.add((operation.method.upper(), operation.path))
 
     def _operations(self) -> Iterator[tuple[str, GenerationMode, Any]]:
         schema = schemathesis.openapi.from_dict(without_security(build_openapi()))
         for listener in self._ports:
-            for found in schema.include(tag=listener).get_all_operations():
-                operation: Any = found.ok()  # type: ignore[union-attr]  # or it raises
+            for result in schema.include(tag=listener).get_all_operations():
+                operation: Any = result.ok()  # type: ignore[union-attr]  # or it raises
                 yield listener, GenerationMode.POSITIVE, operation
-                if takes_anything(operation):
+                if can_be_invalid(operation):
                     yield listener, GenerationMode.NEGATIVE, operation
 
     def _ask(self, operation: Any, mode: GenerationMode, url: str) -> None:
@@ -123,8 +126,10 @@ class Asker:
         send()
 
     def _lead_somewhere(self, case: Case) -> None:
-        """A good request names one user, what there is, and does not wait. What the schemas cannot
-        say is mended: a publish is to one recipient, a question is asked in one way.
+        """Make a valid request useful: one user, existing resources, no waiting.
+
+        It also applies rules that the schemas cannot express: a publish has one recipient, and a
+        generation has either a prompt or messages.
         """
         path = case.operation.path
         if "{id}" in path:
@@ -135,13 +140,13 @@ class Asker:
         if path.startswith("/poll/"):
             case.query["wait"] = 0
         if isinstance(case.body, dict):
-            case.body.update(MENDED.get(path, {}))
+            case.body.update(OVERRIDES.get(path, {}))
 
     def _send(self, case: Case, url: str) -> None:
-        told = case.as_transport_kwargs(base_url=url)
+        arguments = case.as_transport_kwargs(base_url=url)
         waiting = case.operation.path in WAITING
         try:
-            sent = self._session.request(**told, timeout=1 if waiting else 10, stream=True)
+            sent = self._session.request(**arguments, timeout=1 if waiting else 10, stream=True)
         except requests.ReadTimeout:
             self.statuses[0] += 1
             assert waiting
@@ -152,7 +157,7 @@ class Asker:
             endless = kind in STREAMS and "batch" not in case.path
             waits = case.path.startswith("/poll/") and case.query.get("wait") != 0
             if response.status_code == 200 and (endless or waits):
-                return  # its end is not waited for
+                return  # the test does not wait for its end
             checked = [*CHECKS]
             if case.operation.path in LENIENT or case.path.startswith("/ws/"):
                 checked.remove(checks.negative_data_rejection)
@@ -160,36 +165,34 @@ class Asker:
 
 
 def open_files(pid: int) -> int:
-    """How many files and sockets a process holds."""
+    """Return the number of open files and sockets of a process."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * EXAMPLES)
-async def test_described_routes_keep_their_word(plant: Cluster) -> None:
-    """Statuses, content types, headers and bodies are as described, nothing is a 5xx, what breaks
-    the description is refused, and afterwards nothing is left open.
-    """
-    _, started = await plant.start_generation(USER, "hi", "sim")
-    ports = {"public": plant.port, "internal": plant.internal_port}
-    asker = Asker(ports, started["generation"])
-    before, before_mb = open_files(plant.node.pid), resident_mb(plant.node.pid)
-    await asyncio.to_thread(asker.ask_all)
-    print(f"{asker.statuses.total()} requests: {dict(asker.statuses)}")
-    told = build_openapi()["paths"].items()
+async def test_described_routes_keep_their_word(cluster: Cluster) -> None:
+    """Responses are as described, none is a 5xx, invalid requests are refused, no file leaks."""
+    _, started = await cluster.start_generation(USER, "hi", "sim")
+    ports = {"public": cluster.port, "internal": cluster.internal_port}
+    checker = ResponseChecker(ports, started["generation"])
+    before, before_mb = open_files(cluster.node.pid), resident_mb(cluster.node.pid)
+    await asyncio.to_thread(checker.ask_all)
+    print(f"{checker.statuses.total()} requests: {dict(checker.statuses)}")
+    paths = build_openapi()["paths"].items()
     served = {
         (method.upper(), path)
-        for path, operations in told
+        for path, operations in paths
         for method, operation in operations.items()
         if set(ports) & {*operation["tags"]}
     }
-    assert asker.asked == served
-    assert asker.statuses[200] > EXAMPLES
-    assert asker.statuses[400] > EXAMPLES
-    assert "request.failed" not in plant.log("serve")
+    assert checker.requested == served
+    assert checker.statuses[200] > EXAMPLES
+    assert checker.statuses[400] > EXAMPLES
+    assert "request.failed" not in cluster.log("serve")
     async with asyncio.timeout(20):
-        while open_files(plant.node.pid) > before:
+        while open_files(cluster.node.pid) > before:
             await asyncio.sleep(0.1)
-    assert resident_mb(plant.node.pid) - before_mb < 40
-    async with plant.session.get(f"{plant.internal_url}/readyz") as answer:
+    assert resident_mb(cluster.node.pid) - before_mb < 40
+    async with cluster.session.get(f"{cluster.internal_url}/readyz") as answer:
         assert (await answer.json())["connections"] == 0

@@ -1,7 +1,7 @@
-"""F8: ten thousand broken requests at a real node: an answer with a reason each, and no harm.
+"""Ten thousand broken requests to a real node: each is answered with a reason and does no harm.
 
-Every route's good request is taken and broken in one to four ways, in its bytes or in its JSON. The
-seed is fixed, so that a failure comes again.
+A valid request of every route is changed in one to four places, in its bytes or in its JSON. The
+seed is fixed, so that a failure is reproducible.
 """
 
 from __future__ import annotations
@@ -125,13 +125,13 @@ VALUES: Final[list[Any]] = [
 
 
 class Mutator:
-    """Breaks requests."""
+    """Breaks valid requests."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def request(self, method: str, path: str, body: Any) -> bytes:
-        """The bytes of one request, broken or not."""
+        """Return the bytes of a request, broken or not."""
         pick = self._random
         if body is not None and pick.random() < 0.6:
             body = self.broken(body)
@@ -167,7 +167,7 @@ class Mutator:
         return data
 
     def broken(self, value: Any) -> Any:
-        """A JSON value, or a part of it, made another."""
+        """Return a JSON value with one part changed."""
         pick = self._random
         if pick.random() < 0.25:
             return pick.choice(VALUES)
@@ -185,17 +185,17 @@ class Mutator:
 
 
 @pytest.fixture
-async def plant() -> AsyncIterator[Cluster]:
-    """A node, open, with an upstream that nobody asks: there is no worker."""
-    async with create_cluster() as plant:
-        plant.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
-        plant.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
-        await plant.start()
-        yield plant
+async def cluster() -> AsyncIterator[Cluster]:
+    """A node without authentication, with an upstream but no worker."""
+    async with create_cluster() as cluster:
+        cluster.set("UPSTREAMS__SIM__BASE_URL", "http://127.0.0.1:9/v1")
+        cluster.set("UPSTREAMS__SIM__DEFAULT_MODEL", "m")
+        await cluster.start()
+        yield cluster
 
 
 async def status_of(port: int, request: bytes) -> int | None:
-    """The status of the answer; None when the connection was closed or waits for more."""
+    """Return the status of the response; None if the connection was closed or waits for more."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = b""
     reading = asyncio.create_task(reader.readline())
@@ -214,12 +214,12 @@ async def status_of(port: int, request: bytes) -> int | None:
     finally:
         await cancel_and_wait([reading])
         writer.transport.abort()
-    found = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-    return int(found[1]) if found else None
+    match = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
+    return int(match[1]) if match else None
 
 
 async def answer_to_another(port: int) -> None:
-    """Returns when a request that comes now has been answered."""
+    """Return once a new request has been answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /nothing HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(60):
@@ -228,17 +228,17 @@ async def answer_to_another(port: int) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """How much memory a process holds."""
+    """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_ten_thousand_broken_requests(plant: Cluster) -> None:
-    """Never a 5xx, nothing in the log that the hub did not expect, and no growth."""
+async def test_ten_thousand_broken_requests(cluster: Cluster) -> None:
+    """No request causes a 5xx, an unexpected log line or growth."""
     mutator = Mutator(20261121)
-    ports = (plant.port, plant.internal_port)
+    ports = (cluster.port, cluster.internal_port)
     routes = [(ports[0], *each) for each in PUBLIC] + [(ports[1], *each) for each in INTERNAL]
     requests = [
         (port, mutator.request(method, path, body))
@@ -259,18 +259,18 @@ async def test_ten_thousand_broken_requests(plant: Cluster) -> None:
         await asyncio.gather(*(send(some[n::READERS]) for n in range(READERS)))
 
     await send_all(requests[: REQUESTS // 4])
-    before = resident_mb(plant.node.pid)
+    before = resident_mb(cluster.node.pid)
     await send_all(requests[REQUESTS // 4 :])
     assert bad == []
-    assert plant.node.returncode is None
-    assert resident_mb(plant.node.pid) - before < 30
-    log = plant.log("serve")
+    assert cluster.node.returncode is None
+    assert resident_mb(cluster.node.pid) - before < 30
+    log = cluster.log("serve")
     failures = [line[:2000] for line in log.splitlines() if "request.failed" in line]
     assert failures == []
     assert "Traceback" not in log
     assert statuses[200] > REQUESTS / 20  # some were good all the same,
     assert sum(n for s, n in statuses.items() if s and 400 <= s < 500) > REQUESTS / 3  # many not
-    async with plant.session.get(f"{plant.internal_url}/readyz") as answer:
+    async with cluster.session.get(f"{cluster.internal_url}/readyz") as answer:
         assert answer.status == 200
 
 
@@ -287,23 +287,23 @@ ATTACKS: Final = {
 }
 
 
-async def test_protocol_level(plant: Cluster) -> None:
-    """Too much of anything, smuggling, TLS at a plain port: 4xx or closed, and it lives."""
+async def test_protocol_level(cluster: Cluster) -> None:
+    """Oversized parts, request smuggling and TLS on a plain port get a 4xx or are closed."""
     for attack, request in ATTACKS.items():
-        for port in (plant.port, plant.internal_port):
+        for port in (cluster.port, cluster.internal_port):
             status = await status_of(port, request)
             assert status is None or 400 <= status < 500, attack
-    assert plant.node.returncode is None
-    assert "Traceback" not in plant.log("serve")
-    assert "aaaa" not in plant.log("serve")  # nothing of what was sent is in the log
+    assert cluster.node.returncode is None
+    assert "Traceback" not in cluster.log("serve")
+    assert "aaaa" not in cluster.log("serve")  # nothing of what was sent is in the log
 
 
-async def test_slow_requests_hold_nothing(plant: Cluster) -> None:
-    """Clients that send a header byte by byte do not keep others out, and are ended in time."""
-    slow = [await asyncio.open_connection("127.0.0.1", plant.port) for _ in range(200)]
+async def test_slow_requests_hold_nothing(cluster: Cluster) -> None:
+    """Clients that send a header byte by byte do not block others, and are disconnected in time."""
+    slow = [await asyncio.open_connection("127.0.0.1", cluster.port) for _ in range(200)]
     for _, writer in slow:
         writer.write(b"GET /sse/connect/a HTTP/1.1\r\nHost:")
     good = b"GET /generations/g00aaaaaaaaaaaaaaaa?user=a HTTP/1.1\r\nHost: h\r\n\r\n"
-    assert await status_of(plant.port, good) == 404
+    assert await status_of(cluster.port, good) == 404
     for _, writer in slow:
         writer.transport.abort()

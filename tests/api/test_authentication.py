@@ -1,4 +1,4 @@
-"""Tokens: who gets in, and where to."""
+"""Authentication: which tokens are accepted, and for what."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.http.kit import ORIGINS, Hub, check_described, running_hub
 
 SECRET = "s" * 64
 READER = token_reader([FixedKeys([secret_key(SECRET)])], audience="app", issuer="me")
-DOOR = JwtAuthenticator(READER, AllowedOrigins(ORIGINS))
+AUTHENTICATOR = JwtAuthenticator(READER, AllowedOrigins(ORIGINS))
 
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node that asks for tokens."""
-    async with running_hub(DOOR) as hub:
+    """A node that requires tokens."""
+    async with running_hub(AUTHENTICATOR) as hub:
         yield hub
 
 
@@ -47,7 +47,9 @@ def token(key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
 
 @pytest.mark.parametrize("path", ["/sse/connect/alice", "/sse/connect"])
 async def test_header_cookie_and_query_let_in(hub: Hub, path: str) -> None:
-    """Each of the three ways; without a name in the path the user is the token's."""
+    """A token is accepted in each of the three places; without a user in the path it names the
+    user.
+    """
     good = token()
     ways: list[dict[str, Any]] = [
         {"headers": {"Authorization": f"Bearer {good}"}},
@@ -60,7 +62,7 @@ async def test_header_cookie_and_query_let_in(hub: Hub, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "sentence"),
     [
         (None, "a token is required"),
         ("garbage", "not valid"),
@@ -76,24 +78,24 @@ async def test_header_cookie_and_query_let_in(hub: Hub, path: str) -> None:
         (token(topics="news"), "must be a list"),
     ],
 )
-async def test_refused_token(hub: Hub, given: str | None, says: str) -> None:
-    """401 with WWW-Authenticate; the sentence never holds the token."""
+async def test_refused_token(hub: Hub, given: str | None, sentence: str) -> None:
+    """An invalid token gets a 401 with WWW-Authenticate, and the response never contains it."""
     headers = {"Authorization": f"Bearer {given}"} if given else {}
     async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
         problem = await response.json(content_type="application/problem+json")
     assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert says in problem["detail"]
+    assert sentence in problem["detail"]
     assert not given or given not in problem["detail"]
 
 
 async def test_another_users_stream_is_forbidden(hub: Hub) -> None:
-    """403, whatever else is right."""
+    """The stream of another user is a 403, even with a valid token."""
     headers = {"Authorization": f"Bearer {token()}"}
     assert (await hub.call("GET", "/sse/connect/bob", headers=headers))[0] == 403
 
 
 async def test_topics_by_claim(hub: Hub) -> None:
-    """A topic by its name or by a wildcard at the end; any other is 403."""
+    """The claim allows topics by name or by a wildcard at the end; any other topic is a 403."""
     headers = {"Authorization": f"Bearer {token(topics=['news', 'team.*'])}"}
     async with hub.stream("/sse/connect/alice?topics=news,team.red", headers=headers) as stream:
         assert stream.opened.name == "hub.open"
@@ -103,7 +105,7 @@ async def test_topics_by_claim(hub: Hub) -> None:
 
 
 async def test_no_publishing_from_the_page(hub: Hub) -> None:
-    """The page's note to self exists in the open mode alone, and the page knows."""
+    """POST /dev/publish exists only without authentication, and the page is told so."""
     headers = {"Authorization": f"Bearer {token()}"}
     assert (await hub.call("POST", "/dev/publish", json={}, headers=headers))[0] == 404
     async with hub.ask("GET", "/") as response:
@@ -111,7 +113,7 @@ async def test_no_publishing_from_the_page(hub: Hub) -> None:
 
 
 def pair(kind: str) -> tuple[Any, str, str]:
-    """A private key, its public one in PEM, and the algorithm."""
+    """Return a private key, its public key in PEM, and the algorithm."""
     private: Any
     if kind == "rsa":
         private, algorithm = rsa.generate_private_key(65537, 2048), "RS256"
@@ -132,7 +134,7 @@ def signed(private: Any, algorithm: str, **header: Any) -> str:
 
 @pytest.mark.parametrize("kind", ["rsa", "ec", "ed25519"])
 async def test_public_keys(kind: str) -> None:
-    """Each kind has its one algorithm; another's signature is none."""
+    """Each kind of key verifies its own algorithm, and rejects a signature of another key."""
     private, pem, algorithm = pair(kind)
     reader = token_reader([FixedKeys([secret_key(SECRET), public_key(pem)])])
     claims = await reader.read(signed(private, algorithm))
@@ -143,7 +145,7 @@ async def test_public_keys(kind: str) -> None:
 
 
 async def test_algorithm_follows_from_the_key() -> None:
-    """A public key is no secret: nobody signs HS256 with it (RFC 8725, 2.1)."""
+    """A public key is not accepted as an HS256 secret (RFC 8725, 2.1)."""
     _, pem, _ = pair("rsa")
     reader = token_reader([FixedKeys([public_key(pem)])])
     header = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
@@ -157,28 +159,28 @@ async def test_algorithm_follows_from_the_key() -> None:
 
 @pytest.mark.parametrize("pem", ["", "garbage", "-----BEGIN PUBLIC KEY-----\nAA\n"])
 def test_what_is_no_key(pem: str) -> None:
-    """Is the operator's to mend."""
+    """An invalid key in the settings is an OperatorError."""
     with pytest.raises(OperatorError):
         public_key(pem)
 
 
 class Provider:
-    """An identity provider's key set over HTTP; it can be away."""
+    """Serves the key set of an identity provider; it can be made unavailable."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
-        self.asked = 0
+        self.requests = 0
         self.away = False
 
     def rotate(self, kid: str) -> str:
-        """Another key beside the old ones; a token signed with it."""
+        """Add a key to the set and return a token that it has signed."""
         private, _, algorithm = pair("ec")
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
         self.keys.append({**jwk, "kid": kid, "use": "sig"})
         return signed(private, algorithm, kid=kid)
 
     async def serve(self, request: web.Request) -> web.Response:
-        self.asked += 1
+        self.requests += 1
         if self.away:
             raise web.HTTPServiceUnavailable
         odd = [{"kty": "oct", "k": "AA"}, {"kty": "nonsense"}, 5, {"use": "enc"}]
@@ -186,7 +188,9 @@ class Provider:
 
 
 async def test_jwks() -> None:
-    """Fetched once, again for an unknown key but not too often, kept while the endpoint is away."""
+    """The set is fetched once, again for an unknown key after the cool-down, and kept while the
+    endpoint is down.
+    """
     provider, clock = Provider(), FakeClock()
     first = provider.rotate("k1")
     app = web.Application()
@@ -199,18 +203,18 @@ async def test_jwks() -> None:
         reader = token_reader([source])
         readings = await asyncio.gather(*(reader.read(first) for _ in range(5)))
         assert [claims.user for claims in readings] == ["alice"] * 5
-        assert provider.asked == 1
+        assert provider.requests == 1
         second = provider.rotate("k2")
         with pytest.raises(Unauthorized):
             await reader.read(second)
-        assert provider.asked == 1
+        assert provider.requests == 1
         await clock.advance(30.0)
         assert (await reader.read(second)).user == "alice"
-        assert provider.asked == 2
+        assert provider.requests == 2
         provider.away = True
         await clock.advance(7200.0)
         assert (await reader.read(first)).user == "alice"
-        assert provider.asked == 3
+        assert provider.requests == 3
 
 
 @pytest.mark.parametrize(
@@ -225,7 +229,7 @@ async def test_jwks() -> None:
     ],
 )
 async def test_cookie_from_another_site(hub: Hub, headers: dict[str, str], status: int) -> None:
-    """A cookie travels by itself: the page that made the request must be a known one's."""
+    """A cookie is accepted only from a page of an allowed origin."""
     cookies = {"hub_token": token()}
     path = "/sse/connect/alice"
     async with hub.ask("GET", path, headers=headers, cookies=cookies) as response:
@@ -236,7 +240,7 @@ async def test_cookie_from_another_site(hub: Hub, headers: dict[str, str], statu
 
 
 async def test_cors(hub: Hub) -> None:
-    """A named origin may read, with credentials; another may not."""
+    """An allowed origin may read responses with credentials; any other origin may not."""
     good = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     async with hub.ask("OPTIONS", "/generations", headers=good) as response:
         assert response.status == 204
@@ -253,7 +257,9 @@ async def test_cors(hub: Hub) -> None:
 
 
 async def test_stream_ends_with_its_token(hub: Hub) -> None:
-    """Told ahead, then ended; the client comes again with a new one."""
+    """The client is warned before its token expires; then the stream ends and resumes with a new
+    token.
+    """
     short = token(exp=time.time() + 1.5)
     keeping = asyncio.create_task(hub.node.connections.expiry_timer.run())
     try:
@@ -271,7 +277,7 @@ async def test_stream_ends_with_its_token(hub: Hub) -> None:
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "::", "null", "http://" + "a" * 300])
 async def test_odd_origin(hub: Hub, origin: str) -> None:
-    """Is another site's, whatever it is."""
+    """A malformed origin counts as another site."""
     headers = {"Origin": origin, "Cookie": f"hub_token={token()}"}
     async with hub.ask("GET", "/sse/connect/alice", headers=headers) as response:
         assert response.status == 403
@@ -287,7 +293,7 @@ async def test_odd_origin(hub: Hub, origin: str) -> None:
 
 
 async def test_empty_user_is_nobody() -> None:
-    """In the open mode: 400, also where a client need not say who it is."""
+    """Without authentication an empty user id is a 400, also on routes with a default user."""
     async with running_hub() as hub:
         for path in ("/generations/g00aaaaaaaaaaaaaaaa?user=", "/v1/ui/chat/c?user="):
             assert (await hub.call("DELETE", path))[0] == 400, path
