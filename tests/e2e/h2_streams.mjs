@@ -1,5 +1,6 @@
-// Holds streams over one HTTP/2 connection; prints a line when all are open, and for each event when all have it.
-// use: node h2_streams.mjs URL STREAMS EVENTS
+// Open streams over one HTTP/2 connection. Print a line when all streams are open, and a line for each event
+// when all streams have received it.
+// Usage: node h2_streams.mjs URL STREAMS EVENTS
 import http2 from "node:http2";
 
 const [url, streams, events] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];

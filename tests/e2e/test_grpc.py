@@ -1,4 +1,4 @@
-"""gRPC as operators run it: `hub serve --workers 2`, a worker, a real answer, SIGTERM."""
+"""Test gRPC with `hub serve --workers 2`, a worker, an answer and SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLIENTS = 20
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
-    """Nothing runs yet; tokens and keys are needed."""
+    """Yield a cluster that requires tokens and keys and is not started yet."""
     async with create_cluster() as cluster:
         cluster.set("AUTH__DISABLED", "false")
         cluster.set("AUTH__HMAC_SECRET", SECRET)
@@ -32,8 +32,8 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield cluster
 
 
-async def opened(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
-    """A user's stream, and the process that holds it."""
+async def open_stream(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
+    """Open the stream of a user; return the name of its node and the stream."""
     token = jwt.encode({"sub": f"u{number}", "exp": 2**33}, SECRET)
     metadata = [("authorization", f"Bearer {token}")]
     call = HubStub(channel).Connect(pb.ConnectRequest(), metadata=metadata, wait_for_ready=True)
@@ -41,23 +41,24 @@ async def opened(channel: grpc.aio.Channel, number: int) -> tuple[str, Reading]:
     return json.loads((await reading.next()).data)["node"], reading
 
 
-async def both_ready(cluster: Cluster) -> None:
-    """Each of the two processes has said so; the kernel chooses who answers."""
+async def wait_for_both(cluster: Cluster) -> None:
+    """Wait until both processes are ready. The kernel chooses the process that answers."""
     seen = set[str]()
     async with asyncio.timeout(20):
         while len(seen) < 2:
             headers = {"Connection": "close"}
             async with cluster.session.get(
                 f"{cluster.internal_url}/readyz", headers=headers
-            ) as answer:
-                if answer.status == 200:  # one that is not ready yet is 503
-                    seen.add((await answer.json())["node"])
+            ) as reply:
+                if reply.status == 200:  # 503: not ready yet
+                    seen.add((await reply.json())["node"])
             await asyncio.sleep(0.02)
 
 
-async def test_fleet_over_grpc(cluster: Cluster) -> None:
-    """Two processes share the ports, each event reaches all, an answer comes whole, and SIGTERM
-    tells everyone to come back.
+async def test_two_processes_over_grpc(cluster: Cluster) -> None:
+    """Two processes share the ports, deliver events and an answer, and end on SIGTERM.
+
+    On SIGTERM, each stream receives hub.bye and ends with UNAVAILABLE, so that clients reconnect.
     """
     port, internal_port = free_ports(2)
     cluster.set("PUBLIC__GRPC_PORT", str(port))
@@ -65,14 +66,14 @@ async def test_fleet_over_grpc(cluster: Cluster) -> None:
     await cluster.add_upstream("main")
     await cluster.start("--workers", "2")
     await cluster.start_worker()
-    await both_ready(cluster)
-    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own for each
+    await wait_for_both(cluster)
+    options = [("grpc.use_local_subchannel_pool", 1)]  # one TCP connection per channel
     channels = [
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(CLIENTS)
     ]
     internal = grpc.aio.insecure_channel(f"127.0.0.1:{internal_port}")
     async with asyncio.timeout(30):
-        streams = await asyncio.gather(*(opened(c, n) for n, c in enumerate(channels)))
+        streams = await asyncio.gather(*(open_stream(c, n) for n, c in enumerate(channels)))
         assert len({node for node, _ in streams}) == 2
         async for health in HealthStub(channels[0]).Watch(HealthCheckRequest()):
             if health.status == health.SERVING:
@@ -82,15 +83,15 @@ async def test_fleet_over_grpc(cluster: Cluster) -> None:
         request = pb.PublishRequest(all=True, event="news", data='"hi"')
         await HubInternalStub(internal).Publish(request, metadata=key, wait_for_ready=True)
         for _, reading in streams:
-            said = await reading.next()
-            assert (said.event, said.data) == ("news", '"hi"')
+            event = await reading.next()
+            assert (event.event, event.data) == ("news", '"hi"')
 
-        token = jwt.encode({"sub": "asker", "exp": 2**33}, SECRET)
-        asked = HubStub(channels[0]).Generate(
+        token = jwt.encode({"sub": "gina", "exp": 2**33}, SECRET)
+        generation = HubStub(channels[0]).Generate(
             pb.GenerateRequest(prompt="why is the sky blue?"),
             metadata=[("authorization", f"Bearer {token}")],
         )
-        events = [event async for batch in asked for event in batch.events]
+        events = [event async for batch in generation for event in batch.events]
         text = "".join(json.loads(e.data)["text"] for e in events if e.event == "generation.delta")
         assert len(text) > 50
         assert [e.event for e in events[-2:]] == ["generation.done", "hub.bye"]

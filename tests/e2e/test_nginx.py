@@ -1,4 +1,4 @@
-"""The real nginx, with config/nginx.conf, before two nodes."""
+"""Test two nodes behind nginx with config/nginx.conf."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[NginxProxy]:
-    """Not started yet."""
+    """Yield nginx and two nodes, not started yet."""
     async with create_cluster() as cluster:
         proxy = NginxProxy(cluster, tmp_path)
         yield proxy
@@ -33,7 +33,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[NginxProxy]:
 @pytest.mark.alone
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 async def test_hundred_streams_over_one_connection(proxy: NginxProxy) -> None:
-    """HTTP/2: all open at once, and each event is at all of them within 50 ms."""
+    """100 HTTP/2 streams share one connection; an event reaches all of them within 50 ms."""
     await proxy.start()
     script = Path(__file__).with_name("h2_streams.mjs")
     assert NODE is not None
@@ -45,31 +45,31 @@ async def test_hundred_streams_over_one_connection(proxy: NginxProxy) -> None:
     async with asyncio.timeout(60):
         assert (await client.stdout.readline()).strip() == b"open"
         for n in range(1, 21):
-            begun = time.monotonic()
+            started = time.monotonic()
             await proxy.publish(n)
             assert (await client.stdout.readline()).strip() == b"all %d" % n
-            delays.append(time.monotonic() - begun)
+            delays.append(time.monotonic() - started)
         assert await client.wait() == 0
-    print(f"median {statistics.median(delays) * 1000:.1f} ms, most {max(delays) * 1000:.1f} ms")
+    print(f"median {statistics.median(delays) * 1000:.1f} ms, max {max(delays) * 1000:.1f} ms")
     assert statistics.median(delays) < 0.05
 
 
-async def test_node_that_is_killed(proxy: NginxProxy) -> None:
-    """The client comes back through nginx to the other node, and misses nothing."""
+async def test_killed_node(proxy: NginxProxy) -> None:
+    """The client reconnects through nginx to the other node and misses no event."""
     await proxy.start()
     cursor, n, seen = "", 0, list[int]()
     killed = False
     while len(seen) < 20:
         with suppress(EOFError, aiohttp.ClientError):
-            async with proxy.stream("alice", cursor) as following:
+            async with proxy.stream("alice", cursor) as next_event:
                 while len(seen) < 20:
-                    id_, name, data = await following()
+                    id_, name, data = await next_event()
                     cursor = id_ or cursor
                     if name == "notification":
                         seen.append(data["n"])
                     if len(seen) == 10 and not killed:
                         killed = True
-                        proxy.cluster.node.kill()  # it may be the one that holds the stream
+                        proxy.cluster.node.kill()  # possibly the node of this stream
                     if n < 20 and n == len(seen):
                         n += 1
                         await proxy.publish(n, user="alice")
@@ -77,7 +77,7 @@ async def test_node_that_is_killed(proxy: NginxProxy) -> None:
 
 
 async def test_reload_loses_nothing(proxy: NginxProxy) -> None:
-    """Streams go on in the old workers; new ones are served by the new."""
+    """After a reload, old nginx workers keep their streams, and new workers serve new ones."""
     await proxy.start()
     async with proxy.stream("alice") as old:
         await old()
@@ -89,8 +89,8 @@ async def test_reload_loses_nothing(proxy: NginxProxy) -> None:
                 assert (await old())[2] == (await new())[2] == {"n": n}
 
 
-async def test_without_the_directives(proxy: NginxProxy) -> None:
-    """What they are for: a proxy that buffers holds an event back until more comes."""
+async def test_without_the_buffering_directives(proxy: NginxProxy) -> None:
+    """Without them, nginx buffers: a small event does not reach the client."""
 
     def buffering(text: str) -> str:
         text = re.sub(r"proxy_buffering off;.*", "proxy_ignore_headers X-Accel-Buffering;", text)
@@ -98,5 +98,5 @@ async def test_without_the_directives(proxy: NginxProxy) -> None:
 
     await proxy.start(buffering)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(2), proxy.stream("alice") as following:
-            await following()
+        async with asyncio.timeout(2), proxy.stream("alice") as next_event:
+            await next_event()

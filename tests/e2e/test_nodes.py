@@ -1,4 +1,4 @@
-"""Several `hub serve` processes on one Valkey that is stopped, killed, restarted, and cut off."""
+"""Test three nodes on one Valkey that is paused, killed, restarted or unreachable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.processes import Node, Valkey
 
 
 class Stream:
-    """An open event stream."""
+    """Read an open event stream."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -30,7 +30,7 @@ class Stream:
         self.heartbeats = 0
 
     async def next(self, seconds: float = 30.0) -> tuple[str, Any]:
-        """The next event: name and data."""
+        """Return the name and the data of the next event."""
         async with asyncio.timeout(seconds):
             while not self._ready:
                 chunk = await self._response.content.readany()
@@ -42,30 +42,30 @@ class Stream:
         self.cursor = event.id or self.cursor
         return event.name, json.loads(event.data)
 
-    async def rest(self, seconds: float) -> list[tuple[str, Any]]:
-        """What comes in this time."""
-        found = []
+    async def read_for(self, seconds: float) -> list[tuple[str, Any]]:
+        """Return all events of the next seconds."""
+        events = []
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    found.append(await self.next(60))
+                    events.append(await self.next(60))
         except TimeoutError:
-            return found
+            return events
 
 
-class Setup:
-    """Three nodes, each behind its own way to the broker."""
+class Nodes:
+    """Three nodes, each with its own proxy between it and the broker."""
 
     def __init__(
         self, valkey: Valkey, nodes: Sequence[Node], session: aiohttp.ClientSession
     ) -> None:
         self.valkey = valkey
-        self.nodes = nodes
+        self.all = nodes
         self.session = session
 
     @asynccontextmanager
     async def stream(self, node: Node, user: str, cursor: str = "") -> AsyncIterator[Stream]:
-        """A stream past its hub.open."""
+        """Open a stream and read its hub.open."""
         headers = {"Last-Event-ID": cursor} if cursor else {}
         async with self.session.get(f"{node.url}/sse/connect/{user}", headers=headers) as response:
             stream = Stream(response)
@@ -73,12 +73,12 @@ class Setup:
             yield stream
 
     async def publish(self, node: Node, user: str, n: int) -> tuple[int, dict[str, str]]:
-        """Status and headers."""
+        """Publish a number; return the status and the headers of the response."""
         body = {"to": {"user": user}, "data": n, "id": f"{user}/{n}"}
         async with self.session.post(f"{node.internal_url}/publish", json=body) as response:
             return response.status, dict(response.headers)
 
-    async def publish_until_taken(self, node: Node, user: str, n: int) -> None:
+    async def publish_until_accepted(self, node: Node, user: str, n: int) -> None:
         async with asyncio.timeout(30):
             while (await self.publish(node, user, n))[0] != 200:
                 await asyncio.sleep(0.05)
@@ -89,14 +89,14 @@ class Setup:
 
 
 @pytest.fixture
-async def setup() -> AsyncIterator[Setup]:
-    """Three nodes that are ready."""
-    async with AsyncExitStack() as parts:
-        folder = temporary_folder("nodes", parts)
+async def nodes() -> AsyncIterator[Nodes]:
+    """Start Valkey and three nodes."""
+    async with AsyncExitStack() as stack:
+        folder = temporary_folder("nodes", stack)
         valkey = Valkey(folder)
-        parts.push_async_callback(valkey.kill)
+        stack.push_async_callback(valkey.kill)
         await valkey.start()
-        session = await parts.enter_async_context(
+        session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -104,112 +104,110 @@ async def setup() -> AsyncIterator[Setup]:
         )
         nodes = []
         for name in ("n1", "n2", "n3"):
-            proxy = await parts.enter_async_context(FaultProxy(valkey.socket))
+            proxy = await stack.enter_async_context(FaultProxy(valkey.socket))
             node = Node(name, proxy, folder / f"{name}.log")
-            parts.push_async_callback(node.end, signal.SIGKILL)
+            stack.push_async_callback(node.end, signal.SIGKILL)
             nodes.append(node)
         await asyncio.gather(*(node.start(session) for node in nodes))
-        yield Setup(valkey, nodes, session)
+        yield Nodes(valkey, nodes, session)
 
 
-async def test_three_nodes(setup: Setup) -> None:
-    """A user with connections on three nodes gets each event once per connection."""
-    first, second, third = setup.nodes
+async def test_three_nodes(nodes: Nodes) -> None:
+    """Each connection of a user receives each event once, whichever node it is on."""
+    first, second, third = nodes.all
     async with (
-        setup.stream(first, "alice") as a,
-        setup.stream(second, "alice") as b,
-        setup.stream(second, "alice") as c,
-        setup.stream(third, "alice") as d,
-        setup.stream(third, "bob") as other,
+        nodes.stream(first, "alice") as a,
+        nodes.stream(second, "alice") as b,
+        nodes.stream(second, "alice") as c,
+        nodes.stream(third, "alice") as d,
+        nodes.stream(third, "bob") as other,
     ):
         for n in range(30):
-            assert (await setup.publish(setup.nodes[n % 3], "alice", n))[0] == 200
+            assert (await nodes.publish(nodes.all[n % 3], "alice", n))[0] == 200
         expected = [("notification", n) for n in range(30)]
         for stream in (a, b, c, d):
             assert [await stream.next() for _ in range(30)] == expected
-            assert await stream.rest(0.1) == []
-        assert await other.rest(0.1) == []
+            assert await stream.read_for(0.1) == []
+        assert await other.read_for(0.1) == []
         cursors = {stream.cursor for stream in (a, b, c, d)}
         assert len(cursors) == 1
 
 
-async def test_node_that_is_killed(setup: Setup) -> None:
-    """Its clients go on at another node, from their cursor: nothing lost, nothing twice."""
-    first, second, _ = setup.nodes
-    async with setup.stream(first, "alice") as stream:
-        await setup.publish(second, "alice", 0)
+async def test_killed_node(nodes: Nodes) -> None:
+    """A client resumes on another node with its cursor, without losses or duplicates."""
+    first, second, _ = nodes.all
+    async with nodes.stream(first, "alice") as stream:
+        await nodes.publish(second, "alice", 0)
         assert await stream.next() == ("notification", 0)
         await first.end(signal.SIGKILL)
         with pytest.raises((EOFError, aiohttp.ClientError)):
             await stream.next()
     for n in (1, 2, 3):
-        await setup.publish(second, "alice", n)
-    async with setup.stream(second, "alice", stream.cursor) as back:
-        assert [await back.next() for _ in range(3)] == [("notification", n) for n in (1, 2, 3)]
+        await nodes.publish(second, "alice", n)
+    async with nodes.stream(second, "alice", stream.cursor) as resumed:
+        assert [await resumed.next() for _ in range(3)] == [("notification", n) for n in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("how", ["stalled", "killed"])
-async def test_broker_that_is_away(setup: Setup, how: str) -> None:
-    """Connections stay open with heartbeats, publishes are refused in time, /readyz says so; when
-    it is back, everything goes on by itself.
-    """
-    first, second, _ = setup.nodes
-    async with setup.stream(first, "alice") as stream:
-        await setup.publish(second, "alice", 1)
+async def test_unavailable_broker(nodes: Nodes, how: str) -> None:
+    """Connections stay open, publishes and /readyz answer 503; all recover with the broker."""
+    first, second, _ = nodes.all
+    async with nodes.stream(first, "alice") as stream:
+        await nodes.publish(second, "alice", 1)
         assert await stream.next() == ("notification", 1)
         if how == "stalled":
-            setup.valkey.stall(True)
+            nodes.valkey.stall(True)
         else:
-            await setup.valkey.kill()
-        begun = time.monotonic()
-        status, headers = await setup.publish(first, "alice", 2)
+            await nodes.valkey.kill()
+        started = time.monotonic()
+        status, headers = await nodes.publish(first, "alice", 2)
         assert (status, headers["Retry-After"]) == (503, "1")
-        assert time.monotonic() - begun < 2.0
-        assert await setup.ready(second) == 503
+        assert time.monotonic() - started < 2.0
+        assert await nodes.ready(second) == 503
         async with asyncio.timeout(30):
             while stream.heartbeats < 2:
-                assert await stream.rest(0.5) == []
+                assert await stream.read_for(0.5) == []
         if how == "stalled":
-            setup.valkey.stall(False)
+            nodes.valkey.stall(False)
         else:
-            await setup.valkey.start()
-        await setup.publish_until_taken(second, "alice", 2)
-        await setup.publish_until_taken(first, "alice", 3)
+            await nodes.valkey.start()
+        await nodes.publish_until_accepted(second, "alice", 2)
+        await nodes.publish_until_accepted(first, "alice", 3)
         assert [await stream.next() for _ in range(2)] == [("notification", n) for n in (2, 3)]
         async with asyncio.timeout(30):
-            while {await setup.ready(node) for node in setup.nodes} != {200}:
+            while {await nodes.ready(node) for node in nodes.all} != {200}:
                 await asyncio.sleep(0.05)
 
 
-async def test_broker_that_returns_empty(setup: Setup) -> None:
-    """One hub.reset for each connection and channel that had a position, then it goes on."""
-    first, second, _ = setup.nodes
-    async with setup.stream(first, "alice") as a, setup.stream(second, "alice") as b:
-        await setup.publish(first, "alice", 1)
+async def test_broker_without_data(nodes: Nodes) -> None:
+    """Each connection receives one hub.reset per channel, and then new events."""
+    first, second, _ = nodes.all
+    async with nodes.stream(first, "alice") as a, nodes.stream(second, "alice") as b:
+        await nodes.publish(first, "alice", 1)
         for stream in (a, b):
             assert await stream.next() == ("notification", 1)
-        await setup.valkey.kill()
-        setup.valkey.forget()
-        await setup.valkey.start()
+        await nodes.valkey.kill()
+        nodes.valkey.forget()
+        await nodes.valkey.start()
         for stream in (a, b):
-            told = [await stream.next() for _ in range(2)]
-            assert sorted(told, key=str) == [
+            resets = [await stream.next() for _ in range(2)]
+            assert sorted(resets, key=str) == [
                 ("hub.reset", {"channel": "all", "reason": "epoch"}),
                 ("hub.reset", {"channel": "user:alice", "reason": "epoch"}),
             ]
-        await setup.publish_until_taken(second, "alice", 2)
+        await nodes.publish_until_accepted(second, "alice", 2)
         for stream in (a, b):
             assert await stream.next() == ("notification", 2)
-            assert await stream.rest(0.1) == []
+            assert await stream.read_for(0.1) == []
 
 
-async def test_node_that_is_cut_off(setup: Setup) -> None:
-    """A node whose packets vanish misses events; it hands them over when it is back."""
-    first, second, _ = setup.nodes
-    async with setup.stream(first, "alice") as stream:
+async def test_node_without_a_network(nodes: Nodes) -> None:
+    """A node whose packets are dropped delivers the missed events when the network is back."""
+    first, second, _ = nodes.all
+    async with nodes.stream(first, "alice") as stream:
         first.proxy.blackhole()
         for n in range(5):
-            assert (await setup.publish(second, "alice", n))[0] == 200
-        assert await stream.rest(0.2) == []
+            assert (await nodes.publish(second, "alice", n))[0] == 200
+        assert await stream.read_for(0.2) == []
         first.proxy.heal()
         assert [await stream.next() for _ in range(5)] == [("notification", n) for n in range(5)]

@@ -1,6 +1,6 @@
-"""Answers through real processes: workers that are lost, upstreams that misbehave, users in turn.
+"""Test generations with real processes: lost workers, faulty upstreams, limits per user.
 
-Node, workers and Valkey are processes; the upstreams are simulated LLMs in this one, over HTTP.
+The node, the workers and Valkey are processes. The upstreams are simulated LLMs in this process.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tests.topologies import free_ports
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
-    """Nothing runs yet."""
+    """Yield a cluster that is not started yet."""
     async with create_cluster() as cluster:
         yield cluster
 
 
-def text_of(story: GenerationEvents) -> str:
-    """What a reader sees at the end; deltas count from 0 after each beginning, without a hole."""
+def final_text(events: GenerationEvents) -> str:
+    """Return the final text; check that deltas are numbered without gaps from 0 after a start."""
     text, expected = "", 0
-    for name, data in story:
+    for name, data in events:
         if name in ("generation.started", "generation.restarted"):
             text, expected = "", 0
         elif name == "generation.delta":
@@ -42,27 +42,29 @@ def text_of(story: GenerationEvents) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_worker_lost_in_the_middle_of_a_hundred_answers(
-    cluster: Cluster, how: signal.Signals
-) -> None:
-    """F4: each is taken over within 15 s and has one end; who was frozen writes nothing more."""
-    await cluster.add_upstream("sim", tokens_per_second=2.0)  # none ends before its worker is lost
+async def test_lost_worker_with_a_hundred_answers(cluster: Cluster, how: signal.Signals) -> None:
+    """F4: another worker takes over each answer within 15 s, and each answer has one end."""
+    await cluster.add_upstream(
+        "sim", tokens_per_second=2.0
+    )  # no answer ends before the worker is lost
     if how is signal.SIGSTOP:
         cluster.set("WORKER__LEASE_SECONDS", "5")
     await cluster.start()
     first = await cluster.start_worker()
     prompt, users = "count to 200", [f"u{n}" for n in range(100)]
-    asked = await asyncio.gather(*(cluster.start_generation(user, prompt, "sim") for user in users))
-    assert {status for status, _ in asked} == {202}
-    cursors = {user: answer["cursor"] for user, (_, answer) in zip(users, asked, strict=True)}
+    started = await asyncio.gather(
+        *(cluster.start_generation(user, prompt, "sim") for user in users)
+    )
+    assert {status for status, _ in started} == {202}
+    cursors = {user: answer["cursor"] for user, (_, answer) in zip(users, started, strict=True)}
     async with asyncio.timeout(60):
         while (await cluster.stats("sim"))["running"] < 100:
             await asyncio.sleep(0.05)
     second = await cluster.start_ready_worker()
-    assert (await cluster.stats("sim"))["running"] == 100  # it is there, and finds nothing to do
+    assert (await cluster.stats("sim"))["running"] == 100  # the second worker is ready and idle
     first.send_signal(how)
     lost_at = time.monotonic()
-    reading = [
+    readers = [
         asyncio.create_task(cluster.read_generation(u, cursors[u], more_seconds=3.0)) for u in users
     ]
     async with asyncio.timeout(60):
@@ -73,19 +75,19 @@ async def test_worker_lost_in_the_middle_of_a_hundred_answers(
     print(f"all taken over after {taken_over_after:.1f} s")
     if how is signal.SIGSTOP:
         first.send_signal(signal.SIGCONT)
-    for story in await asyncio.gather(*reading):
-        names = [name for name, _ in story]
+    for events in await asyncio.gather(*readers):
+        names = [name for name, _ in events]
         assert sum(name in ENDS for name in names) == 1, names
         assert names[-1] == "generation.done"
         assert names.count("generation.restarted") == 1
-        assert text_of(story) == choose_answer(prompt)
+        assert final_text(events) == choose_answer(prompt)
     assert taken_over_after < 15, taken_over_after
     assert second.returncode is None
     if how is signal.SIGSTOP:
         assert first.returncode is None
 
 
-FAULTS: Mapping[str, tuple[str, str]] = {  # fault → how it ends, with which code
+FAULTS: Mapping[str, tuple[str, str]] = {  # fault: the end of the generation and its error code
     "busy:1": ("done", ""),
     "flaky:2": ("done", ""),
     "status:500": ("failed", "upstream_status"),
@@ -100,33 +102,33 @@ FAULTS: Mapping[str, tuple[str, str]] = {  # fault → how it ends, with which c
 }
 
 
-async def test_upstreams_that_misbehave(cluster: Cluster) -> None:
-    """F7: one clear end each, within the time-outs; asked again only before the first delta."""
+async def test_faulty_upstreams(cluster: Cluster) -> None:
+    """F7: each fault gives one end within the timeouts; retries happen only before a delta."""
     for n, fault in enumerate(FAULTS):
         await cluster.add_upstream(
             f"f{n}", fault, first_byte_seconds="1", idle_seconds="1", retries="2"
         )
-    cluster.set("UPSTREAMS__NOBODY__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
-    cluster.set("UPSTREAMS__NOBODY__DEFAULT_MODEL", "m")
+    cluster.set("UPSTREAMS__CLOSED__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
+    cluster.set("UPSTREAMS__CLOSED__DEFAULT_MODEL", "m")
     cluster.set("GENERATIONS__MAX_TEXT_BYTES", "20000")
     await cluster.start()
     await cluster.start_worker()
 
-    async def one(upstream: str) -> tuple[GenerationEvents, float]:
-        begun = time.monotonic()
+    async def generate(upstream: str) -> tuple[GenerationEvents, float]:
+        started = time.monotonic()
         _, answer = await cluster.start_generation(upstream, "why is the sky blue?", upstream)
-        story = await cluster.read_generation(upstream, answer["cursor"], more_seconds=0.5)
-        return story, time.monotonic() - begun
+        events = await cluster.read_generation(upstream, answer["cursor"], more_seconds=0.5)
+        return events, time.monotonic() - started
 
-    names = [*(f"f{n}" for n in range(len(FAULTS))), "nobody"]
+    names = [*(f"f{n}" for n in range(len(FAULTS))), "closed"]
     expected = [*FAULTS.values(), ("failed", "upstream_unreachable")]
-    results = await asyncio.gather(*(one(name) for name in names))
+    results = await asyncio.gather(*(generate(name) for name in names))
     seen = []
-    for story, seconds in results:
-        assert sum(name in ENDS for name, _ in story) == 1
-        name, data = story[-1]
+    for events, seconds in results:
+        assert sum(name in ENDS for name, _ in events) == 1
+        name, data = events[-1]
         seen.append((name.removeprefix("generation."), data.get("code", "")))
-        assert seconds < 60  # the time-outs that nobody set are 120 s
+        assert seconds < 60  # the default timeouts are 120 s
         if name == "generation.failed":
             assert set(data) >= {"code", "message", "retryable", "deltas", "seconds"}
     assert seen == expected
@@ -139,29 +141,29 @@ async def test_upstreams_that_misbehave(cluster: Cluster) -> None:
         "line:10000000": 1,
         **dict.fromkeys(["stall:5", "cut:5", "truncate:5", "error:5", "garbage:5", "endless"], 1),
     }
-    async with asyncio.timeout(30):  # nothing is left running at the upstreams
+    async with asyncio.timeout(30):  # until no upstream has a running request
         for n in range(len(FAULTS)):
             while (await cluster.stats(f"f{n}"))["running"]:
                 await asyncio.sleep(0.05)
 
 
-async def test_next_upstream_in_line(cluster: Cluster) -> None:
-    """One that refuses is passed over; the reader sees one answer."""
+async def test_fallback_upstream(cluster: Cluster) -> None:
+    """If an upstream refuses the request, the fallback answers, and the client sees one answer."""
     await cluster.add_upstream("main", "refuse", retries="0", fallbacks=["spare"])
     await cluster.add_upstream("spare")
     await cluster.start()
     await cluster.start_worker()
     _, answer = await cluster.start_generation("alice", "why is the sky blue?", "main")
-    story = await cluster.read_generation("alice", answer["cursor"])
-    assert [name for name, _ in story if name != "generation.delta"] == [
+    events = await cluster.read_generation("alice", answer["cursor"])
+    assert [name for name, _ in events if name != "generation.delta"] == [
         "generation.started",
         "generation.done",
     ]
-    assert text_of(story) == choose_answer("why is the sky blue?")
+    assert final_text(events) == choose_answer("why is the sky blue?")
 
 
 async def test_stop_before_the_first_token(cluster: Cluster) -> None:
-    """The upstream's connection is closed: not by its own time-out, of 120 s."""
+    """A stop closes the connection to the upstream at once, not after its timeout of 120 s."""
     await cluster.add_upstream("sim", "hang")
     await cluster.start()
     await cluster.start_worker()
@@ -175,13 +177,13 @@ async def test_stop_before_the_first_token(cluster: Cluster) -> None:
     async with asyncio.timeout(30):
         while (await cluster.stats("sim"))["running"]:
             await asyncio.sleep(0.01)
-    story = await cluster.read_generation("alice", answer["cursor"])
-    assert story[-1][0] == "generation.stopped"
-    assert (story[-1][1]["by"], story[-1][1]["deltas"]) == ("alice", 0)
+    events = await cluster.read_generation("alice", answer["cursor"])
+    assert events[-1][0] == "generation.stopped"
+    assert (events[-1][1]["by"], events[-1][1]["deltas"]) == ("alice", 0)
 
 
-async def test_one_users_thousand_questions_starve_nobody(cluster: Cluster) -> None:
-    """Few run, some wait, the rest is refused with 429; another user is answered meanwhile."""
+async def test_many_requests_of_one_user_do_not_block_others(cluster: Cluster) -> None:
+    """The requests over the limit are answered with 429; another user gets an answer meanwhile."""
     await cluster.add_upstream("sim", tokens_per_second=20.0)
     await cluster.start()
     await cluster.start_worker()
@@ -196,24 +198,24 @@ async def test_one_users_thousand_questions_starve_nobody(cluster: Cluster) -> N
                 assert "too many questions" in (await answer.json())["detail"]
     assert statuses == [202] * 24 + [429] * 16
     assert (await cluster.stats("sim"))["running"] <= 4
-    _, asked = await cluster.start_generation("bob", "count to 5", "sim")
-    story = await cluster.read_generation("bob", asked["cursor"])
-    assert story[-1][0] == "generation.done"
+    _, generation = await cluster.start_generation("bob", "count to 5", "sim")
+    events = await cluster.read_generation("bob", generation["cursor"])
+    assert events[-1][0] == "generation.done"
     stats = await cluster.stats("sim")
-    assert stats["started"] < 24  # many of hers still wait
+    assert stats["started"] < 24  # many requests of alice are still queued
     assert stats["running"] <= 4
 
 
 async def test_worker_probes_metrics_and_usage(cluster: Cluster) -> None:
-    """What an answer used is on its end, in the metrics, and in the sums."""
+    """Token counts appear in the end event, in the metrics, and in the usage totals."""
     await cluster.add_upstream("sim")
     await cluster.start()
     (port,) = free_ports(1)
     cluster.set("WORKER__PORT", str(port))
     await cluster.start_worker()
-    _, asked = await cluster.start_generation("alice", "why is the sky blue?", "sim")
-    story = await cluster.read_generation("alice", asked["cursor"])
-    end = story[-1][1]
+    _, generation = await cluster.start_generation("alice", "why is the sky blue?", "sim")
+    events = await cluster.read_generation("alice", generation["cursor"])
+    end = events[-1][1]
     tokens = end["usage"]["completion_tokens"]
     assert 0 <= end["seconds"]["queued"] <= end["seconds"]["first_delta"] <= end["seconds"]["total"]
     worker = f"http://127.0.0.1:{port}"
@@ -222,16 +224,16 @@ async def test_worker_probes_metrics_and_usage(cluster: Cluster) -> None:
     labels, text = 'model="simulated-1"', ""
     ended = f'hub_generations_ended_total{{code="",{labels},status="done",upstream="sim"}} 1.0'
     async with asyncio.timeout(30):
-        while ended not in text:  # it is counted after its end was published
+        while ended not in text:  # the counter changes after the end is published
             async with cluster.session.get(f"{worker}/metrics") as answer:
                 text = await answer.text()
     assert f'kind="completion",{labels},upstream="sim"}} {tokens}.0' in text
     async with asyncio.timeout(30):
-        sums: list[dict[str, Any]] = []
-        while not sums:
+        totals: list[dict[str, Any]] = []
+        while not totals:
             async with cluster.session.get(f"{cluster.internal_url}/usage?user=alice") as answer:
-                sums = (await answer.json())["usage"]
-    assert len(sums) == 1
-    assert (sums[0]["answers"], sums[0]["completion_tokens"]) == (1, tokens)
+                totals = (await answer.json())["usage"]
+    assert len(totals) == 1
+    assert (totals[0]["answers"], totals[0]["completion_tokens"]) == (1, tokens)
     async with cluster.session.get(f"{cluster.internal_url}/usage?days=2") as answer:
-        assert (await answer.json())["usage"] == sums
+        assert (await answer.json())["usage"] == totals

@@ -1,3 +1,4 @@
-"""The soak: publishers and clients under a schedule of faults, and a ledger that says what came of
-it. Run by `scripts/soak`.
+"""The soak test: publishers and clients under a schedule of faults, and a check of every delivery.
+
+`scripts/soak` runs it.
 """

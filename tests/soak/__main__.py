@@ -1,5 +1,6 @@
-"""scripts/soak: publishers, clients and faults for some minutes, then the ledger. Exit 1 when the
-promise was broken.
+"""Run publishers, clients and faults for some minutes, then print the totals.
+
+Exit with 1 if an event was lost, duplicated or out of order, or if a reset had no cause.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
 
-_SETTLE_SECONDS = 40.0
+_RECOVERY_TIMEOUT_SECONDS = 40.0
 _TOPICS = 5
 _SETTINGS = {
     "HUB_AUTH__DISABLED": "false",
@@ -35,46 +36,52 @@ _SETTINGS = {
 
 
 def main() -> int:
-    """Reads the command line. Returns the exit code."""
+    """Parse the command line and run the soak test; return the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--users", type=int, default=50)
-    parser.add_argument("--rate", type=float, default=200, help="events a second, in all channels")
+    parser.add_argument(
+        "--rate", type=float, default=200, help="events per second, over all channels"
+    )
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--pause", type=float, default=2, help="seconds between two faults, about")
-    parser.add_argument("--faults", help="only these, by comma; `none` for none")
+    parser.add_argument(
+        "--pause", type=float, default=2, help="mean number of seconds between two faults"
+    )
+    parser.add_argument(
+        "--faults", help="comma-separated names of faults, or `none` (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
-    parser.add_argument("--json", type=Path, help="write the ledger there too")
+    parser.add_argument("--json", type=Path, help="also write the totals to this file")
     args = parser.parse_args()
     verdict = asyncio.run(soak(args))
     return 0 if verdict.clean else 1
 
 
 async def soak(args: argparse.Namespace) -> Verdict:
-    """The whole run."""
+    """Start the processes and the clients, inject faults, and check the deliveries."""
     folder = short_folder("soak")
-    ended = asyncio.Event()
+    interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, ended.set)
-    begun = time.monotonic()
+        loop.add_signal_handler(signum, interrupted.set)
+    started = time.monotonic()
 
-    def say(what: str) -> None:
-        print(f"{time.monotonic() - begun:7.1f} s  {what}", file=sys.stderr, flush=True)
+    def log(message: str) -> None:
+        print(f"{time.monotonic() - started:7.1f} s  {message}", file=sys.stderr, flush=True)
 
-    async with AsyncExitStack() as parts:
+    async with AsyncExitStack() as stack:
         valkey = Valkey(folder)
-        parts.push_async_callback(valkey.kill)
+        stack.push_async_callback(valkey.kill)
         await valkey.start()
-        session = await parts.enter_async_context(
+        session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
         )
         nodes = []
         for n in range(args.nodes):
-            proxy = await parts.enter_async_context(FaultProxy(valkey.socket))
+            proxy = await stack.enter_async_context(FaultProxy(valkey.socket))
             node = Node(f"n{n + 1}", proxy, folder / f"n{n + 1}.log", _SETTINGS)
-            parts.push_async_callback(node.end, signal.SIGKILL)
+            stack.push_async_callback(node.end, signal.SIGKILL)
             nodes.append(node)
         await asyncio.gather(*(node.start(session) for node in nodes))
 
@@ -87,7 +94,7 @@ async def soak(args: argparse.Namespace) -> Verdict:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(client.run()) for client in clients]
             await asyncio.gather(*(client.opened.wait() for client in clients))
-            say(f"{len(clients)} clients on {len(nodes)} nodes, seed {args.seed}, logs in {folder}")
+            log(f"{len(clients)} clients on {len(nodes)} nodes, seed {args.seed}, logs in {folder}")
             channels = ["all", *(f"user:u{n}" for n in range(args.users))]
             channels += [f"topic:t{n}" for n in range(_TOPICS)]
             pause = len(channels) / args.rate
@@ -95,13 +102,15 @@ async def soak(args: argparse.Namespace) -> Verdict:
             faults = Faults(valkey, traffic)
             names = args.faults.split(",") if args.faults else faults.names()
             if args.faults != "none":
-                tasks.append(group.create_task(faults.run(names, args.pause, say)))
+                tasks.append(group.create_task(faults.run(names, args.pause, log)))
             try:
                 async with asyncio.timeout(args.minutes * 60):
-                    await ended.wait()
+                    await interrupted.wait()
             except TimeoutError:
                 pass
-            await settle(traffic, tasks if args.faults != "none" else [], publishers, valkey, say)
+            await wait_for_recovery(
+                traffic, tasks if args.faults != "none" else [], publishers, valkey
+            )
             for task in tasks:
                 task.cancel()
     verdict = ledger.close()
@@ -109,14 +118,13 @@ async def soak(args: argparse.Namespace) -> Verdict:
     return verdict
 
 
-async def settle(
+async def wait_for_recovery(
     traffic: Traffic,
     tasks: list[asyncio.Task[None]],
     publishers: list[asyncio.Task[None]],
     valkey: Valkey,
-    say: object,
 ) -> None:
-    """Ends the faults and the publishing, and gives the clients time to catch up."""
+    """End the faults and the publishers, and wait until all clients have received all events."""
     if tasks:
         faults = tasks.pop()
         faults.cancel()
@@ -130,24 +138,24 @@ async def settle(
         node.stall(False)
         if node.gone:
             await node.start(traffic.session)
-    await asyncio.sleep(1)  # one event each after the last fault, so that each gap shows
+    await asyncio.sleep(1)  # publish after the last fault, so that each gap becomes visible
     traffic.publishing = False
     await asyncio.gather(*publishers)
     try:
-        async with asyncio.timeout(_SETTLE_SECONDS):
-            while traffic.ledger.behind():
+        async with asyncio.timeout(_RECOVERY_TIMEOUT_SECONDS):
+            while traffic.ledger.count_behind():
                 await asyncio.sleep(0.1)
     except TimeoutError:
         pass
 
 
 def report(verdict: Verdict, traffic: Traffic, faults: Faults, args: argparse.Namespace) -> None:
-    """Prints the ledger, and writes it where it was asked for."""
+    """Print the totals, and write them to the file of --json."""
     rows: dict[str, object] = {
         "published": verdict.published,
         "delivered": verdict.delivered,
         "lost": verdict.lost,
-        "twice": verdict.twice,
+        "duplicates": verdict.duplicates,
         "out of order": verdict.out_of_order,
         "resets": verdict.resets,
         "unexplained resets": verdict.unexplained_resets,

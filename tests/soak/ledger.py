@@ -1,8 +1,8 @@
-"""The books: what was published and acknowledged, and what each client saw of it.
+"""Record the acknowledged events and the events that each client receives.
 
-Each channel's events are numbered 1, 2, 3 … by its one publisher; every client is connected before
-the first. So a client must see exactly 1, 2, 3 … in each of its channels, unless it is told by
-`hub.reset` that there is a gap; and that only when the broker has lost its data.
+One publisher per channel numbers its events 1, 2, 3 …, and every client connects before the first
+event. Each client must therefore receive exactly 1, 2, 3 … in each of its channels. The only
+exception is a gap that `hub.reset` announces, and only after the broker has lost its data.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Iterable
 
 import msgspec
 
-_MOST_CASES = 10
+_MAX_CASES = 10
 
 
-class _Account:
-    """One client's view of one channel."""
+class _Subscription:
+    """The events that one client has received in one channel."""
 
     def __init__(self) -> None:
-        self.seen = 0  # the highest number seen, or excused by a reset
+        self.seen = 0  # the highest number received
         self.missing: set[int] = set()
         self.after_reset = False
         self.resets = 0
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """The sums. `cases`: the first few offences in words."""
+    """The totals. cases: descriptions of the first violations."""
 
     published: int
     delivered: int
     lost: int
-    twice: int
+    duplicates: int
     out_of_order: int
     resets: int
     unexplained_resets: int
@@ -39,84 +39,90 @@ class Verdict(msgspec.Struct, kw_only=True):
 
     @property
     def clean(self) -> bool:
-        """Whether the promise was kept."""
-        return not (self.lost or self.twice or self.out_of_order or self.unexplained_resets)
+        """Return whether all events were delivered once and in order."""
+        return not (self.lost or self.duplicates or self.out_of_order or self.unexplained_resets)
 
 
 class Ledger:
-    """Kept by publishers and clients, closed at the end."""
+    """Publishers and clients write to it during the run; `close` returns the totals."""
 
     def __init__(self) -> None:
-        self.acknowledged: Counter[str] = Counter()  # channel → its last acknowledged number
-        self.data_losses = 0  # how often the broker came back empty
-        self._accounts: dict[tuple[str, str], _Account] = {}
-        self._sums: Counter[str] = Counter()
+        self.acknowledged: Counter[str] = Counter()  # channel: last acknowledged number
+        self.data_losses = 0  # how often the broker restarted without data
+        self._subscriptions: dict[tuple[str, str], _Subscription] = {}
+        self._totals: Counter[str] = Counter()
         self._cases: list[str] = []
 
-    def follows(self, client: str, channels: Iterable[str]) -> None:
-        """The client must see all that is published in these channels from now on."""
+    def add_client(self, client: str, channels: Iterable[str]) -> None:
+        """Expect the client to receive all events of these channels from now on."""
         for channel in channels:
-            self._accounts[client, channel] = _Account()
+            self._subscriptions[client, channel] = _Subscription()
 
-    def saw(self, client: str, channel: str, n: int) -> None:
-        """An event arrived."""
-        account = self._accounts[client, channel]
-        self._sums["delivered"] += 1
-        if account.after_reset:
-            # What was published around the loss may be missing, or have been published again.
-            account.after_reset = False
-            account.seen = max(account.seen, n)
-        elif n == account.seen + 1:
-            account.seen = n
-        elif n > account.seen:
-            account.missing.update(range(account.seen + 1, n))
-            self._case("gap", client, channel, f"{account.seen} was followed by {n}")
-            account.seen = n
-        elif n in account.missing:
-            account.missing.discard(n)
-            self._offend("out_of_order", client, channel, f"{n} came after {account.seen}")
+    def record_event(self, client: str, channel: str, n: int) -> None:
+        """Record that a client received event n of a channel."""
+        subscription = self._subscriptions[client, channel]
+        self._totals["delivered"] += 1
+        if subscription.after_reset:
+            # Events around the loss may be missing or published again.
+            subscription.after_reset = False
+            subscription.seen = max(subscription.seen, n)
+        elif n == subscription.seen + 1:
+            subscription.seen = n
+        elif n > subscription.seen:
+            subscription.missing.update(range(subscription.seen + 1, n))
+            self._add_case("gap", client, channel, f"{subscription.seen} was followed by {n}")
+            subscription.seen = n
+        elif n in subscription.missing:
+            subscription.missing.discard(n)
+            self._add_violation("out_of_order", client, channel, f"{n} after {subscription.seen}")
         else:
-            self._offend("twice", client, channel, f"{n} came again after {account.seen}")
+            self._add_violation(
+                "duplicate", client, channel, f"{n} again after {subscription.seen}"
+            )
 
-    def told_reset(self, client: str, channel: str) -> None:
-        """`hub.reset` arrived."""
-        account = self._accounts[client, channel]
-        account.resets += 1
-        account.after_reset = True
-        self._sums["resets"] += 1
-        if account.resets > self.data_losses:
-            self._offend("unexplained", client, channel, f"reset number {account.resets}")
+    def record_reset(self, client: str, channel: str) -> None:
+        """Record that a client received `hub.reset` for a channel."""
+        subscription = self._subscriptions[client, channel]
+        subscription.resets += 1
+        subscription.after_reset = True
+        self._totals["resets"] += 1
+        if subscription.resets > self.data_losses:
+            self._add_violation(
+                "unexplained", client, channel, f"reset number {subscription.resets}"
+            )
 
-    def behind(self) -> int:
-        """How many accounts have not seen all that was acknowledged."""
+    def count_behind(self) -> int:
+        """Return the number of subscriptions that have not received all acknowledged events."""
         return sum(
-            account.seen < self.acknowledged[channel] and not account.after_reset
-            for (_, channel), account in self._accounts.items()
+            subscription.seen < self.acknowledged[channel] and not subscription.after_reset
+            for (_, channel), subscription in self._subscriptions.items()
         )
 
     def close(self) -> Verdict:
-        """The sums; what was acknowledged and never seen is lost."""
+        """Return the totals; acknowledged events that a client never received are lost."""
         lost = 0
-        for (client, channel), account in self._accounts.items():
-            unseen = 0 if account.after_reset else self.acknowledged[channel] - account.seen
+        for (client, channel), subscription in self._subscriptions.items():
+            unseen = (
+                0 if subscription.after_reset else self.acknowledged[channel] - subscription.seen
+            )
             if unseen > 0:
-                self._case("lost", client, channel, f"nothing after {account.seen}")
-            lost += len(account.missing) + max(0, unseen)
+                self._add_case("lost", client, channel, f"nothing after {subscription.seen}")
+            lost += len(subscription.missing) + max(0, unseen)
         return Verdict(
             published=sum(self.acknowledged.values()),
-            delivered=self._sums["delivered"],
+            delivered=self._totals["delivered"],
             lost=lost,
-            twice=self._sums["twice"],
-            out_of_order=self._sums["out_of_order"],
-            resets=self._sums["resets"],
-            unexplained_resets=self._sums["unexplained"],
+            duplicates=self._totals["duplicate"],
+            out_of_order=self._totals["out_of_order"],
+            resets=self._totals["resets"],
+            unexplained_resets=self._totals["unexplained"],
             cases=self._cases,
         )
 
-    def _offend(self, kind: str, client: str, channel: str, what: str) -> None:
-        self._sums[kind] += 1
-        self._case(kind, client, channel, what)
+    def _add_violation(self, kind: str, client: str, channel: str, what: str) -> None:
+        self._totals[kind] += 1
+        self._add_case(kind, client, channel, what)
 
-    def _case(self, kind: str, client: str, channel: str, what: str) -> None:
-        if len(self._cases) < _MOST_CASES:
+    def _add_case(self, kind: str, client: str, channel: str, what: str) -> None:
+        if len(self._cases) < _MAX_CASES:
             self._cases.append(f"{kind}: {client} in {channel}: {what}")

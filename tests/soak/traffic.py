@@ -1,4 +1,4 @@
-"""The traffic of a soak: publishers that repeat until they are answered, clients that return."""
+"""The traffic of the soak test: publishers that retry, and clients that reconnect."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from tests.soak.ledger import Ledger
 
 SECRET = secrets.token_hex(32)
 KEY = secrets.token_hex(16)
-TOKEN_SECONDS = (6.0, 20.0)  # streams end with their tokens, and go on with the next ones
-_PATIENCE = aiohttp.ClientTimeout(total=5)
-_STREAM = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=6)
+TOKEN_SECONDS = (
+    6.0,
+    20.0,
+)  # a stream ends with its token, and the client reconnects with a new one
+_PUBLISH_TIMEOUT = aiohttp.ClientTimeout(total=5)
+_STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=6)
 
 
 class Traffic:
-    """What publishers and clients share."""
+    """The state that publishers and clients share."""
 
     def __init__(
         self, nodes: Sequence[Node], session: aiohttp.ClientSession, ledger: Ledger, seed: int
@@ -40,14 +43,14 @@ class Traffic:
         self.responses: dict[str, tuple[Node, aiohttp.ClientResponse]] = {}
 
     def drop(self, node: Node) -> None:
-        """All clients of a node are cut off at once."""
-        for here, response in list(self.responses.values()):
-            if here is node:
+        """Close the connections of all clients of a node."""
+        for client_node, response in list(self.responses.values()):
+            if client_node is node:
                 response.close()
 
 
 async def publish(traffic: Traffic, channel: str, pause_seconds: float) -> None:
-    """One channel's events, each sent again with its id until a node takes it."""
+    """Publish the events of a channel, each with an id and again until a node accepts it."""
     kind, _, name = channel.partition(":")
     to = {"all": True} if kind == "all" else {kind: name}
     n = 0
@@ -65,24 +68,24 @@ async def publish(traffic: Traffic, channel: str, pause_seconds: float) -> None:
                     f"{node.internal_url}/publish",
                     json=body,
                     headers={"Authorization": f"Bearer {KEY}"},
-                    timeout=_PATIENCE,
+                    timeout=_PUBLISH_TIMEOUT,
                 ) as response:
                     if response.status == 200:
-                        answer = await response.json()
-                        traffic.counts["recognised"] += answer["published"][0]["duplicate"]
+                        result = await response.json()
+                        traffic.counts["duplicates detected"] += result["published"][0]["duplicate"]
                         break
                     if response.status != 503:
                         raise AssertionError(f"{response.status} {await response.text()}")
                     traffic.counts["503"] += 1
             except (aiohttp.ClientError, TimeoutError, OSError):
-                traffic.counts["publishes unanswered"] += 1
+                traffic.counts["publishes without a response"] += 1
             await asyncio.sleep(0.1)
         traffic.ledger.acknowledged[channel] = n
         await asyncio.sleep(traffic.random.uniform(0.5, 1.5) * pause_seconds)
 
 
 class Client:
-    """One user's tab: it returns with its cursor, to any node, whatever happens."""
+    """A client that reconnects with its cursor to a random node after every break."""
 
     def __init__(self, traffic: Traffic, name: str, user: str, topics: Sequence[str]) -> None:
         self.name = name
@@ -91,10 +94,10 @@ class Client:
         self._claims = {"sub": user, "topics": list(topics)}
         self._path = f"/sse/connect/{user}" + (f"?topics={','.join(topics)}" if topics else "")
         self._cursor = ""
-        traffic.ledger.follows(name, [f"user:{user}", "all", *(f"topic:{t}" for t in topics)])
+        traffic.ledger.add_client(name, [f"user:{user}", "all", *(f"topic:{t}" for t in topics)])
 
     async def run(self) -> None:
-        """Connected until cancelled."""
+        """Stay connected until cancelled."""
         traffic = self._traffic
         while True:
             node = traffic.random.choice(traffic.nodes)
@@ -103,7 +106,7 @@ class Client:
                 headers["Last-Event-ID"] = self._cursor
             try:
                 async with traffic.session.get(
-                    node.url + self._path, headers=headers, timeout=_STREAM
+                    node.url + self._path, headers=headers, timeout=_STREAM_TIMEOUT
                 ) as response:
                     if response.status != 200:
                         raise AssertionError(f"{response.status} {await response.text()}")
@@ -112,7 +115,7 @@ class Client:
                     decoder = SseDecoder()
                     async for chunk in response.content.iter_any():
                         for event in decoder.feed(chunk):
-                            self._take(event)
+                            self._on_event(event)
             except (aiohttp.ClientError, TimeoutError, OSError):
                 traffic.counts["breaks"] += 1
             finally:
@@ -120,21 +123,21 @@ class Client:
             await asyncio.sleep(traffic.random.uniform(0.05, 0.5))
 
     def _token(self) -> str:
-        """A fresh one, good for some seconds."""
+        """Return a token that is valid for some seconds."""
         until = time.time() + self._traffic.random.uniform(*TOKEN_SECONDS)
         return jwt.encode({**self._claims, "exp": until}, SECRET)
 
-    def _take(self, event: ServerSentEvent) -> None:
+    def _on_event(self, event: ServerSentEvent) -> None:
         traffic, data = self._traffic, msgspec.json.decode(event.data)
         if event.name == "hub.reset":
-            traffic.ledger.told_reset(self.name, data["channel"])
+            traffic.ledger.record_reset(self.name, data["channel"])
         elif event.name == "hub.open":
             self.opened.set()
         elif event.name == "hub.bye":
             traffic.counts[f"bye {data['reason']}"] += 1
         elif event.name == "notification":
-            traffic.ledger.saw(self.name, data["channel"], data["n"])
-            late = time.monotonic() - data["at"]
-            traffic.slowest_seconds = max(traffic.slowest_seconds, late)
+            traffic.ledger.record_event(self.name, data["channel"], data["n"])
+            delay = time.monotonic() - data["at"]
+            traffic.slowest_seconds = max(traffic.slowest_seconds, delay)
         if event.id:
             self._cursor = event.id
