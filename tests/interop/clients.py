@@ -1,6 +1,4 @@
-"""The clients that people have, and what each can do: the tests hold each word of it, and
-`docs/clients.md` shows it.
-"""
+"""The tested clients and their abilities, which the tests check and `docs/clients.md` lists."""
 
 from __future__ import annotations
 
@@ -23,10 +21,12 @@ HEADER: Final = "header"
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """after_break, after_end: who connects again after a broken connection, and after the hub has
-    ended the stream with `hub.bye`. stops: how it can stop an answer. loses_at_start: of data
-    that are a string and no JSON. pinned: the lock files say which version; else the distribution
-    does.
+    """A client for event streams.
+
+    after_break, after_end: whether it reconnects by itself after a broken connection, and after
+    the hub has ended the stream with `hub.bye`. stops: the ways to stop an answer. loses_at_start:
+    characters that it removes at the start of data that is a plain string. pinned: a lock file
+    determines the version; otherwise the distribution does.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Client:
     notes: str = ""
 
     @property
-    def comes_again(self) -> bool:
-        """By itself, always."""
+    def reconnects(self) -> bool:
+        """Return whether it always reconnects by itself."""
         return self.after_break == self.after_end == "by itself"
 
 
@@ -53,25 +53,28 @@ def _npm(*packages: str) -> str:
 
 
 @cache
-def _said_by(program: str, flag: str) -> str:
-    """The first number that `program flag` says: a major version."""
+def _major_version(program: str, flag: str) -> str:
+    """Return the first number in the output of `program flag`."""
     binary = shutil.which(program)
     if binary is None:
         return "?"
-    said = subprocess.run([binary, flag], capture_output=True, text=True, check=True, timeout=20)
-    found = re.search(r"\d+", said.stdout.partition("unexpected operator")[2] or said.stdout)
-    return found[0] if found else "?"
+    completed = subprocess.run(
+        [binary, flag], capture_output=True, text=True, check=True, timeout=20
+    )
+    output = completed.stdout.partition("unexpected operator")[2] or completed.stdout
+    number = re.search(r"\d+", output)
+    return number[0] if number else "?"
 
 
 def _jar(name: str) -> str:
-    """The version in the name of the file beside the plain one."""
+    """Return the version in the file name of a Debian Java library."""
     for file in sorted(JARS.glob(f"{name}-[0-9]*.jar")):
         return file.stem.removeprefix(f"{name}-")
     return "?"
 
 
-_CHROMIUM: Final = partial(_said_by, "chromium", "--version")
-_JDK: Final = partial(_said_by, "java", "--version")
+_CHROMIUM: Final = partial(_major_version, "chromium", "--version")
+_JDK: Final = partial(_major_version, "java", "--version")
 
 CLIENTS: Final = (
     Client(
@@ -84,19 +87,19 @@ CLIENTS: Final = (
         after_break="by itself",
         after_end="by itself",
         stops=("delete",),
-        notes="takes no headers and only GET: ask and stop by `fetch` beside it; "
-        "close it at a `hub.bye` that says not to come again",
+        notes="supports neither headers nor POST: start and stop answers with `fetch`; "
+        "close it when `hub.bye` has `reconnect: false`",
     ),
     Client(
         name="`eventsource` (npm)",
         runtime="node",
         program="eventsource_npm",
         version=partial(_npm, "eventsource"),
-        auth="header, by a `fetch` of one's own",
+        auth="header, with a custom `fetch`",
         after_break="by itself",
         after_end="by itself",
         stops=("delete",),
-        notes="only GET, as the browser's",
+        notes="supports only GET, as in browsers",
     ),
     Client(
         name="`@microsoft/fetch-event-source` (npm)",
@@ -105,8 +108,9 @@ CLIENTS: Final = (
         version=partial(_npm, "@microsoft/fetch-event-source"),
         after_break="by itself",
         loses_at_start=("\n", "\ufeff"),
-        notes="after a clean end only if `onclose` throws; a string loses a first newline or byte "
-        "order mark (publish JSON); asks again when its tab is shown: give an `Idempotency-Key`",
+        notes="reconnects after a clean end only if `onclose` throws; removes a newline or "
+        "byte order mark at the start of a string (publish JSON); repeats its request when its tab "
+        "becomes visible again: send an `Idempotency-Key`",
     ),
     Client(
         name="`fetch`, `AbortController` (Chromium)",
@@ -119,7 +123,7 @@ CLIENTS: Final = (
         name="`fetch`, `AbortController` (Node.js)",
         runtime="node",
         program="fetch_abort",
-        version=partial(_said_by, "node", "--version"),
+        version=partial(_major_version, "node", "--version"),
         pinned=False,
     ),
     Client(
@@ -134,14 +138,14 @@ CLIENTS: Final = (
         runtime="python",
         program="httpx_sse_stream",
         version=partial(installed_version, "httpx-sse"),
-        notes="httpx gives up after 5 s of silence: set `read` above 8 s",
+        notes="httpx times out after 5 s without data: set the `read` timeout above 8 s",
     ),
     Client(
         name="aiohttp's client (PyPI), line by line",
         runtime="python",
         program="aiohttp_lines",
         version=partial(installed_version, "aiohttp"),
-        notes="ends after 300 s (`total=None`)",
+        notes="times out after 300 s: set `total=None`",
     ),
     Client(
         name="`websockets` (PyPI)",
@@ -149,7 +153,7 @@ CLIENTS: Final = (
         program="websockets_json",
         version=partial(installed_version, "websockets"),
         stops=("delete",),
-        notes="over `/ws/connect`; asks and stops by messages",
+        notes="uses `/ws/connect`; starts and stops answers with messages",
     ),
     Client(
         name="HttpURLConnection, BufferedReader (Java)",
@@ -173,8 +177,8 @@ CLIENTS: Final = (
         program="AsyncHttp",
         version=partial(_jar, "async-http-client"),
         pinned=False,
-        notes="ends after 60 s (`setRequestTimeout(-1)`); repeats a POST whose connection broke "
-        "(`setMaxRequestRetry(0)`, or an `Idempotency-Key`)",
+        notes="times out after 60 s: `setRequestTimeout(-1)`; repeats a POST after a break: "
+        "`setMaxRequestRetry(0)`, or send an `Idempotency-Key`",
     ),
     Client(
         name="OkHttp (Java)",
@@ -182,7 +186,7 @@ CLIENTS: Final = (
         program="OkHttpLines",
         version=partial(_jar, "okhttp"),
         pinned=False,
-        notes="gives up after 10 s of silence: a heartbeat comes every 8 s",
+        notes="times out after 10 s without data; the hub sends a heartbeat every 8 s",
     ),
 )
 OKHTTP: Final = CLIENTS[-1]
@@ -190,8 +194,9 @@ OKHTTP: Final = CLIENTS[-1]
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerClient:
-    """One that knows answers and no events. after_break: who goes on after a broken connection.
-    stop: how its user stops an answer.
+    """A client for answers only.
+
+    after_break: whether it resumes after a broken connection. stop: how its user stops an answer.
     """
 
     name: str
@@ -207,8 +212,8 @@ class AnswerClient:
 
 
 def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[AnswerClient]:
-    hides = "; Node.js may take it for one that ended: one without {} is not whole"
-    hides = hides if runtime == "node" else ""
+    incomplete = "; Node.js may report a broken stream as ended: without {} it is incomplete"
+    incomplete = incomplete if runtime == "node" else ""
     return [
         AnswerClient(
             name=f"`openai` ({where}), chat completions",
@@ -218,8 +223,9 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
             route="`/v1/chat/completions`",
             auth="`api_key`" if runtime == "python" else "`apiKey`",
             after_break="none",
-            stop="hanging up, asked with `on_disconnect: stop`",
-            notes="a broken stream raises; ask again" + hides.format("`finish_reason`"),
+            stop="disconnect, started with `on_disconnect: stop`",
+            notes="raises an error when the stream breaks; start again"
+            + incomplete.format("`finish_reason`"),
         ),
         AnswerClient(
             name=f"`openai` ({where}), Responses",
@@ -230,8 +236,8 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
             auth="`api_key`" if runtime == "python" else "`apiKey`",
             after_break="by hand",
             stop="`responses.cancel`",
-            notes="`background`, then, where the stream broke, `responses.retrieve` with "
-            "`starting_after`" + hides.format("`response.completed`"),
+            notes="use `background`; when the stream breaks, `responses.retrieve` with "
+            "`starting_after`" + incomplete.format("`response.completed`"),
         ),
     ]
 
@@ -247,11 +253,12 @@ ANSWER_CLIENTS: Final = (
         route="`/v1/ui/chat`",
         after_break="by hand",
         stop="`DELETE /v1/ui/chat/{chat}`",
-        notes="`resumeStream()`; `resume: true` of `useChat` (run in Chromium, too) goes on after "
-        "a reload, and after a break when its tab is shown again; `stop()` only leaves; by "
-        "`startIndex=0` an answer that ended meanwhile comes, too "
-        "(`prepareReconnectToStreamRequest`); one without `finishReason` is not whole: Node.js "
-        "takes a broken stream for one that ended",
+        notes="`resumeStream()`; with `resume: true`, `useChat` (also tested in Chromium) resumes "
+        "after a reload, and after a break when its tab is visible again; `stop()` only "
+        "disconnects; "
+        "with `startIndex=0` (`prepareReconnectToStreamRequest`) it also receives an answer that "
+        "has ended meanwhile; an answer without `finishReason` is incomplete, because Node.js "
+        "may report a broken stream as ended",
     ),
     AnswerClient(
         name="`@ai-sdk/workflow` (npm)",
@@ -259,7 +266,7 @@ ANSWER_CLIENTS: Final = (
         program="ai_workflow",
         version=partial(_npm, "@ai-sdk/workflow"),
         route="`/v1/ui/chat`",
-        auth="header, by a `fetch` of one's own",
+        auth="header, with a custom `fetch`",
         after_break="by itself",
         stop="`DELETE /v1/ui/chat/{chat}`",
         notes="`WorkflowChatTransport`, from `@ai-sdk/workflow/client`",
@@ -271,7 +278,7 @@ ANSWER_CLIENTS: Final = (
         version=partial(_npm, "@ag-ui/client"),
         route="`/v1/agui`",
         after_break="by hand",
-        stop="`abortRun()`, asked with `on_disconnect: stop`",
-        notes="the same `runId` joins the run from its beginning",
+        stop="`abortRun()`, started with `on_disconnect: stop`",
+        notes="a request with the same `runId` reads the run from its start",
     ),
 )

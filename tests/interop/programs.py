@@ -1,4 +1,4 @@
-"""The clients' programs as they run: processes of Python, Node.js and Java, pages of Chromium."""
+"""Run the programs of the clients: processes of Python, Node.js and Java, and pages of Chromium."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 JS = Path(__file__).parent / "js"
-JARS = Path("/usr/share/java")  # of Debian's libokhttp-java and libasync-http-client-java
+JARS = Path("/usr/share/java")  # installed by Debian's libokhttp-java and libasync-http-client-java
 _CACHE = ROOT / ".cache" / "interop-classes"
 _NETTY = (
     *("buffer", "codec", "codec-http", "codec-socks", "common", "handler", "handler-proxy"),
@@ -33,30 +33,30 @@ _JAR_NAMES = (
     *("slf4j-api", "slf4j-nop"),
     *(f"netty-{name}" for name in _NETTY),
 )
-_JAVA = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # starts faster so
+_JAVA = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # for a faster start
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_PATIENCE_SECONDS = 40.0
-_LONGEST_LINE_BYTES = 2**22
+_TIMEOUT_SECONDS = 40.0
+_MAX_LINE_BYTES = 2**22
 _PAGE = """<!doctype html><title>interop</title>
 <script type="importmap">{"imports": {"@microsoft/fetch-event-source":
 "/interop/node_modules/@microsoft/fetch-event-source/lib/esm/index.js"}}</script>"""
 
-_RUN = """async ([program, asked]) => {
-  if (program === "story") return;
-  const { stories } = await import("/interop/story.mjs");
+_RUN = """async ([program, options]) => {
+  if (program === "none") return;
+  const { parseScenarios } = await import("/interop/scenario.mjs");
   const { run } = await import(`/interop/${program}.mjs`);
-  const lines = []; // said together: each call to the test is a message between processes
-  const sayThem = () => sayAll(lines.splice(0).join("\\n"));
-  const say = (line) => {
-    if (lines.push(line) === 1) setTimeout(sayThem, 10);
+  const lines = []; // sent in batches: each call to the test is a message between processes
+  const sendLines = () => reportLines(lines.splice(0).join("\\n"));
+  const print = (line) => {
+    if (lines.push(line) === 1) setTimeout(sendLines, 10);
   };
-  for (const story of stories(asked, say)) await run(story);
-  await sayThem();
+  for (const scenario of parseScenarios(options, print)) await run(scenario);
+  await sendLines();
 }"""
 
 
-class Heard(NamedTuple):
-    """An event as the client had it."""
+class Event(NamedTuple):
+    """An event as the client received it."""
 
     name: str
     id: str | None
@@ -64,47 +64,47 @@ class Heard(NamedTuple):
 
 
 class Program:
-    """One that runs, and what it has said (`python/story.py` has the lines)."""
+    """A running program and its printed events (see `python/scenario.py` for the format)."""
 
     def __init__(self, next_line: Callable[[], Awaitable[str]]) -> None:
         self._next_line = next_line
-        self.heard: list[Heard] = []
+        self.events: list[Event] = []
         self.ends: list[str] = []
         self.closed = False
-        self.over = False
+        self.ended = False
 
-    def of(self, name: str) -> list[Heard]:
-        """The events of this name so far."""
-        return [event for event in self.heard if event.name == name]
+    def named(self, name: str) -> list[Event]:
+        """Return the received events of this name."""
+        return [event for event in self.events if event.name == name]
 
-    def by_generation(self) -> dict[str, list[Heard]]:
-        """The answers' events, by the answer, in the order of their beginnings."""
-        found: dict[str, list[Heard]] = {}
-        for event in self.heard:
+    def by_generation(self) -> dict[str, list[Event]]:
+        """Return the events of each generation, in the order of the first events."""
+        generations: dict[str, list[Event]] = {}
+        for event in self.events:
             if event.name.startswith("generation."):
-                found.setdefault(json.loads(event.data)["generation"], []).append(event)
-        return found
+                generations.setdefault(json.loads(event.data)["generation"], []).append(event)
+        return generations
 
-    async def until(self, enough: Callable[[Program], object]) -> None:
-        """Reads on until `enough(self)`, or the program's end, which must be enough then."""
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            while not enough(self):
+    async def until(self, condition: Callable[[Program], object]) -> None:
+        """Read lines until the condition holds; it must hold at the end of the program."""
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            while not condition(self):
                 line = await self._next_line()
                 if not line:
-                    self.over = True
-                    assert enough(self), f"it ended early: {self!r}"
+                    self.ended = True
+                    assert condition(self), f"the program ended early: {self!r}"
                     return
-                self._take(line)
+                self._on_line(line)
 
-    async def finished(self) -> None:
-        """Reads to the program's end."""
-        await self.until(lambda program: program.over)
+    async def wait_finished(self) -> None:
+        """Read all lines until the program ends."""
+        await self.until(lambda program: program.ended)
 
-    def _take(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         word, *rest = line.rstrip("\n").split(" ")
         if word == "event":
             name, event_id, data = rest
-            self.heard.append(Heard(name, None if event_id == "-" else event_id, _text(data)))
+            self.events.append(Event(name, None if event_id == "-" else event_id, _text(data)))
         elif word == "end":
             self.ends.append(_text(rest[0]))
         else:
@@ -112,8 +112,8 @@ class Program:
             self.closed = True
 
     def __repr__(self) -> str:
-        last = [(event.name, event.data[:200]) for event in self.heard[-3:]]
-        return f"{len(self.heard)} events, ..., {last}, ends {self.ends}, closed {self.closed}"
+        last = [(event.name, event.data[:200]) for event in self.events[-3:]]
+        return f"{len(self.events)} events, ..., {last}, ends {self.ends}, closed {self.closed}"
 
 
 def _text(word: str) -> str:
@@ -121,11 +121,11 @@ def _text(word: str) -> str:
 
 
 @asynccontextmanager
-async def process(command: Sequence[str]) -> AsyncIterator[Program]:
-    """A program of its own process; what it complains of is shown when it fails."""
+async def run_process(command: Sequence[str]) -> AsyncIterator[Program]:
+    """Run a program in a process; its standard error is shown if the test fails."""
     started = await asyncio.create_subprocess_exec(
         *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT,
-        limit=_LONGEST_LINE_BYTES,
+        limit=_MAX_LINE_BYTES,
     )  # fmt: skip
     output = started.stdout
     assert output is not None
@@ -144,27 +144,28 @@ async def process(command: Sequence[str]) -> AsyncIterator[Program]:
         await started.wait()
 
 
-def python(program: str, *arguments: str) -> list[str]:
-    """The command."""
+def python_command(program: str, *arguments: str) -> list[str]:
+    """Return the command of a Python program."""
     return [sys.executable, "-m", f"tests.interop.python.{program}", *arguments]
 
 
-def node(program: str, *arguments: str) -> list[str]:
-    """The command."""
+def node_command(program: str, *arguments: str) -> list[str]:
+    """Return the command of a Node.js program."""
     binary = shutil.which("node")
     if binary is None or not (JS / "node_modules").is_dir():
-        missing("Node.js, with what scripts/test installs for tests/interop,")
+        missing("Node.js, with the packages that scripts/test installs for tests/interop,")
     return [binary, str(JS / "run.mjs"), program, *arguments]
 
 
-def java(program: str, *arguments: str) -> list[str]:
-    """The command."""
+def java_command(program: str, *arguments: str) -> list[str]:
+    """Return the command of a Java program."""
     return ["java", *_JAVA, "-cp", f"{_classes()}:{_class_path()}", program, *arguments]
 
 
 def compile_java() -> None:
-    """All programs at once, unless that has been done since they were changed; several processes
-    may do so at the same time.
+    """Compile all Java programs, unless this state of the sources is already compiled.
+
+    Several processes may do so at the same time.
     """
     jars = [JARS / f"{name}.jar" for name in _JAR_NAMES]
     absent = [jar.name for jar in jars if not jar.exists()]
@@ -178,12 +179,12 @@ def compile_java() -> None:
     try:
         fresh.rename(_classes())
     except OSError:
-        shutil.rmtree(fresh)  # another process was faster
+        shutil.rmtree(fresh)  # another process has compiled them
 
 
 @cache
 def _classes() -> Path:
-    """A folder for each state of the sources."""
+    """Return the folder of the classes; its name is a hash of the sources."""
     return _CACHE / sha256(b"".join(each.read_bytes() for each in _sources())).hexdigest()[:12]
 
 
@@ -196,35 +197,35 @@ def _class_path() -> str:
 
 
 class Chromium:
-    """The distribution's browser; each program is a page of its own, at the hub's own origin."""
+    """The browser; each program runs in its own page, at the origin of the hub."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
 
     @asynccontextmanager
     async def tab(self, cookies: Any = ()) -> AsyncIterator[Page]:
-        """An empty one with cookies of its own, for which the files here are at `/interop/`."""
+        """Open a tab with its own cookies; the files of this folder are at `/interop/`."""
         async with await self.browser.new_context() as context:
             await context.add_cookies(list(cookies))
             await context.route("**/interop/**", _serve)
             yield await context.new_page()
 
     @asynccontextmanager
-    async def page(self, program: str, cookies: Any = (), **asked: Any) -> AsyncIterator[Any]:
-        """The program and its page."""
+    async def page(self, program: str, cookies: Any = (), **options: Any) -> AsyncIterator[Any]:
+        """Run a program in a page; yield the program and the page."""
         async with self.tab(cookies) as page:
             lines = asyncio.Queue[str]()
 
-            def heard(text: str) -> None:
+            def on_lines(text: str) -> None:
                 for line in filter(None, text.split("\n")):
                     lines.put_nowait(line)
 
-            await page.expose_function("sayAll", heard)
-            await page.goto(f"{asked['url']}/interop/page.html")
+            await page.expose_function("reportLines", on_lines)
+            await page.goto(f"{options['url']}/interop/page.html")
             running = asyncio.ensure_future(
                 page.evaluate(
                     _RUN,
-                    [program, asked],
+                    [program, options],
                 )
             )
             running.add_done_callback(lambda _: lines.put_nowait(""))
@@ -236,10 +237,10 @@ class Chromium:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Chromium]:
-    """Started once for all pages."""
+    """Start the browser."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None or not (JS / "node_modules").is_dir():
-        missing("Chromium, with what scripts/test installs for tests/interop,")
+        missing("Chromium, with the packages that scripts/test installs for tests/interop,")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=_CHROMIUM)
         yield Chromium(browser)
@@ -247,16 +248,16 @@ async def chromium() -> AsyncIterator[Chromium]:
 
 
 async def _serve(route: Route) -> None:
-    """The page and its modules, as files of the hub's own origin would be."""
+    """Serve the page and its modules as files of the origin of the hub."""
     name = route.request.url.partition("/interop/")[2].partition("?")[0]
     if name == "page.html":
         await route.fulfill(body=_PAGE, content_type="text/html")
         return
     file = JS / name
     if not file.suffix:
-        file = file.with_suffix(".js")  # `import "./parse"`, as bundlers take it
+        file = file.with_suffix(".js")  # `import "./parse"`, as bundlers allow it
     if file.suffix == ".jsx":
-        body = await asyncio.to_thread(_bundled, file)
+        body = await asyncio.to_thread(_bundle, file)
     else:
         body = file.read_text()
     kind = "text/html" if file.suffix == ".html" else "text/javascript"
@@ -264,9 +265,9 @@ async def _serve(route: Route) -> None:
 
 
 @cache
-def _bundled(file: Path) -> str:
-    """With all that it imports, in one module."""
+def _bundle(file: Path) -> str:
+    """Return one module with the file and everything it imports."""
     esbuild = JS / "node_modules" / ".bin" / "esbuild"
     command = [str(esbuild), str(file), "--bundle", "--format=esm", "--jsx=automatic"]
-    made = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
-    return made.stdout
+    completed = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+    return completed.stdout

@@ -1,4 +1,4 @@
-"""`docs/clients.md`: what the tests here have shown of each client."""
+"""Generate `docs/clients.md`, the table of the tested clients."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-_STOPS = {"hangup": "hanging up", "delete": "`DELETE`", "message": "message", "cancel": "`cancel`"}
+_STOPS = {"hangup": "disconnect", "delete": "`DELETE`", "message": "message", "cancel": "`cancel`"}
 _HEAD = """\
-# Clients people already have
+# Tested clients
 
-Written by `scripts/test interop`, which runs each of these against a real hub: two nodes that want
-tokens, a worker, an LLM. Each connects with its own way of passing the token, gets 1,000 events
-exactly and in order (Chinese, emoji, combining and line-breaking characters, one of 195,000 bytes)
-over a connection that is broken and a stream that the hub ends, and stops an answer. The programs
-are in `tests/interop/{js,python,java}`, to copy from.
+`scripts/test interop` writes this page. It runs each client against a real hub with two nodes that
+require tokens, a worker and an LLM. Each client passes its token, receives 1,000 events exactly and
+in order (with Chinese, emoji, combining and line-breaking characters, and one event of 195,000
+bytes) over a broken connection and over a stream that the hub ends, and stops an answer. You can
+copy the programs from `tests/interop/{js,python,java}`.
 
-**Token**: `Authorization: Bearer`, where it says header.
-**Resume**: who connects again with the last `id:` as `Last-Event-ID`: the client by itself, or a
-few lines of your own (by hand).
-**Stop**: hanging up on an answer that was asked for with `on_disconnect: stop`, or
+**Token**: "header" means `Authorization: Bearer`.
+**Resume**: whether the client reconnects with the last `id:` as `Last-Event-ID` by itself, or
+whether you add a few lines of code (by hand).
+**Stop**: disconnect from an answer that was started with `on_disconnect: stop`, or send
 `DELETE /generations/{id}`.
 
 | client | version | token | resume | stop | notes |
 |---|---|---|---|---|---|
 """
 _ANSWERS = """
-## Clients of answers
-Each asks three times: over a connection that breaks in the middle, over one that does not, and to
-stop the answer, at which the LLM loses its reader. An answer is a thousand pieces of text like that
-above, and arrives with every character.
+## Clients for answers only
+Each client reads one answer over a connection that breaks, reads one over a connection that does
+not, and stops a third one, which closes the connection to the LLM. Each answer has a thousand
+chunks with the characters above and arrives complete.
 
 | client | version | token | route | resume | stop | notes |
 |---|---|---|---|---|---|---|
@@ -39,13 +39,13 @@ above, and arrives with every character.
 
 
 def page() -> str:
-    """The whole page, with the versions that are installed here."""
+    """Return the page with the versions that are installed here."""
     rows = "".join(_row(client, client.version()) for client in CLIENTS)
     return _HEAD + rows + _ANSWERS + "".join(map(_answer_row, ANSWER_CLIENTS))
 
 
-def without_given_versions(text: str) -> str:
-    """The page without the versions that the distribution gives: each machine has its own."""
+def remove_distribution_versions(text: str) -> str:
+    """Return the page without the versions of the distribution, which differ between machines."""
     for client in CLIENTS:
         if not client.pinned:
             name = re.escape(f"| {client.name} |")
@@ -56,7 +56,7 @@ def without_given_versions(text: str) -> str:
 def _row(client: Client, version: str) -> str:
     cells = (
         *(client.name, version, client.auth, _resume(client)),
-        *(", ".join(_STOPS[way] for way in client.stops), client.notes),
+        *(", ".join(_STOPS[stop] for stop in client.stops), client.notes),
     )
     return "| " + " | ".join(cells) + " |\n"
 
@@ -72,4 +72,4 @@ def _answer_row(client: AnswerClient) -> str:
 def _resume(client: Client) -> str:
     if client.after_break == client.after_end:
         return client.after_break
-    return f"{client.after_break}; after the hub's own end {client.after_end}"
+    return f"{client.after_break}; after hub.bye {client.after_end}"

@@ -1,4 +1,4 @@
-"""The bytes that every known client survives, as they come from the socket."""
+"""Check the raw bytes of streams against the rules that all tested clients need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.interop.hub_site import Site
+from tests.interop.running_hub import RunningHub
 from tests.interop.test_contract import TEXTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -14,7 +14,7 @@ STREAMED = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, br"}
 
 
 def broken_rule(stream: bytes) -> str | None:
-    """The first rule that a whole stream breaks, and which client minds; None when it keeps all."""
+    """Return the first rule that a complete stream breaks and the affected client, or None."""
     if b"\r" in stream:
         return "LF only: AG-UI's client does not take CRLF"
     if stream.startswith(b"\xef\xbb\xbf"):
@@ -53,30 +53,32 @@ def broken_rule(stream: bytes) -> str | None:
     ],
 )
 async def test_rules_see_what_breaks_them(stream: bytes, word: str) -> None:
-    """Each rule has bytes that it refuses."""
+    """Each rule rejects an example that breaks it."""
     assert word in (broken_rule(stream) or "")
 
 
-async def whole(hub: Site, method: str, path: str, user: str, **more: str) -> AsyncIterator[bytes]:
-    """The headers are checked; then the bytes as they come, up to the end of the stream."""
-    url = "http://{}:{}".format(*hub.restless) + path
+async def read_stream(
+    hub: RunningHub, method: str, path: str, user: str, **more: str
+) -> AsyncIterator[bytes]:
+    """Check the response headers, then yield the bytes of the stream."""
+    url = "http://{}:{}".format(*hub.expiring_node) + path
     headers = {"Authorization": f"Bearer {hub.token(user)}", **STREAMED, **more}
     body = {"prompt": "Write a haiku"} if method == "POST" else None
     session = hub.cluster.session
-    async with session.request(method, url, headers=headers, json=body) as answer:
-        assert answer.status == 200
-        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        assert answer.headers["Cache-Control"] == "no-store, no-transform"
-        assert answer.headers["X-Accel-Buffering"] == "no"
-        assert "Content-Encoding" not in answer.headers
-        async for chunk in answer.content.iter_any():
+    async with session.request(method, url, headers=headers, json=body) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert "Content-Encoding" not in response.headers
+        async for chunk in response.content.iter_any():
             yield chunk
 
 
-async def test_stream_of_a_user(hub: Site) -> None:
-    """Every text, as JSON and as it is, live and replayed; heartbeats; a goodbye."""
+async def test_stream_of_a_user(hub: RunningHub) -> None:
+    """A stream with JSON and plain texts, live and replayed, heartbeats and hub.bye."""
     user, stream = hub.user(), b""
-    async for chunk in whole(hub, "GET", "/sse/connect", user):
+    async for chunk in read_stream(hub, "GET", "/sse/connect", user):
         if not stream:
             await hub.publish(user, [*TEXTS, *({"text": text} for text in TEXTS)])
         stream += chunk
@@ -85,33 +87,33 @@ async def test_stream_of_a_user(hub: Site) -> None:
     assert stream.count(b"event: note\n") == 2 * len(TEXTS)
     assert b"event: hub.bye\n" in stream
     cursor = stream.partition(b"id: ")[2].partition(b"\n")[0].decode()
-    again = whole(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": cursor})
+    again = read_stream(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": cursor})
     resumed = b"".join([chunk async for chunk in again])
     assert broken_rule(resumed) is None
     assert resumed.count(b"event: note\n") == 2 * len(TEXTS)
 
 
-async def test_stream_with_a_reset(hub: Site) -> None:
-    """From a cursor of another epoch."""
+async def test_stream_with_a_reset(hub: RunningHub) -> None:
+    """A stream from a cursor of another epoch."""
     user = hub.user()
-    first = b"".join([chunk async for chunk in whole(hub, "GET", "/sse/connect", user)])
+    first = b"".join([chunk async for chunk in read_stream(hub, "GET", "/sse/connect", user)])
     cursor = first.partition(b"id: ")[2].partition(b"\n")[0].decode()
-    foreign = "zzzzz" + cursor[5:]
-    again = whole(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": foreign})
+    other_epoch = "zzzzz" + cursor[5:]
+    again = read_stream(hub, "GET", "/sse/connect", user, **{"Last-Event-ID": other_epoch})
     stream = b"".join([chunk async for chunk in again])
     assert b"event: hub.reset\n" in stream
     assert broken_rule(stream) is None
 
 
-async def test_stream_of_an_answer(hub: Site) -> None:
-    """Asked for with a stream, and joined after its end."""
+async def test_stream_of_an_answer(hub: RunningHub) -> None:
+    """The stream of a new generation, and the stream after its end."""
     user = hub.user()
-    stream = b"".join([chunk async for chunk in whole(hub, "POST", "/generations", user)])
+    stream = b"".join([chunk async for chunk in read_stream(hub, "POST", "/generations", user)])
     assert broken_rule(stream) is None
     assert b"event: generation.snapshot\n" in stream
     generation = stream.partition(b'"generation":"')[2].partition(b'"')[0].decode()
-    await hub.until_status(user, generation, "done")
+    await hub.wait_for_status(user, generation, "done")
     path = f"/generations/{generation}"
-    joined = b"".join([chunk async for chunk in whole(hub, "GET", path, user)])
+    joined = b"".join([chunk async for chunk in read_stream(hub, "GET", path, user)])
     assert broken_rule(joined) is None
     assert b"event: generation.done\n" in joined

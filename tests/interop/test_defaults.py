@@ -1,4 +1,4 @@
-"""Defaults that the table of clients warns of: a new version may mend them, and the note goes."""
+"""Check library defaults that docs/clients.md warns about, in case a new version changes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.interop.programs import JARS
     [(True, ["a", "b", "c"]), (False, ["a\u2028b\u0085c".encode()])],
 )
 def test_requests_splits_decoded_lines(decode: bool, lines: list[Any]) -> None:
-    """At U+0085 and U+2028, where it decodes; not where it gives bytes."""
+    """requests splits decoded lines at U+0085 and U+2028, but not bytes."""
     response = requests.Response()
     response.encoding = "utf-8"
     response.raw = BytesIO("a\u2028b\u0085c".encode())
@@ -28,13 +28,13 @@ def test_requests_splits_decoded_lines(decode: bool, lines: list[Any]) -> None:
 
 
 def test_timeouts_of_python_clients() -> None:
-    """httpx: 5 s between bytes; aiohttp: 300 s in all."""
+    """httpx has a read timeout of 5 s, and aiohttp a total timeout of 300 s."""
     assert httpx.Client().timeout.read == 5
     assert DEFAULT_TIMEOUT.total == 300
 
 
 def test_defaults_of_async_http_client() -> None:
-    """60 s in all, and five more tries."""
+    """AsyncHttpClient has a total timeout of 60 s and retries five times."""
     jar = JARS / "async-http-client.jar"
     if not jar.exists():
         missing("libasync-http-client-java")

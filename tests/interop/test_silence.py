@@ -1,4 +1,4 @@
-"""OkHttp gives up after 10 s without a byte; the hub's heartbeats come every 8 s."""
+"""OkHttp times out after 10 s without data; the hub sends a heartbeat every 8 s."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_heartbeats_keep_okhttp(silence: Silence) -> None:
-    """After 11 s in which nothing happened an event comes on the same connection."""
-    it = await silence.at_the_hub
-    assert it.closed
-    assert not it.ends
-    assert len(it.of("hub.open")) == len(it.of("note")) == 1
+    """After 11 s without events, an event arrives on the same connection."""
+    program = await silence.at_hub
+    assert program.closed
+    assert not program.ends
+    assert len(program.named("hub.open")) == len(program.named("note")) == 1
 
 
-async def test_without_them_it_leaves(silence: Silence) -> None:
-    """From a server that is silent after its first event."""
-    it = await silence.at_a_mute_server
-    (how,) = it.ends
+async def test_okhttp_times_out_without_heartbeats(silence: Silence) -> None:
+    """OkHttp reports a timeout with a server that is silent after its first event."""
+    program = await silence.at_silent_server
+    (how,) = program.ends
     assert "timeout" in how.lower()

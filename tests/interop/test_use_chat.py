@@ -1,6 +1,4 @@
-"""`useChat` of `@ai-sdk/react` in Chromium: what is on a user's screen over a reload, a stop and a
-broken connection.
-"""
+"""Test `useChat` of `@ai-sdk/react` in Chromium over a reload, a stop and a broken connection."""
 
 from __future__ import annotations
 
@@ -14,11 +12,11 @@ from playwright.async_api import Page, Response
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.interop.conftest import Programs
-from tests.interop.hub_site import Site
+from tests.interop.running_hub import RunningHub
 from tests.interop.wordy_llm import ANSWER, HALF
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-QUESTION = "Say it, and wait"  # in the middle, until `release`
+PROMPT = "Say it, and wait"  # the LLM waits in the middle until `release`
 _IS_SHOWN = """([status, texts]) => {
   const now = shown.at(-1);
   return now?.status === status && JSON.stringify(now.texts) === JSON.stringify(texts);
@@ -26,65 +24,65 @@ _IS_SHOWN = """([status, texts]) => {
 
 
 class Chat:
-    """The page (`js/use_chat.jsx`) and its user."""
+    """The page of `js/use_chat.jsx` and its user."""
 
-    def __init__(self, page: Page, hub: Site, user: str) -> None:
+    def __init__(self, page: Page, hub: RunningHub, user: str) -> None:
         self._page = page
         self._hub = hub
         self._user = user
 
     async def press(self, button: str) -> None:
-        """One of the page's."""
+        """Press a button of the page."""
         await self._page.get_by_role("button", name=button, exact=True).click()
 
     async def load(self, url: str) -> Response:
-        """Opens the page; what it is answered when it resumes."""
-        async with self._page.expect_response("**/v1/ui/chat/*/stream*") as answered:
+        """Open the page; return the response to its resume request."""
+        async with self._page.expect_response("**/v1/ui/chat/*/stream*") as response:
             await self._page.goto(url)
-        return await answered.value
+        return await response.value
 
     async def reload(self, *, ended: str = "") -> Response:
-        """As a user does; ended: `too` where the page wants an answer that ended meanwhile."""
+        """Reload the page; ended: `too` if the page also requests an answer that has ended."""
         return await self.load(f"{self._page.url.partition('&ended')[0]}&ended={ended}")
 
     async def show_again(self) -> None:
-        """The tab, as after another one was in front of it."""
+        """Make the tab visible, as after a switch from another tab."""
         await self._page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
 
     async def shows(self, status: str, *texts: str) -> None:
-        """Waits until the page has this status, and these messages and no other."""
+        """Wait until the page has this status and exactly these messages."""
         try:
             await self._page.wait_for_function(_IS_SHOWN, arg=[status, texts], timeout=15_000)
         except PlaywrightTimeout:
             now = await self._page.evaluate("shown.at(-1)")
-            pytest.fail(f"not {status} with {texts}, but {now}")
+            pytest.fail(f"expected {status} with {texts}, got {now}")
 
-    async def asked(self) -> None:
-        """Asks, and waits for the half after which the LLM waits."""
+    async def start(self) -> None:
+        """Send the prompt and wait for the first half of the answer."""
         await self.press("Ask")
-        await self.shows("streaming", QUESTION, HALF)
+        await self.shows("streaming", PROMPT, HALF)
 
     async def history(self) -> list[tuple[str, list[str]]]:
-        """Each status and its messages that have been on the screen since the page was loaded."""
-        found = await self._page.evaluate("shown.map(({ status, texts }) => [status, texts])")
-        return [(status, texts) for status, texts in found]
+        """Return each status and its messages since the page was loaded."""
+        states = await self._page.evaluate("shown.map(({ status, texts }) => [status, texts])")
+        return [(status, texts) for status, texts in states]
 
     async def until(self, status: str) -> None:
-        """The answer that the page shows, at the hub."""
+        """Wait until the generation of the shown answer has a status at the hub."""
         generation = await self._page.evaluate("shown.at(-1).metadata.generation")
-        await self._hub.until_status(self._user, generation, status)
+        await self._hub.wait_for_status(self._user, generation, status)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def tab(programs: Programs) -> AsyncIterator[Page]:
-    """The same for all: one more takes as long as a test."""
+    """Yield one tab for all tests, because opening a tab is slow."""
     browser = await programs.browser()
     async with browser.tab() as page:
         yield page
 
 
-async def opened(tab: Page, hub: Site, url: str | None = None) -> Chat:
-    """The page at the hub or at another URL, with a user and a chat of its own."""
+async def open_chat(tab: Page, hub: RunningHub, url: str | None = None) -> Chat:
+    """Open the page with a new user and chat; url: the hub by default."""
     user = hub.user()
     query = urlencode({"chat": f"chat of {user}", "token": hub.token(user)})
     chat = Chat(tab, hub, user)
@@ -93,12 +91,12 @@ async def opened(tab: Page, hub: Site, url: str | None = None) -> Chat:
     return chat
 
 
-async def test_text_grows_on_the_screen(hub: Site, tab: Page) -> None:
-    """Piece by piece, each state once, and the end is whole."""
-    chat = await opened(tab, hub)
-    await chat.asked()
+async def test_text_grows_on_the_screen(hub: RunningHub, tab: Page) -> None:
+    """The text grows, each status appears once, and the answer is complete."""
+    chat = await open_chat(tab, hub)
+    await chat.start()
     hub.wordy.release()
-    await chat.shows("ready", QUESTION, ANSWER)
+    await chat.shows("ready", PROMPT, ANSWER)
     history = await chat.history()
     assert [status for status, _ in groupby(status for status, _ in history)] == [
         *("ready", "submitted", "streaming", "ready"),
@@ -108,70 +106,68 @@ async def test_text_grows_on_the_screen(hub: Site, tab: Page) -> None:
     assert all(after.startswith(before) for before, after in pairwise(grown))
 
 
-async def test_reload_in_the_middle_goes_on(hub: Site, tab: Page) -> None:
-    """The part that the page had is replaced by the message that goes on: none is there twice."""
-    chat = await opened(tab, hub)
-    await chat.asked()
+async def test_reload_during_an_answer(hub: RunningHub, tab: Page) -> None:
+    """The resumed message replaces the part that the page had; no text appears twice."""
+    chat = await open_chat(tab, hub)
+    await chat.start()
     await chat.reload()
-    await chat.shows("streaming", QUESTION, HALF)
+    await chat.shows("streaming", PROMPT, HALF)
     hub.wordy.release()
-    await chat.shows("ready", QUESTION, ANSWER)
+    await chat.shows("ready", PROMPT, ANSWER)
     assert max(len(texts) for _, texts in await chat.history()) == 2
 
 
-async def test_stop_by_the_hub_and_regenerate(hub: Site, tab: Page) -> None:
-    """The page sees the end, keeps what it has, and `regenerate` gives another answer, whole."""
-    chat = await opened(tab, hub)
-    await chat.asked()
+async def test_stop_by_the_hub_and_regenerate(hub: RunningHub, tab: Page) -> None:
+    """After a stop the page keeps its text, and `regenerate` gives another, complete answer."""
+    chat = await open_chat(tab, hub)
+    await chat.start()
     await chat.press("Stop")
-    await chat.shows("ready", QUESTION, HALF)
+    await chat.shows("ready", PROMPT, HALF)
     await chat.until("stopped")
     await chat.press("Again")
-    await chat.shows("streaming", QUESTION, HALF)
+    await chat.shows("streaming", PROMPT, HALF)
     hub.wordy.release()
-    await chat.shows("ready", QUESTION, ANSWER)
+    await chat.shows("ready", PROMPT, ANSWER)
     await chat.until("done")
 
 
-async def test_stop_of_the_hook_only_leaves(hub: Site, tab: Page) -> None:
-    """The answer goes on. When it has ended, a reload shows it whole to a page that resumes by
-    index, and to no other.
-    """
-    chat = await opened(tab, hub)
-    await chat.asked()
-    await chat.press("Leave")
-    await chat.shows("ready", QUESTION, HALF)
+async def test_stop_of_the_hook_only_disconnects(hub: RunningHub, tab: Page) -> None:
+    """`stop()` does not stop the answer; later, only a page that resumes by index receives it."""
+    chat = await open_chat(tab, hub)
+    await chat.start()
+    await chat.press("Disconnect")
+    await chat.shows("ready", PROMPT, HALF)
     await chat.until("running")
     hub.wordy.release()
     await chat.until("done")
     assert (await chat.reload()).status == 204
-    await chat.shows("ready", QUESTION, HALF)
+    await chat.shows("ready", PROMPT, HALF)
     await chat.reload(ended="too")
-    await chat.shows("ready", QUESTION, ANSWER)
+    await chat.shows("ready", PROMPT, ANSWER)
 
 
-async def test_resume_by_index_where_nothing_was_asked(hub: Site, tab: Page) -> None:
-    """There is no message, and no error."""
-    chat = await opened(tab, hub)
+async def test_resume_by_index_without_an_answer(hub: RunningHub, tab: Page) -> None:
+    """The page shows neither a message nor an error."""
+    chat = await open_chat(tab, hub)
     resumed = await chat.reload(ended="too")
     assert resumed.status == 200
     await resumed.finished()
     await chat.shows("ready")
 
 
-async def test_broken_connection(hub: Site, tab: Page) -> None:
-    """The page is told. It goes on by itself when its tab is shown again, or when it asks to."""
+async def test_broken_connection(hub: RunningHub, tab: Page) -> None:
+    """The page shows an error. It resumes when its tab becomes visible, or with resumeStream()."""
     async with hub.proxied() as (proxy, url):
-        chat = await opened(tab, hub, url)
-        await chat.asked()
+        chat = await open_chat(tab, hub, url)
+        await chat.start()
         proxy.reset_all()
-        await chat.shows("error", QUESTION, HALF)
+        await chat.shows("error", PROMPT, HALF)
         await chat.show_again()
-        await chat.shows("streaming", QUESTION, HALF)
+        await chat.shows("streaming", PROMPT, HALF)
         proxy.reset_all()
-        await chat.shows("error", QUESTION, HALF)
-        await chat.press("Come back")
-        await chat.shows("streaming", QUESTION, HALF)
+        await chat.shows("error", PROMPT, HALF)
+        await chat.press("Resume")
+        await chat.shows("streaming", PROMPT, HALF)
         hub.wordy.release()
-        await chat.shows("ready", QUESTION, ANSWER)
+        await chat.shows("ready", PROMPT, ANSWER)
         assert max(len(texts) for _, texts in await chat.history()) == 2

@@ -1,6 +1,6 @@
-"""An LLM that answers with a thousand pieces of text that breaks what is careless with characters.
+"""A simulated LLM whose answer has a thousand chunks with characters that clients often break.
 
-OpenAI's chat completions, streamed; what it says is known, so that a client's text can be checked.
+It streams OpenAI chat completions. The answer is constant, so that tests can compare the text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 
 from aiohttp import web
 
-PIECES = 1000
+CHUNKS = 1000
 _PAUSE_SECONDS = 0.001
 _WORDS = (
     "你好",
@@ -28,24 +28,24 @@ _WORDS = (
 )
 
 
-def piece(number: int) -> str:
-    """One of them."""
+def chunk_text(number: int) -> str:
+    """Return the text of a chunk."""
     return f"{_WORDS[number % len(_WORDS)]}{number}"
 
 
-ANSWER = "".join(map(piece, range(PIECES)))
-HALF = "".join(map(piece, range(PIECES // 2)))
+ANSWER = "".join(map(chunk_text, range(CHUNKS)))
+HALF = "".join(map(chunk_text, range(CHUNKS // 2)))
 
 
 class WordyLlm:
-    """running: how many answers are being streamed."""
+    """running: the number of answers that are being streamed."""
 
     def __init__(self) -> None:
         self.running = 0
         self._released = asyncio.Event()
 
     def release(self) -> None:
-        """The answers that wait now go on to their ends."""
+        """Continue the answers that are waiting now."""
         self._released.set()
         self._released = asyncio.Event()
 
@@ -55,16 +55,16 @@ class WordyLlm:
         return app
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        """The same to every question; one that says `wait` gets half of it until `release`."""
+        """Stream the answer; if the prompt contains `wait`, stop in the middle until `release`."""
         waits = b"wait" in await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         self.running += 1
         try:
-            for number in range(PIECES):
-                await response.write(_chunk({"delta": {"content": piece(number)}}))
+            for number in range(CHUNKS):
+                await response.write(_chunk({"delta": {"content": chunk_text(number)}}))
                 await asyncio.sleep(_PAUSE_SECONDS)
-                if waits and number == PIECES // 2 - 1:
+                if waits and number == CHUNKS // 2 - 1:
                     await self._released.wait()
             await response.write(_chunk({"delta": {}, "finish_reason": "stop"}))
             await response.write(b"data: [DONE]\n\n")

@@ -14,59 +14,59 @@ import org.asynchttpclient.HttpResponseStatus;
 
 /** AsyncHttpClient: body parts as they come, split into lines as bytes. */
 final class AsyncHttp implements AsyncHandler<Boolean> {
-    private final Story story;
+    private final Scenario scenario;
     private final AsyncHttpClient client;
     private final ByteArrayOutputStream line = new ByteArrayOutputStream();
-    private String place;
+    private String location;
     private boolean closed;
 
-    private AsyncHttp(Story story, AsyncHttpClient client) {
-        this.story = story;
+    private AsyncHttp(Scenario scenario, AsyncHttpClient client) {
+        this.scenario = scenario;
         this.client = client;
     }
 
     public static void main(String[] arguments) throws Exception {
         try (AsyncHttpClient client = asyncHttpClient(config()
-                .setConnectTimeout(Story.CONNECT_MILLIS)
-                .setReadTimeout(Story.READ_MILLIS)
+                .setConnectTimeout(Scenario.CONNECT_MILLIS)
+                .setReadTimeout(Scenario.READ_MILLIS)
                 .setRequestTimeout(-1) // 60 s by default, however much has come
                 .setMaxRequestRetry(0))) { // by default it repeats a POST whose connection breaks
-            for (Story story : Story.all(arguments)) {
-                if (story.listens) listen(story, client);
-                else stop(story, client);
+            for (Scenario scenario : Scenario.all(arguments)) {
+                if (scenario.listens) listen(scenario, client);
+                else stop(scenario, client);
             }
         }
     }
 
-    private static void listen(Story story, AsyncHttpClient client) throws InterruptedException {
+    private static void listen(Scenario scenario, AsyncHttpClient client) throws InterruptedException {
         while (true) {
-            BoundRequestBuilder request = client.prepareGet(story.url + "/sse/connect");
-            if (!story.lastId.isEmpty()) request.setHeader("Last-Event-ID", story.lastId);
-            if (followed(story, client, request) || !story.comesAgain) return;
-            Story.pause();
+            BoundRequestBuilder request = client.prepareGet(scenario.url + "/sse/connect");
+            if (!scenario.lastId.isEmpty()) request.setHeader("Last-Event-ID", scenario.lastId);
+            if (followed(scenario, client, request) || !scenario.reconnects) return;
+            Scenario.pause();
         }
     }
 
-    private static void stop(Story story, AsyncHttpClient client) throws InterruptedException {
-        followed(story, client, client.preparePost(story.url + "/generations")
+    private static void stop(Scenario scenario, AsyncHttpClient client) throws InterruptedException {
+        followed(scenario, client, client.preparePost(scenario.url + "/generations")
             .setHeader("Content-Type", "application/json")
-            .setBody(story.body));
+            .setBody(scenario.body));
     }
 
     /** True when the program closed it. */
     private static boolean followed(
-            Story story, AsyncHttpClient client, BoundRequestBuilder request)
+            Scenario scenario, AsyncHttpClient client, BoundRequestBuilder request)
             throws InterruptedException {
-        request.setHeader("Authorization", story.authorization)
+        request.setHeader("Authorization", scenario.authorization)
             .setHeader("Accept", "text/event-stream");
         try {
-            if (request.execute(new AsyncHttp(story, client)).get()) {
-                story.closed();
+            if (request.execute(new AsyncHttp(scenario, client)).get()) {
+                scenario.reportClosed();
                 return true;
             }
-            story.end("over");
+            scenario.reportEnd("over");
         } catch (ExecutionException error) {
-            story.end(error.getCause());
+            scenario.reportEnd(error.getCause());
         }
         return false;
     }
@@ -79,7 +79,7 @@ final class AsyncHttp implements AsyncHandler<Boolean> {
 
     @Override
     public State onHeadersReceived(HttpHeaders headers) {
-        place = headers.get("Location");
+        location = headers.get("Location");
         return State.CONTINUE;
     }
 
@@ -90,15 +90,15 @@ final class AsyncHttp implements AsyncHandler<Boolean> {
                 line.write(each);
                 continue;
             }
-            boolean due = story.line(line.toString(StandardCharsets.UTF_8));
+            boolean due = scenario.line(line.toString(StandardCharsets.UTF_8));
             line.reset();
             if (!due) continue;
-            if (!story.scenario.equals("delete")) {
+            if (!scenario.name.equals("delete")) {
                 closed = true;
                 return State.ABORT;
             }
-            client.prepareDelete(story.url + place)
-                .setHeader("Authorization", story.authorization)
+            client.prepareDelete(scenario.url + location)
+                .setHeader("Authorization", scenario.authorization)
                 .execute();
         }
         return State.CONTINUE;

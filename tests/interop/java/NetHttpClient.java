@@ -12,28 +12,28 @@ import java.util.stream.Stream;
 
 /** java.net.http.HttpClient, and BodyHandlers.ofLines. */
 final class NetHttpClient {
-    private final Story story;
+    private final Scenario scenario;
     private final HttpClient client = HttpClient.newBuilder()
         .version(HttpClient.Version.HTTP_1_1) // else it asks to upgrade to HTTP/2 by a header
-        .connectTimeout(Duration.ofMillis(Story.CONNECT_MILLIS))
+        .connectTimeout(Duration.ofMillis(Scenario.CONNECT_MILLIS))
         .build();
 
-    private NetHttpClient(Story story) {
-        this.story = story;
+    private NetHttpClient(Scenario scenario) {
+        this.scenario = scenario;
     }
 
     public static void main(String[] arguments) throws Exception {
-        for (Story story : Story.all(arguments)) {
-            NetHttpClient program = new NetHttpClient(story);
-            if (story.listens) program.listen();
+        for (Scenario scenario : Scenario.all(arguments)) {
+            NetHttpClient program = new NetHttpClient(scenario);
+            if (scenario.listens) program.listen();
             else program.stop();
         }
         System.exit(0); // its threads would go on for a while
     }
 
     private HttpRequest.Builder request(String path) {
-        return HttpRequest.newBuilder(URI.create(story.url + path))
-            .header("Authorization", story.authorization)
+        return HttpRequest.newBuilder(URI.create(scenario.url + path))
+            .header("Authorization", scenario.authorization)
             .header("Accept", "text/event-stream");
     }
 
@@ -47,37 +47,37 @@ final class NetHttpClient {
     private void listen() throws InterruptedException {
         while (true) {
             HttpRequest.Builder request = request("/sse/connect");
-            if (!story.lastId.isEmpty()) request.header("Last-Event-ID", story.lastId);
+            if (!scenario.lastId.isEmpty()) request.header("Last-Event-ID", scenario.lastId);
             try (Stream<String> lines = send(request).body()) { // closing cancels
                 for (Iterator<String> each = lines.iterator(); each.hasNext(); ) {
-                    if (!story.line(each.next())) continue;
-                    story.closed();
+                    if (!scenario.line(each.next())) continue;
+                    scenario.reportClosed();
                     return;
                 }
-                story.end("over");
+                scenario.reportEnd("over");
             } catch (IOException | UncheckedIOException error) {
-                story.end(error);
+                scenario.reportEnd(error);
             }
-            if (!story.comesAgain) return;
-            Story.pause();
+            if (!scenario.reconnects) return;
+            Scenario.pause();
         }
     }
 
     private void stop() throws IOException, InterruptedException {
         HttpResponse<Stream<String>> response = send(request("/generations")
             .header("Content-Type", "application/json")
-            .POST(BodyPublishers.ofString(story.body)));
-        String place = response.headers().firstValue("Location").orElseThrow();
+            .POST(BodyPublishers.ofString(scenario.body)));
+        String location = response.headers().firstValue("Location").orElseThrow();
         try (Stream<String> lines = response.body()) {
             for (Iterator<String> each = lines.iterator(); each.hasNext(); ) {
-                if (!story.line(each.next())) continue;
-                if (story.scenario.equals("hangup")) {
-                    story.closed();
+                if (!scenario.line(each.next())) continue;
+                if (scenario.name.equals("hangup")) {
+                    scenario.reportClosed();
                     return;
                 }
-                client.send(request(place).DELETE().build(), BodyHandlers.discarding());
+                client.send(request(location).DELETE().build(), BodyHandlers.discarding());
             }
         }
-        story.end("over");
+        scenario.reportEnd("over");
     }
 }

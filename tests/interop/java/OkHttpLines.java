@@ -8,17 +8,17 @@ import okio.BufferedSource;
 
 /** OkHttp with the timeouts it comes with: it gives up after 10 s of silence. */
 final class OkHttpLines {
-    private final Story story;
+    private final Scenario scenario;
     private final OkHttpClient client = new OkHttpClient();
 
-    private OkHttpLines(Story story) {
-        this.story = story;
+    private OkHttpLines(Scenario scenario) {
+        this.scenario = scenario;
     }
 
     public static void main(String[] arguments) throws Exception {
-        for (Story story : Story.all(arguments)) {
-            OkHttpLines program = new OkHttpLines(story);
-            if (story.listens) program.listen();
+        for (Scenario scenario : Scenario.all(arguments)) {
+            OkHttpLines program = new OkHttpLines(scenario);
+            if (scenario.listens) program.listen();
             else program.stop();
         }
         System.exit(0); // its threads would go on for a while
@@ -26,8 +26,8 @@ final class OkHttpLines {
 
     private Request.Builder request(String path) {
         return new Request.Builder()
-            .url(story.url + path)
-            .header("Authorization", story.authorization)
+            .url(scenario.url + path)
+            .header("Authorization", scenario.authorization)
             .header("Accept", "text/event-stream");
     }
 
@@ -40,36 +40,36 @@ final class OkHttpLines {
     private void listen() throws InterruptedException {
         while (true) {
             Request.Builder request = request("/sse/connect");
-            if (!story.lastId.isEmpty()) request.header("Last-Event-ID", story.lastId);
+            if (!scenario.lastId.isEmpty()) request.header("Last-Event-ID", scenario.lastId);
             try (Response response = send(request)) {
                 BufferedSource source = response.body().source();
                 for (String line; (line = source.readUtf8Line()) != null; ) {
-                    if (!story.line(line)) continue;
-                    story.closed();
+                    if (!scenario.line(line)) continue;
+                    scenario.reportClosed();
                     return;
                 }
-                story.end("over");
+                scenario.reportEnd("over");
             } catch (IOException error) {
-                story.end(error);
+                scenario.reportEnd(error);
             }
-            if (!story.comesAgain) return;
-            Story.pause();
+            if (!scenario.reconnects) return;
+            Scenario.pause();
         }
     }
 
     private void stop() throws IOException {
-        RequestBody body = RequestBody.create(MediaType.get("application/json"), story.body);
+        RequestBody body = RequestBody.create(MediaType.get("application/json"), scenario.body);
         try (Response response = send(request("/generations").post(body))) {
             BufferedSource source = response.body().source();
             for (String line; (line = source.readUtf8Line()) != null; ) {
-                if (!story.line(line)) continue;
-                if (story.scenario.equals("hangup")) {
-                    story.closed();
+                if (!scenario.line(line)) continue;
+                if (scenario.name.equals("hangup")) {
+                    scenario.reportClosed();
                     return;
                 }
                 send(request(response.header("Location")).delete()).close();
             }
         }
-        story.end("over");
+        scenario.reportEnd("over");
     }
 }

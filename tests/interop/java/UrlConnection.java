@@ -7,27 +7,27 @@ import java.nio.charset.StandardCharsets;
 
 /** HttpURLConnection, and a BufferedReader for the lines. */
 final class UrlConnection {
-    private final Story story;
+    private final Scenario scenario;
 
-    private UrlConnection(Story story) {
-        this.story = story;
+    private UrlConnection(Scenario scenario) {
+        this.scenario = scenario;
     }
 
     public static void main(String[] arguments) throws Exception {
-        for (Story story : Story.all(arguments)) {
-            UrlConnection program = new UrlConnection(story);
-            if (story.listens) program.listen();
+        for (Scenario scenario : Scenario.all(arguments)) {
+            UrlConnection program = new UrlConnection(scenario);
+            if (scenario.listens) program.listen();
             else program.stop();
         }
     }
 
     private HttpURLConnection opened(String method, String path) throws IOException {
         HttpURLConnection connection =
-            (HttpURLConnection) new URL(story.url + path).openConnection();
+            (HttpURLConnection) new URL(scenario.url + path).openConnection();
         connection.setRequestMethod(method);
-        connection.setConnectTimeout(Story.CONNECT_MILLIS);
-        connection.setReadTimeout(Story.READ_MILLIS); // none by default: a dead link is for ever
-        connection.setRequestProperty("Authorization", story.authorization);
+        connection.setConnectTimeout(Scenario.CONNECT_MILLIS);
+        connection.setReadTimeout(Scenario.READ_MILLIS); // none by default: a dead link is for ever
+        connection.setRequestProperty("Authorization", scenario.authorization);
         connection.setRequestProperty("Accept", "text/event-stream");
         return connection;
     }
@@ -41,22 +41,22 @@ final class UrlConnection {
         while (true) {
             try {
                 HttpURLConnection connection = opened("GET", "/sse/connect");
-                if (!story.lastId.isEmpty()) {
-                    connection.setRequestProperty("Last-Event-ID", story.lastId);
+                if (!scenario.lastId.isEmpty()) {
+                    connection.setRequestProperty("Last-Event-ID", scenario.lastId);
                 }
                 BufferedReader reader = lines(connection);
                 for (String line; (line = reader.readLine()) != null; ) {
-                    if (!story.line(line)) continue;
+                    if (!scenario.line(line)) continue;
                     connection.disconnect();
-                    story.closed();
+                    scenario.reportClosed();
                     return;
                 }
-                story.end("over");
+                scenario.reportEnd("over");
             } catch (IOException error) {
-                story.end(error);
+                scenario.reportEnd(error);
             }
-            if (!story.comesAgain) return;
-            Story.pause();
+            if (!scenario.reconnects) return;
+            Scenario.pause();
         }
     }
 
@@ -64,17 +64,17 @@ final class UrlConnection {
         HttpURLConnection connection = opened("POST", "/generations");
         connection.setRequestProperty("Content-Type", "application/json");
         connection.setDoOutput(true);
-        connection.getOutputStream().write(story.body.getBytes(StandardCharsets.UTF_8));
+        connection.getOutputStream().write(scenario.body.getBytes(StandardCharsets.UTF_8));
         BufferedReader reader = lines(connection);
         for (String line; (line = reader.readLine()) != null; ) {
-            if (!story.line(line)) continue;
-            if (story.scenario.equals("hangup")) {
+            if (!scenario.line(line)) continue;
+            if (scenario.name.equals("hangup")) {
                 connection.disconnect();
-                story.closed();
+                scenario.reportClosed();
                 return;
             }
             opened("DELETE", connection.getHeaderField("Location")).getInputStream().close();
         }
-        story.end("over");
+        scenario.reportEnd("over");
     }
 }

@@ -1,29 +1,29 @@
-// `@ag-ui/client`: its HttpAgent; the same run again joins its answer from the beginning.
+// `@ag-ui/client`: its HttpAgent. A second request for the same run reads the answer from its start.
 
 import { HttpAgent } from "@ag-ui/client";
 
-export async function run(story) {
-  const agent = new HttpAgent({ url: `${story.url}/v1/agui`, headers: story.headers });
-  const question = { id: "question", role: "user", content: story.question };
+export async function run(scenario) {
+  const agent = new HttpAgent({ url: `${scenario.url}/v1/agui`, headers: scenario.headers });
+  const message = { id: "message", role: "user", content: scenario.prompt };
   const runId = crypto.randomUUID();
   const forwardedProps = { model: "wordy" };
-  if (story.scenario === "stop") forwardedProps.on_disconnect = "stop";
+  if (scenario.name === "stop") forwardedProps.on_disconnect = "stop";
   for (;;) {
-    agent.setMessages([question]);
+    agent.setMessages([message]);
     try {
       await agent.runAgent(
         { runId, forwardedProps },
         {
           onTextMessageContentEvent({ event }) {
-            const due = story.tell("piece", null, event.delta);
-            if (due && story.scenario === "stop") agent.abortRun();
+            const due = scenario.report("part", null, event.delta);
+            if (due && scenario.name === "stop") agent.abortRun();
           },
         },
       );
       break;
     } catch (error) {
-      story.end(error);
+      scenario.reportEnd(error);
     }
   }
-  story.tell("text", null, agent.messages.at(-1).content);
+  scenario.report("text", null, agent.messages.at(-1).content);
 }

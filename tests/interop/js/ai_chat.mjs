@@ -1,4 +1,4 @@
-// `ai` and `@ai-sdk/react`: the Chat that `useChat` holds, with the default transport.
+// `ai` and `@ai-sdk/react`: the Chat object of `useChat` with the default transport.
 
 import { Chat } from "@ai-sdk/react";
 import { DefaultChatTransport } from "ai";
@@ -6,9 +6,9 @@ import { DefaultChatTransport } from "ai";
 export const textOf = (message) =>
   message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 
-/** Asks, tells each growth, and stops by the hub's own route: the run's of `runId`, or the chat's. */
-export async function ask(story, transport, runId) {
-  let told = 0;
+/** Send the prompt, report each change of the text, and stop with the route of the hub, for the run or the chat. */
+export async function generate(scenario, transport, runId) {
+  let reported = 0;
   let finished;
   const chat = new Chat({
     id: crypto.randomUUID(),
@@ -17,29 +17,29 @@ export async function ask(story, transport, runId) {
   });
   chat["~registerMessagesCallback"](() => {
     const last = chat.messages.at(-1);
-    if (last?.role !== "assistant" || textOf(last).length <= told) return;
-    told = textOf(last).length;
-    if (story.tell("piece", null, "") && story.scenario === "stop") {
-      story.call("DELETE", `/v1/ui/chat/${runId?.() ?? chat.id}`);
+    if (last?.role !== "assistant" || textOf(last).length <= reported) return;
+    reported = textOf(last).length;
+    if (scenario.report("part", null, "") && scenario.name === "stop") {
+      scenario.call("DELETE", `/v1/ui/chat/${runId?.() ?? chat.id}`);
     }
   });
-  await chat.sendMessage({ text: story.question }, { body: { model: "wordy" } });
+  await chat.sendMessage({ text: scenario.prompt }, { body: { model: "wordy" } });
   if (!runId && !finished) {
-    story.end(chat.error ?? "over"); // Node.js takes a broken stream for one that is over
+    scenario.reportEnd(chat.error ?? "over"); // Node.js may report a broken stream as ended
     await chat.resumeStream();
   }
-  story.tell("status", null, `${chat.status} ${chat.messages.length}`);
-  story.tell("text", null, textOf(chat.messages.at(-1)));
+  scenario.report("status", null, `${chat.status} ${chat.messages.length}`);
+  scenario.report("text", null, textOf(chat.messages.at(-1)));
 }
 
-export function run(story) {
-  const { headers } = story;
-  const api = `${story.url}/v1/ui/chat`;
+export function run(scenario) {
+  const { headers } = scenario;
+  const api = `${scenario.url}/v1/ui/chat`;
   const transport = new DefaultChatTransport({
     api,
     headers,
-    // By index an answer that ended meanwhile comes, too; else only one that still runs.
+    // With an index, the hub also returns an answer that has ended; otherwise only a running one.
     prepareReconnectToStreamRequest: ({ id }) => ({ api: `${api}/${id}/stream?startIndex=0`, headers }),
   });
-  return ask(story, transport);
+  return generate(scenario, transport);
 }

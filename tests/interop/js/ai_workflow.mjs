@@ -1,14 +1,14 @@
-// `@ai-sdk/workflow`: its transport asks again from the chunk it had, by itself.
+// `@ai-sdk/workflow`: its transport resumes by itself from the last received chunk.
 
 import { WorkflowChatTransport } from "@ai-sdk/workflow/client";
-import { ask } from "./ai_chat.mjs";
+import { generate } from "./ai_chat.mjs";
 
-export function run(story) {
+export function run(scenario) {
   let run;
   const transport = new WorkflowChatTransport({
-    api: `${story.url}/v1/ui/chat`,
-    fetch: (url, init) => fetch(url, { ...init, headers: { ...init?.headers, ...story.headers } }),
+    api: `${scenario.url}/v1/ui/chat`,
+    fetch: (url, init) => fetch(url, { ...init, headers: { ...init?.headers, ...scenario.headers } }),
     onChatSendMessage: (response) => (run = response.headers.get("x-workflow-run-id")),
   });
-  return ask(story, transport, () => run);
+  return generate(scenario, transport, () => run);
 }

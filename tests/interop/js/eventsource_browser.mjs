@@ -1,10 +1,10 @@
-// The browser's own EventSource: it takes no headers, so the token is in a cookie, or in the URL:
-// `access_token=…` or `ticket=…` in place of the token says so.
+// The EventSource of the browser. It does not support headers, so the token is in a cookie or in
+// the URL: a token argument `access_token=…` or `ticket=…` becomes the query of the URL.
 
-import { runEventSource } from "./story.mjs";
+import { runEventSource } from "./scenario.mjs";
 
-export function run(story) {
-  story.headers = {}; // the cookie goes with `fetch`, too
-  const inUrl = story.token === "-" ? "" : `?${story.token}`;
-  return runEventSource(story, (url) => new EventSource(url + inUrl));
+export function run(scenario) {
+  scenario.headers = {}; // `fetch` sends the cookie as well
+  const inUrl = scenario.token === "-" ? "" : `?${scenario.token}`;
+  return runEventSource(scenario, (url) => new EventSource(url + inUrl));
 }

@@ -1,10 +1,10 @@
-// `eventsource` of npm: headers by a fetch of one's own.
+// `eventsource` of npm, with headers added by a custom fetch.
 
 import { EventSource } from "eventsource";
-import { runEventSource } from "./story.mjs";
+import { runEventSource } from "./scenario.mjs";
 
-export function run(story) {
+export function run(scenario) {
   const withToken = (url, init) =>
-    fetch(url, { ...init, headers: { ...init.headers, ...story.headers } });
-  return runEventSource(story, (url) => new EventSource(url, { fetch: withToken }));
+    fetch(url, { ...init, headers: { ...init.headers, ...scenario.headers } });
+  return runEventSource(scenario, (url) => new EventSource(url, { fetch: withToken }));
 }

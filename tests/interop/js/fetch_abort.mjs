@@ -1,6 +1,6 @@
-// `fetch` with an AbortController, in Node.js and in a browser; the stream is parsed by hand.
+// `fetch` with an AbortController and a hand-written parser, in Node.js and in a browser.
 
-/** The events of a response, until it ends. */
+/** Yield the events of a response until it ends. */
 async function* events(response) {
   if (response.status !== 200) throw new Error(`${response.url}: ${response.status}`);
   const decoder = new TextDecoder();
@@ -22,61 +22,61 @@ async function* events(response) {
   }
 }
 
-async function listen(story) {
+async function listen(scenario) {
   for (;;) {
     const controller = new AbortController();
-    const headers = { ...story.headers, Accept: "text/event-stream" };
-    if (story.lastId) headers["Last-Event-ID"] = story.lastId;
+    const headers = { ...scenario.headers, Accept: "text/event-stream" };
+    if (scenario.lastId) headers["Last-Event-ID"] = scenario.lastId;
     try {
       const { signal } = controller;
-      const response = await fetch(`${story.url}/sse/connect`, { headers, signal });
+      const response = await fetch(`${scenario.url}/sse/connect`, { headers, signal });
       for await (const event of events(response)) {
-        if (!story.tell(...event)) continue;
+        if (!scenario.report(...event)) continue;
         controller.abort();
-        return story.closed();
+        return scenario.reportClosed();
       }
-      story.end("over");
+      scenario.reportEnd("over");
     } catch (error) {
-      story.end(error);
+      scenario.reportEnd(error);
     }
-    if (!story.comesAgain) return undefined;
+    if (!scenario.reconnects) return undefined;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-/** Asks; at the awaited delta it hangs up, or stops the answer and reads to its end. */
-async function answer(story) {
+/** Start an answer; at the awaited delta, disconnect, or stop the answer and read to its end. */
+async function answer(scenario) {
   const controller = new AbortController();
-  const response = await fetch(`${story.url}/generations`, {
+  const response = await fetch(`${scenario.url}/generations`, {
     method: "POST",
-    headers: { ...story.headers, "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: story.body,
+    headers: { ...scenario.headers, "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: scenario.body,
     signal: controller.signal,
   });
-  const place = response.headers.get("Location");
+  const location = response.headers.get("Location");
   for await (const event of events(response)) {
-    if (!story.tell(...event)) continue;
-    if (story.scenario !== "delete") {
+    if (!scenario.report(...event)) continue;
+    if (scenario.name !== "delete") {
       controller.abort();
       break;
     }
-    await story.call("DELETE", place);
+    await scenario.call("DELETE", location);
   }
-  return place;
+  return location;
 }
 
-/** The same question again, read from its beginning to its end. */
-async function restart(story, place) {
-  const { generation } = await story.call("POST", `${place}/restart`);
-  const headers = { ...story.headers, Accept: "text/event-stream" };
-  const response = await fetch(`${story.url}/generations/${generation}`, { headers });
-  for await (const event of events(response)) story.tell(...event);
-  story.end("over");
+/** Restart the answer and read the new one from its start to its end. */
+async function restart(scenario, location) {
+  const { generation } = await scenario.call("POST", `${location}/restart`);
+  const headers = { ...scenario.headers, Accept: "text/event-stream" };
+  const response = await fetch(`${scenario.url}/generations/${generation}`, { headers });
+  for await (const event of events(response)) scenario.report(...event);
+  scenario.reportEnd("over");
 }
 
-export async function run(story) {
-  if (story.listens) return listen(story);
-  const place = await answer(story);
-  if (story.scenario === "restart") return restart(story, place);
-  return story.scenario === "hangup" ? story.closed() : story.end("over");
+export async function run(scenario) {
+  if (scenario.listens) return listen(scenario);
+  const location = await answer(scenario);
+  if (scenario.name === "restart") return restart(scenario, location);
+  return scenario.name === "hangup" ? scenario.reportClosed() : scenario.reportEnd("over");
 }

@@ -1,61 +1,61 @@
-// `@microsoft/fetch-event-source`, in a browser: it needs `document` and `window`.
+// `@microsoft/fetch-event-source`, in a browser because it needs `document` and `window`.
 
 import { fetchEventSource } from "@microsoft/fetch-event-source";
 
-const AGAIN_MS = 100;
+const RETRY_MS = 100;
 
 class Over extends Error {}
 
-function listen(story) {
+function listen(scenario) {
   const controller = new AbortController();
-  return fetchEventSource(`${story.url}/sse/connect`, {
-    headers: story.headers,
+  return fetchEventSource(`${scenario.url}/sse/connect`, {
+    headers: scenario.headers,
     signal: controller.signal,
     onmessage({ event, id, data }) {
-      if (!story.tell(event, id, data)) return;
+      if (!scenario.report(event, id, data)) return;
       controller.abort();
-      story.closed();
+      scenario.reportClosed();
     },
     onclose() {
-      story.end("over");
-      if (story.comesAgain) throw new Error("come again"); // else a clean end is the end
+      scenario.reportEnd("over");
+      if (scenario.reconnects) throw new Error("reconnect"); // without an error, the library does not reconnect
     },
     onerror(error) {
-      if (error.message !== "come again") story.end(error);
-      return AGAIN_MS; // the hub's `retry:` holds for the next time
+      if (error.message !== "reconnect") scenario.reportEnd(error);
+      return RETRY_MS; // later attempts use the `retry:` of the hub
     },
   });
 }
 
-async function answer(story) {
+async function answer(scenario) {
   const controller = new AbortController();
-  const headers = { ...story.headers, "Content-Type": "application/json" };
-  if (story.once) headers["Idempotency-Key"] = story.once;
-  let place;
-  await fetchEventSource(`${story.url}/generations`, {
+  const headers = { ...scenario.headers, "Content-Type": "application/json" };
+  if (scenario.once) headers["Idempotency-Key"] = scenario.once;
+  let location;
+  await fetchEventSource(`${scenario.url}/generations`, {
     method: "POST",
     headers,
-    body: story.body,
+    body: scenario.body,
     signal: controller.signal,
     async onopen(response) {
-      place = response.headers.get("Location");
+      location = response.headers.get("Location");
     },
     onmessage({ event, id, data }) {
-      if (!story.tell(event, id, data)) return;
-      if (story.scenario === "delete") story.call("DELETE", place);
-      if (story.scenario !== "hangup") return;
+      if (!scenario.report(event, id, data)) return;
+      if (scenario.name === "delete") scenario.call("DELETE", location);
+      if (scenario.name !== "hangup") return;
       controller.abort();
-      story.closed();
+      scenario.reportClosed();
     },
     onclose() {
-      story.end("over");
+      scenario.reportEnd("over");
     },
     onerror(error) {
-      throw new Over(error); // by default it asks again
+      throw new Over(error); // by default, the library repeats the request
     },
   });
 }
 
-export function run(story) {
-  return story.listens ? listen(story) : answer(story);
+export function run(scenario) {
+  return scenario.listens ? listen(scenario) : answer(scenario);
 }

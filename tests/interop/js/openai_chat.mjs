@@ -1,30 +1,30 @@
-// `openai` of npm, chat completions: the SDK and its parser as they are, another base URL.
-// Node.js may take a broken stream for one that is over: what has no finish_reason is not whole.
+// `openai` of npm with chat completions: the unchanged SDK with another base URL.
+// Node.js may report a broken stream as ended: an answer without finish_reason is incomplete.
 
 import OpenAI from "openai";
 
-export async function run(story) {
-  const client = new OpenAI({ baseURL: `${story.url}/v1`, apiKey: story.token, maxRetries: 0 });
-  let [text, isWhole] = ["", false];
+export async function run(scenario) {
+  const client = new OpenAI({ baseURL: `${scenario.url}/v1`, apiKey: scenario.token, maxRetries: 0 });
+  let [text, isComplete] = ["", false];
   try {
     const stream = await client.chat.completions.create({
       model: "wordy",
-      messages: [{ role: "user", content: story.question }],
+      messages: [{ role: "user", content: scenario.prompt }],
       stream: true,
-      ...(story.scenario === "stop" ? { on_disconnect: "stop" } : {}),
+      ...(scenario.name === "stop" ? { on_disconnect: "stop" } : {}),
     });
     for await (const chunk of stream) {
-      isWhole ||= Boolean(chunk.choices[0]?.finish_reason);
-      const piece = chunk.choices[0]?.delta?.content;
-      if (!piece) continue;
-      text += piece;
-      if (!story.tell("piece", null, piece) || story.scenario !== "stop") continue;
-      isWhole = true; // it has what it wants, and hangs up
+      isComplete ||= Boolean(chunk.choices[0]?.finish_reason);
+      const part = chunk.choices[0]?.delta?.content;
+      if (!part) continue;
+      text += part;
+      if (!scenario.report("part", null, part) || scenario.name !== "stop") continue;
+      isComplete = true; // disconnect: this stops the answer
       break;
     }
-    if (!isWhole) throw new Error("over, without an end");
+    if (!isComplete) throw new Error("ended without a finish_reason");
   } catch (error) {
-    story.end(error);
+    scenario.reportEnd(error);
   }
-  story.tell("text", null, text);
+  scenario.report("text", null, text);
 }

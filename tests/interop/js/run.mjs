@@ -1,9 +1,9 @@
 // node run.mjs PROGRAM SCENARIO+SCENARIO URL TOKEN COUNT
 
-import { stories } from "./story.mjs";
+import { parseScenarios } from "./scenario.mjs";
 
 const [program, scenarios, url, token, count] = process.argv.slice(2);
 const { run } = await import(`./${program}.mjs`);
-const say = (line) => console.log(line);
-for (const story of stories({ scenarios, url, token, count: Number(count) }, say)) await run(story);
-process.exit(0); // and not when the last kept-alive socket is idle
+const print = (line) => console.log(line);
+for (const scenario of parseScenarios({ scenarios, url, token, count: Number(count) }, print)) await run(scenario);
+process.exit(0); // without waiting for idle keep-alive sockets

@@ -1,5 +1,5 @@
 // `@ai-sdk/react` and `ai`: useChat in a page that keeps its messages over a reload.
-// ?chat=…&token=…, and &ended=too: an answer that ended meanwhile comes, too.
+// Query: ?chat=…&token=…; with &ended=too, the page also receives an answer that has ended meanwhile.
 
 import { useChat } from "@ai-sdk/react";
 import { DefaultChatTransport } from "ai";
@@ -21,7 +21,7 @@ const transport = new DefaultChatTransport({
 const kept = JSON.parse(sessionStorage.getItem(chat) ?? "[]");
 const end = () => fetch(`${api}/${chat}`, { method: "DELETE", headers });
 
-window.shown = []; // for the test: all that was on the screen, in order
+window.shown = []; // for the test: every state of the screen, in order
 
 function Page() {
   const { messages, status, sendMessage, regenerate, stop, resumeStream } = useChat({
@@ -41,8 +41,8 @@ function Page() {
       <button onClick={() => sendMessage({ text: "Say it, and wait" })}>Ask</button>
       <button onClick={end}>Stop</button>
       <button onClick={() => regenerate()}>Again</button>
-      <button onClick={stop}>Leave</button>
-      <button onClick={() => resumeStream()}>Come back</button>
+      <button onClick={stop}>Disconnect</button>
+      <button onClick={() => resumeStream()}>Resume</button>
       <output>{status}</output>
     </>
   );

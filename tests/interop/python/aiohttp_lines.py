@@ -1,4 +1,4 @@
-"""aiohttp's client, line by line."""
+"""The client of aiohttp, reading lines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from tests.interop.python.story import SseLines, Story, stories
+from tests.interop.python.scenario import Scenario, SseLines, parse_scenarios
 
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=20)  # total is 300 s
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=20)  # default total: 300 s
 
 
 async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, str, str]]:
-    """What the stream says, until it ends."""
+    """Yield the events of a stream."""
     response.raise_for_status()
     lines = SseLines()
     async for line in response.content:
@@ -21,43 +21,43 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, s
             yield event
 
 
-async def listen(asked: Story, session: aiohttp.ClientSession) -> None:
-    """The user's stream; by hand, from the last id, when it breaks."""
+async def listen(scenario: Scenario, session: aiohttp.ClientSession) -> None:
+    """Read the stream of the user; reconnect with the last id if the scenario requires it."""
     while True:
         try:
-            url = f"{asked.url}/sse/connect"
-            async with session.get(url, headers=asked.resumed()) as response:
+            url = f"{scenario.url}/sse/connect"
+            async with session.get(url, headers=scenario.resume_headers()) as response:
                 async for event in events(response):
-                    if asked.tell(*event):
-                        return asked.closed()
-            asked.end("over")
+                    if scenario.report(*event):
+                        return scenario.report_closed()
+            scenario.report_end("over")
         except aiohttp.ClientError as error:
-            asked.end(error)
-        if not asked.comes_again:
+            scenario.report_end(error)
+        if not scenario.reconnects:
             return None
         await asyncio.sleep(0.1)
 
 
-async def stop(asked: Story, session: aiohttp.ClientSession) -> None:
-    """An answer: hung up on, or stopped and read to its end."""
-    url = f"{asked.url}/generations"
-    async with session.post(url, json=asked.body, headers=asked.headers) as response:
+async def stop(scenario: Scenario, session: aiohttp.ClientSession) -> None:
+    """Start an answer; disconnect from it, or stop it and read to its end."""
+    url = f"{scenario.url}/generations"
+    async with session.post(url, json=scenario.body, headers=scenario.headers) as response:
         async for event in events(response):
-            if not asked.tell(*event):
+            if not scenario.report(*event):
                 continue
-            if asked.scenario == "hangup":
-                return asked.closed()
-            generation = asked.url + response.headers["Location"]
-            async with session.delete(generation, headers=asked.headers) as answer:
+            if scenario.name == "hangup":
+                return scenario.report_closed()
+            generation = scenario.url + response.headers["Location"]
+            async with session.delete(generation, headers=scenario.headers) as answer:
                 answer.raise_for_status()
-    return asked.end("over")
+    return scenario.report_end("over")
 
 
 async def main() -> None:
-    """The scenarios of the command line."""
+    """Run the scenarios of the command line."""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        for story in stories():
-            await (listen if story.listens else stop)(story, session)
+        for scenario in parse_scenarios():
+            await (listen if scenario.listens else stop)(scenario, session)
 
 
 if __name__ == "__main__":

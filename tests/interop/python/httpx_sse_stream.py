@@ -1,4 +1,4 @@
-"""`httpx-sse`, synchronously; its asynchronous form reads by the same code."""
+"""`httpx-sse` with its synchronous API; the asynchronous API uses the same parser."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ import time
 import httpx
 import httpx_sse
 
-from tests.interop.python.story import Story, stories
+from tests.interop.python.scenario import Scenario, parse_scenarios
 
-TIMEOUT = httpx.Timeout(5, read=20)  # by default it gives up after 5 s of silence
+TIMEOUT = httpx.Timeout(5, read=20)  # the default read timeout is 5 s
 
 
-def listen(asked: Story, client: httpx.Client) -> None:
-    """The user's stream; by hand, from the last id, when it breaks."""
+def listen(scenario: Scenario, client: httpx.Client) -> None:
+    """Read the stream of the user; reconnect with the last id if the scenario requires it."""
     while True:
         try:
             with httpx_sse.connect_sse(
-                client, "GET", f"{asked.url}/sse/connect", headers=asked.resumed()
+                client, "GET", f"{scenario.url}/sse/connect", headers=scenario.resume_headers()
             ) as source:
                 source.response.raise_for_status()
                 for event in source.iter_sse():
-                    if asked.tell(event.event, event.id, event.data):
-                        return asked.closed()
-            asked.end("over")
+                    if scenario.report(event.event, event.id, event.data):
+                        return scenario.report_closed()
+            scenario.report_end("over")
         except httpx.TransportError as error:
-            asked.end(error)
-        if not asked.comes_again:
+            scenario.report_end(error)
+        if not scenario.reconnects:
             return None
         time.sleep(0.1)
 
 
-def stop(asked: Story, client: httpx.Client) -> None:
-    """An answer: hung up on, or stopped and read to its end."""
+def stop(scenario: Scenario, client: httpx.Client) -> None:
+    """Start an answer; disconnect from it, or stop it and read to its end."""
     with httpx_sse.connect_sse(
-        client, "POST", f"{asked.url}/generations", json=asked.body, headers=asked.headers
+        client, "POST", f"{scenario.url}/generations", json=scenario.body, headers=scenario.headers
     ) as source:
         source.response.raise_for_status()
         for event in source.iter_sse():
-            if not asked.tell(event.event, event.id, event.data):
+            if not scenario.report(event.event, event.id, event.data):
                 continue
-            if asked.scenario == "hangup":
-                return asked.closed()
-            generation = asked.url + source.response.headers["Location"]
-            client.delete(generation, headers=asked.headers).raise_for_status()
-    return asked.end("over")
+            if scenario.name == "hangup":
+                return scenario.report_closed()
+            generation = scenario.url + source.response.headers["Location"]
+            client.delete(generation, headers=scenario.headers).raise_for_status()
+    return scenario.report_end("over")
 
 
 if __name__ == "__main__":
     with httpx.Client(timeout=TIMEOUT) as client:
-        for story in stories():
-            (listen if story.listens else stop)(story, client)
+        for scenario in parse_scenarios():
+            (listen if scenario.listens else stop)(scenario, client)

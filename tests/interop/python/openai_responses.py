@@ -1,18 +1,18 @@
-"""`openai` of PyPI, Responses in the background: started, resumed and stopped by the stock SDK."""
+"""`openai` of PyPI with background Responses: the unchanged SDK starts, resumes and stops."""
 
 from __future__ import annotations
 
 import openai
 
-from tests.interop.python.story import Story, stories
+from tests.interop.python.scenario import Scenario, parse_scenarios
 
 
-def run(story: Story) -> None:
-    """One question."""
-    client = openai.OpenAI(base_url=f"{story.url}/v1", api_key=story.token, max_retries=0)
+def run(scenario: Scenario) -> None:
+    """Send the prompt once."""
+    client = openai.OpenAI(base_url=f"{scenario.url}/v1", api_key=scenario.token, max_retries=0)
     text, response, last = "", "", 0
     stream = client.responses.create(
-        model="wordy", input=story.question, background=True, stream=True
+        model="wordy", input=scenario.prompt, background=True, stream=True
     )
     while True:
         try:
@@ -23,15 +23,15 @@ def run(story: Story) -> None:
                 if event.type != "response.output_text.delta":
                     continue
                 text += event.delta
-                if story.tell("piece", None, event.delta) and story.scenario == "stop":
+                if scenario.report("part", None, event.delta) and scenario.name == "stop":
                     client.responses.cancel(response)
             break
-        except Exception as error:  # noqa: BLE001 - the SDK lets its HTTP library's own errors through
-            story.end(error)
+        except Exception as error:  # noqa: BLE001 - the SDK raises errors of its HTTP library
+            scenario.report_end(error)
             stream = client.responses.retrieve(response, stream=True, starting_after=last)
-    story.tell("text", None, text)
+    scenario.report("text", None, text)
 
 
 if __name__ == "__main__":
-    for story in stories():
-        run(story)
+    for scenario in parse_scenarios():
+        run(scenario)

@@ -1,4 +1,4 @@
-"""`requests`, line by line."""
+"""`requests`, reading lines."""
 
 from __future__ import annotations
 
@@ -7,60 +7,60 @@ from collections.abc import Iterator
 
 import requests
 
-from tests.interop.python.story import SseLines, Story, stories
+from tests.interop.python.scenario import Scenario, SseLines, parse_scenarios
 
-TIMEOUT_SECONDS = (5, 20)  # to connect; between two reads: more than two heartbeats
+TIMEOUT_SECONDS = (5, 20)  # connect; read: longer than two heartbeats
 
 
 def events(response: requests.Response) -> Iterator[tuple[str, str, str]]:
-    """What the stream says, until it ends."""
+    """Yield the events of a stream."""
     response.raise_for_status()
     lines = SseLines()
     for line in response.iter_lines():  # bytes: decode_unicode=True would split at U+2028
         yield from lines.line(line.decode())
 
 
-def listen(asked: Story) -> None:
-    """The user's stream; by hand, from the last id, when it breaks."""
+def listen(scenario: Scenario) -> None:
+    """Read the stream of the user; reconnect with the last id if the scenario requires it."""
     while True:
         try:
             with requests.get(
-                f"{asked.url}/sse/connect",
-                headers=asked.resumed(),
+                f"{scenario.url}/sse/connect",
+                headers=scenario.resume_headers(),
                 stream=True,
                 timeout=TIMEOUT_SECONDS,
             ) as response:
                 for event in events(response):
-                    if asked.tell(*event):
-                        return asked.closed()
-            asked.end("over")
+                    if scenario.report(*event):
+                        return scenario.report_closed()
+            scenario.report_end("over")
         except requests.RequestException as error:
-            asked.end(error)
-        if not asked.comes_again:
+            scenario.report_end(error)
+        if not scenario.reconnects:
             return None
         time.sleep(0.1)
 
 
-def stop(asked: Story) -> None:
-    """An answer: hung up on, or stopped and read to its end."""
+def stop(scenario: Scenario) -> None:
+    """Start an answer; disconnect from it, or stop it and read to its end."""
     with requests.post(
-        f"{asked.url}/generations",
-        json=asked.body,
-        headers=asked.headers,
+        f"{scenario.url}/generations",
+        json=scenario.body,
+        headers=scenario.headers,
         stream=True,
         timeout=TIMEOUT_SECONDS,
     ) as response:
         for event in events(response):
-            if not asked.tell(*event):
+            if not scenario.report(*event):
                 continue
-            if asked.scenario == "hangup":
-                return asked.closed()
+            if scenario.name == "hangup":
+                return scenario.report_closed()
             requests.delete(
-                asked.url + response.headers["Location"], headers=asked.headers, timeout=5
+                scenario.url + response.headers["Location"], headers=scenario.headers, timeout=5
             ).raise_for_status()
-    return asked.end("over")
+    return scenario.report_end("over")
 
 
 if __name__ == "__main__":
-    for story in stories():
-        (listen if story.listens else stop)(story)
+    for scenario in parse_scenarios():
+        (listen if scenario.listens else stop)(scenario)

@@ -3,49 +3,49 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 
-/** What the programs share: the lines they print for the test (see ../python/story.py), when they
- *  have had enough, and events from lines, which all four must read by hand. */
-final class Story {
+/** Code that the programs share: the lines that they print for the test (see ../python/scenario.py), the
+ *  event at which they must act, and a parser for the lines of a stream. */
+final class Scenario {
     static final int CONNECT_MILLIS = 5_000;
     static final int READ_MILLIS = 20_000; // more than two heartbeats
 
-    final String scenario, url, authorization, body;
-    final boolean listens, comesAgain;
+    final String name, url, authorization, body;
+    final boolean listens, reconnects;
     String lastId = "";
 
     private final String awaited;
     private int left;
-    private String name = "message";
+    private String eventName = "message";
     private final List<String> data = new ArrayList<>();
 
-    /** `scenario+scenario url token count`, in turn. */
-    static List<Story> all(String[] arguments) {
-        List<Story> all = new ArrayList<>();
-        for (String scenario : arguments[0].split("\\+")) all.add(new Story(scenario, arguments));
+    /** Parse the arguments `scenario+scenario url token count`. */
+    static List<Scenario> all(String[] arguments) {
+        List<Scenario> all = new ArrayList<>();
+        for (String name : arguments[0].split("\\+")) all.add(new Scenario(name, arguments));
         return all;
     }
 
-    private Story(String scenario, String[] arguments) {
-        this.scenario = scenario;
+    private Scenario(String name, String[] arguments) {
+        this.name = name;
         url = arguments[1];
         authorization = "Bearer " + arguments[2];
         left = Integer.parseInt(arguments[3]);
-        listens = scenario.startsWith("listen");
-        comesAgain = scenario.equals("listen-again");
+        listens = name.startsWith("listen");
+        reconnects = name.equals("listen-again");
         awaited = listens ? "note" : "generation.delta";
-        body = scenario.equals("hangup")
+        body = name.equals("hangup")
             ? "{\"prompt\":\"count to 900\",\"on_disconnect\":\"stop\"}"
             : "{\"prompt\":\"count to 900\"}";
     }
 
-    /** A line of the stream; true when it completes the event at which to do something. */
+    /** Parse a line of the stream. Return true if it completes the event at which the program must act. */
     boolean line(String line) {
         int colon = line.indexOf(':');
         String field = colon < 0 ? line : line.substring(0, colon);
         String value = colon < 0 ? "" : line.substring(colon + 1);
         if (value.startsWith(" ")) value = value.substring(1);
         switch (field) {
-            case "event" -> name = value;
+            case "event" -> eventName = value;
             case "id" -> lastId = value;
             case "data" -> data.add(value);
             default -> {
@@ -58,37 +58,37 @@ final class Story {
     private boolean dispatch() {
         boolean due = false;
         if (!data.isEmpty()) {
-            say("event " + name + " " + (lastId.isEmpty() ? "-" : lastId) + " "
-                + encoded(String.join("\n", data)));
-            due = name.equals(awaited) && --left == 0;
+            print("event " + eventName + " " + (lastId.isEmpty() ? "-" : lastId) + " "
+                + encode(String.join("\n", data)));
+            due = eventName.equals(awaited) && --left == 0;
         }
-        name = "message";
+        eventName = "message";
         data.clear();
         return due;
     }
 
-    /** The stream has ended, and not by the program. */
-    void end(Object how) {
-        name = "message";
+    /** Print that the stream has ended, and how. */
+    void reportEnd(Object how) {
+        eventName = "message";
         data.clear();
-        say("end " + encoded(String.valueOf(how)));
+        print("end " + encode(String.valueOf(how)));
     }
 
-    /** The program has closed it. */
-    void closed() {
-        say("closed");
+    /** Print that the program has closed the stream. */
+    void reportClosed() {
+        print("closed");
     }
 
-    /** Before it comes again. */
+    /** Wait before a reconnect. */
     static void pause() throws InterruptedException {
         Thread.sleep(100);
     }
 
-    private static String encoded(String text) {
+    private static String encode(String text) {
         return Base64.getEncoder().encodeToString(text.getBytes(StandardCharsets.UTF_8));
     }
 
-    private static void say(String line) {
+    private static void print(String line) {
         System.out.println(line);
     }
 }
