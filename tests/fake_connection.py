@@ -1,4 +1,4 @@
-"""fakeredis at the end of a wire, so that what stands on wires runs without a server."""
+"""A connection to fakeredis, so that everything above connections runs without a server."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from hub.backends.redis.client.topology import RedisServer
 
 
 class _Socket(AsyncFakeSocket):
-    """Hands replies over in the loop's next turn, as a socket does."""
+    """Passes replies on in the next iteration of the loop, as a socket does."""
 
-    replied: OnReplies
+    on_replies: OnReplies
 
     def put_response(self, msg: Any) -> None:
-        asyncio.get_running_loop().call_soon(self.replied, _plain(msg))
+        asyncio.get_running_loop().call_soon(self.on_replies, _plain(msg))
 
 
 class FakeRespConnection:
-    """Implements redislink.wire.Wire."""
+    """Implements RespConnection over fakeredis."""
 
     run_id = "fake"
     is_full = False
 
-    def __init__(self, server: FakeServer, replied: OnReplies) -> None:
+    def __init__(self, server: FakeServer, on_replies: OnReplies) -> None:
         loop = asyncio.get_running_loop()
         self.last_received_at = loop.time()
         self.lost = loop.create_future()
         self._socket = _Socket(server, 0, client_class=FakeAsyncRedis, lua_modules=None)
-        self._socket.replied = self._take
-        self._replied = replied
+        self._socket.on_replies = self._on_reply
+        self._on_replies = on_replies
 
     def send(self, packed: bytes) -> None:
         self._socket.sendall(packed)
@@ -46,24 +46,24 @@ class FakeRespConnection:
     async def close(self) -> None:
         self._socket.kill()
 
-    def _take(self, reply: Any) -> None:
+    def _on_reply(self, reply: Any) -> None:
         self.last_received_at = asyncio.get_running_loop().time()
-        self._replied([reply])
+        self._on_replies([reply])
 
 
 def connect_to(server: FakeServer) -> Connect:
-    """What a link takes to connect to the imitation, wherever its URL points."""
+    """Return a function that connects a client to fakeredis, whatever its URL is."""
 
     async def connect(
-        place: RedisServer, replied: OnReplies, timeout_seconds: float
+        redis_server: RedisServer, on_replies: OnReplies, timeout_seconds: float
     ) -> RespConnection:
-        return FakeRespConnection(server, replied)
+        return FakeRespConnection(server, on_replies)
 
     return connect
 
 
 def _plain(reply: Any) -> Any:
-    if isinstance(reply, NoScriptError):  # the imitation has taken the word off already
+    if isinstance(reply, NoScriptError):  # fakeredis has removed the code already
         return ResponseError(f"NOSCRIPT {reply}")
     if isinstance(reply, list):
         return [_plain(each) for each in reply]

@@ -1,4 +1,4 @@
-"""A TCP proxy of our own that misbehaves on demand, between the hub and its broker."""
+"""A TCP proxy between the hub and its broker that makes faults on demand."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from types import TracebackType
 from typing import Self
 
 
-class _Link:
-    """One client's connection and the one made for it."""
+class _ConnectionPair:
+    """A connection of a client, and the connection to the server that belongs to it."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client = client
         self.server = server
-        self.mute = False  # replies are swallowed from now on
+        self.mute = False  # replies are dropped from now on
         self.left: int | None = None  # bytes of replies until the reset
 
     def reset(self) -> None:
-        """Ends both sides at once, the client's with an RST."""
+        """Close both connections at once, the one of the client with an RST."""
         sock = self.client.get_extra_info("socket")
         if sock is not None and not self.client.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -41,45 +41,43 @@ class FaultProxy:
         self._swallowing = False
         self._cut_after: int | None = None
         self._cut_next_after: int | None = None
-        self._links: set[_Link] = set()
+        self._pairs: set[_ConnectionPair] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def connections(self) -> int:
-        """How many are open."""
-        return len(self._links)
+        """Number of open client connections."""
+        return len(self._pairs)
 
     def blackhole(self) -> None:
-        """Bytes vanish, both ways; connections stay open, and new ones are taken."""
+        """Drop all bytes in both directions; connections stay open, and new ones are accepted."""
         self._swallowing = True
 
     def heal(self) -> None:
-        """No faults any more; connections that lost bytes in a black hole are reset."""
+        """End all faults, and reset the connections that lost bytes in a black hole."""
         self.latency_seconds, self.refusing, self._cut_after = 0.0, False, None
         if self._swallowing:
             self._swallowing = False
             self.reset_all()
 
     def reset_all(self) -> None:
-        """An RST on every connection."""
-        for link in tuple(self._links):
-            link.reset()
+        """Reset every connection."""
+        for pair in tuple(self._pairs):
+            pair.reset()
 
     def drop_replies(self) -> None:
-        """On each open connection: what is asked still arrives, the answer does not, and then it is
-        reset.
-        """
-        for link in self._links:
-            link.mute = True
+        """Pass requests on, drop the next reply, and reset the connection."""
+        for pair in self._pairs:
+            pair.mute = True
 
     def cut_after(self, replied_bytes: int) -> None:
-        """Each connection, also the ones made from now on, is reset after so many bytes more."""
+        """Reset each connection, also new ones, after so many more bytes of replies."""
         self._cut_after = replied_bytes
-        for link in self._links:
-            link.left = replied_bytes
+        for pair in self._pairs:
+            pair.left = replied_bytes
 
     def cut_next_after(self, replied_bytes: int) -> None:
-        """The same for the next connection that is made, and no other."""
+        """Reset the next new connection after so many bytes of replies."""
         self._cut_next_after = replied_bytes
 
     async def __aenter__(self) -> Self:
@@ -95,7 +93,7 @@ class FaultProxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        while self._links:
+        while self._pairs:
             self.reset_all()
             await asyncio.sleep(0)
 
@@ -111,21 +109,21 @@ class FaultProxy:
         except OSError:
             writer.transport.abort()
             return
-        link = _Link(writer, to_there)
-        link.left, self._cut_next_after = self._cut_next_after or self._cut_after, None
-        self._links.add(link)
+        pair = _ConnectionPair(writer, to_there)
+        pair.left, self._cut_next_after = self._cut_next_after or self._cut_after, None
+        self._pairs.add(pair)
         try:
             await asyncio.gather(
-                self._pass(link, reader, to_there), self._pass(link, there, writer, replies=True)
+                self._pass(pair, reader, to_there), self._pass(pair, there, writer, replies=True)
             )
             writer.close()
             to_there.close()
         finally:
-            self._links.discard(link)
+            self._pairs.discard(pair)
 
     async def _pass(
         self,
-        link: _Link,
+        pair: _ConnectionPair,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         *,
@@ -137,20 +135,20 @@ class FaultProxy:
                     await asyncio.sleep(self.latency_seconds)
                 if self._swallowing:
                     continue
-                if replies and link.mute:
-                    link.reset()
+                if replies and pair.mute:
+                    pair.reset()
                     break
-                if replies and link.left is not None:
-                    chunk = chunk[: link.left]
-                    link.left -= len(chunk)
+                if replies and pair.left is not None:
+                    chunk = chunk[: pair.left]
+                    pair.left -= len(chunk)
                 writer.write(chunk)
                 await writer.drain()
-                if link.left == 0:
-                    link.reset()
+                if pair.left == 0:
+                    pair.reset()
                     break
             if not self._swallowing and not writer.is_closing():
                 writer.write_eof()
         except BaseException as error:
-            link.reset()
+            pair.reset()
             if not isinstance(error, OSError):
                 raise

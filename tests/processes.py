@@ -1,4 +1,4 @@
-"""Real processes for tests and soaks: a Valkey that keeps its data, nodes behind fault proxies."""
+"""Processes for tests and soaks: a Valkey that keeps its data, and nodes behind fault proxies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _START_SECONDS = 60.0
 
 
 class Valkey:
-    """The broker's process and its data."""
+    """A Valkey process and its data."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SOCKET_NAME
@@ -39,20 +39,20 @@ class Valkey:
                 await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
-        """As a crash does: the file is as the last event left it."""
+        """Kill the process, as a crash does; the file stays as it is."""
         await _end(self._process, signal.SIGKILL)
 
     def forget(self) -> None:
-        """The data is gone."""
+        """Delete the data."""
         shutil.rmtree(self._folder / "appendonlydir")
 
     def stall(self, stalled: bool) -> None:
-        """Stops the process, or lets it go on."""
+        """Pause the process, or let it continue."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
 
     async def ask(self, command: str) -> bytes:
-        """The first bytes of the reply; none when nobody answers."""
+        """Return the first bytes of the reply; empty when the server does not answer."""
         try:
             reader, writer = await asyncio.open_unix_connection(self.socket)
             writer.write(command.encode() + b"\r\n")
@@ -64,7 +64,7 @@ class Valkey:
 
 
 class Node:
-    """A `hub serve` process on ports of its own."""
+    """A `hub serve` process on its own ports."""
 
     def __init__(
         self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str] | None = None
@@ -90,7 +90,7 @@ class Node:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, session: aiohttp.ClientSession) -> None:
-        """Returns when it is ready; one that finds no broker is started again."""
+        """Return when the node answers; start it again when it found no broker."""
         async with asyncio.timeout(60):
             while True:
                 with self._log.open("ab") as log:
@@ -106,12 +106,12 @@ class Node:
                         await asyncio.sleep(0.05)
 
     @property
-    def gone(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether its process has ended."""
         return self._process is None or self._process.returncode is not None
 
     def stall(self, stalled: bool) -> None:
-        """Stops the process, or lets it go on."""
+        """Pause the process, or let it continue."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
 

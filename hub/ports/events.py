@@ -56,7 +56,7 @@ class Outcome(enum.Enum):
     """Refused, because another attempt owns the generation."""
     ENDED = "ended"
     """Refused, because the generation has ended."""
-    GONE = "gone"
+    NO_RECORD = "gone"
     """Refused, because the record has expired or never existed."""
 
 

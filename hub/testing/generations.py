@@ -98,7 +98,7 @@ class MemoryGenerationStore:
         """
         record = self.records.get(update.generation)
         if record is None:
-            return Outcome.GONE, None
+            return Outcome.NO_RECORD, None
         updated = apply_update(record, update, data)
         if isinstance(updated, Refusal):
             return Outcome(updated.value), record.stop_requested_by

@@ -1,4 +1,4 @@
-"""What only a Redis does to the log: lose a key, forget a script, trim, restart, fail over."""
+"""What only Redis does to the log: losing a key or a script, trimming, restarting, failing over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = channel_keys(ALICE)
 
 @pytest.fixture(params=["fakeredis", "valkey", "redis"])
 async def server(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis:
-    """Each server."""
+    """Every kind of server, empty."""
     opened: OpenedRedis = await open_redis(request.param)
     return opened
 
@@ -37,7 +37,7 @@ async def publish(log: RedisEventLog, data: bytes) -> Any:
 
 
 async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -> None:
-    """Entries of an older epoch carry offsets that mean something else now; they are dropped."""
+    """The entries of the older epoch are dropped, because their offsets have another meaning."""
     log = RedisEventLog(server.hub_client, retention())
     before = [await publish(log, b"old") for _ in range(3)]
     await server.client.delete(KEYS.head)
@@ -49,8 +49,8 @@ async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -
     assert (await read(log, before[0])).reset_reason == "epoch"
 
 
-async def test_lost_log_is_said(server: OpenedRedis) -> None:
-    """Events that expired are a loss for an old cursor, and nothing for a new one."""
+async def test_lost_log_is_a_reset(server: OpenedRedis) -> None:
+    """Expired events are a reset for an old cursor, but not for a new one."""
     log = RedisEventLog(server.hub_client, retention())
     first, last = await publish(log, b"1"), await publish(log, b"2")
     await server.client.delete(KEYS.log)
@@ -60,8 +60,8 @@ async def test_lost_log_is_said(server: OpenedRedis) -> None:
     assert (start.reset_reason, list(start.events), start.end) == (None, [], last)
 
 
-async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
-    """A server that was restarted, or told to forget, learns the scripts again."""
+async def test_unknown_scripts_are_loaded_again(server: OpenedRedis) -> None:
+    """A server that has lost the scripts gets them again."""
     log = RedisEventLog(server.hub_client, retention())
     await publish(log, b"1")
     await server.client.script_flush()
@@ -71,7 +71,7 @@ async def test_forgotten_scripts_heal(server: OpenedRedis) -> None:
 
 
 async def test_everything_expires(server: OpenedRedis) -> None:
-    """No key is without a time to live."""
+    """Every key has a time to live."""
     log = RedisEventLog(server.hub_client, retention())
     once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
     await log.publish([once])
@@ -83,7 +83,7 @@ async def test_everything_expires(server: OpenedRedis) -> None:
 
 
 async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
-    """It never holds more than 9/8 of them, the newest are kept, and an old cursor is told."""
+    """The log holds at most 9/8 of max_bytes, keeps the newest events, and resets old cursors."""
     log = RedisEventLog(server.hub_client, retention(user={"max_bytes": 10_000}))
     first = await publish(log, b"x" * 500)
     for n in range(100):
@@ -97,7 +97,7 @@ async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
 
 
 async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
-    """The newest stays whatever its size, and the next one takes its place."""
+    """The newest event stays whatever its size, and the next one replaces it."""
     log = RedisEventLog(server.hub_client, retention(user={"max_bytes": 100}))
     for data in (b"x" * 1000, b"y" * 1000):
         await publish(log, data)
@@ -106,7 +106,7 @@ async def test_event_larger_than_the_log(server: OpenedRedis) -> None:
 
 
 async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
-    """An event that is too old is not replayed, though newer ones keep the log alive."""
+    """An event that is too old is not replayed, although newer ones keep the log alive."""
     log = RedisEventLog(server.hub_client, retention(user={"ttl_seconds": 0.4}))
     old = await publish(log, b"old")
     await asyncio.sleep(0.3)  # the server's clock cannot be held
@@ -121,8 +121,8 @@ async def test_log_is_bounded_in_age(server: OpenedRedis) -> None:
     assert (await read(log, young)).reset_reason is None
 
 
-async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
-    """A user's, a topic's and everyone's log have bounds of their own."""
+async def test_kinds_of_channels_have_their_own_retention(server: OpenedRedis) -> None:
+    """The logs of a user, of a topic and of `all` have separate bounds."""
     keep = [{"max_bytes": n} for n in (1, 1000, 100_000)]
     log = RedisEventLog(server.hub_client, retention(user=keep[0], topic=keep[1], all=keep[2]))
     channels = (ALICE, topic_channel("t"), ALL)
@@ -134,7 +134,7 @@ async def test_kinds_of_channels_are_kept_apart(server: OpenedRedis) -> None:
 
 
 class Restarted:
-    """A log whose server becomes another process, as by a restart or a failover."""
+    """A log whose server is replaced by another process, as by a restart or a failover."""
 
     def __init__(self, log: RedisEventLog, client: Any) -> None:
         self.log = log
@@ -142,11 +142,11 @@ class Restarted:
         self._saved: list[bytes] = []
 
     async def save(self) -> None:
-        """What will survive."""
+        """Save the data that the new process will have."""
         self._saved = [await self.client.dump(key) for key in (KEYS.head, KEYS.log)]
 
-    async def happen(self) -> None:
-        """Another process has what was saved, or all if nothing was."""
+    async def restart(self) -> None:
+        """Replace the process; it has the saved data, or all data if nothing was saved."""
         for key, value in zip((KEYS.head, KEYS.log), self._saved, strict=False):
             await self.client.restore(key, 60_000, value, replace=True)
         await self.client.hset(KEYS.head, "r", "another")
@@ -159,9 +159,9 @@ def restarted(server: OpenedRedis) -> Restarted:
 
 
 async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
-    """A new epoch, which every cursor of the old one continues."""
+    """A restart begins a new epoch, in which every cursor of the old one continues."""
     before = [await publish(restarted.log, b"%d" % n) for n in range(3)]
-    await restarted.happen()
+    await restarted.restart()
     after = await publish(restarted.log, b"3")
     assert (after.offset, after.epoch != before[0].epoch) == (4, True)
     for n, position in enumerate(before):
@@ -171,16 +171,16 @@ async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
         assert {event.position.epoch for event in page.events if event.position} == {after.epoch}
 
 
-async def test_restart_that_lost_events_is_told_to_those_who_saw_them(
+async def test_restart_that_lost_events_resets_the_cursors_behind_them(
     restarted: Restarted,
 ) -> None:
-    """Whoever saw no more than is there goes on; whoever saw more is reset, also once the new
-    events have passed the old offsets.
+    """A cursor within the saved events continues. A cursor behind them is reset, even when new
+    events have reached its offset.
     """
     positions = [await publish(restarted.log, b"%d" % n) for n in range(2)]
     await restarted.save()
     positions += [await publish(restarted.log, b"lost %d" % n) for n in range(2)]
-    await restarted.happen()
+    await restarted.restart()
     assert [(await read(restarted.log, p)).reset_reason for p in positions] == [
         None,
         None,
@@ -200,11 +200,11 @@ async def test_restart_that_lost_events_is_told_to_those_who_saw_them(
 
 
 async def test_many_restarts(restarted: Restarted) -> None:
-    """Cursors of the last few epochs continue; those of long ago are reset, not guessed at."""
+    """Cursors of the last epochs continue, and older ones are reset."""
     positions = []
     for n in range(40):
         positions.append(await publish(restarted.log, b"%d" % n))
-        await restarted.happen()
+        await restarted.restart()
     assert len(await restarted.client.hget(KEYS.head, "p")) <= 200
     lost = [(await read(restarted.log, p)).reset_reason for p in positions]
     assert lost[-15:] == [None] * 15
@@ -212,10 +212,10 @@ async def test_many_restarts(restarted: Restarted) -> None:
 
 
 async def test_same_key_after_a_restart(restarted: Restarted) -> None:
-    """It still gets the first position, which is still a place to read from."""
+    """A repeated key returns the first position, which can still be read from."""
     once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
     (first,) = await restarted.log.publish([once])
-    await restarted.happen()
+    await restarted.restart()
     await publish(restarted.log, b"2")
     (again,) = await restarted.log.publish([once])
     assert (again.outcome, again.position) == (Outcome.DUPLICATE, first.position)
@@ -223,10 +223,10 @@ async def test_same_key_after_a_restart(restarted: Restarted) -> None:
     assert [event.data for event in page.events] == [b"2"]
 
 
-async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -> None:
-    """What is published in the same tick as something impossible is written all the same."""
+async def test_invalid_publication_affects_no_other(server: OpenedRedis) -> None:
+    """A publication in the same iteration of the loop as an invalid one is written."""
     log = RedisEventLog(server.hub_client, retention())
-    step = GenerationUpdate(
+    update = GenerationUpdate(
         generation="no id",
         kind=UpdateKind.BEGIN,
         attempt=1,
@@ -234,7 +234,7 @@ async def test_one_that_cannot_be_written_holds_up_nobody(server: OpenedRedis) -
         index=0,
         text="",
     )
-    bad = Publication(channel=ALICE, name="n", data=b"1", update=step)
+    bad = Publication(channel=ALICE, name="n", data=b"1", update=update)
     good = Publication(channel=ALICE, name="n", data=b"1")
     async with asyncio.timeout(30):
         failed, written = await asyncio.gather(

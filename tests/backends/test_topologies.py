@@ -1,6 +1,4 @@
-"""The broker on a Cluster of three and behind Sentinels: the same promises, also while they fail
-over.
-"""
+"""The backend on a Cluster of three and behind Sentinels keeps its promises during failovers."""
 
 from __future__ import annotations
 
@@ -34,13 +32,13 @@ class Node:
 
     def __init__(self, backend: RedisBackend) -> None:
         self.backend = backend
-        self.heard: dict[Channel, list[bytes]] = {}
+        self.received: dict[Channel, list[bytes]] = {}
         self.traces: dict[Channel, str] = {}
-        self.relinked = 0
-        backend.subscriptions.listen(self._hear, self._note)
+        self.resubscribed = 0
+        backend.subscriptions.listen(self._on_events, self._on_resubscribed)
 
     async def publish(self, channel: Channel, data: bytes, key: str | None = None) -> Position:
-        """As a backend does: again with the same key until it is answered."""
+        """Publish until it succeeds, always with the same key."""
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -57,18 +55,18 @@ class Node:
         pages = await self.backend.events.read({channel: after}, max_events=1000, max_bytes=10**6)
         return [event.data for event in pages[channel].events], pages[channel].reset_reason
 
-    async def until_heard(self, channel: Channel, data: bytes) -> None:
+    async def until_received(self, channel: Channel, data: bytes) -> None:
         async with asyncio.timeout(30):
-            while data not in self.heard.get(channel, []):
+            while data not in self.received.get(channel, []):
                 await asyncio.sleep(0.01)
 
-    def _hear(self, events: Sequence[Event]) -> None:
+    def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.heard.setdefault(event.channel, []).append(event.data)
+            self.received.setdefault(event.channel, []).append(event.data)
             self.traces[event.channel] = event.trace
 
-    def _note(self) -> None:
-        self.relinked += 1
+    def _on_resubscribed(self) -> None:
+        self.resubscribed += 1
 
 
 OpenNode = Callable[[str], Awaitable[Node]]
@@ -76,12 +74,12 @@ OpenNode = Callable[[str], Awaitable[Node]]
 
 @pytest.fixture
 async def open_node() -> AsyncIterator[OpenNode]:
-    """Opens nodes by the URL of their broker."""
+    """Opens backends by URL."""
     async with AsyncExitStack() as opened:
 
         async def open_at(url: str) -> Node:
-            link = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
-            backend = redis_backend(link)
+            client = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
+            backend = redis_backend(client)
             task = asyncio.create_task(backend.subscriptions.run())
 
             async def end() -> None:
@@ -96,7 +94,7 @@ async def open_node() -> AsyncIterator[OpenNode]:
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def binary(request: pytest.FixtureRequest) -> str:
-    """Each server's."""
+    """The binary of each kind of server."""
     if request.param == "valkey":
         return valkey_binary()
     return shutil.which("redis-server") or missing("redis-server")
@@ -104,7 +102,7 @@ def binary(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def cluster(binary: str) -> Iterator[ClusterOfThree]:
-    """Of its own, for a test that breaks it."""
+    """A set-up of its own, because the test breaks it."""
     cluster = ClusterOfThree(binary)
     yield cluster
     cluster.close()
@@ -112,7 +110,7 @@ def cluster(binary: str) -> Iterator[ClusterOfThree]:
 
 @pytest.fixture
 def sentinel(binary: str) -> Iterator[SentinelSetup]:
-    """Of its own, for a test that breaks it."""
+    """A set-up of its own, because the test breaks it."""
     setup = SentinelSetup(binary)
     yield setup
     setup.close()
@@ -121,30 +119,28 @@ def sentinel(binary: str) -> Iterator[SentinelSetup]:
 async def test_cluster_does_all_that_one_server_does(
     cluster: ClusterOfThree, open_node: OpenNode
 ) -> None:
-    """Publish on one node, hear on another, read, ask, in a batch and traced too; and all three
-    servers have a part.
-    """
-    here, there = await open_node(cluster.url), await open_node(cluster.url)
-    await there.backend.subscriptions.subscribe([*USERS, ALL])
+    """Events reach another node, also in batches and with traces; every server has partitions."""
+    publisher, subscriber = await open_node(cluster.url), await open_node(cluster.url)
+    await subscriber.backend.subscriptions.subscribe([*USERS, ALL])
     for channel in (*USERS, ALL):
-        await here.publish(channel, b"1")
+        await publisher.publish(channel, b"1")
     for channel in (*USERS, ALL):
-        await there.until_heard(channel, b"1")
-        assert await here.read(channel, FROM_START) == ([b"1"], None)
+        await subscriber.until_received(channel, b"1")
+        assert await publisher.read(channel, FROM_START) == ([b"1"], None)
     sizes = [server.ask("DBSIZE") for server in cluster.masters]
     assert all(size > 50 for size in sizes), sizes
     batch = [Publication(channel=c, name="n", data=b"2", trace="5d" * 24) for c in USERS]
-    await here.backend.events.publish(batch)
+    await publisher.backend.events.publish(batch)
     for channel in USERS:
-        await there.until_heard(channel, b"2")
-    assert there.traces == {**dict.fromkeys(USERS, "5d" * 24), ALL: ""}
-    await here.backend.health.check_ready()
+        await subscriber.until_received(channel, b"2")
+    assert subscriber.traces == {**dict.fromkeys(USERS, "5d" * 24), ALL: ""}
+    await publisher.backend.health.check_ready()
 
 
 async def test_announcement_stays_on_its_server(
     cluster: ClusterOfThree, open_node: OpenNode
 ) -> None:
-    """Sharded pub/sub: no server is subscribed to another's channels."""
+    """With sharded pub/sub each server has the subscriptions of its own channels only."""
     node = await open_node(cluster.url)
     await node.backend.subscriptions.subscribe(USERS)
     counts = [len(server.ask("PUBSUB", "SHARDCHANNELS")) for server in cluster.masters]
@@ -153,27 +149,27 @@ async def test_announcement_stays_on_its_server(
     assert [server.ask("PUBSUB", "CHANNELS") for server in cluster.masters] == [[], [], []]
 
 
-async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
-    """The record, the job, the stop: every key of theirs has its place."""
-    async with open_client(cluster.url, timeout_seconds=1.5) as link:
-        backend = redis_backend(link, lease_seconds=5)
+async def test_generation_on_a_cluster(cluster: ClusterOfThree) -> None:
+    """Record and job work, although their keys belong to different partitions."""
+    async with open_client(cluster.url, timeout_seconds=1.5) as client:
+        backend = redis_backend(client, lease_seconds=5)
         queue = backend.queue
         running = asyncio.create_task(queue.run())
         for n in range(20):
             user = f"u{n}"
-            question = GenerationRequest(
+            request = GenerationRequest(
                 messages=[Message(role="user", content="hi")], upstream="u", model="m"
             )
             generation = Generation(
-                id=new_generation_id(partition_of(user_channel(user))), user=user, request=question
+                id=new_generation_id(partition_of(user_channel(user))), user=user, request=request
             )
             await backend.generations.create(generation, "key")
             await queue.enqueue(Job(generation.id, "alice", "main"))
             lease = await queue.reserve(1.0)
             assert lease is not None
-            found = await backend.generations.find(lease.generation)
-            assert found is not None
-            assert msgspec.structs.replace(found, after=None) == generation
+            record = await backend.generations.find(lease.generation)
+            assert record is not None
+            assert msgspec.structs.replace(record, after=None) == generation
             await queue.renew([lease])
             await queue.complete(lease)
         running.cancel()
@@ -181,7 +177,7 @@ async def test_question_goes_through_a_cluster(cluster: ClusterOfThree) -> None:
 
 
 async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: OpenNode) -> None:
-    """A partition is moved to another server between events: none is lost, twice or reset."""
+    """No event is lost, repeated or reset when a partition moves between events."""
     node = await open_node(cluster.url)
     channel = USERS[0]
     await node.backend.subscriptions.subscribe([channel])
@@ -193,14 +189,14 @@ async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: O
     assert [await node.publish(channel, b"%d" % n, key=str(n)) for n in range(1, 4)]
     assert await node.read(channel, before) == ([b"1", b"2", b"3"], None)
     async with asyncio.timeout(30):
-        while node.relinked == 0:  # it hears at the new server now, and was told to read the gap
+        while node.resubscribed == 0:  # the new server has acknowledged the subscription
             await asyncio.sleep(0.01)
     await node.publish(channel, b"4")
-    await node.until_heard(channel, b"4")
+    await node.until_received(channel, b"4")
 
 
 async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) -> None:
-    """A master dies: its replica takes the slots, and publishing, hearing and reading go on."""
+    """When a master dies, publishing, receiving and reading go on with its replica."""
     node = await open_node(cluster.url)
     await node.backend.subscriptions.subscribe(USERS)
     first = {channel: await node.publish(channel, b"0") for channel in USERS}
@@ -212,11 +208,11 @@ async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) 
         assert await node.read(channel, first[channel]) == ([b"1"], None), channel
     for channel in USERS:
         await node.publish(channel, b"2")
-        await node.until_heard(channel, b"2")
+        await node.until_received(channel, b"2")
 
 
 async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode) -> None:
-    """The master dies: the node finds the new one by itself, and nothing replicated is lost."""
+    """When the master dies, the node finds the new one, and no replicated event is lost."""
     node = await open_node(sentinel.url)
     await node.backend.subscriptions.subscribe([USERS[0]])
     first = await node.publish(USERS[0], b"0")
@@ -225,20 +221,20 @@ async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode)
     await node.publish(USERS[0], b"1", key="1")
     assert await node.read(USERS[0], first) == ([b"1"], None)
     async with asyncio.timeout(30):
-        while node.relinked == 0:
+        while node.resubscribed == 0:
             await asyncio.sleep(0.01)
     await node.publish(USERS[0], b"2")
-    await node.until_heard(USERS[0], b"2")
+    await node.until_received(USERS[0], b"2")
 
 
 async def test_write_that_the_replica_never_got(
     sentinel: SentinelSetup, open_node: OpenNode
 ) -> None:
-    """A cursor that has seen what the promoted replica has not is told so, not continued."""
+    """A cursor behind an event that the promoted replica does not have is reset."""
     node = await open_node(sentinel.url)
     kept = await node.publish(USERS[0], b"0")
     assert sentinel.master.ask("WAIT", 1, 5000) == 1
-    sentinel.replica.ask("REPLICAOF", "NO", "ONE")  # deaf from here on
+    sentinel.replica.ask("REPLICAOF", "NO", "ONE")  # it gets no later event
     lost = await node.publish(USERS[0], b"lost")
     sentinel.master.kill()
     async with asyncio.timeout(60):
@@ -260,7 +256,7 @@ def _owns(server: TcpServer, slot: int) -> bool:
 
 
 def _move(slot: int, source: TcpServer, target: TcpServer, cluster: ClusterOfThree) -> None:
-    """As `redis-cli --cluster reshard` does it."""
+    """Move a slot as `redis-cli --cluster reshard` does."""
     source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
     target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
     source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)

@@ -136,7 +136,7 @@ async def wait_for_recovery(
     for node in traffic.nodes:
         node.proxy.heal()
         node.stall(False)
-        if node.gone:
+        if node.has_ended:
             await node.start(traffic.session)
     await asyncio.sleep(1)  # publish after the last fault, so that each gap becomes visible
     traffic.publishing = False

@@ -1,4 +1,4 @@
-"""A collector of OTLP over HTTP: real requests, real protobuf, and every byte that came."""
+"""A collector for OTLP over HTTP that keeps every span and every byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hub.http.server import ListenAddress, listen
 
 
 class Collector:
-    """Spans by the service that sent them."""
+    """The received spans, by the service that sent them."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -37,25 +37,27 @@ class Collector:
         return web.Response(body=answer, content_type="application/x-protobuf")
 
     def find(self, service: str, name: str) -> Span:
-        """The one span of that name."""
+        """Return the only span of that name."""
         named = [span for sender, span in self.spans if (sender, span.name) == (service, name)]
         assert len(named) == 1, [(sender, span.name) for sender, span in self.spans]
         return named[0]
 
 
 def values(attributes: Any) -> dict[str, Any]:
-    """Attributes as a dict; a list of strings as one."""
-    found = {}
+    """Return attributes as a dict; arrays as lists of strings."""
+    decoded = {}
     for each in attributes:
         kind = each.value.WhichOneof("value")
         value = getattr(each.value, kind)
-        found[each.key] = [v.string_value for v in value.values] if kind == "array_value" else value
-    return found
+        decoded[each.key] = (
+            [v.string_value for v in value.values] if kind == "array_value" else value
+        )
+    return decoded
 
 
 @asynccontextmanager
 async def collecting() -> AsyncIterator[Collector]:
-    """A collector on a free port."""
+    """Run a collector on a free port."""
     collector = Collector()
     app = web.Application()
     app.add_routes([web.post("/v1/traces", collector.take)])

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 
 class Spans:
-    """Those that have ended, and the tracers that make them."""
+    """The ended spans, and the tracers that make them."""
 
     def __init__(self) -> None:
         self._ended = InMemorySpanExporter()
@@ -34,9 +34,9 @@ class Spans:
         return [span.name for span in self.ended]
 
     def only(self, name: str) -> tuple[ReadableSpan, dict[str, Any]]:
-        """The one span of that name, and its attributes."""
-        (found,) = [span for span in self.ended if span.name == name]
-        return found, dict(found.attributes or {})
+        """Return the only span of that name, and its attributes."""
+        (matching,) = [span for span in self.ended if span.name == name]
+        return matching, dict(matching.attributes or {})
 
 
 @pytest.fixture

@@ -21,17 +21,17 @@ class Node:
 
     def __init__(self, spans: Spans, *, sampled: bool = True) -> None:
         self.backend = MemoryBackend()
-        self.followers: dict[Channel, int] = {}
+        self.subscriber_counts: dict[Channel, int] = {}
         tracer = spans.tracer if sampled else spans.unsampled
         self.events = TracedEventWriter(self.backend.events, tracer)
         self.subscriptions = TracedSubscriptions(
-            self.backend.subscriptions, tracer, lambda c: self.followers.get(c, 0)
+            self.backend.subscriptions, tracer, lambda c: self.subscriber_counts.get(c, 0)
         )
-        self.heard: list[Event] = []
-        self.subscriptions.listen(self._hear, lambda: None)
+        self.received: list[Event] = []
+        self.subscriptions.listen(self._on_events, lambda: None)
 
-    def _hear(self, events: Sequence[Event]) -> None:
-        self.heard += events
+    def _on_events(self, events: Sequence[Event]) -> None:
+        self.received += events
 
     async def publish(self, *channels: Channel, trace: str = "") -> None:
         await self.subscriptions.subscribe(channels)
@@ -40,19 +40,19 @@ class Node:
 
 
 async def test_delivery_is_a_child_of_its_publish_and_linked_to_it(spans: Spans) -> None:
-    """A PRODUCER span, and a CONSUMER span in the same trace that says how many were reached."""
+    """The CONSUMER span is in the trace of the PRODUCER span and has the number of connections."""
     node = Node(spans)
-    node.followers = {ALICE: 3}
+    node.subscriber_counts = {ALICE: 3}
     await node.publish(ALICE)
-    publish, said = spans.only("publish user")
+    publish, attributes = spans.only("publish user")
     assert publish.kind is SpanKind.PRODUCER
-    assert said == {
+    assert attributes == {
         "messaging.system": "redis",
         "messaging.operation.type": "send",
         "messaging.operation.name": "publish",
         "messaging.destination.template": "user:{id}",
     }
-    deliver, said = spans.only("deliver")
+    deliver, attributes = spans.only("deliver")
     assert deliver.kind is SpanKind.CONSUMER
     assert deliver.parent is not None
     assert deliver.parent.is_remote
@@ -60,8 +60,8 @@ async def test_delivery_is_a_child_of_its_publish_and_linked_to_it(spans: Spans)
     assert own is not None
     assert deliver.parent.span_id == own.span_id
     assert deliver.parent.trace_id == own.trace_id
-    assert [link.context.span_id for link in deliver.links] == [own.span_id]
-    assert said["hub.connections"] == 3
+    assert [each.context.span_id for each in deliver.links] == [own.span_id]
+    assert attributes["hub.connections"] == 3
 
 
 @pytest.mark.parametrize(
@@ -73,72 +73,72 @@ async def test_delivery_is_a_child_of_its_publish_and_linked_to_it(spans: Spans)
         ([ALICE, ALL], "publish"),
     ],
 )
-async def test_name_tells_the_kind_of_channel_and_nothing_else(
+async def test_span_name_has_only_the_kind_of_channel(
     spans: Spans, channels: list[Channel], name: str
 ) -> None:
-    """No user and no topic is named."""
+    """No attribute names a user or a topic."""
     await Node(spans).publish(*channels)
-    _, said = spans.only(name)
-    assert said.get("messaging.batch.message_count", 1) == len(channels)
-    assert not any(word in str(said) for word in ("alice", "bob", "secret"))
+    _, attributes = spans.only(name)
+    assert attributes.get("messaging.batch.message_count", 1) == len(channels)
+    assert not any(word in str(attributes) for word in ("alice", "bob", "secret"))
 
 
 async def test_batch_is_one_span_on_each_side(spans: Spans) -> None:
-    """A thousand events of one call do not make a thousand spans."""
+    """A thousand events of one call make one span on each side."""
     node = Node(spans)
     channels = [user_channel(f"u{n}") for n in range(1000)]
-    node.followers = dict.fromkeys(channels, 1)
+    node.subscriber_counts = dict.fromkeys(channels, 1)
     await node.publish(*channels)
-    _, said = spans.only("deliver")
-    assert said["messaging.batch.message_count"] == 1000
-    assert said["hub.connections"] == 1000
+    _, attributes = spans.only("deliver")
+    assert attributes["messaging.batch.message_count"] == 1000
+    assert attributes["hub.connections"] == 1000
     assert len(spans.ended) == 2
-    assert len({event.trace for event in node.heard}) == 1
+    assert len({event.trace for event in node.received}) == 1
 
 
-async def test_what_is_not_sampled_carries_nothing(spans: Spans) -> None:
-    """No span, and not a byte more in the announcement."""
+async def test_unsampled_event_has_no_trace(spans: Spans) -> None:
+    """There is no span, and the notification has no trace."""
     node = Node(spans, sampled=False)
-    node.followers = {ALICE: 1}
+    node.subscriber_counts = {ALICE: 1}
     await node.publish(ALICE)
-    assert [event.trace for event in node.heard] == [""]
+    assert [event.trace for event in node.received] == [""]
     assert spans.ended == []
 
 
-async def test_publish_of_a_request_that_is_not_sampled(spans: Spans) -> None:
-    """The request has decided, whatever the ratio is."""
+async def test_publish_of_an_unsampled_request(spans: Spans) -> None:
+    """The decision of the request counts, whatever the ratio is."""
     node = Node(spans)
     with use_span(spans.unsampled.start_span("request")):
         await node.publish(ALICE)
-    assert [event.trace for event in node.heard] == [""]
+    assert [event.trace for event in node.received] == [""]
     assert spans.ended == []
 
 
-async def test_node_where_nobody_follows_is_silent(spans: Spans) -> None:
-    """It delivers nothing, so it says nothing."""
+async def test_node_without_subscribers_makes_no_span(spans: Spans) -> None:
+    """A node that delivers nothing makes no CONSUMER span."""
     await Node(spans).publish(ALICE)
     assert spans.names == ["publish user"]
 
 
 @pytest.mark.parametrize("trace", ["x" * 48, "ab", "0" * 48, "ab" * 1000])
 async def test_malformed_trace_loses_no_event(spans: Spans, trace: str) -> None:
-    """Whoever announced it: the event is delivered, and no span is made of it."""
+    """The event is delivered, and no span is made."""
     node = Node(spans, sampled=False)
-    node.followers = {ALICE: 1}
+    node.subscriber_counts = {ALICE: 1}
     await node.publish(ALICE, trace=trace)
-    assert [event.data for event in node.heard] == [b"1"]
+    assert [event.data for event in node.received] == [b"1"]
     assert spans.ended == []
 
 
-async def test_absent_broker_fails_the_span(spans: Spans) -> None:
-    """By its kind, without the error's text, whichever way it was called."""
+async def test_unavailable_broker_fails_the_span(spans: Spans) -> None:
+    """The span has the type of the error, but not its text."""
     node = Node(spans)
     node.backend.is_unavailable = True
     publications = [Publication(channel=ALICE, name="n", data=b"1")]
     with pytest.raises(BrokerUnavailable):
         await node.events.publish(publications)
-    (answer,) = await node.events.try_publish(publications)
-    assert isinstance(answer, BrokerUnavailable)
+    (result,) = await node.events.try_publish(publications)
+    assert isinstance(result, BrokerUnavailable)
     assert len(spans.ended) == 2
     for span in spans.ended:
         assert span.status.status_code is StatusCode.ERROR

@@ -15,7 +15,7 @@ def traceparent(trace: str, flags: str = "01") -> tuple[str, str]:
 
 
 async def test_calls_join_their_callers_traces(spans: Spans) -> None:
-    """Many at once, each its own; one that names none begins one, and one says no."""
+    """Concurrent calls join their own traces; a call without a trace begins one."""
     traces = [f"{n:032x}" for n in range(1, 9)]
     async with grpc_kit(OpenTelemetry(spans.tracer)) as kit:
         key = bearer("shop-key")
@@ -31,16 +31,16 @@ async def test_calls_join_their_callers_traces(spans: Spans) -> None:
     assert spans.names == ["publish user"] * 9
 
 
-async def test_question_over_grpc_carries_its_caller(spans: Spans) -> None:
-    """The worker goes on in the caller's trace; the stream that follows is no span."""
+async def test_generation_over_grpc_keeps_the_trace(spans: Spans) -> None:
+    """The worker continues the trace of the caller, and the stream is not a span."""
     async with grpc_kit(OpenTelemetry(spans.tracer)) as kit:
         request = pb.GenerateRequest(prompt="hidden")
         metadata = [*token(), traceparent("a" * 32)]
         call = Reading(kit.public.Generate(request, metadata=metadata))
         await call.next()
         (generation,) = (await kit.hub.backend.queue.list_jobs(10)).generations
-        found = await kit.hub.backend.generations.find(generation)
+        record = await kit.hub.backend.generations.find(generation)
         call.call.cancel()
-    assert found is not None
-    assert found.request.trace == f"00-{'a' * 32}-{CALLER}-01"
+    assert record is not None
+    assert record.request.trace == f"00-{'a' * 32}-{CALLER}-01"
     assert spans.ended == []

@@ -23,29 +23,29 @@ from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans
 from tests.upstreams.kit import REQUEST, build_upstream
 
-ASKED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-01")
+SAMPLED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-01")
 UNSAMPLED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-00")
 
 
-async def answer_of(upstream: Upstream, question: object = ASKED) -> list[StreamPart]:
-    """All pieces."""
-    assert isinstance(question, type(ASKED))
-    async with aclosing(upstream.stream(question)) as stream:
-        return [piece async for pieces in stream for piece in pieces]
+async def read_answer(upstream: Upstream, request: object = SAMPLED) -> list[StreamPart]:
+    """Return all parts of an answer."""
+    assert isinstance(request, type(SAMPLED))
+    async with aclosing(upstream.stream(request)) as stream:
+        return [part async for parts in stream for part in parts]
 
 
 @asynccontextmanager
 async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upstream, list[str]]]:
-    """A traced upstream over real HTTP, tried again once, and each `traceparent` that it sent."""
-    got: list[str] = []
+    """Return a traced upstream over HTTP with one retry, and each `traceparent` that it sent."""
+    sent: list[str] = []
 
-    async def note(request: web.Request, response: web.StreamResponse) -> None:
-        got.append(request.headers["traceparent"])
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        sent.append(request.headers["traceparent"])
 
     llm = SimulatedUpstream(
         simulation(fault=fault, tokens_per_second=5000.0, first_token_seconds=0.0)
     ).app()
-    llm.on_response_prepare.append(note)
+    llm.on_response_prepare.append(on_prepare)
     clock = SystemClock()
     async with (
         listen(llm, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=True) as port,
@@ -58,14 +58,14 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
             retries=1,
             max_retry_after_seconds=20.0,
         )
-        yield TracedUpstream(Failover([one], clock), spans.tracer, "openai"), got
+        yield TracedUpstream(Failover([one], clock), spans.tracer, "openai"), sent
 
 
 @pytest.mark.parametrize(
     ("kind", "provider"), [("openai-responses", "openai"), ("anthropic", "anthropic")]
 )
 async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provider: str) -> None:
-    """What was asked of whom, how it ended, what it cost; a child of who asked."""
+    """The span has the request, the end and the usage, and is a child of the caller's span."""
     script: Sequence[StreamPart] = [
         Usage({"prompt_tokens": 7}),
         TextDelta("private"),
@@ -73,14 +73,14 @@ async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provid
         Usage({"completion_tokens": 9}),
         Finished("length"),
     ]
-    pieces = await answer_of(TracedUpstream(ScriptedUpstream(script), spans.tracer, kind))
-    assert pieces == script
-    span, said = spans.only("chat m")
+    parts = await read_answer(TracedUpstream(ScriptedUpstream(script), spans.tracer, kind))
+    assert parts == script
+    span, attributes = spans.only("chat m")
     assert span.kind is SpanKind.CLIENT
     assert span.parent is not None
     assert span.parent.span_id == int("c" * 16, 16)
-    assert said.pop("gen_ai.response.time_to_first_chunk") >= 0
-    assert said == {
+    assert attributes.pop("gen_ai.response.time_to_first_chunk") >= 0
+    assert attributes == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": "m",
@@ -91,34 +91,34 @@ async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provid
     }
 
 
-async def test_failure_is_told_by_its_code(spans: Spans) -> None:
-    """An upstream's text may quote the prompt: it is in no span."""
-    error = UpstreamError("upstream_status", "400: you said 'private'", retryable=False)
+async def test_failure_has_its_code(spans: Spans) -> None:
+    """The text of an upstream may quote the prompt, so it is not in the span."""
+    error = UpstreamError("upstream_status", "400: you attributes 'private'", retryable=False)
     upstream = TracedUpstream(ScriptedUpstream([TextDelta("a"), error]), spans.tracer, "openai")
     with pytest.raises(UpstreamError):
-        await answer_of(upstream)
-    span, said = spans.only("chat m")
-    assert said["error.type"] == "upstream_status"
+        await read_answer(upstream)
+    span, attributes = spans.only("chat m")
+    assert attributes["error.type"] == "upstream_status"
     assert span.status.status_code is StatusCode.ERROR
     assert "private" not in span.to_json()
 
 
-async def test_adapters_fault_is_told_by_its_kind(spans: Spans) -> None:
-    """As any other exception."""
+async def test_other_exception_has_its_type(spans: Spans) -> None:
+    """Any exception that is no UpstreamError ends the span with its type."""
     upstream = TracedUpstream(ScriptedUpstream([ValueError("private")]), spans.tracer, "openai")
     with pytest.raises(ValueError, match="private"):
-        await answer_of(upstream)
-    span, said = spans.only("chat m")
-    assert said["error.type"] == "ValueError"
+        await read_answer(upstream)
+    span, attributes = spans.only("chat m")
+    assert attributes["error.type"] == "ValueError"
     assert "private" not in span.to_json()
 
 
 async def test_stopped_answer_ends_its_span(spans: Spans) -> None:
-    """Cancelled while it waits: the span ends, the upstream is closed, nothing failed."""
+    """A cancelled answer ends the span without an error and closes the upstream."""
     gate = Gate()
     gate.close()
     script = ScriptedUpstream([TextDelta("a"), gate])
-    task = asyncio.create_task(answer_of(TracedUpstream(script, spans.tracer, "openai")))
+    task = asyncio.create_task(read_answer(TracedUpstream(script, spans.tracer, "openai")))
     await settled()
     assert gate.waiting == 1
     assert spans.ended == []
@@ -130,10 +130,10 @@ async def test_stopped_answer_ends_its_span(spans: Spans) -> None:
     assert script.closed == 1
 
 
-async def test_each_try_is_a_request_of_one_question(spans: Spans) -> None:
-    """A 503, then the answer: two HTTP spans below one chat, each known to the upstream."""
-    async with simulated(spans, "flaky:1") as (upstream, got):
-        await answer_of(upstream)
+async def test_each_attempt_is_a_request_span(spans: Spans) -> None:
+    """Two attempts are two HTTP spans below one chat span, and the upstream gets their ids."""
+    async with simulated(spans, "flaky:1") as (upstream, sent):
+        await read_answer(upstream)
     chat, _ = spans.only("chat m")
     own = chat.get_span_context()
     assert own is not None
@@ -142,7 +142,7 @@ async def test_each_try_is_a_request_of_one_question(spans: Spans) -> None:
     assert [span.status.status_code for span in posts] == [StatusCode.ERROR, StatusCode.UNSET]
     assert [span.parent.span_id for span in posts if span.parent] == [own.span_id] * 2
     ids = [span.get_span_context() for span in posts]
-    assert got == [f"00-{'a' * 32}-{each.span_id:016x}-01" for each in ids if each]
+    assert sent == [f"00-{'a' * 32}-{each.span_id:016x}-01" for each in ids if each]
     assert all(set(span.attributes or {}) <= HTTP_ATTRIBUTES for span in posts)
     assert posts[1].end_time is not None
     assert chat.end_time is not None
@@ -158,33 +158,33 @@ HTTP_ATTRIBUTES = {
 }
 
 
-async def test_nobody_there_is_told_by_its_kind(spans: Spans) -> None:
-    """A request without an answer."""
+async def test_unreachable_upstream_has_the_type_of_the_error(spans: Spans) -> None:
+    """A request without a response fails its span and the chat span."""
     async with aiohttp.ClientSession(trace_configs=[http_spans(spans.tracer)]) as session:
         upstream = build_upstream(session, "http://127.0.0.1:1/v1")
         with pytest.raises(UpstreamError):
-            await answer_of(TracedUpstream(upstream, spans.tracer, "openai"))
-    _, said = spans.only("POST")
-    assert said["error.type"] == "ClientConnectorError"
-    _, said = spans.only("chat m")
-    assert said["error.type"] == "upstream_unreachable"
+            await read_answer(TracedUpstream(upstream, spans.tracer, "openai"))
+    _, attributes = spans.only("POST")
+    assert attributes["error.type"] == "ClientConnectorError"
+    _, attributes = spans.only("chat m")
+    assert attributes["error.type"] == "upstream_unreachable"
 
 
-async def test_callers_no_reaches_the_upstream(spans: Spans) -> None:
-    """No span, and a `traceparent` that says so."""
-    async with simulated(spans, None) as (upstream, got):
-        await answer_of(upstream, UNSAMPLED)
-    (sent,) = got
-    assert sent.startswith(f"00-{'a' * 32}-")
-    assert sent.endswith("-00")
+async def test_unsampled_request(spans: Spans) -> None:
+    """There is no span, and the `traceparent` that is sent is not sampled."""
+    async with simulated(spans, None) as (upstream, sent):
+        await read_answer(upstream, UNSAMPLED)
+    (traceparent,) = sent
+    assert traceparent.startswith(f"00-{'a' * 32}-")
+    assert traceparent.endswith("-00")
     assert spans.ended == []
 
 
-async def test_model_of_any_length_is_cut(spans: Spans) -> None:
-    """A client may say what it likes; a span is bounded."""
-    question = msgspec.structs.replace(ASKED, model="m" * 10_000)
-    await answer_of(
-        TracedUpstream(ScriptedUpstream([Finished("stop")]), spans.tracer, "x"), question
+async def test_long_model_is_cut(spans: Spans) -> None:
+    """A client chooses the model, but a span is bounded."""
+    request = msgspec.structs.replace(SAMPLED, model="m" * 10_000)
+    await read_answer(
+        TracedUpstream(ScriptedUpstream([Finished("stop")]), spans.tracer, "x"), request
     )
     (span,) = spans.ended
     assert len(span.name) < 200

@@ -190,7 +190,7 @@ class GenerationsContract:
 
     async def test_unknown_generation_is_gone(self, node: Node) -> None:
         """An update of a record that does not exist is refused."""
-        assert await GenerationKit(node).update(UpdateKind.BEGIN) is Outcome.GONE
+        assert await GenerationKit(node).update(UpdateKind.BEGIN) is Outcome.NO_RECORD
 
     async def test_stop_request_is_kept_and_returned(self, node: Node) -> None:
         """The first stop request stays in the record and comes with the result of every update."""

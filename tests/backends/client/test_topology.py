@@ -1,4 +1,4 @@
-"""URLs name topologies."""
+"""The topologies that URLs name."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from hub.backends.redis.client.topology import Cluster, Sentinel, Single, parse_
     ],
 )
 def test_url_names_its_topology(url: str, kind: type) -> None:
-    """By its scheme."""
+    """The scheme of the URL selects the topology."""
     assert isinstance(parse_topology(url), kind)
 
 
 async def test_single_has_all_partitions() -> None:
-    """At the address that the URL names."""
-    places = await parse_topology("redis://:pw@h:7000/2").find_servers(1.0)
-    assert len(places) == 128
-    assert {str(place) for place in places} == {"h:7000"}
-    assert {place.new_connection().db for place in places} == {2}
+    """One server at the address of the URL owns every partition."""
+    servers = await parse_topology("redis://:pw@h:7000/2").find_servers(1.0)
+    assert len(servers) == 128
+    assert {str(server) for server in servers} == {"h:7000"}
+    assert {server.new_connection().db for server in servers} == {2}
 
 
 async def test_ports_are_the_usual_ones() -> None:
-    """6379 for servers, also of a Cluster; 26379 for Sentinels."""
+    """The default port is 6379 for servers, also of a Cluster, and 26379 for Sentinels."""
     assert str((await parse_topology("redis://h").find_servers(1.0))[0]) == "h:6379"
-    assert [str(place) for place in parse_topology("redis+cluster://a,b:1")._seeds] == [  # type: ignore[attr-defined]
+    assert [str(server) for server in parse_topology("redis+cluster://a,b:1")._seeds] == [  # type: ignore[attr-defined]
         "a:6379",
         "b:1",
     ]
     sentinels = parse_topology("redis+sentinel://a,b:1/main")._sentinels  # type: ignore[attr-defined]
-    assert [str(place) for place in sentinels] == ["a:26379", "b:1"]
+    assert [str(server) for server in sentinels] == ["a:26379", "b:1"]
 
 
 def test_sentinels_and_servers_have_their_own_logins() -> None:
-    """The URL's user and password are the servers'."""
+    """The user and password of the URL are those of the data servers."""
     topology = parse_topology("redis+sentinel://user:pw@a/main/3?sentinel_password=other")
     assert isinstance(topology, Sentinel)
     server = topology._template.new_connection()
@@ -54,6 +54,6 @@ def test_sentinels_and_servers_have_their_own_logins() -> None:
 
 @pytest.mark.parametrize("url", ["redis+sentinel://h", "redis+cluster://h/3", "http://h"])
 def test_url_that_names_none(url: str) -> None:
-    """One sentence."""
+    """A wrong URL is an error of one sentence."""
     with pytest.raises(ValueError, match=r"URL of Sentinels|no databases|scheme"):
         parse_topology(url)
