@@ -3,20 +3,20 @@ import { useState } from "react";
 import { useAnswer } from "./useHub.js";
 
 export function Answer({ hub, storageKey }) {
-  const [question, setQuestion] = useState("");
+  const [prompt, setPrompt] = useState("");
   const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
   const isRunning = status === "queued" || status === "running";
 
   function submit(event) {
     event.preventDefault();
-    ask(question);
+    ask(prompt);
   }
 
   return (
     <>
       <form onSubmit={submit}>
-        <label htmlFor="question">Your question</label>
-        <input id="question" value={question} onChange={(event) => setQuestion(event.target.value)}
+        <label htmlFor="prompt">Your question</label>
+        <input id="prompt" value={prompt} onChange={(event) => setPrompt(event.target.value)}
                required autoComplete="off" />
         <button>Ask</button>
       </form>

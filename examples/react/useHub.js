@@ -49,7 +49,7 @@ export function useAnswer(hub, storageKey) {
 
   return {
     ...view,
-    ask: (question) => start(hub.ask(question)),
+    ask: (prompt) => start(hub.ask(prompt)),
     stop: () => answer.stop().catch((error) => setView((current) => ({ ...current, error }))),
     restart: () => start(answer.restart()),
   };

@@ -7,16 +7,16 @@ export const Answer = {
   props: { hub: { type: Object, required: true }, storageKey: { type: String, required: true } },
 
   setup({ hub, storageKey }) {
-    const question = ref("");
+    const prompt = ref("");
     const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
     const isRunning = computed(() => ["queued", "running"].includes(status.value));
-    return { question, text, status, error, ask, stop, restart, isRunning };
+    return { prompt, text, status, error, ask, stop, restart, isRunning };
   },
 
   template: `
-    <form @submit.prevent="ask(question)">
-      <label for="question">Your question</label>
-      <input id="question" v-model="question" required autocomplete="off">
+    <form @submit.prevent="ask(prompt)">
+      <label for="prompt">Your question</label>
+      <input id="prompt" v-model="prompt" required autocomplete="off">
       <button>Ask</button>
     </form>
     <article v-if="status" aria-label="Answer">

@@ -49,7 +49,7 @@ export function useAnswer(hub, storageKey) {
     text,
     status,
     error,
-    ask: (question) => show(hub.ask(question)),
+    ask: (prompt) => show(hub.ask(prompt)),
     stop: () => answer.stop().catch((caught) => (error.value = caught)),
     restart: () => show(answer.restart()),
   };

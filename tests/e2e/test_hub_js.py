@@ -60,21 +60,21 @@ class Recorder:
 
     async def delta_numbers(self) -> list[int]:
         """Return the numbers of the deltas in the order of delivery."""
-        found: list[int] = await self.page.evaluate(
+        numbers: list[int] = await self.page.evaluate(
             "received.filter(([name]) => name === 'generation.delta').map(([, data]) => data.i)"
         )
-        return found
+        return numbers
 
     async def text(self) -> str:
-        found: str = await self.page.evaluate(
+        text: str = await self.page.evaluate(
             "received.filter(([name]) => name === 'generation.delta')"
             ".map(([, data]) => data.text).join('')"
         )
-        return found
+        return text
 
     async def is_leader(self) -> bool:
-        found: bool = await self.page.evaluate("hub.state.isLeader")
-        return found
+        is_leader: bool = await self.page.evaluate("hub.state.isLeader")
+        return is_leader
 
     async def expect_whole(self) -> None:
         """Check that every delta was delivered once and in order."""
@@ -336,8 +336,8 @@ async def test_page_of_another_site_imports_it(context: BrowserContext, dev: Dev
     """A page of another origin can import the module."""
     page = await context.new_page()
     await page.goto(f"http://localhost:{dev.port}/nowhere")
-    found = await page.evaluate("(url) => import(url).then(Object.keys)", f"{dev.url}/hub.js")
-    assert {"connect", "HubError"} <= set(found)
+    exports = await page.evaluate("(url) => import(url).then(Object.keys)", f"{dev.url}/hub.js")
+    assert {"connect", "HubError"} <= set(exports)
 
 
 async def from_disk(route: Any) -> None:

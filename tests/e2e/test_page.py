@@ -54,9 +54,9 @@ async def expect_live(page: Page) -> None:
     await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "live")
 
 
-async def ask(page: Page, question: str) -> Locator:
+async def ask(page: Page, prompt: str) -> Locator:
     """Ask by keyboard. Return the newest answer."""
-    await page.get_by_label("Your question").fill(question)
+    await page.get_by_label("Your question").fill(prompt)
     await page.keyboard.press("Enter")
     return page.get_by_test_id("answer").last
 
@@ -146,8 +146,6 @@ async def test_reconnect_is_shown_and_closes_the_gap(browser: Browser, tmp_path:
     dev = Dev(tmp_path, "--tokens-per-second", "40").wait_until_ready()
     try:
         page = await open_page(browser, dev, "noa")
-        answer = await ask(page, "count to 150")
-        await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5"))
         states: list[str] = []
         await page.expose_function("recordState", lambda state: states.append(state))  # noqa: PLW0108 - playwright sets an attribute on the function
         await page.evaluate(
@@ -157,6 +155,8 @@ async def test_reconnect_is_shown_and_closes_the_gap(browser: Browser, tmp_path:
                     .observe(element, { attributes: true });
             }"""
         )
+        answer = await ask(page, "count to 150")
+        await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5"))
         os.kill(dev.child("serve"), signal.SIGKILL)
         await expect_status(answer, "done")
         assert "reconnecting" in states

@@ -62,9 +62,9 @@ async def page(browser: Browser, example: str) -> AsyncIterator[Page]:
     assert not errors
 
 
-async def ask(page: Page, question: str) -> None:
+async def ask(page: Page, prompt: str) -> None:
     """Ask by keyboard."""
-    await page.get_by_label("Your question").fill(question)
+    await page.get_by_label("Your question").fill(prompt)
     await page.keyboard.press("Enter")
 
 

@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  acceptGap, addQuestion, applyEvent, applySnapshot, getGeneration, isSuperseded, markGaps,
-  newConversation, nextMessages, placeInTurn,
+  acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, isSuperseded, markGaps,
+  newConversation, nextMessages, assignTurn,
 } from "../../hub/http/pages/demo/conversation.js";
 
 const started = (generation) => ["generation.started", { generation, attempt: 1, model: "m" }];
 const done = (generation) => ["generation.done", { generation, finish_reason: "stop", usage: null, deltas: 0 }];
-const userMessage = (question) => [{ role: "user", content: question }];
+const userMessage = (prompt) => [{ role: "user", content: prompt }];
 const snapshot = (fields) => (
   { status: "running", attempt: 1, messages: userMessage("why?"), metadata: {}, model: "m", text: "", deltas: 0, ...fields }
 );
@@ -18,7 +18,7 @@ test("answers to one question are grouped in the order of the stream, also when 
   const conversation = newConversation();
   for (const event of [started("g1"), done("g1"), started("g2"), started("g3")]) applyEvent(conversation, ...event, 0);
   const [g1, g2, g3] = ["g1", "g2", "g3"].map((id) => getGeneration(conversation, id));
-  for (const generation of [g1, g2, g3]) placeInTurn(conversation, generation, generation.generation);
+  for (const generation of [g1, g2, g3]) assignTurn(conversation, generation, generation.generation);
   applySnapshot(conversation, g3, snapshot({ metadata: { turn: "T" } }));
   applySnapshot(conversation, g2, snapshot({ messages: userMessage("another?") }));
   applySnapshot(conversation, g1, snapshot({ metadata: { turn: "T" } }));
@@ -28,10 +28,10 @@ test("answers to one question are grouped in the order of the stream, also when 
 
 test("events may arrive before the response to the POST", () => {
   const conversation = newConversation();
-  const turn = addQuestion(conversation, "T", "why?");
+  const turn = addPrompt(conversation, "T", "why?");
   applyEvent(conversation, ...started("g1"), 0);
-  placeInTurn(conversation, getGeneration(conversation, "g1"), "T");
-  placeInTurn(conversation, getGeneration(conversation, "g1"), "T"); // a repeated POST returns the same generation
+  assignTurn(conversation, getGeneration(conversation, "g1"), "T");
+  assignTurn(conversation, getGeneration(conversation, "g1"), "T"); // a repeated POST returns the same generation
   assert.deepEqual(turn.generations.map(({ generation }) => generation), ["g1"]);
   assert.equal(conversation.turns.length, 1);
 });
@@ -40,8 +40,8 @@ test("the next request contains the newest answer of each answered turn", () => 
   const conversation = newConversation();
   const statuses = { a: "done", b: "failed", c: "stopped" };
   for (const [key, status] of Object.entries(statuses)) {
-    addQuestion(conversation, key, `${key}?`);
-    placeInTurn(conversation, Object.assign(getGeneration(conversation, key), { status, text: `${key}!` }), key);
+    addPrompt(conversation, key, `${key}?`);
+    assignTurn(conversation, Object.assign(getGeneration(conversation, key), { status, text: `${key}!` }), key);
   }
   assert.deepEqual(nextMessages(conversation, "d?").map(({ role, content }) => `${role} ${content}`),
     ["user a?", "assistant a!", "user c?", "assistant c!", "user d?"]);

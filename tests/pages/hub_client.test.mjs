@@ -54,7 +54,7 @@ function openStream(resolve, signal) {
 }
 
 // Waits until all pending callbacks have run.
-async function settle() {
+async function runCallbacks() {
   for (let round = 0; round < 20; round += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
@@ -122,13 +122,13 @@ async function openHub(options) {
   parts.request = await parts.fake.next();
   parts.stream = parts.request.openStream();
   parts.stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   return parts;
 }
 
 async function tick(ms) {
   mock.timers.tick(ms);
-  await settle();
+  await runCallbacks();
 }
 
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_000_000 }));
@@ -142,9 +142,9 @@ test("starts live and reconnects with the cursor of the last event", async () =>
   assert.deepEqual([request.path, request.query, request.headers.Authorization], ["/sse/connect/alice", { cursor: "live" }, "Bearer T"]);
   stream.send("notification", { n: 1 }, "AAAAA-2*BBBBB-0");
   stream.send("flash", "not stored");
-  await settle();
+  await runCallbacks();
   stream.end();
-  await settle();
+  await runCallbacks();
   await tick(500);
   const again = await fake.next();
   assert.deepEqual([again.headers["Last-Event-ID"], again.query], ["AAAAA-2*BBBBB-0", {}]);
@@ -155,15 +155,15 @@ test("starts live and reconnects with the cursor of the last event", async () =>
 test("an event that arrives twice is delivered once", async () => {
   const { fake, received, stream } = await openHub();
   stream.send("notification", 1, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   stream.end();
-  await settle();
+  await runCallbacks();
   await tick(500);
   const again = (await fake.next()).openStream();
   again.send("hub.open", OPEN, "AAAAA-1*BBBBB-0"); // a hub that replays from an earlier position
   again.send("notification", 1, "AAAAA-2*BBBBB-0");
   again.send("notification", 2, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.deepEqual(received, [1, 2]);
 });
 
@@ -177,7 +177,7 @@ test("a reload continues from the stored cursor; a cursor that the hub cannot re
   const resets = [];
   second.on("hub.reset", ({ data }) => resets.push(data));
   request.respond({ detail: "this is not a cursor of the hub", path: "cursor" }, 400);
-  await settle();
+  await runCallbacks();
   await tick(700);
   assert.equal((await fake.next()).query.cursor, "live");
   assert.deepEqual(resets, [{ channel: "*", reason: "cursor" }]);
@@ -190,25 +190,25 @@ test("stored events are marked as replayed, later events are not, also after a r
   hub.ready.then(() => (isReady = true));
   stream.send("hub.open", { ...OPEN, replayed: 2 }, "AAAAA-0*BBBBB-0");
   stream.send("notification", 1, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.equal(isReady, false);
   stream.send("notification", 2, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.equal(isReady, true);
   stream.end();
-  await settle();
+  await runCallbacks();
   await tick(500);
   const again = (await fake.next()).openStream();
   again.send("hub.open", { ...OPEN, recovered: true, replayed: 1 }, "AAAAA-2*BBBBB-0");
   again.send("notification", 3, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.deepEqual(received, [["stored", 1], ["stored", 2], 3]);
 });
 
 test("after a bye with reconnect the client waits at least as long as the hub asked", async () => {
   const { fake, states, stream } = await openHub();
   stream.send("hub.bye", { reason: "draining", reconnect: true, retry_ms: 2000 }, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   const { state, reason, retryAt } = states.at(-1);
   assert.deepEqual([state, reason], ["reconnecting", "draining"]);
   assert.ok(retryAt >= 1_002_000 && retryAt <= 1_002_400);
@@ -224,12 +224,12 @@ test("the delay grows while streams break early and starts again after a stable 
   const delays = [];
   const breakStream = async () => {
     stream.end();
-    await settle();
+    await runCallbacks();
     delays.push(parts.hub.state.retryAt - Date.now());
     await tick(delays.at(-1));
     stream = (await parts.fake.next()).openStream();
     stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-    await settle();
+    await runCallbacks();
   };
   for (let count = 0; count < 4; count += 1) await breakStream();
   await tick(2000);
@@ -242,7 +242,7 @@ test("the delay grows while streams break early and starts again after a stable 
 test("a bye without reconnect closes the hub until reconnect() is called", async () => {
   const { fake, hub, states, stream } = await openHub();
   stream.send("hub.bye", { reason: "replaced", reconnect: false, retry_ms: 0 });
-  await settle();
+  await runCallbacks();
   await tick(60_000);
   assert.deepEqual([states.at(-1).state, states.at(-1).reason, fake.requests.length], ["closed", "replaced", 0]);
   await assert.rejects(hub.ask("why?").accepted, { code: "closed" });
@@ -253,12 +253,12 @@ test("a bye without reconnect closes the hub until reconnect() is called", async
 test("a temporary refusal is retried after Retry-After, a final one closes the hub", async () => {
   const { fake, states } = createHub();
   (await fake.next()).respond({ detail: "too many streams" }, 429, { "Retry-After": "10" });
-  await settle();
+  await runCallbacks();
   await tick(9_900);
   assert.equal(fake.requests.length, 0);
   await tick(2_200);
   (await fake.next()).respond({ detail: "the token is another user's" }, 403);
-  await settle();
+  await runCallbacks();
   assert.deepEqual([states.at(-1).state, states.at(-1).reason], ["closed", "the token is another user's"]);
 });
 
@@ -272,7 +272,7 @@ test("getToken is called at first, when a token is refused, before it expires an
   const stream = second.openStream();
   stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
   stream.send("hub.expiring", { reason: "expired", seconds: 30 });
-  await settle();
+  await runCallbacks();
   await tick(10_000);
   await tick(0);
   const third = await fake.next();
@@ -280,7 +280,7 @@ test("getToken is called at first, when a token is refused, before it expires an
   const stream3 = third.openStream();
   stream3.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
   stream3.send("hub.bye", { reason: "expired", reconnect: false, retry_ms: 3000 });
-  await settle();
+  await runCallbacks();
   await tick(0);
   assert.equal((await fake.next()).headers.Authorization, "Bearer T4");
   assert.deepEqual(reasons, ["connect", "refused", "expiring", "expired"]);
@@ -290,7 +290,7 @@ test("a ticket is sent in the URL, and a used one resumes by the header", async 
   const { fake, request, stream } = await openHub({ ticket: "K" });
   assert.deepEqual([request.query, request.headers.Authorization], [{ cursor: "live", ticket: "K" }, undefined]);
   stream.end();
-  await settle();
+  await runCallbacks();
   await tick(500);
   const again = await fake.next();
   assert.deepEqual([again.query, again.headers["Last-Event-ID"]], [{ ticket: "K" }, "AAAAA-1*BBBBB-0"]);
@@ -299,7 +299,7 @@ test("a ticket is sent in the URL, and a used one resumes by the header", async 
 test("it polls when the stream is buffered, and each poll continues from the last one", async () => {
   const { fake, received, states } = createHub();
   (await fake.next()).openStream(); // only the headers arrive
-  await settle();
+  await runCallbacks();
   await tick(6000);
   await tick(0);
   const first = await fake.next();
@@ -327,7 +327,7 @@ test("heartbeats keep a stream open, silence ends it, and the client reconnects 
   for (let count = 0; count < 5; count += 1) {
     await tick(8000);
     stream.heartbeat();
-    await settle();
+    await runCallbacks();
   }
   assert.equal(request.signal.aborted, false);
   await tick(20_000);
@@ -341,7 +341,7 @@ test("a timer that fires late does not count as silence: the received data is re
   const { request, stream } = await openHub();
   stream.heartbeat();
   mock.timers.setTime(1_000_000 + 3_600_000); // the laptop was suspended for an hour, and all timers fire at once
-  await settle();
+  await runCallbacks();
   await tick(1000);
   assert.equal(request.signal.aborted, false);
 });
@@ -352,25 +352,25 @@ test("a request whose response was lost is sent again with the same key", async 
   const first = await fake.next();
   assert.deepEqual([first.method, first.path, first.query, first.body], ["POST", "/generations", { user: "alice" }, { prompt: "why?" }]);
   first.fail();
-  await settle();
+  await runCallbacks();
   await tick(500);
   const second = await fake.next();
   assert.equal(second.headers["Idempotency-Key"], first.headers["Idempotency-Key"]);
   stream.send("generation.started", { generation: "g1", attempt: 1, model: "m" }, "AAAAA-2*BBBBB-0");
   stream.send("generation.delta", { generation: "g1", i: 0, text: "Be" }, "AAAAA-3*BBBBB-0");
-  await settle(); // the events arrive before the response to the POST
+  await runCallbacks(); // the events arrive before the response to the POST
   second.respond({ generation: "g1", cursor: "AAAAA-1" }, 202);
   assert.equal(await answer.accepted, "g1");
   const updates = [];
   const reading = (async () => {
     for await (const { delta, isReplaced } of answer) updates.push(isReplaced ? ["replaced", delta] : delta);
   })();
-  await settle();
+  await runCallbacks();
   stream.send("generation.delta", { generation: "g1", i: 1, text: "cause" }, "AAAAA-4*BBBBB-0");
-  await settle();
+  await runCallbacks();
   stream.send("generation.replaced", { generation: "g1", i: 2, text: "Light" }, "AAAAA-5*BBBBB-0");
   stream.send("generation.delta", { generation: "g2", i: 0, text: "another's" }, "AAAAA-6*BBBBB-0");
-  await settle();
+  await runCallbacks();
   stream.send("generation.done", { generation: "g1", finish_reason: "stop", usage: null, deltas: 3 }, "AAAAA-7*BBBBB-0");
   await reading;
   assert.deepEqual(updates.filter(Boolean), ["Be", "cause", ["replaced", "Light"]]);
@@ -408,7 +408,7 @@ test("a restart is another answer to the same request", async () => {
   const request = await fake.next();
   assert.deepEqual([request.method, request.path], ["POST", "/generations/g1/restart"]);
   request.fail();
-  await settle();
+  await runCallbacks();
   await tick(2000);
   const again = await fake.next(); // with the same key: the first one may have arrived
   assert.deepEqual([again.path, again.headers["Idempotency-Key"]], [request.path, request.headers["Idempotency-Key"]]);
@@ -428,9 +428,9 @@ test("joining late gives the text so far, then each later delta once", async () 
   const snapshotRequest = await fake.next();
   stream.send("generation.delta", { generation: "g9", i: 2, text: "c" }, "AAAAA-2*BBBBB-0");
   stream.send("generation.delta", { generation: "g9", i: 3, text: "d" }, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   snapshotRequest.respond({ generation: "g9", status: "running", attempt: 1, model: "m", text: "abc", deltas: 3 });
-  await settle();
+  await runCallbacks();
   assert.equal(answer.text, "abcd");
   stream.send("generation.done", { generation: "g9", finish_reason: "stop", usage: null, deltas: 4 }, "AAAAA-4*BBBBB-0");
   assert.equal((await answer.ended()).text, "abcd");
@@ -440,7 +440,7 @@ test("after a reset, a running answer is completed from its snapshot", async () 
   const { fake, hub, stream } = await openHub();
   const answer = hub.ask("a");
   (await fake.next()).respond({ generation: "g1" }, 202);
-  await settle();
+  await runCallbacks();
   stream.send("generation.delta", { generation: "g1", i: 0, text: "a" }, "AAAAA-2*BBBBB-0");
   stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0");
   (await fake.next()).respond({ generation: "g1", status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null });
@@ -453,14 +453,14 @@ test("an answer that ended before the response to its POST arrived is completed 
   const [missed, dropped] = [hub.ask("a"), hub.ask("b")];
   const [first, second] = [await fake.next(), await fake.next()];
   stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0"); // all its events were in the gap
-  await settle();
+  await runCallbacks();
   first.respond({ generation: "g1" }, 202);
   (await fake.next()).respond({ ...snapshot, generation: "g1" });
   assert.equal((await missed.ended()).text, "abc");
   for (const [n, id] of ["g2", ...Array.from({ length: 64 }, (_, i) => `other${i}`)].entries()) {
     stream.send("generation.done", { generation: id, deltas: 0 }, `AAAAA-B${String(n).padStart(2, "0")}*BBBBB-0`);
   }
-  await settle();
+  await runCallbacks();
   fake.requests.length = 0; // the snapshot requests for those
   second.respond({ generation: "g2" }, 202);
   const snapshotRequest = await fake.next();
@@ -477,7 +477,7 @@ test("a listener that throws affects neither other listeners nor the stream", as
   });
   stream.send("notification", 1, "AAAAA-2*BBBBB-0");
   stream.send("notification", 2, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.deepEqual([received, errors.mock.callCount()], [[1, 2], 2]);
   errors.mock.restore();
 });
@@ -495,7 +495,7 @@ test("an answer is found that an earlier request with the page's key started", a
 test("a response that is not from the hub is retried", async () => {
   const { fake, states } = createHub();
   (await fake.next()).respond("<html>Log in to the hotel's network</html>");
-  await settle();
+  await runCallbacks();
   assert.equal(states.at(-1).state, "reconnecting");
   await tick(500);
   assert.equal((await fake.next()).path, "/sse/connect/alice");
@@ -507,7 +507,7 @@ test("a failing store is ignored, and a missing url is an error", async () => {
   };
   const { received, stream } = await openHub({ store: { get: fail, set: fail } });
   stream.send("notification", 1, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.deepEqual(received, [1]);
   assert.throws(() => connect({}), /Pass the option `url`/);
 });
@@ -516,7 +516,7 @@ test("joining early loads the snapshot after the stream has opened, so the end c
   const { fake, hub } = createHub();
   const request = await fake.next();
   const answer = hub.join("g1");
-  await settle();
+  await runCallbacks();
   assert.equal(fake.requests.length, 0);
   request.openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
   const snapshotRequest = await fake.next();
@@ -529,12 +529,12 @@ test("a restart waits for the stream and rejects on a closed hub", async () => {
   const { fake, hub } = createHub();
   const stream = (await fake.next()).openStream();
   const answer = hub.restart("g1");
-  await settle();
+  await runCallbacks();
   assert.equal(fake.requests.length, 0);
   stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
   assert.equal((await fake.next()).path, "/generations/g1/restart");
   stream.send("hub.bye", { reason: "replaced", reconnect: false, retry_ms: 0 });
-  await settle();
+  await runCallbacks();
   for (const again of [hub.restart("g1"), hub.join("g1").restart()]) await assert.rejects(again.accepted, { code: "closed" });
   await assert.rejects(answer.ended(), { code: "closed" });
   assert.equal(fake.requests.length, 0);
@@ -543,18 +543,18 @@ test("a restart waits for the stream and rejects on a closed hub", async () => {
 test("join rejects on a closed hub", async () => {
   const { fake, hub } = createHub();
   (await fake.next()).respond({ detail: "the token is another user's" }, 403);
-  await settle();
+  await runCallbacks();
   await assert.rejects(hub.join("g1").ended(), { code: "closed" });
   assert.equal(fake.requests.length, 0);
 });
 
 test("a refused snapshot and a missing one have different codes", async () => {
   const { fake, hub } = await openHub();
-  const [refused, gone] = [hub.join("g1"), hub.join("g2")];
+  const [refused, unknown] = [hub.join("g1"), hub.join("g2")];
   (await fake.next()).respond({ detail: "a ticket is no token" }, 401);
   (await fake.next()).respond({ detail: "no such generation" }, 404);
   await assert.rejects(refused.ended(), { code: "refused", message: "a ticket is no token" });
-  await assert.rejects(gone.ended(), { code: "gone" });
+  await assert.rejects(unknown.ended(), { code: "gone" });
 });
 
 test("when getToken fails it is called again, and pending answers survive", async () => {
@@ -566,7 +566,7 @@ test("when getToken fails it is called again, and pending answers survive", asyn
   };
   const { fake, hub, states } = createHub({ getToken, cursor: "AAAAA-1*BBBBB-0" });
   const answer = hub.join("g1");
-  await settle();
+  await runCallbacks();
   assert.deepEqual([states.at(-1).state, states.at(-1).reason], ["reconnecting", "getToken or getTicket failed: Failed to fetch"]);
   await tick(500);
   const requests = [await fake.next(), await fake.next()];
@@ -578,7 +578,7 @@ test("when getToken fails it is called again, and pending answers survive", asyn
 test("a slow getToken does not count as a buffering proxy", async () => {
   let giveToken;
   const { fake } = createHub({ getToken: () => new Promise((resolve) => (giveToken = resolve)) });
-  await settle();
+  await runCallbacks();
   for (let seconds = 0; seconds < 60; seconds += 1) await tick(1000); // someone logs in
   giveToken("T");
   assert.equal((await fake.next()).path, "/sse/connect/alice");
@@ -588,7 +588,7 @@ test("getToken returning the same token does not end the stream", async () => {
   let tokens = 0;
   const { fake, request, stream } = await openHub({ getToken: async () => { tokens += 1; return "T"; } });
   stream.send("hub.expiring", { reason: "expired", seconds: 30 });
-  await settle();
+  await runCallbacks();
   await tick(10_000);
   assert.deepEqual([tokens, request.signal.aborted, fake.requests.length], [2, false, 0]);
 });
@@ -599,13 +599,13 @@ test("neither a visible page nor a new network shortens the delay that the hub a
   const { fake } = createHub();
   delete globalThis.addEventListener;
   (await fake.next()).respond({ detail: "draining" }, 503, { "Retry-After": "60" });
-  await settle();
+  await runCallbacks();
   listeners.online();
   await tick(59_000);
   assert.equal(fake.requests.length, 0);
   await tick(13_000);
   (await fake.next()).fail();
-  await settle();
+  await runCallbacks();
   listeners.online(); // a delay that the client chose itself
   await tick(0);
   assert.equal(fake.requests.length, 1);
@@ -619,7 +619,7 @@ test("a request without a response, or with one that is not from the hub, is sen
   await tick(500);
   const second = await fake.next();
   second.respondText("<html>Log in to the hotel's network</html>");
-  await settle();
+  await runCallbacks();
   await tick(1000);
   const third = await fake.next();
   third.respond({ generation: "g1" }, 202);
@@ -633,12 +633,12 @@ test("a request that waits for the first position survives two refused cursors",
   const { fake, hub } = createHub({ store });
   const refusal = { detail: "this is not a cursor of the hub", path: "cursor" };
   (await fake.next()).respond(refusal, 400);
-  await settle();
+  await runCallbacks();
   await tick(700);
   const answer = hub.ask("why?");
   const second = await fake.next(); // a follower can get this from two leaders in a row
   second.respond(refusal, 400);
-  await settle();
+  await runCallbacks();
   await tick(2000);
   (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
   (await fake.next()).respond({ generation: "g1" }, 202);
@@ -649,18 +649,18 @@ test("a follower that gets hub.bye while it reads the log waits before it retrie
   const locks = new FakeLocks();
   const leader = openTab(locks);
   (await leader.fake.next()).openStream().send("hub.open", OPEN, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   const follower = openTab(locks, { cursor: "start" });
   const bye = { event: "hub.bye", data: { reason: "full", reconnect: true, retry_ms: 3000 } };
   (await follower.fake.next()).respond({ events: [bye], cursor: "AAAAA-1*BBBBB-0" });
-  await settle();
+  await runCallbacks();
   await tick(2999);
   assert.equal(follower.fake.requests.length, 0);
   await tick(1);
   const again = await follower.fake.next();
   assert.equal(again.path, "/poll/connect/tabs");
   again.respond({ events: [], cursor: "AAAAA-3*BBBBB-0" });
-  await settle();
+  await runCallbacks();
   assert.deepEqual([follower.hub.state.state, follower.hub.state.isLeader], ["live", false]);
 });
 
@@ -669,17 +669,17 @@ test("a follower whose request for the log gets no response sends it again", asy
   const leader = openTab(locks);
   const stream = (await leader.fake.next()).openStream();
   stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   const follower = openTab(locks, { cursor: "start" });
   await follower.fake.next();
   stream.send("notification", 2, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   await tick(15_000);
   await tick(500);
   const event = { id: "AAAAA-1*BBBBB-0", event: "notification", data: 1 };
   (await follower.fake.next()).respond({ events: [event], cursor: "AAAAA-1*BBBBB-0" });
   (await follower.fake.next()).respond({ events: [], cursor: "AAAAA-1*BBBBB-0" });
-  await settle();
+  await runCallbacks();
   assert.deepEqual(follower.received, [["stored", 1], 2]);
 });
 
@@ -687,7 +687,7 @@ test("when the browser refuses locks or channels, each tab has its own connectio
   const refused = { request: () => Promise.reject(new DOMException("no storage here", "SecurityError")) };
   const { fake, states } = openTab(refused);
   (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.equal(states.at(-1).state, "live");
   const { BroadcastChannel } = globalThis;
   globalThis.BroadcastChannel = class {
@@ -705,14 +705,14 @@ test("messages from another version of this module are ignored", async () => {
   const leader = openTab(locks);
   const stream = (await leader.fake.next()).openStream();
   stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   const follower = openTab(locks);
-  await settle();
+  await runCallbacks();
   const other = new BroadcastChannel("hub http://hub tabs");
   for (const message of [null, "text", { kind: "unknown", term: 9e15, number: 7 }, { version: 2 }]) other.postMessage(message);
-  await settle();
+  await runCallbacks();
   stream.send("notification", 1, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   other.close();
   assert.deepEqual([leader.received, follower.received], [[1], [1]]);
 });
@@ -722,17 +722,17 @@ test("two hubs of one page share a connection, and the remaining one continues f
   const first = openTab(locks);
   const stream = (await first.fake.next()).openStream();
   stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
-  await settle();
+  await runCallbacks();
   const second = openTab(locks);
-  await settle();
+  await runCallbacks();
   stream.send("notification", 1, "AAAAA-2*BBBBB-0");
-  await settle();
+  await runCallbacks();
   first.hub.close();
   const resumed = await second.fake.next();
   assert.equal(resumed.headers["Last-Event-ID"], "AAAAA-2*BBBBB-0");
   const again = resumed.openStream();
   again.send("hub.open", { ...OPEN, recovered: true }, "AAAAA-2*BBBBB-0");
   again.send("notification", 2, "AAAAA-3*BBBBB-0");
-  await settle();
+  await runCallbacks();
   assert.deepEqual([first.received, second.received], [[1], [1, 2]]);
 });

@@ -79,7 +79,7 @@ def test_types_declare_every_export(unpacked: Path) -> None:
     node = shutil.which("node")
     assert node is not None
     script = _MEMBERS % (unpacked / "node_modules" / "hub-client" / "hub.js").as_uri()
-    found = json.loads(run(node, "--input-type=module", "-e", script, cwd=unpacked))
+    exported = json.loads(run(node, "--input-type=module", "-e", script, cwd=unpacked))
     declared = {}
     types = MODULE.with_suffix(".d.ts").read_text()
     for kind, name, body in re.findall(
@@ -88,7 +88,7 @@ def test_types_declare_every_export(unpacked: Path) -> None:
         members = re.findall(r"^  (?:get )?(\w+|\[Symbol\.\w+\])[(<]", body, re.MULTILINE)
         named = {member for member in members if member.isidentifier() and member != "constructor"}
         declared[name] = named if kind == "class" else set()
-    assert declared == {name: set(members) for name, members in found.items()}
+    assert declared == {name: set(members) for name, members in exported.items()}
 
 
 def test_types_check_a_page(unpacked: Path) -> None:

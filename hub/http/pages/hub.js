@@ -387,7 +387,7 @@ class Connection {
   #heartbeatSeconds = DEFAULT_HEARTBEAT_SECONDS;
   #timer = null; // for hub.open, then for silence
 
-  // callbacks: { getCursor(), onEvent(event), onState(state), onCaughtUp() }
+  // callbacks: { getCursor(), onEvent(event), onState(state), onReplayDone() }
   // before: the state of the connection that this one follows
   constructor(api, { openTimeoutMs, transport }, before, callbacks) {
     this.#api = api;
@@ -479,7 +479,7 @@ class Connection {
     const response = await this.#api.stream(this.#callbacks.getCursor(), attempt.signal);
     const decoder = new SseDecoder();
     const reader = response.body.getReader();
-    const replay = new ReplayCounter(this.#callbacks.onCaughtUp);
+    const replay = new ReplayCounter(this.#callbacks.onReplayDone);
     let chunks = 0;
     for (;;) {
       const { done, value } = await reader.read();
@@ -558,7 +558,7 @@ class Connection {
         if (name === "hub.bye") return this.#resultOfBye(data);
       }
       if (cursor) this.#callbacks.onEvent({ name: "hub.position", id: cursor });
-      if (!polls) this.#callbacks.onCaughtUp();
+      if (!polls) this.#callbacks.onReplayDone();
       if (Date.now() > this.#pollUntil) {
         return { reason: "trying to stream again", transport: "sse", isImmediate: true };
       }
@@ -1013,9 +1013,9 @@ class AnswerRegistry {
           break;
         }
         if (error.isRetryable) continue;
-        const isGone = error.status === 404;
-        const message = isGone ? "The hub no longer stores this answer." : error.message;
-        transcript.apply("generation.failed", { code: isGone ? "gone" : "refused", message, deltas: 0 });
+        const isUnknown = error.status === 404;
+        const message = isUnknown ? "The hub no longer stores this answer." : error.message;
+        transcript.apply("generation.failed", { code: isUnknown ? "gone" : "refused", message, deltas: 0 });
         transcript.acceptGap();
       }
     }
@@ -1079,7 +1079,7 @@ class TabGroup {
     this.#requestLock();
   }
 
-  leave() {
+  detach() {
     clearInterval(this.#checkInterval);
     clearTimeout(this.#leaderTimeout);
     this.#lockRequest?.abort();
@@ -1200,10 +1200,10 @@ export class Hub {
   #lifetime = new AbortController(); // aborted by close()
   #state = { state: "connecting", reason: null, retryAt: null, open: null, transport: null, isLeader: false };
   #awaitsLeader = true; // no state of a leader has arrived since this tab joined or reconnected
-  #mustCatchUp = false; // events are missing: they are read from the log
+  #mustRecover = false; // events are missing: they are read from the log
   #hasNewGap = false; // events went missing after the last read of the log began
-  #isCatchingUp = false;
-  #isCaughtUp = false; // the events that were stored before this page started were delivered
+  #isRecovering = false;
+  #isReplayDone = false; // the events that were stored before this page started were delivered
   #buffered = []; // the leader's events that wait until the log was read
   #positioned = deferred(); // resolves once this tab's position is known; rejects while it is closed
   #ready = deferred();
@@ -1282,7 +1282,7 @@ export class Hub {
 
   close() {
     if (this.#lifetime.signal.aborted) return;
-    this.#leave();
+    this.#detach();
     this.#answers.isClosed = true;
     this.#lifetime.abort();
     this.#setState({ state: "closed", reason: "closed" });
@@ -1305,7 +1305,7 @@ export class Hub {
     listen(globalThis, "online", () => this.#wake({ isNewNetwork: true }));
     listen(globalThis, "pageshow", ({ persisted }) => persisted && this.#enter());
     // A page in the back/forward cache may hold neither a lock nor a connection.
-    listen(globalThis, "pagehide", () => this.#leave());
+    listen(globalThis, "pagehide", () => this.#detach());
     listen(globalThis.document, "resume", () => this.#wake());
     listen(globalThis.document, "visibilitychange", () => document.hidden || this.#wake());
     this.#enter();
@@ -1322,9 +1322,9 @@ export class Hub {
     }
   }
 
-  #leave() {
+  #detach() {
     this.#disconnect();
-    this.#tabs?.leave();
+    this.#tabs?.detach();
   }
 
   #disconnect() {
@@ -1340,7 +1340,7 @@ export class Hub {
   // -- leader: this tab has the connection
 
   #lead() {
-    this.#mustCatchUp = false;
+    this.#mustRecover = false;
     this.#buffered = [];
     if (this.#state.state === "closed") return; // the hub refused the leader before for good
     const connection = new Connection(this.#api, this.#options, this.#state, {
@@ -1351,12 +1351,12 @@ export class Hub {
       },
       onState: (state) => {
         if (this.#connection !== connection) return;
-        if (this.#state.state === "live") this.#onCaughtUp();
+        if (this.#state.state === "live") this.#onReplayDone();
         if (state.state === "closed") this.#connection = null;
         this.#setState({ ...state, isLeader: true });
         this.#tabs?.publishState();
       },
-      onCaughtUp: () => this.#onCaughtUp(),
+      onReplayDone: () => this.#onReplayDone(),
     });
     this.#connection = connection;
     connection.run();
@@ -1372,7 +1372,7 @@ export class Hub {
     return new TabGroup(this.#key, {
       onLead: () => this.#lead(),
       onUnavailable: () => {
-        this.#tabs.leave();
+        this.#tabs.detach();
         this.#tabs = null;
         this.#lead();
       },
@@ -1396,17 +1396,17 @@ export class Hub {
     else this.#setState({ ...state, isLeader: false });
     this.#awaitsLeader = false;
     if (state.state !== "live") return;
-    if (this.#mustCatchUp) this.#catchUp();
-    else this.#onCaughtUp();
+    if (this.#mustRecover) this.#recover();
+    else this.#onReplayDone();
   }
 
   #markGap() {
-    this.#mustCatchUp = true;
+    this.#mustRecover = true;
     this.#hasNewGap = true;
   }
 
   #onLeaderEvent(event) {
-    if (!this.#mustCatchUp) {
+    if (!this.#mustRecover) {
       this.#deliver(event);
       return;
     }
@@ -1415,14 +1415,14 @@ export class Hub {
       this.#markGap();
     }
     this.#buffered.push(event);
-    this.#catchUp();
+    this.#recover();
   }
 
   // Reads the log from this tab's position, then delivers the leader's events that arrived meanwhile.
-  async #catchUp() {
-    if (this.#isCatchingUp) return;
-    this.#isCatchingUp = true;
-    const isDone = () => !this.#mustCatchUp || this.#tabs?.isLeader || this.#lifetime.signal.aborted;
+  async #recover() {
+    if (this.#isRecovering) return;
+    this.#isRecovering = true;
+    const isDone = () => !this.#mustRecover || this.#tabs?.isLeader || this.#lifetime.signal.aborted;
     for (let failures = 0; !isDone();) {
       this.#hasNewGap = false;
       try {
@@ -1430,21 +1430,21 @@ export class Hub {
         if (isDone()) break; // this tab became the leader and gets the events from its own stream
         for (const { id, event: name, data } of events) this.#deliver({ name, data, id, replay: true });
         if (cursor) this.#advance(cursor);
-        this.#mustCatchUp = this.#hasNewGap || events.length > 0;
+        this.#mustRecover = this.#hasNewGap || events.length > 0;
         const bye = findBye(events); // the node is full or draining, for example
         if (bye) await sleep(Math.max(bye.retry_ms ?? 0, retryDelayMs(failures++)));
       } catch (error) {
         if (error.path === "cursor") this.#deliver(CURSOR_RESET);
         else if (error instanceof HubError && !error.isRetryable) {
-          this.#leave();
+          this.#detach();
           this.#setState({ state: "closed", reason: error.message });
           break;
         } else await sleep(retryDelayMs(failures++));
       }
     }
-    this.#isCatchingUp = false;
-    if (this.#mustCatchUp || this.#tabs?.isLeader) return;
-    this.#onCaughtUp();
+    this.#isRecovering = false;
+    if (this.#mustRecover || this.#tabs?.isLeader) return;
+    this.#onReplayDone();
     for (const event of this.#buffered.splice(0)) this.#deliver(event);
   }
 
@@ -1461,7 +1461,7 @@ export class Hub {
     if (name === "hub.position") return;
     if (name.startsWith("generation.") && data?.generation) this.#answers.onEvent(name, data);
     if (name === "hub.reset") this.#answers.markGaps();
-    const event = { name, data, cursor: this.#positions.cursor, replayed: replay && !this.#isCaughtUp };
+    const event = { name, data, cursor: this.#positions.cursor, replayed: replay && !this.#isReplayDone };
     this.#dispatch(name, event);
     this.#dispatch("*", event);
   }
@@ -1473,8 +1473,8 @@ export class Hub {
     return isNew;
   }
 
-  #onCaughtUp() {
-    this.#isCaughtUp = true;
+  #onReplayDone() {
+    this.#isReplayDone = true;
     this.#ready.resolve();
   }
 
@@ -1515,8 +1515,8 @@ function deferred() {
   return result;
 }
 
-// Returns the user of a token without verifying it, to keep the tabs and the cursors of several
-// users apart.
+// Returns the user of a token without verifying it, to separate the tabs and the cursors of
+// several users.
 function subjectOfToken(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");

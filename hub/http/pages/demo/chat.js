@@ -3,8 +3,8 @@
 
 import { newIdempotencyKey } from "../hub.js";
 import {
-  acceptGap, addQuestion, applyEvent, applySnapshot, getGeneration, markGaps, newConversation,
-  placeInTurn, runningGenerations,
+  acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, markGaps, newConversation,
+  assignTurn, runningGenerations,
 } from "./conversation.js";
 import { FactStore } from "./fact_store.js";
 import { TurnList } from "./turn_list.js";
@@ -108,11 +108,11 @@ export class Chat {
     await Promise.allSettled(this.#requests);
     const id = generation.generation;
     if (!generation.turn) {
-      placeInTurn(this.#conversation, generation, this.#stores.turnKeys.get(id) ?? id);
+      assignTurn(this.#conversation, generation, this.#stores.turnKeys.get(id) ?? id);
       generation.firstTokenMs ??= this.#stores.firstTokens.get(id);
       this.#draw(generation);
     }
-    const isIncomplete = () => generation.hasGap || generation.turn.question === null;
+    const isIncomplete = () => generation.hasGap || generation.turn.prompt === null;
     for (let attempts = 0; attempts < MAX_SNAPSHOT_ATTEMPTS && isIncomplete(); attempts += 1) {
       if (attempts) await new Promise((resolve) => setTimeout(resolve, SNAPSHOT_RETRY_MS * 2 ** (attempts - 1)));
       try {
@@ -128,7 +128,7 @@ export class Chat {
     }
     // Show what is available.
     if (generation.hasGap) acceptGap(this.#conversation, generation);
-    generation.turn.question ??= "(the question is no longer stored)";
+    generation.turn.prompt ??= "(the question is no longer stored)";
     generation.isLoading = false;
     this.#draw(generation);
   }
@@ -143,8 +143,8 @@ export class Chat {
 
   // ---- user actions
 
-  ask(question) {
-    this.#send(addQuestion(this.#conversation, newIdempotencyKey(), question));
+  ask(prompt) {
+    this.#send(addPrompt(this.#conversation, newIdempotencyKey(), prompt));
   }
 
   stopAll() {
@@ -207,7 +207,7 @@ export class Chat {
     const generation = getGeneration(this.#conversation, id);
     const before = generation.turn;
     generation.requestedAt ??= requestedAt;
-    placeInTurn(this.#conversation, generation, turn.key);
+    assignTurn(this.#conversation, generation, turn.key);
     if (before && before !== turn) this.turns.remove(before);
     if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - requestedAt;
     this.#draw(generation);

@@ -36,14 +36,14 @@ export function applyEvent(conversation, name, data, now) {
 // Applies the response of GET /generations/{id}: it contains the question.
 export function applySnapshot(conversation, generation, snapshot) {
   const { messages } = snapshot;
-  placeInTurn(conversation, generation, snapshot.metadata?.turn ?? generation.turn?.key ?? generation.generation);
-  Object.assign(generation.turn, { messages, question: lastQuestion(messages) });
+  assignTurn(conversation, generation, snapshot.metadata?.turn ?? generation.turn?.key ?? generation.generation);
+  Object.assign(generation.turn, { messages, prompt: lastPrompt(messages) });
   generation.applySnapshot(snapshot);
 }
 
 // No snapshot is available: the text that is there is kept and marked as partial.
 export function acceptGap(conversation, generation) {
-  if (!generation.turn) placeInTurn(conversation, generation, generation.generation);
+  if (!generation.turn) assignTurn(conversation, generation, generation.generation);
   generation.acceptGap();
 }
 
@@ -53,15 +53,15 @@ export function markGaps(conversation) {
 }
 
 // Adds a question of this page. It is shown at once, before the hub has accepted it.
-export function addQuestion(conversation, key, question) {
-  const messages = nextMessages(conversation, question);
+export function addPrompt(conversation, key, prompt) {
+  const messages = nextMessages(conversation, prompt);
   const turn = addTurn(conversation, key);
-  return Object.assign(turn, { question, messages });
+  return Object.assign(turn, { prompt, messages });
 }
 
 // Adds the generation to the turn with this key. If a generation's turn turns out to be the same as
 // another one (its key became known late), both are merged in the place of the earlier one.
-export function placeInTurn(conversation, generation, key) {
+export function assignTurn(conversation, generation, key) {
   const { turns } = conversation;
   const from = generation.turn;
   const to = turns.find((turn) => turn.key === key);
@@ -75,7 +75,7 @@ export function placeInTurn(conversation, generation, key) {
       turns.splice(turns.indexOf(turn), 1);
       turns[turns.indexOf(from)] = turn;
     } else turns.splice(turns.indexOf(from), 1);
-    turn.question ??= from.question;
+    turn.prompt ??= from.prompt;
   }
   for (const moved of from?.generations ?? [generation]) {
     moved.turn = turn;
@@ -100,25 +100,25 @@ export function runningGenerations(conversation) {
 }
 
 // Returns the messages of the next request: the turns that have an answer, and the question.
-export function nextMessages(conversation, question) {
+export function nextMessages(conversation, prompt) {
   const messages = [];
   for (const turn of conversation.turns.slice(-MAX_HISTORY_TURNS)) {
     const answer = turn.generations.at(-1);
     const isAnswered = answer && (answer.status === "done" || answer.status === "stopped");
-    if (!isAnswered || !answer.text || !turn.question) continue;
-    messages.push({ role: "user", content: turn.question });
+    if (!isAnswered || !answer.text || !turn.prompt) continue;
+    messages.push({ role: "user", content: turn.prompt });
     messages.push({ role: "assistant", content: answer.text });
   }
-  return [...messages, { role: "user", content: question }];
+  return [...messages, { role: "user", content: prompt }];
 }
 
 function addTurn(conversation, key) {
-  const turn = { key, question: null, messages: null, generations: [] };
+  const turn = { key, prompt: null, messages: null, generations: [] };
   conversation.turns.push(turn);
   return turn;
 }
 
-function lastQuestion(messages) {
+function lastPrompt(messages) {
   const content = messages.findLast((message) => message.role === "user")?.content ?? "";
   return typeof content === "string" ? content : content.map((part) => part.text ?? "").join(" ");
 }

@@ -141,11 +141,11 @@ async function notify(title) {
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const question = $("composer").value.trim();
-  if (!question) return;
+  const prompt = $("composer").value.trim();
+  if (!prompt) return;
   $("composer").value = "";
   fitComposer();
-  chat.ask(question);
+  chat.ask(prompt);
 });
 $("composer").addEventListener("input", fitComposer);
 $("composer").addEventListener("keydown", (event) => {

@@ -52,8 +52,8 @@ export class TurnList {
 
   #drawTurn(turn) {
     const elements = this.#turns.get(turn) ?? this.#addTurn(turn);
-    elements.question.textContent = turn.question ?? "";
-    elements.question.hidden = !turn.question;
+    elements.prompt.textContent = turn.prompt ?? "";
+    elements.prompt.hidden = !turn.prompt;
     elements.sending.hidden = !turn.isSending;
     elements.unsent.hidden = !turn.error;
     elements.unsent.firstElementChild.textContent = turn.error ?? "";
@@ -68,7 +68,7 @@ export class TurnList {
   }
 
   #addTurn(turn) {
-    const elements = cloneTemplate("turn", ["question", "sending", "unsent", "answers"]);
+    const elements = cloneTemplate("turn", ["prompt", "sending", "unsent", "answers"]);
     elements.unsent.lastElementChild.addEventListener("click", () => this.actions.retry(turn));
     this.#turns.set(turn, elements);
     this.root.append(elements.root);
