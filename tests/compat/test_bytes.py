@@ -1,4 +1,4 @@
-"""What every surface has in common: bytes that known clients survive, and numbers that stay."""
+"""What all encoders have in common: valid bytes and stable chunk numbers."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _STORY = [
 @given(histories)
 @settings(max_examples=25, deadline=None)
 def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> None:
-    """LF only, no byte order mark, no `id:` or `retry:`, every event closed and with data; on
-    OpenAI's chat, the AI SDK's and AG-UI's nothing but `data:`.
+    """Streams have LF only, no byte order mark, no `id:` and no `retry:`; every event has data. The
+    streams of OpenAI's chat, the AI SDK and AG-UI have only `data:` lines.
     """
-    surface = ENCODERS[name]()
-    chunks = [*encode_all(surface, events), surface.trailer, surface.abort("full", "x")]
+    encoder = ENCODERS[name]()
+    chunks = [*encode_all(encoder, events), encoder.trailer, encoder.abort("full", "x")]
     fields = {b"data"} if name in ("chat", "ui", "ui with reset-step", "ag-ui") else {
         b"data", b"event"
     }  # fmt: skip
@@ -61,9 +61,9 @@ def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> Non
 
 @pytest.mark.parametrize("name", ["chat", "responses", "ui", "ag-ui", "envelope"])
 def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> None:
-    """`str.splitlines` and `iter_lines` break at U+0085, U+2028 and U+2029."""
-    surface = ENCODERS[name]()
-    text = b"".join(encode_all(surface, _STORY)).decode()
+    """JSON has no U+0085, U+2028 or U+2029, at which `str.splitlines` and `iter_lines` split."""
+    encoder = ENCODERS[name]()
+    text = b"".join(encode_all(encoder, _STORY)).decode()
     found = [line for line in text.splitlines() if line.startswith("data: ")]
     assert len(found) == text.count("data: ")
     assert _SPLITTERS in "".join(map(str, _strings([json.loads(line[6:]) for line in found])))
@@ -75,7 +75,7 @@ def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> 
 def test_chunks_have_the_same_numbers_for_every_reader(
     name: str, events: list[Event], cut: int
 ) -> None:
-    """Whoever joins late and leaves out N chunks gets what the first reader got after N."""
+    """A late reader that skips N chunks gets the chunks that the first reader got after N."""
     make = ENCODERS[name]
     whole = encode_all(make(), events)
     for known in {0, min(cut, len(events)), len(events)}:
@@ -87,12 +87,12 @@ def test_chunks_have_the_same_numbers_for_every_reader(
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("end", [DONE, STOPPED, FAILED])
 def test_nothing_follows_the_end(name: str, end: Event) -> None:
-    """However it ended; before the end it is not over."""
-    surface = ENCODERS[name]()
-    before = encode_all(surface, [STARTED, text_delta("a")])
-    assert not surface.is_finished
-    ending = surface.feed(*end)
-    assert surface.is_finished
+    """No chunk follows the end, and the encoder is not finished before it."""
+    encoder = ENCODERS[name]()
+    before = encode_all(encoder, [STARTED, text_delta("a")])
+    assert not encoder.is_finished
+    ending = encoder.feed(*end)
+    assert encoder.is_finished
     assert ending
     assert before + list(ending) == encode_all(
         ENCODERS[name](), [STARTED, text_delta("a"), end, text_delta("b")]
@@ -100,9 +100,9 @@ def test_nothing_follows_the_end(name: str, end: Event) -> None:
 
 
 @pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
-def test_answer_begun_anew_goes_on_without_a_seam_where_it_repeats_itself(name: str) -> None:
-    """A client that cannot take anything back sees the text once."""
-    text = _shown(
+def test_restarted_answer_continues_where_it_repeats_the_sent_text(name: str) -> None:
+    """An append-only client gets the repeated text once."""
+    text = _received_text(
         name, [STARTED, text_delta("Hel"), RESTARTED, text_delta("He"), text_delta("llo"), DONE]
     )
     assert text == "Hello"
@@ -117,19 +117,17 @@ def test_answer_begun_anew_goes_on_without_a_seam_where_it_repeats_itself(name: 
         [event("replaced", text="Ho")],
     ],
 )
-def test_answer_that_contradicts_what_was_shown_is_an_error_there(
-    name: str, after: list[Event]
-) -> None:
-    """Never two answers in one, and never less than was shown as if it were whole."""
-    surface = ENCODERS[name]()
-    chunks = encode_all(surface, [STARTED, text_delta("Hello"), *after])
-    assert surface.is_finished
+def test_answer_that_contradicts_the_sent_text_is_an_error(name: str, after: list[Event]) -> None:
+    """The client never gets a mixture of two answers, or too short an answer as complete."""
+    encoder = ENCODERS[name]()
+    chunks = encode_all(encoder, [STARTED, text_delta("Hello"), *after])
+    assert encoder.is_finished
     assert b"generated again" in b"".join(chunks)
-    assert surface.feed(*text_delta("more")) == ()
+    assert encoder.feed(*text_delta("more")) == ()
 
 
-def test_surface_has_a_word_for_all_that_an_answer_says() -> None:
-    """One that forgets something cannot be made, instead of failing in the midst of an answer."""
+def test_encoder_must_handle_every_event() -> None:
+    """An encoder that lacks a method cannot be created, so that it cannot fail during an answer."""
 
     class Half(AnswerEncoderBase):
         def on_text(self, text: str) -> Iterator[bytes]:
@@ -139,8 +137,8 @@ def test_surface_has_a_word_for_all_that_an_answer_says() -> None:
         Half(RECORD)  # type: ignore[abstract]
 
 
-def test_cumulative_shape_shows_what_is_valid_now() -> None:
-    """Each event replaces the one before, so that nothing needs to be taken back."""
+def test_cumulative_template_sends_the_current_text() -> None:
+    """Each event replaces the one before, so that nothing must be retracted."""
     chunks = encode_all(
         ENCODERS["cumulative"](),
         [STARTED, text_delta("Hel"), text_delta("lo"), RESTARTED, text_delta("Bye"), DONE],
@@ -149,7 +147,7 @@ def test_cumulative_shape_shows_what_is_valid_now() -> None:
 
 
 def test_collected_answer_is_the_newest_version() -> None:
-    """For who waits for the whole, nothing was shown that must be taken back."""
+    """The collected answer has only the text after the last restart."""
     collected = AnswerCollector(RECORD)
     story = [
         STARTED,
@@ -165,8 +163,8 @@ def test_collected_answer_is_the_newest_version() -> None:
 
 
 @given(st.text(max_size=6), st.lists(st.text(max_size=3), max_size=4))
-def test_shown_never_repeats_and_never_lies(first: str, pieces: list[str]) -> None:
-    """What an append-only client was shown is the newest text, or it was told otherwise."""
+def test_append_only_text_is_the_newest_text_or_an_error(first: str, pieces: list[str]) -> None:
+    """An append-only client gets exactly the newest text, or an error."""
     shown, seen = AppendOnlyText(), []
     seen.append(shown.add(first))
     shown.restart()
@@ -179,10 +177,10 @@ def test_shown_never_repeats_and_never_lies(first: str, pieces: list[str]) -> No
         assert "".join(seen) == "".join(pieces)
 
 
-def _shown(name: str, events: list[Event]) -> str:
-    surface = ENCODERS[name]()
+def _received_text(name: str, events: list[Event]) -> str:
+    encoder = ENCODERS[name]()
     decoder, text = SseDecoder(), ""
-    for told in decoder.feed(b"".join(encode_all(surface, events))):
+    for told in decoder.feed(b"".join(encode_all(encoder, events))):
         match name:
             case "text":
                 text += "" if told.data == "stop" else told.data

@@ -1,4 +1,4 @@
-"""Each surface in its client's words; the real clients are in tests/e2e/test_compat.py."""
+"""The chunks of each dialect; tests/e2e/test_compat.py runs the real clients."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ TOOLS = [
 ]
 
 
-def told(name: str, events: list[Event]) -> list[dict[str, Any]]:
-    """The data of each chunk."""
+def decode_chunks(name: str, events: list[Event]) -> list[dict[str, Any]]:
+    """Return the decoded data of each chunk."""
     text = b"".join(encode_all(ENCODERS[name](), events))
     return [json.loads(found.data) for found in SseDecoder().feed(text)]
 
 
-def brief(chunks: list[dict[str, Any]], *fields: str) -> list[tuple[Any, ...]]:
-    """Some fields of each, where they are."""
+def pick_fields(chunks: list[dict[str, Any]], *fields: str) -> list[tuple[Any, ...]]:
+    """Return the given fields of each chunk that has them."""
     return [tuple(chunk[field] for field in fields if field in chunk) for chunk in chunks]
 
 
 def test_chat_chunks() -> None:
-    """Role, content, finish reason, usage; then the trailer."""
-    chunks = told("chat", [STARTED, text_delta("Hi"), DONE])
+    """The chunks carry the role, the content, the finish reason and the usage."""
+    chunks = decode_chunks("chat", [STARTED, text_delta("Hi"), DONE])
     assert {chunk["id"] for chunk in chunks} == {f"chatcmpl-{ID}"}
     assert {chunk["created"] for chunk in chunks} == {1_700_000_000}
     assert [chunk["choices"][0]["delta"] for chunk in chunks[:-1]] == [
@@ -70,18 +70,18 @@ def test_chat_chunks() -> None:
     assert ENCODERS["chat"]().trailer == b"data: [DONE]\n\n"
 
 
-def test_chat_leaves_out_usage_that_nobody_asked_for_or_knows() -> None:
-    """Unknown is not 0."""
+def test_chat_omits_usage_that_is_not_requested_or_unknown() -> None:
+    """The usage is absent if it was not requested or is unknown; it is never 0."""
     assert "usage" not in json.loads(
         encode_all(ChatCompletionEncoder(RECORD), [STARTED, DONE])[-1][6:]
     )
-    unknown = told("chat", [STARTED, event("done", finish_reason="length", usage=None)])
+    unknown = decode_chunks("chat", [STARTED, event("done", finish_reason="length", usage=None)])
     assert unknown[-1]["choices"][0]["finish_reason"] == "length"
 
 
 def test_chat_errors() -> None:
-    """In OpenAI's form, which its SDKs raise; a stop too, since half an answer is no whole one."""
-    assert told("chat", [STARTED, FAILED])[-1] == {
+    """Failures and stops have OpenAI's error form, which its SDKs raise as exceptions."""
+    assert decode_chunks("chat", [STARTED, FAILED])[-1] == {
         "error": {
             "message": "it broke off",
             "type": "server_error",
@@ -89,11 +89,11 @@ def test_chat_errors() -> None:
             "code": "upstream_truncated",
         }
     }
-    assert told("chat", [STARTED, STOPPED])[-1]["error"]["code"] == "generation_stopped"
+    assert decode_chunks("chat", [STARTED, STOPPED])[-1]["error"]["code"] == "generation_stopped"
 
 
-def test_chat_as_a_whole() -> None:
-    """With reasoning, tool calls, and null content where there is none."""
+def test_complete_chat_completion() -> None:
+    """A complete answer has reasoning and tool calls, and null content if it has no text."""
     collected = AnswerCollector(RECORD)
     encode_all(collected, [*TOOLS[:2], *TOOLS[3:]])
     (choice,) = chat_completion(RECORD, collected.answer)["choices"]
@@ -118,8 +118,8 @@ def test_chat_as_a_whole() -> None:
 
 
 def test_response_events() -> None:
-    """Numbered from 0; each item is begun, grows, and is closed before the end."""
-    chunks = told("responses", TOOLS)
+    """Events are numbered from 0; each item is opened, extended, and closed before the end."""
+    chunks = decode_chunks("responses", TOOLS)
     assert [chunk["sequence_number"] for chunk in chunks] == list(range(len(chunks)))
     assert [chunk["type"].removeprefix("response.") for chunk in chunks] == [
         *("created", "in_progress"),
@@ -136,7 +136,7 @@ def test_response_events() -> None:
     ]
     whole = chunks[-1]["response"]
     assert (whole["id"], whole["status"], whole["usage"]) == (f"resp_{ID}", "completed", None)
-    assert brief(whole["output"], "type", "call_id", "arguments", "status") == [
+    assert pick_fields(whole["output"], "type", "call_id", "arguments", "status") == [
         ("reasoning", "completed"),
         ("message", "completed"),
         ("function_call", "call_a", '{"a":1}', "completed"),
@@ -148,19 +148,19 @@ def test_response_events() -> None:
 
 
 def test_response_ends() -> None:
-    """By a failure, a stop, or too few tokens; a stop has no event of its own."""
-    failed = told("responses", [STARTED, text_delta("a"), FAILED])[-1]
+    """A response ends with a failure, a stop or too few tokens; a stop has no event of its own."""
+    failed = decode_chunks("responses", [STARTED, text_delta("a"), FAILED])[-1]
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["error"] == {"code": "upstream_truncated", "message": "it broke off"}
-    stopped = told("responses", [STARTED, text_delta("a"), STOPPED])[-1]
+    stopped = decode_chunks("responses", [STARTED, text_delta("a"), STOPPED])[-1]
     assert (stopped["type"], stopped["response"]["status"]) == ("response.incomplete", "cancelled")
     assert stopped["response"]["output"][0]["status"] == "incomplete"
-    short = told("responses", [STARTED, event("done", finish_reason="length")])[-1]
+    short = decode_chunks("responses", [STARTED, event("done", finish_reason="length")])[-1]
     assert short["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
 
 
-def test_response_says_whether_it_has_begun() -> None:
-    """Queued, in progress."""
+def test_response_status_before_the_end() -> None:
+    """A response is queued before its first event and in progress after it."""
     collected = AnswerCollector(RECORD)
     assert response_object(RECORD, collected.answer)["status"] == "queued"
     encode_all(collected, [STARTED])
@@ -168,9 +168,9 @@ def test_response_says_whether_it_has_begun() -> None:
 
 
 def test_ui_message_stream() -> None:
-    """Parts open and close around what they hold; inputs are whole at the end; `finish` is last."""
-    chunks = told("ui", TOOLS)
-    assert brief(chunks, "type", "id", "toolCallId") == [
+    """Parts are opened and closed, tool inputs are complete at the end, and `finish` is last."""
+    chunks = decode_chunks("ui", TOOLS)
+    assert pick_fields(chunks, "type", "id", "toolCallId") == [
         ("start",),
         ("start-step",),
         ("reasoning-start", "r0"),
@@ -194,36 +194,36 @@ def test_ui_message_stream() -> None:
     assert chunks[-1]["finishReason"] == "tool-calls"
 
 
-def test_ui_run_ends_with_finish_whatever_happened() -> None:
-    """Or clients that resume by index ask again without end; how it ended is in the metadata."""
+def test_ui_run_always_ends_with_finish() -> None:
+    """Every run ends with `finish`, also a failed one; its metadata has the status."""
     for end, kind, status in ((STOPPED, "abort", "stopped"), (FAILED, "error", "failed")):
-        chunks = told("ui", [STARTED, text_delta("a"), end])
-        assert brief(chunks, "type")[-4:] == [
+        chunks = decode_chunks("ui", [STARTED, text_delta("a"), end])
+        assert pick_fields(chunks, "type")[-4:] == [
             ("text-end",), (kind,), ("finish-step",), ("finish",)
         ]  # fmt: skip
         assert chunks[-1]["messageMetadata"]["status"] == status
 
 
-def test_ui_takes_back_by_a_notice_or_by_reset_step() -> None:
-    """One chunk either way; the new text is a part of its own."""
+def test_ui_retracts_with_a_data_part_or_reset_step() -> None:
+    """A retraction is one chunk with and without reset_step; the new text is a new part."""
     story = [STARTED, text_delta("a"), RESTARTED, text_delta("b"), DONE]
-    safe, version_7 = told("ui", story), told("ui with reset-step", story)
+    safe, version_7 = decode_chunks("ui", story), decode_chunks("ui with reset-step", story)
     assert [chunk["type"] for chunk in safe[4:7]] == ["text-end", "data-generation", "text-start"]
     assert safe[5]["data"] == {"event": "restarted", "generation": ID}
     assert version_7[5] == {"type": "reset-step"}
     assert safe[:5] + safe[6:] == version_7[:5] + version_7[6:]
 
 
-def test_ui_goes_on_with_a_message_of_the_client() -> None:
-    """Under the id that the client gave it."""
-    question = GenerationRequest([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
-    surface = AiSdkEncoder(Generation(ID, "alice", question))
-    assert json.loads(surface.start()[0][6:])["messageId"] == "m7"
+def test_ui_continues_a_message_of_the_client() -> None:
+    """The continued message keeps the id that the client gave it."""
+    request = GenerationRequest([Message("user", "hi")], "main", "m1", metadata={"message": "m7"})
+    encoder = AiSdkEncoder(Generation(ID, "alice", request))
+    assert json.loads(encoder.start()[0][6:])["messageId"] == "m7"
 
 
 def test_ag_ui_events() -> None:
-    """RUN_STARTED first, everything closed before RUN_FINISHED."""
-    chunks = told("ag-ui", TOOLS)
+    """RUN_STARTED is first, and everything is closed before RUN_FINISHED."""
+    chunks = decode_chunks("ag-ui", TOOLS)
     assert [chunk["type"] for chunk in chunks] == [
         *("RUN_STARTED", "CUSTOM", "REASONING_START", "REASONING_MESSAGE_START"),
         *("REASONING_MESSAGE_CONTENT", "REASONING_MESSAGE_END", "REASONING_END"),
@@ -234,13 +234,15 @@ def test_ag_ui_events() -> None:
     assert chunks[-1]["result"] == {"finishReason": "tool_calls", "usage": None}
     parents = {chunk["parentMessageId"] for chunk in chunks if "parentMessageId" in chunk}
     assert parents == {chunks[7]["messageId"]}
-    parents = {chunk.get("parentMessageId") for chunk in told("ag-ui", [TOOLS[0], *TOOLS[3:]])}
+    parents = {
+        chunk.get("parentMessageId") for chunk in decode_chunks("ag-ui", [TOOLS[0], *TOOLS[3:]])
+    }
     assert parents == {None, f"m_{ID}_calls"}
 
 
-def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
-    """Without anything of the answer; the text that follows is another message."""
-    chunks = told("ag-ui", [STARTED, text_delta("a"), RESTARTED, text_delta("b"), DONE])
+def test_ag_ui_retracts_with_a_snapshot_of_the_request() -> None:
+    """The snapshot has nothing of the answer; the text after it is a new message."""
+    chunks = decode_chunks("ag-ui", [STARTED, text_delta("a"), RESTARTED, text_delta("b"), DONE])
     kinds = [chunk["type"] for chunk in chunks]
     at = kinds.index("MESSAGES_SNAPSHOT")
     assert kinds[at - 1] == "TEXT_MESSAGE_END"
@@ -249,10 +251,12 @@ def test_ag_ui_takes_back_by_a_snapshot_of_the_question() -> None:
     assert len(set(ids)) == 2
 
 
-def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
-    """The snapshot has nothing of the answer, and a call stands when its text is replaced."""
+def test_ag_ui_repeats_tool_calls_after_a_retraction() -> None:
+    """The snapshot retracts tool calls too, so they are sent again if only the text changes."""
     call = tool_call_delta(0, '{"a":1}', id="call_a", name="weather")
-    chunks = told("ag-ui", [STARTED, text_delta("a"), call, event("replaced", i=0, text="b"), DONE])
+    chunks = decode_chunks(
+        "ag-ui", [STARTED, text_delta("a"), call, event("replaced", i=0, text="b"), DONE]
+    )
     kinds = [chunk["type"] for chunk in chunks]
     after = kinds[kinds.index("MESSAGES_SNAPSHOT") :]
     assert after[4:] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_FINISHED"]
@@ -260,14 +264,14 @@ def test_ag_ui_tells_calls_again_that_a_new_text_took_back() -> None:
 
 
 def test_ag_ui_failure_is_a_run_error() -> None:
-    """And the last event."""
-    last = told("ag-ui", [STARTED, text_delta("a"), FAILED])[-1]
+    """A failure ends the run with RUN_ERROR."""
+    last = decode_chunks("ag-ui", [STARTED, text_delta("a"), FAILED])[-1]
     assert last == {"type": "RUN_ERROR", "message": "it broke off", "code": "upstream_truncated"}
     assert AgUiEncoder(RECORD).trailer == b""
 
 
-def test_shapes_that_there_are() -> None:
-    """As older servers had them."""
+def test_built_in_templates() -> None:
+    """The built-in templates have the formats of older servers."""
     story = [STARTED, text_delta("Hel"), text_delta("lo\nyou"), DONE]
     assert b"".join(encode_all(ENCODERS["envelope"](), story)) == (
         b'data: {"code":200,"data":"Hel"}\n\n'
@@ -285,8 +289,8 @@ def test_shapes_that_there_are() -> None:
     assert failed[1] == b'data: {"code":-200}\n\n'
 
 
-def test_shape_of_ones_own() -> None:
-    """Event names, an opening, fields inside longer texts; braces that are no field stay."""
+def test_custom_template() -> None:
+    """A template has event names, an opening and placeholders; other braces stay unchanged."""
     shape = output_template(
         opening={"id": "{generation}", "n": 1, "of": [None, "{other}"]},
         text={"t": "<{text}>"},

@@ -1,4 +1,4 @@
-"""What clients send that is of no use to an upstream is refused with a sentence."""
+"""Input that no upstream can use is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from hub.errors import BadRequest
         ({"content": "hi"}, "role"),
     ],
 )
-def test_responses_item_that_leaves_out_what_is_needed(item: dict[str, Any], missing: str) -> None:
-    """A call and its result belong together by an id, which is not made up."""
+def test_responses_item_without_a_required_field(item: dict[str, Any], missing: str) -> None:
+    """An item without a required field is refused; the hub does not invent ids."""
     with pytest.raises(BadRequest, match=rf"input\[1\] has no {missing}"):
         to_messages([{"role": "user", "content": "hi"}, item], None)
 
 
 def test_tool_part_without_its_id() -> None:
-    """The same for the AI SDK's messages."""
+    """A tool part of the AI SDK without an id is refused."""
     part = {"type": "tool-weather", "state": "output-available", "input": {}, "output": 1}
     with pytest.raises(BadRequest, match=r"messages\[0\]: a tool part has no toolCallId"):
         ui_messages_of([UiMessage("assistant", parts=[part])], None)

@@ -1,4 +1,4 @@
-"""The routes under /v1: who may, what is asked, what comes back when it does not end well."""
+"""The routes under /v1: access, the requests that upstreams get, and errors."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ ASK = {"model": "m1", "messages": [{"role": "user", "content": "hi"}]}
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A node without tokens."""
+    """Run a node that needs no tokens."""
     async with running_hub() as hub:
         yield hub
 
 
 class Worker:
-    """Answers the newest question as a worker does."""
+    """Publishes the events of the newest generation as a worker does."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -49,20 +49,20 @@ class Worker:
         self.id = ""
         self._deltas = 0
 
-    async def takes(self) -> GenerationRequest:
-        """The next question."""
+    async def take(self) -> GenerationRequest:
+        """Wait for the next generation and return its request."""
         generations = self._hub.backend.generations.records
         await until(lambda: bool(generations.keys() - self._known))
         (self.id,) = generations.keys() - self._known
         await self._write("started", GenerationUpdate(self.id, 1, UpdateKind.BEGIN), attempt=1)
         return generations[self.id].request
 
-    async def says(self, text: str) -> None:
+    async def send_text(self, text: str) -> None:
         step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, text=text)
         await self._write("delta", step, i=self._deltas, text=text)
         self._deltas += 1
 
-    async def ends(self, status: Status = Status.DONE, **fields: Any) -> None:
+    async def end(self, status: Status = Status.DONE, **fields: Any) -> None:
         step = GenerationUpdate(self.id, 1, UpdateKind.END, status)
         await self._write(status.value, step, **(fields or {"finish_reason": "stop"}))
 
@@ -75,22 +75,22 @@ class Worker:
         await self._hub.backend.events.publish([publication])
 
 
-async def answered(
+async def request_answer(
     hub: Hub, path: str, body: Any, *says: str
 ) -> tuple[GenerationRequest, int, Any]:
-    """The question as the worker got it, status and answer."""
+    """Send a request and answer it; return the worker's request, the status and the body."""
     worker = Worker(hub)
     call = asyncio.create_task(hub.call("POST", path, json=body))
-    question = await worker.takes()
+    request = await worker.take()
     for text in says:
-        await worker.says(text)
-    await worker.ends()
+        await worker.send_text(text)
+    await worker.end()
     status, answer = await call
-    return question, status, answer
+    return request, status, answer
 
 
-async def data_of(stream: Stream) -> list[str]:
-    """The data of all that comes."""
+async def read_data(stream: Stream) -> list[str]:
+    """Return the data of all events until the end of the stream."""
     found = []
     while True:
         try:
@@ -99,8 +99,8 @@ async def data_of(stream: Stream) -> list[str]:
             return found
 
 
-async def test_chat_question_reaches_the_upstream_as_it_was_asked(hub: Hub) -> None:
-    """Messages, tools, and parameters that the hub does not know; not what is its own."""
+async def test_chat_request_reaches_the_upstream_unchanged(hub: Hub) -> None:
+    """Messages, tools and unknown parameters reach the upstream; the hub's own fields do not."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "x:y"}}]
     body = {
@@ -119,16 +119,16 @@ async def test_chat_question_reaches_the_upstream_as_it_was_asked(hub: Hub) -> N
         "metadata": {"a": "b"},
         "user": "u",
     }
-    question, status, answer = await answered(hub, "/v1/chat/completions", body, "He", "y")
+    request, status, answer = await request_answer(hub, "/v1/chat/completions", body, "He", "y")
     assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hey")
-    assert (question.upstream, question.model, question.metadata) == ("main", "m1", {"a": "b"})
-    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+    assert (request.upstream, request.model, request.metadata) == ("main", "m1", {"a": "b"})
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in request.messages] == [
         ("developer", "be brief", None, None),
         ("user", parts, None, None),
         ("assistant", None, [call], None),
         ("tool", "7", None, "c1"),
     ]
-    assert question.params == {
+    assert request.params == {
         "tools": body["tools"],
         "tool_choice": "auto",
         "enable_thinking": True,
@@ -141,13 +141,13 @@ async def test_chat_question_reaches_the_upstream_as_it_was_asked(hub: Hub) -> N
     [("m2", ("main", "m2")), ("open/any", ("open", "any")), ("main/m2", ("main", "m2"))],
 )
 async def test_model_names_its_upstream(hub: Hub, model: str, found: tuple[str, str]) -> None:
-    """By itself, or with the upstream's name in front."""
-    question, _, _ = await answered(hub, "/v1/chat/completions", {**ASK, "model": model})
-    assert (question.upstream, question.model) == found
+    """A model selects its upstream, alone or with the upstream's name as a prefix."""
+    request, _, _ = await request_answer(hub, "/v1/chat/completions", {**ASK, "model": model})
+    assert (request.upstream, request.model) == found
 
 
 async def test_models_are_listed(hub: Hub) -> None:
-    """Those that the upstreams name; one can be asked for."""
+    """The models of the upstreams are listed, and each can be read."""
     _, listed = await hub.call("GET", "/v1/models")
     assert [(m["id"], m["owned_by"]) for m in listed["data"]] == [("m1", "main"), ("m2", "main")]
     assert (await hub.call("GET", "/v1/models/m2"))[1]["id"] == "m2"
@@ -187,7 +187,7 @@ async def test_models_are_listed(hub: Hub) -> None:
 async def test_refusals_have_openais_form(
     hub: Hub, method: str, path: str, body: Any, status: int, kind: str | None
 ) -> None:
-    """Whatever the reason: no problem document on these routes."""
+    """Every error of these routes has OpenAI's form, never that of a problem document."""
     async with hub.ask(method, path, json=body) as response:
         assert response.status == status
         assert response.content_type == "application/json"
@@ -198,7 +198,7 @@ async def test_refusals_have_openais_form(
 
 
 async def test_token_is_the_api_key() -> None:
-    """401 without one; another user's answer is 403."""
+    """A request without a token gets 401; another user's answer gets 403."""
     async with running_hub(AUTHENTICATOR) as hub:
         status, answer = await hub.call("POST", "/v1/chat/completions", json=ASK)
         assert (status, answer["error"]["type"]) == (401, "authentication_error")
@@ -222,29 +222,29 @@ async def test_token_is_the_api_key() -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
-async def test_failure_has_a_status_for_who_waited(
+async def test_failure_has_a_status_for_a_waiting_client(
     hub: Hub, path: str, end: dict[str, Any], status: int
 ) -> None:
-    """And is not to be tried again by an SDK: the hub has."""
+    """A failure has a status, and tells SDKs not to retry because the hub already did."""
     worker = Worker(hub)
     call = hub.ask("POST", path, json={**ASK, "input": "hi"})
     waiting = asyncio.create_task(call.__aenter__())
-    await worker.takes()
-    await worker.says("half")
-    await worker.ends(Status.FAILED, **end)
+    await worker.take()
+    await worker.send_text("half")
+    await worker.end(Status.FAILED, **end)
     response = await waiting
     assert (response.status, response.headers["x-should-retry"]) == (status, "false")
     assert (await response.json())["error"]["code"] == end["code"]
 
 
-async def test_stopped_answer_is_no_whole_one(hub: Hub) -> None:
-    """409 for chat; a response says that it is cancelled."""
+async def test_stopped_answer_is_not_complete(hub: Hub) -> None:
+    """A stopped chat completion gets 409; a stopped response has the status `cancelled`."""
     for path, expected in (("/v1/chat/completions", 409), ("/v1/responses", 200)):
         worker = Worker(hub)
         call = asyncio.create_task(hub.call("POST", path, json={**ASK, "input": "hi"}))
-        await worker.takes()
-        await worker.says("half")
-        await worker.ends(Status.STOPPED, by="dev")
+        await worker.take()
+        await worker.send_text("half")
+        await worker.end(Status.STOPPED, by="dev")
         status, answer = await call
         assert status == expected
         assert "cancelled" in (answer.get("status"), "cancelled" if expected == 409 else None)
@@ -252,13 +252,13 @@ async def test_stopped_answer_is_no_whole_one(hub: Hub) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("wish", ["continue", "stop"])
-async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
-    """The answer goes on, unless the request said that it should not."""
+async def test_client_that_disconnects(hub: Hub, wish: str, stream: bool) -> None:
+    """The answer continues after a disconnect, unless the request says `stop`."""
     worker = Worker(hub)
     body = {**ASK, "stream": stream, "on_disconnect": wish}
     call = hub.ask("POST", "/v1/chat/completions", json=body)
     waiting = asyncio.create_task(call.__aenter__())
-    await worker.takes()
+    await worker.take()
     await until(lambda: len(hub.node.connections) == 1)
     if stream:
         (await waiting).close()
@@ -279,8 +279,10 @@ async def test_caller_that_leaves(hub: Hub, wish: str, stream: bool) -> None:
         ("/generations?user=dev", {"prompt": "hi"}),
     ],
 )
-async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[str, Any]) -> None:
-    """The question is queued by then: what should stop with its caller is stopped."""
+async def test_client_that_disconnects_while_its_request_is_queued(
+    hub: Hub, path: str, body: dict[str, Any]
+) -> None:
+    """A client that disconnects while its request is being queued stops its answer."""
     queued, put = asyncio.Event(), hub.backend.queue.enqueue
 
     async def slow_put(job: Job) -> Admission:
@@ -299,23 +301,23 @@ async def test_caller_that_leaves_while_it_asks(hub: Hub, path: str, body: dict[
     await until(lambda: hub.backend.generations.records[asked].stop_requested_by == "dev")
 
 
-async def test_same_idempotency_key_asks_once(hub: Hub) -> None:
-    """An SDK that tries again, or a double click."""
+async def test_same_idempotency_key_starts_one_generation(hub: Hub) -> None:
+    """A repeated request, from an SDK's retry or a double click, starts nothing."""
     worker = Worker(hub)
     headers = {"Idempotency-Key": "k"}
     calls = [
         asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK, headers=headers))
         for _ in range(3)
     ]
-    await worker.takes()
+    await worker.take()
     await until(lambda: len(hub.node.connections) == 3)
-    await worker.says("once")
-    await worker.ends()
+    await worker.send_text("once")
+    await worker.end()
     ids = {answer["id"] for _, answer in await asyncio.gather(*calls)}
     assert ids == {f"chatcmpl-{worker.id}"}
 
 
-async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
+async def test_draining_node_refuses_before_it_starts_anything(hub: Hub) -> None:
     """With a status that SDKs try again at, and nothing begun. Who waits is let go, and told not to
     ask again: it would be asked twice.
     """
@@ -327,7 +329,7 @@ async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
             return response.status, await response.json(), again
 
     waiting = asyncio.create_task(wait())
-    await worker.takes()
+    await worker.take()
     await until(lambda: len(hub.node.connections) == 1)
     await hub.node.connections.drain(0.0, asyncio.Event())
     status, answer, again = await waiting
@@ -339,21 +341,21 @@ async def test_draining_node_refuses_before_it_asks(hub: Hub) -> None:
 
 
 async def test_waiting_for_an_answer_whose_log_is_lost(hub: Hub) -> None:
-    """Its text is in the record still."""
+    """The record still has the text of an answer whose log is lost."""
     worker = Worker(hub)
     call = asyncio.create_task(hub.call("POST", "/v1/chat/completions", json=ASK))
-    await worker.takes()
+    await worker.take()
     await until(lambda: len(hub.node.connections) == 1)
-    await worker.says("kept ")
+    await worker.send_text("kept ")
     hub.backend.events.begin_new_epoch(user_channel("dev"))
-    await worker.says("whole")
-    await worker.ends()
+    await worker.send_text("whole")
+    await worker.end()
     _, answer = await call
     assert answer["choices"][0]["message"]["content"] == "kept whole"
 
 
 async def test_responses_input_becomes_messages(hub: Hub) -> None:
-    """Items, calls and their outputs; parameters in the words of chat completions."""
+    """Items, calls and outputs become messages; parameters get the names of chat completions."""
     body = {
         "model": "m1",
         "instructions": "be brief",
@@ -373,18 +375,18 @@ async def test_responses_input_becomes_messages(hub: Hub) -> None:
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
         "store": True,
     }  # fmt: skip
-    question, status, answer = await answered(hub, "/v1/responses", body, "ok")
+    request, status, answer = await request_answer(hub, "/v1/responses", body, "ok")
     assert (status, answer["output"][0]["content"][0]["text"]) == (200, "ok")
     assert answer["tools"] == body["tools"]
     image = {"type": "image_url", "image_url": {"url": "x:y"}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in request.messages] == [
         ("system", "be brief", None, None),
         ("user", [{"type": "text", "text": "a"}, image], None, None),
         ("assistant", "b", [call], None),
         ("tool", "7", None, "c1"),
     ]
-    assert question.params == {
+    assert request.params == {
         "tools": [
             {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
         ],
@@ -396,7 +398,7 @@ async def test_responses_input_becomes_messages(hub: Hub) -> None:
 
 
 async def test_ui_messages_become_messages(hub: Hub) -> None:
-    """Text, files, tools with what came of them; the answer goes on with the last message."""
+    """Text, files, tools and their results become messages; the answer continues the last one."""
     tool = {"type": "tool-f", "toolCallId": "c1", "input": {"a": 1}}
     body = {
         "messages": [
@@ -414,35 +416,35 @@ async def test_ui_messages_become_messages(hub: Hub) -> None:
     }  # fmt: skip
     worker = Worker(hub)
     async with hub.ask("POST", "/v1/ui/chat", json=body) as response:
-        question = await worker.takes()
-        await worker.ends()
+        request = await worker.take()
+        await worker.end()
         assert response.headers["x-vercel-ai-ui-message-stream"] == "v1"
         assert response.headers["x-workflow-run-id"] == worker.id
-        chunks = await data_of(Stream(response))
+        chunks = await read_data(Stream(response))
     assert json.loads(chunks[0])["messageId"] == "a1"
     assert chunks[-1] == "[DONE]"
     image = {"type": "image_url", "image_url": {"url": "data:x"}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in question.messages] == [
+    assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in request.messages] == [
         ("system", "be brief", None, None),
         ("user", [{"type": "text", "text": "see"}, image], None, None),
         ("assistant", "I look", [call], None),
         ("tool", '{"b":2}', None, "c1"),
     ]
-    assert question.params == {"temperature": 0}
+    assert request.params == {"temperature": 0}
 
 
 def ui_body(chat: str) -> dict[str, Any]:
-    """As useChat sends it."""
+    """Return a body as useChat sends it."""
     return {"id": chat, "messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
 
 
 async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
-    """By any tab of its user, also under a run's id; 204 when nothing runs, and for others."""
+    """Every tab of the user can resume and stop; others, and a chat without a run, get 204."""
     worker = Worker(hub)
     async with hub.ask("POST", "/v1/ui/chat", json=ui_body("c1")) as first:
-        await worker.takes()
-        await worker.says("a")
+        await worker.take()
+        await worker.send_text("a")
         async with (
             hub.ask("GET", "/v1/ui/chat/c1/stream") as second,
             hub.ask("GET", f"/v1/ui/chat/{worker.id}/stream?startIndex=3") as third,
@@ -451,8 +453,8 @@ async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
             assert (await hub.call("GET", f"{path}/stream?user=bob"))[0] == 204
             assert (await hub.call("DELETE", path))[1]["generation"] == worker.id
             assert hub.backend.generations.records[worker.id].status is Status.STOPPING
-            await worker.ends(Status.STOPPED, by="dev")
-            found = [await data_of(Stream(each)) for each in (first, second, third)]
+            await worker.end(Status.STOPPED, by="dev")
+            found = [await read_data(Stream(each)) for each in (first, second, third)]
     assert found[0] == found[1]
     assert found[2] == found[0][3:]
     assert json.loads(found[0][-2])["messageMetadata"]["status"] == "stopped"
@@ -461,36 +463,36 @@ async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
 
 
 async def test_resuming_by_index_always_gets_a_finish(hub: Hub) -> None:
-    """Of the chat's last answer, though it has ended, or of nothing: that client knows no 204."""
+    """A client that resumes by index gets a `finish` even if no run exists."""
     worker = Worker(hub)
     async with hub.ask("POST", "/v1/ui/chat", json=ui_body("c1")) as response:
-        await worker.takes()
-        await worker.says("a")
-        await worker.ends()
-        whole = await data_of(Stream(response))
+        await worker.take()
+        await worker.send_text("a")
+        await worker.end()
+        whole = await read_data(Stream(response))
     for index, rest in (("0", whole), ("4", whole[4:]), ("-2", whole[-3:]), ("99", ["[DONE]"])):
         async with hub.ask("GET", f"/v1/ui/chat/c1/stream?startIndex={index}") as response:
-            assert await data_of(Stream(response)) == rest
+            assert await read_data(Stream(response)) == rest
             tail = response.headers.get("x-workflow-stream-tail-index")
             assert tail == (str(len(whole) - 2) if index == "-2" else None)
     async with hub.ask("GET", "/v1/ui/chat/other/stream?startIndex=0") as response:
-        assert await data_of(Stream(response)) == ['{"type":"finish"}', "[DONE]"]
+        assert await read_data(Stream(response)) == ['{"type":"finish"}', "[DONE]"]
 
 
-async def test_text_that_is_json_is_taken_from_no_other_site(hub: Hub) -> None:
-    """A stock client names no type; the page of another site could do the same unasked."""
+async def test_json_sent_as_text_is_refused_from_other_sites(hub: Hub) -> None:
+    """JSON sent as text is accepted from stock clients but not from pages of other sites."""
     body, headers = json.dumps(ui_body("c1")), {"Content-Type": "text/plain;charset=UTF-8"}
     worker = Worker(hub)
     async with hub.ask("POST", "/v1/ui/chat", data=body, headers=headers) as response:
         assert response.status == 200
-        await worker.takes()
-        await worker.ends()
+        await worker.take()
+        await worker.end()
     evil = {**headers, "Origin": "https://evil.example"}
     assert (await hub.call("POST", "/v1/ui/chat", data=body, headers=evil))[0] == 403
 
 
 async def test_agui_run(hub: Hub) -> None:
-    """Its messages, context, tools and props; the same run again joins it."""
+    """A run has messages, context, tools and props; a repeated request joins it."""
     body = {
         "threadId": "t", "runId": "r", "state": {},
         "messages": [
@@ -508,14 +510,14 @@ async def test_agui_run(hub: Hub) -> None:
         hub.ask("POST", "/v1/agui", json=body) as first,
         hub.ask("POST", "/v1/agui", json=body) as second,
     ):
-        question = await worker.takes()
-        await worker.says("hey")
-        await worker.ends()
-        found = [await data_of(Stream(each)) for each in (first, second)]
+        request = await worker.take()
+        await worker.send_text("hey")
+        await worker.end()
+        found = [await read_data(Stream(each)) for each in (first, second)]
     assert found[0] == found[1]
     assert json.loads(found[0][0]) == {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
     assert json.loads(found[0][-1])["type"] == "RUN_FINISHED"
-    assert [(m.role, m.content, m.tool_call_id) for m in question.messages] == [
+    assert [(m.role, m.content, m.tool_call_id) for m in request.messages] == [
         ("system", "today: Monday", None),
         ("user", "hi", None),
         ("assistant", None, None),
@@ -523,11 +525,11 @@ async def test_agui_run(hub: Hub) -> None:
     ]
     function = {"name": "f", "description": "d", "parameters": {}}
     tools = [{"type": "function", "function": function}]
-    assert (question.model, question.params) == ("m2", {"temperature": 0, "tools": tools})
+    assert (request.model, request.params) == ("m2", {"temperature": 0, "tools": tools})
 
 
-async def test_runs_are_told_apart(hub: Hub) -> None:
-    """Whatever their ids hold and however long they are; the same one asks once."""
+async def test_runs_are_distinct(hub: Hub) -> None:
+    """Runs with any ids are distinct, and each starts one generation."""
     worker, message = Worker(hub), {"role": "user", "content": "hi"}
     runs = [("a", "b c"), ("a b", "c"), ("a", "b\nc"), ("a", "r" * 400)]
     for thread, run in runs:
@@ -537,18 +539,18 @@ async def test_runs_are_told_apart(hub: Hub) -> None:
     assert len(hub.backend.generations.records.keys() - worker._known) == len(runs)
 
 
-async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
-    """Named in the query, by who begins it and who joins it; an unknown one is refused."""
+async def test_templates_on_an_answers_own_stream(hub: Hub) -> None:
+    """`?shape=` selects the template for a new and for a joined answer; unknown names get 400."""
     worker = Worker(hub)
     path = "/generations?user=dev&shape=envelope"
     async with hub.ask("POST", path, json={"prompt": "hi"}) as first:
-        await worker.takes()
+        await worker.take()
         async with hub.ask("GET", f"/generations/{worker.id}?user=dev&shape=cumulative") as second:
-            await worker.says("a")
-            await worker.says("b")
-            await worker.ends()
-            assert await data_of(Stream(second)) == ["a", "ab", "[DONE]"]
-        assert await data_of(Stream(first)) == [
+            await worker.send_text("a")
+            await worker.send_text("b")
+            await worker.end()
+            assert await read_data(Stream(second)) == ["a", "ab", "[DONE]"]
+        assert await read_data(Stream(first)) == [
             '{"code":200,"data":"a"}', '{"code":200,"data":"b"}', '{"code":-200}'
         ]  # fmt: skip
     asked = len(hub.backend.generations.records)
@@ -567,8 +569,8 @@ async def test_shapes_on_an_answers_own_stream(hub: Hub) -> None:
         ("/", "application/x-ndjson", None),
     ],
 )
-def test_shape_by_default(path: str, accept: str, shape: str | None) -> None:
-    """For clients of older servers, which name none; not for those that read lines."""
+def test_default_template(path: str, accept: str, shape: str | None) -> None:
+    """The default template applies to event streams without `?shape=`, not to NDJSON."""
     request = make_mocked_request("GET", path, headers={"Accept": accept})
     new_encoder = TemplateSelection(BUILT_IN_TEMPLATES, default="text").select(request)
     if shape is None:

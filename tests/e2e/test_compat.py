@@ -1,4 +1,4 @@
-"""OpenAI's own SDK against real processes: by nothing but another base URL."""
+"""OpenAI's own SDK against real processes; only its base URL is changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """One node, one worker, simulated LLMs of which two fail, and one that calls tools."""
+    """Run a node, a worker, simulated LLMs of which two fail, and an LLM that calls tools."""
     async with create_cluster() as cluster:
         await cluster.add_upstream("sim", tokens_per_second=60.0)
         await cluster.add_upstream("refusing", fault="refuse", retries=0)
@@ -44,8 +44,8 @@ async def cluster() -> AsyncIterator[Cluster]:
             yield cluster
 
 
-def client_of(cluster: Cluster) -> openai.AsyncOpenAI:
-    """The stock SDK."""
+def openai_client(cluster: Cluster) -> openai.AsyncOpenAI:
+    """Return a client of the unmodified SDK."""
     return openai.AsyncOpenAI(base_url=f"{cluster.url}/v1", api_key="none")
 
 
@@ -54,7 +54,7 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(cluster: Cluster) ->
     for the SDK and not an end; the events go on at the next number.
     """
     seen, id_ = list[int](), ""
-    async with client_of(cluster) as client:
+    async with openai_client(cluster) as client:
         begun = await client.responses.create(
             model=MODEL, input="count to 900", background=True, stream=True
         )
@@ -67,7 +67,7 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(cluster: Cluster) ->
                     cluster.node.send_signal(signal.SIGTERM)
     await cluster.node.wait()
     await cluster.start_node()
-    async with client_of(cluster) as client:
+    async with openai_client(cluster) as client:
         events = await client.responses.retrieve(id_, stream=True, starting_after=seen[-1])
         async for event in events:
             seen.append(event.sequence_number)
@@ -84,10 +84,10 @@ async def test_sdk_starts_resumes_on_another_node_and_stops(cluster: Cluster) ->
         assert (await cluster.stats("sim"))["running"] == 0
 
 
-async def test_sdk_gets_whole_answers_and_chunks(cluster: Cluster) -> None:
-    """Text, usage and reasons, streamed or not, of chat and of responses."""
+async def test_sdk_gets_complete_answers_and_chunks(cluster: Cluster) -> None:
+    """The SDK gets text, usage and finish reasons, streamed or not, of chat and of responses."""
     whole = choose_answer("count to 20")
-    async with client_of(cluster) as client:
+    async with openai_client(cluster) as client:
         listed = {model.id async for model in client.models.list()}
         assert listed == {MODEL, f"cutting/{MODEL}", f"refusing/{MODEL}"}
         completion = await client.chat.completions.create(model=MODEL, messages=COUNT)
@@ -107,9 +107,9 @@ async def test_sdk_gets_whole_answers_and_chunks(cluster: Cluster) -> None:
         assert (await client.responses.retrieve(response.id)).output == response.output
 
 
-async def test_sdk_calls_tools_and_sends_back_what_came_of_them(cluster: Cluster) -> None:
-    """Parallel calls, reasoning, and the SDK's own objects as the next question."""
-    async with client_of(cluster) as client:
+async def test_sdk_calls_tools_and_sends_back_the_results(cluster: Cluster) -> None:
+    """The SDK gets parallel calls and reasoning, and sends its own objects back."""
+    async with openai_client(cluster) as client:
         await _chat_with_tools(client)
         await _respond_with_tools(client)
 
@@ -158,9 +158,9 @@ async def _respond_with_tools(client: openai.AsyncOpenAI) -> None:
     assert [m["role"] for m in LLM.asked[-1]["messages"]] == ["user", "assistant", "tool"]
 
 
-async def test_sdk_raises_what_went_wrong(cluster: Cluster) -> None:
-    """Before the answer, in the middle of it, and without asking the LLM again by itself."""
-    async with client_of(cluster) as client:
+async def test_sdk_raises_errors(cluster: Cluster) -> None:
+    """The SDK raises errors before and during the answer, and does not retry by itself."""
+    async with openai_client(cluster) as client:
         with pytest.raises(openai.InternalServerError) as refused:
             await client.chat.completions.create(model=f"refusing/{MODEL}", messages=COUNT)
         assert (refused.value.status_code, refused.value.code) == (502, "upstream_status")

@@ -1,4 +1,4 @@
-"""An LLM over HTTP that thinks, calls the tools it is given, and answers from what came of them."""
+"""An LLM over HTTP that sends reasoning, calls the tools it is given, and uses their results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from aiohttp import web
 
 
 class ToolLlm:
-    """`asked`: the bodies that it was sent."""
+    """A chat completions server. asked: the bodies of the requests it received."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
 
     def app(self) -> web.Application:
-        """OpenAI's chat completions, streamed."""
+        """Return the application that streams chat completions."""
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
         return app
@@ -41,7 +41,7 @@ class ToolLlm:
 
 
 def _calls(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each tool once, their arguments in turns."""
+    """Return deltas that call each tool once, with interleaved arguments."""
     begun, first, second = [], [], []
     for index, tool in enumerate(tools):
         function = {"name": tool["function"]["name"], "arguments": ""}
