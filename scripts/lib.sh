@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Functions of the scripts in this folder: find Python and uv, and make .venv from uv.lock.
-# Source this file. It works with bash 3.2 (macOS) and needs only Python 3.11 to 3.13 with venv.
+# Source this file. It works with bash 3.2 (macOS) and needs only Python 3.11 to 3.15 with venv.
 # It changes the current folder to the repository: relative paths in arguments start there.
 
 UV_PIN=0.13.8 # the version that wrote uv.lock; a newer uv on the PATH is used as well
@@ -33,7 +33,7 @@ make_environment() {
 
   find_uv || needs='ensurepip, venv'
   python=$(find_python "$needs") || die "no suitable Python${HUB_PYTHON:+ (HUB_PYTHON=$HUB_PYTHON)}:" \
-    "the hub needs 3.11, 3.12 or 3.13 with venv and pip (Debian and Ubuntu:" \
+    "the hub needs Python 3.11 to 3.15 with venv and pip (Debian and Ubuntu:" \
     "apt-get install python3-venv). HUB_PYTHON=/path/to/python selects another one."
   [[ -n $uv ]] || install_uv "$python"
   remove_moved_venv
@@ -55,12 +55,12 @@ make_environment() {
 # Each candidate is executed, because pyenv has shims for versions that are not installed. An existing
 # .venv keeps its interpreter.
 find_python() {
-  local candidate candidates=(.venv/bin/python python3.13 python3.12 python3.11 python3 python)
+  local candidate candidates=(.venv/bin/python python3.{13,14,15,12,11} python3 python)
   [[ -z ${HUB_PYTHON:-} ]] || candidates=("$HUB_PYTHON")
   for candidate in "${candidates[@]}"; do
     "$candidate" -c "
 import sys
-if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+if not (3, 11) <= sys.version_info[:2] <= (3, 15):
     sys.exit(1)
 import $1
 print(getattr(sys, '_base_executable', sys.executable))
@@ -103,7 +103,7 @@ install_uv() {
 
 # The scripts in .venv/bin contain the absolute path of .venv, so a copied or moved .venv does not work.
 remove_moved_venv() {
-  local installed=(.venv/lib/python3*/site-packages/_editable_impl_hub.pth)
+  local installed=(.venv/lib/python3*/site-packages/_editable_impl_ssehub.pth)
   if [[ -f ${installed[0]} ]] && ! grep -qxF -- "$root" "${installed[@]}"; then
     say "removing .venv: it was made for another folder"
     rm -rf .venv

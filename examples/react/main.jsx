@@ -1,4 +1,4 @@
-import { connect } from "hub-client";
+import { connect } from "@ssehub/client";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Answer } from "./Answer.jsx";

@@ -1,6 +1,6 @@
 // Two Vue composables for the hub. Hub and Answer have private fields, which a deep proxy cannot
 // access: store them in a plain variable or a shallowRef, never in ref() or reactive().
-import { connect } from "hub-client";
+import { connect } from "@ssehub/client";
 import { onScopeDispose, ref, shallowRef } from "vue";
 
 // Creates a hub that is closed when the component (or the scope) is disposed.

@@ -1,6 +1,6 @@
 """The gRPC services over hub.api: the same streams, generations and publishing as over HTTP.
 
-They need the extra `grpc`, so only hub/wiring/grpc.py may import this package.
+They need `ssehub[grpc]`, so only hub/wiring/grpc.py may import this package.
 
 hub.proto           the services and messages; scripts/generate-grpc makes hub_pb2*.py from it
 public.py           hub.v1.Hub, for users

@@ -277,7 +277,7 @@ class Logs(Section):
 
 
 class Tracing(Section):
-    """Spans for OpenTelemetry, sent with OTLP over HTTP. Tracing needs the extra `otel`. A request
+    """Spans for OpenTelemetry, sent with OTLP over HTTP. Tracing needs `ssehub[otel]`. A request
     with a `traceparent` header is traced if its caller traces it.
     """
 

@@ -56,7 +56,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run scripts/release --draft into a folder that already contains files."""
     folder = tmp_path_factory.mktemp("release") / "dist"
     folder.mkdir()
-    (folder / "hub-0.0.0.tar.gz").touch()
+    (folder / "ssehub-0.0.0.tar.gz").touch()
     (folder / "mine.txt").touch()
     run("scripts/release", "--draft", folder)
     return folder
@@ -66,13 +66,13 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(release: Path) -> Path:
     """Return the wheel, which has the version of the code."""
     (wheel,) = release.glob("*.whl")
-    assert wheel.name == f"hub-{hub.__version__}-py3-none-any.whl"
+    assert wheel.name == f"ssehub-{hub.__version__}-py3-none-any.whl"
     return wheel
 
 
 def test_release_removes_only_its_own_files(release: Path) -> None:
     """The files of an earlier release are removed; other files stay."""
-    assert not (release / "hub-0.0.0.tar.gz").exists()
+    assert not (release / "ssehub-0.0.0.tar.gz").exists()
     assert (release / "mine.txt").exists()
 
 
@@ -85,7 +85,7 @@ def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".lua") for name in names)
     assert any(name.startswith("hub/http/pages/") for name in names)
     tops = {name.partition("/")[0] for name in names}
-    assert tops == {"hub", f"hub-{hub.__version__}.dist-info"}
+    assert tops == {"hub", f"ssehub-{hub.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name]
 
 

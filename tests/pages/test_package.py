@@ -56,15 +56,15 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # The filter exists since Python 3.11.4.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         archive.extractall(folder)  # noqa: S202 - our own archive
-    modules = folder / "node_modules"
-    modules.mkdir()
-    (folder / "package").rename(modules / "hub-client")
+    scope = folder / "node_modules" / "@ssehub"
+    scope.mkdir(parents=True)
+    (folder / "package").rename(scope / "client")
     return folder
 
 
 def test_package_is_the_served_file(unpacked: Path) -> None:
     """The package has the bytes of /hub.js and its types, and packing leaves no files behind."""
-    package = unpacked / "node_modules" / "hub-client"
+    package = unpacked / "node_modules" / "@ssehub" / "client"
     metadata = json.loads((package / "package.json").read_text())
     assert (package / "hub.js").read_bytes() == MODULE.read_bytes()
     assert metadata["version"] == hub.__version__
@@ -78,7 +78,7 @@ def test_types_declare_every_export(unpacked: Path) -> None:
     """The types declare every export and every member of its classes."""
     node = shutil.which("node")
     assert node is not None
-    script = _MEMBERS % (unpacked / "node_modules" / "hub-client" / "hub.js").as_uri()
+    script = _MEMBERS % (unpacked / "node_modules" / "@ssehub" / "client" / "hub.js").as_uri()
     exported = json.loads(run(node, "--input-type=module", "-e", script, cwd=unpacked))
     declared = {}
     types = MODULE.with_suffix(".d.ts").read_text()

@@ -1,5 +1,5 @@
 // Typical use of hub.js. test_package.py compiles it with tsc --strict; nothing runs it.
-import { Answer, connect, type HubError, type State } from "hub-client";
+import { Answer, connect, type HubError, type State } from "@ssehub/client";
 
 interface Note { title: string }
 

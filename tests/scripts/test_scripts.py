@@ -133,7 +133,7 @@ def test_a_missing_python_prints_one_sentence_and_exits_with_2(machine: Machine)
     completed = machine.run("dev")
     assert completed.returncode == 2
     assert len(completed.stderr.splitlines()) == 1
-    assert "3.11, 3.12 or 3.13" in completed.stderr
+    assert "3.11 to 3.15" in completed.stderr
 
 
 def test_an_old_uv_is_not_used(machine: Machine) -> None:
@@ -157,7 +157,7 @@ def test_a_copied_environment_is_removed(machine: Machine) -> None:
     """Its programs contain the path of the original folder."""
     packages = machine.repository / ".venv/lib/python3.11/site-packages"
     packages.mkdir(parents=True)
-    (packages / "_editable_impl_hub.pth").write_text("/another/folder\n")
+    (packages / "_editable_impl_ssehub.pth").write_text("/another/folder\n")
     completed = machine.run("dev")
     assert completed.returncode == 0
     assert "another folder" in completed.stderr
