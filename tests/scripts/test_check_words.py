@@ -30,8 +30,8 @@ def checker() -> ModuleType:
 
 def refused(checker: ModuleType, path: str, source: str) -> list[str]:
     """Return the words that the check refuses in a file, in the order of their lines."""
-    found = checker.findings(path, source, checker.read_rules(LIST))
-    return [line.split(": ")[1].split(" (")[0] for line in found]
+    lines = checker.findings(path, source, checker.read_rules(LIST))
+    return [line.split(": ")[1].split(" (")[0] for line in lines]
 
 
 @pytest.mark.parametrize(
