@@ -5,6 +5,7 @@ FROM python:3.13-slim-bookworm AS build
 RUN pip install --no-cache-dir uv==0.13.8
 WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY clients/python clients/python
 COPY hub hub
 # Not an editable installation, so that the image does not need the source.
 RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --extra grpc --extra otel --no-editable --compile-bytecode --python /usr/local/bin/python3

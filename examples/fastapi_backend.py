@@ -19,7 +19,7 @@ import jwt
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import HTMLResponse
 
-from hub.client import HubClient
+from hub_client import HubClient
 
 HUB = os.environ.get("HUB_URL_OF_BROWSERS", "http://localhost:8080")
 INTERNAL = os.environ.get("HUB_URL_OF_BACKENDS", "http://127.0.0.1:8081")

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 
-from hub.client import HubClientError, RetryPolicy, SyncHubClient
+from hub_client import HubClientError, RetryPolicy, SyncHubClient
 
 INTERNAL = os.environ.get("HUB_CLIENT__INTERNAL_URL", "http://127.0.0.1:8081")
 STEPS = 20

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 
-from hub.client import AnswerFailed, AnswerRewritten, HubClient
+from hub_client import AnswerFailed, AnswerRewritten, HubClient
 
 HUB = os.environ.get("HUB_CLIENT__URL", "http://127.0.0.1:8080")
 

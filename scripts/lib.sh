@@ -21,7 +21,8 @@ die() {
 # inputs do not change, this function only computes one checksum.
 make_environment() {
   local group=$1 inputs stamp python needs=sys
-  inputs="$root ${HUB_PYTHON:-} $(cksum pyproject.toml uv.lock hub/__init__.py)"
+  inputs="$root ${HUB_PYTHON:-} $(cksum {.,clients/python}/pyproject.toml uv.lock \
+    hub/__init__.py clients/python/hub_client/__init__.py)"
   for stamp in .venv/.synced-{bench,dev,run}; do
     case $group$stamp in # dev includes run, and bench includes dev
       run* | dev*-dev | *-bench) ;;

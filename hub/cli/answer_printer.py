@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import typer
 
-from hub.client import (
+from hub_client import (
     Answer,
     AnswerEvent,
     Delta,

@@ -15,8 +15,8 @@ import typer
 from hub.cli.options import CommandFailed, ConfigOption, JsonOption, given_flags, split_list
 
 if TYPE_CHECKING:
-    from hub.client import HubClient, StreamEvent, To
     from hub.settings import Settings
+    from hub_client import HubClient, StreamEvent, To
 
 UrlOption = Annotated[str | None, typer.Option("--url", help="The URL of the public listener.")]
 InternalUrlOption = Annotated[
@@ -202,8 +202,8 @@ def _run_with_client(
     command: Callable[[HubClient], Coroutine[Any, Any, None]],
     user: str | None = None,
 ) -> None:
-    from hub.client import HubClient, HubClientError, RetryPolicy
     from hub.errors import OperatorError
+    from hub_client import HubClient, HubClientError, RetryPolicy
 
     client = settings.client
     try:

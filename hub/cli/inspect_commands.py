@@ -135,7 +135,7 @@ def _print_result(result: CheckResult, *, as_json: bool) -> None:
 
 
 def _check_url(url: str) -> str:
-    from hub.client.request import parse_url
+    from hub_client.request import parse_url
 
     try:
         parse_url(url, "--url")

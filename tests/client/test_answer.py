@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from hub.client import (
+from hub.core.channel import user_channel
+from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.ports.events import Publication
+from hub_client import (
     Answer,
     AnswerFailed,
     AnswerRewritten,
@@ -26,9 +29,6 @@ from hub.client import (
     Started,
     Stopped,
 )
-from hub.core.channel import user_channel
-from hub.core.generation import GenerationUpdate, Status, UpdateKind
-from hub.ports.events import Publication
 from tests.faults import FaultProxy
 from tests.http.kit import LIMITS, Hub, running_hub
 

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from hub.client import (
+from hub.core.sse import encode_event, with_id, with_retry
+from hub.http.errors import problem_response
+from hub.http.server import ListenAddress, listen
+from hub_client import (
     Forbidden,
     HubClient,
     HubClientError,
@@ -24,11 +27,8 @@ from hub.client import (
     TooManyRequests,
     Unauthorized,
 )
-from hub.client.http import Token
-from hub.client.request import Request
-from hub.core.sse import encode_event, with_id, with_retry
-from hub.http.errors import problem_response
-from hub.http.server import ListenAddress, listen
+from hub_client.http import Token
+from hub_client.request import Request
 
 QUICK = RetryPolicy(min_delay_seconds=0.001)
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from hub.client import HubClient, SyncHubClient
-from tests.docs.snippets import run_python
+from hub_client import HubClient, SyncHubClient
+from tests.docs.snippets import Substitutions, run_python, runnable_blocks
 from tests.e2e.conftest import Dev
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "clients-python.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "clients-python.md"
+README = ROOT / "clients" / "python" / "README.md"
 
 
 class StopReading(Exception):
@@ -64,3 +66,14 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
         stored = await asyncio.to_thread(blocking.stored_events, "alice", limit=1000)
     orders = [event.data["order"] for event in stored.events if event.event == "order.shipped"]
     assert orders == [981, 982]
+
+
+async def test_readme_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) -> None:
+    """The code of the package's README prints an answer and publishes an event."""
+    ports = {8080: dev.port, 8081: dev.internal_port}
+    for block in runnable_blocks(README, "python"):
+        await run_python(Substitutions(ports).apply(block.code), {})
+    assert "Rayleigh" in capsys.readouterr().out
+    async with HubClient(dev.url, user="alice", internal_url=dev.internal_url) as hub:
+        stored = await hub.stored_events("alice", limit=1000)
+    assert {"title": "Your export is ready"} in [event.data for event in stored.events]

@@ -12,7 +12,7 @@ from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.streams import StreamLimits
 from hub.api.tokens import FixedKeys, secret_key
-from hub.client import HubClient, Publication, RetryPolicy, To
+from hub_client import HubClient, Publication, RetryPolicy, To
 from tests.defaults import token_reader
 from tests.doubles import until
 from tests.faults import FaultProxy

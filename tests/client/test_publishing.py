@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
-from hub.client import (
+from hub.core.denylist import TOKEN
+from hub_client import (
     BadRequest,
     Forbidden,
     HubClient,
@@ -30,7 +31,6 @@ from hub.client import (
     To,
     Unauthorized,
 )
-from hub.core.denylist import TOKEN
 from tests.client.test_client import Scripted
 from tests.faults import FaultProxy
 from tests.http.kit import Hub, running_hub
@@ -179,7 +179,7 @@ async def test_threads_share_a_client(setup: Setup) -> None:
 
 FORKING = """
 import os, sys
-from hub.client import RetryPolicy, SyncHubClient
+from hub_client import RetryPolicy, SyncHubClient
 hub = SyncHubClient(sys.argv[1], retry=RetryPolicy(max_attempts=1))
 hub.publish({"user": "u"}, data="before")
 read_end, write_end = os.pipe()
@@ -294,10 +294,10 @@ def test_sync_client_imports_no_event_loop() -> None:
     """SyncHubClient does not import aiohttp, and all names of the package exist all the same."""
     code = """
 import sys
-from hub.client import AnswerFailed, Publication, SyncHubClient
+from hub_client import AnswerFailed, Publication, SyncHubClient
 print({"aiohttp", "asyncio"} & {*sys.modules})
-import hub.client
-print(all(getattr(hub.client, name) for name in hub.client.__all__), "aiohttp" in sys.modules)
+import hub_client
+print(all(getattr(hub_client, name) for name in hub_client.__all__), "aiohttp" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["set()", "True True"]

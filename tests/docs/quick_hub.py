@@ -58,12 +58,7 @@ def quick_hub(folder: Path) -> Iterator[Path]:
 
 def serve(socket_path: str) -> None:
     """Fork a process for each call, until this process is killed."""
-    import hub.cli
-    import hub.cli.answer_printer
-    import hub.client
-    import hub.settings
-    import hub.wiring.node
-    import hub.wiring.worker  # noqa: F401 - imported here so that the calls do not have to
+    import hub_client.client  # noqa: F401 - imported here so that the calls do not have to
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(socket_path)

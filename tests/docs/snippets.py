@@ -58,6 +58,7 @@ def pages() -> list[Path]:
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "examples" / "README.md",
+        ROOT / "clients" / "python" / "README.md",
         *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"),
     ]
 

@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.client import HubClient
+from hub_client import HubClient
 from tests.conftest import missing
 from tests.docs.conftest import Site
 from tests.docs.snippets import DOCS, ROOT, runnable_blocks

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hub.client import HubClient, StreamEvent
+from hub_client import HubClient, StreamEvent
 from tests.e2e.conftest import Dev, free_port
 
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}

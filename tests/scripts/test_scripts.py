@@ -20,6 +20,10 @@ INSTALLED = """
 [ "$1" != -c ] || exec echo /stub/python3
 echo "$0 $*"
 """
+INPUTS = (  # what scripts/lib.sh makes .venv from
+    *("pyproject.toml", "uv.lock", "hub/__init__.py"),
+    *("clients/python/pyproject.toml", "clients/python/hub_client/__init__.py"),
+)
 TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "ln", "mkdir", "mv", "rm")
 
 
@@ -31,10 +35,11 @@ class Machine:
         self.bin = folder / "bin"
         self.calls = folder / "calls"
         self.elsewhere = folder / "elsewhere"
-        for new_folder in (self.bin, self.elsewhere, self.repository / "hub"):
+        for new_folder in (self.bin, self.elsewhere, self.repository):
             new_folder.mkdir(parents=True)
         shutil.copytree(REPOSITORY / "scripts", self.repository / "scripts")
-        for name in ("pyproject.toml", "uv.lock", "hub/__init__.py"):
+        for name in INPUTS:
+            (self.repository / name).parent.mkdir(parents=True, exist_ok=True)
             (self.repository / name).write_text(name)
         for tool in TOOLS:
             program = shutil.which(tool)
@@ -88,7 +93,7 @@ def test_dev_makes_the_environment_once_and_forwards_its_arguments(machine: Mach
     assert "--no-dev --inexact" in sync
 
 
-@pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml", "hub/__init__.py"])
+@pytest.mark.parametrize("changed", INPUTS)
 def test_a_changed_input_makes_the_environment_again(machine: Machine, changed: str) -> None:
     """The stamp file contains every input."""
     machine.run("dev")

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from hub.client.admin import (
+from hub_client.admin import (
     Node,
     Presence,
     StoredEvents,
@@ -19,12 +19,12 @@ from hub.client.admin import (
     revoke_request,
     stored_events_request,
 )
-from hub.client.answer import Answer
-from hub.client.errors import HubClientError
-from hub.client.event_stream import EventStream
-from hub.client.generations import AskOptions, Prompt, start_request, stop_request
-from hub.client.http import HttpClient, Token, TokenSource
-from hub.client.publishing import (
+from hub_client.answer import Answer
+from hub_client.errors import HubClientError
+from hub_client.event_stream import EventStream
+from hub_client.generations import AskOptions, Prompt, start_request, stop_request
+from hub_client.http import HttpClient, Token, TokenSource
+from hub_client.publishing import (
     Publication,
     Published,
     PublishResult,
@@ -32,8 +32,8 @@ from hub.client.publishing import (
     publish_many,
     publish_request,
 )
-from hub.client.request import parse_url
-from hub.client.retry_policy import RetryPolicy
+from hub_client.request import parse_url
+from hub_client.retry_policy import RetryPolicy
 
 
 class HubClient:

@@ -12,10 +12,10 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from hub.client.errors import StreamReset
-from hub.client.http import HttpClient
-from hub.client.request import Request, build_path
-from hub.client.resuming_stream import ResumingStream, StreamReader
+from hub_client.errors import StreamReset
+from hub_client.http import HttpClient
+from hub_client.request import Request, build_path
+from hub_client.resuming_stream import ResumingStream, StreamReader
 
 T = TypeVar("T")
 # A request with a longer path and query is sent as a POST, because many proxies limit URLs.

@@ -14,9 +14,9 @@ from weakref import WeakSet
 
 import aiohttp
 
-from hub.client.errors import HubClientError, HubUnreachable, Unauthorized, error_from_response
-from hub.client.request import Request
-from hub.client.retry_policy import RetryPolicy, send_with_retries
+from hub_client.errors import HubClientError, HubUnreachable, Unauthorized, error_from_response
+from hub_client.request import Request
+from hub_client.retry_policy import RetryPolicy, send_with_retries
 
 T = TypeVar("T")
 _EVENT_STREAM = "text/event-stream"

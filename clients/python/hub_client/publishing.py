@@ -20,15 +20,15 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from hub.client.errors import (
+from hub_client.errors import (
     BadRequest,
     HubClientError,
     HubUnavailable,
     HubUnreachable,
     error_from_status,
 )
-from hub.client.request import Request
-from hub.client.retry_policy import RequestSender
+from hub_client.request import Request
+from hub_client.retry_policy import RequestSender
 
 _MAX_ITEMS: Final = 1000
 # A recipient takes at least 4 bytes of a request and about 80 bytes of its response, and the hub

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from hub.client.request import Request, build_path, response_reader, without_none
-from hub.core.sse_decoder import ServerSentEvent
+from hub_client.request import Request, build_path, response_reader, without_none
+from hub_client.sse_decoder import ServerSentEvent
 
 Prompt = str | Sequence[Mapping[str, Any]]
 """A prompt, or the messages of a conversation in the form of OpenAI's chat completions."""

@@ -17,9 +17,9 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
-from hub.client.errors import HubUnreachable, error_from_response
-from hub.client.request import Request, parse_url
-from hub.client.retry_policy import RetryPolicy, send_with_retries
+from hub_client.errors import HubUnreachable, error_from_response
+from hub_client.request import Request, parse_url
+from hub_client.retry_policy import RetryPolicy, send_with_retries
 
 T = TypeVar("T")
 _MAX_IDLE: Final = 8

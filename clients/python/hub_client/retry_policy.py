@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from hub.client.errors import HubClientError, HubUnavailable, HubUnreachable, TooManyRequests
-from hub.client.request import Request
+from hub_client.errors import HubClientError, HubUnavailable, HubUnreachable, TooManyRequests
+from hub_client.request import Request
 
 T = TypeVar("T")
 _RETRYABLE = (TooManyRequests, HubUnreachable, HubUnavailable)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from hub.client.admin import (
+from hub_client.admin import (
     Node,
     Presence,
     StoredEvents,
@@ -16,7 +16,7 @@ from hub.client.admin import (
     revoke_request,
     stored_events_request,
 )
-from hub.client.publishing import (
+from hub_client.publishing import (
     Publication,
     Published,
     PublishResult,
@@ -24,9 +24,9 @@ from hub.client.publishing import (
     publish_many,
     publish_request,
 )
-from hub.client.request import Request
-from hub.client.retry_policy import RetryPolicy
-from hub.client.sync_http import SyncHttpClient, run_blocking
+from hub_client.request import Request
+from hub_client.retry_policy import RetryPolicy
+from hub_client.sync_http import SyncHttpClient, run_blocking
 
 T = TypeVar("T")
 

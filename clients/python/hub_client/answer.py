@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Self
 
-from hub.client.errors import AnswerFailed, AnswerRewritten
-from hub.client.generations import (
+from hub_client.errors import AnswerFailed, AnswerRewritten
+from hub_client.generations import (
     AnswerEvent,
     Delta,
     Done,
@@ -32,8 +32,8 @@ from hub.client.generations import (
     restart_request,
     stop_request,
 )
-from hub.client.http import HttpClient
-from hub.client.resuming_stream import ResumingStream, StreamReader
+from hub_client.http import HttpClient
+from hub_client.resuming_stream import ResumingStream, StreamReader
 
 
 class Answer(StreamReader):

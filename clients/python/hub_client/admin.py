@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from hub.client.request import Request, build_path, response_reader
+from hub_client.request import Request, build_path, response_reader
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
-from hub.client.errors import HubClientError
+from hub_client.errors import HubClientError
 
 T = TypeVar("T")
 

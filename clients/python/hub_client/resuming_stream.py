@@ -20,15 +20,15 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 
-from hub.client.errors import HubClientError, HubUnreachable, StreamEnded
-from hub.client.http import HttpClient
-from hub.client.request import Request
-from hub.core.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
+from hub_client.errors import HubClientError, HubUnreachable, StreamEnded
+from hub_client.http import HttpClient
+from hub_client.request import Request
+from hub_client.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
 
 _MIN_SILENCE_SECONDS: Final = 30.0  # the connection is dead after a silence of several heartbeats
 _STABLE_SECONDS: Final = 2.0  # a connection that breaks earlier, without an event, is a failure
 _RETRYABLE_STATUS: Final = frozenset({408, 425, 429})  # and all from 500 on
-_log = logging.getLogger("hub.client")
+_log = logging.getLogger("hub_client")
 
 
 class _Bye(msgspec.Struct):
