@@ -1,4 +1,4 @@
-"""Draw the plots of docs/performance.md from the rows of a run."""
+"""Draw the plots of docs/concepts/performance.md from the rows of a run."""
 
 from __future__ import annotations
 

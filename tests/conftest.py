@@ -171,7 +171,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     table of clients.
     """
     parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
-    parser.addoption("--keep-clients", action="store_true", help="renew docs/clients.md")
+    parser.addoption("--keep-clients", action="store_true", help="renew docs/clients/tested.md")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 async def test_upstreams_to_paste(tmp_path: Path) -> None:
-    """All configuration blocks of docs/upstreams.md load together, and each builds an upstream."""
+    """All configuration blocks of docs/guides/upstreams.md load together, and each builds an upstream."""
     blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "upstreams.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text("\n".join(blocks))
@@ -42,7 +42,7 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
 
 
 def test_cases_name_tests_that_exist() -> None:
-    """Each test file that docs/relay-failures.md and docs/security.md mention exists."""
+    """Each test file that docs/contributing/relay-failures.md and docs/concepts/security.md mention exists."""
     tests = Path(__file__).parent
     for document in ("relay-failures.md", "security.md"):
         names = re.findall(r"`([a-z0-9_/]+\.py)`", (DOCS / document).read_text())
@@ -62,7 +62,7 @@ def format_table(families: Sequence[MetricFamily]) -> str:
 
 
 def test_metrics_are_all_listed() -> None:
-    """docs/metrics.md has a row for each metric; WRITE_DOCS=1 writes the rows."""
+    """docs/reference/metrics.md has a row for each metric; WRITE_DOCS=1 writes the rows."""
     node = format_table(NodeMetrics().families())
     worker = format_table(WorkerMetrics({}).families())
     file = DOCS / "metrics.md"
@@ -77,7 +77,7 @@ def test_metrics_are_all_listed() -> None:
 
 
 def test_template_to_paste(tmp_path: Path) -> None:
-    """The output template in docs/compatibility.md loads and gives the documented events."""
+    """The output template in docs/clients/compatibility.md loads and gives the documented events."""
     (block,) = re.findall(r"```toml\n(.*?)```", (DOCS / "compatibility.md").read_text(), re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text(block)

@@ -1,4 +1,5 @@
-"""Makes links of what a page names in backquotes: `delivery.md`, `docs/redis.md`, `decisions/0006`.
+"""Makes links of what a page names in backquotes: `concepts/delivery.md`,
+`docs/contributing/redis.md`, `contributing/decisions/0006`.
 
 In the files they stay names, which read well in an editor and on a terminal. A link out of docs/
 leads somewhere in the repository only: on the site its label and the file's name remain.
@@ -11,7 +12,7 @@ import re
 from typing import Any
 
 _FENCES = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_NAME = re.compile(r"(?<!\[)`(?:docs/)?((?:[a-z]+/)?[a-z0-9-]+\.md|decisions/\d{4})`")
+_NAME = re.compile(r"(?<!\[)`(?:docs/)?((?:[a-z]+/)*[a-z0-9-]+\.md|contributing/decisions/\d{4})`")
 _LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
 
 

@@ -99,7 +99,7 @@ class WebSocketRoutes:
             ResponseSpec(
                 status=101,
                 description="Each message is a StreamLine; the client may send `generate`, `stop`, "
-                "`subscribe`, `unsubscribe` and `ping` (docs/transports.md)",
+                "`subscribe`, `unsubscribe` and `ping` (docs/reference/transports.md)",
             )
         ],
         refuses=[426, 429],

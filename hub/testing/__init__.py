@@ -1,6 +1,6 @@
 """What tests need: the backend in memory, fakes, and the contract suites for other backends.
 
-Nothing here runs in production. docs/testing.md shows how to use it.
+Nothing here runs in production. docs/contributing/testing.md shows how to use it.
 
 backend     MemoryBackend, the bundle of events, generations, queue and stores
 fakes       a clock, a gate and an upstream with a script

@@ -38,7 +38,7 @@ def check_installed(settings: Settings) -> None:
         except ImportError as error:
             raise OperatorError(
                 f"{section}.grpc_port needs gRPC, which cannot be used here ({error}): "
-                "install ssehub[grpc] (docs/grpc.md)"
+                "install ssehub[grpc] (docs/reference/grpc.md)"
             ) from error
 
 

@@ -103,7 +103,7 @@ async def start_tracing(settings: Settings, service: str, opened: AsyncExitStack
     except ImportError as error:
         raise OperatorError(
             f"tracing.endpoint needs OpenTelemetry, which cannot be used here ({error}): "
-            "install ssehub[otel] (docs/tracing.md)"
+            "install ssehub[otel] (docs/guides/tracing.md)"
         ) from error
     tracer = await opened.enter_async_context(
         exporting(

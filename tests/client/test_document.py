@@ -1,4 +1,4 @@
-"""Run every code block of docs/clients-python.md, in order, with a real `hub dev`."""
+"""Run every code block of docs/clients/python.md, in order, with a real `hub dev`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.docs.snippets import Substitutions, run_python, runnable_blocks
 from tests.e2e.conftest import Dev
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "clients-python.md"
+DOCUMENT = ROOT / "docs" / "clients" / "python.md"
 README = ROOT / "clients" / "python" / "README.md"
 
 

@@ -1,4 +1,4 @@
-"""Run docs/guides/nodes.md on Valkey: two nodes and a worker with API keys."""
+"""Run docs/guides/deploy.md on Valkey: two nodes and a worker with API keys."""
 
 from __future__ import annotations
 

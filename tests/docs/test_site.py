@@ -65,7 +65,7 @@ def test_names_of_pages_are_links(site_folder: Path) -> None:
     guide = (site_folder / "guides" / "nodes.html").read_text()
     assert '<a href="../scaling.html"><code>scaling.md</code></a>' in guide
     architecture = (site_folder / "architecture.html").read_text()
-    assert re.search(r'<a href="decisions/0006-[^"]+"><code>decisions/0006</code>', architecture)
+    assert re.search(r'<a href="contributing/decisions/0006-[^"]+"><code>contributing/decisions/0006</code>', architecture)
 
 
 def test_links_to_repository_files_are_plain_names(site_folder: Path) -> None:

@@ -96,5 +96,5 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.strip() == (
         "hub: public.grpc_port needs gRPC, which cannot be used here (No module named 'grpc'): "
-        "install ssehub[grpc] (docs/grpc.md)"
+        "install ssehub[grpc] (docs/reference/grpc.md)"
     )

@@ -135,8 +135,8 @@ def test_repository_has_the_document_of_this_code() -> None:
 
 
 def test_every_own_event_is_in_the_words_too() -> None:
-    """docs/http.md names every system event."""
-    words = (REPOSITORY / "docs" / "http.md").read_text()
+    """docs/reference/http.md names every system event."""
+    words = (REPOSITORY / "docs" / "reference" / "http.md").read_text()
     assert [name for name in SYSTEM_EVENTS if f"`{name}`" not in words] == []
 
 

@@ -1,4 +1,4 @@
-"""Generate `docs/clients.md`, the table of the tested clients."""
+"""Generate `docs/clients/tested.md`, the table of the tested clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clients" / "tested.md"
 _STOPS = {"hangup": "disconnect", "delete": "`DELETE`", "message": "message", "cancel": "`cancel`"}
 _HEAD = """\
 # Tested clients

@@ -1,4 +1,4 @@
-"""Check library defaults that docs/clients.md warns about, in case a new version changes them."""
+"""Check library defaults that docs/clients/tested.md warns about, in case a new version changes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check that docs/clients.md is up to date."""
+"""Check that docs/clients/tested.md is up to date."""
 
 from __future__ import annotations
 

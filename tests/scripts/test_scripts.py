@@ -181,7 +181,7 @@ def test_missing_programs_are_listed_and_fail_only_in_ci(
 
 
 def test_interop_selects_the_tests_with_existing_clients(machine: Machine) -> None:
-    """The option --keep-clients makes them write docs/clients.md."""
+    """The option --keep-clients makes them write docs/clients/tested.md."""
     completed = machine.run("test", "interop", "-x")
     assert completed.stdout.endswith(" -m pytest tests/interop --keep-clients -x\n")
 

@@ -96,5 +96,5 @@ def test_extra_that_is_not_installed(tmp_path: Path) -> None:
         assert stderr.strip() == (
             "hub: tracing.endpoint needs OpenTelemetry, which cannot be used here "
             "(No module named 'opentelemetry'): "
-            "install ssehub[otel] (docs/tracing.md)"
+            "install ssehub[otel] (docs/guides/tracing.md)"
         )

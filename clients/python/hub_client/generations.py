@@ -1,6 +1,6 @@
 """Generations on the wire: the requests that start, read and stop one, and the events of one.
 
-docs/http.md describes the routes and the events. `name` of each event class is the SSE event name.
+docs/reference/http.md describes the routes and the events. `name` of each event class is the SSE event name.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Stopped(End, frozen=True, kw_only=True):
 class Failed(End, frozen=True, kw_only=True):
     """The generation failed.
 
-    code: docs/http.md lists the codes. retryable: whether asking again may help.
+    code: docs/reference/http.md lists the codes. retryable: whether asking again may help.
     """
 
     name: ClassVar[str] = "generation.failed"

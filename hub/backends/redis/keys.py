@@ -1,4 +1,4 @@
-"""The names of all keys and pub/sub channels. `docs/redis.md` lists them.
+"""The names of all keys and pub/sub channels. `docs/contributing/redis.md` lists them.
 
 Each name has the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits). A channel and
 the generations of its user have the tag of the channel's partition, so that one script can use all

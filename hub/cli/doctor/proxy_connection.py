@@ -1,7 +1,7 @@
 """Checks of the connection through the proxy: TLS, then status and headers of the event stream.
 
 The client side sees the certificate and the headers. What the node sees of the request comes in the
-response header `Hub-Doctor-Report` (docs/http.md).
+response header `Hub-Doctor-Report` (docs/reference/http.md).
 """
 
 from __future__ import annotations
@@ -193,4 +193,4 @@ async def _read_detail(response: aiohttp.ClientResponse, timeout_seconds: float)
 def _login_advice(status: int) -> str:
     if status in (401, 403):
         return 'pass a valid token: --token "$(hub token alice)"'
-    return "see docs/http.md for the meaning of this status"
+    return "see docs/reference/http.md for the meaning of this status"

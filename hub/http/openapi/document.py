@@ -89,7 +89,7 @@ def build_document(
             "title": "hub",
             "version": __version__,
             "description": "Pushes notifications and LLM answers, token by token, to people's "
-            "screens. docs/http.md describes the same routes in prose.",
+            "screens. docs/reference/http.md describes the same routes in prose.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": servers(),

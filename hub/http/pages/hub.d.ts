@@ -1,4 +1,4 @@
-// Types of hub.js. docs/clients-javascript.md describes the behaviour.
+// Types of hub.js. docs/clients/javascript.md describes the behaviour.
 
 export interface Options {
   /** Origin of the hub. Default: the page's own origin. */

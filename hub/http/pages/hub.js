@@ -7,7 +7,7 @@
 // The module is ordered from the bottom up: errors and retry delays, positions, the SSE decoder,
 // Api (HTTP requests), Connection (one stream with its reconnects), Transcript and Answer (the state
 // that generation events add up to), TabGroup (one connection for many tabs), Hub (the public
-// object). docs/clients-javascript.md is the manual.
+// object). docs/clients/javascript.md is the manual.
 //
 // Rules:
 // 1. An event is delivered to the page once. The position of each event is compared with the
