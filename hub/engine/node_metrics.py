@@ -1,4 +1,4 @@
-"""The metrics of a node. docs/reference/metrics.md has the table that is made from these declarations."""
+"""The metrics of a node. The table in docs/reference/metrics.md is made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a worker. docs/reference/metrics.md has the table that is made from these declarations."""
+"""The metrics of a worker. The table in docs/reference/metrics.md is made from them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ IDEMPOTENCY_KEY: Final = Parameter(
 LOCATED: Final = {"Location": "The URL of the generation"}
 GENERATION: Final = Parameter("path", "id", str, "The generation id")
 OUTPUT_TEMPLATE: Final = Parameter(
-    "query", "shape", str, "The output template of the generation's stream (docs/clients/compatibility.md)"
+    "query",
+    "shape",
+    str,
+    "The output template of the generation's stream (docs/clients/compatibility.md)",
 )
 LIMIT: Final = Parameter(
     "query",

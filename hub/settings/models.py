@@ -122,7 +122,7 @@ class Stream(Section):
 
 
 class OutputTemplate(Section):
-    """How an answer's own stream looks to clients of older servers: see docs/clients/compatibility.md."""
+    """The events of an answer for clients of older servers: see docs/clients/compatibility.md."""
 
     cumulative: bool = False
     opening: Any = None
@@ -189,7 +189,7 @@ class Node(Section):
 
 
 class Envelope(Section):
-    """The request and response format of your own backend or agent: see docs/guides/upstreams.md."""
+    """The request and response format of your own backend: see docs/guides/upstreams.md."""
 
     method: Literal["POST", "GET"] = "POST"
     path: str = ""

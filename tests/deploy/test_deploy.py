@@ -119,7 +119,7 @@ def test_grace_period_is_longer_than_the_drain() -> None:
 
 @pytest.mark.parametrize("file", ["alerts.yml", "grafana.json"])
 def test_metrics_exist(file: str) -> None:
-    """docs/reference/metrics.md, which is generated, lists every metric of the rules and the panels."""
+    """docs/reference/metrics.md lists every metric of the rules and the panels."""
     listed = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     known = set(re.findall(r"^\| `(hub_\w+)` \| (\w+)", listed, re.MULTILINE))
     names = {name for name, _ in known}

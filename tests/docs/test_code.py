@@ -149,7 +149,11 @@ async def test_javascript(site: Site, chromium: Browser) -> None:
     await page.goto(
         f"{site.dev.url}/nothing-here"
     )  # 404: a page of the same origin without scripts
-    for document in (ROOT / "README.md", DOCS / "quickstart.md", DOCS / "guides/notifications.md"):
+    for document in (
+        ROOT / "README.md",
+        DOCS / "start/quickstart.md",
+        DOCS / "guides/notifications.md",
+    ):
         code = "\n".join(block.code for block in runnable_blocks(document, "js"))
         names = re.findall(r'addEventListener\("([a-z]+\.?[a-z]+)"', code)
         await page.evaluate(
@@ -189,7 +193,7 @@ async def test_javascript(site: Site, chromium: Browser) -> None:
 
 async def test_javascript_of_the_client(site: Site, chromium: Browser) -> None:
     """With the code of its page, hub.js shows a notification and an answer until its end."""
-    code = "\n".join(block.code for block in runnable_blocks(DOCS / "clients-javascript.md", "js"))
+    code = "\n".join(block.code for block in runnable_blocks(DOCS / "clients/javascript.md", "js"))
     imports = 'import { connect } from "https://hub.example/hub.js";'
     assert imports in code
     code = code.replace(imports, 'const { connect } = await import("/hub.js");')

@@ -144,7 +144,7 @@ def read_nginx_guide() -> str:
     """Return the example with the blocks of the guide instead of its own."""
     text = read_nginx_example()
     upgrade, location = (
-        block.code for block in runnable_blocks(DOCS / "guides" / "nginx.md", "nginx")
+        block.code for block in runnable_blocks(DOCS / "guides" / "proxies.md", "nginx")
     )
     for form, block in (
         (r" +map .*?\n    }\n", upgrade),

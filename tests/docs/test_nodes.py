@@ -17,4 +17,4 @@ def test_commands(valkey: Server, site: Site, tmp_path: Path) -> None:
     env = {name: site.env[name] for name in ("QUICK", "PATH")}
     env["HUB_CLIENT__URL"] = f"http://127.0.0.1:{ports[8080]}"
     env["HUB_CLIENT__INTERNAL_URL"] = f"http://127.0.0.1:{ports[8081]}"
-    run_shell(runnable_blocks(DOCS / "guides" / "nodes.md", "sh"), substitutions, tmp_path, env)
+    run_shell(runnable_blocks(DOCS / "guides" / "deploy.md", "sh"), substitutions, tmp_path, env)

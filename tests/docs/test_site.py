@@ -59,18 +59,19 @@ def test_nothing_comes_from_another_host(site_folder: Path) -> None:
 def test_names_of_pages_are_links(site_folder: Path) -> None:
     """`delivery.md` in backquotes becomes a link, also in guides; so does a decision's number."""
     assert (
-        '<a href="delivery.html"><code>delivery.md</code></a>'
-        in (site_folder / "concepts.html").read_text()
+        '<a href="delivery.html"><code>concepts/delivery.md</code></a>'
+        in (site_folder / "concepts" / "overview.html").read_text()
     )
-    guide = (site_folder / "guides" / "nodes.html").read_text()
-    assert '<a href="../scaling.html"><code>scaling.md</code></a>' in guide
-    architecture = (site_folder / "architecture.html").read_text()
-    assert re.search(r'<a href="contributing/decisions/0006-[^"]+"><code>contributing/decisions/0006</code>', architecture)
+    guide = (site_folder / "guides" / "deploy.html").read_text()
+    assert '<a href="scaling.html"><code>guides/scaling.md</code></a>' in guide
+    architecture = (site_folder / "contributing" / "architecture.html").read_text()
+    link = r'<a href="decisions/0006-[^"]+"><code>contributing/decisions/0006</code>'
+    assert re.search(link, architecture)
 
 
 def test_links_to_repository_files_are_plain_names(site_folder: Path) -> None:
     """A file that only the repository contains is named without a link."""
-    page = (site_folder / "clients-javascript.html").read_text()
+    page = (site_folder / "clients" / "javascript.html").read_text()
     assert "Vue (<code>examples/vue/README.md</code>)" in page
 
 

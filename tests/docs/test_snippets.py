@@ -12,9 +12,9 @@ from tests.docs.conftest import Site
 from tests.docs.snippets import ROOT, RUN, SHOWN, find_blocks, pages, run_shell, runnable_blocks
 
 # Documents whose code is run by another test.
-ELSEWHERE = {"clients-python.md": "client/test_document.py"}
+ELSEWHERE = {"python.md": "client/test_document.py"}
 # The commands of this page start their own nodes; see test_nodes.py.
-NODES = "nodes.md"
+NODES = "deploy.md"
 NOT_RUN = 21  # number of blocks that cannot run in a test; each has a reason
 
 

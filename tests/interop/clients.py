@@ -1,4 +1,4 @@
-"""The tested clients and their abilities, which the tests check and `docs/clients/tested.md` lists."""
+"""The tested clients and their abilities, as `docs/clients/tested.md` lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check library defaults that docs/clients/tested.md warns about, in case a new version changes them."""
+"""Check the library defaults that docs/clients/tested.md warns about."""
 
 from __future__ import annotations
 

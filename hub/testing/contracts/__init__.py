@@ -7,8 +7,8 @@ A test module subclasses the suites and provides the fixture `open_backend` (con
     class TestEvents(EventsContract): ...
     class TestQueue(QueueContract): ...
 
-The suites need pytest and pytest-asyncio with `asyncio_mode = "auto"`. docs/contributing/testing.md has a whole
-example. Only this package imports pytest.
+The suites need pytest and pytest-asyncio with `asyncio_mode = "auto"`. docs/contributing/testing.md
+has a whole example. Only this package imports pytest.
 """
 
 from __future__ import annotations
