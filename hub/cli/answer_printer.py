@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -38,7 +39,8 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
             raise KeyboardInterrupt
         stop_requests.append(loop.create_task(answer.stop(), name="stop"))
 
-    loop.add_signal_handler(signal.SIGINT, on_interrupt)
+    with suppress(NotImplementedError):  # on Windows, the first Ctrl-C ends the command
+        loop.add_signal_handler(signal.SIGINT, on_interrupt)
     started_at = loop.time()
     failure = None
     async for event in answer.events():

