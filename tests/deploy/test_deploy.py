@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -34,6 +35,16 @@ def run(*command: str | Path) -> None:
 def test_dockerfile() -> None:
     """hadolint reports nothing."""
     run(BIN / "hadolint", ROOT / "Dockerfile")
+
+
+def test_image_has_all_packages() -> None:
+    """The Dockerfile copies every package of the workspace, and .dockerignore lets it through."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = {"hub", *tomllib.load(file)["tool"]["uv"]["workspace"]["members"]}
+    copied = re.findall(r"^COPY (\S+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert packages == {*copied}
+    assert packages <= {*allowed}
 
 
 def test_compose_file() -> None:

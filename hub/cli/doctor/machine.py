@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,10 @@ def check_machine(max_connections: int | None) -> Iterator[CheckResult]:
     A service may run with other limits than the shell in which this check runs. The advice
     therefore names the setting of systemd, too.
     """
+    if sys.platform == "win32":
+        return  # it has none of these limits
+    import resource
+
     connections = max_connections or _DEFAULT_CONNECTIONS
     needed = connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -85,8 +85,8 @@ def _command_name() -> str:
     """
     programs = Path(sys.executable).parent.resolve()  # not of the interpreter that it links to
     for name in ("hub", "ssehub"):
-        found = shutil.which(name)
-        if found and Path(found).resolve().parent == programs:
+        program = shutil.which(name)
+        if program and Path(program).resolve().parent == programs:
             return name
     script = Path(sys.argv[0])
     is_program = script.name in {"hub", "ssehub"}
