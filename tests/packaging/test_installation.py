@@ -15,10 +15,6 @@ from tests.conftest import missing
 from tests.e2e.conftest import Dev, free_port
 from tests.packaging.conftest import Environment, run
 
-pytestmark = pytest.mark.xdist_group(
-    "npm-package"
-)  # one release for all, and npm packs in a folder
-
 # Bytecode is written as pip does: otherwise every process compiles all modules.
 BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 

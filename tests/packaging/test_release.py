@@ -15,10 +15,6 @@ import hub
 import hub_client
 from tests.packaging.conftest import ROOT, run
 
-pytestmark = pytest.mark.xdist_group(
-    "npm-package"
-)  # one release for all, and npm packs in a folder
-
 
 def test_release_removes_only_its_own_files(release: Path) -> None:
     """The files of an earlier release are removed; other files stay."""

@@ -14,8 +14,6 @@ import pytest
 import hub
 from tests.conftest import missing
 
-pytestmark = pytest.mark.xdist_group("npm-package")  # npm packs in a shared folder
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"
 MODULE = ROOT / "hub" / "http" / "pages" / "hub.js"
@@ -50,7 +48,12 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if npm is None:
         missing("npm")
     folder = tmp_path_factory.mktemp("package")
-    run(npm, "pack", "--silent", "--pack-destination", str(folder), cwd=PACKAGE)
+    # npm copies files into the folder of the package for a moment: other tests must not see them.
+    for part in ("clients/javascript", "docs", "hub/http/pages"):
+        shutil.copytree(ROOT / part, folder / part)
+    shutil.copy(ROOT / "LICENSE", folder)
+    copy = folder / PACKAGE.relative_to(ROOT)
+    run(npm, "pack", "--silent", "--pack-destination", str(folder), cwd=copy)
     (packed,) = folder.glob("*.tgz")
     with tarfile.open(packed) as archive:
         # The filter exists since Python 3.11.4.
@@ -71,7 +74,8 @@ def test_package_is_the_served_file(unpacked: Path) -> None:
     assert "dependencies" not in metadata
     names = {"hub.js", "hub.d.ts", "package.json", "README.md", "LICENSE"}
     assert {path.name for path in package.iterdir()} == names
-    assert [path.name for path in PACKAGE.iterdir()] == ["package.json"]
+    copy = unpacked / PACKAGE.relative_to(ROOT)
+    assert [path.name for path in copy.iterdir()] == ["package.json"]
 
 
 def test_types_declare_every_export(unpacked: Path) -> None:
