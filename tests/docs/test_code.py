@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.async_api import Browser
 
+from hub.api.tokens import FixedKeys, public_key, secret_key
+from hub.http.callback import CallbackResponse
+from tests.defaults import token_reader
 from tests.docs.conftest import Site
 from tests.docs.snippets import DOCS, ROOT, run_python, runnable_blocks
 
@@ -123,6 +127,36 @@ async def test_celery(site: Site) -> None:
     ready = {"job": "job-1", "url": "/exports/job-1"}
     assert await stored_events(site, "cleo") == [("export.ready", ready)]
     names["hub"].close()
+
+
+async def test_authentication(site: Site) -> None:
+    """The hub accepts the tokens of the guide; the callback names the user of a session."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from fastapi import Response
+
+    names = await run_page(DOCS / "guides" / "authentication.md", site)
+    private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private_pem = private_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    public_pem = (
+        private_key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+    secret = "k" * 40
+    reader = token_reader([FixedKeys([secret_key(secret), public_key(public_pem)])])
+    for token in (names["hub_token"]("alice", secret), names["hub_token_rs256"]("bob", private_pem)):
+        claims = await reader.read(token)
+        assert (claims.user, claims.topics) in {("alice", ("news",)), ("bob", ("news",))}
+    known, unknown = Response(), Response()
+    identity = await names["who"](types.SimpleNamespace(cookies={"session": "s-1"}), known)
+    assert (known.status_code, msgspec.convert(identity, CallbackResponse).user) == (200, "alice")
+    await names["who"](types.SimpleNamespace(cookies={}), unknown)
+    assert unknown.status_code == 401
 
 
 async def test_notifications(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
