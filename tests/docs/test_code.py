@@ -129,6 +129,15 @@ async def test_celery(site: Site) -> None:
     names["hub"].close()
 
 
+async def test_requests(site: Site) -> None:
+    """The function of the guide publishes once, however often it is called."""
+    names = await run_page(DOCS / "guides" / "backends.md", site, "Python with requests")
+    for _ in range(2):
+        await asyncio.to_thread(names["order_shipped"], "rita", 4)
+    assert await stored_events(site, "rita") == [("order.shipped", {"order": 4})]
+    names["session"].close()
+
+
 async def test_authentication(site: Site) -> None:
     """The hub accepts the tokens of the guide; the callback names the user of a session."""
     from cryptography.hazmat.primitives import serialization
