@@ -158,7 +158,10 @@ async def test_authentication(site: Site) -> None:
     )
     secret = "k" * 40
     reader = token_reader([FixedKeys([secret_key(secret), public_key(public_pem)])])
-    for token in (names["hub_token"]("alice", secret), names["hub_token_rs256"]("bob", private_pem)):
+    for token in (
+        names["hub_token"]("alice", secret),
+        names["hub_token_rs256"]("bob", private_pem),
+    ):
         claims = await reader.read(token)
         assert (claims.user, claims.topics) in {("alice", ("news",)), ("bob", ("news",))}
     known, unknown = Response(), Response()
