@@ -135,9 +135,20 @@ def test_repository_has_the_document_of_this_code() -> None:
 
 
 def test_every_own_event_is_in_the_words_too() -> None:
-    """docs/reference/http.md names every system event."""
-    words = (REPOSITORY / "docs" / "reference" / "http.md").read_text()
+    """docs/reference/events.md names every system event."""
+    words = (REPOSITORY / "docs" / "reference" / "events.md").read_text()
     assert [name for name in SYSTEM_EVENTS if f"`{name}`" not in words] == []
+
+
+def test_every_route_is_in_the_words_too() -> None:
+    """docs/reference/http.md names every route."""
+    words = (REPOSITORY / "docs" / "reference" / "http.md").read_text()
+    routes = [
+        f"{method.upper()} {path}"
+        for path, operations in build_openapi()["paths"].items()
+        for method in operations
+    ]
+    assert [route for route in routes if f"`{route}`" not in words] == []
 
 
 async def test_internal_listener_serves_the_document(hub: Hub) -> None:

@@ -102,7 +102,7 @@ class StreamReset(HubClientError):
 class AnswerFailed(HubClientError):
     """An answer ended with `generation.failed`.
 
-    code: what failed; docs/reference/http.md lists the codes.
+    code: what failed; docs/reference/errors.md describes the codes.
     retryable: whether asking again may help.
     text: the text that arrived before the failure.
     """

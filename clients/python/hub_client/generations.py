@@ -172,7 +172,7 @@ class Stopped(End, frozen=True, kw_only=True):
 class Failed(End, frozen=True, kw_only=True):
     """The generation failed.
 
-    code: docs/reference/http.md lists the codes. retryable: whether asking again may help.
+    code: docs/reference/errors.md describes the codes. retryable: whether asking again may help.
     """
 
     name: ClassVar[str] = "generation.failed"
