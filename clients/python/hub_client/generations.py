@@ -1,7 +1,7 @@
 """Generations on the wire: the requests that start, read and stop one, and the events of one.
 
-docs/reference/http.md describes the routes and the events. `name` of each event class is the name
-of the SSE event.
+docs/reference/http.md describes the routes, docs/reference/events.md the events. `name` of each
+event class is the name of the SSE event.
 """
 
 from __future__ import annotations

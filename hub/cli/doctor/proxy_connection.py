@@ -193,4 +193,4 @@ async def _read_detail(response: aiohttp.ClientResponse, timeout_seconds: float)
 def _login_advice(status: int) -> str:
     if status in (401, 403):
         return 'pass a valid token: --token "$(hub token alice)"'
-    return "see docs/reference/http.md for the meaning of this status"
+    return "see docs/reference/errors.md for the meaning of this status"
