@@ -76,10 +76,10 @@ def tool_call_delta(index: int, arguments: str, **head: Any) -> Event:
 
 def encode_all(encoder: AnswerEncoder, events: list[Event]) -> list[bytes]:
     """Return all chunks without the trailer."""
-    found = list(encoder.start())
+    chunks = list(encoder.start())
     for name, data in events:
-        found += encoder.feed(name, data)
-    return found
+        chunks += encoder.feed(name, data)
+    return chunks
 
 
 _text = st.text(min_size=1, max_size=8)

@@ -64,9 +64,9 @@ def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> 
     """JSON has no U+0085, U+2028 or U+2029, at which `str.splitlines` and `iter_lines` split."""
     encoder = ENCODERS[name]()
     text = b"".join(encode_all(encoder, _STORY)).decode()
-    found = [line for line in text.splitlines() if line.startswith("data: ")]
-    assert len(found) == text.count("data: ")
-    assert _SPLITTERS in "".join(map(str, _strings([json.loads(line[6:]) for line in found])))
+    lines = [line for line in text.splitlines() if line.startswith("data: ")]
+    assert len(lines) == text.count("data: ")
+    assert _SPLITTERS in "".join(map(str, _strings([json.loads(line[6:]) for line in lines])))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -163,33 +163,33 @@ def test_collected_answer_is_the_newest_version() -> None:
 
 
 @given(st.text(max_size=6), st.lists(st.text(max_size=3), max_size=4))
-def test_append_only_text_is_the_newest_text_or_an_error(first: str, pieces: list[str]) -> None:
+def test_append_only_text_is_the_newest_text_or_an_error(first: str, parts: list[str]) -> None:
     """An append-only client gets exactly the newest text, or an error."""
     shown, seen = AppendOnlyText(), []
     seen.append(shown.add(first))
     shown.restart()
     try:
-        seen += [shown.add(piece) for piece in pieces]
+        seen += [shown.add(part) for part in parts]
         shown.end()
     except AlreadySentTextChanged:
-        assert not "".join(pieces).startswith(first)
+        assert not "".join(parts).startswith(first)
     else:
-        assert "".join(seen) == "".join(pieces)
+        assert "".join(seen) == "".join(parts)
 
 
 def _received_text(name: str, events: list[Event]) -> str:
     encoder = ENCODERS[name]()
     decoder, text = SseDecoder(), ""
-    for told in decoder.feed(b"".join(encode_all(encoder, events))):
+    for event in decoder.feed(b"".join(encode_all(encoder, events))):
         match name:
             case "text":
-                text += "" if told.data == "stop" else told.data
+                text += "" if event.data == "stop" else event.data
             case "envelope":
-                text += json.loads(told.data).get("data", "")
+                text += json.loads(event.data).get("data", "")
             case "chat":
-                text += _content(told.data)
-            case _ if told.name == "response.output_text.delta":
-                text += json.loads(told.data)["delta"]
+                text += _content(event.data)
+            case _ if event.name == "response.output_text.delta":
+                text += json.loads(event.data)["delta"]
             case _:
                 pass
     return text

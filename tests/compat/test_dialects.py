@@ -46,7 +46,7 @@ TOOLS = [
 def decode_chunks(name: str, events: list[Event]) -> list[dict[str, Any]]:
     """Return the decoded data of each chunk."""
     text = b"".join(encode_all(ENCODERS[name](), events))
-    return [json.loads(found.data) for found in SseDecoder().feed(text)]
+    return [json.loads(event.data) for event in SseDecoder().feed(text)]
 
 
 def pick_fields(chunks: list[dict[str, Any]], *fields: str) -> list[tuple[Any, ...]]:
@@ -291,7 +291,7 @@ def test_built_in_templates() -> None:
 
 def test_custom_template() -> None:
     """A template has event names, an opening and placeholders; other braces stay unchanged."""
-    shape = output_template(
+    template = output_template(
         opening={"id": "{generation}", "n": 1, "of": [None, "{other}"]},
         text={"t": "<{text}>"},
         reasoning="{text}",
@@ -306,7 +306,7 @@ def test_custom_template() -> None:
         tool_call_delta(0, "", id="c", name="f"),
         FAILED,
     ]
-    opening, reasoning, text, calls, error = encode_all(TemplateEncoder(RECORD, shape), story)
+    opening, reasoning, text, calls, error = encode_all(TemplateEncoder(RECORD, template), story)
     assert (
         opening == b'event: open\ndata: {"id":"%b","n":1,"of":[null,"{other}"]}\n\n' % ID.encode()
     )

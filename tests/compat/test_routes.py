@@ -76,13 +76,13 @@ class Worker:
 
 
 async def request_answer(
-    hub: Hub, path: str, body: Any, *says: str
+    hub: Hub, path: str, body: Any, *sentences: str
 ) -> tuple[GenerationRequest, int, Any]:
     """Send a request and answer it; return the worker's request, the status and the body."""
     worker = Worker(hub)
     call = asyncio.create_task(hub.call("POST", path, json=body))
     request = await worker.take()
-    for text in says:
+    for text in sentences:
         await worker.send_text(text)
     await worker.end()
     status, answer = await call
@@ -91,12 +91,12 @@ async def request_answer(
 
 async def read_data(stream: Stream) -> list[str]:
     """Return the data of all events until the end of the stream."""
-    found = []
+    values = []
     while True:
         try:
-            found.append((await stream.next()).data)
+            values.append((await stream.next()).data)
         except EOFError:
-            return found
+            return values
 
 
 async def test_chat_request_reaches_the_upstream_unchanged(hub: Hub) -> None:
@@ -137,13 +137,13 @@ async def test_chat_request_reaches_the_upstream_unchanged(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "found"),
+    ("model", "expected"),
     [("m2", ("main", "m2")), ("open/any", ("open", "any")), ("main/m2", ("main", "m2"))],
 )
-async def test_model_names_its_upstream(hub: Hub, model: str, found: tuple[str, str]) -> None:
+async def test_model_names_its_upstream(hub: Hub, model: str, expected: tuple[str, str]) -> None:
     """A model selects its upstream, alone or with the upstream's name as a prefix."""
     request, _, _ = await request_answer(hub, "/v1/chat/completions", {**ASK, "model": model})
-    assert (request.upstream, request.model) == found
+    assert (request.upstream, request.model) == expected
 
 
 async def test_models_are_listed(hub: Hub) -> None:
@@ -204,8 +204,8 @@ async def test_token_is_the_api_key() -> None:
         assert (status, answer["error"]["type"]) == (401, "authentication_error")
         alice, bob = ({"Authorization": f"Bearer {token(sub=user)}"} for user in ("alice", "bob"))
         body = {"model": "m1", "input": "hi", "background": True}
-        _, begun = await hub.call("POST", "/v1/responses", json=body, headers=alice)
-        path = f"/v1/responses/{begun['id']}"
+        _, response = await hub.call("POST", "/v1/responses", json=body, headers=alice)
+        path = f"/v1/responses/{response['id']}"
         assert (await hub.call("GET", path, headers=alice))[1]["status"] == "queued"
         status, answer = await hub.call("GET", path, headers=bob)
         assert (status, answer["error"]["type"]) == (403, "permission_error")
@@ -251,11 +251,11 @@ async def test_stopped_answer_is_not_complete(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("wish", ["continue", "stop"])
-async def test_client_that_disconnects(hub: Hub, wish: str, stream: bool) -> None:
+@pytest.mark.parametrize("on_disconnect", ["continue", "stop"])
+async def test_client_that_disconnects(hub: Hub, on_disconnect: str, stream: bool) -> None:
     """The answer continues after a disconnect, unless the request says `stop`."""
     worker = Worker(hub)
-    body = {**ASK, "stream": stream, "on_disconnect": wish}
+    body = {**ASK, "stream": stream, "on_disconnect": on_disconnect}
     call = hub.ask("POST", "/v1/chat/completions", json=body)
     waiting = asyncio.create_task(call.__aenter__())
     await worker.take()
@@ -265,7 +265,7 @@ async def test_client_that_disconnects(hub: Hub, wish: str, stream: bool) -> Non
     else:
         waiting.cancel()
     await until(lambda: len(hub.node.connections) == 0)
-    if wish == "stop":
+    if on_disconnect == "stop":
         await until(lambda: hub.backend.generations.records[worker.id].stop_requested_by == "dev")
     else:
         assert hub.backend.generations.records[worker.id].stop_requested_by is None
@@ -297,8 +297,8 @@ async def test_client_that_disconnects_while_its_request_is_queued(
     waiting = asyncio.create_task(call.__aenter__())
     await queued.wait()
     waiting.cancel()
-    (asked,) = hub.backend.generations.records
-    await until(lambda: hub.backend.generations.records[asked].stop_requested_by == "dev")
+    (generation,) = hub.backend.generations.records
+    await until(lambda: hub.backend.generations.records[generation].stop_requested_by == "dev")
 
 
 async def test_same_idempotency_key_starts_one_generation(hub: Hub) -> None:
@@ -319,7 +319,7 @@ async def test_same_idempotency_key_starts_one_generation(hub: Hub) -> None:
 
 async def test_draining_node_refuses_before_it_starts_anything(hub: Hub) -> None:
     """With a status that SDKs try again at, and nothing begun. Who waits is let go, and told not to
-    ask again: it would be asked twice.
+    ask again: the answer would be generated twice.
     """
     worker = Worker(hub)
 
@@ -334,10 +334,10 @@ async def test_draining_node_refuses_before_it_starts_anything(hub: Hub) -> None
     await hub.node.connections.drain(0.0, asyncio.Event())
     status, answer, again = await waiting
     assert (status, worker.id in answer["error"]["message"], again) == (503, True, "false")
-    asked = len(hub.backend.generations.records)
+    records_before = len(hub.backend.generations.records)
     status, answer = await hub.call("POST", "/v1/responses", json={"model": "m1", "input": "hi"})
     assert (status, answer["error"]["type"]) == (503, "server_error")
-    assert len(hub.backend.generations.records) == asked
+    assert len(hub.backend.generations.records) == records_before
 
 
 async def test_waiting_for_an_answer_whose_log_is_lost(hub: Hub) -> None:
@@ -454,10 +454,10 @@ async def test_chat_is_resumed_and_stopped_by_its_id(hub: Hub) -> None:
             assert (await hub.call("DELETE", path))[1]["generation"] == worker.id
             assert hub.backend.generations.records[worker.id].status is Status.STOPPING
             await worker.end(Status.STOPPED, by="dev")
-            found = [await read_data(Stream(each)) for each in (first, second, third)]
-    assert found[0] == found[1]
-    assert found[2] == found[0][3:]
-    assert json.loads(found[0][-2])["messageMetadata"]["status"] == "stopped"
+            streams = [await read_data(Stream(each)) for each in (first, second, third)]
+    assert streams[0] == streams[1]
+    assert streams[2] == streams[0][3:]
+    assert json.loads(streams[0][-2])["messageMetadata"]["status"] == "stopped"
     assert (await hub.call("GET", "/v1/ui/chat/c1/stream"))[0] == 204
     assert (await hub.call("DELETE", "/v1/ui/chat/c1"))[1]["status"] == "nothing runs"
 
@@ -513,10 +513,10 @@ async def test_agui_run(hub: Hub) -> None:
         request = await worker.take()
         await worker.send_text("hey")
         await worker.end()
-        found = [await read_data(Stream(each)) for each in (first, second)]
-    assert found[0] == found[1]
-    assert json.loads(found[0][0]) == {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
-    assert json.loads(found[0][-1])["type"] == "RUN_FINISHED"
+        streams = [await read_data(Stream(each)) for each in (first, second)]
+    assert streams[0] == streams[1]
+    assert json.loads(streams[0][0]) == {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
+    assert json.loads(streams[0][-1])["type"] == "RUN_FINISHED"
     assert [(m.role, m.content, m.tool_call_id) for m in request.messages] == [
         ("system", "today: Monday", None),
         ("user", "hi", None),
@@ -553,14 +553,14 @@ async def test_templates_on_an_answers_own_stream(hub: Hub) -> None:
         assert await read_data(Stream(first)) == [
             '{"code":200,"data":"a"}', '{"code":200,"data":"b"}', '{"code":-200}'
         ]  # fmt: skip
-    asked = len(hub.backend.generations.records)
+    records_before = len(hub.backend.generations.records)
     status, answer = await hub.call("POST", "/generations?user=dev&shape=x", json={"prompt": "hi"})
     assert (status, answer["path"]) == (400, "shape")
-    assert len(hub.backend.generations.records) == asked
+    assert len(hub.backend.generations.records) == records_before
 
 
 @pytest.mark.parametrize(
-    ("path", "accept", "shape"),
+    ("path", "accept", "template"),
     [
         ("/", "text/event-stream", "text"),
         ("/?shape=envelope", "text/event-stream", "envelope"),
@@ -569,16 +569,16 @@ async def test_templates_on_an_answers_own_stream(hub: Hub) -> None:
         ("/", "application/x-ndjson", None),
     ],
 )
-def test_default_template(path: str, accept: str, shape: str | None) -> None:
+def test_default_template(path: str, accept: str, template: str | None) -> None:
     """The default template applies to event streams without `?shape=`, not to NDJSON."""
     request = make_mocked_request("GET", path, headers={"Accept": accept})
     new_encoder = TemplateSelection(BUILT_IN_TEMPLATES, default="text").select(request)
-    if shape is None:
+    if template is None:
         assert new_encoder is None
     else:
         encoder = new_encoder and new_encoder(RECORD)
         assert isinstance(encoder, TemplateEncoder)
-        assert encoder.template is BUILT_IN_TEMPLATES[shape]
+        assert encoder.template is BUILT_IN_TEMPLATES[template]
 
 
 def test_broken_bodies_are_refused_with_a_sentence() -> None:
@@ -595,14 +595,14 @@ def test_broken_bodies_are_refused_with_a_sentence() -> None:
         (ai_sdk.read_chat, UI),
         (read_agui, AGUI),
     ]
-    found = Counter[str]()
+    statuses = Counter[str]()
     for n in range(1500):
         for read, good in cases:
             body = mutator.broken(good)
             text = json.dumps(mutator.broken(body) if n % 2 else body).encode()
             try:
                 read(decode_json(text, dict[str, Any]))
-                found["taken"] += 1
+                statuses["taken"] += 1
             except CallerError as error:
-                found["refused"] += bool(error.detail)
-    assert min(found.values()) > 500
+                statuses["refused"] += bool(error.detail)
+    assert min(statuses.values()) > 500

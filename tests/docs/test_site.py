@@ -65,8 +65,8 @@ def test_names_of_pages_are_links(site_folder: Path) -> None:
     guide = (site_folder / "guides" / "deploy.html").read_text()
     assert '<a href="scaling.html"><code>guides/scaling.md</code></a>' in guide
     architecture = (site_folder / "contributing" / "architecture.html").read_text()
-    link = r'<a href="decisions/0006-[^"]+"><code>contributing/decisions/0006</code>'
-    assert re.search(link, architecture)
+    anchor = r'<a href="decisions/0006-[^"]+"><code>contributing/decisions/0006</code>'
+    assert re.search(anchor, architecture)
 
 
 def test_links_to_repository_files_are_plain_names(site_folder: Path) -> None:

@@ -195,7 +195,7 @@ async def test_many_requests_of_one_user_do_not_block_others(cluster: Cluster) -
             statuses.append(answer.status)
             if answer.status == 429:
                 assert int(answer.headers["Retry-After"]) > 0
-                assert "too many questions" in (await answer.json())["detail"]
+                assert "too many generations" in (await answer.json())["detail"]
     assert statuses == [202] * 24 + [429] * 16
     assert (await cluster.stats("sim"))["running"] <= 4
     _, generation = await cluster.start_generation("bob", "count to 5", "sim")

@@ -12,7 +12,7 @@ class ToolLlm:
     """A chat completions server. asked: the bodies of the requests it received."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
 
     def app(self) -> web.Application:
         """Return the application that streams chat completions."""
@@ -22,15 +22,15 @@ class ToolLlm:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        self.asked.append(body)
+        self.requests.append(body)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         last = body["messages"][-1]
         if body.get("tools") and last["role"] != "tool":
             deltas, reason = _calls(body["tools"]), "tool_calls"
         else:
-            said = last["content"] if isinstance(last["content"], str) else "parts"
-            deltas, reason = [{"content": "It is "}, {"content": f"{said}."}], "stop"
+            text = last["content"] if isinstance(last["content"], str) else "parts"
+            deltas, reason = [{"content": "It is "}, {"content": f"{text}."}], "stop"
         for delta in [{"reasoning_content": "Let me "}, {"reasoning_content": "see."}, *deltas]:
             await _send(response, {"choices": [{"index": 0, "delta": delta}]})
         await _send(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
@@ -42,14 +42,14 @@ class ToolLlm:
 
 def _calls(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return deltas that call each tool once, with interleaved arguments."""
-    begun, first, second = [], [], []
+    opening, first, second = [], [], []
     for index, tool in enumerate(tools):
         function = {"name": tool["function"]["name"], "arguments": ""}
         call = {"index": index, "id": f"call_{index}", "type": "function", "function": function}
-        begun.append({"tool_calls": [call]})
+        opening.append({"tool_calls": [call]})
         first.append({"tool_calls": [{"index": index, "function": {"arguments": '{"city":'}}]})
         second.append({"tool_calls": [{"index": index, "function": {"arguments": ' "Oslo"}'}}]})
-    return [*begun, *first, *second]
+    return [*opening, *first, *second]
 
 
 async def _send(response: web.StreamResponse, chunk: dict[str, Any]) -> None:
