@@ -180,16 +180,16 @@ def test_append_only_text_is_the_newest_text_or_an_error(first: str, parts: list
 def _received_text(name: str, events: list[Event]) -> str:
     encoder = ENCODERS[name]()
     decoder, text = SseDecoder(), ""
-    for event in decoder.feed(b"".join(encode_all(encoder, events))):
+    for message in decoder.feed(b"".join(encode_all(encoder, events))):
         match name:
             case "text":
-                text += "" if event.data == "stop" else event.data
+                text += "" if message.data == "stop" else message.data
             case "envelope":
-                text += json.loads(event.data).get("data", "")
+                text += json.loads(message.data).get("data", "")
             case "chat":
-                text += _content(event.data)
-            case _ if event.name == "response.output_text.delta":
-                text += json.loads(event.data)["delta"]
+                text += _content(message.data)
+            case _ if message.name == "response.output_text.delta":
+                text += json.loads(message.data)["delta"]
             case _:
                 pass
     return text
