@@ -79,8 +79,8 @@ def test_metrics_are_all_listed() -> None:
 
 
 def test_template_to_paste(tmp_path: Path) -> None:
-    """The output template in docs/clients/compatibility.md gives the documented events."""
-    page = (DOCS / "clients" / "compatibility.md").read_text()
+    """The output template in docs/clients/output-templates.md gives the documented events."""
+    page = (DOCS / "clients" / "output-templates.md").read_text()
     (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     file = tmp_path / "hub.toml"
     file.write_text(block)

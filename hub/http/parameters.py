@@ -44,7 +44,7 @@ OUTPUT_TEMPLATE: Final = Parameter(
     "query",
     "shape",
     str,
-    "The output template of the generation's stream (docs/clients/compatibility.md)",
+    "The output template of the generation's stream (docs/clients/output-templates.md)",
 )
 LIMIT: Final = Parameter(
     "query",

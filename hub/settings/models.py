@@ -122,7 +122,7 @@ class Stream(Section):
 
 
 class OutputTemplate(Section):
-    """The events of an answer for clients of older servers: see docs/clients/compatibility.md."""
+    """The events of an answer for clients of older servers: docs/clients/output-templates.md."""
 
     cumulative: bool = False
     opening: Any = None
