@@ -186,6 +186,12 @@ async def test_chat(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Rayleigh" in capsys.readouterr().out
 
 
+async def test_openai_sdk(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenAI's SDK prints the answer of each API."""
+    await run_page(DOCS / "clients" / "openai-sdk.md", site)
+    assert capsys.readouterr().out.count("Rayleigh") == 2
+
+
 async def test_javascript(site: Site, chromium: Browser) -> None:
     """Each event that a page listens for reaches its `show` or `append` function.
 
