@@ -40,9 +40,15 @@ async def run_page(page: Path, site: Site, part: str = "") -> dict[str, Any]:
     return names
 
 
-async def test_readme_generates(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """The five lines of the README print the whole answer."""
-    await run_page(ROOT / "README.md", site, "An answer, token by token")
+@pytest.mark.parametrize(
+    ("page", "part"),
+    [(ROOT / "README.md", "An answer, token by token"), (DOCS / "index.md", "Three snippets")],
+)
+async def test_first_example_generates(
+    page: Path, part: str, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first example of the README and of the start page prints the whole answer."""
+    await run_page(page, site, part)
     assert "simulated" in capsys.readouterr().out
 
 
@@ -203,6 +209,7 @@ async def test_javascript(site: Site, chromium: Browser) -> None:
     )  # 404: a page of the same origin without scripts
     for document in (
         ROOT / "README.md",
+        DOCS / "index.md",
         DOCS / "start/quickstart.md",
         DOCS / "guides/notifications.md",
     ):

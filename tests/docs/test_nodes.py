@@ -1,20 +1,31 @@
-"""Run docs/guides/deploy.md on Valkey: two nodes and a worker with API keys."""
+"""Run the pages that start their own nodes and workers, on Valkey and with API keys."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from tests.conftest import Server
+import pytest
+
+from tests.conftest import Server, missing
 from tests.docs.conftest import Site
 from tests.docs.snippets import DOCS, Substitutions, run_shell, runnable_blocks
 from tests.e2e.conftest import free_port
 
 
-def test_commands(valkey: Server, site: Site, tmp_path: Path) -> None:
-    """The commands print the expected output; an event and an answer pass between the nodes."""
-    ports = {port: free_port() for port in (8080, 8081, 8090, 8091, 8082)}
+PAGES = {"guides/deploy.md": None, "start/tutorial.md": "nginx"}  # and the program that it needs
+
+
+@pytest.mark.parametrize(("page", "program"), PAGES.items())
+def test_commands(
+    page: str, program: str | None, valkey: Server, site: Site, tmp_path: Path
+) -> None:
+    """The commands print the expected output; events and answers pass between the processes."""
+    if program is not None and shutil.which(program, path=site.env["PATH"]) is None:
+        missing(program)
+    ports = {port: free_port() for port in (8080, 8081, 8090, 8091, 8082, 8000, 8001)}
     substitutions = Substitutions(ports, {"redis://127.0.0.1:6379/0": valkey.url})
     env = {name: site.env[name] for name in ("QUICK", "PATH")}
     env["HUB_CLIENT__URL"] = f"http://127.0.0.1:{ports[8080]}"
     env["HUB_CLIENT__INTERNAL_URL"] = f"http://127.0.0.1:{ports[8081]}"
-    run_shell(runnable_blocks(DOCS / "guides" / "deploy.md", "sh"), substitutions, tmp_path, env)
+    run_shell(runnable_blocks(DOCS / page, "sh"), substitutions, tmp_path, env)

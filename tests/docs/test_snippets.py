@@ -13,9 +13,9 @@ from tests.docs.snippets import ROOT, RUN, SHOWN, find_blocks, pages, run_shell,
 
 # Documents whose code is run by another test.
 ELSEWHERE = {"python.md": "client/test_document.py"}
-# The commands of this page start their own nodes; see test_nodes.py.
-NODES = "deploy.md"
-NOT_RUN = 35  # number of blocks that cannot run in a test; each has a reason
+# The commands of these pages start their own nodes; see test_nodes.py.
+NODES = ("deploy.md", "tutorial.md")
+NOT_RUN = 21  # number of blocks that cannot run in a test; each has a reason
 
 
 def page_id(page: Path) -> str:
@@ -41,7 +41,7 @@ def test_every_block_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in pages_with("sh") if page.name != NODES], ids=page_id
+    "page", [page for page in pages_with("sh") if page.name not in NODES], ids=page_id
 )
 def test_commands(page: Path, site: Site, tmp_path: Path) -> None:
     """The commands of a page succeed and print the expected output."""
