@@ -4,8 +4,8 @@
     python3 -m venv shop && shop/bin/pip install ./clients/python fastapi uvicorn pyjwt
     shop/bin/uvicorn --app-dir examples fastapi_backend:app --port 8000
 
-Open http://localhost:8000/?user=alice in two windows and press the button in one. In production, set
-HUB_KEY (an API key) and HUB_SECRET (auth.hmac_secret), and take `user` from your login.
+Open http://localhost:8000/?user=alice in two windows and press the button in one. In production,
+set HUB_KEY (an API key) and HUB_SECRET (auth.hmac_secret), and take `user` from your login.
 """
 
 from __future__ import annotations

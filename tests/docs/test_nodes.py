@@ -12,7 +12,6 @@ from tests.docs.conftest import Site
 from tests.docs.snippets import DOCS, Substitutions, run_shell, runnable_blocks
 from tests.e2e.conftest import free_port
 
-
 PAGES = {"guides/deploy.md": None, "start/tutorial.md": "nginx"}  # and the program that it needs
 
 
