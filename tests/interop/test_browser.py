@@ -109,12 +109,17 @@ async def test_hidden_tab_repeats_its_request(
     user, before = hub.user(), (await hub.cluster.stats("MAIN"))["started"]
     browser = await programs.browser()
     options = {"scenarios": "answer", "url": hub.url, "token": hub.token(user), "count": 1}
-    async with browser.page(FETCH_EVENT_SOURCE.program, **options, once=key) as (program, page):
-        await program.until(lambda program: len(program.named("generation.delta")) >= 5)
-        await page.evaluate(_SET_HIDDEN, True)
-        await hub.wait_disconnected(user)
-        await page.evaluate(_SET_HIDDEN, False)
-        await program.wait_finished()
+    hub.cluster.set_speed("MAIN", 10.0)  # the answer must outlive the moment when the tab is hidden
+    try:
+        async with browser.page(FETCH_EVENT_SOURCE.program, **options, once=key) as (program, page):
+            await program.until(lambda program: len(program.named("generation.delta")) >= 5)
+            await page.evaluate(_SET_HIDDEN, True)
+            await hub.wait_disconnected(user)
+            await page.evaluate(_SET_HIDDEN, False)
+            hub.cluster.set_speed("MAIN", 100.0)
+            await program.wait_finished()
+    finally:
+        hub.cluster.set_speed("MAIN", 100.0)
     assert len(program.by_generation()) == started
     assert (await hub.cluster.stats("MAIN"))["started"] - before == started
     counted = " ".join(map(str, range(1, 61)))
