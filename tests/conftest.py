@@ -26,7 +26,7 @@ from fakeredis import FakeAsyncRedis
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from tests.fake_connection import connect_to
-from tests.sharing import AloneLock, OrphanReaper, count_processes, group_tests
+from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
 pytest.register_assert_rewrite("hub.testing.contracts")
 
@@ -177,6 +177,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return the number of processes for `-n auto`."""
     return count_processes(config)
+
+
+@pytest.hookimpl(optionalhook=True)  # called only by xdist
+def pytest_xdist_node_collection_finished(ids: list[str]) -> None:
+    """Refuse to run when xdist ignores the groups of the tests."""
+    check_groups(ids)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook
