@@ -8,6 +8,7 @@ depend on the protocol; hub/http/streams.py and hub/grpc/public.py have the othe
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -124,7 +125,7 @@ class Streams:
     ) -> Connection:
         """Return a connection on this writer, not attached yet."""
         options = ConnectionOptions(
-            id=f"c_{random.getrandbits(64):x}",
+            id=f"c_{secrets.token_hex(8)}",
             user=stream.identity.user,
             channels=stream.channels,
             encoder=encoder,

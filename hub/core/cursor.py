@@ -21,8 +21,8 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import random
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -55,8 +55,11 @@ Cursor = Mapping[Channel, Position]
 
 
 def new_epoch() -> str:
-    """Return a new random epoch: 5 characters of base 62. It is not a secret."""
-    return to_base62(random.randrange(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
+    """Return a new epoch: 5 random characters of base 62.
+
+    Nobody can guess it: a cursor of a user's stream lets a client use a ticket again.
+    """
+    return to_base62(secrets.randbelow(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
 
 
 def format_position(position: Position) -> str:

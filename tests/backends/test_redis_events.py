@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from hub.backends.redis.client import channel_keys
 from hub.backends.redis.events import RedisEventLog
-from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.channel import ALL, PARTITIONS, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.ports.events import FROM_START, Outcome, Page, Publication
@@ -49,6 +50,63 @@ async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -
     assert (await read(log, before[0])).reset_reason == "epoch"
 
 
+async def test_reading_unknown_channels_creates_nothing(server: OpenedRedis) -> None:
+    """However many channels without events are read, no key is theirs; each partition has one key
+    for all of them.
+    """
+    log = RedisEventLog(server.hub_client, retention())
+    channels = [topic_channel(f"fresh-{n}") for n in range(3 * PARTITIONS)]
+    for origin in (None, FROM_START, Position("zzzzz", 3)):
+        await log.read(dict.fromkeys(channels, origin), max_events=1, max_bytes=1)
+    names = await server.client.keys("*")
+    assert len(names) <= PARTITIONS
+    assert {name.rpartition(b":")[2] for name in names} == {b"blank"}
+
+
+async def test_blank_position_continues_with_the_first_event(server: OpenedRedis) -> None:
+    """The position of a channel without events is continued by its first event, whatever became of
+    the blank epoch in between; a position that is too old is a reset.
+    """
+    log = RedisEventLog(server.hub_client, retention())
+    key = KEYS.head.partition("}")[0] + "}:blank"
+    blank = (await read(log, None)).head
+    assert (await read(log, blank)).reset_reason is None
+    await server.client.hset(key, "r", "another run")  # a promoted replica
+    page = await read(log, blank)
+    assert (page.reset_reason, page.head.offset) == (None, 0)
+    assert page.head.epoch != blank.epoch
+    newer = page.head
+    first = await publish(log, b"1")
+    assert first.epoch not in (blank.epoch, newer.epoch)
+    for position in (blank, newer):
+        page = await read(log, position)
+        assert (page.reset_reason, [event.data for event in page.events]) == (None, [b"1"])
+    assert (await read(log, Position(blank.epoch, 1))).reset_reason == "epoch"
+
+
+async def test_old_blank_position_is_a_reset(server: OpenedRedis) -> None:
+    """A blank position that may be older than the head that its channel had is not continued."""
+    log = RedisEventLog(server.hub_client, retention())
+    key = KEYS.head.partition("}")[0] + "}:blank"
+    blank = (await read(log, None)).head
+    week = retention().position_ttl_seconds
+    began_ms = int((time.time() - week) * 1000)
+    await server.client.hset(key, "p", f"{blank.epoch}@{began_ms} ")
+    assert (await read(log, blank)).reset_reason == "epoch"
+    await publish(log, b"1")
+    assert (await read(log, blank)).reset_reason == "epoch"
+
+
+async def test_lost_server_is_a_reset_for_a_blank_position(server: OpenedRedis) -> None:
+    """Whoever saw a channel without events cannot know what the lost data held."""
+    log = RedisEventLog(server.hub_client, retention())
+    blank = (await read(log, None)).head
+    await publish(log, b"lost")
+    await server.client.flushall()
+    await publish(log, b"new")
+    assert (await read(log, blank)).reset_reason == "epoch"
+
+
 async def test_lost_log_is_a_reset(server: OpenedRedis) -> None:
     """Expired events are a reset for an old cursor, but not for a new one."""
     log = RedisEventLog(server.hub_client, retention())
@@ -77,7 +135,7 @@ async def test_everything_expires(server: OpenedRedis) -> None:
     await log.publish([once])
     await log.read({user_channel("reader"): None}, max_events=1, max_bytes=1)
     names = await server.client.keys("*")
-    assert len(names) == 4
+    assert len(names) == 5  # head, log, idempotency key, and the blank epoch of both partitions
     for name in names:
         assert await server.client.pttl(name) > 0
 

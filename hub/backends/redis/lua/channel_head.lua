@@ -7,15 +7,53 @@
 --   ft  lower bound of the time at which the oldest event in the log was published (ms)
 --   fb  lower bound of the bytes of all events before it: the log holds at most b - fb bytes
 --   t   when a publish must next refresh the ttl of head and log (ms)
+-- A channel that has never had an event has no head. Its position is offset 0 of the blank epoch of
+-- its partition, which all such channels share, so that reading them creates no keys. The key
+-- '<hash tag>:blank' is a hash:
+--   e   blank epoch
+--   r   run id of the server process that began it
+--   p   this epoch and the older ones whose positions are accepted, newest first, each with the time
+--       at which it began: 'epoch@ms epoch@ms ...'
 -- Invariants
 -- 1. A channel without a head begins a new epoch with an empty log, because the offsets of the
---    entries of an older epoch mean something else.
+--    entries of an older epoch mean something else. The new epoch continues the blank epochs.
 -- 2. Offsets are 1, 2, 3 ... without a gap. An epoch that continues another one goes on counting.
 -- 3. A head that was written by another server run begins a new epoch. It continues the old epoch
 --    up to the offset that was found. Events that this server does not have (after the promotion of
 --    a replica or the restoration of a backup) are not part of it, so a cursor that has seen more
 --    is not continued silently.
-local function read_head(key, log, run_id, new_epoch, ttl_ms)
+-- 4. A blank epoch is accepted for at most the ttl of a head. A head lives longer than that after its
+--    last event, so a blank position never stands for a channel whose head has expired since.
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Returns the blank epoch of the partition, and all accepted ones as epochs that a head continues.
+local function read_blank(head_key, run_id, new_epoch, ttl_ms)
+  local key = string.match(head_key, '^[^}]*}') .. ':blank'
+  local fields, now, ttl = redis.call('HMGET', key, 'e', 'r', 'p'), now_ms(), tonumber(ttl_ms)
+  local epoch, accepted, older, began = fields[1], '', '', 0
+  for blank, ms in string.gmatch(fields[3] or '', '(%w+)@(%d+) ') do
+    ms = tonumber(ms)
+    if now - ms < ttl then
+      began = math.max(began, ms)
+      accepted = accepted .. blank .. '@' .. string.format('%d', ms) .. ' '
+      older = older .. blank .. ':0 '
+    end
+  end
+  if not epoch or fields[2] ~= run_id or now - began >= ttl / 8 then
+    epoch = string.reverse(new_epoch) -- a head that is created in this call gets new_epoch
+    accepted = string.sub(epoch .. '@' .. string.format('%d', now) .. ' ' .. accepted, 1, 320)
+    older = string.sub(epoch .. ':0 ' .. older, 1, 200)
+    redis.call('HSET', key, 'e', epoch, 'r', run_id, 'p', accepted)
+    redis.call('PEXPIRE', key, ttl_ms)
+  end
+  return epoch, older
+end
+
+-- Returns the head of a channel. A channel without one gets it only if `creates` is true.
+local function read_head(key, log, run_id, new_epoch, ttl_ms, creates)
   local fields = redis.call('HMGET', key, 'e', 'o', 'r', 'p', 'b', 'ft', 'fb', 't')
   local head = {
     epoch = fields[1], offset = tonumber(fields[2]), older = fields[4] or '',
@@ -23,10 +61,14 @@ local function read_head(key, log, run_id, new_epoch, ttl_ms)
     refresh_ms = tonumber(fields[8] or 0)
   }
   if not head.epoch then
-    redis.call('DEL', log)
-    redis.call('HSET', key, 'e', new_epoch, 'o', 0, 'r', run_id)
-    redis.call('PEXPIRE', key, ttl_ms)
-    head.epoch, head.offset = new_epoch, 0
+    head.epoch, head.older = read_blank(key, run_id, new_epoch, ttl_ms)
+    head.offset = 0
+    if creates then
+      redis.call('DEL', log)
+      redis.call('HSET', key, 'e', new_epoch, 'o', 0, 'r', run_id, 'p', head.older)
+      redis.call('PEXPIRE', key, ttl_ms)
+      head.epoch = new_epoch
+    end
   elseif fields[3] ~= run_id then
     local older = head.epoch .. ':' .. string.format('%d', head.offset) .. ' ' .. head.older
     head.epoch, head.older = new_epoch, string.sub(older, 1, 200)
@@ -46,11 +88,6 @@ local function is_known(head, epoch, offset)
     end
   end
   return false
-end
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
 -- Drops the oldest events until the log holds at most max_bytes and no event is older than

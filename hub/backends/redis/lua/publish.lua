@@ -71,7 +71,7 @@ end
 -- Assigns the next offset and appends an event to the log. Returns its epoch and offset.
 local function append(head_key, log_key, name, data, retention, event_ttl_ms)
   now = now or now_ms()
-  local head = read_head(head_key, log_key, ARGV[1], ARGV[3], ARGV[4])
+  local head = read_head(head_key, log_key, ARGV[1], ARGV[3], ARGV[4], true)
   local before = head.bytes
   head.offset = head.offset + 1
   head.bytes = before + #name + #data
