@@ -90,8 +90,8 @@ async def test_old_blank_position_is_a_reset(server: OpenedRedis) -> None:
     key = KEYS.head.partition("}")[0] + "}:blank"
     blank = (await read(log, None)).head
     week = retention().position_ttl_seconds
-    began_ms = int((time.time() - week) * 1000)
-    await server.client.hset(key, "p", f"{blank.epoch}@{began_ms} ")
+    started_ms = int((time.time() - week) * 1000)
+    await server.client.hset(key, "p", f"{blank.epoch}@{started_ms} ")
     assert (await read(log, blank)).reset_reason == "epoch"
     await publish(log, b"1")
     assert (await read(log, blank)).reset_reason == "epoch"

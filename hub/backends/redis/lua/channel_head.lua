@@ -33,16 +33,16 @@ end
 local function read_blank(head_key, run_id, new_epoch, ttl_ms)
   local key = string.match(head_key, '^[^}]*}') .. ':blank'
   local fields, now, ttl = redis.call('HMGET', key, 'e', 'r', 'p'), now_ms(), tonumber(ttl_ms)
-  local epoch, accepted, older, began = fields[1], '', '', 0
+  local epoch, accepted, older, started_at = fields[1], '', '', 0
   for blank, ms in string.gmatch(fields[3] or '', '(%w+)@(%d+) ') do
     ms = tonumber(ms)
     if now - ms < ttl then
-      began = math.max(began, ms)
+      started_at = math.max(started_at, ms)
       accepted = accepted .. blank .. '@' .. string.format('%d', ms) .. ' '
       older = older .. blank .. ':0 '
     end
   end
-  if not epoch or fields[2] ~= run_id or now - began >= ttl / 8 then
+  if not epoch or fields[2] ~= run_id or now - started_at >= ttl / 8 then
     epoch = string.reverse(new_epoch) -- a head that is created in this call gets new_epoch
     accepted = string.sub(epoch .. '@' .. string.format('%d', now) .. ' ' .. accepted, 1, 320)
     older = string.sub(epoch .. ':0 ' .. older, 1, 200)
