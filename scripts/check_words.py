@@ -2,8 +2,6 @@
 
 Usage: check_words.py [PATH ...], by default every file of the repository.
 Print `path:line: word: use …` for each use and exit with 1 if there is one.
-
-Documentation is not checked yet: see SKIPPED.
 """
 
 from __future__ import annotations
@@ -20,11 +18,10 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LIST: Final = Path(__file__).with_name("retired-words.txt")
-# Data, generated files and vendored files, the list itself; documentation, for now.
+# Data, generated files and vendored files, and the list itself.
 SKIPPED: Final = (
     *("*.lock", "*lock.json", "*.svg", "*.png", "*LICENSE", "*_pb2*.py", "*_pb2.pyi", "*/uplot.*"),
     "scripts/retired-words.txt",
-    *("docs/*", "*.md"),
 )
 C_LIKE: Final = frozenset({".js", ".mjs", ".jsx", ".ts", ".java", ".c", ".proto"})
 COMMENT_OR_STRING: Final = {
