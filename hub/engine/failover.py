@@ -135,6 +135,8 @@ class Failover:
                     "upstream.failed",
                     upstream=endpoint.name,
                     code=failure.code,
+                    status=failure.status,
+                    message=failure.message,
                     has_output=has_output,
                 )
                 if has_output or failure.rejects_request:

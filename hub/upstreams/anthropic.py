@@ -17,13 +17,8 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.upstreams.anthropic_request import build_conversation, build_params
-from hub.upstreams.dialect import (
-    SSE,
-    AuthHeader,
-    UpstreamRequest,
-    UpstreamStreamError,
-    convert_usage,
-)
+from hub.upstreams.dialect import AuthHeader, UpstreamRequest, UpstreamStreamError, convert_usage
+from hub.upstreams.framing import SSE
 
 _VERSION: Final = "2023-06-01"
 _MAX_TOKENS: Final = 4096  # the API requires the field; parameters override the number

@@ -28,12 +28,12 @@ from hub.upstreams.chat_messages import (
 from hub.upstreams.chat_params import filter_params, parse_tool_choice, parse_tools, rename_params
 from hub.upstreams.dialect import (
     BEARER,
-    SSE,
     AuthHeader,
     UpstreamRequest,
     UpstreamStreamError,
     convert_usage,
 )
+from hub.upstreams.framing import SSE
 
 
 class _Message(msgspec.Struct, gc=False):

@@ -6,15 +6,15 @@ parts. It does no I/O and knows no limits; http_upstream.py calls it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 
 from hub.core.generation import GenerationRequest
-from hub.core.ndjson_decoder import NdjsonDecoder
-from hub.core.sse_decoder import ServerSentEvent, SseDecoder
+from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import StreamPart, Usage
+from hub.upstreams.framing import Framing
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,40 +41,6 @@ class AuthHeader(msgspec.Struct, frozen=True):
 
 
 BEARER: Final = AuthHeader("Authorization", "Bearer ")  # RFC 6750, section 2.1
-
-
-class Decoder(Protocol):
-    """Splits bytes into events, incrementally."""
-
-    def feed(self, chunk: bytes) -> Sequence[ServerSentEvent]:
-        """Return the events that end in this chunk. Raise StreamTooLarge."""
-        ...
-
-    def end(self) -> Sequence[ServerSentEvent]:
-        """Return the events that are complete only because the stream ended."""
-        ...
-
-
-class Framing(msgspec.Struct, frozen=True):
-    """How a response is split into events.
-
-    content_types: the media types that a response may have. decoder: builds a decoder for events of
-    at most so many bytes. end_is_finish: whether the end of the stream completes the answer.
-    """
-
-    content_types: tuple[str, ...]
-    decoder: Callable[[int], Decoder]
-    end_is_finish: bool = False
-
-
-SSE: Final = Framing(
-    ("text/event-stream",),
-    lambda max_bytes: SseDecoder(max_line_bytes=max_bytes, max_event_bytes=max_bytes),
-)
-NDJSON: Final = Framing(
-    ("application/x-ndjson", "application/jsonl", "application/json", "text/plain"),
-    lambda max_bytes: NdjsonDecoder(max_line_bytes=max_bytes),
-)
 
 
 class UpstreamStreamError(Exception):

@@ -16,14 +16,8 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import StreamPart, TextDelta
 from hub.errors import UpstreamError
-from hub.upstreams.dialect import (
-    BEARER,
-    NDJSON,
-    SSE,
-    AuthHeader,
-    UpstreamRequest,
-    UpstreamStreamError,
-)
+from hub.upstreams.dialect import BEARER, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.framing import NDJSON, SSE
 
 
 class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):

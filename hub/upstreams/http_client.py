@@ -16,12 +16,8 @@ import msgspec
 
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import UpstreamRequest
-from hub.upstreams.http_errors import (
-    build_status_error,
-    describe_connection_error,
-    extract_error_text,
-    secret_values,
-)
+from hub.upstreams.framing import Framing
+from hub.upstreams.http_errors import build_status_error, describe_connection_error
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _ERROR_BODY_TIMEOUT_SECONDS: Final = 5.0
@@ -51,7 +47,8 @@ async def stream_response(
     request: UpstreamRequest,
     *,
     headers: Mapping[str, str],
-    content_types: Collection[str],
+    framing: Framing,
+    secrets: Collection[str],
     timeouts: UpstreamTimeouts,
     proxy: str | None,
     verify_tls: bool,
@@ -59,7 +56,8 @@ async def stream_response(
     """Yield the chunks of a response as they arrive; each holds all bytes received until then.
 
     Closing the generator closes the connection. Raise UpstreamError for every failure: an
-    unreachable endpoint, a status other than 200, another content type, a timeout, a cut response.
+    unreachable endpoint, a status other than 200, bytes that are no answer in this framing, a
+    timeout, a cut response. secrets: what no error may show.
     """
     loop = asyncio.get_running_loop()
     deadline = math.inf if timeouts.total_seconds is None else loop.time() + timeouts.total_seconds
@@ -80,7 +78,7 @@ async def stream_response(
                 params=_build_query(request.body) if request.method == "GET" else None,
                 headers={
                     **_HEADERS,
-                    "Accept": ", ".join(content_types),
+                    "Accept": framing.accept,
                     **request.headers,
                     **headers,
                 },
@@ -89,11 +87,10 @@ async def stream_response(
                 proxy=proxy,
                 ssl=verify_tls,
             )
-            is_stream = response.status == 200 and response.content_type in content_types
-            chunk = await response.content.readany() if is_stream else b""
+            chunk, is_stream = await _read_head(response, framing)
         if not is_stream:
-            body = await _read_error_body(response)
-            raise build_status_error(response, extract_error_text(body, secret_values(headers)))
+            body = chunk + await _read_error_body(response)
+            raise build_status_error(response, body, secrets)
         while chunk:
             has_data = True
             yield chunk
@@ -135,6 +132,20 @@ def _build_query(body: Mapping[str, Any]) -> Mapping[str, str]:
         name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
         for name, value in body.items()
     }
+
+
+async def _read_head(response: aiohttp.ClientResponse, framing: Framing) -> tuple[bytes, bool]:
+    """Return the first bytes of a response, and whether they begin an answer."""
+    head = b""
+    if response.status != 200:
+        return head, False
+    media_type = response.content_type if "Content-Type" in response.headers else None
+    while chunk := await response.content.readany():
+        head += chunk
+        is_stream = framing.accepts(media_type, head)
+        if is_stream is not None:
+            return head, is_stream
+    return head, True  # an answer without an end, which the caller notices
 
 
 async def _read_error_body(response: aiohttp.ClientResponse) -> bytes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import aiohttp
 import msgspec
@@ -15,29 +16,48 @@ import msgspec
 from hub.errors import UpstreamError
 
 _MAX_ERROR_CHARS: Final = 300
-_RETRYABLE_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+_MAX_QUOTE_CHARS: Final = 100
+_MAX_DEPTH: Final = 5  # of messages within messages
+_RETRYABLE_STATUSES: Final = frozenset({408, 429})
+_PERMANENT_STATUSES: Final = frozenset({501, 505})  # the others of 5xx may pass, as 529 and 520 do
 _REJECTING_STATUSES: Final = frozenset({400, 413, 422})  # another endpoint would answer the same
 _MIN_SECRET_CHARS: Final = 8
 _OPENAI_KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # also when it is half masked
+_SECRET_NAME: Final = re.compile(r"key|token|secret|password|auth|sign|credential", re.IGNORECASE)
+# The fields that hold an error's words, in vendors' and frameworks' JSON. What is more specific
+# comes first: Spring's `error` is only the name of the status if there is a `message`.
+_MESSAGE_FIELDS: Final = (
+    *("message", "Message", "msg", "error_message", "errorMessage", "error_msg", "errMsg"),
+    *("errmsg", "error_description", "detail", "details", "error", "errors", "err", "reason"),
+)
 
 
-def build_status_error(response: aiohttp.ClientResponse, text: str) -> UpstreamError:
-    """Return the error for a response that is not a stream; text: what its body says."""
-    detail = f": {text}" if text else ""
+def build_status_error(
+    response: aiohttp.ClientResponse, body: bytes, secrets: Collection[str]
+) -> UpstreamError:
+    """Return the error for a response that is not an answer; body: its first bytes."""
+    text = extract_error_text(body, secrets)
     if response.status != 200:
         return UpstreamError(
             "upstream_status",
-            f"the upstream answered {response.status}{detail}",
-            retryable=response.status in _RETRYABLE_STATUSES,
+            f"the upstream answered {response.status}{f': {text}' if text else ''}",
+            retryable=is_retryable(response.status),
             rejects_request=response.status in _REJECTING_STATUSES,
             retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
             status=response.status,
         )
+    sent = f"with {response.content_type} " if "Content-Type" in response.headers else ""
+    text = text or quote_start(body, secrets)
     return UpstreamError(
         "upstream_protocol",
-        f"the upstream answered with {response.content_type} instead of a stream{detail}",
+        f"the upstream answered {sent}instead of sending a stream{f': {text}' if text else ''}",
         retryable=False,
     )
+
+
+def is_retryable(status: int) -> bool:
+    """Return whether the same request may succeed later."""
+    return status in _RETRYABLE_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES)
 
 
 def parse_retry_after(value: str | None) -> float | None:
@@ -62,35 +82,75 @@ def describe_connection_error(error: aiohttp.ClientConnectorError) -> str:
     return os.strerror(error.os_error.errno) if error.os_error.errno else "the connection failed"
 
 
-def secret_values(headers: Mapping[str, str]) -> Collection[str]:
-    """Return the words of header values that may be secrets, longest first.
+def secret_values(
+    headers: Mapping[str, str], url: str = "", body: Mapping[str, Any] | None = None
+) -> Collection[str]:
+    """Return the values of an endpoint's settings that may be secrets, longest first.
 
-    An upstream may echo them in an error, and no user may see them.
+    These are the words of headers, the password and the query of the URL, and fields of the body
+    whose name sounds like a secret. An upstream may echo them in an error, and no user may see
+    them.
     """
+    parts = urlsplit(url)
     words = " ".join(headers.values()).split()
-    return sorted((word for word in words if len(word) >= _MIN_SECRET_CHARS), key=len, reverse=True)
+    words += [parts.username or "", parts.password or ""]
+    for name, value in parse_qsl(parts.query):
+        words += [value] if name != "api-version" else []
+    for name, value in (body or {}).items():
+        words += [value] if isinstance(value, str) and _SECRET_NAME.search(name) else []
+    words += [quoted for word in words if (quoted := quote(word, safe="")) != word]
+    return sorted({word for word in words if len(word) >= _MIN_SECRET_CHARS}, key=len, reverse=True)
 
 
 def extract_error_text(body: bytes | str, secrets: Collection[str] = ()) -> str:
     """Return the message of an error body: one line of at most 300 characters, without secrets.
 
-    Known forms are OpenAI's `{"error": {"message": …}}`, `{"error": "…"}`, `{"detail": …}`,
-    `{"message": …}` and `{"msg": …}`. Text that is not JSON is returned as it is, except HTML.
-    Other JSON gives an empty string.
+    JSON is searched for the fields that hold messages, such as OpenAI's
+    `{"error": {"message": …}}` or FastAPI's `{"detail": [{"loc": …, "msg": …}]}`. Text that is not
+    JSON is returned as it is, except HTML. Other JSON gives an empty string.
     """
     try:
-        value: Any = msgspec.json.decode(body)
+        text = _find_message(msgspec.json.decode(body))
     except RecursionError:
         return ""
     except msgspec.DecodeError:
-        value = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    for name in ("error", "message", "detail", "msg"):
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-    if not isinstance(value, str):
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    text = _mask(text, secrets)
+    return "" if text.startswith("<") else text[:_MAX_ERROR_CHARS]
+
+
+def quote_start(data: bytes | str, secrets: Collection[str] = ()) -> str:
+    """Return the first characters of data that could not be read, in quotation marks.
+
+    Secrets are masked. The result is empty for empty data.
+    """
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    text = _mask(text, secrets)
+    if len(text) > _MAX_QUOTE_CHARS:
+        text = text[: _MAX_QUOTE_CHARS - 1] + "…"
+    return f"“{text}”" if text else ""
+
+
+def _find_message(value: Any, depth: int = 0) -> str:
+    """Return the words of an error in decoded JSON, "" if there are none."""
+    if isinstance(value, str):
+        return value
+    if depth < _MAX_DEPTH and isinstance(value, list):
+        return "; ".join(filter(None, (_find_message(each, depth + 1) for each in value[:3])))
+    if depth >= _MAX_DEPTH or not isinstance(value, dict):
         return ""
-    text = "".join(char for char in " ".join(value.split()) if char.isprintable())
+    messages = (_find_message(value[name], depth + 1) for name in _MESSAGE_FIELDS if name in value)
+    text = next(filter(None, messages), "")
+    path = value.get("loc")  # FastAPI: the path of the field that is wrong
+    return f"{'.'.join(map(str, path))}: {text}" if text and isinstance(path, list) else text
+
+
+def _mask(text: str, secrets: Collection[str]) -> str:
+    """Return the text on one line and without secrets.
+
+    Mask before the text is cut, so that no half of a key remains.
+    """
+    text = "".join(char for char in " ".join(text.split()) if char.isprintable())
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = _OPENAI_KEY.sub("***", text)  # before the text is cut: half a key must not remain
-    return "" if text.startswith("<") else text[:_MAX_ERROR_CHARS]
+    return _OPENAI_KEY.sub("***", text)

@@ -21,7 +21,7 @@ from hub.core.stream_parts import Finished, StreamPart, TextDelta
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect, UpstreamStreamError
 from hub.upstreams.http_client import UpstreamTimeouts, stream_response
-from hub.upstreams.http_errors import extract_error_text, secret_values
+from hub.upstreams.http_errors import extract_error_text, quote_start, secret_values
 from hub.upstreams.surrogates import SurrogateJoiner, decode_surrogates
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +51,7 @@ class HttpUpstream:
         self._dialect = dialect
         self._url = base_url.rstrip("/") + dialect.path
         self._headers = headers
+        self._secrets = secret_values(headers, base_url)
         self._timeouts = timeouts
         self._max_event_bytes = max_event_bytes
         self._proxy = proxy
@@ -65,12 +66,13 @@ class HttpUpstream:
             self._url,
             self._dialect.build_request(request),
             headers=self._headers,
-            content_types=self._dialect.framing.content_types,
+            framing=self._dialect.framing,
+            secrets=self._secrets,
             timeouts=self._timeouts,
             proxy=self._proxy,
             verify_tls=self._verify_tls,
         )
-        reader = StreamReader(self._dialect, self._max_event_bytes, secret_values(self._headers))
+        reader = StreamReader(self._dialect, self._max_event_bytes, self._secrets)
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
@@ -110,6 +112,8 @@ class StreamReader:
         self._end_is_finish = dialect.framing.end_is_finish
         self._secrets = secrets
         self._joiner: SurrogateJoiner | None = None  # created for the first split character
+        self._unread = ""  # the first event, until anything in the stream could be read
+        self._has_parts = False
         self.failure: UpstreamError | None = None  # raised by the caller, after the parts
         self.skipped_events = 0  # JSON of a shape that the dialect does not know
 
@@ -151,6 +155,8 @@ class StreamReader:
         reason = self._response.finish_reason or ("stop" if self._end_is_finish else None)
         if reason is None:
             message = "the upstream closed the stream before the answer was finished"
+            if not self._has_parts and (quote := quote_start(self._unread, self._secrets)):
+                message += f"; it sent {quote}"
             raise UpstreamError("upstream_truncated", message, retryable=True)
         text = self._joiner.flush() if self._joiner else ""
         return [TextDelta(text), Finished(reason)] if text else [Finished(reason)]
@@ -159,6 +165,7 @@ class StreamReader:
         parts: list[StreamPart] = []
         try:
             for event in events:
+                self._unread = self._unread or event.data
                 parts += self._read(event)
                 if self._response.done:
                     break
@@ -168,6 +175,7 @@ class StreamReader:
             self.failure = UpstreamError("upstream_error", message, retryable=True)
         except UpstreamError as error:
             self.failure = error
+        self._has_parts = self._has_parts or bool(parts)
         return parts
 
     def _read(self, event: ServerSentEvent) -> list[StreamPart]:
@@ -189,7 +197,8 @@ class StreamReader:
             self.skipped_events += 1
             return []
         except (ValueError, RecursionError):
-            message = "the upstream sent data that is not a valid event"
+            quote = quote_start(event.data, self._secrets)
+            message = f"the upstream sent data that is not a valid event: {quote}"
             raise UpstreamError("upstream_protocol", message, retryable=False) from cause
         self._joiner = self._joiner or SurrogateJoiner()
         return parts

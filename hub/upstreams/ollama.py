@@ -32,7 +32,8 @@ from hub.upstreams.chat_params import (
     parse_tools,
     rename_params,
 )
-from hub.upstreams.dialect import BEARER, NDJSON, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.dialect import BEARER, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.framing import NDJSON
 
 _OPTION_NAMES: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
 # Fields of the request that stand beside `options`.

@@ -16,7 +16,8 @@ from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.tool_calls import ToolCallIndexer
-from hub.upstreams.dialect import BEARER, SSE, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.dialect import BEARER, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.framing import SSE
 
 
 class _Delta(msgspec.Struct, gc=False):

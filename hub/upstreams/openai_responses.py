@@ -17,12 +17,12 @@ from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
 from hub.upstreams.dialect import (
     BEARER,
-    SSE,
     AuthHeader,
     UpstreamRequest,
     UpstreamStreamError,
     convert_usage,
 )
+from hub.upstreams.framing import SSE
 from hub.upstreams.openai_responses_request import build_input, build_params
 
 _FINISH_REASONS: Final = {"max_output_tokens": "length"}

@@ -170,3 +170,33 @@ def test_endless_event_is_refused() -> None:
     with pytest.raises(StreamTooLarge):
         for _ in range(20):
             decoder.feed(b"data: 1234567890\n")
+
+
+OPTIONS = {
+    "keep_space: the space after the colon belongs to the data": (
+        {"keep_space": True},
+        b"data: a\n\nevent: x\ndata:b\ndata: c\n\n",
+        [("message", " a"), ("x", "b\n c")],
+    ),
+    "dispatch_empty: a name without data is an event": (
+        {"dispatch_empty": True},
+        b"event: stop\n\ndata: a\n\n\nevent:end\ndata\n\n",
+        [("stop", ""), ("message", "a"), ("end", "")],
+    ),
+    "dispatch_unfinished: the blank line of the last event may be missing": (
+        {"dispatch_unfinished": True},
+        b"data: a\n\ndata: b\ndata: cut",
+        [("message", "a"), ("message", "b")],
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("is_split", [False, True])
+def test_option(option: str, is_split: bool) -> None:
+    """Each option deviates from the standard in this way, however the bytes are split."""
+    options, stream, expected = OPTIONS[option]
+    decoder = SseDecoder(**options)
+    chunks = [stream[n : n + 1] for n in range(len(stream))] if is_split else [stream]
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    assert [(event.name, event.data) for event in [*events, *decoder.end()]] == expected

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
@@ -125,6 +126,17 @@ async def test_failures_that_are_not_retryable() -> None:
     error, _ = await FailoverTest(first, second).collect_failure()
     assert error is refusal
     assert second.requests == []
+
+
+async def test_log_of_a_failure() -> None:
+    """The log has the upstream's status and words."""
+    upstream = SequencedUpstream([failure(status=529, retryable=False)])
+    with capture_logs() as logs:
+        await FailoverTest(upstream).collect_failure()
+    fields = ("event", "upstream", "code", "status", "message")
+    assert [[line.get(name) for name in fields] for line in logs] == [
+        ["upstream.failed", "a", "upstream_status", 529, "no"]
+    ]
 
 
 async def test_circuit_opens_after_repeated_failures() -> None:

@@ -41,7 +41,7 @@ def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[StreamPart]:
     """Return the parts of a response; a dict is the JSON of one event."""
     reader = StreamReader(dialect, 10_000, ())
     parts: list[StreamPart] = []
-    ndjson = "ndjson" in dialect.framing.content_types[0]
+    ndjson = "ndjson" in dialect.framing.media_type
     for chunk in chunks:
         if isinstance(chunk, dict):
             text = json.dumps(chunk).encode()

@@ -128,8 +128,8 @@ def answer(status: str, content_type: str, body: bytes) -> Script:
         (answer("302 To", "text/plain", b""), "upstream_status", False, "answered 302"),
         (
             answer("200 OK", "application/json", b'{"error":"no such model"}'),
-            "upstream_protocol",
-            False,
+            "upstream_error",
+            True,
             "no such model",
         ),
         (answer("200 OK", "text/html", b"<html>"), "upstream_protocol", False, "text/html"),

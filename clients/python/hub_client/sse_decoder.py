@@ -43,15 +43,28 @@ class SseDecoder:
     """An incremental decoder: `feed` takes chunks of any size and returns the complete events.
 
     max_line_bytes: the length of a line without its end. max_event_bytes: all data of one event.
+    Three options deviate from the standard, for servers that do. keep_space: the space after
+    `data:` belongs to the data. dispatch_empty: an event that has a name but no data is returned.
+    dispatch_unfinished: `end` returns an event whose lines are complete, without its blank line.
     """
 
     def __init__(
-        self, *, max_line_bytes: int = 1024 * 1024, max_event_bytes: int = 4 * 1024 * 1024
+        self,
+        *,
+        max_line_bytes: int = 1024 * 1024,
+        max_event_bytes: int = 4 * 1024 * 1024,
+        keep_space: bool = False,
+        dispatch_empty: bool = False,
+        dispatch_unfinished: bool = False,
     ) -> None:
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
+        self._plain_start = 5 if keep_space else 6  # where the data begins after `data: `
+        self._keep_space = keep_space
+        self._dispatch_empty = dispatch_empty
+        self._dispatch_unfinished = dispatch_unfinished
         # The longest line that `_take_plain` may take: `data: ` and the data.
-        self._max_plain_bytes = min(max_line_bytes, max_event_bytes + 5)
+        self._max_plain_bytes = min(max_line_bytes, max_event_bytes + self._plain_start - 1)
         self._pending = bytearray()  # the unfinished line
         self._after_cr = (
             False  # whether the last line ended with CR: a LF that follows belongs to it
@@ -97,7 +110,8 @@ class SseDecoder:
 
     def end(self) -> list[ServerSentEvent]:
         """Return no events: the standard drops an event that is unfinished at the stream's end."""
-        return []
+        event = self._dispatch() if self._dispatch_unfinished else None
+        return [] if event is None else [event]
 
     def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:
         """Decode the plain events at the start of the chunk, and return the rest of the chunk.
@@ -112,7 +126,7 @@ class SseDecoder:
             end = chunk.find(b"\n", start)
             if chunk[end + 1 : end + 2] != b"\n" or end - start > self._max_plain_bytes:
                 break
-            data = chunk[start + 6 : end].decode("utf-8", "replace")
+            data = chunk[start + self._plain_start : end].decode("utf-8", "replace")
             events.append(ServerSentEvent("message", data, id_, retry_ms))
             retry_ms = None
             start = end + 2
@@ -134,7 +148,8 @@ class SseDecoder:
         name, colon, value = line.partition(b":")
         if colon and not name:
             return None  # a comment
-        self._field(name, value.removeprefix(b" "))
+        keeps_space = self._keep_space and name == b"data"
+        self._field(name, value if keeps_space else value.removeprefix(b" "))
         return None
 
     def _field(self, name: bytes, value: bytes) -> None:
@@ -157,7 +172,7 @@ class SseDecoder:
     def _dispatch(self) -> ServerSentEvent | None:
         event = None
         self.last_event_id = self._id
-        if self._data:
+        if self._data or (self._name and self._dispatch_empty):
             event = ServerSentEvent(
                 self._name or "message", "\n".join(self._data), self._id, self._retry_ms
             )
