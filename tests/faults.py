@@ -1,4 +1,6 @@
-"""A TCP proxy between the hub and its broker that makes faults on demand."""
+"""TCP proxies between the hub and its broker: one that makes faults on demand, and one that keeps
+the connections of its clients open while it reconnects to the broker.
+"""
 
 from __future__ import annotations
 
@@ -152,3 +154,75 @@ class FaultProxy:
             pair.reset()
             if not isinstance(error, OSError):
                 raise
+
+
+class KeepingProxy:
+    """`async with KeepingProxy(target) as proxy`: listens on 127.0.0.1, `proxy.port`.
+
+    A client never notices that the server has closed its connection: the proxy connects again, to
+    the `target` of that moment, as soon as the client sends something.
+    """
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.port = 0
+        self.accepted = 0  # number of client connections so far
+        self.connected = 0  # number of connections to the server
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        while self._clients:
+            for client in self._clients:
+                client.transport.abort()
+            await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self._clients.add(writer)
+        replies: asyncio.Task[None] | None = None
+        to_server: asyncio.StreamWriter | None = None
+        try:
+            while chunk := await reader.read(65536):
+                if to_server is None or replies is None or replies.done():
+                    from_server, to_server = await asyncio.open_connection(*self.target)
+                    replies = asyncio.create_task(
+                        self._pass_replies(from_server, to_server, writer)
+                    )
+                to_server.write(chunk)
+        except OSError:
+            pass
+        finally:
+            if replies is not None:
+                replies.cancel()
+                await asyncio.gather(replies, return_exceptions=True)
+            writer.transport.abort()
+            self._clients.discard(writer)
+
+    async def _pass_replies(
+        self,
+        reader: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.connected += 1
+        try:
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+        except OSError:
+            pass
+        finally:
+            self.connected -= 1
+            to_server.transport.abort()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.faults import FaultProxy
+from tests.doubles import until
+from tests.faults import FaultProxy, KeepingProxy
 
 
 @pytest.fixture
@@ -134,3 +135,28 @@ async def test_an_end_is_passed_on_by_itself(call: Call) -> None:
     caller.writer.write(b"x" * 100_000)
     caller.writer.write_eof()
     assert len(await caller.reader.read()) == 100_000
+
+
+async def test_keeping_proxy_hides_that_the_server_disconnects() -> None:
+    """The client's connection stays open, and its next bytes reach the server of that moment."""
+    servers = []
+    for name in (b"first ", b"second "):
+
+        async def answer(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: bytes = name
+        ) -> None:
+            writer.write(name + await reader.read(1000))
+            writer.close()
+
+        servers.append(await asyncio.start_server(answer, "127.0.0.1", 0))
+    first, second = (server.sockets[0].getsockname()[:2] for server in servers)
+    async with KeepingProxy(first) as proxy:
+        caller = Caller(*await asyncio.open_connection("127.0.0.1", proxy.port))
+        assert await caller.send(b"hi", 30) == b"first hi"
+        await until(lambda: proxy.connected == 0)
+        proxy.target = second
+        assert await caller.send(b"hi", 30) == b"second hi"
+        assert proxy.accepted == 1
+    for server in servers:
+        server.close()
+    caller.writer.transport.abort()

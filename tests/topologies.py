@@ -62,14 +62,14 @@ class TcpServer:
 
     def __init__(self, binary: str, folder: Path, port: int, *options: str) -> None:
         self.port = port
-        self._log = folder / f"{port}.log"
+        self.log = folder / f"{port}.log"
         own = folder / str(port)
         own.mkdir()
         config = own / "conf"
         config.write_text("")
         self._command = [
             binary, str(config), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(own),
-            "--save", "", "--appendonly", "no", "--logfile", str(self._log), "--daemonize", "no",
+            "--save", "", "--appendonly", "no", "--logfile", str(self.log), "--daemonize", "no",
             *options,
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes]
@@ -78,7 +78,7 @@ class TcpServer:
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
         try:
-            until(self._answers, self._log)
+            until(self._answers, self.log)
         except BaseException:
             self.kill()
             raise
@@ -190,6 +190,40 @@ class SentinelSetup:
         """Both other Sentinels and the replica."""
         others = sentinel.ask("SENTINEL", "SENTINELS", "hub")
         return len(others) == 2 and bool(sentinel.ask("SENTINEL", "REPLICAS", "hub"))
+
+
+class PrimaryAndReplica:
+    """Two servers without anything that watches them: the test promotes and demotes them."""
+
+    def __init__(self, binary: str) -> None:
+        with ExitStack() as started:
+            folder = temporary_folder("pair", started)
+            self.servers = []
+            for port in free_ports(2):
+                server = TcpServer(binary, folder, port, "--repl-diskless-sync-delay", "0")
+                started.callback(server.kill)
+                self.servers.append(server)
+            self.primary, self.replica = self.servers
+            self.replicate(self.replica, self.primary)
+            self._started = started.pop_all()
+
+    def close(self) -> None:
+        self._started.close()
+
+    @staticmethod
+    def promote(server: TcpServer) -> None:
+        """Make a server a primary."""
+        server.ask("REPLICAOF", "NO", "ONE")
+
+    @staticmethod
+    def replicate(server: TcpServer, primary: TcpServer) -> None:
+        """Make a server a replica, wait until it has the data of the primary, and disconnect its
+        clients, as Sentinel does.
+        """
+        server.ask("REPLICAOF", "127.0.0.1", primary.port)
+        until(lambda: b"master_link_status:up" in server.ask("INFO", "replication"), server.log)
+        for kind in ("normal", "pubsub"):
+            server.ask("CLIENT", "KILL", "TYPE", kind)
 
 
 def valkey_binary() -> str:

@@ -21,8 +21,16 @@ from hub.core.generation import Generation, GenerationRequest, Message, new_gene
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Publication
 from tests.conftest import missing
+from tests.doubles import until
+from tests.faults import KeepingProxy
 from tests.redis_backend import redis_backend
-from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
+from tests.topologies import (
+    ClusterOfThree,
+    PrimaryAndReplica,
+    SentinelSetup,
+    TcpServer,
+    valkey_binary,
+)
 
 USERS = [user_channel(f"u{n}") for n in range(200)]
 
@@ -52,8 +60,18 @@ class Node:
                 return done.position
 
     async def read(self, channel: Channel, after: Position) -> tuple[list[bytes], str | None]:
-        pages = await self.backend.events.read({channel: after}, max_events=1000, max_bytes=10**6)
-        return [event.data for event in pages[channel].events], pages[channel].reset_reason
+        """Read until it succeeds."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    pages = await self.backend.events.read(
+                        {channel: after}, max_events=1000, max_bytes=10**6
+                    )
+                except BrokerUnavailable:  # the connection is being replaced
+                    await asyncio.sleep(0.05)
+                    continue
+                page = pages[channel]
+                return [event.data for event in page.events], page.reset_reason
 
     async def until_received(self, channel: Channel, data: bytes) -> None:
         async with asyncio.timeout(30):
@@ -114,6 +132,14 @@ def sentinel(binary: str) -> Iterator[SentinelSetup]:
     setup = SentinelSetup(binary)
     yield setup
     setup.close()
+
+
+@pytest.fixture
+def pair(binary: str) -> Iterator[PrimaryAndReplica]:
+    """A set-up of its own, because the test breaks it."""
+    pair = PrimaryAndReplica(binary)
+    yield pair
+    pair.close()
 
 
 async def test_cluster_does_all_that_one_server_does(
@@ -246,6 +272,36 @@ async def test_write_that_the_replica_never_got(
     await node.publish(USERS[0], b"2", key="2")
     assert await node.read(USERS[0], lost) == ([], "epoch")
     assert await node.read(USERS[0], kept) == ([b"1", b"2"], None)
+
+
+@pytest.mark.parametrize("keeps_connections", [True, False])
+@pytest.mark.parametrize("first_use", ["publish", "read"])
+async def test_same_process_is_primary_again(
+    pair: PrimaryAndReplica, open_node: OpenNode, keeps_connections: bool, first_use: str
+) -> None:
+    """A primary that was demoted, lost an event and was promoted again resets the cursors behind
+    that event, also for an idle node whose connections stayed open through both changes.
+    """
+    first, second = pair.primary, pair.replica
+    async with KeepingProxy(("127.0.0.1", first.port)) as proxy:
+        idle = await open_node(
+            f"redis://127.0.0.1:{proxy.port if keeps_connections else first.port}"
+        )
+        kept = await idle.publish(USERS[0], b"kept")
+        assert first.ask("WAIT", 1, 5000) == 1
+        pair.promote(second)  # it gets no later event
+        lost = await idle.publish(USERS[0], b"lost")
+        accepted = proxy.accepted
+        pair.replicate(first, second)
+        pair.promote(first)
+        await until(lambda: proxy.connected == 0)
+        if first_use == "publish":
+            await idle.publish(USERS[0], b"1", key="1")
+        assert (await idle.read(USERS[0], lost))[1] == "epoch"
+        await idle.publish(USERS[0], b"1", key="1")
+        assert await idle.read(USERS[0], kept) == ([b"1"], None)
+        assert await idle.read(USERS[0], lost) == ([], "epoch")
+        assert proxy.accepted == accepted
 
 
 def _owns(server: TcpServer, slot: int) -> bool:

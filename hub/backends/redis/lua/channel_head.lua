@@ -1,7 +1,7 @@
 -- Shared by several scripts: the head of a channel, a hash.
 --   e   epoch
 --   o   offset of the newest event
---   r   run id of the server process that wrote it last
+--   r   history in which it was written last (see current_history)
 --   p   the older epochs that this one continues, newest first: 'epoch:offset epoch:offset ...'
 --   b   total bytes of all events that were ever in the log
 --   ft  lower bound of the time at which the oldest event in the log was published (ms)
@@ -11,19 +11,35 @@
 -- its partition, which all such channels share, so that reading them creates no keys. The key
 -- '<hash tag>:blank' is a hash:
 --   e   blank epoch
---   r   run id of the server process that began it
+--   r   history in which it began
 --   p   this epoch and the older ones whose positions are accepted, newest first, each with the time
 --       at which it began: 'epoch@ms epoch@ms ...'
 -- Invariants
 -- 1. A channel without a head begins a new epoch with an empty log, because the offsets of the
 --    entries of an older epoch mean something else. The new epoch continues the blank epochs.
 -- 2. Offsets are 1, 2, 3 ... without a gap. An epoch that continues another one goes on counting.
--- 3. A head that was written by another server run begins a new epoch. It continues the old epoch
---    up to the offset that was found. Events that this server does not have (after the promotion of
---    a replica or the restoration of a backup) are not part of it, so a cursor that has seen more
---    is not continued silently.
+-- 3. A head that was written in another history begins a new epoch. It continues the old epoch up to
+--    the offset that was found. Events that this server does not have (after the promotion of a
+--    replica or the restoration of a backup) are not part of it, so a cursor that has seen more is
+--    not continued silently.
 -- 4. A blank epoch is accepted for at most the ttl of a head. A head lives longer than that after its
 --    last event, so a blank position never stands for a channel whose head has expired since.
+
+-- Returns what identifies the history of the server's data: its replication id, which is a new one
+-- after each start and each promotion. The run id of the process would not be enough: a primary that
+-- was demoted, lost its last writes and was promoted again is the same process. The id is read in the
+-- same atomic step as the write, because connections may outlive both changes. A server that does not
+-- report a replication id is identified by the run id that the client has read.
+local history
+local function current_history(run_id)
+  if not history then
+    local info = redis.pcall('INFO', 'replication')
+    local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
+    history = id and string.sub(id, 1, 16) or run_id
+  end
+  return history
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -60,6 +76,7 @@ local function read_head(key, log, run_id, new_epoch, ttl_ms, creates)
     bytes = tonumber(fields[5] or 0), first_ms = tonumber(fields[6]), first_bytes = tonumber(fields[7]),
     refresh_ms = tonumber(fields[8] or 0)
   }
+  run_id = current_history(run_id)
   if not head.epoch then
     head.epoch, head.older = read_blank(key, run_id, new_epoch, ttl_ms)
     head.offset = 0
