@@ -12,9 +12,14 @@
     - GenerationStillRunning: the response ends before its generation does (HTTP 503)
     - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
   - OperatorError: the settings or the environment are wrong and the operator must act (exit code 2)
+
+Every error that a client can receive has a `code`; hub/error_codes.py lists them.
 """
 
 from __future__ import annotations
+
+from hub import error_codes
+from hub.error_codes import ErrorCode
 
 
 class HubError(Exception):
@@ -24,19 +29,29 @@ class HubError(Exception):
 class CallerError(HubError):
     """The request cannot be served as it is.
 
-    `status` is the HTTP status. `path` names the invalid field (`to.user`), if there is one.
+    `status` is the HTTP status. `code` is the name of an ErrorCode. `path` names the invalid field
+    (`to.user`), if there is one.
     """
 
     status = 400
 
-    def __init__(self, detail: str, *, path: str | None = None) -> None:
+    def __init__(
+        self, detail: str, *, code: ErrorCode | None = None, path: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.code = (code or self._default_code(path)).name
         self.path = path
+
+    def _default_code(self, path: str | None) -> ErrorCode:
+        return error_codes.code_for_status(self.status)
 
 
 class BadRequest(CallerError):
     status = 400
+
+    def _default_code(self, path: str | None) -> ErrorCode:
+        return error_codes.INVALID_FIELD if path else error_codes.INVALID_REQUEST
 
 
 class Unauthorized(CallerError):
@@ -71,26 +86,46 @@ class TooManyRequests(CallerError):
 
     status = 429
 
-    def __init__(self, detail: str, *, limit: str, retry_after_seconds: int) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        *,
+        limit: str,
+        retry_after_seconds: int,
+        code: ErrorCode = error_codes.RATE_LIMITED,
+    ) -> None:
+        super().__init__(detail, code=code)
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
 
 
 class DependencyError(HubError):
-    """Something that the hub depends on is unavailable. A later call may succeed."""
+    """Something that the hub depends on is unavailable. A later call may succeed.
+
+    `code` is the name of an ErrorCode.
+    """
+
+    code: str
 
 
 class BrokerUnavailable(DependencyError):
     """Redis or Valkey cannot be reached, or did not answer in time."""
 
+    code = error_codes.BROKER_UNAVAILABLE.name
+
 
 class CallbackUnavailable(DependencyError):
     """The application's authentication callback failed or gave an invalid response (HTTP 503)."""
 
+    code = error_codes.CALLBACK_UNAVAILABLE.name
+
 
 class NodeBusy(DependencyError):
     """The node accepts no more streams for now; another node may (HTTP 503)."""
+
+    def __init__(self, detail: str, *, code: ErrorCode) -> None:
+        super().__init__(detail)
+        self.code = code.name
 
 
 class GenerationStillRunning(DependencyError):
@@ -100,13 +135,13 @@ class GenerationStillRunning(DependencyError):
     which would start another one.
     """
 
+    code = error_codes.GENERATION_STILL_RUNNING.name
+
 
 class UpstreamError(DependencyError):
     """An LLM endpoint failed. `code` and `retryable` become fields of `generation.failed`.
 
-    code: upstream_unreachable, upstream_timeout, upstream_status, upstream_protocol,
-    upstream_truncated, upstream_error, upstream_too_large, upstream_unknown, upstream_circuit_open,
-    upstream_unsupported, too_many_attempts or queue_timeout.
+    code: the name of an ErrorCode, of those for answers that fail.
     rejects_request: another endpoint would reject the same request.
     retry_after_seconds: how long the endpoint asks clients to wait.
     status: the endpoint's HTTP status, for upstream_status.

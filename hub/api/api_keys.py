@@ -12,6 +12,7 @@ import msgspec
 from hub.api.authentication import bearer_token
 from hub.api.client_address import check_is_called_local
 from hub.api.request_context import RequestContext
+from hub.error_codes import API_KEY_INVALID, API_KEY_REQUIRED, INSUFFICIENT_SCOPE
 from hub.errors import Forbidden, Unauthorized
 
 ANONYMOUS: Final = "anonymous"
@@ -49,13 +50,27 @@ class ApiKeys:
         if not self._keys:
             check_is_called_local(request)
             return ANONYMOUS
-        digest = hash_key(bearer_token(request) or "").encode()
+        given = bearer_token(request)
+        if not given:
+            raise Unauthorized(
+                "an API key is required: send Authorization: Bearer …", code=API_KEY_REQUIRED
+            )
+        digest = hash_key(given).encode()
         match: ApiKey | None = None
         for key in self._keys:  # compares with all keys, so that the time reveals nothing
             if hmac.compare_digest(digest, key.sha256.encode()):
                 match = key
         if match is None:
-            raise Unauthorized("an API key is required: send Authorization: Bearer …")
+            raise Unauthorized(_wrong_key(given), code=API_KEY_INVALID)
         if scope not in match.scopes:
-            raise Forbidden(f"this API key does not have the scope {scope!r}")
+            raise Forbidden(
+                f"this API key does not have the scope {scope!r}", code=INSUFFICIENT_SCOPE
+            )
         return match.name
+
+
+def _wrong_key(given: str) -> str:
+    """Return the sentence for a key that no entry has. The key itself is not part of it."""
+    if given.count(".") == 2 and given.startswith("eyJ"):
+        return "this is a user's token: this route requires an API key"
+    return "the API key is wrong: no key in auth.api_keys of this node is equal to it"

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from hub import error_codes
 from hub.api.client_address import check_is_called_local
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
@@ -43,7 +44,9 @@ class Identity(msgspec.Struct, frozen=True):
         for allowed in self.topics:
             if allowed == topic or (allowed.endswith("*") and topic.startswith(allowed[:-1])):
                 return
-        raise Forbidden(f"the token does not allow the topic {topic!r}")
+        raise Forbidden(
+            f"the token does not allow the topic {topic!r}", code=error_codes.TOPIC_NOT_ALLOWED
+        )
 
 
 class Authenticator(Protocol):
@@ -73,7 +76,11 @@ class DevAuthenticator:
         if user is None and request.path.startswith(self._default_user_prefixes):
             user = _DEV_USER
         if not user:
-            raise BadRequest("name the user in the URL, for example ?user=alice", path="user")
+            raise BadRequest(
+                "name the user in the URL, for example ?user=alice",
+                code=error_codes.USER_REQUIRED,
+                path="user",
+            )
         return Identity(check_user_id(user, path="user"), ("*",))
 
 
@@ -89,7 +96,10 @@ class JwtAuthenticator:
         if not token and (token := request.cookies.get(COOKIE)):
             self._origins.check_cookie(request)
         if not token:
-            raise Unauthorized("a token is required: send Authorization: Bearer …")
+            raise Unauthorized(
+                "a token is required: send Authorization: Bearer …",
+                code=error_codes.TOKEN_REQUIRED,
+            )
         claims = await self._reader.read(token)
         check_path_user(request, claims.user, "the token belongs to another user")
         return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
@@ -122,10 +132,10 @@ class DenylistAuthenticator:
         identity = await self._authenticator.identify(request)
         now = time.time()
         if self._denylist.blocked_until(USER + identity.user, now) is not None:
-            raise Forbidden("this user is blocked for now")
+            raise Forbidden("this user is blocked for now", code=error_codes.USER_BLOCKED)
         token = identity.token_id
         if token is not None and self._denylist.blocked_until(TOKEN + token, now) is not None:
-            raise Unauthorized("the token has been revoked")
+            raise Unauthorized("the token has been revoked", code=error_codes.TOKEN_REVOKED)
         return identity
 
 
@@ -133,7 +143,7 @@ def check_path_user(request: RequestContext, user: str, detail: str) -> None:
     """Raise Forbidden with `detail` if the path names another user than the authenticated one."""
     path_user = request.match_info.get("user_id")
     if path_user is not None and check_user_id(path_user, path="user") != user:
-        raise Forbidden(detail)
+        raise Forbidden(detail, code=error_codes.USER_MISMATCH)
 
 
 def requested_topics(request: RequestContext, identity: Identity, *, max_topics: int) -> list[str]:
@@ -147,7 +157,11 @@ def check_topics(names: Sequence[str], identity: Identity, *, max_topics: int) -
     given = [topic for topic in names if topic]
     topics = sorted({check_topic(topic, path="topics") for topic in given})
     if len(topics) > max_topics:
-        raise BadRequest(f"a connection may follow at most {max_topics} topics", path="topics")
+        raise BadRequest(
+            f"a connection may follow at most {max_topics} topics",
+            code=error_codes.TOO_MANY_TOPICS,
+            path="topics",
+        )
     for topic in topics:
         identity.check_may_follow(topic)
     return topics

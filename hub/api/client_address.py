@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from hub.api.request_context import RequestContext
+from hub.error_codes import LOCALHOST_ONLY
 from hub.errors import Forbidden, OperatorError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -59,7 +60,10 @@ def check_is_called_local(request: RequestContext) -> None:
     host = request.headers.get("Host", "localhost")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name.lower() not in _LOOPBACK_NAMES:
-        raise Forbidden("without tokens and API keys the hub accepts requests to localhost only")
+        raise Forbidden(
+            "without tokens and API keys the hub accepts requests to localhost only",
+            code=LOCALHOST_ONLY,
+        )
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from hub import error_codes
 from hub.core.event import check_idempotency_key
 from hub.core.generation import GenerationRequest, Message
 from hub.engine.generations import Generations
@@ -134,23 +135,38 @@ class GenerationRequests:
     def _generation_request(self, body: GenerateBody, chat: str | None) -> GenerationRequest:
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
-            raise TooLarge(f"the messages are larger than {self.max_prompt_bytes} bytes")
+            raise TooLarge(
+                f"the messages are larger than {self.max_prompt_bytes} bytes",
+                code=error_codes.PROMPT_TOO_LARGE,
+            )
         name = body.upstream or self._default_upstream
         if name is None:
-            raise BadRequest("this hub has no upstream: set HUB_UPSTREAMS__…", path="upstream")
+            raise BadRequest(
+                "this hub has no upstream: set HUB_UPSTREAMS__…",
+                code=error_codes.UPSTREAM_NOT_CONFIGURED,
+                path="upstream",
+            )
         upstream = self._upstreams.get(name)
         if upstream is None:
             known = ", ".join(sorted(self._upstreams)) or "none"
             raise BadRequest(
-                f"there is no upstream {name!r}; the hub has: {known}", path="upstream"
+                f"there is no upstream {name!r}; the hub has: {known}",
+                code=error_codes.UNKNOWN_UPSTREAM,
+                path="upstream",
             )
         model = body.model or upstream.default_model or next(iter(upstream.models), None)
         if model is None:
-            raise BadRequest(f"name the model: the upstream {name!r} has no default", path="model")
+            raise BadRequest(
+                f"name the model: the upstream {name!r} has no default",
+                code=error_codes.MODEL_REQUIRED,
+                path="model",
+            )
         if upstream.models and model not in upstream.models:
             known = ", ".join(upstream.models)
             raise BadRequest(
-                f"the upstream {name!r} has no model {model!r}; it has: {known}", path="model"
+                f"the upstream {name!r} has no model {model!r}; it has: {known}",
+                code=error_codes.UNKNOWN_UPSTREAM,
+                path="model",
             )
         return GenerationRequest(
             messages=messages,

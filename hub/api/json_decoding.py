@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.error_codes import INVALID_JSON, UNKNOWN_FIELD
 from hub.errors import BadRequest
 
 _LOCATION: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
@@ -23,7 +24,7 @@ def decode_json(body: bytes, model: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _invalid_field(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
+        raise BadRequest(f"the body is not JSON: {error}", code=INVALID_JSON) from error
 
 
 def decode_json_field(text: str, model: type[T], path: str) -> T | None:
@@ -54,8 +55,8 @@ def _invalid_field(message: str) -> BadRequest:
     unknown = _UNKNOWN.search(what)
     if unknown:
         path = f"{path}.{unknown['field']}" if path else unknown["field"]
-        what = f"there is no field {path!r} here"
-    elif path:
+        return BadRequest(f"there is no field {path!r} here", code=UNKNOWN_FIELD, path=path)
+    if path:
         what = f"{path}: {_lower_first(what)}"
     return BadRequest(what, path=path or None)
 

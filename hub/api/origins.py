@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from hub.api.request_context import RequestContext
+from hub.error_codes import ORIGIN_NOT_ALLOWED, PREFLIGHT_REQUIRED
 from hub.errors import Forbidden
 
 
@@ -29,9 +30,14 @@ class AllowedOrigins:
         """Raise Forbidden if a page of another site made a request that carries a cookie."""
         if "Origin" not in request.headers:
             if request.headers.get("Sec-Fetch-Site") == "cross-site":
-                raise Forbidden("the cookie is not accepted from a page of another site")
+                raise Forbidden(
+                    "the cookie is not accepted from a page of another site",
+                    code=ORIGIN_NOT_ALLOWED,
+                )
         elif (origin := self._disallowed_origin(request)) is not None:
-            raise Forbidden(f"the cookie is not accepted from a page of {origin}")
+            raise Forbidden(
+                f"the cookie is not accepted from a page of {origin}", code=ORIGIN_NOT_ALLOWED
+            )
 
     def check_simple_request(self, request: RequestContext) -> None:
         """Raise Forbidden if a page of another site made a request that needs no preflight.
@@ -39,12 +45,18 @@ class AllowedOrigins:
         A browser sends such a request (Fetch standard, "simple") without asking first.
         """
         if (origin := self._disallowed_origin(request)) is not None:
-            raise Forbidden(f"a page of {origin} must send Content-Type: application/json")
+            raise Forbidden(
+                f"a page of {origin} must send Content-Type: application/json",
+                code=PREFLIGHT_REQUIRED,
+            )
 
     def check_websocket(self, request: RequestContext) -> None:
         """Raise Forbidden if a page of another site opens a WebSocket, which browsers allow."""
         if (origin := self._disallowed_origin(request)) is not None:
-            raise Forbidden(f"a page of {origin} may not open a WebSocket to this hub")
+            raise Forbidden(
+                f"a page of {origin} may not open a WebSocket to this hub",
+                code=ORIGIN_NOT_ALLOWED,
+            )
 
     def _disallowed_origin(self, request: RequestContext) -> str | None:
         """Return the request's origin if it is neither the hub's own nor in the list."""

@@ -1,4 +1,5 @@
-"""Errors as a status, a retry delay and a problem document (RFC 9457), the same for every listener.
+"""Errors as a status, a code, a retry delay and a problem document (RFC 9457), the same for every
+listener.
 
 hub/http/errors.py turns these into HTTP responses, hub/grpc/statuses.py into gRPC statuses.
 """
@@ -6,14 +7,16 @@ hub/http/errors.py turns these into HTTP responses, hub/grpc/statuses.py into gR
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
+from hub.error_codes import ERROR_CODES, INTERNAL_ERROR, code_for_status
 from hub.errors import (
     BrokerUnavailable,
     CallerError,
+    DependencyError,
     GenerationStillRunning,
     HubError,
     TooManyRequests,
@@ -21,51 +24,70 @@ from hub.errors import (
 
 BROKER_UNAVAILABLE: Final = "the broker is unavailable; try again"
 _RETRY_AFTER_SECONDS: Final = 1
+_EXAMPLE: Final = ERROR_CODES["token_expired"]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error as RFC 9457 describes it. `detail` is one sentence that says what is wrong. `path`
-    names the invalid field, if there is one.
+    """An error as RFC 9457 describes it. `code` is stable, and `type` is the address of its
+    description. `detail` is one sentence that says what is wrong. `path` names the invalid field,
+    if there is one.
     """
 
-    type: str
-    title: str
+    type: Annotated[str, Meta(description="The description of the code", examples=[_EXAMPLE.uri])]
+    title: Annotated[str, Meta(description="The phrase of the status")]
     status: int
     detail: str
+    code: Annotated[
+        str,
+        Meta(
+            description="The kind of error. docs/reference/errors.md describes every code. New "
+            "codes can be added.",
+            examples=[_EXAMPLE.name],
+        ),
+    ]
     path: str | UnsetType = UNSET
 
 
 class ErrorDescription(msgspec.Struct, frozen=True):
     """What a client learns about an error.
 
-    status: the HTTP status. path: the invalid field. retry_after_seconds: when the same request
-    may succeed; None if the client must not simply repeat it.
+    status: the HTTP status. code: the name of an ErrorCode. path: the invalid field.
+    retry_after_seconds: when the same request may succeed; None if the client must not simply
+    repeat it.
     """
 
     status: int
+    code: str
     detail: str
     path: str | None = None
     retry_after_seconds: int | None = None
 
 
 def describe_error(error: HubError) -> ErrorDescription:
-    """Return what a client learns about a CallerError or DependencyError.
+    """Return what a client learns about a CallerError, or a DependencyError of the node.
 
     The message of BrokerUnavailable names hosts, so clients get a constant sentence instead.
     """
     if isinstance(error, CallerError):
         retry = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
-        return ErrorDescription(error.status, error.detail, error.path, retry)
+        return ErrorDescription(error.status, error.code, error.detail, error.path, retry)
     if isinstance(error, BrokerUnavailable):
-        return ErrorDescription(503, BROKER_UNAVAILABLE, None, _RETRY_AFTER_SECONDS)
+        return ErrorDescription(503, error.code, BROKER_UNAVAILABLE, None, _RETRY_AFTER_SECONDS)
+    code = error.code if isinstance(error, DependencyError) else INTERNAL_ERROR.name
     retry = None if isinstance(error, GenerationStillRunning) else _RETRY_AFTER_SECONDS
-    return ErrorDescription(503, str(error), None, retry)
+    return ErrorDescription(503, code, str(error), None, retry)
 
 
-def problem_document(status: int, detail: str, path: str | None = None) -> dict[str, Any]:
-    """Return a Problem as plain values. path: the invalid field."""
+def problem_document(
+    status: int, detail: str, path: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """Return a Problem as plain values.
+
+    path: the invalid field. code: the name of an ErrorCode; by default the one of the status.
+    """
+    known = ERROR_CODES[code] if code is not None else code_for_status(status)
     title = HTTPStatus(status).phrase
-    document = Problem("about:blank", title, status, detail, path or UNSET)
+    document = Problem(known.uri, title, status, detail, known.name, path or UNSET)
     plain: dict[str, Any] = msgspec.to_builtins(document)
     return plain
 
@@ -73,4 +95,6 @@ def problem_document(status: int, detail: str, path: str | None = None) -> dict[
 def problem_from_error(error: HubError) -> dict[str, Any]:
     """Return the problem document of an error."""
     description = describe_error(error)
-    return problem_document(description.status, description.detail, description.path)
+    return problem_document(
+        description.status, description.detail, description.path, description.code
+    )

@@ -31,6 +31,7 @@ from hub.core.cursor import format_part
 from hub.core.event import compact_json
 from hub.core.rate_limit import TokenBucket
 from hub.engine.publisher import Publisher, PublishRequest
+from hub.error_codes import BODY_TOO_LARGE, RATE_LIMITED
 from hub.errors import BadRequest, CallerError, HubError, TooLarge, TooManyRequests
 from hub.ports.events import Outcome, Published
 
@@ -146,6 +147,7 @@ class PublishRateLimits:
         if wait_seconds > 0:
             raise TooManyRequests(
                 f"this API key may publish {self._per_second:g} events per second",
+                code=RATE_LIMITED,
                 limit="publishes",
                 retry_after_seconds=max(1, math.ceil(wait_seconds)),
             )
@@ -214,7 +216,10 @@ class PublishRequests:
     def _parse(self, item: bytes | None) -> PublishRequest | CallerError:
         try:
             if item is None:
-                raise TooLarge(f"an item may have at most {self.limits.max_body_bytes} bytes")
+                raise TooLarge(
+                    f"an item may have at most {self.limits.max_body_bytes} bytes",
+                    code=BODY_TOO_LARGE,
+                )
             body = decode_json(item, PublishBody)
             return body.request(max_recipients=self.limits.max_recipients)
         except CallerError as error:

@@ -26,6 +26,7 @@ from hub.engine.connection import Connection, ConnectionOptions
 from hub.engine.connections import Connections
 from hub.engine.expiry import ConnectionExpiry
 from hub.engine.stream_view import USER_STREAM, StreamView
+from hub.error_codes import TOO_MANY_CONNECTIONS
 from hub.errors import TooManyRequests
 from hub.ports.clock import Clock
 from hub.ports.connections import ConnectionWriter, EventEncoder
@@ -111,6 +112,7 @@ class Streams:
         if limit is not None and self._connections.count_at_address(address) >= limit:
             raise TooManyRequests(
                 f"there are {limit} streams from this address",
+                code=TOO_MANY_CONNECTIONS,
                 limit="address",
                 retry_after_seconds=_RETRY_SECONDS,
             )

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from hub.core.channel import check_user_id
+from hub.error_codes import TOKEN_CLAIMS_INVALID, TOKEN_EXPIRED, TOKEN_INVALID
 from hub.errors import BadRequest, OperatorError, Unauthorized
 
 _ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
@@ -82,7 +83,7 @@ class TokenReader:
         try:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError as error:
-            raise Unauthorized(f"the token is not valid: {error}") from error
+            raise Unauthorized(f"the token is not valid: {error}", code=TOKEN_INVALID) from error
         kid = header.get("kid")
         failure: Exception | None = None
         for source in self._sources:
@@ -92,11 +93,11 @@ class TokenReader:
                 try:
                     return _claims(self._decode(token, key))
                 except jwt.ExpiredSignatureError as error:
-                    raise Unauthorized("the token has expired") from error
+                    raise Unauthorized("the token has expired", code=TOKEN_EXPIRED) from error
                 except jwt.InvalidTokenError as error:
                     failure = error
         reason = failure or "the hub has no key for its algorithm"
-        raise Unauthorized(f"the token is not valid: {reason}") from failure
+        raise Unauthorized(f"the token is not valid: {reason}", code=TOKEN_INVALID) from failure
 
     def _decode(self, token: str, key: VerifyingKey) -> Mapping[str, Any]:
         claims: Mapping[str, Any] = jwt.decode(
@@ -114,11 +115,15 @@ class TokenReader:
 def _claims(claims: Mapping[str, Any]) -> Claims:
     topics = claims.get("topics", [])
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
-        raise Unauthorized("the claim topics must be a list of topic names")
+        raise Unauthorized(
+            "the claim topics must be a list of topic names", code=TOKEN_CLAIMS_INVALID
+        )
     try:
         user = check_user_id(claims["sub"], path="sub")
     except BadRequest as error:
-        raise Unauthorized(f"the claim sub is not a valid user id: {error.detail}") from error
+        raise Unauthorized(
+            f"the claim sub is not a valid user id: {error.detail}", code=TOKEN_CLAIMS_INVALID
+        ) from error
     token_id = claims.get("jti")
     return Claims(
         user=user,

@@ -17,13 +17,14 @@ from hub.compat.answer_state import (
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
+from hub.error_codes import ANSWER_REWRITTEN, GENERATION_STOPPED
 
-REWRITTEN_CODE: Final = "answer_rewritten"
+REWRITTEN_CODE: Final = ANSWER_REWRITTEN.name
 REWRITTEN: Final = (
     "the answer was generated again and differs from the text that this stream has already sent "
     "and cannot take back; request the complete answer instead"
 )
-STOPPED_CODE: Final = "generation_stopped"
+STOPPED_CODE: Final = GENERATION_STOPPED.name
 STOPPED: Final = "the answer was stopped"
 DONE_CHUNK: Final = b"data: [DONE]\n\n"
 """The end of a stream in OpenAI's chat completions and in the AI SDK."""

@@ -13,12 +13,12 @@ COMPAT_PREFIX: Final = "/v1/"
 
 
 class OpenAIErrorBody(msgspec.Struct, frozen=True):
-    """`param` is the name of the invalid field, if there is one."""
+    """`param` is the name of the invalid field, if there is one. `code` is the kind of error."""
 
     message: str
     type: str
     param: str | None
-    code: str | None
+    code: str
 
 
 class OpenAIError(msgspec.Struct, frozen=True):
@@ -27,8 +27,8 @@ class OpenAIError(msgspec.Struct, frozen=True):
     error: OpenAIErrorBody
 
 
-def _build(status: int, detail: str, path: str | None) -> Any:
-    return error_document(status, detail, path=path)
+def _build(status: int, detail: str, path: str | None, code: str) -> Any:
+    return error_document(status, detail, code=code, path=path)
 
 
 COMPAT_ERRORS: Final = ErrorFormat(

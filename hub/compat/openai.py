@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 _ERROR_TYPES: Final = {
@@ -17,7 +18,7 @@ _ERROR_TYPES: Final = {
 
 
 def error_document(
-    status: int, message: str, *, code: str | None = None, path: str | None = None
+    status: int, message: str, *, code: str, path: str | None = None
 ) -> dict[str, Any]:
     """Return an error in OpenAI's form. path: the invalid field, which becomes `param`."""
     kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -33,7 +34,11 @@ def reject_unsupported(body: dict[str, Any], *names: str) -> None:
     """Raise BadRequest for a field that the hub would otherwise silently ignore."""
     for name in names:
         if body.get(name):
-            raise BadRequest(f"the hub does not support {name}; remove it", path=name)
+            raise BadRequest(
+                f"the hub does not support {name}; remove it",
+                code=UNSUPPORTED_PARAMETER,
+                path=name,
+            )
 
 
 def usage_with_total(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generations import Generations, ReplayStart
+from hub.error_codes import FAILURE_CODES
 from hub.errors import BadRequest, GenerationStillRunning
 from hub.http.errors import NO_RETRY_HEADERS
 from hub.http.json_body import json_response, read_json
@@ -34,12 +35,6 @@ from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
 
-_STATUS_BY_CODE: Final = {
-    "upstream_timeout": 504,
-    "queue_timeout": 503,
-    "upstream_circuit_open": 503,
-    "upstream_unsupported": 400,
-}
 MAX_CHAT_ID_CHARS: Final = 128
 _CLOSED: Final = "the hub closed this request; the answer continues as generation {}"
 
@@ -180,7 +175,7 @@ def failure_response(answer: AnswerState) -> web.Response:
 def _failure_status(end: GenerationEvent) -> int:
     if end.upstream_status == 429:
         return 429
-    return _STATUS_BY_CODE.get(end.code, 502)
+    return FAILURE_CODES[end.code].status if end.code in FAILURE_CODES else 502
 
 
 def check_chat_id(chat: str, *, path: str = "id") -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, NewType
 
 import msgspec
 
+from hub.error_codes import INVALID_TOPIC, INVALID_USER_ID
 from hub.errors import BadRequest
 
 Channel = NewType("Channel", str)
@@ -33,14 +34,14 @@ TopicName = Annotated[str, msgspec.Meta(description=NAME_RULE, extra_json_schema
 def check_user_id(text: str, *, path: str | None = None) -> str:
     """Return `text` if it is a user id, else raise BadRequest that names the rule."""
     if not _NAME.fullmatch(text):
-        raise BadRequest(f"a user id has {NAME_RULE}", path=path)
+        raise BadRequest(f"a user id has {NAME_RULE}", code=INVALID_USER_ID, path=path)
     return text
 
 
 def check_topic(text: str, *, path: str | None = None) -> str:
     """Return `text` if it is a topic name, else raise BadRequest that names the rule."""
     if not _NAME.fullmatch(text):
-        raise BadRequest(f"a topic name has {NAME_RULE}", path=path)
+        raise BadRequest(f"a topic name has {NAME_RULE}", code=INVALID_TOPIC, path=path)
     return text
 
 

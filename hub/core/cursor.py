@@ -29,6 +29,7 @@ from typing import Final
 import msgspec
 
 from hub.core.channel import ALL, Channel
+from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 
 EPOCH_CHARS: Final = 5
@@ -91,7 +92,7 @@ def parse_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Positi
     """
     match = _CURSOR.fullmatch(text) if 0 < len(text) <= MAX_CURSOR_CHARS else None
     if match is None:
-        raise BadRequest("this is not a cursor of the hub", path="cursor")
+        raise BadRequest("this is not a cursor of the hub", code=INVALID_CURSOR, path="cursor")
     own = _parse_position(match[1], match[2]) if match[1] else None
     shared = _parse_position(match[3], match[4]) if match[3] else None
     topics = {tag: _parse_position(e, o) for tag, e, o in _TOPIC_POSITION.findall(match[5])}

@@ -15,6 +15,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
+from hub.error_codes import INVALID_EVENT_NAME, INVALID_IDEMPOTENCY_KEY
 from hub.errors import BadRequest
 
 MAX_NAME_CHARS: Final = 128
@@ -48,12 +49,20 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 def check_event_name(name: str, *, path: str = "event") -> str:
     """Return `name` if a publisher may use it, else raise BadRequest that names the rule."""
     if not 1 <= len(name) <= MAX_NAME_CHARS:
-        raise BadRequest(f"an event name has 1 to {MAX_NAME_CHARS} characters", path=path)
+        raise BadRequest(
+            f"an event name has 1 to {MAX_NAME_CHARS} characters",
+            code=INVALID_EVENT_NAME,
+            path=path,
+        )
     if _LINE_BREAK.search(name):
-        raise BadRequest("an event name must not contain CR, LF or NUL", path=path)
+        raise BadRequest(
+            "an event name must not contain CR, LF or NUL", code=INVALID_EVENT_NAME, path=path
+        )
     if name.startswith(_RESERVED):
         raise BadRequest(
-            "event names that begin with hub., generation. or presence. are reserved", path=path
+            "event names that begin with hub., generation. or presence. are reserved",
+            code=INVALID_EVENT_NAME,
+            path=path,
         )
     return name
 
@@ -61,9 +70,17 @@ def check_event_name(name: str, *, path: str = "event") -> str:
 def check_idempotency_key(key: str, *, path: str = "id") -> str:
     """Return `key` if it can be an idempotency key, else raise BadRequest that names the rule."""
     if not 1 <= len(key) <= MAX_ID_CHARS:
-        raise BadRequest(f"an idempotency key has 1 to {MAX_ID_CHARS} characters", path=path)
+        raise BadRequest(
+            f"an idempotency key has 1 to {MAX_ID_CHARS} characters",
+            code=INVALID_IDEMPOTENCY_KEY,
+            path=path,
+        )
     if _LINE_BREAK.search(key):
-        raise BadRequest("an idempotency key must not contain CR, LF or NUL", path=path)
+        raise BadRequest(
+            "an idempotency key must not contain CR, LF or NUL",
+            code=INVALID_IDEMPOTENCY_KEY,
+            path=path,
+        )
     return key
 
 

@@ -52,6 +52,7 @@ class HubReply(Struct, frozen=True):
     type: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     detail: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
     path: str | UnsetType = UNSET
 
 

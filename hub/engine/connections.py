@@ -36,6 +36,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.recovery import Recovery
 from hub.engine.topic_presence import TopicPresence
+from hub.error_codes import NODE_DRAINING, NODE_FULL
 from hub.errors import NodeBusy
 from hub.ports.clock import Clock
 from hub.ports.events import EventReader, Subscriptions
@@ -179,9 +180,9 @@ class Connections:
     def check_capacity(self) -> None:
         """Raise NodeBusy when `attach` would close every connection at once."""
         if self._draining:
-            raise NodeBusy("this node is draining; try again")
+            raise NodeBusy("this node is draining; try again", code=NODE_DRAINING)
         if self._is_full():
-            raise NodeBusy("this node has reached its limit of streams; try again")
+            raise NodeBusy("this node has reached its limit of streams; try again", code=NODE_FULL)
 
     def _is_full(self) -> bool:
         limit = self._limits.max_connections

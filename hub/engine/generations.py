@@ -24,6 +24,12 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.engine.generation_stream import END_EVENTS, data_prefix
+from hub.error_codes import (
+    GENERATION_FORBIDDEN,
+    GENERATION_NOT_FOUND,
+    TOO_MANY_GENERATIONS,
+    UPSTREAM_QUEUE_FULL,
+)
 from hub.errors import Forbidden, NotFound, TooManyRequests
 from hub.ports.events import EventLog, Outcome, Publication
 from hub.ports.generations import CreatedGeneration, GenerationStore
@@ -105,7 +111,7 @@ class Generations:
         if record is None:
             raise _not_found()
         if record.user != user:
-            raise Forbidden("this generation belongs to another user")
+            raise Forbidden("this generation belongs to another user", code=GENERATION_FORBIDDEN)
         return record
 
     async def join(
@@ -278,13 +284,15 @@ def _build_events(record: Generation) -> list[tuple[str, bytes]]:
 
 
 def _not_found() -> NotFound:
-    return NotFound("there is no such generation; it may have expired")
+    return NotFound("there is no such generation; it may have expired", code=GENERATION_NOT_FOUND)
 
 
 def _build_rejection(admission: Admission) -> TooManyRequests:
-    owner = "this user" if admission is Admission.USER_FULL else "this upstream"
+    is_user = admission is Admission.USER_FULL
+    owner = "this user" if is_user else "this upstream"
     return TooManyRequests(
         f"too many generations of {owner} are queued; try again later",
+        code=TOO_MANY_GENERATIONS if is_user else UPSTREAM_QUEUE_FULL,
         limit=f"questions_{admission.value}",
         retry_after_seconds=_RETRY_AFTER_SECONDS,
     )

@@ -9,6 +9,7 @@ import msgspec
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
 from hub.engine.node_metrics import NodeMetrics
+from hub.error_codes import DATA_TOO_LARGE
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
 from hub.ports.events import EventWriter, Publication, Published
 
@@ -89,6 +90,7 @@ class Publisher:
         if len(request.data) > self._max_data_bytes:
             raise TooLarge(
                 f"data has {len(request.data)} bytes; the limit is {self._max_data_bytes}",
+                code=DATA_TOO_LARGE,
                 path="data",
             )
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
+from hub.error_codes import TICKET_INVALID
 from hub.errors import BadRequest, Unauthorized
 from hub.ports.events import EventReader
 from hub.ports.tickets import Ticket, TicketStore
@@ -55,9 +56,9 @@ class Tickets:
         """
         consumed = await self._store.consume(ticket_id)
         if consumed is None or consumed.ticket.expires_at <= self._wall():
-            raise Unauthorized(_REFUSED)
+            raise Unauthorized(_REFUSED, code=TICKET_INVALID)
         if consumed.used_before and not await self._is_known(consumed.ticket.user, last_event_id):
-            raise Unauthorized(_REFUSED)
+            raise Unauthorized(_REFUSED, code=TICKET_INVALID)
         return consumed.ticket
 
     async def _is_known(self, user: str, last_event_id: str | None) -> bool:

@@ -20,6 +20,7 @@ from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
+from hub.error_codes import TOO_MANY_CONNECTIONS
 from hub.errors import BadRequest, TooManyRequests
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.request_context import Context, GrpcRequestContext
@@ -168,6 +169,7 @@ class HubService:
         if self._abandoned[user] >= _MAX_ABANDONED:
             raise TooManyRequests(
                 f"{_MAX_ABANDONED} of your streams are neither read nor cancelled: cancel them",
+                code=TOO_MANY_CONNECTIONS,
                 limit="given_up",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )

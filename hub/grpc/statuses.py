@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc.aio import AbortError
@@ -15,10 +15,12 @@ from grpc.aio import AbortError
 from hub.api.problems import ErrorDescription, describe_error
 from hub.core.close_reason import CloseReason
 from hub.engine.node_metrics import NodeMetrics
+from hub.error_codes import INTERNAL_ERROR
 from hub.errors import BrokerUnavailable, CallerError, DependencyError, TooManyRequests
 from hub.grpc.request_context import Context
 
 _MAX_SENTENCE_BYTES: Final = 512  # the trailers hold it three times; clients accept 8 KB
+_ERROR_DOMAIN: Final = "hub"
 _CODES_BY_STATUS: Final = {
     401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
@@ -70,9 +72,9 @@ class StatusMapper:
             except Exception:  # noqa: BLE001 - the last resort: logged, and INTERNAL
                 status = 500
                 _log.exception("call.failed", route=route)
-                await context.abort(
-                    StatusCode.INTERNAL, "the hub could not handle this call; see its log"
-                )
+                sentence = "the hub could not handle this call; see its log"
+                description = ErrorDescription(status, INTERNAL_ERROR.name, sentence)
+                await _abort(context, StatusCode.INTERNAL, description)
             finally:
                 if status:
                     self._metrics.responses[self._listener, route, str(status)] += 1
@@ -102,7 +104,8 @@ async def end_stream(context: Context, reason: CloseReason) -> None:
 async def _abort(context: Context, code: StatusCode, error: ErrorDescription) -> None:
     """End the call with an error.
 
-    The details follow the "Richer error model" (grpc.io). The retries of gRPC's own clients obey
+    The details follow the "Richer error model" (grpc.io). The reason in google.rpc.ErrorInfo is the
+    code in capitals, as that message requires. The retries of gRPC's own clients obey
     grpc-retry-pushback-ms (gRFC A6).
     """
     sentence = _truncate(error.detail)
@@ -115,6 +118,10 @@ async def _abort(context: Context, code: StatusCode, error: ErrorDescription) ->
         delay = Duration(seconds=error.retry_after_seconds)
         status.details.add().Pack(RetryInfo(retry_delay=delay))
         trailers.append(("grpc-retry-pushback-ms", str(error.retry_after_seconds * 1000)))
+    information = ErrorInfo(
+        reason=error.code.upper(), domain=_ERROR_DOMAIN, metadata={"code": error.code}
+    )
+    status.details.add().Pack(information)
     trailers.append(("grpc-status-details-bin", status.SerializeToString()))
     await context.abort(code, sentence, tuple(trailers))
 

@@ -23,6 +23,7 @@ from hub.api.authentication import COOKIE, Identity, bearer_token, check_path_us
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
 from hub.core.channel import check_user_id
+from hub.error_codes import ACCESS_REFUSED, USER_NOT_RECOGNISED
 from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
 
 _MAX_RESPONSE_BYTES: Final = 16 * 1024
@@ -91,9 +92,9 @@ class CallbackAuthenticator:
             _log.warning("callback.failed", error=type(error).__name__)
             raise CallbackUnavailable(_UNAVAILABLE) from error
         if status == 401:
-            raise Unauthorized("the application does not recognise you")
+            raise Unauthorized("the application does not recognise you", code=USER_NOT_RECOGNISED)
         if status == 403:
-            raise Forbidden("the application refused access")
+            raise Forbidden("the application refused access", code=ACCESS_REFUSED)
         if status != 200:
             _log.warning("callback.failed", status=status)
             raise CallbackUnavailable(_UNAVAILABLE)

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from hub.api.problems import describe_error, problem_document
+from hub.error_codes import code_for_status
 from hub.errors import BrokerUnavailable, CallerError, DependencyError
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -27,14 +28,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ErrorFormat(msgspec.Struct, frozen=True, kw_only=True):
     """The form of the errors of all routes under a path prefix.
 
-    model: the type of the document, for OpenAPI. build: makes the document of a status, a sentence
-    and the path of the invalid field (or None).
+    model: the type of the document, for OpenAPI. build: makes the document of a status, a sentence,
+    the path of the invalid field (or None) and a code.
     """
 
     prefix: str
     content_type: str
     model: Any
-    build: Callable[[int, str, str | None], Any]
+    build: Callable[[int, str, str | None, str], Any]
 
 
 class ErrorMiddleware:
@@ -61,6 +62,7 @@ class ErrorMiddleware:
                 request,
                 description.status,
                 description.detail,
+                code=description.code,
                 path=description.path,
                 headers=_headers(description.status, description.retry_after_seconds),
             )
@@ -84,25 +86,31 @@ class ErrorMiddleware:
         status: int,
         detail: str,
         *,
+        code: str | None = None,
         path: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> web.Response:
         for each in self._formats:
             if request.path.startswith(each.prefix):
-                document = each.build(status, detail, path)
+                document = each.build(status, detail, path, code or code_for_status(status).name)
                 return _error_response(status, document, each.content_type, headers)
-        return problem_response(status, detail, path=path, headers=headers)
+        return problem_response(status, detail, code=code, path=path, headers=headers)
 
 
 def problem_response(
     status: int,
     detail: str,
     *,
+    code: str | None = None,
     path: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """Return a problem document as a response. path: the invalid field."""
-    return _error_response(status, problem_document(status, detail, path), PROBLEM_TYPE, headers)
+    """Return a problem document as a response.
+
+    code: the name of an ErrorCode; by default the one of the status. path: the invalid field.
+    """
+    document = problem_document(status, detail, path, code)
+    return _error_response(status, document, PROBLEM_TYPE, headers)
 
 
 def _error_response(

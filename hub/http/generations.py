@@ -22,6 +22,7 @@ from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS, Seconds
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations
+from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import (
@@ -153,6 +154,7 @@ class GenerationRoutes:
         if stops and not streamed:
             raise BadRequest(
                 "on_disconnect: stop requires a streamed response: send Accept: text/event-stream",
+                code=STREAM_REQUIRED,
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")

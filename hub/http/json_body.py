@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from hub.api.json_decoding import decode_json
+from hub.error_codes import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
 from hub.errors import RequestTimeout, TooLarge, UnsupportedMedia
 
 _BODY_TIMEOUT_SECONDS: Final = 30.0
@@ -29,20 +30,22 @@ async def read_json(
     if request.content_type != "application/json" and not (
         allow_text and request.content_type in ("text/plain", "application/octet-stream")
     ):
-        raise UnsupportedMedia("send Content-Type: application/json")
+        raise UnsupportedMedia("send Content-Type: application/json", code=UNSUPPORTED_MEDIA_TYPE)
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(
-            f"the body has {request.content_length} bytes; the maximum is {max_bytes} bytes"
+            f"the body has {request.content_length} bytes; the maximum is {max_bytes} bytes",
+            code=BODY_TOO_LARGE,
         )
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
             body = await request.read()
     except TimeoutError as error:
         raise RequestTimeout(
-            f"the body was not complete within {_BODY_TIMEOUT_SECONDS:g} seconds"
+            f"the body was not complete within {_BODY_TIMEOUT_SECONDS:g} seconds",
+            code=REQUEST_TIMEOUT,
         ) from error
     except web.HTTPRequestEntityTooLarge as error:
-        raise TooLarge(f"the body is larger than {max_bytes} bytes") from error
+        raise TooLarge(f"the body is larger than {max_bytes} bytes", code=BODY_TOO_LARGE) from error
     return decode_json(body, model)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from hub.engine.connections import Connections
+from hub.error_codes import BROKER_UNAVAILABLE, NODE_DRAINING, ErrorCode
 from hub.errors import BrokerUnavailable
 from hub.http.errors import problem_response
 from hub.http.json_body import json_response
@@ -78,15 +79,17 @@ class NodeProbeRoutes:
         """Answers 200, or 503 with the reason while the node drains or the broker is
         unavailable.
         """
-        reason = "the node is draining" if self._connections.draining else None
-        if reason is None:
-            try:
-                await self._backend.check_ready()
-            except BrokerUnavailable as error:
-                reason = str(error)
-        if reason is not None:
-            return problem_response(503, reason, headers={"Retry-After": "1"})
+        if self._connections.draining:
+            return _unready(NODE_DRAINING, "the node is draining")
+        try:
+            await self._backend.check_ready()
+        except BrokerUnavailable as error:
+            return _unready(BROKER_UNAVAILABLE, str(error))
         return json_response(ReadyResponse("ready", self._node, len(self._connections)))
+
+
+def _unready(code: ErrorCode, reason: str) -> web.Response:
+    return problem_response(503, reason, code=code.name, headers={"Retry-After": "1"})
 
 
 class WorkerProbeRoutes:

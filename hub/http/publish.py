@@ -17,6 +17,7 @@ import structlog
 from aiohttp import StreamReader, web
 
 from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse
+from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.json_body import json_response, read_json
 from hub.http.routing import Operation, ResponseSpec, build_routes, json, json_body, key
@@ -89,7 +90,9 @@ class PublishRoutes:
         if request.content_type in NDJSON:
             return await self._stream(request, key)
         if request.content_type != "application/json":
-            raise UnsupportedMedia(f"send Content-Type: application/json or {NDJSON[0]}")
+            raise UnsupportedMedia(
+                f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
+            )
         max_bytes = self._requests.limits.max_body_bytes
         raw = await read_json(request, list[msgspec.Raw], max_bytes=max_bytes)
         self._requests.rate_limits.check(key, len(raw))

@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp import ETag, web
 
+from hub.error_codes import FILE_NOT_FOUND
 from hub.errors import NotFound
 from hub.http.routing import Operation, Parameter, ResponseSpec, build_routes
 
@@ -66,7 +67,7 @@ class StaticFiles:
         """Return a file as a response. Raise NotFound."""
         file = self._files.get(name)
         if file is None:
-            raise NotFound(f"there is no file {name!r} here")
+            raise NotFound(f"there is no file {name!r} here", code=FILE_NOT_FOUND)
         body, content_type = file
         return web.Response(
             body=body, content_type=content_type, charset="utf-8", headers=_PAGE_HEADERS

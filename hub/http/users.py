@@ -17,6 +17,7 @@ from hub.core.cursor import format_part, parse_cursor
 from hub.core.denylist import USER
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
+from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import LIMIT, USER_ID, query_limit, query_seconds
@@ -172,7 +173,9 @@ class UserRoutes:
         text = request.query.get("after")
         after = parse_cursor(text, [channel]).get(channel) if text else FROM_START
         if after is None:
-            raise BadRequest("after must be a cursor of this user's channel", path="after")
+            raise BadRequest(
+                "after must be a cursor of this user's channel", code=INVALID_CURSOR, path="after"
+            )
         pages = await self._events.read(
             {channel: after}, max_events=query_limit(request), max_bytes=_MAX_PAGE_BYTES
         )

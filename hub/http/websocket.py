@@ -22,6 +22,7 @@ from hub.engine.connection import Connection
 from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
+from hub.error_codes import TOO_MANY_MESSAGES, WEBSOCKET_REQUIRED
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
 from hub.http.errors import problem_response
 from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
@@ -112,7 +113,10 @@ class WebSocketRoutes:
         if not _is_upgrade(request) or version != "13":
             headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
             return problem_response(
-                426, "this route requires WebSocket, version 13", headers=headers
+                426,
+                "this route requires WebSocket, version 13",
+                code=WEBSOCKET_REQUIRED.name,
+                headers=headers,
             )
         if not is_valid_key(key):
             raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64")
@@ -180,6 +184,7 @@ class _Session:
             if refuse:
                 raise TooManyRequests(
                     "too many messages at once; wait for the replies",
+                    code=TOO_MANY_MESSAGES,
                     limit="messages",
                     retry_after_seconds=1,
                 )

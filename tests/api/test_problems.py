@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.api.problems import BROKER_UNAVAILABLE, ErrorDescription, describe_error, problem_document
+from hub.error_codes import ERROR_CODES, NODE_DRAINING
 from hub.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -18,19 +23,25 @@ from hub.errors import (
 @pytest.mark.parametrize(
     ("error", "description"),
     [
-        (BadRequest("no", path="to.user"), ErrorDescription(400, "no", "to.user")),
-        (NotFound("no"), ErrorDescription(404, "no")),
+        (
+            BadRequest("no", path="to.user"),
+            ErrorDescription(400, "invalid_field", "no", "to.user"),
+        ),
+        (NotFound("no"), ErrorDescription(404, "route_not_found", "no")),
         (
             TooManyRequests("no", limit="publishes", retry_after_seconds=7),
-            ErrorDescription(429, "no", None, 7),
+            ErrorDescription(429, "rate_limited", "no", None, 7),
         ),
         (
             BrokerUnavailable("redis-0:6379 refused the connection"),
-            ErrorDescription(503, BROKER_UNAVAILABLE, None, 1),
+            ErrorDescription(503, "broker_unavailable", BROKER_UNAVAILABLE, None, 1),
         ),
-        (NodeBusy("draining"), ErrorDescription(503, "draining", None, 1)),
-        (CallbackUnavailable("no"), ErrorDescription(503, "no", None, 1)),
-        (GenerationStillRunning("no"), ErrorDescription(503, "no")),
+        (
+            NodeBusy("draining", code=NODE_DRAINING),
+            ErrorDescription(503, "node_draining", "draining", None, 1),
+        ),
+        (CallbackUnavailable("no"), ErrorDescription(503, "callback_unavailable", "no", None, 1)),
+        (GenerationStillRunning("no"), ErrorDescription(503, "generation_still_running", "no")),
     ],
 )
 def test_description(error: HubError, description: ErrorDescription) -> None:
@@ -39,7 +50,19 @@ def test_description(error: HubError, description: ErrorDescription) -> None:
 
 
 def test_problem_document() -> None:
-    """The document has the fields of RFC 9457, and the path only for an invalid field."""
-    document = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "no"}
-    assert problem_document(400, "no") == document
-    assert problem_document(400, "no", "data") == {**document, "path": "data"}
+    """The document has the fields of RFC 9457 and the code, and the path of an invalid field."""
+    document = {
+        "type": "/docs/reference/errors.html#invalid_json",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "no",
+        "code": "invalid_json",
+    }
+    assert problem_document(400, "no", code="invalid_json") == document
+    assert problem_document(400, "no", "data", "invalid_json") == {**document, "path": "data"}
+
+
+@given(status=st.sampled_from([each for each in HTTPStatus if each >= 400]))
+def test_every_status_has_a_code(status: int) -> None:
+    """An error of which only the status is known has a code of the list, too."""
+    assert problem_document(status, "no")["code"] in ERROR_CODES

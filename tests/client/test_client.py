@@ -20,6 +20,7 @@ from hub_client import (
     HubClientError,
     HubUnavailable,
     HubUnreachable,
+    NotFound,
     RetryPolicy,
     StreamEnded,
     StreamReset,
@@ -330,11 +331,22 @@ async def test_retries_end() -> None:
         with pytest.raises(HubUnavailable, match="the broker is away"):
             await client.publish({"all": True})
     assert len(server.requests) == 4
-    server = Scripted(problem_response(429, "too many requests", headers={"Retry-After": "60"}))
+    headers = {"Retry-After": "60"}
+    server = Scripted(problem_response(429, "no", code="too_many_generations", headers=headers))
     async with server.client() as client:
         with pytest.raises(TooManyRequests) as caught:
             await client.ask("hi")
     assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
+    assert caught.value.code == "too_many_generations"
+
+
+async def test_error_page_of_a_proxy_has_no_code() -> None:
+    """An error that is no problem document has a status, and no code."""
+    server = Scripted(web.Response(status=404, body="<html>nginx</html>"))
+    async with server.client() as client:
+        with pytest.raises(NotFound) as caught:
+            await client.publish({"all": True})
+    assert (caught.value.status, caught.value.code) == (404, None)
 
 
 async def test_retried_restart_has_the_same_key() -> None:

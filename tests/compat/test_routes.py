@@ -22,6 +22,7 @@ from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission, Job
 from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
+from hub.error_codes import ERROR_CODES
 from hub.errors import CallerError
 from hub.ports.events import Publication
 from tests.api.test_authentication import AUTHENTICATOR, token
@@ -194,6 +195,7 @@ async def test_refusals_have_openais_form(
         error = (await response.json())["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["message"]
+        assert error["code"] in ERROR_CODES
         assert kind in (None, error["type"])
 
 

@@ -340,6 +340,23 @@ async def test_page_of_another_site_imports_it(context: BrowserContext, dev: Dev
     assert {"connect", "HubError"} <= set(exports)
 
 
+async def test_error_has_the_code_of_the_hub(context: BrowserContext, dev: Dev) -> None:
+    """A HubError has the code of the problem document, and null for the page of a proxy."""
+    page = await context.new_page()
+    await page.goto(f"{dev.url}/nowhere")
+    codes = await page.evaluate(
+        """async (url) => {
+            const { HubError } = await import(url);
+            const proxy = new Response("<p>", { status: 502 });
+            const responses = [await fetch("/generations/none"), proxy];
+            const errors = await Promise.all(responses.map((each) => HubError.fromResponse(each)));
+            return errors.map((error) => [error.status, error.code]);
+        }""",
+        f"{dev.url}/hub.js",
+    )
+    assert codes == [[400, "user_required"], [502, None]]
+
+
 async def from_disk(route: Any) -> None:
     """Serve a file of the demo page from disk, because this node does not serve it."""
     name = urlsplit(route.request.url).path.rpartition("/")[2] or "demo.html"

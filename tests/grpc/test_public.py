@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 from structlog.testing import capture_logs
@@ -80,6 +80,26 @@ async def test_refused(
     assert details_of(error).code == code.value[0]
 
 
+@pytest.mark.parametrize(
+    ("request_", "metadata", "code"),
+    [
+        (pb.GenerateRequest(prompt="x"), (), "token_required"),
+        (pb.GenerateRequest(prompt="x"), bearer("no token"), "token_invalid"),
+        (pb.GenerateRequest(prompt="x", upstream="nowhere"), token(), "unknown_upstream"),
+        (pb.GenerateRequest(prompt="x", params="{"), token(), "invalid_field"),
+        (pb.StopRequest(generation="g"), token(), "generation_not_found"),
+    ],
+)
+async def test_code_of_the_error(kit: Kit, request_: Any, metadata: Any, code: str) -> None:
+    """google.rpc.ErrorInfo carries the code of the error, as a reason and as it is elsewhere."""
+    method = type(request_).__name__.removesuffix("Request")
+    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=5))
+    information = ErrorInfo()
+    assert details_of(error).details[-1].Unpack(information)
+    assert (information.reason, information.domain) == (code.upper(), "hub")
+    assert dict(information.metadata) == {"code": code}
+
+
 async def test_bad_field_is_named(kit: Kit) -> None:
     """google.rpc.BadRequest names the invalid field."""
     request = pb.GenerateRequest(prompt="x", params="{")
@@ -121,6 +141,9 @@ async def test_hubs_own_fault(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None
     error = await fails(kit.public.Stop(pb.StopRequest(generation="g"), metadata=token()))
     assert error.code() is StatusCode.INTERNAL
     assert "secret" not in (error.details() or "")
+    information = ErrorInfo()
+    assert details_of(error).details[-1].Unpack(information)
+    assert information.reason == "INTERNAL_ERROR"
 
 
 async def test_stream_of_a_connection(kit: Kit) -> None:

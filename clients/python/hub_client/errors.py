@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -25,6 +24,8 @@ class HubClientError(Exception):
 
     detail: one sentence; it is the hub's own sentence when the hub sent one.
     status: the HTTP status, or 0 when there was no response.
+    code: the hub's code for the kind of error (`token_expired`), or None when there was no response
+    from a hub; docs/reference/errors.md describes the codes.
     path: the name of the wrong field, or None.
     retry_after_seconds: how long the hub asks the client to wait, or None.
     """
@@ -34,12 +35,14 @@ class HubClientError(Exception):
         detail: str,
         *,
         status: int = 0,
+        code: str | None = None,
         path: str | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.status = status
+        self.code = code
         self.path = path
         self.retry_after_seconds = retry_after_seconds
 
@@ -108,8 +111,7 @@ class AnswerFailed(HubClientError):
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool, text: str) -> None:
-        super().__init__(f"the answer failed: {message} ({code})")
-        self.code = code
+        super().__init__(f"the answer failed: {message} ({code})", code=code)
         self.message = message
         self.retryable = retryable
         self.text = text
@@ -143,6 +145,7 @@ class _Problem(msgspec.Struct):
     """The fields of a problem document (RFC 9457) that the client reads."""
 
     detail: str
+    code: str | None = None
     path: str | None = None
 
 
@@ -158,17 +161,29 @@ def error_from_response(
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem(f"{status} {reason}")
-    return error_from_status(status, problem.detail, problem.path, _parse_seconds(retry_after))
+    return error_from_status(
+        status,
+        problem.detail,
+        code=problem.code,
+        path=problem.path,
+        retry_after_seconds=_parse_seconds(retry_after),
+    )
 
 
 def error_from_status(
-    status: int, detail: str, path: str | None = None, retry_after_seconds: float | None = None
+    status: int,
+    detail: str,
+    *,
+    code: str | None = None,
+    path: str | None = None,
+    retry_after_seconds: float | None = None,
 ) -> HubClientError:
     """Return the error for an HTTP status."""
     default = BadRequest if 400 <= status < 500 else HubClientError
     error_type = _ERROR_BY_STATUS.get(status, default)
-    fields: dict[str, Any] = {"path": path, "retry_after_seconds": retry_after_seconds}
-    return error_type(detail, status=status, **fields)
+    return error_type(
+        detail, status=status, code=code, path=path, retry_after_seconds=retry_after_seconds
+    )
 
 
 def _parse_seconds(text: str | None) -> float | None:

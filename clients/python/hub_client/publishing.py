@@ -99,12 +99,14 @@ class _BatchLine(msgspec.Struct, frozen=True):
     published: list[Published] | None = None
     status: int = 0
     detail: str = ""
+    code: str | None = None
     path: str | None = None
 
     def result(self) -> PublishResult:
         if self.published is not None:
             return PublishResult(self.published)
-        return PublishResult(error=error_from_status(self.status, self.detail, self.path))
+        error = error_from_status(self.status, self.detail, code=self.code, path=self.path)
+        return PublishResult(error=error)
 
 
 class _PublishResponse(msgspec.Struct, frozen=True):

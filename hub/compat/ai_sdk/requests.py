@@ -14,6 +14,7 @@ import msgspec
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.core.generation import Message
+from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 _OUTPUT_FIELDS: Final = {"output-available": "output", "output-error": "errorText"}
@@ -79,7 +80,9 @@ def to_messages(ui_messages: list[UiMessage], system: str | None) -> list[Messag
             messages.append(Message(role=role, content=content))
         else:
             raise BadRequest(
-                f"{path}: the hub does not support the role {role!r}", path=f"{path}.role"
+                f"{path}: the hub does not support the role {role!r}",
+                code=UNSUPPORTED_PARAMETER,
+                path=f"{path}.role",
             )
     return messages
 
@@ -143,7 +146,11 @@ def _content(part: dict[str, Any], path: str) -> dict[str, Any] | None:
         return {"type": "file", "file": {"file_data": url, "filename": part.get("filename")}}
     if kind.startswith("data-") or kind in ("reasoning", "source-url", "source-document"):
         return None
-    raise BadRequest(f"{path}: the hub does not support parts of type {kind!r}", path=path)
+    raise BadRequest(
+        f"{path}: the hub does not support parts of type {kind!r}",
+        code=UNSUPPORTED_PARAMETER,
+        path=path,
+    )
 
 
 def _simplify(content: list[dict[str, Any]]) -> Any:

@@ -14,6 +14,7 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.compat.openai import passthrough_params, reject_unsupported
 from hub.core.generation import Message
+from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 
@@ -72,7 +73,11 @@ def read_chat(raw: dict[str, Any]) -> tuple[ChatBody, GenerateBody]:
     """
     body = convert_json(raw, ChatBody)
     if body.n not in (None, 1):
-        raise BadRequest("n must be 1: the hub generates one answer per request", path="n")
+        raise BadRequest(
+            "n must be 1: the hub generates one answer per request",
+            code=UNSUPPORTED_PARAMETER,
+            path="n",
+        )
     reject_unsupported(raw, "logprobs", "audio")
     return body, GenerateBody(
         messages=[message.to_message() for message in body.messages],

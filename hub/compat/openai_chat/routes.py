@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_chat.requests import ChatBody, read_chat
 from hub.compat.requests import CompatRequests, failure_response
+from hub.error_codes import MODEL_NOT_FOUND
 from hub.errors import NotFound
 from hub.http.json_body import json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
@@ -103,7 +104,7 @@ class ChatRoutes:
         name = request.match_info["name"]
         upstream = self._compat.requests.models().get(name)
         if upstream is None:
-            raise NotFound(f"there is no model {name!r}", path="model")
+            raise NotFound(f"there is no model {name!r}", code=MODEL_NOT_FOUND, path="model")
         return json_response(_model(name, upstream))
 
 

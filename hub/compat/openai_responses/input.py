@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hub.core.generation import Message
+from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
@@ -54,7 +55,11 @@ def _message(item: dict[str, Any], path: str) -> Message | None:
         case "reasoning":
             return None
         case kind:
-            raise BadRequest(f"{path}: the hub does not support items of type {kind!r}", path=path)
+            raise BadRequest(
+                f"{path}: the hub does not support items of type {kind!r}",
+                code=UNSUPPORTED_PARAMETER,
+                path=path,
+            )
 
 
 def _required(item: dict[str, Any], name: str, path: str) -> str:
@@ -84,7 +89,11 @@ def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
         return {"type": "image_url", "image_url": image}
     if kind == "input_file":
         return {"type": "file", "file": _given(part, "file_id", "file_data", "filename")}
-    raise BadRequest(f"{path}: the hub does not support parts of type {kind!r}", path=path)
+    raise BadRequest(
+        f"{path}: the hub does not support parts of type {kind!r}",
+        code=UNSUPPORTED_PARAMETER,
+        path=path,
+    )
 
 
 def _text(part: dict[str, Any]) -> str:
@@ -124,7 +133,9 @@ def to_params(
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise BadRequest(
-            f"the hub does not support tools of type {tool.get('type')!r}", path="tools"
+            f"the hub does not support tools of type {tool.get('type')!r}",
+            code=UNSUPPORTED_PARAMETER,
+            path="tools",
         )
     return {"type": "function", "function": _given(tool, "name", "description", "parameters",
                                                   "strict")}  # fmt: skip

@@ -14,6 +14,7 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.compat.openai import passthrough_params, reject_unsupported
 from hub.compat.openai_responses.input import to_messages, to_params
+from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
 
 
@@ -84,6 +85,7 @@ def read_responses(raw: dict[str, Any]) -> tuple[ResponsesBody, GenerateBody]:
     if body.is_queued and generate.stops_on_disconnect():
         raise BadRequest(
             "on_disconnect: stop needs a client that waits: remove background",
+            code=STREAM_REQUIRED,
             path="on_disconnect",
         )
     return body, generate

@@ -17,6 +17,7 @@ from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.openai_responses.requests import ResponsesBody, read_responses
 from hub.compat.openai_responses.response_object import response_object
 from hub.compat.requests import CompatRequests, failure_response
+from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
 from hub.http.parameters import IDEMPOTENCY_KEY, OPEN_USER, query_flag, query_int
@@ -157,5 +158,5 @@ class ResponsesRoutes:
 def _generation_id(request: web.Request) -> str:
     name = request.match_info["id"]
     if not name.startswith(_PREFIX):
-        raise NotFound(f"there is no response {name!r}")
+        raise NotFound(f"there is no response {name!r}", code=RESPONSE_NOT_FOUND)
     return name.removeprefix(_PREFIX)

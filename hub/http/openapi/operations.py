@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from hub.api.problems import Problem
+from hub.error_codes import ERROR_CODES
 from hub.http.errors import PROBLEM_TYPE, ErrorFormat
 from hub.http.routing import Operation, Parameter, ResponseSpec
 
@@ -115,12 +116,18 @@ def _content(model: Any, schema: Schema) -> dict[str, Any]:
 def error_response(status: int, problem: dict[str, Any]) -> dict[str, Any]:
     """Build the response object of an error. problem: the schema of the problem document."""
     described = {
-        "description": ERROR_DESCRIPTIONS[status],
+        "description": f"{ERROR_DESCRIPTIONS[status]} {_codes(status)}".rstrip(),
         "content": {PROBLEM_TYPE: {"schema": problem}},
     }
     if status in _ERROR_HEADERS:
         described["headers"] = _headers(_ERROR_HEADERS[status])
     return described
+
+
+def _codes(status: int) -> str:
+    """List the codes of a status, for the members `code` and `type` of the document."""
+    names = ", ".join(f"`{code.name}`" for code in ERROR_CODES.values() if code.status == status)
+    return f"`code` is one of: {names}." if names else ""
 
 
 def _headers(descriptions: Mapping[str, str]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ export class HubError extends Error {
   });
   /** The HTTP status, 0 when there was no response. */
   status: number;
-  /** The code of a failed answer, or `closed`. */
+  /** The hub's code (docs/reference/errors.md), the code of a failed answer, or `closed`. */
   code: string | null;
   /** The invalid field. */
   path: string | null;

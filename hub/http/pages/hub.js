@@ -45,7 +45,8 @@ const noop = () => {};
 
 // ---- errors and retry delays -----------------------------------------------------------------
 
-// status: the HTTP status, 0 when there was no response. code: the code of a failed answer.
+// status: the HTTP status, 0 when there was no response. code: the hub's code for the error
+// (docs/reference/errors.md), the code of a failed answer, or "closed".
 export class HubError extends Error {
   constructor(message, { status = 0, code = null, path = null, retryAfterSeconds = null, cause } = {}) {
     super(message, { cause });
@@ -62,6 +63,7 @@ export class HubError extends Error {
     const problem = await response.json().catch(() => ({}));
     return new HubError(problem.detail ?? `${response.status} ${response.statusText}`.trim(), {
       status: response.status,
+      code: problem.code ?? null,
       path: problem.path ?? null,
       retryAfterSeconds: parseRetryAfter(response.headers.get("Retry-After")),
     });

@@ -1,0 +1,700 @@
+"""The codes of all errors that a client can receive, with their documentation.
+
+A code is stable: programs compare it, and the words of `detail` may change. The pages
+docs/reference/errors.md and docs/guides/troubleshooting.md are generated from this module. A new
+error gets an entry here, and the place that raises it names the entry.
+
+Groups: requests (400, 413, 415, …), identity (401), permission (403), missing resources (404),
+limits (429), availability (5xx), and answers that fail (`code` in `generation.failed`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+DOCUMENTATION_PATH: Final = "/docs/reference/errors.html"
+"""The path in `type` of problem documents. It depends on no setting, so that it is stable."""
+
+
+class ErrorCode(NamedTuple):
+    """One kind of error.
+
+    name: the code. status: the HTTP status; for answers that fail, the status under /v1. title:
+    what the client sees, in a few words. cause, remedy: sentences for the documentation, in
+    Markdown, with links as seen from docs/reference.
+    retry: whether and when the same request can succeed.
+    """
+
+    name: str
+    status: int
+    title: str
+    cause: str
+    remedy: str
+    retry: str = "no"
+
+    @property
+    def uri(self) -> str:
+        """The `type` of problem documents (RFC 9457): the anchor in the documentation."""
+        return f"{DOCUMENTATION_PATH}#{self.name}"
+
+
+# Requests that are wrong.
+
+INVALID_REQUEST: Final = ErrorCode(
+    "invalid_request",
+    400,
+    "The request is malformed",
+    "The request breaks a rule that `detail` names.",
+    "Correct the request as `detail` says.",
+)
+INVALID_FIELD: Final = ErrorCode(
+    "invalid_field",
+    400,
+    "A field has an invalid value",
+    "A field of the body or a query parameter has the wrong type or a value that is not "
+    "allowed. `path` names the field, and `detail` the rule.",
+    "Correct the field. [HTTP](http.md) and `/openapi.json` list the fields of each route.",
+)
+INVALID_JSON: Final = ErrorCode(
+    "invalid_json",
+    400,
+    "The body is not JSON",
+    "The body is cut off, is not UTF-8, or has a syntax error. Shells often remove the quotes.",
+    "Check quotes and encoding. With `curl`, put the body in single quotes or in a file (`-d "
+    "@body.json`).",
+)
+UNKNOWN_FIELD: Final = ErrorCode(
+    "unknown_field",
+    400,
+    "The body has a field that does not exist",
+    "The name is misspelled, or the field belongs at another level. `path` names it.",
+    "Remove the field, or correct its name.",
+)
+INVALID_USER_ID: Final = ErrorCode(
+    "invalid_user_id",
+    400,
+    "A user id has characters that are not allowed",
+    "The id is empty, too long, or contains a character that `detail` excludes.",
+    "Use the id that your tokens have in `sub`, and percent-encode it in URLs.",
+)
+INVALID_TOPIC: Final = ErrorCode(
+    "invalid_topic",
+    400,
+    "A topic name has characters that are not allowed",
+    "The name is empty, too long, or contains a character that `detail` excludes.",
+    "Choose another name. `*` at the end is allowed only in the claim `topics` of a token.",
+)
+TOO_MANY_TOPICS: Final = ErrorCode(
+    "too_many_topics",
+    400,
+    "A connection follows too many topics",
+    "The request names more topics than `stream.max_topics`.",
+    "Follow fewer topics with one connection, or raise the setting.",
+)
+INVALID_CURSOR: Final = ErrorCode(
+    "invalid_cursor",
+    400,
+    "The cursor is not one of the hub's",
+    "`?cursor=` is cut off, belongs to another server, or was made by hand.",
+    "Send a cursor that the hub has sent, `live` or `start`. Without a cursor the stream begins "
+    "now.",
+)
+INVALID_EVENT_NAME: Final = ErrorCode(
+    "invalid_event_name",
+    400,
+    "An event name is not allowed",
+    "The name is empty, too long, contains a line break, or begins with a prefix that the hub "
+    "uses for its own events (`hub.`, `generation.`, `presence.`).",
+    "Choose another name, for example `order.shipped`.",
+)
+INVALID_IDEMPOTENCY_KEY: Final = ErrorCode(
+    "invalid_idempotency_key",
+    400,
+    "An idempotency key is not allowed",
+    "The key is empty, too long, or contains a line break.",
+    "Use a short key that names what happened, for example `order-981-shipped`.",
+)
+USER_REQUIRED: Final = ErrorCode(
+    "user_required",
+    400,
+    "The request names no user",
+    "`hub dev` takes the user from the URL, because it requires no token.",
+    "Add `?user=alice` to the URL.",
+)
+UPSTREAM_NOT_CONFIGURED: Final = ErrorCode(
+    "upstream_not_configured",
+    400,
+    "The hub has no LLM",
+    "The node has no entry in `[upstreams]`.",
+    "Configure an LLM: [Connect an LLM](../guides/upstreams.md). Nodes and workers need the "
+    "same `[upstreams]`.",
+)
+UNKNOWN_UPSTREAM: Final = ErrorCode(
+    "unknown_upstream",
+    400,
+    "There is no such upstream or model",
+    "`upstream` or `model` names nothing that this node knows.",
+    "Use a name that `detail` lists, or add the upstream to the settings of nodes and workers.",
+)
+MODEL_REQUIRED: Final = ErrorCode(
+    "model_required",
+    400,
+    "The request names no model",
+    "The upstream has no `default_model`.",
+    "Send `model`, or set `default_model` of the upstream.",
+)
+UNSUPPORTED_PARAMETER: Final = ErrorCode(
+    "unsupported_parameter",
+    400,
+    "The hub does not support a parameter",
+    "A compatibility API has a parameter or a kind of content that the hub cannot carry out. "
+    "The hub refuses it, because an SDK would not notice that it is ignored.",
+    "Remove the parameter that `path` names. [OpenAI SDK](../clients/openai-sdk.md) and the "
+    "pages of the other clients list what works.",
+)
+STREAM_REQUIRED: Final = ErrorCode(
+    "stream_required",
+    400,
+    "The request must ask for a stream",
+    "`on_disconnect: stop` is about the connection of the answer, and this request does not "
+    "keep one.",
+    "Send `Accept: text/event-stream`, or leave `on_disconnect` out.",
+)
+METHOD_NOT_ALLOWED: Final = ErrorCode(
+    "method_not_allowed",
+    405,
+    "The route has no such method",
+    "The route exists, but not with this method.",
+    "Use a method in the header `Allow`.",
+)
+REQUEST_TIMEOUT: Final = ErrorCode(
+    "request_timeout",
+    408,
+    "The body did not arrive in time",
+    "The body was not complete within 30 seconds.",
+    "Send the request again. If it happens often, look for a proxy or a network that loses "
+    "packets.",
+    "yes",
+)
+BODY_TOO_LARGE: Final = ErrorCode(
+    "body_too_large",
+    413,
+    "The body is too large",
+    "The body exceeds the limit that `detail` names: `publish.max_body_bytes` for publishing, "
+    "and `generations.max_prompt_bytes` for requests to an LLM.",
+    "Send less, or raise the setting.",
+)
+DATA_TOO_LARGE: Final = ErrorCode(
+    "data_too_large",
+    413,
+    "The data of an event is too large",
+    "`data` exceeds `publish.max_data_bytes`.",
+    "Publish an id or a URL, and let the page load the rest. Or raise the setting.",
+)
+PROMPT_TOO_LARGE: Final = ErrorCode(
+    "prompt_too_large",
+    413,
+    "The conversation is too large",
+    "The messages exceed `generations.max_prompt_bytes`.",
+    "Send fewer messages, send images by URL, or raise the setting.",
+)
+UNSUPPORTED_MEDIA_TYPE: Final = ErrorCode(
+    "unsupported_media_type",
+    415,
+    "The content type is missing or not supported",
+    "The header `Content-Type` is missing or is not one that this route reads. `curl -d` sends "
+    "`application/x-www-form-urlencoded` by default.",
+    "Send `Content-Type: application/json`. `POST /publish/batch` also reads "
+    "`application/x-ndjson`.",
+)
+WEBSOCKET_REQUIRED: Final = ErrorCode(
+    "websocket_required",
+    426,
+    "The route requires WebSocket",
+    "The request is not a WebSocket handshake. Usually a proxy does not pass on the headers "
+    "`Upgrade` and `Connection`.",
+    "Configure the proxy as [Proxies](../guides/proxies.md) shows, or use SSE.",
+)
+
+# Requests without a valid identity.
+
+TOKEN_REQUIRED: Final = ErrorCode(
+    "token_required",
+    401,
+    "The request has no token",
+    "The hub found no user's token. `EventSource` cannot send headers, and browsers do not send "
+    "a cookie of another site.",
+    "Send `Authorization: Bearer <token>`, the cookie `hub_token`, or `?access_token=`. In a "
+    "page, use [`hub.js`](../clients/javascript.md) with `getToken`.",
+    "with a token",
+)
+TOKEN_EXPIRED: Final = ErrorCode(
+    "token_expired",
+    401,
+    "The token has expired",
+    "The time in `exp` has passed. If a new token has expired at once, a clock is wrong, or "
+    "`exp` is in milliseconds.",
+    "Get a new token from your backend. `hub.js` and the Python client do this by themselves if "
+    "you pass a function instead of a token.",
+    "with a new token",
+)
+TOKEN_INVALID: Final = ErrorCode(
+    "token_invalid",
+    401,
+    "The token cannot be verified",
+    "The signature fits no key of the hub, the hub has no key for the token's algorithm, `aud` "
+    "or `iss` differs from the settings, or a required claim (`exp`, `sub`) is missing. "
+    "`detail` says which.",
+    "Compare `auth.hmac_secret`, `auth.public_keys`, `auth.jwks_url`, `auth.audience` and "
+    "`auth.issuer` with the application that signs: [401 with an Auth0 "
+    "token](../guides/troubleshooting.md#401-with-an-auth0-token).",
+    "with a correct token",
+)
+TOKEN_CLAIMS_INVALID: Final = ErrorCode(
+    "token_claims_invalid",
+    401,
+    "A claim of the token is invalid",
+    "The token is signed correctly, but the claim with the user is no user id, or `topics` is "
+    "not a list.",
+    'Correct the application that signs: `"sub": "alice"`, `"topics": ["news"]`.',
+    "with a correct token",
+)
+TOKEN_REVOKED: Final = ErrorCode(
+    "token_revoked",
+    401,
+    "The token has been revoked",
+    "A backend revoked the token with `POST /revocations`.",
+    "The user must log in again, so that the application issues a new token.",
+    "with a new token",
+)
+TICKET_INVALID: Final = ErrorCode(
+    "ticket_invalid",
+    401,
+    "The ticket cannot be used",
+    "The ticket is older than 30 seconds, was used before, or does not exist.",
+    "Create a ticket for each connection, just before you open it (`POST /tickets`).",
+    "with a new ticket",
+)
+USER_NOT_RECOGNISED: Final = ErrorCode(
+    "user_not_recognised",
+    401,
+    "The application does not know the user",
+    "`auth.callback_url` answered 401.",
+    "Check the session of the user in your application, and that the proxy passes its cookie on.",
+    "after a login",
+)
+API_KEY_REQUIRED: Final = ErrorCode(
+    "api_key_required",
+    401,
+    "The request has no API key",
+    "Routes of the internal listener require an API key.",
+    "Send `Authorization: Bearer <API key>`. The commands read it from `--key` or "
+    "`HUB_CLIENT__KEY`.",
+    "with an API key",
+)
+API_KEY_INVALID: Final = ErrorCode(
+    "api_key_invalid",
+    401,
+    "The API key is wrong",
+    "No entry of `auth.api_keys` has this key. Common reasons: a user's token instead of a key, "
+    "a key of another environment, quotes or a line break inside the key.",
+    "Compare the key with `auth.api_keys` of this node. `hub config` shows which keys exist.",
+    "with a correct key",
+)
+
+# Requests that are not allowed.
+
+USER_MISMATCH: Final = ErrorCode(
+    "user_mismatch",
+    403,
+    "The token belongs to another user",
+    "The path names another user than the token. Ids are compared exactly: `Alice` is not `alice`.",
+    "Connect to `/sse/connect` without an id: the hub takes the user from the token.",
+)
+TOPIC_NOT_ALLOWED: Final = ErrorCode(
+    "topic_not_allowed",
+    403,
+    "The token does not allow the topic",
+    "The claim `topics` of the token has neither the topic nor a wildcard for it.",
+    'Add the topic to the claim: `"topics": ["news"]`, or `"topics": ["room:*"]`.',
+)
+INSUFFICIENT_SCOPE: Final = ErrorCode(
+    "insufficient_scope",
+    403,
+    "The API key or token lacks a scope",
+    "The key or token is valid, but it does not have the scope that `detail` names.",
+    "Add the scope to the key in `auth.api_keys`, or to the claim `scope` of the token.",
+)
+GENERATION_FORBIDDEN: Final = ErrorCode(
+    "generation_forbidden",
+    403,
+    "The answer belongs to another user",
+    "Users can read and stop their own answers only.",
+    "Use the token of the user who asked. Backends read answers on the internal listener.",
+)
+USER_BLOCKED: Final = ErrorCode(
+    "user_blocked",
+    403,
+    "The user is blocked for now",
+    "Somebody called `DELETE /users/{id}/connections?block_seconds=`.",
+    "Wait until the block ends.",
+    "after the block",
+)
+ORIGIN_NOT_ALLOWED: Final = ErrorCode(
+    "origin_not_allowed",
+    403,
+    "A page of another site may not do this",
+    "The page and the hub have different origins, and a cookie or a WebSocket is accepted from "
+    "known origins only. The browser may report a CORS error.",
+    "Add the origin of the page to `public.allowed_origins`. Behind a proxy, pass the header "
+    "`Host` on with its port (`$http_host` in nginx).",
+)
+PREFLIGHT_REQUIRED: Final = ErrorCode(
+    "preflight_required",
+    403,
+    "A page of another site must send JSON",
+    "A browser sends a form or text to another site without asking the hub first.",
+    "Send `Content-Type: application/json`, and add the origin of the page to "
+    "`public.allowed_origins`.",
+)
+LOCALHOST_ONLY: Final = ErrorCode(
+    "localhost_only",
+    403,
+    "Without keys the hub accepts requests to localhost only",
+    "`hub dev` and hubs with `auth.disabled` accept only requests that name `localhost` or a "
+    "loopback address.",
+    "Open `http://localhost:8080`. To serve other machines, configure tokens and API keys.",
+)
+ACCESS_REFUSED: Final = ErrorCode(
+    "access_refused",
+    403,
+    "The application refuses access",
+    "`auth.callback_url` answered 403.",
+    "Check the permissions of the user in your application.",
+)
+
+# Resources that do not exist.
+
+ROUTE_NOT_FOUND: Final = ErrorCode(
+    "route_not_found",
+    404,
+    "There is no such route",
+    "The path is wrong, or the route is on the other listener: routes for backends, such as "
+    "`POST /publish`, are on the internal listener only (8081 by default).",
+    "Check path and port. [HTTP](http.md) lists the routes of both listeners.",
+)
+GENERATION_NOT_FOUND: Final = ErrorCode(
+    "generation_not_found",
+    404,
+    "There is no such answer",
+    "The id is wrong, or the answer is no longer stored: `generations.ttl_seconds` (an hour) "
+    "after its last change.",
+    "Store finished answers in your application, or raise the setting.",
+)
+RESPONSE_NOT_FOUND: Final = ErrorCode(
+    "response_not_found",
+    404,
+    "There is no such response",
+    "`/v1/responses/{id}` names an answer that does not exist or is no longer stored.",
+    "Use the `id` of a response that is not older than `generations.ttl_seconds`.",
+)
+MODEL_NOT_FOUND: Final = ErrorCode(
+    "model_not_found",
+    404,
+    "There is no such model",
+    "`/v1/models/{model}` names a model that the hub does not list.",
+    "Use a name from `GET /v1/models`.",
+)
+FILE_NOT_FOUND: Final = ErrorCode(
+    "file_not_found",
+    404,
+    "There is no such file",
+    "The demo page and the console load their files by name, and this one does not exist.",
+    "Reload the page. After an update an old page can name files that are gone.",
+)
+
+# Conflicts with the state.
+
+CONFLICT: Final = ErrorCode(
+    "conflict",
+    409,
+    "The state does not allow the request",
+    "Something else has changed the resource first. `detail` says what.",
+    "Read the current state, and decide again.",
+)
+GENERATION_STOPPED: Final = ErrorCode(
+    "generation_stopped",
+    409,
+    "The answer was stopped",
+    "A user stopped the answer that the client waits for. APIs that have no word for this "
+    "report an error, so that half an answer does not look like a whole one.",
+    "Show the text so far. Ask again only if the user wants it.",
+    "if the user asks for it",
+)
+ANSWER_REWRITTEN: Final = ErrorCode(
+    "answer_rewritten",
+    409,
+    "The answer differs from the text that was sent",
+    "The answer was generated again, and the format of the client cannot take text back.",
+    "Request the complete answer, for example with `GET /v1/responses/{id}`.",
+    "by reading the answer",
+)
+
+# Limits.
+
+RATE_LIMITED: Final = ErrorCode(
+    "rate_limited",
+    429,
+    "Too many requests",
+    "A limit per second is reached, for example `publish.max_per_second` of an API key. The hub "
+    "has done nothing.",
+    "Wait for the seconds in `Retry-After`. Use `POST /publish/batch` for many events.",
+    "after `Retry-After`",
+)
+TOO_MANY_CONNECTIONS: Final = ErrorCode(
+    "too_many_connections",
+    429,
+    "Too many streams from one address",
+    "The address has `stream.max_per_address` streams. If all users have the address of your "
+    "proxy, the hub does not know the proxy.",
+    "Set `public.trusted_proxies` to the addresses of the proxy, or raise the limit.",
+    "after `Retry-After`",
+)
+TOO_MANY_MESSAGES: Final = ErrorCode(
+    "too_many_messages",
+    429,
+    "Too many messages at once",
+    "A client sent more than 16 messages over WebSocket or gRPC without waiting for the replies.",
+    "Wait for the reply to a message before you send many more.",
+    "after `Retry-After`",
+)
+TOO_MANY_GENERATIONS: Final = ErrorCode(
+    "too_many_generations",
+    429,
+    "Too many answers of a user are queued",
+    "The user has `generations.max_queued_per_user` answers in the queue.",
+    "Wait for answers to end. If they stay queued, check that `hub worker` runs.",
+    "after `Retry-After`",
+)
+UPSTREAM_QUEUE_FULL: Final = ErrorCode(
+    "upstream_queue_full",
+    429,
+    "Too many answers of an upstream are queued",
+    "The queue of the upstream has `max_queued` answers.",
+    "Start more workers, raise `max_running` of the upstream, or let users wait.",
+    "after `Retry-After`",
+)
+
+# Something is unavailable.
+
+INTERNAL_ERROR: Final = ErrorCode(
+    "internal_error",
+    500,
+    "The hub has an error",
+    "The hub could not handle the request. The log of the node has the details (`request.failed`).",
+    "Please report it with the log.",
+)
+BROKER_UNAVAILABLE: Final = ErrorCode(
+    "broker_unavailable",
+    503,
+    "Redis or Valkey does not answer",
+    "The node cannot reach the broker, or the broker refuses commands.",
+    "Run `hub doctor` on the machine of the node. Repeat a publish with the same `id`: then it "
+    "arrives once.",
+    "after `Retry-After`",
+)
+NODE_DRAINING: Final = ErrorCode(
+    "node_draining",
+    503,
+    "The node shuts down",
+    "The node drains before it stops, for example during an update.",
+    "Repeat the request: the load balancer sends it to another node.",
+    "after `Retry-After`",
+)
+NODE_FULL: Final = ErrorCode(
+    "node_full",
+    503,
+    "The node has reached its limit of streams",
+    "The node has `stream.max_connections` streams.",
+    "Add a node or a process, or raise the limit.",
+    "after `Retry-After`",
+)
+CALLBACK_UNAVAILABLE: Final = ErrorCode(
+    "callback_unavailable",
+    503,
+    "The application could not authenticate the user",
+    "`auth.callback_url` did not answer in time, answered with another status than 200, 401 or "
+    "403, or sent an invalid response.",
+    "Look for `callback` in the log of the node, and check the route of your application.",
+    "after `Retry-After`",
+)
+GENERATION_STILL_RUNNING: Final = ErrorCode(
+    "generation_still_running",
+    503,
+    "The hub closed the request, and the answer continues",
+    "A client waited for a whole answer, and the node had to close the request before its end.",
+    "Read the answer with `GET /generations/{id}`. The same request again would start another "
+    "answer.",
+    "by reading the answer",
+)
+
+# Answers that fail.
+
+UPSTREAM_UNREACHABLE: Final = ErrorCode(
+    "upstream_unreachable",
+    502,
+    "The worker cannot connect to the LLM",
+    "The name cannot be resolved, nothing listens at the address, or the TLS handshake fails. "
+    "In a container, `localhost` is the container itself.",
+    "Request `base_url` from the machine of the worker with `curl`. Behind a company's proxy "
+    "set `proxy`; for a certificate of your own CA set `SSL_CERT_FILE`.",
+    "yes",
+)
+UPSTREAM_TIMEOUT: Final = ErrorCode(
+    "upstream_timeout",
+    504,
+    "The LLM did not answer in time",
+    "A limit of the upstream was reached: `connect_seconds` (10), `first_byte_seconds` (120), "
+    "`idle_seconds` (120, between two chunks) or `total_seconds` (off).",
+    "Raise the limit for slow models: `first_byte_seconds` before the first token, "
+    "`idle_seconds` for pauses, for example during a tool call.",
+    "yes",
+)
+UPSTREAM_STATUS: Final = ErrorCode(
+    "upstream_status",
+    502,
+    "The LLM answered with an error status",
+    "The field `upstream_status` has the status, and `message` the text of the LLM. 401 and "
+    "403: the API key is missing or wrong on the **worker**. 404: wrong path in `base_url` "
+    "(often `/v1` is missing) or unknown model. 400, 413 and 422: the model rejects the "
+    "request. 429: the quota of your account is used up. 301 to 308: `base_url` is not the "
+    "final address.",
+    "Correct `base_url`, `api_key` or the request. For 429 lower `max_running`, or add "
+    "`fallbacks`.",
+    "for 408, 429 and all of 5xx except 501 and 505",
+)
+UPSTREAM_PROTOCOL: Final = ErrorCode(
+    "upstream_protocol",
+    502,
+    "The response of the LLM is not an answer in the expected format",
+    "The response is an HTML page, a line of text, another API, or not valid HTTP. The message "
+    "quotes its first characters. The hub judges a response by its first bytes, not by its "
+    "content type. An invalid `base_url` and an `api_key` with a line break have the same code.",
+    "Compare what the message quotes, `kind` and `base_url` with the server. If the message is "
+    '"the upstream\'s response could not be read", look for `upstream.adapter_failed` in the log '
+    "of the worker and report it.",
+)
+UPSTREAM_ERROR: Final = ErrorCode(
+    "upstream_error",
+    502,
+    "The LLM reported an error inside its stream",
+    "`message` has the text of the LLM, with keys masked. Often it is an overload or a content "
+    "filter.",
+    "Follow the text of the LLM.",
+    "yes",
+)
+UPSTREAM_TRUNCATED: Final = ErrorCode(
+    "upstream_truncated",
+    502,
+    "The stream of the LLM ended too early",
+    "The connection was closed before the LLM reported that the answer is complete. The text so "
+    "far stays readable. If the hub could read nothing of the response, the message quotes its "
+    "first characters.",
+    "If it happens after a fixed time, a proxy between worker and LLM has a timeout. If it "
+    'always happens at the end, the server sends no end marker: for `kind = "envelope"` set '
+    "`end_of_stream`.",
+    "yes",
+)
+UPSTREAM_TOO_LARGE: Final = ErrorCode(
+    "upstream_too_large",
+    502,
+    "The answer is too large",
+    "One event of the LLM exceeds `max_event_bytes` of the upstream (1 MiB), or the answer "
+    "exceeds `generations.max_text_bytes` (1 MiB).",
+    'Limit the answer with `"params": {"max_tokens": 2000}`, or raise the setting that '
+    "`message` names.",
+)
+UPSTREAM_UNKNOWN: Final = ErrorCode(
+    "upstream_unknown",
+    502,
+    "The worker has no such upstream",
+    "The node accepted the name of the upstream, and the worker does not have it.",
+    "Give nodes and workers the same `[upstreams]`. If workers have different upstreams, set "
+    "`queue` of the upstream, and start the workers that have it with `--queues`.",
+)
+UPSTREAM_UNSUPPORTED: Final = ErrorCode(
+    "upstream_unsupported",
+    400,
+    "The format of the upstream cannot express the request",
+    "For example, several answers (`n`), or an image over an API without images. No request was "
+    "sent to the LLM.",
+    "Leave out what `message` names, or select another upstream. [Connect an "
+    "LLM](../guides/upstreams.md) lists what each format supports.",
+)
+UPSTREAM_CIRCUIT_OPEN: Final = ErrorCode(
+    "upstream_circuit_open",
+    503,
+    "The hub pauses the upstream after failures",
+    "The upstream failed `circuit_failure_threshold` times in a row (5), and the worker does "
+    "not call it for `circuit_open_seconds` (30).",
+    "Look for the earlier failures: `upstream.failed` in the log of the worker has their codes, "
+    "statuses and messages. Set `fallbacks`, so that another upstream answers meanwhile.",
+    "after `circuit_open_seconds`",
+)
+TOO_MANY_ATTEMPTS: Final = ErrorCode(
+    "too_many_attempts",
+    502,
+    "No worker finished the answer",
+    "`generations.max_attempts` workers (3) began the answer, and all of them ended or lost Redis.",
+    "Look for restarts of workers: out of memory, or `worker.drain_seconds` shorter than an "
+    "answer.",
+    "yes",
+)
+QUEUE_TIMEOUT: Final = ErrorCode(
+    "queue_timeout",
+    503,
+    "No worker was free in time",
+    "The request waited for `generations.max_queued_seconds` (600) in its queue.",
+    "Check that `hub worker` runs and serves the queue of the upstream. Start more workers, or "
+    "raise `worker.concurrency` and `max_running` of the upstream.",
+    "yes, later",
+)
+
+ERROR_CODES: Final = {
+    value.name: value for value in tuple(globals().values()) if isinstance(value, ErrorCode)
+}
+"""All codes by their names, in the order of this module."""
+
+FAILURE_CODES: Final = {
+    code.name: code
+    for code in (
+        UPSTREAM_UNREACHABLE,
+        UPSTREAM_TIMEOUT,
+        UPSTREAM_STATUS,
+        UPSTREAM_PROTOCOL,
+        UPSTREAM_ERROR,
+        UPSTREAM_TRUNCATED,
+        UPSTREAM_TOO_LARGE,
+        UPSTREAM_UNKNOWN,
+        UPSTREAM_UNSUPPORTED,
+        UPSTREAM_CIRCUIT_OPEN,
+        TOO_MANY_ATTEMPTS,
+        QUEUE_TIMEOUT,
+    )
+}
+"""The codes of `generation.failed`."""
+
+_BY_STATUS: Final = {
+    404: ROUTE_NOT_FOUND,
+    405: METHOD_NOT_ALLOWED,
+    408: REQUEST_TIMEOUT,
+    409: CONFLICT,
+    413: BODY_TOO_LARGE,
+    415: UNSUPPORTED_MEDIA_TYPE,
+    429: RATE_LIMITED,
+}
+
+
+def code_for_status(status: int) -> ErrorCode:
+    """Return the code of an error that is known by its HTTP status only."""
+    return _BY_STATUS.get(status, INVALID_REQUEST if status < 500 else INTERNAL_ERROR)
