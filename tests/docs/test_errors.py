@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def troubleshooting_tables() -> str:
     return page + _table("generation.failed", FAILURE_CODES.values())
 
 
-def _table(title: str, codes: Iterator[ErrorCode] | list[ErrorCode]) -> str:
+def _table(title: str, codes: Iterable[ErrorCode]) -> str:
     rows = "".join(
         f"| [`{code.name}`](../reference/errors.md#{code.name})<br>{code.title} "
         f"| {_from_guides(code.cause)} | {_from_guides(code.remedy)} |\n"
