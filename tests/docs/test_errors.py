@@ -125,7 +125,7 @@ def test_every_status_has_a_heading() -> None:
 
 
 def raised() -> Iterator[tuple[str, ast.Call]]:
-    """Yield the place and the call of each error that the hub makes."""
+    """Yield the location and the call of each error that the hub makes."""
     for file in (ROOT / "hub").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -135,8 +135,8 @@ def raised() -> Iterator[tuple[str, ast.Call]]:
 def test_every_error_names_its_code() -> None:
     """An error whose class stands for several codes is made with one of them."""
     missing = [
-        place
-        for place, call in raised()
+        location
+        for location, call in raised()
         if isinstance(call.func, ast.Name)
         and call.func.id in RAISED
         and not any(keyword.arg == "code" for keyword in call.keywords)
