@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-FETCHED: Final = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+FETCHED: Final = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "srcset",
+    "link": "href",
+}
 # `link` elements with other relations name pages and fetch nothing.
 FETCHED_RELATIONS: Final = re.compile(r"stylesheet|icon|preload|prefetch|preconnect|modulepreload")
 LEFT_MARKDOWN: Final = re.compile(r"[^\s\[]*\][(\[]\S*")

@@ -16,8 +16,6 @@ from playwright.async_api import Browser, expect
 
 from tests.docs.snippets import ROOT
 
-PICTURE = ROOT / "docs" / "images" / "site.png"
-
 
 def build(repository: Path) -> subprocess.CompletedProcess[str]:
     """Build the site as scripts/docs does, from the files of a folder."""
@@ -71,6 +69,9 @@ PLANTED = {
     "[h](operate.md": "h](operate.md: the link is not recognised",
     "![i](https://example.com/i.png)": "https://example.com/i.png: it is fetched from another host",
     '<img src="//example.com/j.png">': "//example.com/j.png: it is fetched from another host",
+    '<picture><source srcset="https://example.com/n.png"></picture>': (
+        "https://example.com/n.png: it is fetched from another host"
+    ),
     '<script src="http://example.com/k.js"></script>': (
         "http://example.com/k.js: it is fetched from another host"
     ),
@@ -138,9 +139,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.asyncio(loop_scope="module")  # as the browser fixture
-async def test_start_page(
-    site_folder: Path, chromium: Browser, pytestconfig: pytest.Config
-) -> None:
+async def test_start_page(site_folder: Path, chromium: Browser) -> None:
     """In Chromium, the start page shows the navigation, and all requests go to its own host."""
     with ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(QuietHandler, directory=site_folder)
@@ -152,8 +151,6 @@ async def test_start_page(
         page.on("request", lambda request: requested_urls.append(request.url))
         await page.goto(url, wait_until="networkidle")
         await expect(page.get_by_role("link", name="Quickstart").first).to_be_visible()
-        if pytestconfig.getoption("--keep-pictures"):
-            await page.screenshot(path=PICTURE)
         await page.goto(f"{url}guides/chat.html", wait_until="networkidle")
         await page.close()
         server.shutdown()

@@ -82,6 +82,8 @@ async def test_answer_grows_before_it_ends(
     if request.config.getoption("--keep-pictures"):
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=PICTURE, animations="disabled")
+        await page.emulate_media(color_scheme="dark")
+        await page.screenshot(path=PICTURE.with_stem("demo-dark"), animations="disabled")
     await expect_status(answer, "done")
     await expect(text_of(answer)).to_have_text(re.compile(r"orange and red\. 🌅"))
     await expect(answer).to_contain_text("simulated-1")
