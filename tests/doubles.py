@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
+from hub.core.fair_queue import FairQueue
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.connection import Connection, ConnectionOptions
 from hub.engine.relay import RelayLimits
@@ -25,6 +29,7 @@ __all__ = [
     "FakeWriter",
     "Gate",
     "GatedBackend",
+    "Replica",
     "ScriptedUpstream",
     "new_connection",
     "settled",
@@ -178,6 +183,31 @@ class GatedEventLog(MemoryEventLog):
         pages = await super().read(after, max_events=max_events, max_bytes=max_bytes)
         await self._backend.after_read.passed()
         return pages
+
+
+class Replica:
+    """A replica of a backend in memory that receives nothing after it was made.
+
+    The records and the log belong to one slot, the queue to another; each can fail over alone.
+    """
+
+    def __init__(self, backend: MemoryBackend) -> None:
+        self._records = backend.generations, _copy_state(backend.generations)
+        self._log = backend.events, _copy_state(backend.events)
+        self._queue = backend.queue, _copy_state(backend.queue)
+
+    def promote(self, *, records: bool = True, queue: bool = False) -> None:
+        """Behave like a fail-over: the writes since this replica was made are lost."""
+        parts = [self._records, self._log] if records else []
+        for part, state in [*parts, *([self._queue] if queue else [])]:
+            vars(part).update(copy.deepcopy(state))
+
+
+def _copy_state(part: object) -> dict[str, Any]:
+    """Copy the collections of a part that hold data."""
+    kinds = (dict, deque, FairQueue)
+    state = {name: value for name, value in vars(part).items() if isinstance(value, kinds)}
+    return copy.deepcopy(state)
 
 
 class GatedSubscriptions(MemorySubscriptions):

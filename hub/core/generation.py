@@ -7,7 +7,10 @@
 Rules:
 1. A generation ends once; nothing is written after its end.
 2. `attempt` counts the workers that started it; only the newest attempt may write.
-3. The id contains the partition of its user's channel, so that every node can find the record.
+3. An update names the number of deltas before it. An update that names more than the record has is
+   refused: after a fail-over the record may lack deltas, and a text with a hole is never continued
+   or ended.
+4. The id contains the partition of its user's channel, so that every node can find the record.
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ class Generation(msgspec.Struct, frozen=True):
     attempt: the number of workers that started it. deltas: the number of `generation.delta` events
     so far; text: their text. stop_requested_by: the user who requested a stop. requested_at: the
     time of the request in Unix seconds. after: the position in the user's channel just before the
-    first event. end: the data of the end event, empty until then.
+    first event. end: the data of the end event, empty until then. writer: the writer of the newest
+    attempt, empty before the first one.
     """
 
     id: str
@@ -92,6 +96,7 @@ class Generation(msgspec.Struct, frozen=True):
     requested_at: float = 0.0
     after: Position | None = None
     end: dict[str, Any] = {}
+    writer: str = ""
 
 
 class UpdateKind(enum.Enum):
@@ -140,10 +145,14 @@ end: the first end remains.
 class GenerationUpdate(msgspec.Struct, frozen=True):
     """The change that an event makes to a record. One script writes both.
 
-    The broker refuses an update of another attempt than the record's, an update after the end, and
-    a delta that the record already contains (`index` is its `i`, so a repeated call is harmless).
-    BEGIN sets the record's attempt to `attempt`. DELTA appends `text`; REPLACE sets it. BEGIN and
-    END set `status`.
+    The broker refuses an update of another attempt or writer than the record's, an update after the
+    end, and a delta that the record already contains (`index` is its `i`, so a repeated call is
+    harmless). It also refuses a DELTA, REPLACE or END whose `index` exceeds the record's number of
+    deltas: the record has a hole. BEGIN sets the record's attempt and writer. DELTA appends `text`;
+    REPLACE sets it. BEGIN and END set `status`.
+
+    writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
+    lost the first of these two steps.
     """
 
     generation: str
@@ -152,6 +161,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     status: Status = Status.RUNNING
     index: int = 0
     text: str = ""
+    writer: str = ""
 
 
 class Refusal(enum.Enum):
@@ -160,6 +170,7 @@ class Refusal(enum.Enum):
     ENDED = "ended"
     STALE = "stale"
     DUPLICATE = "duplicate"
+    GAP = "gap"
 
 
 def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> Generation | Refusal:
@@ -174,20 +185,31 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     expected = update.attempt - 1 if update.kind is UpdateKind.BEGIN else update.attempt
     if record.attempt != expected or update.kind not in transitions:
         return Refusal.STALE
+    if update.kind is not UpdateKind.BEGIN and update.writer != record.writer:
+        return Refusal.STALE
     allowed = transitions[update.kind]
     status = update.status if update.status in allowed else next(iter(allowed))
     replace = msgspec.structs.replace
     match update.kind:
+        case UpdateKind.BEGIN:
+            return replace(
+                record,
+                status=status,
+                attempt=update.attempt,
+                writer=update.writer,
+                deltas=0,
+                text="",
+            )
+        case UpdateKind.STOP:
+            return replace(record, status=status)
+        case _ if update.index > record.deltas:
+            return Refusal.GAP
         case UpdateKind.END:
             if update.status not in allowed:
                 raise ValueError(
                     f"a {record.status.value} generation cannot end as {update.status.value}"
                 )
             return replace(record, status=status, end=msgspec.json.decode(data))
-        case UpdateKind.BEGIN:
-            return replace(record, status=status, attempt=update.attempt, deltas=0, text="")
-        case UpdateKind.STOP:
-            return replace(record, status=status)
         case _ if update.index < record.deltas:
             return Refusal.DUPLICATE
         case UpdateKind.REPLACE:

@@ -73,7 +73,10 @@ class GenerationStarted(Struct, frozen=True):
 
 
 class GenerationRestarted(Struct, frozen=True):
-    """The worker was lost and another starts again; discard the text received before."""
+    """The answer starts again: its worker was lost, or Redis lost a part of it in a fail-over.
+
+    Discard the text received before.
+    """
 
     generation: str
     attempt: int

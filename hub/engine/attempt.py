@@ -1,19 +1,24 @@
 """One attempt of a worker at a generation: it turns stream parts into events and publishes them.
 
 Rules:
-1. Every event carries the generation and the number of the attempt. The broker refuses an event of
-   an older attempt or after the end; the attempt is then superseded and writes nothing more.
+1. Every event carries the generation, the number of the attempt and its writer. The broker refuses
+   an event of an older attempt, of another writer, or after the end; the attempt is then superseded
+   and writes nothing more.
 2. There is exactly one end event: the broker refuses a second one.
 3. A publish whose answer was lost is repeated. Its idempotency key or its delta index makes the
    repetition harmless.
+4. A fail-over can lose the last writes. The broker then refuses the next event, because the record
+   has fewer deltas or an older attempt. A worker that still holds the lease begins another attempt
+   with everything that the upstream has sent so far, and reads the same stream on. So an answer
+   never has a hole.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -39,14 +44,34 @@ from hub.core.stream_parts import (
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
-from hub.ports.events import EventWriter, Outcome, Publication, Published
+from hub.ports.events import EventWriter, Outcome, Publication
+from hub.ports.generations import GenerationStore
 
-_PUBLISH_RETRY_SECONDS: Final = 0.2
+T = TypeVar("T")
+_RETRY_SECONDS: Final = 0.2
+_MAX_KEPT_PARTS: Final = 64  # more of them are joined
 _log = structlog.get_logger(__name__)
 
 
 class AttemptSuperseded(Exception):
-    """The generation belongs to a newer attempt, or has ended."""
+    """The generation has ended, belongs to a newer attempt, or its lease is lost."""
+
+
+class _Refused(Exception):
+    """The broker refused an event of this attempt."""
+
+
+class BrokerAccess(msgspec.Struct, frozen=True):
+    """What an attempt needs of the backend.
+
+    holds_lease: returns whether this worker still holds the lease of the job, and renews it.
+    timeout_seconds: how long a call is repeated while the broker is unavailable.
+    """
+
+    events: EventWriter
+    store: GenerationStore
+    holds_lease: Callable[[], Awaitable[bool]]
+    timeout_seconds: float
 
 
 class GenerationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,19 +93,14 @@ class GenerationResult(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt:
     """Publishes the events of one attempt and counts them."""
 
-    def __init__(
-        self,
-        events: EventWriter,
-        clock: Clock,
-        record: Generation,
-        *,
-        broker_timeout_seconds: float,
-    ) -> None:
-        self._events = events
+    def __init__(self, broker: BrokerAccess, clock: Clock, record: Generation) -> None:
+        self._broker = broker
         self._clock = clock
-        self._broker_timeout_seconds = broker_timeout_seconds
         self._channel = user_channel(record.user)
-        self._writer_id = secrets.token_hex(8)  # in keys: tells a repetition from another worker
+        self._writer = record.writer  # that of the previous attempt until `start`
+        self._is_started = False
+        self._parts: list[StreamPart] = []  # everything that was published as deltas
+        self._max_parts = _MAX_KEPT_PARTS
         self._created_at = clock.now()
         self._first_delta_seconds: float | None = None  # from the request to the first delta
         self.record = record
@@ -98,13 +118,13 @@ class Attempt:
 
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        self.number += 1
-        self.deltas = 0
         is_first = self.record.status is Status.QUEUED
-        name = "generation.started" if is_first else "generation.restarted"
-        fields = {"attempt": self.number, "model": self.record.request.model}
-        update = GenerationUpdate(self.record.id, self.number, UpdateKind.BEGIN, Status.RUNNING)
-        await self._publish([self._build_event(name, fields, update, key="begin")], stop)
+        begin = self._build_begin("generation.started" if is_first else "generation.restarted")
+        self._is_started = True
+        try:
+            await self._publish([begin], stop)
+        except _Refused:
+            raise AttemptSuperseded from None
 
     async def publish_parts(self, parts: Sequence[StreamPart], stop: StopSignal) -> bool:
         """Publish the parts as the next deltas, and return whether there were any.
@@ -112,7 +132,7 @@ class Attempt:
         Usage and the finish reason are kept for the end event.
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        events = []
+        deltas: list[StreamPart] = []
         for part in coalesce(parts):
             match part:
                 case Usage(tokens):
@@ -120,34 +140,29 @@ class Attempt:
                 case Finished(reason):
                     self.finish_reason = reason
                 case _:
-                    events.append(self._build_delta(part))
-        if events:
-            await self._publish(events, stop)
+                    deltas.append(part)
+        if deltas:
+            self._keep(deltas)
+            try:
+                await self._publish([self._build_delta(part) for part in deltas], stop)
+            except _Refused:
+                await self._begin_again(stop)
             if self._first_delta_seconds is None:
                 self._first_delta_seconds = self._seconds_since_request()
-        return bool(events)
+        return bool(deltas)
 
-    async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult | None:
+    async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
         """Publish the end event; fields: those of this kind of end.
 
-        Return None when the generation has already ended in another way. Raise BrokerUnavailable.
+        Raise AttemptSuperseded, BrokerUnavailable.
         """
         total_seconds = self._seconds_since_request()
-        data = build_end_fields(
-            fields,
-            deltas=self.deltas,
-            usage=self.usage,
-            queued_seconds=self.queued_seconds,
-            first_delta_seconds=self._first_delta_seconds,
-            total_seconds=total_seconds,
-        )
-        update = GenerationUpdate(self.record.id, self.number, UpdateKind.END, status)
-        name = f"generation.{status.value}"
-        try:
-            await self._publish([self._build_event(name, data, update, key="end")])
-        except AttemptSuperseded:
-            _log.info("generation.already_ended", generation=self.record.id)
-            return None
+        while True:
+            try:
+                await self._publish([self._build_end(status, fields, total_seconds)])
+                break
+            except _Refused:
+                await self._begin_again(None)
         return GenerationResult(
             generation=self.record,
             status=status,
@@ -160,6 +175,65 @@ class Attempt:
 
     def _seconds_since_request(self) -> float:
         return self.queued_seconds + self._clock.now() - self._created_at
+
+    async def _begin_again(self, stop: StopSignal | None) -> None:
+        """Begin the next attempt with everything so far, after a refusal (rule 4).
+
+        Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
+        """
+        while True:
+            record = await self._with_retry(lambda: self._broker.store.find(self.record.id))
+            if record is None or record.status.ended or not self._precedes(record):
+                raise AttemptSuperseded
+            # The order matters: a worker that began an attempt after `find` is found by the broker.
+            if not await self._with_retry(self._broker.holds_lease):
+                raise AttemptSuperseded
+            _log.warning(
+                "generation.restarted_after_loss", generation=record.id, deltas_lost=self.deltas
+            )
+            self.number, self.text_bytes = record.attempt, 0
+            events = [self._build_begin("generation.restarted")]
+            events += [self._build_delta(part) for part in coalesce(self._parts)]
+            try:
+                await self._publish(events, stop)
+                return
+            except _Refused:
+                continue
+
+    def _precedes(self, record: Generation) -> bool:
+        """Whether the record is one that this attempt has begun or would follow."""
+        if not self._is_started or record.attempt > self.number:
+            return False
+        return record.attempt < self.number or record.writer == self._writer
+
+    def _keep(self, parts: Sequence[StreamPart]) -> None:
+        """Keep parts for `_begin_again`, joined now and then so that they need little memory."""
+        self._parts += parts
+        if len(self._parts) > self._max_parts:
+            self._parts = list(coalesce(self._parts))
+            self._max_parts = max(_MAX_KEPT_PARTS, 2 * len(self._parts))
+
+    def _build_begin(self, name: str) -> Publication:
+        """Return the event that begins the next attempt of this worker."""
+        self.number, self.deltas = self.number + 1, 0
+        self._writer = secrets.token_hex(8)
+        fields = {"attempt": self.number, "model": self.record.request.model}
+        update = self._build_update(UpdateKind.BEGIN)
+        return self._build_event(name, fields, update, key="begin")
+
+    def _build_end(
+        self, status: Status, fields: dict[str, Any], total_seconds: float
+    ) -> Publication:
+        data = build_end_fields(
+            fields,
+            deltas=self.deltas,
+            usage=self.usage,
+            queued_seconds=self.queued_seconds,
+            first_delta_seconds=self._first_delta_seconds,
+            total_seconds=total_seconds,
+        )
+        update = self._build_update(UpdateKind.END, status)
+        return self._build_event(f"generation.{status.value}", data, update, key="end")
 
     def _build_delta(self, part: StreamPart) -> Publication:
         kind, text, name = UpdateKind.DELTA, "", "generation.delta"
@@ -177,10 +251,17 @@ class Attempt:
             case ToolCallDelta(calls):
                 fields["tool_calls"] = calls
                 self.text_bytes += len(encode_json(calls))
-        update = GenerationUpdate(self.record.id, self.number, kind, index=self.deltas, text=text)
+        update = self._build_update(kind, text=text)
         self.deltas += 1
         self.text_bytes += len(text) if text.isascii() else len(text.encode())
         return self._build_event(name, fields, update)
+
+    def _build_update(
+        self, kind: UpdateKind, status: Status = Status.RUNNING, text: str = ""
+    ) -> GenerationUpdate:
+        return GenerationUpdate(
+            self.record.id, self.number, kind, status, self.deltas, text, self._writer
+        )
 
     def _build_event(
         self, name: str, fields: dict[str, Any], update: GenerationUpdate, *, key: str | None = None
@@ -189,7 +270,7 @@ class Attempt:
             channel=self._channel,
             name=name,
             data=encode_json({"generation": self.record.id, **fields}),
-            idempotency_key=f"{self.record.id}/{key}/{self._writer_id}" if key else None,
+            idempotency_key=f"{self.record.id}/{key}/{self._writer}" if key else None,
             update=update,
         )
 
@@ -199,25 +280,26 @@ class Attempt:
         """Publish, and check what the broker knows: refusals, and stop requests without a notice.
 
         stop: None for the end event, which no stop request interrupts.
+        Raise _Refused, StopRequested, BrokerUnavailable.
         """
         stop_requested_by = None
-        for published in await self._publish_with_retry(publications):
+        for published in await self._with_retry(lambda: self._broker.events.publish(publications)):
             if published.outcome not in (Outcome.WRITTEN, Outcome.DUPLICATE):
-                raise AttemptSuperseded
+                raise _Refused
             stop_requested_by = published.stop_requested_by or stop_requested_by
         if stop is not None and stop_requested_by is not None:
             stop.set(stop_requested_by)
             raise StopRequested
 
-    async def _publish_with_retry(self, publications: Sequence[Publication]) -> list[Published]:
-        deadline = self._clock.now() + self._broker_timeout_seconds
+    async def _with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        deadline = self._clock.now() + self._broker.timeout_seconds
         while True:
             try:
-                return await self._events.publish(publications)
+                return await call()
             except BrokerUnavailable:
                 if self._clock.now() >= deadline:
                     raise
-                await self._clock.sleep(_PUBLISH_RETRY_SECONDS)
+                await self._clock.sleep(_RETRY_SECONDS)
 
 
 def coalesce(parts: Sequence[StreamPart]) -> Iterator[StreamPart]:

@@ -11,15 +11,16 @@ A stop request cancels the upstream read and the flush delay, but never a publis
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 import structlog
 
 from hub.core.generation import Status
 from hub.core.stream_parts import StreamPart
-from hub.engine.attempt import Attempt, AttemptSuperseded, GenerationResult
+from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.errors import UpstreamError
 from hub.ports.clock import Clock
@@ -46,6 +47,10 @@ class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_queued_seconds: float
 
 
+async def _always() -> bool:
+    return True
+
+
 class Relay:
     """Relays generations; one call of `run` each. upstreams: those of this worker, by name."""
 
@@ -64,41 +69,61 @@ class Relay:
         self._limits = limits
 
     async def run(
-        self, generation: str, stop: StopSignal, *, deliveries: int = 1
+        self,
+        generation: str,
+        stop: StopSignal,
+        *,
+        deliveries: int = 1,
+        holds_lease: Callable[[], Awaitable[bool]] = _always,
     ) -> GenerationResult | None:
         """Relay a generation until it has ended.
 
         generation: its id. deliveries: how many workers received the job, this one included.
-        Return the result if this call ended the generation, else None. Raise BrokerUnavailable when
-        the broker stays away longer than the limit.
+        holds_lease: returns whether this worker still holds the lease of the job, and renews it.
+        Return the result if this call ended the generation, None if it had ended or has no record.
+        Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
+        BrokerUnavailable when the broker stays away longer than the limit.
         """
         record = await self._store.find(generation)
         if record is None or record.status.ended:
             return None
-        attempt = Attempt(
-            self._events,
-            self._clock,
-            record,
-            broker_timeout_seconds=self._limits.broker_timeout_seconds,
-        )
+        # A worker that was frozen may have lost the lease long ago. The check comes after `find`:
+        # when another worker begins an attempt after this check, the broker refuses this one's.
+        if not await holds_lease():
+            raise AttemptSuperseded
+        timeout_seconds = self._limits.broker_timeout_seconds
+        broker = BrokerAccess(self._events, self._store, holds_lease, timeout_seconds)
+        attempt = Attempt(broker, self._clock, record)
+        try:
+            status, fields = await self._run_attempt(attempt, stop, deliveries)
+            return await attempt.end(status, fields)
+        except AttemptSuperseded:
+            _log.info("generation.superseded", generation=generation, attempt=attempt.number)
+            record = await self._store.find(generation)
+            if record is None or record.status.ended:
+                return None
+            raise
+
+    async def _run_attempt(
+        self, attempt: Attempt, stop: StopSignal, deliveries: int
+    ) -> tuple[Status, dict[str, Any]]:
+        """Relay the stream, and return how the generation ends: the status and its fields."""
+        record = attempt.record
         try:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
             self._check_startable(attempt, stop, deliveries)
             await attempt.start(stop)
             await self._relay_stream(attempt, stop)
-            return await attempt.end(Status.DONE, {"finish_reason": attempt.finish_reason})
-        except AttemptSuperseded:
-            _log.info("generation.superseded", generation=generation, attempt=attempt.number)
         except StopRequested:
-            return await attempt.end(Status.STOPPED, {"by": stop.by})
+            return Status.STOPPED, {"by": stop.by}
         except UpstreamError as error:
-            _log.warning("generation.failed", generation=generation, code=error.code)
+            _log.warning("generation.failed", generation=record.id, code=error.code)
             failure = {"code": error.code, "message": error.message, "retryable": error.retryable}
             if error.status is not None:
                 failure["upstream_status"] = error.status
-            return await attempt.end(Status.FAILED, failure)
-        return None
+            return Status.FAILED, failure
+        return Status.DONE, {"finish_reason": attempt.finish_reason}
 
     def _check_startable(self, attempt: Attempt, stop: StopSignal, deliveries: int) -> None:
         """Raise StopRequested or UpstreamError for a generation that ends without being started."""

@@ -7,17 +7,21 @@ then releases the others to another worker.
 Rules:
 1. A job is completed only after its generation has ended, so a lost worker loses no job.
 2. A worker that lost the lease of a job cancels its relay; the broker refuses its events anyway.
+3. A worker begins an attempt only while it holds the lease. It may have been frozen since it
+   reserved the job.
+4. A worker whose events are refused although the generation has not ended releases the job.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
-from hub.engine.attempt import GenerationResult
+from hub.engine.attempt import AttemptSuperseded, GenerationResult
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import cancel_and_wait
@@ -133,10 +137,18 @@ class Worker:
         assert task is not None
         job = self._running[lease.generation] = _RunningJob(lease, task)
         try:
-            result = await self._relay.run(lease.generation, job.stop, deliveries=lease.deliveries)
+            result = await self._relay.run(
+                lease.generation,
+                job.stop,
+                deliveries=lease.deliveries,
+                holds_lease=partial(self._holds_lease, job),
+            )
             await self._queue.complete(job.lease)
             if result is not None:
                 await self._on_result(result)
+        except AttemptSuperseded:
+            _log.warning("worker.superseded", generation=lease.generation)
+            await self._queue.release(job.lease)  # does nothing if another worker has the job
         except asyncio.CancelledError:
             await self._queue.release(job.lease)  # does nothing if another worker has the job
             raise
@@ -145,6 +157,10 @@ class Worker:
             _log.warning("worker.broker_unavailable", generation=lease.generation, error=str(error))
         finally:
             del self._running[lease.generation]
+
+    async def _holds_lease(self, job: _RunningJob) -> bool:
+        """Renew the lease of a job, and return whether this worker still holds it."""
+        return not await self._queue.renew([job.lease])
 
     def _on_lease_lost(self, lease: Lease) -> None:
         """Cancel a job that belongs to another worker by now."""

@@ -54,6 +54,8 @@ class Outcome(enum.Enum):
     """The idempotency key was used before, or the delta exists already."""
     STALE = "stale"
     """Refused, because another attempt owns the generation."""
+    GAP = "gap"
+    """Refused, because the record lacks deltas that come before this update."""
     ENDED = "ended"
     """Refused, because the generation has ended."""
     NO_RECORD = "gone"

@@ -66,6 +66,7 @@ STEPS: list[tuple[str, int]] = [
     ("stop", 0),
     *[("begin", n) for n in (1, 2)],
     *[("delta", n) for n in (0, 1, 2)],
+    ("hole", 1),
     *[("replace", n) for n in (1,)],
     *[("stopped", n) for n in (0, 1, 2)],
     *[("done", n) for n in (1,)],
@@ -89,6 +90,8 @@ async def apply_steps(backend: Backend, steps: list[tuple[str, int]]) -> list[An
             continue  # no worker does this: it starts a generation before it ends it
         if what in ("stopped", "done"):
             step = GenerationUpdate(generation, attempt, UpdateKind.END, Status(what))
+        elif what == "hole":
+            step = GenerationUpdate(generation, attempt, UpdateKind.DELTA, index=1, text=what)
         else:
             step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
         publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)

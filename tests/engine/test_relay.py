@@ -30,12 +30,13 @@ from hub.core.stream_parts import (
     ToolCallDelta,
     Usage,
 )
+from hub.engine.attempt import AttemptSuperseded
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication
 from hub.testing.backend import MemoryBackend
-from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
+from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
 ANSWER: list[StreamPart] = [
@@ -45,6 +46,7 @@ ANSWER: list[StreamPart] = [
     Finished("stop"),
 ]
 FAILURE = UpstreamError("upstream_error", "it broke", retryable=True)
+BEGINS = {"generation.started", "generation.restarted"}
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
 
@@ -304,6 +306,128 @@ async def test_broker_outage() -> None:
     events = await running
     assert [data.get("i") for name, data in events if name == "generation.delta"] == [0, 1, 2]
     assert events[-1][0] == "generation.done"
+
+
+CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("published", "lost_after"),
+    [(published, lost_after) for published in range(5) for lost_after in range(-1, published + 1)],
+)
+async def test_fail_over_that_loses_writes(published: int, lost_after: int) -> None:
+    """The answer is complete, whichever of its last writes a fail-over lost.
+
+    lost_after: the number of parts that the new server has; -1 means not even the begin.
+    """
+    parts: list[StreamPart] = [
+        TextDelta("Hel"),
+        ReasoningDelta("hm"),
+        ToolCallDelta([CALL]),
+        TextDelta("lo"),
+    ]
+    copied, failed = Gate(), Gate()
+    copied.close()
+    failed.close()
+    script: list[Any] = [
+        *parts[: max(lost_after, 0)],
+        copied,
+        *parts[max(lost_after, 0) : published],
+    ]
+    case = RelayTest(*script, failed, *parts[published:], Finished("stop"))
+    await case.queue()
+    replica = Replica(case.backend)
+    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    await until(lambda: copied.waiting == 1)
+    await settled()
+    if lost_after >= 0:
+        replica = Replica(case.backend)
+    copied.open()
+    await until(lambda: failed.waiting == 1)
+    await settled()
+    replica.promote()
+    failed.open()
+    result = await running
+    assert result is not None
+    events = await case.events()
+    start = max(n for n, (name, _) in enumerate(events) if name in BEGINS)
+    answer = [data for name, data in events[start:] if name == "generation.delta"]
+    assert [data["i"] for data in answer] == list(range(len(answer)))
+    assert "".join(data.get("text", "") for data in answer) == "Hello"
+    assert "".join(data.get("reasoning", "") for data in answer) == "hm"
+    assert [call for data in answer for call in data.get("tool_calls", [])] == [CALL]
+    assert events[-1][0] == "generation.done"
+    assert events[-1][1]["deltas"] == len(answer)
+    record = await case.record()
+    assert (record.text, record.status) == ("Hello", Status.DONE)
+    assert len(case.upstream.requests) == 1
+
+
+async def test_fail_over_that_loses_writes_of_a_superseded_worker() -> None:
+    """A worker that has lost the lease does not begin again."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    await case.queue()
+    replica = Replica(case.backend)
+    held = True
+
+    async def holds_lease() -> bool:
+        return held
+
+    running = asyncio.create_task(case.relay.run(case.id, case.stop, holds_lease=holds_lease))
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    replica.promote()
+    held = False
+    gate.open()
+    with pytest.raises(AttemptSuperseded):
+        await running
+    assert (await case.record()).status is Status.QUEUED
+
+
+async def test_fail_over_that_loses_a_record() -> None:
+    """Nothing remains to be ended, so the job is over."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    replica = Replica(case.backend)
+    await case.queue()
+    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    replica.promote()
+    gate.open()
+    assert await running is None
+
+
+async def test_two_workers_with_the_same_attempt() -> None:
+    """A fail-over loses the begin of one worker, and another begins the same attempt."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
+    await case.queue()
+    replica = Replica(case.backend)
+    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    replica.promote()
+    second_gate = Gate()
+    second_gate.close()
+    second = ScriptedUpstream([TextDelta("new"), second_gate, *ANSWER])
+    relay = Relay(
+        case.backend.events, case.backend.generations, {"main": second}, case.clock, RELAY_LIMITS
+    )
+    other = asyncio.create_task(relay.run(case.id, StopSignal()))
+    await until(lambda: second_gate.waiting == 1)
+    await settled()
+    gate.open()
+    with pytest.raises(AttemptSuperseded):
+        await running
+    second_gate.open()
+    await other
+    record = await case.record()
+    assert (record.text, record.status, record.attempt) == ("newHello", Status.DONE, 1)
 
 
 async def test_parts_that_arrive_together_are_coalesced() -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from hub.core.channel import partition_of, user_channel
 from hub.core.fair_queue import Job
-from hub.core.generation import GenerationRequest, Message, Status, new_generation_id
+from hub.core.generation import (
+    GenerationRequest,
+    GenerationUpdate,
+    Message,
+    Status,
+    UpdateKind,
+    new_generation_id,
+)
 from hub.core.stream_parts import Finished, TextDelta
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay
 from hub.engine.worker import Worker
+from hub.ports.events import Publication
+from hub.ports.queue import GenerationQueue
 from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
@@ -35,7 +46,7 @@ class WorkerTest:
         self.generations = Generations(self.backend.events, self.backend.generations, self.queue)
         self.tasks: list[asyncio.Task[None]] = []
 
-    def worker(self, concurrency: int = 10) -> Worker:
+    def worker(self, concurrency: int = 10, queue: GenerationQueue | None = None) -> Worker:
         relay = Relay(
             self.backend.events,
             self.backend.generations,
@@ -44,7 +55,7 @@ class WorkerTest:
             msgspec.structs.replace(RELAY_LIMITS, broker_timeout_seconds=1.0),
         )
         worker = Worker(
-            self.queue,
+            queue or self.queue,
             self.backend.generations,
             relay,
             self.clock,
@@ -201,6 +212,78 @@ async def test_lost_lease_cancels_the_job(case: WorkerTest) -> None:
     assert case.upstream.closed == 1
     assert await case.queue.reserve(0.001) is None
     assert await case.status(generation) is Status.RUNNING
+
+
+class FrozenQueue:
+    """The queue as a worker sees it that freezes at one of its calls.
+
+    The call itself is executed, and its result waits at the gate, as when the process is stopped
+    while it waits for the reply.
+    """
+
+    def __init__(self, queue: GenerationQueue, call: str) -> None:
+        self.gate = Gate()
+        self.gate.close()
+        self._queue = queue
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._queue, name)
+        if name != self._call:
+            return method
+
+        async def frozen(*arguments: Any) -> Any:
+            result = await method(*arguments)
+            if result is not None:
+                await self.gate.passed()
+            return result
+
+        return frozen
+
+
+@pytest.mark.parametrize("call", ["reserve", "renew"])
+async def test_frozen_worker(case: WorkerTest, call: str) -> None:
+    """A worker that freezes before it begins does not disturb the one that has the job now."""
+    frozen: Any = FrozenQueue(case.queue, call)
+    case.gate.close()
+    case.worker(concurrency=1, queue=frozen)  # it fetches nothing else
+    generation = await case.start_generation()
+    await until(lambda: frozen.gate.waiting == 1)
+    case.queue.expire_leases()
+    case.worker()
+    await until(lambda: case.gate.waiting == 1)
+    await settled()
+    frozen.gate.open()
+    await settled()
+    case.gate.open()
+    await until(lambda: case.upstream.closed == 1)
+    await settled()
+    record = await case.generations.find(generation, "alice")
+    assert (record.status, record.attempt, record.text) == (Status.DONE, 1, "ab")
+    case.queue.expire_leases()
+    assert await case.queue.reserve(0.001) is None
+
+
+async def test_refused_worker_leaves_the_job_to_others(case: WorkerTest) -> None:
+    """A refusal completes no job whose generation has not ended."""
+    case.gate.close()
+    case.worker()
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await settled()
+    begin = GenerationUpdate(generation, 2, UpdateKind.BEGIN, writer="of a worker that died")
+    data = json.dumps({"generation": generation}).encode()
+    restarted = Publication(
+        channel=user_channel("alice"), name="generation.restarted", data=data, update=begin
+    )
+    await case.backend.events.publish([restarted])
+    case.gate.open()
+    await until(lambda: case.upstream.closed == 2)
+    await settled()
+    record = await case.generations.find(generation, "alice")
+    assert (record.status, record.attempt, record.text) == (Status.DONE, 3, "ab")
+    case.queue.expire_leases()
+    assert await case.queue.reserve(0.001) is None
 
 
 async def test_forced_shutdown(case: WorkerTest) -> None:

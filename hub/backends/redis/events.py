@@ -267,6 +267,7 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
             update.status.value,
             update.index,
             update.text,
+            update.writer,
         )
     if publication.trace:
         flags += "c"

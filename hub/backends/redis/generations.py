@@ -125,6 +125,7 @@ class RedisGenerationStore:
             requested_at=float(values.get(b"requested_at", b"0")),
             after=_parse_position(values.get(b"after")),
             end=msgspec.json.decode(values.get(b"end", b"{}")),
+            writer=values.get(b"writer", b"").decode(),
         )
         return record, Position(epoch.decode(), offset)
 

@@ -188,6 +188,41 @@ class GenerationsContract:
         assert await kit.update(UpdateKind.BEGIN, 2) is Outcome.STALE
         assert (await kit.find()).text == ""
 
+    async def test_update_behind_a_hole_is_refused(self, node: Node) -> None:
+        """An update whose index exceeds the number of deltas writes nothing, and no event."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.DELTA, index=0, text="a")
+        before = await node.read(FROM_START), await kit.find()
+        for kind in (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.END):
+            outcome = await kit.update(kind, index=2, text="c", status=Status.DONE)
+            assert outcome is Outcome.GAP, kind
+        assert (await node.read(FROM_START), await kit.find()) == before
+        assert await kit.update(UpdateKind.DELTA, index=1, text="b") is Outcome.WRITTEN
+        assert await kit.update(UpdateKind.END, index=2, status=Status.DONE) is Outcome.WRITTEN
+
+    async def test_other_writer_of_the_same_attempt_is_refused(self, node: Node) -> None:
+        """A fail-over can lose the first of two steps that began attempt 1."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN, writer="new")
+        await kit.update(UpdateKind.DELTA, index=0, text="a", writer="new")
+        for kind, index in (
+            (UpdateKind.DELTA, 0),
+            (UpdateKind.DELTA, 1),
+            (UpdateKind.REPLACE, 1),
+            (UpdateKind.END, 1),
+        ):
+            more: dict[str, Any] = {"index": index, "text": "x", "status": Status.DONE}
+            assert await kit.update(kind, writer="old", **more) is Outcome.STALE
+            assert await kit.update(kind, **more) is Outcome.STALE
+        assert await kit.update(UpdateKind.BEGIN, writer="old") is Outcome.STALE
+        record = await kit.find()
+        assert (record.text, record.status, record.writer) == ("a", Status.RUNNING, "new")
+        assert await kit.update(UpdateKind.BEGIN, 2, writer="old") is Outcome.WRITTEN
+        assert (await kit.find()).writer == "old"
+
     async def test_unknown_generation_is_gone(self, node: Node) -> None:
         """An update of a record that does not exist is refused."""
         assert await GenerationKit(node).update(UpdateKind.BEGIN) is Outcome.NO_RECORD

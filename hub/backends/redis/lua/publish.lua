@@ -9,8 +9,8 @@
 --         e  ephemeral
 --         k  has an idempotency key: one more key
 --         x  has its own ttl: one more argument, in ms
---         s  updates a generation: two more keys, the record and the text; five more arguments:
---            begin, delta, replace or end; attempt; status; index of the delta; text
+--         s  updates a generation: two more keys, the record and the text; six more arguments:
+--            begin, delta, replace or end; attempt; status; index of the delta; text; writer
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -19,7 +19,8 @@
 -- 1. Nothing of an event is written unless every check passed. A refused event affects no other.
 -- 2. An event that is repeated with its idempotency key, or with the index of its delta, writes
 --    nothing.
--- 3. A generation ends once, and only its newest attempt writes.
+-- 3. A generation ends once, and only its newest attempt and that attempt's writer write.
+--    Nothing is written behind a hole: an index above the number of deltas is refused.
 -- 4. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
 -- 5. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
 --    are refreshed when an eighth of them has passed.
@@ -27,10 +28,10 @@ local now
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, record_key, text_key, kind, attempt, status, index, text)
-  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by')
-  local old_status, newest = record[1], tonumber(record[2])
-  attempt = tonumber(attempt)
+local function update_generation(data, record_key, text_key, kind, attempt, status, index, text, writer)
+  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer')
+  local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
+  attempt, index = tonumber(attempt), tonumber(index)
   if not old_status then
     return 'gone', ''
   end
@@ -38,14 +39,21 @@ local function update_generation(data, record_key, text_key, kind, attempt, stat
   if old_status == 'done' or old_status == 'stopped' or old_status == 'failed' then
     return 'ended', stop_requested_by
   end
-  if (kind == 'begin' and newest ~= attempt - 1) or (kind ~= 'begin' and newest ~= attempt) then
+  if kind == 'begin' then
+    if newest ~= attempt - 1 then
+      return 'stale', stop_requested_by
+    end
+  elseif newest ~= attempt or (record[5] or '') ~= writer then
     return 'stale', stop_requested_by
   end
   if old_status == 'queued' and (kind == 'delta' or kind == 'replace') then
     return 'stale', stop_requested_by
   end
+  if kind ~= 'begin' and index > deltas then
+    return 'gap', stop_requested_by
+  end
   if kind == 'delta' or kind == 'replace' then
-    if tonumber(index) < tonumber(record[3]) then
+    if index < deltas then
       return 'duplicate', stop_requested_by
     end
     redis.call('HSET', record_key, 'deltas', index + 1)
@@ -58,7 +66,7 @@ local function update_generation(data, record_key, text_key, kind, attempt, stat
     if old_status ~= 'stopping' then
       redis.call('HSET', record_key, 'status', status)
     end
-    redis.call('HSET', record_key, 'attempt', attempt, 'deltas', 0)
+    redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', 0)
     redis.call('SET', text_key, '')
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
@@ -130,7 +138,7 @@ local function publish()
     idempotency_key = string.find(flags, 'k', 2, true) and next_key()
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
-      update = {next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+      update = {next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
