@@ -15,7 +15,7 @@ from hub.compat.templates.encoder import OutputTemplate
 from hub.engine.failover import Endpoint
 from hub.settings.models import Envelope, Upstream
 from hub.settings.models import OutputTemplate as OutputTemplateSettings
-from hub.upstreams.envelope import EnvelopeRules
+from hub.upstreams.envelope_reader import EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.simulated import Simulation
 

@@ -194,18 +194,20 @@ class Envelope(Section):
     method: Literal["POST", "GET"] = "POST"
     path: str = ""
     request: dict[str, Any] = {"prompt": "{prompt}"}
-    framing: Literal["sse", "ndjson"] = "sse"
+    framing: Literal["sse", "ndjson", "text"] = "sse"
     json_data: bool = True
+    data_space: Literal["strip", "keep"] = "strip"
     text: str = "data"
     text_mode: Literal["delta", "cumulative"] = "delta"
     ok_field: str = ""
-    ok_values: tuple[str | int, ...] = ()
+    ok_values: tuple[bool | int | str, ...] = ()
     end_field: str = ""
     end_values: tuple[bool | int | str, ...] = ()
-    end_texts: tuple[str, ...] = ()
+    end_texts: tuple[str, ...] = ("[DONE]",)
     end_events: tuple[str, ...] = ()
     end_of_stream: bool = False
     error_events: tuple[str, ...] = ()
+    error_field: str = ""
 
 
 UpstreamKind = Literal["openai", "openai-responses", "anthropic", "ollama", "dashscope", "envelope"]

@@ -7,6 +7,7 @@ server-sent events, `{` or `[` begins JSON. The content type counts only for oth
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
@@ -15,6 +16,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from hub.core.json_decoder import JsonDecoder
+from hub.core.ndjson_decoder import NdjsonDecoder
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 
 _BLANKS: Final = b"\xef\xbb\xbf \t\r\n"  # a byte order mark is skipped, too
@@ -107,17 +109,65 @@ class RecognizingDecoder:
         return self._decoder
 
 
-def json_events(media_type: Literal["text/event-stream", "application/x-ndjson"]) -> Framing:
+class TextDecoder:
+    """Implements Decoder for plain text without any events: each chunk is the data of an event."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        text = self._decode(chunk)
+        return [ServerSentEvent("message", text, "")] if text else []
+
+    def end(self) -> list[ServerSentEvent]:
+        text = self._decode(b"", True)
+        return [ServerSentEvent("message", text, "")] if text else []
+
+
+def json_events(
+    media_type: Literal["text/event-stream", "application/x-ndjson"],
+    *,
+    dispatch_empty: bool = False,
+    end_is_finish: bool = False,
+) -> Framing:
     """Return the framing of events whose data is JSON: server-sent events or lines.
 
     Either is read, whichever the upstream sends, and so is one JSON document.
+    dispatch_empty: see SseDecoder.
     """
-    other = sse_decoder() if media_type == "text/event-stream" else _json_decoder
+    sse = sse_decoder(dispatch_empty=dispatch_empty)
+    other = sse if media_type == "text/event-stream" else _json_decoder
     return Framing(
         media_type=media_type,
         accepts=_accept_forms(media_type, Form.SSE, Form.JSON),
-        decoder=lambda max_bytes: RecognizingDecoder(max_bytes, sse_decoder(), other),
+        decoder=lambda max_bytes: RecognizingDecoder(max_bytes, sse, other),
+        end_is_finish=end_is_finish,
     )
+
+
+def text_events(*, keep_space: bool, end_is_finish: bool) -> Framing:
+    """Return the framing of server-sent events whose data is text. keep_space: see SseDecoder."""
+    return Framing(
+        media_type="text/event-stream",
+        accepts=_accept_forms("text/event-stream", Form.SSE),
+        decoder=sse_decoder(keep_space=keep_space, dispatch_empty=True),
+        end_is_finish=end_is_finish,
+    )
+
+
+def text_lines(*, end_is_finish: bool) -> Framing:
+    """Return the framing of text with one event a line."""
+    return Framing(
+        media_type="text/plain",
+        accepts=_accept_text,
+        decoder=lambda max_bytes: NdjsonDecoder(max_line_bytes=max_bytes),
+        end_is_finish=end_is_finish,
+    )
+
+
+def _accept_text(given_type: str | None, _: bytes) -> bool:
+    """Accept any bytes, except under a type that an application gives to its errors."""
+    return given_type not in ("text/event-stream", "application/json", "text/html")
 
 
 def sse_decoder(
@@ -149,3 +199,10 @@ def _accept_forms(media_type: str, *forms: Form) -> Callable[[str | None, bytes]
 
 SSE: Final = json_events("text/event-stream")
 NDJSON: Final = json_events("application/x-ndjson")
+TEXT: Final = Framing(
+    media_type="text/plain",
+    accepts=_accept_text,
+    decoder=lambda _: TextDecoder(),
+    end_is_finish=True,
+)
+"""Text without events; the end of the response is the end of the answer."""

@@ -15,7 +15,8 @@ from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.envelope import Envelope, EnvelopeRules
+from hub.upstreams.envelope import Envelope
+from hub.upstreams.envelope_reader import EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.ollama import OllamaChat

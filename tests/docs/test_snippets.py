@@ -15,7 +15,7 @@ from tests.docs.snippets import ROOT, RUN, SHOWN, find_blocks, pages, run_shell,
 ELSEWHERE = {"python.md": "client/test_document.py"}
 # The commands of these pages start their own nodes; see test_nodes.py.
 NODES = ("deploy.md", "tutorial.md")
-NOT_RUN = 39  # number of blocks that cannot run in a test; each has a reason
+NOT_RUN = 41  # number of blocks that cannot run in a test; each has a reason
 
 
 def page_id(page: Path) -> str:
