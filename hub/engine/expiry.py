@@ -1,7 +1,8 @@
 """The time at which a connection must end: its token expires, or it reaches the maximum age.
 
 One timer serves all connections. Its resolution is one second: a connection ends at most one second
-late, never early.
+late, never early. A long poll also waits until its position is known: the events that are published
+before the next poll would be lost without a cursor.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class ExpiryTimer:
         self._next += 1
         for connection, expiry in tuple(due.items()):
             self.remove(connection)
-            if expiry.notice_at is None:
+            if expiry.reason is CloseReason.POLLED and not connection.positions:
+                self.add(connection, expiry)  # its response needs a cursor: try a second later
+            elif expiry.notice_at is None:
                 connection.close(expiry.reason)
             else:
                 seconds_left = max(0, round(expiry.until - self._clock.now()))

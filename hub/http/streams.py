@@ -120,8 +120,9 @@ class HttpStreams:
     ) -> web.StreamResponse:
         """Send one response, when there are events or `wait_seconds` are over.
 
-        cursor: what the client sent; the response repeats it when the log was not read. Returns and
-        raises as `stream`.
+        cursor: what the client sent; the response repeats it when the log was not read. Without one
+        it is `live`, which comes only with a `hub.bye`: a wait lasts at least until the position is
+        known. Returns and raises as `stream`.
         """
         self.streams.check_address(request)
         response = _unbuffered_response("application/json")
@@ -132,7 +133,7 @@ class HttpStreams:
         connection = self.streams.open_connection(
             request, stream, encoder=_POLL_ENCODER, writer=writer
         )
-        writer.cursor = lambda: connection.cursor() or cursor
+        writer.cursor = lambda: connection.cursor() or cursor or b"live"
         writer.on_complete = partial(connection.close, CloseReason.POLLED)
         self.streams.attach_poll(connection, stream, wait_seconds)
         return leave_to_hub()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hub.backends.redis.client import open_client
+from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.client.pubsub import PubSubTimeouts
+from hub.backends.redis.client.topology import RedisServer, parse_topology
 from hub.backends.redis.events import RedisEventLog
 from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.core.channel import Channel, user_channel
 from hub.core.event import Event
+from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from tests.conftest import OpenedRedis, Server
+from tests.doubles import until
 from tests.faults import FaultProxy
 from tests.redis_backend import retention
 
@@ -69,6 +73,16 @@ class Subscriber:
     async def close(self) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+
+@pytest.fixture
+async def event_loop_errors() -> AsyncIterator[list[str]]:
+    """The errors that the event loop reports."""
+    errors: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: errors.append(context["message"]))
+    yield errors
+    loop.set_exception_handler(None)
 
 
 @pytest.fixture
@@ -185,6 +199,67 @@ async def test_silent_connection_is_closed(open_redis: Any) -> None:
             await subscriber.publish(ALICE, "received again")
             assert await subscriber.next() == "received again"
             await subscriber.close()
+
+
+class MovingTopology:
+    """A topology in which every partition belongs to the server that the test chooses."""
+
+    sharded = False
+    poll_seconds: float | None = None
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
+        return await parse_topology(self.url).find_servers(timeout_seconds)
+
+
+async def test_subscribing_right_after_the_topology_has_changed(open_redis: Any) -> None:
+    """A channel is subscribed to at its new server before the connection there exists, and one that
+    had another server migrates.
+    """
+    direct = await open_redis("valkey")
+    path = direct.client.connection_pool.connection_kwargs["path"]
+    async with FaultProxy(path) as first, FaultProxy(path) as second:
+        topology = MovingTopology(f"redis://127.0.0.1:{first.port}")
+        async with Supervisor(SystemClock()) as tasks:
+            client = RedisClient(topology, tasks, timeout_seconds=2.0)
+            await client.refresh_topology()
+            subscriber = Subscriber(OpenedRedis(client, direct.client), linger_seconds=0.0)
+            await subscriber.subscriptions.subscribe([ALICE])
+            for proxy in (second, first, second):
+                topology.url = f"redis://127.0.0.1:{proxy.port}"
+                await client.refresh_topology()
+                await subscriber.subscriptions.subscribe([ALICE, BOB])
+                for channel in (ALICE, BOB):
+                    await subscriber.publish(channel, f"to {channel}")
+                    assert await subscriber.next() == f"to {channel}"
+            await until(lambda: first.connections == 0)
+            assert subscriber.subscriptions.is_synced
+            await subscriber.close()
+
+
+async def test_failed_subscriptions_leave_no_unread_errors(
+    short_path: Path, event_loop_errors: list[str]
+) -> None:
+    """When subscriptions time out, every caller gets its error, and none is reported as unread."""
+    with Server(short_path) as server:
+        async with open_client(server.url, timeout_seconds=0.3) as client:
+            subscriber = Subscriber(OpenedRedis(client, None), max_backoff_seconds=0.05)
+            await subscriber.subscriptions.subscribe([ALICE])
+            server.kill()
+            many = [[user_channel(f"u{n}-{k}") for k in range(5)] for n in range(20)]
+            calls = [asyncio.create_task(subscriber.subscriptions.subscribe(c)) for c in many]
+            await asyncio.sleep(0)
+            for call in calls[::2]:
+                call.cancel()  # a client that has disconnected
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert [isinstance(r, BrokerUnavailable) for r in results[1::2]] == [True] * 10
+            await asyncio.sleep(0.4)  # until the subscriptions of the cancelled calls time out
+            await subscriber.close()
+        del calls, results, subscriber
+    gc.collect()
+    assert event_loop_errors == []
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote
 
 import aiohttp
@@ -18,7 +19,8 @@ import pytest
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys, secret_key
-from hub.core.channel import user_channel
+from hub.core.channel import ALL, user_channel
+from hub.core.cursor import parse_cursor
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import BrokerUnavailable
 from hub.grpc import hub_pb2 as pb
@@ -28,6 +30,7 @@ from tests.doubles import until
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
+ALICE = user_channel("alice")
 Seen = tuple[str, str, Any]  # cursor, event, data
 
 
@@ -346,6 +349,48 @@ class TestPolling:
         answer = await self.poll(hub, cursor=start["cursor"])
         assert [event["data"] for event in answer["events"]] == list(range(50))
         assert answer["cursor"] == answer["events"][-1]["id"]
+
+    @pytest.mark.parametrize("wait", ["0", "0.5", "1"])
+    async def test_slow_broker(self, wait: str) -> None:
+        """A first poll whose wait is over before the position is known is answered with a cursor,
+        and what is published between two polls arrives.
+        """
+        async with running_hub() as hub:
+            read, may_read, timer = (
+                hub.backend.events.read,
+                asyncio.Event(),
+                hub.node.connections.expiry_timer,
+            )
+
+            async def read_slowly(*arguments: Any, **options: Any) -> Any:
+                await may_read.wait()
+                return await read(*arguments, **options)
+
+            with patch.object(hub.backend.events, "read", read_slowly):
+                polling = asyncio.create_task(self.poll(hub, wait=wait))
+                await until(lambda: hub.node.connections.recovering == 1)
+                for _ in range(5):  # seconds of the timer: the wait is over
+                    timer.tick()
+                may_read.set()
+                await until(lambda: hub.node.connections.recovering == 0)
+                for _ in range(5):
+                    timer.tick()
+                answer = await polling
+            assert answer["events"] == []
+            assert parse_cursor(answer["cursor"], [ALICE, ALL]).keys() == {ALICE, ALL}
+            await hub.publish(to={"user": "alice"}, data="between")
+            answer = await self.poll(hub, cursor=answer["cursor"])
+            assert [event["data"] for event in answer["events"]] == ["between"]
+
+    async def test_broker_away_at_the_first_poll(self, hub: Hub) -> None:
+        """The cursor that comes with `hub.bye` is one that the next poll can send."""
+        hub.backend.is_unavailable = True
+        answer = await self.poll(hub, wait="1")
+        assert answer["cursor"] == "live"
+        assert [event["event"] for event in answer["events"]] == ["hub.bye"]
+        hub.backend.is_unavailable = False
+        answer = await self.poll(hub, cursor=answer["cursor"], wait="0")
+        assert parse_cursor(answer["cursor"], [ALICE]).keys() == {ALICE}
 
     async def test_broker_away(self, hub: Hub) -> None:
         """The client keeps its cursor."""

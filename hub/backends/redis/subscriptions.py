@@ -35,7 +35,8 @@ class RedisSubscriptions:
         self._on_events: Callable[[Sequence[Event]], None] = lambda events: None
         self._on_resubscribed: Callable[[], None] = lambda: None
         client.on_topology_change(self._topology_changed.set)
-        self._add_connections()
+        for server in client.servers():
+            self._connection_to(server)
 
     @property
     def is_synced(self) -> bool:
@@ -59,13 +60,15 @@ class RedisSubscriptions:
         for channel in channels:
             keys = channel_keys(channel)
             name = keys.log.encode()
-            connection = self._connections[self._client.server_of(keys.partition)]
-            self._channels[name] = channel, connection
+            connection = self._connection_to(self._client.server_of(keys.partition))
+            self._move(channel, name, connection)
             waiter = connection.subscribe(name)
             if waiter is not None:
                 waiting.append(waiter)
         for waiter in waiting:
-            await waiter
+            error = await waiter
+            if error is not None:
+                raise error
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         """See ports.events.Subscriptions.unsubscribe."""
@@ -77,24 +80,29 @@ class RedisSubscriptions:
     async def run(self) -> None:
         """See ports.events.Subscriptions.run."""
         async with Supervisor(SystemClock()) as tasks:
-            for server, connection in self._connections.items():
-                tasks.start(f"subscriptions at {server}", connection.run)
+            running: set[RedisServer] = set()
             while True:
-                await self._topology_changed.wait()
                 self._topology_changed.clear()
-                removed = self._connections.keys() - set(self._client.servers())
-                for server in self._add_connections():
-                    tasks.start(f"subscriptions at {server}", self._connections[server].run)
+                for server in self._client.servers():
+                    self._connection_to(server)
                 self._migrate_channels()
-                for server in removed:
+                for server in self._connections.keys() - running:
+                    tasks.start(_task_name(server), self._connections[server].run)
+                    running.add(server)
+                for server in running - set(self._client.servers()):
                     del self._connections[server]
-                    await tasks.end(f"subscriptions at {server}")
+                    running.discard(server)
+                    await tasks.end(_task_name(server))
+                await self._topology_changed.wait()
 
-    def _add_connections(self) -> list[RedisServer]:
-        """Add a connection for each server that has none. Return these servers."""
-        added = [server for server in self._client.servers() if server not in self._connections]
-        for server in added:
-            self._connections[server] = PubSubConnection(
+    def _connection_to(self, server: RedisServer) -> PubSubConnection:
+        """Return the connection to a server; `run` opens it.
+
+        The topology may have changed before `run` has noticed, so the connection may be new.
+        """
+        connection = self._connections.get(server)
+        if connection is None:
+            connection = self._connections[server] = PubSubConnection(
                 server,
                 self._client.connect,
                 self._timeouts,
@@ -104,14 +112,20 @@ class RedisSubscriptions:
                 on_unsubscribed=self._on_unsubscribed,
                 on_failure=self._client.mark_topology_stale,
             )
-        return added
+            self._topology_changed.set()
+        return connection
 
     def _migrate_channels(self) -> None:
-        for name, (channel, connection) in list(self._channels.items()):
-            owner = self._connections[self._client.server_of(channel_keys(channel).partition)]
-            if owner is not connection:
-                self._channels[name] = channel, owner
-                owner.migrate_from(name, connection)
+        for name, (channel, _) in list(self._channels.items()):
+            owner = self._connection_to(self._client.server_of(channel_keys(channel).partition))
+            self._move(channel, name, owner)
+
+    def _move(self, channel: Channel, name: bytes, owner: PubSubConnection) -> None:
+        """Have a channel belong to a connection, and migrate it from the one that it had."""
+        before = self._channels.get(name)
+        self._channels[name] = channel, owner
+        if before is not None and before[1] is not owner:
+            owner.migrate_from(name, before[1])
 
     def _on_messages(self, messages: Sequence[list[bytes]]) -> None:
         channels, events = self._channels, []
@@ -126,3 +140,7 @@ class RedisSubscriptions:
 
     def _on_unsubscribed(self, name: bytes) -> None:
         self._channels.pop(name, None)
+
+
+def _task_name(server: RedisServer) -> str:
+    return f"subscriptions at {server}"

@@ -32,6 +32,8 @@ from hub.backends.redis.client.connection import Connect, RespConnection, pack_c
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
 
+Waiter = asyncio.Future[BrokerUnavailable | None]
+
 _MAX_NAMES_PER_COMMAND: Final = 512
 _log = structlog.get_logger(__name__)
 
@@ -98,8 +100,8 @@ class PubSubConnection:
         self._dirty: set[bytes] = set()
         self._requested: set[bytes] = set()
         self._acknowledged: set[bytes] = set()  # see rule 3
-        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}  # by name
-        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()  # soonest first
+        self._waiters: dict[bytes, list[Waiter]] = {}  # by name
+        self._deadlines: deque[tuple[float, bytes, Waiter]] = deque()  # soonest first
         self._connection: RespConnection | None = None  # None while disconnected
         self._refusal: asyncio.Future[str] | None = None  # done with the first error reply
         self._sync_scheduled = False
@@ -111,11 +113,12 @@ class PubSubConnection:
         """Whether every wanted name is acknowledged, as far as this process can tell."""
         return self._synced
 
-    def subscribe(self, name: bytes) -> asyncio.Future[None] | None:
+    def subscribe(self, name: bytes) -> Waiter | None:
         """Subscribe to a name.
 
-        Return None if it is acknowledged already, otherwise a future that is done when it is. The
-        future raises BrokerUnavailable when the acknowledgement takes too long.
+        Return None if it is acknowledged already, otherwise a future that is done when it is, or
+        when the acknowledgement takes too long. The result is then an error, which is not raised:
+        a caller that waits for many names at once would leave most of the errors unread.
         """
         self._lingering.pop(name, None)
         self._wanted.add(name)
@@ -123,11 +126,12 @@ class PubSubConnection:
             return None
         self._mark_dirty(name)
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: Waiter = loop.create_future()
         self._waiters.setdefault(name, []).append(waiter)
         if not self._deadlines:
             loop.call_later(self._timeouts.reply_timeout_seconds, self._expire_waiters)
-        self._deadlines.append((loop.time() + self._timeouts.reply_timeout_seconds, waiter))
+        deadline = loop.time() + self._timeouts.reply_timeout_seconds
+        self._deadlines.append((deadline, name, waiter))
         return waiter
 
     def unsubscribe(self, name: bytes) -> None:
@@ -295,15 +299,23 @@ class PubSubConnection:
     def _expire_waiters(self) -> None:
         loop = asyncio.get_running_loop()
         while self._deadlines:
-            deadline, waiter = self._deadlines[0]
+            deadline, name, waiter = self._deadlines[0]
             if not waiter.done():
                 if deadline > loop.time():
                     loop.call_later(deadline - loop.time(), self._expire_waiters)
                     return
-                waiter.set_exception(
+                waiter.set_result(
                     BrokerUnavailable("the broker did not acknowledge a subscription in time")
                 )
             self._deadlines.popleft()
+            self._forget_waiter(name, waiter)
+
+    def _forget_waiter(self, name: bytes, waiter: Waiter) -> None:
+        waiters = self._waiters.get(name, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[name]
 
     def _expire_lingering(self) -> None:
         loop = asyncio.get_running_loop()
