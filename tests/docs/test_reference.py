@@ -22,8 +22,10 @@ from hub.cli.app import app
 from hub.settings import Settings
 from hub.settings.models import ApiKey, ChannelRetention
 from tests.docs.snippets import DOCS, ROOT
+from tests.docs.typescript import describe, read_declarations
 
 EXAMPLE = ROOT / "config" / "hub.example.toml"
+JAVASCRIPT_TYPES = ROOT / "hub" / "http" / "pages" / "hub.d.ts"  # also in the npm package
 
 # Examples in the help of the commands that tests/docs does not run, with the reason.
 NOT_RUN = {
@@ -174,3 +176,25 @@ def test_settings() -> None:
 def test_commands() -> None:
     """The page lists each command with its usage, example and options."""
     check("cli.md", cli_page())
+
+
+def javascript_page() -> str:
+    """Return a section for each export: first the functions and classes of an ordinary page."""
+    declarations = list(read_declarations(JAVASCRIPT_TYPES.read_text()))
+    first = ["connect", "Hub", "Answer", "HubError", "Options"]
+    declarations.sort(key=lambda each: first.index(each.name) if each.name in first else len(first))
+    return "\n" + "\n\n".join(describe(each) for each in declarations) + "\n"
+
+
+def test_javascript() -> None:
+    """The page lists each export of hub.js and the members of each, with types and comments."""
+    check("javascript.md", javascript_page())
+    page = (DOCS / "reference" / "javascript.md").read_text()
+    source = JAVASCRIPT_TYPES.read_text()
+    exported = re.findall(r"^export \w+ (\w+)", source, re.MULTILINE)
+    assert sorted(re.findall(r"^## (\w+)", page, re.MULTILINE)) == sorted(exported)
+    for member in re.findall(r"^  (?:get )?([a-zA-Z]\w*)\??[(:<]", source, re.MULTILINE):
+        assert re.search(rf"`(?:readonly )?{member}\b|new {member}", page) or member in (
+            "constructor",
+            "private",
+        ), member

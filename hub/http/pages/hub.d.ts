@@ -1,5 +1,7 @@
-// Types of hub.js. docs/clients/javascript.md describes the behaviour.
+// Types of hub.js. docs/clients/javascript.md describes the behaviour, and docs/reference/javascript.md is made from
+// the comments of this file.
 
+/** The options of `connect`. All of them are optional. */
 export interface Options {
   /** Origin of the hub. Default: the page's own origin. */
   url?: string;
@@ -12,7 +14,9 @@ export interface Options {
   getToken?: ((why: { reason: RenewalReason }) => Promise<string | null>) | null;
   /** A ticket (`POST /tickets`). It opens streams, but cannot start generations. */
   ticket?: string | null;
+  /** Called like `getToken`, if a new ticket is needed. A ticket can be used only once. */
   getTicket?: ((why: { reason: RenewalReason }) => Promise<string>) | null;
+  /** The topics to follow. The token must allow them. */
   topics?: string[];
   /** Where to start if no cursor is stored: `live` (default), `start`, or a cursor. */
   cursor?: string;
@@ -21,23 +25,33 @@ export interface Options {
   /** Share one connection among all tabs of the browser that follow the same user and topics. Default: true if
    *  `user` or `token` identifies the user. Set it to true without them if all tabs belong to one user. */
   share?: boolean;
+  /** As for `fetch`. `include` sends the cookie `hub_token` to a hub of another site. */
   credentials?: RequestCredentials;
   /** `auto` (default) streams, and polls where a proxy buffers streams. `poll` never streams. */
   transport?: "auto" | "poll";
   /** Milliseconds until a stream that has not opened counts as buffered by a proxy. Default: 6000. */
   openTimeoutMs?: number;
+  /** Used instead of the global `fetch`, for example in tests. */
   fetch?: typeof fetch;
 }
 
+/** Why `getToken` or `getTicket` is called: for the first connection, because the hub refused the last one, because it
+ *  expires soon, or because it has expired. */
 export type RenewalReason = "connect" | "refused" | "expiring" | "expired";
 
+/** A place where the cursor is stored, such as `localStorage`. */
 export interface Store {
+  /** Returns the stored cursor. */
   get(key: string): string | null | undefined;
+  /** Stores the cursor. The client calls it when the cursor has changed. */
   set(key: string, cursor: string): void;
 }
 
+/** An event, as listeners receive it. */
 export interface HubEvent<Data = any> {
+  /** The name of the event, such as `order.shipped` or `generation.delta`. */
   name: string;
+  /** The decoded JSON value, or the text if it is not JSON. */
   data: Data;
   /** The cursor of this tab after the event. */
   cursor: string;
@@ -47,15 +61,23 @@ export interface HubEvent<Data = any> {
 
 /** The data of `hub.open`. With long polling only `replayed` is known. */
 export interface OpenData {
+  /** The id of the connection. */
   connection?: string;
+  /** The user whose events are streamed. */
   user?: string;
+  /** The name of the node. */
   node?: string;
+  /** The time between two heartbeats while no event arrives. */
   heartbeat_seconds?: number;
+  /** Whether the stream continues after the cursor without a gap. */
   recovered?: boolean;
+  /** The number of stored events that follow. */
   replayed: number;
 }
 
+/** The state of the connection: the property `hub.state`, and what a listener of `state` receives. */
 export interface State {
+  /** `reconnecting` until `retryAt`; `closed` if the hub refused the client, or after `close`. */
   state: "connecting" | "live" | "reconnecting" | "closed";
   /** Why it is not live: a sentence, or the reason of `hub.bye`. */
   reason: string | null;
@@ -63,28 +85,41 @@ export interface State {
   retryAt: number | null;
   /** The data of `hub.open` while live. */
   open: OpenData | null;
+  /** How events arrive: as a stream, or by long polling because a proxy buffers streams. */
   transport: "sse" | "poll" | null;
   /** Whether this tab holds the connection. */
   isLeader: boolean;
 }
 
+/** A message of a conversation, as in the API of OpenAI. */
 export interface Message {
+  /** `system`, `user`, `assistant` or `tool`. */
   role: string;
+  /** A text, or a list of parts such as texts and images. */
   content: unknown;
+  /** Other fields, such as `tool_calls`. */
   [field: string]: unknown;
 }
 
 /** The body of `POST /generations`. `id` is the idempotency key; by default a new one is made. */
 export interface GenerationRequest {
+  /** The text of one message of the user. Use either `prompt` or `messages`. */
   prompt?: string;
+  /** The whole conversation. */
   messages?: Message[];
+  /** The model. Default: the model of the upstream's settings. */
   model?: string;
+  /** The name of an upstream in the hub's settings. */
   upstream?: string;
+  /** Parameters of the LLM, such as `temperature`. */
   params?: Record<string, unknown>;
+  /** Any JSON object. The snapshot returns it. */
   metadata?: Record<string, unknown>;
+  /** The idempotency key: a repeated request with the same key returns the same answer. */
   id?: string;
 }
 
+/** The status of an answer. It ends as `done`, `stopped` or `failed`. */
 export type Status = "queued" | "running" | "done" | "stopped" | "failed";
 
 /** What an iteration over an Answer yields. */
@@ -97,43 +132,70 @@ export interface AnswerUpdate {
   reasoning: string;
   /** Whether earlier text must be discarded: the answer was rewritten or restarted. */
   isReplaced: boolean;
+  /** The status after this update. */
   status: Status;
 }
 
+/** The number of tokens, as the LLM reports it. */
 export interface Usage {
+  /** The tokens of the request. */
   prompt_tokens?: number;
+  /** The tokens of the answer. */
   completion_tokens?: number;
+  /** Other counts of the LLM. */
   [count: string]: unknown;
 }
 
 /** The response of `GET /generations/{id}`. */
 export interface Snapshot {
+  /** The id of the generation. */
   generation: string;
+  /** `stopping` after a stop request, until the worker has stopped. */
   status: Status | "stopping";
+  /** The whole text so far. */
   text: string;
+  /** The number of deltas that `text` contains. */
   deltas: number;
+  /** How often a worker has started the answer. */
   attempt: number;
+  /** The model that answers. */
   model: string;
+  /** The conversation of the request. */
   messages: Message[];
+  /** The object of the request. */
   metadata: Record<string, unknown>;
+  /** Other fields, such as `usage` and `finish_reason`. */
   [field: string]: unknown;
 }
 
 /** The state that the events of one generation add up to. */
 export class Transcript {
   constructor(generation: string);
+  /** The id of the generation. */
   generation: string;
+  /** The status after the last event. */
   status: Status;
+  /** The model that answers. */
   model: string;
+  /** How often a worker has started the answer. */
   attempt: number;
+  /** The whole text so far. */
   text: string;
+  /** The whole reasoning so far. */
   reasoning: string;
+  /** The tool calls so far. `arguments` is a JSON text, which is complete at the end. */
   toolCalls: { name: string; arguments: string }[];
+  /** The tokens. null until the end, and if the LLM does not report them. */
   usage: Usage | null;
+  /** Why the LLM ended, such as `stop` or `length`. */
   finishReason: string | null;
+  /** Who stopped the answer. */
   by: string | null;
+  /** The code of the error of a failed answer. */
   code: string | null;
+  /** The sentence of the error of a failed answer. */
   message: string | null;
+  /** The number of deltas that `text` contains. */
   deltas: number;
   /** Whether the beginning is no longer available. */
   isPartial: boolean;
@@ -141,9 +203,11 @@ export class Transcript {
   hasGap: boolean;
   /** How often earlier text became invalid. */
   rewriteCount: number;
+  /** Whether the answer is done, stopped or failed. */
   get isEnded(): boolean;
   /** Applies one generation.* event. */
   apply(name: string, data: any): void;
+  /** Closes a gap with a snapshot. It does nothing if there is no gap. */
   applySnapshot(snapshot: Partial<Snapshot>): void;
   /** Keeps the text that is there and marks it as partial. */
   acceptGap(): void;
@@ -156,40 +220,56 @@ export class Answer implements AsyncIterable<AnswerUpdate> {
   private constructor();
   /** Resolves with the generation id once the hub has accepted the request. */
   accepted: Promise<string>;
+  /** The id of the generation, once the hub has accepted the request. */
   get generation(): string | null;
+  /** The status after the last event. */
   get status(): Status;
+  /** The whole text so far. */
   get text(): string;
+  /** The state of the answer, once the hub has accepted the request. */
   get transcript(): Transcript | null;
+  /** Stops the answer and the request to the LLM. */
   stop(): Promise<{ status: string }>;
   /** Starts another answer to the same request. */
   restart(): Answer;
   /** Resolves once it is done or stopped. Rejects with a HubError if it failed. */
   ended(): Promise<Transcript>;
+  /** Yields an update whenever the answer has changed. A slow reader gets fewer, larger updates. */
   [Symbol.asyncIterator](): AsyncIterator<AnswerUpdate>;
 }
 
+/** A client of a hub. `connect` creates it. */
 export class Hub {
   constructor(options?: Options);
+  /** The state of the connection. */
   get state(): State;
+  /** The cursor of this tab. */
   get cursor(): string;
   /** Resolves once all events that were stored after the first cursor have been delivered. */
   get ready(): Promise<void>;
-  /** Adds a listener. Returns a function that removes it. */
+  /** Adds a listener for one event, for all events (`*`), or for the connection (`state`). Returns a function that removes it. */
   on(name: "state", listener: (state: State) => void): () => void;
   on<Data = any>(name: string, listener: (event: HubEvent<Data>) => void): () => void;
   /** Starts a generation. */
   ask(request: string | GenerationRequest): Answer;
   /** Follows a generation that was started elsewhere. */
   join(generation: string): Answer;
+  /** Reads the state of a generation once. */
   getSnapshot(generation: string): Promise<Snapshot>;
+  /** Stops a generation that any tab or device has started. */
   stop(generation: string): Promise<{ status: string }>;
+  /** Starts another answer to the request of a generation. */
   restart(generation: string): Answer;
+  /** Connects again, also after the hub has refused the client. */
   reconnect(): void;
+  /** Ends the connection. */
   close(): void;
 }
 
+/** Connects to a hub. It returns at once; `hub.ready` resolves when the stored events have been delivered. */
 export function connect(options?: Options): Hub;
 
+/** The error that methods of `Hub` and `Answer` throw, and that iterations over a failed answer throw. */
 export class HubError extends Error {
   constructor(message: string, details?: {
     status?: number;
@@ -204,6 +284,7 @@ export class HubError extends Error {
   code: string | null;
   /** The invalid field. */
   path: string | null;
+  /** How long to wait before the next attempt, if the hub says so. */
   retryAfterSeconds: number | null;
   /** Whether the same request can succeed later. */
   get isRetryable(): boolean;
@@ -216,11 +297,13 @@ export class Positions {
   advance(cursor: string): boolean;
   /** Returns whether every position of the cursor has been reached. */
   covers(cursor: string): boolean;
+  /** The positions as a cursor. */
   get cursor(): string;
 }
 
 /** Decodes server-sent events (WHATWG HTML, section 9.2.6). */
 export class SseDecoder {
+  /** Takes the next bytes of a stream, and returns the events that are complete. */
   feed(bytes: Uint8Array): { name: string; data: unknown; id?: string }[];
 }
 
