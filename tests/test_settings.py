@@ -69,6 +69,14 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_UPSTREAMS__A__API_KEY": SECRET}, "upstreams.a.base_url is wrong: Field required"),
         ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__KIND": "envelope",
+                "HUB_UPSTREAMS__A__STREAM": "false",
+            },
+            "upstreams.a.stream = false does not fit the kind envelope",
+        ),
         ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "at least 9/8 of log.user.ttl_seconds"),
         ({"HUB_AUTH__DISABLED": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
         (

@@ -69,6 +69,10 @@ def _check_upstreams(settings: Settings) -> None:
             raise OperatorError(
                 f"upstreams.{name}: a name has 1 to 64 letters, digits and the characters . _ -"
             )
+        if not upstream.stream and upstream.kind in ("dashscope", "envelope"):
+            raise OperatorError(
+                f"upstreams.{name}.stream = false does not fit the kind {upstream.kind}"
+            )
         for fallback in upstream.fallbacks:
             if fallback not in settings.upstreams or fallback == name:
                 raise OperatorError(

@@ -219,10 +219,15 @@ class Upstream(Section):
     kind: UpstreamKind = "openai"
     base_url: str = Field(pattern=r"^https?://")
     api_key: SecretStr | None = None
+    api_key_header: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$")
     default_model: str | None = None
     models: tuple[str, ...] = ()
     headers: dict[str, str] = {}
     body: dict[str, Any] = {}
+    omit: tuple[str, ...] = ()
+    rename: dict[str, str] = {}
+    roles: dict[str, str] = {}
+    stream: bool = True
     envelope: Envelope = Envelope()
     connect_seconds: PositiveFloat | None = 10.0
     first_byte_seconds: PositiveFloat | None = 120.0

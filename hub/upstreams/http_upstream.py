@@ -8,7 +8,7 @@ becomes of errors; the relay owns what becomes of the parts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 
 import aiohttp
@@ -20,8 +20,8 @@ from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
 from hub.core.stream_parts import Finished, StreamPart, TextDelta
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect, UpstreamStreamError
-from hub.upstreams.http_client import UpstreamTimeouts, stream_response
-from hub.upstreams.http_errors import extract_error_text, quote_start, secret_values
+from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
+from hub.upstreams.http_errors import extract_error_text, quote_start
 from hub.upstreams.surrogates import SurrogateJoiner, decode_surrogates
 
 _log = structlog.get_logger(__name__)
@@ -30,49 +30,27 @@ _log = structlog.get_logger(__name__)
 class HttpUpstream:
     """Implements ports.Upstream for an endpoint that speaks `dialect` over HTTP.
 
-    base_url: the URL in front of the dialect's path. headers: sent with every request; values long
-    enough to be secrets are masked in errors. max_event_bytes: the limit of one event.
-    proxy: the URL of an HTTP proxy. verify_tls: whether the server's certificate is checked.
+    max_event_bytes: the limit of one event.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         dialect: Dialect,
+        options: EndpointOptions,
         *,
-        base_url: str,
-        headers: Mapping[str, str],
-        timeouts: UpstreamTimeouts,
         max_event_bytes: int,
-        proxy: str | None,
-        verify_tls: bool,
     ) -> None:
-        self._session = session
+        self._endpoint = HttpEndpoint(session, dialect, options)
         self._dialect = dialect
-        self._url = base_url.rstrip("/") + dialect.path
-        self._headers = headers
-        self._secrets = secret_values(headers, base_url)
-        self._timeouts = timeouts
         self._max_event_bytes = max_event_bytes
-        self._proxy = proxy
-        self._verify_tls = verify_tls
 
     async def stream(
         self, request: GenerationRequest
     ) -> AsyncGenerator[Sequence[StreamPart], None]:
         """See ports.Upstream.stream."""
-        chunks = stream_response(
-            self._session,
-            self._url,
-            self._dialect.build_request(request),
-            headers=self._headers,
-            framing=self._dialect.framing,
-            secrets=self._secrets,
-            timeouts=self._timeouts,
-            proxy=self._proxy,
-            verify_tls=self._verify_tls,
-        )
-        reader = StreamReader(self._dialect, self._max_event_bytes, self._secrets)
+        chunks = self._endpoint.send(request)
+        reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:

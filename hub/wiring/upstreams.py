@@ -14,14 +14,16 @@ from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
-from hub.upstreams.dialect import Dialect
+from hub.upstreams.dialect import AuthHeader, Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http_endpoint import EndpointOptions
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.request_rules import RequestRules
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     dialect.kind: dialect
@@ -61,22 +63,37 @@ def _build_http_upstream(
     settings: UpstreamSettings, session: aiohttp.ClientSession
 ) -> HttpUpstream:
     dialect = _build_dialect(settings)
-    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
-    return HttpUpstream(
-        session,
-        dialect,
+    options = EndpointOptions(
         base_url=settings.base_url,
-        headers={**dialect.auth_header.build(api_key), **settings.headers},
+        headers=build_headers(settings, dialect.auth_header),
+        rules=RequestRules(
+            omit=settings.omit,
+            rename=settings.rename,
+            roles=settings.roles,
+            stream=settings.stream,
+        ),
         timeouts=UpstreamTimeouts(
             connect_seconds=settings.connect_seconds,
             first_byte_seconds=settings.first_byte_seconds,
             idle_seconds=settings.idle_seconds,
             total_seconds=settings.total_seconds,
         ),
-        max_event_bytes=settings.max_event_bytes,
         proxy=settings.proxy,
         verify_tls=settings.verify_tls,
     )
+    return HttpUpstream(session, dialect, options, max_event_bytes=settings.max_event_bytes)
+
+
+def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mapping[str, str]:
+    """Return the headers of every request: that of the API key, and those of the settings.
+
+    auth_header: that of the wire format; `api_key_header` names another one.
+    """
+    header = auth_header
+    if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
+        header = AuthHeader(settings.api_key_header)
+    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    return {**header.build(api_key), **settings.headers}
 
 
 def _build_dialect(settings: UpstreamSettings) -> Dialect:

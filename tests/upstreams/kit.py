@@ -16,8 +16,10 @@ from hub.core.stream_parts import StreamPart
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http_endpoint import EndpointOptions
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.request_rules import RequestRules
 from tests.defaults import upstream_timeouts
 
 REQUEST = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")
@@ -86,17 +88,19 @@ def build_upstream(
     max_event_bytes: int = 2**20,
     proxy: str | None = None,
     verify_tls: bool = True,
+    rules: RequestRules | None = None,
 ) -> HttpUpstream:
     """Return an upstream; the default dialect is OpenAI's chat completions."""
-    return HttpUpstream(
-        session,
-        dialect or OpenAiChat({}),
+    options = EndpointOptions(
         base_url=base_url,
         headers=headers or {},
+        rules=rules or RequestRules(),
         timeouts=timeouts or upstream_timeouts(),
-        max_event_bytes=max_event_bytes,
         proxy=proxy,
         verify_tls=verify_tls,
+    )
+    return HttpUpstream(
+        session, dialect or OpenAiChat({}), options, max_event_bytes=max_event_bytes
     )
 
 
