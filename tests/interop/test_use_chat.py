@@ -57,6 +57,16 @@ class Chat:
             now = await self._page.evaluate("shown.at(-1)")
             pytest.fail(f"expected {status} with {texts}, got {now}")
 
+    async def finished(self) -> list[dict[str, bool]]:
+        """Wait until the hook has finished with a response; return how each response ended.
+
+        Response.finished() does not serve: the hook cancels the request at `[DONE]`, and Playwright
+        then waits for ever unless the last bytes came first.
+        """
+        await self._page.wait_for_function("finished.length > 0", timeout=15_000)
+        ends: list[dict[str, bool]] = await self._page.evaluate("finished")
+        return ends
+
     async def start(self) -> None:
         """Send the prompt and wait for the first half of the answer."""
         await self.press("Ask")
@@ -151,7 +161,9 @@ async def test_resume_by_index_without_an_answer(hub: RunningHub, tab: Page) -> 
     chat = await open_chat(tab, hub)
     resumed = await chat.reload(ended="too")
     assert resumed.status == 200
-    await resumed.finished()
+    assert await chat.finished() == [
+        {"isAbort": False, "isDisconnect": False, "isError": False},
+    ]
     await chat.shows("ready")
 
 

@@ -22,6 +22,7 @@ const kept = JSON.parse(sessionStorage.getItem(chat) ?? "[]");
 const end = () => fetch(`${api}/${chat}`, { method: "DELETE", headers });
 
 window.shown = []; // for the test: every state of the screen, in order
+window.finished = []; // and how each response ended
 
 function Page() {
   const { messages, status, sendMessage, regenerate, stop, resumeStream } = useChat({
@@ -29,6 +30,8 @@ function Page() {
     messages: kept,
     resume: true,
     transport,
+    onFinish: ({ isAbort, isDisconnect, isError }) =>
+      window.finished.push({ isAbort, isDisconnect, isError }),
   });
   useEffect(() => {
     sessionStorage.setItem(chat, JSON.stringify(messages));
