@@ -18,6 +18,7 @@ from pydantic_settings import EnvSettingsSource
 from hub.errors import OperatorError
 from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
+from hub.settings.presets import PRESETS
 
 DEFAULT_FILE: Final = Path("config/hub.toml")
 _OTHER_VARIABLES: Final = {
@@ -50,7 +51,17 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     except pydantic.ValidationError as error:
         raise OperatorError(_describe(error, origins)) from None
     check_consistency(settings)
-    return Loaded(settings, origins)
+    return Loaded(settings, {**_preset_origins(settings), **origins})
+
+
+def _preset_origins(settings: Settings) -> dict[str, str]:
+    """Return the origin of each value that a preset sets."""
+    return {
+        ".".join(("upstreams", upstream, *key)): f"preset {each.preset}"
+        for upstream, each in settings.upstreams.items()
+        if each.preset is not None
+        for key, _, _ in _leaves(PRESETS[each.preset], (), "")
+    }
 
 
 SettingValue = tuple[tuple[str, ...], Any, str]

@@ -16,10 +16,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hub.core.fair_queue import DEFAULT_QUEUE
+from hub.settings.presets import PresetName, apply_preset
 
 PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
@@ -216,6 +218,7 @@ UpstreamKind = Literal["openai", "openai-responses", "anthropic", "ollama", "das
 class Upstream(Section):
     """An LLM endpoint. A limit without a value is off."""
 
+    preset: PresetName | None = None
     kind: UpstreamKind = "openai"
     base_url: str = Field(pattern=r"^https?://")
     api_key: SecretStr | None = None
@@ -244,6 +247,11 @@ class Upstream(Section):
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
     queue: QueueName = DEFAULT_QUEUE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, table: Any) -> Any:
+        return apply_preset(table) if isinstance(table, dict) else table
 
 
 class ApiKey(Section):
