@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.conftest import missing, temporary_folder
+from tests.docs.built_site import build, copy_documents, serve
 from tests.docs.quick_hub import quick_hub
 from tests.docs.snippets import Substitutions
 from tests.e2e.conftest import Dev, free_port
@@ -48,6 +49,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         stack.callback(dev.stop)
         programs = stack.enter_context(quick_hub(temporary_folder("docs", stack)))
         yield Site(dev.wait_until_ready(), port, programs)
+
+
+@pytest.fixture(scope="session")
+def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the documentation site. A problem such as a dead link fails the build."""
+    repository = copy_documents(tmp_path_factory.mktemp("repository"))
+    completed = build(repository)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return repository / ".cache" / "docs" / "site"
+
+
+@pytest.fixture(scope="session")
+def site_url(site_folder: Path) -> Iterator[str]:
+    """Serve the documentation site; return its URL, which ends with a slash."""
+    with serve(site_folder) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

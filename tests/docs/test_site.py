@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import shutil
-import subprocess
-import sys
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.docs.built_site import build, copy_documents
 from tests.docs.snippets import ROOT
-
-
-def build(repository: Path) -> subprocess.CompletedProcess[str]:
-    """Build the site as scripts/docs does, from the files of a folder."""
-    return subprocess.run(
-        [sys.executable, repository / "scripts" / "build_docs.py"],
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-
-
-def copy_documents(folder: Path) -> Path:
-    """Copy what the site is made of into a folder."""
-    (folder / "scripts").mkdir()
-    for name in ("mkdocs.yml", "scripts/build_docs.py", "scripts/check_site.py"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "docs", folder / "docs")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site. A problem such as a dead link fails the build."""
-    repository = copy_documents(tmp_path_factory.mktemp("repository"))
-    completed = build(repository)
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    return repository / ".cache" / "docs" / "site"
 
 
 def test_dead_links_fail_the_build(tmp_path: Path) -> None:
@@ -131,28 +98,47 @@ def test_links_to_repository_files_are_plain_names(site_folder: Path) -> None:
     assert "Vue (<code>examples/vue/README.md</code>)" in page
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serve the files of a folder without writing a log."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
-        """Write no log."""
-
-
 @pytest.mark.asyncio(loop_scope="module")  # as the browser fixture
-async def test_start_page(site_folder: Path, chromium: Browser) -> None:
+async def test_pages_in_a_browser(site_url: str, chromium: Browser) -> None:
     """In Chromium, the start page shows the navigation, and all requests go to its own host."""
-    with ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(QuietHandler, directory=site_folder)
-    ) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/"
-        page = await chromium.new_page(viewport={"width": 1280, "height": 860})
-        requested_urls: list[str] = []
-        page.on("request", lambda request: requested_urls.append(request.url))
-        await page.goto(url, wait_until="networkidle")
-        await expect(page.get_by_role("link", name="Quickstart").first).to_be_visible()
-        await page.goto(f"{url}guides/chat.html", wait_until="networkidle")
-        await page.close()
-        server.shutdown()
+    page = await chromium.new_page(viewport={"width": 1280, "height": 860})
+    requested_urls: list[str] = []
+    page.on("request", lambda request: requested_urls.append(request.url))
+    for path in ("index.html", "guides/chat.html"):
+        await page.goto(site_url + path, wait_until="networkidle")
+        await expect(page.get_by_role("link", name="Guides").first).to_be_visible()
+    await page.close()
     assert len(requested_urls) > 5
-    assert [each for each in requested_urls if not each.startswith((url, "data:"))] == []
+    assert [each for each in requested_urls if not each.startswith((site_url, "data:"))] == []
+
+
+def list_pages(site_folder: Path) -> list[str]:
+    """Return the paths of all pages."""
+    return sorted(file.relative_to(site_folder).as_posix() for file in site_folder.rglob("*.html"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_page_is_wider_than_a_phone(
+    site_folder: Path, site_url: str, chromium: Browser
+) -> None:
+    """On a screen of 390 pixels only tables and code scroll sideways, and never the page."""
+    paths = await asyncio.to_thread(list_pages, site_folder)
+    page = await chromium.new_page(viewport={"width": 390, "height": 844})
+    wide = []
+    for path in paths:
+        await page.goto(site_url + path, wait_until="domcontentloaded")
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        if width > 390:
+            wide.append((path, width))
+    await page.close()
+    assert wide == []
+
+
+def test_every_page_says_what_it_is_for() -> None:
+    """The first paragraph of a page says what the reader gets from it."""
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        if page.parent.name == "decisions" or page == ROOT / "docs" / "index.md":
+            continue
+        _, _, rest = page.read_text().partition("\n\n")
+        paragraph = rest.partition("\n\n")[0]
+        assert re.search(r"\b[Tt]his (page|guide|tutorial)\b", paragraph), page
