@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN = frozenset({"sh", "python", "js", "toml", "json", "nginx"})
-SHOWN = frozenset({"text", "ini"})
+SHOWN = frozenset({"text", "ini", "ts"})
 
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<why>[^\n]*?) -->\n+)?"

@@ -69,11 +69,11 @@ async def test_search_finds_the_right_page(site_url: str, chromium: Browser) -> 
         except AssertionError:
             wrong[words] = ["no result"]
             continue
-        found = [
+        pages = [
             re.sub(rf"^{re.escape(site_url)}|\.html.*", "", address)
             for address in await results.evaluate_all("links => links.map((link) => link.href)")
         ]
-        if not set(expected.split()) & set(found[:3]):
-            wrong[words] = found
+        if not set(expected.split()) & set(pages[:3]):
+            wrong[words] = pages
     await page.close()
     assert wrong == {}
