@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from hub.errors import OperatorError
 from hub.settings import Settings, check_for_production, load_settings
+from hub.settings.models import Upstream
 
 CONFIG = Path(__file__).parents[1] / "config"
 SECRET = "s3cret-" * 6
@@ -103,6 +111,74 @@ def test_wrong_setting(
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
     assert "short-secret" not in str(caught.value)
+
+
+def list_settings(model: type[BaseModel] = Settings, above: str = "HUB_") -> Iterator[str]:
+    """Yield the variable of each setting that is a list, those of an upstream `main` included."""
+    for name, field in model.model_fields.items():
+        variable, kind = f"{above}{name.upper()}", field.annotation
+        if typing.get_origin(kind) is tuple:
+            yield variable
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from list_settings(kind, f"{variable}__")
+        elif name == "upstreams":
+            yield from list_settings(Upstream, f"{variable}__MAIN__")
+
+
+@pytest.mark.parametrize("variable", [*list_settings()])
+@given(
+    text=st.one_of(
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
+        st.sampled_from(["https://a.example", "a,b", "[a]", "'[\"a\"]'", "{}", '"a"', "1", "null"]),
+    )
+)
+def test_list_in_a_variable(variable: str, text: str) -> None:
+    """A list that is not JSON gets one sentence with the variable and the right form."""
+    try:
+        is_list = isinstance(json.loads(text), list)
+    except ValueError:
+        is_list = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, text)
+        try:
+            load_settings()
+        except OperatorError as error:
+            sentence = str(error)
+            assert variable in sentence
+            assert is_list or re.fullmatch(
+                rf".*\({variable}\) must be a JSON list, .*='\[.*\]'", sentence
+            )
+        else:
+            assert is_list
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("HUB_AUTH__API_KEYS", '["a-key"]', "HUB_AUTH__API_KEYS='[{"),
+        ("HUB_AUTH__API_KEYS", '{"name": "shop"}', "HUB_AUTH__API_KEYS='[{"),
+        ("HUB_UPSTREAMS__MAIN__HEADERS", "X-Key: 1", "HUB_UPSTREAMS__MAIN__HEADERS='{"),
+        ("HUB_UPSTREAMS", "https://llm.example", "(HUB_UPSTREAMS) must be a JSON table"),
+        ("HUB_UPSTREAMS__MAIN", "https://llm.example", "HUB_UPSTREAMS__MAIN__"),
+        ("HUB_REDIS", "redis://broker", "set for example HUB_REDIS__URL"),
+    ],
+)
+def test_table_in_a_variable(
+    variable: str, text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that names a table, or needs one, gets the right form."""
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(OperatorError) as caught:
+        load_settings()
+    assert expected in str(caught.value)
+
+
+def test_wrong_type_in_a_file(tmp_path: Path) -> None:
+    """The error names types as TOML does, not as Python does."""
+    file = tmp_path / "x.toml"
+    file.write_text('[public]\nallowed_origins = "https://a.example"\n')
+    with pytest.raises(OperatorError, match="should be a valid list"):
+        load_settings(file)
 
 
 def test_wrong_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import typer
@@ -24,9 +24,17 @@ from hub_client import (
     Stopped,
 )
 
+_QUEUED_NOTE_SECONDS: Final = 3.0
+_QUEUED_NOTE: Final = (
+    "(the request is in the queue, and no worker has taken it yet. Is `hub worker` running, with "
+    "the same redis.url and upstreams as the node? Ctrl-C stops the request.)"
+)
+
 
 async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
     """Print the answer up to its end event: text to standard output, the rest to standard error.
+
+    If no worker takes the request, a note says so.
 
     Ctrl-C sends a stop request to the hub. A second Ctrl-C ends the command at once.
     Return why the answer failed, or None. After a stop, exit with code 130.
@@ -43,7 +51,10 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
         loop.add_signal_handler(signal.SIGINT, on_interrupt)
     started_at = loop.time()
     failure = None
+    note = loop.call_later(_QUEUED_NOTE_SECONDS, _print_note, _QUEUED_NOTE)
     async for event in answer.events():
+        if answer.status != "queued":
+            note.cancel()
         if as_json:
             fields = {"event": event.name, **msgspec.to_builtins(event)}
             print(json.dumps(fields, ensure_ascii=False), flush=True)
@@ -51,6 +62,7 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
             _print_event(event, loop.time() - started_at)
         if isinstance(event, Failed):
             failure = f"the answer failed: {event.message} ({event.code})"
+    note.cancel()
     if stop_requests and failure is None:
         sys.exit(130)
     return failure

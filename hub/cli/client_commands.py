@@ -109,11 +109,16 @@ def tail(
 ) -> None:
     """Print the event stream of a user.
 
+    While the hub cannot be reached, the command says so on standard error and tries again.
+
     Example: hub tail alice --cursor start
     """
+    from hub.cli.interruptions import report_interruptions
+
     settings = _load_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
+        report_interruptions()
         events = hub.events(topics=split_list(topics), cursor=cursor, control=True)
         async for event in events:
             print(_format_event(event, as_json=as_json), flush=True)
@@ -183,18 +188,13 @@ def _format_event(event: StreamEvent, *, as_json: bool) -> str:
 
 
 def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """Load the settings. The URLs that they do not set are those of the running `hub dev`."""
-    from hub.cli.supervisor.dev_state import read_dev_state
+    """Load the settings, with the URLs of hub/cli/client_urls.py where they set none."""
+    from hub.cli.client_urls import find_urls
     from hub.settings import load_settings
 
     given = given_flags(flags)
     loaded = load_settings(config, given)
-    state = read_dev_state()
-    if state is not None:
-        urls = {"client.url": state.url, "client.internal_url": state.internal_url}
-        missing = {setting: url for setting, url in urls.items() if setting not in loaded.origins}
-        loaded = load_settings(config, {**missing, **given})
-    return loaded.settings
+    return load_settings(config, {**find_urls(loaded), **given}).settings
 
 
 def _run_with_client(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
+from hub.cli.options import ConfigOption
+
 if TYPE_CHECKING:
     from hub.settings import Settings
 
@@ -22,17 +24,17 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(healthcheck)
 
 
-def healthcheck() -> None:
+def healthcheck(config: ConfigOption = None) -> None:
     """Check that the node or worker on this machine responds.
 
-    It reads the same settings as the process. Exit code 0, or 1 when nothing responds within 2
-    seconds.
+    It reads the same settings as the process: pass the same --config. Exit code 0, or 1 when
+    nothing responds within 2 seconds.
 
     Example: hub healthcheck && echo yes
     """
     from hub.settings import load_settings
 
-    settings = load_settings(None, {}).settings
+    settings = load_settings(config, {}).settings
     if not any(map(_is_healthy, _listeners(settings))):
         raise typer.Exit(1)
 

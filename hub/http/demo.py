@@ -6,6 +6,8 @@ authentication: publishing belongs on the internal listener, which a page cannot
 
 from __future__ import annotations
 
+import html
+
 import msgspec
 from aiohttp import web
 
@@ -34,10 +36,18 @@ class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DemoRoutes:
-    """The demo's routes. publisher: None omits POST /dev/publish."""
+    """The demo's routes.
+
+    publisher: None omits POST /dev/publish. command: how the command `hub` is typed in a terminal.
+    """
 
     def __init__(
-        self, authenticator: Authenticator, publisher: Publisher | None, *, max_body_bytes: int
+        self,
+        authenticator: Authenticator,
+        publisher: Publisher | None,
+        *,
+        max_body_bytes: int,
+        command: str = "hub",
     ) -> None:
         self._authenticator = authenticator
         self._publisher = publisher
@@ -46,6 +56,8 @@ class DemoRoutes:
         if publisher is None:  # tells the page to hide its form
             meta = b'name="hub-dev" content="%b"'
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
+        meta = b'name="hub-command" content="%b"'
+        self._pages.replace("demo.html", meta % b"hub", meta % html.escape(command).encode())
 
     def routes(self) -> list[web.RouteDef]:
         routes = build_routes(self)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,12 +20,17 @@ from hub.errors import OperatorError
 from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 from hub.settings.presets import PRESETS
+from hub.settings.variables import check_variable
 
 DEFAULT_FILE: Final = Path("config/hub.toml")
 _OTHER_VARIABLES: Final = {
     "HUB_CONFIG",
     "HUB_PYTHON",
 }  # the settings file; the Python of scripts/*
+
+
+_TYPE_NAMES: Final = {"tuple": "list", "dictionary": "table"}
+_PYTHON_TYPE: Final = re.compile(r"\b(tuple|dictionary)\b(?: or instance of \w+)?")
 
 
 class Loaded(NamedTuple):
@@ -84,7 +90,8 @@ def _from_file(file: Path | None) -> Iterator[SettingValue]:
 def _from_environment() -> Iterator[SettingValue]:
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            _check_known(tuple(variable.removeprefix(PREFIX).lower().split("__")), variable)
+            key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+            check_variable(variable, os.environ[variable], _check_known(key, variable))
     try:
         table = EnvSettingsSource(Settings)()
     except Exception as error:
@@ -111,26 +118,31 @@ def _leaves(
             yield (*above, name), value, origin
 
 
-def _check_known(key: tuple[str, ...], origin: str) -> None:
-    """Raise OperatorError with the closest name if the setting does not exist."""
+def _check_known(key: tuple[str, ...], origin: str) -> Any:
+    """Return the type of a setting; Any inside a free-form value, such as headers.
+
+    Raise OperatorError with the closest name if the setting does not exist.
+    """
     model: Any = Settings
+    kind: Any = Settings
     for depth, name in enumerate(key):
         if model is None:
-            return  # inside a free-form value, such as headers
+            return Any
         if model is dict:
-            model = Upstream
+            kind = model = Upstream
             continue
         if name not in model.model_fields:
             dotted = ".".join(key[: depth + 1])
             near = difflib.get_close_matches(name, model.model_fields, n=1)
             hint = f"; did you mean {'.'.join((*key[:depth], near[0]))}?" if near else ""
             raise OperatorError(f"there is no setting {dotted} ({origin}){hint}")
+        kind = model.model_fields[name].annotation
         if name == "upstreams":
             model = dict
         else:
-            inner = model.model_fields[name].annotation
-            is_table = isinstance(inner, type) and issubclass(inner, BaseModel)
-            model = inner if is_table else None
+            is_table = isinstance(kind, type) and issubclass(kind, BaseModel)
+            model = kind if is_table else None
+    return kind
 
 
 def _set(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
@@ -146,4 +158,5 @@ def _describe(error: pydantic.ValidationError, origins: Mapping[str, str]) -> st
     near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
     origin = next((origins[key] for key in near), None)
     what = first["msg"].removeprefix("Value error, ")
+    what = _PYTHON_TYPE.sub(lambda match: _TYPE_NAMES[match[1]], what)
     return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"

@@ -34,6 +34,7 @@ from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 from hub.settings import Settings
+from hub.wiring.command_name import command_name
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.route_table import build_openapi, compat_routes
 
@@ -156,8 +157,10 @@ def _demo(
 ) -> DemoRoutes | None:
     if not settings.public.demo_page:
         return None
+    is_dev = settings.auth.disabled
     return DemoRoutes(
         authenticator,
-        publisher if settings.auth.disabled else None,
+        publisher if is_dev else None,
         max_body_bytes=settings.publish.max_body_bytes,
+        command=command_name() if is_dev else "hub",  # a path is nobody's business elsewhere
     )

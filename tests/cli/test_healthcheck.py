@@ -15,10 +15,10 @@ from tests.certificates import write_certificate
 from tests.topologies import free_ports
 
 
-def exit_code() -> int:
+def exit_code(config: Path | None = None) -> int:
     """Run the command and return its exit code."""
     try:
-        healthcheck()
+        healthcheck(config)
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -56,3 +56,19 @@ async def test_healthcheck_finds_the_listener(
     async with listen(app, address, cancel_handlers=False):
         assert await asyncio.to_thread(exit_code) == 0
     assert await asyncio.to_thread(exit_code) == 1
+
+
+async def test_healthcheck_reads_the_file_of_the_process(tmp_path: Path) -> None:
+    """With --config it finds the listener that the settings file names."""
+    (port,) = free_ports(1)
+    file = tmp_path / "hub.toml"
+    file.write_text(f"[internal]\nport = {port}\n")
+
+    async def ping() -> None:
+        """Do nothing: the broker is available."""
+
+    app = build_worker(ping, lambda: "running", lambda: b"")
+    address = ListenAddress("127.0.0.1", port, "internal.port")
+    async with listen(app, address, cancel_handlers=False):
+        assert await asyncio.to_thread(exit_code, file) == 0
+    assert await asyncio.to_thread(exit_code, file) == 1

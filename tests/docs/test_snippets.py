@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from hub.cli.doctor.keys import key_weakness
 from hub.settings import load_settings
 from tests.docs.conftest import Site
 from tests.docs.snippets import ROOT, RUN, SHOWN, find_blocks, pages, run_shell, runnable_blocks
@@ -61,3 +63,15 @@ def test_json_parses() -> None:
     for page in pages():
         for block in runnable_blocks(page, "json"):
             json.loads(block.code)
+
+
+def test_keys_pass_the_doctor() -> None:
+    """A key that a reader copies from the documents is not one that the doctor refuses."""
+    keys = {
+        key
+        for page in pages()
+        for block in find_blocks(page)
+        for key in re.findall(r'(?:"key": ?|\bkey = )"([^"<>$\']+)"', block.code)
+        if "API_KEYS" in block.code or block.language == "toml"
+    }
+    assert {key: key_weakness(key) for key in keys if key_weakness(key)} == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -175,6 +176,17 @@ async def test_notification_to_oneself(browser: Browser, dev: Dev) -> None:
     await page.get_by_label("Text of a notification").fill("Tea is ready 🫖")
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("notification")).to_contain_text("Tea is ready 🫖")
+
+
+async def test_command_in_the_footer_runs(browser: Browser, dev: Dev, tmp_path: Path) -> None:
+    """The command that the page shows can be pasted into a terminal as it is."""
+    page = await open_page(browser, dev, "olga")
+    command = await page.locator("#command").inner_text()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    env |= {"HUB_CLIENT__INTERNAL_URL": dev.internal_url, "TMPDIR": str(tmp_path)}
+    done = await asyncio.create_subprocess_shell(command, env=env)
+    assert await done.wait() == 0
+    await expect(page.get_by_test_id("notification")).to_contain_text("Hi")
 
 
 async def test_dark_theme_on_a_phone(browser: Browser, dev: Dev) -> None:

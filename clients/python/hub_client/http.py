@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -191,5 +192,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "no connection"
+        number = error.os_error.errno or 0
+        # asyncio writes "Connect call failed (address)" in strerror. Numbers below 0 are those of
+        # the name service.
+        return (os.strerror(number) if number > 0 else error.os_error.strerror) or "no connection"
     return str(error) or type(error).__name__

@@ -152,7 +152,7 @@ class ResumingStream:
             self._failures = 0
         self._failures += 1
         delay_seconds = self._client.retry_policy.delay_seconds(self._failures)
-        _log.info("the stream was interrupted (%s); the client reconnects", reason)
+        _log.info("the stream is not connected (%s); the client tries again", reason)
         self._schedule_reconnect(max(delay_seconds, retry_after_seconds, self._retry_seconds))
         self.close()
 

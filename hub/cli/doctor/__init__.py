@@ -5,6 +5,7 @@ keys        are there keys, and are they hard to guess
 broker      Redis or Valkey: version, memory, persistence, permissions, latency, clock
 machine     the limits of this machine: open files, listen backlog, local ports
 endpoints   what responds on the hub's two ports, and do the upstreams respond
+workers     does a worker serve the queue of each upstream
 
 With --url, check_proxy looks at the way from a client through the proxy to a node:
 proxy_connection   TLS, the status and the headers of the response
@@ -29,6 +30,7 @@ from hub.cli.doctor.probe import CheckResult, ProbeTarget
 from hub.cli.doctor.proxy_connection import CONNECT_TIMEOUT_SECONDS, check_connection
 from hub.cli.doctor.proxy_stream import check_stream
 from hub.cli.doctor.proxy_transports import check_poll, check_websocket
+from hub.cli.doctor.workers import check_workers
 from hub.settings import Settings
 
 __all__ = ["CheckResult", "ProbeTarget", "check_proxy", "run_checks"]
@@ -45,7 +47,7 @@ async def run_checks(settings: Settings) -> list[CheckResult]:
         listeners, upstreams = await asyncio.gather(
             check_listeners(session, settings), check_upstreams(session, settings.upstreams)
         )
-    return [*results, *listeners, *upstreams]
+    return [*results, *listeners, *upstreams, *await check_workers(settings)]
 
 
 async def check_proxy(target: ProbeTarget, *, ca_file: str | None = None) -> list[CheckResult]:

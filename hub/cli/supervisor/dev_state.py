@@ -8,7 +8,6 @@ the process that wrote it runs.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+
+from hub.wiring.command_name import command_name
 
 
 class DevState(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ def ready_text(state: DevState, *, llm: str, data: str) -> str:
   page      {state.url}/
   stream    curl -N {state.url}/sse/connect/alice
   publish   curl -X POST {publish_url} -H '{json_header}' -d '{body}'
-  ask       {_command_name()} ask alice "why is the sky blue?"
+  ask       {command_name()} ask alice "why is the sky blue?"
   LLM       {llm}
   data      {data}
 
@@ -76,18 +77,3 @@ def ready_text(state: DevState, *, llm: str, data: str) -> str:
 
 def _state_path() -> Path:
     return Path(tempfile.gettempdir()) / f"hub-dev-{os.getuid()}.json"
-
-
-def _command_name() -> str:
-    """Return how the user can type this command in the current directory.
-
-    Another program on the PATH may be called hub as well.
-    """
-    programs = Path(sys.executable).parent.resolve()  # not of the interpreter that it links to
-    for name in ("hub", "ssehub"):
-        program = shutil.which(name)
-        if program and Path(program).resolve().parent == programs:
-            return name
-    script = Path(sys.argv[0])
-    is_program = script.name in {"hub", "ssehub"}
-    return os.path.relpath(script) if is_program else f"{sys.executable} -m hub"

@@ -194,7 +194,8 @@ showTheme();
 
 function showUser(name) {
   $("user").value = name;
-  $("command").textContent = `hub publish ${name} --data '{"title":"Hi"}'`;
+  const program = document.querySelector("meta[name=hub-command]").content;
+  $("command").textContent = `${program} publish ${name} --data '{"title":"Hi"}'`;
   document.title = `${name} · hub demo`;
 }
 
