@@ -19,8 +19,8 @@ def command_name() -> str:
     """
     programs = Path(sys.executable).parent  # not resolved: the interpreter can be a link
     for name in _NAMES:
-        found = shutil.which(name)
-        if found and Path(found).resolve().parent == programs.resolve():
+        program = shutil.which(name)
+        if program and Path(program).resolve().parent == programs.resolve():
             return name
     for script in (programs / name for name in _NAMES):
         if script.exists():
