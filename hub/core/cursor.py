@@ -55,6 +55,17 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 Cursor = Mapping[Channel, Position]
 
 
+def is_behind(position: Position, head: Position | None) -> bool:
+    """Return whether a position lacks events of a channel up to its head.
+
+    head: the position of the newest event, None when the channel has no events. Another epoch
+    counts as behind: only reading the log tells what is missing.
+    """
+    if head is None:
+        return position.offset > 0
+    return position.offset < head.offset or position.epoch != head.epoch
+
+
 def new_epoch() -> str:
     """Return a new epoch: 5 random characters of base 62.
 

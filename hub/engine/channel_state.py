@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from hub.core.channel import Channel
-from hub.core.cursor import Position, part_prefix, to_base62
+from hub.core.cursor import Position, is_behind, part_prefix, to_base62
 from hub.core.event import Event
 from hub.ports.connections import ConnectionWriter, EventEncoder
 
@@ -56,6 +56,14 @@ class Subscriber(Protocol):
 
     def deliver(self, event: Event, /) -> None:
         """Send a live event, while unsynced."""
+        ...
+
+    def is_behind(self, channel: Channel, head: Position | None, /) -> bool:
+        """Return whether it lacks events up to the head of a channel, while unsynced."""
+        ...
+
+    def fill_gap(self) -> None:
+        """Read the log, because events are missing."""
         ...
 
     def on_partial_write(self, unsent: bytes, /) -> None:
@@ -135,6 +143,13 @@ class ChannelState:
         self.delivered += len(events)
         self.delivered_at = now
         return parts
+
+    def behind(self, head: Position | None) -> list[Subscriber]:
+        """Return the live connections that lack events up to a head; see cursor.is_behind."""
+        lacking = [c for c in self.unsynced if c.is_behind(self.channel, head)]
+        if self.position is not None and is_behind(self.position, head):
+            lacking += self.all_synced()
+        return lacking
 
     def all_synced(self) -> list[Subscriber]:
         """Return the synced connections that follow it, as their own channel or a shared one."""

@@ -28,7 +28,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import Position, format_part, part_prefix, to_base62
+from hub.core.cursor import Position, format_part, is_behind, part_prefix, to_base62
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
 from hub.engine.broadcast import send_if_open
@@ -252,6 +252,18 @@ class Connection:
             self._buffered_bytes += len(event.data)
         else:
             self._has_gap = True
+
+    def is_behind(self, channel: Channel, head: Position | None) -> bool:
+        """Return whether it lacks events up to the head of a channel, while unsynced.
+
+        A connection that buffers reads the log anyway.
+        """
+        position = self._positions.get(channel)
+        return position is not None and self._buffered is None and is_behind(position, head)
+
+    def fill_gap(self) -> None:
+        """Read the log, because events are missing."""
+        self.on_gap(self)
 
     def on_partial_write(self, unsent: bytes) -> None:
         """The socket did not take all of a shared write: leave the synced state, write the rest."""

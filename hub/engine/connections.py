@@ -299,6 +299,23 @@ class Connections:
     def _reconnect_jitter_ms(self) -> int:
         return random.randint(0, self._spread_ms)
 
+    def followed_channels(self) -> list[Channel]:
+        """Return the channels that a connection of this node follows."""
+        return list(self._channels.by_channel)
+
+    def is_behind(self, channel: Channel, head: Position | None) -> bool:
+        """Return whether a live connection lacks events of a channel up to its head."""
+        state = self._channels.by_channel.get(channel)
+        return state is not None and bool(state.behind(head))
+
+    def fill_gap(self, channel: Channel, head: Position | None) -> bool:
+        """Make every connection that is behind read the log; return whether there is one."""
+        state = self._channels.by_channel.get(channel)
+        behind = state.behind(head) if state is not None else ()
+        for connection in behind:
+            connection.fill_gap()
+        return bool(behind)
+
     def fill_gaps(self) -> None:
         """Make every connection read the log again, because announcements may have been missed."""
         for connection in self._connections:

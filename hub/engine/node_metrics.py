@@ -33,6 +33,15 @@ class NodeMetrics(MetricSet):
             "hub_events_delivered", "Events delivered to connections.", "transport"
         )
         self.replayed = Counter("hub_events_replayed", "Delivered events that came from the log.")
+        self.gaps_found = Counter(
+            "hub_gaps_found",
+            "Channels that lacked their newest events when the node compared them with the log.",
+        )
+        self.gap_check_age = Gauge(
+            "hub_gap_check_age_seconds",
+            "Time since the start of the last complete comparison of all followed channels with "
+            "their logs; below 10 while Redis answers.",
+        )
         self.resets = Counter("hub_resets", "Cursors that could not be continued.", "reason")
         self.published = Counter(
             "hub_events_published",

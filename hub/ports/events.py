@@ -128,6 +128,13 @@ class EventReader(Protocol):
         """
         ...
 
+    async def heads(self, channels: Sequence[Channel]) -> Mapping[Channel, Position | None]:
+        """Return the position of each channel's newest event; None for a channel without events.
+
+        This is cheap: it reads no events and creates nothing. Raise BrokerUnavailable.
+        """
+        ...
+
 
 class EventLog(EventWriter, EventReader, Protocol):
     """The stored events of all channels."""
@@ -146,6 +153,13 @@ class Subscriptions(Protocol):
 
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         """Stop receiving the events of these channels, now or a few seconds later."""
+        ...
+
+    def restore(self, channels: Collection[Channel]) -> None:
+        """Subscribe to these channels again, because their events do not arrive.
+
+        Others that share their connection are restored too; `on_resubscribed` is called afterwards.
+        """
         ...
 
     def listen(

@@ -39,6 +39,9 @@ class MemorySubscriptions:
     ) -> None:
         self._on_events, self._on_resubscribed = on_events, on_resubscribed
 
+    def restore(self, channels: Collection[Channel]) -> None:
+        self.resubscribe()
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 
@@ -110,6 +113,11 @@ class MemoryEventLog:
             channel: self._page(self._log(channel), position, max_events, max_bytes)
             for channel, position in after.items()
         }
+
+    async def heads(self, channels: Sequence[Channel]) -> dict[Channel, Position | None]:
+        self._check_available()
+        heads = {c: self._logs[c].head if c in self._logs else None for c in channels}
+        return {c: head if head is not None and head.offset else None for c, head in heads.items()}
 
     def head_of(self, channel: Channel) -> Position:
         """Return the position of the channel's newest event."""

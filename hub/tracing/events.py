@@ -99,6 +99,7 @@ class TracedSubscriptions:
     ) -> None:
         self.subscribe = subscriptions.subscribe
         self.unsubscribe = subscriptions.unsubscribe
+        self.restore = subscriptions.restore
         self.run = subscriptions.run
         self._listen = subscriptions.listen
         self._tracer = tracer

@@ -11,6 +11,7 @@ from hub.core.channel import Channel
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionQuery
 from hub.engine.connections import ConnectionLimits, Connections
+from hub.engine.gap_check import GapCheck
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.latency_probe import LatencyProbe
@@ -116,6 +117,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     """Start everything that runs in the background of a node."""
     events, subscriptions = node.backend.events, node.backend.subscriptions
     probe = LatencyProbe(events, subscriptions, node.connections, node.clock, node.metrics)
+    gap_check = GapCheck(events, subscriptions, node.connections, node.clock, node.metrics)
     tasks.start("subscriptions", subscriptions.run)
     tasks.start("heartbeats", node.heartbeat_wheel.run)
     tasks.start("connection expiry", node.connections.expiry_timer.run)
@@ -125,5 +127,6 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("connection query", node.connection_query.answer_requests)
     tasks.start("topic presence", node.topic_presence.run)
     tasks.start("latency probe", probe.run)
+    tasks.start("gap check", gap_check.run)
     tasks.start("live metrics", node.live_metrics.run)
     tasks.start("loop lag", partial(node.metrics.measure_loop_lag, node.clock))

@@ -140,6 +140,17 @@ async def test_everything_expires(server: OpenedRedis) -> None:
         assert await server.client.pttl(name) > 0
 
 
+async def test_head_that_is_in_use_stays(server: OpenedRedis) -> None:
+    """Reading the heads refreshes the time to live of one that would expire, and creates none."""
+    log = RedisEventLog(server.hub_client, retention())
+    position = await publish(log, b"1")
+    other = user_channel("other")
+    await server.client.pexpire(KEYS.head, 60_000)
+    assert await log.heads([ALICE, other]) == {ALICE: position, other: None}
+    assert await server.client.pttl(KEYS.head) > 6 * 86_400_000
+    assert not await server.client.exists(channel_keys(other).head)
+
+
 async def test_log_is_bounded_in_bytes(server: OpenedRedis) -> None:
     """The log holds at most 9/8 of max_bytes, keeps the newest events, and resets old cursors."""
     log = RedisEventLog(server.hub_client, retention(user={"max_bytes": 10_000}))

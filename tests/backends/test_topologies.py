@@ -12,16 +12,24 @@ import pytest
 
 from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import open_client
+from hub.backends.redis.client.pubsub import PubSubTimeouts
 from hub.backends.redis.keys import hash_tag
+from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.core.channel import ALL, Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.fair_queue import Job
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
+from hub.engine.connections import Connections
+from hub.engine.gap_check import GapCheck
+from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.node_metrics import NodeMetrics
+from hub.engine.tasks import SystemClock, cancel_and_wait
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Publication
+from hub.transports.sse import SseEventEncoder
 from tests.conftest import missing
-from tests.doubles import until
+from tests.doubles import FakeWriter, new_connection, until
 from tests.faults import KeepingProxy
 from tests.redis_backend import redis_backend
 from tests.topologies import (
@@ -87,7 +95,7 @@ class Node:
         self.resubscribed += 1
 
 
-OpenNode = Callable[[str], Awaitable[Node]]
+OpenNode = Callable[..., Awaitable[Node]]
 
 
 @pytest.fixture
@@ -95,9 +103,13 @@ async def open_node() -> AsyncIterator[OpenNode]:
     """Opens backends by URL."""
     async with AsyncExitStack() as opened:
 
-        async def open_at(url: str) -> Node:
+        async def open_at(url: str, **timeouts: float) -> Node:
             client = await opened.enter_async_context(open_client(url, timeout_seconds=1.5))
             backend = redis_backend(client)
+            if timeouts:
+                backend.subscriptions = RedisSubscriptions(
+                    client, PubSubTimeouts(reply_timeout_seconds=1.5, **timeouts)
+                )
             task = asyncio.create_task(backend.subscriptions.run())
 
             async def end() -> None:
@@ -302,6 +314,104 @@ async def test_same_process_is_primary_again(
         assert await idle.read(USERS[0], kept) == ([b"1"], None)
         assert await idle.read(USERS[0], lost) == ([], "epoch")
         assert proxy.accepted == accepted
+
+
+async def test_heads_on_a_cluster(cluster: ClusterOfThree, open_node: OpenNode) -> None:
+    """The heads of channels on all servers are read together."""
+    node = await open_node(cluster.url)
+    positions = {channel: await node.publish(channel, b"1") for channel in USERS}
+    assert await node.backend.events.heads([*USERS, ALL]) == {**positions, ALL: None}
+
+
+class Client:
+    """A client of a node whose commands go to one server and whose events come from another."""
+
+    def __init__(self, commands: Node, subscriptions: Node) -> None:
+        clock, events = SystemClock(), commands.backend.events
+        self.writer = FakeWriter()
+        self.metrics = NodeMetrics()
+        self._registry = Connections(
+            events,
+            subscriptions.backend.subscriptions,
+            HeartbeatWheel(clock, 1000.0),
+            clock,
+            node="n",
+            heartbeat_seconds=1000.0,
+            metrics=self.metrics,
+        )
+        self._check = GapCheck(
+            events, subscriptions.backend.subscriptions, self._registry, clock, self.metrics
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Client:
+        encoder = SseEventEncoder(chunked=False)
+        connection = new_connection(
+            "u0", [USERS[0], ALL], self.writer, SystemClock(), encoder=encoder
+        )
+        self._registry.attach(connection, {})
+        await self.until_received([])
+        self._tasks.append(asyncio.create_task(self._check.run()))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await cancel_and_wait(self._tasks)
+
+    async def until_received(self, data: list[str]) -> None:
+        """Return when the client has received these events after `hub.open`."""
+        async with asyncio.timeout(30):
+            while not self.writer.events or self.writer.data != data:
+                await asyncio.sleep(0.01)
+
+
+async def test_subscription_at_a_server_that_has_lost_its_role(
+    pair: PrimaryAndReplica, open_node: OpenNode
+) -> None:
+    """The last event of a quiet channel arrives, although nothing announces it to the node, and
+    a lost log is a reset.
+    """
+    old = await open_node(f"redis://127.0.0.1:{pair.primary.port}")
+    pair.promote(pair.replica)
+    new = await open_node(f"redis://127.0.0.1:{pair.replica.port}")
+    async with Client(commands=new, subscriptions=old) as client:
+        await new.publish(USERS[0], b"last")
+        await client.until_received(["last"])
+        assert client.metrics.gaps_found[()] == 1
+        pair.replica.ask("FLUSHALL")
+        await until(lambda: client.writer.events[-1].name == "hub.reset")
+
+
+async def test_connection_that_has_lost_its_subscriptions(
+    pair: PrimaryAndReplica, open_node: OpenNode
+) -> None:
+    """A proxy has replaced the connection to the server without a notice: the node notices that it
+    is not subscribed any more, and subscribes again.
+    """
+    async with KeepingProxy(("127.0.0.1", pair.primary.port)) as proxy:
+        node = await open_node(f"redis://127.0.0.1:{proxy.port}", ping_interval_seconds=0.1)
+        await node.backend.subscriptions.subscribe([USERS[0]])
+        pair.primary.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        async with asyncio.timeout(30):
+            while node.resubscribed == 0:
+                await asyncio.sleep(0.01)
+        await node.publish(USERS[0], b"1")
+        await node.until_received(USERS[0], b"1")
+
+
+async def test_subscriptions_that_are_restored(
+    cluster: ClusterOfThree, open_node: OpenNode
+) -> None:
+    """Only the connection of the channel is replaced; then all of its channels arrive again."""
+    node = await open_node(cluster.url)
+    await node.backend.subscriptions.subscribe(USERS)
+    node.backend.subscriptions.restore([USERS[0]])
+    async with asyncio.timeout(30):
+        while node.resubscribed == 0:
+            await asyncio.sleep(0.01)
+    for channel in USERS:
+        await node.publish(channel, b"1")
+        await node.until_received(channel, b"1")
+    assert node.backend.subscriptions.disconnects == 1
 
 
 def _owns(server: TcpServer, slot: int) -> bool:

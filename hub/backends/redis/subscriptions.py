@@ -77,6 +77,14 @@ class RedisSubscriptions:
             if name in self._channels:
                 self._channels[name][1].unsubscribe(name)
 
+    def restore(self, channels: Collection[Channel]) -> None:
+        """See ports.events.Subscriptions.restore."""
+        names = (channel_keys(channel).log.encode() for channel in channels)
+        connections = {self._channels[name][1] for name in names if name in self._channels}
+        for connection in connections:
+            connection.reconnect("events of its channels are in the log and did not arrive")
+        self._client.mark_topology_stale()
+
     async def run(self) -> None:
         """See ports.events.Subscriptions.run."""
         async with Supervisor(SystemClock()) as tasks:

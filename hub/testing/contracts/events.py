@@ -107,6 +107,20 @@ class EventsContract:
         await node.publish("first")
         assert await node.read(head) == [b"first"]
 
+    async def test_heads_of_channels(self, node: Node) -> None:
+        """Each channel's newest position is returned, and none for a channel without events."""
+        positions = {}
+        for n in range(600):
+            channel = user_channel(f"u{n}")
+            (published,) = await node.backend.events.publish(
+                [Publication(channel=channel, name="n", data=b"1")]
+            )
+            positions[channel] = published.position
+        unknown = [user_channel(f"unknown{n}") for n in range(600)]
+        heads = await node.backend.events.heads([*positions, *unknown])
+        assert heads == {**positions, **dict.fromkeys(unknown)}
+        assert await node.backend.events.heads([]) == {}
+
     async def test_position_of_another_epoch(self, node: Node) -> None:
         """A position of another epoch cannot be continued, and the page has the reason."""
         await node.publish()

@@ -7,8 +7,8 @@ Rules:
 1. `_wanted` holds the names that the process needs and `_requested` those that were requested on
    this connection. `_dirty` holds every name in which the two may differ. Only `_sync` sends, and
    only for dirty names: a subscription costs the same with ten or ten thousand others.
-2. When the connection is lost, gets an error reply, or receives nothing for
-   `silence_timeout_seconds`, it is closed, and a new one subscribes to all wanted names again.
+2. When the connection is lost, gets an error reply, has lost its subscriptions, or receives nothing
+   for `silence_timeout_seconds`, it is closed, and a new one subscribes to all wanted names again.
 3. A name counts as subscribed only when the server has acknowledged it on the current connection.
 4. When a new connection has every acknowledgement, `on_resubscribed` is called, because messages
    may have been missed.
@@ -103,7 +103,7 @@ class PubSubConnection:
         self._waiters: dict[bytes, list[Waiter]] = {}  # by name
         self._deadlines: deque[tuple[float, bytes, Waiter]] = deque()  # soonest first
         self._connection: RespConnection | None = None  # None while disconnected
-        self._refusal: asyncio.Future[str] | None = None  # done with the first error reply
+        self._fault: asyncio.Future[str] | None = None  # done with the reason to reconnect
         self._sync_scheduled = False
         self._must_report_resubscribed = False  # see rule 4
         self._synced = False  # whether every wanted name is acknowledged
@@ -143,6 +143,11 @@ class PubSubConnection:
             loop.call_later(self._timeouts.linger_seconds, self._expire_lingering)
         self._lingering.pop(name, None)  # a new entry goes to the end, so the times stay ordered
         self._lingering[name] = loop.time() + self._timeouts.linger_seconds
+
+    def reconnect(self, reason: str) -> None:
+        """Replace the connection, and subscribe to all wanted names again."""
+        if self._fault is not None and not self._fault.done():
+            self._fault.set_result(reason)
 
     def migrate_from(self, name: bytes, other: PubSubConnection) -> None:
         """Take a name over from another connection. Messages may have been missed meanwhile."""
@@ -187,25 +192,23 @@ class PubSubConnection:
 
     def _start_session(self, connection: RespConnection) -> None:
         self._connection = connection
-        self._refusal = asyncio.get_running_loop().create_future()
+        self._fault = asyncio.get_running_loop().create_future()
         self._requested.clear()
         self._dirty = set(self._wanted)
         self._schedule_sync()
 
     async def _monitor(self, connection: RespConnection) -> None:
-        """Raise BrokerUnavailable when the connection is lost, refused or silent."""
-        assert self._refusal is not None
+        """Raise BrokerUnavailable when the connection is lost, faulty or silent."""
+        assert self._fault is not None
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.wait(
-                (connection.lost, self._refusal),
+                (connection.lost, self._fault),
                 timeout=self._timeouts.ping_interval_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if self._refusal.done():
-                raise BrokerUnavailable(
-                    f"the broker refused a subscription: {self._refusal.result()}"
-                )
+            if self._fault.done():
+                raise BrokerUnavailable(self._fault.result())
             if connection.lost.done():
                 raise BrokerUnavailable("the broker closed the connection")
             if loop.time() - connection.last_received_at > self._timeouts.silence_timeout_seconds:
@@ -229,8 +232,10 @@ class PubSubConnection:
             on_reply = self._reply_handlers.get(reply[0])
             if on_reply is not None:
                 on_reply(reply)
-        elif isinstance(reply, ResponseError) and self._refusal and not self._refusal.done():
-            self._refusal.set_result(str(reply))
+        elif isinstance(reply, ResponseError):
+            self.reconnect(f"the broker refused a subscription: {reply}")
+        elif self._acknowledged:  # a subscribed connection replies to PING with a list
+            self.reconnect("the broker has lost the subscriptions")
 
     def _on_subscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
