@@ -22,12 +22,13 @@ export function Answer({ hub, storageKey }) {
       </form>
       {status && (
         <article aria-label="Answer">
-          <p className="text" aria-busy={isRunning}>{text}</p>
-          {error && <p role="alert">{error.message}</p>}
+          {/* above the text: a button that moves while it is pressed is not clicked */}
           {isRunning
             ? <button type="button" onClick={stop}>Stop</button>
             : <button type="button" onClick={restart}>Restart</button>}
           <small role="status">{status}</small>
+          <p className="text" aria-busy={isRunning}>{text}</p>
+          {error && <p role="alert">{error.message}</p>}
         </article>
       )}
     </>

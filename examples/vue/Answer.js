@@ -20,10 +20,11 @@ export const Answer = {
       <button>Ask</button>
     </form>
     <article v-if="status" aria-label="Answer">
-      <p class="text" :aria-busy="isRunning">{{ text }}</p>
-      <p v-if="error" role="alert">{{ error.message }}</p>
+      <!-- above the text: a button that moves while it is pressed is not clicked -->
       <button v-if="isRunning" type="button" @click="stop">Stop</button>
       <button v-else type="button" @click="restart">Restart</button>
       <small role="status">{{ status }}</small>
+      <p class="text" :aria-busy="isRunning">{{ text }}</p>
+      <p v-if="error" role="alert">{{ error.message }}</p>
     </article>`,
 };

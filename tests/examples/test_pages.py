@@ -90,8 +90,18 @@ async def expect_text(page: Page, text: str | re.Pattern[str], *, busy: bool) ->
 
 
 async def stop(page: Page) -> None:
-    """Press Stop and wait until the answer is stopped."""
-    await page.get_by_role("button", name="Stop").click()
+    """Press Stop and wait until the answer is stopped.
+
+    The button is above the text. Below it, the button moves with each new line, and a press that
+    is released beside it is no click.
+    """
+    button = page.get_by_role("button", name="Stop")
+    button_box = await button.bounding_box()
+    text_box = await page.locator("p[aria-busy=true]").last.bounding_box()
+    assert button_box is not None
+    assert text_box is not None
+    assert button_box["y"] + button_box["height"] <= text_box["y"]
+    await button.click()
     await expect(page.get_by_text("stopped", exact=True)).to_be_visible(timeout=_TIMEOUT_MS)
 
 
