@@ -26,6 +26,7 @@ from fakeredis import FakeAsyncRedis
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from tests.fake_connection import connect_to
+from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
 pytest.register_assert_rewrite("hub.testing.contracts")
@@ -168,10 +169,13 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`scripts/test --keep-pictures` renews the documents' screenshots, `scripts/test interop` the
-    table of clients.
+    table of clients; `scripts/test --quick` is for while one works.
     """
     parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
     parser.addoption("--keep-clients", action="store_true", help="renew docs/clients/tested.md")
+    parser.addoption(
+        "--quick", action="store_true", help="no browser, Java, npm or whole hub; no slow tests"
+    )
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -199,6 +203,8 @@ hypothesis.settings.load_profile("hub")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the turns of the tests, and the end of orphaned processes."""
     config.pluginmanager.register(AloneLock(config), "alone-lock")
+    if config.getoption("--quick"):
+        config.pluginmanager.register(QuickSelection(), "quick-selection")
     if config.getoption("numprocesses", None):  # only in the controlling process
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 

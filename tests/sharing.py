@@ -19,7 +19,7 @@ import pytest
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 _MAX_PROCESSES: Final = 8  # with more, the run time depends on the longest tests only
-_GROUPED: Final = ("client", "docs", "e2e", "examples", "interop", "packaging")  # all their tests
+_GROUPED: Final = ("docs", "examples", "interop", "packaging")  # all tests of these folders
 
 
 def count_processes(config: pytest.Config) -> int:
@@ -38,9 +38,9 @@ def count_processes(config: pytest.Config) -> int:
 def group_tests(items: Sequence[pytest.Item]) -> None:
     """Assign the tests to the groups of xdist's loadgroup mode; a group runs in one process.
 
-    The clients of tests/interop share one hub, and so do the documents that need a hub. Tests that
-    start whole hubs or have expensive module fixtures form one group per file. All other tests go
-    to any free process.
+    The clients of tests/interop share two hubs, and the documents that need a hub share one. Tests
+    that share a `hub dev`, or a browser or a cluster in the event loop of their file, form a group
+    per file. All other tests go to any free process, also those that start a hub of their own.
     """
     for item in items:
         if group := _group_of(item):
@@ -65,11 +65,14 @@ def _group_of(item: pytest.Item) -> str | None:
     folder, file = item.path.parent.name, item.path.stem
     if item.get_closest_marker("alone") is not None:
         return "alone"  # one after another, after all other tests
-    if folder not in _GROUPED:
-        return None
+    fixtures = getattr(item, "fixturenames", ())
     if folder == "docs":
-        return folder if "site" in getattr(item, "fixturenames", ()) else f"docs-{file}"
-    return folder if folder in ("interop", "packaging") else file
+        return folder if "site" in fixtures else f"docs-{file}"
+    if folder in ("interop", "packaging"):
+        return "interop-contract" if file == "test_contract" else folder
+    asyncio_mark = item.get_closest_marker("asyncio")
+    shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"
+    return file if shares_loop or "dev" in fixtures else None
 
 
 def order(item: pytest.Item) -> int:
@@ -85,7 +88,7 @@ def order(item: pytest.Item) -> int:
         return 0
     if group is None:
         return 3
-    return 1 if group.args[0] in ("docs", "interop", "packaging") else 2
+    return 1 if group.args[0].partition("-")[0] in ("docs", "interop", "packaging") else 2
 
 
 class AloneLock:

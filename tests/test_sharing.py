@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.sharing import check_groups, order
@@ -28,3 +32,21 @@ def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:
             group = item.get_closest_marker("xdist_group")
             assert group is not None
             assert group.args == ("alone",)
+
+
+def test_quick_leaves_out_what_is_slow() -> None:
+    """No folder with browsers and whole hubs, no `hub dev`, no test marked as slow."""
+    folders = ["tests/e2e", "tests/security", "tests/client"]
+    completed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-n", "0", *folders],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=True,
+    )
+    collected = completed.stdout
+    assert "tests/security/test_fuzz.py::test_protocol_level" in collected
+    assert "tests/client/test_client.py::" in collected
+    for left_out in ("tests/e2e/", "test_ten_thousand", "test_document.py::test_readme_runs"):
+        assert left_out not in collected

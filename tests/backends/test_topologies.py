@@ -40,6 +40,7 @@ from tests.topologies import (
     valkey_binary,
 )
 
+pytestmark = pytest.mark.slow  # a failover takes seconds
 USERS = [user_channel(f"u{n}") for n in range(200)]
 
 

@@ -180,6 +180,14 @@ def test_missing_programs_are_listed_and_fail_only_in_ci(
     assert ("-m pytest" in completed.stdout) == (code == 0)
 
 
+def test_quick_installs_no_programs(machine: Machine) -> None:
+    """Only the environment is made, also in CI; all arguments go to pytest."""
+    completed = machine.run("test", "--quick", "-x", CI="true")
+    assert completed.returncode == 0
+    assert completed.stdout.endswith(" -m pytest --quick -x\n")
+    assert len(machine.syncs) == 1
+
+
 def test_interop_selects_the_tests_with_existing_clients(machine: Machine) -> None:
     """The option --keep-clients makes them write docs/clients/tested.md."""
     completed = machine.run("test", "interop", "-x")
