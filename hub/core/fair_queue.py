@@ -78,15 +78,19 @@ class FairQueue:
         self._last_tags: dict[str, int] = {}  # of users with waiting jobs
         self._known: set[str] = set()  # generations that wait or run
 
-    def add(self, job: Job) -> Admission:
-        """Queue a job, unless a limit is reached. A job that is already known is accepted."""
+    def add(self, job: Job, *, limited: bool = True) -> Admission:
+        """Queue a job, unless a limit is reached. A job that is already known is accepted.
+
+        limited: False ignores the limits of waiting jobs.
+        """
         if job.generation in self._known:
             return Admission.ACCEPTED
         limits = self._limits.for_upstream(job.upstream)
-        if self._queued[job.user] >= self._limits.max_user_queued:
+        if limited and self._queued[job.user] >= self._limits.max_user_queued:
             return Admission.USER_FULL
         count = self._upstream_queued[job.upstream] + self._upstream_running[job.upstream]
-        if limits.max_queued is not None and count >= (limits.max_running or 0) + limits.max_queued:
+        max_queued = limits.max_queued if limited else None
+        if max_queued is not None and count >= (limits.max_running or 0) + max_queued:
             return Admission.UPSTREAM_FULL
         tag = max(self._virtual_time, self._last_tags.get(job.user, 0)) + 1
         self._last_tags[job.user] = tag

@@ -80,9 +80,10 @@ class Generation(msgspec.Struct, frozen=True):
 
     attempt: the number of workers that started it. deltas: the number of `generation.delta` events
     so far; text: their text. stop_requested_by: the user who requested a stop. requested_at: the
-    time of the request in Unix seconds. after: the position in the user's channel just before the
-    first event. end: the data of the end event, empty until then. writer: the writer of the newest
-    attempt, empty before the first one.
+    time of the request in Unix seconds, by the store's clock. age_seconds: the time since then when
+    the record was read, by the same clock. after: the position in the user's channel just before
+    the first event. end: the data of the end event, empty until then. writer: the writer of the
+    newest attempt, empty before the first one.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Generation(msgspec.Struct, frozen=True):
     text: str = ""
     stop_requested_by: str | None = None
     requested_at: float = 0.0
+    age_seconds: float = 0.0
     after: Position | None = None
     end: dict[str, Any] = {}
     writer: str = ""

@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -104,9 +103,7 @@ class Attempt:
         self._created_at = clock.now()
         self._first_delta_seconds: float | None = None  # from the request to the first delta
         self.record = record
-        self.queued_seconds = (
-            max(0.0, time.time() - record.requested_at) if record.requested_at else 0.0
-        )
+        self.queued_seconds = max(0.0, record.age_seconds)
         self.number = record.attempt  # that of the previous attempt until `start`
         self.deltas = record.deltas  # the index of the next delta
         self.text_bytes = 0  # the size of the answer so far

@@ -5,24 +5,21 @@ A worker (engine/worker.py) produces the answer. The record and the queue connec
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event, encode_json
-from hub.core.fair_queue import DEFAULT_QUEUE, Admission, Job
+from hub.core.fair_queue import Admission
 from hub.core.generation import (
     Generation,
     GenerationRequest,
-    GenerationUpdate,
     Status,
     StopResult,
-    UpdateKind,
-    build_end_fields,
     new_generation_id,
 )
+from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_stream import END_EVENTS, data_prefix
 from hub.error_codes import (
     GENERATION_FORBIDDEN,
@@ -31,7 +28,7 @@ from hub.error_codes import (
     UPSTREAM_QUEUE_FULL,
 )
 from hub.errors import Forbidden, NotFound, TooManyRequests
-from hub.ports.events import EventLog, Outcome, Publication
+from hub.ports.events import EventLog
 from hub.ports.generations import CreatedGeneration, GenerationStore
 from hub.ports.queue import GenerationQueue
 
@@ -78,10 +75,10 @@ class Generations:
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
     ) -> None:
-        self._queues = queues or {}
         self._events = events
         self._store = store
         self._queue = queue
+        self._jobs = GenerationJobs(events, queue, queues)
 
     async def start(
         self, user: str, request: GenerationRequest, idempotency_key: str | None = None
@@ -94,12 +91,13 @@ class Generations:
         Raise TooManyRequests when too many requests are queued, BrokerUnavailable.
         """
         generation = new_generation_id(partition_of(user_channel(user)))
-        record = Generation(id=generation, user=user, request=request, requested_at=time.time())
+        record = Generation(id=generation, user=user, request=request)
         created = await self._store.create(record, idempotency_key)
         if created.new or await self._is_queued(created.generation):
             # A queued generation may have failed to reach the queue, so its job is added again. A
             # superfluous job does no harm: the worker finds a generation that is running or ended.
-            admission = await self._queue.enqueue(self._job(created.generation, user, request))
+            queued = Generation(id=created.generation, user=user, request=request)
+            admission = await self._jobs.add(queued)
             if admission is not Admission.ACCEPTED:  # the queue accepts a job that it already has
                 await self._store.discard(created.generation, user, idempotency_key, request.chat)
                 raise _build_rejection(admission)
@@ -198,10 +196,6 @@ class Generations:
             await self.stop(generation, user)
         return await self.start(user, record.request, idempotency_key)
 
-    def _job(self, generation: str, user: str, request: GenerationRequest) -> Job:
-        queue = self._queues.get(request.upstream, DEFAULT_QUEUE)
-        return Job(generation, user, request.upstream, queue)
-
     async def _is_queued(self, generation: str) -> bool:
         record = await self._store.find(generation)
         return record is not None and record.status is Status.QUEUED
@@ -241,26 +235,7 @@ class Generations:
         """
         if record.status is not Status.QUEUED:
             return False
-        waited = max(0.0, time.time() - record.requested_at) if record.requested_at else 0.0
-        data = build_end_fields(
-            {"generation": record.id, "by": by},
-            deltas=0,
-            queued_seconds=waited,
-            first_delta_seconds=None,
-            total_seconds=waited,
-        )
-        (published,) = await self._events.publish(
-            [
-                Publication(
-                    channel=user_channel(record.user),
-                    name="generation.stopped",
-                    data=encode_json(data),
-                    update=GenerationUpdate(record.id, 0, UpdateKind.END, Status.STOPPED),
-                )
-            ]
-        )
-        await self._queue.withdraw(self._job(record.id, record.user, record.request))
-        return published.outcome is Outcome.WRITTEN
+        return await self._jobs.end(record, Status.STOPPED, {"by": by})
 
 
 def belongs_to(event: Event, generation: str) -> bool:

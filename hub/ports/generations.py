@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +23,19 @@ class CreatedGeneration(msgspec.Struct, frozen=True):
     new: bool
 
 
+class OpenGeneration(NamedTuple):
+    """A generation that has not ended.
+
+    attempt: 0 before a worker has started it. age_seconds: as in Generation. stop_requested:
+    whether a stop was requested.
+    """
+
+    id: str
+    attempt: int
+    age_seconds: float
+    stop_requested: bool
+
+
 class GenerationStore(Protocol):
     """The records of generations. Every method is atomic and raises BrokerUnavailable.
 
@@ -34,6 +48,7 @@ class GenerationStore(Protocol):
     ) -> CreatedGeneration:
         """Store a record and take the position of the user's channel, or find the earlier record.
 
+        The store sets `requested_at` by its own clock.
         idempotency_key: None always creates a record; the same key of a user creates one only.
         """
         ...
@@ -71,5 +86,13 @@ class GenerationStore(Protocol):
         """Store a stop request in the record; the first one is kept.
 
         Return None when there is no such record.
+        """
+        ...
+
+    async def take_open(self, interval_seconds: float) -> Sequence[OpenGeneration]:
+        """Return generations that have not ended, those first that were returned longest ago.
+
+        Of all processes, one gets them in each interval; the others get none. A backend may return
+        a part of them at a time.
         """
         ...

@@ -27,6 +27,17 @@ class Lease(msgspec.Struct, frozen=True):
     deliveries: int = 1
 
 
+class JobState(NamedTuple):
+    """The state of a job that is not complete.
+
+    is_waiting: whether it waits for capacity; otherwise workers can reserve it.
+    idle_seconds: for how long no worker has held it or renewed its lease, by the backend's clock.
+    """
+
+    is_waiting: bool
+    idle_seconds: float = 0.0
+
+
 class JobPage(NamedTuple):
     """Some jobs that are not complete, running ones before waiting ones, and their total number."""
 
@@ -48,8 +59,16 @@ class GenerationQueue(Protocol):
         """
         ...
 
+    async def requeue(self, job: Job) -> None:
+        """Add a job that was accepted before, without a check of the limits of waiting jobs."""
+        ...
+
     async def withdraw(self, job: Job) -> None:
-        """Remove a waiting job. A job that is due stays: its worker finds the generation ended."""
+        """Remove a job, unless a worker holds it: that worker finds the generation ended."""
+        ...
+
+    async def job_states(self, generations: Sequence[str]) -> Sequence[JobState | None]:
+        """Return the state of each generation's job; None when it has no job."""
         ...
 
     async def reserve(self, wait_seconds: float) -> Lease | None:

@@ -26,7 +26,7 @@ class MemoryBackend:
     max_events: how many events each channel keeps.
     queue_limits: None means so many jobs that no test reaches the limit.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
-    now: Unix time in seconds, against which events and tickets expire.
+    now: Unix time in seconds, against which events and tickets expire and requests age.
 
     While `is_unavailable` is true, events, subscriptions, generations and health raise
     BrokerUnavailable, like a backend that does not answer.
@@ -42,7 +42,7 @@ class MemoryBackend:
     ) -> None:
         self.is_unavailable = False
         self.subscriptions = MemorySubscriptions(self.check_available)
-        self.generations = MemoryGenerationStore(self._head_of, self.check_available)
+        self.generations = MemoryGenerationStore(self._head_of, self.check_available, now)
         self.events = MemoryEventLog(
             self.subscriptions,
             self.generations.apply,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -17,22 +19,27 @@ from hub.core.generation import (
     apply_update,
 )
 from hub.ports.events import Outcome
-from hub.ports.generations import CreatedGeneration
+from hub.ports.generations import CreatedGeneration, OpenGeneration
 
 
 class MemoryGenerationStore:
     """Implements ports.generations.GenerationStore.
 
     records: every record by its id; a test may look at it and change it.
-    head_of: returns the position of a channel's newest event.
+    head_of: returns the position of a channel's newest event. now: returns the time in seconds.
     """
 
     def __init__(
-        self, head_of: Callable[[Channel], Position], check_available: Callable[[], None]
+        self,
+        head_of: Callable[[Channel], Position],
+        check_available: Callable[[], None],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.records: dict[str, Generation] = {}
         self._head_of = head_of
         self._check_available = check_available
+        self._now = now
+        self._last_sweep = -math.inf
         self._by_key: dict[tuple[str, str], CreatedGeneration] = {}
         self._by_chat: dict[tuple[str, str], list[str]] = {}
 
@@ -45,7 +52,9 @@ class MemoryGenerationStore:
             return msgspec.structs.replace(self._by_key[key], new=False)
         head = self._head_of(user_channel(generation.user))
         created = CreatedGeneration(generation.id, head, new=True)
-        self.records[generation.id] = msgspec.structs.replace(generation, after=head)
+        self.records[generation.id] = msgspec.structs.replace(
+            generation, after=head, requested_at=self._now()
+        )
         if generation.request.chat is not None:
             chat = generation.user, generation.request.chat
             self._by_chat.setdefault(chat, []).append(generation.id)
@@ -55,7 +64,10 @@ class MemoryGenerationStore:
 
     async def find(self, generation: str) -> Generation | None:
         self._check_available()
-        return self.records.get(generation)
+        record = self.records.get(generation)
+        return record and msgspec.structs.replace(
+            record, age_seconds=self._now() - record.requested_at
+        )
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         record = await self.find(generation.id)
@@ -90,6 +102,20 @@ class MemoryGenerationStore:
             record, status=Status.STOPPING, stop_requested_by=record.stop_requested_by or by
         )
         return StopResult.STOPPING
+
+    async def take_open(self, interval_seconds: float) -> list[OpenGeneration]:
+        self._check_available()
+        now = self._now()
+        if now - self._last_sweep < interval_seconds:
+            return []
+        self._last_sweep = now
+        return [
+            OpenGeneration(
+                record.id, record.attempt, now - record.requested_at, bool(record.stop_requested_by)
+            )
+            for record in self.records.values()
+            if not record.status.ended
+        ]
 
     def apply(self, update: GenerationUpdate, data: bytes) -> tuple[Outcome | None, str | None]:
         """Apply the update that comes with an event.

@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 import msgspec
 
 from hub.core.fair_queue import Admission, FairQueue, Job, QueueLimits
-from hub.ports.queue import JobPage, Lease
+from hub.ports.queue import JobPage, JobState, Lease
 
 _UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000, upstreams={})
 
@@ -38,6 +38,7 @@ class MemoryGenerationQueue:
         self._ready: deque[Lease] = deque()
         self._leased: dict[str, tuple[Lease, float]] = {}  # by token: the lease and its expiry
         self._jobs: dict[str, Job] = {}  # by token, until the job is complete
+        self._idle_since: dict[str, float] = {}  # by token: when it became due or was renewed
         self._job_added = asyncio.Event()
         self._stop_listeners: set[asyncio.Queue[str]] = set()
 
@@ -46,8 +47,31 @@ class MemoryGenerationQueue:
         self._dispatch()
         return admission
 
+    async def requeue(self, job: Job) -> None:
+        self._fair_queue.add(job, limited=False)
+        self._dispatch()
+
     async def withdraw(self, job: Job) -> None:
         self._fair_queue.remove(job)
+        token = self._token_of(job.generation)
+        if token is None or (token in self._leased and self._leased[token][1] > self._now()):
+            return
+        self._leased.pop(token, None)
+        self._ready = deque(lease for lease in self._ready if lease.token != token)
+        self._fair_queue.finish(self._jobs.pop(token))
+        self._dispatch()
+
+    async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
+        waiting = {job.generation for job in self._fair_queue.waiting()}
+        states: list[JobState | None] = []
+        for generation in generations:
+            token = self._token_of(generation)
+            if token is not None:
+                idle = self._now() - self._idle_since[token]
+                states.append(JobState(is_waiting=False, idle_seconds=idle))
+            else:
+                states.append(JobState(is_waiting=True) if generation in waiting else None)
+        return states
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
         deadline = self._now() + wait_seconds
@@ -66,13 +90,13 @@ class MemoryGenerationQueue:
                 except TimeoutError:
                     pass
         lease = self._ready.popleft()
-        self._leased[lease.token] = lease, self._now() + self._lease_seconds
+        self._hold(lease)
         return lease
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:
         held = [lease for lease in leases if self._is_held(lease)]
         for lease in held:
-            self._leased[lease.token] = lease, self._now() + self._lease_seconds
+            self._hold(lease)
         return [lease for lease in leases if lease not in held]
 
     async def complete(self, lease: Lease) -> None:
@@ -117,6 +141,13 @@ class MemoryGenerationQueue:
                 self._ready.append(msgspec.structs.replace(lease, deliveries=lease.deliveries + 1))
                 self._job_added.set()
 
+    def _hold(self, lease: Lease) -> None:
+        self._idle_since[lease.token] = self._now()
+        self._leased[lease.token] = lease, self._now() + self._lease_seconds
+
+    def _token_of(self, generation: str) -> str | None:
+        return next((t for t, job in self._jobs.items() if job.generation == generation), None)
+
     def _is_held(self, lease: Lease) -> bool:
         held = self._leased.get(lease.token)
         return held is not None and held[0] == lease
@@ -135,5 +166,6 @@ class MemoryGenerationQueue:
     def _make_ready(self, job: Job) -> None:
         token = str(next(self._tokens))
         self._jobs[token] = job
+        self._idle_since[token] = self._now()
         self._ready.append(Lease(job.generation, token))
         self._job_added.set()

@@ -21,6 +21,7 @@ class TracedGenerationStore:
         self.discard = store.discard
         self.stop_requested_by = store.stop_requested_by
         self.request_stop = store.request_stop
+        self.take_open = store.take_open
         self._create = store.create
 
     async def create(

@@ -9,8 +9,11 @@ from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import open_client
 from hub.backends.redis.events import ChannelRetention, Retention
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
+from hub.engine.generation_jobs import GenerationJobs
+from hub.engine.reconciler import Reconciler, ReconcilerTimes
 from hub.errors import BrokerUnavailable, OperatorError
 from hub.ports.backend import Backend
+from hub.ports.clock import Clock
 from hub.settings import ChannelRetention as ChannelRetentionSettings
 from hub.settings import Settings
 
@@ -78,6 +81,20 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
             name: UpstreamLimits(max_running=each.max_running, max_queued=each.max_queued)
             for name, each in settings.upstreams.items()
         },
+    )
+
+
+def build_reconciler(settings: Settings, backend: Backend, clock: Clock) -> Reconciler:
+    """Build what ends or queues again the generations that no worker attends to."""
+    return Reconciler(
+        GenerationJobs(backend.events, backend.queue, queue_by_upstream(settings)),
+        backend.generations,
+        backend.queue,
+        clock,
+        ReconcilerTimes(
+            lease_seconds=settings.worker.lease_seconds,
+            max_queued_seconds=settings.generations.max_queued_seconds,
+        ),
     )
 
 

@@ -18,13 +18,14 @@ from hub.engine.latency_probe import LatencyProbe
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
+from hub.engine.reconciler import Reconciler
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.settings import Settings
-from hub.wiring.backend import queue_by_upstream
+from hub.wiring.backend import build_reconciler, queue_by_upstream
 from hub.wiring.tracing import Tracing
 
 NODE_STATE_TASK = "node state"
@@ -42,6 +43,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     rate_limits: PublishRateLimits
     generations: Generations
+    reconciler: Reconciler
     admin_commands: AdminCommands
     connection_query: ConnectionQuery
     live_metrics: LiveMetrics
@@ -98,6 +100,7 @@ def build_node_parts(
             backend.queue,
             queue_by_upstream(settings),
         ),
+        reconciler=build_reconciler(settings, backend, clock),
         admin_commands=AdminCommands(backend.commands, connections),
         connection_query=ConnectionQuery(backend.commands, connections, clock, node=node),
         live_metrics=LiveMetrics(
@@ -125,6 +128,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("denylist", node.admin_commands.run)
     tasks.start(NODE_STATE_TASK, node.connection_query.keep_node_state)
     tasks.start("connection query", node.connection_query.answer_requests)
+    tasks.start("reconciler", node.reconciler.run)
     tasks.start("topic presence", node.topic_presence.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)

@@ -18,7 +18,7 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
-from hub.wiring.backend import open_backend
+from hub.wiring.backend import build_reconciler, open_backend
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 from hub.wiring.upstreams import build_upstreams
@@ -100,6 +100,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("queue", backend.queue.run)
             tasks.start("leases", worker.run_leases)
             tasks.start("stops", worker.run_stops)
+            tasks.start("reconciler", build_reconciler(settings, backend, clock).run)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)
                 _log.info(

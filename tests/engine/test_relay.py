@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -54,7 +53,8 @@ class RelayTest:
     """A relay with a backend in memory, and one generation of the user alice."""
 
     def __init__(self, *script: Any, **limits: Any) -> None:
-        self.backend = MemoryBackend()
+        self.age_seconds = 0.0
+        self.backend = MemoryBackend(now=lambda: 1.7e9 + self.age_seconds)
         self.clock = FakeClock()
         self.upstream = ScriptedUpstream(script)
         self.relay = Relay(
@@ -490,8 +490,8 @@ async def test_request_that_waited_too_long() -> None:
     """A request that waited too long fails before the upstream is called."""
     case = RelayTest(*ANSWER, max_queued_seconds=60.0)
     request = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
-    record = Generation(case.id, "alice", request, requested_at=time.time() - 61)
-    await case.backend.generations.create(record, None)
+    await case.backend.generations.create(Generation(case.id, "alice", request), None)
+    case.age_seconds += 61
     await case.relay.run(case.id, case.stop)
     assert [(name, data["code"]) for name, data in await case.events()] == [
         ("generation.failed", "queue_timeout")

@@ -16,16 +16,20 @@ from hub.backends.redis.client import (
     generation_keys,
 )
 from hub.backends.redis.events import Retention, to_milliseconds
-from hub.core.channel import partition_of, user_channel
+from hub.backends.redis.keys import JOBS_PARTITION, LAST_SWEEP, open_generations_key
+from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.generation import Generation, GenerationRequest, Status, StopResult
-from hub.ports.generations import CreatedGeneration
+from hub.ports.generations import CreatedGeneration, OpenGeneration
 
 _PACKAGE: Final = "hub.backends.redis"
 _CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
 _FIND: Final = Script(_PACKAGE, "channel_head", "find_generation")
 _DISCARD: Final = Script(_PACKAGE, "discard_generation")
 _STOP: Final = Script(_PACKAGE, "request_stop")
+_CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep")
+_TAKE_OPEN: Final = Script(_PACKAGE, "channel_head", "take_open_generations")
+_MAX_OPEN_PER_PARTITION: Final = 100  # of one look; the others are read in the next ones
 
 
 class RedisGenerationStore:
@@ -49,7 +53,7 @@ class RedisGenerationStore:
             else channel.head
         )
         chat = generation.request.chat
-        keys = [channel.head, channel.log, idempotency, record.record, record.text]
+        keys = [channel.head, channel.log, idempotency, record.record, record.text, record.open]
         if chat is not None:
             keys.append(chat_key(generation.user, chat))
         arguments = (
@@ -60,7 +64,6 @@ class RedisGenerationStore:
             generation.user,
             msgspec.json.encode(generation.request),
             self._record_ttl_ms,
-            repr(generation.requested_at),
         )
         (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
         generation_id, epoch, offset, new = reply
@@ -87,7 +90,7 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return
-        names = [keys.record, keys.text]
+        names = [keys.record, keys.text, keys.open]
         if idempotency_key is not None:
             names.append(generation_idempotency_key(user, idempotency_key))
         if chat is not None:
@@ -110,9 +113,10 @@ class RedisGenerationStore:
         (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, arguments)])
         if not reply:
             return None
-        text, epoch, offset, *fields = reply
+        text, epoch, offset, now_ms, *fields = reply
         values = dict(zip(fields[::2], fields[1::2], strict=True))
         stop_requested_by = values.get(b"stop_requested_by")
+        requested_at = float(values.get(b"requested_at", b"0"))
         record = Generation(
             id=generation,
             user=values[b"user"].decode(),
@@ -122,7 +126,8 @@ class RedisGenerationStore:
             deltas=int(values[b"deltas"]),
             text=text.decode(),
             stop_requested_by=stop_requested_by.decode() if stop_requested_by else None,
-            requested_at=float(values.get(b"requested_at", b"0")),
+            requested_at=requested_at,
+            age_seconds=now_ms / 1000 - requested_at,
             after=_parse_position(values.get(b"after")),
             end=msgspec.json.decode(values.get(b"end", b"{}")),
             writer=values.get(b"writer", b"").decode(),
@@ -146,6 +151,29 @@ class RedisGenerationStore:
         if not reply:
             return None
         return StopResult.ENDED if reply == b"ended" else StopResult.STOPPING
+
+    async def take_open(self, interval_seconds: float) -> list[OpenGeneration]:
+        claim = ScriptCall(
+            _CLAIM_SWEEP, JOBS_PARTITION, (LAST_SWEEP,), (to_milliseconds(interval_seconds),)
+        )
+        if await self._client.run([claim]) == [0]:
+            return []
+        pages = await self._client.run(
+            [
+                ScriptCall(
+                    _TAKE_OPEN,
+                    partition,
+                    (open_generations_key(partition),),
+                    (_MAX_OPEN_PER_PARTITION,),
+                )
+                for partition in range(PARTITIONS)
+            ]
+        )
+        return [
+            OpenGeneration(generation.decode(), attempt, age_ms / 1000, bool(stop_requested))
+            for page in pages
+            for generation, attempt, age_ms, stop_requested in page
+        ]
 
 
 def _parse_position(text: bytes | None) -> Position | None:

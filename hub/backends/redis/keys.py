@@ -24,6 +24,7 @@ JOBS_GROUP: Final = "workers"
 COMMANDS_CHANNEL: Final = "{hub:p00}:commands"
 NODE_STATES: Final = "{hub:p00}:nodes"
 DENYLIST: Final = "{hub:p00}:denylist"
+LAST_SWEEP: Final = "{hub:p00}:last_sweep"
 STOPS_CHANNEL: Final = "{hub:p00}:stops"
 
 
@@ -63,11 +64,20 @@ class ChannelKeys(NamedTuple):
 
 
 class GenerationKeys(NamedTuple):
-    """The keys of one generation: its record (hash) and its text so far (string)."""
+    """The keys of one generation: its record (hash) and its text so far (string).
+
+    open: the key of all generations of the partition that have not ended (sorted set).
+    """
 
     partition: int
     record: str
     text: str
+    open: str
+
+
+def open_generations_key(partition: int) -> str:
+    """Return the key of the generations of a partition that have not ended (sorted set)."""
+    return f"{hash_tag(partition)}:open"
 
 
 def hash_tag(partition: int) -> str:
@@ -112,4 +122,4 @@ def _generation_keys(generation: str) -> GenerationKeys | None:
     if partition is None:
         return None
     record = f"{hash_tag(partition)}:generation:{generation}"
-    return GenerationKeys(partition, record, record + ":text")
+    return GenerationKeys(partition, record, record + ":text", open_generations_key(partition))

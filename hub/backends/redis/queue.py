@@ -33,13 +33,14 @@ from hub.backends.redis.keys import (
 from hub.core.fair_queue import Admission, Job, QueueLimits
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.ports.queue import JobPage, Lease
+from hub.ports.queue import JobPage, JobState, Lease
 
 _PACKAGE: Final = "hub.backends.redis"
 _ENQUEUE: Final = Script(_PACKAGE, "fair_queue", "enqueue_job")
 _WITHDRAW: Final = Script(_PACKAGE, "fair_queue", "withdraw_job")
 _FINISH: Final = Script(_PACKAGE, "fair_queue", "finish_job")
 _RENEW: Final = Script(_PACKAGE, "renew_leases")
+_STATES: Final = Script(_PACKAGE, "fair_queue", "job_states")
 _MAX_WAIT_SECONDS: Final = 5.0
 _MAX_PENDING_STOPS: Final = 10_000
 
@@ -96,20 +97,33 @@ class RedisGenerationQueue:
             yield
 
     async def enqueue(self, job: Job) -> Admission:
+        return await self._enqueue(job, limited=True)
+
+    async def requeue(self, job: Job) -> None:
+        await self._enqueue(job, limited=False)
+
+    async def _enqueue(self, job: Job, *, limited: bool) -> Admission:
         limits = self._limits.for_upstream(job.upstream)
+        max_queued = limits.max_queued if limited else None
         reply = await self._script(
             _ENQUEUE,
             (),
             *_arguments(job),
             self._limits.max_user_running,
-            self._limits.max_user_queued,
+            self._limits.max_user_queued if limited else "",
             "" if limits.max_running is None else limits.max_running,
-            "" if limits.max_queued is None else limits.max_queued,
+            "" if max_queued is None else max_queued,
         )
         return Admission(reply.decode())
 
     async def withdraw(self, job: Job) -> None:
-        await self._script(_WITHDRAW, (), *_arguments(job))
+        await self._script(_WITHDRAW, (), *_arguments(job), JOBS_GROUP, self._lease_ms)
+
+    async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
+        return [
+            _parse_state(state)
+            for state in await self._script(_STATES, (), JOBS_GROUP, *generations)
+        ]
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
         group = (JOBS_GROUP, self._consumer)
@@ -214,6 +228,14 @@ class RedisGenerationQueue:
 
 def _arguments(job: Job) -> tuple[str, str, str, str]:
     return job.queue, job.upstream, job.user, job.generation
+
+
+def _parse_state(state: bytes) -> JobState | None:
+    if not state:
+        return None
+    if state == b"waiting":
+        return JobState(is_waiting=True)
+    return JobState(is_waiting=False, idle_seconds=int(state) / 1000)
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:

@@ -43,9 +43,10 @@ class GenerationKit:
         return outcome
 
     async def find(self) -> Generation:
+        """Return the record without its age, which grows from one call to the next."""
         record = await self.node.backend.generations.find(self.id)
         assert record is not None
-        return record
+        return msgspec.structs.replace(record, age_seconds=0.0)
 
 
 def colliding_names(channel_of: Callable[[str], Channel]) -> tuple[str, str]:
@@ -69,7 +70,40 @@ class GenerationsContract:
         _, before = await node.publish()
         created = await kit.create()
         assert (created.generation, created.position, created.new) == (kit.id, before, True)
-        assert await kit.find() == Generation(kit.id, "alice", REQUEST, after=before)
+        record = msgspec.structs.replace(await kit.find(), requested_at=0.0)
+        assert record == Generation(kit.id, "alice", REQUEST, after=before)
+
+    async def test_store_sets_the_time_of_the_request(self, node: Node) -> None:
+        """The clock of the process that creates or reads a generation does not count."""
+        kit = GenerationKit(node)
+        wrong = Generation(kit.id, "alice", REQUEST, requested_at=1.0)
+        await node.backend.generations.create(wrong, None)
+        first, second = [await node.backend.generations.find(kit.id) for _ in range(2)]
+        assert first is not None
+        assert second is not None
+        assert first.requested_at == second.requested_at > 1.6e9
+        assert 0 <= first.age_seconds <= second.age_seconds < 60
+
+    async def test_open_generations(self, node: Node) -> None:
+        """A generation is open from its creation to its end, and one process gets the open ones."""
+        store = node.backend.generations
+        kits = [GenerationKit(node) for _ in range(4)]
+        for kit in kits:
+            await kit.create()
+        await kits[1].update(UpdateKind.BEGIN)
+        await store.request_stop(kits[1].id, "alice")
+        await kits[2].update(UpdateKind.BEGIN)
+        await kits[2].update(UpdateKind.END, status=Status.DONE)
+        await store.discard(kits[3].id, "alice", None, None)
+        taken = {each.id: each for each in await store.take_open(3600.0)}
+        assert set(taken) == {kits[0].id, kits[1].id}
+        assert (taken[kits[0].id].attempt, taken[kits[0].id].stop_requested) == (0, False)
+        assert (taken[kits[1].id].attempt, taken[kits[1].id].stop_requested) == (1, True)
+        assert all(0 <= each.age_seconds < 60 for each in taken.values())
+        assert await store.take_open(3600.0) == []
+        assert {each.id for each in await store.take_open(1e-9)} == set(taken)
+        await kits[1].update(UpdateKind.END, status=Status.STOPPED)
+        assert [each.id for each in await store.take_open(1e-9)] == [kits[0].id]
 
     async def test_same_key_finds_the_same_generation(self, node: Node) -> None:
         """A repeated key starts nothing and returns the first id and position."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from hub.core.fair_queue import Admission, Job, QueueLimits, UpstreamLimits
-from hub.ports.queue import GenerationQueue, Lease
+from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 
 LEASE_SECONDS = 0.3  # of a lease that is to expire
@@ -206,7 +206,7 @@ class QueueContract:
         assert [(await workers.take(workers.first)).generation for _ in range(2)] == ["s0", "o0"]
 
     async def test_withdrawn_job_makes_room(self, workers: Workers) -> None:
-        """A withdrawn job does not count any more; a job that is already due stays."""
+        """A withdrawn job does not count any more."""
         jobs = [job(f"a{n}") for n in range(7)]
         for each in jobs:
             await workers.first.enqueue(each)
@@ -220,6 +220,83 @@ class QueueContract:
             taken.append(lease.generation)
             await workers.first.complete(lease)
         assert taken == ["a0", "a1", "a2", "a3", "a5", "a6", "new"]
+
+    @expiring_lease
+    async def test_withdrawn_due_job(self, workers: Workers) -> None:
+        """A due job is withdrawn unless a worker holds it, and its capacity is free again."""
+        held, due, waiting = (job(name, upstream="small") for name in ("h", "d", "w"))
+        await workers.first.enqueue(held)
+        lease = await workers.take(workers.first)
+        await workers.first.renew([lease])
+        await workers.second.withdraw(held)
+        assert await workers.first.renew([lease]) == []
+        await workers.first.complete(lease)
+        await workers.first.enqueue(due)
+        await workers.first.enqueue(waiting)
+        await workers.second.withdraw(due)
+        taken = await workers.take(workers.first)
+        assert taken.generation == "w"
+        await self._expire(workers, "w")
+        await workers.second.withdraw(waiting)
+        assert await workers.second.job_states(["h", "d", "w"]) == [None, None, None]
+        assert await workers.second.reserve(0.01) is None
+        await workers.first.complete(taken)
+        await workers.first.enqueue(held)
+        assert (await workers.take(workers.first)).generation == "h"
+
+    @expiring_lease
+    async def test_states_of_jobs(self, workers: Workers) -> None:
+        """A job waits, or is due; idle is the time since a worker held or renewed it."""
+        queue = workers.first
+        for name in ("due", "waits"):
+            await queue.enqueue(job(name, upstream="small"))
+        assert await queue.job_states([]) == []
+        due, waits, none = await queue.job_states(["due", "waits", "none"])
+        assert due is not None
+        assert (due.is_waiting, waits, none) == (False, JobState(is_waiting=True), None)
+        await self._expire(workers, "due")
+        lease = await workers.take(queue)
+        (held,) = await queue.job_states(["due"])
+        assert held is not None
+        assert held.idle_seconds < LEASE_SECONDS
+        await self._expire(workers, "due")
+        again = await workers.take(workers.second)
+        await workers.second.release(again)
+        (released,) = await queue.job_states(["due"])
+        assert released is not None
+        assert released.idle_seconds < LEASE_SECONDS
+        await queue.complete(lease)
+        assert (await queue.job_states(["due"]))[0] is not None
+        await queue.complete(await workers.take(queue))
+        due, waits = await queue.job_states(["due", "waits"])
+        assert due is None
+        assert waits is not None
+        assert not waits.is_waiting
+
+    async def _expire(self, workers: Workers, generation: str) -> None:
+        """Return when no worker has held a job for the length of a lease."""
+        async with asyncio.timeout(30):
+            while True:
+                (state,) = await workers.first.job_states([generation])
+                assert state is not None
+                if state.idle_seconds > LEASE_SECONDS:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def test_requeued_job_ignores_the_limits(self, workers: Workers) -> None:
+        """A job that was accepted before is added to a full queue, and only once."""
+        for n in range(7):
+            await workers.first.enqueue(job(f"a{n}"))
+        assert await workers.first.enqueue(job("more")) is Admission.USER_FULL
+        for name in ("more", "more", "a0", "a6"):
+            await workers.first.requeue(job(name))
+        taken = []
+        for _ in range(8):
+            lease = await workers.take(workers.first)
+            taken.append(lease.generation)
+            await workers.first.complete(lease)
+        assert taken == [*(f"a{n}" for n in range(7)), "more"]
+        assert await workers.first.reserve(0.01) is None
 
     async def test_same_job_twice(self, workers: Workers) -> None:
         """A job is not added again while it waits or runs."""

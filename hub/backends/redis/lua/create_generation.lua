@@ -1,11 +1,13 @@
 -- Creates the record of a generation, once for each idempotency key of a user.
 -- KEYS  1 head of the user's channel  2 its log  3 key of the idempotency key  4 record  5 text
---       optionally  6 newest generation of the chat
+--       6 open generations  optionally  7 newest generation of the chat
 -- ARGV  1 run id  2 new epoch  3 ttl of the head in ms  4 '1' when there is an idempotency key
---       5 id of the generation  6 user  7 request (JSON)  8 ttl of the record in ms
---       9 time of the request in Unix seconds
+--       5 id of the generation  6 user  7 request (JSON)  8 ttl of an ended record in ms
 -- Reply {id, epoch, offset, 1 if new}: the position is just before the generation's first event
--- Invariant: an idempotency key that has started a generation starts no other one while it exists.
+-- Invariants
+-- 1. An idempotency key that has started a generation starts no other one while it exists.
+-- 2. A generation is among the open ones from its creation to its end. Meanwhile its record lives at
+--    least as long as a head, so that a clock that is ahead after a fail-over does not expire it.
 if ARGV[4] == '1' then
   local before = redis.call('GET', KEYS[3])
   if before then
@@ -14,19 +16,24 @@ if ARGV[4] == '1' then
   end
 end
 local head = read_head(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
+local now = now_ms()
+local open_ttl_ms = math.max(tonumber(ARGV[3]), tonumber(ARGV[8]))
 local after = head.epoch .. ' ' .. string.format('%d', head.offset)
 redis.call('HSET', KEYS[4], 'user', ARGV[6], 'request', ARGV[7],
-  'status', 'queued', 'attempt', 0, 'deltas', 0, 'requested_at', ARGV[9], 'after', after)
-redis.call('PEXPIRE', KEYS[4], ARGV[8])
-redis.call('SET', KEYS[5], '', 'PX', ARGV[8])
+  'status', 'queued', 'attempt', 0, 'deltas', 0, 'after', after,
+  'requested_at', string.format('%.3f', now / 1000))
+redis.call('PEXPIRE', KEYS[4], open_ttl_ms)
+redis.call('SET', KEYS[5], '', 'PX', open_ttl_ms)
+redis.call('ZADD', KEYS[6], now, ARGV[5])
+redis.call('PEXPIRE', KEYS[6], open_ttl_ms)
 if ARGV[4] == '1' then
   redis.call('SET', KEYS[3], ARGV[5] .. ' ' .. after, 'PX', ARGV[8])
 end
-if KEYS[6] then
-  local before = redis.call('GET', KEYS[6])
+if KEYS[7] then
+  local before = redis.call('GET', KEYS[7])
   if before then
     redis.call('HSET', KEYS[4], 'before', before)
   end
-  redis.call('SET', KEYS[6], ARGV[5], 'PX', ARGV[8])
+  redis.call('SET', KEYS[7], ARGV[5], 'PX', ARGV[8])
 end
 return {ARGV[5], head.epoch, head.offset, 1}

@@ -1,6 +1,7 @@
 -- Deletes a generation that did not get into the queue, and its idempotency key. The newest
 -- generation of the chat is the previous one again, which may still run.
--- KEYS  1 record  2 text  optionally  3 key of the idempotency key  4 newest generation of the chat
+-- KEYS  1 record  2 text  3 open generations  optionally  4 key of the idempotency key
+--       5 newest generation of the chat
 -- ARGV  1 run id  2 id of the generation  3 '1' when there is an idempotency key
 --       4 '1' when there is a chat
 if redis.call('HGET', KEYS[1], 'status') ~= 'queued' then
@@ -16,7 +17,8 @@ if chat and redis.call('GET', chat) == ARGV[2] then
   end
 end
 redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('ZREM', KEYS[3], ARGV[2])
 if ARGV[3] == '1' then
-  redis.call('DEL', KEYS[3])
+  redis.call('DEL', KEYS[4])
 end
 return ''

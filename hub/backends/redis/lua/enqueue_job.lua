@@ -1,7 +1,7 @@
 -- Adds a job to the waiting ones, and makes jobs due while there is capacity.
 -- KEYS  1 waiting  2 counts
 -- ARGV  1 run id  2 queue  3 upstream  4 user  5 generation
---       6 max running jobs of a user  7 max waiting jobs of a user
+--       6 max running jobs of a user  7 max waiting jobs of a user, or ''
 --       8 max running jobs of the upstream, or ''  9 max waiting jobs of the upstream, or ''
 -- Reply 'taken', or 'user' or 'upstream': which of them has too many jobs
 redis.call('HSET', KEYS[2], 'c', ARGV[6])
@@ -16,7 +16,7 @@ if redis.call('HEXISTS', KEYS[2], 'j ' .. ARGV[5]) == 1 then
 end
 local now = redis.call('HMGET', KEYS[2], 'w ' .. ARGV[4], 'W ' .. ARGV[3], 'R ' .. ARGV[3],
   'turn', 't ' .. ARGV[4])
-if tonumber(now[1] or 0) >= tonumber(ARGV[7]) then
+if ARGV[7] ~= '' and tonumber(now[1] or 0) >= tonumber(ARGV[7]) then
   return 'user'
 end
 if ARGV[9] ~= '' and (now[2] or 0) + (now[3] or 0) >= tonumber(ARGV[9]) + (tonumber(ARGV[8]) or 0) then

@@ -6,7 +6,7 @@
 --         t <user>              turn of the user's newest waiting job
 --         w <user>, W <upstream>  number of waiting jobs
 --         r <user>, R <upstream>  number of running jobs
---         j <generation>        of every job that waits or runs
+--         j <generation>        of every job: '' while it waits, then '<queue> <id of the entry>'
 --         c                     max running jobs of a user
 --         C <upstream>          max running jobs of the upstream, if it has a limit
 -- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'.
@@ -34,6 +34,24 @@ local function count_not_waiting(user, upstream)
   count('W ' .. upstream, -1)
 end
 
+-- Returns the stream and the id of a due job; nil if the generation has no job or it waits.
+local function find_due(generation)
+  local queue, id = string.match(redis.call('HGET', KEYS[2], 'j ' .. generation) or '', '^(%S+) (%S+)$')
+  return queue and due_stream(queue), id
+end
+
+-- Returns for how long no worker has held or renewed an entry (ms). Who never gave it to a worker
+-- counts from the time when it became due.
+local function idle_ms(stream, group, id)
+  local held = redis.pcall('XPENDING', stream, group, id, id, 1)
+  if held[1] and held[1][3] then
+    return held[1][3], true
+  end
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return math.max(0, now - tonumber(string.match(id, '^%d+'))), false
+end
+
 -- Makes the waiting jobs due whose user and upstream have capacity.
 local function dispatch()
   local skipped, examined = 0, 0
@@ -51,8 +69,9 @@ local function dispatch()
         skipped = skipped + 1
       else
         redis.call('ZREM', KEYS[1], page[n])
-        redis.call('XADD', due_stream(queue), '*', 'generation', generation, 'user', user,
-          'upstream', upstream)
+        local id = redis.call('XADD', due_stream(queue), '*', 'generation', generation,
+          'user', user, 'upstream', upstream)
+        redis.call('HSET', KEYS[2], 'j ' .. generation, queue .. ' ' .. id)
         count_not_waiting(user, upstream)
         count('r ' .. user, 1)
         count('R ' .. upstream, 1)

@@ -14,7 +14,8 @@ end
 redis.call('XDEL', KEYS[3], ARGV[4])
 local fields = entries[1][2]
 if ARGV[5] == 'release' then
-  redis.call('XADD', KEYS[3], '*', unpack(fields))
+  local id = redis.call('XADD', KEYS[3], '*', unpack(fields))
+  redis.call('HSET', KEYS[2], 'j ' .. fields[2], string.match(KEYS[3], ':due:(.*)$') .. ' ' .. id)
 else
   redis.call('HDEL', KEYS[2], 'j ' .. fields[2])
   count('r ' .. fields[4], -1)

@@ -2,14 +2,15 @@
 -- generation, assigns the offset, appends to the log, notifies the subscribers. One call takes many
 -- events, so that their common arguments are sent once.
 -- ARGV  1 run id  2 PUBLISH or SPUBLISH  3 new epoch  4 ttl of a head in ms
---       5 ttl of an idempotency key in ms  6 ttl of a record in ms  7 number of events
+--       5 ttl of an idempotency key in ms  6 ttl of an ended record in ms  7 number of events
 --       8 to 10 retention of a user's channel, of a topic and of `all`: 'events bytes ttl_ms'
 --       then for each event: flags, name, data, and the arguments that the flags require
 --       flags: u, t or a (user's channel, topic, all), then any of
 --         e  ephemeral
 --         k  has an idempotency key: one more key
 --         x  has its own ttl: one more argument, in ms
---         s  updates a generation: two more keys, the record and the text; six more arguments:
+--         s  updates a generation: three more keys: the record, the text and the open
+--            generations of the partition; six more arguments:
 --            begin, delta, replace or end; attempt; status; index of the delta; text; writer
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
@@ -28,7 +29,7 @@ local now
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, record_key, text_key, kind, attempt, status, index, text, writer)
+local function update_generation(data, record_key, text_key, open_key, kind, attempt, status, index, text, writer)
   local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
   attempt, index = tonumber(attempt), tonumber(index)
@@ -52,6 +53,7 @@ local function update_generation(data, record_key, text_key, kind, attempt, stat
   if kind ~= 'begin' and index > deltas then
     return 'gap', stop_requested_by
   end
+  local ttl_ms = math.max(tonumber(ARGV[4]), tonumber(ARGV[6])) -- see create_generation.lua
   if kind == 'delta' or kind == 'replace' then
     if index < deltas then
       return 'duplicate', stop_requested_by
@@ -70,9 +72,11 @@ local function update_generation(data, record_key, text_key, kind, attempt, stat
     redis.call('SET', text_key, '')
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
+    redis.call('ZREM', open_key, string.match(record_key, '[^:]+$'))
+    ttl_ms = ARGV[6]
   end
-  redis.call('PEXPIRE', record_key, ARGV[6])
-  redis.call('PEXPIRE', text_key, ARGV[6])
+  redis.call('PEXPIRE', record_key, ttl_ms)
+  redis.call('PEXPIRE', text_key, ttl_ms)
   return nil, stop_requested_by
 end
 
@@ -138,7 +142,7 @@ local function publish()
     idempotency_key = string.find(flags, 'k', 2, true) and next_key()
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
-      update = {next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+      update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()

@@ -1,0 +1,128 @@
+"""The reconciler: every generation that has not ended has a job, and a worker that attends to it.
+
+A record and its job belong to two slots, which fail over alone, and there may be no worker at all.
+So every node and every worker goes through the open generations at intervals; in each interval one
+of them does it for all. It compares each record with its job:
+
+    record            job                                    what happens
+    stop requested    none, or no worker attends to it       stopped
+    never started     none, or no worker attends to it       `queue_timeout` when it is too old
+    any               none                                   the job is added again
+    started           no worker attends to it for too long   `queue_timeout`
+
+Rules:
+1. A job that a worker holds is left alone. Whether a worker attends to it is known by the time of
+   the backend alone.
+2. An end names the attempt and the writer of the record that was read, so the broker refuses it
+   when a worker has started an attempt since then.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from hub.core.generation import Status
+from hub.engine.generation_jobs import GenerationJobs
+from hub.errors import BrokerUnavailable
+from hub.ports.clock import Clock
+from hub.ports.generations import GenerationStore, OpenGeneration
+from hub.ports.queue import GenerationQueue, JobState
+
+_MAX_GENERATIONS_PER_CALL: Final = 100
+_log = structlog.get_logger(__name__)
+
+
+class ReconcilerTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """The times of the reconciler, in seconds.
+
+    lease_seconds: how long a job belongs to its worker without a renewal.
+    max_queued_seconds: for how long a job may have no worker.
+    """
+
+    lease_seconds: float
+    max_queued_seconds: float
+
+    @property
+    def interval_seconds(self) -> float:
+        """The time between two looks at all open generations."""
+        return self.lease_seconds / 3
+
+
+class Reconciler:
+    """Ends or queues again what no worker attends to; `run` does so at intervals."""
+
+    def __init__(
+        self,
+        jobs: GenerationJobs,
+        store: GenerationStore,
+        queue: GenerationQueue,
+        clock: Clock,
+        times: ReconcilerTimes,
+    ) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._times = times
+
+    async def run(self) -> None:
+        """Look at the open generations at intervals, until cancelled. Raise BrokerUnavailable."""
+        while True:
+            await self._clock.sleep(self._times.interval_seconds)
+            await self.check()
+
+    async def check(self) -> None:
+        """Look at the open generations once, unless another process has just done so.
+
+        Raise BrokerUnavailable.
+        """
+        generations = await self._store.take_open(self._times.interval_seconds)
+        for first in range(0, len(generations), _MAX_GENERATIONS_PER_CALL):
+            page = generations[first : first + _MAX_GENERATIONS_PER_CALL]
+            states = await self._queue.job_states([each.id for each in page])
+            for generation, state in zip(page, states, strict=True):
+                try:
+                    await self._reconcile(generation, state)
+                except BrokerUnavailable:
+                    raise
+                except Exception:  # noqa: BLE001 - one record must not stop the others
+                    _log.exception("generation.reconciliation_failed", generation=generation.id)
+
+    async def _reconcile(self, generation: OpenGeneration, state: JobState | None) -> None:
+        lease, max_queued = self._times.lease_seconds, self._times.max_queued_seconds
+        is_attended = state is not None and not state.is_waiting and state.idle_seconds <= lease
+        is_new = state is None and 0 <= generation.age_seconds < self._times.interval_seconds
+        if is_attended or is_new:  # a new one is about to be queued
+            return
+        if generation.stop_requested:
+            await self._end(generation, Status.STOPPED, {})
+        elif generation.attempt == 0 and generation.age_seconds > max_queued:
+            await self._end_in_time(generation, "no worker was free in time to start the answer")
+        elif state is None:
+            await self._requeue(generation)
+        elif generation.attempt and state.idle_seconds > lease + max_queued:
+            await self._end_in_time(generation, "no worker was free in time to continue the answer")
+
+    async def _end_in_time(self, generation: OpenGeneration, message: str) -> None:
+        failure = {"code": "queue_timeout", "message": message, "retryable": True}
+        await self._end(generation, Status.FAILED, failure)
+
+    async def _end(
+        self, generation: OpenGeneration, status: Status, fields: dict[str, Any]
+    ) -> None:
+        record = await self._store.find(generation.id)
+        if record is None or record.status.ended or record.attempt != generation.attempt:
+            return
+        if status is Status.STOPPED:
+            fields = {"by": record.stop_requested_by}
+        if await self._jobs.end(record, status, fields):
+            _log.warning("generation.ended_without_worker", generation=record.id, **fields)
+
+    async def _requeue(self, generation: OpenGeneration) -> None:
+        record = await self._store.find(generation.id)
+        if record is not None and not record.status.ended:
+            await self._jobs.add_again(record)
+            _log.warning("generation.requeued", generation=record.id, attempt=record.attempt)
