@@ -16,7 +16,7 @@ import msgspec
 from hub import error_codes
 from hub.api.client_address import check_is_called_local
 from hub.api.origins import AllowedOrigins
-from hub.api.request_context import RequestContext
+from hub.api.request_context import RequestContext, last_event_id
 from hub.api.tokens import TokenReader
 from hub.core.channel import check_topic, check_user_id
 from hub.core.denylist import TOKEN, USER, Denylist
@@ -116,7 +116,7 @@ class TicketAuthenticator:
         name = request.query.get("ticket")
         if name is None:
             return await self._authenticator.identify(request)
-        ticket = await self._tickets.redeem(name, request.headers.get("Last-Event-ID"))
+        ticket = await self._tickets.redeem(name, last_event_id(request))
         check_path_user(request, ticket.user, "the ticket belongs to another user")
         return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
 

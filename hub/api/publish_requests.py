@@ -27,7 +27,7 @@ from hub.core.channel import (
     topic_channel,
     user_channel,
 )
-from hub.core.cursor import format_part
+from hub.core.cursor import format_cursor
 from hub.core.event import compact_json
 from hub.core.rate_limit import TokenBucket
 from hub.engine.publisher import Publisher, PublishRequest
@@ -114,7 +114,7 @@ def publish_response(published: Iterable[tuple[Channel, Published]]) -> PublishR
         [
             PublishedChannel(
                 channel,
-                format_part(channel, result.position) if result.position else None,
+                format_cursor({channel: result.position}) if result.position else None,
                 result.outcome is Outcome.DUPLICATE,
             )
             for channel, result in published

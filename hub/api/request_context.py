@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from multidict import MultiMapping
+
+_LAST_EVENT_ID_PARAMETERS: Final = ("lastEventId", "last-event-id", "last_event_id")
 
 
 class RequestContext(Protocol):
@@ -40,3 +42,15 @@ class RequestContext(Protocol):
     def match_info(self) -> Mapping[str, str]:
         """The parameters in the path, for example `user_id`."""
         ...
+
+
+def last_event_id(context: RequestContext) -> str | None:
+    """Return the id of the last event that the client received, if it sends one.
+
+    It is the header `Last-Event-ID`. Polyfills of EventSource cannot send it and put it into the
+    URL.
+    """
+    if header := context.headers.get("Last-Event-ID"):
+        return header
+    values = (context.query.get(name) for name in _LAST_EVENT_ID_PARAMETERS)
+    return next((value for value in values if value), None)

@@ -17,17 +17,17 @@ import msgspec
 
 from hub.api.authentication import Identity, requested_topics
 from hub.api.client_address import ClientAddresses
-from hub.api.request_context import RequestContext
+from hub.api.request_context import RequestContext, last_event_id
 from hub.api.stop_on_disconnect import DisconnectGuard
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import Cursor, Position, parse_cursor
+from hub.core.cursor import UNKNOWN, Cursor, Position, parse_cursor
 from hub.engine.connection import Connection, ConnectionOptions
 from hub.engine.connections import Connections
 from hub.engine.expiry import ConnectionExpiry
 from hub.engine.stream_view import USER_STREAM, StreamView
 from hub.error_codes import TOO_MANY_CONNECTIONS
-from hub.errors import TooManyRequests
+from hub.errors import BadRequest, TooManyRequests
 from hub.ports.clock import Clock
 from hub.ports.connections import ConnectionWriter, EventEncoder
 from hub.ports.events import FROM_START
@@ -91,7 +91,7 @@ class Streams:
         """Read a user's stream from a request: `topics`, and the cursor. Raise CallerError."""
         topics = requested_topics(context, identity, max_topics=self.limits.max_topics)
         channels = user_channels(identity.user, topics)
-        cursor = requested_cursor(context, channels)
+        cursor = requested_cursor(context, channels, context.query.get("cursor"))
         return StreamRequest(identity=identity, channels=channels, cursor=cursor)
 
     def check_capacity(self, context: RequestContext) -> None:
@@ -192,15 +192,24 @@ def user_channels(user: str, topics: Iterable[str]) -> list[Channel]:
 
 
 def requested_cursor(
-    context: RequestContext, channels: Iterable[Channel]
+    context: RequestContext, channels: Sequence[Channel], cursor: str | None
 ) -> dict[Channel, Position]:
     """Return the position after which each channel begins.
 
-    `Last-Event-ID` has precedence over `cursor` in the URL, because a browser that reconnects to
-    the same URL sends its newer position there. Raise BadRequest.
+    `Last-Event-ID` has precedence over `cursor`, because a client that reconnects to the same URL
+    sends its newer position there. Raise BadRequest for an invalid `cursor`.
+
+    cursor: that of the request's body or URL.
     """
-    text = context.headers.get("Last-Event-ID") or context.query.get("cursor") or "live"
-    return parse_requested_cursor(text, channels)
+    resumed = last_event_id(context)
+    if resumed is None:
+        return parse_requested_cursor(cursor or "live", channels)
+    try:
+        return parse_requested_cursor(resumed, channels)
+    except BadRequest:
+        # It is an id of another server, or half of one. The client cannot change what it sends, and
+        # an EventSource that gets an error never comes back: it gets `hub.reset` instead.
+        return dict.fromkeys(channels, UNKNOWN)
 
 
 def parse_requested_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:

@@ -6,14 +6,16 @@ epoch means that the channel's log was lost and started again. Offset 0 is befor
 A cursor holds one position for each channel that a connection follows. It is the SSE `id:` and
 opaque to clients. Its text is short, because it is sent with every event:
 
-    cursor   = [ position ] [ "*" position ] *( "~" tag ":" position )
+    cursor   = [ position ] [ "*" position ] *( "~" tag ":" position ) "."
                the user's own channel, then "*" `all`, then "~" each topic
     position = epoch "-" offset         both in base 62
     tag      = 6 characters: a digest of the topic's name
 
 Rules:
 1. Equal positions have equal text, whatever the order of the channels.
-2. Parsing never guesses: any other text raises BadRequest.
+2. Parsing never guesses: any other text raises BadRequest. The "." at the end shows that the cursor
+   is whole: no beginning of a cursor is a cursor, so a cursor that a client read from half a line
+   is never taken for another position.
 3. Parsing ignores positions of channels that the connection does not follow. A channel without a
    position begins live.
 """
@@ -33,14 +35,15 @@ from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 
 EPOCH_CHARS: Final = 5
-MAX_CURSOR_CHARS: Final = 4096
+MAX_CURSOR_CHARS: Final = 64 * 1024  # more than any request may carry
+CURSOR_END: Final = "."
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
 _POSITION: Final = r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})"
 _CURSOR: Final = re.compile(
-    rf"(?:{_POSITION})?(?:\*{_POSITION})?((?:~[0-9A-Za-z]{{6}}:{_POSITION})*)"
+    rf"(?!\.)(?:{_POSITION})?(?:\*{_POSITION})?((?:~[0-9A-Za-z]{{6}}:{_POSITION})*)\."
 )
 _TOPIC_POSITION: Final = re.compile(rf"~([0-9A-Za-z]{{6}}):{_POSITION}")
 
@@ -53,6 +56,9 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
 
 Cursor = Mapping[Channel, Position]
+
+UNKNOWN: Final = Position("0" * EPOCH_CHARS, 0)
+"""A position that no log can continue, because no epoch has this text."""
 
 
 def is_behind(position: Position, head: Position | None) -> bool:
@@ -71,7 +77,7 @@ def new_epoch() -> str:
 
     Nobody can guess it: a cursor of a user's stream lets a client use a ticket again.
     """
-    return to_base62(secrets.randbelow(62**EPOCH_CHARS)).rjust(EPOCH_CHARS, "0")
+    return to_base62(1 + secrets.randbelow(62**EPOCH_CHARS - 1)).rjust(EPOCH_CHARS, "0")
 
 
 def format_position(position: Position) -> str:
@@ -81,11 +87,12 @@ def format_position(position: Position) -> str:
 
 def format_cursor(positions: Cursor) -> str:
     """Return the text of a cursor. The channels may be in any order."""
-    return "".join(format_part(channel, positions[channel]) for channel in _ordered(positions))
+    parts = [format_part(channel, positions[channel]) for channel in _ordered(positions)]
+    return "".join(parts) + CURSOR_END
 
 
 def format_part(channel: Channel, position: Position) -> str:
-    """Return one channel's part of a cursor, which is a valid cursor itself."""
+    """Return one channel's part of a cursor."""
     return part_prefix(channel) + format_position(position)
 
 

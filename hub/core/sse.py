@@ -3,7 +3,8 @@
 The format is that of the WHATWG HTML standard, section 9.2 "Server-sent events", restricted to what
 every known client handles: LF only, no byte order mark, `retry:` and `id:` only inside an event
 that has data, a blank line after every event, and a heartbeat that is one comment line without a
-blank line after it.
+blank line after it. `id:` is the last field: some clients adopt an id as soon as they have read its
+line, and a connection that is cut after it would lose the rest of the event.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def encode_event(name: str, data: bytes) -> bytes:
 
 def with_id(body: bytes, cursor: bytes | None) -> bytes:
     """Return the event with its `id:`; without one when the cursor is None."""
-    return b"id: %b\n%b" % (cursor, body) if cursor else body
+    return b"%bid: %b\n\n" % (body[:-1], cursor) if cursor else body
 
 
 def with_retry(body: bytes, retry_ms: int) -> bytes:

@@ -117,9 +117,9 @@ def _split_at_prefix(
     """
     placeholder, segments = b"\0" * prefix_bytes, [b""]
     for body, suffix in zip(bodies, suffixes, strict=True):
-        if suffix:  # the first match is the cursor: what follows may be a publisher's data
+        if suffix:  # the last match is the cursor: a publisher's data before it may have NULs
             frame = encoder.frame(body, placeholder + suffix)
-            before, _, after = frame.partition(placeholder)
+            before, _, after = frame.rpartition(placeholder)
             segments[-1] += before
             segments.append(after)
         else:

@@ -22,10 +22,11 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from hub.core.channel import Channel
-from hub.core.cursor import Position, is_behind, part_prefix, to_base62
+from hub.core.cursor import CURSOR_END, Position, is_behind, part_prefix, to_base62
 from hub.core.event import Event
 from hub.ports.connections import ConnectionWriter, EventEncoder
 
+_CURSOR_END: Final = CURSOR_END.encode()
 _NEVER: Final = float("-inf")
 
 
@@ -172,7 +173,8 @@ class BroadcastGroup:
     def add(self, connection: Subscriber) -> None:
         """Add a connection that enters the synced state."""
         if not self.members:
-            self.cursor_suffix = b"".join([state.cursor_part for state in self.shared])
+            parts = [state.cursor_part for state in self.shared]
+            self.cursor_suffix = b"".join([*parts, _CURSOR_END])
             for state in self.shared:
                 state.groups[self] = None
         self.members[connection.writer] = connection
@@ -194,7 +196,7 @@ class BroadcastGroup:
         """
         at = self.shared.index(state)
         before = b"".join([each.cursor_part for each in self.shared[:at]])
-        after = b"".join([each.cursor_part for each in self.shared[at + 1 :]])
+        after = b"".join([*(each.cursor_part for each in self.shared[at + 1 :]), _CURSOR_END])
         suffixes = [part and before + part + after for part in parts]
         self.cursor_suffix = before + state.cursor_part + after
         self.delivered_at = state.delivered_at

@@ -28,7 +28,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import Position, format_part, is_behind, part_prefix, to_base62
+from hub.core.cursor import CURSOR_END, Position, format_part, is_behind, part_prefix, to_base62
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
 from hub.engine.broadcast import send_if_open
@@ -39,6 +39,7 @@ from hub.ports.connections import ConnectionWriter, EventEncoder
 
 _MAX_BUFFERED_EVENTS: Final = 256
 _MAX_BUFFERED_BYTES: Final = 1024 * 1024
+_CURSOR_END: Final = CURSOR_END.encode()
 _BLOCK_BYTES: Final = 16 * 1024  # the size of one write of a replay or of the outbox
 
 
@@ -183,8 +184,10 @@ class Connection:
     def cursor(self) -> bytes:
         """Return the client's positions as the text of a cursor; empty before the log was read."""
         if self._synced:
-            return b"".join([state.cursor_part for state in self._channel_states()])
-        return b"".join(self._cursor_parts.values())
+            parts = b"".join([state.cursor_part for state in self._channel_states()])
+        else:
+            parts = b"".join(self._cursor_parts.values())
+        return parts and parts + _CURSOR_END
 
     def attach_channels(self, own_channel: ChannelState, group: BroadcastGroup) -> None:
         """Set the states of its channels."""
@@ -542,8 +545,8 @@ class Connection:
         return sum(state.delivered for state in self._channel_states())
 
     def _cursor_around(self, channel: Channel) -> tuple[bytes, bytes]:
-        """Return the parts of the cursor before and after the position in this channel."""
-        parts = list(self._cursor_parts.values())
+        """Return the text of the cursor before and after the position in this channel."""
+        parts = [*self._cursor_parts.values(), _CURSOR_END]
         at = list(self._cursor_parts).index(channel)
         return b"".join(parts[:at]) + part_prefix(channel).encode(), b"".join(parts[at + 1 :])
 

@@ -13,8 +13,10 @@ import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Authenticator, check_topics
-from hub.api.streams import StreamRequest, parse_requested_cursor, user_channels
+from hub.api.request_context import last_event_id
+from hub.api.streams import StreamRequest, requested_cursor, user_channels
 from hub.core.channel import TopicName
+from hub.core.cursor import UNKNOWN, format_cursor
 from hub.core.ndjson import StreamLine
 from hub.core.system_events import USER_EVENTS
 from hub.engine.stream_view import PollStream
@@ -106,8 +108,7 @@ class ConnectRoutes:
         max_topics = self._http_streams.streams.limits.max_topics
         topics = check_topics(body.topics, identity, max_topics=max_topics)
         channels = user_channels(identity.user, topics)
-        text = request.headers.get("Last-Event-ID") or body.cursor
-        cursor = parse_requested_cursor(text, channels)
+        cursor = requested_cursor(request, channels, body.cursor)
         stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)
         return await self._http_streams.stream(request, stream)
 
@@ -146,9 +147,9 @@ class ConnectRoutes:
             self._http_streams.streams.user_request(request, identity),
             view=PollStream(ends_when_live=wait_seconds <= 0),
         )
-        cursor = ""
-        if stream.cursor:
-            cursor = request.headers.get("Last-Event-ID") or request.query.get("cursor") or ""
+        cursor = last_event_id(request) or request.query.get("cursor") or ""
+        if UNKNOWN in stream.cursor.values():
+            cursor = format_cursor(stream.cursor)
         return await self._http_streams.poll(
             request, stream, cursor=cursor.encode(), wait_seconds=wait_seconds
         )

@@ -14,7 +14,7 @@ from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, requested_cursor
 from hub.core.channel import user_channel
-from hub.core.cursor import Cursor, format_position
+from hub.core.cursor import Cursor, format_cursor
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message
 from hub.core.ndjson import StreamLine
@@ -164,7 +164,7 @@ class GenerationRoutes:
             self._requests.start(user, body, key), user, stops=stops
         )
         if not streamed:
-            return _started(created)
+            return _started(created, user)
         return await self._join(request, created.generation, identity, {}, stop_on_disconnect=stops)
 
     @Operation(
@@ -196,7 +196,7 @@ class GenerationRoutes:
         generation = _id(request)
         if not _wants_stream(request):
             return json_response(_snapshot(await self._generations.find(generation, user)))
-        cursor = requested_cursor(request, [user_channel(user)])
+        cursor = requested_cursor(request, [user_channel(user)], request.query.get("cursor"))
         return await self._join(request, generation, identity, cursor)
 
     @Operation(
@@ -246,7 +246,7 @@ class GenerationRoutes:
         key = request.headers.get("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)
-        return _started(await self._generations.restart(_id(request), user, key))
+        return _started(await self._generations.restart(_id(request), user, key), user)
 
     async def _join(
         self,
@@ -298,9 +298,9 @@ def _id(request: web.Request) -> str:
     return request.match_info["id"]
 
 
-def _started(created: CreatedGeneration) -> web.Response:
+def _started(created: CreatedGeneration, user: str) -> web.Response:
     return json_response(
-        StartResponse(created.generation, format_position(created.position)),
+        StartResponse(created.generation, format_cursor({user_channel(user): created.position})),
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
 from hub.core.channel import check_user_id, user_channel
-from hub.core.cursor import format_part, parse_cursor
+from hub.core.cursor import format_cursor, parse_cursor
 from hub.core.denylist import USER
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.connection_query import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
@@ -181,11 +181,13 @@ class UserRoutes:
         )
         page = pages[channel]
         stored = [
-            StoredEvent(format_part(channel, event.position), event.name, msgspec.Raw(event.data))
+            StoredEvent(
+                format_cursor({channel: event.position}), event.name, msgspec.Raw(event.data)
+            )
             for event in page.events
             if event.position is not None
         ]
-        next_cursor = format_part(channel, page.end)
+        next_cursor = format_cursor({channel: page.end})
         more = page.end != page.head
         return json_response(EventsResponse(stored, page.reset_reason, next_cursor, more))
 

@@ -83,8 +83,8 @@ class EventEncoder(Protocol):
     def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
         """Return the whole event for one connection.
 
-        The cursor is part of it unchanged, before the body, and nothing but its length depends on
-        it.
+        The cursor is part of it unchanged, and nothing but its length depends on it. A frame has no
+        NUL byte after the cursor.
         """
         ...
 

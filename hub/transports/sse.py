@@ -51,7 +51,7 @@ def _chunked_event(body: bytes, cursor: bytes | None) -> bytes:
     """Return what sse.with_id returns, as an HTTP/1.1 chunk."""
     if not cursor:
         return b"%x\r\n%b\r\n" % (len(body), body)
-    return b"%x\r\nid: %b\n%b\r\n" % (len(cursor) + len(body) + 5, cursor, body)
+    return b"%x\r\n%bid: %b\n\n\r\n" % (len(body) + len(cursor) + 5, body[:-1], cursor)
 
 
 class SseResponse(EventSourceResponse):

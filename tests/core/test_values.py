@@ -100,7 +100,7 @@ def test_event_as_bytes() -> None:
         b"event: n\ndata: a\ndata: b\ndata: c\ndata: d\n\n"
     )
     body = encode_event("n", b'""')
-    assert with_retry(with_id(body, b"c"), 5) == b"retry: 5\nid: c\nevent: n\ndata: \n\n"
+    assert with_retry(with_id(body, b"c"), 5) == b"retry: 5\nevent: n\ndata: \nid: c\n\n"
     assert with_id(body, None) == body
     assert HEARTBEAT == b": hb\n"
 

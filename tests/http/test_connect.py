@@ -8,6 +8,7 @@ import json
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,8 @@ async def test_headers_and_opening(hub: Hub) -> None:
         assert stream.opened.retry_ms == 3000
         assert (opened["user"], opened["node"], opened["heartbeat_seconds"]) == ("alice", "n1", 8.0)
         assert (opened["recovered"], opened["replayed"]) == (False, 0)
-        assert stream.bytes.startswith(b"retry: 3000\nid: ")
+        assert stream.bytes.startswith(b"retry: 3000\nevent: hub.open\ndata: {")
+        assert stream.bytes.endswith(f"\nid: {stream.opened.id}\n\n".encode())
         assert b"\r" not in stream.bytes
 
 
@@ -43,8 +45,8 @@ async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
         _, answer = await hub.publish(to={"user": "alice"}, event="e", data={"n": 1})
         event = await stream.next()
     assert (event.name, event.data) == ("e", '{"n":1}')
-    assert event.id.startswith(answer["published"][0]["cursor"])
-    assert len(event.id) <= 20
+    assert event.id.startswith(answer["published"][0]["cursor"].removesuffix("."))
+    assert len(event.id) <= 21
 
 
 async def test_replay_by_last_event_id(hub: Hub) -> None:
@@ -133,10 +135,56 @@ async def test_bad_request_names_the_reason(hub: Hub, path: str, expected: str) 
     assert expected in problem["detail"]
 
 
-async def test_last_event_id_that_is_no_cursor(hub: Hub) -> None:
-    """Another server's id is a 400; the stream does not silently start again."""
-    status, problem = await hub.call("GET", "/sse/connect/a", headers={"Last-Event-ID": "41; x"})
-    assert (status, problem["path"]) == (400, "cursor")
+@pytest.mark.parametrize("parameter", ["lastEventId", "last-event-id", "last_event_id", None])
+async def test_last_event_id_that_is_no_cursor(hub: Hub, parameter: str | None) -> None:
+    """Another server's id, or half of one, gets a stream that begins with resets: a client cannot
+    change the id that it sends.
+    """
+    async with hub.stream("/sse/connect/alice") as stream:
+        whole = stream.opened.id
+    for id_ in ("41; x", "null", "\u00e9", whole[:-1], whole[:-2]):
+        way: dict[str, Any] = (
+            {"params": {parameter: id_}} if parameter else {"headers": {"Last-Event-ID": id_}}
+        )
+        async with hub.stream("/sse/connect/alice", **way) as stream:
+            assert json.loads(stream.opened.data)["recovered"] is False
+            resets = [await stream.next() for _ in range(2)]
+        assert [each.name for each in resets] == ["hub.reset", "hub.reset"]
+        status, problem = await hub.call("GET", "/sse/connect/alice", params={"cursor": id_})
+        assert (status, problem["path"]) == (400, "cursor")
+
+
+@pytest.mark.parametrize("parameter", ["lastEventId", "last-event-id", "last_event_id"])
+async def test_last_event_id_in_the_url(hub: Hub, parameter: str) -> None:
+    """Polyfills of EventSource put the id into the URL; it has precedence over `cursor`."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        opened = stream.opened.id
+    await hub.publish(to={"user": "alice"}, data="missed")
+    params = {"cursor": "live", parameter: opened}
+    async with hub.stream("/sse/connect/alice", params=params) as stream:
+        assert (await stream.next()).data == "missed"
+
+
+async def test_poll_with_an_id_that_is_no_cursor(hub: Hub) -> None:
+    """The poll gets the resets too, and a cursor that the next poll can send."""
+    headers = {"Last-Event-ID": "another server's"}
+    status, page = await hub.call("GET", "/poll/connect/alice?wait=5", headers=headers)
+    assert (status, {each["event"] for each in page["events"]}) == (200, {"hub.reset"})
+    status, page = await hub.call("GET", f"/poll/connect/alice?wait=0&cursor={page['cursor']}")
+    assert (status, page["events"]) == (200, [])
+
+
+async def test_nul_in_shared_data(hub: Hub) -> None:
+    """NUL bytes in the data of a shared event do not displace the id."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        await hub.publish(to={"all": True}, data="\0" * 40)
+        event = await stream.next()
+        await hub.publish(to={"all": True}, data="next")
+        following = await stream.next()
+    assert (event.data, following.data) == ("\0" * 40, "next")
+    headers = {"Last-Event-ID": event.id}
+    async with hub.stream("/sse/connect/alice", headers=headers) as stream:
+        assert (await stream.next()).data == "next"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH", "PUT"])

@@ -76,7 +76,7 @@ async def test_resets_and_duplicates(hub: Hub) -> None:
     """Resets are counted by reason, publishes by outcome."""
     await hub.publish(to={"user": "alice"}, data=1, id="k")
     await hub.publish(to={"user": "alice"}, data=1, id="k")
-    async with hub.stream("/sse/connect/alice?cursor=AAAAA-5") as stream:
+    async with hub.stream("/sse/connect/alice?cursor=AAAAA-5.") as stream:
         assert (await stream.next()).name == "hub.reset"
         metrics = await read(hub)
     assert metrics["hub_resets_total epoch"] == 1

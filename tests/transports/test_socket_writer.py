@@ -244,7 +244,7 @@ def test_events_of_one_iteration_are_one_write(channel: Channel) -> None:
             assert await publish(10) == [1, 1]
             for reader in (first, second):
                 for _ in range(12):
-                    await reader.readuntil(b"data: 1\n\n")
+                    await reader.readuntil(b"data: 1\nid: ")
 
     uvloop.run(main())
 
@@ -319,17 +319,21 @@ async def test_client_that_goes_on_talking_is_cut_off() -> None:
 async def test_bytes_are_the_kernels_count() -> None:
     """The count includes the headers, whichever way the bytes took."""
     sizes: list[int | None] = []
+    all_received = asyncio.Event()
 
     async def work(writer: SocketWriter) -> None:
         for _ in range(50):
             writer.write(b"x" * 1000)
             await asyncio.sleep(0)
-        await asyncio.sleep(0.2)
+        writer.write(b"end")
+        await all_received.wait()
         sizes.append(writer.sent_bytes())
 
     async with serving(work) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request())
-        received = await reader.read()
+        received = await reader.readuntil(b"end")
+        all_received.set()
+        received += await reader.read()
         writer.close()
     assert sizes == [len(received)]
