@@ -33,7 +33,10 @@ CURSOR: Final = Parameter(
     "Where to start: a cursor, `live` (only new events) or `start` (all stored events)",
 )
 LAST_EVENT_ID: Final = Parameter(
-    "header", "Last-Event-ID", str, "A cursor; it takes precedence over `cursor`. "
+    "header",
+    "Last-Event-ID",
+    str,
+    "A cursor; it takes precedence over `cursor`. "
     "A text that is not a cursor gets `hub.reset` for each channel",
 )
 IDEMPOTENCY_KEY: Final = Parameter(
