@@ -181,6 +181,15 @@ def test_wrong_type_in_a_file(tmp_path: Path) -> None:
         load_settings(file)
 
 
+def test_simulated_upstream_is_for_dev(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for `hub dev` may name the simulated LLM; other commands read it, but do not serve."""
+    monkeypatch.setenv("HUB_DEFAULT_UPSTREAM", "simulated")
+    monkeypatch.setenv("HUB_UPSTREAMS__A__BASE_URL", "http://x")
+    settings = load_settings().settings
+    with pytest.raises(OperatorError, match="'simulated', which only `hub dev` has"):
+        check_for_production(settings)
+
+
 def test_wrong_file(tmp_path: Path) -> None:
     """The error names a file that is not TOML, and the unknown key of another one."""
     file = tmp_path / "x.toml"

@@ -6,7 +6,7 @@ an error that names it. Only this package and logs.py read the environment. mode
 home of defaults: the components get every value from hub/wiring.
 """
 
-from hub.settings.checks import check_for_production
+from hub.settings.checks import SIMULATED_UPSTREAM, check_for_production
 from hub.settings.loading import DEFAULT_FILE, Loaded, load_settings
 from hub.settings.models import (
     MIN_SECRET_BYTES,
@@ -23,6 +23,7 @@ __all__ = [
     "DEFAULT_FILE",
     "MIN_SECRET_BYTES",
     "PREFIX",
+    "SIMULATED_UPSTREAM",
     "ChannelRetention",
     "Internal",
     "Loaded",

@@ -9,11 +9,16 @@ from typing import Final
 from hub.errors import OperatorError
 from hub.settings.models import Settings
 
+SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def check_for_production(settings: Settings) -> None:
     """Raise OperatorError that names each missing setting without which `serve` must not run."""
+    if settings.default_upstream not in (None, *settings.upstreams):
+        raise OperatorError(
+            f"default_upstream names {settings.default_upstream!r}, which only `hub dev` has"
+        )
     if settings.auth.disabled:
         return
     missing = []
@@ -62,7 +67,7 @@ def _check_templates(settings: Settings) -> None:
 
 def _check_upstreams(settings: Settings) -> None:
     default = settings.default_upstream
-    if default is not None and default not in settings.upstreams:
+    if default not in (None, SIMULATED_UPSTREAM, *settings.upstreams):
         raise OperatorError(f"default_upstream names {default!r}, but there is no such upstream")
     for name, upstream in settings.upstreams.items():
         if not _NAME.fullmatch(name):

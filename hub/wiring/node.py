@@ -43,6 +43,7 @@ class Sockets(msgspec.Struct, frozen=True):
 async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
     """Serve until `stop` is requested, then drain. Raise OperatorError, BrokerUnavailable."""
     check_installed(settings)
+    _warn_of_default_upstream(settings)
     clock = SystemClock()
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-node", opened)
@@ -85,6 +86,14 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         with suppress(BrokerUnavailable):
             await backend.commands.remove_node_state(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
+
+
+def _warn_of_default_upstream(settings: Settings) -> None:
+    """Log which upstream is the default, if another one in the settings may change that."""
+    first, *others = settings.upstreams or [None]
+    if others and settings.default_upstream is None:
+        advice = "set default_upstream; without it, the first upstream in the settings is chosen"
+        _log.warning("node.default_upstream", upstream=first, others=others, advice=advice)
 
 
 def _internal_address(listener: Internal, sockets: Sockets) -> ListenAddress:

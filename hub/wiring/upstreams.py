@@ -62,7 +62,7 @@ def build_upstreams(
 def _build_http_upstream(
     settings: UpstreamSettings, session: aiohttp.ClientSession
 ) -> HttpUpstream:
-    dialect = _build_dialect(settings)
+    dialect = build_dialect(settings)
     options = EndpointOptions(
         base_url=settings.base_url,
         headers=build_headers(settings, dialect.auth_header),
@@ -96,7 +96,8 @@ def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mappin
     return {**header.build(api_key), **settings.headers}
 
 
-def _build_dialect(settings: UpstreamSettings) -> Dialect:
+def build_dialect(settings: UpstreamSettings) -> Dialect:
+    """Return the wire format of an upstream."""
     if settings.kind == Envelope.kind:
         return Envelope(EnvelopeRules(**settings.envelope.model_dump()))
     return DIALECTS[settings.kind](settings.body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from hub.cli.supervisor.dev_processes import DevOptions
 from hub_client import HubClient, StreamEvent
 from tests.e2e.conftest import Dev, free_port
 
@@ -216,6 +218,51 @@ def test_character_split_over_network_chunks_arrives_whole(tmp_path: Path) -> No
     assert "散射得更强" in answer.stdout
     assert "🌤️" in answer.stdout
     assert "\ufffd" not in answer.stdout
+
+
+def test_simulated_default_beside_another_upstream(tmp_path: Path) -> None:
+    """`default_upstream = "simulated"` keeps the simulated LLM, whatever else is in the file."""
+    file = tmp_path / "hub.toml"
+    file.write_text(
+        'default_upstream = "simulated"\n'
+        '[upstreams.away]\nbase_url = "http://127.0.0.1:1/v1"\ndefault_model = "m"\n'
+    )
+    dev = Dev(tmp_path, "--config", str(file)).wait_until_ready()
+    try:
+        answer = run(dev, "ask", "zoe", "why is the sky blue?", "--config", str(file))
+    finally:
+        dev.stop()
+    assert "Rayleigh" in answer.stdout
+    assert re.search(r"LLM +simulated, http://\S+/v1 \(and away\)", dev.output)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "default", "text"),
+    [
+        ([], None, "simulated, URL"),
+        (["a"], "simulated", "simulated, URL (and a)"),
+        (["a", "b"], "b", "b (and simulated, URL)"),
+        (["a"], None, "a, the only one in the settings (and simulated, URL); default_upstream = "),
+        (
+            ["a", "b"],
+            None,
+            "a, the first in the settings (and simulated, URL); default_upstream = ",
+        ),
+    ],
+)
+def test_the_default_is_announced(upstreams: list[str], default: str | None, text: str) -> None:
+    """What `hub dev` prints says which LLM answers, and why, if no setting says so."""
+    options = DevOptions(
+        port=0,
+        internal_port=0,
+        data=None,
+        workers=1,
+        tokens_per_second=1.0,
+        config=None,
+        upstreams=upstreams,
+        default_upstream=default,
+    )
+    assert options.describe_llm("URL").startswith(text)
 
 
 @pytest.mark.alone

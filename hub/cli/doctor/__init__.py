@@ -4,8 +4,9 @@ Without --url, run_checks looks at the set-up:
 keys        are there keys, and are they hard to guess
 broker      Redis or Valkey: version, memory, persistence, permissions, latency, clock
 machine     the limits of this machine: open files, listen backlog, local ports
-endpoints   what responds on the hub's two ports, and do the upstreams respond
+endpoints   what responds on the hub's two ports
 workers     does a worker serve the queue of each upstream
+upstreams   do the upstreams respond, accept their keys and have the models
 
 With --url, check_proxy looks at the way from a client through the proxy to a node:
 proxy_connection   TLS, the status and the headers of the response
@@ -23,13 +24,14 @@ import ssl
 import aiohttp
 
 from hub.cli.doctor.broker import check_broker
-from hub.cli.doctor.endpoints import check_listeners, check_upstreams
+from hub.cli.doctor.endpoints import check_listeners
 from hub.cli.doctor.keys import check_keys
 from hub.cli.doctor.machine import check_machine
 from hub.cli.doctor.probe import CheckResult, ProbeTarget
 from hub.cli.doctor.proxy_connection import CONNECT_TIMEOUT_SECONDS, check_connection
 from hub.cli.doctor.proxy_stream import check_stream
 from hub.cli.doctor.proxy_transports import check_poll, check_websocket
+from hub.cli.doctor.upstreams import check_upstreams
 from hub.cli.doctor.workers import check_workers
 from hub.settings import Settings
 

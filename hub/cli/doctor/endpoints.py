@@ -1,4 +1,4 @@
-"""Checks over HTTP: what responds on the hub's two ports, and do the upstreams respond?
+"""Checks over HTTP: what responds on the hub's two ports?
 
 A port on which nothing responds must be free, so that the hub can listen there.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.settings import Settings
-from hub.settings.models import Internal, Public, Upstream
+from hub.settings.models import Internal, Public
 
 _CONNECT_TIMEOUT_SECONDS = 3.0
 _CONTENT_TYPES_OF_A_HUB = ("text/event-stream", "application/json", "application/problem+json")
@@ -26,18 +25,6 @@ async def check_listeners(session: aiohttp.ClientSession, settings: Settings) ->
     if settings.internal.socket is not None:
         return [public, _check_unix_socket(settings.internal.socket)]
     return [public, await _check_port(session, "internal", settings.internal, "/healthz")]
-
-
-async def check_upstreams(
-    session: aiohttp.ClientSession, upstreams: Mapping[str, Upstream]
-) -> list[CheckResult]:
-    """Check that each upstream responds and accepts its key."""
-    if not upstreams:
-        advice = "set HUB_UPSTREAMS__MAIN__BASE_URL (and __API_KEY) for answers from an LLM"
-        return [warn("upstreams", "no upstream is configured", advice)]
-    return await asyncio.gather(
-        *(_check_upstream(session, name, upstream) for name, upstream in upstreams.items())
-    )
 
 
 async def _check_port(
@@ -88,22 +75,3 @@ def _check_unix_socket(path: str) -> CheckResult:
         return fail("internal socket", message, "create it, writable for the user of the hub")
     state = "the socket exists" if Path(path).is_socket() else "no hub runs there"
     return ok("internal socket", f"{path}: {state}")
-
-
-async def _check_upstream(
-    session: aiohttp.ClientSession, name: str, upstream: Upstream
-) -> CheckResult:
-    check, variable = f"upstream {name}", f"HUB_UPSTREAMS__{name.upper()}"
-    headers = {}
-    if upstream.api_key is not None:
-        headers["Authorization"] = f"Bearer {upstream.api_key.get_secret_value()}"
-    try:
-        url = upstream.base_url.rstrip("/") + "/models"
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            if response.status in (401, 403):
-                message = f"{upstream.base_url} refuses the key ({response.status})"
-                return fail(check, message, f"set {variable}__API_KEY")
-            return ok(check, f"{upstream.base_url} responds with {response.status}")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        message = f"{upstream.base_url} does not respond: {error}"
-        return fail(check, message, f"check {variable}__BASE_URL")

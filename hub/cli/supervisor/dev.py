@@ -88,9 +88,7 @@ async def run_dev(options: DevOptions) -> None:
 
 
 def _print_ready(state: DevState, options: DevOptions, data: Path, upstream_port: int) -> None:
-    simulated = f"simulated, http://{HOST}:{upstream_port}/v1"
-    real = options.real_upstream
-    llm = f"{real} (and {simulated})" if real else simulated
+    llm = options.describe_llm(f"http://{HOST}:{upstream_port}/v1")
     kept = "kept" if options.data else "deleted when hub dev stops"
     print(ready_text(state, llm=llm, data=f"{data} ({kept})"), flush=True)
 

@@ -21,6 +21,7 @@ import msgspec
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.cli.supervisor.child_process import ChildProcess
 from hub.errors import OperatorError
+from hub.settings import SIMULATED_UPSTREAM
 
 HOST: Final = "127.0.0.1"
 VALKEY_LOG: Final = "valkey.log"
@@ -46,9 +47,23 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     default_upstream: str | None
 
     @property
-    def real_upstream(self) -> str | None:
-        """The default upstream of the settings, or None when they have no upstream."""
-        return self.default_upstream or next(iter(self.upstreams), None)
+    def chosen_upstream(self) -> str:
+        """The default upstream of the settings, else the first of them, else the simulated one."""
+        return self.default_upstream or next(iter(self.upstreams), SIMULATED_UPSTREAM)
+
+    def describe_llm(self, simulated_url: str) -> str:
+        """Return which LLM answers requests that name none, why, and how to choose another one."""
+        simulated = f"simulated, {simulated_url}"
+        if self.chosen_upstream == SIMULATED_UPSTREAM:
+            others = ", ".join(name for name in self.upstreams if name != SIMULATED_UPSTREAM)
+            return f"{simulated} (and {others})" if others else simulated
+        if self.default_upstream is not None:
+            return f"{self.chosen_upstream} (and {simulated})"
+        which = "the only one" if len(self.upstreams) == 1 else "the first"
+        return (
+            f"{self.chosen_upstream}, {which} in the settings (and {simulated});"
+            f' default_upstream = "{SIMULATED_UPSTREAM}" selects that one'
+        )
 
 
 class DevSockets(msgspec.Struct, frozen=True):
@@ -147,7 +162,7 @@ def _environment(options: DevOptions, data: Path, sockets: DevSockets) -> dict[s
         "HUB_NODE__DRAIN_SECONDS": _NODE_DRAIN_SECONDS,
         "HUB_UPSTREAMS__SIMULATED__BASE_URL": f"http://{HOST}:{port_of(sockets.upstream)}/v1",
         "HUB_UPSTREAMS__SIMULATED__DEFAULT_MODEL": "simulated-1",
-        "HUB_DEFAULT_UPSTREAM": options.real_upstream or "simulated",
+        "HUB_DEFAULT_UPSTREAM": options.chosen_upstream,
     }
 
 
