@@ -34,6 +34,8 @@ class QuickSelection:
 
 def is_quick(item: pytest.Item) -> bool:
     """Return whether a test is neither marked as slow nor uses a browser or a whole hub."""
+    if item.path.parent.name in _LEFT_OUT_FOLDERS:  # a folder that the command names
+        return False
     if any(item.get_closest_marker(mark) is not None for mark in _LEFT_OUT_MARKS):
         return False
     return _LEFT_OUT_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
