@@ -59,7 +59,8 @@ INVALID_JSON: Final = ErrorCode(
     "invalid_json",
     400,
     "The body is not JSON",
-    "The body is cut off, is not UTF-8, or has a syntax error. Shells often remove the quotes.",
+    "The body is cut off, is not UTF-8, has a syntax error, or nests more than 500 arrays and "
+    "objects. Shells often remove the quotes.",
     "Check quotes and encoding. With `curl`, put the body in single quotes or in a file (`-d "
     "@body.json`).",
 )

@@ -13,11 +13,21 @@ from hub.errors import BadRequest
 _LOCATION: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
+# Deeper JSON is refused, because many JSON readers of clients refuse it as well. How deep msgspec
+# itself reads depends on the version of Python.
+MAX_DEPTH: Final = 500
+_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]', re.DOTALL)
+
 T = TypeVar("T")
 
 
 def decode_json(body: bytes, model: type[T]) -> T:
     """Decode JSON text. Raise BadRequest that names the field."""
+    if is_deeper_than(MAX_DEPTH, body):
+        raise BadRequest(
+            f"the body is not JSON of at most {MAX_DEPTH} nested arrays and objects",
+            code=INVALID_JSON,
+        )
     try:
         body.decode()  # msgspec does not check the UTF-8 of fields of the type Raw
         return msgspec.json.decode(body, type=model)
@@ -34,10 +44,29 @@ def decode_json_field(text: str, model: type[T], path: str) -> T | None:
     """
     if not text:
         return None
+    if is_deeper_than(MAX_DEPTH, text.encode()):
+        sentence = f"{path}: more than {MAX_DEPTH} nested arrays and objects"
+        raise BadRequest(sentence, path=path)
     try:
         return msgspec.json.decode(text, type=model)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequest(f"{path}: {_lower_first(str(error))}", path=path) from error
+
+
+def is_deeper_than(max_depth: int, text: bytes) -> bool:
+    """Return whether JSON text has more arrays and objects in each other than max_depth."""
+    if text.count(b"[") + text.count(b"{") <= max_depth:
+        return False
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        token = match[0]
+        if token in b"[{":
+            depth += 1
+            if depth > max_depth:
+                return True
+        elif token in b"]}":
+            depth -= 1
+    return False
 
 
 def convert_json(value: Any, model: type[T]) -> T:

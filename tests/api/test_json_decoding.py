@@ -4,8 +4,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hub.api.json_decoding import convert_json, decode_json, decode_json_field
+from hub.api.json_decoding import (
+    MAX_DEPTH,
+    convert_json,
+    decode_json,
+    decode_json_field,
+    is_deeper_than,
+)
 from hub.errors import BadRequest
 
 
@@ -49,3 +57,43 @@ def test_field() -> None:
     with pytest.raises(BadRequest, match=r"^params: ") as raised:
         decode_json_field("[1]", dict[str, Any], "params")
     assert raised.value.path == "params"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_deep_json_is_refused_with_every_python(opening: bytes, closing: bytes) -> None:
+    """The limit is the hub's own, and the sentence names it."""
+    deepest = opening * MAX_DEPTH + b"1" + closing * MAX_DEPTH
+    assert decode_json(deepest, Any) is not None
+    assert decode_json_field(deepest.decode(), msgspec.Raw, "data") is not None
+    deeper = opening + deepest + closing
+    with pytest.raises(BadRequest, match=f"not JSON of at most {MAX_DEPTH} nested"):
+        decode_json(deeper, Any)
+    with pytest.raises(BadRequest, match=f"^data: more than {MAX_DEPTH} nested") as raised:
+        decode_json_field(deeper.decode(), msgspec.Raw, "data")
+    assert raised.value.path == "data"
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers() | st.text('[]{}\\"a'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('[]{}\\"'), inner),
+)
+
+
+def depth_of(value: Any) -> int:
+    """Return the number of arrays and objects in each other."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+@given(JSON_VALUES)
+def test_depth_ignores_brackets_in_strings(value: Any) -> None:
+    """A value is deeper than each number below its depth, and not deeper than its depth."""
+    text, depth = msgspec.json.encode(value), depth_of(value)
+    assert not is_deeper_than(depth, text)
+    assert depth == 0 or is_deeper_than(depth - 1, text)
+
+
+def test_unfinished_string_is_read_once() -> None:
+    """A long body of unfinished strings takes no more than linear time."""
+    assert not is_deeper_than(0, b'"' + b"[\\" * 500_000)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import socket
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -260,7 +261,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
     """The memory is bounded: aiohttp's request, response and protocol are freed.
 
     Only Python's objects are counted, with the event loop's transport but without the kernel's
-    buffers.
+    buffers. asyncio's own objects are larger from Python 3.14 on.
     """
     for client in await open_streams(hub, 20, "warm"):
         client.close()
@@ -280,7 +281,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
     for client in clients:
         client.close()
     assert all(connection.is_synced for connection in hub.node.connections.connections)
-    assert each < 6000
+    assert each < (6000 if sys.version_info < (3, 14) else 6500)
 
 
 async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.socket]:
