@@ -75,7 +75,7 @@ INVALID_USER_ID: Final = ErrorCode(
     "invalid_user_id",
     400,
     "A user id has characters that are not allowed",
-    "The id is empty, too long, or contains a character that `detail` excludes.",
+    "The id is empty, longer than 256 characters, or contains white space or a control character.",
     "Use the id that your tokens have in `sub`, and percent-encode it in URLs.",
 )
 INVALID_TOPIC: Final = ErrorCode(
@@ -208,6 +208,21 @@ UNSUPPORTED_MEDIA_TYPE: Final = ErrorCode(
     "Send `Content-Type: application/json`. `POST /publish/batch` also reads "
     "`application/x-ndjson`.",
 )
+URL_TOO_LONG: Final = ErrorCode(
+    "url_too_long",
+    414,
+    "The URL is too long",
+    "The URL is longer than `public.max_header_bytes` or `internal.max_header_bytes` (8190). "
+    "Usually a token or a cursor in the query is the reason.",
+    "Send the token in `Authorization`, and the cursor in `Last-Event-ID`, or raise the setting.",
+)
+EXPECTATION_FAILED: Final = ErrorCode(
+    "expectation_failed",
+    417,
+    "The header Expect is not supported",
+    "The request has an `Expect` other than `100-continue`.",
+    "Remove the header.",
+)
 WEBSOCKET_REQUIRED: Final = ErrorCode(
     "websocket_required",
     426,
@@ -245,7 +260,7 @@ TOKEN_INVALID: Final = ErrorCode(
     "The token cannot be verified",
     "The signature fits no key of the hub, the hub has no key for the token's algorithm, `aud` "
     "or `iss` differs from the settings, or a required claim (`exp`, `sub`) is missing. "
-    "`detail` says which.",
+    "`detail` says which, and names the algorithms that are accepted.",
     "Compare `auth.hmac_secret`, `auth.public_keys`, `auth.jwks_url`, `auth.audience` and "
     "`auth.issuer` with the application that signs: [401 with an Auth0 "
     "token](../guides/troubleshooting.md#401-with-an-auth0-token).",
@@ -485,6 +500,14 @@ UPSTREAM_QUEUE_FULL: Final = ErrorCode(
     "Start more workers, raise `max_running` of the upstream, or let users wait.",
     "after `Retry-After`",
 )
+HEADER_TOO_LARGE: Final = ErrorCode(
+    "header_too_large",
+    431,
+    "A header of the request is too large",
+    "A header is larger than `public.max_header_bytes` or `internal.max_header_bytes` (8190): a "
+    "token with many claims, or the cookies of other applications of the site.",
+    "Issue a smaller token, delete cookies, or raise the setting. A proxy has such a limit, too.",
+)
 
 # Something is unavailable.
 
@@ -527,6 +550,16 @@ CALLBACK_UNAVAILABLE: Final = ErrorCode(
     "`auth.callback_url` did not answer in time, answered with another status than 200, 401 or "
     "403, or sent an invalid response.",
     "Look for `callback` in the log of the node, and check the route of your application.",
+    "after `Retry-After`",
+)
+
+KEY_SET_UNAVAILABLE: Final = ErrorCode(
+    "key_set_unavailable",
+    503,
+    "The keys of the identity provider cannot be fetched",
+    "The node cannot fetch the key set of `auth.jwks_url` or of an issuer, and does not know the "
+    "key of the token yet. Tokens whose key is known are accepted.",
+    "Look for `jwks.fetch_failed` in the log of the node, and check the address from that machine.",
     "after `Retry-After`",
 )
 GENERATION_STILL_RUNNING: Final = ErrorCode(
@@ -691,7 +724,10 @@ _BY_STATUS: Final = {
     408: REQUEST_TIMEOUT,
     409: CONFLICT,
     413: BODY_TOO_LARGE,
+    414: URL_TOO_LONG,
     415: UNSUPPORTED_MEDIA_TYPE,
+    417: EXPECTATION_FAILED,
+    431: HEADER_TOO_LARGE,
     429: RATE_LIMITED,
 }
 

@@ -8,6 +8,7 @@
   - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
     - CallbackUnavailable: the application does not authenticate the user (HTTP 503)
+    - KeySetUnavailable: the keys of an identity provider cannot be fetched (HTTP 503)
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
     - GenerationStillRunning: the response ends before its generation does (HTTP 503)
     - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
@@ -118,6 +119,14 @@ class CallbackUnavailable(DependencyError):
     """The application's authentication callback failed or gave an invalid response (HTTP 503)."""
 
     code = error_codes.CALLBACK_UNAVAILABLE.name
+
+
+class KeySetUnavailable(DependencyError):
+    """The key set of an identity provider cannot be fetched, so its tokens cannot be verified now
+    (HTTP 503).
+    """
+
+    code = error_codes.KEY_SET_UNAVAILABLE.name
 
 
 class NodeBusy(DependencyError):

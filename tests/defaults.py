@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.api.tokens import KeySource, TokenReader
+from hub.api.tokens import KeySource, TokenIssuer, TokenReader
 from hub.compat.templates.encoder import OutputTemplate
 from hub.engine.failover import Endpoint
 from hub.settings.models import Envelope, Upstream
@@ -70,4 +70,5 @@ def token_reader(
     leeway_seconds: float = 0.0,
 ) -> TokenReader:
     """Return a reader that accepts no difference between the clocks."""
-    return TokenReader(sources, audience=audience, issuer=issuer, leeway_seconds=leeway_seconds)
+    from_settings = TokenIssuer(sources=sources, audience=audience, issuer=issuer)
+    return TokenReader([from_settings], leeway_seconds=leeway_seconds)

@@ -29,7 +29,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 def hash_key(key: str) -> str:
     """Return the hash of a key, as ApiKey keeps it."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class ApiKeys:

@@ -25,6 +25,7 @@ from hub.errors import BadRequest, Forbidden, Unauthorized
 
 COOKIE: Final = "hub_token"
 _DEV_USER: Final = "dev"
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -67,11 +68,14 @@ class DevAuthenticator:
     `dev`.
     """
 
-    def __init__(self, default_user_prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, origins: AllowedOrigins, default_user_prefixes: Sequence[str] = ()) -> None:
+        self._origins = origins
         self._default_user_prefixes = tuple(default_user_prefixes)
 
     async def identify(self, request: RequestContext) -> Identity:
         check_is_called_local(request)
+        if request.method not in _SAFE_METHODS:
+            self._origins.check_local_page(request)
         user = request.match_info.get("user_id") or request.query.get("user")
         if user is None and request.path.startswith(self._default_user_prefixes):
             user = _DEV_USER
@@ -101,7 +105,7 @@ class JwtAuthenticator:
                 code=error_codes.TOKEN_REQUIRED,
             )
         claims = await self._reader.read(token)
-        check_path_user(request, claims.user, "the token belongs to another user")
+        check_path_user(request, claims.user)
         return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
 
 
@@ -117,7 +121,7 @@ class TicketAuthenticator:
         if name is None:
             return await self._authenticator.identify(request)
         ticket = await self._tickets.redeem(name, last_event_id(request))
-        check_path_user(request, ticket.user, "the ticket belongs to another user")
+        check_path_user(request, ticket.user)
         return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
 
 
@@ -139,11 +143,14 @@ class DenylistAuthenticator:
         return identity
 
 
-def check_path_user(request: RequestContext, user: str, detail: str) -> None:
-    """Raise Forbidden with `detail` if the path names another user than the authenticated one."""
+def check_path_user(request: RequestContext, user: str) -> None:
+    """Raise Forbidden if the path names another user than the authenticated one."""
     path_user = request.match_info.get("user_id")
     if path_user is not None and check_user_id(path_user, path="user") != user:
-        raise Forbidden(detail, code=error_codes.USER_MISMATCH)
+        raise Forbidden(
+            f"you are authenticated as another user: as {user!r}, and the path names {path_user!r}",
+            code=error_codes.USER_MISMATCH,
+        )
 
 
 def requested_topics(request: RequestContext, identity: Identity, *, max_topics: int) -> list[str]:

@@ -31,14 +31,14 @@ class ClientAddresses:
 
     def of(self, request: RequestContext) -> str | None:
         """Return the last address in the chain that is not a trusted proxy."""
-        address = request.remote
+        address = _plain(request.remote)
         if address is None or not self._is_trusted(address):
             return address
         chain = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         for hop in reversed([each.strip() for each in chain if each.strip()]):
             if _parse_address(hop) is None:
                 break
-            address = hop
+            address = _plain(hop)
             if not self._is_trusted(hop):
                 break
         return address
@@ -57,17 +57,30 @@ def check_is_called_local(request: RequestContext) -> None:
     is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
     if not is_browser and "Origin" not in request.headers:
         return
-    host = request.headers.get("Host", "localhost")
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if name.lower() not in _LOOPBACK_NAMES:
+    if not is_loopback_host(request.headers.get("Host", "localhost")):
         raise Forbidden(
             "without tokens and API keys the hub accepts requests to localhost only",
             code=LOCALHOST_ONLY,
         )
 
 
+def _plain(text: str | None) -> str | None:
+    """Return an address as text, an IPv4 address in its own form."""
+    address = None if text is None else _parse_address(text)
+    return text if address is None else str(address)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Return whether a host, with or without a port, is a name of this machine."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name.lower() in _LOOPBACK_NAMES
+
+
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped  # a listener on `::` sees IPv4 clients this way
+    return address

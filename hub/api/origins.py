@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hub.api.request_context import RequestContext
+from hub.api.client_address import is_loopback_host
+from hub.api.request_context import RequestContext, printable
 from hub.error_codes import ORIGIN_NOT_ALLOWED, PREFLIGHT_REQUIRED
 from hub.errors import Forbidden
 
@@ -58,12 +59,30 @@ class AllowedOrigins:
                 code=ORIGIN_NOT_ALLOWED,
             )
 
+    def check_local_page(self, request: RequestContext) -> None:
+        """Raise Forbidden if a page of another site made a request to a hub without authentication.
+
+        A page of this machine (http://localhost:5173) is the developer's own.
+        """
+        if "Origin" not in request.headers:
+            if request.headers.get("Sec-Fetch-Site") == "cross-site":
+                raise Forbidden(
+                    "a page of another site may not use this hub", code=ORIGIN_NOT_ALLOWED
+                )
+        elif (origin := self._disallowed_origin(request)) is not None and not is_loopback_host(
+            _host(origin)
+        ):
+            raise Forbidden(
+                f"a page of {origin} may not use this hub: add it to public.allowed_origins",
+                code=ORIGIN_NOT_ALLOWED,
+            )
+
     def _disallowed_origin(self, request: RequestContext) -> str | None:
         """Return the request's origin if it is neither the hub's own nor in the list."""
         origin = request.headers.get("Origin")
         if origin is None or origin in self._allowed or _host(origin) == request.host:
             return None
-        return origin
+        return printable(origin)
 
 
 def _host(origin: str) -> str:

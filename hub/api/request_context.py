@@ -10,6 +10,11 @@ from multidict import MultiMapping
 _LAST_EVENT_ID_PARAMETERS: Final = ("lastEventId", "last-event-id", "last_event_id")
 
 
+def printable(text: str) -> str:
+    """Return a part of a request as text for an error: bytes that are not UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class RequestContext(Protocol):
     """aiohttp's request has these attributes; hub/grpc/request_context.py has them for a call."""
 

@@ -1,38 +1,41 @@
 """JSON Web Tokens (RFC 7519, with the best practices of RFC 8725).
 
-The key determines the algorithm, never the token: a secret verifies HS256, an RSA key RS256, a
-P-256 key ES256, an Ed25519 key EdDSA. The claims `exp` and `sub` are required, `aud` and `iss` if
-the settings name them.
+The key determines the algorithms, never the token: a secret verifies HS256, HS384 and HS512, an RSA
+key RS256 to PS512, a P-256 key ES256, a P-384 key ES384, a P-521 key ES512, an Ed25519 key EdDSA.
+The issuer of a token (`iss`) determines the keys. The claim `exp` and the claim that holds the user
+are required, `aud` and `iss` if the settings name them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import jwt
 import msgspec
-import structlog
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from hub.api.verifying_keys import VerifyingKey
 from hub.core.channel import check_user_id
 from hub.error_codes import TOKEN_CLAIMS_INVALID, TOKEN_EXPIRED, TOKEN_INVALID
-from hub.errors import BadRequest, OperatorError, Unauthorized
+from hub.errors import BadRequest, Unauthorized
 
-_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
-_log = structlog.get_logger(__name__)
-
-
-class VerifyingKey(msgspec.Struct, frozen=True):
-    """A key and its only algorithm. kid: the key id, None if it has none."""
-
-    key: Any
-    algorithm: str
-    kid: str | None = None
+MAX_EXPIRES_AT: Final = 253402300799.0
+"""The last second of the year 9999. Later times of expiry count as this one."""
+_MAX_SHOWN_CHARS: Final = 64
+# PyJWT raises OverflowError for some numbers, and TypeError for some types: _check_times and
+# _claims check these claims.
+_OPTIONS: Final[dict[str, Any]] = {
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+_UNVERIFIED: Final[Any] = {"verify_signature": False}
+# What PyJWT raises for a token that is not valid: json.loads and base64 have errors of their own.
+_INVALID: Final = (jwt.InvalidTokenError, ValueError, TypeError, RecursionError)
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +51,10 @@ class KeySource(Protocol):
     """A source of verifying keys."""
 
     async def keys_for(self, kid: str | None) -> Sequence[VerifyingKey]:
-        """Return the keys that may have signed a token with this key id."""
+        """Return the keys that may have signed a token with this key id.
+
+        Raise KeySetUnavailable if they cannot be known now.
+        """
         ...
 
 
@@ -62,111 +68,164 @@ class FixedKeys:
         return self._keys
 
 
+class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who signs tokens, and what their tokens must contain.
+
+    issuer: the claim `iss`; None for tokens of any issuer that has no TokenIssuer of its own.
+    audience: what the claim `aud` must contain; None accepts any. user_claim: the claim that holds
+    the user id.
+    """
+
+    sources: Sequence[KeySource]
+    issuer: str | None = None
+    audience: str | None = None
+    user_claim: str = "sub"
+
+
 class TokenReader:
-    """Verifies tokens with the keys of its sources."""
+    """Verifies tokens with the keys of their issuers. wall: returns the time in Unix seconds."""
 
     def __init__(
         self,
-        sources: Sequence[KeySource],
+        issuers: Sequence[TokenIssuer],
         *,
-        audience: str | None,
-        issuer: str | None,
         leeway_seconds: float,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._sources = sources
-        self._audience = audience
-        self._issuer = issuer
+        self._issuers = {each.issuer: each for each in issuers}
         self._leeway_seconds = leeway_seconds
+        self._wall = wall
 
     async def read(self, token: str) -> Claims:
-        """Verify a token and return its claims. Raise Unauthorized."""
-        try:
-            header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError as error:
-            raise Unauthorized(f"the token is not valid: {error}", code=TOKEN_INVALID) from error
-        kid = header.get("kid")
+        """Verify a token and return its claims. Raise Unauthorized, KeySetUnavailable."""
+        header, issuer = self._parse(token)
+        kid, algorithm = header.get("kid"), header.get("alg")
+        known: dict[str, None] = {}  # the algorithms of all keys, in order
         failure: Exception | None = None
-        for source in self._sources:
+        for source in issuer.sources:
             for key in await source.keys_for(kid if isinstance(kid, str) else None):
-                if key.algorithm != header.get("alg"):
+                known |= dict.fromkeys(key.algorithms)
+                if algorithm not in key.algorithms:
                     continue
                 try:
-                    return _claims(self._decode(token, key))
-                except jwt.ExpiredSignatureError as error:
-                    raise Unauthorized("the token has expired", code=TOKEN_EXPIRED) from error
-                except jwt.InvalidTokenError as error:
+                    claims = self._decode(token, key, algorithm, issuer)
+                except _INVALID as error:
                     failure = error
-        reason = failure or "the hub has no key for its algorithm"
-        raise Unauthorized(f"the token is not valid: {reason}", code=TOKEN_INVALID) from failure
+                else:
+                    self._check_times(claims)
+                    return _claims(claims, issuer.user_claim)
+        raise _refusal(failure, algorithm, list(known))
 
-    def _decode(self, token: str, key: VerifyingKey) -> Mapping[str, Any]:
+    def _parse(self, token: str) -> tuple[Mapping[str, Any], TokenIssuer]:
+        """Return the header and the issuer of a token that is not verified yet."""
+        try:
+            if not token.isascii():
+                raise jwt.DecodeError("it has characters that are not ASCII")
+            header = jwt.get_unverified_header(token)
+            name = None
+            if any(issuer is not None for issuer in self._issuers):
+                name = jwt.decode(token, options=_UNVERIFIED).get("iss")
+        except _INVALID as error:
+            raise _invalid(_reason(error)) from error
+        issuer = self._issuers.get(name if isinstance(name, str) else None)
+        issuer = issuer or self._issuers.get(None)
+        if issuer is None:
+            raise _invalid(f"its issuer, {_shown(name)}, is not one of the hub's")
+        return header, issuer
+
+    def _decode(
+        self, token: str, key: VerifyingKey, algorithm: str, issuer: TokenIssuer
+    ) -> Mapping[str, Any]:
+        options: Any = {
+            **_OPTIONS,
+            "require": ["exp", issuer.user_claim],
+            "verify_aud": issuer.audience is not None,
+        }
         claims: Mapping[str, Any] = jwt.decode(
             token,
             key.key,
-            algorithms=[key.algorithm],
-            audience=self._audience,
-            issuer=self._issuer,
-            leeway=self._leeway_seconds,
-            options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+            algorithms=[algorithm],
+            audience=issuer.audience,
+            issuer=issuer.issuer,
+            options=options,
         )
         return claims
 
+    def _check_times(self, claims: Mapping[str, Any]) -> None:
+        now, leeway = self._wall(), self._leeway_seconds
+        if _numeric_date(claims, "exp") <= now - leeway:
+            raise Unauthorized("the token has expired", code=TOKEN_EXPIRED)
+        for name in ("nbf", "iat"):
+            if name in claims and _numeric_date(claims, name) > now + leeway:
+                raise Unauthorized(
+                    f"the token is not valid yet: its {name} is in the future", code=TOKEN_INVALID
+                )
 
-def _claims(claims: Mapping[str, Any]) -> Claims:
+
+def _claims(claims: Mapping[str, Any], user_claim: str) -> Claims:
     topics = claims.get("topics", [])
-    if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
-        raise Unauthorized(
-            "the claim topics must be a list of topic names", code=TOKEN_CLAIMS_INVALID
-        )
+    if not isinstance(topics, list) or not all(_is_text(topic) for topic in topics):
+        raise _wrong_claim("topics must be a list of topic names")
+    user, token_id = claims[user_claim], claims.get("jti")
+    if isinstance(user, int) and not isinstance(user, bool):
+        user = str(user)  # many applications number their users
+    if not isinstance(user, str):
+        raise _wrong_claim(f"{user_claim} must be a text or an integer")
+    if isinstance(token_id, str) and not _is_text(token_id):
+        raise _wrong_claim("jti must be a text")
     try:
-        user = check_user_id(claims["sub"], path="sub")
+        check_user_id(user, path=user_claim)
     except BadRequest as error:
-        raise Unauthorized(
-            f"the claim sub is not a valid user id: {error.detail}", code=TOKEN_CLAIMS_INVALID
-        ) from error
-    token_id = claims.get("jti")
+        raise _wrong_claim(f"{user_claim} is not a user id: {error.detail}") from error
     return Claims(
         user=user,
         topics=tuple(topics),
-        expires_at=float(claims["exp"]),
+        expires_at=min(_numeric_date(claims, "exp"), MAX_EXPIRES_AT),
         token_id=token_id if isinstance(token_id, str) else None,
     )
 
 
-def secret_key(secret: str) -> VerifyingKey:
-    """Return the key of a shared secret, for HS256."""
-    return VerifyingKey(secret, "HS256")
+def _numeric_date(claims: Mapping[str, Any], name: str) -> float:
+    """Return a NumericDate (RFC 7519, section 2), a finite number. Raise Unauthorized."""
+    value = claims[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (isinstance(value, int) or math.isfinite(value)):
+        return float(min(max(value, -MAX_EXPIRES_AT), MAX_EXPIRES_AT))
+    raise _invalid(f"its {name} must be a number of seconds")
 
 
-def public_key(pem: str) -> VerifyingKey:
-    """Read a public key in PEM. Raise OperatorError if it cannot be used."""
-    try:
-        key = load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise OperatorError(
-            "auth.public_keys has an entry that is not a public key in PEM"
-        ) from error
-    if isinstance(key, RSAPublicKey):
-        return VerifyingKey(key, "RS256")
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return VerifyingKey(key, "ES256")
-    if isinstance(key, Ed25519PublicKey):
-        return VerifyingKey(key, "EdDSA")
-    raise OperatorError("auth.public_keys accepts RSA, P-256 and Ed25519 keys")
+def _is_text(value: object) -> bool:
+    """Return whether a value is a text without surrogates, which JSON can express."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def parse_jwks(document: Any) -> list[VerifyingKey]:
-    """Return the usable keys of a JWK set (RFC 7517) and skip the others."""
-    keys = []
-    entries = document.get("keys") if isinstance(document, dict) else None
-    for entry in entries if isinstance(entries, list) else ():
-        try:
-            if entry.get("use", "sig") != "sig":
-                continue
-            key = jwt.PyJWK(entry)
-        except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
-            _log.warning("jwks.key_skipped", error=str(error))
-            continue
-        if key.algorithm_name in _ALGORITHMS:
-            keys.append(VerifyingKey(key.key, key.algorithm_name, key.key_id))
-    return keys
+def _refusal(failure: Exception | None, algorithm: object, known: Sequence[str]) -> Unauthorized:
+    """Return why no key verified the token."""
+    if isinstance(failure, jwt.InvalidSignatureError):
+        reason = "its signature does not match: it was signed with another key than the hub has"
+    elif failure is not None:
+        reason = _reason(failure)
+    elif not known:
+        reason = "the hub has no key with its key id (kid)"
+    else:
+        taken = ", ".join(known)
+        reason = f"the hub has no key for its algorithm, {_shown(algorithm)}; it takes {taken}"
+    return _invalid(reason)
+
+
+def _invalid(reason: str) -> Unauthorized:
+    return Unauthorized(f"the token is not valid: {reason}", code=TOKEN_INVALID)
+
+
+def _wrong_claim(rule: str) -> Unauthorized:
+    return Unauthorized(f"the claim {rule}", code=TOKEN_CLAIMS_INVALID)
+
+
+def _reason(error: Exception) -> str:
+    """Return the sentence of a PyJWT error; other errors may quote the token."""
+    return str(error) if isinstance(error, jwt.InvalidTokenError) else "it cannot be decoded"
+
+
+def _shown(value: object) -> str:
+    """Return a value of a token as text of bounded length."""
+    return ascii(value)[:_MAX_SHOWN_CHARS] if value is not None else "none"

@@ -22,6 +22,7 @@ MAX_NAME_CHARS: Final = 128
 MAX_ID_CHARS: Final = 256
 
 _LINE_BREAK = re.compile(r"[\r\n\0]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # also stands for a byte that is not UTF-8
 _RESERVED: Final = ("hub.", "generation.", "presence.")
 _UNICODE_LINE_ENDS: Final = (
     (b"\xc2\x85", b"\\u0085"),
@@ -80,6 +81,10 @@ def check_idempotency_key(key: str, *, path: str = "id") -> str:
             "an idempotency key must not contain CR, LF or NUL",
             code=INVALID_IDEMPOTENCY_KEY,
             path=path,
+        )
+    if _SURROGATE.search(key):
+        raise BadRequest(
+            "an idempotency key must be valid UTF-8", code=INVALID_IDEMPOTENCY_KEY, path=path
         )
     return key
 

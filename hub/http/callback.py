@@ -1,35 +1,43 @@
 """Authentication by the application, in place of a token.
 
 The hub posts the method, path and query of a request to one URL of the application, together with
-the headers that identify a user. It caches the response for as long as Cache-Control: max-age
-allows. A user is accepted only if the response is a complete and valid 200.
+the headers that identify a user. A user is accepted only if the response is a complete and valid
+200. Rules of the cache:
+
+1. A response is cached for as long as Cache-Control: max-age allows, without no-store and no-cache.
+2. It is used again only for a request from which exactly the same would be forwarded.
+3. Only a request with a credential of its own (Authorization, Cookie or access_token) is cached. An
+   application may give each request without one another identity.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 import structlog
 
-from hub.api.authentication import COOKIE, Identity, bearer_token, check_path_user
+from hub.api.authentication import Identity, bearer_token, check_path_user
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
+from hub.api.tokens import MAX_EXPIRES_AT
+from hub.core.cache_control import parse_cache_control
 from hub.core.channel import check_user_id
 from hub.error_codes import ACCESS_REFUSED, USER_NOT_RECOGNISED
 from hub.errors import BadRequest, CallbackUnavailable, Forbidden, Unauthorized
+from hub.http.response_body import read_response_body
 
 _MAX_RESPONSE_BYTES: Final = 16 * 1024
 _MAX_CACHED: Final = 10_000
 _FORWARDED_HEADERS: Final = ("Authorization", "Cookie", "Origin", "User-Agent", "Accept-Language")
-_MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])")
+_CREDENTIAL_HEADERS: Final = ("Authorization", "Cookie")
 _UNAVAILABLE: Final = "the application could not authenticate you; try again"
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +48,26 @@ class CallbackResponse(msgspec.Struct, frozen=True):
     user: str
     topics: tuple[str, ...] = ()
     expires_in: float | None = None
+
+
+class CallbackRequest(msgspec.Struct, frozen=True):
+    """What is forwarded from a request to the application."""
+
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def has_credential(self) -> bool:
+        """Whether the request carries a credential of its own."""
+        return bool(
+            any(self.headers.get(name) for name in _CREDENTIAL_HEADERS)
+            or self.body["query"].get("access_token")
+        )
+
+    def digest(self) -> bytes:
+        """Return a hash of all of it: the cache must not hold secrets."""
+        forwarded = json.dumps([self.headers, self.body], sort_keys=True)
+        return hashlib.sha256(forwarded.encode()).digest()
 
 
 class CallbackAuthenticator:
@@ -65,30 +93,30 @@ class CallbackAuthenticator:
     async def identify(self, request: RequestContext) -> Identity:
         if bearer_token(request) is None and "Cookie" in request.headers:
             self._origins.check_cookie(request)
-        key = _cache_key(request)
+        forwarded = _callback_request(request)
+        key = forwarded.digest()
         valid_until, identity = self._cache.get(key, (-math.inf, None))
         if identity is None or valid_until <= self._wall():
-            identity = await self._fetch(request, key)
-        check_path_user(request, identity.user, "the path names another user")
+            identity, max_age = await self._fetch(forwarded)
+            if max_age is not None and forwarded.has_credential:
+                self._store(key, identity, max_age)
+        check_path_user(request, identity.user)
         return identity
 
-    async def _fetch(self, request: RequestContext, key: bytes) -> Identity:
-        headers = {
-            name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers
-        }
-        body = {"method": request.method, "path": request.path, "query": dict(request.query)}
+    async def _fetch(self, forwarded: CallbackRequest) -> tuple[Identity, float | None]:
+        """Return the identity, and for how many seconds it may be cached, or None."""
         try:
             async with self._session.post(
                 self._url,
-                json=body,
-                headers=headers,
+                json=forwarded.body,
+                headers=forwarded.headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
                 status = response.status
-                content = await response.content.read(_MAX_RESPONSE_BYTES)
-                max_age = _MAX_AGE.search(response.headers.get("Cache-Control", ""))
-        except (aiohttp.ClientError, TimeoutError) as error:
+                content = await read_response_body(response, _MAX_RESPONSE_BYTES)
+                cache_control = ",".join(response.headers.getall("Cache-Control", ()))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             _log.warning("callback.failed", error=type(error).__name__)
             raise CallbackUnavailable(_UNAVAILABLE) from error
         if status == 401:
@@ -98,19 +126,18 @@ class CallbackAuthenticator:
         if status != 200:
             _log.warning("callback.failed", status=status)
             raise CallbackUnavailable(_UNAVAILABLE)
-        identity = self._parse(content)
-        if max_age is not None:
-            self._store(key, identity, float(max_age[1]))
-        return identity
+        return self._parse(content), parse_cache_control(cache_control)
 
     def _parse(self, content: bytes) -> Identity:
         try:
             response = msgspec.json.decode(content, type=CallbackResponse)
             user = check_user_id(response.user, path="user")
-        except (msgspec.DecodeError, BadRequest) as error:
+        except (msgspec.DecodeError, BadRequest, RecursionError) as error:
             _log.warning("callback.failed", error=str(error))
             raise CallbackUnavailable("the application's response is invalid") from error
-        expires_at = None if response.expires_in is None else self._wall() + response.expires_in
+        expires_at = None
+        if response.expires_in is not None:
+            expires_at = min(self._wall() + response.expires_in, MAX_EXPIRES_AT)
         return Identity(user, response.topics, expires_at)
 
     def _store(self, key: bytes, identity: Identity, max_age_seconds: float) -> None:
@@ -123,11 +150,17 @@ class CallbackAuthenticator:
             self._cache.popitem(last=False)
 
 
-def _cache_key(request: RequestContext) -> bytes:
-    """Return a hash of everything that identifies the user: the cache must not hold secrets."""
-    credentials = (
-        request.headers.get("Authorization", ""),
-        request.headers.get("Cookie", "") or request.cookies.get(COOKIE, ""),
-        request.query.get("access_token", ""),
-    )
-    return hashlib.sha256("\0".join(credentials).encode("utf-8", "surrogateescape")).digest()
+def _callback_request(request: RequestContext) -> CallbackRequest:
+    """Return what is forwarded to the application.
+
+    Raise Unauthorized, BadRequest for bytes that the hub's HTTP client cannot send.
+    """
+    headers = {
+        name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers
+    }
+    for name, value in headers.items():
+        if not value.isprintable():  # surrogates stand for bytes that are not UTF-8
+            refused = Unauthorized if name in _CREDENTIAL_HEADERS else BadRequest
+            raise refused(f"the header {name} has characters that are not printable")
+    body = {"method": request.method, "path": request.path, "query": dict(request.query)}
+    return CallbackRequest(headers, body)

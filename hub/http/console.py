@@ -20,7 +20,7 @@ from hub.http.routing import Operation, ResponseSpec, build_routes, key
 from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
 from hub.http.streams import HttpStreams
 
-_USER: Final = "hub/console"  # not a user id of any real user
+_USER: Final = "hub console"  # a user id has no white space: no user has this one
 
 
 class ConsoleRoutes:

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from hub.api.problems import describe_error, problem_document
+from hub.api.request_context import printable
 from hub.error_codes import code_for_status
 from hub.errors import BrokerUnavailable, CallerError, DependencyError
 
@@ -134,7 +135,7 @@ def _headers(status: int, retry_after_seconds: int | None) -> Mapping[str, str]:
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:
     if error.status == 404:
-        return f"there is no route {request.path}"
+        return f"there is no route {printable(request.path)}"
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return f"{request.path} accepts {allowed}, not {request.method}"

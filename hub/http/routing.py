@@ -7,6 +7,7 @@ without the other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from aiohttp import web
 
 _ATTRIBUTE: Final = "__operation__"
 _JSON: Final = "application/json"
+_PLAIN_PARAMETER: Final = re.compile(r"\{(\w+)\}")  # aiohttp would not let it contain braces
 
 Security = Sequence[Mapping[str, Sequence[str]]]
 USER: Final[Security] = ({"token": ()}, {"tokenInQuery": ()}, {"tokenInCookie": ()})
@@ -127,5 +129,10 @@ def build_routes(resource: object) -> list[web.RouteDef]:
         options: dict[str, Any] = (
             {"allow_head": not operation.long_lived} if operation.method == "GET" else {}
         )
-        routes += [web.RouteDef(operation.method, path, bound, options) for path in operation.paths]
+        routes += [
+            web.RouteDef(
+                operation.method, _PLAIN_PARAMETER.sub(r"{\1:[^/]+}", path), bound, options
+            )
+            for path in operation.paths
+        ]
     return routes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import socket
 import ssl
@@ -16,14 +17,14 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import OperatorError
+from hub.http.request_handler import HubRequestHandler, HubRunner
 
+_ANY_ADDRESS: Final = ipaddress.IPv6Address("::")
 _BACKLOG: Final = 4096
 _CLEANUP_SECONDS: Final = 2.0
-_KEEPALIVE_SECONDS: Final = 75.0
 _REQUEST_HEAD_TIMEOUT_SECONDS: Final = 15.0
 
 
@@ -42,6 +43,20 @@ class ListenAddress(msgspec.Struct, frozen=True):
     shared: bool = False
     path: str | None = None
     tls: ssl.SSLContext | None = None
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may send.
+
+    max_header_bytes: the size of one header field, and of the URL. keepalive_seconds: how long an
+    idle connection stays open.
+    """
+
+    max_header_bytes: int
+    keepalive_seconds: float
+
+
+_DEFAULT_LIMITS: Final = RequestLimits(max_header_bytes=8190, keepalive_seconds=75.0)
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +87,7 @@ async def listen(
     *,
     cancel_handlers: bool,
     options: SocketOptions | None = None,
+    limits: RequestLimits = _DEFAULT_LIMITS,
     shutdown_timeout_seconds: float = _CLEANUP_SECONDS,
     head_timeout_seconds: float = _REQUEST_HEAD_TIMEOUT_SECONDS,
 ) -> AsyncIterator[int]:
@@ -81,19 +97,19 @@ async def listen(
     long handlers may run at the end. head_timeout_seconds: how long a client may take for the
     first request. Yield the port, 0 for a Unix socket. Raise OperatorError.
     """
-    runner = web.AppRunner(
+    runner = HubRunner(
         app,
         handle_signals=False,
         handler_cancellation=cancel_handlers,
         access_log=None,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
+        keepalive_timeout=limits.keepalive_seconds,
         shutdown_timeout=shutdown_timeout_seconds,
-        max_line_size=8190,
-        max_field_size=8190,
+        max_line_size=limits.max_header_bytes
+        + 1,  # so that HubRequestHandler knows which one it was
+        max_field_size=limits.max_header_bytes,
     )
     await runner.setup()
     try:
-        check_options(runner)
         try:
             for listener in _listeners(address):
                 if options is not None:
@@ -112,16 +128,16 @@ async def listen(
         await runner.cleanup()
 
 
-async def _close_idle(runner: web.AppRunner, head_timeout_seconds: float) -> None:
+async def _close_idle(runner: HubRunner, head_timeout_seconds: float) -> None:
     """Close connections whose first request is not complete in time (slow headers).
 
     aiohttp has a timer for connections that wait for a further request, but none for the first.
     """
-    first_seen: dict[RequestHandler, float] = {}  # connections without a request
+    first_seen: dict[HubRequestHandler, float] = {}  # connections without a request
     while True:
         await asyncio.sleep(head_timeout_seconds / 4)
         now = time.monotonic()
-        connections = runner.server.connections if runner.server is not None else []
+        connections = runner.request_handlers
         # `_request_count` is private to aiohttp; a test guards it.
         first_seen = {
             each: first_seen.get(each, now) for each in connections if not each._request_count
@@ -138,16 +154,6 @@ def check_free(address: ListenAddress) -> None:
             listener.close()
     except OSError as error:
         raise _cannot_listen(address, error) from error
-
-
-def check_options(runner: web.AppRunner) -> None:
-    """Raise RuntimeError if aiohttp ignored the options.
-
-    It drops all of them, with a log line per connection, if it does not know one.
-    """
-    server = runner.server
-    if server is None or server().keepalive_timeout != _KEEPALIVE_SECONDS:
-        raise RuntimeError("this version of aiohttp does not accept the runner's options")
 
 
 def _cannot_listen(address: ListenAddress, error: OSError) -> OperatorError:
@@ -193,7 +199,7 @@ def _unix_listener(path: Path) -> socket.socket:
 
 
 def _listeners(address: ListenAddress) -> Iterator[socket.socket]:
-    """Yield a bound socket for each address of the host name."""
+    """Yield a bound socket for each address of the host name; `::` takes IPv4 connections too."""
     if address.fd is not None:
         yield socket.socket(fileno=address.fd)
         return
@@ -210,7 +216,8 @@ def _listeners(address: ListenAddress) -> Iterator[socket.socket]:
             if address.shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                only_ipv6 = ipaddress.ip_address(socket_address[0]) != _ANY_ADDRESS
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
             listener.bind(socket_address)
         except OSError:
             listener.close()

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from hub.errors import OperatorError
-from hub.settings.models import Settings
+from hub.settings.models import Auth, Settings
 
 SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -22,9 +22,7 @@ def check_for_production(settings: Settings) -> None:
     if settings.auth.disabled:
         return
     missing = []
-    if settings.auth.hmac_secret is None and not (
-        settings.auth.public_keys or settings.auth.jwks_url or settings.auth.callback_url
-    ):
+    if not settings.auth.all_issuers and settings.auth.callback_url is None:
         missing.append("auth.hmac_secret (HUB_AUTH__HMAC_SECRET)")
     if not settings.auth.api_keys:
         missing.append("auth.api_keys (HUB_AUTH__API_KEYS)")
@@ -48,9 +46,25 @@ def check_consistency(settings: Settings) -> None:
     for key in settings.auth.api_keys:
         if (key.key is None) is (key.sha256 is None):
             raise OperatorError("each entry of auth.api_keys needs exactly one of key and sha256")
+    _check_issuers(settings.auth)
     _check_templates(settings)
     _check_upstreams(settings)
     _check_listeners(settings)
+
+
+def _check_issuers(auth: Auth) -> None:
+    names = [auth.issuer] if auth.default_issuer.has_keys else []
+    for n, each in enumerate(auth.issuers):
+        setting = f"auth.issuers[{n}]"
+        if each.issuer is None:
+            raise OperatorError(f"{setting} needs issuer: the claim iss of its tokens")
+        if not each.has_keys:
+            raise OperatorError(f"{setting} needs hmac_secret, public_keys or jwks_url")
+        if each.issuer in names:
+            raise OperatorError(f"{setting}.issuer is set twice")
+        names.append(each.issuer)
+    if auth.issuers and auth.callback_url is not None:
+        raise OperatorError("set either auth.callback_url or auth.issuers, not both")
 
 
 def _check_templates(settings: Settings) -> None:

@@ -28,8 +28,9 @@ MIN_SECRET_BYTES: Final = 32
 
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
+HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-TopicPattern = Annotated[str, Field(pattern=r"^([A-Za-z0-9._@+:\-]{1,127}\*?|\*)$")]
+TopicPattern = Annotated[str, Field(pattern=r"^([^\s,*]{1,255}\*?|\*)$")]
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
@@ -55,6 +56,8 @@ class Public(Section):
     tls_key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+$")], ...] = ()
+    max_header_bytes: HeaderBytes = 8190
+    keepalive_seconds: PositiveFloat = 75.0
 
 
 class Internal(Section):
@@ -67,6 +70,8 @@ class Internal(Section):
     socket: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    max_header_bytes: HeaderBytes = 8190
+    keepalive_seconds: PositiveFloat = 75.0
 
 
 class Redis(Section):
@@ -269,8 +274,28 @@ def _check_length(secret: SecretStr) -> SecretStr:
     return secret
 
 
+class Issuer(Section):
+    """Who signs users' tokens: the keys, and what the tokens must contain."""
+
+    issuer: str | None = None
+    audience: str | None = None
+    hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
+    public_keys: tuple[str, ...] = ()
+    jwks_url: str | None = Field(None, pattern=r"^https?://")
+    user_claim: str = Field("sub", min_length=1)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is any key to verify a token with."""
+        return bool(self.hmac_secret or self.public_keys or self.jwks_url)
+
+
 class Auth(Section):
-    """How users and backends authenticate."""
+    """How users and backends authenticate.
+
+    The settings that an entry of `issuers` has as well describe one more issuer: of all tokens
+    whose `iss` is `issuer`, or, without it, whose `iss` is not in `issuers`.
+    """
 
     disabled: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
@@ -280,8 +305,20 @@ class Auth(Section):
     jwks_url: str | None = Field(None, pattern=r"^https?://")
     audience: str | None = None
     issuer: str | None = None
+    user_claim: str = Field("sub", min_length=1)
+    issuers: tuple[Issuer, ...] = ()
     leeway_seconds: float = Field(5.0, ge=0)
     api_keys: tuple[ApiKey, ...] = ()
+
+    @property
+    def default_issuer(self) -> Issuer:
+        """The issuer that the settings of this table describe."""
+        return Issuer(**{name: getattr(self, name) for name in Issuer.model_fields})
+
+    @property
+    def all_issuers(self) -> tuple[Issuer, ...]:
+        """The issuers that have keys."""
+        return tuple(each for each in (self.default_issuer, *self.issuers) if each.has_keys)
 
 
 class Logs(Section):

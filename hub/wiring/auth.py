@@ -9,13 +9,15 @@ import aiohttp
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import Authenticator, DevAuthenticator, JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, KeySource, TokenReader, public_key, secret_key
+from hub.api.tokens import FixedKeys, KeySource, TokenIssuer, TokenReader
+from hub.api.verifying_keys import public_key, secret_key
 from hub.compat.errors import COMPAT_PREFIX
 from hub.errors import OperatorError
 from hub.http.callback import CallbackAuthenticator
 from hub.http.jwks import JwksKeys
 from hub.ports.clock import Clock
 from hub.settings import Settings
+from hub.settings.models import Issuer
 
 
 def build_authenticator(
@@ -24,7 +26,7 @@ def build_authenticator(
     """Build the authenticator of users. Raise OperatorError for an invalid key."""
     auth = settings.auth
     if auth.disabled:
-        return DevAuthenticator(default_user_prefixes=[COMPAT_PREFIX])
+        return DevAuthenticator(origins, default_user_prefixes=[COMPAT_PREFIX])
     if auth.callback_url is not None:
         return CallbackAuthenticator(
             session,
@@ -32,25 +34,31 @@ def build_authenticator(
             origins,
             timeout_seconds=auth.callback_timeout_seconds,
         )
-    fixed = [public_key(pem) for pem in auth.public_keys]
-    if auth.hmac_secret is not None:
-        fixed.insert(0, secret_key(auth.hmac_secret.get_secret_value()))
-    sources: list[KeySource] = [FixedKeys(fixed)] if fixed else []
-    if auth.jwks_url is not None:
-        sources.append(JwksKeys(session, auth.jwks_url, clock))
-    if not sources:
-        raise OperatorError(
-            "set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), auth.public_keys or auth.jwks_url"
+    issuers = [
+        TokenIssuer(
+            sources=_key_sources(each, session, clock),
+            issuer=each.issuer,
+            audience=each.audience,
+            user_claim=each.user_claim,
         )
-    return JwtAuthenticator(
-        TokenReader(
-            sources,
-            audience=auth.audience,
-            issuer=auth.issuer,
-            leeway_seconds=auth.leeway_seconds,
-        ),
-        origins,
-    )
+        for each in auth.all_issuers
+    ]
+    if not issuers:
+        raise OperatorError(
+            "set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), auth.public_keys, auth.jwks_url or "
+            "auth.issuers"
+        )
+    return JwtAuthenticator(TokenReader(issuers, leeway_seconds=auth.leeway_seconds), origins)
+
+
+def _key_sources(issuer: Issuer, session: aiohttp.ClientSession, clock: Clock) -> list[KeySource]:
+    fixed = [public_key(pem) for pem in issuer.public_keys]
+    if issuer.hmac_secret is not None:
+        fixed.insert(0, secret_key(issuer.hmac_secret.get_secret_value()))
+    sources: list[KeySource] = [FixedKeys(fixed)] if fixed else []
+    if issuer.jwks_url is not None:
+        sources.append(JwksKeys(session, issuer.jwks_url, clock))
+    return sources
 
 
 def build_api_keys(settings: Settings) -> ApiKeys:

@@ -14,7 +14,7 @@ from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.http.probes import MetricsRoutes
-from hub.http.server import ListenAddress, SocketOptions, listen, tls_context
+from hub.http.server import ListenAddress, RequestLimits, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
 from hub.wiring.applications import internal_application, public_application
 from hub.wiring.auth import build_api_keys, build_authenticator
@@ -67,14 +67,27 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
             tracing.watch(app)
         # The handler of a publish goes on when its client disconnects; that of a stream ends.
         internal_address = _internal_address(settings.internal, sockets)
-        await opened.enter_async_context(listen(internal, internal_address, cancel_handlers=False))
+        await opened.enter_async_context(
+            listen(
+                internal,
+                internal_address,
+                cancel_handlers=False,
+                limits=_request_limits(settings.internal),
+            )
+        )
         options = SocketOptions(
             send_buffer_bytes=settings.stream.send_buffer_bytes,
             user_timeout_seconds=settings.stream.tcp_user_timeout_seconds,
         )
         public_address = _public_address(settings.public, sockets)
         await opened.enter_async_context(
-            listen(public, public_address, cancel_handlers=True, options=options)
+            listen(
+                public,
+                public_address,
+                cancel_handlers=True,
+                options=options,
+                limits=_request_limits(settings.public),
+            )
         )
         _log.info("node.started", node=settings.node.name, public=settings.public.port)
         await stop.requested.wait()
@@ -94,6 +107,12 @@ def _warn_of_default_upstream(settings: Settings) -> None:
     if others and settings.default_upstream is None:
         advice = "set default_upstream; without it, the first upstream in the settings is chosen"
         _log.warning("node.default_upstream", upstream=first, others=others, advice=advice)
+
+
+def _request_limits(listener: Public | Internal) -> RequestLimits:
+    return RequestLimits(
+        max_header_bytes=listener.max_header_bytes, keepalive_seconds=listener.keepalive_seconds
+    )
 
 
 def _internal_address(listener: Internal, sockets: Sockets) -> ListenAddress:

@@ -11,7 +11,8 @@ import msgspec
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.streams import StreamLimits
-from hub.api.tokens import FixedKeys, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from hub_client import HubClient, Publication, RetryPolicy, To
 from tests.defaults import token_reader
 from tests.doubles import until

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 from playwright.async_api import Browser
 
-from hub.api.tokens import FixedKeys, public_key, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import public_key, secret_key
 from hub.http.callback import CallbackResponse
 from tests.defaults import token_reader
 from tests.docs.conftest import Site

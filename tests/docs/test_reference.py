@@ -107,7 +107,7 @@ def settings_page() -> str:
                 f"config/hub.example.toml: add a comment with the purpose of {dotted}"
             )
             variable = f"HUB_{dotted.replace('*', 'NAME').replace('.', '__').upper()}"
-            variable = "" if table == "auth.api_keys" else f"<br>`{variable}`"
+            variable = "" if table in ("auth.api_keys", "auth.issuers") else f"<br>`{variable}`"
             what = known[dotted].replace("|", "\\|")
             kind, default = describe_type(field.annotation), describe_default(field)
             rows.append(f"| `{name}`{variable} | {kind} | {default} | {what} |")

@@ -18,7 +18,8 @@ from grpc.aio import AioRpcError
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubInternalStub, HubStub
 from hub.wiring.tracing import Tracing

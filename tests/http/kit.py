@@ -202,7 +202,7 @@ async def running_hub(
 ) -> AsyncIterator[Hub]:
     """Run a node on free ports, with the production options of aiohttp's runner."""
     hub = Hub(
-        authenticator or DevAuthenticator([COMPAT_PREFIX]),
+        authenticator or DevAuthenticator(AllowedOrigins(ORIGINS), [COMPAT_PREFIX]),
         keys or ApiKeys([]),
         limits,
         rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,10 +25,18 @@ class App:
         self.response: Any = web.json_response
         self.headers: dict[str, str] = {}
         self.now = 1000.0
+        self.accepts_everybody = False
+        self.by_query = False
 
     async def who(self, request: web.Request) -> web.Response:
         self.requests.append((dict(request.headers), await request.json()))
+        if self.accepts_everybody:
+            return web.json_response({"user": "alice"}, headers=self.headers)
         if callable(self.response):
+            if self.by_query:
+                session = self.requests[-1][1]["query"]["session"]
+                user = {"s-alice": "alice", "s-bob": "bob"}[session]
+                return web.json_response({"user": user}, headers=self.headers)
             session = request.cookies.get("session") or request.headers.get("Authorization", "")
             known = {"s-alice": "alice", "s-bob": "bob", "Bearer t-alice": "alice"}
             if session not in known:
@@ -40,7 +48,7 @@ class App:
 
 
 @asynccontextmanager
-async def running_with(app: App) -> AsyncIterator[Hub]:
+async def running_with(app: App, origins: Sequence[str] = ()) -> AsyncIterator[Hub]:
     made = web.Application()
     made.add_routes([web.post("/who", app.who)])
     async with (
@@ -50,7 +58,7 @@ async def running_with(app: App) -> AsyncIterator[Hub]:
         authenticator = CallbackAuthenticator(
             session,
             f"http://127.0.0.1:{port}/who",
-            AllowedOrigins([]),
+            AllowedOrigins(origins),
             timeout_seconds=0.3,
             wall=lambda: app.now,
         )
@@ -102,6 +110,97 @@ async def test_kept_as_long_as_it_says() -> None:
         app.now += 10
         assert await status(hub, Cookie="session=s-alice") == 200
         assert len(app.requests) == 3
+
+
+FORWARDED = [
+    ("/poll/connect?wait=0&session=s-alice", {}),
+    ("/poll/connect?wait=0&session=s-bob", {}),
+    ("/poll/connect?wait=0", {"Cookie": "session=s-alice"}),
+    ("/poll/connect?wait=0", {"Cookie": "session=s-bob"}),
+    ("/poll/connect?wait=0", {"Authorization": "Bearer t-alice"}),
+    ("/poll/connect?wait=0&access_token=t-alice", {}),
+    ("/poll/connect?wait=0", {"Cookie": "session=s-alice", "Accept-Language": "de"}),
+    ("/poll/connect?wait=0", {"Cookie": "session=s-alice", "User-Agent": "x"}),
+    ("/poll/connect?wait=0.0", {"Cookie": "session=s-alice"}),
+    ("/sse/connect", {"Cookie": "session=s-alice"}),
+    ("/poll/connect?wait=0", {"Cookie": "session=s-alice", "Origin": "https://app.example"}),
+    ("/poll/connect?wait=0", {}),
+    ("/poll/connect?wait=0", {"Origin": "https://app.example"}),
+]
+
+
+async def test_cached_response_belongs_to_all_that_was_forwarded() -> None:
+    """A cached response is used again only where the application would get the same; without a
+    credential it is never cached.
+    """
+    app = App()
+    app.headers = {"Cache-Control": "max-age=30"}
+    app.accepts_everybody = True
+    async with running_with(app, ["https://app.example"]) as hub:
+        for path, headers in FORWARDED * 2:
+            assert await status(hub, path, **headers) == 200
+    cached = [
+        (path, headers)
+        for path, headers in FORWARDED
+        if {"Cookie", "Authorization"} & headers.keys() or "access_token" in path
+    ]
+    assert len(app.requests) == 2 * len(FORWARDED) - len(cached)
+
+
+async def test_query_of_another_user_is_another_user() -> None:
+    """The application's own parameter in the query identifies the user, also in the cache."""
+    app = App()
+    app.headers = {"Cache-Control": "max-age=30"}
+    app.by_query = True
+    async with running_with(app) as hub:
+        for user in ("alice", "bob", "alice", "bob"):
+            path = f"/sse/connect?session=s-{user}"
+            async with hub.stream(path, headers={"Cookie": "consent=1"}) as stream:
+                assert f'"user":"{user}"' in stream.opened.data
+
+
+async def test_no_store_is_not_cached() -> None:
+    """no-store has precedence over max-age."""
+    app = App()
+    app.headers = {"Cache-Control": "max-age=30, no-store"}
+    async with running_with(app) as hub:
+        for _ in range(2):
+            assert await status(hub, Cookie="session=s-alice") == 200
+    assert len(app.requests) == 2
+
+
+async def test_response_in_pieces() -> None:
+    """A response that arrives in pieces is read to its end; one that is too large is refused."""
+    app = App()
+    body = [b'{"user":', b'"alice"', b"}"]
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in body:
+            await response.write(chunk)
+            await asyncio.sleep(0.01)  # so that the pieces arrive alone
+        return response
+
+    app.who = slow  # type: ignore[assignment,method-assign]
+    async with running_with(app) as hub:
+        assert await status(hub, Cookie="session=s-alice") == 200
+        body[1:1] = [b" " * 20_000]
+        assert await status(hub, Cookie="session=s-alice") == 503
+
+
+@pytest.mark.parametrize("expires_in", ["1e308", "-1e308", "0", "1e-300", "253402300799"])
+async def test_any_expiry(expires_in: str) -> None:
+    """Any number of seconds is accepted; one that has passed ends the stream at once."""
+    app = App()
+    text = f'{{"user":"alice","expires_in":{expires_in}}}'
+    app.response = web.Response(text=text, content_type="application/json")
+    async with running_with(app) as hub:
+        async with hub.ask("POST", "/tickets", headers={"Cookie": "session=s-alice"}) as response:
+            assert response.status == 201
+            ticket = (await response.json())["ticket"]
+        path = f"/poll/connect?wait=0&ticket={ticket}"
+        assert await status(hub, path) == (200 if float(expires_in) > 1 else 401)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ async def test_resets_and_duplicates(hub: Hub) -> None:
 async def test_requests_by_route_and_status(hub: Hub) -> None:
     """Requests are counted by the pattern of the route, never by the path."""
     await hub.call("GET", "/users/alice", internal=True)
-    await hub.call("GET", "/users/no%2Fname", internal=True)
+    await hub.call("GET", "/users/no%20name", internal=True)
     await hub.call("GET", "/nowhere/at/all")
     await hub.call("POST", "/generations?user=alice", json={})
     metrics = await read(hub)

@@ -15,7 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from hub.core.system_events import SYSTEM_EVENTS
 from hub.http.applications import build_worker
 from hub.http.openapi.document import build_document

@@ -1,8 +1,9 @@
-"""Listening with TLS and on a Unix socket."""
+"""Listening with TLS, on a Unix socket and on both families; requests that are too large."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import stat
 from contextlib import suppress
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import OperatorError
-from hub.http.server import ListenAddress, listen, tls_context
+from hub.http.server import ListenAddress, RequestLimits, listen, tls_context
 from tests.certificates import write_certificate
 from tests.http.kit import running_hub
 
@@ -146,3 +147,74 @@ async def test_slow_headers() -> None:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+def ipv6_works() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not ipv6_works(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(("host", "reachable"), [("::", ["127.0.0.1", "::1"]), ("::1", ["::1"])])
+async def test_both_families(host: str, reachable: list[str]) -> None:
+    """The address `::` accepts IPv4 and IPv6; any other IPv6 address accepts IPv6 only."""
+    address = ListenAddress(host, 0, "public.port")
+    async with (
+        listen(web.Application(), address, cancel_handlers=True) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        for where in ("127.0.0.1", "[::1]"):
+            if where.strip("[]") in reachable:
+                async with session.get(f"http://{where}:{port}/") as response:
+                    assert response.status == 404
+            else:
+                with pytest.raises(aiohttp.ClientConnectorError):
+                    await session.get(f"http://{where}:{port}/")
+
+
+@pytest.mark.parametrize("limit", [8190, 2000])
+async def test_header_that_is_too_large(limit: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A header above the limit is a 431 without a byte of it; one at the limit passes."""
+
+    async def greet(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(request.headers["Authorization"])))
+
+    app = web.Application()
+    app.add_routes([web.get("/", greet)])
+    limits = RequestLimits(max_header_bytes=limit, keepalive_seconds=75.0)
+    async with (
+        listen(
+            app, ListenAddress("127.0.0.1", 0, "public.port"), cancel_handlers=True, limits=limits
+        ) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        url, bearer = f"http://127.0.0.1:{port}/", "Bearer "
+        fits = bearer + "s3cr" * ((limit - len(bearer)) // 4)
+        async with session.get(url, headers={"Authorization": fits}) as response:
+            assert await response.text() == str(len(fits))
+        for headers in ({"Authorization": bearer + "s3cr" * limit}, {"Cookie": "s3cr" * limit}):
+            async with session.get(url, headers=headers) as response:
+                problem = await response.json(content_type="application/problem+json")
+                assert (response.status, problem["code"]) == (431, "header_too_large")
+                assert f"larger than {limit} bytes" in problem["detail"]
+                assert "s3cr" not in str(problem)
+        async with session.get(url + "s3cr" * limit) as response:
+            assert response.status == 414
+            assert "s3cr" not in await response.text()
+    assert "s3cr" not in caplog.text
+
+
+async def test_keepalive_is_a_setting() -> None:
+    """An idle connection is closed after the time of the setting."""
+    limits = RequestLimits(max_header_bytes=8190, keepalive_seconds=0.05)
+    address = ListenAddress("127.0.0.1", 0, "public.port")
+    async with listen(web.Application(), address, cancel_handlers=True, limits=limits) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        async with asyncio.timeout(30):
+            assert b"404" in await reader.read()  # until the hub closes the connection
+        writer.close()

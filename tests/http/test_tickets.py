@@ -11,7 +11,8 @@ import pytest
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub
 
@@ -87,3 +88,27 @@ async def test_revoked_token_behind_it(hub: Hub) -> None:
     name = await ticket_of(hub, jti="t1")
     await hub.node.admin_commands.revoke("t1", time.time() + 60)
     assert await status(hub, f"/sse/connect?ticket={name}") == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 201),
+        ({"Origin": "https://app.example"}, 201),
+        ({"Origin": "http://localhost:5173"}, 201),
+        ({"Origin": "http://[::1]:5173"}, 201),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+    ],
+)
+async def test_page_of_another_site_in_development(headers: dict[str, str], status: int) -> None:
+    """Without authentication, a page of another site changes nothing by a simple request."""
+    async with running_hub() as hub:
+        async with hub.ask("POST", "/tickets?user=alice", headers=headers) as response:
+            assert response.status == status
+        path = "/generations/g00aaaaaaaaaaaaaaaa/restart?user=alice"
+        async with hub.ask("POST", path, headers=headers) as response:
+            assert response.status == (403 if status == 403 else 404)

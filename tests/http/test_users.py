@@ -14,7 +14,8 @@ import pytest
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
-from hub.api.tokens import FixedKeys, secret_key
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from hub.core.denylist import USER
 from tests.defaults import token_reader
 from tests.http.kit import Hub, running_hub

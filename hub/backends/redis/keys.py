@@ -4,8 +4,8 @@ Each name has the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digi
 the generations of its user have the tag of the channel's partition, so that one script can use all
 of their keys, on a Cluster too. The queue of jobs and the command bus have the tag of partition 0.
 
-A part that a client chose follows a slash, because no channel name contains a slash. Colons occur
-in both, so with a colon the key of one user could equal the key of another.
+A part that a client chose follows a slash, and a slash in the name of the channel before it is
+escaped. Otherwise the key of one user could equal the key of another.
 """
 
 from __future__ import annotations
@@ -80,6 +80,12 @@ def open_generations_key(partition: int) -> str:
     return f"{hash_tag(partition)}:open"
 
 
+def _client_key(kind: str, channel: Channel, chosen: str) -> str:
+    """Return the key of a part that a client chose, in the partition of a channel."""
+    escaped = channel.replace("%", "%25").replace("/", "%2F")
+    return f"{hash_tag(partition_of(channel))}:{kind}:{escaped}/{chosen}"
+
+
 def hash_tag(partition: int) -> str:
     """Return the hash tag of a partition; it decides the slot in a Cluster."""
     return f"{{hub:p{partition:02x}}}"
@@ -95,19 +101,17 @@ def channel_keys(channel: Channel) -> ChannelKeys:
 
 def publish_idempotency_key(channel: Channel, idempotency_key: str) -> str:
     """Return the key that holds the position of the publish with this idempotency key (string)."""
-    return f"{hash_tag(partition_of(channel))}:publish_key:{channel}/{idempotency_key}"
+    return _client_key("publish_key", channel, idempotency_key)
 
 
 def generation_idempotency_key(user: str, idempotency_key: str) -> str:
     """Return the key that holds the generation started with this idempotency key (string)."""
-    channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:generation_key:{channel}/{idempotency_key}"
+    return _client_key("generation_key", user_channel(user), idempotency_key)
 
 
 def chat_key(user: str, chat: str) -> str:
     """Return the key that holds the newest generation of a user's chat (string)."""
-    channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:chat:{channel}/{chat}"
+    return _client_key("chat", user_channel(user), chat)
 
 
 def generation_keys(generation: str) -> GenerationKeys | None:

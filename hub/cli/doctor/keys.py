@@ -10,7 +10,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from hub.api.tokens import public_key
+from hub.api.verifying_keys import public_key
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.errors import OperatorError
 from hub.settings import Settings, check_for_production
