@@ -22,16 +22,18 @@ from hub.engine.connections import Connections
 from hub.ports.commands import CommandBus
 
 _REFRESH_INTERVAL_SECONDS: Final = 30.0
+_CLOCK_TOLERANCE_SECONDS: Final = 86_400.0
 
 
 class AdminCommand(msgspec.Struct, frozen=True, tag="admin"):
     """Close the connections of a subject (see Denylist).
 
-    until: the time up to which it is blocked, in Unix seconds; 0 for no block.
+    seconds: for how long it is blocked from now on; 0 for no block. A duration, because the clocks
+    of two nodes may differ.
     """
 
     subject: str
-    until: float = 0.0
+    seconds: float = 0.0
 
 
 class AdminCommands:
@@ -59,15 +61,16 @@ class AdminCommands:
 
         Return the end of the block in Unix seconds, or None. Raise BrokerUnavailable.
         """
-        return await self._send(USER + user, self._wall() + block_seconds, blocks=block_seconds > 0)
+        await self._send(USER + user, block_seconds)
+        return self._wall() + block_seconds if block_seconds > 0 else None
 
     async def revoke(self, token_id: str, until: float) -> None:
         """Close the token's connections on every node, and refuse the token.
 
-        until: when the token expires, in Unix seconds; it is not stored for longer. Raise
-        BrokerUnavailable.
+        until: when the token expires, in Unix seconds. It is refused for a day longer, because the
+        clock of a node may be behind. Raise BrokerUnavailable.
         """
-        await self._send(TOKEN + token_id, until, blocks=until > self._wall())
+        await self._send(TOKEN + token_id, until - self._wall() + _CLOCK_TOLERANCE_SECONDS)
 
     async def run(self) -> None:
         """Read the stored blocks regularly, and after missed messages, until cancelled.
@@ -76,26 +79,27 @@ class AdminCommands:
         """
         while True:
             self._missed.clear()
-            self.denylist.merge(await self._bus.blocked(), self._wall())
-            self._close_connections(self.denylist.current(self._wall()))
+            blocked = await self._bus.blocked()
+            now = self._wall()
+            self.denylist.merge({each: now + left for each, left in blocked.items()}, now)
+            self._close_connections(self.denylist.current(now))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REFRESH_INTERVAL_SECONDS):
                     await self._missed.wait()
 
-    async def _send(self, subject: str, until: float, *, blocks: bool) -> float | None:
-        if blocks:
-            await self._bus.block(subject, until)
-        command = AdminCommand(subject, until if blocks else 0.0)
+    async def _send(self, subject: str, seconds: float) -> None:
+        if seconds > 0:
+            await self._bus.block(subject, seconds)
+        command = AdminCommand(subject, max(0.0, seconds))
         await self._bus.broadcast(msgspec.json.encode(command))
-        return until if blocks else None
 
     def _on_message(self, text: bytes) -> None:
         try:
             command = msgspec.json.decode(text, type=AdminCommand)
         except msgspec.DecodeError:
             return  # another kind of command
-        if command.until:
-            self.denylist.add(command.subject, command.until)
+        if command.seconds:
+            self.denylist.add(command.subject, self._wall() + command.seconds)
         self._close_connections([command.subject])
 
     def _close_connections(self, subjects: Collection[str]) -> None:

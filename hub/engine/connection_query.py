@@ -125,11 +125,11 @@ class ConnectionQuery:
 
     async def nodes(self) -> list[NodeState]:
         """Return the state of every node that is alive. Raise BrokerUnavailable."""
-        now = self._wall()
-        states = [
-            msgspec.json.decode(state, type=NodeState) for state in await self._bus.node_states()
+        alive = [
+            msgspec.json.decode(state, type=NodeState)
+            for state, age_seconds in await self._bus.node_states()
+            if age_seconds < _NODE_TIMEOUT_SECONDS
         ]
-        alive = [state for state in states if now - state.seen_at < _NODE_TIMEOUT_SECONDS]
         return sorted(alive, key=lambda state: state.node)
 
     async def list(self, user: str | None, limit: int) -> ConnectionPage:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
 from hub.error_codes import TICKET_INVALID
@@ -43,10 +45,11 @@ class Tickets:
         topics: those that its connection may follow. expires_at: the end of the token behind it, in
         Unix seconds. token_id: that token's `jti`. Raise BrokerUnavailable.
         """
-        until = self._wall() + _MAX_AGE_SECONDS if expires_at is None else expires_at
+        now = self._wall()
+        until = now + _MAX_AGE_SECONDS if expires_at is None else expires_at
         ticket_id = secrets.token_urlsafe(24)
         ticket = Ticket(user=user, topics=topics, expires_at=until, token_id=token_id)
-        await self._store.put(ticket_id, ticket, OPENING_SECONDS)
+        await self._store.put(ticket_id, ticket, OPENING_SECONDS, until - now)
         return ticket_id
 
     async def redeem(self, ticket_id: str, last_event_id: str | None) -> Ticket:
@@ -55,11 +58,13 @@ class Tickets:
         last_event_id: the cursor that the client sent. Raise Unauthorized, BrokerUnavailable.
         """
         consumed = await self._store.consume(ticket_id)
-        if consumed is None or consumed.ticket.expires_at <= self._wall():
+        if consumed is None or consumed.token_seconds <= 0:
             raise Unauthorized(_REFUSED, code=TICKET_INVALID)
         if consumed.used_before and not await self._is_known(consumed.ticket.user, last_event_id):
             raise Unauthorized(_REFUSED, code=TICKET_INVALID)
-        return consumed.ticket
+        # The node that issued the ticket may have another time, but both agree on a duration.
+        expires_at = self._wall() + consumed.token_seconds
+        return msgspec.structs.replace(consumed.ticket, expires_at=expires_at)
 
     async def _is_known(self, user: str, last_event_id: str | None) -> bool:
         """Return whether the cursor is a position in the log of the user's channel."""

@@ -31,20 +31,26 @@ class CommandBus(Protocol):
         """Send a command to every process that listens now. Nothing is stored."""
         ...
 
-    async def block(self, subject: str, until: float) -> None:
-        """Block a subject until a Unix time in seconds; the later of two times counts."""
+    async def block(self, subject: str, seconds: float) -> None:
+        """Block a subject for some seconds from now; the later of two ends counts."""
         ...
 
     async def blocked(self) -> Mapping[str, float]:
-        """Return the denylist: until when each subject is blocked."""
+        """Return the denylist: for how many more seconds each subject is blocked.
+
+        Every time counts by the backend's clock, because those of two processes may differ.
+        """
         ...
 
     async def put_node_state(self, node: str, state: bytes) -> None:
         """Store the state of a node. It expires half a minute after the last call of any node."""
         ...
 
-    async def node_states(self) -> Sequence[bytes]:
-        """Return the last state of each node, including nodes that may have died."""
+    async def node_states(self) -> Sequence[tuple[bytes, float]]:
+        """Return the last state of each node and its age in seconds by the backend's clock.
+
+        Nodes that may have died are included.
+        """
         ...
 
     async def remove_node_state(self, node: str) -> None:

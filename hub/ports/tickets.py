@@ -21,17 +21,26 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumedTicket(NamedTuple):
-    """A ticket, and whether it had been used before."""
+    """A ticket, and whether it had been used before.
+
+    token_seconds: in how many seconds the token behind it expires, by the backend's clock.
+    """
 
     ticket: Ticket
     used_before: bool
+    token_seconds: float
 
 
 class TicketStore(Protocol):
     """The issued tickets. Every method is atomic and raises BrokerUnavailable."""
 
-    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
-        """Store a ticket for `seconds`; from its first use on it lives until its token expires."""
+    async def put(
+        self, ticket_id: str, ticket: Ticket, seconds: float, token_seconds: float
+    ) -> None:
+        """Store a ticket for `seconds`; from its first use on it lives until its token expires.
+
+        token_seconds: in how many seconds from now that is.
+        """
         ...
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:

@@ -51,7 +51,7 @@ class MemoryBackend:
             now=now,
         )
         self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)
-        self.commands = MemoryCommandBus()
+        self.commands = MemoryCommandBus(now)
         self.tickets = MemoryTicketStore(now)
         self.topic_presence = MemoryPresenceStore(now)
         self.usage = MemoryUsageStore()

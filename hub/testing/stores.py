@@ -42,15 +42,16 @@ class MemoryUsageStore:
 class MemoryCommandBus:
     """Implements ports.commands.CommandBus for the nodes of one process.
 
-    While `is_lossy` is true, commands get lost.
+    now: returns the time in seconds. While `is_lossy` is true, commands get lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self.is_lossy = False
         self._on_message: list[Callable[[bytes], None]] = []
         self._on_resubscribed: list[Callable[[], None]] = []
         self._blocked: dict[str, float] = {}
-        self._node_states: dict[str, bytes] = {}
+        self._node_states: dict[str, tuple[bytes, float]] = {}
 
     def listen(
         self, on_message: Callable[[bytes], None], on_resubscribed: Callable[[], None]
@@ -67,17 +68,18 @@ class MemoryCommandBus:
         for on_message in () if self.is_lossy else self._on_message:
             on_message(message)
 
-    async def block(self, subject: str, until: float) -> None:
+    async def block(self, subject: str, seconds: float) -> None:
+        until = self._now() + seconds
         self._blocked[subject] = max(until, self._blocked.get(subject, 0.0))
 
     async def blocked(self) -> Mapping[str, float]:
-        return dict(self._blocked)
+        return {subject: until - self._now() for subject, until in self._blocked.items()}
 
     async def put_node_state(self, node: str, state: bytes) -> None:
-        self._node_states[node] = state
+        self._node_states[node] = state, self._now()
 
-    async def node_states(self) -> Sequence[bytes]:
-        return list(self._node_states.values())
+    async def node_states(self) -> Sequence[tuple[bytes, float]]:
+        return [(state, self._now() - at) for state, at in self._node_states.values()]
 
     async def remove_node_state(self, node: str) -> None:
         self._node_states.pop(node, None)
@@ -91,17 +93,22 @@ class MemoryTicketStore:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._tickets: dict[str, tuple[Ticket, float, bool]] = {}
+        # By id: the ticket, when it expires, when its token expires, and whether it was used.
+        self._tickets: dict[str, tuple[Ticket, float, float, bool]] = {}
 
-    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
-        self._tickets[ticket_id] = (ticket, self._now() + seconds, False)
+    async def put(
+        self, ticket_id: str, ticket: Ticket, seconds: float, token_seconds: float
+    ) -> None:
+        now = self._now()
+        self._tickets[ticket_id] = (ticket, now + seconds, now + token_seconds, False)
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
-        ticket, expires_at, used_before = self._tickets.get(ticket_id, (None, 0.0, False))
-        if ticket is None or expires_at <= self._now():
+        now = self._now()
+        if ticket_id not in self._tickets or self._tickets[ticket_id][1] <= now:
             return None
-        self._tickets[ticket_id] = (ticket, ticket.expires_at, True)
-        return ConsumedTicket(ticket, used_before)
+        ticket, _, token_expires_at, used_before = self._tickets[ticket_id]
+        self._tickets[ticket_id] = (ticket, token_expires_at, token_expires_at, True)
+        return ConsumedTicket(ticket, used_before, token_expires_at - now)
 
 
 class MemoryPresenceStore:

@@ -21,7 +21,7 @@ class Nodes:
     """Some nodes on one command bus."""
 
     def __init__(self) -> None:
-        self.bus = MemoryCommandBus()
+        self.bus = MemoryCommandBus(lambda: self.now)
         self.clock = FakeClock()
         self.now = 5000.0
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}

@@ -80,7 +80,7 @@ async def test_blocked_user(hub: Hub) -> None:
     status, answer = await order(hub, "DELETE", "/users/alice/connections?block_seconds=0.5")
     assert status == 202
     assert answer["blocked_until"] == pytest.approx(time.time() + 0.5, abs=0.4)
-    assert await hub.backend.commands.blocked() == {USER + "alice": answer["blocked_until"]}
+    assert set(await hub.backend.commands.blocked()) == {USER + "alice"}
     assert await connect_status(hub, bearer("alice")) == 403
     async with hub.ask("POST", "/generations", json={"prompt": "x"}, headers=bearer("alice")) as r:
         assert r.status == 403

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
-from hub.backends.redis.client import RedisClient
+from hub.backends.redis.client import RedisClient, Script, ScriptCall
+from hub.backends.redis.client.connection import Argument
 from hub.backends.redis.client.pubsub import PubSubConnection, PubSubTimeouts
 from hub.backends.redis.client.topology import RedisServer
 from hub.backends.redis.keys import COMMANDS_CHANNEL, DENYLIST, JOBS_PARTITION, NODE_STATES
 from hub.engine.tasks import Supervisor, SystemClock
 
+_PACKAGE: Final = "hub.backends.redis"
+_BLOCK: Final = Script(_PACKAGE, "block_subject")
+_READ_DENYLIST: Final = Script(_PACKAGE, "read_denylist")
+_PUT_STATE: Final = Script(_PACKAGE, "put_node_state")
+_READ_STATES: Final = Script(_PACKAGE, "read_node_states")
 _NODE_STATE_TTL_SECONDS: Final = 30
 
 
@@ -32,29 +37,26 @@ class RedisCommandBus:
         command = "SPUBLISH" if self._client.sharded else "PUBLISH"
         await self._client.call(JOBS_PARTITION, command, COMMANDS_CHANNEL, message)
 
-    async def block(self, subject: str, until: float) -> None:
-        await self._client.call(JOBS_PARTITION, "ZADD", DENYLIST, "GT", repr(until), subject)
-        await self._client.call(
-            JOBS_PARTITION, "ZREMRANGEBYSCORE", DENYLIST, "-inf", repr(time.time())
-        )
-        last = await self._client.call(JOBS_PARTITION, "ZRANGE", DENYLIST, "-1", "-1", "WITHSCORES")
-        if last:
-            await self._client.call(JOBS_PARTITION, "EXPIREAT", DENYLIST, int(float(last[1])) + 1)
+    async def block(self, subject: str, seconds: float) -> None:
+        await self._script(_BLOCK, DENYLIST, subject, repr(seconds))
 
     async def blocked(self) -> Mapping[str, float]:
-        entries = await self._client.call(JOBS_PARTITION, "ZRANGE", DENYLIST, 0, -1, "WITHSCORES")
+        entries = await self._script(_READ_DENYLIST, DENYLIST)
         return {
-            subject.decode(): float(until)
-            for subject, until in zip(entries[::2], entries[1::2], strict=True)
+            subject.decode(): float(seconds)
+            for subject, seconds in zip(entries[::2], entries[1::2], strict=True)
         }
 
     async def put_node_state(self, node: str, state: bytes) -> None:
-        await self._client.call(JOBS_PARTITION, "HSET", NODE_STATES, node, state)
-        await self._client.call(JOBS_PARTITION, "EXPIRE", NODE_STATES, _NODE_STATE_TTL_SECONDS)
+        await self._script(_PUT_STATE, NODE_STATES, node, state, _NODE_STATE_TTL_SECONDS)
 
-    async def node_states(self) -> Sequence[bytes]:
-        states: Sequence[bytes] = await self._client.call(JOBS_PARTITION, "HVALS", NODE_STATES)
-        return states
+    async def node_states(self) -> Sequence[tuple[bytes, float]]:
+        entries = await self._script(_READ_STATES, NODE_STATES)
+        return [(state, float(age)) for state, age in zip(entries[::2], entries[1::2], strict=True)]
+
+    async def _script(self, script: Script, key: str, *arguments: Argument) -> Any:
+        (reply,) = await self._client.run([ScriptCall(script, JOBS_PARTITION, (key,), arguments)])
+        return reply
 
     async def remove_node_state(self, node: str) -> None:
         await self._client.call(JOBS_PARTITION, "HDEL", NODE_STATES, node)

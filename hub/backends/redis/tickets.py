@@ -20,10 +20,11 @@ class RedisTicketStore:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
-    async def put(self, ticket_id: str, ticket: Ticket, seconds: float) -> None:
+    async def put(
+        self, ticket_id: str, ticket: Ticket, seconds: float, token_seconds: float
+    ) -> None:
         partition, key = ticket_key(ticket_id)
-        token_expires_ms = int(ticket.expires_at * 1000)
-        arguments = (msgspec.json.encode(ticket), token_expires_ms, int(seconds * 1000))
+        arguments = (msgspec.json.encode(ticket), int(token_seconds * 1000), int(seconds * 1000))
         await self._client.run([ScriptCall(_PUT, partition, (key,), arguments)])
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
@@ -31,4 +32,5 @@ class RedisTicketStore:
         (reply,) = await self._client.run([ScriptCall(_CONSUME, partition, (key,), ())])
         if not reply:
             return None
-        return ConsumedTicket(msgspec.json.decode(reply[0], type=Ticket), bool(reply[1]))
+        ticket = msgspec.json.decode(reply[0], type=Ticket)
+        return ConsumedTicket(ticket, bool(reply[1]), reply[2] / 1000)
