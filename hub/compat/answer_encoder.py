@@ -75,10 +75,14 @@ class AnswerEncoderBase(ABC):
             case "generation.delta":
                 if event.reasoning:
                     yield from self.on_reasoning(event.reasoning)
+                if event.reasoning_details:
+                    yield from self.on_reasoning_details(event.reasoning_details)
                 if event.text:
                     yield from self.on_text(event.text)
                 for call in event.tool_calls or ():
                     yield from self.on_tool_call(call)
+                if event.annotations:
+                    yield from self.on_annotations(event.annotations)
             case "generation.replaced":
                 yield from self.on_replaced(event.text or "")
             case "generation.restarted":
@@ -106,7 +110,15 @@ class AnswerEncoderBase(ABC):
 
     @abstractmethod
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        """Encode one delta of a tool call, in the form of OpenAI's chat completions."""
+        """Encode one delta of a tool call, in the normal form of core/tool_calls.py."""
+
+    def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
+        """Encode the vendor's form of the reasoning, which it needs back with the next request."""
+        yield from ()
+
+    def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        """Encode sources of the answer, in the form of OpenAI's chat completions."""
+        yield from ()
 
     @abstractmethod
     def on_replaced(self, text: str) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import msgspec
 from hub.core.generation import Generation
 
 _MAX_TOOL_CALLS: Final = 1000
+_CALL_FIELDS: Final = {"index", "id", "type", "function"}
 
 
 class GenerationEvent(msgspec.Struct, gc=False):
@@ -17,6 +18,8 @@ class GenerationEvent(msgspec.Struct, gc=False):
     text: str | None = None
     reasoning: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    annotations: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     code: str = ""
@@ -28,11 +31,15 @@ decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
 
 
 class ToolCall(msgspec.Struct):
-    """One tool call as received so far. `arguments` is JSON text, incomplete until the end."""
+    """One tool call as received so far. `arguments` is JSON text, incomplete until the end.
+
+    extras: fields that chat completions do not define, such as `extra_content`.
+    """
 
     id: str
     name: str = ""
     arguments: str = ""
+    extras: dict[str, Any] = {}
 
 
 class AnswerState:
@@ -47,6 +54,8 @@ class AnswerState:
         self._text_parts: list[str] = []
         self._reasoning_parts: list[str] = []
         self.tool_calls: list[ToolCall] = []  # by their `index` in the deltas
+        self.reasoning_details: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
         self.is_started = False
         self.status = ""
         self.end = GenerationEvent()
@@ -72,6 +81,7 @@ class AnswerState:
                 self._text_parts = [event.text or ""]
             case "generation.restarted":
                 self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
+                self.reasoning_details, self.annotations = [], []
             case "generation.done" | "generation.stopped" | "generation.failed":
                 self.status, self.end = name.removeprefix("generation."), event
             case _:
@@ -82,6 +92,8 @@ class AnswerState:
             self._text_parts.append(event.text)
         if event.reasoning:
             self._reasoning_parts.append(event.reasoning)
+        self.reasoning_details += event.reasoning_details or ()
+        self.annotations += event.annotations or ()
         for delta in event.tool_calls or ():
             index = call_index(delta)
             while len(self.tool_calls) <= index < _MAX_TOOL_CALLS:
@@ -95,6 +107,7 @@ def _append_to_call(call: ToolCall, delta: dict[str, Any]) -> None:
         call.id = id_
     call.name = call.name or call_name(delta)
     call.arguments += call_arguments(delta)
+    call.extras |= {name: delta[name] for name in delta.keys() - _CALL_FIELDS}
 
 
 def call_index(delta: dict[str, Any]) -> int:

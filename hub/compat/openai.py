@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hub.core.usage import MAX_TOKENS, read_count
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
@@ -45,16 +46,12 @@ def usage_with_total(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return an upstream's token usage with `total_tokens`, None if it reported none."""
     if not usage:
         return None
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    prompt = read_count(usage.get("prompt_tokens")) or 0
+    completion = read_count(usage.get("completion_tokens")) or 0
+    total = read_count(usage.get("total_tokens")) or min(prompt + completion, MAX_TOKENS)
     return {
         **{name: value for name, value in usage.items() if value is not None},
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": _count(usage, "total_tokens") or prompt + completion,
+        "total_tokens": total,
     }
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    """Return a number of tokens, 0 if the upstream sent something that is not a number."""
-    value = usage.get(name)
-    return int(value) if isinstance(value, int | float) else 0

@@ -48,13 +48,19 @@ class Status(enum.Enum):
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One message of a conversation, in the form of OpenAI's chat completions."""
+    """One message of a conversation, in the form of OpenAI's chat completions.
+
+    reasoning_content, reasoning_details: the reasoning of an earlier answer, for the upstreams that
+    need it back.
+    """
 
     role: str
     content: Any = None
     name: str | None = None
     tool_calls: list[Any] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):

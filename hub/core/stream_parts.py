@@ -24,9 +24,29 @@ class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True):
-    """More of the tool calls, in OpenAI's delta form: `[{index, id, type, function}, …]`."""
+    """More of the tool calls, in OpenAI's delta form: `[{index, id, type, function}, …]`.
+
+    The reader of a wire format returns what the server sent; the parts that leave an upstream are
+    in the normal form of tool_calls.py.
+    """
 
     calls: list[dict[str, Any]]
+
+
+class ReasoningDetails(msgspec.Struct, frozen=True):
+    """More of the reasoning in the vendor's form, which it needs back with the next request.
+
+    The items are those of OpenRouter's `reasoning_details`: `reasoning.text` with its signature,
+    `reasoning.summary` and `reasoning.encrypted`.
+    """
+
+    details: list[dict[str, Any]]
+
+
+class Annotations(msgspec.Struct, frozen=True):
+    """Sources of the answer, as OpenAI's chat completions name them: `url_citation` and others."""
+
+    annotations: list[dict[str, Any]]
 
 
 class TextReplaced(msgspec.Struct, frozen=True, gc=False):
@@ -47,4 +67,13 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-StreamPart = TextDelta | ReasoningDelta | ToolCallDelta | TextReplaced | Usage | Finished
+StreamPart = (
+    TextDelta
+    | ReasoningDelta
+    | ReasoningDetails
+    | ToolCallDelta
+    | Annotations
+    | TextReplaced
+    | Usage
+    | Finished
+)

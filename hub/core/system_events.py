@@ -94,8 +94,8 @@ class GenerationSnapshot(Struct, frozen=True):
 
 
 class GenerationDelta(Struct, frozen=True):
-    """One part of the answer: text, reasoning, or tool calls in OpenAI's delta format. i counts
-    from 0.
+    """One part of the answer: text, reasoning, tool calls in OpenAI's delta format, the vendor's
+    form of the reasoning, or annotations. i counts from 0.
     """
 
     generation: str
@@ -103,6 +103,8 @@ class GenerationDelta(Struct, frozen=True):
     text: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     tool_calls: list[dict[str, Any]] | UnsetType = UNSET
+    reasoning_details: list[dict[str, Any]] | UnsetType = UNSET
+    annotations: list[dict[str, Any]] | UnsetType = UNSET
 
 
 class GenerationReplaced(Struct, frozen=True):

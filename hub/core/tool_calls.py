@@ -1,70 +1,297 @@
-"""Indexes for the deltas of parallel tool calls, also when an upstream numbers them wrongly.
+"""The tool calls of one response in a normal form, however the server sends them.
 
-OpenAI's deltas carry an `index`. Some servers send index 0 for every call or no index at all, some
-send the id once and others in every delta, and some send a whole call in one delta.
+Servers number parallel calls wrongly, omit ids or repeat them, repeat names or send them in
+fragments, and send arguments as text, as an object, or not at all. The normal form is that of
+OpenAI's deltas:
+
+1. The first delta of a call has `index`, `id`, `type` and `function.name`; no later delta has `id`,
+   `type` or a name. The id is a text that no other call of the response has.
+2. `index` counts the calls from 0, in the order of their first deltas.
+3. `function.arguments` is text in every delta. All of them together are never empty: at least `{}`.
+4. Other fields of a call, such as `extra_content` with a thought signature, are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
+_ARGUMENT_FIELDS: Final = ("arguments", "parameters", "input")
+_CALL_FIELDS: Final = frozenset({"index", "id", "type", "function", "name", *_ARGUMENT_FIELDS})
 
-class ToolCallIndexer:
-    """Assigns each delta to a call: by its id, else by its index, else to the latest call."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, int] = {}  # the upstream's id → assigned index
-        self._by_index: dict[int, int] = {}  # the upstream's index → assigned index
-        self._names: list[str] = []  # function names by assigned index
-        self._arguments: list[str] = []  # arguments so far by assigned index
+class UnnamedToolCall(ValueError):
+    """The response has arguments for a tool call whose name never came."""
 
-    def assign(self, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the deltas with an `index` that counts the calls of the response from 0."""
-        return [{**call, "index": self._assign_index(call)} for call in calls]
 
-    def _assign_index(self, call: dict[str, Any]) -> int:
-        given = call.get("function")
-        function = given if isinstance(given, dict) else {}
-        name = function.get("name")
-        name = name if isinstance(name, str) else ""
-        arguments = function.get("arguments")
-        index = self._find(call.get("id"), call.get("index"), name)
-        if index is None:
-            index = len(self._names)
-            self._names.append(name)
-            self._arguments.append("")
-        self._names[index] = self._names[index] or name
-        self._arguments[index] += arguments if isinstance(arguments, str) else ""
-        if isinstance(call.get("id"), str) and call["id"]:
-            self._by_id[call["id"]] = index
-        if isinstance(call.get("index"), int):
-            self._by_index[call["index"]] = index
-        return index
+class _Delta(msgspec.Struct):
+    """What a server's delta says. id, name, arguments: empty if it says nothing of them.
 
-    def _find(self, id_: object, upstream_index: object, name: str) -> int | None:
-        """Return the index of the call that a delta continues; None when it starts a call."""
-        if isinstance(id_, str) and id_:
-            if id_ in self._by_id:
-                return self._by_id[id_]
-            if name:
-                return None
-        has_index = isinstance(upstream_index, int)
-        index = self._by_index.get(upstream_index) if isinstance(upstream_index, int) else None
-        if index is None and not has_index and self._names:
-            index = len(self._names) - 1
-        if index is not None and name and self._names[index] and self._starts_call(index, name):
+    whole: arguments that came as a JSON value, as text. is_empty: whether that value is empty.
+    is_start: whether the delta has a type, which servers send at the start of a call. extras: the
+    other fields.
+    """
+
+    id: str
+    index: int | None
+    name: str
+    arguments: str
+    whole: str
+    is_empty: bool
+    is_start: bool
+    extras: dict[str, Any]
+
+
+class _BracketScan(msgspec.Struct):
+    """How far JSON text has been looked at, piece by piece, for the end of its brackets."""
+
+    chunks: int = 0
+    depth: int = 0
+    has_closed: bool = False
+    in_string: bool = False
+    after_backslash: bool = False
+
+    def is_complete(self, chunks: Sequence[str]) -> bool:
+        """Whether every bracket is closed. chunks: those of the last call, and new ones."""
+        for char in "".join(chunks[self.chunks :]):
+            if self.after_backslash:
+                self.after_backslash = False
+            elif self.in_string:
+                self.after_backslash = char == "\\"
+                self.in_string = char != '"'
+            elif char == '"':
+                self.in_string = True
+            else:
+                self.depth += (char in "{[") - (char in "}]")
+                self.has_closed = self.has_closed or char in "}]"
+        self.chunks = len(chunks)
+        return self.has_closed and self.depth <= 0 and not self.in_string
+
+
+class _Call(msgspec.Struct):
+    """A call so far.
+
+    upstream_id, upstream_index: those of the server. index: that of the normal form, None until the
+    first delta is sent. arguments: the received pieces of text; pending: those not sent yet.
+    whole: arguments that came as a JSON value; they are sent when no text can follow.
+    """
+
+    upstream_id: str = ""
+    upstream_index: int | None = None
+    name: str = ""
+    index: int | None = None
+    arguments: list[str] = []
+    pending: list[str] = []
+    whole: str = ""
+    has_sent_whole: bool = False
+    scan: _BracketScan = msgspec.field(default_factory=_BracketScan)
+    extras: dict[str, Any] = {}
+    unsent_extras: dict[str, Any] = {}
+
+    @property
+    def has_arguments(self) -> bool:
+        return bool(self.arguments or self.whole)
+
+    def is_complete(self) -> bool:
+        """Whether the arguments so far are a whole JSON object or list."""
+        return bool(self.whole) or self.scan.is_complete(self.arguments)
+
+    def all_arguments(self) -> str:
+        return self.whole or "".join(self.arguments)
+
+
+class ToolCallAssembler:
+    """Converts the deltas of one response to the normal form.
+
+    A call without arguments waits until its name cannot grow any more: until its arguments, the
+    next call or the end. has_whole_names: True for a wire format that never splits a name; then no
+    call waits.
+    """
+
+    def __init__(self, *, has_whole_names: bool = False) -> None:
+        self._has_whole_names = has_whole_names
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _Call] = {}
+        self._sent_ids: set[str] = set()
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether the response has a call with a name."""
+        return any(call.name for call in self._calls)
+
+    def feed(self, deltas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the normal form of a server's deltas, which arrived together."""
+        sent: list[dict[str, Any]] = []
+        touched: list[_Call] = []
+        for each in deltas:
+            delta = _read_delta(each)
+            call = self._find(delta, touched)
+            if call is None:
+                for other in self._calls:
+                    sent += self._send(other, is_over=True)
+                call = _Call()
+                self._calls.append(call)
+            touched.append(call)
+            self._update(call, delta)
+            sent += self._send(call)
+        return sent
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Return what is missing when the response is complete. Raise UnnamedToolCall."""
+        sent: list[dict[str, Any]] = []
+        for call in self._calls:
+            if not call.name and call.has_arguments:
+                raise UnnamedToolCall
+            if call.name and not (call.whole or "".join(call.arguments).strip()):
+                call.pending.append("{}")
+            sent += self._send(call, is_over=True)
+        return sent
+
+    def _find(self, delta: _Delta, touched: Sequence[_Call]) -> _Call | None:
+        """Return the call that a delta continues; None when it starts one.
+
+        touched: the calls of the deltas that arrived together with this one.
+        """
+        at_index = self._by_index.get(delta.index) if delta.index is not None else None
+        call = self._by_id.get(delta.id) if delta.id else None
+        if call is not None:
+            if at_index is not None and at_index.upstream_id == delta.id:
+                call = at_index  # several calls have the same id
+            return None if _reuses_id(call, delta) else call
+        call = at_index
+        if call is None and delta.index is None and self._calls:
+            call = self._calls[-1]
+        if call is None:
             return None
-        return index
+        if delta.id and delta.name:  # a new id starts a call, unless the id comes late
+            is_late = not call.upstream_id and call.name in ("", delta.name)
+            return call if is_late and call not in touched and not call.is_complete() else None
+        if delta.id and not delta.arguments and call.is_complete():
+            return None
+        is_other = delta.name and _starts_call(call, delta, is_together=call in touched)
+        return None if is_other else call
 
-    def _starts_call(self, index: int, name: str) -> bool:
-        """Whether a repeated name belongs to another call: the arguments so far are complete."""
-        if name != self._names[index]:
-            return True
-        try:
-            msgspec.json.decode(self._arguments[index])
-        except (msgspec.DecodeError, RecursionError):
-            return False
+    def _update(self, call: _Call, delta: _Delta) -> None:
+        if delta.id:
+            call.upstream_id = call.upstream_id or delta.id
+            self._by_id[delta.id] = call
+        if delta.index is not None:
+            call.upstream_index = (
+                delta.index if call.upstream_index is None else call.upstream_index
+            )
+            self._by_index[delta.index] = call
+        if delta.name and call.index is None and not call.has_arguments:
+            is_repeated = call.name.startswith(delta.name)
+            if not is_repeated:
+                is_longer = delta.name.startswith(call.name)
+                call.name = delta.name if is_longer else call.name + delta.name
+        elif not call.name:
+            call.name = delta.name
+        for name, value in delta.extras.items():
+            if call.extras.get(name) != value:
+                call.extras[name] = call.unsent_extras[name] = value
+        if delta.whole and not call.has_arguments and not delta.is_empty:
+            call.whole = "{}" if delta.whole == "[]" else delta.whole  # PHP's empty object
+        # A server that parses each token sends some pieces of the text as JSON values.
+        is_chunk = call.arguments and not call.is_complete()
+        arguments = delta.whole if delta.whole and is_chunk else delta.arguments
+        if arguments and not call.has_sent_whole:
+            is_repeated = bool(delta.id and delta.name) and call.is_complete()
+            if call.whole or not is_repeated:
+                call.whole = ""
+                call.arguments.append(arguments)
+                call.pending.append(arguments)
+
+    def _send(self, call: _Call, *, is_over: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the next delta of a call, if it can be sent. is_over: whether nothing follows."""
+        if not call.name:
+            return
+        if is_over and call.whole and not call.has_sent_whole:
+            call.pending, call.has_sent_whole = [call.whole], True
+        is_first = call.index is None
+        has_news = (is_over or self._has_whole_names) if is_first else call.unsent_extras
+        if not (call.pending or has_news):
+            return
+        delta: dict[str, Any] = {"index": call.index}
+        function = {"arguments": "".join(call.pending)}
+        if is_first:
+            delta["index"] = call.index = len(self._sent_ids)
+            delta |= {"id": self._choose_id(call.upstream_id), "type": "function"}
+            function = {"name": call.name, **function}
+        yield {**delta, **call.unsent_extras, "function": function}
+        call.pending, call.unsent_extras = [], {}
+
+    def _choose_id(self, upstream_id: str) -> str:
+        """Return the server's id if it is unique, else a new one."""
+        id_ = upstream_id
+        while not id_ or id_ in self._sent_ids:
+            id_ = f"call_{secrets.token_hex(12)}"
+        self._sent_ids.add(id_)
+        return id_
+
+
+def _reuses_id(call: _Call, delta: _Delta) -> bool:
+    """Whether a delta with the id of a known call starts another one, which has the same id."""
+    if not delta.name:
+        return False
+    if None not in (delta.index, call.upstream_index) and delta.index != call.upstream_index:
         return True
+    if not (delta.arguments or delta.whole) or not call.is_complete():
+        return False
+    return (delta.name, delta.whole or delta.arguments) != (call.name, call.all_arguments())
+
+
+def _starts_call(call: _Call, delta: _Delta, *, is_together: bool) -> bool:
+    """Whether a delta with a name starts another call than the one at its index.
+
+    is_together: whether both arrived together.
+    """
+    if not call.name:
+        return False
+    if call.has_arguments:
+        is_more = bool(delta.arguments or delta.whole)
+        return delta.name != call.name or (is_more and call.is_complete())
+    if delta.name == call.name:  # the name is repeated
+        return is_together
+    return is_together or (delta.is_start and not call.upstream_id)
+
+
+def _read_delta(call: dict[str, Any]) -> _Delta:
+    given = call.get("function")
+    function = given if isinstance(given, dict) else call
+    name = function.get("name")
+    given_values = (function.get(each) for each in _ARGUMENT_FIELDS)
+    value = next((each for each in given_values if each is not None), "")
+    is_text = isinstance(value, str)
+    return _Delta(
+        id=_read_id(call.get("id")),
+        index=_read_index(call.get("index")),
+        name=name if isinstance(name, str) else "",
+        arguments=value if is_text else "",
+        whole="" if is_text else msgspec.json.encode(value).decode(),
+        is_empty=not value and not isinstance(value, dict | list),
+        is_start=isinstance(call.get("type"), str),
+        extras={
+            name: value
+            for name, value in call.items()
+            if name not in _CALL_FIELDS and value is not None
+        },
+    )
+
+
+def _read_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else ""
+
+
+def _read_index(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

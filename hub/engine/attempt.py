@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -32,14 +32,17 @@ from hub.core.generation import (
     build_end_fields,
 )
 from hub.core.stream_parts import (
+    Annotations,
     Finished,
     ReasoningDelta,
+    ReasoningDetails,
     StreamPart,
     TextDelta,
     TextReplaced,
     ToolCallDelta,
     Usage,
 )
+from hub.engine.coalescing import coalesce
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
@@ -48,6 +51,7 @@ from hub.ports.generations import GenerationStore
 
 T = TypeVar("T")
 _RETRY_SECONDS: Final = 0.2
+_CALL_FIELDS: Final = {"index", "id", "type", "function"}
 _MAX_KEPT_PARTS: Final = 64  # more of them are joined
 _log = structlog.get_logger(__name__)
 
@@ -190,7 +194,7 @@ class Attempt:
             )
             self.number, self.text_bytes = record.attempt, 0
             events = [self._build_begin("generation.restarted")]
-            events += [self._build_delta(part) for part in coalesce(self._parts)]
+            events += [self._build_delta(part) for part in coalesce(self._parts, max_runs=None)]
             try:
                 await self._publish(events, stop)
                 return
@@ -207,7 +211,7 @@ class Attempt:
         """Keep parts for `_begin_again`, joined now and then so that they need little memory."""
         self._parts += parts
         if len(self._parts) > self._max_parts:
-            self._parts = list(coalesce(self._parts))
+            self._parts = list(coalesce(self._parts, max_runs=None))
             self._max_parts = max(_MAX_KEPT_PARTS, 2 * len(self._parts))
 
     def _build_begin(self, name: str) -> Publication:
@@ -244,13 +248,19 @@ class Attempt:
                 self.text_bytes = 0
             case ReasoningDelta(reasoning):
                 fields["reasoning"] = reasoning
-                self.text_bytes += len(reasoning)
+                self.text_bytes += _size(reasoning)
+            case ReasoningDetails(details):
+                fields["reasoning_details"] = details
+                self.text_bytes += len(encode_json(details))
             case ToolCallDelta(calls):
                 fields["tool_calls"] = calls
-                self.text_bytes += len(encode_json(calls))
+                self.text_bytes += sum(map(_size_of_call, calls))
+            case Annotations(annotations):
+                fields["annotations"] = annotations
+                self.text_bytes += len(encode_json(annotations))
         update = self._build_update(kind, text=text)
         self.deltas += 1
-        self.text_bytes += len(text) if text.isascii() else len(text.encode())
+        self.text_bytes += _size(text)
         return self._build_event(name, fields, update)
 
     def _build_update(
@@ -299,26 +309,13 @@ class Attempt:
                 await self._clock.sleep(_RETRY_SECONDS)
 
 
-def coalesce(parts: Sequence[StreamPart]) -> Iterator[StreamPart]:
-    """Join neighbours of the same kind; the order of the kinds is kept."""
-    texts = [part.text for part in parts if type(part) is TextDelta]
-    if len(texts) == len(parts):  # nearly always
-        yield TextDelta("".join(texts))
-        return
-    last: StreamPart | None = None
-    for part in parts:
-        match last, part:
-            case TextDelta(before), TextDelta(more):
-                last = TextDelta(before + more)
-            case ReasoningDelta(before), ReasoningDelta(more):
-                last = ReasoningDelta(before + more)
-            case ToolCallDelta(before), ToolCallDelta(more):
-                last = ToolCallDelta(before + more)
-            case TextReplaced(before), TextDelta(more):
-                last = TextReplaced(before + more)
-            case _:
-                if last is not None:
-                    yield last
-                last = part
-    if last is not None:
-        yield last
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _size_of_call(call: Mapping[str, Any]) -> int:
+    """Return the size of a delta of a tool call: of its values, without the names of its fields."""
+    function = call["function"]
+    texts = (function["arguments"], function.get("name", ""), call.get("id", ""))
+    extras = {name: call[name] for name in call.keys() - _CALL_FIELDS}
+    return sum(map(_size, texts)) + (len(encode_json(extras)) if extras else 0)

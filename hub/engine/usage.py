@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from hub.core.usage import read_count
 from hub.engine.attempt import GenerationResult
 from hub.ports.usage import UsageStore, UsageTotals
 
 
 def build_usage_totals(result: GenerationResult) -> UsageTotals:
     """Return the totals of one answer, on the day on which it ended (UTC)."""
-    request, usage = result.generation.request, result.usage
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    request = result.generation.request
+    tokens = result.usage or {}
+    prompt = read_count(tokens.get("prompt_tokens"))
+    completion = read_count(tokens.get("completion_tokens"))
     return UsageTotals(
         day=time.strftime("%Y-%m-%d", time.gmtime()),
         user=result.generation.user,
@@ -39,8 +40,3 @@ class UsageRecorder:
         """Store the usage of one ended answer. Raise BrokerUnavailable."""
         if result.first_delta_seconds is not None or result.usage:
             await self._store.add(build_usage_totals(result))
-
-
-def _count(usage: Mapping[str, Any] | None, name: str) -> int | None:
-    number = (usage or {}).get(name)
-    return number if isinstance(number, int) and number >= 0 else None

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
+from hub.core.usage import read_count
 from hub.engine.attempt import GenerationResult
 
 _BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -62,6 +63,6 @@ class WorkerMetrics(MetricSet):
         if result.first_delta_seconds is not None:
             self.first_delta.observe(result.first_delta_seconds, *labels)
         for kind in ("prompt", "completion"):
-            tokens = (result.usage or {}).get(f"{kind}_tokens")
-            if isinstance(tokens, int) and tokens >= 0:
+            tokens = read_count((result.usage or {}).get(f"{kind}_tokens"))
+            if tokens is not None:
                 self.tokens[*labels, kind] += tokens

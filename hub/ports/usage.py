@@ -26,7 +26,7 @@ class UsageStore(Protocol):
     """Totals of usage by day, user and model. Every method raises BrokerUnavailable."""
 
     async def add(self, usage: UsageTotals) -> None:
-        """Add to the totals, atomically."""
+        """Add to the totals, atomically. A total stays at 2^63 - 1 when it would be greater."""
         ...
 
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hub.core.channel import Channel
+from hub.core.usage import MAX_TOKENS
 from hub.ports.tickets import ConsumedTicket, Ticket
 from hub.ports.topic_presence import PresenceChange
 from hub.ports.usage import UsageTotals
@@ -27,8 +28,8 @@ class MemoryUsageStore:
             model=usage.model,
             answers=before.answers + usage.answers,
             answers_without_usage=before.answers_without_usage + usage.answers_without_usage,
-            prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=before.completion_tokens + usage.completion_tokens,
+            prompt_tokens=min(before.prompt_tokens + usage.prompt_tokens, MAX_TOKENS),
+            completion_tokens=min(before.completion_tokens + usage.completion_tokens, MAX_TOKENS),
         )
 
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:

@@ -2,8 +2,8 @@
 
 Source: docs.claude.com, "Streaming messages". An answer is complete when a `stop_reason` arrived;
 `message_stop` follows it. Unknown events are skipped, as the vendor demands. Usage in
-`message_delta` is cumulative. Signatures of thinking blocks are not passed on. The request is built
-in anthropic_request.py.
+`message_delta` is cumulative. Gateways put the whole input of a tool, or text, into
+`content_block_start`. The request is built in anthropic_request.py.
 """
 
 from __future__ import annotations
@@ -13,38 +13,54 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
-from hub.upstreams.anthropic_request import build_conversation, build_params
-from hub.upstreams.dialect import AuthHeader, UpstreamRequest, UpstreamStreamError, convert_usage
+from hub.core.stream_parts import ReasoningDelta, ReasoningDetails, StreamPart, ToolCallDelta
+from hub.upstreams.anthropic_request import THINKING_FORMAT, build_conversation, build_params
+from hub.upstreams.content import AnnotationReader, Text, read_content, read_text
+from hub.upstreams.dialect import (
+    AuthHeader,
+    UpstreamRequest,
+    UpstreamStreamError,
+    convert_usage,
+    is_error,
+)
 from hub.upstreams.framing import SSE
 
 _VERSION: Final = "2023-06-01"
 _MAX_TOKENS: Final = 4096  # the API requires the field; parameters override the number
-_FINISH_REASONS: Final = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-}
 
 
 class _Delta(msgspec.Struct, gc=False):
     type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    partial_json: str | None = None
+    text: Text = None
+    thinking: Text = None
+    partial_json: Text = None
+    signature: str | None = None
+    citation: dict[str, Any] | None = None
     stop_reason: str | None = None
 
 
+class _Block(msgspec.Struct, gc=False):
+    type: str | None = None
+    text: Text = None
+    thinking: Text = None
+    signature: str | None = None
+    data: str | None = None
+    id: Any = None
+    name: str | None = None
+    input: Any = None
+
+
 class _StreamEvent(msgspec.Struct, gc=False):
-    type: str
-    index: int = 0
+    type: str | None = None
+    index: int | None = 0
     delta: _Delta | None = None
-    content_block: dict[str, Any] | None = None
-    message: dict[str, Any] | None = None
+    content_block: _Block | None = None
+    message: Any = None
     usage: dict[str, Any] | None = None
+    error: Any = None
 
 
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
@@ -80,49 +96,93 @@ class AnthropicMessages:
         return _MessageReader()
 
 
+class _Thinking(msgspec.Struct):
+    """A block of thinking so far, which the API accepts back only with its signature."""
+
+    texts: list[str] = []
+    signatures: list[str] = []
+
+
 class _MessageReader:
     """Implements ResponseReader for the events of a streamed message."""
 
+    event_type: ClassVar[Any] = _StreamEvent
+    text_events: ClassVar[frozenset[str] | None] = frozenset(
+        {"content_block_start", "content_block_delta", "message_delta"}
+    )
+    has_whole_tool_names: ClassVar[bool] = True
+
     def __init__(self) -> None:
-        self._tool_calls: dict[int, int] = {}  # index of the block → index of the call, from 0
+        self._annotations = AnnotationReader()
+        self._other_blocks: set[int] = set()  # tools of the server, whose input is not for clients
+        self._thinking: dict[int, _Thinking] = {}  # by the index of the block
         self.finish_reason: str | None = None
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         data = _decode_event(event.data)
-        delta = data.delta or _Delta()
-        match data.type:
+        index = data.index or 0
+        match data.type or event.name:
             case "content_block_delta":
-                yield from self._read_block_delta(data.index, delta)
+                yield from self._read_block_delta(index, data.delta or _Delta())
             case "content_block_start":
-                yield from self._read_block_start(data.index, data.content_block or {})
+                yield from self._read_block_start(index, data.content_block or _Block())
+            case "content_block_stop":
+                yield from self._end_thinking(index)
             case "message_start":
-                yield from convert_usage((data.message or {}).get("usage"))
+                if isinstance(data.message, dict):
+                    yield from convert_usage(data.message.get("usage"))
             case "message_delta":
-                if delta.stop_reason is not None:
-                    self.finish_reason = _FINISH_REASONS.get(delta.stop_reason, delta.stop_reason)
+                for block_index in [*self._thinking]:
+                    yield from self._end_thinking(block_index)
+                if data.delta is not None and data.delta.stop_reason:
+                    reason = normalise_finish_reason(data.delta.stop_reason)
+                    self.finish_reason = reason or self.finish_reason
                 yield from convert_usage(data.usage)
             case "message_stop":
                 self.done = True
             case "error":
                 raise UpstreamStreamError(event.data)
+            case _ if data.type is None and is_error(data.error):  # of a gateway
+                raise UpstreamStreamError(event.data)
             case _:
                 pass
 
-    def _read_block_start(self, block_index: int, block: dict[str, Any]) -> Iterator[StreamPart]:
-        if block.get("type") == "tool_use":
-            index = self._tool_calls.setdefault(block_index, len(self._tool_calls))
-            function = {"name": block.get("name"), "arguments": ""}
-            call = {"index": index, "id": block.get("id"), "type": "function"}
-            yield ToolCallDelta([{**call, "function": function}])
-        elif isinstance(text := block.get("text"), str) and text:
-            yield TextDelta(text)
+    def _read_block_start(self, block_index: int, block: _Block) -> Iterator[StreamPart]:
+        if block.type == "tool_use" or (block.type is None and block.name):
+            function = {"name": block.name, "arguments": block.input}
+            yield ToolCallDelta([{"index": block_index, "id": block.id, "function": function}])
+        elif block.input is not None:
+            self._other_blocks.add(block_index)
+        elif block.data:  # redacted thinking
+            detail = {"type": "reasoning.encrypted", "data": block.data}
+            yield ReasoningDetails([{**detail, "format": THINKING_FORMAT, "index": block_index}])
+        else:
+            yield from self._read_text(block_index, block)
 
     def _read_block_delta(self, block_index: int, delta: _Delta) -> Iterator[StreamPart]:
-        if delta.text:
-            yield TextDelta(delta.text)
-        if delta.thinking:
-            yield ReasoningDelta(delta.thinking)
-        if delta.partial_json and block_index in self._tool_calls:
-            function = {"arguments": delta.partial_json}
-            yield ToolCallDelta([{"index": self._tool_calls[block_index], "function": function}])
+        yield from self._read_text(block_index, delta)
+        if delta.partial_json and block_index not in self._other_blocks:
+            function = {"arguments": read_text(delta.partial_json)}
+            yield ToolCallDelta([{"index": block_index, "function": function}])
+        if delta.citation is not None:
+            yield from self._annotations.read([delta.citation])
+
+    def _read_text(self, block_index: int, source: _Delta | _Block) -> Iterator[StreamPart]:
+        if source.text:
+            yield from read_content(source.text)
+        if source.thinking or source.signature:
+            thinking = self._thinking.setdefault(block_index, _Thinking())
+            if text := read_text(source.thinking):
+                thinking.texts.append(text)
+                yield ReasoningDelta(text)
+            if source.signature:
+                thinking.signatures.append(source.signature)
+
+    def _end_thinking(self, block_index: int) -> Iterator[StreamPart]:
+        """Yield the signed thinking of a block, if it is one."""
+        thinking = self._thinking.pop(block_index, None)
+        if thinking is not None and thinking.signatures:
+            text, signature = "".join(thinking.texts), "".join(thinking.signatures)
+            detail = {"type": "reasoning.text", "text": text, "signature": signature}
+            yield ReasoningDetails([{**detail, "format": THINKING_FORMAT, "index": block_index}])

@@ -7,7 +7,7 @@ Parameters without a counterpart are treated as in "OpenAI SDK compatibility".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from hub.core.generation import GenerationRequest
@@ -49,6 +49,8 @@ _MAX_TEMPERATURE: Final = 1  # chat completions allow 2; the vendor's own conver
 _SERVICE_TIERS: Final = ("auto", "standard_only")
 _TOOL_CHOICES: Final = {"required": "any"}
 _EFFORTS: Final = {"minimal": "low"}
+THINKING_FORMAT: Final = "anthropic-claude-v1"
+"""The format of reasoning details that hold Anthropic's thinking, as OpenRouter names it."""
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -149,10 +151,11 @@ def _build_system(messages: list[ChatMessage]) -> str | list[dict[str, Any]]:
 
 def _convert_content(message: ChatMessage) -> str | list[dict[str, Any]]:
     """Return the content, which may be empty; the API rejects an empty assistant message."""
-    if isinstance(message.content, str) and not message.tool_calls:
+    thinking = [*_build_thinking(message)]
+    if isinstance(message.content, str) and not message.tool_calls and not thinking:
         return message.content
     blocks = [_convert_part(part) for part in message.parts()]
-    return blocks + [
+    return [*thinking, *blocks] + [
         {
             "type": "tool_use",
             "id": _convert_tool_id(call.id),
@@ -161,6 +164,16 @@ def _convert_content(message: ChatMessage) -> str | list[dict[str, Any]]:
         }
         for call in message.tool_calls
     ]
+
+
+def _build_thinking(message: ChatMessage) -> Iterator[dict[str, Any]]:
+    """Yield the blocks of earlier thinking. The API accepts only what it has signed itself."""
+    for detail in message.details_in(THINKING_FORMAT) if message.role == "assistant" else ():
+        if detail.get("signature"):
+            text = str(detail.get("text") or "")
+            yield {"type": "thinking", "thinking": text, "signature": detail["signature"]}
+        elif detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+            yield {"type": "redacted_thinking", "data": detail["data"]}
 
 
 def _build_tool_result(message: ChatMessage) -> dict[str, Any]:

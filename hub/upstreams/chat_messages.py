@@ -112,7 +112,8 @@ class ChatMessage(msgspec.Struct, frozen=True):
 
     content: a text, also for parts that are all plain text, or the parts. tool_call_id: the id of
     the call whose result this is. tool_name: the name of the called tool, if an earlier message
-    holds it.
+    holds it. reasoning: the text of an earlier answer's reasoning. reasoning_details: the same in
+    the vendor's form (see stream_parts.ReasoningDetails).
     """
 
     role: str
@@ -120,6 +121,16 @@ class ChatMessage(msgspec.Struct, frozen=True):
     tool_calls: Sequence[ToolCall] = ()
     tool_call_id: str | None = None
     tool_name: str | None = None
+    reasoning: str | None = None
+    reasoning_details: Sequence[dict[str, Any]] = ()
+
+    def details_in(self, format_: str) -> list[dict[str, Any]]:
+        """Return the details of the reasoning in this vendor's format, or without a format."""
+        return [
+            detail
+            for detail in self.reasoning_details
+            if str(detail.get("format") or format_).startswith(format_.partition("-")[0])
+        ]
 
     def parts(self) -> list[ContentPart]:
         """Return the content as parts; an empty text has none."""
@@ -146,6 +157,10 @@ def _parse_message(message: Message, path: str, tool_names: dict[str | None, str
         tool_calls=decode_field(message.tool_calls or [], list[ToolCall], f"{path}.tool_calls"),
         tool_call_id=message.tool_call_id,
         tool_name=message.name or tool_names.get(message.tool_call_id),
+        reasoning=message.reasoning_content,
+        reasoning_details=[
+            detail for detail in message.reasoning_details or () if isinstance(detail, dict)
+        ],
     )
 
 

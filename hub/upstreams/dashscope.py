@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from hub.core.cumulative_text import CumulativeText
+from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
-from hub.core.tool_calls import ToolCallIndexer
 from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import (
     ChatMessage,
@@ -26,6 +26,7 @@ from hub.upstreams.chat_messages import (
     unsupported,
 )
 from hub.upstreams.chat_params import filter_params, parse_tool_choice, parse_tools, rename_params
+from hub.upstreams.content import Text, read_content, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
@@ -37,8 +38,8 @@ from hub.upstreams.framing import SSE
 
 
 class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
+    content: Text = None
+    reasoning_content: Text = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
@@ -48,7 +49,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Output(msgspec.Struct, gc=False):
-    text: str | None = None
+    text: Text = None
     finish_reason: str | None = None
     choices: list[_Choice] | None = None
 
@@ -56,7 +57,7 @@ class _Output(msgspec.Struct, gc=False):
 class _Response(msgspec.Struct, gc=False):
     output: _Output | None = None
     usage: dict[str, Any] | None = None
-    code: str | None = None
+    code: Any = None
 
 
 _NAMES: Final = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens"}
@@ -110,6 +111,8 @@ def _build_params(request: GenerationRequest) -> dict[str, Any]:
 
 def _build_message(message: ChatMessage) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role, "content": require_text(message)}
+    if message.reasoning and message.role == "assistant":
+        fields["reasoning_content"] = message.reasoning
     if message.tool_calls:
         fields["tool_calls"] = [_build_tool_call(call) for call in message.tool_calls]
     if message.role == "tool":
@@ -129,11 +132,15 @@ _ReadToolCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 class _GenerationReader:
     """Implements ResponseReader. incremental: whether events hold new text or all text so far."""
 
+    event_type: ClassVar[Any] = _Response
+    text_events: ClassVar[frozenset[str] | None] = None
+    has_whole_tool_names: ClassVar[bool] = False
+
     def __init__(self, *, incremental: bool) -> None:
         self._read_text: _ReadText = _read_delta if incremental else CumulativeText().update
         self._read_reasoning: _ReadText = _read_delta if incremental else CumulativeText().update
         self._read_tool_calls: _ReadToolCalls = (
-            ToolCallIndexer().assign if incremental else _CumulativeToolCalls().update
+            list if incremental else _CumulativeToolCalls().update
         )
         self.finish_reason: str | None = None
         self.done = False
@@ -145,18 +152,27 @@ class _GenerationReader:
         output = response.output or _Output()
         choice = output.choices[0] if output.choices else _Choice()
         message = choice.message or _Message()
-        reasoning = self._read_reasoning(message.reasoning_content or "")
+        reasoning_parts, content = _split(message.content)
+        reasoning = self._read_reasoning(read_text(message.reasoning_content) or reasoning_parts)
         if isinstance(reasoning, TextDelta):
             yield ReasoningDelta(reasoning.text)
-        text = self._read_text(output.text or message.content or "")
+        text = self._read_text(read_text(output.text) or content)
         if text is not None:
             yield text
         if calls := self._read_tool_calls(message.tool_calls or ()):
             yield ToolCallDelta([*calls])
         yield from convert_usage(response.usage)
-        reason = choice.finish_reason or output.finish_reason
-        if reason and reason != "null":
-            self.finish_reason = reason
+        word = choice.finish_reason or output.finish_reason or ""
+        self.finish_reason = normalise_finish_reason(word) or self.finish_reason
+
+
+def _split(content: Text) -> tuple[str, str]:
+    """Return the reasoning and the text of a content."""
+    if content is None or isinstance(content, str):
+        return "", content or ""
+    parts = [*read_content(content)]
+    reasoning = "".join(part.text for part in parts if isinstance(part, ReasoningDelta))
+    return reasoning, "".join(part.text for part in parts if isinstance(part, TextDelta))
 
 
 def _read_delta(text: str) -> TextDelta | None:
@@ -180,16 +196,15 @@ class _CumulativeToolCalls:
         for index, call in enumerate(calls):
             given = call.get("function")
             function = given if isinstance(given, dict) else {}
-            head: dict[str, Any] = {}  # only in the first delta of a call
-            name: dict[str, Any] = {}
             if index == len(self._arguments):
                 self._arguments.append(CumulativeText())
-                head = {"id": call.get("id"), "type": "function"}
-                name = {"name": function.get("name")}
-            arguments = self._arguments[index].update(str(function.get("arguments") or ""))
+            whole = function.get("arguments")
+            if whole is not None and not isinstance(whole, str):
+                yield {**call, "index": index}
+                continue
+            arguments = self._arguments[index].update(whole or "")
             if isinstance(arguments, TextReplaced):
                 message = "the upstream changed the arguments of a tool call that it sent before"
                 raise UpstreamError("upstream_protocol", message, retryable=False)
-            if head or arguments:
-                delta = {**name, "arguments": arguments.text if arguments else ""}
-                yield {"index": index, **head, "function": delta}
+            new = arguments.text if arguments else ""
+            yield {**call, "index": index, "function": {**function, "arguments": new}}

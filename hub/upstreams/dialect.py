@@ -43,25 +43,39 @@ class AuthHeader(msgspec.Struct, frozen=True):
 BEARER: Final = AuthHeader("Authorization", "Bearer ")  # RFC 6750, section 2.1
 
 
+_END_EVENTS: Final = frozenset({"stop", "end", "done", "finish"})
+
+
 class UpstreamStreamError(Exception):
     """The upstream reported an error inside its stream; the argument is its JSON or text."""
+
+
+class UnreadableEvent(Exception):
+    """An event holds a part of the answer that cannot be read."""
 
 
 class ResponseReader(Protocol):
     """Reads the events of one response and keeps what is needed between them.
 
-    finish_reason: why the answer is complete, None until then. done: whether no event of interest
-    can follow.
+    event_type: the type of the events' data. text_events: the values of the field `type` of events
+    that may hold the answer's text; None if events have no types. has_whole_tool_names: whether the
+    format never splits the name of a tool. finish_reason: why the answer is complete, in the words
+    of finish_reasons.py, None until then. done: whether no event of interest can follow.
     """
 
+    event_type: ClassVar[Any]
+    text_events: ClassVar[frozenset[str] | None]
+    has_whole_tool_names: ClassVar[bool]
     finish_reason: str | None
     done: bool
 
     def read(self, event: ServerSentEvent) -> Iterable[StreamPart]:
-        """Return the stream parts of an event.
+        """Return the stream parts of an event, tool calls as the upstream sent them.
 
-        Raise UpstreamStreamError for an error that the upstream reports, msgspec.ValidationError
-        for an event of unknown shape (it is skipped), and UpstreamError for any other violation.
+        Raise msgspec.DecodeError before the first part for an event that does not have the declared
+        type: it is repaired and read again. Raise UpstreamStreamError for an error that the
+        upstream reports, UnreadableEvent for text that cannot be read, and UpstreamError for any
+        other violation.
         """
         ...
 
@@ -93,6 +107,16 @@ class Dialect(Protocol):
     def new_reader(self) -> ResponseReader:
         """Return a reader for one response."""
         ...
+
+
+def is_empty_end(event: ServerSentEvent) -> bool:
+    """Whether an event ends the answer by its name alone: it has no data."""
+    return event.name in _END_EVENTS and not event.data.strip(' "')
+
+
+def is_error(value: object) -> bool:
+    """Whether a field `error` reports one: empty values and objects of empty values do not."""
+    return bool(value) and not (isinstance(value, dict) and not any(value.values()))
 
 
 def convert_usage(usage: object) -> list[Usage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -11,7 +11,8 @@ from hub.core.cumulative_text import CumulativeText
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import StreamPart, TextDelta
 from hub.errors import UpstreamError
-from hub.upstreams.dialect import UpstreamStreamError
+from hub.upstreams.content import read_text
+from hub.upstreams.dialect import UpstreamStreamError, is_empty_end
 
 
 class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +55,10 @@ class EnvelopeRules(msgspec.Struct, frozen=True, kw_only=True):
 class EnvelopeReader:
     """Implements ResponseReader by rules."""
 
+    event_type: ClassVar[Any] = Any  # the rules read each field on its own
+    text_events: ClassVar[frozenset[str] | None] = None
+    has_whole_tool_names: ClassVar[bool] = True
+
     def __init__(self, rules: EnvelopeRules) -> None:
         self._rules = rules
         self._text = CumulativeText()
@@ -70,7 +75,7 @@ class EnvelopeReader:
         elif event.name in rules.end_events:
             yield from self._read_end_event(event.data)
             self._finish()
-        elif event.data.strip() in self._end_words:
+        elif event.data.strip() in self._end_words or is_empty_end(event):
             self._finish()
         elif event.data or not rules.json_data:
             yield from self._read_data(event.data)
@@ -112,7 +117,9 @@ class EnvelopeReader:
         return data if is_whole else _get_path(data, self._rules.text)
 
     def _read_text(self, value: object) -> Iterator[StreamPart]:
-        if value is None:
+        if isinstance(value, list):
+            value = read_text(value)
+        if value is None or value is False:
             return
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = msgspec.json.encode(value).decode()

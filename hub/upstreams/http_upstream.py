@@ -1,28 +1,31 @@
 """An upstream over HTTP: chunks of bytes to stream parts, for every wire format.
 
-    bytes (http_client) → events (the decoder of the framing) → stream parts (the dialect's reader)
+    bytes (http_client) → stream parts (stream_reader)
 
-The wire format is a `Dialect` (dialect.py). This module owns the order of the steps and what
-becomes of errors; the relay owns what becomes of the parts.
+The wire format is a `Dialect` (dialect.py). This module owns the time between the steps: what ends
+the reading, and when. The relay owns what becomes of the parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 import aiohttp
-import msgspec
 import structlog
 
 from hub.core.generation import GenerationRequest
-from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
-from hub.core.stream_parts import Finished, StreamPart, TextDelta
+from hub.core.stream_parts import StreamPart
 from hub.errors import UpstreamError
-from hub.upstreams.dialect import Dialect, UpstreamStreamError
+from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
-from hub.upstreams.http_errors import extract_error_text, quote_start
-from hub.upstreams.surrogates import SurrogateJoiner, decode_surrogates
+from hub.upstreams.stream_reader import StreamReader
+
+FINISH_GRACE_SECONDS: Final = 2.0
+"""How long the usage may follow the finish of an answer on an open connection."""
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ class HttpUpstream:
     """Implements ports.Upstream for an endpoint that speaks `dialect` over HTTP.
 
     max_event_bytes: the limit of one event.
+    finish_grace_seconds: how long the reading continues after the finish, for the usage.
     """
 
     def __init__(
@@ -40,10 +44,13 @@ class HttpUpstream:
         options: EndpointOptions,
         *,
         max_event_bytes: int,
+        finish_grace_seconds: float = FINISH_GRACE_SECONDS,
     ) -> None:
         self._endpoint = HttpEndpoint(session, dialect, options)
         self._dialect = dialect
+        self._idle_seconds = options.timeouts.idle_seconds or math.inf
         self._max_event_bytes = max_event_bytes
+        self._finish_grace_seconds = finish_grace_seconds
 
     async def stream(
         self, request: GenerationRequest
@@ -52,131 +59,53 @@ class HttpUpstream:
         chunks = self._endpoint.send(request)
         reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
         try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    parts = reader.feed(chunk)
-                    if parts:
-                        yield parts
-                    if reader.failure is not None:
-                        raise reader.failure
-                    if reader.done:
-                        break
-                else:
-                    parts = reader.end()
-                    if parts:
-                        yield parts
-                    if reader.failure is not None:
-                        raise reader.failure
+            async with aclosing(chunks), aclosing(self._read(chunks, reader)) as parts_read:
+                async for parts in parts_read:
+                    yield parts
         except UpstreamError as error:
-            # A finished answer is complete, also when the connection broke before its last bytes.
-            if error.code != "upstream_truncated" or not reader.finished:
+            if not reader.finished:  # a finished answer is complete, whatever happens after it
                 raise
+            _log.debug("upstream.failed_after_finish", upstream=request.upstream, code=error.code)
         finally:
-            if reader.skipped_events:
-                _log.info(
-                    "upstream.events_skipped",
-                    upstream=request.upstream,
-                    events=reader.skipped_events,
-                )
+            if reader.odd_fields:
+                fields = reader.odd_fields
+                _log.warning("upstream.odd_fields", upstream=request.upstream, fields=fields)
         yield reader.finish()
 
+    async def _read(
+        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader
+    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+        """Yield the parts of the chunks until the answer is complete. Raise UpstreamError."""
+        loop = asyncio.get_running_loop()
+        events, read_at = 0, loop.time()
+        finish_deadline: float | None = None
+        while chunk := await _next_chunk(chunks, finish_deadline):
+            parts = reader.feed(chunk)
+            if parts:
+                yield parts
+            if reader.failure is not None:
+                raise reader.failure
+            if reader.done:
+                return
+            if reader.finished and (parts or finish_deadline is None):
+                finish_deadline = loop.time() + self._finish_grace_seconds
+            if reader.events != events:
+                events, read_at = reader.events, loop.time()
+            elif loop.time() - read_at > self._idle_seconds:
+                message = "the upstream sent only comments for too long"
+                raise UpstreamError("upstream_timeout", message, retryable=True)
+        if parts := reader.end():
+            yield parts
+        if reader.failure is not None:
+            raise reader.failure
 
-class StreamReader:
-    """Reads the bytes of one response into stream parts. `Finished` comes last, after the usage."""
 
-    def __init__(self, dialect: Dialect, max_event_bytes: int, secrets: Collection[str]) -> None:
-        self._decoder = dialect.framing.decoder(max_event_bytes)
-        self._response = dialect.new_reader()
-        self._end_is_finish = dialect.framing.end_is_finish
-        self._secrets = secrets
-        self._joiner: SurrogateJoiner | None = None  # created for the first split character
-        self._unread = ""  # the first event, until anything in the stream could be read
-        self._has_parts = False
-        self.failure: UpstreamError | None = None  # raised by the caller, after the parts
-        self.skipped_events = 0  # JSON of a shape that the dialect does not know
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more need be read."""
-        return self._response.done
-
-    @property
-    def finished(self) -> bool:
-        """Whether the upstream reported that the answer is complete."""
-        return self._response.finish_reason is not None
-
-    def feed(self, chunk: bytes) -> list[StreamPart]:
-        """Return the parts of this chunk. An error behind them is kept in `failure`."""
-        try:
-            events = self._decoder.feed(chunk)
-        except StreamTooLarge as error:
-            events = error.events
-            message = f"the upstream sent an event that is too large: {error}"
-            self.failure = UpstreamError("upstream_too_large", message, retryable=False)
-        return self._read_all(events)
-
-    def end(self) -> list[StreamPart]:
-        """Return the parts of events that the end of the stream completes.
-
-        An event that is cut in the middle is ignored: `finish` reports the missing end.
-        """
-        parts = self._read_all(self._decoder.end())
-        if self.failure is not None and self.failure.code == "upstream_protocol":
-            self.failure = None
-        return parts
-
-    def finish(self) -> list[StreamPart]:
-        """Return the last part once everything is read.
-
-        Raise UpstreamError (`upstream_truncated`) when the upstream did not report the end.
-        """
-        reason = self._response.finish_reason or ("stop" if self._end_is_finish else None)
-        if reason is None:
-            message = "the upstream closed the stream before the answer was finished"
-            if not self._has_parts and (quote := quote_start(self._unread, self._secrets)):
-                message += f"; it sent {quote}"
-            raise UpstreamError("upstream_truncated", message, retryable=True)
-        text = self._joiner.flush() if self._joiner else ""
-        return [TextDelta(text), Finished(reason)] if text else [Finished(reason)]
-
-    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[StreamPart]:
-        parts: list[StreamPart] = []
-        try:
-            for event in events:
-                self._unread = self._unread or event.data
-                parts += self._read(event)
-                if self._response.done:
-                    break
-        except UpstreamStreamError as error:
-            text = extract_error_text(error.args[0], self._secrets)
-            message = f"the upstream reported an error: {text}" if text else "the upstream failed"
-            self.failure = UpstreamError("upstream_error", message, retryable=True)
-        except UpstreamError as error:
-            self.failure = error
-        self._has_parts = self._has_parts or bool(parts)
-        return parts
-
-    def _read(self, event: ServerSentEvent) -> list[StreamPart]:
-        try:
-            parts = [*self._response.read(event)]
-        except msgspec.ValidationError:
-            self.skipped_events += 1
-            return []
-        except (msgspec.DecodeError, RecursionError) as error:
-            parts = self._read_surrogates(event, error)
-        return self._joiner.join(parts) if self._joiner else parts
-
-    def _read_surrogates(self, event: ServerSentEvent, cause: Exception) -> list[StreamPart]:
-        """Read JSON that msgspec refuses because a character in it is split."""
-        try:
-            event = msgspec.structs.replace(event, data=decode_surrogates(event.data))
-            parts = list(self._response.read(event))
-        except msgspec.ValidationError:
-            self.skipped_events += 1
-            return []
-        except (ValueError, RecursionError):
-            quote = quote_start(event.data, self._secrets)
-            message = f"the upstream sent data that is not a valid event: {quote}"
-            raise UpstreamError("upstream_protocol", message, retryable=False) from cause
-        self._joiner = self._joiner or SurrogateJoiner()
-        return parts
+async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes:
+    """Return the next chunk; no bytes at the end and after the deadline."""
+    if deadline is None:
+        return await anext(chunks, b"")
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await anext(chunks, b"")
+    except TimeoutError:
+        return b""

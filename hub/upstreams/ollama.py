@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta, Usage
+from hub.core.stream_parts import ReasoningDelta, StreamPart, ToolCallDelta, Usage
+from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import (
     ChatMessage,
     ImagePart,
@@ -32,7 +34,14 @@ from hub.upstreams.chat_params import (
     parse_tools,
     rename_params,
 )
-from hub.upstreams.dialect import BEARER, AuthHeader, UpstreamRequest, UpstreamStreamError
+from hub.upstreams.content import Text, read_content, read_text
+from hub.upstreams.dialect import (
+    BEARER,
+    AuthHeader,
+    UpstreamRequest,
+    UpstreamStreamError,
+    is_error,
+)
 from hub.upstreams.framing import NDJSON
 
 _OPTION_NAMES: Final = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
@@ -45,21 +54,22 @@ _NOT_OPTIONS: Final = frozenset(
      "prediction", "service_tier", "stream_options", "verbosity", "safety_identifier",
      "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
 )  # fmt: skip
+_NO_ANSWERS: Final = ("load", "unload")  # reasons of lines about the model, not about an answer
 _EFFORTS: Final = {"none": False, "minimal": "low", "xhigh": "max"}
 
 
 class _Message(msgspec.Struct, gc=False):
-    content: str | None = None
-    thinking: str | None = None
+    content: Text = None
+    thinking: Text = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
 class _ChatResponse(msgspec.Struct, gc=False):
     message: _Message | None = None
-    done: bool = False
+    done: bool | None = False
     done_reason: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     error: Any = None
 
 
@@ -118,6 +128,8 @@ def _build_message(message: ChatMessage) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role, "content": text}
     if images:
         fields["images"] = images
+    if message.reasoning and message.role == "assistant":
+        fields["thinking"] = message.reasoning
     if message.tool_calls:
         fields["tool_calls"] = [_build_tool_call(call) for call in message.tool_calls]
     if message.role == "tool":
@@ -140,6 +152,10 @@ def _build_image(part: ImagePart) -> str:
 class _ChatReader:
     """Implements ResponseReader for the lines of a chat response."""
 
+    event_type: ClassVar[Any] = _ChatResponse
+    text_events: ClassVar[frozenset[str] | None] = None
+    has_whole_tool_names: ClassVar[bool] = True
+
     def __init__(self) -> None:
         self._tool_calls = 0
         self.finish_reason: str | None = None
@@ -147,29 +163,29 @@ class _ChatReader:
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         response = _decode_response(event.data)
-        if response.error is not None:
+        if is_error(response.error):
             raise UpstreamStreamError(event.data)
         message = response.message or _Message()
-        if message.thinking:
-            yield ReasoningDelta(message.thinking)
+        if message.thinking and (thinking := read_text(message.thinking)):
+            yield ReasoningDelta(thinking)
         if message.content:
-            yield TextDelta(message.content)
+            yield from read_content(message.content)
         if message.tool_calls:
             yield ToolCallDelta([self._convert_tool_call(call) for call in message.tool_calls])
         if response.done:
-            if response.prompt_eval_count is not None or response.eval_count is not None:
-                tokens = {"prompt_tokens": response.prompt_eval_count or 0}
-                yield Usage({**tokens, "completion_tokens": response.eval_count or 0})
-            self.finish_reason = (
-                "tool_calls" if self._tool_calls else response.done_reason or "stop"
-            )
-            self.done = True
+            yield from self._read_end(response)
+
+    def _read_end(self, response: _ChatResponse) -> Iterator[StreamPart]:
+        if response.done_reason in _NO_ANSWERS:
+            message = f"the upstream did not answer: it only reported {response.done_reason!r}"
+            raise UpstreamError("upstream_error", message, retryable=True)
+        if response.prompt_eval_count is not None or response.eval_count is not None:
+            tokens = {"prompt_tokens": response.prompt_eval_count or 0}
+            yield Usage({**tokens, "completion_tokens": response.eval_count or 0})
+        self.finish_reason = normalise_finish_reason(response.done_reason or "") or "stop"
+        self.done = True
 
     def _convert_tool_call(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Return the call in OpenAI's form, where the arguments are JSON text."""
-        given = call.get("function")
-        function = dict(given) if isinstance(given, dict) else {}
-        if not isinstance(function.get("arguments"), str):
-            function["arguments"] = msgspec.json.encode(function.get("arguments") or {}).decode()
+        """Return the call with an index of its own: each is complete in one line."""
         index, self._tool_calls = self._tool_calls, self._tool_calls + 1
-        return {"index": index, "id": call.get("id"), "type": "function", "function": function}
+        return {**call, "index": index}

@@ -7,31 +7,43 @@ openai_responses_request.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
+from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
+from hub.core.stream_parts import (
+    ReasoningDelta,
+    ReasoningDetails,
+    StreamPart,
+    TextDelta,
+    ToolCallDelta,
+)
+from hub.upstreams.content import AnnotationReader, Text, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
+    UnreadableEvent,
     UpstreamRequest,
     UpstreamStreamError,
     convert_usage,
 )
 from hub.upstreams.framing import SSE
-from hub.upstreams.openai_responses_request import build_input, build_params
-
-_FINISH_REASONS: Final = {"max_output_tokens": "length"}
+from hub.upstreams.openai_responses_request import REASONING_FORMAT, build_input, build_params
 
 
 class _StreamEvent(msgspec.Struct, gc=False):
-    type: str
-    delta: str | None = None
-    output_index: int = 0
+    type: str | None = None
+    delta: Text | dict[str, Any] = None
+    output_index: int | None = 0
+    content_index: int | None = 0
+    text: Text = None
+    refusal: str | None = None
+    arguments: Any = None
+    annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
 
@@ -66,49 +78,203 @@ class OpenAiResponses:
         return _ResponseReader()
 
 
-class _ResponseReader:
-    """Implements ResponseReader for streaming events of the Responses API."""
+class _Received:
+    """The text that the deltas of one kind have brought, so that a repetition is not read twice."""
 
     def __init__(self) -> None:
-        self._tool_calls: dict[int, int] = {}  # output index → index of the tool call, from 0
+        self._texts: dict[tuple[int, int], list[str]] = {}
+
+    def add(self, key: tuple[int, int], text: str) -> None:
+        self._texts.setdefault(key, []).append(text)
+
+    def add_missing(self, key: tuple[int, int], text: str) -> str:
+        """Return what is missing of the whole text of one part of the output."""
+        known = "".join(self._texts.get(key, ()))
+        if not text.startswith(known) or (not known and self.all().endswith(text)):
+            return ""
+        self.add(key, text[len(known) :])
+        return text[len(known) :]
+
+    def all(self) -> str:
+        return "".join(text for texts in self._texts.values() for text in texts)
+
+
+class _ResponseReader:
+    """Implements ResponseReader for streaming events of the Responses API.
+
+    What only `.done` events or the last event have is read from them.
+    """
+
+    event_type: ClassVar[Any] = _StreamEvent
+    text_events: ClassVar[frozenset[str] | None] = frozenset(
+        {"response.output_item.done", "response.completed", "response.incomplete"}
+    )
+    has_whole_tool_names: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._text = _Received()
+        self._reasoning = _Received()
+        self._arguments: dict[int, list[str]] = {}  # by the output index of the call
+        self._calls: dict[int, str] = {}  # output index → id, of the calls that have begun
+        self._item_ids: set[str] = set()  # of reasoning whose encrypted content was read
+        self._annotations = AnnotationReader()
+        self._has_refusal = False
         self.finish_reason: str | None = None
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         data = _decode_event(event.data)
-        match data.type:
-            case "response.output_text.delta" | "response.refusal.delta":
-                yield TextDelta(data.delta or "")
-            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-                yield ReasoningDelta(data.delta or "")
-            case "response.output_item.added" if (data.item or {}).get("type") == "function_call":
-                yield self._read_function_call(data.output_index, data.item or {})
-            case "response.function_call_arguments.delta" if data.output_index in self._tool_calls:
-                index = self._tool_calls[data.output_index]
-                yield ToolCallDelta([{"index": index, "function": {"arguments": data.delta or ""}}])
-            case "response.completed" | "response.incomplete":
+        output_index = data.output_index or 0
+        key = (output_index, data.content_index or 0)
+        match (data.type or event.name).removeprefix("response."):
+            case "completed" | "incomplete":
                 yield from self._read_end(data.response or {})
-            case "response.failed":
+            case "failed" | "cancelled":
                 raise UpstreamStreamError(msgspec.json.encode(data.response or {}))
             case "error":
                 raise UpstreamStreamError(event.data)
+            case "output_item.done":
+                yield from self._read_item(output_index, data.item or {})
+            case kind if "function_call_arguments" in kind or kind == "output_item.added":
+                yield from self._read_call_event(kind, output_index, data)
+            case kind:
+                yield from self._read_text_event(kind, key, data)
+
+    def _read_call_event(
+        self, kind: str, output_index: int, data: _StreamEvent
+    ) -> Iterator[StreamPart]:
+        match kind:
+            case "output_item.added" if (data.item or {}).get("type") == "function_call":
+                yield from self._begin_call(output_index, data.item or {})
+            case "function_call_arguments.delta":
+                yield from self._read_arguments(output_index, _require_text(data.delta))
+            case "function_call_arguments.done":
+                yield from self._read_missing_arguments(output_index, data.arguments)
             case _:
                 pass
 
-    def _read_function_call(self, output_index: int, item: dict[str, Any]) -> ToolCallDelta:
-        index = self._tool_calls.setdefault(output_index, len(self._tool_calls))
-        function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
-        id_ = item.get("call_id")
-        return ToolCallDelta(
-            [{"index": index, "id": id_, "type": "function", "function": function}]
-        )
+    def _read_text_event(
+        self, kind: str, key: tuple[int, int], data: _StreamEvent
+    ) -> Iterator[StreamPart]:
+        match kind:
+            case "output_text.delta" | "refusal.delta":
+                self._has_refusal = self._has_refusal or kind == "refusal.delta"
+                if text := _require_text(data.delta):
+                    self._text.add(key, text)
+                    yield TextDelta(text)
+            case "reasoning_text.delta" | "reasoning_summary_text.delta":
+                if text := _require_text(data.delta):
+                    self._reasoning.add(key, text)
+                    yield ReasoningDelta(text)
+            case "output_text.done" | "refusal.done":
+                self._has_refusal = self._has_refusal or bool(data.refusal)
+                yield from self._read_text(key, read_text(data.text) or data.refusal or "")
+            case "reasoning_text.done" | "reasoning_summary_text.done":
+                yield from self._read_reasoning(key, read_text(data.text))
+            case "output_text.annotation.added" if data.annotation is not None:
+                yield from self._annotations.read([data.annotation])
+            case _:
+                pass
+
+    def _read_text(self, key: tuple[int, int], text: str) -> Iterator[StreamPart]:
+        if missing := self._text.add_missing(key, text):
+            yield TextDelta(missing)
+
+    def _read_reasoning(self, key: tuple[int, int], text: str) -> Iterator[StreamPart]:
+        if missing := self._reasoning.add_missing(key, text):
+            yield ReasoningDelta(missing)
+
+    def _begin_call(self, output_index: int, item: dict[str, Any]) -> Iterator[StreamPart]:
+        """Yield the beginning of a call. Arguments in it count only if no others come."""
+        if output_index not in self._calls:
+            self._calls[output_index] = str(item.get("call_id") or "")
+            arguments = item.get("arguments")
+            function = {"name": item.get("name"), "arguments": _decode_object(arguments)}
+            yield ToolCallDelta([{"index": output_index, "id": item.get("call_id"),
+                                  "function": function}])  # fmt: skip
+
+    def _read_arguments(self, output_index: int, arguments: str) -> Iterator[StreamPart]:
+        if arguments:
+            self._arguments.setdefault(output_index, []).append(arguments)
+            yield ToolCallDelta([{"index": output_index, "function": {"arguments": arguments}}])
+
+    def _read_missing_arguments(self, output_index: int, arguments: Any) -> Iterator[StreamPart]:
+        known = "".join(self._arguments.get(output_index, ()))
+        if arguments and not isinstance(arguments, str):
+            arguments = "" if known else msgspec.json.encode(arguments).decode()
+        if arguments and arguments.startswith(known):
+            yield from self._read_arguments(output_index, arguments[len(known) :])
+
+    def _read_item(self, output_index: int, item: dict[str, Any]) -> Iterator[StreamPart]:
+        """Yield what is missing of a complete item of the output."""
+        content = item.get("content")
+        parts = content if isinstance(content, list) else []
+        match item.get("type"):
+            case "message":
+                for n, part in enumerate(parts):
+                    yield from self._read_text((output_index, n), read_text(part))
+                    if isinstance(part, dict) and isinstance(part.get("annotations"), list):
+                        yield from self._annotations.read(part["annotations"])
+            case "reasoning":
+                summary = item.get("summary")
+                texts = parts or (summary if isinstance(summary, list) else [])
+                for n, part in enumerate(texts):
+                    yield from self._read_reasoning((output_index, n), read_text(part))
+                if item.get("encrypted_content") and str(item.get("id")) not in self._item_ids:
+                    self._item_ids.add(str(item.get("id")))
+                    detail = {"type": "reasoning.encrypted", "data": item["encrypted_content"]}
+                    fields = {"id": item.get("id"), "format": REASONING_FORMAT}
+                    yield ReasoningDetails([{**detail, **fields, "index": output_index}])
+            case "function_call":
+                yield from self._begin_call(output_index, item)
+                yield from self._read_missing_arguments(output_index, item.get("arguments"))
 
     def _read_end(self, response: dict[str, Any]) -> Iterator[StreamPart]:
+        output = response.get("output")
+        if isinstance(output, list):
+            yield from self._read_output([item for item in output if isinstance(item, dict)])
         details = response.get("incomplete_details")
-        if isinstance(details, dict):
-            reason = str(details.get("reason") or "length")
-            self.finish_reason = _FINISH_REASONS.get(reason, reason)
-        else:
-            self.finish_reason = "tool_calls" if self._tool_calls else "stop"
+        reason = read_text(details.get("reason")) or "length" if isinstance(details, dict) else ""
+        self.finish_reason = normalise_finish_reason(reason) or "stop"
+        if self._has_refusal and not reason:
+            self.finish_reason = "refusal"
         self.done = True
         yield from convert_usage(response.get("usage"))
+
+    def _read_output(self, items: Sequence[dict[str, Any]]) -> Iterator[StreamPart]:
+        """Yield what only the complete output has. Its positions may differ from the indexes of the
+        events, so texts are compared as a whole, and calls by their ids.
+        """
+        texts = [read_text(item.get("content")) for item in items if item.get("type") == "message"]
+        received, text = self._text.all(), "".join(texts)
+        if text.startswith(received) and len(text) > len(received):
+            yield TextDelta(text[len(received) :])
+        indexes = {id_: index for index, id_ in self._calls.items() if id_}
+        unused_index = max((*self._calls, *self._arguments, -1)) + 1
+        for n, item in enumerate(items):
+            match item.get("type"):
+                case "function_call":
+                    index = indexes.get(str(item.get("call_id")), n if n in self._calls else None)
+                    yield from self._read_item(unused_index if index is None else index, item)
+                    unused_index += index is None
+                case "reasoning" if not self._reasoning.all() or item.get("encrypted_content"):
+                    yield from self._read_item(n, item)
+                case _:
+                    pass
+
+
+def _decode_object(arguments: Any) -> Any:
+    """Return arguments that are the text of a JSON object as the object, else without a change."""
+    try:
+        value = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
+    except (msgspec.DecodeError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _require_text(delta: Any) -> str:
+    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
+    text = read_text(delta)
+    if delta and not text:
+        raise UnreadableEvent
+    return text

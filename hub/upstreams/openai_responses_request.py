@@ -34,6 +34,8 @@ from hub.upstreams.chat_params import (
     rename_params,
 )
 
+REASONING_FORMAT: Final = "openai-responses-v1"
+"""The format of reasoning details that hold encrypted reasoning items, as OpenRouter names it."""
 _NAMES: Final = {
     "max_output_tokens": "max_output_tokens",
     "max_tokens": "max_output_tokens",
@@ -106,6 +108,7 @@ def _build_items(message: ChatMessage) -> Iterator[dict[str, Any]]:
         output = content or message.content or ""
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
     elif message.role == "assistant":
+        yield from _build_reasoning(message)
         if text := require_text(message, "an assistant's content"):
             yield {"role": "assistant", "content": text}
     else:
@@ -113,6 +116,15 @@ def _build_items(message: ChatMessage) -> Iterator[dict[str, Any]]:
     for call in message.tool_calls:
         item = {"type": "function_call", "call_id": call.id, "name": call.name}
         yield {**item, "arguments": call.arguments}
+
+
+def _build_reasoning(message: ChatMessage) -> Iterator[dict[str, Any]]:
+    """Yield the items of earlier reasoning. The API accepts only what it has encrypted itself."""
+    for detail in message.details_in(REASONING_FORMAT):
+        if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+            id_ = {"id": detail["id"]} if detail.get("id") else {}
+            item = {"type": "reasoning", **id_, "summary": []}
+            yield {**item, "encrypted_content": detail["data"]}
 
 
 def _convert_part(part: ContentPart) -> dict[str, Any]:

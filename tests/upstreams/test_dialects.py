@@ -13,6 +13,7 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import (
     Finished,
     ReasoningDelta,
+    ReasoningDetails,
     StreamPart,
     TextDelta,
     TextReplaced,
@@ -25,10 +26,10 @@ from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
-from hub.upstreams.http_upstream import StreamReader
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.stream_reader import StreamReader
 from hub.wiring.upstreams import DIALECTS
 from tests.defaults import envelope_rules
 
@@ -72,7 +73,7 @@ def test_openai_refusal() -> None:
 
 def test_openai_unknown_chunks_are_skipped() -> None:
     """JSON of an unknown shape is skipped."""
-    chunks = ({"choices": "odd"}, {"object": "ping"}, b"data: 5\n\n")
+    chunks = ({"choices": ""}, {"object": "ping"}, b"data: 5\n\n")
     end = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
     assert read(OpenAiChat({}), *chunks, end) == [TextDelta("a"), Finished("stop")]
 
@@ -165,6 +166,17 @@ def test_anthropic_tools_and_thinking() -> None:
         ReasoningDelta("hm"),
         ToolCallDelta([call(0, id_="t1", name="f", arguments="")]),
         ToolCallDelta([call(0, arguments='{"a":1}')]),
+        ReasoningDetails(
+            [
+                {
+                    "type": "reasoning.text",
+                    "text": "hm",
+                    "signature": "x",
+                    "format": "anthropic-claude-v1",
+                    "index": 0,
+                }
+            ]
+        ),
         Usage({"completion_tokens": 7}),
         Finished("tool_calls"),
     ]
@@ -176,15 +188,18 @@ def test_ollama_tools_and_thinking() -> None:
     parts = read(
         OllamaChat({}),
         {"message": {"thinking": "hm"}, "done": False},
-        {"message": {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}},
+        {
+            "message": {
+                "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": arguments}}]
+            }
+        },
         {"done": True, "done_reason": "stop", "prompt_eval_count": 2, "eval_count": 3},
     )
     assert parts == [
         ReasoningDelta("hm"),
-        ToolCallDelta(
-            [{**call(0, name="f", arguments='{"city":"Köln"}'), "id": None, "type": "function"}]
-        ),
+        ToolCallDelta([call(0, id_="c", name="f", arguments="")]),
         Usage({"prompt_tokens": 2, "completion_tokens": 3}),
+        ToolCallDelta([call(0, arguments='{"city":"Köln"}')]),
         Finished("tool_calls"),
     ]
 
@@ -215,7 +230,7 @@ def test_dashscope_incremental() -> None:
     assert parts == [
         *[ReasoningDelta("hm"), ReasoningDelta("hm")],
         *[TextDelta("ha"), TextDelta("ha"), TextDelta("!")],
-        *[ToolCallDelta([first]), ToolCallDelta([second])],
+        ToolCallDelta([call(0, id_="c0", name="f", arguments='{"a":1}')]),
         Finished("tool_calls"),
     ]
 
@@ -272,8 +287,7 @@ def test_dashscope_tools() -> None:
         event(("f", '{"a":1}'), ("g", "{}"), finish="tool_calls"),
     )
     assert parts == [
-        ToolCallDelta([call(0, id_="c0", name="f", arguments="")]),
-        ToolCallDelta([call(0, arguments='{"a"')]),
+        ToolCallDelta([call(0, id_="c0", name="f", arguments='{"a"')]),
         ToolCallDelta([call(0, arguments=":1}"), call(1, id_="c1", name="g", arguments="{}")]),
         Finished("tool_calls"),
     ]

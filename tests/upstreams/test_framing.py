@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hub.core.stream_parts import Finished, TextDelta
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.framing import Form, recognize_form
-from hub.upstreams.http_upstream import StreamReader
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.stream_reader import StreamReader
 from tests.upstreams.kit import ReceivedRequest, Script, collect, collect_failure, scripted_server
 from tests.upstreams.kit import send_chunks as send
 

@@ -84,8 +84,8 @@ async def test_fields_of_a_chunk() -> None:
             ReasoningDelta("hm"),
             ReasoningDelta("so"),
             TextDelta("Hi"),
-            ToolCallDelta([call]),
             Usage({"total_tokens": 3}),
+            ToolCallDelta([{**call, "function": {"name": "f", "arguments": "{}"}}]),
             Finished("tool_calls"),
         ]
 

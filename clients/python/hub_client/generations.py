@@ -117,13 +117,18 @@ class Started(AnswerEvent, frozen=True, kw_only=True):
 
 
 class Delta(AnswerEvent, frozen=True, kw_only=True):
-    """New text, new reasoning, or tool calls in the delta form of OpenAI. i counts from 0."""
+    """New text, new reasoning, or tool calls in the delta form of OpenAI. i counts from 0.
+
+    reasoning_details: the reasoning in the form that the LLM needs back. annotations: sources.
+    """
 
     name: ClassVar[str] = "generation.delta"
     i: int
     text: str = ""
     reasoning: str | None = None
     tool_calls: list[Any] | None = None
+    reasoning_details: list[Any] | None = None
+    annotations: list[Any] | None = None
 
 
 class Replaced(AnswerEvent, frozen=True, kw_only=True):

@@ -50,6 +50,12 @@ class AgUiEncoder(AnswerEncoderBase):
         yield from self._open("text")
         yield self._message_event("TEXT_MESSAGE_CONTENT", delta=text)
 
+    def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
+        yield _custom_event("reasoning_details", details)
+
+    def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        yield _custom_event("annotations", annotations)
+
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close()
         index = call_index(call)
@@ -139,7 +145,7 @@ def _event(kind: str, **fields: Any) -> bytes:
     return data_event({"type": kind, **fields})
 
 
-def _custom_event(name: str, value: dict[str, Any]) -> bytes:
+def _custom_event(name: str, value: Any) -> bytes:
     return _event("CUSTOM", name=name, value=value)
 
 

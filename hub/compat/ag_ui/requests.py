@@ -7,7 +7,8 @@ the model, the upstream and its parameters, so the hub reads them from `forwarde
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +16,8 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.core.generation import Message
 from hub.errors import BadRequest
+
+_NOT_SENT: Final = ("activity", "reasoning")  # roles of messages that no upstream knows
 
 
 class AgUiMessage(msgspec.Struct, frozen=True, rename="camel"):
@@ -93,11 +96,11 @@ def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
 
     Raise BadRequest if the run has no messages.
     """
-    given = [message for message in body.messages if message.role not in ("activity", "reasoning")]
+    given = [message for message in body.messages if message.role not in _NOT_SENT]
     if not given:
         raise BadRequest("messages is empty", path="messages")
     ids: list[str | None] = [message.id for message in given]
-    messages = [message.to_message() for message in given]
+    messages = [*_to_messages(body.messages)]
     if body.context:
         context = "\n".join(f"{each.description}: {each.value}" for each in body.context)
         messages.insert(0, Message(role="system", content=context))
@@ -117,6 +120,21 @@ def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
         metadata={"thread": body.thread_id, "run": body.run_id, "ids": ids},
         on_disconnect=props.on_disconnect,
     )
+
+
+def _to_messages(given: Sequence[AgUiMessage]) -> Iterator[Message]:
+    """Yield the messages for an upstream. Reasoning belongs to the assistant's message after it."""
+    reasoning: list[str] = []
+    for message in given:
+        if message.role == "reasoning" and isinstance(message.content, str):
+            reasoning.append(message.content)
+        elif message.role not in _NOT_SENT:
+            converted = message.to_message()
+            if reasoning and message.role == "assistant":
+                text = "\n".join(reasoning)
+                converted = msgspec.structs.replace(converted, reasoning_content=text)
+            reasoning = []
+            yield converted
 
 
 def _content(content: Any) -> Any:

@@ -49,6 +49,7 @@ class AiSdkEncoder(AnswerEncoderBase):
             None  # the open part: `text` or `reasoning`, and id
         )
         self._part_count = 0
+        self._source_count = 0
         # By the index of each tool call that was sent: the number of characters sent of its
         # arguments, and the id that it was sent with.
         self._sent_arguments: dict[int, int] = {}
@@ -71,6 +72,22 @@ class AiSdkEncoder(AnswerEncoderBase):
 
     def on_text(self, text: str) -> Iterator[bytes]:
         yield from self._append("text", text)
+
+    def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
+        """Close a part of reasoning with the details, which the client sends back in its part."""
+        if self._open_part is None or self._open_part[0] != "reasoning":
+            yield from self._begin_part("reasoning")
+        yield from self._close_part(providerMetadata={"hub": {"reasoningDetails": details}})
+
+    def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        for annotation in annotations:
+            citation = annotation.get("url_citation")
+            if isinstance(citation, dict) and citation.get("url"):
+                yield from self._close_part()
+                self._source_count += 1
+                source = {"sourceId": f"s{self._source_count}", "url": str(citation["url"])}
+                title = {"title": str(citation["title"])} if citation.get("title") else {}
+                yield data_event({"type": "source-url", **source, **title})
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close_part()
@@ -118,16 +135,21 @@ class AiSdkEncoder(AnswerEncoderBase):
 
     def _append(self, kind: str, text: str) -> Iterator[bytes]:
         if self._open_part is None or self._open_part[0] != kind:
-            yield from self._close_part()
-            self._open_part = kind, f"{kind[0]}{self._part_count}"
-            self._part_count += 1
-            yield data_event({"type": f"{kind}-start", "id": self._open_part[1]})
-        yield data_event({"type": f"{kind}-delta", "id": self._open_part[1], "delta": text})
+            yield from self._begin_part(kind)
+        _, id_ = self._open_part or ("", "")
+        yield data_event({"type": f"{kind}-delta", "id": id_, "delta": text})
 
-    def _close_part(self) -> Iterator[bytes]:
+    def _begin_part(self, kind: str) -> Iterator[bytes]:
+        yield from self._close_part()
+        self._open_part = kind, f"{kind[0]}{self._part_count}"
+        self._part_count += 1
+        yield data_event({"type": f"{kind}-start", "id": self._open_part[1]})
+
+    def _close_part(self, **fields: Any) -> Iterator[bytes]:
         if self._open_part is not None:
-            yield data_event({"type": f"{self._open_part[0]}-end", "id": self._open_part[1]})
+            kind, id_ = self._open_part
             self._open_part = None
+            yield data_event({"type": f"{kind}-end", "id": id_, **fields})
 
     def _retract(self, reason: str) -> Iterator[bytes]:
         """Send one chunk with and without `reset_step`, so that the chunk numbers are the same."""
@@ -139,7 +161,9 @@ class AiSdkEncoder(AnswerEncoderBase):
 
     def _tool_input(self, index: int) -> bytes:
         call = self.answer.tool_calls[index]
-        head = {"toolCallId": self._call_ids[index], "toolName": call.name}
+        head: dict[str, Any] = {"toolCallId": self._call_ids[index], "toolName": call.name}
+        if call.extras:
+            head["providerMetadata"] = {"hub": call.extras}
         try:
             value = msgspec.json.decode(call.arguments or "{}")
         except (msgspec.DecodeError, RecursionError):

@@ -1,7 +1,8 @@
 """The request body of the AI SDK's chat: UI messages become content, tool calls and tool results.
 
 Source: ai-sdk.dev, "UIMessage", and convertToModelMessages of the package `ai`. Each step of an
-assistant's message becomes a message of its own. Reasoning, sources and `data-` parts are dropped.
+assistant's message becomes a message of its own, with its reasoning. A tool call is kept if it has
+a result or the user has approved or denied it. Sources and `data-` parts are dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
+_REFUSED: Final = "Tool call execution denied."  # as the SDK says it
+_APPROVED: Final = "The user approved this tool call. It has no result yet."
 _OUTPUT_FIELDS: Final = {"output-available": "output", "output-error": "errorText"}
 """The field of a tool's result, by the state of its part."""
 
@@ -98,21 +101,57 @@ def _assistant(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
 
 
 def _step(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
-    text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
-    tools = [
-        part for part in parts if _tool_name(part) and part.get("state") in list(_OUTPUT_FIELDS)
+    results = [
+        (part, result)
+        for part in parts
+        if _tool_name(part) and (result := _tool_result(part)) is not None
     ]
-    calls = [_call(part, _call_id(part, path)) for part in tools]
+    calls = [_call(part, _call_id(part, path)) for part, _ in results]
+    reasoning_parts = [part for part in parts if part.get("type") == "reasoning"]
+    text, reasoning = _join_texts(parts, "text"), _join_texts(reasoning_parts, "reasoning")
+    details = [detail for part in reasoning_parts for detail in _reasoning_details(part)]
     if text or calls:
-        yield Message(role="assistant", content=text or None, tool_calls=calls or None)
-    for part in tools:
-        field = _OUTPUT_FIELDS[part["state"]]
-        output = part.get(field)
         yield Message(
-            role="tool",
-            tool_call_id=_call_id(part, path),
-            content=output if isinstance(output, str) else msgspec.json.encode(output).decode(),
+            role="assistant",
+            content=text or None,
+            tool_calls=calls or None,
+            reasoning_content=reasoning or None,
+            reasoning_details=details or None,
         )
+    for part, result in results:
+        yield Message(role="tool", tool_call_id=_call_id(part, path), content=result)
+
+
+def _join_texts(parts: list[dict[str, Any]], type_: str) -> str:
+    return "".join(str(part.get("text", "")) for part in parts if part.get("type") == type_)
+
+
+def _hub_fields(part: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the encoder has put into a part's provider metadata for the next request."""
+    metadata = part.get(name)
+    fields = metadata.get("hub") if isinstance(metadata, dict) else None
+    return fields if isinstance(fields, dict) else {}
+
+
+def _reasoning_details(part: dict[str, Any]) -> list[dict[str, Any]]:
+    details = _hub_fields(part, "providerMetadata").get("reasoningDetails")
+    if not isinstance(details, list):
+        return []
+    return [detail for detail in details if isinstance(detail, dict)]
+
+
+def _tool_result(part: dict[str, Any]) -> str | None:
+    """Return the result of a call as text, None for a call without a result or an answer."""
+    state = part.get("state")
+    given = part.get("approval")
+    approval = given if isinstance(given, dict) else {}
+    if state in _OUTPUT_FIELDS:
+        output = part.get(_OUTPUT_FIELDS[state])
+        return output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    if state == "output-denied" or (state == "approval-responded" and not approval.get("approved")):
+        reason = approval.get("reason")
+        return reason if isinstance(reason, str) and reason else _REFUSED
+    return _APPROVED if state == "approval-responded" else None
 
 
 def _tool_name(part: dict[str, Any]) -> str:
@@ -132,7 +171,8 @@ def _call_id(part: dict[str, Any], path: str) -> str:
 def _call(part: dict[str, Any], id_: str) -> dict[str, Any]:
     arguments = msgspec.json.encode(part.get("input", part.get("rawInput", {}))).decode()
     function = {"name": _tool_name(part), "arguments": arguments}
-    return {"id": id_, "type": "function", "function": function}
+    extras = _hub_fields(part, "callProviderMetadata")
+    return {**extras, "id": id_, "type": "function", "function": function}
 
 
 def _content(part: dict[str, Any], path: str) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 Source: platform.openai.com, API reference, "Chat completions". Events have only `data:` lines:
 OpenAI's SDKs fail on `id:`, `retry:` and event names. A client cannot take back text: if the
 answer restarts, the stream continues where the new text repeats the sent text, and fails where it
-differs. Reasoning is sent as `reasoning_content`, as DeepSeek, vLLM and others do.
+differs. Reasoning is sent as `reasoning_content`, as DeepSeek, vLLM and others do, and in the
+vendor's form as `reasoning_details`, as OpenRouter does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ from hub.compat.answer_state import (
 from hub.compat.openai import error_document, usage_with_total
 from hub.core.generation import Generation
 
-_FINISH_REASONS: Final = {"refusal": "content_filter"}
+_FINISH_REASONS: Final = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+"""Clients validate the reason strictly; a vendor's word that is not here becomes `stop`."""
 
 
 class ChatCompletionEncoder(AnswerEncoderBase):
@@ -57,6 +65,12 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         self._has_tool_calls = True
         yield self._delta({"tool_calls": [call]})
+
+    def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
+        yield self._delta({"reasoning_details": details})
+
+    def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        yield self._delta({"annotations": annotations})
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
@@ -93,9 +107,14 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
+    if answer.reasoning_details:
+        message["reasoning_details"] = answer.reasoning_details
+    if answer.annotations:
+        message["annotations"] = answer.annotations
     if answer.tool_calls:
         message["tool_calls"] = [
             {
+                **call.extras,
                 "id": call.id,
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
@@ -113,7 +132,7 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
 
 def _finish_reason(event: GenerationEvent) -> str:
     reason = event.finish_reason or "stop"
-    return _FINISH_REASONS.get(reason, reason)
+    return _FINISH_REASONS.get(reason, "stop")
 
 
 def _head(record: Generation, kind: str) -> dict[str, Any]:

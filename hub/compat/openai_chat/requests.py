@@ -19,22 +19,31 @@ from hub.errors import BadRequest
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """One message. Other fields, which clients copy from earlier answers, are ignored."""
+    """One message. Other fields, which clients copy from earlier answers, are ignored.
+
+    reasoning: OpenRouter's name of reasoning_content.
+    """
 
     role: str
     content: str | list[dict[str, Any]] | None = None
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None
+    reasoning_details: list[dict[str, Any]] | None = None
 
     def to_message(self) -> Message:
         """Return the message as the hub stores it."""
+        reasoning = self.reasoning if isinstance(self.reasoning, str) else None
         return Message(
             role=self.role,
             content=self.content,
             name=self.name,
             tool_calls=self.tool_calls or None,
             tool_call_id=self.tool_call_id,
+            reasoning_content=self.reasoning_content or reasoning,
+            reasoning_details=self.reasoning_details or None,
         )
 
 

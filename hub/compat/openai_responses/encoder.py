@@ -24,6 +24,7 @@ from hub.compat.openai_responses.response_object import (
     OutputItem,
     build_document,
     new_item,
+    to_annotation,
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
@@ -49,6 +50,19 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._items[index].parts.append(reasoning)
         yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
 
+    def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
+        index = yield from self._open("reasoning")
+        self._items[index].details = [*self._items[index].details, *details]
+
+    def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        index = yield from self._open("message")
+        item = self._items[index]
+        for each in annotations:
+            annotation = to_annotation(each)
+            fields = {"annotation_index": len(item.annotations), "annotation": annotation}
+            item.annotations = [*item.annotations, annotation]
+            yield self._content_event("response.output_text.annotation.added", index, **fields)
+
     def on_text(self, text: str) -> Iterator[bytes]:
         new = self._sent.add(text)
         if not new:
@@ -63,6 +77,7 @@ class ResponsesEncoder(AnswerEncoderBase):
             return  # the name comes with a later delta
         index = yield from self._open("call", number)
         item, state = self._items[index], self.answer.tool_calls[number]
+        item.extras = state.extras
         delta = state.arguments[len(item.text) :]
         if delta:
             item.parts = [state.arguments]  # one part, because each delta needs its length

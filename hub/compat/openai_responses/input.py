@@ -1,7 +1,7 @@
 """OpenAI's Responses: input items as messages, and parameters as chat completions name them.
 
-Source: platform.openai.com, API reference, "Create a model response". Reasoning items are dropped,
-because the upstreams do not accept them.
+Source: platform.openai.com, API reference, "Create a model response". A reasoning item becomes the
+reasoning of the assistant's message that follows it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
+_CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
@@ -24,21 +25,38 @@ def to_messages(items: str | list[dict[str, Any]], instructions: str | None) -> 
     messages = [Message(role="system", content=instructions)] if instructions else []
     if isinstance(items, str):
         return [*messages, Message(role="user", content=items)]
+    reasoning: Message | None = None  # for the message that follows
     for n, item in enumerate(items):
         message = _message(item, f"input[{n}]")
-        previous = messages[-1] if messages else None
-        if message is None:
+        if item.get("type") == "reasoning":
+            reasoning = _merge(reasoning, message) if reasoning else message
             continue
+        previous = messages[-1] if messages else None
+        if reasoning is not None and message.role == "assistant":
+            message, reasoning = _merge(reasoning, message), None
         if message.tool_calls and previous is not None and previous.role == "assistant":
             # Responses has separate items for a message and its tool calls, chat has one message.
-            calls = [*(previous.tool_calls or ()), *message.tool_calls]
-            messages[-1] = Message(role="assistant", content=previous.content, tool_calls=calls)
+            messages[-1] = _merge(previous, message)
         else:
             messages.append(message)
     return messages
 
 
-def _message(item: dict[str, Any], path: str) -> Message | None:
+def _merge(first: Message, second: Message) -> Message:
+    """Return one message of the assistant for two items that follow each other."""
+    texts = [each.reasoning_content for each in (first, second) if each.reasoning_content]
+    details = [*(first.reasoning_details or ()), *(second.reasoning_details or ())]
+    calls = [*(first.tool_calls or ()), *(second.tool_calls or ())]
+    return Message(
+        role="assistant",
+        content=second.content if first.content is None else first.content,
+        tool_calls=calls or None,
+        reasoning_content="\n".join(texts) or None,
+        reasoning_details=details or None,
+    )
+
+
+def _message(item: dict[str, Any], path: str) -> Message:
     match item.get("type", "message"):
         case "message":
             return Message(
@@ -47,19 +65,36 @@ def _message(item: dict[str, Any], path: str) -> Message | None:
         case "function_call":
             name, id_ = _required(item, "name", path), _required(item, "call_id", path)
             function = {"name": name, "arguments": item.get("arguments") or ""}
-            call = {"id": id_, "type": "function", "function": function}
+            extras = {name: item[name] for name in item.keys() - _CALL_FIELDS}
+            call = {**extras, "id": id_, "type": "function", "function": function}
             return Message(role="assistant", tool_calls=[call])
         case "function_call_output":
             output, id_ = _content(item.get("output"), path), _required(item, "call_id", path)
             return Message(role="tool", content=output, tool_call_id=id_)
         case "reasoning":
-            return None
+            return _reasoning(item)
         case kind:
             raise BadRequest(
                 f"{path}: the hub does not support items of type {kind!r}",
                 code=UNSUPPORTED_PARAMETER,
                 path=path,
             )
+
+
+def _reasoning(item: dict[str, Any]) -> Message:
+    """Return a message that has only the reasoning of an item."""
+    parts = [part for field in ("content", "summary") for part in _list(item.get(field))]
+    text = "".join(_text(part) for part in parts)
+    details = _list(item.get("reasoning_details"))
+    if not details and item.get("encrypted_content"):
+        detail = {"type": "reasoning.encrypted", "data": item["encrypted_content"]}
+        details = [{**detail, **_given(item, "id")}]
+    return Message("assistant", reasoning_content=text or None, reasoning_details=details or None)
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list, none for another value."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _required(item: dict[str, Any], name: str, path: str) -> str:

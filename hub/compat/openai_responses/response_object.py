@@ -5,7 +5,7 @@ Source: platform.openai.com, API reference, "Responses", and the types of the pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,9 @@ class OutputItem(msgspec.Struct):
     name: str = ""
     parts: list[str] = []
     status: str = "in_progress"
+    annotations: list[dict[str, Any]] = []  # of a message
+    details: list[dict[str, Any]] = []  # of reasoning, in the vendor's form
+    extras: dict[str, Any] = {}  # fields of a call that chat completions do not define
 
     @property
     def text(self) -> str:
@@ -38,12 +41,12 @@ class OutputItem(msgspec.Struct):
     def document(self) -> dict[str, Any]:
         """Return the item as clients read it."""
         if self.kind == "call":
-            return {"id": self.id, "type": "function_call", "call_id": self.call_id,
+            return {**self.extras, "id": self.id, "type": "function_call", "call_id": self.call_id,
                     "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
         content = [self.part()] if self.parts else []
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
-                    "status": self.status}  # fmt: skip
+                    "status": self.status, **_describe_details(self.details)}  # fmt: skip
         return {"id": self.id, "type": "message", "role": "assistant", "status": self.status,
                 "content": content}  # fmt: skip
 
@@ -51,12 +54,35 @@ class OutputItem(msgspec.Struct):
         """Return the only content part of a message or of reasoning."""
         if self.kind == "reasoning":
             return {"type": "reasoning_text", "text": self.text}
-        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
+        return {
+            "type": "output_text",
+            "text": self.text,
+            "annotations": self.annotations,
+            "logprobs": [],
+        }
 
 
 def new_item(record: Generation, kind: str, index: int) -> OutputItem:
     """Return an empty item. index: its place in the output."""
     return OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
+
+
+def to_annotation(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an annotation of chat completions in the form of Responses, where it is flat."""
+    kind = annotation.get("type")
+    fields = annotation.get(kind) if isinstance(kind, str) else None
+    if not isinstance(fields, dict):
+        return dict(annotation)
+    defaults = {"title": "", "start_index": 0, "end_index": 0} if kind == "url_citation" else {}
+    return {"type": kind, **defaults, **fields}
+
+
+def _describe_details(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a reasoning item that a client must send back unchanged."""
+    if not details:
+        return {}
+    encrypted = next((each["data"] for each in details if each.get("data")), None)
+    return {"encrypted_content": encrypted, "reasoning_details": details}
 
 
 def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
@@ -65,14 +91,19 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
     if not answer.status:
         status = "in_progress"
     output: list[dict[str, Any]] = []
-    for kind, text in (("reasoning", answer.reasoning), ("message", answer.text)):
-        if text:
-            item = new_item(record, kind, len(output))
-            item.parts, item.status = [text], status
-            output.append(item.document())
+    if answer.reasoning or answer.reasoning_details:
+        item = new_item(record, "reasoning", len(output))
+        item.parts, item.status = [answer.reasoning] if answer.reasoning else [], status
+        item.details = answer.reasoning_details
+        output.append(item.document())
+    if answer.text or answer.annotations:
+        item = new_item(record, "message", len(output))
+        item.parts, item.status = [answer.text], status
+        item.annotations = [to_annotation(each) for each in answer.annotations]
+        output.append(item.document())
     for call in answer.tool_calls:
         item = new_item(record, "call", len(output))
-        item.call_id, item.name = call.id, call.name
+        item.call_id, item.name, item.extras = call.id, call.name, call.extras
         item.parts, item.status = [call.arguments], status
         output.append(item.document())
     return build_document(record, answer, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from hub.core.channel import topic_channel
@@ -147,3 +148,15 @@ class UsageContract:
         assert await usage.read("2026-01-31", "a") == [expected]
         assert await usage.read("2026-01-31", None) == [expected, totals("b", "m 2", 1, 7)]
         assert await usage.read("2026-02-01", None) == []
+
+    async def test_totals_have_a_limit(self, open_backend: OpenBackend) -> None:
+        """A total that would not fit into 64 bits stays at the largest number that does."""
+        usage = (await open_backend(BackendOptions())).usage
+        maximum = UsageTotals(day="2026-01-31", user="a", model="m", prompt_tokens=2**63 - 1)
+        for each in (
+            maximum,
+            maximum,
+            msgspec.structs.replace(maximum, answers=1, prompt_tokens=5),
+        ):
+            await usage.add(each)
+        assert await usage.read("2026-01-31", "a") == [msgspec.structs.replace(maximum, answers=1)]

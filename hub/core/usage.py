@@ -1,0 +1,44 @@
+"""Token counts as upstreams report them: which values are counts, and their limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_TOKENS: Final = 2**63 - 1
+"""The largest count that is stored. Greater counts, and sums beyond it, become this number."""
+
+_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
+def read_count(value: object) -> int | None:
+    """Return a count of tokens, None for a value that is none: a bool, a text, a negative number.
+
+    A number with a fraction is cut, and so are digits as text converted.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:20])
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if math.isnan(value) or value < 0:
+        return None
+    return MAX_TOKENS if value >= MAX_TOKENS else int(value)
+
+
+def read_usage(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the usage with whole numbers as counts, and the names of counts that are none.
+
+    Null is left out. Fields other than the three counts are kept as they are.
+    """
+    tokens, odd = {}, []
+    for name, value in usage.items():
+        if name not in _COUNTS:
+            tokens[name] = value
+        elif value is not None:
+            count = read_count(value)
+            if count is None:
+                odd.append(name)
+            else:
+                tokens[name] = count
+    return tokens, odd

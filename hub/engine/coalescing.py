@@ -1,0 +1,105 @@
+"""Joins the stream parts of one flush, so that a flood of tiny pieces becomes a few events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from hub.core.stream_parts import (
+    Annotations,
+    Finished,
+    ReasoningDelta,
+    ReasoningDetails,
+    StreamPart,
+    TextDelta,
+    TextReplaced,
+    ToolCallDelta,
+    Usage,
+)
+
+_MAX_RUNS: Final = 32
+_SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
+
+
+def coalesce(
+    parts: Sequence[StreamPart], *, max_runs: int | None = _MAX_RUNS
+) -> Iterator[StreamPart]:
+    """Yield the parts of one flush, neighbours of the same kind as one part.
+
+    The order of the kinds is kept. max_runs: if the upstream alternates between kinds more often
+    within one flush, everything of a kind becomes one part; None means never.
+    """
+    texts = [part.text for part in parts if type(part) is TextDelta]
+    if len(texts) == len(parts):  # nearly always
+        yield TextDelta("".join(texts))
+        return
+    runs: list[list[StreamPart]] = []
+    for part in parts:
+        if isinstance(part, _SILENT):
+            continue
+        if runs and _kind(runs[-1][0]) == _kind(part):
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    if max_runs is not None and len(runs) > max_runs:
+        by_kind: dict[type, list[StreamPart]] = {}
+        for run in runs:
+            by_kind.setdefault(_kind(run[0]), []).extend(run)
+        runs = [*by_kind.values()]
+    for run in runs:
+        yield run[0] if len(run) == 1 else _join(run)
+    yield from (part for part in parts if isinstance(part, _SILENT))
+
+
+def _kind(part: StreamPart) -> type:
+    return TextDelta if isinstance(part, TextReplaced) else type(part)
+
+
+def _join(parts: Sequence[StreamPart]) -> StreamPart:
+    """Return one part for parts of the same kind."""
+    match parts[0]:
+        case ReasoningDelta():
+            return ReasoningDelta("".join(p.text for p in parts if isinstance(p, ReasoningDelta)))
+        case ReasoningDetails():
+            details = [p.details for p in parts if isinstance(p, ReasoningDetails)]
+            return ReasoningDetails([*chain.from_iterable(details)])
+        case Annotations():
+            annotations = [p.annotations for p in parts if isinstance(p, Annotations)]
+            return Annotations([*chain.from_iterable(annotations)])
+        case ToolCallDelta():
+            calls = [p.calls for p in parts if isinstance(p, ToolCallDelta)]
+            return ToolCallDelta(_join_calls([*chain.from_iterable(calls)]))
+        case _:
+            return _join_text(parts)
+
+
+def _join_text(parts: Sequence[StreamPart]) -> StreamPart:
+    """Return the text; a version that replaces the whole text drops what came before it."""
+    texts: list[str] = []
+    is_replaced = False
+    for part in parts:
+        if isinstance(part, TextReplaced):
+            texts, is_replaced = [part.text], True
+        elif isinstance(part, TextDelta):
+            texts.append(part.text)
+    return TextReplaced("".join(texts)) if is_replaced else TextDelta("".join(texts))
+
+
+def _join_calls(deltas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one delta for each tool call, in the normal form of core/tool_calls.py."""
+    joined: dict[int, dict[str, Any]] = {}
+    arguments: dict[int, list[str]] = {}
+    for delta in deltas:
+        index = delta["index"]
+        known = joined.get(index)
+        if known is None:
+            joined[index], arguments[index] = delta, [delta["function"]["arguments"]]
+        else:
+            arguments[index].append(delta["function"]["arguments"])
+            if len(delta) > 2:  # more than the index and the function
+                joined[index] = {**known, **delta, "function": known["function"]}
+    return [
+        {**delta, "function": {**delta["function"], "arguments": "".join(arguments[index])}}
+        for index, delta in joined.items()
+    ]

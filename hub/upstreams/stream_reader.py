@@ -1,0 +1,229 @@
+"""Reads the bytes of one response into stream parts, in the normal form of every wire format.
+
+    bytes → events (the decoder of the framing) → raw parts (the dialect's reader) → stream parts
+
+Rules:
+1. An event is decoded at once if it has the declared type. Otherwise it is read field by field
+   (repair.py): an odd field costs only itself and is counted. An event that may hold a part of the
+   answer and cannot be read at all is a failure.
+2. Data that is no JSON object and does not look like one keeps the connection alive: it is skipped.
+   When the answer then has no end, the failure quotes it.
+3. Once the answer is finished, no event makes it fail.
+4. Tool calls, token counts and the finish reason leave in one form (core/tool_calls.py, usage.py,
+   finish_reasons.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.finish_reasons import FAILED
+from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
+from hub.core.stream_parts import Finished, StreamPart, TextDelta, ToolCallDelta, Usage
+from hub.core.tool_calls import ToolCallAssembler, UnnamedToolCall
+from hub.core.usage import read_usage
+from hub.errors import UpstreamError
+from hub.upstreams.dialect import (
+    Dialect,
+    UnreadableEvent,
+    UpstreamStreamError,
+    is_empty_end,
+)
+from hub.upstreams.http_errors import extract_error_text, quote_start
+from hub.upstreams.repair import RepairedEvent, repair_event
+from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
+
+_MAX_ODD_FIELDS: Final = 20  # the number of paths that are remembered
+_KEEPALIVES: Final = frozenset({"", "ping", "pong", "keepalive", "keep-alive", "heartbeat"})
+
+
+def _is_json(data: str) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+class StreamReader:
+    """Reads one response. `Finished` comes last, after the usage.
+
+    secrets: texts that no error may contain.
+    """
+
+    def __init__(self, dialect: Dialect, max_event_bytes: int, secrets: Collection[str]) -> None:
+        self._decoder = dialect.framing.decoder(max_event_bytes)
+        self._response = dialect.new_reader()
+        self._tool_calls = ToolCallAssembler(has_whole_names=self._response.has_whole_tool_names)
+        has_types = self._response.event_type is not Any
+        self._starts_of_json = ("{", "[") if has_types else ("{", "[", '"')
+        self._end_is_finish = dialect.framing.end_is_finish
+        self._secrets = secrets
+        self._joiner: SurrogateJoiner | None = None  # created for the first split character
+        self._skipped = ""  # the first data that was skipped and has no known meaning
+        self._unread = ""  # the first event, until anything in the stream could be read
+        self._has_parts = False
+        self.failure: UpstreamError | None = None  # raised by the caller, after the parts
+        self.events = 0  # the events so far that do more than keep the connection alive
+        self.odd_fields: dict[str, int] = {}  # path → number of events
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more need be read."""
+        return self._response.done
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream reported that the answer is complete."""
+        return self._response.finish_reason is not None
+
+    def feed(self, chunk: bytes) -> list[StreamPart]:
+        """Return the parts of this chunk. An error behind them is kept in `failure`."""
+        try:
+            events = self._decoder.feed(chunk)
+        except StreamTooLarge as error:
+            events = error.events
+            message = f"the upstream sent an event that is too large: {error}"
+            self._fail(UpstreamError("upstream_too_large", message, retryable=False))
+        return self._read_all(events)
+
+    def end(self) -> list[StreamPart]:
+        """Return the parts of events that the end of the stream completes.
+
+        An event that is cut in the middle is ignored: `finish` reports the missing end.
+        """
+        failure = self.failure
+        parts = self._read_all(self._decoder.end())
+        if failure is None and self.failure is not None:
+            self.failure = None if self.failure.code == "upstream_protocol" else self.failure
+        return parts
+
+    def finish(self) -> list[StreamPart]:
+        """Return the last parts once everything is read.
+
+        Raise UpstreamError when the upstream did not report the end: `upstream_protocol` if it sent
+        something that is no event, else `upstream_truncated`.
+        """
+        reason = self._response.finish_reason or ("stop" if self._end_is_finish else None)
+        if reason is None and self._skipped:
+            raise self._unreadable(self._skipped)
+        if reason is None:
+            message = "the upstream closed the stream before the answer was finished"
+            if not self._has_parts and (quote := quote_start(self._unread, self._secrets)):
+                message += f"; it sent {quote}"
+            raise UpstreamError("upstream_truncated", message, retryable=True)
+        try:
+            calls = self._tool_calls.finish()
+        except UnnamedToolCall:
+            message = "the upstream sent a tool call without a name"
+            raise UpstreamError("upstream_protocol", message, retryable=False) from None
+        if reason == "stop" and self._tool_calls.has_calls:
+            reason = "tool_calls"
+        text = self._joiner.flush() if self._joiner else ""
+        parts: list[StreamPart] = [TextDelta(text)] if text else []
+        return [*parts, *([ToolCallDelta(calls)] if calls else []), Finished(reason)]
+
+    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[StreamPart]:
+        parts: list[StreamPart] = []
+        response = self._response
+        if events and not (self._has_parts or self._unread):
+            self._unread = events[0].data
+        for event in events:
+            try:
+                try:
+                    parts += response.read(event)
+                    self.events += 1
+                except (msgspec.DecodeError, RecursionError):
+                    self._read_odd(event, parts)
+            except UnreadableEvent:
+                self._fail(self._unreadable(event.data))
+            except UpstreamStreamError as error:
+                self._fail(self._reported(error))
+            except UpstreamError as error:
+                self._fail(error)
+            if response.done or self.failure is not None:
+                break
+        if response.finish_reason == FAILED:
+            response.finish_reason = None
+            message = "the upstream ended the answer with an error"
+            self._fail(UpstreamError("upstream_error", message, retryable=True))
+        self._has_parts = self._has_parts or bool(parts)
+        if len(parts) == 1 and type(parts[0]) is TextDelta and self._joiner is None:
+            return parts  # nearly always
+        parts = [normal for part in parts for normal in self._normalise(part)]
+        return self._joiner.join(parts) if self._joiner else parts
+
+    def _fail(self, error: UpstreamError) -> None:
+        if not self.finished:  # a finished answer is complete
+            self.failure = self.failure or error
+
+    def _normalise(self, part: StreamPart) -> Sequence[StreamPart]:
+        match part:
+            case ToolCallDelta(calls):
+                normal = self._tool_calls.feed(calls)
+                return [ToolCallDelta(normal)] if normal else []
+            case Usage(tokens):
+                usage, odd = read_usage(tokens)
+                self._count_odd([f"usage.{name}" for name in odd])
+                return [Usage(usage)] if usage else []
+        return [part]
+
+    def _read_odd(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
+        """Read an event that does not have the declared type. Raise like ResponseReader.read."""
+        data = event.data.strip()
+        if not data.startswith(self._starts_of_json) or data.upper().startswith("[DONE]"):
+            self._skip(event, data)
+            return
+        was_finished, count = self.finished, len(parts)
+        try:
+            repaired = repair_event(data, self._response.event_type)
+            if not repaired.is_readable and not repaired.lost:
+                self._skip(event, data)
+                return
+            if has_surrogates(data):
+                self._joiner = self._joiner or SurrogateJoiner()
+            if repaired.is_readable:
+                event = msgspec.structs.replace(event, data=repaired.data)
+                parts += self._response.read(event)
+        except (ValueError, RecursionError):
+            raise UnreadableEvent from None
+        self.events += 1
+        self._count_odd(repaired.odd_fields)
+        is_lost = repaired.lost and len(parts) == count
+        if is_lost and not was_finished and self._may_hold_text(repaired, event.name):
+            self._response.finish_reason = None
+            raise UnreadableEvent
+
+    def _may_hold_text(self, event: RepairedEvent, name: str) -> bool:
+        text_events = self._response.text_events
+        is_text = text_events is None or (event.type or name) in text_events
+        return is_text or not event.is_readable
+
+    def _skip(self, event: ServerSentEvent, data: str) -> None:
+        """Skip data that is no object; it may be a comment, or say that the stream ends."""
+        word = data.strip('"')
+        if word.upper().startswith("[DONE]"):
+            self._response.done = True
+        elif is_empty_end(event):
+            self._response.finish_reason = self._response.finish_reason or "stop"
+            self._response.done = True
+        elif not (data.startswith((":", '"')) or word.lower() in _KEEPALIVES or _is_json(data)):
+            self._skipped = self._skipped or data
+
+    def _count_odd(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if path in self.odd_fields or len(self.odd_fields) < _MAX_ODD_FIELDS:
+                self.odd_fields[path] = self.odd_fields.get(path, 0) + 1
+
+    def _reported(self, error: UpstreamStreamError) -> UpstreamError:
+        text = extract_error_text(error.args[0], self._secrets)
+        message = f"the upstream reported an error: {text}" if text else "the upstream failed"
+        return UpstreamError("upstream_error", message, retryable=True)
+
+    def _unreadable(self, data: str) -> UpstreamError:
+        quote = quote_start(data, self._secrets)
+        message = f"the upstream sent data that is not a valid event: {quote}"
+        return UpstreamError("upstream_protocol", message, retryable=False)
