@@ -16,7 +16,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from hub.core.json_decoder import JsonDecoder
-from hub.core.ndjson_decoder import NdjsonDecoder
+from hub.core.line_decoder import LineDecoder
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 
 _BLANKS: Final = b"\xef\xbb\xbf \t\r\n"  # a byte order mark is skipped, too
@@ -160,7 +160,7 @@ def text_lines(*, end_is_finish: bool) -> Framing:
     return Framing(
         media_type="text/plain",
         accepts=_accept_text,
-        decoder=lambda max_bytes: NdjsonDecoder(max_line_bytes=max_bytes),
+        decoder=lambda max_bytes: LineDecoder(max_line_bytes=max_bytes),
         end_is_finish=end_is_finish,
     )
 

@@ -24,6 +24,8 @@ _REJECTING_STATUSES: Final = frozenset({400, 413, 422})  # another endpoint woul
 _MIN_SECRET_CHARS: Final = 8
 _OPENAI_KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # also when it is half masked
 _SECRET_NAME: Final = re.compile(r"key|token|secret|password|auth|sign|credential", re.IGNORECASE)
+_STATUS_FIELDS: Final = ("status", "status_code", "statusCode", "http_status", "code")
+_HTTP_ERROR: Final = re.compile(r"[45]\d\d")
 # The fields that hold an error's words, in vendors' and frameworks' JSON. What is more specific
 # comes first: Spring's `error` is only the name of the status if there is a `message`.
 _MESSAGE_FIELDS: Final = (
@@ -58,6 +60,23 @@ def build_status_error(
 def is_retryable(status: int) -> bool:
     """Return whether the same request may succeed later."""
     return status in _RETRYABLE_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES)
+
+
+def is_retryable_report(data: bytes | str) -> bool:
+    """Return whether an error inside a stream may pass.
+
+    Many servers send the status of HTTP in it, as `code` or `status`; without one it may pass.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    inner = value.get("error") if isinstance(value, dict) else None
+    tables = [each for each in (inner, value) if isinstance(each, dict)]
+    codes = (table.get(name) for table in tables for name in _STATUS_FIELDS)
+    statuses = (int(code) for code in codes if _HTTP_ERROR.fullmatch(str(code)))
+    status = next(statuses, None)
+    return status is None or is_retryable(status)
 
 
 def parse_retry_after(value: str | None) -> float | None:

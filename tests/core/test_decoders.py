@@ -1,4 +1,4 @@
-"""Newline-delimited JSON, and upstreams that repeat the whole text as it grows."""
+"""Lines of text, and upstreams that repeat the whole text as it grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.cumulative_text import CumulativeText
-from hub.core.ndjson_decoder import NdjsonDecoder
+from hub.core.line_decoder import LineDecoder
 from hub.core.sse_decoder import StreamTooLarge
 from hub.core.stream_parts import TextDelta, TextReplaced
 
@@ -19,7 +19,7 @@ def test_any_split_gives_the_same_lines(lines: list[str], cuts: list[int]) -> No
     expected = [
         text for line in stream.split(b"\n")[:-1] if (text := line.strip(b"\r\t ").decode())
     ]
-    decoder, seen, start = NdjsonDecoder(), [], 0
+    decoder, seen, start = LineDecoder(), [], 0
     for cut in [*sorted(cuts), len(stream)]:
         seen += decoder.feed(stream[start:cut])
         start = max(start, cut)
@@ -28,7 +28,7 @@ def test_any_split_gives_the_same_lines(lines: list[str], cuts: list[int]) -> No
 
 def test_line_without_an_end() -> None:
     """It is refused at the limit; the complete lines before it are returned."""
-    decoder = NdjsonDecoder(max_line_bytes=10)
+    decoder = LineDecoder(max_line_bytes=10)
     with pytest.raises(StreamTooLarge) as caught:
         decoder.feed(b"{}\n" + b"x" * 11)
     assert [event.data for event in caught.value.events] == ["{}"]

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import UpstreamError
-from hub.upstreams.http_errors import extract_error_text, is_retryable, quote_start, secret_values
+from hub.upstreams.http_errors import (
+    extract_error_text,
+    is_retryable,
+    is_retryable_report,
+    quote_start,
+    secret_values,
+)
 from tests.upstreams.kit import collect_failure, send_chunks
 
 
@@ -62,6 +68,28 @@ async def test_retryable_status_over_http(status: int) -> None:
 def test_error_bodies(body: object, text: str) -> None:
     """The words of an error are found in the forms that vendors and frameworks use."""
     assert extract_error_text(json.dumps(body)) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ('{"error":{"message":"overloaded"}}', True),
+        ('{"error":{"code":429,"message":"slow"}}', True),
+        ('{"error":{"code":"503"}}', True),
+        ('{"error":{"code":400,"message":"no such model"}}', False),
+        ('{"code":401,"msg":"token expired"}', False),
+        ('{"error":{"code":"context_length_exceeded"},"status":413}', False),
+        ('{"code":-200,"msg":"failed"}', True),
+        ('{"code":40100}', True),
+        ('{"error":"broken"}', True),
+        ("broken", True),
+        ("[" * 9999, True),
+        ("[]", True),
+    ],
+)
+def test_errors_inside_a_stream(data: str, expected: bool) -> None:
+    """An error with the status of a wrong request is not retried; one without a status may pass."""
+    assert is_retryable_report(data) is expected
 
 
 @given(

@@ -1,11 +1,11 @@
-"""Decode newline-delimited JSON, which Ollama and many gateways send: one event a line."""
+"""Decode text with one event a line. json_decoder.py decodes lines of JSON."""
 
 from __future__ import annotations
 
 from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
 
 
-class NdjsonDecoder:
+class LineDecoder:
     """An incremental decoder: `feed` takes chunks of any size and returns the complete lines.
 
     Empty lines are skipped. max_line_bytes: the length of a line without its end.
