@@ -73,8 +73,8 @@ def is_retryable_report(data: bytes | str) -> bool:
         return True
     inner = value.get("error") if isinstance(value, dict) else None
     tables = [each for each in (inner, value) if isinstance(each, dict)]
-    codes = (table.get(name) for table in tables for name in _STATUS_FIELDS)
-    statuses = (int(code) for code in codes if _HTTP_ERROR.fullmatch(str(code)))
+    codes = (str(table.get(name)) for table in tables for name in _STATUS_FIELDS)
+    statuses = (int(code) for code in codes if _HTTP_ERROR.fullmatch(code))
     status = next(statuses, None)
     return status is None or is_retryable(status)
 

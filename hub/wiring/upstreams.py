@@ -14,7 +14,7 @@ from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
-from hub.upstreams.dialect import AuthHeader, Dialect
+from hub.upstreams.dialect import BEARER, AuthHeader, Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import EnvelopeRules
 from hub.upstreams.http_client import UpstreamTimeouts
@@ -87,11 +87,13 @@ def _build_http_upstream(
 def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mapping[str, str]:
     """Return the headers of every request: that of the API key, and those of the settings.
 
-    auth_header: that of the wire format; `api_key_header` names another one.
+    auth_header: that of the wire format; `api_key_header` names another one. The key in
+    `Authorization` is a bearer token.
     """
     header = auth_header
-    if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
-        header = AuthHeader(settings.api_key_header)
+    if settings.api_key_header is not None:
+        is_bearer = settings.api_key_header.lower() == BEARER.name.lower()
+        header = BEARER if is_bearer else AuthHeader(settings.api_key_header)
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     return {**header.build(api_key), **settings.headers}
 

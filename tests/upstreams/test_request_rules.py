@@ -19,6 +19,7 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.stream_parts import Finished, StreamPart, TextDelta
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
+from hub.settings.models import Upstream
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dialect import UpstreamRequest
 from hub.upstreams.envelope import Envelope
@@ -26,6 +27,7 @@ from hub.upstreams.http_endpoint import join_url
 from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.request_rules import RequestRules, find_refused_field
+from hub.wiring.upstreams import build_dialect, build_headers
 from tests.defaults import envelope_rules
 from tests.upstreams.kit import build_upstream, collect, iterate_parts
 
@@ -280,3 +282,20 @@ async def test_query_over_http() -> None:
         "/v1/chat/completions?api-version=1",
         "/v1/ask?key=2&q=hi",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_key_header", "expected"),
+    [
+        ("openai", None, {"Authorization": "Bearer k"}),
+        ("anthropic", None, {"x-api-key": "k"}),
+        ("openai", "api-key", {"api-key": "k"}),
+        ("anthropic", "authorization", {"Authorization": "Bearer k"}),
+    ],
+)
+def test_header_of_the_key(kind: str, api_key_header: str | None, expected: Any) -> None:
+    """The setting names another header; Authorization always has a bearer token."""
+    upstream = Upstream.model_validate(
+        {"kind": kind, "base_url": "http://x", "api_key": "k", "api_key_header": api_key_header}
+    )
+    assert build_headers(upstream, build_dialect(upstream).auth_header) == expected
