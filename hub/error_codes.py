@@ -527,6 +527,26 @@ BROKER_UNAVAILABLE: Final = ErrorCode(
     "arrives once.",
     "after `Retry-After`",
 )
+BROKER_OUT_OF_MEMORY: Final = ErrorCode(
+    "broker_out_of_memory",
+    503,
+    "The memory of Redis or Valkey is full",
+    "Redis or Valkey uses as much memory as `maxmemory` allows, so it stores nothing new and "
+    "refuses publishes and new answers. Clients stay connected and can read what is stored, and "
+    "answers that run are ended.",
+    "Raise `maxmemory`, or store less: `log.user`, `log.topic`, `log.all` and "
+    "`generations.ttl_seconds`. `hub doctor` shows how much memory is in use.",
+    "after `Retry-After`",
+)
+BROKER_REFUSES_WRITES: Final = ErrorCode(
+    "broker_refuses_writes",
+    503,
+    "Redis or Valkey refuses writes",
+    "Redis or Valkey answers, but refuses writes: it cannot write to its disk "
+    "(`stop-writes-on-bgsave-error`), or has fewer replicas than `min-replicas-to-write`.",
+    "Run `hub doctor`, and read the log of the server.",
+    "after `Retry-After`",
+)
 NODE_DRAINING: Final = ErrorCode(
     "node_draining",
     503,

@@ -7,6 +7,7 @@
       TooLarge (413), UnsupportedMedia (415), TooManyRequests (429)
   - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
+      - BrokerOutOfMemory, BrokerRefusesWrites: it answers, but stores nothing new
     - CallbackUnavailable: the application does not authenticate the user (HTTP 503)
     - KeySetUnavailable: the keys of an identity provider cannot be fetched (HTTP 503)
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
@@ -110,9 +111,29 @@ class DependencyError(HubError):
 
 
 class BrokerUnavailable(DependencyError):
-    """Redis or Valkey cannot be reached, or did not answer in time."""
+    """Redis or Valkey cannot be reached, did not answer in time, or refused a command.
+
+    The message is for operators. `public_detail` is what a client may learn.
+    """
 
     code = error_codes.BROKER_UNAVAILABLE.name
+    public_detail = "the broker is unavailable; try again"
+
+
+class BrokerOutOfMemory(BrokerUnavailable):
+    """The memory of Redis or Valkey is full (`maxmemory`), so it stores nothing new."""
+
+    code = error_codes.BROKER_OUT_OF_MEMORY.name
+    public_detail = "the memory of the broker is full, so it stores no new events; try again later"
+
+
+class BrokerRefusesWrites(BrokerUnavailable):
+    """Redis or Valkey refuses writes, because its disk fails or too few replicas are connected."""
+
+    code = error_codes.BROKER_REFUSES_WRITES.name
+    public_detail = (
+        "the broker refuses writes, because its disk fails or replicas are missing; try again later"
+    )
 
 
 class CallbackUnavailable(DependencyError):

@@ -22,7 +22,6 @@ from hub.errors import (
     TooManyRequests,
 )
 
-BROKER_UNAVAILABLE: Final = "the broker is unavailable; try again"
 _RETRY_AFTER_SECONDS: Final = 1
 _EXAMPLE: Final = ERROR_CODES["token_expired"]
 
@@ -72,7 +71,7 @@ def describe_error(error: HubError) -> ErrorDescription:
         retry = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
         return ErrorDescription(error.status, error.code, error.detail, error.path, retry)
     if isinstance(error, BrokerUnavailable):
-        return ErrorDescription(503, error.code, BROKER_UNAVAILABLE, None, _RETRY_AFTER_SECONDS)
+        return ErrorDescription(503, error.code, error.public_detail, None, _RETRY_AFTER_SECONDS)
     code = error.code if isinstance(error, DependencyError) else INTERNAL_ERROR.name
     retry = None if isinstance(error, GenerationStillRunning) else _RETRY_AFTER_SECONDS
     return ErrorDescription(503, code, str(error), None, retry)

@@ -82,6 +82,12 @@ class NodeMetrics(MetricSet):
         self.redis_disconnects = CounterFunction(
             "hub_redis_link_breaks", "Connections to Redis that broke.", "link"
         )
+        self.redis_refusals = CounterFunction(
+            "hub_redis_refusals",
+            "Calls that Redis refused, because its memory is full (out_of_memory), or because its "
+            "disk fails or replicas are missing (refuses_writes).",
+            "reason",
+        )
         self.draining = Gauge("hub_draining", "1 after SIGTERM, else 0.")
         self.start_time = Gauge(
             "hub_start_time_seconds", "Start time of the process in Unix seconds."

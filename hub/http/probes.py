@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from hub.engine.connections import Connections
-from hub.error_codes import BROKER_UNAVAILABLE, NODE_DRAINING, ErrorCode
+from hub.error_codes import ERROR_CODES, NODE_DRAINING, ErrorCode
 from hub.errors import BrokerUnavailable
 from hub.http.errors import problem_response
 from hub.http.json_body import json_response
@@ -76,15 +76,15 @@ class NodeProbeRoutes:
         refuses=[503],
     )
     async def ready(self, request: web.Request) -> web.Response:
-        """Answers 200, or 503 with the reason while the node drains or the broker is
-        unavailable.
+        """Answers 200, or 503 with the reason: the node drains, or the broker is unavailable or
+        refuses writes.
         """
         if self._connections.draining:
             return _unready(NODE_DRAINING, "the node is draining")
         try:
             await self._backend.check_ready()
         except BrokerUnavailable as error:
-            return _unready(BROKER_UNAVAILABLE, str(error))
+            return _unready(ERROR_CODES[error.code], str(error))
         return json_response(ReadyResponse("ready", self._node, len(self._connections)))
 
 
@@ -95,12 +95,14 @@ def _unready(code: ErrorCode, reason: str) -> web.Response:
 class WorkerProbeRoutes:
     """The probes of a worker.
 
-    ping: returns if the broker answers, or raises BrokerUnavailable. state: returns `running` or
-    `draining`.
+    check_broker: returns if the broker accepts writes, or raises BrokerUnavailable. state: returns
+    `running` or `draining`.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[None]], state: Callable[[], str]) -> None:
-        self._ping = ping
+    def __init__(
+        self, check_broker: Callable[[], Awaitable[None]], state: Callable[[], str]
+    ) -> None:
+        self._check_broker = check_broker
         self._state = state
 
     def routes(self) -> list[web.RouteDef]:
@@ -130,7 +132,7 @@ class WorkerProbeRoutes:
     )
     async def ready(self, request: web.Request) -> web.Response:
         """Answers 200, or 503 while the worker drains or the broker is unavailable."""
-        await self._ping()
+        await self._check_broker()
         state = self._state()
         return json_response(WorkerReadyResponse(state), status=200 if state == "running" else 503)
 

@@ -21,12 +21,13 @@ from hub.ports.usage import UsageStore
 class BackendHealth(Protocol):
     """Whether the backend can be used."""
 
-    async def ping(self) -> None:
-        """Return when the backend answers. Raise BrokerUnavailable."""
+    async def check_writable(self) -> None:
+        """Return when the backend answers and accepts writes. Raise BrokerUnavailable."""
         ...
 
     async def check_ready(self) -> None:
-        """Return when the backend answers and every subscription of this process is acknowledged.
+        """Return when the backend accepts writes and every subscription of this process is
+        acknowledged.
 
         Raise BrokerUnavailable.
         """
@@ -39,6 +40,11 @@ class BackendStatistics(Protocol):
     @property
     def calls(self) -> int:
         """Number of calls to the backend."""
+        ...
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """Number of refused calls by reason: `out_of_memory` and `refuses_writes`."""
         ...
 
     @property

@@ -73,7 +73,7 @@ class MemoryHealth:
     def __init__(self, check_available: Callable[[], None]) -> None:
         self._check_available = check_available
 
-    async def ping(self) -> None:
+    async def check_writable(self) -> None:
         self._check_available()
 
     async def check_ready(self) -> None:
@@ -84,4 +84,5 @@ class MemoryStatistics:
     """Implements ports.backend.BackendStatistics; nothing is counted."""
 
     calls = 0
+    refusals: Mapping[str, int] = {}
     disconnects: Mapping[str, int] = {}

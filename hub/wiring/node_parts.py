@@ -62,6 +62,7 @@ def build_node_parts(
     node, stream = settings.node.name, settings.stream
     metrics = NodeMetrics()
     metrics.redis_calls.set_function(lambda: backend.statistics.calls)
+    metrics.redis_refusals.set_function(lambda: backend.statistics.refusals)
     metrics.redis_disconnects.set_function(lambda: backend.statistics.disconnects)
     heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
     topic_presence = TopicPresence(

@@ -81,7 +81,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
             app = build_worker(
-                backend.health.ping,
+                backend.health.check_writable,
                 lambda: "draining" if stop.requested.is_set() else "running",
                 lambda: render_prometheus({"": metrics.families()}),
             )

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.api.problems import BROKER_UNAVAILABLE, ErrorDescription, describe_error, problem_document
+from hub.api.problems import ErrorDescription, describe_error, problem_document
 from hub.error_codes import ERROR_CODES, NODE_DRAINING
 from hub.errors import (
     BadRequest,
+    BrokerOutOfMemory,
     BrokerUnavailable,
     CallbackUnavailable,
     GenerationStillRunning,
@@ -34,7 +35,13 @@ from hub.errors import (
         ),
         (
             BrokerUnavailable("redis-0:6379 refused the connection"),
-            ErrorDescription(503, "broker_unavailable", BROKER_UNAVAILABLE, None, 1),
+            ErrorDescription(
+                503, "broker_unavailable", "the broker is unavailable; try again", None, 1
+            ),
+        ),
+        (
+            BrokerOutOfMemory("redis-0:6379: OOM"),
+            ErrorDescription(503, "broker_out_of_memory", BrokerOutOfMemory.public_detail, None, 1),
         ),
         (
             NodeBusy("draining", code=NODE_DRAINING),

@@ -64,6 +64,26 @@ def by_check(results: list[CheckResult]) -> dict[str, list[CheckResult]]:
     return grouped
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "advice"),
+    [
+        ("maxmemory", "500kb", "broker memory", "raise maxmemory"),
+        ("min-replicas-to-write", "1", "broker writes", "min-replicas-to-write"),
+    ],
+)
+async def test_server_that_stores_nothing(
+    binary: str, folder: Path, setting: str, value: str, check: str, advice: str
+) -> None:
+    """A server that refuses every publish has a result that says so."""
+    server = TcpServer(binary, folder, free_ports(1)[0], f"--{setting}", value)
+    try:
+        results = by_check(await check_broker(settings(f"redis://127.0.0.1:{server.port}")))
+    finally:
+        server.kill()
+    refused = [each for each in results[check] if "Every publish is refused" in each.message]
+    assert [(each.status, advice in each.advice) for each in refused] == [("fail", True)]
+
+
 async def test_server_with_wrong_settings(binary: str, folder: Path) -> None:
     """Each wrong setting has a result, whose advice is the command that corrects it."""
     server = TcpServer(binary, folder, free_ports(1)[0], *WRONG_SETTINGS)

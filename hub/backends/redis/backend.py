@@ -56,11 +56,11 @@ class RedisHealth:
         self._client = client
         self._subscriptions = subscriptions
 
-    async def ping(self) -> None:
-        await self._client.ping()
+    async def check_writable(self) -> None:
+        await self._client.check_writable()
 
     async def check_ready(self) -> None:
-        await self._client.ping()
+        await self._client.check_writable()
         if not self._subscriptions.is_synced:
             raise BrokerUnavailable(
                 "the broker answers, but the subscriptions are not acknowledged yet"
@@ -77,6 +77,10 @@ class RedisStatistics:
     @property
     def calls(self) -> int:
         return self._client.calls
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        return self._client.refusals
 
     @property
     def disconnects(self) -> Mapping[str, int]:

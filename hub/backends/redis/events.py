@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -24,14 +25,16 @@ from hub.backends.redis.client.connection import Argument
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
+from hub.core.generation import UpdateKind
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
 
 _PACKAGE: Final = "hub.backends.redis"
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "publish")
-_READ: Final = Script(_PACKAGE, "channel_head", "read")
-_HEADS: Final = Script(_PACKAGE, "heads")
+_PUBLISH_ENDS: Final = Script(_PACKAGE, "channel_head", "publish", needs_memory=False)
+_READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False)
+_HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False)
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
@@ -159,7 +162,7 @@ class RedisEventLog:
 
     async def _send_all(self, batches: Sequence[PublishBatch]) -> None:
         # In a Cluster all events of one call belong to one partition; elsewhere they may differ.
-        groups: dict[int, list[tuple[Publication, PublishBatch, int]]] = {}
+        groups: dict[int, list[_Addressed]] = {}
         for batch in batches:
             for n, publication in enumerate(batch.publications):
                 partition = 0
@@ -167,9 +170,10 @@ class RedisEventLog:
                     partition = channel_keys(publication.channel).partition
                 groups.setdefault(partition, []).append((publication, batch, n))
         chunks = [
-            group[first : first + _EVENTS_PER_CALL]
+            run[first : first + _EVENTS_PER_CALL]
             for group in groups.values()
-            for first in range(0, len(group), _EVENTS_PER_CALL)
+            for run in _runs(group)
+            for first in range(0, len(run), _EVENTS_PER_CALL)
         ]
         calls = [self.publish_call([publication for publication, *_ in each]) for each in chunks]
         replies = await self._client.try_run(calls)
@@ -250,7 +254,22 @@ class RedisEventLog:
         for publication in publications:
             _encode(publication, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
-        return ScriptCall(_PUBLISH, partition, keys, arguments)
+        script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH
+        return ScriptCall(script, partition, keys, arguments)
+
+
+_Addressed = tuple[Publication, PublishBatch, int]  # with the place of its result
+
+
+def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
+    """Split events where ends of generations begin or stop: those are published in calls of their
+    own, which the server also accepts when its memory is full.
+    """
+    return [list(run) for _, run in groupby(group, lambda each: _is_end(each[0]))]
+
+
+def _is_end(publication: Publication) -> bool:
+    return publication.update is not None and publication.update.kind is UpdateKind.END
 
 
 def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:

@@ -10,7 +10,7 @@ from hub.backends.redis.client import RedisClient, Script, ScriptCall
 from hub.backends.redis.keys import ticket_key
 from hub.ports.tickets import ConsumedTicket, Ticket
 
-_CONSUME: Final = Script("hub.backends.redis", "consume_ticket")
+_CONSUME: Final = Script("hub.backends.redis", "consume_ticket", needs_memory=False)
 _PUT: Final = Script("hub.backends.redis", "put_ticket")
 
 

@@ -11,7 +11,7 @@ from hub.backends.redis.keys import usage_key
 from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.ports.usage import UsageTotals
 
-_ADD: Final = Script("hub.backends.redis", "add_usage")
+_ADD: Final = Script("hub.backends.redis", "add_usage", needs_memory=False)
 _COUNTERS: Final = ("answers", "answers_without_usage", "prompt_tokens", "completion_tokens")
 
 

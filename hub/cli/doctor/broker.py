@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.client import WRITE_PROBE, RedisClient, open_client
 from hub.backends.redis.keys import hash_tag
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.core.channel import PARTITIONS
-from hub.errors import BrokerUnavailable
+from hub.errors import BrokerOutOfMemory, BrokerRefusesWrites, BrokerUnavailable
 from hub.settings import Settings
 
 _MIB: Final = 1024 * 1024
@@ -59,6 +59,7 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
                 results += check_server(report, max_body_bytes=settings.publish.max_body_bytes)
                 results += [
                     *await _check_permissions(client, partition),
+                    *await _check_writes(client, partition),
                     *await _check_latency_and_clock(client, partition),
                 ]
     except (BrokerUnavailable, ValueError) as error:
@@ -107,6 +108,24 @@ async def _check_permissions(client: RedisClient, partition: int) -> list[CheckR
             "run ACL SETUSER … ~{hub:* &{hub:* +@all -@admin, or set another login in redis.url"
         )
         return [fail("broker permissions", str(error), advice)]
+    return []
+
+
+async def _check_writes(client: RedisClient, partition: int) -> list[CheckResult]:
+    """Check that the server stores something new at this moment."""
+    try:
+        await client.call(partition, "EVAL", WRITE_PROBE, 0)
+    except BrokerOutOfMemory as error:
+        advice = "raise maxmemory, or store less: log.user.max_bytes, log.user.ttl_seconds"
+        return [fail("broker memory", f"{error}. Every publish is refused", advice)]
+    except BrokerRefusesWrites as error:
+        advice = (
+            "check the log of the server, the free space of its disk, and its replicas "
+            "(min-replicas-to-write)"
+        )
+        return [fail("broker writes", f"{error}. Every publish is refused", advice)]
+    except BrokerUnavailable:
+        return []  # other checks report a replica and missing permissions
     return []
 
 

@@ -14,7 +14,7 @@ connection for each of ten thousand clients that return at once.
 
 from __future__ import annotations
 
-from hub.backends.redis.client.client import RedisClient, ScriptCall, open_client
+from hub.backends.redis.client.client import WRITE_PROBE, RedisClient, ScriptCall, open_client
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.keys import (
     ChannelKeys,
@@ -27,6 +27,7 @@ from hub.backends.redis.keys import (
 )
 
 __all__ = [
+    "WRITE_PROBE",
     "ChannelKeys",
     "GenerationKeys",
     "RedisClient",

@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +25,7 @@ from hub.backends.redis.client.pipeline import CommandPipeline
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer, Topology, parse_topology
 from hub.engine.tasks import Supervisor, SystemClock
-from hub.errors import BrokerUnavailable
+from hub.errors import BrokerOutOfMemory, BrokerRefusesWrites, BrokerUnavailable
 
 _MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
 _RETRYABLE_ERRORS: Final = (
@@ -34,8 +35,17 @@ _RETRYABLE_ERRORS: Final = (
     "CLUSTERDOWN",
     "LOADING",
     "READONLY",
+    "MASTERDOWN",
     "BUSY",
 )
+_REFUSALS: Final[Mapping[str, type[BrokerUnavailable]]] = {
+    "OOM": BrokerOutOfMemory,
+    "MISCONF": BrokerRefusesWrites,
+    "NOREPLICAS": BrokerRefusesWrites,
+}
+# A script without commands that declares, by its first line, that it writes: the server refuses it
+# in every state in which it would refuse a write.
+WRITE_PROBE: Final = "#!lua\nreturn 1"
 _log = structlog.get_logger(__name__)
 
 
@@ -67,6 +77,7 @@ class RedisClient:
         self._pipelines: dict[RedisServer, CommandPipeline] = {}
         self._by_partition: list[CommandPipeline] = []  # the pipeline of each partition
         self.calls = 0  # number of commands and script calls
+        self.refusals: Counter[str] = Counter()  # number of commands refused for a lasting reason
         self._stale = asyncio.Event()  # set: look at the topology again
         self._refreshed = asyncio.Event()  # set, and replaced, after each look
         self._topology_listeners: list[Callable[[], None]] = []
@@ -208,6 +219,16 @@ class RedisClient:
         for pipeline in list(self._pipelines.values()):
             await pipeline.call("PING")
 
+    async def check_writable(self) -> None:
+        """Return when every server accepts writes.
+
+        Raise BrokerUnavailable; BrokerOutOfMemory and BrokerRefusesWrites if a server answers.
+        """
+        for pipeline in list(self._pipelines.values()):
+            reply = await pipeline.call("EVAL", WRITE_PROBE, 0)
+            if isinstance(reply, Exception):
+                raise self._refusal(reply)
+
     async def _retry_redirected(
         self,
         arguments: Callable[[CommandPipeline], Sequence[Argument]],
@@ -241,8 +262,16 @@ class RedisClient:
         if isinstance(reply, BrokerUnavailable):
             raise reply
         if isinstance(reply, Exception):
-            raise BrokerUnavailable(f"the broker refused the command: {reply}") from reply
+            raise self._refusal(reply) from reply
         return reply
+
+    def _refusal(self, reply: Exception) -> BrokerUnavailable:
+        """Count a refusal and return its error."""
+        refusal = _REFUSALS.get(str(reply).partition(" ")[0])
+        if refusal is None:
+            return BrokerUnavailable(f"the broker refused the command: {reply}")
+        self.refusals[refusal.code.removeprefix("broker_")] += 1
+        return refusal(f"{refusal.public_detail.partition(';')[0]}: {reply}")
 
     def _pipeline_at(self, redirection: str) -> CommandPipeline | None:
         """Return the pipeline to which a reply like `ASK 3999 127.0.0.1:6381` points."""

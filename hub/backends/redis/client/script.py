@@ -2,6 +2,10 @@
 
 The first argument of every script is the run id of the server (connection.py); the arguments of the
 caller follow.
+
+Every script declares its flags in its first line. Without them Redis does not check the memory
+after the first write of a script, and a DEL at the beginning is allowed when the memory is full.
+https://redis.io/docs/latest/develop/programmability/lua-api/#script-flags
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ from typing import ClassVar
 class Script:
     """A script that joins one or more `lua/*.lua` files of a package.
 
+    needs_memory: False for a script that also runs when the memory of the server is full, because
+        it reads, frees memory, or ends what would wait for it. The server refuses all others then.
+
     Every pipeline loads all scripts first on a new connection. Otherwise a server that does not
     know them (after a restart or a promotion) would refuse the first of several calls and run the
     rest.
@@ -21,9 +28,10 @@ class Script:
 
     known: ClassVar[list[Script]] = []
 
-    def __init__(self, package: str, *names: str) -> None:
+    def __init__(self, package: str, *names: str, needs_memory: bool = True) -> None:
         folder = files(package)
-        self.body = "\n".join(folder.joinpath(f"lua/{name}.lua").read_text() for name in names)
+        texts = [folder.joinpath(f"lua/{name}.lua").read_text() for name in names]
+        self.body = "\n".join(["#!lua" if needs_memory else "#!lua flags=allow-oom", *texts])
         # The protocol identifies a script by its SHA-1; this is no matter of security.
         self.sha = hashlib.sha1(self.body.encode(), usedforsecurity=False).hexdigest()
         self.known.append(self)
