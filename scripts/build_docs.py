@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,7 @@ def build() -> int:
 
 def serve(port: int) -> int:
     """Serve the site until Ctrl-C, and prepare the pages again when they change."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Zensical must end as well
     prepare()
     command = [*ZENSICAL, "serve", "--dev-addr", f"127.0.0.1:{port}"]
     with subprocess.Popen(command, cwd=FOLDER) as zensical:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from playwright.async_api import Browser, expect
 
 from tests.docs.built_site import build, copy_documents
 from tests.docs.snippets import ROOT
+from tests.e2e.conftest import free_port
 
 
 def test_dead_links_fail_the_build(tmp_path: Path) -> None:
@@ -77,6 +83,57 @@ def test_menu_entry_without_a_page_fails_the_build(tmp_path: Path) -> None:
     completed = build(tmp_path)
     assert completed.returncode == 1
     assert "nchan" in completed.stdout
+
+
+def fetch(url: str) -> str:
+    """Return the body of a page, or an empty text while the server does not answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return str(response.read().decode())
+    except OSError:
+        return ""
+
+
+def wait_for_text(process: subprocess.Popen[str], url: str, text: str) -> None:
+    """Wait until the page contains the text. A server that ends is an error."""
+    deadline = time.monotonic() + 60
+    while text not in fetch(url):
+        assert process.poll() is None
+        assert time.monotonic() < deadline, f"{url} never contained {text}"
+        time.sleep(0.1)
+
+
+def test_serve_shows_changes(tmp_path: Path) -> None:
+    """`scripts/docs serve` shows a page, and its changes, with links for names of pages."""
+    repository = copy_documents(tmp_path)
+    page = repository / "docs" / "compare" / "nchan.md"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/compare/nchan.html"
+    script = str(repository / "scripts" / "build_docs.py")
+    command = [sys.executable, script, "serve", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True) as process:
+        try:
+            wait_for_text(process, url, "Nchan")
+            page.write_text(f"{page.read_text()}\nA new line names `concepts/delivery.md`.\n")
+            reference = '<a href="../concepts/delivery.html"><code>concepts/delivery.md</code></a>'
+            wait_for_text(process, url, f"A new line names {reference}")
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["server"], ["serve", "x"], ["serve", "0"], ["a", "b", "c"]])
+def test_wrong_arguments_of_docs(arguments: list[str]) -> None:
+    """Wrong arguments get the usage and exit code 2."""
+    completed = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "build_docs.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert completed.returncode == 2
+    assert completed.stderr == "usage: scripts/docs [serve [PORT]]\n"
 
 
 def test_names_of_pages_are_links(site_folder: Path) -> None:

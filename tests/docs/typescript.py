@@ -82,6 +82,6 @@ def describe(declaration: Declaration) -> str:
     lines = [f"## {declaration.name}", f"```ts\n{declaration.head}\n```", declaration.comment]
     members = []
     for member in declaration.members:
-        signatures = ", ".join(f"`{signature}`" for signature in member.signatures)
+        signatures = "<br>\n  ".join(f"`{signature}`" for signature in member.signatures)
         members.append(f"- {signatures}<br>\n  {member.comment}\n")
     return "\n\n".join([*lines, "".join(members)]).rstrip()

@@ -114,6 +114,15 @@ def test_dev_uses_the_environment_of_the_tests(machine: Machine) -> None:
     assert ["--no-dev" in sync for sync in machine.syncs] == [True, False]
 
 
+def test_docs_makes_the_environment_and_forwards_its_arguments(machine: Machine) -> None:
+    """Zensical is in the dev group."""
+    completed = machine.run("docs", "serve", "8100")
+    python = f"{machine.repository}/.venv/bin/python"
+    assert completed.stdout == f"{python} scripts/build_docs.py serve 8100\n"
+    (sync,) = machine.syncs
+    assert "--no-dev" not in sync
+
+
 def test_a_python_that_does_not_run_is_skipped(machine: Machine) -> None:
     """The shim that pyenv has for an inactive version exists, but fails."""
     machine.stub("python3.13", "echo 'pyenv: command not found' >&2; exit 127")
