@@ -61,6 +61,8 @@ class _StreamEvent(msgspec.Struct, gc=False):
     message: Any = None
     usage: dict[str, Any] | None = None
     error: Any = None
+    content: list[_Block] | None = None  # these two: of a message that is not streamed
+    stop_reason: str | None = None
 
 
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
@@ -108,7 +110,7 @@ class _MessageReader:
 
     event_type: ClassVar[Any] = _StreamEvent
     text_events: ClassVar[frozenset[str] | None] = frozenset(
-        {"content_block_start", "content_block_delta", "message_delta"}
+        {"message", "content_block_start", "content_block_delta", "message_delta"}
     )
     has_whole_tool_names: ClassVar[bool] = True
 
@@ -129,16 +131,13 @@ class _MessageReader:
                 yield from self._read_block_start(index, data.content_block or _Block())
             case "content_block_stop":
                 yield from self._end_thinking(index)
+            case "message":
+                yield from self._read_message(data)
             case "message_start":
                 if isinstance(data.message, dict):
                     yield from convert_usage(data.message.get("usage"))
             case "message_delta":
-                for block_index in [*self._thinking]:
-                    yield from self._end_thinking(block_index)
-                if data.delta is not None and data.delta.stop_reason:
-                    reason = normalise_finish_reason(data.delta.stop_reason)
-                    self.finish_reason = reason or self.finish_reason
-                yield from convert_usage(data.usage)
+                yield from self._read_end(data.delta.stop_reason if data.delta else None, data)
             case "message_stop":
                 self.done = True
             case "error":
@@ -147,6 +146,20 @@ class _MessageReader:
                 raise UpstreamStreamError(event.data)
             case _:
                 pass
+
+    def _read_message(self, message: _StreamEvent) -> Iterator[StreamPart]:
+        """Read the whole message of an answer that is not streamed."""
+        for index, block in enumerate(message.content or ()):
+            yield from self._read_block_start(index, block)
+        yield from self._read_end(message.stop_reason, message)
+        self.done = self.finish_reason is not None
+
+    def _read_end(self, stop_reason: str | None, event: _StreamEvent) -> Iterator[StreamPart]:
+        for block_index in [*self._thinking]:
+            yield from self._end_thinking(block_index)
+        if stop_reason:
+            self.finish_reason = normalise_finish_reason(stop_reason) or self.finish_reason
+        yield from convert_usage(event.usage)
 
     def _read_block_start(self, block_index: int, block: _Block) -> Iterator[StreamPart]:
         if block.type == "tool_use" or (block.type is None and block.name):

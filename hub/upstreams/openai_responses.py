@@ -46,6 +46,8 @@ class _StreamEvent(msgspec.Struct, gc=False):
     annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    object: str | None = None  # these two: of a response that is not streamed
+    status: str | None = None
 
 
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
@@ -124,6 +126,8 @@ class _ResponseReader:
 
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         data = _decode_event(event.data)
+        if data.type is None and data.object == "response":
+            data = _StreamEvent(data.status, response=msgspec.json.decode(event.data))
         output_index = data.output_index or 0
         key = (output_index, data.content_index or 0)
         match (data.type or event.name).removeprefix("response."):

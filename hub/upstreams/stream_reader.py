@@ -32,7 +32,7 @@ from hub.upstreams.dialect import (
     UpstreamStreamError,
     is_empty_end,
 )
-from hub.upstreams.http_errors import extract_error_text, quote_start
+from hub.upstreams.http_errors import extract_error_text, is_retryable_report, quote_start
 from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
@@ -221,7 +221,8 @@ class StreamReader:
     def _reported(self, error: UpstreamStreamError) -> UpstreamError:
         text = extract_error_text(error.args[0], self._secrets)
         message = f"the upstream reported an error: {text}" if text else "the upstream failed"
-        return UpstreamError("upstream_error", message, retryable=True)
+        retryable = is_retryable_report(error.args[0])
+        return UpstreamError("upstream_error", message, retryable=retryable)
 
     def _unreadable(self, data: str) -> UpstreamError:
         quote = quote_start(data, self._secrets)
