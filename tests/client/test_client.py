@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from hub.core.sse import encode_event, with_id, with_retry
 from hub.http.errors import problem_response
-from hub.http.server import ListenAddress, listen
+from hub.http.server import ListenAddress, listen, tls_context
 from hub_client import (
     Forbidden,
     HubClient,
@@ -30,6 +31,8 @@ from hub_client import (
 )
 from hub_client.http import Token
 from hub_client.request import Request
+from tests.certificates import write_certificate
+from tests.topologies import free_ports
 
 QUICK = RetryPolicy(min_delay_seconds=0.001)
 
@@ -338,6 +341,22 @@ async def test_retries_end() -> None:
             await client.ask("hi")
     assert (caught.value.retry_after_seconds, len(server.requests)) == (60.0, 1)
     assert caught.value.code == "too_many_generations"
+
+
+async def test_reason_why_the_hub_is_not_reached(tmp_path: Path) -> None:
+    """The error says in the words of the system why there is no connection."""
+    cert, key = write_certificate(tmp_path)
+    address = ListenAddress("127.0.0.1", 0, "x", tls=tls_context(cert, key, "x"))
+    async with listen(web.Application(), address, cancel_handlers=True) as port:
+        reasons = {
+            f"https://localhost:{port}": "certificate",
+            f"http://127.0.0.1:{free_ports(1)[0]}": "Connection refused",
+            "http://nowhere.invalid": "[Nn]ame",
+        }
+        for url, reason in reasons.items():
+            async with HubClient(url, user="alice", retry=RetryPolicy(max_attempts=1)) as client:
+                with pytest.raises(HubUnreachable, match=reason):
+                    await client.ask("hi")
 
 
 async def test_error_page_of_a_proxy_has_no_code() -> None:

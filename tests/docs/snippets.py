@@ -97,7 +97,7 @@ class Substitutions:
             code = code.replace(name, actual_name)
         for port, actual_port in self._ports.items():
             code = re.sub(rf"(?<=[ :=]){port}\b", str(actual_port), code)
-        return re.sub(r"(?<=[= ])…", _SECRET, code)
+        return re.sub(r"(?<=[= \"])…(?=[\s\"]|$)", _SECRET, code)
 
 
 async def run_python(block: str, names: dict[str, Any]) -> None:
@@ -182,9 +182,10 @@ def _contains(line: str, printed: str) -> bool:
 
 def _copy_repository(folder: Path, substitutions: Substitutions) -> None:
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
-    for name in ("config", "scripts"):
+    for name in ("clients", "Dockerfile", "hub", "pyproject.toml", "scripts"):
         (folder / name).symlink_to(ROOT / name)
     packages = shutil.ignore_patterns("node_modules", "__pycache__")
-    shutil.copytree(ROOT / "examples", folder / "examples", ignore=packages)
-    file = folder / "examples" / "nginx.conf"
-    file.write_text(substitutions.apply(file.read_text()).replace("/tmp/", f"{folder}/"))
+    for name in ("config", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=packages)
+        file = folder / name / "nginx.conf"
+        file.write_text(substitutions.apply(file.read_text()).replace("/tmp/", f"{folder}/"))

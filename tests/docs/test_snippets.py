@@ -11,7 +11,16 @@ import pytest
 from hub.cli.doctor.keys import key_weakness
 from hub.settings import load_settings
 from tests.docs.conftest import Site
-from tests.docs.snippets import ROOT, RUN, SHOWN, find_blocks, pages, run_shell, runnable_blocks
+from tests.docs.snippets import (
+    ROOT,
+    RUN,
+    SHOWN,
+    Substitutions,
+    find_blocks,
+    pages,
+    run_shell,
+    runnable_blocks,
+)
 
 # Documents whose code is run by another test.
 ELSEWHERE = {"python.md": "client/test_document.py"}
@@ -54,7 +63,8 @@ def test_commands(page: Path, site: Site, tmp_path: Path) -> None:
 def test_settings_load(page: Path, tmp_path: Path) -> None:
     """All TOML blocks of a page load together as settings."""
     file = tmp_path / "hub.toml"
-    file.write_text("\n".join(block.code for block in runnable_blocks(page, "toml")))
+    text = "\n".join(block.code for block in runnable_blocks(page, "toml"))
+    file.write_text(Substitutions({}).apply(text))
     load_settings(file)
 
 

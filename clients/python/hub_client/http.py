@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -192,8 +194,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno or 0
-        # asyncio writes "Connect call failed (address)" in strerror. Numbers below 0 are those of
-        # the name service.
-        return (os.strerror(number) if number > 0 else error.os_error.strerror) or "no connection"
+        reason = error.os_error
+        if reason.errno and not isinstance(reason, (ssl.SSLError, socket.gaierror)):
+            return os.strerror(reason.errno)  # asyncio writes "Connect call failed" in strerror
+        return reason.strerror or str(reason) or "no connection"
     return str(error) or type(error).__name__
