@@ -33,12 +33,12 @@ def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Example: HUB_PUBLIC__PORT=9000 hub config --json
     """
-    from hub.settings import load_settings
+    from hub.settings import load_settings, mask_settings
 
     loaded = load_settings(config)
     rows = [
         {"setting": setting, "value": value, "from": loaded.origins.get(setting, "default")}
-        for setting, value in _flatten(loaded.settings.model_dump(mode="json"), "")
+        for setting, value in _flatten(mask_settings(loaded.settings.model_dump(mode="json")), "")
     ]
     if as_json:
         print(json.dumps(rows))
@@ -154,15 +154,12 @@ def _doctor_token(settings: Settings) -> str | None:
 
 
 def _flatten(table: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    from hub.settings import mask_credentials
-
     rows: list[tuple[str, Any]] = []
     for name, value in table.items():
         if isinstance(value, dict) and value:
             rows += _flatten(value, f"{prefix}{name}.")
         else:
-            masked = mask_credentials(value) if isinstance(value, str) else value
-            rows.append((f"{prefix}{name}", masked))
+            rows.append((f"{prefix}{name}", value))
     return rows
 
 

@@ -8,6 +8,7 @@ home of defaults: the components get every value from hub/wiring.
 
 from hub.settings.checks import SIMULATED_UPSTREAM, check_for_production
 from hub.settings.loading import DEFAULT_FILE, Loaded, load_settings
+from hub.settings.masking import mask_settings, mask_url, mask_urls
 from hub.settings.models import (
     MIN_SECRET_BYTES,
     PREFIX,
@@ -16,7 +17,6 @@ from hub.settings.models import (
     Public,
     Settings,
     Upstream,
-    mask_credentials,
 )
 
 __all__ = [
@@ -32,5 +32,7 @@ __all__ = [
     "Upstream",
     "check_for_production",
     "load_settings",
-    "mask_credentials",
+    "mask_settings",
+    "mask_url",
+    "mask_urls",
 ]

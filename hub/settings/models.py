@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -21,22 +20,16 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hub.core.fair_queue import DEFAULT_QUEUE
+from hub.settings.masking import is_url, mask_url
 from hub.settings.presets import PresetName, apply_preset
 
 PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
 
-_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
-
 HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 TopicPattern = Annotated[str, Field(pattern=r"^([^\s,*]{1,255}\*?|\*)$")]
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
-
-
-def mask_credentials(text: str) -> str:
-    """Return the text with the user name and password of each URL in it masked."""
-    return _CREDENTIALS.sub("://***@", text)
 
 
 class Section(BaseModel):
@@ -74,20 +67,29 @@ class Internal(Section):
     keepalive_seconds: PositiveFloat = 75.0
 
 
+def _check_redis_url(url: str) -> str:
+    if not is_url(url):
+        raise ValueError(
+            "the URL cannot be parsed; in its password, write %2F for /, %3F for ?, %23 for # and "
+            "%40 for @"
+        )
+    return url
+
+
 class Redis(Section):
     """The broker: one server (`redis://`, `rediss://`, `unix://`), Sentinel
     (`redis+sentinel://host,host/service`) or a Cluster (`redis+cluster://host,host`).
     """
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", pattern=r"^(rediss?(\+sentinel|\+cluster)?|unix)://"
     )
     timeout_seconds: PositiveFloat = 1.5
 
     @property
     def url_without_password(self) -> str:
-        """The URL with the user name and password masked."""
-        return mask_credentials(self.url)
+        """The URL without login and query values; only a mask if it cannot be parsed."""
+        return mask_url(self.url)
 
 
 class ChannelRetention(Section):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
 
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
+from hub.settings import mask_url
 from hub.settings.models import Upstream
 from hub.upstreams.http_endpoint import join_url
 from hub.upstreams.http_errors import (
@@ -77,9 +77,7 @@ class _Check:
         self._secrets = secret_values(self._headers, upstream.base_url)
         self._check = f"upstream {name}"
         self._variable = f"HUB_UPSTREAMS__{name.upper()}"
-        parts = urlsplit(upstream.base_url)
-        host = parts.netloc.rpartition("@")[2]
-        self._url = urlunsplit((parts.scheme, host, parts.path, "", ""))  # without secrets
+        self._url = mask_url(upstream.base_url)
 
     async def run(self) -> CheckResult:
         """Return the result."""
