@@ -623,6 +623,7 @@ UPSTREAM_STATUS: Final = ErrorCode(
     "(often `/v1` is missing) or unknown model. 400, 413 and 422: the model rejects the "
     "request. 429: the quota of your account is used up. 301 to 308: `base_url` is not the "
     "final address.",
+    "Run `hub doctor` on the machine of the worker: it tests the address, the key and the model. "
     "Correct `base_url`, `api_key` or the request. For 429 lower `max_running`, or add "
     "`fallbacks`.",
     "for 408, 429 and all of 5xx except 501 and 505",
@@ -645,7 +646,7 @@ UPSTREAM_ERROR: Final = ErrorCode(
     "`message` has the text of the LLM, with keys masked. Often it is an overload or a content "
     "filter.",
     "Follow the text of the LLM.",
-    "yes",
+    "yes, unless the error has a status such as 400 or 401 in `code` or `status`",
 )
 UPSTREAM_TRUNCATED: Final = ErrorCode(
     "upstream_truncated",

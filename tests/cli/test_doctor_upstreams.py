@@ -32,6 +32,7 @@ class Llm:
     async def answer(self, request: web.Request) -> web.Response:
         line = f"{request.method} {request.path_qs}"
         self.requests.append(line)
+        assert "application/json" in request.headers["Accept"]  # else Spring cannot write an error
         if self._header and request.headers.get(self._header) != self._value:
             sent = request.headers.get(self._header)
             return web.json_response({"error": {"message": f"bad key {sent}"}}, status=401)

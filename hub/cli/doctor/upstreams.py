@@ -119,7 +119,11 @@ class _Check:
         return reply, [str(each.get(models.name)) for each in items if isinstance(each, dict)]
 
     async def _request(self, method: str, path: str, body: bytes | None = None) -> _Reply:
-        headers = {**({"Content-Type": "application/json"} if body else {}), **self._headers}
+        headers = {
+            "Accept": self._dialect.framing.accept,
+            **({"Content-Type": "application/json"} if body else {}),
+            **self._headers,
+        }
         async with self._session.request(
             method,
             join_url(self._upstream.base_url, path),
