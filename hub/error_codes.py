@@ -438,6 +438,15 @@ CONFLICT: Final = ErrorCode(
     "Something else has changed the resource first. `detail` says what.",
     "Read the current state, and decide again.",
 )
+IDEMPOTENCY_KEY_REUSED: Final = ErrorCode(
+    "idempotency_key_reused",
+    409,
+    "The idempotency key belongs to another request",
+    "The same `id` or `Idempotency-Key` came with another event or another question before. The "
+    "hub has kept the first one and ignored this one. An event for several recipients may have "
+    "reached those for whom the key is new.",
+    "Use a new key for each event and question. Use the same key only to repeat a request.",
+)
 GENERATION_STOPPED: Final = ErrorCode(
     "generation_stopped",
     409,

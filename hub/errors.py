@@ -4,6 +4,7 @@
   - CallerError: the request is wrong and the caller must change it (HTTP 4xx)
     - BadRequest (400): malformed, or breaks a rule that the message names
     - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
+Conflict (409),
       TooLarge (413), UnsupportedMedia (415), TooManyRequests (429)
   - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
@@ -70,6 +71,12 @@ class NotFound(CallerError):
 
 class RequestTimeout(CallerError):
     status = 408
+
+
+class Conflict(CallerError):
+    """The request contradicts an earlier one."""
+
+    status = 409
 
 
 class TooLarge(CallerError):

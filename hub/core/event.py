@@ -7,6 +7,7 @@ which are line breaks for clients that split lines by Unicode's rules.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache
 from typing import Final
@@ -87,6 +88,16 @@ def check_idempotency_key(key: str, *, path: str = "id") -> str:
             "an idempotency key must be valid UTF-8", code=INVALID_IDEMPOTENCY_KEY, path=path
         )
     return key
+
+
+def digest(data: bytes, *words: str) -> str:
+    """Return 16 hexadecimal digits that tell whether a repeated request is the same.
+
+    data: JSON; the order of the fields of an object does not count. words: what belongs to it.
+    """
+    canonical = msgspec.json.encode(msgspec.json.decode(data), order="sorted")
+    text = "\n".join(words).encode()
+    return hashlib.blake2b(text + b"\n" + canonical, digest_size=8).hexdigest()
 
 
 def compact_json(raw: bytes | msgspec.Raw) -> bytes:

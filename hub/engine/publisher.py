@@ -9,9 +9,9 @@ import msgspec
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
 from hub.engine.node_metrics import NodeMetrics
-from hub.error_codes import DATA_TOO_LARGE
-from hub.errors import BadRequest, BrokerUnavailable, CallerError, HubError, TooLarge
-from hub.ports.events import EventWriter, Publication, Published
+from hub.error_codes import DATA_TOO_LARGE, IDEMPOTENCY_KEY_REUSED
+from hub.errors import BadRequest, BrokerUnavailable, CallerError, Conflict, HubError, TooLarge
+from hub.ports.events import EventWriter, Outcome, Publication, Published
 
 
 class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,11 @@ class Publisher:
         responses = await self._events.publish(_publications(request))
         for response in responses:
             self._metrics.published[response.outcome.value] += 1
-        return list(zip(request.to, responses, strict=True))
+        published = list(zip(request.to, responses, strict=True))
+        conflict = _find_conflict(published)
+        if conflict is not None:
+            raise conflict
+        return published
 
     async def try_publish(
         self, requests: Sequence[PublishRequest]
@@ -78,6 +82,7 @@ class Publisher:
                     else:
                         self._metrics.published[response.outcome.value] += 1
                         result.append((channel, response))
+                results[n] = _find_conflict(result) or results[n]
         return results
 
     def check(self, request: PublishRequest) -> None:
@@ -93,6 +98,18 @@ class Publisher:
                 code=DATA_TOO_LARGE,
                 path="data",
             )
+
+
+def _find_conflict(published: Sequence[tuple[Channel, Published]]) -> Conflict | None:
+    """Return the error of a message whose idempotency key belongs to another one."""
+    for channel, response in published:
+        if response.outcome is Outcome.CONFLICT:
+            return Conflict(
+                f"this id was used for another event in the channel {channel}",
+                code=IDEMPOTENCY_KEY_REUSED,
+                path="id",
+            )
+    return None
 
 
 def _publications(request: PublishRequest) -> list[Publication]:

@@ -137,7 +137,7 @@ class GenerationRoutes:
                 events=_EVENTS,
             ),
         ],
-        refuses=[404, 429],
+        refuses=[404, 409, 429],
         long_lived=True,
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
@@ -236,7 +236,7 @@ class GenerationRoutes:
         security=USER,
         parameters=[GENERATION, OPEN_USER, IDEMPOTENCY_KEY],
         responses=[_STARTED],
-        refuses=[404, 429],
+        refuses=[404, 409, 429],
     )
     async def restart(self, request: web.Request) -> web.Response:
         """Stops the generation if it still runs, and starts another one with the same request. The

@@ -57,7 +57,7 @@ class PublishRoutes:
         security=key("publish"),
         body=json_body(PublishBody),
         responses=[json(200, PublishResponse, "The event was published.")],
-        refuses=[429],
+        refuses=[409, 429],
     )
     async def publish(self, request: web.Request) -> web.Response:
         """Publishes an event to a user, several users, a topic or everyone."""

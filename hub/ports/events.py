@@ -15,7 +15,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
-from hub.core.event import Event
+from hub.core.event import Event, digest
 from hub.core.generation import GenerationUpdate
 from hub.errors import BrokerUnavailable
 
@@ -27,8 +27,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """One event to publish to one channel.
 
     data: compact JSON in UTF-8.
-    idempotency_key: a second publication with the same key in the same channel changes nothing and
-        returns the position of the first one.
+    idempotency_key: a second publication with the same key in the same channel changes nothing. It
+        returns the position of the first one, or a conflict if it is another event.
     ephemeral: the event is delivered live only; it is not stored and has no position.
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
     update: the change of a generation's record that happens in the same atomic step.
@@ -46,12 +46,24 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     trace: str = ""
 
 
+def publication_digest(publication: Publication) -> str:
+    """Return a digest of an event, by which a repeated one is recognised.
+
+    It covers the name, the data and `ephemeral`. `ttl_seconds` may differ, because publishers count
+    it from the time of the call.
+    """
+    kind = "ephemeral" if publication.ephemeral else "stored"
+    return digest(publication.data, kind, publication.name)
+
+
 class Outcome(enum.Enum):
     """The outcome of a publication."""
 
     WRITTEN = "written"
     DUPLICATE = "duplicate"
     """The idempotency key was used before, or the delta exists already."""
+    CONFLICT = "conflict"
+    """Refused, because the idempotency key was used before with another event."""
     STALE = "stale"
     """Refused, because another attempt owns the generation."""
     GAP = "gap"

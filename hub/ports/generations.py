@@ -8,7 +8,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from hub.core.cursor import Position
-from hub.core.generation import Generation, StopResult
+from hub.core.event import digest
+from hub.core.generation import Generation, GenerationRequest, StopResult
+from hub.error_codes import IDEMPOTENCY_KEY_REUSED
+from hub.errors import Conflict
 
 
 class CreatedGeneration(msgspec.Struct, frozen=True):
@@ -36,6 +39,20 @@ class OpenGeneration(NamedTuple):
     stop_requested: bool
 
 
+def request_digest(request: GenerationRequest) -> str:
+    """Return a digest that is the same for a repeated request; its trace does not count."""
+    return digest(msgspec.json.encode(msgspec.structs.replace(request, trace="")))
+
+
+def key_reused() -> Conflict:
+    """Return the error of an idempotency key that has created a generation for another request."""
+    return Conflict(
+        "this idempotency key was used for another request",
+        code=IDEMPOTENCY_KEY_REUSED,
+        path="id",
+    )
+
+
 class GenerationStore(Protocol):
     """The records of generations. Every method is atomic and raises BrokerUnavailable.
 
@@ -50,6 +67,7 @@ class GenerationStore(Protocol):
 
         The store sets `requested_at` by its own clock.
         idempotency_key: None always creates a record; the same key of a user creates one only.
+        Raise Conflict when the key has created a record for another request.
         """
         ...
 

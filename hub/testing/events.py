@@ -13,7 +13,14 @@ from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.generation import GenerationUpdate
 from hub.errors import BrokerUnavailable
-from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
+from hub.ports.events import (
+    FROM_START,
+    Outcome,
+    Page,
+    Publication,
+    Published,
+    publication_digest,
+)
 
 ApplyUpdate = Callable[[GenerationUpdate, bytes], tuple[Outcome | None, str | None]]
 
@@ -88,7 +95,7 @@ class MemoryEventLog:
         self._max_events = max_events
         self._now = now
         self._logs: dict[Channel, _ChannelLog] = {}
-        self._by_key: dict[tuple[Channel, str], Position | None] = {}
+        self._by_key: dict[tuple[Channel, str], tuple[Position | None, str]] = {}
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         self._check_available()
@@ -164,8 +171,12 @@ class MemoryEventLog:
 
     def _publish(self, publication: Publication, written: list[Event]) -> Published:
         key = (publication.channel, publication.idempotency_key or "")
+        digest = publication_digest(publication)
         if publication.idempotency_key and key in self._by_key:
-            return Published(Outcome.DUPLICATE, self._by_key[key])
+            position, first_digest = self._by_key[key]
+            if digest != first_digest:
+                return Published(Outcome.CONFLICT, None)
+            return Published(Outcome.DUPLICATE, position)
         stop_requested_by = None
         if publication.update is not None:
             refusal, stop_requested_by = self._apply_update(publication.update, publication.data)
@@ -182,7 +193,7 @@ class MemoryEventLog:
             log.entries.append((event, None if ttl is None else self._now() + ttl))
             del log.entries[: -self._max_events]
         if publication.idempotency_key:
-            self._by_key[key] = position
+            self._by_key[key] = position, digest
         written.append(msgspec.structs.replace(event, trace=publication.trace))
         return Published(Outcome.WRITTEN, position, stop_requested_by)
 

@@ -19,7 +19,12 @@ from hub.core.generation import (
     apply_update,
 )
 from hub.ports.events import Outcome
-from hub.ports.generations import CreatedGeneration, OpenGeneration
+from hub.ports.generations import (
+    CreatedGeneration,
+    OpenGeneration,
+    key_reused,
+    request_digest,
+)
 
 
 class MemoryGenerationStore:
@@ -40,7 +45,7 @@ class MemoryGenerationStore:
         self._check_available = check_available
         self._now = now
         self._last_sweep = -math.inf
-        self._by_key: dict[tuple[str, str], CreatedGeneration] = {}
+        self._by_key: dict[tuple[str, str], tuple[CreatedGeneration, str]] = {}
         self._by_chat: dict[tuple[str, str], list[str]] = {}
 
     async def create(
@@ -48,8 +53,12 @@ class MemoryGenerationStore:
     ) -> CreatedGeneration:
         self._check_available()
         key = (generation.user, idempotency_key or "")
+        digest = request_digest(generation.request)
         if idempotency_key and key in self._by_key:
-            return msgspec.structs.replace(self._by_key[key], new=False)
+            earlier, first_digest = self._by_key[key]
+            if digest != first_digest:
+                raise key_reused()
+            return msgspec.structs.replace(earlier, new=False)
         head = self._head_of(user_channel(generation.user))
         created = CreatedGeneration(generation.id, head, new=True)
         self.records[generation.id] = msgspec.structs.replace(
@@ -59,7 +68,7 @@ class MemoryGenerationStore:
             chat = generation.user, generation.request.chat
             self._by_chat.setdefault(chat, []).append(generation.id)
         if idempotency_key:
-            self._by_key[key] = created
+            self._by_key[key] = created, digest
         return created
 
     async def find(self, generation: str) -> Generation | None:

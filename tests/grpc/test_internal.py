@@ -47,6 +47,15 @@ async def test_publish(kit: Kit) -> None:
     assert again.published[0].cursor == responses[0].published[0].cursor
 
 
+async def test_id_of_another_event(kit: Kit) -> None:
+    """The same id with other data is ABORTED, and the field is named."""
+    await kit.internal.Publish(pb.PublishRequest(user="a", data="1", id="k"), metadata=KEY)
+    other = pb.PublishRequest(user="a", data="2", id="k")
+    error = await fails(kit.internal.Publish(other, metadata=KEY))
+    assert error.code() is StatusCode.ABORTED
+    assert "another event in the channel user:a" in (error.details() or "")
+
+
 @pytest.mark.parametrize(
     ("request_", "path", "sentence"),
     [

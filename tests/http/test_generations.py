@@ -71,6 +71,15 @@ async def test_idempotency_key_joins(hub: Hub, by_header: bool) -> None:
     assert await hub.call("POST", f"/generations{ALICE}", json=body, **more) == (202, first)
 
 
+async def test_idempotency_key_of_another_request(hub: Hub) -> None:
+    """The same key with another question is 409 and starts nothing."""
+    await start(hub, id="k")
+    body = {"prompt": "something else", "id": "k"}
+    status, problem = await hub.call("POST", f"/generations{ALICE}", json=body)
+    assert (status, problem["code"], problem["path"]) == (409, "idempotency_key_reused", "id")
+    assert len(hub.backend.generations.records) == 1
+
+
 async def test_stopped_while_queued_never_begins(hub: Hub) -> None:
     """DELETE ends a queued generation with one end event; a second DELETE finds it ended."""
     started = await start(hub)

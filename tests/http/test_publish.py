@@ -170,3 +170,17 @@ async def test_keys_and_scopes(headers: dict[str, Any], status: int) -> None:
         )
     assert got == status
     assert "good" not in str(answer)
+
+
+async def test_id_of_another_event(hub: Hub) -> None:
+    """The same id with another event is 409, and the event reaches only those to whom it is new."""
+    first = {"to": {"user": "a"}, "data": {"n": 1, "m": 2}, "id": "k"}
+    assert (await hub.publish(**first))[0] == 200
+    status, answer = await hub.publish(**first | {"data": {"m": 2, "n": 1}})
+    assert (status, answer["published"][0]["duplicate"]) == (200, True)
+    status, problem = await hub.publish(**first | {"data": {"n": 2}, "to": {"users": ["a", "b"]}})
+    assert (status, problem["code"], problem["path"]) == (409, "idempotency_key_reused", "id")
+    assert "user:a" in problem["detail"]
+    for user, count in (("a", 1), ("b", 1)):
+        _, stored = await hub.call("GET", f"/users/{user}/events", internal=True)
+        assert len(stored["events"]) == count

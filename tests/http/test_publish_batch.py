@@ -59,7 +59,7 @@ async def ask(hub: Hub, body: Any, kind: str = "application/x-ndjson") -> tuple[
 
 async def test_array_is_answered_item_by_item(hub: Hub) -> None:
     """Each result is what POST /publish would have answered, and the order is kept."""
-    items = [item(n, id=f"k{n}") for n in range(1200)] + [item("again", id="k5")]
+    items = [item(n, id=f"k{n}") for n in range(1200)] + [item(5, id="k5")]
     async with hub.stream("/sse/connect/a") as stream:
         status, results = await ask(hub, json.dumps(items).encode(), "application/json")
         seen = [(await stream.next()).data for _ in range(1200)]
@@ -220,3 +220,19 @@ def test_sender_that_leaves_in_the_middle(run: Any) -> None:
     with capture_logs() as logs:
         run(main())
     assert not [line for line in logs if line["log_level"] in {"error", "warning"}]
+
+
+async def test_id_of_another_event(hub: Hub) -> None:
+    """An item whose id belongs to another event is a 409 and affects no other, on both forms."""
+    items = [item(1, id="k"), item(2, id="k"), item(1, id="k"), item(2, id="l")]
+    _, results = await ask(hub, json.dumps(items), "application/json")
+    _, lines = await ask(hub, "\n".join(map(json.dumps, items)))
+    for answers in (results, lines):
+        assert [answer.get("code") for answer in answers] == [
+            None,
+            "idempotency_key_reused",
+            None,
+            None,
+        ]
+        assert (answers[1]["status"], answers[1]["path"]) == (409, "id")
+    assert results[2]["published"][0]["duplicate"]

@@ -28,7 +28,14 @@ from hub.core.event import Event
 from hub.core.generation import UpdateKind
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import BrokerUnavailable
-from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
+from hub.ports.events import (
+    FROM_START,
+    Outcome,
+    Page,
+    Publication,
+    Published,
+    publication_digest,
+)
 
 _PACKAGE: Final = "hub.backends.redis"
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "publish")
@@ -293,6 +300,7 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
     if publication.idempotency_key is not None:
         flags += "k"
         more_keys += (publish_idempotency_key(channel, publication.idempotency_key),)
+        more_arguments += (publication_digest(publication),)
     if publication.ttl_seconds is not None:
         flags += "x"
         more_arguments += (to_milliseconds(publication.ttl_seconds),)

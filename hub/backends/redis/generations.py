@@ -20,7 +20,12 @@ from hub.backends.redis.keys import JOBS_PARTITION, LAST_SWEEP, open_generations
 from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.generation import Generation, GenerationRequest, Status, StopResult
-from hub.ports.generations import CreatedGeneration, OpenGeneration
+from hub.ports.generations import (
+    CreatedGeneration,
+    OpenGeneration,
+    key_reused,
+    request_digest,
+)
 
 _PACKAGE: Final = "hub.backends.redis"
 _CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
@@ -59,13 +64,15 @@ class RedisGenerationStore:
         arguments = (
             new_epoch(),
             self._head_ttl_ms,
-            "1" if idempotency_key else "",
+            request_digest(generation.request) if idempotency_key else "",
             generation.id,
             generation.user,
             msgspec.json.encode(generation.request),
             self._record_ttl_ms,
         )
         (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
+        if not reply:
+            raise key_reused()
         generation_id, epoch, offset, new = reply
         return CreatedGeneration(
             generation_id.decode(), Position(epoch.decode(), offset), bool(new)

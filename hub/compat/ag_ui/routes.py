@@ -40,7 +40,7 @@ class AgUiRoutes:
                 headers=LOCATED,
             )
         ],
-        refuses=[404, 429],
+        refuses=[404, 409, 429],
         long_lived=True,
     )
     async def run(self, request: web.Request) -> web.StreamResponse:

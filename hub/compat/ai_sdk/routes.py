@@ -78,7 +78,7 @@ class AiSdkRoutes:
                 headers=LOCATED,
             )
         ],
-        refuses=[404, 429],
+        refuses=[404, 409, 429],
         long_lived=True,
     )
     async def start(self, request: web.Request) -> web.StreamResponse:

@@ -67,7 +67,7 @@ class ResponsesRoutes:
                 content={"application/json": dict[str, Any], "text/event-stream": None},
             )
         ],
-        refuses=[404, 429, 502, 504],
+        refuses=[404, 409, 429, 502, 504],
         long_lived=True,
     )
     async def create(self, request: web.Request) -> web.StreamResponse:

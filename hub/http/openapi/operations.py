@@ -22,7 +22,7 @@ ERROR_DESCRIPTIONS: Final = {
     403: "The token or API key does not allow this.",
     404: "The resource does not exist.",
     408: "The body was not complete in time.",
-    409: "The generation was stopped meanwhile.",
+    409: "The idempotency key belongs to another request, or the generation was stopped meanwhile.",
     413: "The body is too large.",
     415: "The content type is not supported.",
     426: "This route requires WebSocket.",

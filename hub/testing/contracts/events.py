@@ -48,10 +48,27 @@ class EventsContract:
     async def test_same_key_writes_once(self, node: Node) -> None:
         """A repeated key returns the first position and writes no second event."""
         first = await node.publish(idempotency_key="k")
-        again = await node.publish("2", idempotency_key="k")
+        again = await node.publish(idempotency_key="k")
         assert first[0] is Outcome.WRITTEN
         assert again == (Outcome.DUPLICATE, first[1])
         assert await node.read(FROM_START) == [b"1"]
+
+    async def test_same_key_with_another_event_is_a_conflict(self, node: Node) -> None:
+        """A key that was used for another name, other data or another kind changes nothing."""
+        _, position = await node.publish('{"a":1,"b":[1,2]}', idempotency_key="k")
+        conflict = (Outcome.CONFLICT, None)
+        for data in ("1", '{"a":1,"b":[2,1]}', '{"a":1}', '{"a":"1","b":[1,2]}'):
+            assert await node.publish(data, idempotency_key="k") == conflict
+        other = Publication(
+            channel=ALICE, name="other", data=b'{"a":1,"b":[1,2]}', idempotency_key="k"
+        )
+        (published,) = await node.backend.events.publish([other])
+        assert (published.outcome, published.position) == conflict
+        same = '{"b":[1,2],"a":1}'  # the order of fields is not part of the event
+        assert await node.publish(same, idempotency_key="k", ephemeral=True) == conflict
+        repeated = await node.publish(same, idempotency_key="k", ttl_seconds=60.0)
+        assert repeated == (Outcome.DUPLICATE, position)
+        assert await node.read(FROM_START) == [b'{"a":1,"b":[1,2]}']
 
     async def test_key_of_an_ephemeral_event_counts_too(self, node: Node) -> None:
         """The second publish of an ephemeral event is a duplicate without a position."""

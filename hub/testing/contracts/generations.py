@@ -19,6 +19,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
+from hub.errors import Conflict
 from hub.ports.events import FROM_START, Outcome, Publication
 from hub.testing.contracts.node import ALICE, BackendOptions, Node, OpenBackend
 
@@ -112,6 +113,25 @@ class GenerationsContract:
         again = await GenerationKit(node).create("key")
         assert (again.generation, again.position) == (first.generation, first.position)
         assert (first.new, again.new) == (True, False)
+
+    async def test_same_key_with_another_request_is_a_conflict(self, node: Node) -> None:
+        """A key that has created a generation for another request creates and returns none."""
+        first = await GenerationKit(node).create("key")
+        for change in (
+            {"messages": [Message(role="user", content="hello")]},
+            {"model": "other"},
+            {"params": {"temperature": 1}},
+            {"chat": "c"},
+        ):
+            generation = GenerationKit(node).id
+            other = Generation(generation, "alice", msgspec.structs.replace(REQUEST, **change))
+            with pytest.raises(Conflict, match="another request"):
+                await node.backend.generations.create(other, "key")
+            assert await node.backend.generations.find(generation) is None
+        traced = msgspec.structs.replace(REQUEST, trace="00-4e-01")
+        again = Generation(GenerationKit(node).id, "alice", traced)
+        created = await node.backend.generations.create(again, "key")
+        assert (created.generation, created.new) == (first.generation, False)
 
     async def test_key_belongs_to_its_user(self, node: Node) -> None:
         """The same key of another user starts another generation."""

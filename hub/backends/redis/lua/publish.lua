@@ -7,7 +7,7 @@
 --       then for each event: flags, name, data, and the arguments that the flags require
 --       flags: u, t or a (user's channel, topic, all), then any of
 --         e  ephemeral
---         k  has an idempotency key: one more key
+--         k  has an idempotency key: one more key; one more argument, the digest of the event
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the text and the open
 --            generations of the partition; six more arguments:
@@ -16,10 +16,11 @@
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
 -- Reply {outcome, epoch, offset, stop_requested_by} for each event
+-- The value of an idempotency key is 'epoch offset digest' of the event that was published with it.
 -- Invariants
 -- 1. Nothing of an event is written unless every check passed. A refused event affects no other.
 -- 2. An event that is repeated with its idempotency key, or with the index of its delta, writes
---    nothing.
+--    nothing. Another event with the same key is a conflict and writes nothing.
 -- 3. A generation ends once, and only its newest attempt and that attempt's writer write.
 --    Nothing is written behind a hole: an index above the number of deltas is refused.
 -- 4. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
@@ -135,11 +136,13 @@ local function publish()
   local head_key, log_key = next_key(), next_key()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
-  local ephemeral, idempotency_key, event_ttl_ms, update
+  local ephemeral, idempotency_key, digest, event_ttl_ms, update
   local trace = ''
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
-    idempotency_key = string.find(flags, 'k', 2, true) and next_key()
+    if string.find(flags, 'k', 2, true) then
+      idempotency_key, digest = next_key(), next_arg()
+    end
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
       update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
@@ -151,7 +154,10 @@ local function publish()
   if idempotency_key then
     local before = redis.call('GET', idempotency_key)
     if before then
-      local epoch, offset = string.match(before, '^(%w*) (%d+)$')
+      local epoch, offset, before_digest = string.match(before, '^(%w*) (%d+) (%w+)$')
+      if before_digest ~= digest then
+        return {'conflict', '', 0, ''}
+      end
       return {'duplicate', epoch, tonumber(offset), ''}
     end
   end
@@ -167,7 +173,7 @@ local function publish()
     epoch, offset = append(head_key, log_key, name, data, retention, event_ttl_ms)
   end
   if idempotency_key then
-    redis.call('SET', idempotency_key, epoch .. ' ' .. offset, 'PX', ARGV[5])
+    redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', ARGV[5])
   end
   redis.call(ARGV[2], log_key, epoch .. '-' .. offset .. trace .. '\n' .. name .. '\n' .. data)
   return {'written', epoch, tonumber(offset), stop_requested_by}
