@@ -41,15 +41,11 @@ def _choose_framing(rules: EnvelopeRules) -> Framing:
         case "text":
             return TEXT
         case "sse" if rules.json_data:
-            return json_events(
-                "text/event-stream", dispatch_empty=True, end_is_finish=end_is_finish
-            )
+            return json_events("text/event-stream", end_is_finish=end_is_finish)
         case "sse":
             return text_events(keep_space=rules.data_space == "keep", end_is_finish=end_is_finish)
         case "ndjson" if rules.json_data:
-            return json_events(
-                "application/x-ndjson", dispatch_empty=True, end_is_finish=end_is_finish
-            )
+            return json_events("application/x-ndjson", end_is_finish=end_is_finish)
         case "ndjson":
             return text_lines(end_is_finish=end_is_finish)
 

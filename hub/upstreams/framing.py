@@ -127,15 +127,13 @@ class TextDecoder:
 def json_events(
     media_type: Literal["text/event-stream", "application/x-ndjson"],
     *,
-    dispatch_empty: bool = False,
     end_is_finish: bool = False,
 ) -> Framing:
     """Return the framing of events whose data is JSON: server-sent events or lines.
 
     Either is read, whichever the upstream sends, and so is one JSON document.
-    dispatch_empty: see SseDecoder.
     """
-    sse = sse_decoder(dispatch_empty=dispatch_empty)
+    sse = sse_decoder()
     other = sse if media_type == "text/event-stream" else _json_decoder
     return Framing(
         media_type=media_type,
@@ -150,7 +148,7 @@ def text_events(*, keep_space: bool, end_is_finish: bool) -> Framing:
     return Framing(
         media_type="text/event-stream",
         accepts=_accept_forms("text/event-stream", Form.SSE),
-        decoder=sse_decoder(keep_space=keep_space, dispatch_empty=True),
+        decoder=sse_decoder(keep_space=keep_space),
         end_is_finish=end_is_finish,
     )
 
@@ -170,15 +168,16 @@ def _accept_text(given_type: str | None, _: bytes) -> bool:
     return given_type not in ("text/event-stream", "application/json", "text/html")
 
 
-def sse_decoder(
-    *, keep_space: bool = False, dispatch_empty: bool = False
-) -> Callable[[int], SseDecoder]:
-    """Return what builds a decoder of server-sent events; for the options see SseDecoder."""
+def sse_decoder(*, keep_space: bool = False) -> Callable[[int], SseDecoder]:
+    """Return what builds a decoder of server-sent events; for `keep_space` see SseDecoder.
+
+    An event may have a name and no data (`event: end`), and the last one may lack its blank line.
+    """
     return lambda max_bytes: SseDecoder(
         max_line_bytes=max_bytes,
         max_event_bytes=max_bytes,
         keep_space=keep_space,
-        dispatch_empty=dispatch_empty,
+        dispatch_empty=True,
         dispatch_unfinished=True,
     )
 

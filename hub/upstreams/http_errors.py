@@ -45,7 +45,7 @@ def build_status_error(
             f"the upstream answered {response.status}{f': {text}' if text else ''}",
             retryable=is_retryable(response.status),
             rejects_request=response.status in _REJECTING_STATUSES,
-            retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
+            retry_after_seconds=find_retry_after(response.headers),
             status=response.status,
         )
     sent = f"with {response.content_type} " if "Content-Type" in response.headers else ""
@@ -77,6 +77,14 @@ def is_retryable_report(data: bytes | str) -> bool:
     statuses = (int(code) for code in codes if _HTTP_ERROR.fullmatch(code))
     status = next(statuses, None)
     return status is None or is_retryable(status)
+
+
+def find_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an upstream asks to wait; Azure and OpenAI send milliseconds, too."""
+    milliseconds = headers.get("retry-after-ms", "")
+    if milliseconds.isascii() and milliseconds.isdigit():
+        return float(milliseconds) / 1000
+    return parse_retry_after(headers.get("Retry-After"))
 
 
 def parse_retry_after(value: str | None) -> float | None:

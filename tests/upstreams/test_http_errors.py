@@ -43,6 +43,22 @@ async def test_retryable_status_over_http(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("Retry-After: 7\r\n", 7.0),
+        ("Retry-After: 1\r\nretry-after-ms: 250\r\n", 0.25),
+        ("Retry-After-Ms: soon\r\nRetry-After: 3\r\n", 3.0),
+        ("", None),
+    ],
+)
+async def test_time_to_wait(headers: str, seconds: float | None) -> None:
+    """The milliseconds of Azure and OpenAI are more exact than the seconds."""
+    head = f"HTTP/1.1 429 X\r\n{headers}Content-Length: 0\r\n\r\n".encode()
+    error = await collect_failure(send_chunks(head))
+    assert error.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
     ("body", "text"),
     [
         ({"error": {"message": "no key"}}, "no key"),

@@ -319,7 +319,8 @@ def test_half_characters_in_arguments() -> None:
     [
         (b"event: stop\ndata:\n\n", None),
         (b"event: end\ndata: \n\n", None),
-        (b"event: end\n\n", "upstream_truncated"),  # not an event by the standard
+        (b"event: end\n\n", None),  # not an event by the standard, but as clear as the others
+        (b"event: ping\n\n", "upstream_truncated"),
         (b"data: [DONE]\n\n", "upstream_truncated"),
         (b"data: Internal Server Error\n\n", "upstream_protocol"),
         (b"data: ping\n\n", "upstream_truncated"),
