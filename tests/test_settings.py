@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from hub.cli.process_commands import ignored_auth
 from hub.errors import OperatorError
 from hub.settings import Settings, check_for_production, load_settings
 from hub.settings.models import Upstream
@@ -34,7 +35,7 @@ def test_later_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     file.write_text('[public]\nport = 1\nhost = "::1"\n[internal]\nport = 1\n')
     monkeypatch.setenv("HUB_PUBLIC__PORT", "2")
     monkeypatch.setenv("HUB_INTERNAL__PORT", "2")
-    settings, origins = load_settings(file, {"internal.port": 3})
+    settings, origins, _ = load_settings(file, {"internal.port": 3})
     assert (settings.public.host, settings.public.port, settings.internal.port) == ("::1", 2, 3)
     assert settings.stream.heartbeat_seconds == 8.0
     assert origins == {
@@ -201,6 +202,80 @@ def test_wrong_file(tmp_path: Path) -> None:
         OperatorError, match=r"no setting publik \(.*x\.toml\); did you mean public"
     ):
         load_settings(file)
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\t", "\r\n", "\u00a0", "\ufeff", " \n\n"])
+def test_white_space_around_secrets(
+    space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """White space around a secret, a key or a URL is ignored, with a warning that shows neither."""
+    file = tmp_path / "hub.toml"
+    padded = json.dumps(f"{space}{SECRET}{space}")
+    url = json.dumps(f"https://llm.example/v1{space}")
+    file.write_text(
+        f"[auth]\nhmac_secret = {padded}\npublic_keys = [{padded}]\n"
+        f"[[auth.api_keys]]\nkey = {padded}\nscopes = ['read']\n"
+        f"[upstreams.main]\nbase_url = {url}\nheaders = {{X = {padded}}}\n"
+        f"[upstreams.main.envelope]\nend_texts = [{padded}]\n"
+    )
+    monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", SECRET + space)
+    monkeypatch.setenv("HUB_REDIS__URL", f"redis://:{SECRET}@host/0{space}")
+    settings, _, warnings = load_settings(file)
+    main, auth = settings.upstreams["main"], settings.auth
+    secrets = [auth.hmac_secret, main.api_key, auth.api_keys[0].key]
+    assert [each.get_secret_value() for each in secrets if each] == [SECRET] * 3
+    assert auth.public_keys == (SECRET,)
+    assert (main.base_url, main.headers) == ("https://llm.example/v1", {"X": SECRET})
+    assert settings.redis.url == f"redis://:{SECRET}@host/0"
+    assert main.envelope.end_texts == (f"{space}{SECRET}{space}",)  # text of the upstream
+    assert len(warnings) == 7
+    assert SECRET not in str(warnings)
+    assert f"white space around upstreams.main.base_url ({file})" in str(warnings)
+    assert "auth.hmac_secret" in str(warnings)
+    assert "HUB_UPSTREAMS__MAIN__API_KEY" in str(warnings)
+
+
+def test_no_warning_without_white_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clean value, and white space inside of one, cause no warning."""
+    monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET + " " + SECRET)
+    loaded = load_settings()
+    assert loaded.warnings == []
+    assert loaded.settings.auth.hmac_secret is not None
+    assert loaded.settings.auth.hmac_secret.get_secret_value() == SECRET + " " + SECRET
+
+
+@pytest.mark.parametrize(
+    ("issuers", "expected"),
+    [
+        ([{"hmac_secret": SECRET}], "auth.issuers[0] needs issuer"),
+        ([{"issuer": "a"}], "auth.issuers[0] needs hmac_secret, public_keys or jwks_url"),
+        ([{"issuer": "a", "hmac_secret": SECRET}] * 2, "auth.issuers[1].issuer is set twice"),
+        ([{"issuer": "me", "hmac_secret": SECRET}], "auth.issuers[0].issuer is set twice"),
+    ],
+)
+def test_issuers_that_contradict(
+    issuers: list[dict[str, str]], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each issuer has a name of its own, and keys."""
+    monkeypatch.setenv("HUB_AUTH__ISSUERS", json.dumps(issuers))
+    monkeypatch.setenv("HUB_AUTH__ISSUER", "me")
+    monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET)
+    with pytest.raises(OperatorError) as caught:
+        load_settings()
+    assert expected in str(caught.value)
+
+
+def test_ignored_auth_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hub dev` says which settings of [auth] it ignores, and says nothing without any."""
+    assert ignored_auth(load_settings()) == ""
+    file = tmp_path / "hub.toml"
+    file.write_text("[auth]\nuser_claim = 'user'\n")
+    monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET)
+    sentence = ignored_auth(load_settings(file))
+    assert sentence.startswith("hub dev ignores [auth] (")
+    assert str(file) in sentence
+    assert "HUB_AUTH__HMAC_SECRET" in sentence
+    assert SECRET not in sentence
 
 
 def test_production_names_each_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:

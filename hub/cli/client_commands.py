@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import CommandFailed, ConfigOption, JsonOption, given_flags, split_list
+from hub.cli.options import CommandFailed, ConfigOption, JsonOption, given_flags, load, split_list
 
 if TYPE_CHECKING:
     from hub.settings import Settings
@@ -190,11 +190,10 @@ def _format_event(event: StreamEvent, *, as_json: bool) -> str:
 def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Load the settings, with the URLs of hub/cli/client_urls.py where they set none."""
     from hub.cli.client_urls import find_urls
-    from hub.settings import load_settings
 
     given = given_flags(flags)
-    loaded = load_settings(config, given)
-    return load_settings(config, {**find_urls(loaded), **given}).settings
+    loaded = load(config, given)
+    return load(config, {**find_urls(loaded), **given}).settings
 
 
 def _run_with_client(

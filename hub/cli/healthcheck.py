@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from hub.cli.options import ConfigOption
+from hub.cli.options import ConfigOption, load
 
 if TYPE_CHECKING:
     from hub.settings import Settings
@@ -32,9 +32,7 @@ def healthcheck(config: ConfigOption = None) -> None:
 
     Example: hub healthcheck && echo yes
     """
-    from hub.settings import load_settings
-
-    settings = load_settings(config, {}).settings
+    settings = load(config, {}).settings
     if not any(map(_is_healthy, _listeners(settings))):
         raise typer.Exit(1)
 

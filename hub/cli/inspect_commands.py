@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from hub.cli.options import ConfigOption, JsonOption
+from hub.cli.options import ConfigOption, JsonOption, load
 from hub.cli.user_tokens import sign_user_token
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Example: HUB_PUBLIC__PORT=9000 hub config --json
     """
-    from hub.settings import load_settings, mask_settings
+    from hub.settings import mask_settings
 
-    loaded = load_settings(config)
+    loaded = load(config)
     rows = [
         {"setting": setting, "value": value, "from": loaded.origins.get(setting, "default")}
         for setting, value in _flatten(mask_settings(loaded.settings.model_dump(mode="json")), "")
@@ -90,10 +90,9 @@ def doctor(
     """
     from hub import logs
     from hub.cli.doctor import ProbeTarget, check_proxy, run_checks
-    from hub.settings import load_settings
 
     logs.configure("error", "auto", "doctor")
-    settings = load_settings(config).settings
+    settings = load(config).settings
     if url is None:
         results = asyncio.run(run_checks(settings))
     else:

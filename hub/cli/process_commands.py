@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, given_flags
+from hub.cli.options import ConfigOption, given_flags, load
 from hub.cli.signals import on_termination
+
+if TYPE_CHECKING:
+    from hub.settings import Loaded
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -47,9 +51,11 @@ def dev(
     from hub import logs
     from hub.cli.supervisor.dev import run_dev
     from hub.cli.supervisor.dev_processes import DevOptions
-    from hub.settings import load_settings
 
-    settings = load_settings(config, {}).settings
+    loaded = load(config, {})
+    settings = loaded.settings
+    if ignored := ignored_auth(loaded):
+        print(f"hub: warning: {ignored}", file=sys.stderr, flush=True)
     logs.configure(settings.logs.level, settings.logs.format, "dev")
     options = DevOptions(
         port=port,
@@ -170,12 +176,27 @@ def upstream(
     _run(lambda shutdown: run_simulated(simulation, shutdown, port, fd, print_url))
 
 
+def ignored_auth(loaded: Loaded) -> str:
+    """Return the sentence about settings of [auth], which `hub dev` ignores; empty without any."""
+    sources = {
+        origin
+        for setting, origin in loaded.origins.items()
+        if setting.startswith("auth.") and setting != "auth.disabled"
+    }
+    if not sources:
+        return ""
+    return (
+        f"hub dev ignores [auth] ({', '.join(sorted(sources))}): it requires no token and accepts "
+        "every user; `hub serve` checks tokens"
+    )
+
+
 def _load_production_settings(config: Path | None, flags: dict[str, Any], process: str) -> Any:
     """Load the settings, refuse an incomplete configuration, and configure the log."""
     from hub import logs
-    from hub.settings import check_for_production, load_settings
+    from hub.settings import check_for_production
 
-    settings = load_settings(config, given_flags(flags)).settings
+    settings = load(config, given_flags(flags)).settings
     check_for_production(settings)
     logs.configure(settings.logs.level, settings.logs.format, process)
     return settings

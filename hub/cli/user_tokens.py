@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import CommandFailed, ConfigOption, split_list
+from hub.cli.options import CommandFailed, ConfigOption, load, split_list
 
 if TYPE_CHECKING:
     from hub.settings.models import Auth
@@ -39,9 +39,8 @@ def token(
     """
     from hub.core.channel import check_user_id
     from hub.errors import CallerError, OperatorError
-    from hub.settings import load_settings
 
-    auth = load_settings(config).settings.auth
+    auth = load(config).settings.auth
     try:
         check_user_id(user)
     except CallerError as error:
@@ -61,7 +60,7 @@ def sign_user_token(
     if auth.hmac_secret is None:
         return None
     now = int(time.time())
-    claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + ttl_seconds}
+    claims: dict[str, Any] = {auth.user_claim: user, "iat": now, "exp": now + ttl_seconds}
     optional = {"topics": list(topics) or None, "aud": auth.audience, "iss": auth.issuer}
     claims |= {name: value for name, value in optional.items() if value is not None}
     return jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256")

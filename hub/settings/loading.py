@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,7 @@ from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 from hub.settings.presets import PRESETS
 from hub.settings.variables import check_variable
+from hub.settings.whitespace import strip_white_space
 
 DEFAULT_FILE: Final = Path("config/hub.toml")
 _OTHER_VARIABLES: Final = {
@@ -34,10 +35,14 @@ _PYTHON_TYPE: Final = re.compile(r"\b(tuple|dictionary)\b(?: or instance of \w+)
 
 
 class Loaded(NamedTuple):
-    """The settings, and the source of each setting that is not a default, by dotted key."""
+    """The settings, and the source of each setting that is not a default, by dotted key.
+
+    warnings: sentences about values that the hub has corrected.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
 
 def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Loaded:
@@ -48,8 +53,12 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for key, value, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
+    warnings: list[str] = []
+    for key, given, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
         _check_known(key, origin)
+        value = strip_white_space(key, given)
+        if value != given:
+            warnings.append(f"white space around {'.'.join(key)} ({origin}) is ignored; remove it")
         _set(merged, key, value)
         origins[".".join(key)] = origin
     try:
@@ -57,7 +66,7 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     except pydantic.ValidationError as error:
         raise OperatorError(_describe(error, origins)) from None
     check_consistency(settings)
-    return Loaded(settings, {**_preset_origins(settings), **origins})
+    return Loaded(settings, {**_preset_origins(settings), **origins}, warnings)
 
 
 def _preset_origins(settings: Settings) -> dict[str, str]:
