@@ -21,7 +21,7 @@ from hub.engine.connection import Connection
 from hub.engine.connections import Connections
 from hub.ports.commands import CommandBus
 
-_REFRESH_INTERVAL_SECONDS: Final = 30.0
+_REFRESH_INTERVAL_SECONDS: Final = 10.0
 _CLOCK_TOLERANCE_SECONDS: Final = 86_400.0
 
 
@@ -73,7 +73,8 @@ class AdminCommands:
         await self._send(TOKEN + token_id, until - self._wall() + _CLOCK_TOLERANCE_SECONDS)
 
     async def run(self) -> None:
-        """Read the stored blocks regularly, and after missed messages, until cancelled.
+        """Read the stored blocks regularly, and after missed messages, until cancelled. Store those
+        again that the broker has lost.
 
         Raise BrokerUnavailable.
         """
@@ -83,9 +84,20 @@ class AdminCommands:
             now = self._wall()
             self.denylist.merge({each: now + left for each, left in blocked.items()}, now)
             self._close_connections(self.denylist.current(now))
+            await self._restore(blocked, now)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REFRESH_INTERVAL_SECONDS):
                     await self._missed.wait()
+
+    async def _restore(self, stored: Collection[str], now: float) -> None:
+        """Store the blocks that this node knows and the broker has lost.
+
+        Otherwise a node that starts after a loss of data would not know them.
+        """
+        for subject in self.denylist.current(now):
+            until = self.denylist.blocked_until(subject, now)
+            if subject not in stored and until is not None:
+                await self._bus.block(subject, until - now)
 
     async def _send(self, subject: str, seconds: float) -> None:
         if seconds > 0:

@@ -65,6 +65,11 @@ class MemoryCommandBus:
         for on_resubscribed in self._on_resubscribed:
             on_resubscribed()
 
+    def lose_data(self) -> None:
+        """Behave like a broker whose data was deleted."""
+        self._blocked.clear()
+        self._node_states.clear()
+
     async def broadcast(self, message: bytes) -> None:
         for on_message in () if self.is_lossy else self._on_message:
             on_message(message)

@@ -142,6 +142,10 @@ async def test_what_works_while_the_memory_is_full(server: Server) -> None:
     assert await backend.queue.enqueue(job) is Admission.ACCEPTED
     await backend.queue.withdraw(job)
     assert await backend.tickets.consume("t") is not None
+    await backend.commands.block("user mallory", 60.0)
+    assert list(await backend.commands.blocked()) == ["user mallory"]
+    await backend.commands.put_node_state("n", b"{}")
+    assert [state for state, _ in await backend.commands.node_states()] == [b"{}"]
     await backend.usage.add(UsageTotals(day="2026-01-01", user="alice", model="m", answers=1))
 
 
@@ -160,8 +164,6 @@ NEW: dict[str, Call] = {
     "presence": lambda backend: backend.topic_presence.update(
         topic_channel("t"), "n", ["alice"], [], seconds=20.0
     ),
-    "block": lambda backend: backend.commands.block("user alice", 2e9),
-    "node state": lambda backend: backend.commands.put_node_state("n", b"{}"),
     "readiness": lambda backend: backend.health.check_ready(),
     "writability": lambda backend: backend.health.check_writable(),
 }
