@@ -143,11 +143,12 @@ def read_nginx_example() -> str:
 def read_nginx_guide() -> str:
     """Return the example with the blocks of the guide instead of its own."""
     text = read_nginx_example()
-    upgrade, location = (
+    servers, location = (
         block.code for block in runnable_blocks(DOCS / "guides" / "proxies.md", "nginx")
     )
     for form, block in (
-        (r" +map .*?\n    }\n", upgrade),
+        (r" +upstream .*?\n    }\n", ""),
+        (r" +map .*?\n    }\n", servers),
         (r" +location .*?\n        }\n", location),
     ):
         text, count = re.subn(form, block, text, flags=re.DOTALL)
