@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from hub.cli.process_commands import ignored_auth
 from hub.errors import OperatorError
-from hub.settings import Settings, check_for_production, load_settings
+from hub.settings import Settings, SettingsWarning, check_for_production, load_settings
 from hub.settings.models import Upstream
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -306,3 +306,44 @@ def test_production_file_needs_only_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HUB_AUTH__API_KEYS", '[{"key":"k","scopes":["publish"]}]')
     monkeypatch.setenv("HUB_UPSTREAMS__MAIN__API_KEY", "k")
     check_for_production(load_settings(CONFIG / "production.toml").settings)
+
+
+# What kubelet sets for the Services `hub` and `hub-internal` of config/kubernetes/hub.yml.
+SERVICE_LINKS = {
+    "HUB_PORT": "tcp://10.0.0.1:80",
+    "HUB_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "HUB_PORT_80_TCP_ADDR": "10.0.0.1",
+    "HUB_PORT_80_TCP_PORT": "80",
+    "HUB_PORT_80_TCP_PROTO": "tcp",
+    "HUB_SERVICE_HOST": "10.0.0.1",
+    "HUB_SERVICE_PORT": "80",
+    "HUB_SERVICE_PORT_PUBLIC": "80",
+    "HUB_INTERNAL_PORT": "tcp://10.0.0.2:8081",
+    "HUB_INTERNAL_PORT_8081_TCP": "tcp://10.0.0.2:8081",
+    "HUB_INTERNAL_PORT_8081_TCP_ADDR": "10.0.0.2",
+    "HUB_INTERNAL_SERVICE_HOST": "10.0.0.2",
+    "HUB_INTERNAL_SERVICE_PORT_INTERNAL": "8081",
+    "HUB_PUBLIC_GRPC_PORT_9090_UDP": "udp://[fd00::1]:9090",
+}
+
+
+def test_variables_of_services_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look like settings; one warning names one of them, and the settings are read."""
+    for name, value in {**SERVICE_LINKS, "HUB_PUBLIC__PORT": "5"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(SettingsWarning, match="14 variables such as HUB_INTERNAL_PORT are") as seen:
+        assert load_settings().settings.public.port == 5
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HUB_PORT", "8080"), ("HUB_INTERNAL_PORT", "8081"), ("HUB_PUBLIC_HOST", "0.0.0.0")],
+)
+def test_misspelt_setting_is_no_service(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A variable with one underscore too few stays an error."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(OperatorError, match=f"there is no setting .*{name}"):
+        load_settings()

@@ -7,6 +7,7 @@ usage, 3 the broker is unreachable, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -59,6 +60,7 @@ healthcheck.add_commands(app)
 
 def run() -> None:
     """Run the command. An error prints one sentence to standard error and sets the exit code."""
+    warnings.showwarning = _print_warning
     try:
         app(prog_name="hub")
     except HubError as error:
@@ -70,6 +72,11 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the program that reads our output has ended: not an error
         sys.exit(0)
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Print a warning as one sentence, without the place in the code."""
+    print(f"hub: warning: {message}", file=sys.stderr)
 
 
 def _exit(message: str, code: int) -> None:

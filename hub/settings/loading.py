@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from hub.errors import OperatorError
 from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 from hub.settings.presets import PRESETS
+from hub.settings.service_links import is_service_link
 from hub.settings.variables import check_variable
 from hub.settings.whitespace import strip_white_space
 
@@ -96,11 +98,30 @@ def _from_file(file: Path | None) -> Iterator[SettingValue]:
     yield from _leaves(table, (), str(path))
 
 
+class SettingsWarning(UserWarning):
+    """Something in the sources of the settings is probably not meant. The hub starts anyway."""
+
+
 def _from_environment() -> Iterator[SettingValue]:
+    ignored = []
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
-            check_variable(variable, os.environ[variable], _check_known(key, variable))
+            try:
+                annotation = _check_known(key, variable)
+            except OperatorError:
+                if not is_service_link(variable, os.environ[variable]):
+                    raise
+                ignored.append(variable)
+            else:
+                check_variable(variable, os.environ[variable], annotation)
+    if ignored:
+        warnings.warn(
+            f"{len(ignored)} variables such as {ignored[0]} are ignored: they are set for services "
+            "and are not settings (Kubernetes: set enableServiceLinks: false)",
+            SettingsWarning,
+            stacklevel=2,
+        )
     try:
         table = EnvSettingsSource(Settings)()
     except Exception as error:

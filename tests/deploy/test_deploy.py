@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -64,6 +65,21 @@ def test_nginx_file_of_compose_equals_the_plain_one() -> None:
     named = named.replace("node-1:8080", "127.0.0.1:8080").replace("node-2:8080", "127.0.0.1:8090")
     named = named.replace("/etc/nginx/tls/", "/etc/nginx/")
     assert named.partition("\nworker_processes")[2] == plain.partition("\nworker_processes")[2]
+
+
+def test_nginx_site_equals_the_plain_file() -> None:
+    """The file for conf.d has the content of the `http` block of the whole file."""
+    plain = (CONFIG / "nginx.conf").read_text()
+    block = plain.partition("\nhttp {\n")[2].removesuffix("}\n")
+    site = (CONFIG / "nginx.site.conf").read_text()
+    assert site.partition("\n\n")[2] == textwrap.dedent(block)
+
+
+def test_pods_have_no_service_links() -> None:
+    """Kubelet would set HUB_PORT and others for the Services of the manifest."""
+    documents = yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text())
+    pods = [each["spec"]["template"]["spec"] for each in documents if each["kind"] == "Deployment"]
+    assert [pod["enableServiceLinks"] for pod in pods] == [False, False]
 
 
 def test_kubernetes_manifest() -> None:

@@ -83,9 +83,12 @@ class Cluster:
         self.set("REDIS__URL", f"unix://{valkey.socket}")
         self.node = await self.start_node(*flags)
 
-    async def start_node(self, *flags: str) -> asyncio.subprocess.Process:
-        """Start one more node and return when it is ready."""
+    async def start_node(self, *flags: str, port: int | None = None) -> asyncio.subprocess.Process:
+        """Start one more node and return when it is ready. port: the public one, by default a
+        free one.
+        """
         self.port, self.internal_port = free_ports(2)
+        self.port = port or self.port
         self.set("PUBLIC__PORT", str(self.port))
         self.set("INTERNAL__PORT", str(self.internal_port))
         self.set("NODE__NAME", f"node-{self.port}")

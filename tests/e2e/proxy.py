@@ -33,7 +33,7 @@ class NginxProxy:
         (self.port,) = free_ports(1)
         self.url = f"https://localhost:{self.port}"
         self.second: asyncio.subprocess.Process
-        self.second_port = 0
+        self.first_port = self.second_port = 0
         cert, key = write_certificate(folder)
         self.trust = ssl.create_default_context(cafile=cert)
         self.certificate, self._key = cert, key
@@ -42,13 +42,13 @@ class NginxProxy:
         """Start the nodes and nginx. change: edits the configuration file."""
         cluster = self.cluster
         await cluster.start()
-        first_port = cluster.port
+        self.first_port = cluster.port
         self.second = await cluster.start_node()
         self.second_port = cluster.port
         text = CONFIG.read_text()
         for old, new in {
             "listen 443": f"listen 127.0.0.1:{self.port}",
-            "127.0.0.1:8080": f"127.0.0.1:{first_port}",
+            "127.0.0.1:8080": f"127.0.0.1:{self.first_port}",
             "127.0.0.1:8090": f"127.0.0.1:{self.second_port}",
             "/etc/nginx/hub.crt": self.certificate,
             "/etc/nginx/hub.key": self._key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import statistics
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from hub.core.sse_decoder import SseDecoder
 from tests.e2e.cluster import create_cluster
 from tests.e2e.proxy import NGINX, NginxProxy
 
@@ -89,12 +91,105 @@ async def test_reload_loses_nothing(proxy: NginxProxy) -> None:
                 assert (await old())[2] == (await new())[2] == {"n": n}
 
 
+STREAMS = 1000
+
+
+@pytest.mark.slow
+async def test_slow_answers_and_restarts_harm_nobody_else(proxy: NginxProxy) -> None:
+    """1,000 users stream while answers time out in nginx and both nodes restart: every user gets
+    every event once, and nobody else gets a 502 or 504.
+    """
+    cluster = proxy.cluster
+    await cluster.add_upstream("main", "hang")
+    cluster.set("NODE__DRAIN_WAIT_SECONDS", 0)
+    cluster.set("NODE__DRAIN_SECONDS", 2)
+    await proxy.start(lambda text: text.replace("proxy_read_timeout 1h", "proxy_read_timeout 1s"))
+    await cluster.start_ready_worker()
+    slow, others = list[int](), list[int]()
+    opened = asyncio.Semaphore(0)
+    users = [asyncio.create_task(follow(proxy, f"u{n}", 3, opened)) for n in range(STREAMS)]
+    for _ in range(STREAMS):
+        await opened.acquire()
+    background = [
+        asyncio.create_task(repeat_request(proxy, "POST", "/v1/chat/completions", CHAT, slow)),
+        asyncio.create_task(repeat_request(proxy, "GET", "/generations/g00?user=a", None, others)),
+    ]
+    while len(slow) < 4:  # more than both nodes were allowed to fail, by the default of nginx
+        await asyncio.sleep(0.05)
+    assert set(slow) == {504}
+    await proxy.publish(1)
+    nodes = [(cluster.node, proxy.first_port), (proxy.second, proxy.second_port)]
+    for n, (node, port) in enumerate(nodes):
+        node.terminate()
+        await node.wait()
+        await cluster.start_node(port=port)
+        await proxy.publish(2 + n)
+    seen = await asyncio.gather(*users)
+    for task in background:
+        task.cancel()
+    assert all(each == [1, 2, 3] for each in seen)
+    assert set(others) == {404}
+    print(f"{len(others)} other requests, {len(slow)} slow answers timed out")
+
+
+CHAT = {"model": "simulated-1", "messages": [{"role": "user", "content": "hello"}]}
+
+
+async def follow(proxy: NginxProxy, user: str, count: int, opened: asyncio.Semaphore) -> list[int]:
+    """Read a user's stream, and reconnect with the cursor, until so many events have come."""
+    cursor, seen, is_first = "", list[int](), True
+    while len(seen) < count:
+        with suppress(EOFError, aiohttp.ClientError, TimeoutError):
+            async with proxy.stream(user, cursor) as next_event:
+                while len(seen) < count:
+                    id_, name, data = await next_event(90)
+                    assert data.get("reason") != "unreachable"  # one of the nodes always runs
+                    cursor = id_ or cursor
+                    if name == "hub.open" and is_first:
+                        is_first = False
+                        opened.release()
+                    if name == "notification":
+                        seen.append(data["n"])
+        await asyncio.sleep(0.05)
+    return seen
+
+
+async def repeat_request(
+    proxy: NginxProxy, method: str, path: str, body: object, statuses: list[int]
+) -> None:
+    """Send a request again and again, and collect the statuses."""
+    while True:
+        url, session = proxy.url + path, proxy.cluster.session
+        async with session.request(method, url, json=body, ssl=proxy.trust) as response:
+            statuses.append(response.status)
+        await asyncio.sleep(0.02)
+
+
+async def test_no_node_is_a_stream_that_reconnects(proxy: NginxProxy) -> None:
+    """While no node runs, an EventSource gets a short stream instead of a 502, which would end it
+    for ever; other requests get the 502.
+    """
+    await proxy.start()
+    proxy.cluster.node.kill()
+    proxy.second.kill()
+    await asyncio.gather(proxy.cluster.node.wait(), proxy.second.wait())
+    session = proxy.cluster.session
+    async with session.get(f"{proxy.url}/sse/connect/alice", ssl=proxy.trust) as response:
+        body = await response.text()
+    assert (response.status, response.content_type) == (200, "text/event-stream")
+    (event,) = SseDecoder().feed(body.encode())
+    assert (event.name, event.retry_ms, event.id) == ("hub.bye", 3000, "")
+    assert json.loads(event.data)["reconnect"] is True
+    async with session.get(f"{proxy.url}/generations/g00", ssl=proxy.trust) as response:
+        assert response.status == 502
+
+
 async def test_without_the_buffering_directives(proxy: NginxProxy) -> None:
     """Without them, nginx buffers: a small event does not reach the client."""
 
     def buffering(text: str) -> str:
         text = re.sub(r"proxy_buffering off;.*", "proxy_ignore_headers X-Accel-Buffering;", text)
-        return text.replace("location / {", "location / {\n proxy_buffers 8 64k;")
+        return text.replace("location /sse/ {", "location /sse/ {\n proxy_buffers 8 64k;")
 
     await proxy.start(buffering)
     with pytest.raises(TimeoutError):
