@@ -60,7 +60,7 @@ healthcheck.add_commands(app)
 
 def run() -> None:
     """Run the command. An error prints one sentence to standard error and sets the exit code."""
-    warnings.showwarning = _print_warning
+    warnings.formatwarning = _format_warning
     try:
         app(prog_name="hub")
     except HubError as error:
@@ -74,9 +74,9 @@ def run() -> None:
         sys.exit(0)
 
 
-def _print_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """Print a warning as one sentence, without the place in the code."""
-    print(f"hub: warning: {message}", file=sys.stderr)
+def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as one sentence, without the place in the code."""
+    return f"hub: warning: {message}\n"
 
 
 def _exit(message: str, code: int) -> None:
