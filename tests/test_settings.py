@@ -309,7 +309,7 @@ def test_production_file_needs_only_secrets(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # What kubelet sets for the Services `hub` and `hub-internal` of config/kubernetes/hub.yml.
-SERVICE_LINKS = {
+SERVICE_VARIABLES = {
     "HUB_PORT": "tcp://10.0.0.1:80",
     "HUB_PORT_80_TCP": "tcp://10.0.0.1:80",
     "HUB_PORT_80_TCP_ADDR": "10.0.0.1",
@@ -329,7 +329,7 @@ SERVICE_LINKS = {
 
 def test_variables_of_services_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """They look like settings; one warning names one of them, and the settings are read."""
-    for name, value in {**SERVICE_LINKS, "HUB_PUBLIC__PORT": "5"}.items():
+    for name, value in {**SERVICE_VARIABLES, "HUB_PUBLIC__PORT": "5"}.items():
         monkeypatch.setenv(name, value)
     with pytest.warns(SettingsWarning, match="14 variables such as HUB_INTERNAL_PORT are") as seen:
         assert load_settings().settings.public.port == 5

@@ -21,7 +21,7 @@ from hub.errors import OperatorError
 from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 from hub.settings.presets import PRESETS
-from hub.settings.service_links import is_service_link
+from hub.settings.service_variables import is_service_variable
 from hub.settings.variables import check_variable
 from hub.settings.whitespace import strip_white_space
 
@@ -110,7 +110,7 @@ def _from_environment() -> Iterator[SettingValue]:
             try:
                 annotation = _check_known(key, variable)
             except OperatorError:
-                if not is_service_link(variable, os.environ[variable]):
+                if not is_service_variable(variable, os.environ[variable]):
                     raise
                 ignored.append(variable)
             else:

@@ -75,7 +75,7 @@ def test_nginx_site_equals_the_plain_file() -> None:
     assert site.partition("\n\n")[2] == textwrap.dedent(block)
 
 
-def test_pods_have_no_service_links() -> None:
+def test_pods_have_no_service_variables() -> None:
     """Kubelet would set HUB_PORT and others for the Services of the manifest."""
     documents = yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text())
     pods = [each["spec"]["template"]["spec"] for each in documents if each["kind"] == "Deployment"]

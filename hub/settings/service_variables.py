@@ -4,7 +4,7 @@ For a Service named `hub-internal`, kubelet gives every pod of the namespace the
 HUB_INTERNAL_SERVICE_HOST, HUB_INTERNAL_SERVICE_PORT, HUB_INTERNAL_PORT=tcp://… and others, unless
 the pod has `enableServiceLinks: false`.
 
-Source: kubernetes.io, "Accessing the Service: Environment Variables", and Docker's legacy links.
+Source: kubernetes.io, "Accessing the Service: Environment Variables".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME_OF_URL: Final = re.compile(r"\w*_PORT(_\d+_(TCP|UDP|SCTP))?")
 _URL: Final = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
-def is_service_link(variable: str, value: str) -> bool:
+def is_service_variable(variable: str, value: str) -> bool:
     """Return whether a variable without a setting was set for a service.
 
     A setting whose name is misspelt (HUB_PORT=8080) is not: its value is not a URL of this kind.
