@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from hub.cli.process_commands import ignored_auth
 from hub.errors import OperatorError
-from hub.settings import Settings, SettingsWarning, check_for_production, load_settings
+from hub.settings import Settings, check_for_production, load_settings
 from hub.settings.models import Upstream
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -331,9 +331,10 @@ def test_variables_of_services_are_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     """They look like settings; one warning names one of them, and the settings are read."""
     for name, value in {**SERVICE_VARIABLES, "HUB_PUBLIC__PORT": "5"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.warns(SettingsWarning, match="14 variables such as HUB_INTERNAL_PORT are") as seen:
-        assert load_settings().settings.public.port == 5
-    assert len(seen) == 1
+    loaded = load_settings()
+    assert loaded.settings.public.port == 5
+    (warning,) = loaded.warnings
+    assert warning.startswith("variables such as HUB_INTERNAL_PORT are ignored")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ usage, 3 the broker is unreachable, 130 interrupted.
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Annotated
 
 import typer
@@ -60,7 +59,6 @@ healthcheck.add_commands(app)
 
 def run() -> None:
     """Run the command. An error prints one sentence to standard error and sets the exit code."""
-    warnings.formatwarning = _format_warning
     try:
         app(prog_name="hub")
     except HubError as error:
@@ -72,11 +70,6 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the program that reads our output has ended: not an error
         sys.exit(0)
-
-
-def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """Return a warning as one sentence, without the place in the code."""
-    return f"hub: warning: {message}\n"
 
 
 def _exit(message: str, code: int) -> None:

@@ -7,7 +7,7 @@ home of defaults: the components get every value from hub/wiring.
 """
 
 from hub.settings.checks import SIMULATED_UPSTREAM, check_for_production
-from hub.settings.loading import DEFAULT_FILE, Loaded, SettingsWarning, load_settings
+from hub.settings.loading import DEFAULT_FILE, Loaded, load_settings
 from hub.settings.masking import mask_settings, mask_url, mask_urls
 from hub.settings.models import (
     MIN_SECRET_BYTES,
@@ -29,7 +29,6 @@ __all__ = [
     "Loaded",
     "Public",
     "Settings",
-    "SettingsWarning",
     "Upstream",
     "check_for_production",
     "load_settings",

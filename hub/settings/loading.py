@@ -8,7 +8,6 @@ import difflib
 import os
 import re
 import tomllib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -39,7 +38,7 @@ _PYTHON_TYPE: Final = re.compile(r"\b(tuple|dictionary)\b(?: or instance of \w+)
 class Loaded(NamedTuple):
     """The settings, and the source of each setting that is not a default, by dotted key.
 
-    warnings: sentences about values that the hub has corrected.
+    warnings: sentences about values that the hub has corrected or ignored.
     """
 
     settings: Settings
@@ -56,7 +55,11 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []
-    for key, given, origin in (*_from_file(file), *_from_environment(), *_from_flags(flags or {})):
+    for key, given, origin in (
+        *_from_file(file),
+        *_from_environment(warnings),
+        *_from_flags(flags or {}),
+    ):
         _check_known(key, origin)
         value = strip_white_space(key, given)
         if value != given:
@@ -98,12 +101,8 @@ def _from_file(file: Path | None) -> Iterator[SettingValue]:
     yield from _leaves(table, (), str(path))
 
 
-class SettingsWarning(UserWarning):
-    """Something in the sources of the settings is probably not meant. The hub starts anyway."""
-
-
-def _from_environment() -> Iterator[SettingValue]:
-    ignored = []
+def _from_environment(warnings: list[str]) -> Iterator[SettingValue]:
+    services = []
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
@@ -112,15 +111,13 @@ def _from_environment() -> Iterator[SettingValue]:
             except OperatorError:
                 if not is_service_variable(variable, os.environ[variable]):
                     raise
-                ignored.append(variable)
+                services.append(variable)
             else:
                 check_variable(variable, os.environ[variable], annotation)
-    if ignored:
-        warnings.warn(
-            f"{len(ignored)} variables such as {ignored[0]} are ignored: they are set for services "
-            "and are not settings (Kubernetes: set enableServiceLinks: false)",
-            SettingsWarning,
-            stacklevel=2,
+    if services:
+        warnings.append(
+            f"variables such as {services[0]} are ignored: they are set for services and are not "
+            "settings (Kubernetes: set enableServiceLinks: false)"
         )
     try:
         table = EnvSettingsSource(Settings)()
