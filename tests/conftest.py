@@ -217,13 +217,12 @@ def pytest_asyncio_loop_factories(
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run tests that use sockets on the loop of asyncio and on uvloop, which production uses.
 
-    Tests of failovers and of gRPC, which take long, run on uvloop only.
+    Tests of failovers and of gRPC, which take long, run on uvloop only; with --quick all of them.
     """
     if item.path.name == "test_topologies.py" or item.path.parent.name == "grpc":
         return {"uvloop": uvloop.new_event_loop}
-    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-        "asyncio": asyncio.new_event_loop
-    }
-    if item.path.parent.name in _ON_BOTH_LOOPS:
-        factories["uvloop"] = uvloop.new_event_loop
-    return factories
+    if item.path.parent.name not in _ON_BOTH_LOOPS:
+        return {"asyncio": asyncio.new_event_loop}
+    if config.getoption("--quick"):
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -1,6 +1,7 @@
 """`scripts/test --quick`: the tests that need no browser, no Java, no npm and no whole hub.
 
-Tests with the marks `slow` and `alone` are left out as well.
+Tests with the marks `slow` and `alone` are left out as well. Tests that use sockets run on uvloop
+only (tests/conftest.py).
 """
 
 from __future__ import annotations
