@@ -1,8 +1,9 @@
 """Find the code blocks of the documents, and run them against a `hub dev`.
 
 A block is the text between fences that name a language. The comment `<!-- not run: why -->` before
-a block excludes it. A `text` block right after a block lists parts of its output: the output must
-contain each of its lines, where `…` stands for any text.
+a block excludes it, and `<!-- run by: file -->` names the test that runs its commands or code. A
+`text` block right after a block lists parts of its output: the output must contain each of its
+lines, where `…` stands for any text. stand_ins.py has the programs that no test can really call.
 """
 
 from __future__ import annotations
@@ -21,23 +22,27 @@ from inspect import CO_COROUTINE
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.docs import stand_ins
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN = frozenset({"sh", "python", "js", "toml", "json", "nginx"})
 SHOWN = frozenset({"text", "ini", "ts"})
 
 _BLOCK = re.compile(
-    r"^(?:<!-- not run: (?P<why>[^\n]*?) -->\n+)?"
+    r"^(?:<!-- (?:not run: (?P<why>[^\n]*?)|run by: (?P<test>\S+)) -->\n+)?"
     r"(?P<indent> *)```(?P<language>[a-z]+)\n(?P<code>.*?)^ *```$"
     r"(?:\n+```text\n(?P<shown>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
 _SECRET = "k" * 40
-_TIMEOUT_SECONDS = 45.0
+_TIMEOUT_SECONDS = 120.0
 
 
 class Block(NamedTuple):
-    """line: the line of its first fence. part: the heading above. why: the reason not to run it."""
+    """line: the line of its first fence. part: the heading above. why: the reason not to run it.
+    test: the file of the test that runs it instead.
+    """
 
     page: Path
     line: int
@@ -46,6 +51,7 @@ class Block(NamedTuple):
     code: str
     shown: str
     why: str | None
+    test: str | None = None
 
     @property
     def location(self) -> str:
@@ -74,14 +80,27 @@ def find_blocks(page: Path) -> list[Block]:
         part = re.findall(r"^## (.+)", text[: match.start()], re.MULTILINE)[-1:]
         shown = match["shown"] or ""
         blocks.append(
-            Block(page, line, "".join(part), match["language"], code, shown, match["why"])
+            Block(
+                page,
+                line,
+                "".join(part),
+                match["language"],
+                code,
+                shown,
+                match["why"],
+                match["test"],
+            )
         )
     return blocks
 
 
 def runnable_blocks(page: Path, language: str) -> list[Block]:
-    """Return the blocks of a page in one language, without the excluded ones."""
-    return [each for each in find_blocks(page) if each.language == language and each.why is None]
+    """Return the blocks of a page in one language, without those that are not run here."""
+    return [
+        each
+        for each in find_blocks(page)
+        if each.language == language and each.why is None and each.test is None
+    ]
 
 
 class Substitutions:
@@ -119,7 +138,9 @@ curl() {
   else command curl -sS --fail-with-body "$@"; echo; fi
 }
 hub() {
-  if [[ $1 == tail ]]; then "$QUICK/hub" "$@" >"$out" 2>&1 & wait_for_output
+  # In a subshell (`hub serve &`) a process is in the background already.
+  if [[ $1 == tail || $1 =~ ^(dev|serve|worker|upstream)$ && $BASHPID == $$ ]]; then
+    "$QUICK/hub" "$@" >"$out" 2>&1 & wait_for_output
   else "$QUICK/hub" "$@"; fi
 }
 """
@@ -134,6 +155,11 @@ def run_shell(
     been printed. Raise AssertionError with the output if a command fails or its output is missing.
     """
     _copy_repository(folder, substitutions)
+    programs = folder / "stand-ins"
+    (programs / "etc" / "systemd" / "system").mkdir(parents=True)
+    stand_ins.install(programs)
+    env = {**env, "STAND_INS": str(programs), "OPENAI_API_KEY": _SECRET}
+    env["PATH"] = f"{programs}:{env['PATH']}"
     script = _PRELUDE
     outputs = [folder / f"output-{n}" for n in range(len(blocks))]
     for block, output in zip(blocks, outputs, strict=True):
@@ -182,7 +208,12 @@ def _contains(line: str, printed: str) -> bool:
 
 def _copy_repository(folder: Path, substitutions: Substitutions) -> None:
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
-    for name in ("clients", "Dockerfile", "hub", "pyproject.toml", "scripts"):
+    for name in (
+        "clients",
+        "hub",
+        "scripts",
+        *(file.name for file in ROOT.iterdir() if file.is_file()),
+    ):
         (folder / name).symlink_to(ROOT / name)
     packages = shutil.ignore_patterns("node_modules", "__pycache__")
     for name in ("config", "examples"):

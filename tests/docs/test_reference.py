@@ -27,13 +27,12 @@ from tests.docs.typescript import describe, read_declarations
 EXAMPLE = ROOT / "config" / "hub.example.toml"
 JAVASCRIPT_TYPES = ROOT / "hub" / "http" / "pages" / "hub.d.ts"  # also in the npm package
 
-# Examples in the help of the commands that tests/docs does not run, with the reason.
-NOT_RUN = {
-    "dev": "it runs until Ctrl-C; tests/e2e/test_dev.py",
-    "serve": "its Redis is on another machine; tests/e2e/test_multiprocess.py",
-    "worker": "it runs until Ctrl-C; tests/e2e/test_relay.py",
-    "upstream": "it runs until Ctrl-C; tests/upstreams/test_simulated.py",
-    "doctor": "its Redis is on another machine; tests/cli",
+# Examples in the help of the commands that need another machine or fixed ports, and who runs them.
+RUN_BY = {
+    "dev": "tests/e2e/test_dev.py",
+    "serve": "tests/e2e/test_multiprocess.py",
+    "worker": "tests/e2e/test_relay.py",
+    "doctor": "tests/e2e/test_doctor_proxy.py",
 }
 
 
@@ -135,7 +134,7 @@ def cli_page() -> str:
         page += f"\n## hub {name}\n{description.strip()}\n\n"
         page += f"```text\n{command.get_usage(context)}\n```\n"
         if example:
-            page += f"<!-- not run: {NOT_RUN[name]} -->\n" if name in NOT_RUN else ""
+            page += f"<!-- run by: {RUN_BY[name]} -->\n" if name in RUN_BY else ""
             page += f"```sh\n{example.strip()}\n```\n"
         page += _options(shown, context)
     return page

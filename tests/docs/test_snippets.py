@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from tests.docs.snippets import (
 ELSEWHERE = {"python.md": "client/test_document.py"}
 # The commands of these pages start their own nodes; see test_nodes.py.
 NODES = ("deploy.md", "tutorial.md")
-NOT_RUN = 41  # number of blocks that cannot run in a test; each has a reason
+NOT_RUN = 10  # number of blocks that nothing runs; each has a reason
 
 
 def page_id(page: Path) -> str:
@@ -47,6 +49,9 @@ def test_every_block_is_known() -> None:
     } == {}
     not_run = [f"{block.location}: {block.why}" for block in blocks if block.why is not None]
     assert len(not_run) == NOT_RUN, "\n".join(not_run)
+    for block in blocks:
+        if block.test is not None:
+            assert (ROOT / block.test).exists(), f"{block.location}: {block.test}"
     for name, test in ELSEWHERE.items():
         assert name in (ROOT / "tests" / test).read_text()
 
@@ -66,6 +71,22 @@ def test_settings_load(page: Path, tmp_path: Path) -> None:
     text = "\n".join(block.code for block in runnable_blocks(page, "toml"))
     file.write_text(Substitutions({}).apply(text))
     load_settings(file)
+
+
+@pytest.mark.parametrize("language", ["sh", "python"])
+def test_code_that_is_not_run_parses(language: str) -> None:
+    """Blocks that no test here runs have no errors of syntax."""
+    for page in pages():
+        for block in find_blocks(page):
+            if block.language != language or (block.why is None and block.test is None):
+                continue
+            if language == "sh":
+                done = subprocess.run(
+                    ["bash", "-n"], input=block.code, text=True, capture_output=True, check=False
+                )
+                assert done.returncode == 0, f"{block.location}: {done.stderr}"
+            else:
+                compile(block.code, block.location, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_json_parses() -> None:
