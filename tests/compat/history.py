@@ -82,6 +82,11 @@ def encode_all(encoder: AnswerEncoder, events: list[Event]) -> list[bytes]:
     return chunks
 
 
+SIGNED = {"type": "reasoning.text", "text": "hm", "signature": "sig-1"}
+SOURCE = {"type": "url_citation", "url_citation": {"url": "https://example.org", "title": "E"}}
+DETAILS = event("delta", i=0, reasoning_details=[SIGNED])
+ANNOTATIONS = event("delta", i=0, annotations=[SOURCE])
+
 _text = st.text(min_size=1, max_size=8)
 _call = st.builds(
     lambda index, arguments, id_, name: tool_call_delta(index, arguments, **id_, **name),
@@ -97,6 +102,7 @@ histories = st.builds(
             _text.map(text_delta),
             _text.map(reasoning_delta),
             _call,
+            st.sampled_from([DETAILS, ANNOTATIONS]),
             _text.map(lambda text: event("replaced", i=0, text=text)),
             st.just(RESTARTED),
         ),
