@@ -197,8 +197,8 @@ class ToolCallAssembler:
         if delta.whole and not call.has_arguments and not delta.is_empty:
             call.whole = "{}" if delta.whole == "[]" else delta.whole  # PHP's empty object
         # A server that parses each token sends some pieces of the text as JSON values.
-        is_chunk = call.arguments and not call.is_complete()
-        arguments = delta.whole if delta.whole and is_chunk else delta.arguments
+        is_chunk = bool(delta.whole and call.arguments) and not call.is_complete()
+        arguments = delta.whole if is_chunk else delta.arguments
         if arguments and not call.has_sent_whole:
             is_repeated = bool(delta.id and delta.name) and call.is_complete()
             if call.whole or not is_repeated:
@@ -275,12 +275,13 @@ def _read_delta(call: dict[str, Any]) -> _Delta:
         whole="" if is_text else msgspec.json.encode(value).decode(),
         is_empty=not value and not isinstance(value, dict | list),
         is_start=isinstance(call.get("type"), str),
-        extras={
-            name: value
-            for name, value in call.items()
-            if name not in _CALL_FIELDS and value is not None
-        },
+        extras=_read_extras(call),
     )
+
+
+def _read_extras(call: dict[str, Any]) -> dict[str, Any]:
+    names = call.keys() - _CALL_FIELDS
+    return {name: call[name] for name in names if call[name] is not None} if names else {}
 
 
 def _read_id(value: object) -> str:

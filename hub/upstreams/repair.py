@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from hub.upstreams.surrogates import escape_surrogates, has_surrogates
 
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
+_LEFT_OUT: Final = object()
 _BOOLS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -45,6 +46,9 @@ class _Float(float):
     source: str
 
 
+_encode = msgspec.json.Encoder(enc_hook=float).encode  # a _Float becomes a plain number
+
+
 def repair_event(data: str, type_: type) -> RepairedEvent:
     """Return the event for the declared type of its data.
 
@@ -54,13 +58,14 @@ def repair_event(data: str, type_: type) -> RepairedEvent:
     if has_surrogates(data):
         value = escape_surrogates(value)
     cleaner = _Cleaner()
-    cleaned = next(cleaner.clean(value, _types_of(type_), ""), None)
+    cleaned = cleaner.clean(value, _plan_of(type_), "")
+    is_readable = cleaned is not _LEFT_OUT
     kind = cleaned.get("type") if isinstance(cleaned, dict) else None
     return RepairedEvent(
-        data=json.dumps(cleaned, ensure_ascii=False),
+        data=_encode(cleaned if is_readable else None).decode(),
         odd_fields=cleaner.odd_fields,
         type=kind if isinstance(kind, str) else "",
-        is_readable=cleaned is not None,
+        is_readable=is_readable,
         lost=cleaner.lost,
     )
 
@@ -71,100 +76,103 @@ def _read_float(source: str) -> _Float | None:
     return number if math.isfinite(number) else None
 
 
+class _Plan(msgspec.Struct, frozen=True):
+    """What a declared type accepts.
+
+    types: the Python types of values that are kept as they are. fields: those of an object, by
+    name. items: the plan of the items of a list. is_text: whether a number is accepted as a text.
+    """
+
+    types: frozenset[type]
+    fields: Mapping[str, _Plan] | None = None
+    items: _Plan | None = None
+    accepts_any: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        return str in self.types and self.items is not None
+
+    @property
+    def is_container(self) -> bool:
+        """Whether the value may hold the answer's text."""
+        return self.fields is not None or (self.items is not None and self.items.fields is not None)
+
+
+_TYPES: Final[Mapping[type[inspect.Type], Sequence[type]]] = {
+    inspect.NoneType: (type(None),),
+    inspect.StrType: (str,),
+    inspect.BoolType: (bool,),
+    inspect.IntType: (int,),
+    inspect.FloatType: (int, _Float),
+    inspect.DictType: (dict,),
+}
+
+
 @cache
-def _types_of(type_: type) -> Sequence[inspect.Type]:
-    return _members(inspect.type_info(type_))
+def _plan_of(type_: type) -> _Plan:
+    return _build_plan(inspect.type_info(type_))
 
 
-def _members(node: inspect.Type) -> Sequence[inspect.Type]:
-    return node.types if isinstance(node, inspect.UnionType) else (node,)
+def _build_plan(node: inspect.Type) -> _Plan:
+    members = node.types if isinstance(node, inspect.UnionType) else (node,)
+    structs = [each for each in members if isinstance(each, inspect.StructType)]
+    lists = [each for each in members if isinstance(each, inspect.ListType)]
+    return _Plan(
+        types=frozenset(kind for each in members for kind in _TYPES.get(type(each), ())),
+        fields={field.encode_name: _build_plan(field.type) for field in structs[0].fields}
+        if structs
+        else None,
+        items=_build_plan(lists[0].item_type) if lists else None,
+        accepts_any=any(isinstance(each, inspect.AnyType) for each in members),
+    )
 
 
 class _Cleaner:
-    """Removes what the declared types do not allow. Values are yielded, or nothing is."""
+    """Removes what the declared types do not allow."""
 
     def __init__(self) -> None:
         self.odd_fields: list[str] = []
         self.lost = False
 
-    def clean(self, value: Any, types: Sequence[inspect.Type], path: str) -> Iterator[Any]:
-        """Yield the value if one of the types fits, its conversion if one is clear."""
-        for node in types:
-            match node:
-                case inspect.AnyType():
-                    yield value
-                    return
-                case inspect.StructType() if isinstance(value, dict):
-                    yield self._clean_fields(value, node, path)
-                    return
-                case inspect.ListType() if isinstance(value, list):
-                    members = _members(node.item_type)
-                    yield [
-                        cleaned
-                        for n, each in enumerate(value)
-                        for cleaned in self.clean(each, members, f"{path}.{n}")
-                    ]
-                    return
-                case _ if _fits(value, node):
-                    yield value
-                    return
+    def clean(self, value: Any, plan: _Plan, path: str) -> Any:
+        """Return the value if the plan accepts it, else its conversion, else `_LEFT_OUT`."""
+        kind = type(value)
+        if plan.accepts_any:
+            return value
+        if kind is dict and plan.fields is not None:
+            return self._clean_fields(value, plan.fields, path)
+        if kind is list and plan.items is not None:
+            items = (self.clean(each, plan.items, f"{path}.{n}") for n, each in enumerate(value))
+            return [each for each in items if each is not _LEFT_OUT]
+        if kind in plan.types and (kind is not int or _MIN_INT <= value <= _MAX_INT):
+            return value
         if path:
             self.odd_fields.append(path.removeprefix("."))
-        yield from self._convert(value, types, path)
+        return self._convert(value, plan, path)
 
-    def _clean_fields(self, value: dict[str, Any], node: inspect.StructType, path: str) -> Any:
-        fields = {field.encode_name: _members(field.type) for field in node.fields}
-        return {
-            name: cleaned
-            for name, each in value.items()
-            for cleaned in (
-                self.clean(each, fields[name], f"{path}.{name}") if name in fields else (each,)
-            )
-        }
+    def _clean_fields(self, value: dict[str, Any], fields: Mapping[str, _Plan], path: str) -> Any:
+        cleaned = {}
+        for name, each in value.items():
+            plan = fields.get(name)
+            kept = each if plan is None else self.clean(each, plan, f"{path}.{name}")
+            if kept is not _LEFT_OUT:
+                cleaned[name] = kept
+        return cleaned
 
-    def _convert(self, value: Any, types: Sequence[inspect.Type], path: str) -> Iterator[Any]:
-        has_parts = any(isinstance(node, inspect.ListType) for node in types)
-        for node in types:
-            match node:
-                case inspect.StrType() if has_parts and (value is True or _is_number(value)):
-                    yield "true" if value is True else getattr(value, "source", str(value))
-                    return
-                case inspect.IntType() if (number := _read_int(value)) is not None:
-                    yield number
-                    return
-                case inspect.BoolType() if str(value).lower() in _BOOLS:
-                    yield _BOOLS[str(value).lower()]
-                    return
-                case inspect.ListType() if isinstance(value, dict) and value:
-                    # one in place of many
-                    yield from self.clean([value], (node,), path)
-                    return
-                case inspect.StructType() if isinstance(value, list) and len(value) == 1:
-                    yield from self.clean(value[0], (node,), path)
-                    return
-        self.lost = self.lost or (bool(value) and any(_is_container(node) for node in types))
-
-
-def _fits(value: Any, node: inspect.Type) -> bool:
-    match node:
-        case inspect.NoneType():
-            return value is None
-        case inspect.StrType():
-            return isinstance(value, str)
-        case inspect.BoolType():
-            return isinstance(value, bool)
-        case inspect.IntType():
-            is_int = isinstance(value, int) and not isinstance(value, bool)
-            return is_int and _MIN_INT <= value <= _MAX_INT
-        case inspect.FloatType():
-            return _is_number(value)
-        case inspect.DictType():
-            return isinstance(value, dict)
-    return False
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    def _convert(self, value: Any, plan: _Plan, path: str) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if plan.is_text and (is_number or value is True):
+            return "true" if value is True else getattr(value, "source", str(value))
+        if int in plan.types and (number := _read_int(value)) is not None:
+            return number
+        if bool in plan.types and str(value).lower() in _BOOLS:
+            return _BOOLS[str(value).lower()]
+        if isinstance(value, dict) and value and plan.items is not None:  # one in place of many
+            return self.clean([value], plan, path)
+        if isinstance(value, list) and len(value) == 1 and plan.fields is not None:
+            return self.clean(value[0], plan, path)
+        self.lost = self.lost or (bool(value) and plan.is_container)
+        return _LEFT_OUT
 
 
 def _read_int(value: Any) -> int | None:
@@ -173,9 +181,3 @@ def _read_int(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     return None
-
-
-def _is_container(node: inspect.Type) -> bool:
-    if isinstance(node, inspect.ListType):
-        return any(isinstance(each, inspect.StructType) for each in _members(node.item_type))
-    return isinstance(node, inspect.StructType)

@@ -124,7 +124,18 @@ _FREE = (
 _EMPTY_ONLY = ("error", "message", "content_block", "text", "index", "response", "code", "refusal")
 _EMPTY: Any = st.sampled_from([None, False, "", [], {}])
 _ODD: Any = _EMPTY | st.sampled_from(
-    [True, [None], {"a": 1}, [[]], [{"b": None}], 2**70, {"type": 5}, [{"url": 5}], {"usage": ""}]
+    [
+        True,
+        [None],
+        {"a": 1},
+        [[]],
+        [{"b": None}],
+        2**70,
+        1.5,
+        {"type": 5.5},
+        [{"url": 5}],
+        {"usage": ""},
+    ]
 )
 
 
@@ -208,7 +219,7 @@ _MORE: dict[str, list[Any]] = {
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just(float("nan")),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.floats(),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(st.sampled_from(["choices", "delta", "content", "type", "x"]), inner)
