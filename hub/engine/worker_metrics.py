@@ -33,6 +33,11 @@ class WorkerMetrics(MetricSet):
             "Tokens used, as the upstreams report them.",
             *(*_LABELS, "kind"),
         )
+        self.odd_fields = Counter(
+            "hub_upstream_odd_fields",
+            "Fields of upstreams' answers that had an unexpected type, and cost only themselves.",
+            "upstream",
+        )
         self.queued = Histogram(
             "hub_generation_queued_seconds",
             "Time from the request until a worker started the generation.",
@@ -51,6 +56,10 @@ class WorkerMetrics(MetricSet):
             *_LABELS,
             bounds=_BOUNDS,
         )
+
+    def record_odd_fields(self, upstream: str, count: int) -> None:
+        """Count the odd fields of one answer."""
+        self.odd_fields[upstream] += count
 
     def record(self, result: GenerationResult) -> None:
         """Count one ended generation."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -33,8 +33,9 @@ _log = structlog.get_logger(__name__)
 class HttpUpstream:
     """Implements ports.Upstream for an endpoint that speaks `dialect` over HTTP.
 
-    max_event_bytes: the limit of one event.
-    finish_grace_seconds: how long the reading continues after the finish, for the usage.
+    max_event_bytes: the limit of one event. on_odd_fields: called with the number of fields of an
+    answer that had an odd type. finish_grace_seconds: how long the reading continues after the
+    finish, for the usage.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class HttpUpstream:
         options: EndpointOptions,
         *,
         max_event_bytes: int,
+        on_odd_fields: Callable[[int], None] = lambda count: None,
         finish_grace_seconds: float = FINISH_GRACE_SECONDS,
     ) -> None:
         self._endpoint = HttpEndpoint(session, dialect, options)
         self._dialect = dialect
         self._idle_seconds = options.timeouts.idle_seconds or math.inf
         self._max_event_bytes = max_event_bytes
+        self._on_odd_fields = on_odd_fields
         self._finish_grace_seconds = finish_grace_seconds
 
     async def stream(
@@ -69,6 +72,7 @@ class HttpUpstream:
         finally:
             if reader.odd_fields:
                 fields = reader.odd_fields
+                self._on_odd_fields(sum(fields.values()))
                 _log.warning("upstream.odd_fields", upstream=request.upstream, fields=fields)
         yield reader.finish()
 

@@ -40,6 +40,11 @@ _MAX_ODD_FIELDS: Final = 20  # the number of paths that are remembered
 _KEEPALIVES: Final = frozenset({"", "ping", "pong", "keepalive", "keep-alive", "heartbeat"})
 
 
+def _is_ping(event: ServerSentEvent) -> bool:
+    """Whether an event only keeps the connection alive, as Anthropic's `{"type": "ping"}`."""
+    return event.name == "ping" or '"ping"' in event.data[:30]
+
+
 def _is_json(data: str) -> bool:
     try:
         msgspec.json.decode(data)
@@ -134,8 +139,9 @@ class StreamReader:
         for event in events:
             try:
                 try:
+                    count = len(parts)
                     parts += response.read(event)
-                    self.events += 1
+                    self.events += len(parts) > count or not _is_ping(event)
                 except (msgspec.DecodeError, RecursionError):
                     self._read_odd(event, parts)
             except UnreadableEvent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -33,13 +34,20 @@ DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
 
 
 def build_upstreams(
-    settings: Settings, session: aiohttp.ClientSession, clock: Clock, queues: Collection[str]
+    settings: Settings,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    queues: Collection[str],
+    on_odd_fields: Callable[[str, int], None] = lambda name, count: None,
 ) -> Mapping[str, Upstream]:
-    """Build the upstreams that take their requests from `queues`, by name, with their fallbacks."""
+    """Build the upstreams that take their requests from `queues`, by name, with their fallbacks.
+
+    on_odd_fields: called with the name of an upstream and the number of odd fields in an answer.
+    """
     endpoints = {
         name: Endpoint(
             name=name,
-            upstream=_build_http_upstream(each, session),
+            upstream=_build_http_upstream(each, session, partial(on_odd_fields, name)),
             circuit=CircuitBreaker(
                 clock,
                 failure_threshold=each.circuit_failure_threshold,
@@ -60,7 +68,9 @@ def build_upstreams(
 
 
 def _build_http_upstream(
-    settings: UpstreamSettings, session: aiohttp.ClientSession
+    settings: UpstreamSettings,
+    session: aiohttp.ClientSession,
+    on_odd_fields: Callable[[int], None],
 ) -> HttpUpstream:
     dialect = build_dialect(settings)
     options = EndpointOptions(
@@ -81,7 +91,13 @@ def _build_http_upstream(
         proxy=settings.proxy,
         verify_tls=settings.verify_tls,
     )
-    return HttpUpstream(session, dialect, options, max_event_bytes=settings.max_event_bytes)
+    return HttpUpstream(
+        session,
+        dialect,
+        options,
+        max_event_bytes=settings.max_event_bytes,
+        on_odd_fields=on_odd_fields,
+    )
 
 
 def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mapping[str, str]:

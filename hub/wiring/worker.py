@@ -40,17 +40,21 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 trace_configs=tracing.http_spans(),
             )
         )
-        upstreams = {
-            name: tracing.upstream(upstream, settings.upstreams[name].kind)
-            for name, upstream in build_upstreams(
-                settings, session, clock, settings.worker.queues
-            ).items()
-        }
         models = {
             name: {*upstream.models, upstream.default_model or ""}
             for name, upstream in settings.upstreams.items()
         }
         metrics = WorkerMetrics(models)
+        upstreams = {
+            name: tracing.upstream(upstream, settings.upstreams[name].kind)
+            for name, upstream in build_upstreams(
+                settings,
+                session,
+                clock,
+                settings.worker.queues,
+                on_odd_fields=metrics.record_odd_fields,
+            ).items()
+        }
         usage_recorder = UsageRecorder(backend.usage)
 
         async def on_result(result: GenerationResult) -> None:

@@ -89,6 +89,7 @@ def build_upstream(
     proxy: str | None = None,
     verify_tls: bool = True,
     rules: RequestRules | None = None,
+    on_odd_fields: Callable[[int], None] = lambda count: None,
 ) -> HttpUpstream:
     """Return an upstream; the default dialect is OpenAI's chat completions."""
     options = EndpointOptions(
@@ -100,7 +101,11 @@ def build_upstream(
         verify_tls=verify_tls,
     )
     return HttpUpstream(
-        session, dialect or OpenAiChat({}), options, max_event_bytes=max_event_bytes
+        session,
+        dialect or OpenAiChat({}),
+        options,
+        max_event_bytes=max_event_bytes,
+        on_odd_fields=on_odd_fields,
     )
 
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 import pytest
+from structlog.testing import capture_logs
 
 from hub.core.stream_parts import Finished, TextDelta, Usage
 from hub.upstreams.http_upstream import HttpUpstream
@@ -71,7 +72,9 @@ async def test_text_after_a_finish_counts(set_grace: Callable[[float], None]) ->
     assert [part for part in parts if isinstance(part, TextDelta)] == [TextDelta("a")] * 30
 
 
-@pytest.mark.parametrize("comment", [b": busy\n\n", b"data:\n\n", b"data: : busy\n\n"])
+@pytest.mark.parametrize(
+    "comment", [b": busy\n\n", b"data:\n\n", b"data: : busy\n\n", b'data: {"type": "ping"}\n\n']
+)
 @pytest.mark.parametrize("first", [b"", TEXT])
 async def test_comments_are_no_answer(comment: bytes, first: bytes) -> None:
     """Comments alone keep an answer alive no longer than the time between two pieces."""
@@ -79,6 +82,19 @@ async def test_comments_are_no_answer(comment: bytes, first: bytes) -> None:
     timeouts = upstream_timeouts(idle_seconds=0.2)
     error = await collect_failure(send_and_hold(stream), timeouts=timeouts)
     assert (error.code, error.retryable) == ("upstream_timeout", True)
+
+
+async def test_odd_fields_are_logged_once() -> None:
+    """The log has the paths of an answer's odd fields, and a metric their number."""
+    odd = TEXT.replace(b"}}]", b'},"index":"x"}],"usage":""')
+    counts: list[int] = []
+    async with scripted_server(send_and_hold([HEAD, odd, odd, STOP, b"data: [DONE]\n\n"])) as url:
+        with capture_logs() as logs:
+            await collect(url, on_odd_fields=counts.append)
+    assert counts == [4]
+    assert [(log["event"], log["fields"]) for log in logs] == [
+        ("upstream.odd_fields", {"choices.0.index": 2, "usage": 2})
+    ]
 
 
 async def test_break_after_the_finish() -> None:
