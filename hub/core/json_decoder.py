@@ -41,8 +41,8 @@ class JsonDecoder:
             self._append(line, events)
             self._end_line(events)
         self._append(rest, events)
-        if not self._lines and self._line.endswith((b"}", b"]")) and _is_value(self._line):
-            self._end_line(events)
+        if not self._lines and self._line.endswith((b"}", b"]")) and _is_balanced(self._line):
+            self._end_line(events)  # no line end need follow
         return events
 
     def end(self) -> list[ServerSentEvent]:
@@ -69,8 +69,7 @@ class JsonDecoder:
             events.append(_event(line))
             return
         self._lines += line + b"\n"
-        bare = _STRING.sub(b"", line)  # a string does not extend over lines
-        self._depth += sum(map(bare.count, (b"{", b"["))) - sum(map(bare.count, (b"}", b"]")))
+        self._depth += _depth(_STRING.sub(b"", line))  # a string does not extend over lines
         if self._depth <= 0:
             events += _split(self._lines)
             self._lines.clear()
@@ -83,6 +82,17 @@ def _is_value(line: bytes | bytearray) -> bool:
     except (msgspec.DecodeError, RecursionError):
         return False
     return True
+
+
+def _is_balanced(line: bytes | bytearray) -> bool:
+    """Return whether the line is one or several values, by its brackets."""
+    bare = _STRING.sub(b"", line)
+    return line.lstrip().startswith((b"{", b"[")) and b'"' not in bare and _depth(bare) == 0
+
+
+def _depth(bare: bytes | bytearray) -> int:
+    """Return how many brackets are open at the end of JSON without its strings."""
+    return sum(map(bare.count, (b"{", b"["))) - sum(map(bare.count, (b"}", b"]")))
 
 
 def _split(values: bytes | bytearray) -> list[ServerSentEvent]:

@@ -20,7 +20,8 @@ from hub.upstreams.dialect import UpstreamRequest
 _REFUSING_STATUSES: Final = frozenset({400, 422})
 _REFUSED: Final = re.compile(
     r"not (?:\w+ )?(?:supported|allowed|permitted|accepted|recognized)|does(?: not|n't) support"
-    r"|un(?:supported|known|recognized|expected)|extra|forbidden|cannot find field|instead",
+    r"|un(?:supported|known|recognized)|unexpected (?:keyword|field|parameter|argument|property)"
+    r"|was unexpected|extra|forbidden|cannot find field|instead|不支持|不允许",
     re.IGNORECASE,
 )
 
@@ -79,11 +80,15 @@ def find_refused_field(error: UpstreamError, body: Mapping[str, Any]) -> Request
     `max_completion_tokens` by newer servers. Other refused fields are those of the caller, who must
     learn of the error.
     """
-    if error.status not in _REFUSING_STATUSES or not _REFUSED.search(error.message):
+    if error.status not in _REFUSING_STATUSES:
         return None
-    for name, new_name in _ALTERNATIVES.items():
-        if name in body and re.search(rf"\b{name}\b", error.message):
-            return RequestRules(rename={name: new_name}) if new_name else RequestRules(omit=(name,))
+    named = [name for name in _ALTERNATIVES if re.search(rf"\b{name}\b", error.message)]
+    for name in named:
+        new_name = _ALTERNATIVES[name]
+        if name in body and new_name is None:  # any complaint about it is avoided without it
+            return RequestRules(omit=(name,))
+        if name in body and new_name is not None and _REFUSED.search(error.message):
+            return RequestRules(rename={name: new_name})
     return None
 
 

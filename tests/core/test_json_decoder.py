@@ -56,6 +56,18 @@ def test_value_without_a_line_end_is_not_held_back() -> None:
     assert [event.data for event in decoder.feed(b"2}")] == ['{"a":2}']
 
 
+@given(documents=DOCUMENTS, cut=st.integers(0, 80), between=st.sampled_from(["", " ", "\n"]))
+def test_values_beside_each_other_are_not_held_back(
+    documents: list[Any], cut: int, between: str
+) -> None:
+    """Without line ends, several values in one chunk are returned at once, wherever it is cut."""
+    stream = between.join(json.dumps(each) for each in documents).encode()
+    decoder = JsonDecoder()
+    events = [*decoder.feed(stream[:cut]), *decoder.feed(stream[cut:])]
+    assert [json.loads(event.data) for event in events] == documents
+    assert decoder.end() == []
+
+
 def test_lines_that_are_no_json() -> None:
     """They are returned as they are; a value that is cut is returned at the end."""
     decoder = JsonDecoder()

@@ -162,6 +162,9 @@ REFUSALS = {
         'Invalid JSON payload received. Unknown name "stream_options": Cannot find field.',
         "unsupported parameter: stream_options",
         "This model does not support stream_options.",
+        "Invalid parameter: stream_options",
+        "Additional properties are not allowed ('stream_options' was unexpected)",
+        "不支持的参数 stream_options",
     ],
     "max_tokens": [
         (
@@ -175,6 +178,8 @@ REFUSALS = {
 NO_REFUSALS = [
     "max_tokens is too large: 9. This model supports at most 4 completion tokens.",
     "max_tokens must be at least 16",
+    "Invalid parameter: max_tokens must be less than 8",
+    "unexpected value of max_tokens: 9",
     "seed is not allowed",
     "the temperature is not supported; max_tokens_limit is 5",
     "",
