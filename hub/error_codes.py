@@ -476,6 +476,24 @@ RATE_LIMITED: Final = ErrorCode(
     "Wait for the seconds in `Retry-After`. Use `POST /publish/batch` for many events.",
     "after `Retry-After`",
 )
+STORAGE_BUDGET_EXCEEDED: Final = ErrorCode(
+    "storage_budget_exceeded",
+    429,
+    "The user has stored too much",
+    "The prompts and tickets of this user in the last `generations.ttl_seconds` would exceed "
+    "`generations.max_stored_bytes_per_user`.",
+    "Send shorter conversations, or raise the setting if Redis has the memory.",
+    "after `Retry-After`",
+)
+TOO_MANY_NEW_TOPICS: Final = ErrorCode(
+    "too_many_new_topics",
+    429,
+    "The user follows too many new topics",
+    "The user has followed `stream.max_new_topics_per_minute` topics in this minute that were not "
+    "followed before. Reconnecting with the same topics does not count.",
+    "Follow one topic that several things share, or raise the setting.",
+    "after `Retry-After`",
+)
 TOO_MANY_CONNECTIONS: Final = ErrorCode(
     "too_many_connections",
     429,

@@ -153,12 +153,6 @@ def check_path_user(request: RequestContext, user: str) -> None:
         )
 
 
-def requested_topics(request: RequestContext, identity: Identity, *, max_topics: int) -> list[str]:
-    """Return the topics in `?topics=a,b` after check_topics."""
-    text = request.query.get("topics")
-    return check_topics(text.split(",") if text else [], identity, max_topics=max_topics)
-
-
 def check_topics(names: Sequence[str], identity: Identity, *, max_topics: int) -> list[str]:
     """Return the topics sorted, without duplicates and empty names. Raise BadRequest, Forbidden."""
     given = [topic for topic in names if topic]

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from hub.api.authentication import Identity, requested_topics
+from hub.api.authentication import Identity, check_topics
 from hub.api.client_address import ClientAddresses
 from hub.api.request_context import RequestContext, last_event_id
 from hub.api.stop_on_disconnect import DisconnectGuard
@@ -89,10 +89,19 @@ class Streams:
 
     def user_request(self, context: RequestContext, identity: Identity) -> StreamRequest:
         """Read a user's stream from a request: `topics`, and the cursor. Raise CallerError."""
-        topics = requested_topics(context, identity, max_topics=self.limits.max_topics)
-        channels = user_channels(identity.user, topics)
+        names = context.query.get("topics", "").split(",")
+        channels = user_channels(identity.user, self.check_topics(names, identity))
         cursor = requested_cursor(context, channels, context.query.get("cursor"))
         return StreamRequest(identity=identity, channels=channels, cursor=cursor)
+
+    def check_topics(self, names: Sequence[str], identity: Identity) -> list[str]:
+        """Return the topics that a stream will follow, sorted, without duplicates and empty names.
+
+        Raise BadRequest, Forbidden, TooManyRequests.
+        """
+        topics = check_topics(names, identity, max_topics=self.limits.max_topics)
+        self._connections.check_new_topics(identity.user, topics)
+        return topics
 
     def check_capacity(self, context: RequestContext) -> None:
         """Raise NodeBusy and TooManyRequests, for clients that understand an HTTP status better

@@ -28,6 +28,7 @@ from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
+from hub.core.topic_budget import TopicBudget
 from hub.engine.broadcast import broadcast
 from hub.engine.channel_state import ChannelRegistry
 from hub.engine.connection import Connection
@@ -36,8 +37,8 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.recovery import Recovery
 from hub.engine.topic_presence import TopicPresence
-from hub.error_codes import NODE_DRAINING, NODE_FULL
-from hub.errors import NodeBusy
+from hub.error_codes import NODE_DRAINING, NODE_FULL, TOO_MANY_NEW_TOPICS
+from hub.errors import NodeBusy, TooManyRequests
 from hub.ports.clock import Clock
 from hub.ports.events import EventReader, Subscriptions
 
@@ -53,11 +54,13 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: open connections; further ones are closed with the reason `full`.
     max_per_user: open connections of one user; a new one replaces the oldest.
     joins_per_second: connections that may join in one second; the others wait with an open stream.
+    max_new_topics_per_minute: topics of one user, see TopicBudget.
     """
 
     max_connections: int | None
     max_per_user: int | None
     joins_per_second: float | None
+    max_new_topics_per_minute: int | None = None
 
 
 NO_LIMITS: Final = ConnectionLimits(max_connections=None, max_per_user=None, joins_per_second=None)
@@ -89,6 +92,8 @@ class Connections:
         self._channels = ChannelRegistry()
         self._connections: dict[Connection, None] = {}  # oldest first
         self._limits = limits
+        max_topics = limits.max_new_topics_per_minute
+        self._topic_budget = None if max_topics is None else TopicBudget(max_topics)
         self._topic_presence = topic_presence
         self._metrics = metrics or NodeMetrics()
         self._recovery = Recovery(
@@ -176,6 +181,19 @@ class Connections:
     def by_user(self, user: str) -> Collection[Connection]:
         """Return the user's connections on this node, oldest first."""
         return self._by_user.get(user, {}).keys()
+
+    def check_new_topics(self, user: str, topics: Sequence[str]) -> None:
+        """Raise TooManyRequests when a user follows too many new topics."""
+        if self._topic_budget is None:
+            return
+        wait_seconds = self._topic_budget.take(user, topics, self._clock.now())
+        if wait_seconds > 0:
+            raise TooManyRequests(
+                f"a user may follow {self._limits.max_new_topics_per_minute} new topics a minute",
+                code=TOO_MANY_NEW_TOPICS,
+                limit="topics",
+                retry_after_seconds=max(1, math.ceil(wait_seconds)),
+            )
 
     def check_capacity(self) -> None:
         """Raise NodeBusy when `attach` would close every connection at once."""

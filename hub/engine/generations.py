@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event, encode_json
@@ -21,6 +23,7 @@ from hub.core.generation import (
 )
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_stream import END_EVENTS, data_prefix
+from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import (
     GENERATION_FORBIDDEN,
     GENERATION_NOT_FOUND,
@@ -74,7 +77,9 @@ class Generations:
         store: GenerationStore,
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
+        budget: StorageBudget | None = None,
     ) -> None:
+        self._budget = budget
         self._events = events
         self._store = store
         self._queue = queue
@@ -88,11 +93,15 @@ class Generations:
         user: the user id. idempotency_key: None means a new generation each time; the same key of
         the same user finds the generation that it started before.
         Return the id and the position just before the first event.
-        Raise TooManyRequests when too many requests are queued, BrokerUnavailable.
+        Raise TooManyRequests when too many requests are queued or stored, BrokerUnavailable.
         """
         generation = new_generation_id(partition_of(user_channel(user)))
         record = Generation(id=generation, user=user, request=request)
+        size_bytes = len(msgspec.json.encode(request))
+        await self._charge(user, size_bytes)
         created = await self._store.create(record, idempotency_key)
+        if not created.new:
+            await self._refund(user, size_bytes)
         if created.new or await self._is_queued(created.generation):
             # A queued generation may have failed to reach the queue, so its job is added again. A
             # superfluous job does no harm: the worker finds a generation that is running or ended.
@@ -100,8 +109,17 @@ class Generations:
             admission = await self._jobs.add(queued)
             if admission is not Admission.ACCEPTED:  # the queue accepts a job that it already has
                 await self._store.discard(created.generation, user, idempotency_key, request.chat)
+                await self._refund(user, size_bytes)
                 raise _build_rejection(admission)
         return created
+
+    async def _charge(self, user: str, size_bytes: int) -> None:
+        if self._budget is not None:
+            await self._budget.charge(user, size_bytes)
+
+    async def _refund(self, user: str, size_bytes: int) -> None:
+        if self._budget is not None:
+            await self._budget.refund(user, size_bytes)
 
     async def find(self, generation: str, user: str) -> Generation:
         """Return the record with the text so far. Raise NotFound, Forbidden."""

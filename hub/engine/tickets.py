@@ -17,6 +17,7 @@ import msgspec
 
 from hub.core.channel import user_channel
 from hub.core.cursor import parse_cursor
+from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import TICKET_INVALID
 from hub.errors import BadRequest, Unauthorized
 from hub.ports.events import EventReader
@@ -28,12 +29,21 @@ _REFUSED: Final = "the ticket is not valid, has expired, or belongs to another c
 
 
 class Tickets:
-    """Issues and redeems tickets. wall: returns the time in Unix seconds."""
+    """Issues and redeems tickets.
+
+    budget: what users may store; None means no limit. wall: returns the time in Unix seconds.
+    """
 
     def __init__(
-        self, store: TicketStore, events: EventReader, *, wall: Callable[[], float] = time.time
+        self,
+        store: TicketStore,
+        events: EventReader,
+        *,
+        budget: StorageBudget | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._budget = budget
         self._events = events
         self._wall = wall
 
@@ -43,8 +53,10 @@ class Tickets:
         """Return a new ticket.
 
         topics: those that its connection may follow. expires_at: the end of the token behind it, in
-        Unix seconds. token_id: that token's `jti`. Raise BrokerUnavailable.
+        Unix seconds. token_id: that token's `jti`. Raise TooManyRequests, BrokerUnavailable.
         """
+        if self._budget is not None:
+            await self._budget.charge(user, sum(len(topic) for topic in topics))
         now = self._wall()
         until = now + _MAX_AGE_SECONDS if expires_at is None else expires_at
         ticket_id = secrets.token_urlsafe(24)

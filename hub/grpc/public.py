@@ -8,7 +8,7 @@ from typing import Any, Final
 import grpc
 from grpc.aio import BaseError
 
-from hub.api.authentication import Authenticator, check_topics
+from hub.api.authentication import Authenticator
 from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.json_decoding import decode_json_field
 from hub.api.stop_on_disconnect import StopOnDisconnect
@@ -87,7 +87,7 @@ class HubService:
         call = _call("Connect", request, context)
         identity = await self._authenticator.identify(call)
         self._check_abandoned(identity.user)
-        topics = check_topics(request.topics, identity, max_topics=self._streams.limits.max_topics)
+        topics = self._streams.check_topics(request.topics, identity)
         channels = user_channels(identity.user, topics)
         cursor = parse_requested_cursor(request.cursor or "live", channels)
         stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from aiohttp import web
 
-from hub.api.authentication import Authenticator, check_topics
+from hub.api.authentication import Authenticator
 from hub.api.request_context import last_event_id
 from hub.api.streams import StreamRequest, requested_cursor, user_channels
 from hub.core.channel import TopicName
@@ -105,8 +105,7 @@ class ConnectRoutes:
         """The same stream with topics and cursor in the body, for clients with many topics."""
         identity = await self._authenticator.identify(request)
         body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
-        max_topics = self._http_streams.streams.limits.max_topics
-        topics = check_topics(body.topics, identity, max_topics=max_topics)
+        topics = self._http_streams.streams.check_topics(body.topics, identity)
         channels = user_channels(identity.user, topics)
         cursor = requested_cursor(request, channels, body.cursor)
         stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)

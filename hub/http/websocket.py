@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from aiohttp import HttpVersion11, web
 
-from hub.api.authentication import Authenticator, Identity, check_topics
+from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.json_decoding import decode_json
 from hub.api.origins import AllowedOrigins
@@ -230,8 +230,7 @@ class _Session:
 
     async def _set_topics(self, topics: Collection[str]) -> dict[str, Any]:
         """Follow these topics, and return when the connection is live in all of them."""
-        max_topics = self._streams.limits.max_topics
-        checked = check_topics([*topics], self._identity, max_topics=max_topics)
+        checked = self._streams.check_topics([*topics], self._identity)
         await self._streams.set_topics(self._connection, [*map(topic_channel, checked)])
         return {"topics": self._topics()}
 

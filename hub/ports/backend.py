@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from hub.ports.budgets import BudgetStore
 from hub.ports.commands import CommandBus
 from hub.ports.events import EventLog, Subscriptions
 from hub.ports.generations import GenerationStore
@@ -76,6 +77,9 @@ class Backend(Protocol):
 
     @property
     def topic_presence(self) -> PresenceStore: ...
+
+    @property
+    def budgets(self) -> BudgetStore: ...
 
     @property
     def usage(self) -> UsageStore: ...

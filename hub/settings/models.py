@@ -124,6 +124,7 @@ class Stream(Section):
     max_connections: PositiveInt | None = 18_000
     max_per_user: PositiveInt | None = 32
     max_joins_per_second: PositiveFloat | None = 2000.0
+    max_new_topics_per_minute: PositiveInt | None = 500
     max_per_address: PositiveInt | None = None
     max_age_seconds: PositiveFloat | None = None
     expiry_notice_seconds: float = Field(30.0, ge=0)
@@ -171,6 +172,7 @@ class Generations(Section):
     flush_seconds: float = Field(0.025, ge=0)
     max_running_per_user: PositiveInt = 4
     max_queued_per_user: PositiveInt = 20
+    max_stored_bytes_per_user: PositiveInt | None = 64 * 1024 * 1024
     max_queued_seconds: PositiveFloat = 600.0
     usage_seconds: PositiveFloat = 35 * 86400.0
 

@@ -13,6 +13,7 @@ from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
 from hub.testing.queue import MemoryGenerationQueue
 from hub.testing.stores import (
+    MemoryBudgetStore,
     MemoryCommandBus,
     MemoryPresenceStore,
     MemoryTicketStore,
@@ -54,6 +55,7 @@ class MemoryBackend:
         self.commands = MemoryCommandBus(now)
         self.tickets = MemoryTicketStore(now)
         self.topic_presence = MemoryPresenceStore(now)
+        self.budgets = MemoryBudgetStore(now)
         self.usage = MemoryUsageStore()
         self.health = MemoryHealth(self.check_available)
         self.statistics = MemoryStatistics()

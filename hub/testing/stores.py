@@ -144,3 +144,26 @@ class MemoryPresenceStore:
                 del expiry[entry]
         after = {user for user, _ in expiry}
         return PresenceChange(sorted(after - before), sorted(before - after), len(after))
+
+
+class MemoryBudgetStore:
+    """Implements ports.budgets.BudgetStore. seconds: how long bytes are stored."""
+
+    def __init__(self, now: Callable[[], float], *, seconds: float = 3600.0) -> None:
+        self._now = now
+        self._seconds = seconds
+        self._charges: dict[str, list[tuple[float, int]]] = {}  # the times and bytes of each user
+
+    async def charge(self, user: str, size_bytes: int, max_bytes: int) -> float:
+        now = self._now()
+        charges = [c for c in self._charges.get(user, ()) if c[0] + self._seconds > now]
+        self._charges[user] = charges
+        total = sum(each for _, each in charges) + size_bytes
+        if size_bytes <= 0 or total <= max_bytes:
+            charges.append((now, size_bytes))
+            return 0.0
+        for charged_at, each in charges:
+            total -= each
+            if total <= max_bytes:
+                return charged_at + self._seconds - now
+        return self._seconds

@@ -19,6 +19,7 @@ from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
 from hub.engine.reconciler import Reconciler
+from hub.engine.storage_budget import StorageBudget
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
@@ -79,9 +80,13 @@ def build_node_parts(
             max_connections=stream.max_connections,
             max_per_user=stream.max_per_user,
             joins_per_second=stream.max_joins_per_second,
+            max_new_topics_per_minute=stream.max_new_topics_per_minute,
         ),
         topic_presence=topic_presence,
         metrics=metrics,
+    )
+    budget = StorageBudget(
+        backend.budgets, max_bytes=settings.generations.max_stored_bytes_per_user
     )
     return NodeParts(
         backend=backend,
@@ -100,6 +105,7 @@ def build_node_parts(
             tracing.generations(backend.generations),
             backend.queue,
             queue_by_upstream(settings),
+            budget,
         ),
         reconciler=build_reconciler(settings, backend, clock),
         admin_commands=AdminCommands(backend.commands, connections),
@@ -112,7 +118,7 @@ def build_node_parts(
             collect=metrics.families,
             has_viewers=lambda: connections.has_subscribers(LIVE_METRICS_CHANNEL),
         ),
-        tickets=Tickets(backend.tickets, backend.events),
+        tickets=Tickets(backend.tickets, backend.events, budget=budget),
         metrics=metrics,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hub.backends.redis.budgets import RedisBudgetStore
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.commands import RedisCommandBus
 from hub.backends.redis.events import RedisEventLog, Retention
@@ -44,6 +45,7 @@ class RedisBackend:
         self.commands = RedisCommandBus(client)
         self.tickets = RedisTicketStore(client)
         self.topic_presence = RedisPresenceStore(client)
+        self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
         self.health = RedisHealth(client, self.subscriptions)
         self.statistics = RedisStatistics(client, self.subscriptions)

@@ -33,6 +33,13 @@ def usage_key(partition: int, day: str) -> str:
     return f"{hash_tag(partition)}:usage:{day}"
 
 
+def budget_key(user: str) -> tuple[int, str]:
+    """Return the partition and the key of the bytes that a user has stored (hash)."""
+    channel = user_channel(user)
+    partition = partition_of(channel)
+    return partition, f"{hash_tag(partition)}:stored_bytes:{channel}"
+
+
 def ticket_key(ticket_id: str) -> tuple[int, str]:
     """Return the partition and the key of a ticket (hash). The key has no part of the secret id."""
     digest = hashlib.sha256(ticket_id.encode()).hexdigest()
