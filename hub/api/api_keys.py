@@ -53,7 +53,8 @@ class ApiKeys:
         given = bearer_token(request)
         if not given:
             raise Unauthorized(
-                "an API key is required: send Authorization: Bearer …", code=API_KEY_REQUIRED
+                "an API key is required: send Authorization: Bearer <API key>",
+                code=API_KEY_REQUIRED,
             )
         digest = hash_key(given).encode()
         match: ApiKey | None = None

@@ -101,7 +101,7 @@ class JwtAuthenticator:
             self._origins.check_cookie(request)
         if not token:
             raise Unauthorized(
-                "a token is required: send Authorization: Bearer …",
+                "a token is required: send Authorization: Bearer <token>",
                 code=error_codes.TOKEN_REQUIRED,
             )
         claims = await self._reader.read(token)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,6 +24,12 @@ InternalUrlOption = Annotated[
 ]
 TokenOption = Annotated[str | None, typer.Option("--token", help="The token of the user.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="An API key with the scope publish.")]
+
+_HINTS: Final = {
+    "token_required": 'pass --token, for example --token "$(hub token USER)"',
+    "api_key_required": "pass --key, or set HUB_CLIENT__KEY",
+}
+"""What helps the user of a command, by the code of the error."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -225,4 +231,5 @@ def _run_with_client(
     try:
         asyncio.run(main())
     except HubClientError as error:
-        raise CommandFailed(str(error)) from error
+        hint = _HINTS.get(error.code or "")
+        raise CommandFailed(f"{error} ({hint})" if hint else str(error)) from error

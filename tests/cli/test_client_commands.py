@@ -11,16 +11,25 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.api.authentication import JwtAuthenticator
+from hub.api.origins import AllowedOrigins
+from hub.api.tokens import FixedKeys
+from hub.api.verifying_keys import secret_key
 from hub.cli import client_urls
 from hub.cli.client_urls import find_urls
 from hub.cli.doctor.workers import check_workers
 from hub.cli.supervisor.dev_state import DevState
 from hub.settings import load_settings
+from tests.defaults import token_reader
 from tests.http.kit import running_hub
 from tests.topologies import free_ports
 
+SECRET = "s" * 64
+TOKEN = jwt.encode({"sub": "alice", "exp": 4e9}, SECRET, algorithm="HS256")
 DEV = DevState(url="http://127.0.0.1:7000", internal_url="http://127.0.0.1:7001", pid=1)
 
 
@@ -120,6 +129,35 @@ async def test_ask_says_that_no_worker_takes_the_request(tmp_path: Path) -> None
         url = f"http://127.0.0.1:{hub.port}"
         async with running("ask", "alice", "hi", "--url", url, folder=tmp_path) as process:
             assert "hub worker" in await read_until(process, "no worker has taken it")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["publish", "alice"], ["an API key is required", "--key"]),
+        (["publish", "alice", "--key", "a-wrong-one"], ["the API key is wrong"]),
+        (["publish", "alice", "--key", TOKEN], ["user's token"]),
+        (["tail", "alice"], ["a token is required", "hub token"]),
+        (["tail", "alice", "--token", "wrong"], ["the token is not valid"]),
+        (["tail", "bob", "--token", TOKEN], ["another user"]),
+        (["ask", "bob", "hi", "--token", "wrong"], ["the token is not valid"]),
+    ],
+)
+async def test_wrong_credentials(command: list[str], words: list[str], tmp_path: Path) -> None:
+    """No key, a wrong key, no token, a wrong token and another user: each has its own sentence."""
+    reader = token_reader([FixedKeys([secret_key(SECRET)])])
+    keys = ApiKeys([ApiKey("shop", hash_key("publisher"), frozenset({"publish"}))])
+    authenticator = JwtAuthenticator(reader, AllowedOrigins(()))
+    async with running_hub(authenticator, keys) as hub:
+        env = {
+            "HUB_CLIENT__URL": f"http://127.0.0.1:{hub.port}",
+            "HUB_CLIENT__INTERNAL_URL": f"http://127.0.0.1:{hub.internal_port}",
+        }
+        async with running(*command, folder=tmp_path, **env) as process:
+            line = await read_until(process, "hub: ")
+            assert all(each in line for each in words), line
+            assert await process.wait() == 1
+        assert "a-wrong-one" not in line
 
 
 async def test_doctor_says_that_no_worker_serves(tmp_path: Path, valkey: Any) -> None:
