@@ -15,7 +15,7 @@ function fitTables() {
   for (const table of tables) {
     table.removeAttribute("data-narrow");
     const space = table.closest(".md-typeset__scrollwrap") ?? table.parentElement;
-    table.toggleAttribute("data-narrow", phone.matches || table.offsetWidth > space.clientWidth);
+    table.toggleAttribute("data-narrow", phone.matches || table.scrollWidth > space.clientWidth);
   }
 }
 

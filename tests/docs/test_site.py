@@ -198,11 +198,14 @@ async def test_pages_fit_the_screen(site_folder: Path, site_url: str, chromium: 
     """On a desktop and on a phone no page and no table is too wide, and no table squeezes code."""
     paths = await asyncio.to_thread(list_pages, site_folder)
     page = await chromium.new_page()
+    # The layout needs neither the program of the theme, which takes most of the time, nor pictures.
+    await page.route(re.compile(r"/bundle\.|\.png$"), lambda route: route.abort())
     wrong = []
     for path in paths:
         await page.goto(site_url + path)
         for width in (1280, 390):
             await page.set_viewport_size({"width": width, "height": 844})
+            await page.wait_for_function("width => innerWidth === width", arg=width)
             if problems := await page.evaluate(_FIND_LAYOUT_PROBLEMS):
                 wrong.append((path, width, problems))
     await page.close()
