@@ -211,5 +211,9 @@ def _message(message: pb.Message, number: int) -> Message:
         or decode_json_field(message.content_json, Any, f"{at}.content_json"),
         name=message.name or None,
         tool_calls=decode_json_field(message.tool_calls, list[Any], f"{at}.tool_calls"),
+        reasoning_content=message.reasoning_content or None,
+        reasoning_details=decode_json_field(
+            message.reasoning_details, list[Any], f"{at}.reasoning_details"
+        ),
         tool_call_id=message.tool_call_id or None,
     )

@@ -221,6 +221,12 @@ class TestGenerate:
         request = pb.GenerateRequest(
             messages=[
                 pb.Message(role="system", content="brief"),
+                pb.Message(
+                    role="assistant",
+                    content="ha",
+                    reasoning_content="hm",
+                    reasoning_details='[{"data":"z"}]',
+                ),
                 pb.Message(role="user", content_json='[{"type":"text","text":"hi"}]'),
             ],
             model="m2",
@@ -241,8 +247,12 @@ class TestGenerate:
         assert isinstance(generation_request.params["max_tokens"], int)
         assert [m.content for m in generation_request.messages] == [
             "brief",
+            "ha",
             [{"type": "text", "text": "hi"}],
         ]
+        earlier_answer = generation_request.messages[1]
+        assert earlier_answer.reasoning_content == "hm"
+        assert earlier_answer.reasoning_details == [{"data": "z"}]
         assert generation_request.metadata == {"chat": 7}
         await kit.publish("not of the answer")
         again = Reading(kit.public.Generate(request, metadata=token()))
