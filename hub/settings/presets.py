@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 PresetName = Literal[
-    "azure", "bedrock", "cloudflare", "dashscope", "deepseek", "gemini", "groq", "litellm",
-    "llama-cpp", "lm-studio", "mistral", "moonshot", "nim", "openrouter", "perplexity", "sglang",
-    "tgi", "together", "vllm", "xinference",
+    "anthropic", "azure", "bedrock", "cloudflare", "dashscope", "deepseek", "gemini", "groq",
+    "litellm", "llama-cpp", "lm-studio", "mistral", "moonshot", "nim", "ollama", "openai",
+    "openrouter", "perplexity", "sglang", "tgi", "together", "vllm", "xinference",
 ]  # fmt: skip
 
 # The servers ignore `max_completion_tokens` or refuse it; `developer` is a role of OpenAI alone.
@@ -26,6 +26,7 @@ _SYSTEM_ROLE: Final = {"roles": {"developer": "system"}}
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     # Providers in the cloud
+    "anthropic": {"kind": "anthropic", "base_url": "https://api.anthropic.com/v1"},
     "azure": {"api_key_header": "api-key"},
     "bedrock": {**_SYSTEM_ROLE},
     "cloudflare": {**_OLDER_NAMES},
@@ -50,6 +51,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "roles": {"developer": "system"},
     },
     "moonshot": {"base_url": "https://api.moonshot.ai/v1", **_SYSTEM_ROLE},
+    "openai": {"base_url": "https://api.openai.com/v1"},
     "openrouter": {"base_url": "https://openrouter.ai/api/v1"},
     "perplexity": {  # its chat completions ended in September 2026
         "kind": "openai-responses",
@@ -62,6 +64,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "llama-cpp": {"base_url": "http://127.0.0.1:8080/v1", **_SYSTEM_ROLE},
     "lm-studio": {"base_url": "http://127.0.0.1:1234/v1", **_OLDER_NAMES},
     "nim": {"base_url": "http://127.0.0.1:8000/v1", **_SYSTEM_ROLE},
+    "ollama": {"kind": "ollama", "base_url": "http://127.0.0.1:11434"},
     "sglang": {"base_url": "http://127.0.0.1:30000/v1", **_SYSTEM_ROLE},
     "tgi": {"base_url": "http://127.0.0.1:8080/v1", **_OLDER_NAMES},
     "vllm": {

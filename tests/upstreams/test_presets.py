@@ -25,11 +25,15 @@ from tests.upstreams.kit import iterate_parts
 
 KEY: Final = "key-4711-abcdef"
 ROLES: Final = {"system", "user", "assistant", "tool"}
+OPENAI_ROLES: Final = ROLES | {"developer"}
 CHAT_STREAM: Final = 'data: {"choices":[{"delta":{"content":"ok"},"finish_reason":"stop"}]}\n\n'
-RESPONSES_STREAM: Final = (
-    'data: {"type":"response.output_text.delta","output_index":0,"delta":"ok"}\n\n'
-    'data: {"type":"response.completed","response":{"output":[]}}\n\n'
-)
+STREAMS: Final = {
+    "perplexity": 'data: {"type":"response.output_text.delta","output_index":0,"delta":"ok"}\n\n'
+    'data: {"type":"response.completed","response":{"output":[]}}\n\n',
+    "anthropic": 'data: {"type":"content_block_delta","delta":{"text":"ok"}}\n\n'
+    'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n',
+    "ollama": '{"message":{"content":"ok"},"done":true,"done_reason":"stop"}\n',
+}
 
 
 class Facts(NamedTuple):
@@ -48,11 +52,19 @@ class Facts(NamedTuple):
 
 
 FACTS: Final[dict[str, Facts]] = {
+    "anthropic": Facts(
+        "/v1/messages",
+        header=f"x-api-key: {KEY}",
+        refuses=("stream_options", "seed", "store", "logit_bias", "user"),
+        limit="max_tokens",
+        roles={"user", "assistant"},
+        needs="system",
+    ),
     "azure": Facts(
         "/openai/v1/chat/completions",
         header=f"api-key: {KEY}",
         refuses=("max_tokens",),
-        roles=ROLES | {"developer"},
+        roles=OPENAI_ROLES,
     ),
     "bedrock": Facts("/v1/chat/completions"),
     "cloudflare": Facts(
@@ -68,7 +80,7 @@ FACTS: Final[dict[str, Facts]] = {
         "/openai/v1/chat/completions",
         refuses=("logprobs", "top_logprobs", "logit_bias", "messages.name"),
     ),
-    "litellm": Facts("/v1/chat/completions", roles=ROLES | {"developer"}),
+    "litellm": Facts("/v1/chat/completions", roles=OPENAI_ROLES),
     "llama-cpp": Facts("/v1/chat/completions"),
     "lm-studio": Facts("/v1/chat/completions", limit="max_tokens"),
     "mistral": Facts(
@@ -79,7 +91,9 @@ FACTS: Final[dict[str, Facts]] = {
     ),
     "moonshot": Facts("/v1/chat/completions"),
     "nim": Facts("/v1/chat/completions"),
-    "openrouter": Facts("/api/v1/chat/completions", roles=ROLES | {"developer"}),
+    "ollama": Facts("/api/chat", limit="num_predict", needs="options"),
+    "openai": Facts("/v1/chat/completions", refuses=("max_tokens",), roles=OPENAI_ROLES),
+    "openrouter": Facts("/api/v1/chat/completions", roles=OPENAI_ROLES),
     "perplexity": Facts(
         "/v1/responses", refuses=("store", "messages"), limit="max_output_tokens", needs="input"
     ),
@@ -109,7 +123,7 @@ def find_faults(facts: Facts, request: web.Request, body: dict[str, Any]) -> lis
         *(["key"] if request.headers.get(name) != value else []),
         *(f"unknown field {field}" for field in facts.refuses if field in given),
         *(f"role {each['role']}" for each in messages if each["role"] not in facts.roles),
-        *([f"no {facts.limit}"] if body.get(facts.limit) != 9 else []),
+        *([f"no {facts.limit}"] if body.get("options", body).get(facts.limit) != 9 else []),
         *([f"no {facts.needs}"] if facts.needs not in body else []),
         *(["no stream"] if body.get("stream") is not True else []),
     ]
@@ -127,7 +141,7 @@ async def test_preset(name: str) -> None:
     async def answer(request: web.Request) -> web.Response:
         body = json.loads(await request.read())
         faults.append(find_faults(FACTS[name], request, body))
-        stream = RESPONSES_STREAM if name == "perplexity" else CHAT_STREAM
+        stream = STREAMS.get(name, CHAT_STREAM)
         return web.Response(text=stream, content_type="text/event-stream")
 
     app = web.Application()
@@ -203,7 +217,7 @@ def test_spelling(spelling: str, name: str) -> None:
         ("cloudflare", "needs base_url, such as https://api.cloudflare.com/client/v4/accounts/"),
         (
             "asure",
-            "upstreams.a.preset (HUB_UPSTREAMS__A__PRESET) is wrong: Input should be 'azure'",
+            "(HUB_UPSTREAMS__A__PRESET) is wrong: Input should be 'anthropic', 'azure'",
         ),
         ("7", "upstreams.a.preset"),
     ],
