@@ -78,6 +78,19 @@ def test_metrics_are_all_listed() -> None:
     assert file.read_text() == text
 
 
+def test_promises_name_tests_that_exist() -> None:
+    """Every promise of docs/concepts/delivery.md names a test, and every named test exists."""
+    page = (DOCS / "concepts" / "delivery.md").read_text()
+    table = page.partition("| promise | test |")[2].partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    assert len(rows) >= 10
+    for row in rows:
+        named = re.findall(r"`((?:tests|hub)/[\w/]+\.py)(?:::(\w+))?`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}" in (DOCS.parent / file).read_text(), (file, test)
+
+
 def test_template_to_paste(tmp_path: Path) -> None:
     """The output template in docs/clients/output-templates.md gives the documented events."""
     page = (DOCS / "clients" / "output-templates.md").read_text()

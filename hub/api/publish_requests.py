@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hub.api.api_keys import ApiKeys
 from hub.api.json_decoding import decode_json
@@ -95,11 +96,14 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PublishedChannel(msgspec.Struct, frozen=True):
     """`cursor` is the position of the event in the channel, or null for an ephemeral event.
     `duplicate` is true if the channel already had an event with the same idempotency key.
+    `replicas` is the number of replicas of Redis that are known to have the event, if the setting
+    `redis.wait_replicas` is above 0 and the event is stored.
     """
 
     channel: str
     cursor: str | None
     duplicate: bool
+    replicas: int | UnsetType = UNSET
 
 
 class PublishResponse(msgspec.Struct, frozen=True):
@@ -116,6 +120,7 @@ def publish_response(published: Iterable[tuple[Channel, Published]]) -> PublishR
                 channel,
                 format_cursor({channel: result.position}) if result.position else None,
                 result.outcome is Outcome.DUPLICATE,
+                UNSET if result.replicas is None else result.replicas,
             )
             for channel, result in published
         ]

@@ -121,6 +121,7 @@ def _publications(request: PublishRequest) -> list[Publication]:
             idempotency_key=request.idempotency_key,
             ephemeral=request.ephemeral,
             ttl_seconds=request.ttl_seconds,
+            durable=True,
         )
         for channel in request.to
     ]

@@ -143,11 +143,13 @@ class PublishResponse(_message.Message):
     def __init__(self, published: _Optional[_Iterable[_Union[Published, _Mapping]]] = ...) -> None: ...
 
 class Published(_message.Message):
-    __slots__ = ("channel", "cursor", "duplicate")
+    __slots__ = ("channel", "cursor", "duplicate", "replicas")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
     channel: str
     cursor: str
     duplicate: bool
-    def __init__(self, channel: _Optional[str] = ..., cursor: _Optional[str] = ..., duplicate: _Optional[bool] = ...) -> None: ...
+    replicas: int
+    def __init__(self, channel: _Optional[str] = ..., cursor: _Optional[str] = ..., duplicate: _Optional[bool] = ..., replicas: _Optional[int] = ...) -> None: ...

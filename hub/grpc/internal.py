@@ -7,6 +7,7 @@ from typing import Final
 
 import grpc
 import msgspec
+from msgspec import UNSET
 
 from hub.api.json_decoding import decode_json_field
 from hub.api.publish_requests import NULL, PublishBody, PublishRequests, Recipients
@@ -43,7 +44,15 @@ class HubInternalService:
         self._requests.rate_limits.check(key)
         response = await asyncio.shield(self._requests.publish(publish_body(request)))
         return pb.PublishResponse(
-            published=[pb.Published(**msgspec.structs.asdict(each)) for each in response.published]
+            published=[
+                pb.Published(
+                    channel=each.channel,
+                    cursor=each.cursor,
+                    duplicate=each.duplicate,
+                    replicas=None if each.replicas is UNSET else each.replicas,
+                )
+                for each in response.published
+            ]
         )
 
 

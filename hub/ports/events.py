@@ -32,6 +32,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: the event is delivered live only; it is not stored and has no position.
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
     update: the change of a generation's record that happens in the same atomic step.
+    durable: whether the caller is answered only when replicas of the broker have the event, as far
+        as the settings ask for that. All publications of one call have the same value.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
         is sent with the notification and not stored.
     """
@@ -43,6 +45,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
     update: GenerationUpdate | None = None
+    durable: bool = False
     trace: str = ""
 
 
@@ -80,11 +83,14 @@ class Published(msgspec.Struct, frozen=True):
     position: None for an ephemeral event and a refused publication.
     stop_requested_by: who requested that the generation stops. Every update returns it, so that a
         stop works even when its notice got lost.
+    replicas: how many replicas of the broker are known to have the event; None when the publication
+        did not wait for them, and for an ephemeral event.
     """
 
     outcome: Outcome
     position: Position | None
     stop_requested_by: str | None = None
+    replicas: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -85,6 +86,7 @@ class Redis(Section):
         "redis://127.0.0.1:6379/0", pattern=r"^(rediss?(\+sentinel|\+cluster)?|unix)://"
     )
     timeout_seconds: PositiveFloat = 1.5
+    wait_replicas: NonNegativeInt = 0
 
     @property
     def url_without_password(self) -> str:

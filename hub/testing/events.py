@@ -78,7 +78,10 @@ class MemoryEventLog:
     max_events: how many events each channel keeps.
     apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
     now: the time against which `ttl_seconds` counts, in seconds.
+    replicas: the number of replicas that durable publications report; a test may change it.
     """
+
+    replicas: int | None = None
 
     def __init__(
         self,
@@ -176,7 +179,7 @@ class MemoryEventLog:
             position, first_digest = self._by_key[key]
             if digest != first_digest:
                 return Published(Outcome.CONFLICT, None)
-            return Published(Outcome.DUPLICATE, position)
+            return Published(Outcome.DUPLICATE, position, None, self._replicas_of(publication))
         stop_requested_by = None
         if publication.update is not None:
             refusal, stop_requested_by = self._apply_update(publication.update, publication.data)
@@ -195,7 +198,11 @@ class MemoryEventLog:
         if publication.idempotency_key:
             self._by_key[key] = position, digest
         written.append(msgspec.structs.replace(event, trace=publication.trace))
-        return Published(Outcome.WRITTEN, position, stop_requested_by)
+        replicas = self._replicas_of(publication)
+        return Published(Outcome.WRITTEN, position, stop_requested_by, replicas)
+
+    def _replicas_of(self, publication: Publication) -> int | None:
+        return self.replicas if publication.durable and not publication.ephemeral else None
 
 
 def _offset(event: Event) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import open_client
-from hub.backends.redis.events import ChannelRetention, Retention
+from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.reconciler import Reconciler, ReconcilerTimes
@@ -28,10 +29,15 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
     """
     async with AsyncExitStack() as opened:
         try:
-            client = await opened.enter_async_context(
-                open_client(settings.redis.url, timeout_seconds=settings.redis.timeout_seconds)
+            connect = partial(
+                open_client, settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
             )
+            client = await opened.enter_async_context(connect())
             await client.ping()
+            replica_wait = None
+            if settings.redis.wait_replicas:
+                waiting_client = await opened.enter_async_context(connect())
+                replica_wait = ReplicaWait(waiting_client, settings.redis.wait_replicas)
         except BrokerUnavailable as error:
             raise BrokerUnavailable(
                 f"no Redis or Valkey at {settings.redis.url_without_password} "
@@ -48,6 +54,7 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
             lease_seconds=settings.worker.lease_seconds,
             queues=queues,
             usage_seconds=settings.generations.usage_seconds,
+            replica_wait=replica_wait,
         )
 
 

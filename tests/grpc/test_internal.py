@@ -47,6 +47,16 @@ async def test_publish(kit: Kit) -> None:
     assert again.published[0].cursor == responses[0].published[0].cursor
 
 
+async def test_replicas_are_in_the_response(kit: Kit) -> None:
+    """The response says how many replicas have the event, if publishes wait for them."""
+    request = pb.PublishRequest(user="a", data="1")
+    (published,) = (await kit.internal.Publish(request, metadata=KEY)).published
+    assert not published.HasField("replicas")
+    kit.hub.backend.events.replicas = 0
+    (published,) = (await kit.internal.Publish(request, metadata=KEY)).published
+    assert (published.HasField("replicas"), published.replicas) == (True, 0)
+
+
 async def test_id_of_another_event(kit: Kit) -> None:
     """The same id with other data is ABORTED, and the field is named."""
     await kit.internal.Publish(pb.PublishRequest(user="a", data="1", id="k"), metadata=KEY)

@@ -184,3 +184,17 @@ async def test_id_of_another_event(hub: Hub) -> None:
     for user, count in (("a", 1), ("b", 1)):
         _, stored = await hub.call("GET", f"/users/{user}/events", internal=True)
         assert len(stored["events"]) == count
+
+
+async def test_replicas_are_in_the_response(hub: Hub) -> None:
+    """The response says how many replicas have the event, if publishes wait for them."""
+    body: dict[str, Any] = {"to": {"user": "a"}, "data": 1, "id": "k"}
+    _, answer = await hub.publish(**body)
+    assert "replicas" not in answer["published"][0]
+    hub.backend.events.replicas = 2
+    _, answer = await hub.publish(**body)
+    assert answer["published"][0]["replicas"] == 2
+    _, results = await hub.call("POST", "/publish/batch", internal=True, json=[body])
+    assert results[0]["published"][0]["replicas"] == 2
+    _, answer = await hub.publish(**body | {"id": "e", "ephemeral": True})
+    assert "replicas" not in answer["published"][0]

@@ -78,11 +78,14 @@ class Published(msgspec.Struct, frozen=True):
     cursor: the position of the event in the channel; None for an ephemeral event.
     duplicate: the channel already held an event with this idempotency key. That is also the case
     when the client sent the request again because its first response was lost.
+    replicas: the number of replicas of Redis that are known to have the event; None unless the hub
+    waits for them (its setting redis.wait_replicas).
     """
 
     channel: str
     cursor: str | None
     duplicate: bool
+    replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hub.backends.redis.budgets import RedisBudgetStore
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.commands import RedisCommandBus
-from hub.backends.redis.events import RedisEventLog, Retention
+from hub.backends.redis.events import RedisEventLog, ReplicaWait, Retention
 from hub.backends.redis.generations import RedisGenerationStore
 from hub.backends.redis.queue import RedisGenerationQueue
 from hub.backends.redis.subscriptions import RedisSubscriptions
@@ -24,6 +24,7 @@ class RedisBackend:
     queues: the job queues that this process reserves from and lists.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
     usage_seconds: how long the usage totals of a day are kept.
+    replica_wait: how durable publications wait for replicas; None means that they do not.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class RedisBackend:
         lease_seconds: float,
         queues: Sequence[str],
         usage_seconds: float,
+        replica_wait: ReplicaWait | None = None,
     ) -> None:
-        self.events = RedisEventLog(client, retention)
+        self.events = RedisEventLog(client, retention, replica_wait)
         self.subscriptions = RedisSubscriptions(client)
         self.generations = RedisGenerationStore(client, retention)
         self.queue = RedisGenerationQueue(

@@ -6,8 +6,8 @@ and decodes their replies.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -22,11 +22,11 @@ from hub.backends.redis.client import (
     publish_idempotency_key,
 )
 from hub.backends.redis.client.connection import Argument
+from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.generation import UpdateKind
-from hub.engine.tasks import BackgroundTasks
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
     FROM_START,
@@ -45,7 +45,6 @@ _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False)
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
-_NO_REPLY: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
@@ -92,21 +91,26 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         return self.all if channel == ALL else self.topic
 
 
-class PublishBatch:
-    """The publications of one call, and their results."""
+class ReplicaWait(msgspec.Struct, frozen=True):
+    """How durable publications wait for replicas.
 
-    __slots__ = ("done", "publications", "results")
+    client: a client of its own, because a connection that waits answers nothing else. replicas: how
+        many replicas should have the event before the publisher is answered.
+    """
 
-    def __init__(self, publications: Sequence[Publication], done: asyncio.Future[None]) -> None:
-        self.publications = publications
-        self.done = done  # done when every result is there
-        self.results: list[Published | BrokerUnavailable] = [_NO_REPLY] * len(publications)
+    client: RedisClient
+    replicas: int
 
 
 class RedisEventLog:
-    """Implements ports.events.EventLog."""
+    """Implements ports.events.EventLog.
 
-    def __init__(self, client: RedisClient, retention: Retention) -> None:
+    replica_wait: how durable publications wait for replicas; None means that they do not.
+    """
+
+    def __init__(
+        self, client: RedisClient, retention: Retention, replica_wait: ReplicaWait | None = None
+    ) -> None:
         self._client = client
         self._retention = retention
         self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
@@ -120,8 +124,10 @@ class RedisEventLog:
         self._channel_retentions = [
             f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds
         ]
-        self._unsent: list[PublishBatch] = []
-        self._background_tasks = BackgroundTasks()
+        self._lane = PublishLane(self._send, waits=False)
+        self._durable_lane = self._lane
+        if replica_wait is not None:
+            self._durable_lane = PublishLane(partial(self._send_durably, replica_wait), waits=True)
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.events.EventWriter.publish."""
@@ -147,27 +153,30 @@ class RedisEventLog:
                 publication.update.generation
             ):
                 raise ValueError(f"not the id of a generation: {publication.update.generation!r}")
-        loop = asyncio.get_running_loop()
-        if not self._unsent:
-            loop.call_soon(self._flush)
-        batch = PublishBatch(publications, loop.create_future())
-        self._unsent.append(batch)
-        await batch.done
-        return batch.results
-
-    def _flush(self) -> None:
-        batches, self._unsent = self._unsent, []
-        self._background_tasks.run("publish", self._send(batches))
+        lane = self._durable_lane if publications[0].durable else self._lane
+        return await lane.publish(publications)
 
     async def _send(self, batches: Sequence[PublishBatch]) -> None:
-        try:
-            await self._send_all(batches)
-        finally:
-            for batch in batches:
-                if not batch.done.done():  # its caller may have been cancelled
-                    batch.done.set_result(None)
+        chunks = self._chunks(batches)
+        replies = await self._client.try_run([self._chunk_call(chunk) for chunk in chunks])
+        for chunk, reply in zip(chunks, replies, strict=True):
+            _set_results(chunk, reply)
 
-    async def _send_all(self, batches: Sequence[PublishBatch]) -> None:
+    async def _send_durably(
+        self, replica_wait: ReplicaWait, batches: Sequence[PublishBatch]
+    ) -> None:
+        chunks = self._chunks(batches)
+        replies = await replica_wait.client.try_run_and_wait(
+            [self._chunk_call(chunk) for chunk in chunks], replica_wait.replicas
+        )
+        for chunk, (reply, replicas) in zip(chunks, replies, strict=True):
+            _set_results(chunk, reply, replicas)
+
+    def _chunk_call(self, chunk: Sequence[_Addressed]) -> ScriptCall:
+        return self.publish_call([publication for publication, *_ in chunk])
+
+    def _chunks(self, batches: Sequence[PublishBatch]) -> list[Sequence[_Addressed]]:
+        """Split publications into those of each call."""
         # In a Cluster all events of one call belong to one partition; elsewhere they may differ.
         groups: dict[int, list[_Addressed]] = {}
         for batch in batches:
@@ -176,18 +185,12 @@ class RedisEventLog:
                 if self._client.sharded:
                     partition = channel_keys(publication.channel).partition
                 groups.setdefault(partition, []).append((publication, batch, n))
-        chunks = [
+        return [
             run[first : first + _EVENTS_PER_CALL]
             for group in groups.values()
             for run in _runs(group)
             for first in range(0, len(run), _EVENTS_PER_CALL)
         ]
-        calls = [self.publish_call([publication for publication, *_ in each]) for each in chunks]
-        replies = await self._client.try_run(calls)
-        for chunk, reply in zip(chunks, replies, strict=True):
-            failed = isinstance(reply, BrokerUnavailable)
-            for index, (_, batch, n) in enumerate(chunk):
-                batch.results[n] = reply if failed else _parse_published(reply[index])
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
@@ -275,6 +278,16 @@ def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
     return [list(run) for _, run in groupby(group, lambda each: _is_end(each[0]))]
 
 
+def _set_results(
+    chunk: Sequence[_Addressed], reply: list[Any] | BrokerUnavailable, replicas: int | None = None
+) -> None:
+    for index, (_, batch, n) in enumerate(chunk):
+        if isinstance(reply, BrokerUnavailable):
+            batch.results[n] = reply
+        else:
+            batch.results[n] = _parse_published(reply[index], replicas)
+
+
 def _is_end(publication: Publication) -> bool:
     return publication.update is not None and publication.update.kind is UpdateKind.END
 
@@ -344,10 +357,15 @@ def to_milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _parse_published(reply: list[Any]) -> Published:
+def _parse_published(reply: list[Any], replicas: int | None) -> Published:
     outcome, epoch, offset, stop_requested_by = reply
     position = Position(epoch.decode(), offset) if epoch else None
-    return Published(_OUTCOMES[outcome], position, stop_requested_by.decode() or None)
+    return Published(
+        _OUTCOMES[outcome],
+        position,
+        stop_requested_by.decode() or None,
+        replicas if position is not None else None,
+    )
 
 
 def _parse_page(channel: Channel, reply: list[Any]) -> Page:

@@ -193,15 +193,54 @@ class RedisClient:
         replies = [each if isinstance(each, BrokerUnavailable) else await each for each in pending]
         for n, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
-                call = calls[n]
-                try:
-                    arguments = _script_arguments(call)
-                    replies[n] = await self._retry_redirected(
-                        arguments, call.partition, reply, call.script
-                    )
-                except BrokerUnavailable as error:
-                    replies[n] = error
+                replies[n] = await self._retry_script(calls[n], reply)
         return replies
+
+    async def try_run_and_wait(
+        self, calls: Sequence[ScriptCall], replicas: int
+    ) -> list[tuple[Any, int]]:
+        """Call scripts, and wait until so many replicas have what they wrote, but at most for half
+        of `timeout_seconds`. Return each reply, as `try_run` does, and how many replicas are known
+        to have the writes of the call.
+
+        WAIT counts only the writes of its own connection, and the connection answers nothing
+        meanwhile, so nothing else should use this client.
+        """
+        self.calls += len(calls)
+        results: list[tuple[Any, int]] = [(None, 0)] * len(calls)
+        by_pipeline: dict[CommandPipeline, list[int]] = {}
+        for n, call in enumerate(calls):
+            by_pipeline.setdefault(self._by_partition[call.partition], []).append(n)
+        wait: tuple[Argument, ...] = ("WAIT", replicas, round(self.timeout_seconds * 500))
+
+        async def run_at(pipeline: CommandPipeline, numbers: Sequence[int]) -> None:
+            try:
+                await pipeline.wait_ready()
+            except BrokerUnavailable as error:
+                for n in numbers:
+                    results[n] = error, 0
+                return
+            # No await in between: a new connection would not wait for the writes of this one.
+            sent = [pipeline.send(_script_arguments(calls[n])(pipeline)) for n in numbers]
+            counted = pipeline.send(wait)
+            replies = [await reply for reply in sent]
+            count = await counted
+            for n, reply in zip(numbers, replies, strict=True):
+                results[n] = reply, count if isinstance(count, int) else 0
+
+        await asyncio.gather(*(run_at(*each) for each in by_pipeline.items()))
+        for n, (reply, _) in enumerate(results):
+            if isinstance(reply, ResponseError):
+                results[n] = await self._retry_script(calls[n], reply), 0
+        return results
+
+    async def _retry_script(self, call: ScriptCall, reply: Any) -> Any:
+        """Repeat a call as _retry_redirected does; return an error instead of raising it."""
+        try:
+            arguments = _script_arguments(call)
+            return await self._retry_redirected(arguments, call.partition, reply, call.script)
+        except BrokerUnavailable as error:
+            return error
 
     async def call(self, partition: int, *arguments: Argument) -> Any:
         """Call one command at the owner of a partition and return the reply.

@@ -158,6 +158,8 @@ local function publish()
       if before_digest ~= digest then
         return {'conflict', '', 0, ''}
       end
+      -- A write, so that a caller who waits for replicas waits for the first publish too.
+      redis.call('PEXPIRE', idempotency_key, redis.call('PTTL', idempotency_key))
       return {'duplicate', epoch, tonumber(offset), ''}
     end
   end
