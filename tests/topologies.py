@@ -6,7 +6,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class TcpServer:
         own.mkdir()
         config = own / "conf"
         config.write_text("")
+        self.prefix: Sequence[str] = ()  # of the command: a program that starts another
         self._command = [
             binary, str(config), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(own),
             "--save", "", "--appendonly", "no", "--logfile", str(self.log), "--daemonize", "no",
@@ -76,7 +77,7 @@ class TcpServer:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*self.prefix, *self._command], stdin=subprocess.DEVNULL)
         try:
             until(self._answers, self.log)
         except BaseException:

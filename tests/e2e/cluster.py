@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Cluster:
         self._stack = stack
         self.session = session
         self._env = {**os.environ, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
+        self._more: dict[str, str] = {}
         self._processes: list[asyncio.subprocess.Process] = []
         self.upstreams: dict[str, str] = {}
         self._simulated: dict[str, SimulatedUpstream] = {}
@@ -74,6 +75,13 @@ class Cluster:
     def set(self, name: str, value: Any) -> None:
         """Set a setting for the processes that start from now on."""
         self._env[f"HUB_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+
+    def set_environment(self, variables: Mapping[str, str]) -> None:
+        """Set variables for the processes that start from now on, instead of those of before."""
+        for name in self._more:
+            del self._env[name]
+        self._more = dict(variables)
+        self._env.update(variables)
 
     async def start(self, *flags: str) -> None:
         """Start Valkey and a node. flags: options of `hub serve`."""

@@ -1,5 +1,7 @@
 """Run publishers, clients and faults for some minutes, then print the totals.
 
+`scripts/soak chaos` does so with answers instead of events (chaos.py).
+
 Exit with 1 if an event was lost, duplicated or out of order, or if a reset had no cause.
 """
 
@@ -20,6 +22,7 @@ import aiohttp
 from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
+from tests.soak import chaos
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
@@ -37,6 +40,8 @@ _SETTINGS = {
 
 def main() -> int:
     """Parse the command line and run the soak test; return the exit code."""
+    if sys.argv[1:2] == ["chaos"]:
+        return chaos.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=200)

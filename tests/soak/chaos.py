@@ -1,0 +1,313 @@
+"""Chaos: nodes, workers and Redis under Sentinel get faults, while users ask and read answers.
+
+Every answer must end exactly once with the right text. Exit with 1 if one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import redis
+
+from tests.conftest import short_folder
+from tests.e2e.cluster import Cluster
+from tests.soak.answers import AnswerLedger, User
+from tests.topologies import SentinelSetup, TcpServer, valkey_binary
+
+LEASE_SECONDS: Final = 4.0
+_LIBRARIES: Final = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+)
+_SKEWS: Final = (-3600, 0, 3600)  # seconds
+
+
+def fake_clock(skew_seconds: int) -> dict[str, str]:
+    """Return the environment of a process whose wall clock differs (package libfaketime)."""
+    library = next((path for path in _LIBRARIES if Path(path).exists()), None)
+    if library is None or not skew_seconds:
+        return {}
+    return {
+        "LD_PRELOAD": library,
+        "FAKETIME": f"{skew_seconds:+d}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
+class Member:
+    """A node or a worker that can be frozen, killed and started again with another clock."""
+
+    def __init__(self, start: Callable[[], Awaitable[asyncio.subprocess.Process]]) -> None:
+        self._start = start
+        self.process: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        self.process = await self._start()
+
+    def send(self, signum: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signum)
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.process.wait()
+
+
+class ChaosFaults:
+    """The faults. Every public coroutine except `run` is one, and undoes itself."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        sentinel: SentinelSetup,
+        workers: Sequence[Member],
+        ledger: AnswerLedger,
+        seed: int,
+    ) -> None:
+        self._cluster = cluster
+        self._sentinel = sentinel
+        self._workers = workers
+        self._ledger = ledger
+        self._random = random.Random(seed)
+        self.done: Counter[str] = Counter()
+
+    def names(self) -> list[str]:
+        """Return the names of all faults."""
+        return [
+            name
+            for name, member in vars(ChaosFaults).items()
+            if not name.startswith("_") and asyncio.iscoroutinefunction(member) and name != "run"
+        ]
+
+    async def run(
+        self, names: Sequence[str], pause_seconds: float, log: Callable[[str], None]
+    ) -> None:
+        """Inject all faults in random order, again and again, until cancelled."""
+        while True:
+            order = list(names)
+            self._random.shuffle(order)
+            for name in order:
+                await asyncio.sleep(self._random.uniform(0.5, 1.5) * pause_seconds)
+                log(name)
+                fault: Callable[[], Awaitable[None]] = getattr(self, name)
+                await fault()
+                self.done[name] += 1
+
+    async def freeze_worker(self) -> None:
+        """A worker stops (SIGSTOP) for up to two leases, and continues."""
+        worker = self._random.choice(self._workers)
+        worker.send(signal.SIGSTOP)
+        await asyncio.sleep(self._random.uniform(0.2, 2.2) * LEASE_SECONDS)
+        worker.send(signal.SIGCONT)
+
+    async def freeze_two_workers(self) -> None:
+        """Two workers stop, and continue one after the other."""
+        frozen = self._random.sample(list(self._workers), 2)
+        for worker in frozen:
+            worker.send(signal.SIGSTOP)
+            await asyncio.sleep(self._random.uniform(0, 1) * LEASE_SECONDS)
+        for worker in frozen:
+            await asyncio.sleep(self._random.uniform(0, 1) * LEASE_SECONDS)
+            worker.send(signal.SIGCONT)
+
+    async def restart_worker_with_another_clock(self) -> None:
+        """A worker is killed, and starts with a clock that may differ by an hour."""
+        worker = self._random.choice(self._workers)
+        await worker.kill()
+        self._cluster.set_environment(fake_clock(self._random.choice(_SKEWS)))
+        await worker.start()
+
+    async def promote_replica(self) -> None:
+        """Sentinel promotes the replica in an orderly way; the next call fails back."""
+        primary, replica = await self._roles()
+        since = time.monotonic()
+        await self._until_synced(primary, replica)
+        with suppress(redis.RedisError):
+            await asyncio.to_thread(self._sentinel.sentinels[0].ask, "SENTINEL", "FAILOVER", "hub")
+            await self._until_primary(replica)
+            await self._until_synced(replica, primary)
+        # Both servers accept writes for a moment.
+        self._ledger.record_loss(since, time.monotonic())
+
+    async def cut_replication(self) -> None:
+        """The replica loses its connection for a while, and copies the rest later."""
+        primary, replica = await self._roles()
+        await self._stop_replication(primary)
+        await asyncio.sleep(self._random.uniform(0.5, 3))
+        await self._allow_replication(primary)
+        await self._until_synced(primary, replica)
+
+    async def fail_over_with_cut_replication(self) -> None:
+        """The primary is killed while the replica lacks its last writes; both change roles.
+
+        The old primary starts again as a replica, with a clock that may differ by an hour.
+        """
+        primary, replica = await self._roles()
+        await self._until_synced(primary, replica)
+        since = time.monotonic()
+        await self._stop_replication(primary)
+        await asyncio.sleep(self._random.uniform(0.3, 2))
+        await asyncio.to_thread(primary.kill)
+        await self._until_primary(replica)
+        self._ledger.record_loss(since, time.monotonic())
+        environment = fake_clock(self._random.choice(_SKEWS))
+        primary.prefix = ["env", *(f"{name}={value}" for name, value in environment.items())]
+        await asyncio.to_thread(primary.start)
+        await self._until_synced(replica, primary)
+
+    async def _roles(self) -> tuple[TcpServer, TcpServer]:
+        """Return the primary and the replica."""
+        first, second = self._sentinel.master, self._sentinel.replica
+        while True:
+            port = await self._primary_port()
+            if port in (first.port, second.port):
+                return (first, second) if port == first.port else (second, first)
+            await asyncio.sleep(0.1)
+
+    async def _primary_port(self) -> int:
+        ask = self._sentinel.sentinels[0].ask
+        reply = await asyncio.to_thread(ask, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "hub")
+        return int(reply[1])
+
+    async def _until_primary(self, server: TcpServer) -> None:
+        async with asyncio.timeout(60):
+            while not (
+                await self._primary_port() == server.port
+                and b"role:master" in await self._info(server)
+            ):
+                await asyncio.sleep(0.05)
+
+    async def _until_synced(self, primary: TcpServer, replica: TcpServer) -> None:
+        """Return when the replica is connected to the primary."""
+        async with asyncio.timeout(60):
+            while True:
+                info = await self._info(replica)
+                of_primary = f"master_port:{primary.port}".encode() in info
+                if of_primary and b"master_link_status:up" in info:
+                    return
+                await asyncio.sleep(0.1)
+
+    @staticmethod
+    async def _info(server: TcpServer) -> bytes:
+        try:
+            info: bytes = await asyncio.to_thread(server.ask, "INFO", "replication")
+        except (redis.RedisError, OSError):
+            return b""
+        return info
+
+    @staticmethod
+    async def _stop_replication(primary: TcpServer) -> None:
+        """Close the connection of the replica, and refuse a new one."""
+        await asyncio.to_thread(primary.ask, "ACL", "SETUSER", "default", "-psync", "-sync")
+        await asyncio.to_thread(primary.ask, "CLIENT", "KILL", "TYPE", "replica")
+
+    @staticmethod
+    async def _allow_replication(primary: TcpServer) -> None:
+        await asyncio.to_thread(primary.ask, "ACL", "SETUSER", "default", "+@all")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the command line and run; return the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/soak chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=3, help="mean seconds between two faults")
+    parser.add_argument("--faults", help="comma-separated names of faults (default: all)")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
+    parser.add_argument("--json", type=Path, help="also write the totals to this file")
+    args = parser.parse_args(arguments)
+    return 0 if asyncio.run(chaos(args)).clean else 1
+
+
+async def chaos(args: argparse.Namespace) -> AnswerLedger:
+    """Start everything, inject faults, and check every answer."""
+    folder = short_folder("chaos")
+    started, ledger, interrupted = time.monotonic(), AnswerLedger(), asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, interrupted.set)
+
+    def log(message: str) -> None:
+        print(f"{time.monotonic() - started:7.1f} s  {message}", file=sys.stderr, flush=True)
+
+    async with AsyncExitStack() as stack:
+        sentinel = await asyncio.to_thread(SentinelSetup, valkey_binary())
+        stack.callback(sentinel.close)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        )
+        cluster = Cluster(folder, stack, session)
+        await cluster.add_upstream("sim", tokens_per_second=25.0)
+        cluster.set("REDIS__URL", sentinel.url)
+        cluster.set("WORKER__LEASE_SECONDS", str(LEASE_SECONDS))
+        cluster.set("GENERATIONS__MAX_ATTEMPTS", "1000")  # no fault may use them up
+        cluster.set("LOG__USER__MAX_EVENTS", "100000")
+        cluster.set("STREAM__HEARTBEAT_SECONDS", "1")
+        urls = []
+        for skew in _SKEWS:
+            cluster.set_environment(fake_clock(skew))
+            await cluster.start_node()
+            urls.append(cluster.url)
+        workers = [Member(cluster.start_ready_worker) for _ in range(3)]
+        for worker, skew in zip(workers, _SKEWS, strict=True):
+            cluster.set_environment(fake_clock(skew))
+            await worker.start()
+        skewed = bool(fake_clock(1))
+        log(f"{args.users} users, seed {args.seed}, logs in {folder}, other clocks: {skewed}")
+
+        faults = ChaosFaults(cluster, sentinel, workers, ledger, args.seed)
+        names = args.faults.split(",") if args.faults else faults.names()
+        users = [User(f"u{n}", urls, session, ledger, args.seed + n) for n in range(args.users)]
+        readers = [asyncio.create_task(user.read()) for user in users]
+        askers = [asyncio.create_task(user.ask_all(interrupted.is_set)) for user in users]
+        injecting = asyncio.create_task(faults.run(names, args.pause, log))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(args.minutes * 60):
+                await asyncio.wait(
+                    [asyncio.create_task(interrupted.wait()), injecting],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+        if injecting.done() and not interrupted.is_set():
+            ledger.add_violation("fault", repr(injecting.exception()))
+        interrupted.set()
+        injecting.cancel()
+        await asyncio.gather(injecting, return_exceptions=True)
+        for worker in workers:
+            worker.send(signal.SIGCONT)
+        log("the faults end")
+        await asyncio.gather(*askers)
+        await asyncio.gather(*(user.check() for user in users))
+        for reader in readers:
+            reader.cancel()
+    ledger.close()
+    report(ledger, faults, args)
+    return ledger
+
+
+def report(ledger: AnswerLedger, faults: ChaosFaults, args: argparse.Namespace) -> None:
+    """Print the totals, and write them to the file of --json."""
+    rows = {
+        **dict(sorted(ledger.counts.items())),
+        **{f"fault {name}": count for name, count in sorted(faults.done.items())},
+        **{f"VIOLATION {kind}": count for kind, count in sorted(ledger.violations.items())},
+        "violations": sum(ledger.violations.values()),
+    }
+    for name, value in rows.items():
+        print(f"{name:52}{value:>8}")
+    for case in ledger.cases:
+        print(case)
+    if args.json:
+        args.json.write_text(json.dumps({**rows, "seed": args.seed, "cases": ledger.cases}))
