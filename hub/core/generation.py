@@ -87,9 +87,9 @@ class Generation(msgspec.Struct, frozen=True):
     attempt: the number of workers that started it. deltas: the number of `generation.delta` events
     so far; text: their text. stop_requested_by: the user who requested a stop. requested_at: the
     time of the request in Unix seconds, by the store's clock. age_seconds: the time since then when
-    the record was read, by the same clock. after: the position in the user's channel just before
-    the first event. end: the data of the end event, empty until then. writer: the writer of the
-    newest attempt, empty before the first one.
+    the record was read, by the same clock; 0 where that clock is not known any more. after: the
+    position in the user's channel just before the first event. end: the data of the end event,
+    empty until then. writer: the writer of the newest attempt, empty before the first one.
     """
 
     id: str

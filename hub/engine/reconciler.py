@@ -6,14 +6,14 @@ of them does it for all. It compares each record with its job:
 
     record            job                                    what happens
     stop requested    none, or no worker attends to it       stopped
-    never started     none, or no worker attends to it       `queue_timeout` when it is too old
     any               none                                   the job is added again
-    started           no worker attends to it for too long   `queue_timeout`
+    any               no worker attends to it for too long   `queue_timeout`
 
 Rules:
-1. A job that a worker holds is left alone. Whether a worker attends to it is known by the time of
-   the backend alone.
-2. An end names the attempt and the writer of the record that was read, so the broker refuses it
+1. A job that a worker holds is left alone.
+2. No times are compared: the looks in a row are counted in which no worker attends to a job. So a
+   fail-over to a server with another clock ends no answer.
+3. An end names the attempt and the writer of the record that was read, so the broker refuses it
    when a worker has started an attempt since then.
 """
 
@@ -92,21 +92,20 @@ class Reconciler:
                     _log.exception("generation.reconciliation_failed", generation=generation.id)
 
     async def _reconcile(self, generation: OpenGeneration, state: JobState | None) -> None:
-        lease, max_queued = self._times.lease_seconds, self._times.max_queued_seconds
-        is_attended = state is not None and not state.is_waiting and state.idle_seconds <= lease
-        is_new = state is None and 0 <= generation.age_seconds < self._times.interval_seconds
-        if is_attended or is_new:  # a new one is about to be queued
+        interval = self._times.interval_seconds
+        if state is not None and state.is_attended:
             return
         if generation.stop_requested:
             await self._end(generation, Status.STOPPED, {})
-        elif generation.attempt == 0 and generation.age_seconds > max_queued:
-            await self._end_in_time(generation, "no worker was free in time to start the answer")
         elif state is None:
-            await self._requeue(generation)
-        elif generation.attempt and state.idle_seconds > lease + max_queued:
-            await self._end_in_time(generation, "no worker was free in time to continue the answer")
+            if not 0 <= generation.age_seconds < interval:  # a new one is about to be queued
+                await self._requeue(generation)
+        elif state.looks * interval > self._times.max_queued_seconds:
+            await self._end_in_time(generation)
 
-    async def _end_in_time(self, generation: OpenGeneration, message: str) -> None:
+    async def _end_in_time(self, generation: OpenGeneration) -> None:
+        what = "continue" if generation.attempt else "start"
+        message = f"no worker was free in time to {what} the answer"
         failure = {"code": "queue_timeout", "message": message, "retryable": True}
         await self._end(generation, Status.FAILED, failure)
 

@@ -30,12 +30,12 @@ class Lease(msgspec.Struct, frozen=True):
 class JobState(NamedTuple):
     """The state of a job that is not complete.
 
-    is_waiting: whether it waits for capacity; otherwise workers can reserve it.
-    idle_seconds: for how long no worker has held it or renewed its lease, by the backend's clock.
+    is_attended: whether a worker holds its lease. looks: in how many calls of `job_states` in a row
+    no worker held it, this one included.
     """
 
-    is_waiting: bool
-    idle_seconds: float = 0.0
+    is_attended: bool
+    looks: int = 0
 
 
 class JobPage(NamedTuple):
@@ -68,7 +68,11 @@ class GenerationQueue(Protocol):
         ...
 
     async def job_states(self, generations: Sequence[str]) -> Sequence[JobState | None]:
-        """Return the state of each generation's job; None when it has no job."""
+        """Return the state of each generation's job; None when it has no job.
+
+        Each call counts as one look. A number of looks, unlike a time, stays right when the backend
+        fails over to a server with another clock.
+        """
         ...
 
     async def reserve(self, wait_seconds: float) -> Lease | None:

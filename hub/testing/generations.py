@@ -115,7 +115,7 @@ class MemoryGenerationStore:
     async def take_open(self, interval_seconds: float) -> list[OpenGeneration]:
         self._check_available()
         now = self._now()
-        if now - self._last_sweep < interval_seconds:
+        if 0 <= now - self._last_sweep < interval_seconds:
             return []
         self._last_sweep = now
         return [

@@ -38,7 +38,7 @@ class MemoryGenerationQueue:
         self._ready: deque[Lease] = deque()
         self._leased: dict[str, tuple[Lease, float]] = {}  # by token: the lease and its expiry
         self._jobs: dict[str, Job] = {}  # by token, until the job is complete
-        self._idle_since: dict[str, float] = {}  # by token: when it became due or was renewed
+        self._looks: dict[str, int] = {}  # by generation: see job_states
         self._job_added = asyncio.Event()
         self._stop_listeners: set[asyncio.Queue[str]] = set()
 
@@ -53,6 +53,7 @@ class MemoryGenerationQueue:
 
     async def withdraw(self, job: Job) -> None:
         self._fair_queue.remove(job)
+        self._looks.pop(job.generation, None)
         token = self._token_of(job.generation)
         if token is None or (token in self._leased and self._leased[token][1] > self._now()):
             return
@@ -66,11 +67,14 @@ class MemoryGenerationQueue:
         states: list[JobState | None] = []
         for generation in generations:
             token = self._token_of(generation)
-            if token is not None:
-                idle = self._now() - self._idle_since[token]
-                states.append(JobState(is_waiting=False, idle_seconds=idle))
+            if token is None and generation not in waiting:
+                states.append(None)
+            elif token in self._leased and self._leased[token][1] > self._now():
+                self._looks.pop(generation, None)
+                states.append(JobState(is_attended=True))
             else:
-                states.append(JobState(is_waiting=True) if generation in waiting else None)
+                self._looks[generation] = self._looks.get(generation, 0) + 1
+                states.append(JobState(is_attended=False, looks=self._looks[generation]))
         return states
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
@@ -142,7 +146,6 @@ class MemoryGenerationQueue:
                 self._job_added.set()
 
     def _hold(self, lease: Lease) -> None:
-        self._idle_since[lease.token] = self._now()
         self._leased[lease.token] = lease, self._now() + self._lease_seconds
 
     def _token_of(self, generation: str) -> str | None:
@@ -166,6 +169,5 @@ class MemoryGenerationQueue:
     def _make_ready(self, job: Job) -> None:
         token = str(next(self._tokens))
         self._jobs[token] = job
-        self._idle_since[token] = self._now()
         self._ready.append(Lease(job.generation, token))
         self._job_added.set()

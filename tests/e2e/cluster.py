@@ -13,8 +13,11 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import redis.asyncio
 from aiohttp import web
 
+from hub.backends.redis.keys import JOBS_GROUP, jobs_stream
+from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.core.sse_decoder import SseDecoder
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream
@@ -139,6 +142,19 @@ class Cluster:
         async with self.session.get(f"{self.upstreams[name]}/stats") as response:
             counters: dict[str, int] = await response.json()
             return counters
+
+    async def count_reserved_jobs(self) -> int:
+        """Return the number of jobs that were given to a worker and are not complete."""
+        client: Any = redis.asyncio.Redis.from_url(self._env["HUB_REDIS__URL"], protocol=2)
+        try:
+            if not await client.exists(jobs_stream(DEFAULT_QUEUE)):
+                return 0
+            (pending, *_) = await client.execute_command(
+                "XPENDING", jobs_stream(DEFAULT_QUEUE), JOBS_GROUP
+            )
+        finally:
+            await client.aclose()
+        return int(pending)
 
     async def start_generation(
         self, user: str, prompt: str, upstream: str

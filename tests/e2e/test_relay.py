@@ -87,6 +87,41 @@ async def test_lost_worker_with_a_hundred_answers(cluster: Cluster, how: signal.
         assert first.returncode is None
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_worker_that_freezes_in_its_blocking_read(cluster: Cluster) -> None:
+    """A worker that is given a job while it is stopped does not begin it when it continues."""
+    await cluster.add_upstream("sim", tokens_per_second=15.0)
+    cluster.set("WORKER__LEASE_SECONDS", "3")
+    await cluster.start()
+    first = await cluster.start_ready_worker()
+    prompt = "count to 60"
+    _, answer = await cluster.start_generation("alice", prompt, "sim")
+    await cluster.read_generation("alice", answer["cursor"])  # the first worker reads the queue
+    while True:
+        first.send_signal(signal.SIGSTOP)
+        _, answer = await cluster.start_generation("alice", prompt, "sim")
+        if await cluster.count_reserved_jobs():
+            break
+        first.send_signal(signal.SIGCONT)  # it was between two reads
+        await cluster.read_generation("alice", answer["cursor"])
+    second = await cluster.start_ready_worker()
+    async with asyncio.timeout(60):
+        while not (await cluster.stats("sim"))["running"]:
+            await asyncio.sleep(0.05)
+    first.send_signal(signal.SIGCONT)
+    events = await cluster.read_generation("alice", answer["cursor"], more_seconds=1.0)
+    names = [name for name, _ in events]
+    assert names[0] == "generation.started"
+    assert "generation.restarted" not in names
+    assert [name for name in names if name in ENDS] == ["generation.done"]
+    assert final_text(events) == choose_answer(prompt)
+    assert (first.returncode, second.returncode) == (None, None)
+    async with asyncio.timeout(30):
+        while await cluster.count_reserved_jobs():
+            await asyncio.sleep(0.05)
+
+
 FAULTS: Mapping[str, tuple[str, str]] = {  # fault: the end of the generation and its error code
     "busy:1": ("done", ""),
     "flaky:2": ("done", ""),

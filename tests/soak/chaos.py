@@ -255,6 +255,8 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         cluster.set("WORKER__LEASE_SECONDS", str(LEASE_SECONDS))
         cluster.set("GENERATIONS__MAX_ATTEMPTS", "1000")  # no fault may use them up
         cluster.set("LOG__USER__MAX_EVENTS", "100000")
+        cluster.set("LOG__USER__TTL_SECONDS", "86400")  # longer than clocks differ
+        cluster.set("GENERATIONS__TTL_SECONDS", "86400")
         cluster.set("STREAM__HEARTBEAT_SECONDS", "1")
         urls = []
         for skew in _SKEWS:

@@ -120,7 +120,7 @@ class RedisGenerationStore:
         (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, arguments)])
         if not reply:
             return None
-        text, epoch, offset, now_ms, *fields = reply
+        text, epoch, offset, now_ms, clock, *fields = reply
         values = dict(zip(fields[::2], fields[1::2], strict=True))
         stop_requested_by = values.get(b"stop_requested_by")
         requested_at = float(values.get(b"requested_at", b"0"))
@@ -134,7 +134,8 @@ class RedisGenerationStore:
             text=text.decode(),
             stop_requested_by=stop_requested_by.decode() if stop_requested_by else None,
             requested_at=requested_at,
-            age_seconds=now_ms / 1000 - requested_at,
+            # After a fail-over the time may be that of another clock.
+            age_seconds=now_ms / 1000 - requested_at if values.get(b"clock") == clock else 0.0,
             after=_parse_position(values.get(b"after")),
             end=msgspec.json.decode(values.get(b"end", b"{}")),
             writer=values.get(b"writer", b"").decode(),

@@ -122,7 +122,7 @@ class RedisGenerationQueue:
     async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
         return [
             _parse_state(state)
-            for state in await self._script(_STATES, (), JOBS_GROUP, *generations)
+            for state in await self._script(_STATES, (), JOBS_GROUP, self._lease_ms, *generations)
         ]
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
@@ -233,9 +233,9 @@ def _arguments(job: Job) -> tuple[str, str, str, str]:
 def _parse_state(state: bytes) -> JobState | None:
     if not state:
         return None
-    if state == b"waiting":
-        return JobState(is_waiting=True)
-    return JobState(is_waiting=False, idle_seconds=int(state) / 1000)
+    if state == b"attended":
+        return JobState(is_attended=True)
+    return JobState(is_attended=False, looks=int(state))
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:

@@ -246,40 +246,34 @@ class QueueContract:
 
     @expiring_lease
     async def test_states_of_jobs(self, workers: Workers) -> None:
-        """A job waits, or is due; idle is the time since a worker held or renewed it."""
+        """A job is attended while a worker holds its lease; the looks without one are counted."""
         queue = workers.first
         for name in ("due", "waits"):
             await queue.enqueue(job(name, upstream="small"))
         assert await queue.job_states([]) == []
-        due, waits, none = await queue.job_states(["due", "waits", "none"])
-        assert due is not None
-        assert (due.is_waiting, waits, none) == (False, JobState(is_waiting=True), None)
-        await self._expire(workers, "due")
+        for looks in (1, 2):
+            unattended = JobState(is_attended=False, looks=looks)
+            states = await queue.job_states(["due", "waits", "none"])
+            assert states == [unattended, unattended, None]
         lease = await workers.take(queue)
-        (held,) = await queue.job_states(["due"])
-        assert held is not None
-        assert held.idle_seconds < LEASE_SECONDS
+        await queue.renew([lease])
+        assert await workers.second.job_states(["due"]) == [JobState(is_attended=True)]
         await self._expire(workers, "due")
-        again = await workers.take(workers.second)
-        await workers.second.release(again)
-        (released,) = await queue.job_states(["due"])
-        assert released is not None
-        assert released.idle_seconds < LEASE_SECONDS
-        await queue.complete(lease)
-        assert (await queue.job_states(["due"]))[0] is not None
+        assert await queue.job_states(["due"]) == [JobState(is_attended=False, looks=2)]
+        await workers.second.release(await workers.take(workers.second))
+        assert await queue.job_states(["due"]) == [JobState(is_attended=False, looks=3)]
         await queue.complete(await workers.take(queue))
         due, waits = await queue.job_states(["due", "waits"])
         assert due is None
-        assert waits is not None
-        assert not waits.is_waiting
+        assert waits == JobState(is_attended=False, looks=3)
 
     async def _expire(self, workers: Workers, generation: str) -> None:
-        """Return when no worker has held a job for the length of a lease."""
+        """Return when the lease of a job has expired; the last look is the first without it."""
         async with asyncio.timeout(30):
             while True:
                 (state,) = await workers.first.job_states([generation])
                 assert state is not None
-                if state.idle_seconds > LEASE_SECONDS:
+                if not state.is_attended:
                     return
                 await asyncio.sleep(0.01)
 

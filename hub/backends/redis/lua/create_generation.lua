@@ -26,7 +26,7 @@ local open_ttl_ms = math.max(tonumber(ARGV[3]), tonumber(ARGV[8]))
 local after = head.epoch .. ' ' .. string.format('%d', head.offset)
 redis.call('HSET', KEYS[4], 'user', ARGV[6], 'request', ARGV[7],
   'status', 'queued', 'attempt', 0, 'deltas', 0, 'after', after,
-  'requested_at', string.format('%.3f', now / 1000))
+  'requested_at', string.format('%.3f', now / 1000), 'clock', current_history(ARGV[1]))
 redis.call('PEXPIRE', KEYS[4], open_ttl_ms)
 redis.call('SET', KEYS[5], '', 'PX', open_ttl_ms)
 redis.call('ZADD', KEYS[6], now, ARGV[5])

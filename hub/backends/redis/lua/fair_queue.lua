@@ -7,6 +7,7 @@
 --         w <user>, W <upstream>  number of waiting jobs
 --         r <user>, R <upstream>  number of running jobs
 --         j <generation>        of every job: '' while it waits, then '<queue> <id of the entry>'
+--         u <generation>        in how many looks in a row no worker attended to the job
 --         c                     max running jobs of a user
 --         C <upstream>          max running jobs of the upstream, if it has a limit
 -- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'.
@@ -40,16 +41,13 @@ local function find_due(generation)
   return queue and due_stream(queue), id
 end
 
--- Returns for how long no worker has held or renewed an entry (ms). Who never gave it to a worker
--- counts from the time when it became due.
-local function idle_ms(stream, group, id)
+-- Returns for how long the worker that holds an entry has not renewed it (ms), and the worker and the
+-- number of deliveries; nil when no worker holds it.
+local function find_lease(stream, group, id)
   local held = redis.pcall('XPENDING', stream, group, id, id, 1)
   if held[1] and held[1][3] then
-    return held[1][3], true
+    return held[1][3], held[1][2], held[1][4]
   end
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  return math.max(0, now - tonumber(string.match(id, '^%d+'))), false
 end
 
 -- Makes the waiting jobs due whose user and upstream have capacity.

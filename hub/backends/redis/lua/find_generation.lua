@@ -2,7 +2,7 @@
 -- it also reads the channel's head: the text contains every event of the generation up to there.
 -- KEYS  1 record  2 text  optionally  3 head of the channel  4 its log
 -- ARGV  1 run id  2 new epoch  3 ttl of the head in ms
--- Reply {text, epoch, offset, time in ms, field, value, field, value ...}, or {} when there is no
+-- Reply {text, epoch, offset, time in ms, whose time that is, field, value, field, value ...}, or {} when there is no
 --        such record
 local record = redis.call('HGETALL', KEYS[1])
 if #record == 0 then
@@ -12,4 +12,5 @@ local head = {epoch = '', offset = 0}
 if KEYS[3] then
   head = read_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
 end
-return {redis.call('GET', KEYS[2]) or '', head.epoch, head.offset, now_ms(), unpack(record)}
+return {redis.call('GET', KEYS[2]) or '', head.epoch, head.offset, now_ms(), current_history(ARGV[1]),
+  unpack(record)}

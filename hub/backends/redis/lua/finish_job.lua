@@ -17,7 +17,7 @@ if ARGV[5] == 'release' then
   local id = redis.call('XADD', KEYS[3], '*', unpack(fields))
   redis.call('HSET', KEYS[2], 'j ' .. fields[2], string.match(KEYS[3], ':due:(.*)$') .. ' ' .. id)
 else
-  redis.call('HDEL', KEYS[2], 'j ' .. fields[2])
+  redis.call('HDEL', KEYS[2], 'j ' .. fields[2], 'u ' .. fields[2])
   count('r ' .. fields[4], -1)
   count('R ' .. fields[6], -1)
   dispatch()

@@ -4,17 +4,17 @@
 -- ARGV  1 run id  2 queue  3 upstream  4 user  5 generation  6 group  7 length of a lease in ms
 local stream, id = find_due(ARGV[5])
 if stream then
-  local idle, is_held = idle_ms(stream, ARGV[6], id)
-  if not is_held or idle >= tonumber(ARGV[7]) then
+  local idle = find_lease(stream, ARGV[6], id)
+  if not idle or idle >= tonumber(ARGV[7]) then
     redis.pcall('XACK', stream, ARGV[6], id)
     redis.call('XDEL', stream, id)
-    redis.call('HDEL', KEYS[2], 'j ' .. ARGV[5])
+    redis.call('HDEL', KEYS[2], 'j ' .. ARGV[5], 'u ' .. ARGV[5])
     count('r ' .. ARGV[4], -1)
     count('R ' .. ARGV[3], -1)
     dispatch()
   end
 elseif redis.call('ZREM', KEYS[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5]) == 1 then
   count_not_waiting(ARGV[4], ARGV[3])
-  redis.call('HDEL', KEYS[2], 'j ' .. ARGV[5])
+  redis.call('HDEL', KEYS[2], 'j ' .. ARGV[5], 'u ' .. ARGV[5])
 end
 return ''
