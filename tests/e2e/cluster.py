@@ -149,9 +149,7 @@ class Cluster:
         try:
             if not await client.exists(jobs_stream(DEFAULT_QUEUE)):
                 return 0
-            (pending, *_) = await client.execute_command(
-                "XPENDING", jobs_stream(DEFAULT_QUEUE), JOBS_GROUP
-            )
+            pending = (await client.xpending(jobs_stream(DEFAULT_QUEUE), JOBS_GROUP))["pending"]
         finally:
             await client.aclose()
         return int(pending)

@@ -53,6 +53,8 @@ class AnswerLedger:
     def close(self) -> None:
         """Decide which questions may be missing."""
         self.counts["questions lost with the writes of a fail-over"] = len(self.missing)
+        if self.missing:
+            self.cases.append(f"writes lost: {[(round(a), round(b)) for a, b in self._losses]}")
         for generation, (sent_at, acknowledged_at) in self.missing.items():
             if not any(
                 sent_at < until and acknowledged_at > since for since, until in self._losses

@@ -163,11 +163,12 @@ class ChaosFaults:
         await asyncio.sleep(self._random.uniform(0.3, 2))
         await asyncio.to_thread(primary.kill)
         await self._until_primary(replica)
-        self._ledger.record_loss(since, time.monotonic())
         environment = fake_clock(self._random.choice(_SKEWS))
         primary.prefix = ["env", *(f"{name}={value}" for name, value in environment.items())]
         await asyncio.to_thread(primary.start)
         await self._until_synced(replica, primary)
+        # Until Sentinel has made the old primary a replica, it accepts writes as well.
+        self._ledger.record_loss(since, time.monotonic())
 
     async def _roles(self) -> tuple[TcpServer, TcpServer]:
         """Return the primary and the replica."""
