@@ -1,0 +1,123 @@
+"""Numbers of every size in every numeric parameter and field: accepted or a 4xx, never a 5xx."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from structlog.testing import capture_logs
+
+from hub.wiring.route_table import build_openapi
+from tests.http.kit import Hub, running_hub
+from tests.security.test_fuzz import INTERNAL, PUBLIC
+
+NUMBERS: Final = [
+    *("1e308", "-1e308", "1e309", "-1e309", "1e-400", "0", "-0", "-1", "0.5", "9007199254740993"),
+    *(
+        "2147483648",
+        "9223372036854775807",
+        "18446744073709551616",
+        "1" + "0" * 400,
+        "-" + "9" * 400,
+    ),
+]
+ODD: Final = ["nan", "inf", "-inf", "Infinity", "1_0", "0x10", "٣", "1e5", " 1", ""]
+DOCUMENT: Final[dict[str, Any]] = build_openapi()
+
+
+def resolve(schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def is_numeric(schema: dict[str, Any]) -> bool:
+    resolved = resolve(schema)
+    options = [resolved, *map(resolve, resolved.get("anyOf", ()))]
+    return any(each.get("type") in ("number", "integer") for each in options)
+
+
+def query_requests(listener: str) -> Iterator[tuple[str, str]]:
+    """Yield the method and URL of a request for each number in each numeric parameter."""
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            if listener not in operation["tags"]:
+                continue
+            filled = re.sub(r"\{[^}]*\}", "alice", path)
+            for given in operation.get("parameters", ()):
+                parameter = given if "schema" in given else resolve_parameter(given)
+                if parameter["in"] == "query" and is_numeric(parameter["schema"]):
+                    for number in [*NUMBERS, *ODD]:
+                        query = f"user=alice&{parameter['name']}={number.replace(' ', '%20')}"
+                        yield method.upper(), f"{filled}?{query}"
+
+
+def resolve_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENT["components"]["parameters"][
+        parameter["$ref"].rpartition("/")[2]
+    ]
+    return found
+
+
+def bodies(method: str, path: str, body: Any) -> Iterator[str]:
+    """Yield the body with each number in each numeric field, and in place of each of its values."""
+    route = path.partition("?")[0].replace("/fuzz", "/{user_id}")
+    operation = DOCUMENT["paths"].get(route, {}).get(method.lower(), {})
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    properties = resolve(content.get("schema", {})).get("properties", {})
+    fields = [name for name, schema in properties.items() if is_numeric(schema)]
+    if not isinstance(body, dict):
+        return
+    for name in (*fields, *body):
+        for number in NUMBERS:
+            marked = json.dumps({**body, name: "@number@"})
+            yield marked.replace('"@number@"', number)
+    for number in NUMBERS:  # inside of free values
+        marked = json.dumps({**body, "params": {"temperature": "@number@"}})
+        yield marked.replace('"@number@"', number)
+
+
+async def status_of(
+    hub: Hub, method: str, path: str, *, internal: bool, body: str | None = None
+) -> int:
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    more = {"data": body, "headers": headers}
+    async with hub.ask(method, path, internal=internal, **more) as response:
+        assert response.status < 500, (method, path, body)
+        return int(response.status)
+
+
+@pytest.mark.timeout(240)
+async def test_no_number_in_a_query_is_a_500() -> None:
+    """Every numeric parameter of every route."""
+    sent = 0
+    with capture_logs() as logs:
+        async with running_hub() as hub:
+            for listener in ("public", "internal"):
+                for method, path in query_requests(listener):
+                    sent += 1
+                    await status_of(hub, method, path, internal=listener == "internal")
+    assert sent > 100
+    assert [each for each in logs if each["event"] == "request.failed"] == []
+
+
+@pytest.mark.timeout(240)
+async def test_no_number_in_a_body_is_a_500() -> None:
+    """Every numeric field of every body, and a number in place of every other field."""
+    refused = 0
+    waiting = ("/v1/chat/completions", "/v1/responses")  # they would wait for an answer
+    with capture_logs() as logs:
+        async with running_hub() as hub:
+            for routes, internal in ((PUBLIC, False), (INTERNAL, True)):
+                for method, path, body in routes:
+                    streamed = path.startswith(waiting) and isinstance(body, dict)
+                    sent = {**body, "stream": True} if streamed else body
+                    for text in bodies(method, path, sent):
+                        refused += (
+                            await status_of(hub, method, path, internal=internal, body=text) >= 400
+                        )
+    assert refused > 100
+    assert [each for each in logs if each["event"] == "request.failed"] == []
