@@ -27,6 +27,10 @@ class AllowedOrigins:
     def __contains__(self, origin: str | None) -> bool:
         return origin in self._allowed
 
+    def is_refused(self, request: RequestContext) -> bool:
+        """Return whether a page of an origin that is not allowed made the request."""
+        return self._disallowed_origin(request) is not None
+
     def check_cookie(self, request: RequestContext) -> None:
         """Raise Forbidden if a page of another site made a request that carries a cookie."""
         if "Origin" not in request.headers:

@@ -57,6 +57,11 @@ class NodeMetrics(MetricSet):
         self.refused = Counter(
             "hub_requests_refused", "Requests refused with 429 because of a limit.", "limit"
         )
+        self.origins_refused = Counter(
+            "hub_origins_refused",
+            "Responses that a page could not read, because its origin is not in "
+            "public.allowed_origins.",
+        )
         self.delivery_delay = Histogram(
             "hub_delivery_delay_seconds",
             "Time from a publish to the sockets of this node, measured with one probe event each "

@@ -34,7 +34,7 @@ def build_public(
     max_body_bytes: int,
 ) -> web.Application:
     """Build the application for browsers and apps."""
-    cors = CorsHeaders(origins)
+    cors = CorsHeaders(origins, metrics.node_metrics)
     app = web.Application(
         middlewares=[
             ErrorMiddleware(error_formats).respond,

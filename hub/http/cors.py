@@ -5,11 +5,15 @@ Pages of the configured origins may read responses and send credentials; all oth
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from hub.api.origins import AllowedOrigins
+from hub.api.request_context import printable
+from hub.engine.node_metrics import NodeMetrics
 from hub.http.errors import Handler
 
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
@@ -24,13 +28,19 @@ _EXPOSED: Final = (
     "X-Vercel-AI-UI-Message-Stream"
 )
 _PREFLIGHT_SECONDS: Final = "600"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110, section 5.6.2
+_MAX_REQUESTED_HEADERS: Final = 64
+_MAX_LOGGED_ORIGINS: Final = 100
+_log = structlog.get_logger(__name__)
 
 
 class CorsHeaders:
-    """Adds the CORS headers for the allowed origins."""
+    """Adds the CORS headers for the allowed origins. Others are counted, and logged once."""
 
-    def __init__(self, origins: AllowedOrigins) -> None:
+    def __init__(self, origins: AllowedOrigins, metrics: NodeMetrics) -> None:
         self._origins = origins
+        self._metrics = metrics
+        self._logged: set[str] = set()  # the refused origins that are in the log
 
     @web.middleware
     async def answer_preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -44,7 +54,7 @@ class CorsHeaders:
                 status=204,
                 headers={
                     "Access-Control-Allow-Methods": _METHODS,
-                    "Access-Control-Allow-Headers": _HEADERS,
+                    "Access-Control-Allow-Headers": _allowed_headers(request),
                     "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
                 },
             )
@@ -52,11 +62,36 @@ class CorsHeaders:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Allow pages of an allowed origin to read the response."""
+        origin = request.headers.get("Origin")
+        if origin is not None and self._origins.is_refused(request):
+            self._note_refused(origin)
         if not self._origins:
             return
         response.headers.add("Vary", "Origin")
-        origin = request.headers.get("Origin")
         if origin is not None and origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
             response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+
+    def _note_refused(self, origin: str) -> None:
+        self._metrics.origins_refused.add(1)
+        if origin not in self._logged and len(self._logged) < _MAX_LOGGED_ORIGINS:
+            self._logged.add(origin)
+            _log.warning(
+                "cors.origin_refused",
+                origin=printable(origin)[:200],
+                advice="its pages cannot read responses; add it to public.allowed_origins",
+            )
+
+
+def _allowed_headers(request: web.Request) -> str:
+    """Return the headers that a page may send: the usual ones, and those that it asks for.
+
+    Tracing and SDKs add headers of their own, and the hub ignores those that it does not know.
+    """
+    requested = request.headers.get("Access-Control-Request-Headers", "").split(",")
+    names = [name.strip() for name in requested[:_MAX_REQUESTED_HEADERS]]
+    known = {name.lower() for name in _HEADERS.split(", ")}
+    return ", ".join(
+        [_HEADERS, *(n for n in names if _TOKEN.fullmatch(n) and n.lower() not in known)]
+    )

@@ -20,7 +20,7 @@ class RequestMetrics:
     """
 
     def __init__(self, metrics: NodeMetrics, listener: Literal["public", "internal"]) -> None:
-        self._metrics = metrics
+        self.node_metrics = metrics
         self._listener = listener
 
     @web.middleware
@@ -33,7 +33,7 @@ class RequestMetrics:
         except (CallerError, DependencyError) as error:
             status = describe_error(error).status
             if isinstance(error, TooManyRequests):
-                self._metrics.refused[error.limit] += 1
+                self.node_metrics.refused[error.limit] += 1
             raise
         except web.HTTPException as error:
             status = error.status
@@ -46,5 +46,5 @@ class RequestMetrics:
             raise
         finally:
             if status:
-                self._metrics.responses[self._listener, route_name(request), str(status)] += 1
+                self.node_metrics.responses[self._listener, route_name(request), str(status)] += 1
         return response

@@ -28,6 +28,8 @@ PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
 
 HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
+# Also of apps: capacitor://localhost, tauri://localhost, chrome-extension://<id>, app://.
+Origin = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^/\s]+$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 TopicPattern = Annotated[str, Field(pattern=r"^([^\s,*]{1,255}\*?|\*)$")]
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
@@ -49,7 +51,7 @@ class Public(Section):
     tls_cert: str | None = None
     tls_key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
-    allowed_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+$")], ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     max_header_bytes: HeaderBytes = 8190
     keepalive_seconds: PositiveFloat = 75.0
 

@@ -7,6 +7,7 @@ import base64
 import hmac
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from structlog.testing import capture_logs
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
@@ -25,6 +27,7 @@ from hub.api.verifying_keys import public_key, secret_key
 from hub.errors import OperatorError, Unauthorized
 from hub.http.jwks import JwksKeys
 from hub.http.server import ListenAddress, listen
+from hub.settings import Settings
 from tests.defaults import token_reader
 from tests.doubles import FakeClock
 from tests.http.kit import ORIGINS, Hub, check_described, running_hub
@@ -302,6 +305,62 @@ async def test_cors(hub: Hub) -> None:
     async with hub.ask("GET", "/sse/connect", headers=headers) as response:
         assert response.headers["Access-Control-Allow-Credentials"] == "true"
         assert "Origin" in response.headers["Vary"]
+
+
+async def test_requested_headers_are_mirrored(hub: Hub) -> None:
+    """A page of an allowed origin may send the headers that it asks for, if they are names."""
+    requested = (
+        "sentry-trace, baggage,traceparent , X-Requested-With, OpenAI-Beta, bad name, a:b, é"
+    )
+    headers = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": requested,
+    }
+    async with hub.ask("OPTIONS", "/generations", headers=headers) as response:
+        allowed = response.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"sentry-trace", "baggage", "traceparent", "X-Requested-With", "OpenAI-Beta"} <= {
+        *allowed
+    }
+    assert {"Authorization", "Last-Event-ID"} <= {*allowed}
+    assert not {"bad name", "a:b", "é"} & {*allowed}
+    assert len(allowed) == len({name.lower() for name in allowed})
+
+
+async def test_refused_origin_is_logged_once_and_counted() -> None:
+    """The operator learns which setting lets the page in."""
+    with capture_logs() as logs:
+        async with running_hub() as hub:
+            for origin in ("https://new.example", "https://new.example", "https://app.example"):
+                headers = {"Origin": origin}
+                assert (await hub.call("GET", "/poll/connect/a?wait=0", headers=headers))[0] == 200
+            own = {"Origin": f"http://127.0.0.1:{hub.port}"}
+            assert (await hub.call("GET", "/poll/connect/a?wait=0", headers=own))[0] == 200
+            metrics = (await hub.metrics()).decode()
+    (refused,) = [each for each in logs if each["event"] == "cors.origin_refused"]
+    assert refused["origin"] == "https://new.example"
+    assert "public.allowed_origins" in refused["advice"]
+    assert re.search(r"^hub_origins_refused_total(\{.*\})? 2(\.0)?$", metrics, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(
+            "https://app.example",
+            "http://localhost:5173",
+            "capacitor://localhost",
+            "ionic://localhost",
+        ),
+        *("tauri://localhost", "chrome-extension://abcdefgh", "app://obsidian.md"),
+    ],
+)
+def test_origins_of_apps(origin: str) -> None:
+    """Origins of pages and of apps can be allowed; a URL with a path cannot."""
+    assert Settings(public={"allowed_origins": [origin]}).public.allowed_origins == (origin,)
+    for wrong in (f"{origin}/", f"{origin}/x", "app.example", "*", ""):
+        with pytest.raises(ValueError, match="allowed_origins"):
+            Settings(public={"allowed_origins": [wrong]})
 
 
 async def test_stream_ends_with_its_token(hub: Hub) -> None:

@@ -56,10 +56,10 @@ def query_requests(listener: str) -> Iterator[tuple[str, str]]:
 
 
 def resolve_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = DOCUMENT["components"]["parameters"][
+    referenced: dict[str, Any] = DOCUMENT["components"]["parameters"][
         parameter["$ref"].rpartition("/")[2]
     ]
-    return found
+    return referenced
 
 
 def bodies(method: str, path: str, body: Any) -> Iterator[str]:
