@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +81,10 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
+
+    def with_id(self, default_id: str | None) -> PublishBody:
+        """Return the body with this idempotency key, unless it has one."""
+        return self if self.id is not None else msgspec.structs.replace(self, id=default_id)
 
     def request(self, *, max_recipients: int) -> PublishRequest:
         """Return the publisher's request. Raise BadRequest that names the field."""
@@ -198,14 +203,19 @@ class PublishRequests:
         request = body.request(max_recipients=self.limits.max_recipients)
         return publish_response(await self._publisher.publish(request))
 
-    async def publish_batch(self, items: Sequence[bytes | None]) -> list[Any]:
+    async def publish_batch(
+        self, items: Sequence[bytes | None], *, key: str | None = None, first: int = 0
+    ) -> list[Any]:
         """Publish many events with one call to the broker.
 
-        items: each is the JSON of a PublishBody, or None if it exceeded the size limit.
+        items: each is the JSON of a PublishBody, or None if it exceeded the size limit. key: the
+        idempotency key of the whole batch, which gives the items without `id` one of their own by
+        their number. first: the number of the first item.
         Return a PublishResponse or a problem document per item, in order. An invalid item does not
         affect the others.
         """
-        parsed = [self._parse(item) for item in items]
+        ids = (None if key is None else f"{key}/{n}" for n in count(first))
+        parsed = [self._parse(item, id_) for item, id_ in zip(items, ids, strict=False)]
         valid = [item for item in parsed if isinstance(item, PublishRequest)]
         outcomes = iter(await self._publisher.try_publish(valid))
         results = []
@@ -218,14 +228,14 @@ class PublishRequests:
             )
         return results
 
-    def _parse(self, item: bytes | None) -> PublishRequest | CallerError:
+    def _parse(self, item: bytes | None, default_id: str | None) -> PublishRequest | CallerError:
         try:
             if item is None:
                 raise TooLarge(
                     f"an item may have at most {self.limits.max_body_bytes} bytes",
                     code=BODY_TOO_LARGE,
                 )
-            body = decode_json(item, PublishBody)
+            body = decode_json(item, PublishBody).with_id(default_id)
             return body.request(max_recipients=self.limits.max_recipients)
         except CallerError as error:
             return error

@@ -42,6 +42,12 @@ LAST_EVENT_ID: Final = Parameter(
 IDEMPOTENCY_KEY: Final = Parameter(
     "header", "Idempotency-Key", str, "The same as `id` in the body of POST /generations"
 )
+PUBLISH_IDEMPOTENCY_KEY: Final = Parameter(
+    "header",
+    "Idempotency-Key",
+    str,
+    "The same as `id` in the body; in a batch, each item without `id` gets this key and its number",
+)
 LOCATED: Final = {"Location": "The URL of the generation"}
 GENERATION: Final = Parameter("path", "id", str, "The generation id")
 OUTPUT_TEMPLATE: Final = Parameter(

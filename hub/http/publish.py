@@ -17,9 +17,11 @@ import structlog
 from aiohttp import StreamReader, web
 
 from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse
+from hub.core.event import check_idempotency_key
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.json_body import json_response, read_json
+from hub.http.parameters import PUBLISH_IDEMPOTENCY_KEY
 from hub.http.routing import Operation, ResponseSpec, build_routes, json, json_body, key
 
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -37,6 +39,7 @@ _ItemResult = Annotated[  # msgspec has no unions of untagged Structs
         }
     ),
 ]
+_MAX_BATCH_ITEMS: Final = 10**9  # more do not fit into one request
 _log = structlog.get_logger(__name__)
 
 
@@ -55,6 +58,7 @@ class PublishRoutes:
         tag="publish",
         summary="Publish an event",
         security=key("publish"),
+        parameters=[PUBLISH_IDEMPOTENCY_KEY],
         body=json_body(PublishBody),
         responses=[json(200, PublishResponse, "The event was published.")],
         refuses=[409, 429],
@@ -64,6 +68,7 @@ class PublishRoutes:
         self._requests.rate_limits.check(self._requests.authenticate(request))
         max_bytes = self._requests.limits.max_body_bytes
         body = await read_json(request, PublishBody, max_bytes=max_bytes)
+        body = body.with_id(request.headers.get("Idempotency-Key"))
         return json_response(await self._requests.publish(body))
 
     @Operation(
@@ -72,6 +77,7 @@ class PublishRoutes:
         tag="publish",
         summary="Publish many events",
         security=key("publish"),
+        parameters=[PUBLISH_IDEMPOTENCY_KEY],
         body={"application/json": list[PublishBody], NDJSON[0]: None},
         responses=[
             ResponseSpec(
@@ -87,8 +93,9 @@ class PublishRoutes:
         invalid item does not affect the others.
         """
         key = self._requests.authenticate(request)
+        batch_id = _batch_id(request)
         if request.content_type in NDJSON:
-            return await self._stream(request, key)
+            return await self._stream(request, key, batch_id)
         if request.content_type != "application/json":
             raise UnsupportedMedia(
                 f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
@@ -97,12 +104,14 @@ class PublishRoutes:
         raw = await read_json(request, list[msgspec.Raw], max_bytes=max_bytes)
         self._requests.rate_limits.check(key, len(raw))
         items = [bytes(item) for item in raw]
-        results = []
+        results: list[Any] = []
         for chunk in _chunks(items):
-            results += await self._requests.publish_batch(chunk)
+            results += await self._requests.publish_batch(chunk, key=batch_id, first=len(results))
         return json_response(results)
 
-    async def _stream(self, request: web.Request, key: str) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, key: str, batch_id: str | None
+    ) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={"Content-Type": NDJSON[0], "Cache-Control": "no-store"}
         )
@@ -112,10 +121,12 @@ class PublishRoutes:
             raise ConnectionResetError("the client disconnected")
         # Most clients send everything before they read, so their results wait in this buffer.
         transport.set_write_buffer_limits(_MAX_UNREAD_BYTES)
+        first = 0
         try:
             async for items in self._read_lines(request.content):
                 await self._requests.rate_limits.wait(key, len(items))
-                results = await self._requests.publish_batch(items)
+                results = await self._requests.publish_batch(items, key=batch_id, first=first)
+                first += len(items)
                 lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
                 async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                     await response.write(lines)
@@ -145,6 +156,14 @@ class PublishRoutes:
                 yield chunk
         if is_too_long or rest.strip():
             yield [None if is_too_long else rest]
+
+
+def _batch_id(request: web.Request) -> str | None:
+    """Return the idempotency key of a batch. Raise BadRequest if its items' keys were too long."""
+    batch_id = request.headers.get("Idempotency-Key")
+    if batch_id is not None:
+        check_idempotency_key(f"{batch_id}/{_MAX_BATCH_ITEMS}", path="Idempotency-Key")
+    return batch_id
 
 
 def _chunks(items: Sequence[bytes | None]) -> list[Sequence[bytes | None]]:

@@ -236,3 +236,42 @@ async def test_id_of_another_event(hub: Hub) -> None:
         ]
         assert (answers[1]["status"], answers[1]["path"]) == (409, "id")
     assert results[2]["published"][0]["duplicate"]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_idempotency_key_of_a_batch(hub: Hub, lines: bool) -> None:
+    """A batch that is sent again with the same header publishes nothing twice; the `id` of an item
+    has precedence.
+    """
+    items: list[dict[str, Any]] = [{"to": {"user": "alice"}, "data": n} for n in range(3)]
+    items[1]["id"] = "own"
+    headers = {
+        "Idempotency-Key": "batch-1",
+        "Content-Type": "application/x-ndjson" if lines else "application/json",
+    }
+    text = "\n".join(map(json.dumps, items)) if lines else json.dumps(items)
+    duplicates = []
+    for _ in range(2):
+        more: dict[str, Any] = {"headers": headers, "data": text}
+        async with hub.ask("POST", "/publish/batch", internal=True, **more) as response:
+            answer = await response.text()
+        results = (
+            [json.loads(each) for each in answer.splitlines()] if lines else json.loads(answer)
+        )
+        duplicates.append([each["published"][0]["duplicate"] for each in results])
+    assert duplicates == [[False] * 3, [True] * 3]
+    headers = {**headers, "Idempotency-Key": "x" * 256}
+    more = {"headers": headers, "data": text}
+    async with hub.ask("POST", "/publish/batch", internal=True, **more) as response:
+        assert response.status == 400
+
+
+async def test_idempotency_key_of_a_publish(hub: Hub) -> None:
+    """The header is the same as `id` in the body, which has precedence."""
+    headers = {"Idempotency-Key": "k"}
+    for body, duplicate in (({}, False), ({}, True), ({"id": "other"}, False), ({"id": "k"}, True)):
+        event = {"to": {"user": "alice"}, "data": 1, **body}
+        status, answer = await hub.call(
+            "POST", "/publish", internal=True, headers=headers, json=event
+        )
+        assert (status, answer["published"][0]["duplicate"]) == (200, duplicate)
