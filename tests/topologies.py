@@ -232,6 +232,22 @@ def valkey_binary() -> str:
     return embedded_command(Path("/tmp"), keep=False)[0]
 
 
+def fake_clock(skew_seconds: int) -> dict[str, str]:
+    """Return the environment of a process whose wall clock differs (Debian package libfaketime).
+
+    It is empty without a difference, and where the package is not installed.
+    """
+    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+    if library is None or not skew_seconds:
+        return {}
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{skew_seconds:+d}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
 def until(condition: Callable[..., bool], evidence: Path, seconds: float = 60.0) -> None:
     """Returns when the condition holds; a set-up that never comes up says where its logs are."""
     deadline = time.monotonic() + seconds

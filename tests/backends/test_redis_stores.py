@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hub.backends.redis.keys import DENYLIST, JOBS_COUNTS, JOBS_WAITING
+from hub.backends.redis.client import open_client
+from hub.backends.redis.keys import (
+    DENYLIST,
+    JOBS_COUNTS,
+    JOBS_GROUP,
+    JOBS_WAITING,
+    jobs_stream,
+    open_generations_key,
+)
+from hub.core.channel import partition_of, user_channel
 from hub.core.fair_queue import Job
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    GenerationUpdate,
+    Message,
+    Status,
+    UpdateKind,
+    new_generation_id,
+)
 from hub.engine.tasks import Supervisor, SystemClock
-from hub.ports.queue import GenerationQueue, Lease
+from hub.ports.events import Publication
+from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.ports.tickets import Ticket
-from tests.conftest import OpenedRedis
+from tests.conftest import OpenedRedis, missing
 from tests.redis_backend import redis_backend
+from tests.topologies import TcpServer, fake_clock, free_ports, valkey_binary
 
 
 @pytest.fixture(params=["fakeredis", "valkey", "redis"])
@@ -103,3 +124,59 @@ async def test_ticket_id_is_not_stored(real_redis: OpenedRedis) -> None:
     (name,) = await real_redis.client.keys("*")
     assert b":x" not in name
     assert 50_000 < await real_redis.client.pttl(name) <= 60_000
+
+
+async def test_open_record_outlives_a_clock_that_is_ahead(real_redis: OpenedRedis) -> None:
+    """Until its end a record lives for days, so that no jump of the clock removes it."""
+    backend, client = redis_backend(real_redis.hub_client), real_redis.client
+    generation = new_generation_id(partition_of(user_channel("alice")))
+    request = GenerationRequest([Message("user", "hi")], upstream="u", model="m")
+    await backend.generations.create(Generation(generation, "alice", request), None)
+    (record,) = await client.keys(f"*:generation:{generation}")
+    names = (record, record + b":text")
+
+    async def publish(kind: UpdateKind, **more: Any) -> list[int]:
+        update = GenerationUpdate(generation, 1, kind, **more)
+        await backend.events.publish(
+            [Publication(channel=user_channel("alice"), name="n", data=b"{}", update=update)]
+        )
+        return [await client.ttl(name) for name in names]
+
+    assert min([await client.ttl(name) for name in names]) > 86_400
+    assert min(await publish(UpdateKind.BEGIN)) > 86_400
+    assert min(await publish(UpdateKind.DELTA, text="a")) > 86_400
+    assert max(await publish(UpdateKind.END, index=1, status=Status.DONE)) <= 3600
+    assert not await client.exists(open_generations_key(partition_of(user_channel("alice"))))
+
+
+async def test_lease_that_was_renewed_in_the_future(short_path: Path) -> None:
+    """The job of a dead worker is free in time, also when its lease comes from a clock ahead."""
+    environment = fake_clock(3600)
+    if not environment:
+        missing("libfaketime")
+    (port,) = free_ports(1)
+    server = TcpServer(valkey_binary(), short_path, port)
+    try:
+        server.kill()
+        server.prefix = ["env", *(f"{name}={value}" for name, value in environment.items())]
+        server.start()
+        async with open_client(f"redis://127.0.0.1:{server.port}", timeout_seconds=5.0) as client:
+            await redis_backend(client).queue.enqueue(Job("g", "alice", "u"))
+            server.ask("XGROUP", "CREATE", jobs_stream("default"), JOBS_GROUP, "0")
+            read = ("XREADGROUP", "GROUP", JOBS_GROUP, "dead", "STREAMS", jobs_stream("default"))
+            assert server.ask(*read, ">")
+            server.ask("SAVE")
+        server.kill()
+        server.prefix = ()
+        server.start()
+        async with (
+            open_client(f"redis://127.0.0.1:{server.port}", timeout_seconds=5.0) as client,
+            Supervisor(SystemClock()) as tasks,
+        ):
+            queue = redis_backend(client, lease_seconds=0.2).queue
+            tasks.start("queue", queue.run)
+            assert await queue.reserve(0.3) is None
+            assert await queue.job_states(["g"]) == [JobState(is_attended=True)]
+            assert (await take(queue)).generation == "g"
+    finally:
+        server.kill()

@@ -25,27 +25,10 @@ import redis
 from tests.conftest import short_folder
 from tests.e2e.cluster import Cluster
 from tests.soak.answers import AnswerLedger, User
-from tests.topologies import SentinelSetup, TcpServer, valkey_binary
+from tests.topologies import SentinelSetup, TcpServer, fake_clock, valkey_binary
 
 LEASE_SECONDS: Final = 4.0
-_LIBRARIES: Final = (
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
-)
 _SKEWS: Final = (-3600, 0, 3600)  # seconds
-
-
-def fake_clock(skew_seconds: int) -> dict[str, str]:
-    """Return the environment of a process whose wall clock differs (package libfaketime)."""
-    library = next((path for path in _LIBRARIES if Path(path).exists()), None)
-    if library is None or not skew_seconds:
-        return {}
-    return {
-        "LD_PRELOAD": library,
-        "FAKETIME": f"{skew_seconds:+d}s",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "NO_FAKE_STAT": "1",
-    }
 
 
 class Member:
