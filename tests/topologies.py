@@ -68,6 +68,7 @@ class TcpServer:
         config = own / "conf"
         config.write_text("")
         self.prefix: Sequence[str] = ()  # of the command: a program that starts another
+        self.more_options: Sequence[str] = ()
         self._command = [
             binary, str(config), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(own),
             "--save", "", "--appendonly", "no", "--logfile", str(self.log), "--daemonize", "no",
@@ -77,7 +78,9 @@ class TcpServer:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([*self.prefix, *self._command], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*self.prefix, *self._command, *self.more_options], stdin=subprocess.DEVNULL
+        )
         try:
             until(self._answers, self.log)
         except BaseException:

@@ -31,6 +31,7 @@ HANGING_SECONDS: Final = 120.0
 _CALL_TIMEOUT: Final = aiohttp.ClientTimeout(total=8)
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=8)
 _MAX_CASES: Final = 20
+_FAIL_OVER_SECONDS: Final = 10.0
 
 
 class AnswerLedger:
@@ -226,6 +227,9 @@ class User:
                     await answer.changed.wait()
             except TimeoutError:
                 snapshot = await self._snapshot(answer)
+                if snapshot is None:
+                    await asyncio.sleep(_FAIL_OVER_SECONDS)  # a node may not have noticed it yet
+                    snapshot = await self._snapshot(answer)
                 if snapshot is None:
                     self._on_missing(answer)
                     return

@@ -148,6 +148,8 @@ class ChaosFaults:
         await self._until_primary(replica)
         environment = fake_clock(self._random.choice(_SKEWS))
         primary.prefix = ["env", *(f"{name}={value}" for name, value in environment.items())]
+        # It has no data: as a primary, until Sentinel notices it, it would answer with nothing.
+        primary.more_options = ("--replicaof", f"127.0.0.1 {replica.port}")
         await asyncio.to_thread(primary.start)
         await self._until_synced(replica, primary)
         # Until Sentinel has made the old primary a replica, it accepts writes as well.
