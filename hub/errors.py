@@ -181,7 +181,9 @@ class UpstreamError(DependencyError):
     code: the name of an ErrorCode, of those for answers that fail.
     rejects_request: another endpoint would reject the same request.
     retry_after_seconds: how long the endpoint asks clients to wait.
-    status: the endpoint's HTTP status, for upstream_status.
+    status: the endpoint's HTTP status, or the one that it reports inside its stream.
+    reported_code, param: the endpoint's own code of the error, and the field of the request that it
+    blames, in the form of OpenAI's errors.
     """
 
     def __init__(
@@ -193,9 +195,13 @@ class UpstreamError(DependencyError):
         rejects_request: bool = False,
         retry_after_seconds: float | None = None,
         status: int | None = None,
+        reported_code: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.reported_code = reported_code
+        self.param = param
         self.message = message
         self.retryable = retryable
         self.rejects_request = rejects_request

@@ -48,6 +48,7 @@ class AnswerEncoderBase(ABC):
         self.record = record
         self.answer = AnswerState(record.id)  # includes the event that is being encoded
         self.is_finished = False
+        self.is_broken = False  # see ports.AnswerEncoder; encoders set it in `on_failed`
 
     def start(self) -> Sequence[bytes]:
         return list(self.on_start())
@@ -68,7 +69,8 @@ class AnswerEncoderBase(ABC):
 
     def abort(self, code: str, message: str) -> bytes:
         self.is_finished = True
-        return b"".join(self.on_failed(code, message)) + self.trailer
+        chunks = b"".join(self.on_failed(code, message))
+        return chunks if self.is_broken else chunks + self.trailer
 
     def _encode_event(self, name: str, event: GenerationEvent) -> Iterator[bytes]:
         match name:

@@ -25,6 +25,8 @@ class GenerationEvent(msgspec.Struct, gc=False):
     code: str = ""
     message: str = ""
     upstream_status: int | None = None
+    upstream_code: str | None = None
+    upstream_param: str | None = None
 
 
 decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
@@ -59,6 +61,12 @@ class AnswerState:
         self.is_started = False
         self.status = ""
         self.end = GenerationEvent()
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has begun."""
+        parts = (self._text_parts, self._reasoning_parts, self.tool_calls)
+        return any(parts) or bool(self.reasoning_details or self.annotations)
 
     @property
     def text(self) -> str:
@@ -180,6 +188,7 @@ class AnswerCollector:
     """Implements ports.AnswerEncoder without chunks, for callers that wait for the whole answer."""
 
     trailer = b""
+    is_broken: Final = False
 
     def __init__(self, record: Generation) -> None:
         self.record = record

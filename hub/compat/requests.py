@@ -8,6 +8,7 @@ it. The dialects read the request body and encode the answer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -19,18 +20,15 @@ from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.origins import AllowedOrigins
 from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
-from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
-from hub.compat.answer_state import AnswerCollector, AnswerState, GenerationEvent
-from hub.compat.openai import error_document
+from hub.compat.answer_state import AnswerCollector
+from hub.compat.failures import FirstEvent, failure_response
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generations import Generations, ReplayStart
-from hub.error_codes import FAILURE_CODES
 from hub.errors import BadRequest, GenerationStillRunning
-from hub.http.errors import NO_RETRY_HEADERS
-from hub.http.json_body import json_response, read_json
+from hub.http.json_body import read_json
 from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
@@ -40,7 +38,10 @@ _CLOSED: Final = "the hub closed this request; the answer continues as generatio
 
 
 class CompatRequests:
-    """Starts generations for the clients of other APIs and sends them the answers."""
+    """Starts generations for the clients of other APIs and sends them the answers.
+
+    max_hold_seconds: how long the status line of a stream waits for the answer to begin.
+    """
 
     def __init__(
         self,
@@ -49,12 +50,15 @@ class CompatRequests:
         authenticator: Authenticator,
         requests: GenerationRequests,
         origins: AllowedOrigins,
+        *,
+        max_hold_seconds: float,
     ) -> None:
         self.generations = generations
         self.requests = requests
         self._http_streams = http_streams
         self._authenticator = authenticator
         self._origins = origins
+        self._max_hold_seconds = max_hold_seconds
         self._stop_on_disconnect = StopOnDisconnect(generations)
 
     async def identify(self, request: web.Request) -> Identity:
@@ -105,12 +109,21 @@ class CompatRequests:
         from_chunk: int = 0,
         headers: Mapping[str, str] | None = None,
         stop_on_disconnect: bool = False,
+        holds_status: bool = False,
     ) -> web.StreamResponse:
-        """Stream the answer in the encoder's dialect, without the chunks before `from_chunk`."""
+        """Stream the answer in the encoder's dialect, without the chunks before `from_chunk`.
+
+        holds_status: send the headers when the answer begins, at most `max_hold_seconds` later, so
+        that an answer that fails before it begins gets the HTTP status of its failure.
+        """
         sent_headers = {"Location": f"/generations/{generation}", **(headers or {})}
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
+            if holds_status:
+                first = await self._wait_for_first_event(request, identity, generation)
+                if first.answer.status in ("failed", "stopped") and not first.answer.has_output:
+                    return failure_response(first.answer)
             replay = await self.generations.open_replay(generation, identity.user)
             view = CompatStream(replay, new_encoder(replay.record), from_chunk=from_chunk)
             stream = _stream_request(identity, replay, view, guard)
@@ -143,6 +156,20 @@ class CompatRequests:
                 break
         raise GenerationStillRunning(_CLOSED.format(generation))
 
+    async def _wait_for_first_event(
+        self, request: web.Request, identity: Identity, generation: str
+    ) -> FirstEvent:
+        """Wait until the answer begins or ends, at most `max_hold_seconds`."""
+        replay = await self.generations.open_replay(generation, identity.user)
+        first = FirstEvent(replay.record)
+        stream = _stream_request(identity, replay, CompatStream(replay, first))
+        try:
+            async with asyncio.timeout(self._max_hold_seconds):
+                await self._http_streams.wait_for_end(request, stream)
+        except TimeoutError:
+            pass  # the stream begins with heartbeats
+        return first
+
     async def count_chunks(self, replay: ReplayStart, encoder: AnswerEncoder) -> int:
         """Feed the events stored so far to an encoder, and return the number of its chunks."""
         count = len(encoder.start())
@@ -152,7 +179,10 @@ class CompatRequests:
 
 
 def _stream_request(
-    identity: Identity, replay: ReplayStart, view: CompatStream, guard: DisconnectGuard
+    identity: Identity,
+    replay: ReplayStart,
+    view: CompatStream,
+    guard: DisconnectGuard | None = None,
 ) -> StreamRequest:
     return StreamRequest(
         identity=identity,
@@ -161,21 +191,6 @@ def _stream_request(
         view=view,
         guard=guard,
     )
-
-
-def failure_response(answer: AnswerState) -> web.Response:
-    """Return the error for a client that waited for an answer that failed or was stopped."""
-    end = answer.end
-    status = 409 if answer.status == "stopped" else _failure_status(end)
-    code, message = (STOPPED_CODE, STOPPED) if status == 409 else (end.code, end.message)
-    document = error_document(status, message, code=code)
-    return json_response(document, status=status, headers=NO_RETRY_HEADERS)
-
-
-def _failure_status(end: GenerationEvent) -> int:
-    if end.upstream_status == 429:
-        return 429
-    return FAILURE_CODES[end.code].status if end.code in FAILURE_CODES else 502
 
 
 def check_chat_id(chat: str, *, path: str = "id") -> str:

@@ -154,6 +154,8 @@ class GenerationFailed(Struct, frozen=True):
     deltas: int
     seconds: Seconds
     upstream_status: int | UnsetType = UNSET
+    upstream_code: str | UnsetType = UNSET
+    upstream_param: str | UnsetType = UNSET
 
 
 class Presence(Struct, frozen=True):

@@ -7,7 +7,9 @@ stores nothing about them.
 
 When the hub closes the connection and the client should reconnect (draining, slow client, broker
 away), the stream must not look complete: the connection is cut after the last whole chunk, without
-the mark that ends an HTTP body, so that the client's own error handling resumes.
+the mark that ends an HTTP body, so that the client's own error handling resumes. An encoder decides
+the same for an answer that failed (`is_broken`): its error is the last chunk, and the body has no
+end.
 """
 
 from __future__ import annotations
@@ -50,6 +52,10 @@ class CompatStream:
             return CloseReason.TRIMMED
         return CloseReason.ENDED if self._answer_encoder.is_finished else None
 
+    @property
+    def is_broken(self) -> bool:
+        return self._answer_encoder.is_broken
+
     def first_frames(
         self, opening: Mapping[str, Any], cursor: bytes, retry_ms: int, encoder: EventEncoder
     ) -> bytes:
@@ -78,7 +84,7 @@ class CompatStream:
     def last_body(self, reason: CloseReason, retry_ms: int, encoder: EventEncoder) -> bytes | None:
         """Return the format's end or error, or None to cut the connection: the client resumes."""
         if reason is CloseReason.ENDED:
-            return self._answer_encoder.trailer
+            return b"" if self.is_broken else self._answer_encoder.trailer
         if reason is CloseReason.TRIMMED:
             return self._answer_encoder.abort("log_trimmed", _TRIMMED)
         if reason.reconnect:

@@ -429,7 +429,8 @@ class Connection:
             self._drain_outbox()
             cursor = self.cursor() if self._positions and self._view.uses_hub_events else None
             self._write(self.encoder.frame(body, cursor) if body else b"")
-        self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))
+        if not self._view.is_broken:
+            self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))
 
     def _drain_outbox(self) -> None:
         """Write everything that waits, which is bounded, also to a full writer."""

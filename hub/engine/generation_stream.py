@@ -28,6 +28,7 @@ class GenerationStream:
 
     can_sync: Final = False
     uses_hub_events: Final = True
+    is_broken: Final = False
 
     def __init__(self, record: Generation, *, snapshot: bool) -> None:
         self.end_reason: CloseReason | None = None

@@ -119,10 +119,7 @@ class Relay:
             return Status.STOPPED, {"by": stop.by}
         except UpstreamError as error:
             _log.warning("generation.failed", generation=record.id, code=error.code)
-            failure = {"code": error.code, "message": error.message, "retryable": error.retryable}
-            if error.status is not None:
-                failure["upstream_status"] = error.status
-            return Status.FAILED, failure
+            return Status.FAILED, _describe_failure(error)
         return Status.DONE, {"finish_reason": attempt.finish_reason}
 
     def _check_startable(self, attempt: Attempt, stop: StopSignal, deliveries: int) -> None:
@@ -158,6 +155,21 @@ class Relay:
                 if delay > 0 and attempt.finish_reason is None:
                     with stop:
                         await self._clock.sleep(delay)
+
+
+def _describe_failure(error: UpstreamError) -> dict[str, Any]:
+    """Return the fields of `generation.failed`; what the upstream did not report is absent."""
+    reported = {
+        "upstream_status": error.status,
+        "upstream_code": error.reported_code,
+        "upstream_param": error.param,
+    }
+    return {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        **{name: value for name, value in reported.items() if value is not None},
+    }
 
 
 async def _read_parts(

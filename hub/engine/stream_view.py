@@ -40,6 +40,13 @@ class StreamView(Protocol):
         """Why the stream is complete, once it is. The connection then closes with this reason."""
         ...
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the stream must not look complete: it closes without the encoder's trailer, so
+        that an HTTP client sees a body without an end.
+        """
+        ...
+
     def first_frames(
         self, opening: Mapping[str, Any], cursor: bytes, retry_ms: int, encoder: EventEncoder
     ) -> bytes:
@@ -81,6 +88,7 @@ class UserStream:
 
     can_sync: Final = True
     uses_hub_events: Final = True
+    is_broken: Final = False
     end_reason: CloseReason | None = None
 
     def first_frames(

@@ -78,6 +78,8 @@ class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
     message: str | UnsetType = UNSET
     retryable: bool | UnsetType = UNSET
     upstream_status: int | UnsetType = UNSET
+    upstream_code: str | UnsetType = UNSET
+    upstream_param: str | UnsetType = UNSET
     usage: dict[str, Any] | UnsetType | None = UNSET
     seconds: Seconds | UnsetType = UNSET
 

@@ -22,6 +22,13 @@ class AnswerEncoder(Protocol):
         ...
 
     @property
+    def is_broken(self) -> bool:
+        """Whether the stream must end without `trailer` and without the end of an HTTP body,
+        because clients take a stream that ends in order for a complete answer.
+        """
+        ...
+
+    @property
     def trailer(self) -> bytes:
         """The bytes after the last chunk. They have no number."""
         ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import aiohttp
@@ -24,6 +24,16 @@ _REJECTING_STATUSES: Final = frozenset({400, 413, 422})  # another endpoint woul
 _MIN_SECRET_CHARS: Final = 8
 _OPENAI_KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # also when it is half masked
 _SECRET_NAME: Final = re.compile(r"key|token|secret|password|auth|sign|credential", re.IGNORECASE)
+_MAX_NAME_CHARS: Final = 100  # of a code and a field that an upstream reports
+_STATUS_BY_TYPE: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+}
+"""The statuses of the error types of OpenAI and Anthropic, for errors inside a stream."""
 _STATUS_FIELDS: Final = ("status", "status_code", "statusCode", "http_status", "code")
 _HTTP_ERROR: Final = re.compile(r"[45]\d\d")
 # The fields that hold an error's words, in vendors' and frameworks' JSON. What is more specific
@@ -39,6 +49,7 @@ def build_status_error(
 ) -> UpstreamError:
     """Return the error for a response that is not an answer; body: its first bytes."""
     text = extract_error_text(body, secrets)
+    report = read_error_report(body, secrets)
     if response.status != 200:
         return UpstreamError(
             "upstream_status",
@@ -47,6 +58,8 @@ def build_status_error(
             rejects_request=response.status in _REJECTING_STATUSES,
             retry_after_seconds=find_retry_after(response.headers),
             status=response.status,
+            reported_code=report.code,
+            param=report.param,
         )
     sent = f"with {response.content_type} " if "Content-Type" in response.headers else ""
     text = text or quote_start(body, secrets)
@@ -62,21 +75,50 @@ def is_retryable(status: int) -> bool:
     return status in _RETRYABLE_STATUSES or (status >= 500 and status not in _PERMANENT_STATUSES)
 
 
-def is_retryable_report(data: bytes | str) -> bool:
-    """Return whether an error inside a stream may pass.
+class ErrorReport(NamedTuple):
+    """What the JSON of an error says beside its text.
 
-    Many servers send the status of HTTP in it, as `code` or `status`; without one it may pass.
+    status: the HTTP status, which many servers repeat as `code` or `status`, and which the error
+    types of OpenAI and Anthropic imply. code: a word such as `context_length_exceeded`. param: the
+    field of the request that the upstream blames.
     """
+
+    status: int | None = None
+    code: str | None = None
+    param: str | None = None
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same request may succeed later; without a status it may."""
+        return self.status is None or is_retryable(self.status)
+
+
+def read_error_report(data: bytes | str, secrets: Collection[str] = ()) -> ErrorReport:
+    """Return what an error's JSON reports; nothing for data of another form."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
-        return True
+        return ErrorReport()
     inner = value.get("error") if isinstance(value, dict) else None
     tables = [each for each in (inner, value) if isinstance(each, dict)]
     codes = (str(table.get(name)) for table in tables for name in _STATUS_FIELDS)
-    statuses = (int(code) for code in codes if _HTTP_ERROR.fullmatch(code))
-    status = next(statuses, None)
-    return status is None or is_retryable(status)
+    statuses = [int(code) for code in codes if _HTTP_ERROR.fullmatch(code)]
+    types = (str(table.get("type")) for table in tables)
+    statuses += [_STATUS_BY_TYPE[each] for each in types if each in _STATUS_BY_TYPE]
+    return ErrorReport(
+        next(iter(statuses), None),
+        _reported_name(tables, "code", secrets),
+        _reported_name(tables, "param", secrets),
+    )
+
+
+def _reported_name(
+    tables: Sequence[Mapping[str, Any]], field: str, secrets: Collection[str]
+) -> str | None:
+    """Return a short word that an error has in a field; a number in text is not a word."""
+    values = [table[field] for table in tables if isinstance(table.get(field), str)]
+    names = (_mask(value, secrets)[:_MAX_NAME_CHARS] for value in values)
+    return next((name for name in names if name and not name.isdigit()), None)
 
 
 def find_retry_after(headers: Mapping[str, str]) -> float | None:

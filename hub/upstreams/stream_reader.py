@@ -32,7 +32,7 @@ from hub.upstreams.dialect import (
     UpstreamStreamError,
     is_empty_end,
 )
-from hub.upstreams.http_errors import extract_error_text, is_retryable_report, quote_start
+from hub.upstreams.http_errors import extract_error_text, quote_start, read_error_report
 from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
@@ -227,8 +227,15 @@ class StreamReader:
     def _reported(self, error: UpstreamStreamError) -> UpstreamError:
         text = extract_error_text(error.args[0], self._secrets)
         message = f"the upstream reported an error: {text}" if text else "the upstream failed"
-        retryable = is_retryable_report(error.args[0])
-        return UpstreamError("upstream_error", message, retryable=retryable)
+        report = read_error_report(error.args[0], self._secrets)
+        return UpstreamError(
+            "upstream_error",
+            message,
+            retryable=report.is_retryable,
+            status=report.status,
+            reported_code=report.code,
+            param=report.param,
+        )
 
     def _unreadable(self, data: str) -> UpstreamError:
         quote = quote_start(data, self._secrets)

@@ -61,7 +61,16 @@ def public_application(
         GenerationRoutes(
             generations, streams, user_authenticator, requests, build_templates(settings).select
         ),
-        *compat_routes(CompatRequests(generations, streams, user_authenticator, requests, origins)),
+        *compat_routes(
+            CompatRequests(
+                generations,
+                streams,
+                user_authenticator,
+                requests,
+                origins,
+                max_hold_seconds=settings.stream.heartbeat_seconds,
+            )
+        ),
         TicketRoutes(user_authenticator, node.tickets),
         JsClientRoutes(),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.answer_state import AnswerCollector
@@ -90,6 +92,47 @@ def test_chat_errors() -> None:
         }
     }
     assert decode_chunks("chat", [STARTED, STOPPED])[-1]["error"]["code"] == "generation_stopped"
+
+
+@pytest.mark.parametrize("end", [FAILED, STOPPED])
+def test_broken_chat_never_looks_complete(end: Event) -> None:
+    """After a failure and a stop there is no `[DONE]`, and the body gets no end."""
+    encoder = ENCODERS["chat"]()
+    encode_all(encoder, [STARTED, text_delta("half"), end])
+    assert encoder.is_broken
+    aborted = ENCODERS["chat"]()
+    assert b"[DONE]" not in aborted.abort("log_trimmed", "gone")
+    assert aborted.is_broken
+    assert not ENCODERS["chat"]().is_broken
+
+
+REFUSED = event(
+    "failed",
+    code="upstream_status",
+    message="the upstream answered 400: too long",
+    retryable=False,
+    upstream_status=400,
+    upstream_code="context_length_exceeded",
+    upstream_param="messages",
+)
+
+
+def test_refusal_of_the_upstream_in_a_stream() -> None:
+    """The error has the upstream's code and field, and the type of a mistake of the caller."""
+    expected = {
+        "message": "the upstream answered 400: too long",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+    assert decode_chunks("chat", [STARTED, text_delta("a"), REFUSED])[-1] == {"error": expected}
+    error, failed = decode_chunks("responses", [STARTED, text_delta("a"), REFUSED])[-2:]
+    assert (error["type"], error["error"]) == ("error", expected)
+    assert [error[name] for name in ("code", "message", "param")] == [
+        *("context_length_exceeded", expected["message"], "messages"),
+    ]
+    assert failed["sequence_number"] == error["sequence_number"] + 1
+    assert failed["response"]["error"]["code"] == "context_length_exceeded"
 
 
 def test_complete_chat_completion() -> None:

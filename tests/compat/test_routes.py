@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -22,6 +23,7 @@ from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission, Job
 from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
+from hub.core.sse_decoder import SseDecoder
 from hub.error_codes import ERROR_CODES
 from hub.errors import CallerError
 from hub.ports.events import Publication
@@ -221,6 +223,13 @@ async def test_token_is_the_api_key() -> None:
         ({"code": "upstream_unsupported", "message": "no audio there"}, 400),
         ({"code": "upstream_status", "message": "429", "upstream_status": 429}, 429),
         ({"code": "queue_timeout", "message": "no worker"}, 503),
+        ({"code": "upstream_status", "message": "long", "upstream_status": 400}, 400),
+        ({"code": "upstream_status", "message": "unknown", "upstream_status": 404}, 404),
+        ({"code": "upstream_status", "message": "large", "upstream_status": 413}, 413),
+        ({"code": "upstream_error", "message": "schema", "upstream_status": 422}, 422),
+        ({"code": "upstream_status", "message": "the hub's key", "upstream_status": 401}, 502),
+        ({"code": "upstream_status", "message": "the hub's key", "upstream_status": 403}, 502),
+        ({"code": "upstream_status", "message": "broken", "upstream_status": 500}, 502),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
@@ -237,6 +246,95 @@ async def test_failure_has_a_status_for_a_waiting_client(
     response = await waiting
     assert (response.status, response.headers["x-should-retry"]) == (status, "false")
     assert (await response.json())["error"]["code"] == end["code"]
+
+
+_REFUSAL = {
+    "code": "upstream_status",
+    "message": "the upstream answered 400: too long",
+    "upstream_status": 400,
+    "upstream_code": "context_length_exceeded",
+    "upstream_param": "messages",
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_mistake_of_the_caller_is_not_a_fault_of_the_server(
+    hub: Hub, path: str, stream: bool
+) -> None:
+    """The upstream's refusal arrives with its status, code and field, also instead of a stream."""
+    worker = Worker(hub)
+    body = {**ASK, "input": "hi", "stream": stream}
+    waiting = asyncio.create_task(hub.ask("POST", path, json=body).__aenter__())
+    await worker.take()
+    await worker.end(Status.FAILED, **_REFUSAL)
+    response = await waiting
+    assert (response.status, response.headers["x-should-retry"]) == (400, "false")
+    assert await response.json() == {
+        "error": {
+            "message": _REFUSAL["message"],
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        }
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize(
+    ("status", "end", "expected"),
+    [
+        (Status.FAILED, {"code": "upstream_unreachable", "message": "away"}, 502),
+        (Status.FAILED, {"code": "upstream_timeout", "message": "silent"}, 504),
+        (Status.STOPPED, {"by": "dev"}, 409),
+    ],
+)
+async def test_stream_that_fails_before_it_begins_has_a_status(
+    hub: Hub, path: str, status: Status, end: dict[str, Any], expected: int
+) -> None:
+    """While nothing was sent, a failure is an HTTP status: clients raise it as one."""
+    worker = Worker(hub)
+    body = {**ASK, "input": "hi", "stream": True}
+    waiting = asyncio.create_task(hub.ask("POST", path, json=body).__aenter__())
+    await worker.take()
+    await worker.end(status, **end)
+    response = await waiting
+    assert (response.status, response.content_type) == (expected, "application/json")
+    assert response.headers["x-should-retry"] == "false"
+
+
+async def test_stream_that_fails_halfway_is_cut(hub: Hub) -> None:
+    """The error event is the last one: no `[DONE]`, and the body has no end."""
+    for status, end in (
+        (Status.FAILED, {"code": "upstream_truncated", "message": "broke off"}),
+        (Status.STOPPED, {"by": "dev"}),
+    ):
+        worker = Worker(hub)
+        call = hub.ask("POST", "/v1/chat/completions", json={**ASK, "stream": True})
+        waiting = asyncio.create_task(call.__aenter__())
+        await worker.take()
+        await worker.send_text("half")
+        response = await waiting
+        assert response.status == 200
+        await worker.end(status, **end)
+        received = b""
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for chunk in response.content.iter_any():
+                received += chunk
+        response.close()
+        events = SseDecoder().feed(received)
+        assert "half" in events[-2].data
+        assert json.loads(events[-1].data)["error"]["message"]
+
+
+async def test_background_response_streams_its_id_at_once(hub: Hub) -> None:
+    """A client that resumes needs the id before the answer begins, so nothing waits for it."""
+    worker = Worker(hub)
+    body = {"model": "m1", "input": "hi", "background": True, "stream": True}
+    async with hub.ask("POST", "/v1/responses", json=body) as response:
+        created = await Stream(response).next()
+        await worker.take()
+        assert json.loads(created.data)["response"]["id"] == f"resp_{worker.id}"
 
 
 async def test_stopped_answer_is_not_complete(hub: Hub) -> None:

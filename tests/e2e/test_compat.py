@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,6 +20,11 @@ from tests.e2e.tool_llm import ToolLlm
 MODEL = "simulated-1"
 LLM = ToolLlm()
 COUNT: Any = [{"role": "user", "content": "count to 20"}]
+REFUSING: dict[str, tuple[type[openai.APIStatusError], int]] = {
+    "refusing": (openai.InternalServerError, 502),
+    "rejecting": (openai.BadRequestError, 400),
+}
+"""Upstreams that answer with a status, and what the SDK raises for it."""
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
@@ -27,10 +33,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """Run a node, a worker, simulated LLMs of which two fail, and an LLM that calls tools."""
+    """Run a node, a worker, simulated LLMs of which three fail, and an LLM that calls tools."""
     async with create_cluster() as cluster:
         await cluster.add_upstream("sim", tokens_per_second=60.0)
         await cluster.add_upstream("refusing", fault="refuse", retries=0)
+        await cluster.add_upstream("rejecting", fault="status:400", retries=0)
         await cluster.add_upstream("cutting", fault="truncate:3", retries=0)
         address = ListenAddress("127.0.0.1", 0, "x")
         async with listen(
@@ -89,7 +96,7 @@ async def test_sdk_gets_complete_answers_and_chunks(cluster: Cluster) -> None:
     whole = choose_answer("count to 20")
     async with openai_client(cluster) as client:
         listed = {model.id async for model in client.models.list()}
-        assert listed == {MODEL, f"cutting/{MODEL}", f"refusing/{MODEL}"}
+        assert listed == {MODEL, *(f"{name}/{MODEL}" for name in ("cutting", *REFUSING))}
         completion = await client.chat.completions.create(model=MODEL, messages=COUNT)
         assert completion.choices[0].message.content == whole
         assert completion.choices[0].finish_reason == "stop"
@@ -161,9 +168,14 @@ async def _respond_with_tools(client: openai.AsyncOpenAI) -> None:
 async def test_sdk_raises_errors(cluster: Cluster) -> None:
     """The SDK raises errors before and during the answer, and does not retry by itself."""
     async with openai_client(cluster) as client:
-        with pytest.raises(openai.InternalServerError) as refused:
-            await client.chat.completions.create(model=f"refusing/{MODEL}", messages=COUNT)
-        assert (refused.value.status_code, refused.value.code) == (502, "upstream_status")
+        for name, stream in itertools.product(REFUSING, (False, True)):
+            with pytest.raises(openai.APIStatusError) as refused:
+                model = f"{name}/{MODEL}"
+                await client.chat.completions.create(model=model, messages=COUNT, stream=stream)
+            assert (type(refused.value), refused.value.status_code) == REFUSING[name]
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.responses.create(model=model, input="count", stream=stream)
+            assert (type(refused.value), refused.value.status_code) == REFUSING[name]
         chunks = await client.chat.completions.create(
             model=f"cutting/{MODEL}", messages=COUNT, stream=True
         )
@@ -177,9 +189,9 @@ async def test_sdk_raises_errors(cluster: Cluster) -> None:
         events = await client.responses.create(
             model=f"cutting/{MODEL}", input="count to 20", stream=True
         )
-        last = [event async for event in events][-1]
-        assert last.type == "response.failed"
-        assert last.response.error is not None
+        with pytest.raises(openai.APIError, match="before the answer was finished"):
+            async for _ in events:
+                pass
         assert (await cluster.stats("cutting"))["started"] == 3
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve("resp_none")

@@ -12,8 +12,8 @@ from hub.errors import UpstreamError
 from hub.upstreams.http_errors import (
     extract_error_text,
     is_retryable,
-    is_retryable_report,
     quote_start,
+    read_error_report,
     secret_values,
 )
 from tests.upstreams.kit import collect_failure, send_chunks
@@ -105,7 +105,35 @@ def test_error_bodies(body: object, text: str) -> None:
 )
 def test_errors_inside_a_stream(data: str, expected: bool) -> None:
     """An error with the status of a wrong request is not retried; one without a status may pass."""
-    assert is_retryable_report(data) is expected
+    assert read_error_report(data).is_retryable is expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            '{"error":{"type":"invalid_request_error","code":"too_long","param":"input"}}',
+            (400, "too_long", "input"),
+        ),
+        ('{"error":{"code":400,"type":"BadRequestError","param":null}}', (400, None, None)),
+        ('{"error":{"code":"404","message":"no"}}', (404, None, None)),
+        ('{"type":"error","error":{"type":"request_too_large"}}', (413, None, None)),
+        ('{"error":{"type":["x"],"code":{"a":1},"param":7}}', (None, None, None)),
+        ('{"error":{"code":"sk-abcdefgh12345"}}', (None, "***", None)),
+        ('"broken"', (None, None, None)),
+    ],
+)
+def test_what_an_error_reports(data: str, expected: tuple[object, ...]) -> None:
+    """Status, code and field are found where OpenAI, Anthropic, vLLM and others write them."""
+    assert read_error_report(data) == expected
+
+
+async def test_status_error_keeps_the_upstreams_code_and_field() -> None:
+    """They reach the event `generation.failed` and the caller."""
+    body = b'{"error":{"message":"m","code":"context_length_exceeded","param":"messages"}}'
+    head = f"HTTP/1.1 400 X\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    error: UpstreamError = await collect_failure(send_chunks(head + body))
+    assert (error.reported_code, error.param) == ("context_length_exceeded", "messages")
 
 
 @given(

@@ -3,8 +3,10 @@
 Source: platform.openai.com, API reference, "Chat completions". Events have only `data:` lines:
 OpenAI's SDKs fail on `id:`, `retry:` and event names. A client cannot take back text: if the
 answer restarts, the stream continues where the new text repeats the sent text, and fails where it
-differs. Reasoning is sent as `reasoning_content`, as DeepSeek, vLLM and others do, and in the
-vendor's form as `reasoning_details`, as OpenRouter does.
+differs. An answer that failed or was stopped ends with an error event and a body without an end:
+after `[DONE]` and a whole body, several clients take it for a complete answer. Reasoning is sent
+as `reasoning_content`, as DeepSeek, vLLM and others do, and in the vendor's form as
+`reasoning_details`, as OpenRouter does.
 """
 
 from __future__ import annotations
@@ -12,20 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from hub.compat.answer_encoder import (
-    DONE_CHUNK,
-    STOPPED,
-    STOPPED_CODE,
-    AnswerEncoderBase,
-    data_event,
-)
+from hub.compat.answer_encoder import DONE_CHUNK, AnswerEncoderBase, data_event
 from hub.compat.answer_state import (
     AlreadySentTextChanged,
     AnswerState,
     AppendOnlyText,
     GenerationEvent,
 )
-from hub.compat.openai import error_document, usage_with_total
+from hub.compat.failures import describe_failure, describe_stream_failure
+from hub.compat.openai import usage_with_total
 from hub.core.generation import Generation
 
 _FINISH_REASONS: Final = {
@@ -89,10 +86,12 @@ class ChatCompletionEncoder(AnswerEncoderBase):
             yield self._chunk({"choices": [], "usage": usage})
 
     def on_stopped(self) -> Iterator[bytes]:
-        yield data_event(error_document(409, STOPPED, code=STOPPED_CODE))
+        self.is_broken = True
+        yield data_event(describe_failure(self.answer).document())
 
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
-        yield data_event(error_document(502, message, code=code))
+        self.is_broken = True
+        yield data_event(describe_stream_failure(self.answer, code, message).document())
 
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

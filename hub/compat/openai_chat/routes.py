@@ -7,9 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from hub.compat.failures import failure_response
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_chat.requests import ChatBody, read_chat
-from hub.compat.requests import CompatRequests, failure_response
+from hub.compat.requests import CompatRequests
 from hub.error_codes import MODEL_NOT_FOUND
 from hub.errors import NotFound
 from hub.http.json_body import json_response
@@ -62,7 +63,12 @@ class ChatRoutes:
         if body.stream:
             new_encoder = partial(ChatCompletionEncoder, include_usage=body.include_usage)
             return await self._compat.stream(
-                request, identity, created.generation, new_encoder, stop_on_disconnect=stop
+                request,
+                identity,
+                created.generation,
+                new_encoder,
+                stop_on_disconnect=stop,
+                holds_status=True,
             )
         collected = await self._compat.wait_for_answer(
             request, identity, created.generation, stop_on_disconnect=stop

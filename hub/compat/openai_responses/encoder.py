@@ -4,7 +4,10 @@ Source: platform.openai.com, API reference, "Responses: streaming events", and t
 package `openai`. The `sequence_number` of an event is the number of its chunk, so that a client can
 resume after the last one that it has. Output items appear in the order in which the answer begins
 them. Sent text cannot be taken back, as in chat completions. A stopped answer ends with
-`response.incomplete` and the status `cancelled`, because no event `response.cancelled` exists.
+`response.incomplete` and the status `cancelled`, because no event `response.cancelled` exists. A
+failed answer ends with the events `error`, which each tried client raises, and `response.failed`,
+which some of them ignore. `error` has its fields as the reference names them, and as the object
+`error`, which OpenAI's server sends and which its Python SDK looks for.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from hub.compat.answer_state import (
     GenerationEvent,
     call_index,
 )
+from hub.compat.failures import describe_stream_failure
 from hub.compat.openai_responses.response_object import (
     INCOMPLETE_REASONS,
     OutputItem,
@@ -105,7 +109,10 @@ class ResponsesEncoder(AnswerEncoderBase):
 
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         yield from self._close_all("incomplete")
-        error = {"code": code, "message": message}
+        failure = describe_stream_failure(self.answer, code, message)
+        fields = {"code": failure.code, "message": failure.message, "param": failure.param}
+        yield self._event("error", **fields, **failure.document())
+        error = {"code": failure.code, "message": failure.message}
         yield self._response_event("response.failed", status="failed", error=error)
 
     def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:

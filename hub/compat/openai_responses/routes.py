@@ -13,10 +13,11 @@ from aiohttp import web
 
 from hub.api.authentication import Identity
 from hub.compat.answer_state import AnswerCollector
+from hub.compat.failures import failure_response
 from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.openai_responses.requests import ResponsesBody, read_responses
 from hub.compat.openai_responses.response_object import response_object
-from hub.compat.requests import CompatRequests, failure_response
+from hub.compat.requests import CompatRequests
 from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
@@ -82,7 +83,12 @@ class ResponsesRoutes:
         stop = body.on_disconnect == "stop"
         if body.stream:
             return await self._compat.stream(
-                request, identity, created.generation, ResponsesEncoder, stop_on_disconnect=stop
+                request,
+                identity,
+                created.generation,
+                ResponsesEncoder,
+                stop_on_disconnect=stop,
+                holds_status=not body.background,  # its client needs the id at once, to resume
             )
         if body.is_queued:
             return json_response(await self._current_response(created.generation, identity))
