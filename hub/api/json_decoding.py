@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.api.null_members import drop_nulls
 from hub.error_codes import INVALID_JSON, UNKNOWN_FIELD
 from hub.errors import BadRequest
 
@@ -22,7 +23,10 @@ T = TypeVar("T")
 
 
 def decode_json(body: bytes, model: type[T]) -> T:
-    """Decode JSON text. Raise BadRequest that names the field."""
+    """Decode JSON text, in which null means absent for optional fields.
+
+    Raise BadRequest that names the field.
+    """
     if is_deeper_than(MAX_DEPTH, body):
         raise BadRequest(
             f"the body is not JSON of at most {MAX_DEPTH} nested arrays and objects",
@@ -30,7 +34,7 @@ def decode_json(body: bytes, model: type[T]) -> T:
         )
     try:
         body.decode()  # msgspec does not check the UTF-8 of fields of the type Raw
-        return msgspec.json.decode(body, type=model)
+        return _decode(body, model)
     except msgspec.ValidationError as error:
         raise _invalid_field(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -70,11 +74,25 @@ def is_deeper_than(max_depth: int, text: bytes) -> bool:
 
 
 def convert_json(value: Any, model: type[T]) -> T:
-    """Convert decoded JSON to a type. Raise BadRequest that names the field."""
+    """Convert decoded JSON to a type; null means absent for optional fields.
+
+    Raise BadRequest that names the field.
+    """
     try:
-        return msgspec.convert(value, model)
+        return msgspec.convert(drop_nulls(value, model), model)
     except msgspec.ValidationError as error:
         raise _invalid_field(str(error)) from error
+
+
+def _decode(body: bytes, model: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=model)
+    except msgspec.ValidationError:
+        if b"null" not in body:
+            raise
+    # Only text that the model refuses is read again, so that other requests stay fast.
+    without_nulls = msgspec.json.encode(drop_nulls(msgspec.Raw(body), model))
+    return msgspec.json.decode(without_nulls, type=model)
 
 
 def _invalid_field(message: str) -> BadRequest:

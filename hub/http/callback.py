@@ -25,6 +25,7 @@ import msgspec
 import structlog
 
 from hub.api.authentication import Identity, bearer_token, check_path_user
+from hub.api.json_decoding import decode_json
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
 from hub.api.tokens import MAX_EXPIRES_AT
@@ -130,9 +131,9 @@ class CallbackAuthenticator:
 
     def _parse(self, content: bytes) -> Identity:
         try:
-            response = msgspec.json.decode(content, type=CallbackResponse)
+            response = decode_json(content, CallbackResponse)
             user = check_user_id(response.user, path="user")
-        except (msgspec.DecodeError, BadRequest, RecursionError) as error:
+        except BadRequest as error:
             _log.warning("callback.failed", error=str(error))
             raise CallbackUnavailable("the application's response is invalid") from error
         expires_at = None

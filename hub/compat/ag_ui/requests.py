@@ -14,6 +14,7 @@ import msgspec
 
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
+from hub.api.null_members import drop_null_members
 from hub.core.generation import Message
 from hub.errors import BadRequest
 
@@ -148,7 +149,7 @@ def _part(part: Any) -> Any:
     """Return a part for chat completions: an image becomes `image_url`, all else is unchanged."""
     if not isinstance(part, dict) or part.get("type") not in ("image", "binary"):
         return part
-    source = part["source"] if isinstance(part.get("source"), dict) else part
+    source = drop_null_members(part["source"] if isinstance(part.get("source"), dict) else part)
     url = source.get("url") or source.get("value")
     data = source.get("data")
     if url is None or (source.get("type") == "data" and data is None):

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
+from hub.api.null_members import drop_null_members
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
@@ -75,10 +76,11 @@ def to_messages(ui_messages: list[UiMessage], system: str | None) -> list[Messag
     messages = [Message(role="system", content=system)] if system else []
     for n, ui_message in enumerate(ui_messages):
         role, path = ui_message.role, f"messages[{n}]"
+        ui_parts = [drop_null_members(part) for part in ui_message.parts]
         if role == "assistant":
-            messages += _assistant(ui_message.parts, path)
+            messages += _assistant(ui_parts, path)
         elif role in ("user", "system"):
-            parts = [_content(part, path) for part in ui_message.parts]
+            parts = [_content(part, path) for part in ui_parts]
             content = _simplify([part for part in parts if part is not None])
             messages.append(Message(role=role, content=content))
         else:

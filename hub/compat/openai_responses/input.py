@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from hub.api.null_members import drop_null_members
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
@@ -26,7 +27,7 @@ def to_messages(items: str | list[dict[str, Any]], instructions: str | None) -> 
     if isinstance(items, str):
         return [*messages, Message(role="user", content=items)]
     reasoning: Message | None = None  # for the message that follows
-    for n, item in enumerate(items):
+    for n, item in enumerate(map(drop_null_members, items)):
         message = _message(item, f"input[{n}]")
         if item.get("type") == "reasoning":
             reasoning = _merge(reasoning, message) if reasoning else message
@@ -94,7 +95,8 @@ def _reasoning(item: dict[str, Any]) -> Message:
 
 def _list(value: Any) -> list[dict[str, Any]]:
     """Return the objects of a list, none for another value."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    given = value if isinstance(value, list) else []
+    return [drop_null_members(each) for each in given if isinstance(each, dict)]
 
 
 def _required(item: dict[str, Any], name: str, path: str) -> str:
@@ -110,9 +112,10 @@ def _content(content: Any, path: str) -> Any:
         return content
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise BadRequest(f"{path}.content must be a string or a list of parts", path=path)
-    if all(part.get("type") in _TEXT_PARTS for part in content):
-        return "".join(_text(part) for part in content)
-    return [_part(part, path) for part in content]
+    parts = [drop_null_members(part) for part in content]
+    if all(part.get("type") in _TEXT_PARTS for part in parts):
+        return "".join(_text(part) for part in parts)
+    return [_part(part, path) for part in parts]
 
 
 def _part(part: dict[str, Any], path: str) -> dict[str, Any]:

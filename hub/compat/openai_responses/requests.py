@@ -12,6 +12,7 @@ import msgspec
 
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
+from hub.api.null_members import drop_nulls
 from hub.compat.openai import passthrough_params, reject_unsupported
 from hub.compat.openai_responses.input import to_messages, to_params
 from hub.error_codes import STREAM_REQUIRED
@@ -66,6 +67,7 @@ def read_responses(raw: dict[str, Any]) -> tuple[ResponsesBody, GenerateBody]:
 
     Raise BadRequest for an invalid or an unsupported field.
     """
+    raw = drop_nulls(raw, ResponsesBody)  # the response object repeats some of it
     body = convert_json(raw, ResponsesBody)
     reject_unsupported(raw, "previous_response_id", "conversation", "prompt")
     generate = GenerateBody(
