@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import enum
 from collections.abc import Iterator
 from typing import Final
@@ -9,6 +10,10 @@ from typing import Final
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
 _MAX_CONTROL_BYTES: Final = 125
+_LENGTH_BYTES: Final = {126: 2, 127: 8}  # of an extended length
+# Of the codes below 3000, a frame may contain those that the RFC and the registry of IANA define;
+# 1004, 1005, 1006 and 1015 are reserved (section 7.4).
+_SENDABLE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 
 class Opcode(enum.IntEnum):
@@ -48,6 +53,9 @@ def encode_close_frame(code: int, reason: str = "") -> bytes:
 class WebSocketDecoder:
     """An incremental decoder: `feed` takes chunks of any size and yields the complete messages.
 
+    The text of messages and the reason of a Close are valid UTF-8, and the code of a Close is one
+    that a frame may contain. Each violation is reported with the first frame that shows it.
+
     max_message_bytes: the size of a message, all fragments together.
     """
 
@@ -56,6 +64,9 @@ class WebSocketDecoder:
         self._pending = bytearray()  # the unfinished frame
         self._message_type: Opcode | None = None  # of a message that is not complete
         self._fragments = bytearray()  # its payload
+        self._utf8 = codecs.getincrementaldecoder(
+            "utf-8"
+        )()  # its text, which may split a character
 
     def feed(self, chunk: bytes) -> Iterator[tuple[Opcode, bytes]]:
         """Yield messages and control frames in order.
@@ -66,16 +77,14 @@ class WebSocketDecoder:
         while (frame := self._next_frame()) is not None:
             final, op, payload = frame
             if op >= Opcode.CLOSE:
+                if op is Opcode.CLOSE:
+                    _check_close(payload)
                 yield op, payload
                 continue
-            if (op is Opcode.CONTINUATION) is (self._message_type is None):
-                raise WebSocketError(1002, "the fragments are not in order")
             self._message_type = self._message_type or op
+            if self._message_type is Opcode.TEXT:
+                self._check_text(payload, final=final)
             self._fragments += payload
-            if len(self._fragments) > self._max_message_bytes:
-                raise WebSocketError(
-                    1009, f"a message is longer than {self._max_message_bytes} bytes"
-                )
             if final:
                 op, message = self._message_type, bytes(self._fragments)
                 self._message_type = None
@@ -87,25 +96,14 @@ class WebSocketDecoder:
         data = self._pending
         if len(data) < 2:
             return None
-        final, length, at = bool(data[0] & _FIN), data[1] & 0x7F, 2
-        try:
-            op = Opcode(data[0] & 0x0F)
-        except ValueError:
-            raise WebSocketError(1002, "the frame type is not defined") from None
-        if data[0] & 0x70:
-            raise WebSocketError(1002, "no extension was negotiated")
-        if not data[1] & _MASKED:
-            raise WebSocketError(1002, "a client must mask its frames")
-        if op >= Opcode.CLOSE and (length > _MAX_CONTROL_BYTES or not final):
-            raise WebSocketError(
-                1002, "a control frame must have at most 125 bytes and no fragments"
-            )
-        if length > 125:
-            size = 2 if length == 126 else 8
+        final, op = self._check_head(data[0], data[1])
+        length, at = data[1] & 0x7F, 2
+        if size := _LENGTH_BYTES.get(length):
             if len(data) < at + size:
                 return None
             length, at = int.from_bytes(data[at : at + size]), at + size
-        if length > self._max_message_bytes:
+            _check_extended_length(length, size)
+        if len(self._fragments) * (op < Opcode.CLOSE) + length > self._max_message_bytes:
             raise WebSocketError(1009, f"a message is longer than {self._max_message_bytes} bytes")
         if len(data) < at + 4 + length:
             return None
@@ -113,6 +111,54 @@ class WebSocketDecoder:
         payload = _unmask(data[start : start + length], mask)
         del data[: start + length]
         return final, op, payload
+
+    def _check_head(self, first: int, second: int) -> tuple[bool, Opcode]:
+        """Check the first two bytes of a frame (section 5.2); return whether it is final, and its
+        type.
+        """
+        final = bool(first & _FIN)
+        try:
+            op = Opcode(first & 0x0F)
+        except ValueError:
+            raise WebSocketError(1002, "the frame type is not defined") from None
+        if first & 0x70:
+            raise WebSocketError(1002, "no extension was negotiated")
+        if not second & _MASKED:
+            raise WebSocketError(1002, "a client must mask its frames")
+        if op >= Opcode.CLOSE:
+            if second & 0x7F > _MAX_CONTROL_BYTES or not final:
+                raise WebSocketError(
+                    1002, "a control frame must have at most 125 bytes and no fragments"
+                )
+        elif (op is Opcode.CONTINUATION) is (self._message_type is None):
+            raise WebSocketError(1002, "the fragments are not in order")
+        return final, op
+
+    def _check_text(self, payload: bytes, *, final: bool) -> None:
+        try:
+            self._utf8.decode(payload, final)
+        except UnicodeDecodeError:
+            raise WebSocketError(1007, "the text of a message must be UTF-8") from None
+
+
+def _check_extended_length(length: int, size: int) -> None:
+    """Check a length of 2 or 8 bytes: it has no sign, and no shorter form (section 5.2)."""
+    if length >= 1 << 63:
+        raise WebSocketError(1002, "the first bit of a length of 8 bytes must be 0")
+    if length < (126 if size == 2 else 65536):
+        raise WebSocketError(1002, "a length must have its shortest form")
+
+
+def _check_close(payload: bytes) -> None:
+    """Check the payload of a Close: nothing, or a code and a reason (sections 5.5.1, 7.4)."""
+    if not payload:
+        return
+    if len(payload) < 2 or int.from_bytes(payload[:2]) not in _SENDABLE_CODES:
+        raise WebSocketError(1002, "a Close must have no payload, or begin with a valid code")
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        raise WebSocketError(1007, "the reason of a Close must be UTF-8") from None
 
 
 def _unmask(payload: bytearray, mask: bytearray) -> bytes:

@@ -92,7 +92,10 @@ class WebSocketWriter(SocketWriter):
                 if self._transport.is_closing():
                     return
         except WebSocketError as error:
-            self._end_with(encode_close_frame(error.code, str(error)))
+            if self._close_timer is None:
+                self._end_with(encode_close_frame(error.code, str(error)))
+            else:  # the hub has already sent its Close
+                super().close()
 
     def _on_frame(self, op: Opcode, payload: bytes) -> None:
         match op:

@@ -492,6 +492,34 @@ class TestWebSocket:
             assert reader.at_eof()
         writer.close()
 
+    async def test_violation_after_the_close(self, hub: Hub) -> None:
+        """A client that violates the protocol after the Close of the hub gets no second Close."""
+        reader, writer = await self.by_hand(hub)
+        async with asyncio.timeout(30):
+            await hub.node.admin_commands.disconnect("alice")
+            await reader.readuntil(b"\x88\x02")
+            await reader.readexactly(2)
+            writer.write(b"\x81\x82\0\0\0\0\xff\xff")  # no UTF-8
+            assert not await reader.read()
+        writer.close()
+
+    @pytest.mark.parametrize(
+        ("frame", "code"),
+        [
+            (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+            (b"\x88\x82\0\0\0\0\x03\xed", 1002),
+            (b"\x88\x81\0\0\0\0\x03", 1002),
+        ],
+        ids=["no UTF-8", "close code 1005", "half of a close code"],
+    )
+    async def test_violation_has_its_close_code(self, hub: Hub, frame: bytes, code: int) -> None:
+        """The hub names the violation in its Close and ends the connection."""
+        reader, writer = await self.by_hand(hub)
+        async with asyncio.timeout(30):
+            writer.write(frame)
+            assert code.to_bytes(2) in (await reader.read()).rpartition(b"\x88")[2]
+        writer.close()
+
     async def test_client_that_never_closes(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -88,7 +88,8 @@ CLIENTS: Final = (
         after_end="by itself",
         stops=("delete",),
         notes="supports neither headers nor POST: start and stop answers with `fetch`; "
-        "close it when `hub.bye` has `reconnect: false`",
+        "close it when `hub.bye` has `reconnect: false`; over plain HTTP, it ends for good when "
+        "the connection closes inside the response headers (over HTTPS it reconnects)",
     ),
     Client(
         name="`eventsource` (npm)",

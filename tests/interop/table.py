@@ -15,8 +15,10 @@ _HEAD = """\
 `scripts/test interop` writes this page. It runs each client against a real hub with two nodes that
 require tokens, a worker and an LLM. Each client passes its token, receives 1,000 events exactly and
 in order (with Chinese, emoji, combining and line-breaking characters, and one event of 195,000
-bytes) over a broken connection and over a stream that the hub ends, and stops an answer. You can
-copy the programs from `tests/interop/{js,python,java}`.
+bytes) over a broken connection and over a stream that the hub ends, and stops an answer. Each
+client for server-sent events also receives every event once over 42 connections that are cut at
+random bytes, inside headers, ids and data. You can copy the programs from
+`tests/interop/{js,python,java}`.
 
 **Token**: "header" means `Authorization: Bearer`.
 **Resume**: whether the client reconnects with the last `id:` as `Last-Event-ID` by itself, or

@@ -15,7 +15,7 @@ final class Scenario {
 
     private final String awaited;
     private int left;
-    private String eventName = "message";
+    private String eventName = "message", eventId = "";
     private final List<String> data = new ArrayList<>();
 
     /** Parse the arguments `scenario+scenario url token count`. */
@@ -46,7 +46,7 @@ final class Scenario {
         if (value.startsWith(" ")) value = value.substring(1);
         switch (field) {
             case "event" -> eventName = value;
-            case "id" -> lastId = value;
+            case "id" -> eventId = value; // not yet lastId: the connection may break inside this event
             case "data" -> data.add(value);
             default -> {
                 return line.isEmpty() && dispatch();
@@ -57,6 +57,7 @@ final class Scenario {
 
     private boolean dispatch() {
         boolean due = false;
+        lastId = eventId;
         if (!data.isEmpty()) {
             print("event " + eventName + " " + (lastId.isEmpty() ? "-" : lastId) + " "
                 + encode(String.join("\n", data)));
@@ -70,6 +71,7 @@ final class Scenario {
     /** Print that the stream has ended, and how. */
     void reportEnd(Object how) {
         eventName = "message";
+        eventId = lastId;
         data.clear();
         print("end " + encode(String.valueOf(how)));
     }
