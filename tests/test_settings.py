@@ -18,6 +18,7 @@ from hub.cli.process_commands import ignored_auth
 from hub.errors import OperatorError
 from hub.settings import Settings, check_for_production, load_settings
 from hub.settings.models import Upstream
+from hub.settings.patterns import REQUIREMENTS
 
 CONFIG = Path(__file__).parents[1] / "config"
 SECRET = "s3cret-" * 6
@@ -77,6 +78,11 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HUB_AUTH__HMAC_SECRET": "short-secret"}, "fewer than 32 bytes"),
         ({"HUB_UPSTREAMS__A__API_KEY": SECRET}, "upstreams.a.base_url is wrong: Field required"),
         ({"HUB_UPSTREAMS__A__BASE_URL": "ftp://x"}, "upstreams.a.base_url"),
+        (
+            {"HUB_PUBLIC__ALLOWED_ORIGINS": '["http://localhost:8001/"]'},
+            "(HUB_PUBLIC__ALLOWED_ORIGINS) is wrong: an origin has a scheme and a host",
+        ),
+        ({"HUB_REDIS__URL": "localhost:6379"}, "the URL must begin with redis://"),
         ({"HUB_DEFAULT_UPSTREAM": "nope"}, "names 'nope'"),
         (
             {
@@ -348,3 +354,10 @@ def test_misspelt_setting_is_no_service(
     monkeypatch.setenv(name, value)
     with pytest.raises(OperatorError, match=f"there is no setting .*{name}"):
         load_settings()
+
+
+def test_every_pattern_is_explained() -> None:
+    """No message about a setting shows a regular expression instead of words."""
+    schema = json.dumps(Settings.model_json_schema())
+    patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
+    assert patterns == {*REQUIREMENTS}

@@ -19,6 +19,7 @@ from pydantic_settings import EnvSettingsSource
 from hub.errors import OperatorError
 from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
+from hub.settings.patterns import REQUIREMENTS
 from hub.settings.presets import PRESETS
 from hub.settings.service_variables import is_service_variable
 from hub.settings.variables import check_variable
@@ -180,10 +181,11 @@ def _set(table: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
 
 def _describe(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
     """Describe the first error: the setting, its source and the reason, but never the value."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     dotted = ".".join(str(part) for part in first["loc"])
     near = (key for key in origins if dotted.startswith(key) or key.startswith(dotted))
     origin = next((origins[key] for key in near), None)
-    what = first["msg"].removeprefix("Value error, ")
+    what = REQUIREMENTS.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
+    what = what.removeprefix("Value error, ")
     what = _PYTHON_TYPE.sub(lambda match: _TYPE_NAMES[match[1]], what)
     return f"the setting {dotted}{f' ({origin})' if origin else ''} is wrong: {what}"

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hub.core.fair_queue import DEFAULT_QUEUE
+from hub.settings import patterns
 from hub.settings.masking import is_url, mask_url
 from hub.settings.presets import PresetName, apply_preset
 
@@ -28,11 +29,10 @@ PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
 
 HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
-# Also of apps: capacitor://localhost, tauri://localhost, chrome-extension://<id>, app://.
-Origin = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^/\s]+$")]
+Origin = Annotated[str, Field(pattern=patterns.ORIGIN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-TopicPattern = Annotated[str, Field(pattern=r"^([^\s,*]{1,255}\*?|\*)$")]
-QueueName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+TopicPattern = Annotated[str, Field(pattern=patterns.TOPIC)]
+QueueName = Annotated[str, Field(pattern=patterns.QUEUE)]
 
 
 class Section(BaseModel):
@@ -85,7 +85,7 @@ class Redis(Section):
     """
 
     url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
-        "redis://127.0.0.1:6379/0", pattern=r"^(rediss?(\+sentinel|\+cluster)?|unix)://"
+        "redis://127.0.0.1:6379/0", pattern=patterns.BROKER_URL
     )
     timeout_seconds: PositiveFloat = 1.5
     wait_replicas: NonNegativeInt = 0
@@ -147,7 +147,7 @@ class OutputTemplate(Section):
     end: Any = None
     events: dict[
         Literal["opening", "text", "reasoning", "tool_calls", "error", "end"],
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")],
+        Annotated[str, Field(pattern=patterns.EVENT_NAME)],
     ] = {}
 
 
@@ -233,9 +233,9 @@ class Upstream(Section):
 
     preset: PresetName | None = None
     kind: UpstreamKind = "openai"
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str = Field(pattern=patterns.HTTP_URL)
     api_key: SecretStr | None = None
-    api_key_header: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$")
+    api_key_header: str | None = Field(None, pattern=patterns.HEADER_NAME)
     default_model: str | None = None
     models: tuple[str, ...] = ()
     headers: dict[str, str] = {}
@@ -250,7 +250,7 @@ class Upstream(Section):
     idle_seconds: PositiveFloat | None = 120.0
     total_seconds: PositiveFloat | None = None
     max_event_bytes: PositiveInt = 1024 * 1024
-    proxy: str | None = Field(None, pattern=r"^https?://")
+    proxy: str | None = Field(None, pattern=patterns.HTTP_URL)
     verify_tls: bool = True
     retries: int = Field(2, ge=0)
     max_retry_after_seconds: PositiveFloat = 20.0
@@ -272,7 +272,7 @@ class ApiKey(Section):
 
     name: str = ""
     key: SecretStr | None = None
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(None, pattern=patterns.SHA256)
     scopes: tuple[Literal["publish", "read", "admin"], ...]
 
 
@@ -289,7 +289,7 @@ class Issuer(Section):
     audience: str | None = None
     hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
     public_keys: tuple[str, ...] = ()
-    jwks_url: str | None = Field(None, pattern=r"^https?://")
+    jwks_url: str | None = Field(None, pattern=patterns.HTTP_URL)
     user_claim: str = Field("sub", min_length=1)
 
     @property
@@ -308,9 +308,9 @@ class Auth(Section):
     disabled: bool = False
     hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
     public_keys: tuple[str, ...] = ()
-    callback_url: str | None = Field(None, pattern=r"^https?://")
+    callback_url: str | None = Field(None, pattern=patterns.HTTP_URL)
     callback_timeout_seconds: PositiveFloat = 5.0
-    jwks_url: str | None = Field(None, pattern=r"^https?://")
+    jwks_url: str | None = Field(None, pattern=patterns.HTTP_URL)
     audience: str | None = None
     issuer: str | None = None
     user_claim: str = Field("sub", min_length=1)
@@ -341,15 +341,15 @@ class Tracing(Section):
     with a `traceparent` header is traced if its caller traces it.
     """
 
-    endpoint: str | None = Field(None, pattern=r"^https?://")
+    endpoint: str | None = Field(None, pattern=patterns.HTTP_URL)
     sample_ratio: float = Field(0.1, ge=0, le=1)
 
 
 class Client(Section):
     """Where the client commands (`hub publish`, `hub tail`, `hub ask`) find the hub."""
 
-    url: str = Field("http://127.0.0.1:8080", pattern=r"^https?://")
-    internal_url: str = Field("http://127.0.0.1:8081", pattern=r"^https?://")
+    url: str = Field("http://127.0.0.1:8080", pattern=patterns.HTTP_URL)
+    internal_url: str = Field("http://127.0.0.1:8081", pattern=patterns.HTTP_URL)
     token: SecretStr | None = None
     key: SecretStr | None = None
 

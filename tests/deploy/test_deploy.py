@@ -75,6 +75,15 @@ def test_nginx_site_equals_the_plain_file() -> None:
     assert site.partition("\n\n")[2] == textwrap.dedent(block)
 
 
+def test_nginx_file_with_an_application_has_the_lines_of_the_plain_one() -> None:
+    """The file for an application and the hub has every directive of the file for the hub alone."""
+    lines = [
+        {line.strip() for line in (CONFIG / name).read_text().splitlines() if line.startswith(" ")}
+        for name in ("nginx.conf", "nginx.app.conf")
+    ]
+    assert lines[0] <= lines[1]
+
+
 def test_pods_have_no_service_variables() -> None:
     """Kubelet would set HUB_PORT and others for the Services of the manifest."""
     documents = yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text())

@@ -218,5 +218,5 @@ def _copy_repository(folder: Path, substitutions: Substitutions) -> None:
     packages = shutil.ignore_patterns("node_modules", "__pycache__")
     for name in ("config", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=packages)
-        file = folder / name / "nginx.conf"
-        file.write_text(substitutions.apply(file.read_text()).replace("/tmp/", f"{folder}/"))
+        for file in (folder / name).glob("nginx*.conf"):
+            file.write_text(substitutions.apply(file.read_text()).replace("/tmp/", f"{folder}/"))

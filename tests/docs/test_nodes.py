@@ -22,7 +22,7 @@ def test_commands(
     """The commands print the expected output; events and answers pass between the processes."""
     if program is not None and shutil.which(program, path=site.env["PATH"]) is None:
         missing(program)
-    ports = {port: free_port() for port in (8080, 8081, 8090, 8091, 8082, 8000, 8001, 8443)}
+    ports = {port: free_port() for port in (8079, 8080, 8081, 8082, 8090, 8091, 8000, 8001, 8443)}
     substitutions = Substitutions(ports, {"redis://127.0.0.1:6379/0": valkey.url})
     env = {name: site.env[name] for name in ("QUICK", "PATH")}
     env["HUB_CLIENT__URL"] = f"http://127.0.0.1:{ports[8080]}"

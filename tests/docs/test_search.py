@@ -66,6 +66,11 @@ SEARCHES = {
     "unread notifications": "guides/notifications",
     "chat history": "guides/chat",
     "how many connections": "guides/scaling",
+    "login": "start/tutorial",
+    "stop button": "guides/chat",
+    "two nodes": "guides/deploy",
+    "nginx": "guides/proxies",
+    "publish to several nodes": "guides/deploy",
     "lost events": "clients/python clients/javascript concepts/delivery",
 }
 
