@@ -87,6 +87,7 @@ class Redis(Section):
     url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", pattern=patterns.BROKER_URL
     )
+    prefix: str = Field("", pattern=r"^[A-Za-z0-9._:/@-]{0,64}$")
     timeout_seconds: PositiveFloat = 1.5
     wait_replicas: NonNegativeInt = 0
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from hub.backends.redis import RedisBackend
-from hub.backends.redis.client import open_client
+from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
 from hub.engine.generation_jobs import GenerationJobs
@@ -29,14 +28,11 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
     """
     async with AsyncExitStack() as opened:
         try:
-            connect = partial(
-                open_client, settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
-            )
-            client = await opened.enter_async_context(connect())
+            client = await opened.enter_async_context(open_redis_client(settings))
             await client.ping()
             replica_wait = None
             if settings.redis.wait_replicas:
-                waiting_client = await opened.enter_async_context(connect())
+                waiting_client = await opened.enter_async_context(open_redis_client(settings))
                 replica_wait = ReplicaWait(waiting_client, settings.redis.wait_replicas)
         except BrokerUnavailable as error:
             raise BrokerUnavailable(
@@ -56,6 +52,12 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
             usage_seconds=settings.generations.usage_seconds,
             replica_wait=replica_wait,
         )
+
+
+def open_redis_client(settings: Settings) -> AbstractAsyncContextManager[RedisClient]:
+    """Return the client of the broker, to be entered; see open_client for what it raises."""
+    redis = settings.redis
+    return open_client(redis.url, timeout_seconds=redis.timeout_seconds, prefix=redis.prefix)
 
 
 def build_retention(settings: Settings) -> Retention:

@@ -106,7 +106,7 @@ async def check_small_stores(backend: Any, user: str) -> None:
     await backend.commands.block(USER + user, time.time() + 60)
     assert USER + user in await backend.commands.blocked()
     ticket = Ticket(user=user, topics=(user,), expires_at=time.time() + 60, token_id=None)
-    await backend.tickets.put(f"t{user}", ticket, 30.0)
+    await backend.tickets.put(f"t{user}", ticket, 30.0, 60.0)
     assert (await backend.tickets.consume(f"t{user}")).ticket == ticket
     joined = await backend.topic_presence.update(
         topic_channel("t"), "node 1", present=[user], absent=[], seconds=30.0

@@ -35,7 +35,7 @@ class RedisCommandBus:
 
     async def broadcast(self, message: bytes) -> None:
         command = "SPUBLISH" if self._client.sharded else "PUBLISH"
-        await self._client.call(JOBS_PARTITION, command, COMMANDS_CHANNEL, message)
+        await self._client.call_key(JOBS_PARTITION, command, COMMANDS_CHANNEL, message)
 
     async def block(self, subject: str, seconds: float) -> None:
         await self._script(_BLOCK, DENYLIST, subject, repr(seconds))
@@ -59,7 +59,7 @@ class RedisCommandBus:
         return reply
 
     async def remove_node_state(self, node: str) -> None:
-        await self._client.call(JOBS_PARTITION, "HDEL", NODE_STATES, node)
+        await self._client.call_key(JOBS_PARTITION, "HDEL", NODE_STATES, node)
 
     async def run(self) -> None:
         await self._client.run_on_partition_owner(JOBS_PARTITION, self._receive_from)
@@ -75,7 +75,7 @@ class RedisCommandBus:
             on_resubscribed=self._on_resubscribed,
             on_failure=self._client.mark_topology_stale,
         )
-        connection.subscribe(COMMANDS_CHANNEL.encode())
+        connection.subscribe(self._client.name(COMMANDS_CHANNEL).encode())
         async with Supervisor(SystemClock()) as tasks:
             tasks.start(f"commands from {server}", connection.run)
             yield

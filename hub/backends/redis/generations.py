@@ -88,7 +88,7 @@ class RedisGenerationStore:
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         partition = partition_of(user_channel(user))
-        newest = await self._client.call(partition, "GET", chat_key(user, chat))
+        newest = await self._client.call_key(partition, "GET", chat_key(user, chat))
         return newest.decode() if newest else None
 
     async def discard(
@@ -146,7 +146,7 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        by = await self._client.call(keys.partition, "HGET", keys.record, "stop_requested_by")
+        by = await self._client.call_key(keys.partition, "HGET", keys.record, "stop_requested_by")
         return by.decode() if by else None
 
     async def request_stop(self, generation: str, by: str) -> StopResult | None:

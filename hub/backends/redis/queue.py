@@ -64,6 +64,7 @@ class RedisGenerationQueue:
         self._limits = limits
         self._lease_ms = round(lease_seconds * 1000)
         self._streams = [jobs_stream(queue) for queue in queues]
+        self._stream_names = [client.name(stream) for stream in self._streams]
         self._consumer = f"w{secrets.token_hex(6)}"  # the name in the consumer group
         self._pipeline: CommandPipeline | None = None  # for commands that may block
         self._running = asyncio.Event()
@@ -89,7 +90,7 @@ class RedisGenerationQueue:
             on_messages=self._on_stop_messages,
             on_failure=self._client.mark_topology_stale,
         )
-        stop_requests.subscribe(STOPS_CHANNEL.encode())
+        stop_requests.subscribe(self._client.name(STOPS_CHANNEL).encode())
         async with Supervisor(SystemClock()) as tasks:
             tasks.start(f"jobs from {server}", self._pipeline.run)
             tasks.start(f"stop requests from {server}", stop_requests.run)
@@ -127,19 +128,19 @@ class RedisGenerationQueue:
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
         group = (JOBS_GROUP, self._consumer)
-        for stream in self._streams:
+        for stream, name in zip(self._streams, self._stream_names, strict=True):
             # XAUTOCLAIM would examine only ten entries for each one that it is to return.
-            oldest = ("XPENDING", stream, JOBS_GROUP, "IDLE", self._lease_ms, "-", "+", 1)
+            oldest = ("XPENDING", name, JOBS_GROUP, "IDLE", self._lease_ms, "-", "+", 1)
             for token, _, _, deliveries in await self._blocking_call(*oldest):
-                claim = ("XCLAIM", stream, *group, self._lease_ms, token)
+                claim = ("XCLAIM", name, *group, self._lease_ms, token)
                 for _, fields in await self._blocking_call(*claim):
                     if fields:  # a deleted entry can still be claimed; it has no fields
                         return _parse_lease(stream, token, fields, deliveries + 1)
         block_ms = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
         read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
-        reply = await self._blocking_call(*read, *self._streams, *[">"] * len(self._streams))
+        reply = await self._blocking_call(*read, *self._stream_names, *[">"] * len(self._streams))
         leases = [
-            _parse_lease(name.decode(), token, fields, 1)
+            _parse_lease(self._streams[self._stream_names.index(name.decode())], token, fields, 1)
             for name, entries in reply or ()
             for token, fields in entries
         ]
@@ -176,7 +177,7 @@ class RedisGenerationQueue:
         return reply
 
     async def list_jobs(self, limit: int) -> JobPage:
-        call = partial(self._client.call, JOBS_PARTITION)
+        call = partial(self._client.call_key, JOBS_PARTITION)
         generations: list[str] = []
         total = await call("ZCARD", JOBS_WAITING)
         for stream in self._streams:
@@ -189,7 +190,7 @@ class RedisGenerationQueue:
 
     async def broadcast_stop(self, generation: str) -> None:
         command = "SPUBLISH" if self._client.sharded else "PUBLISH"
-        await self._client.call(JOBS_PARTITION, command, STOPS_CHANNEL, generation)
+        await self._client.call_key(JOBS_PARTITION, command, STOPS_CHANNEL, generation)
 
     async def stops(self) -> AsyncIterator[str]:
         """See ports.queue.GenerationQueue.stops.
@@ -216,9 +217,9 @@ class RedisGenerationQueue:
         assert self._pipeline is not None
         reply = await self._pipeline.call(*arguments)
         if isinstance(reply, ResponseError) and str(reply).startswith("NOGROUP"):
-            for stream in self._streams:
+            for name in self._stream_names:
                 # The error BUSYGROUP means that another worker has created it.
-                await self._pipeline.call("XGROUP", "CREATE", stream, JOBS_GROUP, "0", "MKSTREAM")
+                await self._pipeline.call("XGROUP", "CREATE", name, JOBS_GROUP, "0", "MKSTREAM")
             reply = await self._pipeline.call(*arguments)
         if isinstance(reply, Exception):
             self._client.mark_topology_stale()

@@ -59,7 +59,7 @@ class RedisSubscriptions:
         waiting = []
         for channel in channels:
             keys = channel_keys(channel)
-            name = keys.log.encode()
+            name = self._name(channel)
             connection = self._connection_to(self._client.server_of(keys.partition))
             self._move(channel, name, connection)
             waiter = connection.subscribe(name)
@@ -73,13 +73,13 @@ class RedisSubscriptions:
     def unsubscribe(self, channels: Collection[Channel]) -> None:
         """See ports.events.Subscriptions.unsubscribe."""
         for channel in channels:
-            name = channel_keys(channel).log.encode()
+            name = self._name(channel)
             if name in self._channels:
                 self._channels[name][1].unsubscribe(name)
 
     def restore(self, channels: Collection[Channel]) -> None:
         """See ports.events.Subscriptions.restore."""
-        names = (channel_keys(channel).log.encode() for channel in channels)
+        names = map(self._name, channels)
         connections = {self._channels[name][1] for name in names if name in self._channels}
         for connection in connections:
             connection.reconnect("events of its channels are in the log and did not arrive")
@@ -102,6 +102,10 @@ class RedisSubscriptions:
                     running.discard(server)
                     await tasks.end(_task_name(server))
                 await self._topology_changed.wait()
+
+    def _name(self, channel: Channel) -> bytes:
+        """Return the name of the pub/sub channel that announces the events of a channel."""
+        return self._client.name(channel_keys(channel).log).encode()
 
     def _connection_to(self, server: RedisServer) -> PubSubConnection:
         """Return the connection to a server; `run` opens it.

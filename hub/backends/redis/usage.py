@@ -36,7 +36,7 @@ class RedisUsageStore:
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         partitions = range(PARTITIONS) if user is None else [partition_of(user_channel(user))]
         replies = await asyncio.gather(
-            *(self._client.call(each, "HGETALL", usage_key(each, day)) for each in partitions)
+            *(self._client.call_key(each, "HGETALL", usage_key(each, day)) for each in partitions)
         )
         totals: dict[tuple[str, str], dict[str, int]] = {}
         for reply in replies:

@@ -14,12 +14,13 @@ from typing import Final
 
 import msgspec
 
-from hub.backends.redis.client import WRITE_PROBE, RedisClient, open_client
+from hub.backends.redis.client import WRITE_PROBE, RedisClient
 from hub.backends.redis.keys import hash_tag
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerOutOfMemory, BrokerRefusesWrites, BrokerUnavailable
 from hub.settings import Settings
+from hub.wiring.backend import open_redis_client
 
 _MIB: Final = 1024 * 1024
 _LATENCY_SAMPLES: Final = 15
@@ -48,9 +49,7 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
     """Check every server of the topology."""
     broker_address, results = settings.redis.url_without_password, list[CheckResult]()
     try:
-        async with open_client(
-            settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
-        ) as client:
+        async with open_redis_client(settings) as client:
             # One partition of each server is enough to reach it.
             partitions = {client.server_of(n): n for n in range(PARTITIONS)}
             for server, partition in partitions.items():
@@ -100,12 +99,13 @@ async def _read_report(client: RedisClient, partition: int, address: str) -> Ser
 async def _check_permissions(client: RedisClient, partition: int) -> list[CheckResult]:
     """Check that this login may run scripts that read keys and publish messages."""
     publish = "SPUBLISH" if client.sharded else "PUBLISH"
-    key = f"{hash_tag(partition)}:doctor"
+    key = client.name(f"{hash_tag(partition)}:doctor")
     try:
         await client.call(partition, "EVAL", _PROBE_SCRIPT, 1, key, publish)
     except BrokerUnavailable as error:
+        names = client.name("{hub:*")
         advice = (
-            "run ACL SETUSER … ~{hub:* &{hub:* +@all -@admin, or set another login in redis.url"
+            f"run ACL SETUSER … ~{names} &{names} +@all -@admin, or set another login in redis.url"
         )
         return [fail("broker permissions", str(error), advice)]
     return []

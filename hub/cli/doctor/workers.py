@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.client import RedisClient
 from hub.backends.redis.keys import JOBS_GROUP, JOBS_PARTITION, jobs_stream
 from hub.cli.doctor.probe import CheckResult, ok, warn
 from hub.errors import BrokerUnavailable
 from hub.settings import Settings
+from hub.wiring.backend import open_redis_client
 
 _MAX_IDLE_MS: Final = 30_000
 
@@ -25,9 +26,7 @@ async def check_workers(settings: Settings) -> list[CheckResult]:
         by_queue.setdefault(upstream.queue, []).append(name)
     results = []
     try:
-        async with open_client(
-            settings.redis.url, timeout_seconds=settings.redis.timeout_seconds
-        ) as client:
+        async with open_redis_client(settings) as client:
             for queue, upstreams in by_queue.items():
                 results.append(_judge(queue, upstreams, await _count_workers(client, queue)))
     except (BrokerUnavailable, ValueError):
@@ -49,9 +48,8 @@ def _judge(queue: str, upstreams: Sequence[str], count: int) -> CheckResult:
 
 async def _count_workers(client: RedisClient, queue: str) -> int:
     try:
-        consumers = await client.call(
-            JOBS_PARTITION, "XINFO", "CONSUMERS", jobs_stream(queue), JOBS_GROUP
-        )
+        name = client.name(jobs_stream(queue))
+        consumers = await client.call(JOBS_PARTITION, "XINFO", "CONSUMERS", name, JOBS_GROUP)
     except BrokerUnavailable as error:
         if "no such key" in str(error) or "NOGROUP" in str(error):
             return 0  # no worker has ever run

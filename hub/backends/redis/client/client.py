@@ -67,11 +67,13 @@ class RedisClient:
         tasks: Supervisor,
         *,
         timeout_seconds: float,
+        prefix: str = "",
         connect: Connect = open_resp_connection,
     ) -> None:
         self.sharded = topology.sharded
         self.timeout_seconds = timeout_seconds
         self.connect = connect
+        self._prefix = prefix
         self._topology = topology
         self._tasks = tasks
         self._pipelines: dict[RedisServer, CommandPipeline] = {}
@@ -122,6 +124,10 @@ class RedisClient:
             self._refreshed.set()
             self._refreshed = asyncio.Event()
             await asyncio.sleep(_MIN_REFRESH_INTERVAL_SECONDS)
+
+    def name(self, name: str) -> str:
+        """Return a key or a pub/sub channel (keys.py) as the servers know it."""
+        return self._prefix + name
 
     @property
     def disconnects(self) -> int:
@@ -189,7 +195,7 @@ class RedisClient:
             except BrokerUnavailable as error:
                 pending.append(error)
             else:
-                pending.append(pipeline.send(_script_arguments(call)(pipeline)))
+                pending.append(pipeline.send(self._script_arguments(call)(pipeline)))
         replies = [each if isinstance(each, BrokerUnavailable) else await each for each in pending]
         for n, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
@@ -221,7 +227,7 @@ class RedisClient:
                     results[n] = error, 0
                 return
             # No await in between: a new connection would not wait for the writes of this one.
-            sent = [pipeline.send(_script_arguments(calls[n])(pipeline)) for n in numbers]
+            sent = [pipeline.send(self._script_arguments(calls[n])(pipeline)) for n in numbers]
             counted = pipeline.send(wait)
             replies = [await reply for reply in sent]
             count = await counted
@@ -237,13 +243,26 @@ class RedisClient:
     async def _retry_script(self, call: ScriptCall, reply: Any) -> Any:
         """Repeat a call as _retry_redirected does; return an error instead of raising it."""
         try:
-            arguments = _script_arguments(call)
+            arguments = self._script_arguments(call)
             return await self._retry_redirected(arguments, call.partition, reply, call.script)
         except BrokerUnavailable as error:
             return error
 
+    def _script_arguments(
+        self, call: ScriptCall
+    ) -> Callable[[CommandPipeline], Sequence[Argument]]:
+        keys = map(self.name, call.keys)
+        head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(call.keys), *keys)
+        return lambda pipeline: (*head, pipeline.run_id, *call.arguments)
+
+    async def call_key(self, partition: int, command: str, key: str, *arguments: Argument) -> Any:
+        """Call one command on a key or a pub/sub channel (keys.py); see `call`."""
+        return await self.call(partition, command, self.name(key), *arguments)
+
     async def call(self, partition: int, *arguments: Argument) -> Any:
         """Call one command at the owner of a partition and return the reply.
+
+        Names of keys go to the server as they are: see `name` and `call_key`.
 
         Raise BrokerUnavailable.
         """
@@ -320,23 +339,27 @@ class RedisClient:
         )
 
 
-def _script_arguments(call: ScriptCall) -> Callable[[CommandPipeline], Sequence[Argument]]:
-    head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(call.keys), *call.keys)
-    return lambda pipeline: (*head, pipeline.run_id, *call.arguments)
-
-
 @asynccontextmanager
 async def open_client(
-    url: str, *, timeout_seconds: float, connect: Connect = open_resp_connection
+    url: str,
+    *,
+    timeout_seconds: float,
+    prefix: str = "",
+    connect: Connect = open_resp_connection,
 ) -> AsyncIterator[RedisClient]:
     """Open a client for the servers that a URL names (see topology.py).
 
     timeout_seconds: how long one call waits for its server. A server need not answer now.
+    prefix: the beginning of every key and pub/sub channel.
     Raise BrokerUnavailable when the topology cannot be found out, ValueError for a wrong URL.
     """
     async with Supervisor(SystemClock()) as tasks:
         client = RedisClient(
-            parse_topology(url), tasks, timeout_seconds=timeout_seconds, connect=connect
+            parse_topology(url),
+            tasks,
+            timeout_seconds=timeout_seconds,
+            prefix=prefix,
+            connect=connect,
         )
         await client.refresh_topology()
         tasks.start("topology", client.keep_topology_fresh)

@@ -15,7 +15,7 @@ redis.call('XDEL', KEYS[3], ARGV[4])
 local fields = entries[1][2]
 if ARGV[5] == 'release' then
   local id = redis.call('XADD', KEYS[3], '*', unpack(fields))
-  redis.call('HSET', KEYS[2], 'j ' .. fields[2], string.match(KEYS[3], ':due:(.*)$') .. ' ' .. id)
+  redis.call('HSET', KEYS[2], 'j ' .. fields[2], string.match(KEYS[3], '}:jobs:due:(.*)$') .. ' ' .. id)
 else
   redis.call('HDEL', KEYS[2], 'j ' .. fields[2], 'u ' .. fields[2])
   count('r ' .. fields[4], -1)
