@@ -81,13 +81,14 @@ def _check_redis_url(url: str) -> str:
 
 class Redis(Section):
     """The broker: one server (`redis://`, `rediss://`, `unix://`), Sentinel
-    (`redis+sentinel://host,host/service`) or a Cluster (`redis+cluster://host,host`).
+    (`redis+sentinel://host,host/service`) or a Cluster (`redis+cluster://host,host`); `valkey`
+    means the same as `redis`.
     """
 
     url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", pattern=patterns.BROKER_URL
     )
-    prefix: str = Field("", pattern=r"^[A-Za-z0-9._:/@-]{0,64}$")
+    prefix: str = Field("", pattern=patterns.KEY_PREFIX)
     timeout_seconds: PositiveFloat = 1.5
     wait_replicas: NonNegativeInt = 0
 

@@ -7,7 +7,8 @@ from typing import Final
 # Also of apps: capacitor://localhost, tauri://localhost, chrome-extension://<id>, app://.
 ORIGIN: Final = r"^[a-z][a-z0-9+.-]*://[^/\s]+$"
 HTTP_URL: Final = r"^https?://"
-BROKER_URL: Final = r"^(rediss?(\+sentinel|\+cluster)?|unix)://"
+BROKER_URL: Final = r"^((redis|valkey)s?(\+sentinel|\+cluster)?|unix)://"
+KEY_PREFIX: Final = r"^[A-Za-z0-9._:/@-]{0,64}$"
 TOPIC: Final = r"^([^\s,*]{1,255}\*?|\*)$"
 QUEUE: Final = r"^[a-z0-9_-]{1,32}$"
 EVENT_NAME: Final = r"^[A-Za-z0-9._:-]{1,128}$"
@@ -19,7 +20,8 @@ REQUIREMENTS: Final = {
     "https://app.example.com or http://localhost:8001",
     HTTP_URL: "the URL must begin with http:// or https://",
     BROKER_URL: "the URL must begin with redis://, rediss://, redis+sentinel://, redis+cluster:// "
-    "or unix://",
+    "or unix://; valkey means the same as redis",
+    KEY_PREFIX: "the prefix has at most 64 characters: letters, digits and . _ : / @ -",
     TOPIC: "a topic has 1 to 255 characters without white space, commas and *; a * at its end "
     "matches any rest",
     QUEUE: "the name of a queue has 1 to 32 characters: a to z, 0 to 9, - and _",

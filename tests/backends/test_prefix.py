@@ -166,7 +166,7 @@ async def test_every_name_begins_with_the_prefix(servers: tuple[str, list[TcpSer
     async with opened_hub(url.replace("://", "://tenant:pw@"), "tenant:") as hub:
         await use_every_store(hub)
         keys = keys_of(stores)
-        # Every kind of key that lives for longer than a call, so that a store that is not used fails the test.
+        # Every kind of key that lives for longer than a call: a store that is not used is missed.
         for kind in (
             "head", "log", "blank", "publish_key", "generation", "generation_key", "chat", "open",
             "ticket", "usage", "stored_bytes", "presence", "denylist", "nodes", "last_sweep",

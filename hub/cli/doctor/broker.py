@@ -61,7 +61,10 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
                     *await _check_writes(client, partition),
                     *await _check_latency_and_clock(client, partition),
                 ]
-    except (BrokerUnavailable, ValueError) as error:
+    except ValueError as error:
+        advice = "correct redis.url (HUB_REDIS__URL); docs/contributing/redis.md lists every form"
+        return [fail("broker", f"{broker_address}: {error}", advice)]
+    except BrokerUnavailable as error:
         return [*results, fail("broker", f"{broker_address}: {error}", _advice(str(error)))]
     return results
 
@@ -78,7 +81,13 @@ def check_server(report: ServerReport, *, max_body_bytes: int) -> Iterator[Check
 
 
 def _advice(reason: str) -> str:
-    if any(word in reason.lower() for word in ("auth", "password", "wrongpass")):
+    reason = reason.lower()
+    if "certificate" in reason or "ssl" in reason:
+        return (
+            "add what TLS needs to redis.url: ?ssl_ca_certs=/path for a CA of your own, "
+            "&ssl_certfile=/path&ssl_keyfile=/path if the server requires a certificate"
+        )
+    if any(word in reason for word in ("auth", "password", "wrongpass")):
         return "set user and password in redis.url: redis://user:password@host:6379"
     return "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
 

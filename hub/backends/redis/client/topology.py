@@ -1,11 +1,6 @@
 """Which server owns which partition: one server, one behind Sentinel, or a Cluster.
 
-    redis://[user:password@]host[:6379][/database]      rediss:// for TLS, unix:///path for a socket
-    redis+sentinel://[user:password@]host[:26379],host…/service[/database]
-    redis+cluster://[user:password@]host[:6379],host…
-
-The user and password are those of the data servers; the password of the Sentinels is
-`?sentinel_password=`. `rediss+sentinel://` and `rediss+cluster://` use TLS.
+url.py parses the URL that names the topology.
 """
 
 from __future__ import annotations
@@ -13,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis.asyncio.connection
 from redis.asyncio.retry import Retry
@@ -21,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from hub.backends.redis.client.url import parse_url
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerUnavailable
@@ -49,9 +44,9 @@ class RedisServer:
         """Return a server at another address with the same login."""
         return RedisServer({**self._options, "host": host, "port": port})
 
-    def sentinel(self, password: str | None) -> RedisServer:
+    def sentinel(self, login: Mapping[str, str]) -> RedisServer:
         """Return the server as a Sentinel: it has its own login and no databases."""
-        options = {**self._options, "username": None, "password": password, "db": 0}
+        options = {**self._options, "username": None, "password": None, "db": 0, **login}
         return RedisServer(options)
 
     def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
@@ -110,19 +105,26 @@ class Sentinel:
     poll_seconds: float | None = 5.0
 
     def __init__(
-        self, sentinels: Sequence[RedisServer], service: str, password: str | None
+        self, sentinels: Sequence[RedisServer], service: str, login: Mapping[str, str]
     ) -> None:
         self._template = sentinels[0]  # has the login of the data servers
-        self._sentinels = [server.sentinel(password) for server in sentinels]
+        self._sentinels = [server.sentinel(login) for server in sentinels]
         self._service = service
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        address = await _first_reply(self._sentinels, command, timeout_seconds)
-        if address is None:
-            raise BrokerUnavailable(f"the Sentinels know no service {self._service!r}")
-        host, port = address
-        return [self._template.with_address(host.decode(), int(port))] * PARTITIONS
+        reason = ""
+        for sentinel in self._sentinels:
+            try:
+                address = await _ask(sentinel, command, timeout_seconds / len(self._sentinels))
+            except BrokerUnavailable as error:
+                reason = str(error)
+                continue
+            if address is None:
+                raise BrokerUnavailable(f"the Sentinels know no service {self._service!r}")
+            host, port = address
+            return [self._template.with_address(host.decode(), int(port))] * PARTITIONS
+        raise BrokerUnavailable(f"no Sentinel answers ({reason})")
 
 
 class Cluster:
@@ -139,20 +141,21 @@ class Cluster:
         self._known: list[RedisServer] = []  # the servers of the last topology
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
-        candidates = list(dict.fromkeys([*self._known, *self._seeds]))
-        for server in candidates:
-            ranges = await _first_reply(
-                [server], ("CLUSTER", "SLOTS"), timeout_seconds, required=False
-            )
-            if ranges is None:
-                continue
+        reasons = []
+        for server in dict.fromkeys([*self._known, *self._seeds]):
             try:
+                ranges = await _ask(server, ("CLUSTER", "SLOTS"), timeout_seconds)
                 owners = [_owner(server, ranges, slot) for slot in _SLOTS]
+            except BrokerUnavailable as error:
+                reasons.append(str(error))
             except LookupError:
-                continue  # this server does not know an owner of every slot
-            self._known = list(dict.fromkeys(owners))
-            return owners
-        raise BrokerUnavailable("no server of the Cluster knows the owner of every partition")
+                reasons.append(f"{server}: not every slot has an owner")
+            else:
+                self._known = list(dict.fromkeys(owners))
+                return owners
+        raise BrokerUnavailable(
+            f"no server of the Cluster knows the owner of every partition ({reasons[-1]})"
+        )
 
 
 def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
@@ -164,69 +167,31 @@ def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
     raise LookupError(slot)
 
 
-async def _first_reply(
-    servers: Sequence[RedisServer],
-    command: Sequence[str],
-    timeout_seconds: float,
-    *,
-    required: bool = True,
-) -> Any:
-    """Send the command to one server after the other and return the first reply.
-
-    When no server replies, raise BrokerUnavailable, or return None if no reply is required.
-    """
-    reason = ""
-    for server in servers:
-        connection = server.new_connection()
-        try:
-            async with asyncio.timeout(timeout_seconds / max(1, len(servers))):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command(*command)
-                return await connection.read_response()
-        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-            reason = f"{server}: {str(error) or type(error).__name__}"
-        finally:
-            await connection.disconnect(nowait=True)
-    if required:
-        raise BrokerUnavailable(f"no Sentinel answers ({reason})")
-    return None
+async def _ask(server: RedisServer, command: Sequence[str], timeout_seconds: float) -> Any:
+    """Return the reply of a server to one command. Raise BrokerUnavailable with its address."""
+    connection = server.new_connection()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_command(*command)
+            return await connection.read_response()
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+        raise BrokerUnavailable(f"{server}: {str(error) or type(error).__name__}") from error
+    finally:
+        await connection.disconnect(nowait=True)
 
 
 def parse_topology(url: str) -> Topology:
-    """Return the topology that a URL names. Raise ValueError with one sentence."""
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if not kind:
-        return Single(_parse_server(url))
-    login, at, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query))
-    password = query.pop("sentinel_password", None)
-    path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
-    service = path.pop(0) if kind == "sentinel" and path else ""
-    if kind == "sentinel" and not service:
-        raise ValueError(
-            "the URL of Sentinels must end with the name of the service, like /mymaster"
-        )
-    if kind == "cluster" and path not in ([], ["0"]):
-        raise ValueError("a Cluster has no databases, so the path of its URL must be empty")
-    default_port = 26379 if kind == "sentinel" else 6379
-    servers = []
-    for host in hosts.split(","):
-        address = host if _has_port(host) else f"{host}:{default_port}"
-        server_url = urlunsplit(
-            (scheme, login + at + address, "/".join(path), urlencode(query), "")
-        )
-        servers.append(_parse_server(server_url))
-    return Sentinel(servers, service, password) if kind == "sentinel" else Cluster(servers)
-
-
-def _has_port(host: str) -> bool:
-    return host.rpartition(":")[2].isdigit() and not host.endswith("]")
-
-
-def _parse_server(url: str) -> RedisServer:
-    options = dict(redis.asyncio.connection.parse_url(url))
-    if "path" not in options:
-        options.setdefault("host", "localhost")
-        options.setdefault("port", 6379)
-    return RedisServer(options)
+    """Return the topology that a URL names (url.py). Raise ValueError with one sentence."""
+    parsed = parse_url(url)
+    options = {**parsed.connection, **parsed.login}
+    default_port = 26379 if parsed.kind == "sentinel" else 6379
+    servers = [
+        RedisServer({**options, "host": host, "port": port or default_port})
+        for host, port in parsed.hosts
+    ]
+    if parsed.kind == "sentinel":
+        return Sentinel(servers, parsed.service, parsed.sentinel_login)
+    if parsed.kind == "cluster":
+        return Cluster(servers)
+    return Single(servers[0] if servers else RedisServer(options))
