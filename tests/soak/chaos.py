@@ -29,6 +29,7 @@ from tests.topologies import SentinelSetup, TcpServer, fake_clock, valkey_binary
 
 LEASE_SECONDS: Final = 4.0
 _SKEWS: Final = (-3600, 0, 3600)  # seconds
+_INTERVAL_SECONDS: Final = 0.1  # between two looks at the roles
 
 
 class Member:
@@ -50,6 +51,80 @@ class Member:
         await self.process.wait()
 
 
+class RoleWatch:
+    """Follows which server is the primary, and records when acknowledged writes may be lost.
+
+    Sentinel loses writes whenever the primary changes: from the last moment at which one server was
+    the primary and the other one its connected replica, until they are so again. On a busy machine,
+    Sentinel also changes the primary without a fault of this module.
+    """
+
+    def __init__(self, sentinel: SentinelSetup, ledger: AnswerLedger) -> None:
+        self._sentinel = sentinel
+        self._ledger = ledger
+        self._primary: TcpServer | None = None  # None while the roles are not settled
+        self._changed = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Follow the roles until cancelled."""
+        last_primary: TcpServer | None = None
+        settled_at, has_changed = time.monotonic(), False
+        while True:
+            looked_at = time.monotonic()
+            primary, is_settled = await self._look()
+            if primary is not None and primary is not last_primary:
+                has_changed, last_primary = last_primary is not None, primary
+            if is_settled:
+                if has_changed:
+                    self._ledger.record_loss(settled_at - _INTERVAL_SECONDS, time.monotonic())
+                settled_at, has_changed = looked_at, False
+            async with self._changed:
+                self._primary = primary if is_settled else None
+                self._changed.notify_all()
+            await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def settled(self) -> tuple[TcpServer, TcpServer]:
+        """Wait until the roles are settled, and return the primary and the replica."""
+        async with asyncio.timeout(120), self._changed:
+            await self._changed.wait()  # a look from now on
+            await self._changed.wait_for(lambda: self._primary is not None)
+            first, second = self._sentinel.master, self._sentinel.replica
+            return (first, second) if self._primary is first else (second, first)
+
+    async def until_not_primary(self, server: TcpServer) -> None:
+        """Wait until Sentinel names another primary."""
+        async with asyncio.timeout(120):
+            while await self._named_primary() in (None, server):
+                await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def _look(self) -> tuple[TcpServer | None, bool]:
+        """Return the primary that Sentinel names, and whether the other server is its replica."""
+        primary = await self._named_primary()
+        if primary is None:
+            return None, False
+        first, second = self._sentinel.master, self._sentinel.replica
+        replica = second if primary is first else first
+        info = await self._info(replica)
+        is_replica = (
+            f"master_port:{primary.port}".encode() in info and b"master_link_status:up" in info
+        )
+        return primary, is_replica and b"role:master" in await self._info(primary)
+
+    async def _named_primary(self) -> TcpServer | None:
+        ask = self._sentinel.sentinels[0].ask
+        reply = await asyncio.to_thread(ask, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "hub")
+        servers = (self._sentinel.master, self._sentinel.replica)
+        return next((each for each in servers if each.port == int(reply[1])), None)
+
+    @staticmethod
+    async def _info(server: TcpServer) -> bytes:
+        try:
+            info: bytes = await asyncio.to_thread(server.ask, "INFO", "replication")
+        except (redis.RedisError, OSError):
+            return b""
+        return info
+
+
 class ChaosFaults:
     """The faults. Every public coroutine except `run` is one, and undoes itself."""
 
@@ -58,13 +133,13 @@ class ChaosFaults:
         cluster: Cluster,
         sentinel: SentinelSetup,
         workers: Sequence[Member],
-        ledger: AnswerLedger,
+        roles: RoleWatch,
         seed: int,
     ) -> None:
         self._cluster = cluster
         self._sentinel = sentinel
         self._workers = workers
-        self._ledger = ledger
+        self._roles = roles
         self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
 
@@ -116,84 +191,36 @@ class ChaosFaults:
 
     async def promote_replica(self) -> None:
         """Sentinel promotes the replica in an orderly way; the next call fails back."""
-        primary, replica = await self._roles()
-        since = time.monotonic()
-        await self._until_synced(primary, replica)
+        primary, _ = await self._roles.settled()
         with suppress(redis.RedisError):
             await asyncio.to_thread(self._sentinel.sentinels[0].ask, "SENTINEL", "FAILOVER", "hub")
-            await self._until_primary(replica)
-            await self._until_synced(replica, primary)
-        # Both servers accept writes for a moment.
-        self._ledger.record_loss(since, time.monotonic())
+            await self._roles.until_not_primary(primary)
+        await self._roles.settled()
 
     async def cut_replication(self) -> None:
         """The replica loses its connection for a while, and copies the rest later."""
-        primary, replica = await self._roles()
+        primary, _ = await self._roles.settled()
         await self._stop_replication(primary)
         await asyncio.sleep(self._random.uniform(0.5, 3))
         await self._allow_replication(primary)
-        await self._until_synced(primary, replica)
+        await self._roles.settled()
 
     async def fail_over_with_cut_replication(self) -> None:
         """The primary is killed while the replica lacks its last writes; both change roles.
 
         The old primary starts again as a replica, with a clock that may differ by an hour.
         """
-        primary, replica = await self._roles()
-        await self._until_synced(primary, replica)
-        since = time.monotonic()
+        primary, replica = await self._roles.settled()
         await self._stop_replication(primary)
         await asyncio.sleep(self._random.uniform(0.3, 2))
         await asyncio.to_thread(primary.kill)
-        await self._until_primary(replica)
+        await self._roles.until_not_primary(primary)
         environment = fake_clock(self._random.choice(_SKEWS))
         primary.prefix = ["env", *(f"{name}={value}" for name, value in environment.items())]
         # It has no data: as a primary, until Sentinel notices it, it would answer with nothing.
         primary.more_options = ("--replicaof", f"127.0.0.1 {replica.port}")
         await asyncio.to_thread(primary.start)
-        await self._until_synced(replica, primary)
-        # Until Sentinel has made the old primary a replica, it accepts writes as well.
-        self._ledger.record_loss(since, time.monotonic())
-
-    async def _roles(self) -> tuple[TcpServer, TcpServer]:
-        """Return the primary and the replica."""
-        first, second = self._sentinel.master, self._sentinel.replica
-        while True:
-            port = await self._primary_port()
-            if port in (first.port, second.port):
-                return (first, second) if port == first.port else (second, first)
-            await asyncio.sleep(0.1)
-
-    async def _primary_port(self) -> int:
-        ask = self._sentinel.sentinels[0].ask
-        reply = await asyncio.to_thread(ask, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "hub")
-        return int(reply[1])
-
-    async def _until_primary(self, server: TcpServer) -> None:
-        async with asyncio.timeout(60):
-            while not (
-                await self._primary_port() == server.port
-                and b"role:master" in await self._info(server)
-            ):
-                await asyncio.sleep(0.05)
-
-    async def _until_synced(self, primary: TcpServer, replica: TcpServer) -> None:
-        """Return when the replica is connected to the primary."""
-        async with asyncio.timeout(60):
-            while True:
-                info = await self._info(replica)
-                of_primary = f"master_port:{primary.port}".encode() in info
-                if of_primary and b"master_link_status:up" in info:
-                    return
-                await asyncio.sleep(0.1)
-
-    @staticmethod
-    async def _info(server: TcpServer) -> bytes:
-        try:
-            info: bytes = await asyncio.to_thread(server.ask, "INFO", "replication")
-        except (redis.RedisError, OSError):
-            return b""
-        return info
+        await self._roles.settled()
 
     @staticmethod
     async def _stop_replication(primary: TcpServer) -> None:
@@ -256,7 +283,9 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         skewed = bool(fake_clock(1))
         log(f"{args.users} users, seed {args.seed}, logs in {folder}, other clocks: {skewed}")
 
-        faults = ChaosFaults(cluster, sentinel, workers, ledger, args.seed)
+        roles = RoleWatch(sentinel, ledger)
+        watching = asyncio.create_task(roles.run())
+        faults = ChaosFaults(cluster, sentinel, workers, roles, args.seed)
         names = args.faults.split(",") if args.faults else faults.names()
         users = [User(f"u{n}", urls, session, ledger, args.seed + n) for n in range(args.users)]
         readers = [asyncio.create_task(user.read()) for user in users]
@@ -276,6 +305,10 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         for worker in workers:
             worker.send(signal.SIGCONT)
         log("the faults end")
+        with suppress(TimeoutError):
+            await roles.settled()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await asyncio.gather(*askers)
         await asyncio.gather(*(user.check() for user in users))
         for reader in readers:
