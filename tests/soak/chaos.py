@@ -29,7 +29,7 @@ from tests.topologies import SentinelSetup, TcpServer, fake_clock, valkey_binary
 
 LEASE_SECONDS: Final = 4.0
 _SKEWS: Final = (-3600, 0, 3600)  # seconds
-_INTERVAL_SECONDS: Final = 0.1  # between two looks at the roles
+_INTERVAL_SECONDS: Final = 0.1  # between two checks of the roles
 
 
 class Member:
@@ -70,14 +70,14 @@ class RoleWatch:
         last_primary: TcpServer | None = None
         settled_at, has_changed = time.monotonic(), False
         while True:
-            looked_at = time.monotonic()
-            primary, is_settled = await self._look()
+            checked_at = time.monotonic()
+            primary, is_settled = await self._check()
             if primary is not None and primary is not last_primary:
                 has_changed, last_primary = last_primary is not None, primary
             if is_settled:
                 if has_changed:
                     self._ledger.record_loss(settled_at - _INTERVAL_SECONDS, time.monotonic())
-                settled_at, has_changed = looked_at, False
+                settled_at, has_changed = checked_at, False
             async with self._changed:
                 self._primary = primary if is_settled else None
                 self._changed.notify_all()
@@ -86,7 +86,7 @@ class RoleWatch:
     async def settled(self) -> tuple[TcpServer, TcpServer]:
         """Wait until the roles are settled, and return the primary and the replica."""
         async with asyncio.timeout(120), self._changed:
-            await self._changed.wait()  # a look from now on
+            await self._changed.wait()  # a check from now on
             await self._changed.wait_for(lambda: self._primary is not None)
             first, second = self._sentinel.master, self._sentinel.replica
             return (first, second) if self._primary is first else (second, first)
@@ -97,7 +97,7 @@ class RoleWatch:
             while await self._named_primary() in (None, server):
                 await asyncio.sleep(_INTERVAL_SECONDS)
 
-    async def _look(self) -> tuple[TcpServer | None, bool]:
+    async def _check(self) -> tuple[TcpServer | None, bool]:
         """Return the primary that Sentinel names, and whether the other server is its replica."""
         primary = await self._named_primary()
         if primary is None:
