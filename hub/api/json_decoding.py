@@ -19,6 +19,14 @@ _UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
 MAX_DEPTH: Final = 500
 _STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]', re.DOTALL)
 
+# Half of a surrogate pair without its other half, as an escape or as bytes that are not UTF-8.
+# The first alternatives match what must be skipped: whole pairs, and other escapes.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F])."
+    rb"|(?P<lone>\\u[dD][89a-fA-F]..|\xed[\xa0-\xbf][\x80-\xbf])",
+    re.DOTALL,
+)
+
 T = TypeVar("T")
 
 
@@ -38,7 +46,8 @@ def decode_json(body: bytes, model: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _invalid_field(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", code=INVALID_JSON) from error
+        reason = _describe_lone_surrogate(body) or str(error)
+        raise BadRequest(f"the body is not JSON: {reason}", code=INVALID_JSON) from error
 
 
 def decode_json_field(text: str, model: type[T], path: str) -> T | None:
@@ -54,7 +63,9 @@ def decode_json_field(text: str, model: type[T], path: str) -> T | None:
     try:
         return msgspec.json.decode(text, type=model)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRequest(f"{path}: {_lower_first(str(error))}", path=path) from error
+        reason = _describe_lone_surrogate(text.encode("utf-8", "surrogatepass"))
+        sentence = f"{path}: {reason or _lower_first(str(error))}"
+        raise BadRequest(sentence, path=path) from error
 
 
 def is_deeper_than(max_depth: int, text: bytes) -> bool:
@@ -108,5 +119,19 @@ def _invalid_field(message: str) -> BadRequest:
     return BadRequest(what, path=path or None)
 
 
+def _describe_lone_surrogate(text: bytes) -> str | None:
+    """Return a sentence on the first half of a surrogate pair that has no other half, or None."""
+    for match in _LONE_SURROGATE.finditer(text):
+        if lone := match["lone"]:
+            shown = lone.decode() if lone.startswith(b"\\") else "as bytes"
+            return (
+                f"half of a surrogate pair ({shown}, byte {match.start()}) is no character; "
+                "a text was probably cut inside an emoji"
+            )
+    return None
+
+
 def _lower_first(text: str) -> str:
-    return text[0].lower() + text[1:]
+    """Return a sentence for the middle of another one; a word such as JSON keeps its capitals."""
+    first_word = text.split(maxsplit=1)[0]
+    return text if first_word[1:] != first_word[1:].lower() else text[0].lower() + text[1:]

@@ -34,6 +34,13 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
         (b"{}", None, "missing required field"),
         (b'{"to":{"user":"a"},"data":"\xff"}', None, "the body is not JSON"),
         (b"{", None, "the body is not JSON"),
+        (rb'{"to":{"user":"\ud83d"}}', None, r"half of a surrogate pair (\ud83d, byte 15)"),
+        (rb'{"to":{"user":"\uD83D!"}}', None, r"half of a surrogate pair (\uD83D, byte 15)"),
+        (rb'{"to":{"user":"a"},"data":"\udca9x"}', None, "half of a surrogate pair"),
+        (rb'{"to":{"user":"\ud83d\ud83d\ude00"}}', None, "half of a surrogate pair"),
+        (b'{"to":{"user":"\xed\xa0\xbd"}}', None, "half of a surrogate pair (as bytes"),
+        (rb'{"to":{"user":"\\ud83d"}', None, "the body is not JSON: Input data was truncated"),
+        (rb'{"to":{"user":"\ud83d\ude00"}', None, "the body is not JSON: Input data was truncated"),
     ],
 )
 def test_invalid_body(body: bytes, path: str | None, sentence: str) -> None:
@@ -57,6 +64,20 @@ def test_field() -> None:
     with pytest.raises(BadRequest, match=r"^params: ") as raised:
         decode_json_field("[1]", dict[str, Any], "params")
     assert raised.value.path == "params"
+    with pytest.raises(BadRequest, match=r"^params: expected `object`"):
+        decode_json_field("[1]", dict[str, Any], "params")
+    with pytest.raises(BadRequest, match=r"^params: JSON is malformed"):
+        decode_json_field("{x", dict[str, Any], "params")
+    with pytest.raises(BadRequest, match=r"^params: half of a surrogate pair"):
+        decode_json_field(r'{"a":"\ud83d"}', dict[str, Any], "params")
+
+
+@given(st.text(), st.text(), st.sampled_from([r"\ud800", r"\uDBFF", r"\udc00", r"\uDFFF"]))
+def test_lone_surrogates(before: str, after: str, half: str) -> None:
+    """The error of a text with half of a surrogate pair says so, whatever is around it."""
+    text = msgspec.json.encode([before, after]).replace(b'","', b" " + half.encode() + b" ", 1)
+    with pytest.raises(BadRequest, match="half of a surrogate pair"):
+        decode_json(text, list[str])
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])

@@ -18,9 +18,9 @@ from hub.http.server import ListenAddress, listen, tls_context
 from hub_client import (
     Forbidden,
     HubClient,
-    HubClientError,
     HubUnavailable,
     HubUnreachable,
+    NotAHub,
     NotFound,
     RetryPolicy,
     StreamEnded,
@@ -249,11 +249,28 @@ async def test_server_that_is_not_a_hub() -> None:
     """An HTML page with status 200 is neither a stream nor the response to a publish."""
     server = Scripted(web.Response(body=b"<h1>It works!</h1>", content_type="text/html"))
     async with server.client() as client:
-        with pytest.raises(HubClientError, match="is not a hub: it sends text/html"):
+        with pytest.raises(NotAHub, match="is not a hub: it sends text/html"):
             await take(client, 1)
-        with pytest.raises(HubClientError, match="is not a hub"):
+        attempts = len(server.requests)
+        assert attempts == RetryPolicy().max_attempts
+        with pytest.raises(NotAHub, match="is not a hub"):
             await client.publish({"all": True})
-    assert len(server.requests) == 2
+    assert len(server.requests) == 2 * attempts
+
+
+async def test_page_of_another_server_between_connections() -> None:
+    """A stream and a request survive the HTML page of a captive portal or of a restarting proxy."""
+
+    def page() -> web.Response:
+        return web.Response(body=b"<h1>Log in</h1>", content_type="text/html")
+
+    server = Scripted(page(), event("1", "aaaaa-1"), page(), page(), event("2", "aaaaa-2"))
+    async with server.client() as client:
+        assert await take(client, 2) == ["1", "2"]
+    published = {"published": [{"channel": "all", "cursor": "aaaaa-1", "duplicate": False}]}
+    server = Scripted(page(), web.json_response(published))
+    async with server.client() as client:
+        assert (await client.publish({"all": True}))[0].channel == "all"
 
 
 async def test_many_topics_are_sent_by_post() -> None:

@@ -48,8 +48,12 @@ function openStream(resolve, signal) {
   const write = (text) => controller.enqueue(new TextEncoder().encode(text));
   return {
     heartbeat: () => write(": hb\n"),
+    retry: (ms) => write(`retry: ${ms}\n`),
     end: () => controller.close(),
-    send: (name, data, id) => write(`${id ? `id: ${id}\n` : ""}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`),
+    send: (name, data, id) => {
+      const text = typeof data === "string" ? data : JSON.stringify(data);
+      write(`event: ${name}\ndata: ${text}\n${id ? `id: ${id}\n` : ""}\n`);
+    },
   };
 }
 
@@ -111,7 +115,11 @@ function createHub(options = {}) {
   const received = [];
   const states = [];
   const hub = connect({ url: "http://hub", user: "alice", store: null, fetch: fake.fetch, ...options });
-  hub.on("*", ({ name, data, replayed }) => name.startsWith("hub.") || received.push(replayed ? ["stored", data] : data));
+  hub.on("*", ({ name, data: sent, replayed }) => {
+    if (name.startsWith("hub.")) return;
+    const data = /^\d+$/.test(sent) ? Number(sent) : sent; // numbers arrive as text
+    received.push(replayed ? ["stored", data] : data);
+  });
   hub.on("state", (state) => states.push(state));
   hubs.push(hub);
   return { fake, hub, received, states };
@@ -121,7 +129,7 @@ async function openHub(options) {
   const parts = createHub(options);
   parts.request = await parts.fake.next();
   parts.stream = parts.request.openStream();
-  parts.stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  parts.stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   return parts;
 }
@@ -140,29 +148,29 @@ afterEach(() => {
 test("starts live and reconnects with the cursor of the last event", async () => {
   const { fake, received, states, request, stream } = await openHub({ token: "T" });
   assert.deepEqual([request.path, request.query, request.headers.Authorization], ["/sse/connect/alice", { cursor: "live" }, "Bearer T"]);
-  stream.send("notification", { n: 1 }, "AAAAA-2*BBBBB-0");
+  stream.send("notification", { n: 1 }, "AAAAA-2*BBBBB-0.");
   stream.send("flash", "not stored");
   await runCallbacks();
   stream.end();
   await runCallbacks();
   await tick(500);
   const again = await fake.next();
-  assert.deepEqual([again.headers["Last-Event-ID"], again.query], ["AAAAA-2*BBBBB-0", {}]);
+  assert.deepEqual([again.headers["Last-Event-ID"], again.query], ["AAAAA-2*BBBBB-0.", {}]);
   assert.deepEqual(received, [{ n: 1 }, "not stored"]);
   assert.deepEqual(states.map(({ state }) => state), ["live", "reconnecting", "reconnecting"]);
 });
 
 test("an event that arrives twice is delivered once", async () => {
   const { fake, received, stream } = await openHub();
-  stream.send("notification", 1, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 1, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   stream.end();
   await runCallbacks();
   await tick(500);
   const again = (await fake.next()).openStream();
-  again.send("hub.open", OPEN, "AAAAA-1*BBBBB-0"); // a hub that replays from an earlier position
-  again.send("notification", 1, "AAAAA-2*BBBBB-0");
-  again.send("notification", 2, "AAAAA-3*BBBBB-0");
+  again.send("hub.open", OPEN, "AAAAA-1*BBBBB-0."); // a hub that replays from an earlier position
+  again.send("notification", 1, "AAAAA-2*BBBBB-0.");
+  again.send("notification", 2, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   assert.deepEqual(received, [1, 2]);
 });
@@ -173,7 +181,7 @@ test("a reload continues from the stored cursor; a cursor that the hub cannot re
   hub.close();
   const { fake, hub: second } = createHub({ store });
   const request = await fake.next();
-  assert.equal(request.headers["Last-Event-ID"], "AAAAA-1*BBBBB-0");
+  assert.equal(request.headers["Last-Event-ID"], "AAAAA-1*BBBBB-0.");
   const resets = [];
   second.on("hub.reset", ({ data }) => resets.push(data));
   request.respond({ detail: "this is not a cursor of the hub", path: "cursor" }, 400);
@@ -188,26 +196,26 @@ test("stored events are marked as replayed, later events are not, also after a r
   const stream = (await fake.next()).openStream();
   let isReady = false;
   hub.ready.then(() => (isReady = true));
-  stream.send("hub.open", { ...OPEN, replayed: 2 }, "AAAAA-0*BBBBB-0");
-  stream.send("notification", 1, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", { ...OPEN, replayed: 2 }, "AAAAA-0*BBBBB-0.");
+  stream.send("notification", 1, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   assert.equal(isReady, false);
-  stream.send("notification", 2, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 2, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   assert.equal(isReady, true);
   stream.end();
   await runCallbacks();
   await tick(500);
   const again = (await fake.next()).openStream();
-  again.send("hub.open", { ...OPEN, recovered: true, replayed: 1 }, "AAAAA-2*BBBBB-0");
-  again.send("notification", 3, "AAAAA-3*BBBBB-0");
+  again.send("hub.open", { ...OPEN, recovered: true, replayed: 1 }, "AAAAA-2*BBBBB-0.");
+  again.send("notification", 3, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   assert.deepEqual(received, [["stored", 1], ["stored", 2], 3]);
 });
 
 test("after a bye with reconnect the client waits at least as long as the hub asked", async () => {
   const { fake, states, stream } = await openHub();
-  stream.send("hub.bye", { reason: "draining", reconnect: true, retry_ms: 2000 }, "AAAAA-1*BBBBB-0");
+  stream.send("hub.bye", { reason: "draining", reconnect: true, retry_ms: 2000 }, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   const { state, reason, retryAt } = states.at(-1);
   assert.deepEqual([state, reason], ["reconnecting", "draining"]);
@@ -228,7 +236,7 @@ test("the delay grows while streams break early and starts again after a stable 
     delays.push(parts.hub.state.retryAt - Date.now());
     await tick(delays.at(-1));
     stream = (await parts.fake.next()).openStream();
-    stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+    stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
     await runCallbacks();
   };
   for (let count = 0; count < 4; count += 1) await breakStream();
@@ -247,7 +255,7 @@ test("a bye without reconnect closes the hub until reconnect() is called", async
   assert.deepEqual([states.at(-1).state, states.at(-1).reason, fake.requests.length], ["closed", "replaced", 0]);
   await assert.rejects(hub.ask("why?").accepted, { code: "closed" });
   hub.reconnect();
-  assert.equal((await fake.next()).headers["Last-Event-ID"], "AAAAA-1*BBBBB-0");
+  assert.equal((await fake.next()).headers["Last-Event-ID"], "AAAAA-1*BBBBB-0.");
 });
 
 test("a temporary refusal is retried after Retry-After, a final one closes the hub", async () => {
@@ -270,7 +278,7 @@ test("getToken is called at first, when a token is refused, before it expires an
   const second = await fake.next();
   assert.equal(second.headers.Authorization, "Bearer T2");
   const stream = second.openStream();
-  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   stream.send("hub.expiring", { reason: "expired", seconds: 30 });
   await runCallbacks();
   await tick(10_000);
@@ -278,7 +286,7 @@ test("getToken is called at first, when a token is refused, before it expires an
   const third = await fake.next();
   assert.deepEqual([third.headers.Authorization, second.signal.aborted], ["Bearer T3", true]);
   const stream3 = third.openStream();
-  stream3.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream3.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   stream3.send("hub.bye", { reason: "expired", reconnect: false, retry_ms: 3000 });
   await runCallbacks();
   await tick(0);
@@ -293,7 +301,7 @@ test("a ticket is sent in the URL, and a used one resumes by the header", async 
   await runCallbacks();
   await tick(500);
   const again = await fake.next();
-  assert.deepEqual([again.query, again.headers["Last-Event-ID"]], [{ ticket: "K" }, "AAAAA-1*BBBBB-0"]);
+  assert.deepEqual([again.query, again.headers["Last-Event-ID"]], [{ ticket: "K" }, "AAAAA-1*BBBBB-0."]);
 });
 
 test("it polls when the stream is buffered, and each poll continues from the last one", async () => {
@@ -304,14 +312,14 @@ test("it polls when the stream is buffered, and each poll continues from the las
   await tick(0);
   const first = await fake.next();
   assert.deepEqual([first.path, first.query], ["/poll/connect/alice", { wait: "0", cursor: "live" }]);
-  first.respond({ events: [], cursor: "AAAAA-1*BBBBB-0" });
+  first.respond({ events: [], cursor: "AAAAA-1*BBBBB-0." });
   const second = await fake.next();
-  assert.deepEqual([second.query.wait, second.headers["Last-Event-ID"]], ["25", "AAAAA-1*BBBBB-0"]);
+  assert.deepEqual([second.query.wait, second.headers["Last-Event-ID"]], ["25", "AAAAA-1*BBBBB-0."]);
   assert.deepEqual([states.at(-1).state, states.at(-1).transport], ["live", "poll"]);
   second.respond({
-    events: [{ id: "AAAAA-2*BBBBB-0", event: "notification", channel: "user:alice", data: 1 }], cursor: "AAAAA-2*BBBBB-0",
+    events: [{ id: "AAAAA-2*BBBBB-0.", event: "notification", channel: "user:alice", data: 1 }], cursor: "AAAAA-2*BBBBB-0.",
   });
-  assert.equal((await fake.next()).headers["Last-Event-ID"], "AAAAA-2*BBBBB-0");
+  assert.equal((await fake.next()).headers["Last-Event-ID"], "AAAAA-2*BBBBB-0.");
   assert.deepEqual(received, [1]);
 });
 
@@ -356,22 +364,22 @@ test("a request whose response was lost is sent again with the same key", async 
   await tick(500);
   const second = await fake.next();
   assert.equal(second.headers["Idempotency-Key"], first.headers["Idempotency-Key"]);
-  stream.send("generation.started", { generation: "g1", attempt: 1, model: "m" }, "AAAAA-2*BBBBB-0");
-  stream.send("generation.delta", { generation: "g1", i: 0, text: "Be" }, "AAAAA-3*BBBBB-0");
+  stream.send("generation.started", { generation: "g1", attempt: 1, model: "m" }, "AAAAA-2*BBBBB-0.");
+  stream.send("generation.delta", { generation: "g1", i: 0, text: "Be" }, "AAAAA-3*BBBBB-0.");
   await runCallbacks(); // the events arrive before the response to the POST
-  second.respond({ generation: "g1", cursor: "AAAAA-1" }, 202);
+  second.respond({ generation: "g1", cursor: "AAAAA-1." }, 202);
   assert.equal(await answer.accepted, "g1");
   const updates = [];
   const reading = (async () => {
     for await (const { delta, isReplaced } of answer) updates.push(isReplaced ? ["replaced", delta] : delta);
   })();
   await runCallbacks();
-  stream.send("generation.delta", { generation: "g1", i: 1, text: "cause" }, "AAAAA-4*BBBBB-0");
+  stream.send("generation.delta", { generation: "g1", i: 1, text: "cause" }, "AAAAA-4*BBBBB-0.");
   await runCallbacks();
-  stream.send("generation.replaced", { generation: "g1", i: 2, text: "Light" }, "AAAAA-5*BBBBB-0");
-  stream.send("generation.delta", { generation: "g2", i: 0, text: "another's" }, "AAAAA-6*BBBBB-0");
+  stream.send("generation.replaced", { generation: "g1", i: 2, text: "Light" }, "AAAAA-5*BBBBB-0.");
+  stream.send("generation.delta", { generation: "g2", i: 0, text: "another's" }, "AAAAA-6*BBBBB-0.");
   await runCallbacks();
-  stream.send("generation.done", { generation: "g1", finish_reason: "stop", usage: null, deltas: 3 }, "AAAAA-7*BBBBB-0");
+  stream.send("generation.done", { generation: "g1", finish_reason: "stop", usage: null, deltas: 3 }, "AAAAA-7*BBBBB-0.");
   await reading;
   assert.deepEqual(updates.filter(Boolean), ["Be", "cause", ["replaced", "Light"]]);
   assert.deepEqual([answer.text, answer.status], ["Light", "done"]);
@@ -394,8 +402,8 @@ test("a failed answer rejects with its code; a stopped answer ends normally", as
   assert.deepEqual([request.method, request.path], ["DELETE", "/generations/g2"]);
   request.respond({ status: "stopping" }, 202);
   await stopped;
-  stream.send("generation.failed", { generation: "g1", code: "upstream_timeout", message: "late", deltas: 0 }, "AAAAA-2*BBBBB-0");
-  stream.send("generation.stopped", { generation: "g2", by: "alice", deltas: 0 }, "AAAAA-3*BBBBB-0");
+  stream.send("generation.failed", { generation: "g1", code: "upstream_timeout", message: "late", deltas: 0 }, "AAAAA-2*BBBBB-0.");
+  stream.send("generation.stopped", { generation: "g2", by: "alice", deltas: 0 }, "AAAAA-3*BBBBB-0.");
   await assert.rejects(failing.ended(), { code: "upstream_timeout", message: "late" });
   assert.equal((await stopping.ended()).by, "alice");
 });
@@ -414,10 +422,10 @@ test("a restart is another answer to the same request", async () => {
   assert.deepEqual([again.path, again.headers["Idempotency-Key"]], [request.path, request.headers["Idempotency-Key"]]);
   assert.ok(again.headers["Idempotency-Key"]);
   again.respond({ generation: "g2" }, 202);
-  stream.send("generation.stopped", { generation: "g1", by: "alice", deltas: 0 }, "AAAAA-2*BBBBB-0");
-  stream.send("generation.started", { generation: "g2", attempt: 1, model: "m" }, "AAAAA-3*BBBBB-0");
-  stream.send("generation.delta", { generation: "g2", i: 0, text: "anew" }, "AAAAA-4*BBBBB-0");
-  stream.send("generation.done", { generation: "g2", finish_reason: "stop", usage: null, deltas: 1 }, "AAAAA-5*BBBBB-0");
+  stream.send("generation.stopped", { generation: "g1", by: "alice", deltas: 0 }, "AAAAA-2*BBBBB-0.");
+  stream.send("generation.started", { generation: "g2", attempt: 1, model: "m" }, "AAAAA-3*BBBBB-0.");
+  stream.send("generation.delta", { generation: "g2", i: 0, text: "anew" }, "AAAAA-4*BBBBB-0.");
+  stream.send("generation.done", { generation: "g2", finish_reason: "stop", usage: null, deltas: 1 }, "AAAAA-5*BBBBB-0.");
   await first.ended();
   assert.equal((await second.ended()).text, "anew");
 });
@@ -426,13 +434,13 @@ test("joining late gives the text so far, then each later delta once", async () 
   const { fake, hub, stream } = await openHub();
   const answer = hub.join("g9");
   const snapshotRequest = await fake.next();
-  stream.send("generation.delta", { generation: "g9", i: 2, text: "c" }, "AAAAA-2*BBBBB-0");
-  stream.send("generation.delta", { generation: "g9", i: 3, text: "d" }, "AAAAA-3*BBBBB-0");
+  stream.send("generation.delta", { generation: "g9", i: 2, text: "c" }, "AAAAA-2*BBBBB-0.");
+  stream.send("generation.delta", { generation: "g9", i: 3, text: "d" }, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   snapshotRequest.respond({ generation: "g9", status: "running", attempt: 1, model: "m", text: "abc", deltas: 3 });
   await runCallbacks();
   assert.equal(answer.text, "abcd");
-  stream.send("generation.done", { generation: "g9", finish_reason: "stop", usage: null, deltas: 4 }, "AAAAA-4*BBBBB-0");
+  stream.send("generation.done", { generation: "g9", finish_reason: "stop", usage: null, deltas: 4 }, "AAAAA-4*BBBBB-0.");
   assert.equal((await answer.ended()).text, "abcd");
 });
 
@@ -441,8 +449,8 @@ test("after a reset, a running answer is completed from its snapshot", async () 
   const answer = hub.ask("a");
   (await fake.next()).respond({ generation: "g1" }, 202);
   await runCallbacks();
-  stream.send("generation.delta", { generation: "g1", i: 0, text: "a" }, "AAAAA-2*BBBBB-0");
-  stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0");
+  stream.send("generation.delta", { generation: "g1", i: 0, text: "a" }, "AAAAA-2*BBBBB-0.");
+  stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0.");
   (await fake.next()).respond({ generation: "g1", status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null });
   assert.equal((await answer.ended()).text, "abc");
 });
@@ -452,7 +460,7 @@ test("an answer that ended before the response to its POST arrived is completed 
   const snapshot = { status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null };
   const [missed, dropped] = [hub.ask("a"), hub.ask("b")];
   const [first, second] = [await fake.next(), await fake.next()];
-  stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0"); // all its events were in the gap
+  stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0."); // all its events were in the gap
   await runCallbacks();
   first.respond({ generation: "g1" }, 202);
   (await fake.next()).respond({ ...snapshot, generation: "g1" });
@@ -475,8 +483,8 @@ test("a listener that throws affects neither other listeners nor the stream", as
   hub.on("notification", () => {
     throw new Error("an error of the page");
   });
-  stream.send("notification", 1, "AAAAA-2*BBBBB-0");
-  stream.send("notification", 2, "AAAAA-3*BBBBB-0");
+  stream.send("notification", 1, "AAAAA-2*BBBBB-0.");
+  stream.send("notification", 2, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   assert.deepEqual([received, errors.mock.callCount()], [[1, 2], 2]);
   errors.mock.restore();
@@ -490,6 +498,43 @@ test("an answer is found that an earlier request with the page's key started", a
   post.respond({ generation: "g1" }, 202); // no event arrives
   (await fake.next()).respond({ generation: "g1", status: "done", attempt: 1, model: "m", text: "old", deltas: 1, usage: null });
   assert.equal((await answer.ended()).text, "old");
+});
+
+test("a reconnect waits as long as the stream asked with retry", async () => {
+  const { fake, stream } = await openHub();
+  stream.retry(4000);
+  stream.end();
+  await runCallbacks();
+  await tick(3999);
+  assert.equal(fake.requests.length, 0);
+  await tick(1000);
+  assert.equal((await fake.next()).path, "/sse/connect/alice");
+});
+
+test("the reason names CORS when the hub has another origin than the page", async () => {
+  for (const [origin, names] of [["https://shop.example", true], ["http://hub", false], ["null", false]]) {
+    globalThis.location = { origin, href: `${origin}/page` };
+    try {
+      const { fake, states } = createHub();
+      (await fake.next()).fail();
+      await runCallbacks();
+      assert.equal(states.at(-1).reason.includes("allowed_origins"), names, origin);
+      assert.equal(states.at(-1).reason.includes(origin), names, origin);
+    } finally {
+      delete globalThis.location;
+    }
+  }
+});
+
+test("polled data is the same as streamed data", async () => {
+  const { fake, hub } = createHub({ transport: "poll" });
+  const received = [];
+  hub.on("note", ({ data }) => received.push(data));
+  const values = ["123", 123, true, null, { n: 1 }, "text", "[1]"];
+  const events = values.map((data, n) => ({ id: `AAAAA-${n + 1}.`, event: "note", channel: "user:alice", data }));
+  (await fake.next()).respond({ events, cursor: "AAAAA-7." });
+  await runCallbacks();
+  assert.deepEqual(received, ["123", "123", "true", "null", { n: 1 }, "text", [1]]);
 });
 
 test("a response that is not from the hub is retried", async () => {
@@ -506,7 +551,7 @@ test("a failing store is ignored, and a missing url is an error", async () => {
     throw new Error("full");
   };
   const { received, stream } = await openHub({ store: { get: fail, set: fail } });
-  stream.send("notification", 1, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 1, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   assert.deepEqual(received, [1]);
   assert.throws(() => connect({}), /Pass the option `url`/);
@@ -518,7 +563,7 @@ test("joining early loads the snapshot after the stream has opened, so the end c
   const answer = hub.join("g1");
   await runCallbacks();
   assert.equal(fake.requests.length, 0);
-  request.openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  request.openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   const snapshotRequest = await fake.next();
   assert.equal(snapshotRequest.path, "/generations/g1");
   snapshotRequest.respond({ generation: "g1", status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null });
@@ -531,7 +576,7 @@ test("a restart waits for the stream and rejects on a closed hub", async () => {
   const answer = hub.restart("g1");
   await runCallbacks();
   assert.equal(fake.requests.length, 0);
-  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   assert.equal((await fake.next()).path, "/generations/g1/restart");
   stream.send("hub.bye", { reason: "replaced", reconnect: false, retry_ms: 0 });
   await runCallbacks();
@@ -564,7 +609,7 @@ test("when getToken fails it is called again, and pending answers survive", asyn
     if (tries === 1) throw new TypeError("Failed to fetch");
     return "T";
   };
-  const { fake, hub, states } = createHub({ getToken, cursor: "AAAAA-1*BBBBB-0" });
+  const { fake, hub, states } = createHub({ getToken, cursor: "AAAAA-1*BBBBB-0." });
   const answer = hub.join("g1");
   await runCallbacks();
   assert.deepEqual([states.at(-1).state, states.at(-1).reason], ["reconnecting", "getToken or getTicket failed: Failed to fetch"]);
@@ -640,7 +685,7 @@ test("a request that waits for the first position survives two refused cursors",
   second.respond(refusal, 400);
   await runCallbacks();
   await tick(2000);
-  (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   (await fake.next()).respond({ generation: "g1" }, 202);
   assert.equal(await answer.accepted, "g1");
 });
@@ -648,18 +693,18 @@ test("a request that waits for the first position survives two refused cursors",
 test("a follower that gets hub.bye while it reads the log waits before it retries", async () => {
   const locks = new FakeLocks();
   const leader = openTab(locks);
-  (await leader.fake.next()).openStream().send("hub.open", OPEN, "AAAAA-3*BBBBB-0");
+  (await leader.fake.next()).openStream().send("hub.open", OPEN, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   const follower = openTab(locks, { cursor: "start" });
   const bye = { event: "hub.bye", data: { reason: "full", reconnect: true, retry_ms: 3000 } };
-  (await follower.fake.next()).respond({ events: [bye], cursor: "AAAAA-1*BBBBB-0" });
+  (await follower.fake.next()).respond({ events: [bye], cursor: "AAAAA-1*BBBBB-0." });
   await runCallbacks();
   await tick(2999);
   assert.equal(follower.fake.requests.length, 0);
   await tick(1);
   const again = await follower.fake.next();
   assert.equal(again.path, "/poll/connect/tabs");
-  again.respond({ events: [], cursor: "AAAAA-3*BBBBB-0" });
+  again.respond({ events: [], cursor: "AAAAA-3*BBBBB-0." });
   await runCallbacks();
   assert.deepEqual([follower.hub.state.state, follower.hub.state.isLeader], ["live", false]);
 });
@@ -668,17 +713,17 @@ test("a follower whose request for the log gets no response sends it again", asy
   const locks = new FakeLocks();
   const leader = openTab(locks);
   const stream = (await leader.fake.next()).openStream();
-  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   const follower = openTab(locks, { cursor: "start" });
   await follower.fake.next();
-  stream.send("notification", 2, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 2, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   await tick(15_000);
   await tick(500);
-  const event = { id: "AAAAA-1*BBBBB-0", event: "notification", data: 1 };
-  (await follower.fake.next()).respond({ events: [event], cursor: "AAAAA-1*BBBBB-0" });
-  (await follower.fake.next()).respond({ events: [], cursor: "AAAAA-1*BBBBB-0" });
+  const event = { id: "AAAAA-1*BBBBB-0.", event: "notification", data: 1 };
+  (await follower.fake.next()).respond({ events: [event], cursor: "AAAAA-1*BBBBB-0." });
+  (await follower.fake.next()).respond({ events: [], cursor: "AAAAA-1*BBBBB-0." });
   await runCallbacks();
   assert.deepEqual(follower.received, [["stored", 1], 2]);
 });
@@ -686,7 +731,7 @@ test("a follower whose request for the log gets no response sends it again", asy
 test("when the browser refuses locks or channels, each tab has its own connection", async () => {
   const refused = { request: () => Promise.reject(new DOMException("no storage here", "SecurityError")) };
   const { fake, states } = openTab(refused);
-  (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  (await fake.next()).openStream().send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   assert.equal(states.at(-1).state, "live");
   const { BroadcastChannel } = globalThis;
@@ -704,14 +749,14 @@ test("messages from another version of this module are ignored", async () => {
   const locks = new FakeLocks();
   const leader = openTab(locks);
   const stream = (await leader.fake.next()).openStream();
-  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   const follower = openTab(locks);
   await runCallbacks();
   const other = new BroadcastChannel("hub http://hub tabs");
   for (const message of [null, "text", { kind: "unknown", term: 9e15, number: 7 }, { version: 2 }]) other.postMessage(message);
   await runCallbacks();
-  stream.send("notification", 1, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 1, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   other.close();
   assert.deepEqual([leader.received, follower.received], [[1], [1]]);
@@ -721,18 +766,18 @@ test("two hubs of one page share a connection, and the remaining one continues f
   const locks = new FakeLocks();
   const first = openTab(locks);
   const stream = (await first.fake.next()).openStream();
-  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0");
+  stream.send("hub.open", OPEN, "AAAAA-1*BBBBB-0.");
   await runCallbacks();
   const second = openTab(locks);
   await runCallbacks();
-  stream.send("notification", 1, "AAAAA-2*BBBBB-0");
+  stream.send("notification", 1, "AAAAA-2*BBBBB-0.");
   await runCallbacks();
   first.hub.close();
   const resumed = await second.fake.next();
-  assert.equal(resumed.headers["Last-Event-ID"], "AAAAA-2*BBBBB-0");
+  assert.equal(resumed.headers["Last-Event-ID"], "AAAAA-2*BBBBB-0.");
   const again = resumed.openStream();
-  again.send("hub.open", { ...OPEN, recovered: true }, "AAAAA-2*BBBBB-0");
-  again.send("notification", 2, "AAAAA-3*BBBBB-0");
+  again.send("hub.open", { ...OPEN, recovered: true }, "AAAAA-2*BBBBB-0.");
+  again.send("notification", 2, "AAAAA-3*BBBBB-0.");
   await runCallbacks();
   assert.deepEqual([first.received, second.received], [[1], [1, 2]]);
 });

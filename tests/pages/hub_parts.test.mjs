@@ -16,33 +16,39 @@ function transcriptOf(...events) {
 }
 
 test("a cursor is new if the position of any channel is new", () => {
-  const positions = new Positions("7kQ2x-4C*aB3dE-1");
-  assert.equal(positions.advance("7kQ2x-4C*aB3dE-1"), false);
-  assert.equal(positions.advance("7kQ2x-4D*aB3dE-1"), true);
-  assert.equal(positions.advance("7kQ2x-4C*aB3dE-2"), true); // behind in one channel, ahead in the other
-  assert.equal(positions.cursor, "7kQ2x-4D*aB3dE-2");
-  assert.equal(positions.advance("7kQ2x-4D~Zz09aB:QQQQQ-1"), true);
-  assert.equal(positions.cursor, "7kQ2x-4D*aB3dE-2~Zz09aB:QQQQQ-1");
-  assert.deepEqual([positions.covers("*aB3dE-2"), positions.covers("*aB3dE-3"), positions.covers("nonsense")], [true, false, false]);
+  const positions = new Positions("7kQ2x-4C*aB3dE-1.");
+  assert.equal(positions.advance("7kQ2x-4C*aB3dE-1."), false);
+  assert.equal(positions.advance("7kQ2x-4D*aB3dE-1."), true);
+  assert.equal(positions.advance("7kQ2x-4C*aB3dE-2."), true); // behind in one channel, ahead in the other
+  assert.equal(positions.cursor, "7kQ2x-4D*aB3dE-2.");
+  assert.equal(positions.advance("7kQ2x-4D~Zz09aB:QQQQQ-1."), true);
+  assert.equal(positions.cursor, "7kQ2x-4D*aB3dE-2~Zz09aB:QQQQQ-1.");
+  assert.deepEqual([positions.covers("*aB3dE-2."), positions.covers("*aB3dE-3."), positions.covers("nonsense")], [true, false, false]);
 });
 
 test("offsets are compared as numbers in base 62", () => {
-  const positions = new Positions("7kQ2x-z");
-  assert.equal(positions.advance("7kQ2x-10"), true); // 62 after 61
-  assert.equal(positions.advance("7kQ2x-Z"), false);
+  const positions = new Positions("7kQ2x-z.");
+  assert.equal(positions.advance("7kQ2x-10."), true); // 62 after 61
+  assert.equal(positions.advance("7kQ2x-Z."), false);
 });
 
 test("a new epoch is new at any offset, and positions of past epochs are old", () => {
-  const positions = new Positions("AAAAA-9");
-  assert.equal(positions.advance("BBBBB-1"), true);
-  assert.equal(positions.advance("AAAAA-zz"), false);
-  assert.equal(positions.cursor, "BBBBB-1");
+  const positions = new Positions("AAAAA-9.");
+  assert.equal(positions.advance("BBBBB-1."), true);
+  assert.equal(positions.advance("AAAAA-zz."), false);
+  assert.equal(positions.cursor, "BBBBB-1.");
 });
 
 test("a cursor in another format is returned unchanged", () => {
   const positions = new Positions("v2:whatever");
   assert.equal(positions.advance("v2:more"), true);
   assert.equal(positions.cursor, "v2:more");
+});
+
+test("a cursor ends with a dot, and half of one is no position", () => {
+  const positions = new Positions("AAAAA-21*BBBBB-3.");
+  assert.deepEqual([positions.cursor, positions.advance("AAAAA-21."), positions.covers("AAAAA-2.")], ["AAAAA-21*BBBBB-3.", false, true]);
+  assert.equal(positions.covers("AAAAA-2"), false);
 });
 
 test("the decoder returns the same events wherever the bytes are split", () => {
@@ -52,12 +58,36 @@ test("the decoder returns the same events wherever the bytes are split", () => {
   const events = [
     { name: "hub.open", data: { n: 1 }, id: "c1" },
     { name: "note", data: "zwei 🌊\nlines", id: "c2" },
-    { name: "flash", data: 7 },
+    { name: "flash", data: "7" },
   ];
   for (let cut = 0; cut <= bytes.length; cut += 1) {
     const decoder = new SseDecoder();
     assert.deepEqual([...decoder.feed(bytes.slice(0, cut)), ...decoder.feed(bytes.slice(cut))], events, `cut at ${cut}`);
   }
+});
+
+test("a line ends at once with its CR, and an LF in the next chunk belongs to it", () => {
+  const decoder = new SseDecoder();
+  const feed = (text) => decoder.feed(new TextEncoder().encode(text)).map(({ data }) => data);
+  assert.deepEqual(feed("data: a\r\r"), ["a"]);
+  assert.deepEqual(feed("\ndata: b\r"), []);
+  assert.deepEqual([feed(""), feed("\n"), feed("\r")], [[], [], ["b"]]);
+  assert.deepEqual(feed("\ndata: c\n\n"), ["c"]);
+});
+
+test("only objects and arrays are decoded", () => {
+  const read = (text) => new SseDecoder().feed(new TextEncoder().encode(`data: ${text}\n\n`))[0].data;
+  for (const text of ["123", "true", "null", "1e3", '"quoted"', "{broken", ""]) assert.equal(read(text), text);
+  assert.deepEqual([read("[1]"), read('{"a":1}')], [[1], { a: 1 }]);
+});
+
+test("the decoder keeps the last valid retry", () => {
+  const decoder = new SseDecoder();
+  const retryAfter = (line) => {
+    decoder.feed(new TextEncoder().encode(`${line}\n\n`));
+    return decoder.retryMs;
+  };
+  assert.deepEqual(["retry: 2500", "retry: soon", "retry: -1", "retry", "retry:70"].map(retryAfter), [2500, 2500, 2500, 2500, 70]);
 });
 
 test("the retry delay doubles, has jitter, and has a maximum", () => {

@@ -2,6 +2,7 @@
 
 - HubClientError
   - HubUnreachable: no hub answers, or the connection broke before the response was complete
+    - NotAHub: another server answered, with status 200
   - HubUnavailable (502, 503, 504): the hub or its broker is unavailable for the moment
   - TooManyRequests (429): a limit is reached; `retry_after_seconds` says when to try again
   - Unauthorized (401), Forbidden (403), NotFound (404)
@@ -49,6 +50,10 @@ class HubClientError(Exception):
 
 class HubUnreachable(HubClientError):
     """There was no response. The hub may have received the request all the same."""
+
+
+class NotAHub(HubUnreachable):
+    """Another server answered: a wrong URL, or for a moment a captive portal or a login page."""
 
 
 class HubUnavailable(HubClientError):

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-from hub_client.errors import HubClientError, HubUnreachable, Unauthorized, error_from_response
+from hub_client.errors import HubUnreachable, NotAHub, Unauthorized, error_from_response
 from hub_client.request import Request
 from hub_client.retry_policy import RetryPolicy, send_with_retries
 
@@ -147,7 +147,7 @@ class HttpClient:
                 try:
                     await _raise_for_status(response)
                     if response.content_type != _EVENT_STREAM:
-                        raise HubClientError(
+                        raise NotAHub(
                             f"the server at {self._url_of(request.path)} is not a hub: it sends "
                             f"{response.content_type} instead of an event stream"
                         )

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
-from hub_client.errors import HubClientError
+from hub_client.errors import NotAHub
 
 T = TypeVar("T")
 
@@ -47,11 +47,11 @@ class Request(Generic[T]):
         return headers
 
     def parse_response(self, url: str, body: bytes) -> T:
-        """Return the result. Raise HubClientError when the body is not a response of a hub."""
+        """Return the result. Raise NotAHub when the body is not a response of a hub."""
         try:
             return self.read(body)
         except msgspec.DecodeError as error:
-            raise HubClientError(f"the server at {url} is not a hub: {error}") from error
+            raise NotAHub(f"the server at {url} is not a hub: {error}") from error
 
 
 def response_reader(type: type[T]) -> Callable[[bytes], T]:  # noqa: A002 - the name in msgspec

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 
-from hub_client.errors import HubClientError, HubUnreachable, StreamEnded
+from hub_client.errors import HubClientError, HubUnreachable, NotAHub, StreamEnded
 from hub_client.http import HttpClient
 from hub_client.request import Request
 from hub_client.sse_decoder import ServerSentEvent, SseDecoder, StreamTooLarge
@@ -59,6 +59,7 @@ class ResumingStream:
         self._decoder = SseDecoder()  # of the open connection
         self._received: deque[ServerSentEvent] = deque()  # complete events, not yet returned
         self._final_error: HubClientError | None = None  # raised after the received events
+        self._wrong_responses = 0  # consecutive responses of servers that are no hub
         self._failures = 0  # consecutive failures, without an event of the log between them
         self._opened_at = 0.0  # event loop time
         self._retry_seconds = 0.0  # the last `retry:` of the stream
@@ -94,13 +95,19 @@ class ResumingStream:
         try:
             opened = await self._client.open_stream(self._build_request(self.cursor))
         except HubClientError as error:
-            if not _is_retryable(error):
+            if not _is_retryable(error) or self._is_no_hub(error):
                 raise
             self._on_interruption(str(error), error.retry_after_seconds or 0.0)
             return
+        self._wrong_responses = 0
         self._response, self._token = opened
         self._opened_at = loop.time()
         self._decoder = SseDecoder()
+
+    def _is_no_hub(self, error: HubClientError) -> bool:
+        """Return whether so many responses came from another server that the URL must be wrong."""
+        self._wrong_responses = self._wrong_responses + 1 if isinstance(error, NotAHub) else 0
+        return self._wrong_responses >= self._client.retry_policy.max_attempts
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         try:

@@ -51,7 +51,7 @@ export interface Store {
 export interface HubEvent<Data = any> {
   /** The name of the event, such as `order.shipped` or `generation.delta`. */
   name: string;
-  /** The decoded JSON value, or the text if it is not JSON. */
+  /** The decoded JSON object or array, or the text of any other value. */
   data: Data;
   /** The cursor of this tab after the event. */
   cursor: string;
@@ -304,6 +304,8 @@ export class Positions {
 /** Decodes server-sent events (WHATWG HTML, section 9.2.6). */
 export class SseDecoder {
   /** Takes the next bytes of a stream, and returns the events that are complete. */
+  /** The last `retry:` of the stream in milliseconds, or 0. */
+  retryMs: number;
   feed(bytes: Uint8Array): { name: string; data: unknown; id?: string }[];
 }
 

@@ -113,9 +113,10 @@ export function newIdempotencyKey() {
 
 // A cursor is a set of positions as text (hub/core/cursor.py): the position in the user's own
 // channel without a prefix, the position in `all` after `*`, the position in each topic after
-// `~tag:`. A position is epoch-offset. Cursors are opaque to pages; this module parses them to
+// `~tag:`, and a `.` at the end, which shows that it is whole. A position is epoch-offset. Cursors are opaque to pages; this module parses them to
 // recognise events that it has already seen over another connection.
 const POSITION_PATTERN = /(\*|~[0-9A-Za-z]{6}:|)([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})/y;
+const CURSOR_END = ".";
 const MAX_PAST_EPOCHS = 4;
 
 // The position of this tab in each channel.
@@ -157,7 +158,7 @@ export class Positions {
     return channels.map((channel) => {
       const { epoch, offset } = this.#positions.get(channel);
       return `${channel}${epoch}-${offset}`;
-    }).join("");
+    }).join("") + (channels.length ? CURSOR_END : "");
   }
 
   #includes({ channel, epoch, offset }) {
@@ -172,9 +173,10 @@ export class Positions {
 
 // Returns the positions of a cursor, or null for a cursor in another format.
 function parseCursor(cursor) {
+  if (!cursor.endsWith(CURSOR_END)) return null;
   const positions = [];
   POSITION_PATTERN.lastIndex = 0;
-  while (POSITION_PATTERN.lastIndex < cursor.length) {
+  while (POSITION_PATTERN.lastIndex < cursor.length - CURSOR_END.length) {
     const match = POSITION_PATTERN.exec(cursor);
     if (!match) return null;
     positions.push({ channel: match[1], epoch: match[2], offset: match[3] });
@@ -189,12 +191,16 @@ function parseCursor(cursor) {
 export class SseDecoder {
   #utf8 = new TextDecoder();
   #buffer = ""; // the beginning of a line whose end has not arrived yet
+  #isAfterCr = false; // a CR has ended a line at once; an LF that follows belongs to it
   #fields = { name: "message", data: [] };
+  retryMs = 0; // the last `retry:` of the stream
 
   feed(bytes) {
-    const text = this.#buffer + this.#utf8.decode(bytes, { stream: true });
-    // A CR at the very end may be the first half of a CRLF.
-    const lines = text.split(/\r\n|\n|\r(?!$)/);
+    let text = this.#utf8.decode(bytes, { stream: true });
+    if (!text) return [];
+    if (this.#isAfterCr) text = text.replace(/^\n/, "");
+    this.#isAfterCr = text ? text.endsWith("\r") : false;
+    const lines = (this.#buffer + text).split(/\r\n|\n|\r/);
     this.#buffer = lines.pop();
     if (this.#buffer.length > MAX_EVENT_CHARS) throw new HubError("The hub sent an event that is too large.");
     return lines.map((line) => this.#processLine(line)).filter(Boolean);
@@ -210,17 +216,26 @@ export class SseDecoder {
     if (field === "data") fields.data.push(value ?? "");
     else if (field === "event") fields.name = value || "message";
     else if (field === "id" && !value?.includes("\0")) fields.id = value ?? "";
+    else if (field === "retry" && /^\d{1,9}$/.test(value)) this.retryMs = Number(value);
     return null;
   }
 }
 
-// Data may also be plain text.
+// Only objects and arrays are decoded. All other data is text: on the wire of server-sent events,
+// the string "123" and the number 123 are the same bytes.
 function parseData(text) {
+  if (!/^\s*[[{]/.test(text)) return text;
   try {
     return JSON.parse(text);
   } catch {
     return text;
   }
+}
+
+// Polls contain JSON. An event has the same data whether it was streamed or polled.
+function streamedData(data) {
+  if (typeof data === "string") return parseData(data);
+  return typeof data === "object" && data !== null ? data : JSON.stringify(data);
 }
 
 // ---- HTTP ------------------------------------------------------------------------------------
@@ -350,7 +365,7 @@ class Api {
         credentials, headers: allHeaders, ...init,
       }).catch((cause) => {
         init.signal?.throwIfAborted();
-        throw new HubError("The hub cannot be reached.", { cause });
+        throw new HubError(describeUnreachable(url), { cause });
       });
       if (response.ok) return response;
       if (response.status !== 401 || attempt > 1 || !this.isRenewable) throw await HubError.fromResponse(response);
@@ -358,6 +373,13 @@ class Api {
       await this.renewCredentials("refused");
     }
   }
+}
+
+// A browser does not tell a page whether the network failed or CORS refused the page.
+function describeUnreachable(url) {
+  const page = globalThis.location?.origin;
+  if (!page || page === "null" || new URL(url, globalThis.location.href).origin === page) return "The hub cannot be reached.";
+  return `The hub cannot be reached, or CORS forbids it: the hub must allow the origin ${page} (setting public.allowed_origins).`;
 }
 
 // A body that is not JSON was cut off, or came from a captive portal: the hub's response is lost.
@@ -379,6 +401,7 @@ class Connection {
   #attempt = null; // the AbortController of the running attempt
   #retryWait = null; // { finish, wake, timer } while it waits before the next attempt
   #failures = 0; // attempts in a row that did not become stable
+  #retryMs = 0; // the last `retry:` of a stream
   #liveAt = Infinity; // when this attempt became live
   #wasLive = false;
   #isClosed = false;
@@ -488,7 +511,9 @@ class Connection {
       if (done) return { reason: "The connection was lost." };
       this.#lastReceivedAt = Date.now();
       chunks += 1;
-      for (const event of decoder.feed(value)) {
+      const events = decoder.feed(value);
+      this.#retryMs = decoder.retryMs || this.#retryMs;
+      for (const event of events) {
         if (attempt.signal.aborted) return attempt.signal.reason;
         if (event.name === "hub.open") {
           this.#heartbeatSeconds = event.data.heartbeat_seconds || DEFAULT_HEARTBEAT_SECONDS;
@@ -556,7 +581,7 @@ class Connection {
       if (attempt.signal.aborted) return attempt.signal.reason;
       if (!polls && !findBye(events)) this.#onOpen({ replayed: events.length });
       for (const { id, event: name, data } of events) {
-        this.#callbacks.onEvent({ name, data, id, replay: !polls });
+        this.#callbacks.onEvent({ name, data: streamedData(data), id, replay: !polls });
         if (name === "hub.bye") return this.#resultOfBye(data);
       }
       if (cursor) this.#callbacks.onEvent({ name: "hub.position", id: cursor });
@@ -582,7 +607,7 @@ class Connection {
     this.#liveAt = Infinity;
     const requestedMs = minDelayMs * (1 + Math.random() / 5);
     const isOffline = globalThis.navigator?.onLine === false;
-    const ownMs = isOffline ? MAX_RETRY_DELAY_MS : isImmediate ? 0 : retryDelayMs(this.#failures++);
+    const ownMs = isOffline ? MAX_RETRY_DELAY_MS : isImmediate ? 0 : this.#nextDelayMs();
     const waitMs = Math.max(ownMs, requestedMs);
     if (!waitMs) return undefined;
     this.#setState("reconnecting", { reason: isOffline ? "offline" : reason, retryAt: Date.now() + waitMs });
@@ -600,6 +625,10 @@ class Connection {
       };
       finishIn(waitMs);
     });
+  }
+
+  #nextDelayMs() {
+    return Math.max(retryDelayMs(this.#failures++), this.#retryMs * (1 + Math.random() / 5));
   }
 
   #endAttempt(result) {
