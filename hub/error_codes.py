@@ -208,6 +208,30 @@ UNSUPPORTED_MEDIA_TYPE: Final = ErrorCode(
     "Send `Content-Type: application/json`. `POST /publish/batch` also reads "
     "`application/x-ndjson`.",
 )
+UNSUPPORTED_CONTENT_ENCODING: Final = ErrorCode(
+    "unsupported_content_encoding",
+    415,
+    "The body has a compression that the hub does not read",
+    "The header `Content-Encoding` has another value than `gzip`, `deflate` or `identity`, for "
+    "example `br` or `zstd`.",
+    "Send the body without compression, or with gzip.",
+)
+PRECONDITION_FAILED: Final = ErrorCode(
+    "precondition_failed",
+    412,
+    "The condition of the request does not hold",
+    "The request has `If-Match`, or it changes something and has `If-None-Match`. No resource but "
+    "`/hub.js` has an entity tag, so such a condition can never hold.",
+    "Remove the header. To repeat a request safely, send an `Idempotency-Key`.",
+)
+RANGE_NOT_SATISFIABLE: Final = ErrorCode(
+    "range_not_satisfiable",
+    416,
+    "The resource has no parts",
+    "The request has a `Range` in bytes, for example of `curl -C -`. Streams and JSON are sent "
+    "whole.",
+    "Remove the header. To continue a stream, send `Last-Event-ID` or `?cursor=`.",
+)
 URL_TOO_LONG: Final = ErrorCode(
     "url_too_long",
     414,
@@ -771,9 +795,11 @@ _BY_STATUS: Final = {
     405: METHOD_NOT_ALLOWED,
     408: REQUEST_TIMEOUT,
     409: CONFLICT,
+    412: PRECONDITION_FAILED,
     413: BODY_TOO_LARGE,
     414: URL_TOO_LONG,
     415: UNSUPPORTED_MEDIA_TYPE,
+    416: RANGE_NOT_SATISFIABLE,
     417: EXPECTATION_FAILED,
     431: HEADER_TOO_LARGE,
     429: RATE_LIMITED,

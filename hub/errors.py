@@ -4,8 +4,8 @@
   - CallerError: the request is wrong and the caller must change it (HTTP 4xx)
     - BadRequest (400): malformed, or breaks a rule that the message names
     - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
-Conflict (409),
-      TooLarge (413), UnsupportedMedia (415), TooManyRequests (429)
+      Conflict (409), PreconditionFailed (412), TooLarge (413), UnsupportedMedia (415),
+      RangeNotSatisfiable (416), TooManyRequests (429)
   - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
       - BrokerOutOfMemory, BrokerRefusesWrites: it answers, but stores nothing new
@@ -79,12 +79,20 @@ class Conflict(CallerError):
     status = 409
 
 
+class PreconditionFailed(CallerError):
+    status = 412
+
+
 class TooLarge(CallerError):
     status = 413
 
 
 class UnsupportedMedia(CallerError):
     status = 415
+
+
+class RangeNotSatisfiable(CallerError):
+    status = 416
 
 
 class TooManyRequests(CallerError):

@@ -17,6 +17,7 @@ from hub.http.errors import ErrorFormat, ErrorMiddleware
 from hub.http.openapi.document import OpenApiRoutes
 from hub.http.probes import MetricsRoutes, WorkerProbeRoutes
 from hub.http.request_metrics import RequestMetrics
+from hub.http.unsupported_headers import refuse_unsupported_headers
 
 
 class Routes(Protocol):
@@ -40,6 +41,7 @@ def build_public(
             ErrorMiddleware(error_formats).respond,
             metrics.count,
             cors.answer_preflight,
+            refuse_unsupported_headers,
         ],
         client_max_size=max_body_bytes,
     )
@@ -61,7 +63,8 @@ def build_internal(
     build_openapi: makes the OpenAPI document, once.
     """
     app = web.Application(
-        middlewares=[ErrorMiddleware().respond, metrics.count], client_max_size=max_body_bytes
+        middlewares=[ErrorMiddleware().respond, metrics.count, refuse_unsupported_headers],
+        client_max_size=max_body_bytes,
     )
     for resource in (*resources, OpenApiRoutes(build_openapi)):
         app.add_routes(resource.routes())
@@ -78,7 +81,7 @@ def build_worker(
     async def render() -> bytes:
         return render_metrics()
 
-    app = web.Application(middlewares=[ErrorMiddleware().respond])
+    app = web.Application(middlewares=[ErrorMiddleware().respond, refuse_unsupported_headers])
     app.add_routes(WorkerProbeRoutes(ping, state).routes())
     app.add_routes(MetricsRoutes(render).routes())
     return app

@@ -14,13 +14,19 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from hub.api.problems import describe_error, problem_document
+from hub.api.problems import ErrorDescription, describe_error, problem_document
 from hub.api.request_context import printable
-from hub.error_codes import code_for_status
+from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING, code_for_status
 from hub.errors import BrokerUnavailable, CallerError, DependencyError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 NO_RETRY_HEADERS: Final = {"x-should-retry": "false"}  # OpenAI's SDKs respect it
+CODINGS: Final = "gzip, deflate"  # the content codings of bodies that the hub reads
+_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    416: {"Accept-Ranges": "none"},
+    503: NO_RETRY_HEADERS,
+}
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,7 +71,7 @@ class ErrorMiddleware:
                 description.detail,
                 code=description.code,
                 path=description.path,
-                headers=_headers(description.status, description.retry_after_seconds),
+                headers=_headers(description),
             )
         except ConnectionError:
             return self._response(request, 400, "the client disconnected before the request ended")
@@ -125,12 +131,12 @@ def _error_response(
     )
 
 
-def _headers(status: int, retry_after_seconds: int | None) -> Mapping[str, str]:
-    if retry_after_seconds is not None:
-        return {"Retry-After": str(retry_after_seconds)}
-    if status == 401:
-        return {"WWW-Authenticate": "Bearer"}
-    return NO_RETRY_HEADERS if status == 503 else {}
+def _headers(error: ErrorDescription) -> Mapping[str, str]:
+    if error.retry_after_seconds is not None:
+        return {"Retry-After": str(error.retry_after_seconds)}
+    if error.code == UNSUPPORTED_CONTENT_ENCODING.name:
+        return {"Accept-Encoding": CODINGS}
+    return _HEADERS.get(error.status, {})
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from hub.api.json_decoding import decode_json
 from hub.error_codes import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
-from hub.errors import RequestTimeout, TooLarge, UnsupportedMedia
+from hub.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia
 
 _BODY_TIMEOUT_SECONDS: Final = 30.0
 
@@ -43,6 +43,10 @@ async def read_json(
         raise RequestTimeout(
             f"the body was not complete within {_BODY_TIMEOUT_SECONDS:g} seconds",
             code=REQUEST_TIMEOUT,
+        ) from error
+    except web.RequestPayloadError as error:
+        raise BadRequest(
+            "the body is not what its Content-Encoding or Transfer-Encoding says"
         ) from error
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {max_bytes} bytes", code=BODY_TOO_LARGE) from error

@@ -133,6 +133,9 @@ class PublishRoutes:
         except TimeoutError:
             transport.abort()
             _log.warning("batch.results_not_read", after_seconds=_WRITE_TIMEOUT_SECONDS)
+        except web.RequestPayloadError:  # it is not what Content-Encoding says; 200 has been sent
+            transport.abort()
+            _log.info("batch.body_invalid")
         except ConnectionError:
             _log.info("batch.client_disconnected")
         if not transport.is_closing():

@@ -12,10 +12,12 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from hub.http.errors import problem_response
+from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING
+from hub.http.errors import CODINGS, problem_response
+from hub.http.unsupported_headers import UNKNOWN_CODING
 
 _CONTINUE: Final = "100-continue"
 _log = structlog.get_logger(__name__)
@@ -48,6 +50,15 @@ class HubRequestHandler(RequestHandler):
         else:
             _log.info("request.malformed", error=type(exc).__name__)
             detail = "the request is not valid HTTP"
+        if isinstance(exc, ContentEncodingError):  # the parser knows no decoder for it
+            response = problem_response(
+                415,
+                UNKNOWN_CODING,
+                code=UNSUPPORTED_CONTENT_ENCODING.name,
+                headers={"Accept-Encoding": CODINGS},
+            )
+            response.force_close()
+            return response
         if isinstance(exc, LineTooLong):
             # The parser says only which limit was exceeded; that of the URL is one byte larger.
             is_url = exc.args[1] == self._max_header_bytes + 1
@@ -59,6 +70,11 @@ class HubRequestHandler(RequestHandler):
         response = problem_response(status, detail)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Log what aiohttp did not expect, but no body that the client has sent wrongly."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **options)
 
 
 class _Server(web.Server):

@@ -114,10 +114,16 @@ def json_body(model: Any) -> Mapping[str, Any]:
     return {_JSON: model}
 
 
+def operation_of(handler: object) -> Operation | None:
+    """Return the operation that a handler serves, None for a handler without one."""
+    operation = getattr(handler, _ATTRIBUTE, None)
+    return operation if isinstance(operation, Operation) else None
+
+
 def find_operations(resource: type) -> Iterator[tuple[Operation, Callable[..., Any]]]:
     """Yield the operations of a resource and their handlers, in the order of the class."""
     for handler in vars(resource).values():
-        if isinstance(operation := getattr(handler, _ATTRIBUTE, None), Operation):
+        if (operation := operation_of(handler)) is not None:
             yield operation, handler
 
 
