@@ -438,6 +438,24 @@ RESPONSE_NOT_FOUND: Final = ErrorCode(
     "`/v1/responses/{id}` names an answer that does not exist or is no longer stored.",
     "Use the `id` of a response that is not older than `generations.ttl_seconds`.",
 )
+PREVIOUS_RESPONSE_NOT_FOUND: Final = ErrorCode(
+    "previous_response_not_found",
+    400,
+    "The earlier response is gone",
+    "`previous_response_id`, or an `item_reference` in the input, names an answer of this user "
+    "that does not exist or is no longer stored.",
+    "Send the whole conversation as `input`, as SDKs do without `previous_response_id` and with "
+    "`store: false`, or raise `generations.ttl_seconds`.",
+)
+RESPONSE_NOT_FINISHED: Final = ErrorCode(
+    "response_not_finished",
+    409,
+    "The earlier response has not ended",
+    "`previous_response_id`, or an `item_reference` in the input, names an answer that the LLM is "
+    "still writing.",
+    "Wait for its end, or cancel it, before you continue the conversation.",
+    "after the end of the earlier answer",
+)
 MODEL_NOT_FOUND: Final = ErrorCode(
     "model_not_found",
     404,

@@ -22,6 +22,7 @@ class GenerationEvent(msgspec.Struct, gc=False):
     annotations: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
+    seconds: dict[str, Any] | None = None
     code: str = ""
     message: str = ""
     upstream_status: int | None = None

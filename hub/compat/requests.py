@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -33,6 +33,7 @@ from hub.http.streams import HttpStreams
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
 
+C = TypeVar("C", bound=AnswerCollector)
 MAX_CHAT_ID_CHARS: Final = 128
 _CLOSED: Final = "the hub closed this request; the answer continues as generation {}"
 
@@ -134,10 +135,11 @@ class CompatRequests:
         request: web.Request,
         identity: Identity,
         generation: str,
+        new_collector: Callable[[Generation], C],
         *,
         stop_on_disconnect: bool = False,
-    ) -> AnswerCollector:
-        """Wait for the end of the answer and return it.
+    ) -> C:
+        """Wait for the end of the answer and return it, in a collector of the dialect.
 
         Raise GenerationStillRunning if the hub must close the request earlier.
         """
@@ -146,7 +148,7 @@ class CompatRequests:
                 generation, identity.user, stops=stop_on_disconnect
             ) as guard:
                 replay = await self.generations.open_replay(generation, identity.user)
-                collected = AnswerCollector(replay.record)
+                collected = new_collector(replay.record)
                 view = CompatStream(replay, collected)
                 stream = _stream_request(identity, replay, view, guard)
                 reason = await self._http_streams.wait_for_end(request, stream)

@@ -11,6 +11,7 @@ from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.answer_state import AnswerCollector
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
+from hub.compat.openai_responses.requests import read_responses
 from hub.compat.openai_responses.response_object import response_object
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
 from hub.core.generation import Generation, GenerationRequest, Message
@@ -24,6 +25,7 @@ from tests.compat.history import (
     RESTARTED,
     STARTED,
     STOPPED,
+    USAGE,
     Event,
     encode_all,
     event,
@@ -92,6 +94,55 @@ def test_chat_errors() -> None:
         }
     }
     assert decode_chunks("chat", [STARTED, STOPPED])[-1]["error"]["code"] == "generation_stopped"
+
+
+NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs")
+FIELDS = {
+    *("id", "object", "created_at", "completed_at", "status", "incomplete_details", "model"),
+    *("previous_response_id", "instructions", "output", "error", "tools", "tool_choice"),
+    *("truncation", "parallel_tool_calls", "text", "reasoning", "usage", "max_output_tokens"),
+    *("max_tool_calls", "store", "background", "service_tier", "metadata", "safety_identifier"),
+    *("prompt_cache_key", *NUMBERS),
+}
+"""The fields that the specification of OpenResponses requires in each response."""
+
+
+def test_response_has_every_field_of_the_specification() -> None:
+    """Strict clients refuse a response without one of them, and null instead of a number."""
+    end = event("done", finish_reason="stop", usage=USAGE, seconds={"total": 2.7})
+    chunks = decode_chunks("responses", [STARTED, text_delta("Hi"), end])
+    responses = [chunk["response"] for chunk in chunks if "response" in chunk]
+    assert [response["status"] for response in responses] == [
+        *("in_progress", "in_progress", "completed"),
+    ]
+    for response in responses:
+        assert response.keys() == FIELDS
+        assert all(isinstance(response[name], int | float) for name in NUMBERS)
+    assert [response["completed_at"] for response in responses] == [None, None, 1_700_000_003]
+
+
+def test_response_repeats_the_request() -> None:
+    """What the request sets is in the response."""
+    given: dict[str, Any] = {
+        "temperature": 0.5,
+        "presence_penalty": 1,
+        "frequency_penalty": 0.25,
+        "service_tier": "flex",
+        "safety_identifier": "s",
+        "prompt_cache_key": "k",
+        "store": False,
+        "max_tool_calls": 3,
+        "max_output_tokens": 9,
+        "previous_response_id": "resp_g00bbbbbbbbbbbbbbbb",
+        "reasoning": {"effort": "low"},
+    }
+    generate = read_responses({"input": "hi", "model": "m1", **given})[1]
+    request = GenerationRequest([], "main", "m1", generate.params, generate.metadata)
+    record = Generation(id=ID, user="alice", request=request)
+    response = response_object(record, AnswerCollector(record).answer)
+    expected = {**given, "reasoning": {"effort": "low", "summary": None}}
+    assert {name: response[name] for name in given} == expected
+    assert "max_tool_calls" not in request.params
 
 
 @pytest.mark.parametrize("end", [FAILED, STOPPED])

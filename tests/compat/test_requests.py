@@ -24,7 +24,7 @@ from hub.errors import BadRequest
 def test_responses_item_without_a_required_field(item: dict[str, Any], missing: str) -> None:
     """An item without a required field is refused; the hub does not invent ids."""
     with pytest.raises(BadRequest, match=rf"input\[1\] has no {missing}"):
-        to_messages([{"role": "user", "content": "hi"}, item], None)
+        to_messages([{"role": "user", "content": "hi"}, item])
 
 
 def test_tool_part_without_its_id() -> None:

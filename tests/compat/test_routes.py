@@ -61,8 +61,13 @@ class Worker:
         return generations[self.id].request
 
     async def send_text(self, text: str) -> None:
+        await self.send_delta(text=text)
+
+    async def send_delta(self, **fields: Any) -> None:
+        """Publish a delta with text, reasoning or tool calls."""
+        text = fields.get("text", "")
         step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, text=text)
-        await self._write("delta", step, i=self._deltas, text=text)
+        await self._write("delta", step, i=self._deltas, **fields)
         self._deltas += 1
 
     async def end(self, status: Status = Status.DONE, **fields: Any) -> None:
@@ -166,6 +171,10 @@ async def test_models_are_listed(hub: Hub) -> None:
         ("POST", "/v1/chat/completions", {**ASK, "model": "m9"}, 400, "invalid_request_error"),
         ("POST", "/v1/chat/completions", {**ASK, "on_disconnect": "x"}, 400, None),
         ("POST", "/v1/responses", {"input": "x", "previous_response_id": "r"}, 400, None),
+        ("POST", "/v1/responses", {"input": "x", "previous_response_id": 7}, 400, None),
+        ("POST", "/v1/responses", {"input": 7, "previous_response_id": "resp_x"}, 400, None),
+        ("POST", "/v1/responses", {"input": "x", "conversation": "c"}, 400, None),
+        ("POST", "/v1/responses", {"input": "x", "top_logprobs": 2}, 400, None),
         ("POST", "/v1/responses", {"input": [{"type": "web_search_call"}]}, 400, None),
         ("POST", "/v1/responses", {"input": "x", "tools": [{"type": "mcp"}]}, 400, None),
         ("GET", "/v1/responses/resp_x", None, 404, "not_found_error"),
@@ -477,7 +486,7 @@ async def test_responses_input_becomes_messages(hub: Hub) -> None:
     }  # fmt: skip
     request, status, answer = await request_answer(hub, "/v1/responses", body, "ok")
     assert (status, answer["output"][0]["content"][0]["text"]) == (200, "ok")
-    assert answer["tools"] == body["tools"]
+    assert answer["tools"] == [{**body["tools"][0], "description": None, "strict": None}]
     image = {"type": "image_url", "image_url": {"url": "x:y"}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in request.messages] == [

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from hub.compat.answer_state import AnswerCollector
 from hub.compat.failures import failure_response
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_chat.requests import ChatBody, read_chat
@@ -71,7 +72,7 @@ class ChatRoutes:
                 holds_status=True,
             )
         collected = await self._compat.wait_for_answer(
-            request, identity, created.generation, stop_on_disconnect=stop
+            request, identity, created.generation, AnswerCollector, stop_on_disconnect=stop
         )
         if collected.answer.status != "done":
             return failure_response(collected.answer)

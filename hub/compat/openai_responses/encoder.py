@@ -46,8 +46,11 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._sent = AppendOnlyText()
 
     def on_start(self) -> Iterator[bytes]:
-        yield self._response_event("response.created")
-        yield self._response_event("response.in_progress")
+        is_queued = bool(self.record.request.metadata.get("background"))
+        yield self._response_event(
+            "response.created", status="queued" if is_queued else "in_progress"
+        )
+        yield self._response_event("response.in_progress", status="in_progress")
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
         index = yield from self._open("reasoning")
@@ -115,6 +118,10 @@ class ResponsesEncoder(AnswerEncoderBase):
         error = {"code": failure.code, "message": failure.message}
         yield self._response_event("response.failed", status="failed", error=error)
 
+    def output(self) -> list[dict[str, Any]]:
+        """Return the output items so far."""
+        return [item.document() for item in self._items]
+
     def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:
         """Return the index of the output item to append to, and begin the item if it is new.
 
@@ -169,8 +176,7 @@ class ResponsesEncoder(AnswerEncoderBase):
         return self._event(kind, item_id=self._items[index].id, output_index=index, **fields)
 
     def _response_event(self, kind: str, **fields: Any) -> bytes:
-        output = [item.document() for item in self._items]
-        document = build_document(self.record, self.answer, output)
+        document = build_document(self.record, self.answer, self.output())
         return self._event(kind, response={**document, **fields})
 
     def _event(self, kind: str, **fields: Any) -> bytes:

@@ -18,14 +18,11 @@ _CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
-def to_messages(items: str | list[dict[str, Any]], instructions: str | None) -> list[Message]:
-    """Return the messages of `input`, after a system message with the instructions.
-
-    Raise BadRequest for an item that the hub cannot pass on.
-    """
-    messages = [Message(role="system", content=instructions)] if instructions else []
+def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
+    """Return the messages of `input`. Raise BadRequest for an item that the hub cannot pass on."""
     if isinstance(items, str):
-        return [*messages, Message(role="user", content=items)]
+        return [Message(role="user", content=items)]
+    messages: list[Message] = []
     reasoning: Message | None = None  # for the message that follows
     for n, item in enumerate(map(drop_null_members, items)):
         message = _message(item, f"input[{n}]")

@@ -6,6 +6,7 @@ that the hub reads; every other field is a parameter for the upstream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_nulls
 from hub.compat.openai import passthrough_params, reject_unsupported
 from hub.compat.openai_responses.input import to_messages, to_params
+from hub.core.generation import Message
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
 
@@ -29,6 +31,7 @@ class ReasoningOptions(msgspec.Struct, frozen=True):
     """The field `reasoning`."""
 
     effort: str | None = None
+    summary: str | None = None
 
 
 class ResponsesBody(msgspec.Struct, frozen=True):
@@ -48,6 +51,9 @@ class ResponsesBody(msgspec.Struct, frozen=True):
     include: list[str] | None = None
     stream_options: dict[str, Any] | None = None
     truncation: str | None = None
+    previous_response_id: str | None = None
+    max_tool_calls: int | None = None
+    top_logprobs: int | None = None
     upstream: str | None = None
     on_disconnect: str = "continue"
 
@@ -59,19 +65,25 @@ class ResponsesBody(msgspec.Struct, frozen=True):
 
 _KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
 # The response object repeats these fields of the request, so the generation's metadata keeps them.
-_ECHOED_FIELDS: Final = ("background", "instructions", "metadata", "tools", "tool_choice", "text")
+_ECHOED_FIELDS: Final = (
+    *("background", "instructions", "max_tool_calls", "metadata", "previous_response_id"),
+    *("reasoning", "store", "text", "tool_choice", "tools"),
+)
 
 
-def read_responses(raw: dict[str, Any]) -> tuple[ResponsesBody, GenerateBody]:
+def read_responses(
+    raw: dict[str, Any], earlier: Sequence[Message] = ()
+) -> tuple[ResponsesBody, GenerateBody]:
     """Return the body and the generation that it requests.
 
-    Raise BadRequest for an invalid or an unsupported field.
+    earlier: the messages before the input. Raise BadRequest for an invalid or an unsupported field.
     """
     raw = drop_nulls(raw, ResponsesBody)  # the response object repeats some of it
     body = convert_json(raw, ResponsesBody)
-    reject_unsupported(raw, "previous_response_id", "conversation", "prompt")
+    reject_unsupported(raw, "conversation", "prompt", "top_logprobs")
+    instructions = [Message(role="system", content=body.instructions)] if body.instructions else []
     generate = GenerateBody(
-        messages=to_messages(body.input, body.instructions),
+        messages=[*instructions, *earlier, *to_messages(body.input)],
         model=body.model,
         upstream=body.upstream,
         params=to_params(
@@ -81,7 +93,7 @@ def read_responses(raw: dict[str, Any]) -> tuple[ResponsesBody, GenerateBody]:
             effort=body.reasoning.effort if body.reasoning else None,
             text_format=body.text.format if body.text else None,
         ),
-        metadata={name: raw[name] for name in _ECHOED_FIELDS if raw.get(name)},
+        metadata={name: raw[name] for name in _ECHOED_FIELDS if raw.get(name) is not None},
         on_disconnect=body.on_disconnect,
     )
     if body.is_queued and generate.stops_on_disconnect():

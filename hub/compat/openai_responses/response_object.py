@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.compat.answer_state import AnswerState
+from hub.compat.answer_state import AnswerState, GenerationEvent
 from hub.compat.openai import usage_with_total
 from hub.core.generation import Generation
 
@@ -117,30 +117,58 @@ def build_document(
     reason = INCOMPLETE_REASONS.get(end.finish_reason or "") if answer.status == "done" else None
     status = _STATUS.get(answer.status) or ("in_progress" if answer.is_started else "queued")
     error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
-    params = request.params
+    params, metadata = request.params, request.metadata
     return {
         "id": f"resp_{record.id}",
         "object": "response",
         "created_at": int(record.requested_at),
+        "completed_at": _completed_at(record, end) if answer.status == "done" else None,
         "status": "incomplete" if reason else status,
-        "background": bool(request.metadata.get("background")),
+        "background": bool(metadata.get("background")),
         "error": error,
         "incomplete_details": {"reason": reason} if reason else None,
-        "instructions": request.metadata.get("instructions"),
+        "instructions": metadata.get("instructions"),
         "max_output_tokens": params.get("max_tokens"),
-        "metadata": request.metadata.get("metadata") or {},
+        "max_tool_calls": metadata.get("max_tool_calls"),
+        "metadata": metadata.get("metadata") or {},
         "model": request.model,
         "output": output,
         "parallel_tool_calls": params.get("parallel_tool_calls", True),
-        "previous_response_id": None,
-        "temperature": params.get("temperature"),
-        "text": request.metadata.get("text") or {"format": {"type": "text"}},
-        "tool_choice": request.metadata.get("tool_choice") or "auto",
-        "tools": request.metadata.get("tools") or [],
-        "top_p": params.get("top_p"),
+        "presence_penalty": _number(params, "presence_penalty", 0.0),
+        "frequency_penalty": _number(params, "frequency_penalty", 0.0),
+        "previous_response_id": metadata.get("previous_response_id"),
+        "prompt_cache_key": params.get("prompt_cache_key"),
+        "reasoning": {"effort": None, "summary": None, **(metadata.get("reasoning") or {})},
+        "safety_identifier": params.get("safety_identifier"),
+        "service_tier": params.get("service_tier") or "default",
+        "store": metadata.get("store", True),
+        "temperature": _number(params, "temperature", 1.0),
+        "text": {"format": {"type": "text"}, **(metadata.get("text") or {})},
+        "tool_choice": metadata.get("tool_choice") or "auto",
+        "tools": [_describe_tool(tool) for tool in metadata.get("tools") or ()],
+        "top_logprobs": 0,
+        "top_p": _number(params, "top_p", 1.0),
         "truncation": "disabled",
         "usage": _usage(end.usage),
     }
+
+
+def _number(params: Mapping[str, Any], name: str, default: float) -> Any:
+    """Return a parameter; clients read its default as a number, not as null."""
+    value = params.get(name)
+    return default if value is None else value
+
+
+def _describe_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool with the fields that clients expect in each function."""
+    if tool.get("type") != "function":
+        return dict(tool)
+    return {"description": None, "parameters": None, "strict": None, **tool}
+
+
+def _completed_at(record: Generation, end: GenerationEvent) -> int:
+    total = (end.seconds or {}).get("total")
+    return int(record.requested_at + (total if isinstance(total, int | float) else 0))
 
 
 def _usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -12,11 +12,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from hub.api.authentication import Identity
-from hub.compat.answer_state import AnswerCollector
 from hub.compat.failures import failure_response
+from hub.compat.openai_responses.earlier_answers import RESPONSE_PREFIX, EarlierAnswers
 from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.openai_responses.requests import ResponsesBody, read_responses
-from hub.compat.openai_responses.response_object import response_object
+from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.compat.requests import CompatRequests
 from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
@@ -32,7 +32,6 @@ from hub.http.routing import (
     json_body,
 )
 
-_PREFIX: Final = "resp_"
 _CANCEL_TIMEOUT_SECONDS: Final = 5.0  # how long a cancel waits for the generation to end
 
 
@@ -49,6 +48,7 @@ class ResponsesRoutes:
     def __init__(self, compat: CompatRequests) -> None:
         self._compat = compat
         self._generations = compat.generations
+        self._earlier_answers = EarlierAnswers(compat.generations)
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -76,7 +76,9 @@ class ResponsesRoutes:
         otherwise complete in one object.
         """
         identity = await self._compat.identify(request)
-        body, generate = read_responses(await self._compat.read_body(request))
+        raw = await self._compat.read_body(request)
+        raw, earlier = await self._earlier_answers.resolve(raw, identity.user)
+        body, generate = read_responses(raw, earlier)
         created = await self._compat.start(
             request, identity, generate, is_stream=not body.is_queued
         )
@@ -93,11 +95,11 @@ class ResponsesRoutes:
         if body.is_queued:
             return json_response(await self._current_response(created.generation, identity))
         collected = await self._compat.wait_for_answer(
-            request, identity, created.generation, stop_on_disconnect=stop
+            request, identity, created.generation, ResponseCollector, stop_on_disconnect=stop
         )
         if collected.answer.status == "failed":
             return failure_response(collected.answer)
-        return json_response(response_object(collected.record, collected.answer))
+        return json_response(collected.document())
 
     @Operation(
         method="GET",
@@ -149,20 +151,20 @@ class ResponsesRoutes:
         await self._generations.stop(generation, identity.user)
         try:
             async with asyncio.timeout(_CANCEL_TIMEOUT_SECONDS):
-                await self._compat.wait_for_answer(request, identity, generation)
+                await self._compat.wait_for_answer(request, identity, generation, ResponseCollector)
         except (TimeoutError, TooManyRequests, GenerationStillRunning):
             pass  # the stop request is stored: the worker, or the next one, still stops it
         return json_response(await self._current_response(generation, identity))
 
     async def _current_response(self, generation: str, identity: Identity) -> dict[str, Any]:
         replay = await self._generations.open_replay(generation, identity.user)
-        collected = AnswerCollector(replay.record)
+        collected = ResponseCollector(replay.record)
         await self._compat.count_chunks(replay, collected)
-        return response_object(collected.record, collected.answer)
+        return collected.document()
 
 
 def _generation_id(request: web.Request) -> str:
     name = request.match_info["id"]
-    if not name.startswith(_PREFIX):
+    if not name.startswith(RESPONSE_PREFIX):
         raise NotFound(f"there is no response {name!r}", code=RESPONSE_NOT_FOUND)
-    return name.removeprefix(_PREFIX)
+    return name.removeprefix(RESPONSE_PREFIX)

@@ -1,0 +1,147 @@
+"""Earlier answers in a request: `previous_response_id`, and `item_reference` in the input.
+
+The ids of a response and of its items contain the generation's id, so nothing else is stored: while
+the hub keeps a finished answer, its user can continue it. The next request then has the messages of
+the earlier one without its instructions, the answer, and the new input.
+
+If the log has lost the events of an answer, its record still has the text. Such an answer can be
+continued without its reasoning, but not if it called tools.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from hub.compat.openai_responses.response_collector import ResponseCollector
+from hub.core.generation import Generation, Message
+from hub.engine.generations import Generations
+from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
+from hub.errors import BadRequest, Conflict, Forbidden, NotFound
+
+RESPONSE_PREFIX: Final = "resp_"
+_ITEM_ID: Final = re.compile(r"(rs|msg|fc)_(.+)_\d+", re.DOTALL)
+
+Item = dict[str, Any]
+
+
+class _Answer:
+    """A finished answer. has_lost_events: whether only the text of its record is left."""
+
+    def __init__(self, collected: ResponseCollector, *, has_lost_events: bool) -> None:
+        self.record = collected.record
+        self.output = [item for item in collected.document()["output"] if _is_usable(item)]
+        self._items = collected.items()
+        self._has_lost_events = has_lost_events
+        self._text = self.output[:1]  # of an answer without events: its only item, given once
+
+    @property
+    def lacks_tool_calls(self) -> bool:
+        """Whether the answer called tools, and the calls are lost."""
+        return self._has_lost_events and self.record.end.get("finish_reason") == "tool_calls"
+
+    def find(self, kind: str, id_: str) -> list[Item] | None:
+        """Return the item, none for one that is not needed, None for one that is gone."""
+        if self._has_lost_events and kind != "fc":
+            items, self._text = (self._text, []) if kind == "msg" else ([], self._text)
+            return items
+        item = self._items.get(id_)
+        return [item] if item is not None and _is_usable(item) else None
+
+
+class EarlierAnswers:
+    """Replaces what a request names by what it stands for."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+
+    async def resolve(self, raw: dict[str, Any], user: str) -> tuple[dict[str, Any], list[Message]]:
+        """Return the body with the items of earlier answers in its input, and the messages that
+        come before the input.
+
+        Raise BadRequest if an answer is gone or is another user's, Conflict if it has not ended.
+        """
+        answers: dict[str, _Answer] = {}
+        given, name = raw.get("input"), raw.get("previous_response_id")
+        items: list[Any] = [{"role": "user", "content": given}] if isinstance(given, str) else []
+        for n, item in enumerate(given if isinstance(given, list) else []):
+            if _is_reference(item):
+                items += await self._find_items(item["id"], f"input[{n}].id", user, answers)
+            else:
+                items.append(item)
+        if not isinstance(given, str | list) or not isinstance(name, str) or not name:
+            return ({**raw, "input": items} if isinstance(given, list) else raw), []
+        path = "previous_response_id"
+        is_response = name.startswith(RESPONSE_PREFIX)
+        generation = name.removeprefix(RESPONSE_PREFIX) if is_response else ""
+        previous = await self._read(generation, name, path, user, answers)
+        if previous.lacks_tool_calls:
+            raise _not_found(name, path)
+        return {**raw, "input": [*previous.output, *items]}, _messages(previous.record)
+
+    async def _find_items(
+        self, id_: str, path: str, user: str, answers: dict[str, _Answer]
+    ) -> list[Item]:
+        match = _ITEM_ID.fullmatch(id_)
+        if match is None:
+            raise _not_found(id_, path)
+        answer = await self._read(match[2], id_, path, user, answers)
+        items = answer.find(match[1], id_)
+        if items is None:
+            raise _not_found(id_, path)
+        return items
+
+    async def _read(
+        self, generation: str, name: str, path: str, user: str, answers: dict[str, _Answer]
+    ) -> _Answer:
+        """Return a finished answer; answers: those that this request has named before."""
+        if generation in answers:
+            return answers[generation]
+        try:
+            replay = await self._generations.open_replay(generation, user)
+        except (NotFound, Forbidden):
+            raise _not_found(name, path) from None
+        collected = ResponseCollector(replay.record)
+        async for event, data in self._generations.stored_events(replay):
+            collected.feed(event, data)
+            if collected.is_finished:
+                break
+        if not collected.is_finished:
+            raise Conflict(
+                f"the answer with {name!r} has not ended yet; wait for it",
+                code=RESPONSE_NOT_FINISHED,
+                path=path,
+            )
+        has_lost_events = replay.events is not None
+        answers[generation] = _Answer(collected, has_lost_events=has_lost_events)
+        return answers[generation]
+
+
+def _is_reference(item: Any) -> bool:
+    """Return whether an item of the input names another one; its type may be left out."""
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+        return False
+    return item.get("type") == "item_reference" or {
+        name for name, value in item.items() if value is not None
+    } == {"id"}
+
+
+def _is_usable(item: Item) -> bool:
+    """Return whether an upstream accepts an item: not a call whose arguments broke off."""
+    return bool(item["type"] != "function_call" or item["status"] == "completed")
+
+
+def _messages(record: Generation) -> list[Message]:
+    """Return the messages of the request of an answer, without its instructions."""
+    messages, instructions = record.request.messages, record.request.metadata.get("instructions")
+    if messages and (messages[0].role, messages[0].content) == ("system", instructions):
+        return messages[1:]
+    return messages
+
+
+def _not_found(name: str, path: str) -> BadRequest:
+    return BadRequest(
+        f"there is no finished answer with {name!r}; it may have expired: send the whole input",
+        code=PREVIOUS_RESPONSE_NOT_FOUND,
+        path=path,
+    )
