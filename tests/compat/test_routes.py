@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from yarl import URL
 
 from hub.api.json_decoding import convert_json, decode_json
 from hub.compat.ag_ui.requests import RunAgentInput, to_request
@@ -154,6 +155,20 @@ async def test_model_names_its_upstream(hub: Hub, model: str, expected: tuple[st
     assert (request.upstream, request.model) == expected
 
 
+async def test_model_with_an_escaped_slash(hub: Hub) -> None:
+    """SDKs escape the slash in the name of a model."""
+    for name in ("m1", "main/m1", "main%2Fm1", "main%2fm2"):
+        url = URL(f"http://127.0.0.1:{hub.port}/v1/models/{name}", encoded=True)
+        async with hub.session.get(url) as response:
+            model = await response.json()
+            assert (response.status, model["owned_by"]) == (200, "main"), name
+            assert model["id"] == name.replace("%2F", "/").replace("%2f", "/")
+    for name in ("main%2Fm9", "other%2Fm1", "open%2Fm1", "%2Fm1"):
+        url = URL(f"http://127.0.0.1:{hub.port}/v1/models/{name}", encoded=True)
+        async with hub.session.get(url) as response:
+            assert response.status == 404, name
+
+
 async def test_models_are_listed(hub: Hub) -> None:
     """The models of the upstreams are listed, and each can be read."""
     _, listed = await hub.call("GET", "/v1/models")
@@ -174,6 +189,14 @@ async def test_models_are_listed(hub: Hub) -> None:
         ("POST", "/v1/responses", {"input": "x", "previous_response_id": 7}, 400, None),
         ("POST", "/v1/responses", {"input": 7, "previous_response_id": "resp_x"}, 400, None),
         ("POST", "/v1/responses", {"input": "x", "conversation": "c"}, 400, None),
+        ("POST", "/v1/completions", {"prompt": ["a", "b"]}, 400, None),
+        ("POST", "/v1/completions", {"prompt": [1, 2]}, 400, None),
+        ("POST", "/v1/completions", {"prompt": ""}, 400, None),
+        ("POST", "/v1/completions", {"prompt": "a", "n": 2}, 400, None),
+        ("POST", "/v1/completions", {"prompt": "a", "best_of": 2}, 400, None),
+        ("POST", "/v1/completions", {"prompt": "a", "echo": True}, 400, None),
+        ("POST", "/v1/completions", {"prompt": "a", "suffix": "b"}, 400, None),
+        ("GET", "/v1/responses/resp_x/input_items", None, 404, "not_found_error"),
         ("POST", "/v1/responses", {"input": "x", "top_logprobs": 2}, 400, None),
         ("POST", "/v1/responses", {"input": [{"type": "web_search_call"}]}, 400, None),
         ("POST", "/v1/responses", {"input": "x", "tools": [{"type": "mcp"}]}, 400, None),
@@ -359,6 +382,101 @@ async def test_stopped_answer_is_not_complete(hub: Hub) -> None:
         assert "cancelled" in (answer.get("status"), "cancelled" if expected == 409 else None)
 
 
+async def test_completion_of_a_prompt(hub: Hub) -> None:
+    """The older API gets text and usage, whole and as chunks; the LLM gets a message."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    for stream in (False, True):
+        worker = Worker(hub)
+        body = {"model": "m1", "prompt": ["hi"], "max_tokens": 5, "stream": stream}
+        body["stream_options"] = {"include_usage": True}
+        waiting = asyncio.create_task(hub.ask("POST", "/v1/completions", json=body).__aenter__())
+        request = await worker.take()
+        assert [(m.role, m.content) for m in request.messages] == [("user", "hi")]
+        assert request.params == {"max_tokens": 5}
+        await worker.send_delta(reasoning="hm")
+        await worker.send_text("Hel")
+        await worker.send_text("lo")
+        await worker.end(finish_reason="length", usage=usage)
+        response = await waiting
+        if not stream:
+            whole = await response.json()
+            assert whole["choices"] == [
+                {"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "length"}
+            ]
+            assert (whole["object"], whole["usage"]["total_tokens"]) == ("text_completion", 5)
+            continue
+        *chunks, end = await read_data(Stream(response))
+        assert end == "[DONE]"
+        decoded = [json.loads(chunk) for chunk in chunks]
+        assert {chunk["id"] for chunk in decoded} == {f"cmpl-{worker.id}"}
+        assert [choice["text"] for chunk in decoded for choice in chunk["choices"]] == [
+            *("Hel", "lo", ""),
+        ]
+        assert decoded[-2]["choices"][0]["finish_reason"] == "length"
+        assert decoded[-1]["usage"]["total_tokens"] == 5
+
+
+async def test_resume_from_the_body_of_a_get(hub: Hub) -> None:
+    """OpenAI's SDK for Go sends `stream` and `starting_after` in a body; the URL has precedence."""
+    worker = Worker(hub)
+    _, response = await hub.call(
+        "POST", "/v1/responses", json={"model": "m1", "input": "hi", "background": True}
+    )
+    await worker.take()
+    await worker.send_text("Hey")
+    await worker.end()
+    path = f"/v1/responses/{response['id']}"
+    for query, body, first in (
+        ("", {"stream": True}, 0),
+        ("", {"stream": True, "starting_after": 3}, 4),
+        ("?stream=true", {"starting_after": 3}, 4),
+        ("?stream=true&starting_after=1", {"starting_after": 3}, 2),
+    ):
+        async with hub.ask("GET", path + query, json=body) as streamed:
+            assert streamed.content_type == "text/event-stream"
+            (data, *_) = await read_data(Stream(streamed))
+            assert json.loads(data)["sequence_number"] == first
+    assert (await hub.call("GET", path, json={}))[1]["status"] == "completed"
+    assert (await hub.call("GET", f"{path}?stream=false", json={"stream": True}))[0] == 200
+    assert (await hub.call("GET", path, json={"stream": "yes"}))[0] == 400
+
+
+async def test_input_items_of_a_response(hub: Hub) -> None:
+    """They are what the LLM got, without the instructions, in pages of either order."""
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    image = {"type": "input_image", "image_url": "x:y"}
+    body = {
+        "model": "m1",
+        "instructions": "be brief",
+        "background": True,
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "a"}, image]},
+            {"role": "assistant", "content": "b"},
+            call,
+            {"type": "function_call_output", "call_id": "c1", "output": "7"},
+        ],
+    }
+    _, response = await hub.call("POST", "/v1/responses", json=body)
+    path = f"/v1/responses/{response['id']}/input_items"
+    _, page = await hub.call("GET", f"{path}?order=asc")
+    assert [item["type"] for item in page["data"]] == [
+        *("message", "message", "function_call", "function_call_output"),
+    ]
+    user, assistant, called, result = page["data"]
+    assert user["content"] == [{"type": "input_text", "text": "a"}, {**image, "detail": "auto"}]
+    assert assistant["content"][0]["text"] == "b"
+    assert call.items() <= called.items()
+    assert (result["call_id"], result["output"]) == ("c1", "7")
+    assert not page["has_more"]
+    _, newest = await hub.call("GET", f"{path}?limit=3")
+    assert newest["data"] == [result, called, assistant]
+    assert newest["has_more"]
+    _, rest = await hub.call("GET", f"{path}?after={newest['last_id']}")
+    assert rest["data"] == [user]
+    for query in ("limit=0", "limit=101", "order=up", "after=x"):
+        assert (await hub.call("GET", f"{path}?{query}"))[0] == 400
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("on_disconnect", ["continue", "stop"])
 async def test_client_that_disconnects(hub: Hub, on_disconnect: str, stream: bool) -> None:
@@ -486,7 +604,8 @@ async def test_responses_input_becomes_messages(hub: Hub) -> None:
     }  # fmt: skip
     request, status, answer = await request_answer(hub, "/v1/responses", body, "ok")
     assert (status, answer["output"][0]["content"][0]["text"]) == (200, "ok")
-    assert answer["tools"] == [{**body["tools"][0], "description": None, "strict": None}]
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    assert answer["tools"] == [{**tool, "description": None, "strict": None}]
     image = {"type": "image_url", "image_url": {"url": "x:y"}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     assert [(m.role, m.content, m.tool_calls, m.tool_call_id) for m in request.messages] == [

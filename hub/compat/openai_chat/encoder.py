@@ -81,7 +81,7 @@ class ChatCompletionEncoder(AnswerEncoderBase):
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
-        yield self._delta({}, finish_reason=_finish_reason(event))
+        yield self._delta({}, finish_reason=finish_reason_of(event))
         if self._include_usage and (usage := usage_with_total(event.usage)):
             yield self._chunk({"choices": [], "usage": usage})
 
@@ -98,7 +98,10 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         return self._chunk({"choices": [choice]})
 
     def _chunk(self, fields: dict[str, Any]) -> bytes:
-        return data_event({**_head(self.record, "chat.completion.chunk"), **fields})
+        return data_event({**self._head(), **fields})
+
+    def _head(self) -> dict[str, Any]:
+        return _head(self.record, "chat.completion.chunk")
 
 
 def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
@@ -122,14 +125,15 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
         ]
     elif message["content"] is None:
         message["content"] = ""
-    finish_reason = _finish_reason(answer.end)
+    finish_reason = finish_reason_of(answer.end)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
     completion = {**_head(record, "chat.completion"), "choices": [choice]}
     usage = usage_with_total(answer.end.usage)
     return {**completion, "usage": usage} if usage else completion
 
 
-def _finish_reason(event: GenerationEvent) -> str:
+def finish_reason_of(event: GenerationEvent) -> str:
+    """Return the reason in the words of chat completions."""
     reason = event.finish_reason or "stop"
     return _FINISH_REASONS.get(reason, "stop")
 

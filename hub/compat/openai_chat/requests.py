@@ -66,11 +66,6 @@ class ChatBody(msgspec.Struct, frozen=True):
     upstream: str | None = None
     on_disconnect: str = "continue"
 
-    @property
-    def include_usage(self) -> bool:
-        """Whether the last chunk of a stream carries the token usage."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
 
 _KNOWN_FIELDS: Final = frozenset(ChatBody.__struct_fields__)
 

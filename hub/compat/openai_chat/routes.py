@@ -1,17 +1,27 @@
-"""POST /v1/chat/completions and GET /v1/models, for OpenAI's SDKs and compatible clients."""
+"""Chat completions, completions of prompts, and models, for OpenAI's SDKs and other clients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from hub.compat.answer_state import AnswerCollector
+from hub.api.authentication import Identity
+from hub.api.generation_requests import GenerateBody
+from hub.compat.answer_state import AnswerCollector, AnswerState
 from hub.compat.failures import failure_response
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_chat.requests import ChatBody, read_chat
+from hub.compat.openai_chat.text_completion import (
+    CompletionBody,
+    TextCompletionEncoder,
+    read_completion,
+    text_completion,
+)
 from hub.compat.requests import CompatRequests
+from hub.core.generation import Generation
 from hub.error_codes import MODEL_NOT_FOUND
 from hub.errors import NotFound
 from hub.http.json_body import json_response
@@ -59,15 +69,68 @@ class ChatRoutes:
         """Generate an answer: as a stream with `stream`, otherwise complete in one object."""
         identity = await self._compat.identify(request)
         body, generate = read_chat(await self._compat.read_body(request))
+        return await self._answer(
+            request,
+            identity,
+            body,
+            generate,
+            encoder=ChatCompletionEncoder,
+            document=chat_completion,
+        )
+
+    @Operation(
+        method="POST",
+        paths=["/v1/completions"],
+        tag="v1",
+        summary="OpenAI: create a completion of a prompt",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
+        body=json_body(CompletionBody),
+        responses=[
+            ResponseSpec(
+                status=200,
+                description="A completion, or its chunks",
+                content={"application/json": dict[str, Any], "text/event-stream": None},
+                headers=LOCATED,
+            )
+        ],
+        refuses=[404, 409, 429, 502, 504],
+        long_lived=True,
+    )
+    async def complete_prompt(self, request: web.Request) -> web.StreamResponse:
+        """Generate an answer to a prompt: as a stream with `stream`, otherwise in one object."""
+        identity = await self._compat.identify(request)
+        body, generate = read_completion(await self._compat.read_body(request))
+        return await self._answer(
+            request,
+            identity,
+            body,
+            generate,
+            encoder=TextCompletionEncoder,
+            document=text_completion,
+        )
+
+    async def _answer(
+        self,
+        request: web.Request,
+        identity: Identity,
+        body: ChatBody | CompletionBody,
+        generate: GenerateBody,
+        *,
+        encoder: type[ChatCompletionEncoder],
+        document: Callable[[Generation, AnswerState], dict[str, Any]],
+    ) -> web.StreamResponse:
+        """Start the generation, and send its chunks or, at its end, one document."""
         created = await self._compat.start(request, identity, generate)
         stop = body.on_disconnect == "stop"
         if body.stream:
-            new_encoder = partial(ChatCompletionEncoder, include_usage=body.include_usage)
+            options = body.stream_options
+            usage = bool(options and options.include_usage)
             return await self._compat.stream(
                 request,
                 identity,
                 created.generation,
-                new_encoder,
+                partial(encoder, include_usage=usage),
                 stop_on_disconnect=stop,
                 holds_status=True,
             )
@@ -77,7 +140,7 @@ class ChatRoutes:
         if collected.answer.status != "done":
             return failure_response(collected.answer)
         location = {"Location": f"/generations/{created.generation}"}
-        return json_response(chat_completion(collected.record, collected.answer), headers=location)
+        return json_response(document(collected.record, collected.answer), headers=location)
 
     @Operation(
         method="GET",
@@ -109,8 +172,10 @@ class ChatRoutes:
         """Describe one model."""
         await self._compat.identify(request)
         name = request.match_info["name"]
-        upstream = self._compat.requests.models().get(name)
-        if upstream is None:
+        listed = self._compat.requests.models().items()
+        models = {(upstream, each.removeprefix(f"{upstream}/")) for each, upstream in listed}
+        upstream, model = self._compat.requests.find(name)
+        if upstream is None or (upstream, model) not in models:
             raise NotFound(f"there is no model {name!r}", code=MODEL_NOT_FOUND, path="model")
         return json_response(_model(name, upstream))
 

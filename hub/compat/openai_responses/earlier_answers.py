@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from hub.compat.openai_responses.input_items import messages_without_instructions
 from hub.compat.openai_responses.response_collector import ResponseCollector
-from hub.core.generation import Generation, Message
+from hub.core.generation import Message
 from hub.engine.generations import Generations
 from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
 from hub.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -77,7 +78,9 @@ class EarlierAnswers:
         previous = await self._read(generation, name, path, user, answers)
         if previous.lacks_tool_calls:
             raise _not_found(name, path)
-        return {**raw, "input": [*previous.output, *items]}, _messages(previous.record)
+        return {**raw, "input": [*previous.output, *items]}, messages_without_instructions(
+            previous.record
+        )
 
     async def _find_items(
         self, id_: str, path: str, user: str, answers: dict[str, _Answer]
@@ -129,14 +132,6 @@ def _is_reference(item: Any) -> bool:
 def _is_usable(item: Item) -> bool:
     """Return whether an upstream accepts an item: not a call whose arguments broke off."""
     return bool(item["type"] != "function_call" or item["status"] == "completed")
-
-
-def _messages(record: Generation) -> list[Message]:
-    """Return the messages of the request of an answer, without its instructions."""
-    messages, instructions = record.request.messages, record.request.metadata.get("instructions")
-    if messages and (messages[0].role, messages[0].content) == ("system", instructions):
-        return messages[1:]
-    return messages
 
 
 def _not_found(name: str, path: str) -> BadRequest:

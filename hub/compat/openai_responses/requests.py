@@ -63,6 +63,13 @@ class ResponsesBody(msgspec.Struct, frozen=True):
         return bool(self.background and not self.stream)
 
 
+class RetrieveBody(msgspec.Struct, frozen=True):
+    """What some SDKs send as the body of a GET instead of in the URL."""
+
+    stream: bool | None = None
+    starting_after: int | None = None
+
+
 _KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
 # The response object repeats these fields of the request, so the generation's metadata keeps them.
 _ECHOED_FIELDS: Final = (

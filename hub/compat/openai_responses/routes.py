@@ -12,16 +12,24 @@ from typing import Any, Final
 from aiohttp import web
 
 from hub.api.authentication import Identity
+from hub.api.json_decoding import convert_json
 from hub.compat.failures import failure_response
 from hub.compat.openai_responses.earlier_answers import RESPONSE_PREFIX, EarlierAnswers
 from hub.compat.openai_responses.encoder import ResponsesEncoder
-from hub.compat.openai_responses.requests import ResponsesBody, read_responses
+from hub.compat.openai_responses.input_items import input_items, page_of
+from hub.compat.openai_responses.requests import ResponsesBody, RetrieveBody, read_responses
 from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.compat.requests import CompatRequests
 from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
-from hub.http.parameters import IDEMPOTENCY_KEY, OPEN_USER, query_flag, query_int
+from hub.http.parameters import (
+    IDEMPOTENCY_KEY,
+    OPEN_USER,
+    query_count,
+    query_flag,
+    query_int,
+)
 from hub.http.routing import (
     USER,
     Operation,
@@ -32,6 +40,7 @@ from hub.http.routing import (
     json_body,
 )
 
+MAX_PAGE_ITEMS: Final = 100
 _CANCEL_TIMEOUT_SECONDS: Final = 5.0  # how long a cancel waits for the generation to end
 
 
@@ -40,6 +49,11 @@ _STREAM: Final = Parameter("query", "stream", str, "`true`: stream the events")
 _AFTER: Final = Parameter(
     "query", "starting_after", int, "The sequence_number of the last event that the client has"
 )
+
+
+_ORDER: Final = Parameter("query", "order", str, "`desc` (default): the newest first; or `asc`")
+_AFTER_ITEM: Final = Parameter("query", "after", str, "The id of the last item that was read")
+_LIMIT: Final = Parameter("query", "limit", int, "The number of items, 1 to 100 (20)")
 
 
 class ResponsesRoutes:
@@ -122,9 +136,9 @@ class ResponsesRoutes:
         """Return the current response; with `stream=true`, the events after `starting_after`."""
         identity = await self._compat.identify(request)
         generation = _generation_id(request)
-        if not query_flag(request, "stream"):
+        is_stream, after = await self._read_resume(request)
+        if not is_stream:
             return json_response(await self._current_response(generation, identity))
-        after = query_int(request, "starting_after")
         if after is not None and after < 0:
             raise BadRequest(
                 "starting_after must be the sequence_number of an event", path="starting_after"
@@ -133,6 +147,39 @@ class ResponsesRoutes:
         return await self._compat.stream(
             request, identity, generation, ResponsesEncoder, from_chunk=first
         )
+
+    async def _read_resume(self, request: web.Request) -> tuple[bool, int | None]:
+        """Return `stream` and `starting_after`, from the URL or else from the body, where the SDK
+        for Go sends them. Raise BadRequest.
+        """
+        is_stream, after = query_flag(request, "stream"), query_int(request, "starting_after")
+        if not request.can_read_body:
+            return is_stream, after
+        body = convert_json(await self._compat.read_body(request), RetrieveBody)
+        is_stream = is_stream if "stream" in request.query else bool(body.stream)
+        return is_stream, body.starting_after if after is None else after
+
+    @Operation(
+        method="GET",
+        paths=["/v1/responses/{id}/input_items"],
+        tag="v1",
+        summary="OpenAI: list the input of a response",
+        security=USER,
+        parameters=[OPEN_USER, _RESPONSE, _ORDER, _AFTER_ITEM, _LIMIT],
+        responses=[json(200, dict[str, Any], "A list of items")],
+        refuses=[404],
+    )
+    async def list_input_items(self, request: web.Request) -> web.Response:
+        """List what the LLM got besides the instructions: also the items of earlier answers."""
+        identity = await self._compat.identify(request)
+        record = await self._generations.find(_generation_id(request), identity.user)
+        order = request.query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise BadRequest("order must be asc or desc", path="order")
+        limit = query_count(request, "limit", default=20, max_count=MAX_PAGE_ITEMS)
+        after = request.query.get("after")
+        page = page_of(input_items(record), limit=limit, is_ascending=order == "asc", after=after)
+        return json_response(page)
 
     @Operation(
         method="POST",
