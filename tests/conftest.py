@@ -25,6 +25,7 @@ from fakeredis import FakeAsyncRedis
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.permissions import acl_rules
 from tests.fake_connection import connect_to
 from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
@@ -142,7 +143,9 @@ OpenRedis = Callable[[str], Awaitable[OpenedRedis]]
 
 @pytest.fixture
 async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]:
-    """Opens an empty server by its name: `fakeredis`, `valkey` or `redis`."""
+    """Opens an empty server by its name: `fakeredis`, `valkey`, `redis`, or `restricted`, which is
+    Valkey with a login that has only the permissions that a hub needs.
+    """
     async with AsyncExitStack() as opened:
 
         async def open_by_name(name: str) -> OpenedRedis:
@@ -155,13 +158,16 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
                     open_client("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
                 )
                 return OpenedRedis(hub_client, client)
-            server = request.getfixturevalue("valkey" if name == "valkey" else "redis_server")
+            server = request.getfixturevalue("redis_server" if name == "redis" else "valkey")
             client = server.client()
             opened.push_async_callback(client.aclose)
             await client.flushall()
-            hub_client = await opened.enter_async_context(
-                open_client(server.url, timeout_seconds=2.0)
-            )
+            url = server.url
+            if name == "restricted":
+                rules = ("reset", "on", ">pw", *acl_rules().split())
+                await client.execute_command("ACL", "SETUSER", "hub", *rules)
+                url = url.replace("://", "://hub:pw@")
+            hub_client = await opened.enter_async_context(open_client(url, timeout_seconds=2.0))
             return OpenedRedis(hub_client, client)
 
         yield open_by_name

@@ -29,7 +29,9 @@ without_fakeredis = pytest.mark.parametrize("kind", ["memory", "valkey", "redis"
 
 @pytest.fixture
 async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]:
-    """Opens backends on one store of the kind."""
+    """Opens backends on one store of the kind. The login to Valkey has only the permissions that
+    the documentation lists, and no INFO.
+    """
     memory: list[MemoryBackend] = []
     redis: list[Any] = []
     async with Supervisor(SystemClock()) as tasks:
@@ -46,7 +48,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                     )
                 return memory[0]
             if not redis:
-                redis.append(await open_redis(kind))
+                redis.append(await open_redis("restricted" if kind == "valkey" else kind))
             backend = redis_backend(
                 redis[0].hub_client,
                 log={"user": {"max_events": options.max_events}},

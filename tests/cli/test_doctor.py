@@ -22,6 +22,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hub.backends.redis.permissions import acl_rules
 from hub.cli.doctor.broker import check_broker
 from hub.cli.doctor.keys import check_keys, key_weakness
 from hub.cli.doctor.machine import check_machine
@@ -140,6 +141,25 @@ async def test_replica_login_and_password(folder: Path) -> None:
         server.ask("ACL", "SETUSER", "default", "off")
         (refused,) = await check_broker(settings(f"redis://127.0.0.1:{port}"))
         assert refused.advice.startswith("set user and password in redis.url")
+    finally:
+        server.kill()
+
+
+async def test_login_with_few_permissions(binary: str, folder: Path) -> None:
+    """Exactly the documented permissions are enough; the advice lists them when one is missing."""
+    server = TcpServer(binary, folder, free_ports(1)[0])
+    url = f"redis://hub:pw@127.0.0.1:{server.port}"
+    try:
+        server.ask("ACL", "SETUSER", "hub", "reset", "on", ">pw", *acl_rules().split())
+        results = by_check(await check_broker(settings(url)))
+        assert [each for group in results.values() for each in group if each.status == "fail"] == []
+        assert "may not run INFO" in results["broker info"][0].message
+        for command in ("get", "publish", "eval"):
+            server.ask("ACL", "SETUSER", "hub", f"-{command}")
+            (forbidden,) = by_check(await check_broker(settings(url)))["broker permissions"]
+            assert forbidden.status == "fail"
+            assert f"+{command}" in forbidden.advice
+            server.ask("ACL", "SETUSER", "hub", f"+{command}")
     finally:
         server.kill()
 

@@ -16,6 +16,7 @@ import msgspec
 
 from hub.backends.redis.client import WRITE_PROBE, RedisClient
 from hub.backends.redis.keys import hash_tag
+from hub.backends.redis.permissions import OPTIONAL_COMMANDS, acl_rules
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerOutOfMemory, BrokerRefusesWrites, BrokerUnavailable
@@ -30,19 +31,19 @@ _MAX_USED_SHARE: Final = 0.8  # of the memory and of the clients
 _MIN_PUBSUB_BYTES: Final = 8 * _MIB
 _CONFIG_NAMES: Final = ("client-output-buffer-limit",)  # settings that INFO does not report
 # A script that reads a key and publishes an empty message, and changes nothing.
-_PROBE_SCRIPT: Final = "redis.call('EXISTS', KEYS[1]) return redis.call(ARGV[1], KEYS[1], '')"
+_PROBE_SCRIPT: Final = "redis.call('GET', KEYS[1]) return redis.call(ARGV[1], KEYS[1], '')"
 
 
 class ServerReport(msgspec.Struct, frozen=True):
-    """What one server reports. config: None when this login may not read it."""
+    """What one server reports. info, config: None when this login may not read it."""
 
     address: str
-    info: Mapping[str, str]
+    info: Mapping[str, str] | None
     config: Mapping[str, str] | None
 
     def number(self, field: str) -> int:
         """Return a field of INFO, or 0 when it is missing."""
-        return int(self.info.get(field, "0"))
+        return int((self.info or {}).get(field, "0"))
 
 
 async def check_broker(settings: Settings) -> list[CheckResult]:
@@ -71,13 +72,25 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
 
 def check_server(report: ServerReport, *, max_body_bytes: int) -> Iterator[CheckResult]:
     """Judge one server. max_body_bytes: the largest request body of a publish."""
-    yield _check_version(report)
-    checks: tuple[Callable[[ServerReport], Iterator[CheckResult]], ...] = (
+    if report.info is None:
+        yield ok("broker", f"the broker at {report.address} answers")
+        yield warn(
+            "broker info",
+            "this login may not run INFO: " + OPTIONAL_COMMANDS["info"],
+            "run ACL SETUSER … +info",
+        )
+    else:
+        yield from _check_info(report, report.info)
+    yield from _check_output_buffers(report, max_body_bytes)
+
+
+def _check_info(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
+    yield _check_version(report, info)
+    checks: tuple[Callable[[ServerReport, Mapping[str, str]], Iterator[CheckResult]], ...] = (
         _check_role, _check_eviction_policy, _check_memory, _check_persistence, _check_clients,
     )  # fmt: skip
     for check in checks:
-        yield from check(report)
-    yield from _check_output_buffers(report, max_body_bytes)
+        yield from check(report, info)
 
 
 def _advice(reason: str) -> str:
@@ -93,29 +106,36 @@ def _advice(reason: str) -> str:
 
 
 async def _read_report(client: RedisClient, partition: int, address: str) -> ServerReport:
-    text = (await client.call(partition, "INFO")).decode()
-    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    config: dict[str, str] | None = {}
+    info: dict[str, str] | None = None
+    try:
+        text = (await client.call(partition, "INFO")).decode()
+        info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    except BrokerUnavailable as error:
+        if not _is_forbidden(error):
+            raise
+    config: dict[str, str] | None = None
     try:
         reply = await client.call(partition, "CONFIG", "GET", *_CONFIG_NAMES)
         fields = [field.decode() for field in reply]
         config = dict(zip(fields[::2], fields[1::2], strict=True))
-    except BrokerUnavailable:
-        config = None  # managed services and ACLs often forbid CONFIG
+    except BrokerUnavailable as error:
+        if not _is_forbidden(error):  # managed services and ACLs often forbid CONFIG
+            raise
     return ServerReport(address, info, config)
+
+
+def _is_forbidden(error: BrokerUnavailable) -> bool:
+    return any(reason in str(error) for reason in ("NOPERM", "unknown command"))
 
 
 async def _check_permissions(client: RedisClient, partition: int) -> list[CheckResult]:
     """Check that this login may run scripts that read keys and publish messages."""
     publish = "SPUBLISH" if client.sharded else "PUBLISH"
     key = client.name(f"{hash_tag(partition)}:doctor")
+    advice = f"run ACL SETUSER … {acl_rules(client.name(''))}, or set another login in redis.url"
     try:
         await client.call(partition, "EVAL", _PROBE_SCRIPT, 1, key, publish)
     except BrokerUnavailable as error:
-        names = client.name("{hub:*")
-        advice = (
-            f"run ACL SETUSER … ~{names} &{names} +@all -@admin, or set another login in redis.url"
-        )
         return [fail("broker permissions", str(error), advice)]
     return []
 
@@ -173,9 +193,9 @@ def _judge_latency_and_clock(
         yield ok("broker clock", "the clock of the broker agrees with this machine's")
 
 
-def _check_version(report: ServerReport) -> CheckResult:
-    name = "Valkey" if "valkey_version" in report.info else "Redis"
-    version = report.info.get("valkey_version") or report.info.get("redis_version", "0")
+def _check_version(report: ServerReport, info: Mapping[str, str]) -> CheckResult:
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "0")
     min_version = 8 if name == "Valkey" else 7
     message = f"{name} {version} at {report.address}"
     if int(version.split(".", maxsplit=1)[0]) < min_version:
@@ -183,8 +203,8 @@ def _check_version(report: ServerReport) -> CheckResult:
     return ok("broker", message)
 
 
-def _check_role(report: ServerReport) -> Iterator[CheckResult]:
-    if report.info.get("role") == "slave":
+def _check_role(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
+    if info.get("role") == "slave":
         yield fail(
             "broker role",
             f"{report.address} is a replica, which accepts no writes",
@@ -192,14 +212,14 @@ def _check_role(report: ServerReport) -> Iterator[CheckResult]:
         )
 
 
-def _check_eviction_policy(report: ServerReport) -> Iterator[CheckResult]:
-    policy = report.info.get("maxmemory_policy", "noeviction")
+def _check_eviction_policy(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
+    policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         message = f"maxmemory-policy is {policy}: when a log is evicted, users miss its events"
         yield warn("broker eviction policy", message, "run CONFIG SET maxmemory-policy noeviction")
 
 
-def _check_memory(report: ServerReport) -> Iterator[CheckResult]:
+def _check_memory(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
     used, limit = report.number("used_memory"), report.number("maxmemory")
     limit_name = "maxmemory" if limit else "the memory of the machine"
     limit = limit or report.number("total_system_memory")
@@ -212,8 +232,8 @@ def _check_memory(report: ServerReport) -> Iterator[CheckResult]:
         )
 
 
-def _check_persistence(report: ServerReport) -> Iterator[CheckResult]:
-    info, check = report.info, "broker persistence"
+def _check_persistence(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
+    check = "broker persistence"
     if "err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")):
         message = "the last write to disk failed, and the server may refuse further writes"
         advice = "check the log of the server, the free space of its disk, and its permissions"
@@ -229,7 +249,7 @@ def _check_persistence(report: ServerReport) -> Iterator[CheckResult]:
         yield ok(check, "the server writes an append-only file")
 
 
-def _check_clients(report: ServerReport) -> Iterator[CheckResult]:
+def _check_clients(report: ServerReport, info: Mapping[str, str]) -> Iterator[CheckResult]:
     limit, connected = report.number("maxclients"), report.number("connected_clients")
     if limit and connected > limit * _MAX_USED_SHARE:
         message = f"{connected} clients are connected, and the limit is {limit}"

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
@@ -35,7 +35,8 @@ class RespConnection(Protocol):
     """
 
     run_id: str
-    """Identifies the server process: after a restart or a failover its data may differ."""
+    """Identifies the server process: after a restart or a failover its data may differ. Empty if
+    this login may not read it."""
     last_received_at: float
     """Loop time at which the last byte was received."""
     lost: asyncio.Future[None]
@@ -76,8 +77,7 @@ async def open_resp_connection(
     try:
         async with asyncio.timeout(timeout_seconds):
             await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("INFO", "server")
-            run_id = _RUN_ID.search(await connection.read_response())
+            run_id = await _read_run_id(connection)
     except (RedisError, OSError, TimeoutError) as error:
         await connection.disconnect(nowait=True)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -85,7 +85,21 @@ async def open_resp_connection(
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return SocketRespConnection(connection, run_id[1].decode() if run_id else "", on_replies)
+    return SocketRespConnection(connection, run_id, on_replies)
+
+
+async def _read_run_id(connection: Any) -> str:
+    """Return the run id of the server, or an empty text if this login may not run INFO."""
+    await connection.send_command("INFO", "server")
+    try:
+        run_id = _RUN_ID.search(await connection.read_response())
+    except NoPermissionError:
+        return ""
+    except ResponseError as error:
+        if str(error).startswith("unknown command"):
+            return ""
+        raise
+    return run_id[1].decode() if run_id else ""
 
 
 class SocketRespConnection(asyncio.Protocol):
