@@ -9,6 +9,17 @@ from typing import Any, Final
 MAX_TOKENS: Final = 2**63 - 1
 """The largest count that is stored. Greater counts, and sums beyond it, become this number."""
 
+MAX_MODELS_PER_DAY: Final = 100
+"""The number of model names that are counted for one user on one day."""
+
+MAX_MODEL_CHARS: Final = 128
+"""The length of the longest model name that is counted under its own name."""
+
+OTHER_MODELS: Final = "other"
+"""The name under which all further and longer model names are counted. Where an upstream accepts
+any model, users choose the names, and the totals of a day would have no bound.
+"""
+
 _COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 

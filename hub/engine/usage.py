@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hub.core.usage import read_count
+from hub.core.usage import MAX_MODEL_CHARS, OTHER_MODELS, read_count
 from hub.engine.attempt import GenerationResult
 from hub.ports.usage import UsageStore, UsageTotals
 
@@ -18,7 +18,7 @@ def build_usage_totals(result: GenerationResult) -> UsageTotals:
     return UsageTotals(
         day=time.strftime("%Y-%m-%d", time.gmtime()),
         user=result.generation.user,
-        model=request.model,
+        model=request.model if len(request.model) <= MAX_MODEL_CHARS else OTHER_MODELS,
         answers=1,
         answers_without_usage=int(prompt is None and completion is None),
         prompt_tokens=prompt or 0,

@@ -26,7 +26,10 @@ class UsageStore(Protocol):
     """Totals of usage by day, user and model. Every method raises BrokerUnavailable."""
 
     async def add(self, usage: UsageTotals) -> None:
-        """Add to the totals, atomically. A total stays at 2^63 - 1 when it would be greater."""
+        """Add to the totals, atomically. A total stays at 2^63 - 1 when it would be greater.
+
+        The models of a user on a day beyond the first MAX_MODELS_PER_DAY count as OTHER_MODELS.
+        """
         ...
 
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hub.core.channel import Channel
-from hub.core.usage import MAX_TOKENS
+from hub.core.usage import MAX_MODELS_PER_DAY, MAX_TOKENS, OTHER_MODELS
 from hub.ports.tickets import ConsumedTicket, Ticket
 from hub.ports.topic_presence import PresenceChange
 from hub.ports.usage import UsageTotals
@@ -21,11 +21,14 @@ class MemoryUsageStore:
 
     async def add(self, usage: UsageTotals) -> None:
         key = (usage.day, usage.user, usage.model)
-        before = self._sums.get(key, UsageTotals(day=usage.day, user=usage.user, model=usage.model))
+        models = {model for day, user, model in self._sums if (day, user) == key[:2]}
+        if usage.model not in models and len(models - {OTHER_MODELS}) >= MAX_MODELS_PER_DAY:
+            key = (usage.day, usage.user, OTHER_MODELS)
+        before = self._sums.get(key, UsageTotals(day=usage.day, user=usage.user, model=key[2]))
         self._sums[key] = UsageTotals(
             day=usage.day,
             user=usage.user,
-            model=usage.model,
+            model=key[2],
             answers=before.answers + usage.answers,
             answers_without_usage=before.answers_without_usage + usage.answers_without_usage,
             prompt_tokens=min(before.prompt_tokens + usage.prompt_tokens, MAX_TOKENS),

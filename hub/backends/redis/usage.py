@@ -9,9 +9,11 @@ from hub.backends.redis.client import RedisClient, Script, ScriptCall
 from hub.backends.redis.events import to_milliseconds
 from hub.backends.redis.keys import usage_key
 from hub.core.channel import PARTITIONS, partition_of, user_channel
+from hub.core.usage import MAX_MODELS_PER_DAY, OTHER_MODELS
 from hub.ports.usage import UsageTotals
 
 _ADD: Final = Script("hub.backends.redis", "add_usage", needs_memory=False)
+_MODELS: Final = "models"  # the field with the number of a user's models
 _COUNTERS: Final = ("answers", "answers_without_usage", "prompt_tokens", "completion_tokens")
 
 
@@ -28,7 +30,14 @@ class RedisUsageStore:
     async def add(self, usage: UsageTotals) -> None:
         partition = partition_of(user_channel(usage.user))
         counters = [part for name in _COUNTERS for part in (name, getattr(usage, name))]
-        arguments = (f"{usage.user} {usage.model}", self._ttl_ms, *counters)
+        arguments = (
+            usage.user,
+            usage.model,
+            OTHER_MODELS,
+            MAX_MODELS_PER_DAY,
+            self._ttl_ms,
+            *counters,
+        )
         await self._client.run(
             [ScriptCall(_ADD, partition, (usage_key(partition, usage.day),), arguments)]
         )
@@ -41,9 +50,9 @@ class RedisUsageStore:
         totals: dict[tuple[str, str], dict[str, int]] = {}
         for reply in replies:
             for field, number in zip(reply[::2], reply[1::2], strict=True):
-                counter, owner, model = field.decode().split(" ", 2)
-                if user is None or owner == user:
-                    totals.setdefault((owner, model), {})[counter] = int(number)
+                counter, owner, *model = field.decode().split(" ", 2)
+                if counter != _MODELS and user in (None, owner):
+                    totals.setdefault((owner, *model), {})[counter] = int(number)
         return [
             UsageTotals(day=day, user=owner, model=model, **counters)
             for (owner, model), counters in sorted(totals.items())

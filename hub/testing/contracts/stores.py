@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from hub.core.channel import topic_channel
+from hub.core.usage import MAX_MODELS_PER_DAY, OTHER_MODELS
 from hub.ports.backend import Backend
 from hub.ports.tickets import Ticket
 from hub.ports.topic_presence import PresenceChange
@@ -148,6 +149,24 @@ class UsageContract:
         assert await usage.read("2026-01-31", "a") == [expected]
         assert await usage.read("2026-01-31", None) == [expected, totals("b", "m 2", 1, 7)]
         assert await usage.read("2026-02-01", None) == []
+
+    async def test_models_have_a_limit(self, open_backend: OpenBackend) -> None:
+        """A user who makes up models adds no more names on a day, and every answer counts."""
+        usage = (await open_backend(BackendOptions())).usage
+
+        async def add(model: str, user: str = "a", day: str = "2026-01-31") -> None:
+            await usage.add(UsageTotals(day=day, user=user, model=model, answers=1))
+
+        await add(OTHER_MODELS)  # a model may have this name; it takes no place
+        models = [f"model {n}" for n in range(MAX_MODELS_PER_DAY)]
+        for model in (*models, "late", "later", models[0]):
+            await add(model)
+        await add("late", user="b")
+        await add("late", day="2026-02-01")
+        counts = {each.model: each.answers for each in await usage.read("2026-01-31", "a")}
+        assert counts == {**dict.fromkeys(models, 1), models[0]: 2, OTHER_MODELS: 3}
+        assert [each.model for each in await usage.read("2026-01-31", "b")] == ["late"]
+        assert [each.model for each in await usage.read("2026-02-01", None)] == ["late"]
 
     async def test_totals_have_a_limit(self, open_backend: OpenBackend) -> None:
         """A total that would not fit into 64 bits stays at the largest number that does."""
