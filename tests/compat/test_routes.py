@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
@@ -199,7 +200,6 @@ async def test_models_are_listed(hub: Hub) -> None:
         ("GET", "/v1/responses/resp_x/input_items", None, 404, "not_found_error"),
         ("POST", "/v1/responses", {"input": "x", "top_logprobs": 2}, 400, None),
         ("POST", "/v1/responses", {"input": [{"type": "web_search_call"}]}, 400, None),
-        ("POST", "/v1/responses", {"input": "x", "tools": [{"type": "mcp"}]}, 400, None),
         ("GET", "/v1/responses/resp_x", None, 404, "not_found_error"),
         ("GET", "/v1/responses/x", None, 404, "not_found_error"),
         ("GET", "/v1/responses/resp_x?stream=1&starting_after=-1", None, 400, None),
@@ -414,6 +414,55 @@ async def test_completion_of_a_prompt(hub: Hub) -> None:
         ]
         assert decoded[-2]["choices"][0]["finish_reason"] == "length"
         assert decoded[-1]["usage"]["total_tokens"] == 5
+
+
+async def test_tools_of_codex(hub: Hub) -> None:
+    """Functions of a namespace are flat for the LLM and grouped for the client; hosted and custom
+    tools are left out and logged.
+    """
+    search = {"type": "function", "name": "search", "parameters": {"type": "object"}}
+    tools = [
+        {"type": "function", "name": "shell", "strict": False, "description": "d"},
+        {"type": "namespace", "name": "mcp__docs", "description": "d", "tools": [search]},
+        {"type": "web_search"},
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
+        {"type": "namespace", "name": "broken", "tools": None},
+    ]
+    earlier = {"type": "function_call", "call_id": "c0", "name": "search", "arguments": "{}"}
+    given = [{"role": "user", "content": "x"}, {**earlier, "namespace": "mcp__docs"}]
+    body = {"model": "m1", "tools": tools, "input": given, "stream": True}
+    worker = Worker(hub)
+    with structlog.testing.capture_logs() as logs:
+        waiting = asyncio.create_task(hub.ask("POST", "/v1/responses", json=body).__aenter__())
+        request = await worker.take()
+    assert [tool["function"]["name"] for tool in request.params["tools"]] == [
+        *("shell", "mcp__docs__search"),
+    ]
+    (line,) = (line for line in logs if line["event"] == "responses.tools_left_out")
+    assert line["types"] == ["custom", "namespace", "web_search"]
+    (called,) = request.messages[1].tool_calls or [{}]
+    assert called["function"]["name"] == "mcp__docs__search"
+    assert "namespace" not in called
+    for n, name in enumerate(("mcp__docs__search", "shell")):
+        function = {"name": name, "arguments": "{}"}
+        await worker.send_delta(tool_calls=[{"index": n, "id": f"c{n}", "function": function}])
+    await worker.end(finish_reason="tool_calls")
+    events = [json.loads(data) for data in await read_data(Stream(await waiting))]
+    output = events[-1]["response"]["output"]
+    assert [(item["name"], item.get("namespace")) for item in output] == [
+        ("search", "mcp__docs"),
+        ("shell", None),
+    ]
+    assert {event["name"] for event in events if event["type"].endswith("arguments.done")} == {
+        *("search", "shell"),
+    }
+
+
+async def test_only_hosted_tools_are_no_tools(hub: Hub) -> None:
+    """Without a function the LLM gets neither tools nor a choice of them."""
+    body = {"input": "x", "tools": [{"type": "web_search"}], "tool_choice": "auto"}
+    request, status, _ = await request_answer(hub, "/v1/responses", body)
+    assert (status, request.params) == (200, {})
 
 
 async def test_resume_from_the_body_of_a_get(hub: Hub) -> None:

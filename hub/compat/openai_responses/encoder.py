@@ -27,6 +27,7 @@ from hub.compat.openai_responses.response_object import (
     INCOMPLETE_REASONS,
     OutputItem,
     build_document,
+    new_call,
     new_item,
     to_annotation,
 )
@@ -135,10 +136,11 @@ class ResponsesEncoder(AnswerEncoderBase):
                 if item.kind != "call":
                     yield from self._close(index, "completed")
         index = len(self._items)
-        item = new_item(self.record, kind, index)
         if kind == "call":
-            state = self.answer.tool_calls[call]
-            item.call, item.call_id, item.name = call, state.id, state.name
+            item = new_call(self.record, self.answer.tool_calls[call], index)
+            item.call = call
+        else:
+            item = new_item(self.record, kind, index)
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call":

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hub.api.null_members import drop_null_members
+from hub.compat.openai_responses.tools import flat_name, to_functions
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
 _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
-_CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status"}
+_CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status", "namespace"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
@@ -62,6 +63,9 @@ def _message(item: dict[str, Any], path: str) -> Message:
             )
         case "function_call":
             name, id_ = _required(item, "name", path), _required(item, "call_id", path)
+            namespace = item.get("namespace")
+            if isinstance(namespace, str) and namespace:
+                name = flat_name(namespace, name)
             function = {"name": name, "arguments": item.get("arguments") or ""}
             extras = {name: item[name] for name in item.keys() - _CALL_FIELDS}
             call = {**extras, "id": id_, "type": "function", "function": function}
@@ -151,11 +155,10 @@ def to_params(
     """Return the parameters as chat completions name them.
 
     rest: the fields that pass through. effort: `reasoning.effort`. text_format: `text.format`.
-    Raise BadRequest for tools that the hub cannot pass on.
     """
     params = {_PARAM_NAMES.get(name, name): value for name, value in rest.items()}
-    if tools:
-        params["tools"] = [_tool(tool) for tool in tools]
+    if functions := to_functions(tools or ()):
+        params["tools"] = functions
         if tool_choice:
             params["tool_choice"] = _tool_choice(tool_choice)
     if effort is not None:
@@ -165,20 +168,12 @@ def to_params(
     return params
 
 
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        raise BadRequest(
-            f"the hub does not support tools of type {tool.get('type')!r}",
-            code=UNSUPPORTED_PARAMETER,
-            path="tools",
-        )
-    return {"type": "function", "function": _given(tool, "name", "description", "parameters",
-                                                  "strict")}  # fmt: skip
-
-
 def _tool_choice(choice: Any) -> Any:
     if isinstance(choice, dict) and choice.get("type") == "function":
-        return {"type": "function", "function": {"name": choice.get("name")}}
+        name, namespace = choice.get("name"), choice.get("namespace")
+        if isinstance(name, str) and isinstance(namespace, str) and namespace:
+            name = flat_name(namespace, name)
+        return {"type": "function", "function": {"name": name}}
     return choice
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.compat.answer_state import AnswerState, GenerationEvent
+from hub.compat.answer_state import AnswerState, GenerationEvent, ToolCall
 from hub.compat.openai import usage_with_total
+from hub.compat.openai_responses.tools import split_name
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
@@ -27,6 +28,7 @@ class OutputItem(msgspec.Struct):
     call: int = 0  # for a call: its index in the answer's deltas
     call_id: str = ""
     name: str = ""
+    namespace: str = ""  # of a function that a client has grouped
     parts: list[str] = []
     status: str = "in_progress"
     annotations: list[dict[str, Any]] = []  # of a message
@@ -41,8 +43,10 @@ class OutputItem(msgspec.Struct):
     def document(self) -> dict[str, Any]:
         """Return the item as clients read it."""
         if self.kind == "call":
+            group = {"namespace": self.namespace} if self.namespace else {}
             return {**self.extras, "id": self.id, "type": "function_call", "call_id": self.call_id,
-                    "name": self.name, "arguments": self.text, "status": self.status}  # fmt: skip
+                    "name": self.name, **group, "arguments": self.text,
+                    "status": self.status}  # fmt: skip
         content = [self.part()] if self.parts else []
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
@@ -65,6 +69,15 @@ class OutputItem(msgspec.Struct):
 def new_item(record: Generation, kind: str, index: int) -> OutputItem:
     """Return an empty item. index: its place in the output."""
     return OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
+
+
+def new_call(record: Generation, call: ToolCall, index: int) -> OutputItem:
+    """Return the item of a tool call without its arguments. index: its place in the output."""
+    item = new_item(record, "call", index)
+    names = split_name(record.request.metadata.get("tools") or (), call.name)
+    item.name, item.namespace = names["name"], names.get("namespace", "")
+    item.call_id, item.extras = call.id, call.extras
+    return item
 
 
 def to_annotation(annotation: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,8 +115,7 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
         item.annotations = [to_annotation(each) for each in answer.annotations]
         output.append(item.document())
     for call in answer.tool_calls:
-        item = new_item(record, "call", len(output))
-        item.call_id, item.name, item.extras = call.id, call.name, call.extras
+        item = new_call(record, call, len(output))
         item.parts, item.status = [call.arguments], status
         output.append(item.document())
     return build_document(record, answer, output)
