@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import Generation
+from hub.core.tool_calls import MAX_TOOL_CALLS
 
-_MAX_TOOL_CALLS: Final = 1000
 _CALL_FIELDS: Final = {"index", "id", "type", "function"}
 
 
@@ -105,7 +105,7 @@ class AnswerState:
         self.annotations += event.annotations or ()
         for delta in event.tool_calls or ():
             index = call_index(delta)
-            while len(self.tool_calls) <= index < _MAX_TOOL_CALLS:
+            while len(self.tool_calls) <= index < MAX_TOOL_CALLS:
                 self.tool_calls.append(ToolCall(f"call_{self._generation}_{len(self.tool_calls)}"))
             if index < len(self.tool_calls):
                 _append_to_call(self.tool_calls[index], delta)

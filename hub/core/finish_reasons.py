@@ -34,6 +34,14 @@ _REASONS: Final = {word: reason for reason, words in _WORDS.items() for word in 
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
+def latest_reason(known: str | None, new: str) -> str | None:
+    """Return the reason of an answer whose upstream reports one again; `new` may be empty.
+
+    A `stop` that follows another reason only says that nothing more comes.
+    """
+    return known if not new or (new == "stop" and known) else new
+
+
 def normalise_finish_reason(word: str) -> str:
     """Return the reason for a vendor's word.
 
@@ -42,4 +50,6 @@ def normalise_finish_reason(word: str) -> str:
     """
     key = _HUMP.sub("_", word.strip()).lower().replace("-", "_").replace(" ", "_")
     key = key.removeprefix("finish_reason_").removeprefix("stop_reason_")
-    return _REASONS.get(key, word.strip()) if key else ""
+    kind, _, cause = key.partition(":")  # Gemini: `content_filter: PROHIBITED_CONTENT`
+    known = (_REASONS[each] for each in (key, cause.strip("_"), kind) if each in _REASONS)
+    return next(known, word.strip()) if key else ""

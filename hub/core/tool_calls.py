@@ -19,7 +19,11 @@ from typing import Any, Final
 
 import msgspec
 
+MAX_TOOL_CALLS: Final = 1000
+"""The calls of one answer. An upstream that sends more of them has failed."""
+
 _ARGUMENT_FIELDS: Final = ("arguments", "parameters", "input")
+_NO_ARGUMENTS: Final = ("", "{}")
 _CALL_FIELDS: Final = frozenset({"index", "id", "type", "function", "name", *_ARGUMENT_FIELDS})
 
 
@@ -76,7 +80,8 @@ class _Call(msgspec.Struct):
 
     upstream_id, upstream_index: those of the server. index: that of the normal form, None until the
     first delta is sent. arguments: the received pieces of text; pending: those not sent yet.
-    whole: arguments that came as a JSON value; they are sent when no text can follow.
+    whole: arguments that came as a JSON value; they are sent when no text can follow. An empty
+    object is sent at the end only: Anthropic's blocks begin with one, whatever follows.
     """
 
     upstream_id: str = ""
@@ -123,6 +128,11 @@ class ToolCallAssembler:
         """Whether the response has a call with a name."""
         return any(call.name for call in self._calls)
 
+    @property
+    def count(self) -> int:
+        """The number of calls so far."""
+        return len(self._calls)
+
     def feed(self, deltas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the normal form of a server's deltas, which arrived together."""
         sent: list[dict[str, Any]] = []
@@ -146,7 +156,7 @@ class ToolCallAssembler:
         for call in self._calls:
             if not call.name and call.has_arguments:
                 raise UnnamedToolCall
-            if call.name and not (call.whole or "".join(call.arguments).strip()):
+            if call.whole in _NO_ARGUMENTS and not "".join(call.arguments).strip():
                 call.pending.append("{}")
             sent += self._send(call, is_over=True)
         return sent
@@ -169,7 +179,8 @@ class ToolCallAssembler:
             return None
         if delta.id and delta.name:  # a new id starts a call, unless the id comes late
             is_late = not call.upstream_id and call.name in ("", delta.name)
-            return call if is_late and call not in touched and not call.is_complete() else None
+            is_more = is_late or _continues(call, delta)  # some servers make an id for each piece
+            return call if is_more and call not in touched and not call.is_complete() else None
         if delta.id and not delta.arguments and call.is_complete():
             return None
         is_other = delta.name and _starts_call(call, delta, is_together=call in touched)
@@ -194,8 +205,10 @@ class ToolCallAssembler:
         for name, value in delta.extras.items():
             if call.extras.get(name) != value:
                 call.extras[name] = call.unsent_extras[name] = value
-        if delta.whole and not call.has_arguments and not delta.is_empty:
-            call.whole = "{}" if delta.whole == "[]" else delta.whole  # PHP's empty object
+        if delta.whole and not call.arguments and not delta.is_empty:
+            whole = "{}" if delta.whole == "[]" else delta.whole  # PHP's empty object
+            # A later value of a call may have more fields than the first one.
+            call.whole = call.whole if whole == "{}" and call.whole else whole
         # A server that parses each token sends some pieces of the text as JSON values.
         is_chunk = bool(delta.whole and call.arguments) and not call.is_complete()
         arguments = delta.whole if is_chunk else delta.arguments
@@ -210,7 +223,7 @@ class ToolCallAssembler:
         """Yield the next delta of a call, if it can be sent. is_over: whether nothing follows."""
         if not call.name:
             return
-        if is_over and call.whole and not call.has_sent_whole:
+        if is_over and call.whole not in _NO_ARGUMENTS and not call.has_sent_whole:
             call.pending, call.has_sent_whole = [call.whole], True
         is_first = call.index is None
         has_news = (is_over or self._has_whole_names) if is_first else call.unsent_extras
@@ -245,6 +258,12 @@ def _reuses_id(call: _Call, delta: _Delta) -> bool:
     return (delta.name, delta.whole or delta.arguments) != (call.name, call.all_arguments())
 
 
+def _continues(call: _Call, delta: _Delta) -> bool:
+    """Whether a delta with a new id has the next piece of the arguments of a call."""
+    is_more = bool(delta.arguments) and not delta.arguments.lstrip().startswith("{")
+    return is_more and bool(call.arguments) and delta.name == call.name
+
+
 def _starts_call(call: _Call, delta: _Delta, *, is_together: bool) -> bool:
     """Whether a delta with a name starts another call than the one at its index.
 
@@ -262,6 +281,8 @@ def _starts_call(call: _Call, delta: _Delta, *, is_together: bool) -> bool:
 
 def _read_delta(call: dict[str, Any]) -> _Delta:
     given = call.get("function")
+    if isinstance(given, str):  # some servers send the object as text
+        given = _parse(given)
     function = given if isinstance(given, dict) else call
     name = function.get("name")
     given_values = (function.get(each) for each in _ARGUMENT_FIELDS)
@@ -277,6 +298,13 @@ def _read_delta(call: dict[str, Any]) -> _Delta:
         is_start=isinstance(call.get("type"), str),
         extras=_read_extras(call),
     )
+
+
+def _parse(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _read_extras(call: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from hub.core.finish_reasons import normalise_finish_reason
+from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import ReasoningDelta, ReasoningDetails, StreamPart, ToolCallDelta
@@ -36,7 +36,7 @@ class _Delta(msgspec.Struct, gc=False):
     type: str | None = None
     text: Text = None
     thinking: Text = None
-    partial_json: Text = None
+    partial_json: Any = None
     signature: str | None = None
     citation: dict[str, Any] | None = None
     stop_reason: str | None = None
@@ -124,7 +124,7 @@ class _MessageReader:
     def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
         data = _decode_event(event.data)
         index = data.index or 0
-        match data.type or event.name:
+        match data.type or (event.name if event.name != "message" else ""):  # the default name
             case "content_block_delta":
                 yield from self._read_block_delta(index, data.delta or _Delta())
             case "content_block_start":
@@ -158,10 +158,12 @@ class _MessageReader:
         for block_index in [*self._thinking]:
             yield from self._end_thinking(block_index)
         if stop_reason:
-            self.finish_reason = normalise_finish_reason(stop_reason) or self.finish_reason
+            reason = normalise_finish_reason(stop_reason)
+            self.finish_reason = latest_reason(self.finish_reason, reason)
         yield from convert_usage(event.usage)
 
     def _read_block_start(self, block_index: int, block: _Block) -> Iterator[StreamPart]:
+        self._other_blocks.discard(block_index)  # some servers use an index again
         if block.type == "tool_use" or (block.type is None and block.name):
             function = {"name": block.name, "arguments": block.input}
             yield ToolCallDelta([{"index": block_index, "id": block.id, "function": function}])
@@ -176,7 +178,7 @@ class _MessageReader:
     def _read_block_delta(self, block_index: int, delta: _Delta) -> Iterator[StreamPart]:
         yield from self._read_text(block_index, delta)
         if delta.partial_json and block_index not in self._other_blocks:
-            function = {"arguments": read_text(delta.partial_json)}
+            function = {"arguments": delta.partial_json}  # some servers send the object
             yield ToolCallDelta([{"index": block_index, "function": function}])
         if delta.citation is not None:
             yield from self._annotations.read([delta.citation])

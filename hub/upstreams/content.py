@@ -13,8 +13,13 @@ Text = str | list[Any] | None
 When an upstream sends a number there, repair.py converts it.
 """
 
-_REASONING_TYPES: Final = frozenset({"thinking", "reasoning", "reasoning_text", "summary_text"})
-_TEXT_FIELDS: Final = ("text", "thinking", "reasoning", "refusal", "content", "summary", "value")
+_REASONING_TYPES: Final = frozenset(
+    {"thinking", "reasoning", "reasoning_content", "reasoning_text", "summary_text"}
+)
+_TEXT_FIELDS: Final = (
+    *("text", "thinking", "reasoning", "reasoning_content", "reasoning_text"),
+    *("refusal", "content", "summary", "value"),
+)
 
 
 def read_content(content: str | Sequence[Any]) -> Iterator[StreamPart]:

@@ -43,6 +43,7 @@ class AuthHeader(msgspec.Struct, frozen=True):
 BEARER: Final = AuthHeader("Authorization", "Bearer ")  # RFC 6750, section 2.1
 
 
+_TOKEN_NAMES: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
 _END_EVENTS: Final = frozenset({"stop", "end", "done", "finish"})
 
 
@@ -122,9 +123,14 @@ def is_error(value: object) -> bool:
 def convert_usage(usage: object) -> list[Usage]:
     """Convert token counts named `input_tokens` and `output_tokens` to OpenAI's names.
 
-    usage: the decoded JSON. Return an empty list for a value that is not an object.
+    Some gateways send both; those under OpenAI's names are the right ones. usage: the decoded JSON.
+    Return an empty list for a value that is not an object.
     """
     if not isinstance(usage, dict):
         return []
-    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
-    return [Usage({names.get(str(name), str(name)): count for name, count in usage.items()})]
+    counts = dict(usage)
+    for name, openai_name in _TOKEN_NAMES.items():
+        count = counts.pop(name, None)
+        if counts.get(openai_name) is None and count is not None:
+            counts[openai_name] = count
+    return [Usage(counts)]

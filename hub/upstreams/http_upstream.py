@@ -18,7 +18,7 @@ import aiohttp
 import structlog
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import StreamPart
+from hub.core.stream_parts import StreamPart, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
@@ -91,7 +91,8 @@ class HttpUpstream:
                 raise reader.failure
             if reader.done:
                 return
-            if reader.finished and (parts or finish_deadline is None):
+            has_content = any(type(part) is not Usage for part in parts)
+            if reader.finished and (has_content or finish_deadline is None):
                 finish_deadline = loop.time() + self._finish_grace_seconds
             if reader.events != events:
                 events, read_at = reader.events, loop.time()

@@ -7,12 +7,12 @@ An answer is complete when a `finish_reason` arrived; `[DONE]` alone does not co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from hub.core.finish_reasons import normalise_finish_reason
+from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest, Message
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.stream_parts import (
@@ -21,7 +21,6 @@ from hub.core.stream_parts import (
     StreamPart,
     TextDelta,
     ToolCallDelta,
-    Usage,
 )
 from hub.upstreams.content import AnnotationReader, Text, read_content, read_text
 from hub.upstreams.dialect import (
@@ -29,6 +28,7 @@ from hub.upstreams.dialect import (
     AuthHeader,
     UpstreamRequest,
     UpstreamStreamError,
+    convert_usage,
     is_error,
 )
 from hub.upstreams.framing import SSE
@@ -38,19 +38,25 @@ class _Delta(msgspec.Struct, gc=False):
     content: Text = None
     reasoning_content: Text = None
     reasoning: Text = None
+    reasoning_text: Any = None  # these three: other names for the reasoning, or a flag
+    thinking: Any = None
+    thought: Any = None
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     function_call: dict[str, Any] | None = None
     reasoning_details: list[dict[str, Any]] | None = None
     annotations: list[Any] | None = None
+    usage: dict[str, Any] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
     index: int | None = 0
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: Text = None  # of the older completions
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
+    error: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -100,7 +106,8 @@ def _build_message(message: Message) -> dict[str, Any]:
 class _ChunkReader:
     """Implements ResponseReader for chat.completion.chunk objects.
 
-    A choice that has the whole message instead of a delta is read if nothing came before it.
+    A choice may have a message instead of a delta: the whole answer, its text so far, or more text.
+    It is not read after deltas, which it repeats.
     """
 
     event_type: ClassVar[Any] = _Chunk
@@ -109,8 +116,10 @@ class _ChunkReader:
 
     def __init__(self) -> None:
         self._annotations = AnnotationReader()
-        self._has_content = False
+        self._has_content = False  # whether a delta had any
+        self._has_reasoning = False  # whether a field other than the details had any
         self._has_refusal = False
+        self._messages: dict[type[StreamPart], str] = {}  # the text of messages, by its kind
         self.finish_reason: str | None = None
         self.done = False
 
@@ -123,41 +132,80 @@ class _ChunkReader:
         for choice in chunk.choices or ():
             if not choice.index:  # with n > 1 there are other answers; a generation has one
                 self._read_choice(choice, parts)
-                usage = usage or choice.usage
+                usage = usage or choice.usage or (choice.delta.usage if choice.delta else None)
         if chunk.citations:
             parts += self._annotations.read(chunk.citations)
-        if chunk.x_groq is not None and isinstance(groq_usage := chunk.x_groq.get("usage"), dict):
-            usage = usage or groq_usage
+        if chunk.x_groq is not None:
+            if chunk.x_groq.get("error"):  # why the stream stops early
+                raise UpstreamStreamError(msgspec.json.encode(chunk.x_groq))
+            groq_usage = chunk.x_groq.get("usage")
+            usage = usage or (groq_usage if isinstance(groq_usage, dict) else None)
         if usage:
-            parts.append(Usage(usage))
+            parts += convert_usage(usage)
         return parts
 
     def _read_choice(self, choice: _Choice, parts: list[StreamPart]) -> None:
-        if choice.delta is not None:
-            self._read_delta(choice.delta, parts)
-        if choice.message is not None and not self._has_content:
-            self._read_delta(choice.message, parts)
-        if choice.finish_reason and (reason := normalise_finish_reason(choice.finish_reason)):
-            self.finish_reason = "refusal" if self._has_refusal else reason
-
-    def _read_delta(self, delta: _Delta, parts: list[StreamPart]) -> None:
-        if (reasoning := delta.reasoning_content or delta.reasoning) and read_text(reasoning):
-            parts.append(ReasoningDelta(read_text(reasoning)))
-        if delta.reasoning_details:
-            parts.append(ReasoningDetails(delta.reasoning_details))
-        if text := delta.content or delta.refusal:
+        if choice.error is not None and is_error(choice.error):
+            raise UpstreamStreamError(msgspec.json.encode(choice.error))
+        if choice.delta is not None and self._read_delta(choice.delta, parts):
             self._has_content = True
+        if choice.message is not None and not self._has_content:
+            parts += self._read_message(choice.message)
+        if choice.text and not self._has_content:
+            parts += read_content(choice.text)
+        if choice.finish_reason and (reason := normalise_finish_reason(choice.finish_reason)):
+            reason = "refusal" if self._has_refusal else reason
+            self.finish_reason = latest_reason(self.finish_reason, reason)
+
+    def _read_message(self, message: _Delta) -> Iterator[StreamPart]:
+        """Yield what is new in a message."""
+        parts: list[StreamPart] = []
+        self._read_delta(message, parts)
+        for part in parts:
+            if isinstance(part, TextDelta | ReasoningDelta):
+                kind, known = type(part), self._messages.get(type(part), "")
+                is_whole = part.text.startswith(known)
+                self._messages[kind] = part.text if is_whole else known + part.text
+                if new := part.text.removeprefix(known) if is_whole else part.text:
+                    yield kind(new)
+            else:
+                yield part
+
+    def _read_delta(self, delta: _Delta, parts: list[StreamPart]) -> bool:
+        """Append the parts of a delta, and return whether it has text or tool calls."""
+        reasoning = (
+            delta.reasoning_content
+            or delta.reasoning
+            or delta.reasoning_text
+            or delta.thinking
+            or delta.thought
+        )
+        if reasoning and (text := read_text(reasoning)):
+            self._has_reasoning = True
+            parts.append(ReasoningDelta(text))
+        if delta.reasoning_details:
+            if not self._has_reasoning and (text := _text_of(delta.reasoning_details)):
+                parts.append(ReasoningDelta(text))
+            parts.append(ReasoningDetails(delta.reasoning_details))
+        if content := delta.content or delta.refusal:
             if delta.refusal:
                 self._has_refusal = True
-            if type(text) is str:
-                parts.append(TextDelta(text))
+            if type(content) is str:
+                parts.append(TextDelta(content))
             else:
-                parts += read_content(text)
-        if delta.tool_calls or delta.function_call:
-            self._has_content = True
+                parts += read_content(content)
+        has_calls = bool(delta.tool_calls or delta.function_call)
+        if has_calls:
             parts.append(ToolCallDelta(delta.tool_calls or [_legacy_call(delta)]))
         if delta.annotations:
             parts += self._annotations.read(delta.annotations)
+        return has_calls or bool(content)
+
+
+def _text_of(details: Sequence[dict[str, Any]]) -> str:
+    """Return the text of `reasoning_details`. Some servers send the reasoning only there."""
+    fields = {"reasoning.text": "text", "reasoning.summary": "summary"}
+    return "".join(read_text(each.get(fields.get(str(each.get("type")), ""))) for each in details)
 
 
 def _legacy_call(delta: _Delta) -> dict[str, Any]:

@@ -32,15 +32,18 @@ from hub.upstreams.dialect import (
     convert_usage,
 )
 from hub.upstreams.framing import SSE
+from hub.upstreams.openai_responses_output import ItemPositions, ReceivedText
 from hub.upstreams.openai_responses_request import REASONING_FORMAT, build_input, build_params
 
 
 class _StreamEvent(msgspec.Struct, gc=False):
     type: str | None = None
     delta: Text | dict[str, Any] = None
-    output_index: int | None = 0
+    output_index: int | None = None
     content_index: int | None = 0
+    item_id: str | None = None
     text: Text = None
+    part: dict[str, Any] | None = None
     refusal: str | None = None
     arguments: Any = None
     annotation: dict[str, Any] | None = None
@@ -80,27 +83,6 @@ class OpenAiResponses:
         return _ResponseReader()
 
 
-class _Received:
-    """The text that the deltas of one kind have brought, so that a repetition is not read twice."""
-
-    def __init__(self) -> None:
-        self._texts: dict[tuple[int, int], list[str]] = {}
-
-    def add(self, key: tuple[int, int], text: str) -> None:
-        self._texts.setdefault(key, []).append(text)
-
-    def add_missing(self, key: tuple[int, int], text: str) -> str:
-        """Return what is missing of the whole text of one part of the output."""
-        known = "".join(self._texts.get(key, ()))
-        if not text.startswith(known) or (not known and self.all().endswith(text)):
-            return ""
-        self.add(key, text[len(known) :])
-        return text[len(known) :]
-
-    def all(self) -> str:
-        return "".join(text for texts in self._texts.values() for text in texts)
-
-
 class _ResponseReader:
     """Implements ResponseReader for streaming events of the Responses API.
 
@@ -114,8 +96,9 @@ class _ResponseReader:
     has_whole_tool_names: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._text = _Received()
-        self._reasoning = _Received()
+        self._positions = ItemPositions()
+        self._text = ReceivedText()
+        self._reasoning = ReceivedText()
         self._arguments: dict[int, list[str]] = {}  # by the output index of the call
         self._calls: dict[int, str] = {}  # output index → id, of the calls that have begun
         self._item_ids: set[str] = set()  # of reasoning whose encrypted content was read
@@ -128,17 +111,22 @@ class _ResponseReader:
         data = _decode_event(event.data)
         if data.type is None and data.object == "response":
             data = _StreamEvent(data.status, response=msgspec.json.decode(event.data))
-        output_index = data.output_index or 0
+        if data.item is None:
+            output_index = self._positions.find(data.output_index, data.item_id)
+        else:
+            output_index = self._positions.add(data.output_index, data.item)
         key = (output_index, data.content_index or 0)
         match (data.type or event.name).removeprefix("response."):
-            case "completed" | "incomplete":
-                yield from self._read_end(data.response or {})
+            case "completed" | "incomplete" | "done" as kind:
+                yield from self._read_end(kind, data.response or {})
             case "failed" | "cancelled":
                 raise UpstreamStreamError(msgspec.json.encode(data.response or {}))
             case "error":
                 raise UpstreamStreamError(event.data)
             case "output_item.done":
                 yield from self._read_item(output_index, data.item or {})
+            case "content_part.done" if data.part is not None:
+                yield from self._read_part(key, data.part)
             case kind if "function_call_arguments" in kind or kind == "output_item.added":
                 yield from self._read_call_event(kind, output_index, data)
             case kind:
@@ -150,6 +138,9 @@ class _ResponseReader:
         match kind:
             case "output_item.added" if (data.item or {}).get("type") == "function_call":
                 yield from self._begin_call(output_index, data.item or {})
+            case "function_call_arguments.delta" if isinstance(data.delta, dict):
+                function = {"arguments": data.delta}
+                yield ToolCallDelta([{"index": output_index, "function": function}])
             case "function_call_arguments.delta":
                 yield from self._read_arguments(output_index, _require_text(data.delta))
             case "function_call_arguments.done":
@@ -187,6 +178,15 @@ class _ResponseReader:
     def _read_reasoning(self, key: tuple[int, int], text: str) -> Iterator[StreamPart]:
         if missing := self._reasoning.add_missing(key, text):
             yield ReasoningDelta(missing)
+
+    def _read_part(self, key: tuple[int, int], part: dict[str, Any]) -> Iterator[StreamPart]:
+        """Yield what is missing of a complete part of an item."""
+        match part.get("type"):
+            case "reasoning_text" | "summary_text":
+                yield from self._read_reasoning(key, read_text(part))
+            case _:
+                self._has_refusal = self._has_refusal or bool(part.get("refusal"))
+                yield from self._read_text(key, read_text(part))
 
     def _begin_call(self, output_index: int, item: dict[str, Any]) -> Iterator[StreamPart]:
         """Yield the beginning of a call. Arguments in it count only if no others come."""
@@ -232,13 +232,21 @@ class _ResponseReader:
             case "function_call":
                 yield from self._begin_call(output_index, item)
                 yield from self._read_missing_arguments(output_index, item.get("arguments"))
+            case "custom_tool_call":  # its input is a text, not JSON
+                arguments = {"input": read_text(item.get("input"))}
+                yield from self._begin_call(output_index, {**item, "arguments": arguments})
 
-    def _read_end(self, response: dict[str, Any]) -> Iterator[StreamPart]:
+    def _read_end(self, kind: str, response: dict[str, Any]) -> Iterator[StreamPart]:
+        status = response.get("status")
+        if status in ("failed", "cancelled"):
+            raise UpstreamStreamError(msgspec.json.encode(response))
         output = response.get("output")
         if isinstance(output, list):
             yield from self._read_output([item for item in output if isinstance(item, dict)])
         details = response.get("incomplete_details")
-        reason = read_text(details.get("reason")) or "length" if isinstance(details, dict) else ""
+        is_cut = kind == "incomplete" or status == "incomplete"
+        reason = read_text(details.get("reason")) if isinstance(details, dict) else ""
+        reason = reason or ("length" if is_cut else "")
         self.finish_reason = normalise_finish_reason(reason) or "stop"
         if self._has_refusal and not reason:
             self.finish_reason = "refusal"
@@ -257,7 +265,7 @@ class _ResponseReader:
         unused_index = max((*self._calls, *self._arguments, -1)) + 1
         for n, item in enumerate(items):
             match item.get("type"):
-                case "function_call":
+                case "function_call" | "custom_tool_call":
                     index = indexes.get(str(item.get("call_id")), n if n in self._calls else None)
                     yield from self._read_item(unused_index if index is None else index, item)
                     unused_index += index is None

@@ -3,7 +3,8 @@
 An odd field costs only itself: it is converted where its meaning is clear, else left out. A field
 for text or parts (content.py) accepts numbers, because some servers parse each token of the answer.
 The rest of the event stays as the upstream sent it. JSON that only lenient parsers accept is read
-as well: NaN and Infinity, which Python's servers send, and halves of split characters.
+as well: NaN and Infinity, which Python's servers send, raw tabs in texts, and halves of split
+characters.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def repair_event(data: str, type_: type) -> RepairedEvent:
 
     Raise ValueError or RecursionError when the data is not JSON.
     """
-    value = json.loads(data, parse_float=_read_float, parse_constant=lambda _: None)
+    value = json.loads(data, parse_float=_read_float, parse_constant=lambda _: None, strict=False)
     if has_surrogates(data):
         value = escape_surrogates(value)
     cleaner = _Cleaner()
@@ -91,6 +92,11 @@ class _Plan(msgspec.Struct, frozen=True):
     @property
     def is_text(self) -> bool:
         return str in self.types and self.items is not None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the value is an object or a text, so that a list of one value stands for it."""
+        return self.items is None and bool(self.fields or self.types & {dict, str})
 
     @property
     def is_container(self) -> bool:
@@ -169,10 +175,20 @@ class _Cleaner:
             return _BOOLS[str(value).lower()]
         if isinstance(value, dict) and value and plan.items is not None:  # one in place of many
             return self.clean([value], plan, path)
-        if isinstance(value, list) and len(value) == 1 and plan.fields is not None:
+        if isinstance(value, list) and len(value) == 1 and plan.is_single:
             return self.clean(value[0], plan, path)
+        if isinstance(value, str) and not plan.is_text and (parsed := _parse_container(value)):
+            return self.clean(parsed, plan, path)
         self.lost = self.lost or (bool(value) and plan.is_container)
         return _LEFT_OUT
+
+
+def _parse_container(text: str) -> Any:
+    """Return the object or list that a text holds as JSON, None if it holds none."""
+    try:
+        return json.loads(text, strict=False) if text.lstrip().startswith(("{", "[")) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_int(value: Any) -> int | None:

@@ -6,8 +6,10 @@ Rules:
 1. An event is decoded at once if it has the declared type. Otherwise it is read field by field
    (repair.py): an odd field costs only itself and is counted. An event that may hold a part of the
    answer and cannot be read at all is a failure.
+   Several objects in one event, as a list or one a line, are read one after the other.
 2. Data that is no JSON object and does not look like one keeps the connection alive: it is skipped.
-   When the answer then has no end, the failure quotes it.
+   When the answer then has no end, the failure quotes it, or tells the error that the last event
+   without a part of the answer reports in its own way.
 3. Once the answer is finished, no event makes it fail.
 4. Tool calls, token counts and the finish reason leave in one form (core/tool_calls.py, usage.py,
    finish_reasons.py).
@@ -23,7 +25,7 @@ import msgspec
 from hub.core.finish_reasons import FAILED
 from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
 from hub.core.stream_parts import Finished, StreamPart, TextDelta, ToolCallDelta, Usage
-from hub.core.tool_calls import ToolCallAssembler, UnnamedToolCall
+from hub.core.tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, UnnamedToolCall
 from hub.core.usage import read_usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import (
@@ -32,12 +34,12 @@ from hub.upstreams.dialect import (
     UpstreamStreamError,
     is_empty_end,
 )
+from hub.upstreams.event_pieces import KEEPALIVES, split_event
 from hub.upstreams.http_errors import extract_error_text, quote_start, read_error_report
 from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
 _MAX_ODD_FIELDS: Final = 20  # the number of paths that are remembered
-_KEEPALIVES: Final = frozenset({"", "ping", "pong", "keepalive", "keep-alive", "heartbeat"})
 
 
 def _is_ping(event: ServerSentEvent) -> bool:
@@ -63,13 +65,14 @@ class StreamReader:
         self._decoder = dialect.framing.decoder(max_event_bytes)
         self._response = dialect.new_reader()
         self._tool_calls = ToolCallAssembler(has_whole_names=self._response.has_whole_tool_names)
-        has_types = self._response.event_type is not Any
-        self._starts_of_json = ("{", "[") if has_types else ("{", "[", '"')
+        self._has_types = self._response.event_type is not Any
+        self._starts_of_json = ("{", "[") if self._has_types else ("{", "[", '"')
         self._end_is_finish = dialect.framing.end_is_finish
         self._secrets = secrets
         self._joiner: SurrogateJoiner | None = None  # created for the first split character
         self._skipped = ""  # the first data that was skipped and has no known meaning
         self._unread = ""  # the first event, until anything in the stream could be read
+        self._silent = ""  # the last event that had no part of the answer
         self._has_parts = False
         self.failure: UpstreamError | None = None  # raised by the caller, after the parts
         self.events = 0  # the events so far that do more than keep the connection alive
@@ -101,7 +104,11 @@ class StreamReader:
         An event that is cut in the middle is ignored: `finish` reports the missing end.
         """
         failure = self.failure
-        parts = self._read_all(self._decoder.end())
+        try:
+            events = self._decoder.end()
+        except StreamTooLarge as error:
+            events = error.events
+        parts = self._read_all(events)
         if failure is None and self.failure is not None:
             self.failure = None if self.failure.code == "upstream_protocol" else self.failure
         return parts
@@ -113,6 +120,8 @@ class StreamReader:
         something that is no event, else `upstream_truncated`.
         """
         reason = self._response.finish_reason or ("stop" if self._end_is_finish else None)
+        if reason is None and extract_error_text(self._silent, self._secrets):
+            raise self._reported(UpstreamStreamError(self._silent))
         if reason is None and self._skipped:
             raise self._unreadable(self._skipped)
         if reason is None:
@@ -138,12 +147,7 @@ class StreamReader:
             self._unread = events[0].data
         for event in events:
             try:
-                try:
-                    count = len(parts)
-                    parts += response.read(event)
-                    self.events += len(parts) > count or not _is_ping(event)
-                except (msgspec.DecodeError, RecursionError):
-                    self._read_odd(event, parts)
+                self._read_event(event, parts)
             except UnreadableEvent:
                 self._fail(self._unreadable(event.data))
             except UpstreamStreamError as error:
@@ -162,6 +166,21 @@ class StreamReader:
         parts = [normal for part in parts for normal in self._normalise(part)]
         return self._joiner.join(parts) if self._joiner else parts
 
+    def _read_event(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
+        count = len(parts)
+        if event.name == "error" and self._has_types:
+            raise UpstreamStreamError(event.data)
+        try:
+            parts += self._response.read(event)
+        except (msgspec.DecodeError, RecursionError):
+            self._read_odd(event, parts)
+            return
+        if len(parts) > count:
+            self.events += 1
+        else:
+            self._silent = event.data
+            self.events += not _is_ping(event)
+
     def _fail(self, error: UpstreamError) -> None:
         if not self.finished:  # a finished answer is complete
             self.failure = self.failure or error
@@ -170,6 +189,10 @@ class StreamReader:
         match part:
             case ToolCallDelta(calls):
                 normal = self._tool_calls.feed(calls)
+                if self._tool_calls.count > MAX_TOOL_CALLS:
+                    self._response.finish_reason = None
+                    message = f"the answer has more than {MAX_TOOL_CALLS} tool calls"
+                    self._fail(UpstreamError("upstream_too_large", message, retryable=False))
                 return [ToolCallDelta(normal)] if normal else []
             case Usage(tokens):
                 usage, odd = read_usage(tokens)
@@ -180,6 +203,11 @@ class StreamReader:
     def _read_odd(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
         """Read an event that does not have the declared type. Raise like ResponseReader.read."""
         data = event.data.strip()
+        if self._has_types and (pieces := split_event(data)):
+            for piece in pieces:
+                if not self._response.done:
+                    self._read_event(msgspec.structs.replace(event, data=piece), parts)
+            return
         if not data.startswith(self._starts_of_json) or data.upper().startswith("[DONE]"):
             self._skip(event, data)
             return
@@ -216,7 +244,7 @@ class StreamReader:
         elif is_empty_end(event):
             self._response.finish_reason = self._response.finish_reason or "stop"
             self._response.done = True
-        elif not (data.startswith((":", '"')) or word.lower() in _KEEPALIVES or _is_json(data)):
+        elif not (data.startswith((":", '"')) or word.lower() in KEEPALIVES or _is_json(data)):
             self._skipped = self._skipped or data
 
     def _count_odd(self, paths: Sequence[str]) -> None:

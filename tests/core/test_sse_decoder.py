@@ -188,6 +188,11 @@ OPTIONS = {
         b"data: a\n\ndata: b\ndata: cut",
         [("message", "a"), ("message", "b")],
     ),
+    "dispatch_unfinished: the last line may lack its end if it is a whole object": (
+        {"dispatch_unfinished": True},
+        b'data: a\n\nevent: x\ndata: {"b":1}',
+        [("message", "a"), ("x", '{"b":1}')],
+    ),
 }
 
 

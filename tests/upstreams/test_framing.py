@@ -159,10 +159,10 @@ async def test_response_that_is_no_stream(
     "body", [b'{"code":401,"msg":"token expired"}', b'data: {"code":401,"msg":"token expired"}\n\n']
 )
 async def test_json_that_is_no_answer(body: bytes) -> None:
-    """An answer of which nothing could be read is never done; the error quotes what came."""
+    """An event that is no part of an answer, in a stream without an end, is told as the error."""
     error = await collect_failure(reply("application/json", body))
-    assert error.code == "upstream_truncated"
-    assert "token expired" in error.message
+    assert (error.code, error.retryable) == ("upstream_error", False)
+    assert error.message == "the upstream reported an error: token expired"
 
 
 async def test_quoted_data_has_no_secrets() -> None:

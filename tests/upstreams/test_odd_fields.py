@@ -22,6 +22,7 @@ from hub.core.stream_parts import (
     ToolCallDelta,
     Usage,
 )
+from hub.core.tool_calls import MAX_TOOL_CALLS
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
@@ -285,7 +286,7 @@ def test_odd_fields_are_counted() -> None:
         {"choices": [{"delta": "text", "finish_reason": "stop"}]},
         {"choices": "text"},
         {"choices": ["text"]},
-        [{"choices": [{"delta": {"content": "a"}}]}, {"choices": []}],
+        [{"choices": [{"delta": {"content": "a"}}]}, "text"],
         b'data: {"choices":[{"delta":{"content":"a}\n\n',
         b'data: {"a":' + b"[" * 99_999 + b"\n\n",
     ],
@@ -295,6 +296,18 @@ def test_unreadable_text_is_a_failure(event: Any) -> None:
     with pytest.raises(UpstreamError, match="not a valid event: “") as caught:
         read(OPENAI, chunk({"content": "a"}), event, STOP)
     assert caught.value.code == "upstream_protocol"
+
+
+def test_more_tool_calls_than_the_hub_keeps() -> None:
+    """They are a failure, also beside the finish: no call is lost in silence."""
+    calls = [
+        {"index": n, "id": f"c{n}", "function": {"name": "f", "arguments": "{}"}}
+        for n in range(MAX_TOOL_CALLS + 1)
+    ]
+    read(OPENAI, chunk({"tool_calls": calls[1:]}), STOP)
+    with pytest.raises(UpstreamError, match="more than 1000 tool calls") as caught:
+        read(OPENAI, chunk({"tool_calls": calls}, "tool_calls"))
+    assert caught.value.code == "upstream_too_large"
 
 
 def test_typed_events_that_cannot_be_read() -> None:

@@ -45,7 +45,8 @@ class SseDecoder:
     max_line_bytes: the length of a line without its end. max_event_bytes: all data of one event.
     Three options deviate from the standard, for servers that do. keep_space: the space after
     `data:` belongs to the data. dispatch_empty: an event that has a name but no data is returned.
-    dispatch_unfinished: `end` returns an event whose lines are complete, without its blank line.
+    dispatch_unfinished: `end` returns the last event without its blank line. A last line
+    without its end may be cut, so it counts only if it ends like a JSON object.
     """
 
     def __init__(
@@ -110,7 +111,11 @@ class SseDecoder:
 
     def end(self) -> list[ServerSentEvent]:
         """Return no events: the standard drops an event that is unfinished at the stream's end."""
-        event = self._dispatch() if self._dispatch_unfinished else None
+        if not self._dispatch_unfinished:
+            return []
+        if self._pending.startswith(b"data:") and self._pending.rstrip(b" ").endswith(b"}"):
+            self._end_line(b"")
+        event = self._dispatch()
         return [] if event is None else [event]
 
     def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:

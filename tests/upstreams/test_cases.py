@@ -1,0 +1,126 @@
+"""What real LLM servers send is read in the same way however the network splits the bytes.
+
+The cases are data: e2e/test_upstream_cases.py asks those of cases.json by every API of the hub.
+more_cases.json has other members of the same kinds, which only the reader needs to see.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from hub.core.stream_parts import (
+    Finished,
+    ReasoningDelta,
+    StreamPart,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+from hub.errors import UpstreamError
+from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.ollama import OllamaChat
+from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.stream_reader import StreamReader
+from tests.upstreams.cases.answers import Answer, compare
+from tests.upstreams.cases.server import Case
+
+_CASES: Final = Path(__file__).parent / "cases"
+_DIALECTS: Final = {
+    dialect.kind: dialect
+    for dialect in (OpenAiChat({}), AnthropicMessages({}), OllamaChat({}), OpenAiResponses({}))
+}
+_REASONS: Final = {"length", "tool_calls", "content_filter"}
+_MAX_BYTES: Final = 8_000  # of a stream that is split into single bytes
+
+
+def is_one_stream(case: Case) -> bool:
+    """Whether the case is one response of moderate size that is an answer by its status."""
+    response = case["upstream_response"]
+    return (
+        isinstance(response, Mapping)
+        and response.get("status", 200) == 200
+        and all(isinstance(chunk, str) for chunk in response["chunks"])
+    )
+
+
+CASES: Final[list[Case]] = [
+    case
+    for name in ("cases.json", "more_cases.json")
+    for case in json.loads((_CASES / name).read_text())
+    if is_one_stream(case)
+]
+
+
+def read(case: Case, pieces: Sequence[bytes]) -> Answer:
+    """Return what a client would see of the pieces of a response."""
+    reader = StreamReader(_DIALECTS[case["kind"]], 2**20, ())
+    parts: list[StreamPart] = []
+    error: UpstreamError | None = None
+    try:
+        for piece in pieces:
+            parts += reader.feed(piece)
+            if reader.failure or reader.done:
+                break
+        else:
+            parts += reader.end()
+        if reader.failure:
+            raise reader.failure
+        parts += reader.finish()
+    except UpstreamError as failure:
+        error = failure
+    return _collect(parts, error)
+
+
+def _collect(parts: Sequence[StreamPart], error: UpstreamError | None) -> Answer:
+    answer, usage = Answer(msgspec.json.encode(parts).decode()), dict[str, Any]()
+    for part in parts:
+        match part:
+            case TextDelta(text):
+                answer.text += text
+            case ReasoningDelta(text):
+                answer.reasoning += text
+            case ToolCallDelta(calls):
+                for call in calls:
+                    answer.add_call(call)
+            case Usage(tokens):
+                usage |= tokens
+            case Finished(reason):
+                filtered = "content_filter" if reason == "refusal" else reason
+                answer.finish_reason = filtered if filtered in _REASONS else "stop"
+            case _:
+                pass
+    answer.usage = usage
+    if error is not None:
+        answer.fail({"code": error.code, "message": error.message})
+    return answer
+
+
+def split(stream: bytes, positions: Sequence[int]) -> list[bytes]:
+    """Return the stream cut at the positions."""
+    places = sorted({0, *positions, len(stream)})
+    return [stream[start:end] for start, end in pairwise(places)]
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
+def test_case_in_any_pieces(case: Case) -> None:
+    """The answer is what the case expects: in the server's pieces, whole, and cut anywhere."""
+    chunks = [
+        chunk.encode("utf-8", "surrogatepass") for chunk in case["upstream_response"]["chunks"]
+    ]
+    stream = b"".join(chunks)
+    choose = random.Random(case["id"])  # the same cuts in every run
+    ways = [chunks, [stream]]
+    ways += [split(stream, [choose.randrange(len(stream) + 1) for _ in range(9)]) for _ in range(3)]
+    if len(stream) < _MAX_BYTES:
+        ways.append(split(stream, range(len(stream))))
+    for pieces in ways:
+        assert compare(read(case, pieces), case["expect"], is_stream=True) == []
