@@ -1,5 +1,8 @@
 """The frames that wait while one connection's socket is full, bounded in number and bytes.
 
+One frame always fits into an empty outbox, however large it is: a client that reads as fast as it
+can would otherwise be too slow for the last events of a long answer, which repeat the whole text.
+
 The outbox only reports that it is full and keeps what it has. What then happens is the caller's
 decision: the hub closes the connection as slow, and the client resumes with its cursor.
 """
@@ -20,7 +23,8 @@ class Outbox:
 
     def push(self, frame: bytes) -> bool:
         """Add a frame and return True, or return False when there is no room for it."""
-        if len(self._frames) >= self._max_frames or self._bytes + len(frame) > self._max_bytes:
+        is_full = len(self._frames) >= self._max_frames
+        if self._frames and (is_full or self._bytes + len(frame) > self._max_bytes):
             return False
         self._frames.append(frame)
         self._bytes += len(frame)

@@ -40,7 +40,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning: Text = None
     reasoning_text: Any = None  # these three: other names for the reasoning, or a flag
     thinking: Any = None
-    thought: Any = None
+    reasoning_or_flag: Any = msgspec.field(default=None, name="thought")
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     function_call: dict[str, Any] | None = None
@@ -178,7 +178,7 @@ class _ChunkReader:
             or delta.reasoning
             or delta.reasoning_text
             or delta.thinking
-            or delta.thought
+            or delta.reasoning_or_flag
         )
         if reasoning and (text := read_text(reasoning)):
             self._has_reasoning = True

@@ -33,7 +33,7 @@ class ItemPositions:
     """The positions of the items in the output.
 
     Some servers omit `output_index`, or send the same one for parallel calls; the ids of the items
-    then tell them apart. Others send another id in each event, so an index is preferred to an id
+    then distinguish them. Others send another id in each event, so an index is preferred to an id
     that is not known.
     """
 

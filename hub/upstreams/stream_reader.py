@@ -34,8 +34,8 @@ from hub.upstreams.dialect import (
     UpstreamStreamError,
     is_empty_end,
 )
-from hub.upstreams.event_pieces import KEEPALIVES, split_event
 from hub.upstreams.http_errors import extract_error_text, quote_start, read_error_report
+from hub.upstreams.joined_events import KEEPALIVES, split_event
 from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
@@ -203,10 +203,10 @@ class StreamReader:
     def _read_odd(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
         """Read an event that does not have the declared type. Raise like ResponseReader.read."""
         data = event.data.strip()
-        if self._has_types and (pieces := split_event(data)):
-            for piece in pieces:
+        if self._has_types and (events := split_event(data)):
+            for each in events:
                 if not self._response.done:
-                    self._read_event(msgspec.structs.replace(event, data=piece), parts)
+                    self._read_event(msgspec.structs.replace(event, data=each), parts)
             return
         if not data.startswith(self._starts_of_json) or data.upper().startswith("[DONE]"):
             self._skip(event, data)

@@ -141,6 +141,14 @@ def test_outbox_is_bounded_in_count_and_bytes() -> None:
     assert outbox.push(b"x" * 10)
 
 
+def test_outbox_takes_one_frame_of_any_size() -> None:
+    """A frame that exceeds the bound waits alone; the next one is refused until it is sent."""
+    outbox = Outbox(max_frames=3, max_bytes=10)
+    assert [outbox.push(b"x" * 30), outbox.push(b"y")] == [True, False]
+    assert outbox.pop(1) == b"x" * 30
+    assert outbox.push(b"y")
+
+
 @given(st.integers(0, PARTITIONS - 1))
 def test_generation_id_tells_its_partition(partition: int) -> None:
     """Any node finds the record by the id alone."""

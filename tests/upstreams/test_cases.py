@@ -60,14 +60,14 @@ CASES: Final[list[Case]] = [
 ]
 
 
-def read(case: Case, pieces: Sequence[bytes]) -> Answer:
-    """Return what a client would see of the pieces of a response."""
+def read(case: Case, chunks: Sequence[bytes]) -> Answer:
+    """Return what a client would see of the chunks of a response."""
     reader = StreamReader(_DIALECTS[case["kind"]], 2**20, ())
     parts: list[StreamPart] = []
     error: UpstreamError | None = None
     try:
-        for piece in pieces:
-            parts += reader.feed(piece)
+        for chunk in chunks:
+            parts += reader.feed(chunk)
             if reader.failure or reader.done:
                 break
         else:
@@ -106,21 +106,19 @@ def _collect(parts: Sequence[StreamPart], error: UpstreamError | None) -> Answer
 
 def split(stream: bytes, positions: Sequence[int]) -> list[bytes]:
     """Return the stream cut at the positions."""
-    places = sorted({0, *positions, len(stream)})
-    return [stream[start:end] for start, end in pairwise(places)]
+    ends = sorted({0, *positions, len(stream)})
+    return [stream[start:end] for start, end in pairwise(ends)]
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
-def test_case_in_any_pieces(case: Case) -> None:
-    """The answer is what the case expects: in the server's pieces, whole, and cut anywhere."""
-    chunks = [
-        chunk.encode("utf-8", "surrogatepass") for chunk in case["upstream_response"]["chunks"]
-    ]
-    stream = b"".join(chunks)
+def test_case_in_any_chunks(case: Case) -> None:
+    """The answer is what the case expects: in the server's chunks, whole, and cut anywhere."""
+    sent = [chunk.encode("utf-8", "surrogatepass") for chunk in case["upstream_response"]["chunks"]]
+    stream = b"".join(sent)
     choose = random.Random(case["id"])  # the same cuts in every run
-    ways = [chunks, [stream]]
+    ways = [sent, [stream]]
     ways += [split(stream, [choose.randrange(len(stream) + 1) for _ in range(9)]) for _ in range(3)]
     if len(stream) < _MAX_BYTES:
         ways.append(split(stream, range(len(stream))))
-    for pieces in ways:
-        assert compare(read(case, pieces), case["expect"], is_stream=True) == []
+    for chunks in ways:
+        assert compare(read(case, chunks), case["expect"], is_stream=True) == []

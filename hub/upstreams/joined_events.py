@@ -20,7 +20,7 @@ def split_event(data: str) -> list[str]:
         while data.startswith("data:"):
             data = data.removeprefix("data:").strip()
         return [data]
-    pieces = [line.strip() for line in data.split("\n")]
+    events = [line.strip() for line in data.split("\n")]
     if data.startswith('"{'):
         try:
             return [msgspec.json.decode(data, type=str).strip()]
@@ -31,9 +31,9 @@ def split_event(data: str) -> list[str]:
             items = msgspec.json.decode(data, type=list[msgspec.Raw])
         except (msgspec.DecodeError, RecursionError):
             return []
-        pieces = [bytes(item).decode() for item in items]
-    is_split = len(pieces) > 1 and any(piece.startswith("{") for piece in pieces)
-    return pieces if is_split and all(map(_is_whole_event, pieces)) else []
+        events = [bytes(item).decode() for item in items]
+    is_split = len(events) > 1 and any(event.startswith("{") for event in events)
+    return events if is_split and all(map(_is_whole_event, events)) else []
 
 
 def _is_whole_event(data: str) -> bool:
