@@ -17,6 +17,7 @@ class _ConnectionPair:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client = client
         self.server = server
+        self.is_frozen = False  # all bytes are dropped, and the connections stay open
         self.mute = False  # replies are dropped from now on
         self.left: int | None = None  # bytes of replies until the reset
 
@@ -61,6 +62,11 @@ class FaultProxy:
         if self._swallowing:
             self._swallowing = False
             self.reset_all()
+
+    def freeze(self) -> None:
+        """Drop all bytes of the present connections, as a NAT does that has forgotten them."""
+        for pair in self._pairs:
+            pair.is_frozen = True
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -135,7 +141,7 @@ class FaultProxy:
             while chunk := await reader.read(65536):
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)
-                if self._swallowing:
+                if self._swallowing or pair.is_frozen:
                     continue
                 if replies and pair.mute:
                     pair.reset()

@@ -15,9 +15,9 @@ from hub.engine.tasks import Supervisor, SystemClock
 
 _PACKAGE: Final = "hub.backends.redis"
 _BLOCK: Final = Script(_PACKAGE, "block_subject", needs_memory=False)
-_READ_DENYLIST: Final = Script(_PACKAGE, "read_denylist", needs_memory=False)
-_PUT_STATE: Final = Script(_PACKAGE, "put_node_state", needs_memory=False)
-_READ_STATES: Final = Script(_PACKAGE, "read_node_states", needs_memory=False)
+_READ_DENYLIST: Final = Script(_PACKAGE, "read_denylist", needs_memory=False, is_repeatable=True)
+_PUT_STATE: Final = Script(_PACKAGE, "put_node_state", needs_memory=False, is_repeatable=True)
+_READ_STATES: Final = Script(_PACKAGE, "read_node_states", needs_memory=False, is_repeatable=True)
 _NODE_STATE_TTL_SECONDS: Final = 30
 
 

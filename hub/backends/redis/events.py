@@ -40,8 +40,8 @@ from hub.ports.events import (
 _PACKAGE: Final = "hub.backends.redis"
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "publish")
 _PUBLISH_ENDS: Final = Script(_PACKAGE, "channel_head", "publish", needs_memory=False)
-_READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False)
-_HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False)
+_READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
+_HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms

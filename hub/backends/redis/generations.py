@@ -29,7 +29,9 @@ from hub.ports.generations import (
 
 _PACKAGE: Final = "hub.backends.redis"
 _CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
-_FIND: Final = Script(_PACKAGE, "channel_head", "find_generation", needs_memory=False)
+_FIND: Final = Script(
+    _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
+)
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)

@@ -39,7 +39,7 @@ _PACKAGE: Final = "hub.backends.redis"
 _ENQUEUE: Final = Script(_PACKAGE, "fair_queue", "enqueue_job", needs_memory=False)
 _WITHDRAW: Final = Script(_PACKAGE, "fair_queue", "withdraw_job", needs_memory=False)
 _FINISH: Final = Script(_PACKAGE, "fair_queue", "finish_job", needs_memory=False)
-_RENEW: Final = Script(_PACKAGE, "renew_leases", needs_memory=False)
+_RENEW: Final = Script(_PACKAGE, "renew_leases", needs_memory=False, is_repeatable=True)
 _STATES: Final = Script(_PACKAGE, "fair_queue", "job_states", needs_memory=False)
 _MAX_WAIT_SECONDS: Final = 5.0
 _MAX_PENDING_STOPS: Final = 10_000

@@ -92,6 +92,37 @@ async def test_server_that_does_not_answer(valkey_server: OpenedRedis) -> None:
                     pass
 
 
+async def test_connection_that_died_silently(valkey_server: OpenedRedis) -> None:
+    """Reads do not fail when the network has forgotten the connection; they are repeated."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        log = RedisEventLog(client, retention())
+        await log.publish([Publication(channel=ALICE, name="n", data=b"1")])
+        proxy.freeze()
+        pages = await log.read({ALICE: FROM_START}, max_events=10, max_bytes=1000)
+        assert [event.data for event in pages[ALICE].events] == [b"1"]
+        proxy.freeze()
+        assert await client.call(0, "GET", "nothing") is None
+        proxy.freeze()
+        heads, again = await asyncio.gather(log.heads([ALICE]), log.heads([ALICE]))
+        assert heads == again
+        proxy.freeze()
+        with pytest.raises(BrokerUnavailable):  # it may have been executed
+            await log.publish([Publication(channel=ALICE, name="n", data=b"2")])
+
+
+async def test_idle_connection_that_died_silently(valkey_server: OpenedRedis) -> None:
+    """It is replaced before a caller needs it, so a publish does not fail either."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        await client.ping()
+        proxy.freeze()
+        async with asyncio.timeout(30):
+            while client.disconnects == 0:
+                await asyncio.sleep(0.01)
+        log = RedisEventLog(client, retention())
+        await log.publish([Publication(channel=ALICE, name="n", data=b"1")])
+        assert client.disconnects == 1
+
+
 async def test_refused_publish_is_never_written_later(valkey_server: OpenedRedis) -> None:
     """A publish that failed while the server was away is not sent afterwards."""
     async with through_proxy(valkey_server) as (proxy, client):

@@ -4,7 +4,9 @@ Rules:
 1. A call goes to the server that owns its partition, according to the last look at the topology.
 2. A reply that says that the command was not executed (the slot has moved, the script is unknown,
    the server is loading or has become a replica) is handled, and the call is repeated within
-   `timeout_seconds`. Any other error, and a lost connection, is BrokerUnavailable.
+   `timeout_seconds`. A call whose connection was lost is repeated once if a second execution
+   changes nothing more than the first. Any other error, and a lost connection, is
+   BrokerUnavailable.
 3. Servers come and go: a new one gets a pipeline, one that owns no partition any more loses its
    pipeline, and the callbacks of `on_topology_change` are called.
 """
@@ -21,7 +23,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from hub.backends.redis.client.connection import Argument, Connect, open_resp_connection
-from hub.backends.redis.client.pipeline import CommandPipeline
+from hub.backends.redis.client.pipeline import CommandPipeline, ConnectionLost
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer, Topology, parse_topology
 from hub.engine.tasks import Supervisor, SystemClock
@@ -46,6 +48,9 @@ _REFUSALS: Final[Mapping[str, type[BrokerUnavailable]]] = {
 # A script without commands that declares, by its first line, that it writes: the server refuses it
 # in every state in which it would refuse a write.
 WRITE_PROBE: Final = "#!lua\nreturn 1"
+_REPEATABLE_COMMANDS: Final = frozenset(
+    {"GET", "HGET", "HGETALL", "INFO", "TIME", "XLEN", "XRANGE", "ZCARD", "ZRANGE"}
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -197,6 +202,14 @@ class RedisClient:
             else:
                 pending.append(pipeline.send(self._script_arguments(call)(pipeline)))
         replies = [each if isinstance(each, BrokerUnavailable) else await each for each in pending]
+        lost = [
+            n
+            for n, reply in enumerate(replies)
+            if isinstance(reply, ConnectionLost) and calls[n].script.is_repeatable
+        ]
+        repeats = (self._repeat(calls[n].partition, self._script_arguments(calls[n])) for n in lost)
+        for n, reply in zip(lost, await asyncio.gather(*repeats), strict=True):
+            replies[n] = reply
         for n, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
                 replies[n] = await self._retry_script(calls[n], reply)
@@ -267,10 +280,28 @@ class RedisClient:
         Raise BrokerUnavailable.
         """
         self.calls += 1
-        reply = await self._by_partition[partition].call(*arguments)
+        try:
+            reply = await self._by_partition[partition].call(*arguments)
+        except ConnectionLost:
+            if arguments[0] not in _REPEATABLE_COMMANDS:
+                raise
+            reply = await self._repeat(partition, lambda pipeline: arguments)
+            if isinstance(reply, BrokerUnavailable):
+                raise reply from None
         if isinstance(reply, Exception):
             return await self._retry_redirected(lambda pipeline: arguments, partition, reply)
         return reply
+
+    async def _repeat(
+        self, partition: int, arguments: Callable[[CommandPipeline], Sequence[Argument]]
+    ) -> Any:
+        """Send a call again on a new connection; return an error instead of raising it."""
+        pipeline = self._by_partition[partition]
+        try:
+            await pipeline.wait_ready()
+        except BrokerUnavailable as error:
+            return error
+        return await pipeline.send(arguments(pipeline))
 
     async def ping(self) -> None:
         """Return when every server answers. Raise BrokerUnavailable."""

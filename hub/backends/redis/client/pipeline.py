@@ -4,8 +4,11 @@ Rules:
 1. A command is sent at most once. A command that was in flight when the connection broke may have
    been executed, and only its caller knows whether it may be repeated.
 2. A command that could not be sent within `timeout_seconds` is never sent.
+   It fails with ConnectionLost.
 3. When replies are due and no byte arrives for `timeout_seconds`, the connection is closed and
    everything in flight fails: no caller waits longer for a server that does not answer.
+4. An idle connection gets a PING at intervals, so that no firewall or NAT forgets it, and one that
+   died silently is replaced before a caller needs it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,12 @@ from hub.errors import BrokerUnavailable
 
 _CHECKS_PER_TIMEOUT: Final = 8
 _MAX_BACKOFF_SECONDS: Final = 0.5
+_TIMEOUTS_BETWEEN_PINGS: Final = 3
 _log = structlog.get_logger(__name__)
+
+
+class ConnectionLost(BrokerUnavailable):
+    """The connection broke before the reply; the command may have been executed."""
 
 
 class CommandPipeline:
@@ -140,6 +148,9 @@ class CommandPipeline:
             )
             if lost:
                 raise BrokerUnavailable("the broker closed the connection")
+            idle = loop.time() - connection.last_received_at
+            if not self._in_flight and idle >= self._timeout_seconds * _TIMEOUTS_BETWEEN_PINGS:
+                self.send(("PING",))
             first = self._in_flight[0] if self._in_flight else None
             if first is None or first is not oldest:
                 oldest, since = first, loop.time()
@@ -159,4 +170,4 @@ class CommandPipeline:
 
     def _fail_pending(self) -> None:
         while self._in_flight:
-            self._on_replies([BrokerUnavailable(self._last_error)])
+            self._on_replies([ConnectionLost(self._last_error)])

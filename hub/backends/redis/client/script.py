@@ -28,7 +28,10 @@ class Script:
 
     known: ClassVar[list[Script]] = []
 
-    def __init__(self, package: str, *names: str, needs_memory: bool = True) -> None:
+    def __init__(
+        self, package: str, *names: str, needs_memory: bool = True, is_repeatable: bool = False
+    ) -> None:
+        self.is_repeatable = is_repeatable
         folder = files(package)
         texts = [folder.joinpath(f"lua/{name}.lua").read_text() for name in names]
         self.body = "\n".join(["#!lua" if needs_memory else "#!lua flags=allow-oom", *texts])
