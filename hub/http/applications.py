@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hub.api.origins import AllowedOrigins
 from hub.http.cors import CorsHeaders
-from hub.http.errors import ErrorFormat, ErrorMiddleware
+from hub.http.errors import OTHER_LISTENER, ErrorFormat, ErrorMiddleware, OtherListener
 from hub.http.openapi.document import OpenApiRoutes
 from hub.http.probes import MetricsRoutes, WorkerProbeRoutes
 from hub.http.request_metrics import RequestMetrics
@@ -69,6 +69,12 @@ def build_internal(
     for resource in (*resources, OpenApiRoutes(build_openapi)):
         app.add_routes(resource.routes())
     return app
+
+
+def introduce(public: web.Application, internal: web.Application) -> None:
+    """Let the error for an unknown route name the listener that has it."""
+    public[OTHER_LISTENER] = OtherListener("internal", internal)
+    internal[OTHER_LISTENER] = OtherListener("public", public)
 
 
 def build_worker(

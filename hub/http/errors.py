@@ -45,6 +45,16 @@ class ErrorFormat(msgspec.Struct, frozen=True, kw_only=True):
     build: Callable[[int, str, str | None, str], Any]
 
 
+class OtherListener(msgspec.Struct, frozen=True):
+    """The application of the other listener of a node. name: `public` or `internal`."""
+
+    name: str
+    app: web.Application
+
+
+OTHER_LISTENER: Final = web.AppKey("other_listener", OtherListener)
+
+
 class ErrorMiddleware:
     """Turns the exceptions of handlers into responses.
 
@@ -78,9 +88,8 @@ class ErrorMiddleware:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return self._response(
-                request, error.status, _sentence(request, error), headers=_allow(error)
-            )
+            sentence = await _sentence(request, error)
+            return self._response(request, error.status, sentence, headers=_allow(error))
         except Exception:  # noqa: BLE001 - the last resort: logged, and a 500
             _log.exception("request.failed", route=route_name(request))
             return self._response(
@@ -139,13 +148,21 @@ def _headers(error: ErrorDescription) -> Mapping[str, str]:
     return _HEADERS.get(error.status, {})
 
 
-def _sentence(request: web.Request, error: web.HTTPException) -> str:
+async def _sentence(request: web.Request, error: web.HTTPException) -> str:
     if error.status == 404:
-        return f"there is no route {printable(request.path)}"
+        return f"there is no route {printable(request.path)}{await _other_listener(request)}"
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return f"{request.path} accepts {allowed}, not {request.method}"
     return error.reason or HTTPStatus(error.status).phrase
+
+
+async def _other_listener(request: web.Request) -> str:
+    """Return the end of a sentence that names the other listener if it has the route."""
+    other = request.app.get(OTHER_LISTENER)
+    if other is None or (await other.app.router.resolve(request)).http_exception is not None:
+        return ""
+    return f" on this listener: send it to the {other.name} listener ({other.name}.port)"
 
 
 def _allow(error: web.HTTPException) -> dict[str, str]:

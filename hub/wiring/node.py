@@ -13,6 +13,7 @@ from hub.api.origins import AllowedOrigins
 from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
+from hub.http.applications import introduce
 from hub.http.probes import MetricsRoutes
 from hub.http.server import ListenAddress, RequestLimits, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
@@ -63,6 +64,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
             settings, node, build_api_keys(settings), MetricsRoutes(peers.collect)
         )
         public = public_application(settings, node, authenticator, origins)
+        introduce(public, internal)
         for app in (internal, public):
             tracing.watch(app)
         # The handler of a publish goes on when its client disconnects; that of a stream ends.

@@ -22,6 +22,7 @@ from hub.grpc import internal as grpc_internal
 from hub.grpc import public as grpc_public
 from hub.grpc.health import Health
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
+from hub.http.applications import introduce
 from hub.http.probes import MetricsRoutes
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
@@ -85,6 +86,7 @@ class Hub:
         origins = AllowedOrigins(settings.public.allowed_origins)
         self.public = public_application(settings, node, authenticator, origins)
         self.internal = internal_application(settings, node, api_keys, MetricsRoutes(self.metrics))
+        introduce(self.public, self.internal)
         for app in (self.public, self.internal):
             tracing.watch(app)
         self.grpc = build_public_service(settings, node, authenticator)

@@ -133,9 +133,32 @@ async def test_broker_away_is_retryable(hub: Hub) -> None:
 
 
 async def test_publish_is_not_public(hub: Hub) -> None:
-    """The public listener does not have the route."""
+    """The public listener does not have the route, and names the listener that has it."""
     status, problem = await hub.call("POST", "/publish", json={"to": {"user": "a"}})
-    assert (status, problem["detail"]) == (404, "there is no route /publish")
+    assert status == 404
+    assert problem["detail"].startswith("there is no route /publish on this listener")
+
+
+@pytest.mark.parametrize(
+    ("internal", "method", "path", "other"),
+    [
+        (False, "POST", "/publish/batch", "internal"),
+        (False, "GET", "/users/alice", "internal"),
+        (False, "GET", "/metrics", "internal"),
+        (True, "GET", "/sse/connect/alice", "public"),
+        (True, "POST", "/tickets", "public"),
+        (False, "POST", "/nothing", None),
+        (True, "POST", "/nothing", None),
+        (False, "GET", "/publish", None),
+    ],
+)
+async def test_route_of_the_other_listener(
+    hub: Hub, internal: bool, method: str, path: str, other: str | None
+) -> None:
+    """The error names the other listener if that one has the route, and only then."""
+    status, problem = await hub.call(method, path, internal=internal)
+    hint = f" on this listener: send it to the {other} listener ({other}.port)" if other else ""
+    assert (status, problem["detail"]) == (404, f"there is no route {path}{hint}")
 
 
 async def test_wrong_method_names_the_right_one(hub: Hub) -> None:
