@@ -784,6 +784,16 @@ QUEUE_TIMEOUT: Final = ErrorCode(
     "yes, later",
 )
 
+GENERATION_LOST: Final = ErrorCode(
+    "generation_lost",
+    503,
+    "Redis lost the answer while it was generated",
+    "The record of the answer vanished while a worker had it: Redis lost data in a fail-over or a "
+    "restart, somebody deleted keys, or the server evicts keys (`maxmemory-policy`).",
+    "Ask again. Let `hub doctor` check the persistence, the replicas and the memory of Redis.",
+    "yes",
+)
+
 ERROR_CODES: Final = {
     value.name: value for value in tuple(globals().values()) if isinstance(value, ErrorCode)
 }
@@ -804,6 +814,7 @@ FAILURE_CODES: Final = {
         UPSTREAM_CIRCUIT_OPEN,
         TOO_MANY_ATTEMPTS,
         QUEUE_TIMEOUT,
+        GENERATION_LOST,
     )
 }
 """The codes of `generation.failed`."""

@@ -4,7 +4,8 @@ Rules:
 1. Every event carries the generation, the number of the attempt and its writer. The broker refuses
    an event of an older attempt, of another writer, or after the end; the attempt is then superseded
    and writes nothing more.
-2. There is exactly one end event: the broker refuses a second one.
+2. There is exactly one end event: the broker refuses a second one. When the broker has lost the
+   record, the worker that holds the lease publishes the end, as a failure.
 3. A publish whose answer was lost is repeated. Its idempotency key or its delta index makes the
    repetition harmless.
 4. A fail-over can lose the last writes. The broker then refuses the next event, because the record
@@ -164,6 +165,27 @@ class Attempt:
                 break
             except _Refused:
                 await self._begin_again(None)
+        return self._build_result(status, fields, total_seconds)
+
+    async def end_without_record(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
+        """Publish the end event of a generation whose record the broker has lost.
+
+        No record refuses a second end, so only a worker that holds the lease may call this.
+        fields: as in `end`. Raise BrokerUnavailable.
+        """
+        total_seconds = self._seconds_since_request()
+        end = self._build_end(status, fields, total_seconds)
+        key = f"{self.record.id}/lost"  # the same for all workers, so that only one publishes it
+        end = msgspec.structs.replace(end, idempotency_key=key, update=None)
+        try:
+            await self._publish([end])
+        except _Refused:
+            _log.info("generation.lost_before", generation=self.record.id)
+        return self._build_result(status, fields, total_seconds)
+
+    def _build_result(
+        self, status: Status, fields: Mapping[str, Any], total_seconds: float
+    ) -> GenerationResult:
         return GenerationResult(
             generation=self.record,
             status=status,

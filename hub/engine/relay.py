@@ -81,6 +81,7 @@ class Relay:
         generation: its id. deliveries: how many workers received the job, this one included.
         holds_lease: returns whether this worker still holds the lease of the job, and renews it.
         Return the result if this call ended the generation, None if it had ended or has no record.
+        When the record vanishes while this worker holds the lease, the generation fails.
         Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
         BrokerUnavailable when the broker stays away longer than the limit.
         """
@@ -100,9 +101,18 @@ class Relay:
         except AttemptSuperseded:
             _log.info("generation.superseded", generation=generation, attempt=attempt.number)
             record = await self._store.find(generation)
+            if record is None and await holds_lease():
+                return await self._end_lost(attempt)
             if record is None or record.status.ended:
                 return None
             raise
+
+    async def _end_lost(self, attempt: Attempt) -> GenerationResult:
+        """End a generation whose record the broker has lost. Raise BrokerUnavailable."""
+        _log.warning("generation.lost", generation=attempt.record.id, attempt=attempt.number)
+        message = "the broker lost the record of this answer while it was generated"
+        error = UpstreamError("generation_lost", message, retryable=True)
+        return await attempt.end_without_record(Status.FAILED, _describe_failure(error))
 
     async def _run_attempt(
         self, attempt: Attempt, stop: StopSignal, deliveries: int

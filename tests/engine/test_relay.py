@@ -387,7 +387,7 @@ async def test_fail_over_that_loses_writes_of_a_superseded_worker() -> None:
 
 
 async def test_fail_over_that_loses_a_record() -> None:
-    """Nothing remains to be ended, so the job is over."""
+    """The end is published without the record, and the job is over."""
     gate = Gate()
     gate.close()
     case = RelayTest(TextDelta("a"), gate, *ANSWER)
@@ -398,7 +398,10 @@ async def test_fail_over_that_loses_a_record() -> None:
     await settled()
     replica.promote()
     gate.open()
-    assert await running is None
+    assert await running is not None
+    assert [(name, data["code"]) for name, data in await case.events()] == [
+        ("generation.failed", "generation_lost")
+    ]
 
 
 async def test_two_workers_with_the_same_attempt() -> None:
@@ -540,3 +543,81 @@ async def test_endless_tool_calls() -> None:
     call = {"index": 0, "function": {"arguments": "x" * 600}}
     events = await RelayTest(*[ToolCallDelta([call])] * 5, Finished("tool_calls")).run()
     assert events[-1][1]["code"] == "upstream_too_large"
+
+
+LOST = (
+    "generation.failed",
+    {
+        "code": "generation_lost",
+        "message": "the broker lost the record of this answer while it was generated",
+        "retryable": True,
+        "usage": None,
+    },
+)
+
+
+def lost(deltas: int) -> tuple[str, dict[str, Any]]:
+    return LOST[0], {**LOST[1], "deltas": deltas}
+
+
+@pytest.mark.parametrize("delta", [0, 1, 2])
+async def test_record_is_lost(delta: int) -> None:
+    """When the record vanishes during an answer, before a delta or the end, the answer fails once,
+    and a repeated job adds nothing.
+    """
+    gate = Gate()
+    parts: list[Any] = [TextDelta("a"), TextDelta("b"), Finished("stop")]
+    case = RelayTest(*parts[:delta], gate, *parts[delta:], flush_seconds=0.0)
+    gate.close()
+    await case.queue()
+    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    del case.backend.generations.records[case.id]
+    gate.open()
+    result = await running
+    assert result is not None
+    assert (result.status, result.code) == (Status.FAILED, "generation_lost")
+    events = await case.events()
+    assert events[-1][0] == "generation.failed"
+    assert events[-1] == lost(events[-1][1]["deltas"])
+    assert case.upstream.closed == 1
+    assert await case.relay.run(case.id, case.stop) is None
+    assert await case.events() == events
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_record_is_lost_before_the_start(is_stopped: bool) -> None:
+    """A record that vanishes between its reading and the first event ends the answer as lost."""
+    case = RelayTest(*ANSWER)
+    await case.queue()
+    if is_stopped:
+        await case.backend.generations.request_stop(case.id, "alice")
+
+    async def lose_record() -> bool:
+        case.backend.generations.records.pop(case.id, None)
+        return True
+
+    assert await case.relay.run(case.id, case.stop, holds_lease=lose_record) is not None
+    assert await case.events() == [lost(0)]
+
+
+async def test_record_is_lost_with_the_lease() -> None:
+    """A worker that has lost the lease too publishes nothing: it does not know what others did."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(TextDelta("a"), gate, TextDelta("b"), Finished("stop"))
+    await case.queue()
+    leases = iter([True])
+
+    async def holds_lease() -> bool:
+        return next(leases, False)
+
+    running = asyncio.create_task(case.relay.run(case.id, case.stop, holds_lease=holds_lease))
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    before = await case.events()
+    del case.backend.generations.records[case.id]
+    gate.open()
+    assert await running is None
+    assert await case.events() == before
