@@ -88,6 +88,7 @@ class Redis(Section):
     url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", pattern=patterns.BROKER_URL
     )
+    password_file: str | None = None
     prefix: str = Field("", pattern=patterns.KEY_PREFIX)
     timeout_seconds: PositiveFloat = 1.5
     wait_replicas: NonNegativeInt = 0

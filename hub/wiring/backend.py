@@ -57,7 +57,12 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
 def open_redis_client(settings: Settings) -> AbstractAsyncContextManager[RedisClient]:
     """Return the client of the broker, to be entered; see open_client for what it raises."""
     redis = settings.redis
-    return open_client(redis.url, timeout_seconds=redis.timeout_seconds, prefix=redis.prefix)
+    return open_client(
+        redis.url,
+        timeout_seconds=redis.timeout_seconds,
+        prefix=redis.prefix,
+        password_file=redis.password_file,
+    )
 
 
 def build_retention(settings: Settings) -> Retention:

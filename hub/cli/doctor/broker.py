@@ -101,7 +101,10 @@ def _advice(reason: str) -> str:
             "&ssl_certfile=/path&ssl_keyfile=/path if the server requires a certificate"
         )
     if any(word in reason for word in ("auth", "password", "wrongpass")):
-        return "set user and password in redis.url: redis://user:password@host:6379"
+        return (
+            "set user and password in redis.url: redis://user:password@host:6379; or the user in "
+            "redis.url and a file in redis.password_file"
+        )
     return "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
 
 

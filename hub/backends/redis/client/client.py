@@ -376,17 +376,18 @@ async def open_client(
     *,
     timeout_seconds: float,
     prefix: str = "",
+    password_file: str | None = None,
     connect: Connect = open_resp_connection,
 ) -> AsyncIterator[RedisClient]:
     """Open a client for the servers that a URL names (see topology.py).
 
     timeout_seconds: how long one call waits for its server. A server need not answer now.
-    prefix: the beginning of every key and pub/sub channel.
+    prefix: the beginning of every key and pub/sub channel. password_file: read for each connection.
     Raise BrokerUnavailable when the topology cannot be found out, ValueError for a wrong URL.
     """
     async with Supervisor(SystemClock()) as tasks:
         client = RedisClient(
-            parse_topology(url),
+            parse_topology(url, password_file),
             tasks,
             timeout_seconds=timeout_seconds,
             prefix=prefix,

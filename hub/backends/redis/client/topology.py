@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from hub.backends.redis.client.credentials import PasswordFile
 from hub.backends.redis.client.url import parse_url
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
@@ -46,7 +47,8 @@ class RedisServer:
 
     def sentinel(self, login: Mapping[str, str]) -> RedisServer:
         """Return the server as a Sentinel: it has its own login and no databases."""
-        options = {**self._options, "username": None, "password": None, "db": 0, **login}
+        without_login = {"username": None, "password": None, "credential_provider": None, "db": 0}
+        options = {**self._options, **without_login, **login}
         return RedisServer(options)
 
     def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
@@ -181,10 +183,18 @@ async def _ask(server: RedisServer, command: Sequence[str], timeout_seconds: flo
         await connection.disconnect(nowait=True)
 
 
-def parse_topology(url: str) -> Topology:
-    """Return the topology that a URL names (url.py). Raise ValueError with one sentence."""
+def parse_topology(url: str, password_file: str | None = None) -> Topology:
+    """Return the topology that a URL names (url.py). Raise ValueError with one sentence.
+
+    password_file: has the password of the data servers, instead of the URL.
+    """
     parsed = parse_url(url)
     options = {**parsed.connection, **parsed.login}
+    if password_file is not None:
+        if "password" in options:
+            raise ValueError("the URL has a password, and redis.password_file is set too")
+        username = options.pop("username", None)
+        options["credential_provider"] = PasswordFile(password_file, username)
     default_port = 26379 if parsed.kind == "sentinel" else 6379
     servers = [
         RedisServer({**options, "host": host, "port": port or default_port})
