@@ -35,6 +35,7 @@ from tests.doubles import until
 from tests.http.kit import Hub, Stream, running_hub
 from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 
+HI = {"role": "user", "parts": [{"type": "text", "text": "hi"}]}
 ASK = {"model": "m1", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -211,6 +212,9 @@ async def test_models_are_listed(hub: Hub) -> None:
             None,
         ),
         ("POST", "/v1/ui/chat", {"messages": []}, 400, None),
+        ("POST", "/v1/ui/chat", {"messages": [HI], "tools": [{"name": "f"}]}, 400, None),
+        ("POST", "/v1/ui/chat", {"messages": [HI], "tools": {"f": "x"}}, 400, None),
+        ("POST", "/v1/ui/chat", {"messages": [HI], "tools": {"f": {"parameters": 1}}}, 400, None),
         ("POST", "/v1/ui/chat", {"messages": [{"role": "x"}]}, 400, None),
         ("GET", "/v1/ui/chat/c/stream?startIndex=x", None, 400, None),
         ("GET", "/v1/ui/chat/c/stream?startIndex=12345678901234567890x", None, 400, None),
@@ -456,6 +460,33 @@ async def test_tools_of_codex(hub: Hub) -> None:
     assert {event["name"] for event in events if event["type"].endswith("arguments.done")} == {
         *("search", "shell"),
     }
+
+
+async def test_tools_of_assistant_ui(hub: Hub) -> None:
+    """The `tools` object of a chat reaches the LLM, after the tools of `params`."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    given = {"type": "function", "function": {"name": "time"}}
+    body = {
+        "messages": [HI],
+        "model": "m1",
+        "params": {"tools": [given]},
+        "tools": {
+            "weather": {"description": "the weather", "parameters": schema},
+            "other": {"inputSchema": schema},
+            "bare": {},
+        },
+    }
+    worker = Worker(hub)
+    waiting = asyncio.create_task(hub.ask("POST", "/v1/ui/chat", json=body).__aenter__())
+    request = await worker.take()
+    await worker.end()
+    (await waiting).close()
+    assert [tool["function"] for tool in request.params["tools"]] == [
+        {"name": "time"},
+        {"name": "weather", "description": "the weather", "parameters": schema},
+        {"name": "other", "parameters": schema},
+        {"name": "bare"},
+    ]
 
 
 async def test_only_hosted_tools_are_no_tools(hub: Hub) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_null_members
+from hub.compat.ai_sdk.tools import with_tools
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
@@ -44,6 +45,7 @@ class AiSdkBody(msgspec.Struct, frozen=True):
     upstream: str | None = None
     system: str | None = None
     params: dict[str, Any] = {}
+    tools: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     on_disconnect: str = "continue"
 
@@ -62,7 +64,7 @@ def read_chat(raw: dict[str, Any]) -> tuple[AiSdkBody, GenerateBody]:
         messages=to_messages(body.messages, body.system),
         model=body.model,
         upstream=body.upstream,
-        params=body.params,
+        params=with_tools(body.params, body.tools),
         metadata={**body.metadata, **continued},
         on_disconnect=body.on_disconnect,
     )
