@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from hub.backends.redis.client.topology import Cluster, Sentinel, Single, parse_topology
+from hub.backends.redis.client.topology import Cluster, Sentinel, Single, _owner, parse_topology
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,26 @@ async def test_ports_are_the_usual_ones() -> None:
     ]
     sentinels = parse_topology("redis+sentinel://a,b:1/main")._sentinels  # type: ignore[attr-defined]
     assert [str(server) for server in sentinels] == ["a:26379", "b:1"]
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "address"),
+    [
+        (b"10.0.0.2", [], "10.0.0.2:7000"),
+        (b"", [], "seed:7000"),
+        (None, [b"id", []], "seed:7000"),
+        (b"?", [b"id", []], "seed:7000"),
+        (b"?", [b"id", [b"ip", b"10.0.0.2"]], "10.0.0.2:7000"),
+        (b"?", [b"id", [b"hostname", b"b.example"]], "b.example:7000"),
+        (b"?", [b"id", [b"ip", b""]], "seed:7000"),
+    ],
+)
+def test_host_of_a_server_of_a_cluster(host: bytes | None, more: list[Any], address: str) -> None:
+    """A host that is missing or unknown is the one of the server that replied."""
+    topology = parse_topology("redis+cluster://seed")
+    assert isinstance(topology, Cluster)
+    ranges = [[0, 16383, [host, 7000, *more]]]
+    assert str(_owner(topology._seeds[0], ranges, 5)) == address
 
 
 def test_sentinels_and_servers_have_their_own_logins() -> None:

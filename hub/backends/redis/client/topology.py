@@ -161,12 +161,25 @@ class Cluster:
 
 
 def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
-    for first, last, (host, port, *_), *_ in ranges:
+    for first, last, (host, port, *more), *_ in ranges:
         if first <= slot <= last:
-            # An empty host means the address of the server that replied.
-            name = host.decode() if host else source.address.rpartition(":")[0]
-            return source.with_address(name, port)
+            return source.with_address(_host(source, host, more), port)
     raise LookupError(slot)
+
+
+def _host(source: RedisServer, host: bytes | None, more: Sequence[Any]) -> str:
+    """Return the host of a server in a reply to CLUSTER SLOTS.
+
+    more: the id of the server, and a list of further names: `ip` and its value, and so on. A host
+    is `?` if the server has no name of the preferred kind. An empty host, and `?` without an
+    address, mean the host of the server that replied.
+    """
+    if host == b"?" and len(more) > 1:
+        names = dict(zip(more[1][::2], more[1][1::2], strict=False))
+        host = names.get(b"ip") or names.get(b"hostname")
+    if host and host != b"?":
+        return host.decode()
+    return source.address.rpartition(":")[0]
 
 
 async def _ask(server: RedisServer, command: Sequence[str], timeout_seconds: float) -> Any:
