@@ -17,7 +17,7 @@ import msgspec
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import UpstreamRequest
 from hub.upstreams.framing import Framing
-from hub.upstreams.http_errors import build_status_error, describe_connection_error
+from hub.upstreams.http_errors import build_status_error, describe_connection_error, is_success
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _ERROR_BODY_TIMEOUT_SECONDS: Final = 5.0
@@ -56,7 +56,7 @@ async def stream_response(
     """Yield the chunks of a response as they arrive; each holds all bytes received until then.
 
     Closing the generator closes the connection. Raise UpstreamError for every failure: an
-    unreachable endpoint, a status other than 200, bytes that are no answer in this framing, a
+    unreachable endpoint, a status that is no success, bytes that are no answer in this framing, a
     timeout, a cut response. secrets: what no error may show.
     """
     loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ def _build_query(body: Mapping[str, Any]) -> Mapping[str, str]:
 async def _read_head(response: aiohttp.ClientResponse, framing: Framing) -> tuple[bytes, bool]:
     """Return the first bytes of a response, and whether they begin an answer."""
     head = b""
-    if response.status != 200:
+    if not is_success(response.status):
         return head, False
     media_type = response.content_type if "Content-Type" in response.headers else None
     while chunk := await response.content.readany():

@@ -50,7 +50,7 @@ def build_status_error(
     """Return the error for a response that is not an answer; body: its first bytes."""
     text = extract_error_text(body, secrets)
     report = read_error_report(body, secrets)
-    if response.status != 200:
+    if not is_success(response.status):
         return UpstreamError(
             "upstream_status",
             f"the upstream answered {response.status}{f': {text}' if text else ''}",
@@ -68,6 +68,11 @@ def build_status_error(
         f"the upstream answered {sent}instead of sending a stream{f': {text}' if text else ''}",
         retryable=False,
     )
+
+
+def is_success(status: int) -> bool:
+    """Return whether a response may be an answer. NestJS answers each POST with 201."""
+    return 200 <= status < 300
 
 
 def is_retryable(status: int) -> bool:

@@ -120,9 +120,9 @@ def test_form(head: bytes, form: Form | None) -> None:
     assert recognize_form(head) is form
 
 
-def reply(content_type: str | None, body: bytes) -> Script:
+def reply(content_type: str | None, body: bytes, status: str = "200 OK") -> Script:
     type_line = f"Content-Type: {content_type}\r\n" if content_type else ""
-    head = f"HTTP/1.1 200 OK\r\n{type_line}Content-Length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {status}\r\n{type_line}Content-Length: {len(body)}\r\n\r\n"
     return send(head.encode() + body)
 
 
@@ -153,6 +153,17 @@ async def test_response_that_is_no_stream(
     assert message in error.message
     assert "octet-stream" not in error.message
     assert len(error.message) < 400
+
+
+async def test_stream_with_another_status_of_success() -> None:
+    """A stream is read under each status of success; under another one it is an error."""
+    stream = b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in openai_chunks(["a"]))
+    async with scripted_server(reply("text/event-stream", stream, "201 Created")) as url:
+        assert await collect(url) == [TextDelta("a"), Finished("stop")]
+    error = await collect_failure(reply("text/event-stream", stream, "307 Moved"))
+    assert (error.code, error.status) == ("upstream_status", 307)
+    error = await collect_failure(reply("text/html", b"<html>", "201 Created"))
+    assert error.code == "upstream_protocol"
 
 
 @pytest.mark.parametrize(
