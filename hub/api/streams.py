@@ -7,6 +7,7 @@ depend on the protocol; hub/http/streams.py and hub/grpc/public.py have the othe
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 import time
@@ -45,6 +46,7 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_age_seconds: the age at which the hub ends a stream.
     expiry_notice_seconds: how long before its token expires a stream gets `hub.expiring`.
     max_per_address: the number of streams from one client address.
+    heartbeat_seconds, min_heartbeat_seconds: the longest and the shortest interval of heartbeats.
     """
 
     retry_ms: int
@@ -55,6 +57,8 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_age_seconds: float | None
     expiry_notice_seconds: float
     max_per_address: int | None
+    heartbeat_seconds: float
+    min_heartbeat_seconds: float
 
 
 class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +66,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     channels: the user's own first, in cursor order. cursor: the position after which each channel
     begins; one without a position begins live. guard: stops the generation when the client
-    disconnects.
+    disconnects. heartbeat_seconds, heartbeat_event: as in ConnectionOptions.
     """
 
     identity: Identity
@@ -70,6 +74,8 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
     view: StreamView = USER_STREAM
     guard: DisconnectGuard | None = None
+    heartbeat_seconds: float | None = None
+    heartbeat_event: bool = False
 
 
 class Streams:
@@ -92,7 +98,27 @@ class Streams:
         names = context.query.get("topics", "").split(",")
         channels = user_channels(identity.user, self.check_topics(names, identity))
         cursor = requested_cursor(context, channels, context.query.get("cursor"))
-        return StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        return self.with_heartbeats(
+            context, StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        )
+
+    def with_heartbeats(self, context: RequestContext, stream: StreamRequest) -> StreamRequest:
+        """Return the stream with the heartbeats that the query asks for, within the limits.
+
+        Raise BadRequest.
+        """
+        text = context.query.get("heartbeat")
+        if text is not None:
+            seconds = min(_positive_seconds(text), self.limits.heartbeat_seconds)
+            stream = msgspec.structs.replace(
+                stream,
+                heartbeat_seconds=min(
+                    max(seconds, self.limits.min_heartbeat_seconds), self.limits.heartbeat_seconds
+                ),
+            )
+        if is_true(context.query.get("heartbeat_event", "")):
+            stream = msgspec.structs.replace(stream, heartbeat_event=True)
+        return stream
 
     def check_topics(self, names: Sequence[str], identity: Identity) -> list[str]:
         """Return the topics that a stream will follow, sorted, without duplicates and empty names.
@@ -146,6 +172,8 @@ class Streams:
             retry_ms=self.limits.retry_ms,
             token_id=stream.identity.token_id,
             address=self._addresses.of(context),
+            heartbeat_seconds=stream.heartbeat_seconds,
+            heartbeat_event=stream.heartbeat_event,
         )
         connection = Connection(options, self._clock, stream.view)
         if stream.guard is not None:
@@ -193,6 +221,22 @@ class Streams:
                 ConnectionExpiry(until=until, reason=CloseReason.EXPIRED, notice_at=notice_at)
             )
         return min(candidates, key=lambda expiry: expiry.until, default=None)
+
+
+def is_true(text: str) -> bool:
+    """Return whether the value of a parameter is `true` or `1`."""
+    return text.lower() in ("true", "1")
+
+
+def _positive_seconds(text: str) -> float:
+    """Parse `?heartbeat=`. Raise BadRequest."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:  # false for NaN
+        raise BadRequest("heartbeat must be a number of seconds above 0", path="heartbeat")
+    return seconds
 
 
 def user_channels(user: str, topics: Iterable[str]) -> list[Channel]:

@@ -41,6 +41,10 @@ class HubExpiring(Struct, frozen=True):
     seconds: int
 
 
+class HubHeartbeat(Struct, frozen=True):
+    """A heartbeat of a stream with `?heartbeat_event=true`. It has no id and no fields."""
+
+
 class HubReply(Struct, frozen=True):
     """Over WebSocket: the reply to a message of the client. to: the message's id."""
 
@@ -187,6 +191,7 @@ CONTROL_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "hub.open": HubOpen,
     "hub.reset": HubReset,
     "hub.expiring": HubExpiring,
+    "hub.heartbeat": HubHeartbeat,
     "hub.reply": HubReply,
     "hub.bye": HubBye,
 }

@@ -52,6 +52,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: how long the client should wait before it reconnects.
     token_id: the token that opened it, so that the token can be revoked; None without one.
     address: the client's IP address, None when it is not known.
+    heartbeat_seconds: a shorter interval than the node's; None means the node's.
+    heartbeat_event: whether a heartbeat is the event `hub.heartbeat`, not a comment or a ping.
     """
 
     id: str
@@ -64,6 +66,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int
     token_id: str | None
     address: str | None
+    heartbeat_seconds: float | None = None
+    heartbeat_event: bool = False
 
 
 class Connection:
@@ -76,6 +80,7 @@ class Connection:
         "_cursor_parts",
         "_event_count",
         "_has_gap",
+        "_heartbeat",
         "_now",
         "_outbox",
         "_own_channel",
@@ -91,6 +96,7 @@ class Connection:
         "connected_at",
         "encoder",
         "group",
+        "heartbeat_seconds",
         "id",
         "on_client_disconnect",
         "on_end",
@@ -110,6 +116,11 @@ class Connection:
         self.writer = options.writer
         self.token_id = options.token_id
         self.address = options.address
+        self.heartbeat_seconds = options.heartbeat_seconds
+        self._heartbeat = options.encoder.heartbeat
+        if options.heartbeat_event:
+            body = options.encoder.encode("hub.heartbeat", b"{}")
+            self._heartbeat = options.encoder.frame(body, None)
         self.on_gap: Callable[[Connection], None] = _ignore  # the log must be read again
         self.on_end: Callable[[Connection], None] = _ignore  # called once, when it has ended
         # Called when the client disconnects before the hub closes the connection.
@@ -392,12 +403,12 @@ class Connection:
         """Send a heartbeat, unless the socket is full: a client that does not read needs none."""
         if self._synced:
             self._written_at = now
-            frames = self.encoder.heartbeat
+            frames = self._heartbeat
             sent = send_if_open(self.writer, frames)
             if sent != len(frames):
                 self.on_partial_write(frames[sent:])
         elif self._closed is None and not self.writer.is_full and not self._outbox:
-            self._write(self.encoder.heartbeat)
+            self._write(self._heartbeat)
 
     def send_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Send one of the hub's own events to this client alone, if its view has such events."""

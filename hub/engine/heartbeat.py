@@ -3,7 +3,8 @@
 A connection waits in the slot of the tick at which it will have been silent for the heartbeat time.
 At that tick it gets a heartbeat, or, if it was written to meanwhile, moves to the slot that follows
 from that write. So the wheel checks each connection about once in a heartbeat time, whether it is
-busy or idle.
+busy or idle. A connection with a shorter interval of its own is in the same wheel, and waits fewer
+ticks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class HeartbeatWheel:
 
     def add(self, connection: Connection) -> None:
         """Send the connection heartbeats from now on."""
-        self._put(connection, _TICKS)
+        self._put(connection, self._ticks(self._interval_seconds(connection)))
 
     def remove(self, connection: Connection) -> None:
         """Send no more heartbeats; a second call does nothing."""
@@ -59,12 +60,18 @@ class HeartbeatWheel:
         due, self._slots[index] = self._slots[index], set()
         now = self._clock.now()
         for connection in due:
-            seconds_left = connection.written_at + self._heartbeat_seconds - now
+            interval_seconds = self._interval_seconds(connection)
+            seconds_left = connection.written_at + interval_seconds - now
             if seconds_left < self._tick_seconds / 2:
                 connection.send_heartbeat(now)
-                self._put(connection, _TICKS)
-            else:
-                self._put(connection, min(_TICKS, math.ceil(seconds_left / self._tick_seconds)))
+                seconds_left = interval_seconds
+            self._put(connection, self._ticks(seconds_left))
+
+    def _interval_seconds(self, connection: Connection) -> float:
+        return connection.heartbeat_seconds or self._heartbeat_seconds
+
+    def _ticks(self, seconds: float) -> int:
+        return max(1, min(_TICKS, math.ceil(seconds / self._tick_seconds)))
 
     def _put(self, connection: Connection, ticks_ahead: int) -> None:
         slot = self._slots[(self._tick_count + ticks_ahead) % len(self._slots)]

@@ -138,7 +138,7 @@ class Recovery:
             connection.set_position(channel, _start_position(cursor.get(channel), page))
         connection.send_open(
             node=self._node,
-            heartbeat_seconds=self._heartbeat_seconds,
+            heartbeat_seconds=connection.heartbeat_seconds or self._heartbeat_seconds,
             recovered=bool(cursor) and all(page.reset_reason is None for page in pages.values()),
             replayed=sum(
                 page.head.offset - connection.positions[channel].offset

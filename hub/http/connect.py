@@ -21,7 +21,16 @@ from hub.core.ndjson import StreamLine
 from hub.core.system_events import USER_EVENTS
 from hub.engine.stream_view import PollStream
 from hub.http.json_body import read_json
-from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID, query_seconds
+from hub.http.parameters import (
+    CURSOR,
+    HEARTBEAT,
+    HEARTBEAT_EVENT,
+    LAST_EVENT_ID,
+    OPEN_USER,
+    TOPICS,
+    USER_ID,
+    query_seconds,
+)
 from hub.http.routing import (
     STREAM_USER,
     Operation,
@@ -78,7 +87,10 @@ class ConnectRoutes:
         tag="streams",
         summary="A user's events as a stream",
         security=STREAM_USER,
-        parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
+        parameters=[
+            *(USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID),
+            *(HEARTBEAT, HEARTBEAT_EVENT),
+        ],
         responses=[_STREAM],
         refuses=[429],
         long_lived=True,
@@ -95,7 +107,7 @@ class ConnectRoutes:
         tag="streams",
         summary="A user's events as a stream, requested with a body",
         security=STREAM_USER,
-        parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID],
+        parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID, HEARTBEAT, HEARTBEAT_EVENT],
         body=json_body(ConnectBody),
         responses=[_STREAM],
         refuses=[429],
@@ -108,7 +120,9 @@ class ConnectRoutes:
         topics = self._http_streams.streams.check_topics(body.topics, identity)
         channels = user_channels(identity.user, topics)
         cursor = requested_cursor(request, channels, body.cursor)
-        stream = StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        stream = self._http_streams.streams.with_heartbeats(
+            request, StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        )
         return await self._http_streams.stream(request, stream)
 
     @Operation(

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from msgspec import Meta
 
+from hub.api.streams import is_true
 from hub.core.channel import UserId
 from hub.errors import BadRequest
 from hub.http.routing import Parameter
@@ -39,6 +40,19 @@ LAST_EVENT_ID: Final = Parameter(
     "A cursor; it takes precedence over `cursor`. "
     "A text that is not a cursor gets `hub.reset` for each channel",
 )
+HEARTBEAT: Final = Parameter(
+    "query",
+    "heartbeat",
+    Annotated[float, Meta(gt=0)],
+    "A shorter interval of heartbeats in seconds, for clients that time out early; "
+    "at least `stream.min_heartbeat_seconds`",
+)
+HEARTBEAT_EVENT: Final = Parameter(
+    "query",
+    "heartbeat_event",
+    bool,
+    "Whether a heartbeat is the event `hub.heartbeat`, for clients that do not see comments",
+)
 IDEMPOTENCY_KEY: Final = Parameter(
     "header", "Idempotency-Key", str, "The same as `id` in the body of POST /generations"
 )
@@ -66,7 +80,7 @@ LIMIT: Final = Parameter(
 
 def query_flag(request: web.Request, name: str) -> bool:
     """Return whether the parameter is `true` or `1`."""
-    return request.query.get(name, "").lower() in ("true", "1")
+    return is_true(request.query.get(name, ""))
 
 
 def query_int(request: web.Request, name: str) -> int | None:

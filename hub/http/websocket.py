@@ -25,7 +25,15 @@ from hub.engine.tasks import BackgroundTasks
 from hub.error_codes import TOO_MANY_MESSAGES, WEBSOCKET_REQUIRED
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
 from hub.http.errors import problem_response
-from hub.http.parameters import CURSOR, LAST_EVENT_ID, OPEN_USER, TOPICS, USER_ID
+from hub.http.parameters import (
+    CURSOR,
+    HEARTBEAT,
+    HEARTBEAT_EVENT,
+    LAST_EVENT_ID,
+    OPEN_USER,
+    TOPICS,
+    USER_ID,
+)
 from hub.http.routing import STREAM_USER, Operation, ResponseSpec, build_routes
 from hub.http.streams import HttpStreams
 from hub.transports.websocket import handshake, is_valid_key
@@ -95,7 +103,10 @@ class WebSocketRoutes:
         tag="streams",
         summary="A user's events over WebSocket",
         security=STREAM_USER,
-        parameters=[USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID],
+        parameters=[
+            *(USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID),
+            *(HEARTBEAT, HEARTBEAT_EVENT),
+        ],
         responses=[
             ResponseSpec(
                 status=101,

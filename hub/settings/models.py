@@ -121,6 +121,7 @@ class Stream(Section):
     """The connections of clients: heartbeats, limits and buffers."""
 
     heartbeat_seconds: PositiveFloat = 8.0
+    min_heartbeat_seconds: PositiveFloat = 1.0
     retry_ms: PositiveInt = 3000
     max_topics: PositiveInt = 32
     outbox_max_events: PositiveInt = 256

@@ -126,6 +126,8 @@ def stream_limits(settings: Settings) -> StreamLimits:
     stream = settings.stream
     return StreamLimits(
         retry_ms=stream.retry_ms,
+        heartbeat_seconds=stream.heartbeat_seconds,
+        min_heartbeat_seconds=stream.min_heartbeat_seconds,
         max_age_seconds=stream.max_age_seconds,
         expiry_notice_seconds=stream.expiry_notice_seconds,
         max_per_address=stream.max_per_address,

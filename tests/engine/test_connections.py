@@ -382,6 +382,23 @@ async def test_heartbeat_after_silence_only(node: Node) -> None:
     ticking.cancel()
 
 
+async def test_heartbeats_of_a_client_with_a_short_timeout(node: Node) -> None:
+    """A connection may have a shorter interval than the node's, in the same wheel."""
+    early, usual = await node.connect_live(user="bob"), await node.connect_live()
+    node.connections[0].heartbeat_seconds = 4.0
+    gaps, before = list[float](), node.clock.now()
+    for _ in range(100):
+        beats = early.written.count(b": hb\n")
+        node.clock._now += 0.5
+        node.wheel.tick()
+        if early.written.count(b": hb\n") > beats:
+            gaps.append(node.clock.now() - before)
+            before = node.clock.now()
+    assert len(gaps) >= 10
+    assert all(gap <= 4.5 for gap in gaps[1:])
+    assert usual.written.count(b": hb\n") in (5, 6)
+
+
 async def test_heartbeats_take_one_write_each(node: Node) -> None:
     """A thousand idle connections take one write each in a heartbeat time, and no task."""
     tasks = len(asyncio.all_tasks())

@@ -40,6 +40,45 @@ async def test_headers_and_opening(hub: Hub) -> None:
         assert b"\r" not in stream.bytes
 
 
+@pytest.mark.parametrize(
+    ("requested", "seconds"),
+    [("4", 4.0), ("2.5", 2.5), ("0.001", 1.0), ("1000", 8.0), ("1e300", 8.0)],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_shorter_heartbeats(hub: Hub, requested: str, seconds: float, method: str) -> None:
+    """`?heartbeat=` is an interval within the limits of the settings, which hub.open tells."""
+    body: Any = {"json": {"topics": []}} if method == "POST" else {}
+    async with hub.ask(method, f"/sse/connect/alice?heartbeat={requested}", **body) as response:
+        assert response.status == 200
+        opened = await response.content.readuntil(b"\n\n")
+    assert f'"heartbeat_seconds":{seconds}'.encode() in opened
+
+
+@pytest.mark.parametrize("requested", ["0", "-1", "nan", "inf", "soon", ""])
+async def test_heartbeat_that_is_no_time(hub: Hub, requested: str) -> None:
+    """Any other value is refused with a sentence."""
+    status, problem = await hub.call("GET", f"/sse/connect/alice?heartbeat={requested}")
+    assert (status, problem["path"]) == (400, "heartbeat")
+    assert problem["detail"] == "heartbeat must be a number of seconds above 0"
+
+
+@pytest.mark.parametrize(("flag", "beat"), [("true", "event"), ("false", "comment")])
+async def test_heartbeat_as_an_event(hub: Hub, flag: str, beat: str) -> None:
+    """With `?heartbeat_event=true` a heartbeat is an event without id; the cursor stays."""
+    async with hub.stream(f"/sse/connect/alice?heartbeat_event={flag}") as stream:
+        (connection,) = hub.node.connections.connections
+        before = connection.cursor()
+        connection.send_heartbeat(0.0)
+        await hub.publish(to={"user": "alice"}, event="e", data=1)
+        names = [(await stream.next()).name]
+        if beat == "event":
+            names.append((await stream.next()).name)
+        assert names == (["hub.heartbeat", "e"] if beat == "event" else ["e"])
+        expected = b"event: hub.heartbeat\ndata: {}\n\n" if beat == "event" else b": hb\n"
+        assert expected in stream.bytes
+        assert before != connection.cursor()
+
+
 async def test_published_event_has_the_publishers_cursor(hub: Hub) -> None:
     """The event's id starts with the cursor that the publisher got, and resumes after it."""
     async with hub.stream("/sse/connect/alice") as stream:

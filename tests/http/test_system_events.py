@@ -98,10 +98,13 @@ async def start_elsewhere(hub: Hub) -> str:
 
 async def test_every_event_is_as_described(hub: Hub) -> None:
     """Over WebSocket, which shows all events of a user except a snapshot and a token's expiry."""
-    url = f"http://127.0.0.1:{hub.port}/ws/connect/alice?cursor=zzzzz-1."
+    url = f"http://127.0.0.1:{hub.port}/ws/connect/alice?cursor=zzzzz-1.&heartbeat_event=true"
     async with hub.session.ws_connect(url) as socket:
         checker = EventChecker(socket)
         await checker.read_until("hub.open")
+        (connection,) = hub.node.connections.connections
+        connection.send_heartbeat(0.0)
+        await checker.read_until("hub.heartbeat")
         await relay_generation(hub, await start_generation(hub), *WHOLE)
         await checker.read_until("generation.done")
         await relay_generation(

@@ -304,9 +304,9 @@ export class Positions {
 /** Decodes server-sent events (WHATWG HTML, section 9.2.6). */
 export class SseDecoder {
   /** Takes the next bytes of a stream, and returns the events that are complete. */
+  feed(bytes: Uint8Array): { name: string; data: unknown; id?: string }[];
   /** The last `retry:` of the stream in milliseconds, or 0. */
   retryMs: number;
-  feed(bytes: Uint8Array): { name: string; data: unknown; id?: string }[];
 }
 
 /** The delay before the next attempt: exponential backoff with jitter. */
