@@ -41,6 +41,14 @@ def test_generated_modules_are_of_this_proto(tmp_path: Path) -> None:
         assert made == kept, f"{name}: run scripts/generate-grpc"
 
 
+def test_options_of_other_languages() -> None:
+    """Generators for Go, Java, C# and Swift need no further options."""
+    options = pb.DESCRIPTOR.GetOptions()
+    assert options.go_package == "hub/v1;hubv1"
+    assert (options.java_package, options.java_multiple_files) == ("hub.v1", True)
+    assert (options.csharp_namespace, options.swift_prefix) == ("Hub.V1", "HubV1")
+
+
 @settings(max_examples=60)
 @given(
     name=st.text(min_size=1, max_size=40),
