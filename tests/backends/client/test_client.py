@@ -6,19 +6,24 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 from structlog.testing import capture_logs
 
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.events import RedisEventLog
+from hub.backends.redis.keys import hash_tag
 from hub.core.channel import user_channel
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Outcome, Publication
 from tests.conftest import OpenedRedis
 from tests.faults import FaultProxy
 from tests.redis_backend import retention
+from tests.topologies import TcpServer, free_ports, valkey_binary
+from tests.topologies import until as wait_until
 
 ALICE = user_channel("alice")
 TIMEOUT = 0.5
@@ -209,3 +214,30 @@ async def test_loading_server_is_waited_for(valkey_server: OpenedRedis) -> None:
     finally:
         await valkey_server.client.execute_command("REPLICAOF", "NO", "ONE")
     assert await waiting == b"OK"
+
+
+async def test_redirection_to_a_server_without_slots(short_path: Path) -> None:
+    """A slot that moves to a new server of a Cluster is used there before the server owns one."""
+    partition, slot = 5, key_slot(hash_tag(5).encode())
+    ports, bus_ports = free_ports(2), free_ports(2)
+    started: list[TcpServer] = []
+    try:
+        for port, bus_port in zip(ports, bus_ports, strict=True):
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(bus_port))
+            started.append(TcpServer(valkey_binary(), short_path, port, *options))
+        owner, new = started
+        owner.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        new.ask("CLUSTER", "MEET", "127.0.0.1", ports[0], bus_ports[0])
+        for server in started:
+            wait_until(lambda s=server: b"state:ok" in s.ask("CLUSTER", "INFO"), short_path)
+        new.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", owner.ask("CLUSTER", "MYID"))
+        owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", new.ask("CLUSTER", "MYID"))
+        url = f"redis+cluster://127.0.0.1:{ports[0]}"
+        async with open_client(url, timeout_seconds=5) as client:
+            key = f"{hash_tag(partition)}:x"
+            assert await client.call_key(partition, "SET", key, "1") == b"OK"
+            assert await client.call_key(partition, "GET", key) == b"1"
+        assert new.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+    finally:
+        for server in started:
+            server.kill()

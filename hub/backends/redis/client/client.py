@@ -97,20 +97,24 @@ class RedisClient:
         if self._pipelines:
             _log.info("redis.topology_changed", servers=sorted(set(map(str, servers))))
         for server in set(servers) - self._pipelines.keys():
-            pipeline = CommandPipeline(
-                server,
-                self.connect,
-                timeout_seconds=self.timeout_seconds,
-                on_failure=self.mark_topology_stale,
-            )
-            self._pipelines[server] = pipeline
-            self._tasks.start(f"commands to {server}", pipeline.run)
+            self._open_pipeline(server)
         self._by_partition = [self._pipelines[server] for server in servers]
         for server in self._pipelines.keys() - set(servers):
             del self._pipelines[server]
             await self._tasks.end(f"commands to {server}")
         for callback in self._topology_listeners:
             callback()
+
+    def _open_pipeline(self, server: RedisServer) -> CommandPipeline:
+        pipeline = CommandPipeline(
+            server,
+            self.connect,
+            timeout_seconds=self.timeout_seconds,
+            on_failure=self.mark_topology_stale,
+        )
+        self._pipelines[server] = pipeline
+        self._tasks.start(f"commands to {server}", pipeline.run)
+        return pipeline
 
     async def keep_topology_fresh(self) -> None:
         """Refresh the topology when it seems stale, and at intervals, until cancelled."""
@@ -332,7 +336,8 @@ class RedisClient:
                     code = str(reply).partition(" ")[0]
                     if code == "NOSCRIPT" and script is not None:
                         await self._by_partition[partition].call("SCRIPT", "LOAD", script.body)
-                    elif code == "ASK" and (pipeline := self._pipeline_at(str(reply))) is not None:
+                    elif code == "ASK":
+                        pipeline = self._pipeline_at(partition, str(reply))
                         await pipeline.wait_ready()
                         pipeline.send(("ASKING",))
                         reply = await pipeline.send(arguments(pipeline))
@@ -362,12 +367,17 @@ class RedisClient:
         self.refusals[refusal.code.removeprefix("broker_")] += 1
         return refusal(f"{refusal.public_detail.partition(';')[0]}: {reply}")
 
-    def _pipeline_at(self, redirection: str) -> CommandPipeline | None:
-        """Return the pipeline to which a reply like `ASK 3999 127.0.0.1:6381` points."""
-        address = redirection.rpartition(" ")[2]
-        return next(
-            (each for server, each in self._pipelines.items() if server.address == address), None
-        )
+    def _pipeline_at(self, partition: int, redirection: str) -> CommandPipeline:
+        """Return the pipeline to which a reply like `ASK 3999 127.0.0.1:6381` points.
+
+        A server that owns no slot yet gets one, until the topology changes.
+        """
+        host, _, port = redirection.rpartition(" ")[2].rpartition(":")
+        source = self.server_of(partition)
+        if host in ("", "?"):  # the host of the server that replied
+            host = source.address.rpartition(":")[0]
+        server = source.with_address(host, int(port))
+        return self._pipelines.get(server) or self._open_pipeline(server)
 
 
 @asynccontextmanager
