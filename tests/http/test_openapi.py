@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,26 @@ def described_for(listener: str) -> set[tuple[str, str]]:
         for method, operation in operations.items()
         if listener in operation["tags"]
     }
+
+
+def parts(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield each object of the document."""
+    if isinstance(node, dict):
+        yield node
+        node = [*node.values()]
+    if isinstance(node, list):
+        for each in node:
+            yield from parts(each)
+
+
+def test_details_that_generators_need() -> None:
+    """Numbers have a format, arrays have items, and no field has the default null."""
+    for part in parts(build_openapi()):
+        assert part.get("default", 0) is not None, part
+        if part.get("type") in ("number", "integer"):
+            assert part["format"] in ("double", "int64"), part
+        if part.get("type") == "array":
+            assert "items" in part or "prefixItems" in part, part
 
 
 async def test_every_served_route_is_described_and_the_reverse(hub: Hub) -> None:

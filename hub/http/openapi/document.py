@@ -26,6 +26,7 @@ from hub.http.openapi.operations import (
     operation_object,
     servers,
 )
+from hub.http.openapi.schema_details import add_details
 from hub.http.routing import Operation, build_routes, find_operations, json
 
 _PATTERN: Final = re.compile(r":[^}]*}")  # `{name:.+}` is aiohttp's syntax
@@ -94,9 +95,9 @@ def build_document(
         },
         "servers": servers(),
         "tags": [{"name": name} for name in _tags(served)],
-        "paths": paths,
+        "paths": add_details(paths),
         "components": {
-            "schemas": components,
+            "schemas": add_details(components),
             "responses": errors,
             "securitySchemes": _SECURITY,
         },
