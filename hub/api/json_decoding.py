@@ -22,8 +22,8 @@ _STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]'
 # Half of a surrogate pair without its other half, as an escape or as bytes that are not UTF-8.
 # The first alternatives match what must be skipped: whole pairs, and other escapes.
 _LONE_SURROGATE: Final = re.compile(
-    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F])."
-    rb"|(?P<lone>\\u[dD][89a-fA-F]..|\xed[\xa0-\xbf][\x80-\xbf])",
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F])."
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\xed[\xa0-\xbf][\x80-\xbf])",
     re.DOTALL,
 )
 
@@ -125,7 +125,7 @@ def _describe_lone_surrogate(text: bytes) -> str | None:
         if lone := match["lone"]:
             shown = lone.decode() if lone.startswith(b"\\") else "as bytes"
             return (
-                f"half of a surrogate pair ({shown}, byte {match.start()}) is no character; "
+                f"half of a surrogate pair ({shown}, byte {match.start()}) is not a character; "
                 "a text was probably cut inside an emoji"
             )
     return None

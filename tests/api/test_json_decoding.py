@@ -39,6 +39,7 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
         (rb'{"to":{"user":"a"},"data":"\udca9x"}', None, "half of a surrogate pair"),
         (rb'{"to":{"user":"\ud83d\ud83d\ude00"}}', None, "half of a surrogate pair"),
         (b'{"to":{"user":"\xed\xa0\xbd"}}', None, "half of a surrogate pair (as bytes"),
+        (b'{"to":{"user":"\\ud80\xae"}}', None, "the body is not JSON"),
         (rb'{"to":{"user":"\\ud83d"}', None, "the body is not JSON: Input data was truncated"),
         (rb'{"to":{"user":"\ud83d\ude00"}', None, "the body is not JSON: Input data was truncated"),
     ],

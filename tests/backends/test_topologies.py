@@ -208,7 +208,8 @@ async def test_generation_on_a_cluster(cluster: ClusterOfThree) -> None:
             assert lease is not None
             record = await backend.generations.find(lease.generation)
             assert record is not None
-            assert msgspec.structs.replace(record, after=None) == generation
+            of_the_store = {"after": None, "requested_at": 0.0, "age_seconds": 0.0}
+            assert msgspec.structs.replace(record, **of_the_store) == generation
             await queue.renew([lease])
             await queue.complete(lease)
         running.cancel()
