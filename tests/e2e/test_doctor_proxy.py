@@ -31,7 +31,7 @@ LEFT_OUT: dict[str, dict[str, str | None]] = {
     "buffering": {"proxy_buffering": "on", "proxy_ignore_headers": "X-Accel-Buffering"},
     "compressing": {"gzip": "on", "gzip_types": "text/event-stream", "gzip_min_length": "0"},
     "short-timeout": {"proxy_read_timeout": "600ms"},
-    "http-1.0": dict.fromkeys([*GOOD][:3]),
+    "http-1.0": {**dict.fromkeys([*GOOD][:3]), "proxy_http_version": "1.0"},
     "closing": {"proxy_set_header Connection": "close"},
     "without-upgrade": {"proxy_set_header Upgrade": None, "proxy_set_header Connection": '""'},
     "without-address": {"proxy_set_header X-Forwarded-For": None},

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -45,11 +47,20 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield cluster
 
 
-async def _post(cluster: Cluster, path: str, case: Case, body: Mapping[str, Any]) -> str:
-    """Return the body of the response. The user is the case, so that streams do not mix."""
+async def _post(
+    cluster: Cluster, path: str, case: Case, body: Mapping[str, Any]
+) -> tuple[int, str]:
+    """Return the status and the body of the response, also of one that is cut: a failed stream.
+
+    The user is the case, so that streams do not mix.
+    """
     url = f"{cluster.url}{path}?user={case['id'].replace('_', '-')}"
+    received = b""
     async with cluster.session.post(url, json=body) as response:
-        return await response.text()
+        with suppress(aiohttp.ClientPayloadError):
+            async for chunk in response.content.iter_any():
+                received += chunk
+    return response.status, received.decode()
 
 
 def _model(case: Case) -> str:
@@ -66,11 +77,10 @@ async def _hub_events(cluster: Cluster, case: Case) -> Answer:
     messages = fields.pop("messages", [{"role": "user", "content": "hi"}])
     body = {"messages": messages, "model": case["id"], "upstream": _UPSTREAMS[case["kind"]]}
     user = case["id"].replace("_", "-")
-    started = json.loads(
-        await _post(
-            cluster, "/generations", case, {**body, **({"params": fields} if fields else {})}
-        )
+    _, text = await _post(
+        cluster, "/generations", case, {**body, **({"params": fields} if fields else {})}
     )
+    started = json.loads(text)
     url = f"{cluster.url}/generations/{started['generation']}?user={user}"
     headers = {"Accept": "text/event-stream", "Last-Event-ID": started["cursor"]}
     async with cluster.session.get(url, headers=headers) as response:
@@ -78,23 +88,24 @@ async def _hub_events(cluster: Cluster, case: Case) -> Answer:
 
 
 def _chat(stream: bool) -> Callable[[Cluster, Case], Awaitable[Answer]]:
-    read = answers.read_chat_chunks if stream else answers.read_chat_completion
     options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
 
     async def ask(cluster: Cluster, case: Case) -> Answer:
         messages = [{"role": "user", "content": "hi"}]
         body = {"messages": messages, "model": _model(case), **options, **_fields(case)}
-        return read(await _post(cluster, "/v1/chat/completions", case, body))
+        status, text = await _post(cluster, "/v1/chat/completions", case, body)
+        is_stream = stream and status == 200
+        return (answers.read_chat_chunks if is_stream else answers.read_chat_completion)(text)
 
     return ask
 
 
 def _responses(stream: bool) -> Callable[[Cluster, Case], Awaitable[Answer]]:
-    read = answers.read_response_events if stream else answers.read_response
-
     async def ask(cluster: Cluster, case: Case) -> Answer:
         body = {"input": "hi", "model": _model(case), "stream": stream, **_fields(case)}
-        return read(await _post(cluster, "/v1/responses", case, body))
+        status, text = await _post(cluster, "/v1/responses", case, body)
+        is_stream = stream and status == 200
+        return (answers.read_response_events if is_stream else answers.read_response)(text)
 
     return ask
 
