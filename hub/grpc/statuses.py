@@ -58,29 +58,31 @@ class StatusMapper:
         """
 
         async def handle(request: Any, context: Context) -> Any:
-            status, response = 0, None
             try:
                 response = await handler(request, context)
-                status = 0 if response is None else 200
             except AbortError:
                 raise
             except (CallerError, DependencyError) as error:
                 description = describe_error(error)
-                status = description.status
                 self._record(error)
-                await _abort(context, _code(error, status), description)
+                self._count(route, description.status)
+                await _abort(context, _code(error, description.status), description)
             except Exception:  # noqa: BLE001 - the last resort: logged, and INTERNAL
-                status = 500
                 _log.exception("call.failed", route=route)
                 sentence = "the hub could not handle this call; see its log"
-                description = ErrorDescription(status, INTERNAL_ERROR.name, sentence)
+                description = ErrorDescription(500, INTERNAL_ERROR.name, sentence)
+                self._count(route, description.status)
                 await _abort(context, StatusCode.INTERNAL, description)
-            finally:
-                if status:
-                    self._metrics.responses[self._listener, route, str(status)] += 1
-            return response
+            else:
+                if response is not None:
+                    self._count(route, 200)
+                return response
 
         return handle
+
+    def _count(self, route: str, status: int) -> None:
+        """Count a call before its caller has the answer."""
+        self._metrics.responses[self._listener, route, str(status)] += 1
 
     def _record(self, error: CallerError | DependencyError) -> None:
         if isinstance(error, TooManyRequests):
