@@ -78,7 +78,8 @@ async def use_every_store(hub: Hub) -> None:
         [Publication(channel=user_channel("carol"), name="n", data=b"1", ephemeral=True)]
     )
     await hub.backend.events.read({user_channel("new"): None}, max_events=9, max_bytes=99)
-    await hub.backend.generations.take_open(0.001)
+    # The time of the last sweep expires after ten intervals: long enough to be seen.
+    await hub.backend.generations.take_open(60.0)
     await hub.backend.queue.list_jobs(10)
     await hub.backend.topic_presence.update(NEWS, "node", ["alice"], [], seconds=30.0)
     await hub.backend.commands.put_node_state("node", b"{}")
