@@ -69,11 +69,15 @@ def port_of(example: str) -> int:
 
 def allowed_ports() -> list[int]:
     """Return the ports of the origins that the READMEs allow."""
-    matches = [
-        re.search(r"ALLOWED_ORIGINS='\[\"http://127\.0\.0\.1:(\d+)\"\]' hub dev", _readme(example))
-        for example in ("vue", "react")
-    ]
-    return [int(each[1]) for each in matches if each]
+    return [_allowed_port(example) for example in ("vue", "react")]
+
+
+def _allowed_port(example: str) -> int:
+    match = re.search(
+        r"ALLOWED_ORIGINS='\[\"http://127\.0\.0\.1:(\d+)\"\]' \.venv/bin/hub dev", _readme(example)
+    )
+    assert match is not None, f"examples/{example}/README.md allows no origin"
+    return int(match[1])
 
 
 def _readme(example: str) -> str:
