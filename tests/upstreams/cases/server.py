@@ -18,6 +18,7 @@ class CaseServer:
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = {case["id"]: case for case in cases}
         self._requests: dict[str, int] = {}  # by case
+        self._serving: set[asyncio.Task[None]] = set()  # one per connection
 
     def reset(self, case_id: str) -> None:
         """Begin a list of responses from its first one."""
@@ -25,18 +26,33 @@ class CaseServer:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[str]:
-        """Serve on a free port, and yield the base URL."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**22)
+        """Serve on a free port, and yield the base URL. At the end every connection is closed."""
+
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._serve(reader, writer))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**22)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, OSError):
-            while await self._answer(reader, writer):
-                pass
-        writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, OSError):
+                while await self._answer(reader, writer):
+                    pass
+            writer.close()
+        finally:
+            if not writer.is_closing():  # cancelled, while the client may read nothing
+                writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request, and return whether the connection stays open."""
