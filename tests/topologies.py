@@ -156,21 +156,26 @@ class ClusterOfThree:
 
 
 class SentinelSetup:
-    """A master, a replica, and three Sentinels that watch them under the name `hub`."""
+    """A master, a replica, and three Sentinels that watch them under the name `hub`.
 
-    def __init__(self, server_binary: str) -> None:
+    options: more options of the two servers.
+    """
+
+    def __init__(self, server_binary: str, *options: str) -> None:
         with ExitStack() as started:
-            self._start(server_binary, temporary_folder("sentinel", started), started)
+            self._start(server_binary, options, temporary_folder("sentinel", started), started)
             self._started = started.pop_all()
 
-    def _start(self, server_binary: str, folder: Path, started: ExitStack) -> None:
+    def _start(
+        self, server_binary: str, options: Sequence[str], folder: Path, started: ExitStack
+    ) -> None:
         def server(port: int, *options: str) -> TcpServer:
             made = TcpServer(server_binary, folder, port, *options)
             started.callback(made.kill)
             return made
 
         master_port, replica_port, *sentinel_ports = free_ports(5)
-        quick = ("--repl-diskless-sync-delay", "0")
+        quick = ("--repl-diskless-sync-delay", "0", *options)
         self.master = server(master_port, *quick)
         self.replica = server(replica_port, *quick, "--replicaof", f"127.0.0.1 {master_port}")
         self.sentinels = [server(port, "--sentinel") for port in sentinel_ports]

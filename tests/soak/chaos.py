@@ -152,14 +152,20 @@ class ChaosFaults:
         ]
 
     async def run(
-        self, names: Sequence[str], pause_seconds: float, log: Callable[[str], None]
+        self,
+        names: Sequence[str],
+        pause_seconds: float,
+        log: Callable[[str], None],
+        ended: asyncio.Event,
     ) -> None:
-        """Inject all faults in random order, again and again, until cancelled."""
+        """Inject all faults in random order, again and again. After `ended`, undo the last one."""
         while True:
             order = list(names)
             self._random.shuffle(order)
             for name in order:
                 await asyncio.sleep(self._random.uniform(0.5, 1.5) * pause_seconds)
+                if ended.is_set():
+                    return
                 log(name)
                 fault: Callable[[], Awaitable[None]] = getattr(self, name)
                 await fault()
@@ -239,6 +245,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--pause", type=float, default=3, help="mean seconds between two faults")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="primaries accept writes without a replica, so that fail-overs lose more of them",
+    )
     parser.add_argument("--faults", help="comma-separated names of faults (default: all)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
     parser.add_argument("--json", type=Path, help="also write the totals to this file")
@@ -257,7 +268,10 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         print(f"{time.monotonic() - started:7.1f} s  {message}", file=sys.stderr, flush=True)
 
     async with AsyncExitStack() as stack:
-        sentinel = await asyncio.to_thread(SentinelSetup, valkey_binary())
+        options = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+        sentinel = await asyncio.to_thread(
+            SentinelSetup, valkey_binary(), *(() if args.alone else options)
+        )
         stack.callback(sentinel.close)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
@@ -290,7 +304,7 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         users = [User(f"u{n}", urls, session, ledger, args.seed + n) for n in range(args.users)]
         readers = [asyncio.create_task(user.read()) for user in users]
         askers = [asyncio.create_task(user.ask_all(interrupted.is_set)) for user in users]
-        injecting = asyncio.create_task(faults.run(names, args.pause, log))
+        injecting = asyncio.create_task(faults.run(names, args.pause, log, interrupted))
         with suppress(TimeoutError):
             async with asyncio.timeout(args.minutes * 60):
                 await asyncio.wait(
@@ -300,7 +314,6 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         if injecting.done() and not interrupted.is_set():
             ledger.add_violation("fault", repr(injecting.exception()))
         interrupted.set()
-        injecting.cancel()
         await asyncio.gather(injecting, return_exceptions=True)
         for worker in workers:
             worker.send(signal.SIGCONT)
