@@ -787,9 +787,10 @@ QUEUE_TIMEOUT: Final = ErrorCode(
 GENERATION_LOST: Final = ErrorCode(
     "generation_lost",
     503,
-    "Redis lost the answer while it was generated",
-    "The record of the answer vanished while a worker had it: Redis lost data in a fail-over or a "
-    "restart, somebody deleted keys, or the server evicts keys (`maxmemory-policy`).",
+    "Redis lost the answer before it had ended",
+    "The record of the answer vanished while its job was queued or while a worker had it: Redis "
+    "lost data in a fail-over or a restart, somebody deleted keys, or the server evicts keys "
+    "(`maxmemory-policy`).",
     "Ask again. Let `hub doctor` check the persistence, the replicas and the memory of Redis.",
     "yes",
 )

@@ -6,13 +6,14 @@ A worker (engine/worker.py) produces the answer. The record and the queue connec
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from hub.core.channel import Channel, partition_of, user_channel
 from hub.core.cursor import Position
-from hub.core.event import Event, encode_json
+from hub.core.event import encode_json
 from hub.core.fair_queue import Admission
 from hub.core.generation import (
     Generation,
@@ -22,7 +23,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generation_stream import END_EVENTS, data_prefix
+from hub.engine.generation_log import LogTrimmed, ends_after, read_events
 from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import (
     GENERATION_FORBIDDEN,
@@ -36,8 +37,6 @@ from hub.ports.generations import CreatedGeneration, GenerationStore
 from hub.ports.queue import GenerationQueue
 
 _RETRY_AFTER_SECONDS: Final = 5
-_PAGE_EVENTS: Final = 200
-_PAGE_BYTES: Final = 64 * 1024
 
 
 class SnapshotStart(NamedTuple):
@@ -164,19 +163,13 @@ class Generations:
         """
         for stored in replay.events or ():
             yield stored
-        channel = user_channel(replay.record.user)
-        position = replay.cursor[channel]
-        while replay.events is None:
-            pages = await self._events.read(
-                {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
-            )
-            page = pages[channel]
-            for event in page.events:
-                if belongs_to(event, replay.record.id):
-                    yield event.name, event.data
-            if page.end == page.head:
-                return
-            position = page.end
+        if replay.events is not None:
+            return
+        record = replay.record
+        after = replay.cursor[user_channel(record.user)]
+        with suppress(LogTrimmed):
+            async for event in read_events(self._events, record.user, record.id, after):
+                yield event.name, event.data
 
     async def newest_of_chat(self, user: str, chat: str, *, include_ended: bool) -> str | None:
         """Return the id of the newest generation of a chat, None if there is none.
@@ -232,19 +225,10 @@ class Generations:
 
     async def _ends_after(self, record: Generation, position: Position) -> bool:
         """Whether the end event is after the position, or the log no longer reaches back to it."""
-        channel = user_channel(record.user)
-        while True:
-            pages = await self._events.read(
-                {channel: position}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES
-            )
-            page = pages[channel]
-            if page.reset_reason or any(
-                event.name in END_EVENTS and belongs_to(event, record.id) for event in page.events
-            ):
-                return True
-            if page.end == page.head:
-                return False
-            position = page.end
+        try:
+            return await ends_after(self._events, record.user, record.id, position)
+        except LogTrimmed:
+            return True
 
     async def _end_if_queued(self, record: Generation, by: str) -> bool:
         """End a generation that no worker has started, and return whether it ended here.
@@ -254,11 +238,6 @@ class Generations:
         if record.status is not Status.QUEUED:
             return False
         return await self._jobs.end(record, Status.STOPPED, {"by": by})
-
-
-def belongs_to(event: Event, generation: str) -> bool:
-    """Return whether an event is one of this generation's own."""
-    return event.name.startswith("generation.") and event.data.startswith(data_prefix(generation))
 
 
 def _build_events(record: Generation) -> list[tuple[str, bytes]]:

@@ -12,22 +12,25 @@ A stop request cancels the upstream read and the flush delay, but never a publis
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, Final
 
 import msgspec
 import structlog
 
-from hub.core.generation import Status
+from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.stream_parts import StreamPart
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
+from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.errors import UpstreamError
 from hub.ports.clock import Clock
-from hub.ports.events import EventWriter
+from hub.ports.events import FROM_START, EventLog
 from hub.ports.generations import GenerationStore
+from hub.ports.queue import Lease
 from hub.ports.upstreams import Upstream
 
+_UNKNOWN_MODEL: Final = ""  # only the lost record had it
 _log = structlog.get_logger(__name__)
 
 
@@ -56,7 +59,7 @@ class Relay:
 
     def __init__(
         self,
-        events: EventWriter,
+        events: EventLog,
         store: GenerationStore,
         upstreams: Mapping[str, Upstream],
         clock: Clock,
@@ -70,33 +73,32 @@ class Relay:
 
     async def run(
         self,
-        generation: str,
+        lease: Lease,
         stop: StopSignal,
         *,
-        deliveries: int = 1,
         holds_lease: Callable[[], Awaitable[bool]] = _always,
     ) -> GenerationResult | None:
-        """Relay a generation until it has ended.
+        """Relay the generation of a job until it has ended.
 
-        generation: its id. deliveries: how many workers received the job, this one included.
         holds_lease: returns whether this worker still holds the lease of the job, and renews it.
-        Return the result if this call ended the generation, None if it had ended or has no record.
-        When the record vanishes while this worker holds the lease, the generation fails.
+        Return the result if this call ended the generation, None if it had ended.
+        When the record has vanished and this worker holds the lease, the generation fails.
         Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
         BrokerUnavailable when the broker stays away longer than the limit.
         """
+        generation = lease.generation
         record = await self._store.find(generation)
-        if record is None or record.status.ended:
+        if record is None:
+            return await self._end_unstarted(lease, holds_lease)
+        if record.status.ended:
             return None
         # A worker that was frozen may have lost the lease long ago. The check comes after `find`:
         # when another worker begins an attempt after this check, the broker refuses this one's.
         if not await holds_lease():
             raise AttemptSuperseded
-        timeout_seconds = self._limits.broker_timeout_seconds
-        broker = BrokerAccess(self._events, self._store, holds_lease, timeout_seconds)
-        attempt = Attempt(broker, self._clock, record)
+        attempt = self._new_attempt(record, holds_lease)
         try:
-            status, fields = await self._run_attempt(attempt, stop, deliveries)
+            status, fields = await self._run_attempt(attempt, stop, lease.deliveries)
             return await attempt.end(status, fields)
         except AttemptSuperseded:
             _log.info("generation.superseded", generation=generation, attempt=attempt.number)
@@ -107,10 +109,34 @@ class Relay:
                 return None
             raise
 
+    def _new_attempt(
+        self, record: Generation, holds_lease: Callable[[], Awaitable[bool]]
+    ) -> Attempt:
+        timeout_seconds = self._limits.broker_timeout_seconds
+        broker = BrokerAccess(self._events, self._store, holds_lease, timeout_seconds)
+        return Attempt(broker, self._clock, record)
+
+    async def _end_unstarted(
+        self, lease: Lease, holds_lease: Callable[[], Awaitable[bool]]
+    ) -> GenerationResult | None:
+        """End the generation of a job whose record was lost before this worker read it.
+
+        The record of a generation that had ended may also have expired, so the log is searched for
+        its end. Raise BrokerUnavailable.
+        """
+        if not await holds_lease():
+            return None
+        with suppress(LogTrimmed):  # meanwhile; then the end is not known
+            if await ends_after(self._events, lease.user, lease.generation, FROM_START):
+                return None
+        request = GenerationRequest([], upstream=lease.upstream, model=_UNKNOWN_MODEL)
+        record = Generation(id=lease.generation, user=lease.user, request=request)
+        return await self._end_lost(self._new_attempt(record, holds_lease))
+
     async def _end_lost(self, attempt: Attempt) -> GenerationResult:
         """End a generation whose record the broker has lost. Raise BrokerUnavailable."""
         _log.warning("generation.lost", generation=attempt.record.id, attempt=attempt.number)
-        message = "the broker lost the record of this answer while it was generated"
+        message = "the broker lost the record of this answer"
         error = UpstreamError("generation_lost", message, retryable=True)
         return await attempt.end_without_record(Status.FAILED, _describe_failure(error))
 

@@ -137,12 +137,8 @@ class Worker:
         assert task is not None
         job = self._running[lease.generation] = _RunningJob(lease, task)
         try:
-            result = await self._relay.run(
-                lease.generation,
-                job.stop,
-                deliveries=lease.deliveries,
-                holds_lease=partial(self._holds_lease, job),
-            )
+            holds_lease = partial(self._holds_lease, job)
+            result = await self._relay.run(lease, job.stop, holds_lease=holds_lease)
             await self._queue.complete(job.lease)
             if result is not None:
                 await self._on_result(result)

@@ -17,11 +17,14 @@ from hub.core.fair_queue import Admission, Job
 class Lease(msgspec.Struct, frozen=True):
     """A reserved job.
 
+    user, upstream: those of the job, so that a worker can end a generation whose record is lost.
     token: identifies this reservation. stream: where the backend keeps the job.
     deliveries: how often the job has been reserved, this time included.
     """
 
     generation: str
+    user: str
+    upstream: str
     token: str
     stream: str = ""
     deliveries: int = 1

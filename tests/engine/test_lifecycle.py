@@ -177,6 +177,9 @@ class World:
         """Each record has one end event, and the text and parts of the last attempt are whole."""
         pages = await self.backend.events.read({ALICE: FROM_START}, max_events=999, max_bytes=10**7)
         events = [(event.name, json.loads(event.data)) for event in pages[ALICE].events]
+        for generation in self.started:  # also those whose records were lost
+            names = [name for name, data in events if data["generation"] == generation]
+            assert sum(name in ENDS for name in names) <= 1
         for generation, record in self.backend.generations.records.items():
             own = [(name, data) for name, data in events if data["generation"] == generation]
             assert sum(name in ENDS for name, _ in own) == 1, own

@@ -34,6 +34,7 @@ from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication
+from hub.ports.queue import Lease
 from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, ScriptedUpstream, settled, until
 
@@ -67,13 +68,16 @@ class RelayTest:
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopSignal()
 
+    def lease(self, deliveries: int = 1) -> Lease:
+        return Lease(self.id, "alice", "main", "1", deliveries=deliveries)
+
     async def queue(self, upstream: str = "main") -> None:
         request = GenerationRequest([Message("user", "hi")], upstream=upstream, model="m")
         await self.backend.generations.create(Generation(self.id, "alice", request), None)
 
     async def run(self) -> list[tuple[str, dict[str, Any]]]:
         await self.queue()
-        await self.relay.run(self.id, self.stop)
+        await self.relay.run(self.lease(), self.stop)
         return await self.events()
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
@@ -158,7 +162,7 @@ async def test_unknown_upstream() -> None:
     """A job for an upstream that this worker does not have fails."""
     case = RelayTest()
     await case.queue(upstream="other")
-    await case.relay.run(case.id, case.stop)
+    await case.relay.run(case.lease(), case.stop)
     assert (await case.events())[-1][1]["code"] == "upstream_unknown"
 
 
@@ -198,7 +202,7 @@ async def test_stop_before_the_start_calls_no_upstream() -> None:
     case = RelayTest(*ANSWER)
     await case.queue()
     await case.backend.generations.request_stop(case.id, "alice")
-    await case.relay.run(case.id, case.stop)
+    await case.relay.run(case.lease(), case.stop)
     assert [name for name, _ in await case.events()] == ["generation.stopped"]
     assert case.upstream.requests == []
 
@@ -208,7 +212,7 @@ async def test_stop_against_the_natural_end() -> None:
     for steps in range(40):
         case = RelayTest(*ANSWER)
         await case.queue()
-        running = asyncio.create_task(case.relay.run(case.id, case.stop))
+        running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
         for _ in range(steps):
             await asyncio.sleep(0)
         case.stop.set("alice")
@@ -220,7 +224,7 @@ async def test_ended_generation_is_ignored() -> None:
     """A job that is delivered twice runs once."""
     case = RelayTest(*ANSWER)
     events = await case.run()
-    await case.relay.run(case.id, StopSignal())
+    await case.relay.run(case.lease(), StopSignal())
     assert await case.events() == events
     assert len(case.upstream.requests) == 1
 
@@ -244,7 +248,7 @@ async def test_second_worker_restarts() -> None:
         ),
     ]
     await case.backend.events.publish(lost)
-    await case.relay.run(case.id, case.stop)
+    await case.relay.run(case.lease(), case.stop)
     events = await case.events()
     assert events[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
     assert events[3] == ("generation.delta", {"i": 0, "text": "Hel"})
@@ -267,7 +271,7 @@ async def test_superseded_worker_writes_nothing() -> None:
         case.clock,
         RELAY_LIMITS,
     )
-    await relay.run(case.id, StopSignal())
+    await relay.run(case.lease(), StopSignal())
     events = await case.events()
     gate.open()
     await running
@@ -285,7 +289,7 @@ async def test_too_many_attempts() -> None:
     await case.backend.events.publish(
         [Publication(channel=ALICE, name="generation.started", data=data, update=begin)]
     )
-    await case.relay.run(case.id, case.stop)
+    await case.relay.run(case.lease(), case.stop)
     assert (await case.events())[-1][1]["code"] == "too_many_attempts"
     assert case.upstream.requests == []
 
@@ -337,7 +341,7 @@ async def test_fail_over_that_loses_writes(published: int, lost_after: int) -> N
     case = RelayTest(*script, failed, *parts[published:], Finished("stop"))
     await case.queue()
     replica = Replica(case.backend)
-    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
     await until(lambda: copied.waiting == 1)
     await settled()
     if lost_after >= 0:
@@ -375,7 +379,7 @@ async def test_fail_over_that_loses_writes_of_a_superseded_worker() -> None:
     async def holds_lease() -> bool:
         return held
 
-    running = asyncio.create_task(case.relay.run(case.id, case.stop, holds_lease=holds_lease))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop, holds_lease=holds_lease))
     await until(lambda: gate.waiting == 1)
     await settled()
     replica.promote()
@@ -393,7 +397,7 @@ async def test_fail_over_that_loses_a_record() -> None:
     case = RelayTest(TextDelta("a"), gate, *ANSWER)
     replica = Replica(case.backend)
     await case.queue()
-    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
     await until(lambda: gate.waiting == 1)
     await settled()
     replica.promote()
@@ -411,7 +415,7 @@ async def test_two_workers_with_the_same_attempt() -> None:
     case = RelayTest(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
     await case.queue()
     replica = Replica(case.backend)
-    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
     await until(lambda: gate.waiting == 1)
     await settled()
     replica.promote()
@@ -421,7 +425,7 @@ async def test_two_workers_with_the_same_attempt() -> None:
     relay = Relay(
         case.backend.events, case.backend.generations, {"main": second}, case.clock, RELAY_LIMITS
     )
-    other = asyncio.create_task(relay.run(case.id, StopSignal()))
+    other = asyncio.create_task(relay.run(case.lease(), StopSignal()))
     await until(lambda: second_gate.waiting == 1)
     await settled()
     gate.open()
@@ -468,7 +472,7 @@ async def test_first_delta_is_immediate_and_later_ones_wait() -> None:
     case = RelayTest(flush_seconds=0.5)
     case.relay._upstreams = {"main": Upstream()}
     await case.queue()
-    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
     seen = []
     for _ in range(4):
         await settled()
@@ -495,7 +499,7 @@ async def test_request_that_waited_too_long() -> None:
     request = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
     await case.backend.generations.create(Generation(case.id, "alice", request), None)
     case.age_seconds += 61
-    await case.relay.run(case.id, case.stop)
+    await case.relay.run(case.lease(), case.stop)
     assert [(name, data["code"]) for name, data in await case.events()] == [
         ("generation.failed", "queue_timeout")
     ]
@@ -506,7 +510,7 @@ async def test_job_that_crashes_its_workers() -> None:
     """A job that was delivered often but never started fails."""
     case = RelayTest(*ANSWER, max_attempts=3)
     await case.queue()
-    await case.relay.run(case.id, case.stop, deliveries=4)
+    await case.relay.run(case.lease(deliveries=4), case.stop)
     assert [(name, data["code"]) for name, data in await case.events()] == [
         ("generation.failed", "too_many_attempts")
     ]
@@ -530,12 +534,12 @@ async def test_result() -> None:
     """The result has the usage, and durations that rise from queued to total."""
     case = RelayTest(*ANSWER)
     await case.queue()
-    result = await case.relay.run(case.id, case.stop)
+    result = await case.relay.run(case.lease(), case.stop)
     assert result is not None
     assert (result.status, result.code, result.usage) == (Status.DONE, "", {"completion_tokens": 2})
     assert result.first_delta_seconds is not None
     assert result.queued_seconds <= result.first_delta_seconds <= result.total_seconds
-    assert await case.relay.run(case.id, StopSignal()) is None
+    assert await case.relay.run(case.lease(), StopSignal()) is None
 
 
 async def test_endless_tool_calls() -> None:
@@ -549,7 +553,7 @@ LOST = (
     "generation.failed",
     {
         "code": "generation_lost",
-        "message": "the broker lost the record of this answer while it was generated",
+        "message": "the broker lost the record of this answer",
         "retryable": True,
         "usage": None,
     },
@@ -570,7 +574,7 @@ async def test_record_is_lost(delta: int) -> None:
     case = RelayTest(*parts[:delta], gate, *parts[delta:], flush_seconds=0.0)
     gate.close()
     await case.queue()
-    running = asyncio.create_task(case.relay.run(case.id, case.stop))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
     await until(lambda: gate.waiting == 1)
     await settled()
     del case.backend.generations.records[case.id]
@@ -582,8 +586,55 @@ async def test_record_is_lost(delta: int) -> None:
     assert events[-1][0] == "generation.failed"
     assert events[-1] == lost(events[-1][1]["deltas"])
     assert case.upstream.closed == 1
-    assert await case.relay.run(case.id, case.stop) is None
+    assert await case.relay.run(case.lease(), case.stop) is None
     assert await case.events() == events
+
+
+async def test_record_is_lost_while_the_job_is_queued() -> None:
+    """The answer fails once as lost, however often the job is delivered."""
+    case = RelayTest(*ANSWER)
+    result = await case.relay.run(case.lease(), case.stop)
+    assert result is not None
+    assert (result.status, result.code) == (Status.FAILED, "generation_lost")
+    assert result.generation.request.upstream == "main"
+    assert await case.events() == [lost(0)]
+    assert await case.relay.run(case.lease(deliveries=2), case.stop) is None
+    assert await case.events() == [lost(0)]
+    assert case.upstream.requests == []
+
+
+async def test_record_is_lost_between_two_workers() -> None:
+    """When the first worker died, the second one ends the answer."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    running = asyncio.create_task(case.run())
+    await until(lambda: gate.waiting == 1)
+    await settled()
+    running.cancel()
+    del case.backend.generations.records[case.id]
+    assert await case.relay.run(case.lease(deliveries=2), case.stop) is not None
+    assert (await case.events())[-1] == lost(0)
+
+
+async def test_record_has_expired_after_the_end() -> None:
+    """An answer whose end is in the log gets no other one."""
+    case = RelayTest(*ANSWER)
+    events = await case.run()
+    del case.backend.generations.records[case.id]
+    assert await case.relay.run(case.lease(deliveries=2), StopSignal()) is None
+    assert await case.events() == events
+
+
+async def test_record_and_lease_are_lost() -> None:
+    """A worker that has lost the lease publishes nothing, also when it finds no record."""
+    case = RelayTest(*ANSWER)
+
+    async def holds_lease() -> bool:
+        return False
+
+    assert await case.relay.run(case.lease(), case.stop, holds_lease=holds_lease) is None
+    assert await case.events() == []
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
@@ -598,7 +649,7 @@ async def test_record_is_lost_before_the_start(is_stopped: bool) -> None:
         case.backend.generations.records.pop(case.id, None)
         return True
 
-    assert await case.relay.run(case.id, case.stop, holds_lease=lose_record) is not None
+    assert await case.relay.run(case.lease(), case.stop, holds_lease=lose_record) is not None
     assert await case.events() == [lost(0)]
 
 
@@ -613,7 +664,7 @@ async def test_record_is_lost_with_the_lease() -> None:
     async def holds_lease() -> bool:
         return next(leases, False)
 
-    running = asyncio.create_task(case.relay.run(case.id, case.stop, holds_lease=holds_lease))
+    running = asyncio.create_task(case.relay.run(case.lease(), case.stop, holds_lease=holds_lease))
     await until(lambda: gate.waiting == 1)
     await settled()
     before = await case.events()

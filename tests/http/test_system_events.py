@@ -28,6 +28,7 @@ from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
 from hub.http.generations import GenerationResponse
 from hub.ports.events import Publication
+from hub.ports.queue import Lease
 from tests.doubles import RELAY_LIMITS, ScriptedUpstream
 from tests.http.kit import Hub, check_described, running_hub
 
@@ -82,7 +83,7 @@ async def relay_generation(
     relay = Relay(
         hub.backend.events, hub.backend.generations, upstreams, SystemClock(), RELAY_LIMITS
     )
-    await relay.run(generation, stop or StopSignal())
+    await relay.run(Lease(generation, "alice", "main", "1"), stop or StopSignal())
 
 
 async def start_elsewhere(hub: Hub) -> str:

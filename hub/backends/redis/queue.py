@@ -240,4 +240,5 @@ def _parse_state(state: bytes) -> JobState | None:
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:
-    return Lease(fields[1].decode(), token.decode(), stream, deliveries)
+    _, generation, _, user, _, upstream = (field.decode() for field in fields)  # fair_queue.lua
+    return Lease(generation, user, upstream, token.decode(), stream, deliveries)

@@ -66,6 +66,15 @@ class QueueContract:
         queues = (workers.first, workers.second, workers.first)
         assert [(await workers.take(queue)).generation for queue in queues] == ["a", "b", "c"]
 
+    @expiring_lease
+    async def test_lease_names_the_user_and_the_upstream(self, workers: Workers) -> None:
+        """Every worker that gets the job learns them, also after a lost lease or a release."""
+        await workers.first.enqueue(job("a", "auth0|ünï", "small"))
+        leases = [await workers.take(workers.first), await workers.take(workers.second)]
+        await workers.second.release(leases[-1])
+        leases.append(await workers.take(workers.first))
+        assert [(each.user, each.upstream) for each in leases] == [("auth0|ünï", "small")] * 3
+
     async def test_empty_queue(self, workers: Workers) -> None:
         """`reserve` returns None when no job comes in time."""
         assert await workers.first.reserve(0.01) is None
@@ -86,7 +95,7 @@ class QueueContract:
 
     @renewed_lease
     async def test_expired_lease_behind_many_renewed_ones(self, workers: Workers) -> None:
-        """The job is page however many renewed leases are older."""
+        """The job is found however many renewed leases are older."""
         jobs = [job(f"a{n}", user=f"u{n}") for n in range(40)]
         for each in jobs:
             await workers.first.enqueue(each)
