@@ -744,7 +744,8 @@ UPSTREAM_UNKNOWN: Final = ErrorCode(
     "The worker has no such upstream",
     "The node accepted the name of the upstream, and the worker does not have it.",
     "Give nodes and workers the same `[upstreams]`. If workers have different upstreams, set "
-    "`queue` of the upstream, and start the workers that have it with `--queues`.",
+    "`queue` of the upstream, and start the workers that have it with `--queues`. A worker without "
+    "any upstream logs `worker.no_upstreams` at its start.",
 )
 UPSTREAM_UNSUPPORTED: Final = ErrorCode(
     "upstream_unsupported",

@@ -109,12 +109,9 @@ class Streams:
         """
         text = context.query.get("heartbeat")
         if text is not None:
-            seconds = min(_positive_seconds(text), self.limits.heartbeat_seconds)
+            seconds = max(_positive_seconds(text), self.limits.min_heartbeat_seconds)
             stream = msgspec.structs.replace(
-                stream,
-                heartbeat_seconds=min(
-                    max(seconds, self.limits.min_heartbeat_seconds), self.limits.heartbeat_seconds
-                ),
+                stream, heartbeat_seconds=min(seconds, self.limits.heartbeat_seconds)
             )
         if is_true(context.query.get("heartbeat_event", "")):
             stream = msgspec.structs.replace(stream, heartbeat_event=True)

@@ -3,7 +3,8 @@
 The key determines the algorithms, never the token: a secret verifies HS256, HS384 and HS512, an RSA
 key RS256 to PS512, a P-256 key ES256, a P-384 key ES384, a P-521 key ES512, an Ed25519 key EdDSA.
 The issuer of a token (`iss`) determines the keys. The claim `exp` and the claim that holds the user
-are required, `aud` and `iss` if the settings name them.
+are required, `aud` and `iss` if the settings name them. A claim that is null counts as absent, as
+in the bodies of requests (null_members.py).
 """
 
 from __future__ import annotations
@@ -156,14 +157,17 @@ class TokenReader:
         if _numeric_date(claims, "exp") <= now - leeway:
             raise Unauthorized("the token has expired", code=TOKEN_EXPIRED)
         for name in ("nbf", "iat"):
-            if name in claims and _numeric_date(claims, name) > now + leeway:
+            is_given = claims.get(name) is not None
+            if is_given and _numeric_date(claims, name) > now + leeway:
                 raise Unauthorized(
                     f"the token is not valid yet: its {name} is in the future", code=TOKEN_INVALID
                 )
 
 
 def _claims(claims: Mapping[str, Any], user_claim: str) -> Claims:
-    topics = claims.get("topics", [])
+    topics = claims.get("topics")
+    if topics is None:
+        topics = []
     if not isinstance(topics, list) or not all(_is_text(topic) for topic in topics):
         raise _wrong_claim("topics must be a list of topic names")
     user, token_id = claims[user_claim], claims.get("jti")

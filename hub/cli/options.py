@@ -17,7 +17,6 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]
 
-
 _printed_warnings: Final[set[str]] = set()
 
 

@@ -104,8 +104,8 @@ async def listen(
         access_log=None,
         keepalive_timeout=limits.keepalive_seconds,
         shutdown_timeout=shutdown_timeout_seconds,
-        max_line_size=limits.max_header_bytes
-        + 1,  # so that HubRequestHandler knows which one it was
+        # One byte more, so that HubRequestHandler knows which of the two was exceeded.
+        max_line_size=limits.max_header_bytes + 1,
         max_field_size=limits.max_header_bytes,
     )
     await runner.setup()

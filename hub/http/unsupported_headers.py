@@ -13,13 +13,13 @@ modification date, If-Range without Range, and Range with other methods or other
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import ETag, hdrs, web
 
 from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING
 from hub.errors import BadRequest, PreconditionFailed, RangeNotSatisfiable, UnsupportedMedia
+from hub.http.errors import Handler
 from hub.http.routing import operation_of
 from hub.http.static_files import TYPES
 
@@ -33,8 +33,6 @@ _HEADERS: Final = (
     hdrs.IF_NONE_MATCH,
     hdrs.RANGE,
 )
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware

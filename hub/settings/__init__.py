@@ -10,6 +10,7 @@ from hub.settings.checks import SIMULATED_UPSTREAM, check_for_production
 from hub.settings.loading import DEFAULT_FILE, Loaded, load_settings
 from hub.settings.masking import mask_settings, mask_url, mask_urls
 from hub.settings.models import (
+    MIN_API_KEY_CHARS,
     MIN_SECRET_BYTES,
     PREFIX,
     ChannelRetention,
@@ -21,6 +22,7 @@ from hub.settings.models import (
 
 __all__ = [
     "DEFAULT_FILE",
+    "MIN_API_KEY_CHARS",
     "MIN_SECRET_BYTES",
     "PREFIX",
     "SIMULATED_UPSTREAM",

@@ -21,8 +21,7 @@ from hub.settings.checks import check_consistency
 from hub.settings.models import PREFIX, Settings, Upstream
 from hub.settings.patterns import REQUIREMENTS
 from hub.settings.presets import PRESETS
-from hub.settings.service_variables import is_service_variable
-from hub.settings.variables import check_variable
+from hub.settings.variables import check_variable, is_service_variable
 from hub.settings.whitespace import strip_white_space
 
 DEFAULT_FILE: Final = Path("config/hub.toml")
@@ -30,8 +29,6 @@ _OTHER_VARIABLES: Final = {
     "HUB_CONFIG",
     "HUB_PYTHON",
 }  # the settings file; the Python of scripts/*
-
-
 _TYPE_NAMES: Final = {"tuple": "list", "dictionary": "table"}
 _PYTHON_TYPE: Final = re.compile(r"\b(tuple|dictionary)\b(?: or instance of \w+)?")
 

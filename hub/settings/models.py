@@ -27,6 +27,8 @@ from hub.settings.presets import PresetName, apply_preset
 
 PREFIX: Final = "HUB_"
 MIN_SECRET_BYTES: Final = 32
+MIN_API_KEY_CHARS: Final = 16
+"""A shorter API key is accepted, with a warning."""
 
 HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
 Origin = Annotated[str, Field(pattern=patterns.ORIGIN)]

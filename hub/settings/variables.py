@@ -1,12 +1,18 @@
-"""The form of `HUB_…` variables whose setting is a list or a table: JSON.
+"""`HUB_…` variables: the form of lists and tables, and variables that are not settings.
 
-Shells and files of variables know only text, so a wrong form is a common mistake. The error shows
-the right form, and never the value, which may be a secret.
+The form is JSON. Shells and files of variables know only text, so a wrong form is a common mistake.
+The error shows the right form, and never the value, which may be a secret.
+
+Kubernetes and Docker set variables for services. For a Service named `hub-internal`, kubelet gives
+every pod of the namespace the variables HUB_INTERNAL_SERVICE_HOST, HUB_INTERNAL_SERVICE_PORT,
+HUB_INTERNAL_PORT=tcp://… and others, unless the pod has `enableServiceLinks: false` (kubernetes.io,
+"Accessing the Service: Environment Variables"). They look like settings.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from typing import Any, Final
@@ -23,6 +29,22 @@ _EXAMPLES: Final[dict[str, Any]] = {
 }
 _LIST_EXAMPLE: Final = ["first", "second"]
 _TABLE_EXAMPLE: Final = {"name": "value"}
+
+_NAME_OF_ADDRESS: Final = re.compile(
+    r"\w*_SERVICE_(HOST|PORT(_\w+)?)|\w*_PORT_\d+_(TCP|UDP|SCTP)_\w+"
+)
+_NAME_OF_URL: Final = re.compile(r"\w*_PORT(_\d+_(TCP|UDP|SCTP))?")
+_URL: Final = re.compile(r"(tcp|udp|sctp)://\S+")
+
+
+def is_service_variable(variable: str, value: str) -> bool:
+    """Return whether a variable without a setting was set for a service.
+
+    A setting whose name is misspelt (HUB_PORT=8080) is not: its value is not a URL of this kind.
+    """
+    if _NAME_OF_ADDRESS.fullmatch(variable):
+        return True
+    return _NAME_OF_URL.fullmatch(variable) is not None and _URL.fullmatch(value) is not None
 
 
 def check_variable(variable: str, text: str, annotation: Any) -> None:

@@ -23,6 +23,7 @@ from hub.wiring.backend import open_backend, queue_by_upstream
 from hub.wiring.grpc import check_installed, serve_grpc
 from hub.wiring.multiprocess_metrics import PeerMetrics
 from hub.wiring.node_parts import NODE_STATE_TASK, build_node_parts, start_node_tasks
+from hub.wiring.settings_warnings import warn_of_node
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 
@@ -44,7 +45,7 @@ class Sockets(msgspec.Struct, frozen=True):
 async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
     """Serve until `stop` is requested, then drain. Raise OperatorError, BrokerUnavailable."""
     check_installed(settings)
-    _warn_of_default_upstream(settings)
+    warn_of_node(settings)
     clock = SystemClock()
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-node", opened)
@@ -101,14 +102,6 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         with suppress(BrokerUnavailable):
             await backend.commands.remove_node_state(settings.node.name)
     _log.info("node.stopped", node=settings.node.name)
-
-
-def _warn_of_default_upstream(settings: Settings) -> None:
-    """Log which upstream is the default, if another one in the settings may change that."""
-    first, *others = settings.upstreams or [None]
-    if others and settings.default_upstream is None:
-        advice = "set default_upstream; without it, the first upstream in the settings is chosen"
-        _log.warning("node.default_upstream", upstream=first, others=others, advice=advice)
 
 
 def _request_limits(listener: Public | Internal) -> RequestLimits:

@@ -19,6 +19,7 @@ from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
 from hub.wiring.backend import build_reconciler, open_backend
+from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 from hub.wiring.upstreams import build_upstreams
@@ -55,6 +56,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 on_odd_fields=metrics.record_odd_fields,
             ).items()
         }
+        warn_of_worker(settings, upstreams)
         usage_recorder = UsageRecorder(backend.usage)
 
         async def on_result(result: GenerationResult) -> None:

@@ -103,6 +103,16 @@ async def test_unknown_issuer_is_named() -> None:
             await reader(issuer(issuer="me")).read(sign(claims(iss=odd)))
 
 
+async def test_null_claims_are_absent() -> None:
+    """Many libraries write null for a claim without a value; required claims must have one."""
+    optional = {"topics": None, "nbf": None, "iat": None, "jti": None, "aud": None, "iss": None}
+    read = await reader(issuer()).read(sign(claims(**optional)))
+    assert read == Claims(user="alice", topics=(), expires_at=NOW + 60, token_id=None)
+    for required in ("exp", "sub"):
+        with pytest.raises(Unauthorized):
+            await reader(issuer()).read(sign(claims(**{required: None})))
+
+
 async def test_numbered_user() -> None:
     """An integer in the user's claim is its decimal form."""
     read = reader(issuer(user_claim="user_id"))

@@ -26,6 +26,7 @@ from hub_client import (
     StreamEnded,
     StreamReset,
     SyncHubClient,
+    To,
     TooManyRequests,
     Unauthorized,
 )
@@ -366,7 +367,7 @@ async def test_reason_why_the_hub_is_not_reached(tmp_path: Path) -> None:
     address = ListenAddress("127.0.0.1", 0, "x", tls=tls_context(cert, key, "x"))
     async with listen(web.Application(), address, cancel_handlers=True) as port:
         reasons = {
-            f"https://localhost:{port}": "certificate",
+            f"https://localhost:{port}": "certificate.*SSL_CERT_FILE",
             f"http://127.0.0.1:{free_ports(1)[0]}": "Connection refused",
             "http://nowhere.invalid": "[Nn]ame",
         }
@@ -374,6 +375,9 @@ async def test_reason_why_the_hub_is_not_reached(tmp_path: Path) -> None:
             async with HubClient(url, user="alice", retry=RetryPolicy(max_attempts=1)) as client:
                 with pytest.raises(HubUnreachable, match=reason):
                     await client.ask("hi")
+            sync = SyncHubClient(internal_url=url, key="k", retry=RetryPolicy(max_attempts=1))
+            with pytest.raises(HubUnreachable, match=reason):
+                await asyncio.to_thread(sync.publish, To(user="alice"), "hi")
 
 
 async def test_error_page_of_a_proxy_has_no_code() -> None:

@@ -138,6 +138,11 @@ async def test_address_with_too_many_streams_starts_nothing(path: str, body: Any
         ("10.0.0.1", ["6.6.6.6, nonsense"], "10.0.0.1"),
         ("10.0.0.1", ["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
         ("2001:db8::1", ["2001:db8:1::7"], "2001:db8:1::7"),
+        # A listener on :: sees IPv4 clients and proxies in this form.
+        ("::ffff:203.0.113.5", ["1.2.3.4"], "203.0.113.5"),
+        ("::ffff:10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, ::ffff:1.2.3.4, ::ffff:10.9.9.9"], "1.2.3.4"),
+        ("2001:DB8::0:1", [], "2001:db8::1"),
     ],
 )
 def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) -> None:

@@ -15,9 +15,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+# OpenSSL's codes for a certificate whose issuer is not known to this machine, or is itself.
+_UNKNOWN_ISSUER_CODES: Final = (18, 19, 20, 21)
 
 
 class HubClientError(Exception):
@@ -189,6 +194,16 @@ def error_from_status(
     return error_type(
         detail, status=status, code=code, path=path, retry_after_seconds=retry_after_seconds
     )
+
+
+def unreachable_error(url: str, reason: str, error: BaseException) -> HubUnreachable:
+    """Return the error for a hub that cannot be reached. error: what the connection raised."""
+    advice = ""
+    if isinstance(error, ssl.SSLCertVerificationError) and (
+        error.verify_code in _UNKNOWN_ISSUER_CODES
+    ):
+        advice = ". For a certificate of your own CA, set the variable SSL_CERT_FILE to the CA"
+    return HubUnreachable(f"cannot reach the hub at {url}: {reason}{advice}")
 
 
 def _parse_seconds(text: str | None) -> float | None:

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-from hub_client.errors import HubUnreachable, NotAHub, Unauthorized, error_from_response
+from hub_client.errors import NotAHub, Unauthorized, error_from_response, unreachable_error
 from hub_client.request import Request
 from hub_client.retry_policy import RetryPolicy, send_with_retries
 
@@ -176,9 +176,8 @@ class HttpClient:
         try:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise HubUnreachable(
-                f"cannot reach the hub at {self._url_of(path)}: {_reason(error)}"
-            ) from error
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+            raise unreachable_error(self._url_of(path), _reason(cause), cause) from error
 
     def _url_of(self, path: str) -> str:
         """Return the URL for an error: a query string may hold a cursor, and is left out."""
@@ -193,9 +192,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error
-        if reason.errno and not isinstance(reason, (ssl.SSLError, socket.gaierror)):
-            return os.strerror(reason.errno)  # asyncio writes "Connect call failed" in strerror
-        return reason.strerror or str(reason) or "no connection"
+    if isinstance(error, OSError):
+        if error.errno and not isinstance(error, (ssl.SSLError, socket.gaierror)):
+            return os.strerror(error.errno)  # asyncio writes "Connect call failed" in strerror
+        return error.strerror or str(error) or type(error).__name__
     return str(error) or type(error).__name__

@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
-from hub_client.errors import HubUnreachable, error_from_response
+from hub_client.errors import HubUnreachable, error_from_response, unreachable_error
 from hub_client.request import Request, parse_url
 from hub_client.retry_policy import RetryPolicy, send_with_retries
 
@@ -154,4 +154,4 @@ class SyncHttpClient:
     def _unreachable(self, error: Exception) -> HubUnreachable:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         reason = reason or type(error).__name__
-        return HubUnreachable(f"cannot reach the hub at {self._url}: {reason}")
+        return unreachable_error(self._url, reason, error)

@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from hub.api.verifying_keys import public_key
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.errors import OperatorError
-from hub.settings import Settings, check_for_production
+from hub.settings import MIN_API_KEY_CHARS, Settings, check_for_production
 from hub.settings.models import ApiKey, Auth
 
 _GENERATE: Final = "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
-_MIN_CHARACTERS: Final = 16
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _MIN_RSA_BITS: Final = 2048
 # Words from documentation, tutorials and lists of common passwords.
@@ -61,7 +60,7 @@ def key_weakness(secret: str) -> str:
     remainder = _GUESSABLE.sub("", secret.lower())
     if len(remainder) < min(_MIN_DIFFERENT_CHARACTERS, len(secret) / 2):
         return "consists of well-known words"
-    if len(secret) < _MIN_CHARACTERS:
+    if len(secret) < MIN_API_KEY_CHARS:
         return f"has only {len(secret)} characters"
     if 2 * period <= len(secret):
         return f"repeats the same {period} characters"

@@ -133,6 +133,7 @@ async def _wait_until_ready(port: int) -> None:
     try:
         async with asyncio.timeout(_START_TIMEOUT_SECONDS):
             while not await _is_ready(port):  # noqa: ASYNC110 - another process's state
+                # /readyz answers at once also while the node is not ready, so the wait is a poll.
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise OperatorError(f"the node is not ready after {_START_TIMEOUT_SECONDS:g} s") from error

@@ -109,11 +109,12 @@ async def _wait_for_start(
 
 
 async def _wait_for_port(host: str, port: int) -> None:
-    while True:  # a process does not report to its parent, so try to connect
+    while True:
         with suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
             return
+        # The kernel announces to nobody that another process listens, so the wait is a poll.
         await asyncio.sleep(0.05)
 
 

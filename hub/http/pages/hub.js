@@ -113,8 +113,9 @@ export function newIdempotencyKey() {
 
 // A cursor is a set of positions as text (hub/core/cursor.py): the position in the user's own
 // channel without a prefix, the position in `all` after `*`, the position in each topic after
-// `~tag:`, and a `.` at the end, which shows that it is whole. A position is epoch-offset. Cursors are opaque to pages; this module parses them to
-// recognise events that it has already seen over another connection.
+// `~tag:`, and a `.` at the end, which shows that it is whole. A position is epoch-offset. Cursors
+// are opaque to pages; this module parses them to recognise events that it has already seen over
+// another connection.
 const POSITION_PATTERN = /(\*|~[0-9A-Za-z]{6}:|)([0-9A-Za-z]{5})-([0-9A-Za-z]{1,9})/y;
 const CURSOR_END = ".";
 const MAX_PAST_EPOCHS = 4;
