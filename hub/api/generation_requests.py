@@ -135,10 +135,7 @@ class GenerationRequests:
     def _generation_request(self, body: GenerateBody, chat: str | None) -> GenerationRequest:
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
-            raise TooLarge(
-                f"the messages are larger than {self.max_prompt_bytes} bytes",
-                code=error_codes.PROMPT_TOO_LARGE,
-            )
+            raise prompt_too_large(self.max_prompt_bytes)
         name = body.upstream or self._default_upstream
         if name is None:
             raise BadRequest(
@@ -176,3 +173,10 @@ class GenerationRequests:
             metadata=body.metadata,
             chat=chat,
         )
+
+
+def prompt_too_large(max_bytes: int) -> TooLarge:
+    """Return the error for messages of more than `generations.max_prompt_bytes`."""
+    return TooLarge(
+        f"the messages are larger than {max_bytes} bytes", code=error_codes.PROMPT_TOO_LARGE
+    )

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from aiohttp import web
 
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE
-from hub.compat.answer_state import AnswerCollector, AnswerState, GenerationEvent
+from hub.compat.answer_state import AnswerState, GenerationEvent
 from hub.compat.openai import error_document
 from hub.error_codes import FAILURE_CODES
 from hub.http.errors import NO_RETRY_HEADERS
@@ -60,13 +60,11 @@ def failure_response(answer: AnswerState) -> web.Response:
     return json_response(failure.document(), status=failure.status, headers=NO_RETRY_HEADERS)
 
 
+def failure_before_output(answer: AnswerState) -> web.Response | None:
+    """Return the error of an answer that failed or was stopped before it began, None otherwise."""
+    is_failed = answer.status in ("failed", "stopped") and not answer.has_output
+    return failure_response(answer) if is_failed else None
+
+
 def _status(end: GenerationEvent) -> int:
     return FAILURE_CODES[end.code].status if end.code in FAILURE_CODES else 502
-
-
-class FirstEvent(AnswerCollector):
-    """Implements ports.AnswerEncoder: finished as soon as the answer has begun or ended."""
-
-    @property
-    def is_finished(self) -> bool:
-        return self.answer.has_output or bool(self.answer.status)

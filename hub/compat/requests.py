@@ -8,7 +8,6 @@ it. The dialects read the request body and encode the answer.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -20,8 +19,9 @@ from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.api.origins import AllowedOrigins
 from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
+from hub.compat.answer_encoder import AnswerEncoderBase
 from hub.compat.answer_state import AnswerCollector
-from hub.compat.failures import FirstEvent, failure_response
+from hub.compat.failures import failure_before_output
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
@@ -105,7 +105,7 @@ class CompatRequests:
         request: web.Request,
         identity: Identity,
         generation: str,
-        new_encoder: Callable[[Generation], AnswerEncoder],
+        new_encoder: Callable[[Generation], AnswerEncoderBase],
         *,
         from_chunk: int = 0,
         headers: Mapping[str, str] | None = None,
@@ -121,14 +121,22 @@ class CompatRequests:
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
-            if holds_status:
-                first = await self._wait_for_first_event(request, identity, generation)
-                if first.answer.status in ("failed", "stopped") and not first.answer.has_output:
-                    return failure_response(first.answer)
             replay = await self.generations.open_replay(generation, identity.user)
-            view = CompatStream(replay, new_encoder(replay.record), from_chunk=from_chunk)
+            encoder = new_encoder(replay.record)
+            view = CompatStream(replay, encoder, from_chunk=from_chunk)
             stream = _stream_request(identity, replay, view, guard)
-            return await self._http_streams.stream(request, stream, sent_headers, always_sse=True)
+            if not holds_status:
+                return await self._http_streams.stream(
+                    request, stream, sent_headers, always_sse=True
+                )
+            return await self._http_streams.stream_when(
+                request,
+                stream,
+                sent_headers,
+                is_ready=lambda: encoder.answer.has_output,
+                refusal=lambda: failure_before_output(encoder.answer),
+                max_hold_seconds=self._max_hold_seconds,
+            )
 
     async def wait_for_answer(
         self,
@@ -158,20 +166,6 @@ class CompatRequests:
                 break
         raise GenerationStillRunning(_CLOSED.format(generation))
 
-    async def _wait_for_first_event(
-        self, request: web.Request, identity: Identity, generation: str
-    ) -> FirstEvent:
-        """Wait until the answer begins or ends, at most `max_hold_seconds`."""
-        replay = await self.generations.open_replay(generation, identity.user)
-        first = FirstEvent(replay.record)
-        stream = _stream_request(identity, replay, CompatStream(replay, first))
-        try:
-            async with asyncio.timeout(self._max_hold_seconds):
-                await self._http_streams.wait_for_end(request, stream)
-        except TimeoutError:
-            pass  # the stream begins with heartbeats
-        return first
-
     async def count_chunks(self, replay: ReplayStart, encoder: AnswerEncoder) -> int:
         """Feed the events stored so far to an encoder, and return the number of its chunks."""
         count = len(encoder.start())
@@ -184,7 +178,7 @@ def _stream_request(
     identity: Identity,
     replay: ReplayStart,
     view: CompatStream,
-    guard: DisconnectGuard | None = None,
+    guard: DisconnectGuard,
 ) -> StreamRequest:
     return StreamRequest(
         identity=identity,

@@ -410,6 +410,13 @@ class Connection:
         elif self._closed is None and not self.writer.is_full and not self._outbox:
             self._write(self._heartbeat)
 
+    def replace_writer(self, writer: ConnectionWriter) -> None:
+        """Write to another writer from now on; do nothing after the end."""
+        if self._closed is None:
+            self.leave_sync()
+            self.writer, writer.owner = writer, self
+            self.on_writable()
+
     def send_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Send one of the hub's own events to this client alone, if its view has such events."""
         if self._closed is None and self._view.uses_hub_events:

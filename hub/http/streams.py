@@ -17,6 +17,7 @@ from hub.core.close_reason import CloseReason
 from hub.engine.connection import Connection
 from hub.http.proxy_probe import proxy_probe_headers
 from hub.ports.connections import EventEncoder
+from hub.transports.held_writer import HeldWriter
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
 from hub.transports.ndjson import NdjsonEventEncoder
 from hub.transports.null_writer import NullWriter
@@ -73,6 +74,45 @@ class HttpStreams:
         encoder = self._encoders["ndjson" if lines else "sse", request.version >= HttpVersion11]
         connection = self.streams.open_connection(request, stream, encoder=encoder, writer=writer)
         self.streams.attach(connection, stream)
+        return leave_to_hub()
+
+    async def stream_when(
+        self,
+        request: web.Request,
+        stream: StreamRequest,
+        headers: Mapping[str, str],
+        *,
+        is_ready: Callable[[], bool],
+        refusal: Callable[[], web.Response | None],
+        max_hold_seconds: float,
+    ) -> web.StreamResponse:
+        """Stream as server-sent events, and send the headers only when `is_ready` returns true,
+        the stream has ended, or `max_hold_seconds` are over.
+
+        The connection is attached at once, and what it sends meanwhile follows the headers.
+        is_ready: is called after each write. refusal: returns the response of a stream that ended
+        before it began, or None for the stream itself. Returns and raises as `stream`.
+        """
+        self.streams.check_address(request)
+        held = HeldWriter(self.streams.limits.write_buffer_bytes)
+        encoder = self._encoders["sse", request.version >= HttpVersion11]
+        connection = self.streams.open_connection(request, stream, encoder=encoder, writer=held)
+        self.streams.attach(connection, stream)
+        writer = None
+        try:
+            await _wait_held(connection, held, is_ready, max_hold_seconds)
+            if (refused := refusal()) is not None:
+                return refused
+            response = SseResponse()
+            response.headers.update({**headers, **proxy_probe_headers(request)})
+            writer = await self._take_over(request, response)
+            if writer is None:
+                return response
+        finally:
+            if writer is None:
+                connection.on_disconnect()
+        held.move_to(writer)
+        connection.replace_writer(writer)
         return leave_to_hub()
 
     async def wait_for_end(self, request: web.Request, stream: StreamRequest) -> CloseReason:
@@ -147,6 +187,17 @@ class HttpStreams:
             return take_over(request, write_buffer_bytes=self.streams.limits.write_buffer_bytes)
         except ConnectionResetError:
             return None
+
+
+async def _wait_held(
+    connection: Connection, held: HeldWriter, is_ready: Callable[[], bool], seconds: float
+) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while connection.close_reason is None and not is_ready():
+                await held.wait_change()
+    except TimeoutError:
+        pass  # the stream begins with heartbeats
 
 
 def leave_to_hub() -> NoReturn:

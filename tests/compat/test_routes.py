@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import structlog
 from aiohttp.test_utils import make_mocked_request
@@ -32,7 +33,7 @@ from hub.ports.events import Publication
 from tests.api.test_authentication import AUTHENTICATOR, token
 from tests.compat.history import RECORD
 from tests.doubles import until
-from tests.http.kit import Hub, Stream, running_hub
+from tests.http.kit import LIMITS, Hub, Stream, running_hub
 from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
 
 HI = {"role": "user", "parts": [{"type": "text", "text": "hi"}]}
@@ -363,6 +364,64 @@ async def test_stream_that_fails_halfway_is_cut(hub: Hub) -> None:
         assert json.loads(events[-1].data)["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", ASK),
+        ("/v1/completions", {"model": "m1", "prompt": "hi"}),
+        ("/v1/responses", {"model": "m1", "input": "hi"}),
+    ],
+)
+async def test_stream_that_waits_for_its_answer_is_one_connection(
+    hub: Hub, path: str, body: dict[str, Any]
+) -> None:
+    """It is opened once, keeps its place in the log, and gets what was sent while it waited."""
+    worker = Worker(hub)
+    body = {**body, "stream": True}
+    with structlog.testing.capture_logs() as logs:
+        waiting = asyncio.create_task(hub.ask("POST", path, json=body).__aenter__())
+        await worker.take()
+        await until(lambda: len(hub.node.connections) == 1)
+        for text in ("one ", "two ", "three"):
+            await worker.send_text(text)
+        await worker.end()
+        stream = Stream(await waiting)
+        received = "".join(await read_data(stream))
+    assert [received.count(text) for text in ('"one "', '"two "', '"three"')] == [1, 1, 1]
+    names = [line["event"] for line in logs if line["event"].startswith("connection.")]
+    assert names == ["connection.opened", "connection.closed"]
+    metrics = (await hub.metrics()).decode()
+    assert 'hub_connections_opened_total{transport="sse"} 1.0' in metrics
+
+
+async def test_stream_whose_answer_does_not_begin() -> None:
+    """After the time of a heartbeat the headers are sent, and the answer follows them."""
+    limits = msgspec.structs.replace(LIMITS, heartbeat_seconds=0.01, min_heartbeat_seconds=0.01)
+    async with running_hub(limits=limits) as hub:
+        worker = Worker(hub)
+        call = hub.ask("POST", "/v1/chat/completions", json={**ASK, "stream": True})
+        async with call as response:
+            assert response.status == 200
+            await worker.take()
+            await worker.send_text("late")
+            await worker.end()
+            data = await read_data(Stream(response))
+        assert ("late" in data[1], data[-1]) == (True, "[DONE]")
+
+
+async def test_draining_node_cuts_a_stream_that_has_not_begun(hub: Hub) -> None:
+    """The body has no end, so that the client does not take it for an empty answer."""
+    worker = Worker(hub)
+    call = hub.ask("POST", "/v1/chat/completions", json={**ASK, "stream": True})
+    waiting = asyncio.create_task(call.__aenter__())
+    await worker.take()
+    await until(lambda: len(hub.node.connections) == 1)
+    await hub.node.connections.drain(0.0, asyncio.Event())
+    response = await waiting
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await response.read()
+
+
 async def test_background_response_streams_its_id_at_once(hub: Hub) -> None:
     """A client that resumes needs the id before the answer begins, so nothing waits for it."""
     worker = Worker(hub)
@@ -557,17 +616,22 @@ async def test_input_items_of_a_response(hub: Hub) -> None:
         assert (await hub.call("GET", f"{path}?{query}"))[0] == 400
 
 
-@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("stream", "has_text"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("on_disconnect", ["continue", "stop"])
-async def test_client_that_disconnects(hub: Hub, on_disconnect: str, stream: bool) -> None:
-    """The answer continues after a disconnect, unless the request says `stop`."""
+async def test_client_that_disconnects(
+    hub: Hub, on_disconnect: str, stream: bool, has_text: bool
+) -> None:
+    """The answer continues after a disconnect, unless the request says `stop`: before a stream has
+    begun, and afterwards.
+    """
     worker = Worker(hub)
     body = {**ASK, "stream": stream, "on_disconnect": on_disconnect}
     call = hub.ask("POST", "/v1/chat/completions", json=body)
     waiting = asyncio.create_task(call.__aenter__())
     await worker.take()
     await until(lambda: len(hub.node.connections) == 1)
-    if stream:
+    if has_text:
+        await worker.send_text("half")
         (await waiting).close()
     else:
         waiting.cancel()

@@ -131,7 +131,7 @@ class AgUiEncoder(AnswerEncoderBase):
     def _retract(self) -> Iterator[bytes]:
         yield from self._close_all()
         self._parent_id = ""
-        ids = self.record.request.metadata.get("ids") or ()
+        ids = self.record.request.metadata.get("ids")
         yield _event(
             "MESSAGES_SNAPSHOT", messages=_known_messages(ids, self.record.request.messages)
         )
@@ -149,11 +149,14 @@ def _custom_event(name: str, value: Any) -> bytes:
     return _event("CUSTOM", name=name, value=value)
 
 
-def _known_messages(ids: Sequence[str | None], messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return the request's messages that came from the client, in its form."""
+def _known_messages(ids: Any, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the request's messages that came from the client, in its form.
+
+    ids: from the metadata, where another API that started the generation may have any value.
+    """
     known = []
-    for id_, message in zip(ids, messages, strict=False):
-        if id_ is None:
+    for id_, message in zip(ids if isinstance(ids, list) else (), messages, strict=False):
+        if not isinstance(id_, str):
             continue  # the hub added this message for the run's context
         fields: dict[str, Any] = {"id": id_, "role": message.role}
         if message.content is not None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from hub.api.generation_requests import prompt_too_large
 from hub.compat.openai_responses.input_items import messages_without_instructions
 from hub.compat.openai_responses.response_collector import ResponseCollector
+from hub.core.event import encode_json
 from hub.core.generation import Message
 from hub.engine.generations import Generations
 from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
@@ -51,23 +53,34 @@ class _Answer:
 
 
 class EarlierAnswers:
-    """Replaces what a request names by what it stands for."""
+    """Replaces what a request names by what it stands for.
 
-    def __init__(self, generations: Generations) -> None:
+    max_bytes: the size of all items that one request may name. A name is short, so the size of the
+    request's body does not bound them.
+    """
+
+    def __init__(self, generations: Generations, *, max_bytes: int) -> None:
         self._generations = generations
+        self._max_bytes = max_bytes
 
     async def resolve(self, raw: dict[str, Any], user: str) -> tuple[dict[str, Any], list[Message]]:
         """Return the body with the items of earlier answers in its input, and the messages that
         come before the input.
 
-        Raise BadRequest if an answer is gone or is another user's, Conflict if it has not ended.
+        Raise BadRequest if an answer is gone or is another user's, Conflict if it has not ended,
+        TooLarge.
         """
         answers: dict[str, _Answer] = {}
+        named_bytes = 0
         given, name = raw.get("input"), raw.get("previous_response_id")
         items: list[Any] = [{"role": "user", "content": given}] if isinstance(given, str) else []
         for n, item in enumerate(given if isinstance(given, list) else []):
             if _is_reference(item):
-                items += await self._find_items(item["id"], f"input[{n}].id", user, answers)
+                named = await self._find_items(item["id"], f"input[{n}].id", user, answers)
+                named_bytes += sum(len(encode_json(each)) for each in named)
+                if named_bytes > self._max_bytes:
+                    raise prompt_too_large(self._max_bytes)
+                items += named
             else:
                 items.append(item)
         if not isinstance(given, str | list) or not isinstance(name, str) or not name:

@@ -61,8 +61,9 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
     if message.content is not None:
         content = [_part(message.role, part) for part in _parts(message.content)]
         yield {"type": "message", "role": message.role, "content": content}
-    for call in message.tool_calls or ():
-        function = call.get("function") or {}
+    for given in message.tool_calls or ():
+        call = _object(given)
+        function = _object(call.get("function"))
         fields = {"call_id": call.get("id"), "name": function.get("name")}
         yield {"type": "function_call", **fields, "arguments": function.get("arguments") or ""}
 
@@ -85,9 +86,14 @@ def _part(role: str, part: dict[str, Any]) -> dict[str, Any]:
             detail = fields.get("detail", "auto")
             return {"type": "input_image", "image_url": fields.get("url"), "detail": detail}
         case "file":
-            return {"type": "input_file", **(part.get("file") or {})}
+            return {"type": "input_file", **_object(part.get("file"))}
         case _:
             return part
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return an object, empty for any other value: the hub passes on what it does not know."""
+    return value if isinstance(value, dict) else {}
 
 
 def _json(value: Any) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from hub.compat.answer_state import AnswerState, GenerationEvent, ToolCall
 from hub.compat.openai import usage_with_total
-from hub.compat.openai_responses.tools import split_name
+from hub.compat.openai_responses.tools import offered_tools, split_name
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
@@ -74,7 +74,7 @@ def new_item(record: Generation, kind: str, index: int) -> OutputItem:
 def new_call(record: Generation, call: ToolCall, index: int) -> OutputItem:
     """Return the item of a tool call without its arguments. index: its place in the output."""
     item = new_item(record, "call", index)
-    names = split_name(record.request.metadata.get("tools") or (), call.name)
+    names = split_name(offered_tools(record), call.name)
     item.name, item.namespace = names["name"], names.get("namespace", "")
     item.call_id, item.extras = call.id, call.extras
     return item
@@ -142,7 +142,7 @@ def build_document(
         "instructions": metadata.get("instructions"),
         "max_output_tokens": params.get("max_tokens"),
         "max_tool_calls": metadata.get("max_tool_calls"),
-        "metadata": metadata.get("metadata") or {},
+        "metadata": _object(metadata, "metadata"),
         "model": request.model,
         "output": output,
         "parallel_tool_calls": params.get("parallel_tool_calls", True),
@@ -150,19 +150,28 @@ def build_document(
         "frequency_penalty": _number(params, "frequency_penalty", 0.0),
         "previous_response_id": metadata.get("previous_response_id"),
         "prompt_cache_key": params.get("prompt_cache_key"),
-        "reasoning": {"effort": None, "summary": None, **(metadata.get("reasoning") or {})},
+        "reasoning": {"effort": None, "summary": None, **_object(metadata, "reasoning")},
         "safety_identifier": params.get("safety_identifier"),
         "service_tier": params.get("service_tier") or "default",
         "store": metadata.get("store", True),
         "temperature": _number(params, "temperature", 1.0),
-        "text": {"format": {"type": "text"}, **(metadata.get("text") or {})},
+        "text": {"format": {"type": "text"}, **_object(metadata, "text")},
         "tool_choice": metadata.get("tool_choice") or "auto",
-        "tools": [_describe_tool(tool) for tool in metadata.get("tools") or ()],
+        "tools": [_describe_tool(tool) for tool in offered_tools(record)],
         "top_logprobs": 0,
         "top_p": _number(params, "top_p", 1.0),
         "truncation": "disabled",
         "usage": _usage(end.usage),
     }
+
+
+def _object(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object of the metadata, empty for any other value.
+
+    Another API that started the generation may have given its own metadata such a name.
+    """
+    value = metadata.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _number(params: Mapping[str, Any], name: str, default: float) -> Any:

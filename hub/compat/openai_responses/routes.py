@@ -62,7 +62,9 @@ class ResponsesRoutes:
     def __init__(self, compat: CompatRequests) -> None:
         self._compat = compat
         self._generations = compat.generations
-        self._earlier_answers = EarlierAnswers(compat.generations)
+        self._earlier_answers = EarlierAnswers(
+            compat.generations, max_bytes=compat.requests.max_prompt_bytes
+        )
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)

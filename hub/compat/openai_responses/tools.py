@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import structlog
 
+from hub.core.generation import Generation
+
 _FUNCTION_FIELDS: Final = ("name", "description", "parameters", "strict")
 _SEPARATOR: Final = "__"
 _log = structlog.get_logger(__name__)
@@ -35,6 +37,12 @@ def to_functions(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return functions
 
 
+def offered_tools(record: Generation) -> list[dict[str, Any]]:
+    """Return the tools of the request, none if the metadata has something else in their place."""
+    tools = record.request.metadata.get("tools")
+    return [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+
+
 def flat_name(namespace: str, name: str) -> str:
     """Return the name of a function of a namespace as the upstream knows it."""
     separator = "" if namespace.endswith(_SEPARATOR) else _SEPARATOR
@@ -44,8 +52,9 @@ def flat_name(namespace: str, name: str) -> str:
 def split_name(tools: Sequence[Mapping[str, Any]], flat: str) -> dict[str, Any]:
     """Return the name of a called function as the client knows it, with its namespace if any."""
     for namespace, tool in _flatten(tools):
-        if namespace and flat_name(namespace, str(tool.get("name"))) == flat:
-            return {"name": tool["name"], "namespace": namespace}
+        name = tool.get("name")
+        if namespace and isinstance(name, str) and flat_name(namespace, name) == flat:
+            return {"name": name, "namespace": namespace}
     return {"name": flat}
 
 
