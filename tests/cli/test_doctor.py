@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from hub.cli.doctor.keys import check_keys, key_weakness
 from hub.cli.doctor.machine import check_machine
 from hub.cli.doctor.probe import CheckResult
 from hub.settings import Settings
+from tests.certificates import write_certificate
 from tests.conftest import missing, short_folder
 from tests.topologies import TcpServer, free_ports, valkey_binary
 
@@ -55,6 +57,13 @@ def folder() -> Iterator[Path]:
 
 def settings(url: str) -> Settings:
     return Settings.model_validate({"redis": {"url": url}})
+
+
+async def wait_for_cluster(server: TcpServer) -> None:
+    """Wait until a server of a Cluster takes commands for the slots that it has."""
+    async with asyncio.timeout(60):
+        while b"cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
+            await asyncio.sleep(0.05)  # the server announces the change to nobody
 
 
 def by_check(results: list[CheckResult]) -> dict[str, list[CheckResult]]:
@@ -162,6 +171,44 @@ async def test_login_with_few_permissions(binary: str, folder: Path) -> None:
             server.ask("ACL", "SETUSER", "hub", f"+{command}")
     finally:
         server.kill()
+
+
+async def test_server_of_a_cluster(binary: str, folder: Path) -> None:
+    """A server of a Cluster is reported if the URL names it alone and others have its keys."""
+    port, bus_port = free_ports(2)
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(bus_port))
+    server = TcpServer(binary, folder, port, *options)
+    url = f"redis://127.0.0.1:{server.port}"
+    try:
+        server.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        server.ask("CLUSTER", "ADDSLOTSRANGE", "0", "8000")
+        await wait_for_cluster(server)
+        results = by_check(await check_broker(settings(url)))
+        (problem,) = results["broker cluster"]
+        assert problem.status == "fail"
+        assert "redis+cluster://" in problem.advice
+        assert "broker permissions" not in results
+        server.ask("CLUSTER", "ADDSLOTSRANGE", "8001", "16383")
+        assert "broker cluster" not in by_check(await check_broker(settings(url)))
+    finally:
+        server.kill()
+
+
+async def test_url_with_the_wrong_scheme(tmp_path: Path, folder: Path) -> None:
+    """A server that requires TLS, and one that has none: the advice names the other scheme."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*write_certificate(tmp_path))
+    with_tls = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    async with with_tls:
+        port = with_tls.sockets[0].getsockname()[1]
+        (refused,) = await check_broker(settings(f"redis://127.0.0.1:{port}"))
+    assert "rediss:// instead of redis://" in refused.advice
+    server = TcpServer(valkey_binary(), folder, free_ports(1)[0])
+    try:
+        (refused,) = await check_broker(settings(f"rediss://127.0.0.1:{server.port}"))
+    finally:
+        server.kill()
+    assert "redis:// instead of rediss://" in refused.advice
 
 
 @asynccontextmanager

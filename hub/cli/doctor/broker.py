@@ -57,6 +57,8 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
                 address = broker_address if len(partitions) == 1 else str(server)
                 report = await _read_report(client, partition, address)
                 results += check_server(report, max_body_bytes=settings.publish.max_body_bytes)
+                if not client.sharded and report.number("cluster_enabled"):
+                    results += await _check_slots(client, address)
                 results += [
                     *await _check_permissions(client, partition),
                     *await _check_writes(client, partition),
@@ -66,7 +68,8 @@ async def check_broker(settings: Settings) -> list[CheckResult]:
         advice = "correct redis.url (HUB_REDIS__URL); docs/contributing/redis.md lists every form"
         return [fail("broker", f"{broker_address}: {error}", advice)]
     except BrokerUnavailable as error:
-        return [*results, fail("broker", f"{broker_address}: {error}", _advice(str(error)))]
+        advice = _advice(str(error), has_tls=broker_address.startswith(("rediss", "valkeys")))
+        return [*results, fail("broker", f"{broker_address}: {error}", advice)]
     return results
 
 
@@ -93,7 +96,7 @@ def _check_info(report: ServerReport, info: Mapping[str, str]) -> Iterator[Check
         yield from check(report, info)
 
 
-def _advice(reason: str) -> str:
+def _advice(reason: str, *, has_tls: bool) -> str:
     reason = reason.lower()
     if "certificate" in reason or "ssl" in reason:
         return (
@@ -105,7 +108,14 @@ def _advice(reason: str) -> str:
             "set user and password in redis.url: redis://user:password@host:6379; or the user in "
             "redis.url and a file in redis.password_file"
         )
-    return "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
+    start = "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
+    if has_tls:
+        return (
+            f"{start}; if the server has no TLS at this port, write redis:// instead of rediss://"
+        )
+    if "reset by peer" in reason or "connection lost" in reason or "connection closed" in reason:
+        return f"{start}; if the server requires TLS, write rediss:// instead of redis://"
+    return start
 
 
 async def _read_report(client: RedisClient, partition: int, address: str) -> ServerReport:
@@ -131,6 +141,11 @@ def _is_forbidden(error: BrokerUnavailable) -> bool:
     return any(reason in str(error) for reason in ("NOPERM", "unknown command"))
 
 
+def _is_of_another_server(error: BrokerUnavailable) -> bool:
+    """Whether the server of a Cluster refused a command because it does not have the key."""
+    return any(reason in str(error) for reason in ("MOVED", "CLUSTERDOWN"))
+
+
 async def _check_permissions(client: RedisClient, partition: int) -> list[CheckResult]:
     """Check that this login may run scripts that read keys and publish messages."""
     publish = "SPUBLISH" if client.sharded else "PUBLISH"
@@ -139,7 +154,23 @@ async def _check_permissions(client: RedisClient, partition: int) -> list[CheckR
     try:
         await client.call(partition, "EVAL", _PROBE_SCRIPT, 1, key, publish)
     except BrokerUnavailable as error:
+        if _is_of_another_server(error):
+            return []  # _check_slots reports it
         return [fail("broker permissions", str(error), advice)]
+    return []
+
+
+async def _check_slots(client: RedisClient, address: str) -> list[CheckResult]:
+    """Check that a server of a Cluster, which the URL names as one server, has all partitions."""
+    for partition in range(PARTITIONS):
+        key = client.name(f"{hash_tag(partition)}:doctor")
+        try:
+            await client.call(partition, "EVAL", "return 1", 1, key)
+        except BrokerUnavailable as error:
+            if _is_of_another_server(error):
+                message = f"{address} belongs to a Cluster, and other servers have some of the keys"
+                advice = "name servers of the Cluster in redis.url: redis+cluster://host,host"
+                return [fail("broker cluster", message, advice)]
     return []
 
 

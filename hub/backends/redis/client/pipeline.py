@@ -57,7 +57,7 @@ class CommandPipeline:
         self._connection: RespConnection | None = None  # None while disconnected
         self._in_flight: deque[asyncio.Future[Any]] = deque()  # oldest command first
         self._connected = asyncio.Event()
-        self._last_error = "not connected yet"
+        self._last_error = "the server has not answered to the new connection"
 
     def __repr__(self) -> str:
         state = "connected" if self._connection else self._last_error
