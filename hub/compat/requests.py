@@ -117,7 +117,7 @@ class CompatRequests:
         holds_status: send the headers when the answer begins, at most `max_hold_seconds` later, so
         that an answer that fails before it begins gets the HTTP status of its failure.
         """
-        sent_headers = {"Location": f"/generations/{generation}", **(headers or {})}
+        sent_headers = {**location_of(generation), **(headers or {})}
         with self._stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
@@ -187,6 +187,11 @@ def _stream_request(
         view=view,
         guard=guard,
     )
+
+
+def location_of(generation: str) -> dict[str, str]:
+    """Return the header that names the generation of an answer."""
+    return {"Location": f"/generations/{generation}"}
 
 
 def check_chat_id(chat: str, *, path: str = "id") -> str:

@@ -479,6 +479,30 @@ async def test_completion_of_a_prompt(hub: Hub) -> None:
         assert decoded[-1]["usage"]["total_tokens"] == 5
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/chat/completions", {}),
+        ("/v1/chat/completions", {"stream": True}),
+        ("/v1/responses", {}),
+        ("/v1/responses", {"stream": True}),
+        ("/v1/responses", {"background": True}),
+    ],
+)
+async def test_location_of_the_generation(hub: Hub, path: str, more: dict[str, Any]) -> None:
+    """Each response to a request that starts an answer names the generation, which can be stopped
+    there.
+    """
+    worker = Worker(hub)
+    call = hub.ask("POST", path, json={**ASK, "input": "hi", **more})
+    waiting = asyncio.create_task(call.__aenter__())
+    await worker.take()
+    await worker.send_text("hey")
+    await worker.end()
+    async with await waiting as response:
+        assert response.headers["Location"] == f"/generations/{worker.id}"
+
+
 async def test_tools_of_codex(hub: Hub) -> None:
     """Functions of a namespace are flat for the LLM and grouped for the client; hosted and custom
     tools are left out and logged.

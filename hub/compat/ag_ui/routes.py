@@ -10,9 +10,9 @@ from aiohttp import web
 from hub.api.json_decoding import convert_json
 from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ag_ui.requests import RunAgentInput, to_request
+from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests, check_chat_id
-from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
-from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
+from hub.http.routing import build_routes
 
 
 class AgUiRoutes:
@@ -24,24 +24,12 @@ class AgUiRoutes:
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
 
-    @Operation(
-        method="POST",
-        paths=["/v1/agui"],
-        tag="v1",
-        summary="AG-UI: start or join a run",
-        security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
-        body=json_body(RunAgentInput),
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="The events of the run",
-                content={"text/event-stream": None},
-                headers=LOCATED,
-            )
-        ],
-        refuses=[404, 409, 429],
-        long_lived=True,
+    @answer_operation(
+        "/v1/agui",
+        "AG-UI: start or join a run",
+        RunAgentInput,
+        "The events of the run",
+        is_always_stream=True,
     )
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Start a run, or join it if it was started before, and stream its events."""

@@ -17,11 +17,12 @@ from hub.api.authentication import Identity
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
 from hub.compat.ai_sdk.requests import AiSdkBody, read_chat
 from hub.compat.answer_encoder import data_event
+from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests, check_chat_id
 from hub.core.generation import partition_of_generation
 from hub.errors import NotFound
 from hub.http.json_body import json_response
-from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER, query_flag, query_int
+from hub.http.parameters import LOCATED, OPEN_USER, query_flag, query_int
 from hub.http.routing import (
     USER,
     Operation,
@@ -29,7 +30,6 @@ from hub.http.routing import (
     ResponseSpec,
     build_routes,
     json,
-    json_body,
 )
 from hub.transports.sse import HEADERS as STREAM_HEADERS
 
@@ -62,24 +62,13 @@ class AiSdkRoutes:
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
 
-    @Operation(
-        method="POST",
-        paths=["/v1/ui/chat"],
-        tag="v1",
-        summary="AI SDK: start a run",
-        security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY, _RESET_STEP],
-        body=json_body(AiSdkBody),
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="The UI message stream",
-                content={"text/event-stream": None},
-                headers=LOCATED,
-            )
-        ],
-        refuses=[404, 409, 429],
-        long_lived=True,
+    @answer_operation(
+        "/v1/ui/chat",
+        "AI SDK: start a run",
+        AiSdkBody,
+        "The UI message stream",
+        is_always_stream=True,
+        parameters=[_RESET_STEP],
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer and stream it. If the last message is the assistant's, the answer

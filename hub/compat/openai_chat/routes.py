@@ -20,20 +20,19 @@ from hub.compat.openai_chat.text_completion import (
     read_completion,
     text_completion,
 )
-from hub.compat.requests import CompatRequests
+from hub.compat.operations import answer_operation
+from hub.compat.requests import CompatRequests, location_of
 from hub.core.generation import Generation
 from hub.error_codes import MODEL_NOT_FOUND
 from hub.errors import NotFound
 from hub.http.json_body import json_response
-from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.http.parameters import OPEN_USER
 from hub.http.routing import (
     USER,
     Operation,
     Parameter,
-    ResponseSpec,
     build_routes,
     json,
-    json_body,
 )
 
 
@@ -46,24 +45,11 @@ class ChatRoutes:
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
 
-    @Operation(
-        method="POST",
-        paths=["/v1/chat/completions"],
-        tag="v1",
-        summary="OpenAI: create a chat completion",
-        security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
-        body=json_body(ChatBody),
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="A chat completion, or its chunks",
-                content={"application/json": dict[str, Any], "text/event-stream": None},
-                headers=LOCATED,
-            )
-        ],
-        refuses=[404, 409, 429, 502, 504],
-        long_lived=True,
+    @answer_operation(
+        "/v1/chat/completions",
+        "OpenAI: create a chat completion",
+        ChatBody,
+        "A chat completion, or its chunks",
     )
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer: as a stream with `stream`, otherwise complete in one object."""
@@ -78,24 +64,11 @@ class ChatRoutes:
             document=chat_completion,
         )
 
-    @Operation(
-        method="POST",
-        paths=["/v1/completions"],
-        tag="v1",
-        summary="OpenAI: create a completion of a prompt",
-        security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
-        body=json_body(CompletionBody),
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="A completion, or its chunks",
-                content={"application/json": dict[str, Any], "text/event-stream": None},
-                headers=LOCATED,
-            )
-        ],
-        refuses=[404, 409, 429, 502, 504],
-        long_lived=True,
+    @answer_operation(
+        "/v1/completions",
+        "OpenAI: create a completion of a prompt",
+        CompletionBody,
+        "A completion, or its chunks",
     )
     async def complete_prompt(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer to a prompt: as a stream with `stream`, otherwise in one object."""
@@ -139,8 +112,8 @@ class ChatRoutes:
         )
         if collected.answer.status != "done":
             return failure_response(collected.answer)
-        location = {"Location": f"/generations/{created.generation}"}
-        return json_response(document(collected.record, collected.answer), headers=location)
+        answer = document(collected.record, collected.answer)
+        return json_response(answer, headers=location_of(created.generation))
 
     @Operation(
         method="GET",

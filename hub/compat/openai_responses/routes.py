@@ -19,12 +19,12 @@ from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.openai_responses.input_items import input_items, page_of
 from hub.compat.openai_responses.requests import ResponsesBody, RetrieveBody, read_responses
 from hub.compat.openai_responses.response_collector import ResponseCollector
-from hub.compat.requests import CompatRequests
+from hub.compat.operations import answer_operation
+from hub.compat.requests import CompatRequests, location_of
 from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
 from hub.http.parameters import (
-    IDEMPOTENCY_KEY,
     OPEN_USER,
     query_count,
     query_flag,
@@ -37,7 +37,6 @@ from hub.http.routing import (
     ResponseSpec,
     build_routes,
     json,
-    json_body,
 )
 
 MAX_PAGE_ITEMS: Final = 100
@@ -69,23 +68,11 @@ class ResponsesRoutes:
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
 
-    @Operation(
-        method="POST",
-        paths=["/v1/responses"],
-        tag="v1",
-        summary="OpenAI: create a response",
-        security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
-        body=json_body(ResponsesBody),
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="A response, complete or queued, or its events",
-                content={"application/json": dict[str, Any], "text/event-stream": None},
-            )
-        ],
-        refuses=[404, 409, 429, 502, 504],
-        long_lived=True,
+    @answer_operation(
+        "/v1/responses",
+        "OpenAI: create a response",
+        ResponsesBody,
+        "A response, complete or queued, or its events",
     )
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Generate a response: as events with `stream`; at once and still queued with `background`;
@@ -109,13 +96,14 @@ class ResponsesRoutes:
                 holds_status=not body.background,  # its client needs the id at once, to resume
             )
         if body.is_queued:
-            return json_response(await self._current_response(created.generation, identity))
+            document = await self._current_response(created.generation, identity)
+            return json_response(document, headers=location_of(created.generation))
         collected = await self._compat.wait_for_answer(
             request, identity, created.generation, ResponseCollector, stop_on_disconnect=stop
         )
         if collected.answer.status == "failed":
             return failure_response(collected.answer)
-        return json_response(collected.document())
+        return json_response(collected.document(), headers=location_of(created.generation))
 
     @Operation(
         method="GET",
