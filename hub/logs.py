@@ -1,18 +1,24 @@
 """The log of the process: structlog and the standard library's logging, both to standard error.
 
 Log events have constant dotted names and fields. They are JSON lines in production and columns on a
-terminal.
+terminal. The hub's own events hold no secrets. Messages of libraries and of exceptions may contain
+a URL of the settings, so logins and queries in them are masked.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
+
+from hub.settings.masking import MASK, mask_urls
+
+_QUERY: Final = re.compile(r"\?[^\s?=&]+=\S+")  # also of a path without its host
 
 
 def configure(level: str, log_format: str, process: str) -> None:
@@ -33,20 +39,18 @@ def configure(level: str, log_format: str, process: str) -> None:
     rendered: list[Any]
     factory: Any
     if columns:
-        own = rendered = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # If rich is installed, the default shows local variables, such as tokens and keys.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # If rich is installed, the default shows local variables, such as tokens and keys.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        own = rendered = [renderer]
         factory = structlog.WriteLoggerFactory(sys.stderr)
     else:
-        own = [structlog.processors.format_exc_info, _render_json]
-        rendered = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        own, rendered = [_render_json], [structlog.processors.JSONRenderer()]
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
-        processors=[*shared, *own],
+        processors=[*shared, structlog.processors.format_exc_info, _mask_exception, *own],
         logger_factory=factory,
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -57,14 +61,20 @@ def configure(level: str, log_format: str, process: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _mask_exception,
+                _mask_message,
+                *rendered,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("aiohttp.server").addFilter(_hide_malformed_request)
-    for chatty in ("asyncio", "aiohttp.access"):
+    for chatty in ("asyncio", "aiohttp.access", "urllib3"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
@@ -79,6 +89,22 @@ def _hide_malformed_request(record: logging.LogRecord) -> bool:
         record.levelno, record.levelname = logging.INFO, "INFO"
         return logging.getLogger().isEnabledFor(logging.INFO)
     return True
+
+
+def _mask_exception(logger: Any, method: str, event: Any) -> Any:
+    if "exception" in event:
+        event["exception"] = _mask(event["exception"])
+    return event
+
+
+def _mask_message(logger: Any, method: str, event: Any) -> Any:
+    event["event"] = _mask(event["event"])
+    return event
+
+
+def _mask(text: str) -> str:
+    """Return a text of a library without the logins and queries of the URLs in it."""
+    return _QUERY.sub(f"?{MASK}", mask_urls(text))
 
 
 class _Timestamper:

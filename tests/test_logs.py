@@ -22,6 +22,36 @@ except ValueError:
 """
 
 
+WITH_URLS = """
+import logging, sys
+import structlog
+from hub import logs
+
+logs.configure("debug", sys.argv[1], "node")
+url = "https://u:S3CRET@host/v1?key=S3CRET"
+logging.getLogger("library").warning("cannot reach %s, and no url: /v1?key=S3CRET", url)
+logging.getLogger("urllib3.connectionpool").debug("POST /v1?key=S3CRET")
+try:
+    raise ValueError(f"{url} is refused")
+except ValueError:
+    structlog.get_logger().exception("own.failed")
+    logging.getLogger("library").exception("theirs")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_messages_of_libraries_and_exceptions_show_no_login_and_no_query(log_format: str) -> None:
+    """A library may write a URL of the settings into a message or an exception."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_URLS, log_format], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("is refused") == 2
+    assert "no url: /v1?***" in done.stderr
+    assert "S3CRET" not in "".join(
+        line for line in done.stderr.splitlines() if "raise ValueError" not in line
+    )
+
+
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_tracebacks_show_no_values(log_format: str) -> None:
     """A traceback shows no local variable, in either format and for any library."""

@@ -52,13 +52,16 @@ def parse_jwks(document: Any) -> list[VerifyingKey]:
     """Return the usable keys of a JWK set and skip the others."""
     keys = []
     entries = document.get("keys") if isinstance(document, dict) else None
-    for entry in entries if isinstance(entries, list) else ():
+    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
         try:
             if entry.get("use", "sig") != "sig":
                 continue
             key = jwt.PyJWK(entry)
-        except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
-            _log.warning("jwks.key_skipped", error=str(error))
+        except (
+            jwt.PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError
+        ) as error:  # fmt: skip
+            # The message may contain the whole entry, with the private part of a key.
+            _log.warning("jwks.key_skipped", number=n, error=type(error).__name__)
             continue
         algorithms = _algorithms_of(key.key)  # none for a secret, which no set may publish
         if "alg" in entry:

@@ -50,7 +50,8 @@ async def exporting(
         ),
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint.rstrip("/") + _PATH)
+    base, mark, query = endpoint.partition("?")
+    exporter = OTLPSpanExporter(base.rstrip("/") + _PATH + mark + query)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         yield provider.get_tracer("hub", version)

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
@@ -69,6 +70,31 @@ def test_key_set_respects_alg_and_hides_no_secret() -> None:
     plain, bound = parse_jwks({"keys": [jwk, {**jwk, "alg": "RS512"}, oct_key]})
     assert plain.algorithms == ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
     assert bound.algorithms == ("RS512",)
+
+
+@given(
+    entries=st.lists(
+        st.one_of(
+            st.sampled_from(["S3CRET", None, 5, ["S3CRET"]]),
+            st.dictionaries(
+                st.sampled_from(["kty", "use", "alg", "kid", "crv", "k", "n", "e", "d", "x", "y"]),
+                st.sampled_from(
+                    [
+                        *("RSA", "EC", "OKP", "oct", "sig", "RS256", "P-256", "Ed448", "AQAB"),
+                        *("S3CRET", "", None, 5, ["S3CRET"], {"a": "S3CRET"}),
+                    ]
+                ),
+            ),
+        )
+    )
+)
+def test_odd_entries_of_a_key_set_are_skipped(entries: list[Any]) -> None:
+    """Whatever an entry is, it is no error, and the log shows nothing of it: a set that was made
+    by mistake from private keys holds secrets.
+    """
+    with capture_logs() as logs:
+        parse_jwks({"keys": entries})
+    assert "S3CRET" not in str(logs)
 
 
 async def test_issuer_chooses_the_keys() -> None:
