@@ -7,7 +7,6 @@ depend on the protocol; hub/http/streams.py and hub/grpc/public.py have the othe
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
 import time
@@ -18,6 +17,7 @@ import msgspec
 
 from hub.api.authentication import Identity, check_topics
 from hub.api.client_address import ClientAddresses
+from hub.api.heartbeats import Heartbeats, requested_heartbeats
 from hub.api.request_context import RequestContext, last_event_id
 from hub.api.stop_on_disconnect import DisconnectGuard
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
@@ -66,7 +66,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     channels: the user's own first, in cursor order. cursor: the position after which each channel
     begins; one without a position begins live. guard: stops the generation when the client
-    disconnects. heartbeat_seconds, heartbeat_event: as in ConnectionOptions.
+    disconnects.
     """
 
     identity: Identity
@@ -74,8 +74,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
     view: StreamView = USER_STREAM
     guard: DisconnectGuard | None = None
-    heartbeat_seconds: float | None = None
-    heartbeat_event: bool = False
+    heartbeats: Heartbeats = Heartbeats()
 
 
 class Streams:
@@ -98,24 +97,26 @@ class Streams:
         names = context.query.get("topics", "").split(",")
         channels = user_channels(identity.user, self.check_topics(names, identity))
         cursor = requested_cursor(context, channels, context.query.get("cursor"))
-        return self.with_heartbeats(
-            context, StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        return StreamRequest(
+            identity=identity,
+            channels=channels,
+            cursor=cursor,
+            heartbeats=self.requested_heartbeats(context),
         )
 
-    def with_heartbeats(self, context: RequestContext, stream: StreamRequest) -> StreamRequest:
-        """Return the stream with the heartbeats that the query asks for, within the limits.
+    def requested_heartbeats(
+        self, context: RequestContext, *, can_be_events: bool = True
+    ) -> Heartbeats:
+        """Return the heartbeats that the query asks for. Raise BadRequest.
 
-        Raise BadRequest.
+        Call it before starting a generation too: a refused stream should not start it.
         """
-        text = context.query.get("heartbeat")
-        if text is not None:
-            seconds = max(_positive_seconds(text), self.limits.min_heartbeat_seconds)
-            stream = msgspec.structs.replace(
-                stream, heartbeat_seconds=min(seconds, self.limits.heartbeat_seconds)
-            )
-        if is_true(context.query.get("heartbeat_event", "")):
-            stream = msgspec.structs.replace(stream, heartbeat_event=True)
-        return stream
+        return requested_heartbeats(
+            context,
+            min_seconds=self.limits.min_heartbeat_seconds,
+            max_seconds=self.limits.heartbeat_seconds,
+            can_be_events=can_be_events,
+        )
 
     def check_topics(self, names: Sequence[str], identity: Identity) -> list[str]:
         """Return the topics that a stream will follow, sorted, without duplicates and empty names.
@@ -169,8 +170,8 @@ class Streams:
             retry_ms=self.limits.retry_ms,
             token_id=stream.identity.token_id,
             address=self._addresses.of(context),
-            heartbeat_seconds=stream.heartbeat_seconds,
-            heartbeat_event=stream.heartbeat_event,
+            heartbeat_seconds=stream.heartbeats.seconds,
+            heartbeat_event=stream.heartbeats.as_events,
         )
         connection = Connection(options, self._clock, stream.view)
         if stream.guard is not None:
@@ -218,22 +219,6 @@ class Streams:
                 ConnectionExpiry(until=until, reason=CloseReason.EXPIRED, notice_at=notice_at)
             )
         return min(candidates, key=lambda expiry: expiry.until, default=None)
-
-
-def is_true(text: str) -> bool:
-    """Return whether the value of a parameter is `true` or `1`."""
-    return text.lower() in ("true", "1")
-
-
-def _positive_seconds(text: str) -> float:
-    """Parse `?heartbeat=`. Raise BadRequest."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:  # false for NaN
-        raise BadRequest("heartbeat must be a number of seconds above 0", path="heartbeat")
-    return seconds
 
 
 def user_channels(user: str, topics: Iterable[str]) -> list[Channel]:

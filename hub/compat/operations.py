@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hub.http.parameters import IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.http.parameters import HEARTBEAT, IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.http.routing import USER, Operation, Parameter, ResponseSpec, json_body
 
 
@@ -31,7 +31,7 @@ def answer_operation(
         tag="v1",
         summary=summary,
         security=USER,
-        parameters=[OPEN_USER, IDEMPOTENCY_KEY, *parameters],
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY, HEARTBEAT, *parameters],
         body=json_body(body),
         responses=[
             ResponseSpec(

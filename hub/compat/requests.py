@@ -16,6 +16,7 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.heartbeats import Heartbeats
 from hub.api.origins import AllowedOrigins
 from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
@@ -91,6 +92,7 @@ class CompatRequests:
         Raise BadRequest, NotFound, TooManyRequests, BrokerUnavailable.
         """
         stops = body.stops_on_disconnect()
+        self._requested_heartbeats(request)
         if is_stream:
             self._http_streams.streams.check_capacity(request)
         key = request.headers.get("Idempotency-Key") or key
@@ -114,8 +116,9 @@ class CompatRequests:
     ) -> web.StreamResponse:
         """Stream the answer in the encoder's dialect, without the chunks before `from_chunk`.
 
-        holds_status: send the headers when the answer begins, at most `max_hold_seconds` later, so
-        that an answer that fails before it begins gets the HTTP status of its failure.
+        holds_status: send the headers when the answer begins, at most `max_hold_seconds` or the
+        requested interval of heartbeats later, so that an answer that fails before it begins gets
+        the HTTP status of its failure.
         """
         sent_headers = {**location_of(generation), **(headers or {})}
         with self._stop_on_disconnect.guard(
@@ -124,7 +127,8 @@ class CompatRequests:
             replay = await self.generations.open_replay(generation, identity.user)
             encoder = new_encoder(replay.record)
             view = CompatStream(replay, encoder, from_chunk=from_chunk)
-            stream = _stream_request(identity, replay, view, guard)
+            heartbeats = self._requested_heartbeats(request)
+            stream = _stream_request(identity, replay, view, guard, heartbeats)
             if not holds_status:
                 return await self._http_streams.stream(
                     request, stream, sent_headers, always_sse=True
@@ -135,8 +139,11 @@ class CompatRequests:
                 sent_headers,
                 is_ready=lambda: encoder.answer.has_output,
                 refusal=lambda: failure_before_output(encoder.answer),
-                max_hold_seconds=self._max_hold_seconds,
+                max_hold_seconds=heartbeats.seconds or self._max_hold_seconds,
             )
+
+    def _requested_heartbeats(self, request: web.Request) -> Heartbeats:
+        return self._http_streams.streams.requested_heartbeats(request, can_be_events=False)
 
     async def wait_for_answer(
         self,
@@ -158,7 +165,7 @@ class CompatRequests:
                 replay = await self.generations.open_replay(generation, identity.user)
                 collected = new_collector(replay.record)
                 view = CompatStream(replay, collected)
-                stream = _stream_request(identity, replay, view, guard)
+                stream = _stream_request(identity, replay, view, guard, Heartbeats())
                 reason = await self._http_streams.wait_for_end(request, stream)
             if reason is CloseReason.ENDED:
                 return collected
@@ -179,6 +186,7 @@ def _stream_request(
     replay: ReplayStart,
     view: CompatStream,
     guard: DisconnectGuard,
+    heartbeats: Heartbeats,
 ) -> StreamRequest:
     return StreamRequest(
         identity=identity,
@@ -186,6 +194,7 @@ def _stream_request(
         cursor=replay.cursor,
         view=view,
         guard=guard,
+        heartbeats=heartbeats,
     )
 
 

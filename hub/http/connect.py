@@ -120,8 +120,11 @@ class ConnectRoutes:
         topics = self._http_streams.streams.check_topics(body.topics, identity)
         channels = user_channels(identity.user, topics)
         cursor = requested_cursor(request, channels, body.cursor)
-        stream = self._http_streams.streams.with_heartbeats(
-            request, StreamRequest(identity=identity, channels=channels, cursor=cursor)
+        stream = StreamRequest(
+            identity=identity,
+            channels=channels,
+            cursor=cursor,
+            heartbeats=self._http_streams.streams.requested_heartbeats(request),
         )
         return await self._http_streams.stream(request, stream)
 

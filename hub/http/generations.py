@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.heartbeats import Heartbeats
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, requested_cursor
 from hub.core.channel import user_channel
@@ -28,6 +29,8 @@ from hub.http.json_body import json_response, read_json
 from hub.http.parameters import (
     CURSOR,
     GENERATION,
+    HEARTBEAT,
+    HEARTBEAT_EVENT,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
     LOCATED,
@@ -128,6 +131,8 @@ class GenerationRoutes:
             OPEN_USER,
             IDEMPOTENCY_KEY,
             OUTPUT_TEMPLATE,
+            HEARTBEAT,
+            HEARTBEAT_EVENT,
         ],
         body=json_body(GenerateBody),
         responses=[
@@ -151,7 +156,6 @@ class GenerationRoutes:
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
         streamed = _wants_stream(request)
-        self._select_encoder(request)  # an unknown template must not start a generation
         stops = body.stops_on_disconnect()
         if stops and not streamed:
             raise BadRequest(
@@ -160,6 +164,7 @@ class GenerationRoutes:
                 path="on_disconnect",
             )
         key = body.id or request.headers.get("Idempotency-Key")
+        self._stream_format(request)  # what is wrong there must not start a generation
         if streamed:
             self._http_streams.streams.check_address(request)
         created = await self._stop_on_disconnect.start(
@@ -175,7 +180,10 @@ class GenerationRoutes:
         tag="generations",
         summary="Read or join a generation",
         security=USER,
-        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, OUTPUT_TEMPLATE],
+        parameters=[
+            *(GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, OUTPUT_TEMPLATE),
+            *(HEARTBEAT, HEARTBEAT_EVENT),
+        ],
         responses=[
             ResponseSpec(
                 status=200,
@@ -264,7 +272,7 @@ class GenerationRoutes:
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
             channels = [user_channel(identity.user)]
-            new_encoder = self._select_encoder(request)
+            new_encoder, heartbeats = self._stream_format(request)
             if new_encoder is not None:
                 replay = await self._generations.open_replay(generation, identity.user)
                 stream = StreamRequest(
@@ -273,6 +281,7 @@ class GenerationRoutes:
                     cursor=replay.cursor,
                     view=CompatStream(replay, new_encoder(replay.record)),
                     guard=guard,
+                    heartbeats=heartbeats,
                 )
                 return await self._http_streams.stream(request, stream, headers, always_sse=True)
             start = await self._generations.join(generation, identity.user, cursor)
@@ -284,8 +293,19 @@ class GenerationRoutes:
                 cursor=start.cursor,
                 view=GenerationStream(start.record, snapshot=start.snapshot),
                 guard=guard,
+                heartbeats=heartbeats,
             )
             return await self._http_streams.stream(request, stream, headers)
+
+    def _stream_format(self, request: web.Request) -> tuple[EncoderFactory | None, Heartbeats]:
+        """Return the encoder of a stream, None for the hub's own events, and its heartbeats.
+
+        Raise BadRequest.
+        """
+        new_encoder = self._select_encoder(request)
+        return new_encoder, self._http_streams.streams.requested_heartbeats(
+            request, can_be_events=new_encoder is None
+        )
 
 
 def _wants_stream(request: web.Request) -> bool:

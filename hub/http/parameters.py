@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from msgspec import Meta
 
-from hub.api.streams import is_true
+from hub.api.heartbeats import is_true
 from hub.core.channel import UserId
 from hub.errors import BadRequest
 from hub.http.routing import Parameter

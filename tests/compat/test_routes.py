@@ -1002,3 +1002,38 @@ def test_broken_bodies_are_refused_with_a_sentence() -> None:
             except CallerError as error:
                 statuses["refused"] += bool(error.detail)
     assert min(statuses.values()) > 500
+
+
+COMPAT_STREAMS = [
+    ("/v1/chat/completions", {**ASK, "stream": True}),
+    ("/v1/completions", {"model": "m1", "prompt": "hi", "stream": True}),
+    ("/v1/responses", {**RESPONSE, "stream": True}),
+    ("/v1/ui/chat", UI),
+    ("/v1/agui", AGUI),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), COMPAT_STREAMS)
+async def test_heartbeats_of_other_apis(path: str, body: Any) -> None:
+    """The stream of each API has the interval that its client asks for, also while the status line
+    waits for the answer to begin; heartbeats are comments, which every client skips.
+    """
+    limits = msgspec.structs.replace(LIMITS, min_heartbeat_seconds=0.01)
+    url = f"{path}?heartbeat=0.02"
+    async with running_hub(limits=limits) as hub, hub.ask("POST", url, json=body) as response:
+        assert response.status == 200  # no answer begins
+        (connection,) = hub.node.connections.connections
+        assert connection.heartbeat_seconds == 0.02
+        connection.send_heartbeat(0.0)
+        received = b""
+        while b": hb\n" not in received:
+            received += await response.content.readany()
+
+
+@pytest.mark.parametrize(("path", "body"), COMPAT_STREAMS)
+async def test_heartbeat_events_of_other_apis(hub: Hub, path: str, body: Any) -> None:
+    """Another API has no event for a heartbeat: the request is refused and starts nothing."""
+    status, problem = await hub.call("POST", f"{path}?heartbeat_event=true", json=body)
+    assert status == 400
+    assert "heartbeat=<seconds> works here too" in json.dumps(problem)
+    assert not hub.backend.generations.records

@@ -338,3 +338,51 @@ async def test_refused_retry_of_a_request_that_never_reached_the_queue(hub: Hub)
     hub.backend.queue.enqueue = put  # type: ignore[method-assign]
     assert (await hub.call("POST", path, json=body))[0] == 202
     assert await hub.backend.queue.reserve(1.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("accept", "beat"),
+    [
+        ("text/event-stream", b"event: hub.heartbeat\ndata: {}\n\n"),
+        ("application/x-ndjson", b'{"event":"hub.heartbeat","data":{}}\n'),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_heartbeats_of_an_answer(hub: Hub, method: str, accept: str, beat: bytes) -> None:
+    """The stream of one answer has the heartbeats that its client asks for."""
+    query = f"{ALICE}&heartbeat=2.5&heartbeat_event=true"
+    path = f"/generations{query}"
+    if method == "GET":
+        path = f"/generations/{(await start_answer(hub)).generation}{query}"
+    body: Any = {"json": {"prompt": "hi"}} if method == "POST" else {}
+    async with hub.ask(method, path, headers={"Accept": accept}, **body) as response:
+        assert response.status == 200
+        await response.content.readuntil(b"\n")
+        (connection,) = hub.node.connections.connections
+        assert connection.heartbeat_seconds == 2.5
+        connection.send_heartbeat(0.0)
+        received = b""
+        while beat not in received:
+            received += await response.content.readany()
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("heartbeat=soon", "heartbeat"),
+        ("heartbeat=0", "heartbeat"),
+        ("shape=cumulative&heartbeat_event=1", "heartbeat_event"),
+        ("shape=cumulative&heartbeat=-1", "heartbeat"),
+    ],
+)
+async def test_refused_heartbeat_starts_nothing(hub: Hub, query: str, path: str) -> None:
+    """A heartbeat that the hub cannot send is a 400, for a new answer and for one that is read."""
+    url = f"/generations{ALICE}&{query}"
+    more: Any = {"json": {"prompt": "hi"}, "headers": STREAMED}
+    status, problem = await hub.call("POST", url, **more)
+    assert (status, problem["path"]) == (400, path)
+    assert not hub.backend.generations.records
+    author = await start_answer(hub)
+    url = f"/generations/{author.generation}{ALICE}&{query}"
+    status, problem = await hub.call("GET", url, headers=STREAMED)
+    assert (status, problem["path"]) == (400, path)

@@ -22,7 +22,7 @@ from hub.compat.requests import CompatRequests, check_chat_id
 from hub.core.generation import partition_of_generation
 from hub.errors import NotFound
 from hub.http.json_body import json_response
-from hub.http.parameters import LOCATED, OPEN_USER, query_flag, query_int
+from hub.http.parameters import HEARTBEAT, LOCATED, OPEN_USER, query_flag, query_int
 from hub.http.routing import (
     USER,
     Operation,
@@ -87,7 +87,7 @@ class AiSdkRoutes:
         tag="v1",
         summary="AI SDK: resume a run",
         security=USER,
-        parameters=[OPEN_USER, _CHAT, _START, _RESET_STEP],
+        parameters=[OPEN_USER, _CHAT, _START, _RESET_STEP, HEARTBEAT],
         responses=[
             ResponseSpec(
                 status=200,

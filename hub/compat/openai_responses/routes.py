@@ -25,6 +25,7 @@ from hub.error_codes import RESPONSE_NOT_FOUND
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
 from hub.http.parameters import (
+    HEARTBEAT,
     OPEN_USER,
     query_count,
     query_flag,
@@ -111,7 +112,7 @@ class ResponsesRoutes:
         tag="v1",
         summary="OpenAI: read a response, or stream it",
         security=USER,
-        parameters=[OPEN_USER, _RESPONSE, _STREAM, _AFTER],
+        parameters=[OPEN_USER, _RESPONSE, _STREAM, _AFTER, HEARTBEAT],
         responses=[
             ResponseSpec(
                 status=200,
