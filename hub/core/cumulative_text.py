@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.core.stream_parts import TextDelta, TextReplaced
+from hub.core.parts import Replace, Text
 
 
 class CumulativeText:
@@ -15,12 +15,12 @@ class CumulativeText:
     def __init__(self) -> None:
         self._text = ""  # the current version
 
-    def update(self, text: str) -> TextDelta | TextReplaced | None:
+    def update(self, text: str) -> Text | Replace | None:
         """Set the current version and return the difference, None if there is none."""
         previous = self._text
         if previous.startswith(text):
             return None
         self._text = text
         if text.startswith(previous):
-            return TextDelta(text[len(previous) :])
-        return TextReplaced(text)
+            return Text(text[len(previous) :])
+        return Replace(text)

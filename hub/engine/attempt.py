@@ -32,14 +32,14 @@ from hub.core.generation import (
     UpdateKind,
     build_end_fields,
 )
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Annotations,
     Finished,
-    ReasoningDelta,
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -103,7 +103,7 @@ class Attempt:
         self._channel = user_channel(record.user)
         self._writer = record.writer  # that of the previous attempt until `start`
         self._is_started = False
-        self._parts: list[StreamPart] = []  # everything that was published as deltas
+        self._parts: list[Part] = []  # everything that was published as deltas
         self._max_parts = _MAX_KEPT_PARTS
         self._created_at = clock.now()
         self._first_delta_seconds: float | None = None  # from the request to the first delta
@@ -128,13 +128,13 @@ class Attempt:
         except _Refused:
             raise AttemptSuperseded from None
 
-    async def publish_parts(self, parts: Sequence[StreamPart], stop: StopSignal) -> bool:
+    async def publish_parts(self, parts: Sequence[Part], stop: StopSignal) -> bool:
         """Publish the parts as the next deltas, and return whether there were any.
 
         Usage and the finish reason are kept for the end event.
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        deltas: list[StreamPart] = []
+        deltas: list[Part] = []
         for part in coalesce(parts):
             match part:
                 case Usage(tokens):
@@ -229,7 +229,7 @@ class Attempt:
             return False
         return record.attempt < self.number or record.writer == self._writer
 
-    def _keep(self, parts: Sequence[StreamPart]) -> None:
+    def _keep(self, parts: Sequence[Part]) -> None:
         """Keep parts for `_begin_again`, joined now and then so that they need little memory."""
         self._parts += parts
         if len(self._parts) > self._max_parts:
@@ -258,17 +258,17 @@ class Attempt:
         update = self._build_update(UpdateKind.END, status)
         return self._build_event(f"generation.{status.value}", data, update, key="end")
 
-    def _build_delta(self, part: StreamPart) -> Publication:
+    def _build_delta(self, part: Part) -> Publication:
         kind, text, name = UpdateKind.DELTA, "", "generation.delta"
         fields: dict[str, Any] = {"i": self.deltas}
         match part:
-            case TextDelta(text):
+            case Text(text):
                 fields["text"] = text
-            case TextReplaced(text):
+            case Replace(text):
                 kind, name = UpdateKind.REPLACE, "generation.replaced"
                 fields["text"] = text
                 self.text_bytes = 0
-            case ReasoningDelta(reasoning):
+            case Reasoning(reasoning):
                 fields["reasoning"] = reasoning
                 self.text_bytes += _size(reasoning)
             case ReasoningDetails(details):

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Annotations,
     Finished,
-    ReasoningDelta,
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -22,19 +22,17 @@ _MAX_RUNS: Final = 32
 _SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
 
 
-def coalesce(
-    parts: Sequence[StreamPart], *, max_runs: int | None = _MAX_RUNS
-) -> Iterator[StreamPart]:
+def coalesce(parts: Sequence[Part], *, max_runs: int | None = _MAX_RUNS) -> Iterator[Part]:
     """Yield the parts of one flush, neighbours of the same kind as one part.
 
     The order of the kinds is kept. max_runs: if the upstream alternates between kinds more often
     within one flush, everything of a kind becomes one part; None means never.
     """
-    texts = [part.text for part in parts if type(part) is TextDelta]
+    texts = [part.text for part in parts if type(part) is Text]
     if len(texts) == len(parts):  # nearly always
-        yield TextDelta("".join(texts))
+        yield Text("".join(texts))
         return
-    runs: list[list[StreamPart]] = []
+    runs: list[list[Part]] = []
     for part in parts:
         if isinstance(part, _SILENT):
             continue
@@ -43,7 +41,7 @@ def coalesce(
         else:
             runs.append([part])
     if max_runs is not None and len(runs) > max_runs:
-        by_kind: dict[type, list[StreamPart]] = {}
+        by_kind: dict[type, list[Part]] = {}
         for run in runs:
             by_kind.setdefault(_kind(run[0]), []).extend(run)
         runs = [*by_kind.values()]
@@ -52,15 +50,15 @@ def coalesce(
     yield from (part for part in parts if isinstance(part, _SILENT))
 
 
-def _kind(part: StreamPart) -> type:
-    return TextDelta if isinstance(part, TextReplaced) else type(part)
+def _kind(part: Part) -> type:
+    return Text if isinstance(part, Replace) else type(part)
 
 
-def _join(parts: Sequence[StreamPart]) -> StreamPart:
+def _join(parts: Sequence[Part]) -> Part:
     """Return one part for parts of the same kind."""
     match parts[0]:
-        case ReasoningDelta():
-            return ReasoningDelta("".join(p.text for p in parts if isinstance(p, ReasoningDelta)))
+        case Reasoning():
+            return Reasoning("".join(p.text for p in parts if isinstance(p, Reasoning)))
         case ReasoningDetails():
             details = [p.details for p in parts if isinstance(p, ReasoningDetails)]
             return ReasoningDetails([*chain.from_iterable(details)])
@@ -74,16 +72,16 @@ def _join(parts: Sequence[StreamPart]) -> StreamPart:
             return _join_text(parts)
 
 
-def _join_text(parts: Sequence[StreamPart]) -> StreamPart:
+def _join_text(parts: Sequence[Part]) -> Part:
     """Return the text; a version that replaces the whole text drops what came before it."""
     texts: list[str] = []
     is_replaced = False
     for part in parts:
-        if isinstance(part, TextReplaced):
+        if isinstance(part, Replace):
             texts, is_replaced = [part.text], True
-        elif isinstance(part, TextDelta):
+        elif isinstance(part, Text):
             texts.append(part.text)
-    return TextReplaced("".join(texts)) if is_replaced else TextDelta("".join(texts))
+    return Replace("".join(texts)) if is_replaced else Text("".join(texts))
 
 
 def _join_calls(deltas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

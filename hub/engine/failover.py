@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import StreamPart, Usage
+from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
@@ -107,9 +107,7 @@ class Failover:
         self._endpoints = endpoints
         self._clock = clock
 
-    async def stream(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.Upstream.stream."""
         failure: UpstreamError | None = None
         for endpoint in self._endpoints:

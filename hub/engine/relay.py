@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from hub.core.generation import Generation, GenerationRequest, Status
-from hub.core.stream_parts import StreamPart
+from hub.core.parts import Part
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
@@ -209,8 +209,8 @@ def _describe_failure(error: UpstreamError) -> dict[str, Any]:
 
 
 async def _read_parts(
-    stream: AsyncGenerator[Sequence[StreamPart], None], upstream: str
-) -> Sequence[StreamPart]:
+    stream: AsyncGenerator[Sequence[Part], None], upstream: str
+) -> Sequence[Part]:
     """Return the parts that arrived since the last read. Every failure becomes UpstreamError."""
     try:
         return await anext(stream)

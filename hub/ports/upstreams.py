@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import StreamPart
+from hub.core.parts import Part
 
 
 class Upstream(Protocol):
     """An LLM endpoint."""
 
-    def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[StreamPart], None]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         """Send a request, and yield the parts of its answer as they arrive, several at a time.
 
         The last part is `Finished`. Closing the generator closes the connection to the endpoint.

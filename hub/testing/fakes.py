@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import StreamPart
+from hub.core.parts import Part
 
 
 async def settled() -> None:
@@ -75,14 +75,12 @@ class ScriptedUpstream:
     `requests` holds the requests, `closed` counts the streams that ended.
     """
 
-    def __init__(self, script: Sequence[StreamPart | list[StreamPart] | Exception | Gate]) -> None:
+    def __init__(self, script: Sequence[Part | list[Part] | Exception | Gate]) -> None:
         self._script = script
         self.requests: list[GenerationRequest] = []
         self.closed = 0
 
-    async def stream(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         self.requests.append(request)
         try:
             for part in self._script:

@@ -16,7 +16,7 @@ import aiohttp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import Finished, StreamPart, Usage
+from hub.core.parts import Finished, Part, Usage
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.tracing.propagation import into_headers, parse_request_trace
@@ -39,9 +39,7 @@ class TracedUpstream:
         self._tracer = tracer
         self._provider = kind.partition("-")[0]  # openai-responses is also OpenAI
 
-    async def stream(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         model = request.model[:_MAX_CHARS]
         span = self._tracer.start_span(
             f"chat {model}",
@@ -88,7 +86,7 @@ class _AnswerRecorder:
         self._started_at = time.monotonic()
         self._has_content = False
 
-    def record(self, parts: Sequence[StreamPart]) -> None:
+    def record(self, parts: Sequence[Part]) -> None:
         for part in parts:
             match part:
                 case Usage(tokens):

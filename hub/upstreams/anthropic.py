@@ -15,10 +15,10 @@ import msgspec
 
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.parts import Part, Reasoning, ReasoningDetails, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, ReasoningDetails, StreamPart, ToolCallDelta
 from hub.upstreams.anthropic_request import THINKING_FORMAT, build_conversation, build_params
-from hub.upstreams.content import AnnotationReader, Text, read_content, read_text
+from hub.upstreams.content import AnnotationReader, ContentText, read_content, read_text
 from hub.upstreams.dialect import (
     AuthHeader,
     UpstreamRequest,
@@ -34,8 +34,8 @@ _MAX_TOKENS: Final = 4096  # the API requires the field; parameters override the
 
 class _Delta(msgspec.Struct, gc=False):
     type: str | None = None
-    text: Text = None
-    thinking: Text = None
+    text: ContentText = None
+    thinking: ContentText = None
     partial_json: Any = None
     signature: str | None = None
     citation: dict[str, Any] | None = None
@@ -44,8 +44,8 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Block(msgspec.Struct, gc=False):
     type: str | None = None
-    text: Text = None
-    thinking: Text = None
+    text: ContentText = None
+    thinking: ContentText = None
     signature: str | None = None
     data: str | None = None
     id: Any = None
@@ -121,7 +121,7 @@ class _MessageReader:
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
         data = _decode_event(event.data)
         index = data.index or 0
         match data.type or (event.name if event.name != "message" else ""):  # the default name
@@ -147,14 +147,14 @@ class _MessageReader:
             case _:
                 pass
 
-    def _read_message(self, message: _StreamEvent) -> Iterator[StreamPart]:
+    def _read_message(self, message: _StreamEvent) -> Iterator[Part]:
         """Read the whole message of an answer that is not streamed."""
         for index, block in enumerate(message.content or ()):
             yield from self._read_block_start(index, block)
         yield from self._read_end(message.stop_reason, message)
         self.done = self.finish_reason is not None
 
-    def _read_end(self, stop_reason: str | None, event: _StreamEvent) -> Iterator[StreamPart]:
+    def _read_end(self, stop_reason: str | None, event: _StreamEvent) -> Iterator[Part]:
         for block_index in [*self._thinking]:
             yield from self._end_thinking(block_index)
         if stop_reason:
@@ -162,7 +162,7 @@ class _MessageReader:
             self.finish_reason = latest_reason(self.finish_reason, reason)
         yield from convert_usage(event.usage)
 
-    def _read_block_start(self, block_index: int, block: _Block) -> Iterator[StreamPart]:
+    def _read_block_start(self, block_index: int, block: _Block) -> Iterator[Part]:
         self._other_blocks.discard(block_index)  # some servers use an index again
         if block.type == "tool_use" or (block.type is None and block.name):
             function = {"name": block.name, "arguments": block.input}
@@ -175,7 +175,7 @@ class _MessageReader:
         else:
             yield from self._read_text(block_index, block)
 
-    def _read_block_delta(self, block_index: int, delta: _Delta) -> Iterator[StreamPart]:
+    def _read_block_delta(self, block_index: int, delta: _Delta) -> Iterator[Part]:
         yield from self._read_text(block_index, delta)
         if delta.partial_json and block_index not in self._other_blocks:
             function = {"arguments": delta.partial_json}  # some servers send the object
@@ -183,18 +183,18 @@ class _MessageReader:
         if delta.citation is not None:
             yield from self._annotations.read([delta.citation])
 
-    def _read_text(self, block_index: int, source: _Delta | _Block) -> Iterator[StreamPart]:
+    def _read_text(self, block_index: int, source: _Delta | _Block) -> Iterator[Part]:
         if source.text:
             yield from read_content(source.text)
         if source.thinking or source.signature:
             thinking = self._thinking.setdefault(block_index, _Thinking())
             if text := read_text(source.thinking):
                 thinking.texts.append(text)
-                yield ReasoningDelta(text)
+                yield Reasoning(text)
             if source.signature:
                 thinking.signatures.append(source.signature)
 
-    def _end_thinking(self, block_index: int) -> Iterator[StreamPart]:
+    def _end_thinking(self, block_index: int) -> Iterator[Part]:
         """Yield the signed thinking of a block, if it is one."""
         thinking = self._thinking.pop(block_index, None)
         if thinking is not None and thinking.signatures:

@@ -113,7 +113,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     content: a text, also for parts that are all plain text, or the parts. tool_call_id: the id of
     the call whose result this is. tool_name: the name of the called tool, if an earlier message
     holds it. reasoning: the text of an earlier answer's reasoning. reasoning_details: the same in
-    the vendor's form (see stream_parts.ReasoningDetails).
+    the vendor's form (see parts.ReasoningDetails).
     """
 
     role: str

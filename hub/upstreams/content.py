@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from hub.core.stream_parts import Annotations, ReasoningDelta, StreamPart, TextDelta
+from hub.core.parts import Annotations, Part, Reasoning, Text
 
-Text = str | list[Any] | None
+ContentText = str | list[Any] | None
 """The declared type of a field with text: a text, or a list of typed parts.
 
 When an upstream sends a number there, repair.py converts it.
@@ -22,15 +22,15 @@ _TEXT_FIELDS: Final = (
 )
 
 
-def read_content(content: str | Sequence[Any]) -> Iterator[StreamPart]:
+def read_content(content: str | Sequence[Any]) -> Iterator[Part]:
     """Yield the text and the reasoning of a content. Parts of other kinds are skipped."""
     if isinstance(content, str):
-        yield TextDelta(content)
+        yield Text(content)
         return
     for part in content:
         if text := read_text(part):
             is_reasoning = isinstance(part, dict) and str(part.get("type")) in _REASONING_TYPES
-            yield ReasoningDelta(text) if is_reasoning else TextDelta(text)
+            yield Reasoning(text) if is_reasoning else Text(text)
 
 
 def read_text(value: Any) -> str:

@@ -15,8 +15,8 @@ import msgspec
 from hub.core.cumulative_text import CumulativeText
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.parts import Part, Reasoning, Replace, Text, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, TextReplaced, ToolCallDelta
 from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import (
     ChatMessage,
@@ -26,7 +26,7 @@ from hub.upstreams.chat_messages import (
     unsupported,
 )
 from hub.upstreams.chat_params import filter_params, parse_tool_choice, parse_tools, rename_params
-from hub.upstreams.content import Text, read_content, read_text
+from hub.upstreams.content import ContentText, read_content, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
@@ -38,8 +38,8 @@ from hub.upstreams.framing import SSE
 
 
 class _Message(msgspec.Struct, gc=False):
-    content: Text = None
-    reasoning_content: Text = None
+    content: ContentText = None
+    reasoning_content: ContentText = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
@@ -49,7 +49,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Output(msgspec.Struct, gc=False):
-    text: Text = None
+    text: ContentText = None
     finish_reason: str | None = None
     choices: list[_Choice] | None = None
 
@@ -125,7 +125,7 @@ def _build_tool_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-_ReadText = Callable[[str], TextDelta | TextReplaced | None]
+_ReadText = Callable[[str], Text | Replace | None]
 _ReadToolCalls = Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]
 
 
@@ -145,7 +145,7 @@ class _GenerationReader:
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
         response = _decode_response(event.data)
         if event.name == "error" or (response.output is None and response.code):
             raise UpstreamStreamError(event.data)
@@ -154,8 +154,8 @@ class _GenerationReader:
         message = choice.message or _Message()
         reasoning_parts, content = _split(message.content)
         reasoning = self._read_reasoning(read_text(message.reasoning_content) or reasoning_parts)
-        if isinstance(reasoning, TextDelta):
-            yield ReasoningDelta(reasoning.text)
+        if isinstance(reasoning, Text):
+            yield Reasoning(reasoning.text)
         text = self._read_text(read_text(output.text) or content)
         if text is not None:
             yield text
@@ -166,17 +166,17 @@ class _GenerationReader:
         self.finish_reason = normalise_finish_reason(word) or self.finish_reason
 
 
-def _split(content: Text) -> tuple[str, str]:
+def _split(content: ContentText) -> tuple[str, str]:
     """Return the reasoning and the text of a content."""
     if content is None or isinstance(content, str):
         return "", content or ""
     parts = [*read_content(content)]
-    reasoning = "".join(part.text for part in parts if isinstance(part, ReasoningDelta))
-    return reasoning, "".join(part.text for part in parts if isinstance(part, TextDelta))
+    reasoning = "".join(part.text for part in parts if isinstance(part, Reasoning))
+    return reasoning, "".join(part.text for part in parts if isinstance(part, Text))
 
 
-def _read_delta(text: str) -> TextDelta | None:
-    return TextDelta(text) if text else None
+def _read_delta(text: str) -> Text | None:
+    return Text(text) if text else None
 
 
 class _CumulativeToolCalls:
@@ -203,7 +203,7 @@ class _CumulativeToolCalls:
                 yield {**call, "index": index}
                 continue
             arguments = self._arguments[index].update(whole or "")
-            if isinstance(arguments, TextReplaced):
+            if isinstance(arguments, Replace):
                 message = "the upstream changed the arguments of a tool call that it sent before"
                 raise UpstreamError("upstream_protocol", message, retryable=False)
             new = arguments.text if arguments else ""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 import msgspec
 
 from hub.core.generation import GenerationRequest
+from hub.core.parts import Part, Usage
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import StreamPart, Usage
 from hub.upstreams.framing import Framing
 
 
@@ -70,7 +70,7 @@ class ResponseReader(Protocol):
     finish_reason: str | None
     done: bool
 
-    def read(self, event: ServerSentEvent) -> Iterable[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterable[Part]:
         """Return the stream parts of an event, tool calls as the upstream sent them.
 
         Raise msgspec.DecodeError before the first part for an event that does not have the declared

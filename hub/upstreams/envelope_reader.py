@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from hub.core.cumulative_text import CumulativeText
+from hub.core.parts import Part, Text
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import StreamPart, TextDelta
 from hub.errors import UpstreamError
 from hub.upstreams.content import read_text
 from hub.upstreams.dialect import UpstreamStreamError, is_empty_end
@@ -66,10 +66,10 @@ class EnvelopeReader:
         self.done = False
         self.finish_reason: str | None = None
 
-    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
         rules = self._rules
         if rules.framing == "text":
-            yield TextDelta(event.data)
+            yield Text(event.data)
         elif event.name in rules.error_events:
             raise self._build_error(event.data)
         elif event.name in rules.end_events:
@@ -80,7 +80,7 @@ class EnvelopeReader:
         elif event.data or not rules.json_data:
             yield from self._read_data(event.data)
 
-    def _read_data(self, text: str) -> Iterator[StreamPart]:
+    def _read_data(self, text: str) -> Iterator[Part]:
         rules = self._rules
         data = msgspec.json.decode(text) if rules.json_data else text
         is_end = rules.end_field != "" and matches(
@@ -97,7 +97,7 @@ class EnvelopeReader:
         if is_end:
             self._finish()
 
-    def _read_end_event(self, text: str) -> Iterator[StreamPart]:
+    def _read_end_event(self, text: str) -> Iterator[Part]:
         """Read the text beside an end, if there is one: many servers repeat the name there."""
         if text.strip() in {"", *self._end_words, *self._rules.end_events}:
             return
@@ -116,7 +116,7 @@ class EnvelopeReader:
         is_whole = not self._rules.json_data or not self._rules.text
         return data if is_whole else _get_path(data, self._rules.text)
 
-    def _read_text(self, value: object) -> Iterator[StreamPart]:
+    def _read_text(self, value: object) -> Iterator[Part]:
         if isinstance(value, list):
             value = read_text(value)
         if value is None or value is False:
@@ -128,7 +128,7 @@ class EnvelopeReader:
             raise UpstreamError("upstream_protocol", message, retryable=False)
         if self._rules.text_mode == "delta":
             if value:
-                yield TextDelta(value)
+                yield Text(value)
         elif (part := self._text.update(value)) is not None:
             yield part
 

@@ -18,7 +18,7 @@ import aiohttp
 import structlog
 
 from hub.core.generation import GenerationRequest
-from hub.core.stream_parts import StreamPart, Usage
+from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
@@ -55,9 +55,7 @@ class HttpUpstream:
         self._on_odd_fields = on_odd_fields
         self._finish_grace_seconds = finish_grace_seconds
 
-    async def stream(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.Upstream.stream."""
         chunks = self._endpoint.send(request)
         reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
@@ -78,7 +76,7 @@ class HttpUpstream:
 
     async def _read(
         self, chunks: AsyncGenerator[bytes, None], reader: StreamReader
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    ) -> AsyncGenerator[Sequence[Part], None]:
         """Yield the parts of the chunks until the answer is complete. Raise UpstreamError."""
         loop = asyncio.get_running_loop()
         events, read_at = 0, loop.time()

@@ -14,8 +14,8 @@ import msgspec
 
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.parts import Part, Reasoning, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import ReasoningDelta, StreamPart, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.chat_messages import (
     ChatMessage,
@@ -34,7 +34,7 @@ from hub.upstreams.chat_params import (
     parse_tools,
     rename_params,
 )
-from hub.upstreams.content import Text, read_content, read_text
+from hub.upstreams.content import ContentText, read_content, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
@@ -59,8 +59,8 @@ _EFFORTS: Final = {"none": False, "minimal": "low", "xhigh": "max"}
 
 
 class _Message(msgspec.Struct, gc=False):
-    content: Text = None
-    thinking: Text = None
+    content: ContentText = None
+    thinking: ContentText = None
     tool_calls: list[dict[str, Any]] | None = None
 
 
@@ -161,13 +161,13 @@ class _ChatReader:
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
         response = _decode_response(event.data)
         if is_error(response.error):
             raise UpstreamStreamError(event.data)
         message = response.message or _Message()
         if message.thinking and (thinking := read_text(message.thinking)):
-            yield ReasoningDelta(thinking)
+            yield Reasoning(thinking)
         if message.content:
             yield from read_content(message.content)
         if message.tool_calls:
@@ -175,7 +175,7 @@ class _ChatReader:
         if response.done:
             yield from self._read_end(response)
 
-    def _read_end(self, response: _ChatResponse) -> Iterator[StreamPart]:
+    def _read_end(self, response: _ChatResponse) -> Iterator[Part]:
         if response.done_reason in _NO_ANSWERS:
             message = f"the upstream did not answer: it only reported {response.done_reason!r}"
             raise UpstreamError("upstream_error", message, retryable=True)

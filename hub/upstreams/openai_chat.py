@@ -14,15 +14,15 @@ import msgspec
 
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest, Message
-from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import (
-    ReasoningDelta,
+from hub.core.parts import (
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
+    Text,
     ToolCallDelta,
 )
-from hub.upstreams.content import AnnotationReader, Text, read_content, read_text
+from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.content import AnnotationReader, ContentText, read_content, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
@@ -35,9 +35,9 @@ from hub.upstreams.framing import SSE
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: Text = None
-    reasoning_content: Text = None
-    reasoning: Text = None
+    content: ContentText = None
+    reasoning_content: ContentText = None
+    reasoning: ContentText = None
     reasoning_text: Any = None  # these three: other names for the reasoning, or a flag
     thinking: Any = None
     reasoning_or_flag: Any = msgspec.field(default=None, name="thought")
@@ -53,7 +53,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int | None = 0
     delta: _Delta | None = None
     message: _Delta | None = None
-    text: Text = None  # of the older completions
+    text: ContentText = None  # of the older completions
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
@@ -119,15 +119,15 @@ class _ChunkReader:
         self._has_content = False  # whether a delta had any
         self._has_reasoning = False  # whether a field other than the details had any
         self._has_refusal = False
-        self._messages: dict[type[StreamPart], str] = {}  # the text of messages, by its kind
+        self._messages: dict[type[Part], str] = {}  # the text of messages, by its kind
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> list[StreamPart]:
+    def read(self, event: ServerSentEvent) -> list[Part]:
         chunk = _decode_chunk(event.data)
         if chunk.error is not None and is_error(chunk.error):
             raise UpstreamStreamError(event.data)
-        parts: list[StreamPart] = []
+        parts: list[Part] = []
         usage = chunk.usage
         for choice in chunk.choices or ():
             if not choice.index:  # with n > 1 there are other answers; a generation has one
@@ -144,7 +144,7 @@ class _ChunkReader:
             parts += convert_usage(usage)
         return parts
 
-    def _read_choice(self, choice: _Choice, parts: list[StreamPart]) -> None:
+    def _read_choice(self, choice: _Choice, parts: list[Part]) -> None:
         if choice.error is not None and is_error(choice.error):
             raise UpstreamStreamError(msgspec.json.encode(choice.error))
         if choice.delta is not None and self._read_delta(choice.delta, parts):
@@ -157,12 +157,12 @@ class _ChunkReader:
             reason = "refusal" if self._has_refusal else reason
             self.finish_reason = latest_reason(self.finish_reason, reason)
 
-    def _read_message(self, message: _Delta) -> Iterator[StreamPart]:
+    def _read_message(self, message: _Delta) -> Iterator[Part]:
         """Yield what is new in a message."""
-        parts: list[StreamPart] = []
+        parts: list[Part] = []
         self._read_delta(message, parts)
         for part in parts:
-            if isinstance(part, TextDelta | ReasoningDelta):
+            if isinstance(part, Text | Reasoning):
                 kind, known = type(part), self._messages.get(type(part), "")
                 is_whole = part.text.startswith(known)
                 self._messages[kind] = part.text if is_whole else known + part.text
@@ -171,7 +171,7 @@ class _ChunkReader:
             else:
                 yield part
 
-    def _read_delta(self, delta: _Delta, parts: list[StreamPart]) -> bool:
+    def _read_delta(self, delta: _Delta, parts: list[Part]) -> bool:
         """Append the parts of a delta, and return whether it has text or tool calls."""
         reasoning = (
             delta.reasoning_content
@@ -182,16 +182,16 @@ class _ChunkReader:
         )
         if reasoning and (text := read_text(reasoning)):
             self._has_reasoning = True
-            parts.append(ReasoningDelta(text))
+            parts.append(Reasoning(text))
         if delta.reasoning_details:
             if not self._has_reasoning and (text := _text_of(delta.reasoning_details)):
-                parts.append(ReasoningDelta(text))
+                parts.append(Reasoning(text))
             parts.append(ReasoningDetails(delta.reasoning_details))
         if content := delta.content or delta.refusal:
             if delta.refusal:
                 self._has_refusal = True
             if type(content) is str:
-                parts.append(TextDelta(content))
+                parts.append(Text(content))
             else:
                 parts += read_content(content)
         has_calls = bool(delta.tool_calls or delta.function_call)

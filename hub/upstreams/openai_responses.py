@@ -14,15 +14,15 @@ import msgspec
 
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
-from hub.core.sse_decoder import ServerSentEvent
-from hub.core.stream_parts import (
-    ReasoningDelta,
+from hub.core.parts import (
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
+    Text,
     ToolCallDelta,
 )
-from hub.upstreams.content import AnnotationReader, Text, read_text
+from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.content import AnnotationReader, ContentText, read_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
@@ -38,11 +38,11 @@ from hub.upstreams.openai_responses_request import REASONING_FORMAT, build_input
 
 class _StreamEvent(msgspec.Struct, gc=False):
     type: str | None = None
-    delta: Text | dict[str, Any] = None
+    delta: ContentText | dict[str, Any] = None
     output_index: int | None = None
     content_index: int | None = 0
     item_id: str | None = None
-    text: Text = None
+    text: ContentText = None
     part: dict[str, Any] | None = None
     refusal: str | None = None
     arguments: Any = None
@@ -107,7 +107,7 @@ class _ResponseReader:
         self.finish_reason: str | None = None
         self.done = False
 
-    def read(self, event: ServerSentEvent) -> Iterator[StreamPart]:
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
         data = _decode_event(event.data)
         if data.type is None and data.object == "response":
             data = _StreamEvent(data.status, response=msgspec.json.decode(event.data))
@@ -132,9 +132,7 @@ class _ResponseReader:
             case kind:
                 yield from self._read_text_event(kind, key, data)
 
-    def _read_call_event(
-        self, kind: str, output_index: int, data: _StreamEvent
-    ) -> Iterator[StreamPart]:
+    def _read_call_event(self, kind: str, output_index: int, data: _StreamEvent) -> Iterator[Part]:
         match kind:
             case "output_item.added" if (data.item or {}).get("type") == "function_call":
                 yield from self._begin_call(output_index, data.item or {})
@@ -150,17 +148,17 @@ class _ResponseReader:
 
     def _read_text_event(
         self, kind: str, key: tuple[int, int], data: _StreamEvent
-    ) -> Iterator[StreamPart]:
+    ) -> Iterator[Part]:
         match kind:
             case "output_text.delta" | "refusal.delta":
                 self._has_refusal = self._has_refusal or kind == "refusal.delta"
                 if text := _require_text(data.delta):
                     self._text.add(key, text)
-                    yield TextDelta(text)
+                    yield Text(text)
             case "reasoning_text.delta" | "reasoning_summary_text.delta":
                 if text := _require_text(data.delta):
                     self._reasoning.add(key, text)
-                    yield ReasoningDelta(text)
+                    yield Reasoning(text)
             case "output_text.done" | "refusal.done":
                 self._has_refusal = self._has_refusal or bool(data.refusal)
                 yield from self._read_text(key, read_text(data.text) or data.refusal or "")
@@ -171,15 +169,15 @@ class _ResponseReader:
             case _:
                 pass
 
-    def _read_text(self, key: tuple[int, int], text: str) -> Iterator[StreamPart]:
+    def _read_text(self, key: tuple[int, int], text: str) -> Iterator[Part]:
         if missing := self._text.add_missing(key, text):
-            yield TextDelta(missing)
+            yield Text(missing)
 
-    def _read_reasoning(self, key: tuple[int, int], text: str) -> Iterator[StreamPart]:
+    def _read_reasoning(self, key: tuple[int, int], text: str) -> Iterator[Part]:
         if missing := self._reasoning.add_missing(key, text):
-            yield ReasoningDelta(missing)
+            yield Reasoning(missing)
 
-    def _read_part(self, key: tuple[int, int], part: dict[str, Any]) -> Iterator[StreamPart]:
+    def _read_part(self, key: tuple[int, int], part: dict[str, Any]) -> Iterator[Part]:
         """Yield what is missing of a complete part of an item."""
         match part.get("type"):
             case "reasoning_text" | "summary_text":
@@ -188,7 +186,7 @@ class _ResponseReader:
                 self._has_refusal = self._has_refusal or bool(part.get("refusal"))
                 yield from self._read_text(key, read_text(part))
 
-    def _begin_call(self, output_index: int, item: dict[str, Any]) -> Iterator[StreamPart]:
+    def _begin_call(self, output_index: int, item: dict[str, Any]) -> Iterator[Part]:
         """Yield the beginning of a call. Arguments in it count only if no others come."""
         if output_index not in self._calls:
             self._calls[output_index] = str(item.get("call_id") or "")
@@ -197,19 +195,19 @@ class _ResponseReader:
             yield ToolCallDelta([{"index": output_index, "id": item.get("call_id"),
                                   "function": function}])  # fmt: skip
 
-    def _read_arguments(self, output_index: int, arguments: str) -> Iterator[StreamPart]:
+    def _read_arguments(self, output_index: int, arguments: str) -> Iterator[Part]:
         if arguments:
             self._arguments.setdefault(output_index, []).append(arguments)
             yield ToolCallDelta([{"index": output_index, "function": {"arguments": arguments}}])
 
-    def _read_missing_arguments(self, output_index: int, arguments: Any) -> Iterator[StreamPart]:
+    def _read_missing_arguments(self, output_index: int, arguments: Any) -> Iterator[Part]:
         known = "".join(self._arguments.get(output_index, ()))
         if arguments and not isinstance(arguments, str):
             arguments = "" if known else msgspec.json.encode(arguments).decode()
         if arguments and arguments.startswith(known):
             yield from self._read_arguments(output_index, arguments[len(known) :])
 
-    def _read_item(self, output_index: int, item: dict[str, Any]) -> Iterator[StreamPart]:
+    def _read_item(self, output_index: int, item: dict[str, Any]) -> Iterator[Part]:
         """Yield what is missing of a complete item of the output."""
         content = item.get("content")
         parts = content if isinstance(content, list) else []
@@ -236,7 +234,7 @@ class _ResponseReader:
                 arguments = {"input": read_text(item.get("input"))}
                 yield from self._begin_call(output_index, {**item, "arguments": arguments})
 
-    def _read_end(self, kind: str, response: dict[str, Any]) -> Iterator[StreamPart]:
+    def _read_end(self, kind: str, response: dict[str, Any]) -> Iterator[Part]:
         status = response.get("status")
         if status in ("failed", "cancelled"):
             raise UpstreamStreamError(msgspec.json.encode(response))
@@ -253,14 +251,14 @@ class _ResponseReader:
         self.done = True
         yield from convert_usage(response.get("usage"))
 
-    def _read_output(self, items: Sequence[dict[str, Any]]) -> Iterator[StreamPart]:
+    def _read_output(self, items: Sequence[dict[str, Any]]) -> Iterator[Part]:
         """Yield what only the complete output has. Its positions may differ from the indexes of the
         events, so texts are compared as a whole, and calls by their ids.
         """
         texts = [read_text(item.get("content")) for item in items if item.get("type") == "message"]
         received, text = self._text.all(), "".join(texts)
         if text.startswith(received) and len(text) > len(received):
-            yield TextDelta(text[len(received) :])
+            yield Text(text[len(received) :])
         indexes = {id_: index for index, id_ in self._calls.items() if id_}
         unused_index = max((*self._calls, *self._arguments, -1)) + 1
         for n, item in enumerate(items):

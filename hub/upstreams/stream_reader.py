@@ -23,8 +23,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.finish_reasons import FAILED
+from hub.core.parts import Finished, Part, Text, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
-from hub.core.stream_parts import Finished, StreamPart, TextDelta, ToolCallDelta, Usage
 from hub.core.tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, UnnamedToolCall
 from hub.core.usage import read_usage
 from hub.errors import UpstreamError
@@ -88,7 +88,7 @@ class StreamReader:
         """Whether the upstream reported that the answer is complete."""
         return self._response.finish_reason is not None
 
-    def feed(self, chunk: bytes) -> list[StreamPart]:
+    def feed(self, chunk: bytes) -> list[Part]:
         """Return the parts of this chunk. An error behind them is kept in `failure`."""
         try:
             events = self._decoder.feed(chunk)
@@ -98,7 +98,7 @@ class StreamReader:
             self._fail(UpstreamError("upstream_too_large", message, retryable=False))
         return self._read_all(events)
 
-    def end(self) -> list[StreamPart]:
+    def end(self) -> list[Part]:
         """Return the parts of events that the end of the stream completes.
 
         An event that is cut in the middle is ignored: `finish` reports the missing end.
@@ -113,7 +113,7 @@ class StreamReader:
             self.failure = None if self.failure.code == "upstream_protocol" else self.failure
         return parts
 
-    def finish(self) -> list[StreamPart]:
+    def finish(self) -> list[Part]:
         """Return the last parts once everything is read.
 
         Raise UpstreamError when the upstream did not report the end: `upstream_protocol` if it sent
@@ -137,11 +137,11 @@ class StreamReader:
         if reason == "stop" and self._tool_calls.has_calls:
             reason = "tool_calls"
         text = self._joiner.flush() if self._joiner else ""
-        parts: list[StreamPart] = [TextDelta(text)] if text else []
+        parts: list[Part] = [Text(text)] if text else []
         return [*parts, *([ToolCallDelta(calls)] if calls else []), Finished(reason)]
 
-    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[StreamPart]:
-        parts: list[StreamPart] = []
+    def _read_all(self, events: Sequence[ServerSentEvent]) -> list[Part]:
+        parts: list[Part] = []
         response = self._response
         if events and not (self._has_parts or self._unread):
             self._unread = events[0].data
@@ -161,12 +161,12 @@ class StreamReader:
             message = "the upstream ended the answer with an error"
             self._fail(UpstreamError("upstream_error", message, retryable=True))
         self._has_parts = self._has_parts or bool(parts)
-        if len(parts) == 1 and type(parts[0]) is TextDelta and self._joiner is None:
+        if len(parts) == 1 and type(parts[0]) is Text and self._joiner is None:
             return parts  # nearly always
         parts = [normal for part in parts for normal in self._normalise(part)]
         return self._joiner.join(parts) if self._joiner else parts
 
-    def _read_event(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
+    def _read_event(self, event: ServerSentEvent, parts: list[Part]) -> None:
         count = len(parts)
         if event.name == "error" and self._has_types:
             raise UpstreamStreamError(event.data)
@@ -185,7 +185,7 @@ class StreamReader:
         if not self.finished:  # a finished answer is complete
             self.failure = self.failure or error
 
-    def _normalise(self, part: StreamPart) -> Sequence[StreamPart]:
+    def _normalise(self, part: Part) -> Sequence[Part]:
         match part:
             case ToolCallDelta(calls):
                 normal = self._tool_calls.feed(calls)
@@ -200,7 +200,7 @@ class StreamReader:
                 return [Usage(usage)] if usage else []
         return [part]
 
-    def _read_odd(self, event: ServerSentEvent, parts: list[StreamPart]) -> None:
+    def _read_odd(self, event: ServerSentEvent, parts: list[Part]) -> None:
         """Read an event that does not have the declared type. Raise like ResponseReader.read."""
         data = event.data.strip()
         if self._has_types and (events := split_event(data)):

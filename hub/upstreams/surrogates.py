@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hub.core.stream_parts import ReasoningDelta, StreamPart, TextDelta, ToolCallDelta
+from hub.core.parts import Part, Reasoning, Text, ToolCallDelta
 
 _FIRST_SURROGATE: Final = 0xD800
 _SURROGATES: Final = 0x800  # the number of surrogate code points
@@ -46,7 +46,7 @@ class SurrogateJoiner:
         # arguments of the tool calls by their index.
         self._held: dict[str | int, str] = {}
 
-    def join(self, parts: Sequence[StreamPart]) -> list[StreamPart]:
+    def join(self, parts: Sequence[Part]) -> list[Part]:
         """Return the parts with whole characters, and hold a first half at the end of a text."""
         return [self._join_part(part) for part in parts]
 
@@ -54,12 +54,12 @@ class SurrogateJoiner:
         """Return U+FFFD for a half of the text that is still held at the end, else ''."""
         return "\ufffd" if self._held.get("text") else ""
 
-    def _join_part(self, part: StreamPart) -> StreamPart:
+    def _join_part(self, part: Part) -> Part:
         match part:
-            case TextDelta(text):
-                return TextDelta(self._join_text("text", text))
-            case ReasoningDelta(text):
-                return ReasoningDelta(self._join_text("reasoning", text))
+            case Text(text):
+                return Text(self._join_text("text", text))
+            case Reasoning(text):
+                return Reasoning(self._join_text("reasoning", text))
             case ToolCallDelta(calls):
                 return ToolCallDelta([self._join_call(call) for call in calls])
         return part

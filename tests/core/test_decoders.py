@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from hub.core.cumulative_text import CumulativeText
 from hub.core.line_decoder import LineDecoder
+from hub.core.parts import Replace, Text
 from hub.core.sse_decoder import StreamTooLarge
-from hub.core.stream_parts import TextDelta, TextReplaced
 
 
 @given(st.lists(st.text(), max_size=8), st.lists(st.integers(0, 60), max_size=8))
@@ -42,9 +42,9 @@ def test_what_grew_adds_up(versions: list[str]) -> None:
         if not newest.startswith(version):
             newest = version
         match cumulative.update(version):
-            case TextDelta(more):
+            case Text(more):
                 assert more
                 shown += more
-            case TextReplaced(text):
+            case Replace(text):
                 shown = text
         assert shown == newest

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import uvicorn
 
-from hub.core.stream_parts import Finished, TextDelta
+from hub.core.parts import Finished, Text
 from hub.settings.models import Upstream
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
@@ -65,7 +65,7 @@ each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: 
 
 def join_text(parts: list[Any]) -> str:
     assert parts[-1] == Finished("stop")
-    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def test_all_shapes_are_found() -> None:

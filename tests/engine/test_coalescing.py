@@ -7,14 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Annotations,
     Finished,
-    ReasoningDelta,
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -49,36 +49,36 @@ def test_pieces_of_tool_calls() -> None:
 
 def test_usage_separates_nothing() -> None:
     """An upstream that sends its usage in every chunk still gets one delta per flush."""
-    parts: list[StreamPart] = [TextDelta("a"), Usage({"n": 1}), TextDelta("b"), Usage({"n": 2})]
+    parts: list[Part] = [Text("a"), Usage({"n": 1}), Text("b"), Usage({"n": 2})]
     assert [*coalesce([*parts, Finished("stop")])] == [
-        TextDelta("ab"),
+        Text("ab"),
         *[Usage({"n": 1}), Usage({"n": 2}), Finished("stop")],
     ]
 
 
 def test_lists_are_joined() -> None:
     """Details of the reasoning and annotations become one part each."""
-    details: list[StreamPart] = [ReasoningDetails([{"a": 1}]), ReasoningDetails([{"b": 2}])]
-    sources: list[StreamPart] = [Annotations([{"a": 1}]), Annotations([{"b": 2}])]
+    details: list[Part] = [ReasoningDetails([{"a": 1}]), ReasoningDetails([{"b": 2}])]
+    sources: list[Part] = [Annotations([{"a": 1}]), Annotations([{"b": 2}])]
     both = [{"a": 1}, {"b": 2}]
     assert [*coalesce([*details, *sources])] == [ReasoningDetails(both), Annotations(both)]
 
 
 def test_replaced_text_drops_what_came_before() -> None:
     """Text before a new version of the whole text is not sent."""
-    parts: list[StreamPart] = [
-        TextDelta("a"),
-        TextReplaced("x"),
-        TextDelta("y"),
-        TextReplaced("z"),
-        TextDelta("!"),
+    parts: list[Part] = [
+        Text("a"),
+        Replace("x"),
+        Text("y"),
+        Replace("z"),
+        Text("!"),
     ]
-    assert [*coalesce(parts)] == [TextReplaced("z!")]
+    assert [*coalesce(parts)] == [Replace("z!")]
 
 
 _PARTS = st.one_of(
-    st.builds(TextDelta, st.text(max_size=2)),
-    st.builds(ReasoningDelta, st.text(max_size=2)),
+    st.builds(Text, st.text(max_size=2)),
+    st.builds(Reasoning, st.text(max_size=2)),
     st.builds(
         lambda n, text: ToolCallDelta([call_delta(n, text)]), st.integers(0, 2), st.text(max_size=2)
     ),
@@ -86,7 +86,7 @@ _PARTS = st.one_of(
 )
 
 
-def _content(parts: list[StreamPart]) -> tuple[str, str, dict[int, str], dict[str, Any]]:
+def _content(parts: list[Part]) -> tuple[str, str, dict[int, str], dict[str, Any]]:
     """Return all text, all reasoning, the arguments of each call, and the last usage."""
     calls: dict[int, str] = {}
     usage: dict[str, Any] = {}
@@ -97,13 +97,13 @@ def _content(parts: list[StreamPart]) -> tuple[str, str, dict[int, str], dict[st
                 calls[call["index"]] = before + call["function"]["arguments"]
         if isinstance(part, Usage):
             usage |= part.tokens
-    text = "".join(part.text for part in parts if isinstance(part, TextDelta))
-    reasoning = "".join(part.text for part in parts if isinstance(part, ReasoningDelta))
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    reasoning = "".join(part.text for part in parts if isinstance(part, Reasoning))
     return text, reasoning, calls, usage
 
 
 @given(st.lists(_PARTS, max_size=100), st.sampled_from([None, 3]))
-def test_nothing_is_lost(parts: list[StreamPart], max_runs: int | None) -> None:
+def test_nothing_is_lost(parts: list[Part], max_runs: int | None) -> None:
     """All text, reasoning, arguments and the last usage stay, in few parts."""
     joined = [*coalesce(parts, max_runs=max_runs)]
     assert _content(joined) == _content(parts)
@@ -114,7 +114,5 @@ def test_nothing_is_lost(parts: list[StreamPart], max_runs: int | None) -> None:
 
 def test_alternating_kinds() -> None:
     """An upstream that alternates between text and reasoning does not flood its readers."""
-    parts: list[StreamPart] = [
-        kind("a") for _ in range(1000) for kind in (TextDelta, ReasoningDelta)
-    ]
-    assert [*coalesce(parts)] == [TextDelta("a" * 1000), ReasoningDelta("a" * 1000)]
+    parts: list[Part] = [kind("a") for _ in range(1000) for kind in (Text, Reasoning)]
+    assert [*coalesce(parts)] == [Text("a" * 1000), Reasoning("a" * 1000)]

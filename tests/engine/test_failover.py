@@ -9,14 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
+from hub.core.parts import Finished, Part, Text, Usage
 from hub.engine.failover import CircuitBreaker, Failover
 from hub.errors import UpstreamError
 from tests.defaults import endpoint
 from tests.doubles import FakeClock, ScriptedUpstream, settled
 
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="a", model="m")
-GOOD: list[Any] = [TextDelta("x"), Finished("stop")]
+GOOD: list[Any] = [Text("x"), Finished("stop")]
 
 
 def failure(**more: Any) -> UpstreamError:
@@ -55,17 +55,17 @@ class FailoverTest:
             self.clock,
         )
 
-    async def collect(self) -> list[StreamPart]:
+    async def collect(self) -> list[Part]:
         """Return the parts; the clock advances while the failover sleeps."""
         return await self._read_into([])
 
-    async def collect_failure(self) -> tuple[UpstreamError, list[StreamPart]]:
-        parts: list[StreamPart] = []
+    async def collect_failure(self) -> tuple[UpstreamError, list[Part]]:
+        parts: list[Part] = []
         with pytest.raises(UpstreamError) as caught:
             await self._read_into(parts)
         return caught.value, parts
 
-    async def _read_into(self, parts: list[StreamPart]) -> list[StreamPart]:
+    async def _read_into(self, parts: list[Part]) -> list[Part]:
         async def read() -> None:
             async for batch in self.failover.stream(REQUEST):
                 parts.extend(batch)
@@ -110,9 +110,9 @@ async def test_fallback() -> None:
 
 async def test_no_retry_after_the_first_delta() -> None:
     """A failure after the first delta is reported, and the parts before it are kept."""
-    first, second = SequencedUpstream([TextDelta("x"), failure()]), SequencedUpstream(GOOD)
+    first, second = SequencedUpstream([Text("x"), failure()]), SequencedUpstream(GOOD)
     error, parts = await FailoverTest(first, second).collect_failure()
-    assert (error.code, parts) == ("upstream_status", [TextDelta("x")])
+    assert (error.code, parts) == ("upstream_status", [Text("x")])
     assert (len(first.requests), len(second.requests)) == (1, 0)
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from hub.core.channel import user_channel
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Part,
+    Reasoning,
+    Replace,
+    Text,
     ToolCallDelta,
 )
 from hub.engine.generation_jobs import GenerationJobs
@@ -35,12 +35,12 @@ from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, settled
 ALICE = user_channel("alice")
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
 CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
-PARTS: list[StreamPart] = [
-    TextDelta("draft"),
-    ReasoningDelta("hm"),
-    TextReplaced("Hel"),
+PARTS: list[Part] = [
+    Text("draft"),
+    Reasoning("hm"),
+    Replace("Hel"),
     ToolCallDelta([CALL]),
-    TextDelta("lo"),
+    Text("lo"),
     Finished("stop"),
 ]
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
@@ -75,9 +75,7 @@ class PacedUpstream:
         self.allowed = asyncio.Semaphore(0)
         self.is_open = False
 
-    async def stream(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Sequence[StreamPart], None]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
         for part in PARTS:
             if not self.is_open:
                 await self.allowed.acquire()

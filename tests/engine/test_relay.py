@@ -20,12 +20,12 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Part,
+    Reasoning,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -39,9 +39,9 @@ from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
-ANSWER: list[StreamPart] = [
-    TextDelta("Hel"),
-    TextDelta("lo"),
+ANSWER: list[Part] = [
+    Text("Hel"),
+    Text("lo"),
     Usage({"completion_tokens": 2}),
     Finished("stop"),
 ]
@@ -118,12 +118,12 @@ async def test_complete_answer() -> None:
 
 
 async def test_every_kind_of_part() -> None:
-    """Reasoning and tool calls are deltas; TextReplaced replaces the text."""
+    """Reasoning and tool calls are deltas; Replace replaces the text."""
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
     case = RelayTest(
-        ReasoningDelta("hm"),
-        TextDelta("a"),
-        TextReplaced("b"),
+        Reasoning("hm"),
+        Text("a"),
+        Replace("b"),
         ToolCallDelta([call]),
         Finished("stop"),
     )
@@ -141,11 +141,11 @@ async def test_every_kind_of_part() -> None:
     ("script", "code"),
     [
         ([FAILURE], "upstream_error"),
-        ([TextDelta("a"), FAILURE], "upstream_error"),
-        ([TextDelta("a")], "upstream_truncated"),
+        ([Text("a"), FAILURE], "upstream_error"),
+        ([Text("a")], "upstream_truncated"),
         ([], "upstream_truncated"),
-        ([TextDelta("a"), ZeroDivisionError()], "upstream_protocol"),
-        ([TextDelta("x" * 600), TextDelta("x" * 600), Finished("stop")], "upstream_too_large"),
+        ([Text("a"), ZeroDivisionError()], "upstream_protocol"),
+        ([Text("x" * 600), Text("x" * 600), Finished("stop")], "upstream_too_large"),
     ],
 )
 async def test_failed_answer(script: list[Any], code: str) -> None:
@@ -171,7 +171,7 @@ async def test_stop_while_the_upstream_is_silent(seen: int) -> None:
     """A stop closes the upstream, also before the first token; the text so far is kept."""
     gate = Gate()
     gate.close()
-    case = RelayTest(*[TextDelta("a")] * seen, gate, *ANSWER)
+    case = RelayTest(*[Text("a")] * seen, gate, *ANSWER)
     running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -187,7 +187,7 @@ async def test_lost_stop_notice_is_found_by_the_next_publish() -> None:
     """A stop request whose notice was lost is in the result of the next publish."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    case = RelayTest(Text("a"), gate, *ANSWER)
     running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -259,7 +259,7 @@ async def test_superseded_worker_writes_nothing() -> None:
     """Once another attempt has started, the first one is refused and closes its upstream."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
+    case = RelayTest(Text("old"), gate, Text("late"), Finished("stop"))
     running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -298,7 +298,7 @@ async def test_broker_outage() -> None:
     """A publish is repeated after an outage; no delta is lost or duplicated."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    case = RelayTest(Text("a"), gate, *ANSWER)
     running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -324,11 +324,11 @@ async def test_fail_over_that_loses_writes(published: int, lost_after: int) -> N
 
     lost_after: the number of parts that the new server has; -1 means not even the begin.
     """
-    parts: list[StreamPart] = [
-        TextDelta("Hel"),
-        ReasoningDelta("hm"),
+    parts: list[Part] = [
+        Text("Hel"),
+        Reasoning("hm"),
         ToolCallDelta([CALL]),
-        TextDelta("lo"),
+        Text("lo"),
     ]
     copied, failed = Gate(), Gate()
     copied.close()
@@ -371,7 +371,7 @@ async def test_fail_over_that_loses_writes_of_a_superseded_worker() -> None:
     """A worker that has lost the lease does not begin again."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    case = RelayTest(Text("a"), gate, *ANSWER)
     await case.queue()
     replica = Replica(case.backend)
     held = True
@@ -394,7 +394,7 @@ async def test_fail_over_that_loses_a_record() -> None:
     """The end is published without the record, and the job is over."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    case = RelayTest(Text("a"), gate, *ANSWER)
     replica = Replica(case.backend)
     await case.queue()
     running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
@@ -412,7 +412,7 @@ async def test_two_workers_with_the_same_attempt() -> None:
     """A fail-over loses the begin of one worker, and another begins the same attempt."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("old"), gate, TextDelta("late"), Finished("stop"))
+    case = RelayTest(Text("old"), gate, Text("late"), Finished("stop"))
     await case.queue()
     replica = Replica(case.backend)
     running = asyncio.create_task(case.relay.run(case.lease(), case.stop))
@@ -421,7 +421,7 @@ async def test_two_workers_with_the_same_attempt() -> None:
     replica.promote()
     second_gate = Gate()
     second_gate.close()
-    second = ScriptedUpstream([TextDelta("new"), second_gate, *ANSWER])
+    second = ScriptedUpstream([Text("new"), second_gate, *ANSWER])
     relay = Relay(
         case.backend.events, case.backend.generations, {"main": second}, case.clock, RELAY_LIMITS
     )
@@ -440,14 +440,14 @@ async def test_two_workers_with_the_same_attempt() -> None:
 async def test_parts_that_arrive_together_are_coalesced() -> None:
     """Neighbours of the same kind become one delta; the order of the kinds is kept."""
     batch = [
-        TextDelta("b"),
-        TextDelta("c"),
-        ReasoningDelta("h"),
-        ReasoningDelta("m"),
-        TextReplaced("x"),
-        TextDelta("y"),
+        Text("b"),
+        Text("c"),
+        Reasoning("h"),
+        Reasoning("m"),
+        Replace("x"),
+        Text("y"),
     ]
-    events = await RelayTest([TextDelta("a")], batch, Finished("stop")).run()
+    events = await RelayTest([Text("a")], batch, Finished("stop")).run()
     assert events[1:-1] == [
         ("generation.delta", {"i": 0, "text": "a"}),
         ("generation.delta", {"i": 1, "text": "bc"}),
@@ -461,12 +461,10 @@ async def test_first_delta_is_immediate_and_later_ones_wait() -> None:
     read: list[str] = []
 
     class Upstream:
-        async def stream(
-            self, request: GenerationRequest
-        ) -> AsyncGenerator[list[StreamPart], None]:
+        async def stream(self, request: GenerationRequest) -> AsyncGenerator[list[Part], None]:
             for word in ("a", "b", "c"):
                 read.append(word)
-                yield [TextDelta(word)]
+                yield [Text(word)]
             yield [Finished("stop")]
 
     case = RelayTest(flush_seconds=0.5)
@@ -570,7 +568,7 @@ async def test_record_is_lost(delta: int) -> None:
     and a repeated job adds nothing.
     """
     gate = Gate()
-    parts: list[Any] = [TextDelta("a"), TextDelta("b"), Finished("stop")]
+    parts: list[Any] = [Text("a"), Text("b"), Finished("stop")]
     case = RelayTest(*parts[:delta], gate, *parts[delta:], flush_seconds=0.0)
     gate.close()
     await case.queue()
@@ -607,7 +605,7 @@ async def test_record_is_lost_between_two_workers() -> None:
     """When the first worker died, the second one ends the answer."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, *ANSWER)
+    case = RelayTest(Text("a"), gate, *ANSWER)
     running = asyncio.create_task(case.run())
     await until(lambda: gate.waiting == 1)
     await settled()
@@ -657,7 +655,7 @@ async def test_record_is_lost_with_the_lease() -> None:
     """A worker that has lost the lease too publishes nothing: it does not know what others did."""
     gate = Gate()
     gate.close()
-    case = RelayTest(TextDelta("a"), gate, TextDelta("b"), Finished("stop"))
+    case = RelayTest(Text("a"), gate, Text("b"), Finished("stop"))
     await case.queue()
     leases = iter([True])
 

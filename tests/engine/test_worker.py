@@ -20,7 +20,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.core.stream_parts import Finished, TextDelta
+from hub.core.parts import Finished, Text
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay
 from hub.engine.worker import Worker
@@ -40,9 +40,7 @@ class WorkerTest:
         self.queue = self.backend.queue
         self.clock = FakeClock()
         self.gate = Gate()
-        self.upstream = ScriptedUpstream(
-            [TextDelta("a"), self.gate, TextDelta("b"), Finished("stop")]
-        )
+        self.upstream = ScriptedUpstream([Text("a"), self.gate, Text("b"), Finished("stop")])
         self.generations = Generations(self.backend.events, self.backend.generations, self.queue)
         self.tasks: list[asyncio.Task[None]] = []
 

@@ -13,11 +13,11 @@ import pytest
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
-    TextDelta,
-    TextReplaced,
+    Reasoning,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -34,9 +34,9 @@ from tests.http.kit import Hub, check_described, running_hub
 
 CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
 WHOLE = [
-    ReasoningDelta("hm"),
-    TextDelta("a"),
-    TextReplaced("b"),
+    Reasoning("hm"),
+    Text("a"),
+    Replace("b"),
     ToolCallDelta([CALL]),
     Finished("stop"),
 ]
@@ -111,7 +111,7 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         await relay_generation(
             hub,
             await start_generation(hub),
-            TextDelta("a"),
+            Text("a"),
             Usage({"completion_tokens": 1}),
             BROKEN,
         )

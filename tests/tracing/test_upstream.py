@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hub.core.stream_parts import Finished, StreamPart, TextDelta, Usage
+from hub.core.parts import Finished, Part, Text, Usage
 from hub.engine.failover import CircuitBreaker, Failover
 from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
@@ -27,7 +27,7 @@ SAMPLED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-01")
 UNSAMPLED = msgspec.structs.replace(REQUEST, trace=f"00-{'a' * 32}-{'c' * 16}-00")
 
 
-async def read_answer(upstream: Upstream, request: object = SAMPLED) -> list[StreamPart]:
+async def read_answer(upstream: Upstream, request: object = SAMPLED) -> list[Part]:
     """Return all parts of an answer."""
     assert isinstance(request, type(SAMPLED))
     async with aclosing(upstream.stream(request)) as stream:
@@ -66,10 +66,10 @@ async def simulated(spans: Spans, fault: str | None) -> AsyncIterator[tuple[Upst
 )
 async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provider: str) -> None:
     """The span has the request, the end and the usage, and is a child of the caller's span."""
-    script: Sequence[StreamPart] = [
+    script: Sequence[Part] = [
         Usage({"prompt_tokens": 7}),
-        TextDelta("private"),
-        TextDelta("words"),
+        Text("private"),
+        Text("words"),
         Usage({"completion_tokens": 9}),
         Finished("length"),
     ]
@@ -94,7 +94,7 @@ async def test_answer_is_a_span_of_generative_ai(spans: Spans, kind: str, provid
 async def test_failure_has_its_code(spans: Spans) -> None:
     """The text of an upstream may quote the prompt, so it is not in the span."""
     error = UpstreamError("upstream_status", "400: you attributes 'private'", retryable=False)
-    upstream = TracedUpstream(ScriptedUpstream([TextDelta("a"), error]), spans.tracer, "openai")
+    upstream = TracedUpstream(ScriptedUpstream([Text("a"), error]), spans.tracer, "openai")
     with pytest.raises(UpstreamError):
         await read_answer(upstream)
     span, attributes = spans.only("chat m")
@@ -117,7 +117,7 @@ async def test_stopped_answer_ends_its_span(spans: Spans) -> None:
     """A cancelled answer ends the span without an error and closes the upstream."""
     gate = Gate()
     gate.close()
-    script = ScriptedUpstream([TextDelta("a"), gate])
+    script = ScriptedUpstream([Text("a"), gate])
     task = asyncio.create_task(read_answer(TracedUpstream(script, spans.tracer, "openai")))
     await settled()
     assert gate.waiting == 1

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import StreamPart
+from hub.core.parts import Part
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_client import UpstreamTimeouts
@@ -110,8 +110,8 @@ def build_upstream(
 
 
 async def iterate_parts(
-    stream: AsyncGenerator[Sequence[StreamPart], None],
-) -> AsyncIterator[StreamPart]:
+    stream: AsyncGenerator[Sequence[Part], None],
+) -> AsyncIterator[Part]:
     """Yield the parts one at a time."""
     async with aclosing(stream):
         async for parts in stream:
@@ -121,7 +121,7 @@ async def iterate_parts(
 
 async def collect(
     base_url: str, request: GenerationRequest = REQUEST, **options: Any
-) -> list[StreamPart]:
+) -> list[Part]:
     """Return all parts of an answer."""
     async with aiohttp.ClientSession() as session:
         upstream = build_upstream(session, base_url, **options)

@@ -16,11 +16,11 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
-    StreamPart,
-    TextDelta,
+    Part,
+    Reasoning,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -63,7 +63,7 @@ CASES: Final[list[Case]] = [
 def read(case: Case, chunks: Sequence[bytes]) -> Answer:
     """Return what a client would see of the chunks of a response."""
     reader = StreamReader(_DIALECTS[case["kind"]], 2**20, ())
-    parts: list[StreamPart] = []
+    parts: list[Part] = []
     error: UpstreamError | None = None
     try:
         for chunk in chunks:
@@ -80,13 +80,13 @@ def read(case: Case, chunks: Sequence[bytes]) -> Answer:
     return _collect(parts, error)
 
 
-def _collect(parts: Sequence[StreamPart], error: UpstreamError | None) -> Answer:
+def _collect(parts: Sequence[Part], error: UpstreamError | None) -> Answer:
     answer, usage = Answer(msgspec.json.encode(parts).decode()), dict[str, Any]()
     for part in parts:
         match part:
-            case TextDelta(text):
+            case Text(text):
                 answer.text += text
-            case ReasoningDelta(text):
+            case Reasoning(text):
                 answer.reasoning += text
             case ToolCallDelta(calls):
                 for call in calls:

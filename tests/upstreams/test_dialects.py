@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
-    TextReplaced,
+    Replace,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -38,10 +38,10 @@ REQUEST = GenerationRequest(MESSAGES, "u", "m", {"temperature": 0.5, "max_tokens
 CUMULATIVE = DashScope({"incremental_output": False})
 
 
-def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[StreamPart]:
+def read(dialect: Dialect, *chunks: bytes | dict[str, Any]) -> list[Part]:
     """Return the parts of a response; a dict is the JSON of one event."""
     reader = StreamReader(dialect, 10_000, ())
-    parts: list[StreamPart] = []
+    parts: list[Part] = []
     ndjson = "ndjson" in dialect.framing.media_type
     for chunk in chunks:
         if isinstance(chunk, dict):
@@ -68,14 +68,14 @@ def test_openai_refusal() -> None:
     """A refusal is text, and the finish reason is `refusal`."""
     delta = {"choices": [{"delta": {"refusal": "No."}}]}
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-    assert read(OpenAiChat({}), delta, end) == [TextDelta("No."), Finished("refusal")]
+    assert read(OpenAiChat({}), delta, end) == [Text("No."), Finished("refusal")]
 
 
 def test_openai_unknown_chunks_are_skipped() -> None:
     """JSON of an unknown shape is skipped."""
     chunks = ({"choices": ""}, {"object": "ping"}, b"data: 5\n\n")
     end = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
-    assert read(OpenAiChat({}), *chunks, end) == [TextDelta("a"), Finished("stop")]
+    assert read(OpenAiChat({}), *chunks, end) == [Text("a"), Finished("stop")]
 
 
 def test_openai_half_characters() -> None:
@@ -86,13 +86,13 @@ def test_openai_half_characters() -> None:
         b'data: {"choices":[{"delta":{"content":"c"},"finish_reason":"stop"}]}\n\n',
     ]
     assert read(OpenAiChat({}), *halves) == [
-        TextDelta("a"),
-        TextDelta("🌅b"),
-        TextDelta("c"),
+        Text("a"),
+        Text("🌅b"),
+        Text("c"),
         Finished("stop"),
     ]
     last = b'data: {"choices":[{"delta":{"content":"\\ud83c"},"finish_reason":"stop"}]}\n\n'
-    assert read(OpenAiChat({}), last) == [TextDelta(""), TextDelta("\ufffd"), Finished("stop")]
+    assert read(OpenAiChat({}), last) == [Text(""), Text("\ufffd"), Finished("stop")]
 
 
 def test_responses_tools_and_reasoning() -> None:
@@ -114,7 +114,7 @@ def test_responses_tools_and_reasoning() -> None:
         },
     )
     assert parts == [
-        ReasoningDelta("hm"),
+        Reasoning("hm"),
         ToolCallDelta([call(0, id_="c1", name="f", arguments="")]),
         ToolCallDelta([call(0, arguments='{"a"')]),
         Usage({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}),
@@ -163,7 +163,7 @@ def test_anthropic_tools_and_thinking() -> None:
     )
     assert parts == [
         Usage({"prompt_tokens": 5, "completion_tokens": 1}),
-        ReasoningDelta("hm"),
+        Reasoning("hm"),
         ToolCallDelta([call(0, id_="t1", name="f", arguments="")]),
         ToolCallDelta([call(0, arguments='{"a":1}')]),
         ReasoningDetails(
@@ -196,7 +196,7 @@ def test_ollama_tools_and_thinking() -> None:
         {"done": True, "done_reason": "stop", "prompt_eval_count": 2, "eval_count": 3},
     )
     assert parts == [
-        ReasoningDelta("hm"),
+        Reasoning("hm"),
         ToolCallDelta([call(0, id_="c", name="f", arguments="")]),
         Usage({"prompt_tokens": 2, "completion_tokens": 3}),
         ToolCallDelta([call(0, arguments='{"city":"Köln"}')]),
@@ -228,8 +228,8 @@ def test_dashscope_incremental() -> None:
         event("tool_calls"),
     )
     assert parts == [
-        *[ReasoningDelta("hm"), ReasoningDelta("hm")],
-        *[TextDelta("ha"), TextDelta("ha"), TextDelta("!")],
+        *[Reasoning("hm"), Reasoning("hm")],
+        *[Text("ha"), Text("ha"), Text("!")],
         ToolCallDelta([call(0, id_="c0", name="f", arguments='{"a":1}')]),
         Finished("tool_calls"),
     ]
@@ -253,12 +253,12 @@ def test_dashscope_messages() -> None:
         event("你是阿里!", finish="stop"),
     )
     assert parts == [
-        ReasoningDelta("我"),
-        ReasoningDelta("想"),
-        TextDelta("我是"),
-        TextDelta("阿里"),
-        TextReplaced("你是阿里"),
-        TextDelta("!"),
+        Reasoning("我"),
+        Reasoning("想"),
+        Text("我是"),
+        Text("阿里"),
+        Replace("你是阿里"),
+        Text("!"),
         Finished("stop"),
     ]
 
@@ -301,12 +301,12 @@ def test_envelope_end_that_carries_text() -> None:
         request={}, json_data=False, text="", text_mode="cumulative", end_events=("finish",)
     )
     stream = b"event: add\ndata: Hel\n\n", b"event: finish\ndata: Hello\n\n"
-    assert read(Envelope(rules), *stream) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop")]
+    assert read(Envelope(rules), *stream) == [Text("Hel"), Text("lo"), Finished("stop")]
     rules = envelope_rules(
         request={}, ok_field="code", ok_values=(200,), end_field="code", end_values=(-200,)
     )
     events = {"code": 200, "data": "a"}, {"code": -200, "data": "完成"}
-    assert read(Envelope(rules), *events) == [TextDelta("a"), Finished("stop")]
+    assert read(Envelope(rules), *events) == [Text("a"), Finished("stop")]
 
 
 def test_envelope_deep_text_and_ndjson() -> None:
@@ -315,7 +315,7 @@ def test_envelope_deep_text_and_ndjson() -> None:
         request={}, framing="ndjson", text="result.parts.0.t", end_field="last", end_values=(True,)
     )
     lines = {"result": {"parts": [{"t": "a"}]}}, {"result": {"parts": [{"t": "b"}]}, "last": True}
-    assert read(Envelope(rules), *lines) == [TextDelta("a"), TextDelta("b"), Finished("stop")]
+    assert read(Envelope(rules), *lines) == [Text("a"), Text("b"), Finished("stop")]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_last_line_without_its_end() -> None:
     """The last line may lack its newline: a finish or an error in it counts."""
     first_line = {"message": {"content": "a"}}
     last = b'{"done":true,"done_reason":"stop"}'
-    assert read(OllamaChat({}), first_line, last) == [TextDelta("a"), Finished("stop")]
+    assert read(OllamaChat({}), first_line, last) == [Text("a"), Finished("stop")]
     with pytest.raises(UpstreamError, match="no such model"):
         read(OllamaChat({}), b'{"error":"no such model"}')
     with pytest.raises(UpstreamError) as caught:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from structlog.testing import capture_logs
 
-from hub.core.stream_parts import Finished, TextDelta, Usage
+from hub.core.parts import Finished, Text, Usage
 from hub.upstreams.http_upstream import HttpUpstream
 from tests.defaults import upstream_timeouts
 from tests.upstreams.kit import HEAD, Script, collect, collect_failure, scripted_server
@@ -51,7 +51,7 @@ async def test_finish_ends_the_answer(beat: bytes, set_grace: Callable[[float], 
     beats = itertools.repeat(beat) if beat else ()
     stream = itertools.chain([HEAD, TEXT, STOP], beats)
     async with scripted_server(send_and_hold(stream)) as url:
-        assert await collect(url) == [TextDelta("a"), Finished("stop")]
+        assert await collect(url) == [Text("a"), Finished("stop")]
 
 
 async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> None:
@@ -59,7 +59,7 @@ async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> Non
     set_grace(30)
     stream = [HEAD, TEXT, STOP, b": alive\n\n", USAGE, b"data: [DONE]\n\n"]
     async with scripted_server(send_and_hold(stream)) as url:
-        assert await collect(url) == [TextDelta("a"), Usage({"total_tokens": 3}), Finished("stop")]
+        assert await collect(url) == [Text("a"), Usage({"total_tokens": 3}), Finished("stop")]
 
 
 async def test_text_after_a_finish_counts(set_grace: Callable[[float], None]) -> None:
@@ -69,7 +69,7 @@ async def test_text_after_a_finish_counts(set_grace: Callable[[float], None]) ->
     stream = [HEAD, *[chunk] * 30, b"data: [DONE]\n\n"]
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url)
-    assert [part for part in parts if isinstance(part, TextDelta)] == [TextDelta("a")] * 30
+    assert [part for part in parts if isinstance(part, Text)] == [Text("a")] * 30
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ async def test_break_after_the_finish() -> None:
         writer.write(HEAD.replace(b"Connection: close", b"Content-Length: 999") + TEXT + STOP)
 
     async with scripted_server(script) as url:
-        assert await collect(url) == [TextDelta("a"), Finished("stop")]
+        assert await collect(url) == [Text("a"), Finished("stop")]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.stream_parts import Finished, StreamPart, TextDelta, TextReplaced
+from hub.core.parts import Finished, Part, Replace, Text
 from hub.errors import UpstreamError
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import matches
@@ -24,10 +24,10 @@ WORD = st.sampled_from(["[DONE]", "stop", "</end>", "结束", "__END__"])
 TEXTS = st.lists(st.text(min_size=1, max_size=8), max_size=6)
 
 
-def read(rules: dict[str, Any], *chunks: bytes) -> list[StreamPart]:
+def read(rules: dict[str, Any], *chunks: bytes) -> list[Part]:
     """Return the parts of a response. Raise the error of the stream."""
     reader = StreamReader(Envelope(envelope_rules(**rules)), 100_000, ())
-    parts: list[StreamPart] = []
+    parts: list[Part] = []
     for chunk in chunks:
         parts += reader.feed(chunk)
         if reader.failure is not None:
@@ -41,9 +41,9 @@ def read(rules: dict[str, Any], *chunks: bytes) -> list[StreamPart]:
     return [*parts, *reader.finish()]
 
 
-def text_of(parts: list[StreamPart]) -> str:
+def text_of(parts: list[Part]) -> str:
     assert parts[-1] == Finished("stop")
-    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -160,7 +160,7 @@ def test_end_event_with_text() -> None:
     rules = {"json_data": False, "text_mode": "cumulative", "end_events": ("finish",)}
     assert text_of(read(rules, b"data: a\n\nevent: finish\ndata: ab\n\n")) == "ab"
     replaced = read(rules, b"data: a\n\nevent: finish\ndata: xy\n\n")
-    assert TextReplaced("xy") in replaced
+    assert Replace("xy") in replaced
 
 
 @pytest.mark.parametrize(

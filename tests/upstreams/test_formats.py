@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, StreamPart, TextDelta, TextReplaced, Usage
+from hub.core.parts import Finished, Part, Replace, Text, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.anthropic import AnthropicMessages
@@ -86,13 +86,13 @@ async def simulated(name: str, **options: Any) -> AsyncIterator[tuple[str, Diale
         yield f"http://127.0.0.1:{port}{path}", dialect()
 
 
-def join_text(parts: list[StreamPart]) -> str:
+def join_text(parts: list[Part]) -> str:
     """Return the text of the parts together."""
     text = ""
     for part in parts:
-        if isinstance(part, TextDelta):
+        if isinstance(part, Text):
             text += part.text
-        elif isinstance(part, TextReplaced):
+        elif isinstance(part, Replace):
             text = part.text
     return text
 
@@ -105,7 +105,7 @@ async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
         parts = await collect(url, REQUEST, dialect=dialect)
     assert join_text(parts) == choose_answer(PROMPT)
     assert parts[-1] == Finished("stop")
-    assert sum(isinstance(part, TextDelta) for part in parts) > 20
+    assert sum(isinstance(part, Text) for part in parts) > 20
     usage: dict[str, Any] = {}
     for part in parts:
         if isinstance(part, Usage):

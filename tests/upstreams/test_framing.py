@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.stream_parts import Finished, TextDelta
+from hub.core.parts import Finished, Text
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.framing import Form, recognize_form
 from hub.upstreams.ollama import OllamaChat
@@ -62,7 +62,7 @@ def read(dialect: Dialect, given_type: str | None, chunks: list[bytes]) -> str:
     parts += [*reader.end(), *reader.finish()]
     assert reader.failure is None
     assert parts[-1] == Finished("stop")
-    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 @given(
@@ -131,7 +131,7 @@ async def test_stream_under_a_wrong_type(content_type: str | None) -> None:
     """Over HTTP: server-sent events without a content type, or with a guessed one, are read."""
     stream = b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in openai_chunks(["a"]))
     async with scripted_server(reply(content_type, stream)) as url:
-        assert await collect(url) == [TextDelta("a"), Finished("stop")]
+        assert await collect(url) == [Text("a"), Finished("stop")]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_stream_with_another_status_of_success() -> None:
     """A stream is read under each status of success; under another one it is an error."""
     stream = b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in openai_chunks(["a"]))
     async with scripted_server(reply("text/event-stream", stream, "201 Created")) as url:
-        assert await collect(url) == [TextDelta("a"), Finished("stop")]
+        assert await collect(url) == [Text("a"), Finished("stop")]
     error = await collect_failure(reply("text/event-stream", stream, "307 Moved"))
     assert (error.code, error.status) == ("upstream_status", 307)
     error = await collect_failure(reply("text/html", b"<html>", "201 Created"))

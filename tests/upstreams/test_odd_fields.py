@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Annotations,
     Finished,
-    ReasoningDelta,
+    Part,
+    Reasoning,
     ReasoningDetails,
-    StreamPart,
-    TextDelta,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -49,12 +49,12 @@ def encode(dialect: Dialect, events: Sequence[Any]) -> bytes:
 
 def read(
     dialect: Dialect, *events: Any, cuts: Sequence[int] = ()
-) -> tuple[list[StreamPart], StreamReader]:
+) -> tuple[list[Part], StreamReader]:
     """Return the parts of a stream, and its reader. cuts: where the network splits the bytes."""
     reader = StreamReader(dialect, 1_000_000, ())
     stream = encode(dialect, events)
     positions = sorted({0, *(cut % (len(stream) + 1) for cut in cuts), len(stream)})
-    parts: list[StreamPart] = []
+    parts: list[Part] = []
     for start, end in pairwise(positions):
         parts += reader.feed(stream[start:end])
         if reader.failure:
@@ -65,8 +65,8 @@ def read(
     return parts + reader.finish(), reader
 
 
-def text_of(parts: Sequence[StreamPart]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+def text_of(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def chunk(delta: Any, finish_reason: Any = None, **fields: Any) -> dict[str, Any]:
@@ -365,7 +365,7 @@ def test_finish_is_final() -> None:
     rubbish = (b"data: {broken\n\n", {"choices": "odd"}, {"error": "late"}, b"data: oops\n\n")
     usage = {"choices": [], "usage": {"prompt_tokens": 3}}
     parts, _ = read(OPENAI, chunk({"content": "a"}, "stop"), *rubbish, usage)
-    assert parts == [TextDelta("a"), Usage({"prompt_tokens": 3}), Finished("stop")]
+    assert parts == [Text("a"), Usage({"prompt_tokens": 3}), Finished("stop")]
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "network_error"])
@@ -373,7 +373,7 @@ def test_finish_that_is_a_failure(reason: str) -> None:
     """A vendor's word for a failure ends the answer with an error, after its text."""
     reader = StreamReader(OPENAI, 10_000, ())
     parts = reader.feed(encode(OPENAI, [chunk({"content": "a"}, reason)]))
-    assert parts == [TextDelta("a")]
+    assert parts == [Text("a")]
     assert reader.failure is not None
     assert reader.failure.code == "upstream_error"
 
@@ -444,7 +444,7 @@ def test_sources_and_details() -> None:
 
     assert parts == [
         ReasoningDetails(details),
-        *[TextDelta("a"), Annotations([cite("https://b")])],
+        *[Text("a"), Annotations([cite("https://b")])],
         *[Annotations([url]), Annotations([cite("https://c")])],
         Finished("stop"),
     ]
@@ -468,7 +468,7 @@ def test_responses_without_deltas() -> None:
     for events in ([end], [*items, end], [items[1], end], [*items, *items, end]):
         parts, _ = read(dialect, *events)
         assert text_of(parts) == "Hi"
-        assert "".join(p.text for p in parts if isinstance(p, ReasoningDelta)) == "hm"
+        assert "".join(p.text for p in parts if isinstance(p, Reasoning)) == "hm"
         (details,) = [p.details for p in parts if isinstance(p, ReasoningDetails)]
         assert [{**each, "index": 0} for each in details] == [{**detail, "index": 0}]
         calls = [call for p in parts if isinstance(p, ToolCallDelta) for call in p.calls]

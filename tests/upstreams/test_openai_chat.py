@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from hub.core.parts import Finished, Reasoning, Text, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream
@@ -55,7 +55,7 @@ async def test_text_in_any_language(network_chunk_bytes: int | None) -> None:
     """Characters split over network chunks arrive complete, then usage and the end."""
     async with simulated(network_chunk_bytes=network_chunk_bytes) as (url, _):
         parts = await collect(url)
-    text = "".join(part.text for part in parts if isinstance(part, TextDelta))
+    text = "".join(part.text for part in parts if isinstance(part, Text))
     assert text.startswith("天空是蓝色的，因为空气")
     assert "🌤️\n日落时" in text
     assert text.endswith("（模拟回答）")
@@ -81,9 +81,9 @@ async def test_fields_of_a_chunk() -> None:
     ]
     async with scripted_server(send_chunks(HEAD, *chunks)) as url:
         assert await collect(url) == [
-            ReasoningDelta("hm"),
-            ReasoningDelta("so"),
-            TextDelta("Hi"),
+            Reasoning("hm"),
+            Reasoning("so"),
+            Text("Hi"),
             Usage({"total_tokens": 3}),
             ToolCallDelta([{**call, "function": {"name": "f", "arguments": "{}"}}]),
             Finished("tool_calls"),
@@ -260,7 +260,7 @@ async def test_character_split_over_two_network_chunks() -> None:
         async for part in iterate_parts(upstream.stream(REQUEST)):
             parts.append(part)
             first_seen.set()
-    assert parts == [TextDelta("a"), TextDelta("天"), Finished("stop")]
+    assert parts == [Text("a"), Text("天"), Finished("stop")]
 
 
 async def test_parts_before_an_oversized_line_are_kept() -> None:
@@ -272,14 +272,14 @@ async def test_parts_before_an_oversized_line_are_kept() -> None:
         with pytest.raises(UpstreamError, match="too large"):
             async for part in iterate_parts(upstream.stream(REQUEST)):
                 parts.append(part)  # noqa: PERF401 - the parts before the error are checked
-    assert parts == [TextDelta("a")]
+    assert parts == [Text("a")]
 
 
 async def test_cut_after_the_finish_is_complete() -> None:
     """The finish reason arrived, so a lost [DONE] does not matter."""
     head = HEAD.replace(b"Connection: close", b"Content-Length: 999")
     async with scripted_server(send_chunks(head, delta("stop", content="all"))) as url:
-        assert await collect(url) == [TextDelta("all"), Finished("stop")]
+        assert await collect(url) == [Text("all"), Finished("stop")]
 
 
 async def test_refused_connection() -> None:
@@ -331,7 +331,7 @@ async def test_time_of_the_reader_does_not_count() -> None:
         async for part in iterate_parts(upstream.stream(REQUEST)):
             parts.append(part)
             await asyncio.sleep(0.7)
-    assert parts == [TextDelta("a"), Finished("stop")]
+    assert parts == [Text("a"), Finished("stop")]
 
 
 async def test_endless_line() -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, TextDelta
+from hub.core.parts import Finished, Text
 from hub.engine.tasks import SystemClock
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, listen
@@ -156,7 +156,7 @@ async def test_preset(name: str) -> None:
         upstreams = build_upstreams(settings, session, SystemClock(), ("default",))
         parts = [part async for part in iterate_parts(upstreams["u"].stream(REQUEST))]
     assert faults == [[]]
-    assert parts == [TextDelta("ok"), Finished("stop")]
+    assert parts == [Text("ok"), Finished("stop")]
 
 
 def test_every_preset_has_facts() -> None:

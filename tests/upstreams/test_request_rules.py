@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, StreamPart, TextDelta
+from hub.core.parts import Finished, Part, Text
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.settings.models import Upstream
@@ -35,7 +35,7 @@ MESSAGES = [Message("developer", "be kind"), Message("user", "hi", name="alice")
 PARAMS = {"max_tokens": 9, "seed": 1, "logit_bias": {"5": 1}}
 REQUEST = GenerationRequest(MESSAGES, "u", "m", PARAMS)
 STREAM = 'data: {"choices":[{"delta":{"content":"ok"},"finish_reason":"stop"}]}\n\n'
-ANSWER: list[StreamPart] = [TextDelta("ok"), Finished("stop")]
+ANSWER: list[Part] = [Text("ok"), Finished("stop")]
 Refusal = Callable[[dict[str, Any]], str | None]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import Finished, TextDelta
+from hub.core.parts import Finished, Text
 from hub.errors import UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
@@ -467,7 +467,7 @@ async def test_parallel_calls_arrive(
     request = GenerationRequest(CONVERSATION, upstream="u", model="m", params={"tools": TOOLS})
     async with scripted_server(send_chunks(HEAD, end), received) as url:
         answer_parts = await collect(url, request, dialect=dialect)
-    assert answer_parts == [TextDelta("ok"), Finished("stop")]
+    assert answer_parts == [Text("ok"), Finished("stop")]
     assert received.head.startswith(b"POST " + path + b" ")
     field, expected = conversation
     assert received.body[field] == expected

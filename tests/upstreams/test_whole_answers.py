@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.generation import GenerationRequest, Message
-from hub.core.stream_parts import (
+from hub.core.parts import (
     Finished,
-    ReasoningDelta,
-    StreamPart,
-    TextDelta,
+    Part,
+    Reasoning,
+    Text,
     ToolCallDelta,
     Usage,
 )
@@ -116,10 +116,10 @@ def encode(kind: str, text: str, indent: int | None = None) -> bytes:
     return document.replace('"TEXT"', json.dumps(text)).encode()
 
 
-def check_answer(parts: list[StreamPart], text: str) -> None:
+def check_answer(parts: list[Part], text: str) -> None:
     """Check that the parts are the answer of DOCUMENTS with this text."""
-    assert "".join(part.text for part in parts if isinstance(part, TextDelta)) == text
-    assert "".join(part.text for part in parts if isinstance(part, ReasoningDelta)) == "hm"
+    assert "".join(part.text for part in parts if isinstance(part, Text)) == text
+    assert "".join(part.text for part in parts if isinstance(part, Reasoning)) == "hm"
     calls = [call for part in parts if isinstance(part, ToolCallDelta) for call in part.calls]
     assert {call["id"] for call in calls if "id" in call} == {"c1"}
     arguments = "".join(call["function"].get("arguments", "") for call in calls)
@@ -148,7 +148,7 @@ def test_document(
     body = before + body
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     reader = StreamReader(dialect, 100_000, ())
-    parts: list[StreamPart] = []
+    parts: list[Part] = []
     for start, end in itertools.pairwise(edges):
         parts += reader.feed(body[start:end]) if start < end else []
     parts += [*reader.end(), *reader.finish()]
