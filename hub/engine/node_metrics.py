@@ -6,6 +6,8 @@ import time
 from typing import Final
 
 from hub.core.metrics import Counter, CounterFunction, Gauge, Histogram, MetricSet
+from hub.engine.redis_metrics import redis_counters
+from hub.ports.backend import BackendStatistics
 from hub.ports.clock import Clock
 
 _BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -13,9 +15,12 @@ _LOOP_INTERVAL_SECONDS: Final = 0.1
 
 
 class NodeMetrics(MetricSet):
-    """What one node counts. Gauges and function counters belong to the parts that set them."""
+    """What one node counts. Gauges and function counters belong to the parts that set them.
 
-    def __init__(self) -> None:
+    statistics: those of the backend; None counts nothing of it.
+    """
+
+    def __init__(self, statistics: BackendStatistics | None = None) -> None:
         self.connections = Gauge("hub_connections", "Open connections.", "transport")
         self.users = Gauge("hub_users", "Users with at least one open connection on this node.")
         self.recovering = Gauge(
@@ -47,6 +52,11 @@ class NodeMetrics(MetricSet):
             "hub_events_published",
             "Events published through this node, counted once per channel.",
             "outcome",
+        )
+        self.under_replicated = Counter(
+            "hub_events_under_replicated",
+            "Published events that fewer replicas were known to have than redis.wait_replicas asks "
+            "for, when the publisher was answered.",
         )
         self.responses = Counter(
             "hub_http_requests",
@@ -83,16 +93,7 @@ class NodeMetrics(MetricSet):
             "Delay of the event loop, measured ten times a second.",
             bounds=_BOUNDS,
         )
-        self.redis_calls = CounterFunction("hub_redis_calls", "Commands sent to Redis.")
-        self.redis_disconnects = CounterFunction(
-            "hub_redis_link_breaks", "Connections to Redis that broke.", "link"
-        )
-        self.redis_refusals = CounterFunction(
-            "hub_redis_refusals",
-            "Calls that Redis refused, because its memory is full (out_of_memory), or because its "
-            "disk fails or replicas are missing (refuses_writes).",
-            "reason",
-        )
+        self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
         self.draining = Gauge("hub_draining", "1 after SIGTERM, else 0.")
         self.start_time = Gauge(
             "hub_start_time_seconds", "Start time of the process in Unix seconds."

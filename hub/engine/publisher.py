@@ -30,11 +30,20 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publisher:
-    """Publishes messages; each channel of a message gets the event once."""
+    """Publishes messages; each channel of a message gets the event once.
+
+    wait_replicas: the number of replicas for which the backend waits; fewer are counted.
+    """
 
     def __init__(
-        self, events: EventWriter, *, max_data_bytes: int, metrics: NodeMetrics | None = None
+        self,
+        events: EventWriter,
+        *,
+        max_data_bytes: int,
+        wait_replicas: int = 0,
+        metrics: NodeMetrics | None = None,
     ) -> None:
+        self._wait_replicas = wait_replicas
         self._metrics = metrics or NodeMetrics()
         self._events = events
         self._max_data_bytes = max_data_bytes
@@ -47,7 +56,7 @@ class Publisher:
         self.check(request)
         responses = await self._events.publish(_publications(request))
         for response in responses:
-            self._metrics.published[response.outcome.value] += 1
+            self._count(response)
         published = list(zip(request.to, responses, strict=True))
         conflict = _find_conflict(published)
         if conflict is not None:
@@ -80,10 +89,15 @@ class Publisher:
                     if isinstance(response, BrokerUnavailable):
                         results[n] = response
                     else:
-                        self._metrics.published[response.outcome.value] += 1
+                        self._count(response)
                         result.append((channel, response))
                 results[n] = _find_conflict(result) or results[n]
         return results
+
+    def _count(self, response: Published) -> None:
+        self._metrics.published[response.outcome.value] += 1
+        if response.replicas is not None and response.replicas < self._wait_replicas:
+            self._metrics.under_replicated.add(1)
 
     def check(self, request: PublishRequest) -> None:
         """Raise CallerError that names the field, if the message may not be published."""
@@ -121,7 +135,7 @@ def _publications(request: PublishRequest) -> list[Publication]:
             idempotency_key=request.idempotency_key,
             ephemeral=request.ephemeral,
             ttl_seconds=request.ttl_seconds,
-            durable=True,
+            durable=not request.ephemeral,  # no replica stores an ephemeral event
         )
         for channel in request.to
     ]

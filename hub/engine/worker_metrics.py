@@ -8,6 +8,8 @@ from typing import Final
 from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
 from hub.core.usage import read_count
 from hub.engine.attempt import GenerationResult
+from hub.engine.redis_metrics import redis_counters
+from hub.ports.backend import BackendStatistics
 
 _BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LABELS: Final = ("upstream", "model")
@@ -17,10 +19,14 @@ class WorkerMetrics(MetricSet):
     """What one worker counts.
 
     models: the label values allowed for `model`, by upstream. Clients may request any model, so
-    all others count as `other`.
+    all others count as `other`. statistics: those of the backend; None counts nothing of it.
     """
 
-    def __init__(self, models: Mapping[str, Collection[str]]) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Collection[str]],
+        statistics: BackendStatistics | None = None,
+    ) -> None:
         self._models = models
         self.running = Gauge("hub_generations_running", "Generations running on this worker.")
         self.ended = Counter(
@@ -56,6 +62,7 @@ class WorkerMetrics(MetricSet):
             *_LABELS,
             bounds=_BOUNDS,
         )
+        self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
 
     def record_odd_fields(self, upstream: str, count: int) -> None:
         """Count the odd fields of one answer."""

@@ -33,7 +33,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
     update: the change of a generation's record that happens in the same atomic step.
     durable: whether the caller is answered only when replicas of the broker have the event, as far
-        as the settings ask for that. All publications of one call have the same value.
+        as the settings ask for that. One durable publication makes its whole call wait.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
         is sent with the notification and not stored.
     """

@@ -61,10 +61,7 @@ def build_node_parts(
         return connections.subscriber_count(channel)
 
     node, stream = settings.node.name, settings.stream
-    metrics = NodeMetrics()
-    metrics.redis_calls.set_function(lambda: backend.statistics.calls)
-    metrics.redis_refusals.set_function(lambda: backend.statistics.refusals)
-    metrics.redis_disconnects.set_function(lambda: backend.statistics.disconnects)
+    metrics = NodeMetrics(backend.statistics)
     heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
     topic_presence = TopicPresence(
         backend.topic_presence, backend.events, clock, settings.presence.topics, node=node
@@ -97,6 +94,7 @@ def build_node_parts(
         publisher=Publisher(
             tracing.events(backend.events),
             max_data_bytes=settings.publish.max_data_bytes,
+            wait_replicas=settings.redis.wait_replicas,
             metrics=metrics,
         ),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),

@@ -45,7 +45,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             name: {*upstream.models, upstream.default_model or ""}
             for name, upstream in settings.upstreams.items()
         }
-        metrics = WorkerMetrics(models)
+        metrics = WorkerMetrics(models, backend.statistics)
         upstreams = {
             name: tracing.upstream(upstream, settings.upstreams[name].kind)
             for name, upstream in build_upstreams(

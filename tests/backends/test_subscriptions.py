@@ -213,6 +213,9 @@ class MovingTopology:
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         return await parse_topology(self.url).find_servers(timeout_seconds)
 
+    async def check(self, server: RedisServer, timeout_seconds: float) -> None:
+        """Every server may be used."""
+
 
 async def test_subscribing_right_after_the_topology_has_changed(open_redis: Any) -> None:
     """A channel is subscribed to at its new server before the connection there exists, and one that

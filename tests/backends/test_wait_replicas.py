@@ -13,7 +13,8 @@ import pytest
 from hub.backends.redis.client import RedisClient, channel_keys, open_client
 from hub.backends.redis.events import RedisEventLog, ReplicaWait
 from hub.core.channel import user_channel
-from hub.errors import BrokerUnavailable
+from hub.engine.publisher import Publisher, PublishRequest
+from hub.errors import BrokerRefusesWrites, BrokerUnavailable
 from hub.ports.events import Outcome, Publication, Published
 from hub.settings import Settings
 from hub.wiring.backend import open_backend
@@ -107,6 +108,38 @@ async def test_publish_that_does_not_wait(pair: PrimaryAndReplica, log: RedisEve
     with Frozen(pair):
         (published,) = await log.publish([Publication(channel=ALICE, name="n", data=b"1")])
         assert (published.outcome, published.replicas) == (Outcome.WRITTEN, None)
+
+
+async def test_ephemeral_events_do_not_wait(pair: PrimaryAndReplica) -> None:
+    """No replica stores them, so a replica that is behind does not hold them up."""
+    url = f"redis://127.0.0.1:{pair.primary.port}"
+    settings = Settings.model_validate({"redis": {"url": url, "wait_replicas": 1}})
+    pair.primary.ask("CONFIG", "RESETSTAT")
+    async with open_backend(settings, ["default"]) as backend:
+        publisher = Publisher(backend.events, max_data_bytes=10)
+        await publisher.publish(PublishRequest(to=[ALICE], event="n", data=b"1", ephemeral=True))
+        assert b"cmdstat_wait:" not in pair.primary.ask("INFO", "commandstats")
+        results = await publisher.try_publish(
+            [
+                PublishRequest(to=[ALICE], event="n", data=b"1", ephemeral=ephemeral)
+                for ephemeral in (True, False)
+            ]
+        )
+        assert [each[0][1].replicas for each in results if isinstance(each, list)] == [None, 1]
+
+
+async def test_refusals_are_counted(pair: PrimaryAndReplica) -> None:
+    """A publish that waits for replicas and is refused counts as any other."""
+    url = f"redis://127.0.0.1:{pair.primary.port}"
+    settings = Settings.model_validate({"redis": {"url": url, "wait_replicas": 1}})
+    pair.primary.ask("CONFIG", "SET", "min-replicas-to-write", 2)
+    try:
+        async with open_backend(settings, ["default"]) as backend:
+            with pytest.raises(BrokerRefusesWrites):
+                await backend.events.publish([event()])
+            assert backend.statistics.refusals == {"refuses_writes": 1}
+    finally:
+        pair.primary.ask("CONFIG", "SET", "min-replicas-to-write", 0)
 
 
 async def test_replica_that_is_behind(pair: PrimaryAndReplica, log: RedisEventLog) -> None:

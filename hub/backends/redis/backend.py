@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hub.backends.redis.budgets import RedisBudgetStore
@@ -50,7 +51,8 @@ class RedisBackend:
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
         self.health = RedisHealth(client, self.subscriptions)
-        self.statistics = RedisStatistics(client, self.subscriptions)
+        clients = [client] if replica_wait is None else [client, replica_wait.client]
+        self.statistics = RedisStatistics(clients, self.subscriptions)
 
 
 class RedisHealth:
@@ -72,23 +74,23 @@ class RedisHealth:
 
 
 class RedisStatistics:
-    """Implements ports.backend.BackendStatistics."""
+    """Implements ports.backend.BackendStatistics. The numbers of all clients are added."""
 
-    def __init__(self, client: RedisClient, subscriptions: RedisSubscriptions) -> None:
-        self._client = client
+    def __init__(self, clients: Sequence[RedisClient], subscriptions: RedisSubscriptions) -> None:
+        self._clients = clients
         self._subscriptions = subscriptions
 
     @property
     def calls(self) -> int:
-        return self._client.calls
+        return sum(client.calls for client in self._clients)
 
     @property
     def refusals(self) -> Mapping[str, int]:
-        return self._client.refusals
+        return sum((client.refusals for client in self._clients), Counter())
 
     @property
     def disconnects(self) -> Mapping[str, int]:
         return {
-            "commands": self._client.disconnects,
+            "commands": sum(client.disconnects for client in self._clients),
             "events": self._subscriptions.disconnects,
         }

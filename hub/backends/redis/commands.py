@@ -14,7 +14,7 @@ from hub.backends.redis.keys import COMMANDS_CHANNEL, DENYLIST, JOBS_PARTITION, 
 from hub.engine.tasks import Supervisor, SystemClock
 
 _PACKAGE: Final = "hub.backends.redis"
-_BLOCK: Final = Script(_PACKAGE, "block_subject", needs_memory=False)
+_BLOCK: Final = Script(_PACKAGE, "block_subject", needs_memory=False, is_repeatable=True)
 _READ_DENYLIST: Final = Script(_PACKAGE, "read_denylist", needs_memory=False, is_repeatable=True)
 _PUT_STATE: Final = Script(_PACKAGE, "put_node_state", needs_memory=False, is_repeatable=True)
 _READ_STATES: Final = Script(_PACKAGE, "read_node_states", needs_memory=False, is_repeatable=True)

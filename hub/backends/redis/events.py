@@ -153,7 +153,8 @@ class RedisEventLog:
                 publication.update.generation
             ):
                 raise ValueError(f"not the id of a generation: {publication.update.generation!r}")
-        lane = self._durable_lane if publications[0].durable else self._lane
+        is_durable = any(publication.durable for publication in publications)
+        lane = self._durable_lane if is_durable else self._lane
         return await lane.publish(publications)
 
     async def _send(self, batches: Sequence[PublishBatch]) -> None:

@@ -32,8 +32,8 @@ _CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
 _FIND: Final = Script(
     _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
 )
-_DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False)
-_STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False)
+_DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
+_STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(_PACKAGE, "channel_head", "take_open_generations", needs_memory=False)
 _MAX_OPEN_PER_PARTITION: Final = 100  # of one look; the others are read in the next ones

@@ -36,9 +36,15 @@ from hub.errors import BrokerUnavailable
 from hub.ports.queue import JobPage, JobState, Lease
 
 _PACKAGE: Final = "hub.backends.redis"
-_ENQUEUE: Final = Script(_PACKAGE, "fair_queue", "enqueue_job", needs_memory=False)
-_WITHDRAW: Final = Script(_PACKAGE, "fair_queue", "withdraw_job", needs_memory=False)
-_FINISH: Final = Script(_PACKAGE, "fair_queue", "finish_job", needs_memory=False)
+_ENQUEUE: Final = Script(
+    _PACKAGE, "fair_queue", "enqueue_job", needs_memory=False, is_repeatable=True
+)
+_WITHDRAW: Final = Script(
+    _PACKAGE, "fair_queue", "withdraw_job", needs_memory=False, is_repeatable=True
+)
+_FINISH: Final = Script(
+    _PACKAGE, "fair_queue", "finish_job", needs_memory=False, is_repeatable=True
+)
 _RENEW: Final = Script(_PACKAGE, "renew_leases", needs_memory=False, is_repeatable=True)
 _STATES: Final = Script(_PACKAGE, "fair_queue", "job_states", needs_memory=False)
 _MAX_WAIT_SECONDS: Final = 5.0

@@ -16,12 +16,14 @@ from structlog.testing import capture_logs
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.events import RedisEventLog
 from hub.backends.redis.keys import hash_tag
-from hub.core.channel import user_channel
+from hub.core.channel import partition_of, user_channel
+from hub.core.fair_queue import Admission, Job
+from hub.core.generation import Generation, GenerationRequest, StopResult, new_generation_id
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Outcome, Publication
 from tests.conftest import OpenedRedis
 from tests.faults import FaultProxy
-from tests.redis_backend import retention
+from tests.redis_backend import redis_backend, retention
 from tests.topologies import TcpServer, free_ports, valkey_binary
 from tests.topologies import until as wait_until
 
@@ -113,6 +115,28 @@ async def test_connection_that_died_silently(valkey_server: OpenedRedis) -> None
         proxy.freeze()
         with pytest.raises(BrokerUnavailable):  # it may have been executed
             await log.publish([Publication(channel=ALICE, name="n", data=b"2")])
+
+
+async def test_writes_that_are_repeated(valkey_server: OpenedRedis) -> None:
+    """A write succeeds although its first reply was lost, if it may be executed twice."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        backend = redis_backend(client)
+        generation = new_generation_id(partition_of(ALICE))
+        request = GenerationRequest([], upstream="main", model="m")
+        await backend.generations.create(Generation(generation, "alice", request), None)
+        job = Job(generation, "alice", "main")
+        proxy.drop_replies()
+        assert await backend.generations.request_stop(generation, "alice") is StopResult.STOPPING
+        proxy.drop_replies()
+        await backend.commands.block("alice", 60.0)
+        assert [*await backend.commands.blocked()] == ["alice"]
+        proxy.drop_replies()
+        assert await backend.queue.enqueue(job) is Admission.ACCEPTED
+        assert await backend.queue.list_jobs(10) == ([generation], 1)
+        proxy.drop_replies()
+        await backend.queue.withdraw(job)
+        assert await backend.queue.list_jobs(10) == ([], 0)
+        assert client.disconnects == 4
 
 
 async def test_idle_connection_that_died_silently(valkey_server: OpenedRedis) -> None:

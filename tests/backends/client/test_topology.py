@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 
+from hub.backends.redis.client import open_client
+from hub.backends.redis.client.connection import pack_command
 from hub.backends.redis.client.topology import Cluster, Sentinel, Single, _owner, parse_topology
+from hub.errors import BrokerUnavailable
+from tests.topologies import TcpServer, free_ports, valkey_binary
 
 
 @pytest.mark.parametrize(
@@ -79,3 +87,41 @@ def test_url_that_names_none(url: str) -> None:
     """A wrong URL is an error of one sentence."""
     with pytest.raises(ValueError, match=r"URL of Sentinels|no databases|must begin"):
         parse_topology(url)
+
+
+class FakeSentinel:
+    """Names `primary_port` as the primary, whatever the service is called."""
+
+    def __init__(self, primary_port: int) -> None:
+        self.primary_port = primary_port
+
+    async def serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._answer, "127.0.0.1", 0)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = hiredis.Reader()
+        with closing(writer):
+            while data := await reader.read(4096):
+                commands.feed(data)
+                while (command := commands.gets()) is not False:
+                    address = pack_command((b"127.0.0.1", b"%d" % self.primary_port))
+                    writer.write(address if command[0] == b"SENTINEL" else b"+OK\r\n")
+
+
+async def test_connection_to_an_old_primary(tmp_path: Path) -> None:
+    """A server that accepts connections is not used when the Sentinels name another one."""
+    server = TcpServer(valkey_binary(), tmp_path, free_ports(1)[0])
+    sentinel = FakeSentinel(server.port)
+    try:
+        async with await sentinel.serve() as listener:
+            port = listener.sockets[0].getsockname()[1]
+            url = f"redis+sentinel://127.0.0.1:{port}/hub"
+            async with open_client(url, timeout_seconds=2.0) as client:
+                old = client.server_of(0)
+                connection = await client.connect(old, lambda replies: None, 2.0)
+                await connection.close()
+                sentinel.primary_port += 1
+                with pytest.raises(BrokerUnavailable, match=f"not {old}"):
+                    await client.connect(old, lambda replies: None, 2.0)
+    finally:
+        server.kill()

@@ -22,7 +22,13 @@ from typing import Any, Final, NamedTuple
 import structlog
 from redis.exceptions import ResponseError
 
-from hub.backends.redis.client.connection import Argument, Connect, open_resp_connection
+from hub.backends.redis.client.connection import (
+    Argument,
+    Connect,
+    OnReplies,
+    RespConnection,
+    open_resp_connection,
+)
 from hub.backends.redis.client.pipeline import CommandPipeline, ConnectionLost
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer, Topology, parse_topology
@@ -77,7 +83,7 @@ class RedisClient:
     ) -> None:
         self.sharded = topology.sharded
         self.timeout_seconds = timeout_seconds
-        self.connect = connect
+        self._open_connection = connect
         self._prefix = prefix
         self._topology = topology
         self._tasks = tasks
@@ -133,6 +139,21 @@ class RedisClient:
             self._refreshed.set()
             self._refreshed = asyncio.Event()
             await asyncio.sleep(_MIN_REFRESH_INTERVAL_SECONDS)
+
+    async def connect(
+        self, server: RedisServer, on_replies: OnReplies, timeout_seconds: float
+    ) -> RespConnection:
+        """Open a connection to a server, unless it may not be used any more (Topology.check).
+
+        Raise BrokerUnavailable.
+        """
+        connection = await self._open_connection(server, on_replies, timeout_seconds)
+        try:
+            await self._topology.check(server, timeout_seconds)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     def name(self, name: str) -> str:
         """Return a key or a pub/sub channel (keys.py) as the servers know it."""

@@ -20,6 +20,8 @@ class Script:
 
     needs_memory: False for a script that also runs when the memory of the server is full, because
         it reads, frees memory, or ends what would wait for it. The server refuses all others then.
+    is_repeatable: whether a second execution with the same arguments changes nothing that matters,
+        so that a call whose reply was lost may be repeated.
 
     Every pipeline loads all scripts first on a new connection. Otherwise a server that does not
     know them (after a restart or a promotion) would refuse the first of several calls and run the

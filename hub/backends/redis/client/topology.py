@@ -83,6 +83,13 @@ class Topology(Protocol):
         """Return the server of each partition. Raise BrokerUnavailable."""
         ...
 
+    async def check(self, server: RedisServer, timeout_seconds: float) -> None:
+        """Return if a server may be used to which a connection was just opened.
+
+        Raise BrokerUnavailable otherwise.
+        """
+        ...
+
 
 class Single:
     """One server that owns every partition."""
@@ -95,6 +102,9 @@ class Single:
 
     async def find_servers(self, timeout_seconds: float) -> Sequence[RedisServer]:
         return self._servers
+
+    async def check(self, server: RedisServer, timeout_seconds: float) -> None:
+        """The only server may always be used."""
 
 
 class Sentinel:
@@ -128,6 +138,16 @@ class Sentinel:
             return [self._template.with_address(host.decode(), int(port))] * PARTITIONS
         raise BrokerUnavailable(f"no Sentinel answers ({reason})")
 
+    async def check(self, server: RedisServer, timeout_seconds: float) -> None:
+        """Ask the Sentinels again after each connect, as their clients must.
+
+        An old primary that restarts is a primary, perhaps an empty one, until a Sentinel demotes
+        it, so its own ROLE would not show that it may not be used.
+        """
+        primary, *_ = await self.find_servers(timeout_seconds)
+        if primary != server:
+            raise BrokerUnavailable(f"the Sentinels name {primary} as the primary, not {server}")
+
 
 class Cluster:
     """Several servers that share the slots.
@@ -158,6 +178,9 @@ class Cluster:
         raise BrokerUnavailable(
             f"no server of the Cluster knows the owner of every partition ({reasons[-1]})"
         )
+
+    async def check(self, server: RedisServer, timeout_seconds: float) -> None:
+        """A server of a Cluster refuses what it does not own, also after its restart."""
 
 
 def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
