@@ -220,12 +220,11 @@ def test_response_events() -> None:
         *("output_item.added", "content_part.added", "reasoning_text.delta"),
         *("reasoning_text.done", "content_part.done", "output_item.done"),
         *("output_item.added", "content_part.added", "output_text.delta"),
-        "output_item.added",
-        *("output_item.added", "function_call_arguments.delta"),
-        *("function_call_arguments.delta", "function_call_arguments.delta"),
         *("output_text.done", "content_part.done", "output_item.done"),
+        *("output_item.added", "function_call_arguments.delta"),
         *("function_call_arguments.done", "output_item.done"),
-        *("function_call_arguments.done", "output_item.done"),
+        *("output_item.added", "function_call_arguments.delta"),
+        *("function_call_arguments.delta", "function_call_arguments.done", "output_item.done"),
         "completed",
     ]
     whole = chunks[-1]["response"]

@@ -3,16 +3,16 @@
 Source: platform.openai.com, API reference, "Responses: streaming events", and the types of the
 package `openai`. The `sequence_number` of an event is the number of its chunk, so that a client can
 resume after the last one that it has. Output items appear in the order in which the answer begins
-them. Sent text cannot be taken back, as in chat completions. A stopped answer ends with
-`response.incomplete` and the status `cancelled`, because no event `response.cancelled` exists. A
-failed answer ends with the events `error`, which each tried client raises, and `response.failed`,
-which some of them ignore. `error` has its fields as the reference names them, and as the object
-`error`, which OpenAI's server sends and which its Python SDK looks for.
+them, one after another. Sent text cannot be taken back, as in chat completions. A stopped answer
+ends with `response.incomplete` and the status `cancelled`, because no event `response.cancelled`
+exists. A failed answer ends with the events `error`, which each tried client raises, and
+`response.failed`, which some of them ignore. `error` has its fields as the reference names them,
+and as the object `error`, which OpenAI's server sends and which its Python SDK looks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final
 
 from hub.compat.answer_encoder import AnswerEncoderBase
@@ -23,6 +23,7 @@ from hub.compat.answer_state import (
     call_index,
 )
 from hub.compat.failures import describe_stream_failure
+from hub.compat.openai_responses.call_queue import CallQueue
 from hub.compat.openai_responses.response_object import (
     INCOMPLETE_REASONS,
     OutputItem,
@@ -44,6 +45,7 @@ class ResponsesEncoder(AnswerEncoderBase):
         super().__init__(record)
         self._sequence_number = 0  # of the next event
         self._items: list[OutputItem] = []
+        self._calls = CallQueue()
         self._sent = AppendOnlyText()
 
     def on_start(self) -> Iterator[bytes]:
@@ -59,8 +61,7 @@ class ResponsesEncoder(AnswerEncoderBase):
         yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
-        index = yield from self._open("reasoning")
-        self._items[index].details = [*self._items[index].details, *details]
+        yield from self._open("reasoning", details=details)
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
         index = yield from self._open("message")
@@ -83,13 +84,12 @@ class ResponsesEncoder(AnswerEncoderBase):
         number = call_index(call)
         if number >= len(self.answer.tool_calls) or not self.answer.tool_calls[number].name:
             return  # the name comes with a later delta
-        index = yield from self._open("call", number)
-        item, state = self._items[index], self.answer.tool_calls[number]
-        item.extras = state.extras
-        delta = state.arguments[len(item.text) :]
-        if delta:
-            item.parts = [state.arguments]  # one part, because each delta needs its length
-            yield self._item_event("response.function_call_arguments.delta", index, delta=delta)
+        self._calls.add(number)
+        while (current := self._calls.current) is not None:
+            yield from self._send_call(current)
+            if not (self._calls.has_waiting and self._calls.has_arguments(self.answer.tool_calls)):
+                return
+            yield from self._finish_call()
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
@@ -103,6 +103,8 @@ class ResponsesEncoder(AnswerEncoderBase):
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
+        while self._calls.current is not None:
+            yield from self._finish_call()
         yield from self._close_all("completed")
         incomplete = (event.finish_reason or "stop") in INCOMPLETE_REASONS
         yield self._response_event("response.incomplete" if incomplete else "response.completed")
@@ -123,30 +125,53 @@ class ResponsesEncoder(AnswerEncoderBase):
         """Return the output items so far."""
         return [item.document() for item in self._items]
 
-    def _open(self, kind: str, call: int = 0) -> Generator[bytes, None, int]:
-        """Return the index of the output item to append to, and begin the item if it is new.
+    def _open(
+        self, kind: str, call: int = 0, details: Sequence[dict[str, Any]] = ()
+    ) -> Generator[bytes, None, int]:
+        """Return the index of the output item to append to, and begin the item if it is new. The
+        items before it end, but for a call whose arguments are not complete.
 
-        kind: see OutputItem. call: the index of the tool call.
+        kind: see OutputItem. call: the index of the tool call. details: more of the reasoning's.
         """
         for index, item in enumerate(self._items):
             if (item.kind, item.call, item.status) == (kind, call, "in_progress"):
+                item.details = [*item.details, *details]
                 return index
-        if kind != "call":  # text ends the reasoning item, and reasoning ends the message
-            for index, item in enumerate(self._items):
-                if item.kind != "call":
-                    yield from self._close(index, "completed")
+        for index, item in enumerate(self._items):
+            if item.kind != "call":
+                yield from self._close(index, "completed")
+        if kind != "call" and self._calls.has_arguments(self.answer.tool_calls):
+            yield from self._finish_call()
         index = len(self._items)
         if kind == "call":
             item = new_call(self.record, self.answer.tool_calls[call], index)
             item.call = call
         else:
             item = new_item(self.record, kind, index)
+            item.details = list(details)
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call":
             part = self._items[index].part()
             yield self._content_event("response.content_part.added", index, part=part)
         return index
+
+    def _send_call(self, number: int) -> Generator[bytes, None, int]:
+        """Begin a call, or send what is new of its arguments; return the index of its item."""
+        index = yield from self._open("call", number)
+        item, arguments = self._items[index], self.answer.tool_calls[number].arguments
+        item.extras = self.answer.tool_calls[number].extras
+        if delta := arguments[len(item.text) :]:
+            item.parts = [arguments]  # one part, because each delta needs its length
+            yield self._item_event("response.function_call_arguments.delta", index, delta=delta)
+        return index
+
+    def _finish_call(self) -> Iterator[bytes]:
+        """End the current call; its arguments are complete."""
+        if (current := self._calls.current) is not None:
+            index = yield from self._send_call(current)
+            yield from self._close(index, "completed")
+            self._calls.finish()
 
     def _close_all(self, status: str) -> Iterator[bytes]:
         for index in range(len(self._items)):

@@ -33,8 +33,10 @@ def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
         previous = messages[-1] if messages else None
         if reasoning is not None and message.role == "assistant":
             message, reasoning = _merge(reasoning, message), None
-        if message.tool_calls and previous is not None and previous.role == "assistant":
-            # Responses has separate items for a message and its tool calls, chat has one message.
+        follows = previous is not None and previous.role == message.role == "assistant"
+        if previous is not None and follows and (message.tool_calls or previous.tool_calls):
+            # Responses has separate items for a message and its tool calls, and the message may
+            # continue behind them. Chat has one message, and the results of the calls follow it.
             messages[-1] = _merge(previous, message)
         else:
             messages.append(message)
@@ -48,11 +50,24 @@ def _merge(first: Message, second: Message) -> Message:
     calls = [*(first.tool_calls or ()), *(second.tool_calls or ())]
     return Message(
         role="assistant",
-        content=second.content if first.content is None else first.content,
+        content=_join(first.content, second.content),
         tool_calls=calls or None,
         reasoning_content="\n".join(texts) or None,
         reasoning_details=details or None,
     )
+
+
+def _join(first: Any, second: Any) -> Any:
+    """Return the content of two messages; each is a text, a list of parts or None."""
+    if not first or not second:
+        return second if first is None else first
+    if isinstance(first, str) and isinstance(second, str):
+        return first + second
+    return [
+        part
+        for content in (first, second)
+        for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
 
 
 def _message(item: dict[str, Any], path: str) -> Message:
