@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from hub.api.null_members import drop_null_members
 from hub.compat.openai_responses.tools import flat_name, to_functions
 from hub.core.generation import Message
@@ -159,17 +161,24 @@ def _given(part: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: part[name] for name in names if part.get(name) is not None}
 
 
+class TextOptions(msgspec.Struct, frozen=True):
+    """The field `text`."""
+
+    format: dict[str, Any] | None = None
+    verbosity: str | None = None
+
+
 def to_params(
     rest: dict[str, Any],
     *,
     tools: list[dict[str, Any]] | None,
     tool_choice: Any,
     effort: str | None,
-    text_format: dict[str, Any] | None,
+    text: TextOptions,
 ) -> dict[str, Any]:
     """Return the parameters as chat completions name them.
 
-    rest: the fields that pass through. effort: `reasoning.effort`. text_format: `text.format`.
+    rest: the fields that pass through. effort: `reasoning.effort`.
     """
     params = {_PARAM_NAMES.get(name, name): value for name, value in rest.items()}
     if functions := to_functions(tools or ()):
@@ -178,8 +187,10 @@ def to_params(
             params["tool_choice"] = _tool_choice(tool_choice)
     if effort is not None:
         params["reasoning_effort"] = effort
-    if text_format and text_format.get("type") != "text":
-        params["response_format"] = _response_format(text_format)
+    if text.format and text.format.get("type") != "text":
+        params["response_format"] = _response_format(text.format)
+    if text.verbosity is not None:
+        params["verbosity"] = text.verbosity
     return params
 
 

@@ -15,16 +15,10 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_nulls
 from hub.compat.openai import passthrough_params, reject_unsupported
-from hub.compat.openai_responses.input import to_messages, to_params
+from hub.compat.openai_responses.input import TextOptions, to_messages, to_params
 from hub.core.generation import Message
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
-
-
-class TextOptions(msgspec.Struct, frozen=True):
-    """The field `text`."""
-
-    format: dict[str, Any] | None = None
 
 
 class ReasoningOptions(msgspec.Struct, frozen=True):
@@ -71,6 +65,10 @@ class RetrieveBody(msgspec.Struct, frozen=True):
 
 
 _KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
+# Fields for OpenAI's own services. Servers of chat completions refuse a request that has them.
+_LEFT_OUT_FIELDS: Final = frozenset(
+    {"access_programs", "background_options", "client_metadata", "context_management", "image"}
+)
 # The response object repeats these fields of the request, so the generation's metadata keeps them.
 _ECHOED_FIELDS: Final = (
     *("background", "instructions", "max_tool_calls", "metadata", "previous_response_id"),
@@ -94,11 +92,11 @@ def read_responses(
         model=body.model,
         upstream=body.upstream,
         params=to_params(
-            passthrough_params(raw, _KNOWN_FIELDS),
+            passthrough_params(raw, _KNOWN_FIELDS | _LEFT_OUT_FIELDS),
             tools=body.tools,
             tool_choice=body.tool_choice,
             effort=body.reasoning.effort if body.reasoning else None,
-            text_format=body.text.format if body.text else None,
+            text=body.text or TextOptions(),
         ),
         metadata={name: raw[name] for name in _ECHOED_FIELDS if raw.get(name) is not None},
         on_disconnect=body.on_disconnect,
