@@ -39,9 +39,10 @@ class Problem(msgspec.Struct, frozen=True):
     code: Annotated[
         str,
         Meta(
-            description="The kind of error. docs/reference/errors.md describes every code. New "
-            "codes can be added.",
+            description="The kind of error. docs/reference/errors.md describes every code. A newer "
+            "hub can have more of them.",
             examples=[_EXAMPLE.name],
+            extra_json_schema={"enum": list(ERROR_CODES)},
         ),
     ]
     path: str | UnsetType = UNSET

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -107,16 +108,30 @@ def doctor(
         raise typer.Exit(3 if any(result.check == "broker" for result in failed) else 2)
 
 
-def openapi() -> None:
-    """Print the OpenAPI document of all routes.
+class Listener(enum.StrEnum):
+    """The listeners that have an OpenAPI document."""
 
-    The internal listener serves the same document at /openapi.json.
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    WORKER = "worker"
 
-    Example: hub openapi > openapi.json
+
+def openapi(
+    listener: Annotated[
+        Listener,
+        typer.Option(metavar="LISTENER", help="`public`, `internal`, or `worker`."),
+    ] = Listener.INTERNAL,
+) -> None:
+    """Print the OpenAPI document of a listener.
+
+    Generators of clients read it. The internal listener serves the same documents at
+    /openapi.json?listener=…
+
+    Example: hub openapi --listener public > openapi-public.json
     """
     from hub.wiring.route_table import build_openapi
 
-    print(json.dumps(build_openapi(), indent=2, ensure_ascii=False))
+    print(json.dumps(build_openapi(listener), indent=2, ensure_ascii=False))
 
 
 def _print_result(result: CheckResult, *, as_json: bool) -> None:

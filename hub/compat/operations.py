@@ -15,17 +15,20 @@ def answer_operation(
     body: Any,
     description: str,
     *,
+    operation_id: str,
     is_always_stream: bool = False,
     parameters: Sequence[Parameter] = (),
 ) -> Operation:
     """Return the operation of a POST that starts a generation and sends its answer.
 
-    body: the type of the JSON body. description: that of the response. is_always_stream: whether
-    the answer is never one JSON document, which also means that a failure has no status of its own.
+    body: the type of the JSON body. description: that of the response. operation_id: see `id` in
+    Operation. is_always_stream: whether the answer is never one JSON document, which also means
+    that a failure has no status of its own.
     parameters: further ones.
     """
     document = {} if is_always_stream else {"application/json": dict[str, Any]}
     return Operation(
+        id=operation_id,
         method="POST",
         paths=[path],
         tag="v1",

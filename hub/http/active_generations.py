@@ -53,6 +53,7 @@ class ActiveGenerationRoutes:
         return build_routes(self)
 
     @Operation(
+        id="listGenerations",
         method="GET",
         paths=["/generations"],
         tag="generations",

@@ -14,7 +14,7 @@ from aiohttp import web
 from hub.api.origins import AllowedOrigins
 from hub.http.cors import CorsHeaders
 from hub.http.errors import OTHER_LISTENER, ErrorFormat, ErrorMiddleware, OtherListener
-from hub.http.openapi.document import OpenApiRoutes
+from hub.http.openapi.routes import OpenApiRoutes
 from hub.http.probes import MetricsRoutes, WorkerProbeRoutes
 from hub.http.request_metrics import RequestMetrics
 from hub.http.unsupported_headers import refuse_unsupported_headers
@@ -54,13 +54,13 @@ def build_public(
 def build_internal(
     resources: Sequence[Routes],
     metrics: RequestMetrics,
-    build_openapi: Callable[[], dict[str, Any]],
+    build_openapi: Callable[[str], dict[str, Any]],
     *,
     max_body_bytes: int,
 ) -> web.Application:
     """Build the application for backends, operators and probes.
 
-    build_openapi: makes the OpenAPI document, once.
+    build_openapi: makes the OpenAPI document of a listener.
     """
     app = web.Application(
         middlewares=[ErrorMiddleware().respond, metrics.count, refuse_unsupported_headers],

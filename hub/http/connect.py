@@ -32,7 +32,8 @@ from hub.http.parameters import (
     query_seconds,
 )
 from hub.http.routing import (
-    STREAM_USER,
+    USER,
+    EventSet,
     Operation,
     Parameter,
     ResponseSpec,
@@ -58,8 +59,7 @@ _STREAM: Final = ResponseSpec(
     status=200,
     description="The user's events until the client or the hub closes the stream: the events of "
     "publishers, and these",
-    content={"text/event-stream": None, "application/x-ndjson": StreamLine},
-    events=USER_EVENTS,
+    events=EventSet(name="Stream", data=USER_EVENTS, has_published=True),
 )
 _Wait = Annotated[float, msgspec.Meta(ge=0, le=_MAX_WAIT_SECONDS)]
 
@@ -82,11 +82,12 @@ class ConnectRoutes:
         return build_routes(self)
 
     @Operation(
+        id="streamEvents",
         method="GET",
         paths=["/sse/connect/{user_id}", "/sse/connect"],
         tag="streams",
         summary="A user's events as a stream",
-        security=STREAM_USER,
+        security=USER,
         parameters=[
             *(USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID),
             *(HEARTBEAT, HEARTBEAT_EVENT),
@@ -102,11 +103,12 @@ class ConnectRoutes:
         return await self._http_streams.stream(request, stream)
 
     @Operation(
+        id="streamEventsByPost",
         method="POST",
         paths=["/sse/connect/{user_id}", "/sse/connect"],
         tag="streams",
         summary="A user's events as a stream, requested with a body",
-        security=STREAM_USER,
+        security=USER,
         parameters=[USER_ID, OPEN_USER, LAST_EVENT_ID, HEARTBEAT, HEARTBEAT_EVENT],
         body=json_body(ConnectBody),
         responses=[_STREAM],
@@ -129,11 +131,12 @@ class ConnectRoutes:
         return await self._http_streams.stream(request, stream)
 
     @Operation(
+        id="pollEvents",
         method="GET",
         paths=["/poll/connect/{user_id}", "/poll/connect"],
         tag="streams",
         summary="A user's events by long polling",
-        security=STREAM_USER,
+        security=USER,
         parameters=[
             USER_ID,
             OPEN_USER,

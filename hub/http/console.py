@@ -13,10 +13,9 @@ from aiohttp import web
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Identity
 from hub.api.streams import StreamRequest
-from hub.core.ndjson import StreamLine
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
-from hub.http.routing import Operation, ResponseSpec, build_routes, key
+from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
 from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
 from hub.http.streams import HttpStreams
 
@@ -35,6 +34,7 @@ class ConsoleRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getConsole",
         method="GET",
         paths=["/console"],
         tag="console",
@@ -46,6 +46,7 @@ class ConsoleRoutes:
         return self._pages.response("console.html")
 
     @Operation(
+        id="streamReports",
         method="GET",
         paths=["/console/reports"],
         tag="console",
@@ -55,8 +56,7 @@ class ConsoleRoutes:
             ResponseSpec(
                 status=200,
                 description="The reports, until the client disconnects or the hub ends the stream.",
-                content={"text/event-stream": None, "application/x-ndjson": StreamLine},
-                events={**CONSOLE_EVENTS, **CONTROL_EVENTS},
+                events=EventSet(name="Console", data={**CONSOLE_EVENTS, **CONTROL_EVENTS}),
             )
         ],
         refuses=[429],
@@ -69,6 +69,7 @@ class ConsoleRoutes:
         return await self._http_streams.stream(request, stream)
 
     @Operation(
+        id="getConsoleFile",
         method="GET",
         paths=["/console/{name}"],
         tag="console",

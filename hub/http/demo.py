@@ -64,6 +64,7 @@ class DemoRoutes:
         return routes if self._publisher else [each for each in routes if each.method == "GET"]
 
     @Operation(
+        id="getDemoPage",
         method="GET",
         paths=["/"],
         tag="demo",
@@ -75,6 +76,7 @@ class DemoRoutes:
         return self._pages.response("demo.html")
 
     @Operation(
+        id="getDemoFile",
         method="GET",
         paths=["/demo/{name}"],
         tag="demo",
@@ -88,6 +90,7 @@ class DemoRoutes:
         return self._pages.response(request.match_info["name"])
 
     @Operation(
+        id="publishToSelf",
         method="POST",
         paths=["/dev/publish"],
         tag="demo",

@@ -18,7 +18,6 @@ from hub.core.channel import user_channel
 from hub.core.cursor import Cursor, format_cursor
 from hub.core.event import check_idempotency_key
 from hub.core.generation import Generation, Message
-from hub.core.ndjson import StreamLine
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS, Seconds
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generation_stream import GenerationStream
@@ -37,7 +36,7 @@ from hub.http.parameters import (
     OPEN_USER,
     OUTPUT_TEMPLATE,
 )
-from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json_body
+from hub.http.routing import USER, EventSet, Operation, ResponseSpec, build_routes, json_body
 from hub.http.streams import HttpStreams, accepts
 from hub.ports.compat import EncoderFactory
 from hub.ports.generations import CreatedGeneration
@@ -93,11 +92,18 @@ _STARTED: Final = ResponseSpec(
     content={"application/json": StartResponse},
     headers=LOCATED,
 )
-_EVENTS: Final = {
-    **GENERATION_EVENTS,
-    **{name: CONTROL_EVENTS[name] for name in ("hub.reset", "hub.expiring", "hub.bye")},
-}
-_STREAMED: Final = {"text/event-stream": None, "application/x-ndjson": StreamLine}
+_CONTROL: Final = ("hub.reset", "hub.expiring", "hub.heartbeat", "hub.bye")
+_STREAMED: Final = ResponseSpec(
+    status=200,
+    description="The events of the generation until its end. The schema is that of the hub's own "
+    "events; `shape` selects another format.",
+    events=EventSet(
+        name="Generation",
+        data={**GENERATION_EVENTS, **{name: CONTROL_EVENTS[name] for name in _CONTROL}},
+    ),
+    headers=LOCATED,
+)
+_STREAM_PARAMETERS: Final = (OUTPUT_TEMPLATE, HEARTBEAT, HEARTBEAT_EVENT)
 
 
 class GenerationRoutes:
@@ -122,40 +128,49 @@ class GenerationRoutes:
         return build_routes(self)
 
     @Operation(
+        id="startGeneration",
         method="POST",
         paths=["/generations"],
         tag="generations",
         summary="Start a generation",
         security=USER,
-        parameters=[
-            OPEN_USER,
-            IDEMPOTENCY_KEY,
-            OUTPUT_TEMPLATE,
-            HEARTBEAT,
-            HEARTBEAT_EVENT,
-        ],
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY],
         body=json_body(GenerateBody),
-        responses=[
-            _STARTED,
-            ResponseSpec(
-                status=200,
-                description="The events of the generation, if the client accepts a stream.",
-                content=_STREAMED,
-                events=_EVENTS,
-            ),
-        ],
+        responses=[_STARTED],
         refuses=[404, 409, 429],
         long_lived=True,
+        streamed_by="streamGeneration",
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
         """Starts a generation. Its events follow in the user's stream. If the request accepts
-        `text/event-stream` or `application/x-ndjson`, the response is a stream of that generation's
-        events until its end.
+        `text/event-stream` or `application/x-ndjson`, the response is that of
+        `POST /generations/stream`.
         """
+        return await self._start(request, streamed=_wants_stream(request))
+
+    @Operation(
+        id="streamGeneration",
+        method="POST",
+        paths=["/generations/stream"],
+        tag="generations",
+        summary="Start a generation and stream it",
+        security=USER,
+        parameters=[OPEN_USER, IDEMPOTENCY_KEY, *_STREAM_PARAMETERS],
+        body=json_body(GenerateBody),
+        responses=[_STREAMED],
+        refuses=[404, 409, 429],
+        long_lived=True,
+    )
+    async def start_stream(self, request: web.Request) -> web.StreamResponse:
+        """Starts a generation and streams its events until its end: as server-sent events, or as
+        lines of JSON if the request accepts only `application/x-ndjson`.
+        """
+        return await self._start(request, streamed=True)
+
+    async def _start(self, request: web.Request, *, streamed: bool) -> web.StreamResponse:
         identity = await self._authenticator.identify(request)
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
-        streamed = _wants_stream(request)
         stops = body.stops_on_disconnect()
         if stops and not streamed:
             raise BadRequest(
@@ -175,41 +190,59 @@ class GenerationRoutes:
         return await self._join(request, created.generation, identity, {}, stop_on_disconnect=stops)
 
     @Operation(
+        id="getGeneration",
         method="GET",
         paths=["/generations/{id}"],
         tag="generations",
-        summary="Read or join a generation",
+        summary="Read a generation",
         security=USER,
-        parameters=[
-            *(GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, OUTPUT_TEMPLATE),
-            *(HEARTBEAT, HEARTBEAT_EVENT),
-        ],
+        parameters=[GENERATION, OPEN_USER],
         responses=[
             ResponseSpec(
                 status=200,
-                description="A snapshot, or the events if the client accepts a stream.",
-                content={"application/json": GenerationResponse, **_STREAMED},
-                events=_EVENTS,
-            ),
+                description="A snapshot of the generation.",
+                content={"application/json": GenerationResponse},
+            )
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+        streamed_by="joinGeneration",
+    )
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """Returns the status and the text so far. If the request accepts `text/event-stream` or
+        `application/x-ndjson`, the response is that of `GET /generations/{id}/stream`.
+        """
+        if _wants_stream(request):
+            return await self.join(request)
+        user = (await self._authenticator.identify(request)).user
+        return json_response(_snapshot(await self._generations.find(_id(request), user)))
+
+    @Operation(
+        id="joinGeneration",
+        method="GET",
+        paths=["/generations/{id}/stream"],
+        tag="generations",
+        summary="Join a generation",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, *_STREAM_PARAMETERS],
+        responses=[
+            _STREAMED,
             ResponseSpec(status=204, description="It has ended and the client has all its events."),
         ],
         refuses=[404, 429],
         long_lived=True,
     )
-    async def read(self, request: web.Request) -> web.StreamResponse:
-        """Returns the status and the text so far. If the request accepts `text/event-stream` or
-        `application/x-ndjson`, the response is a stream: a snapshot of the generation, then its
-        further events until its end.
+    async def join(self, request: web.Request) -> web.StreamResponse:
+        """Streams a snapshot of the generation, then its further events until its end: as
+        server-sent events, or as lines of JSON if the request accepts only `application/x-ndjson`.
         """
         identity = await self._authenticator.identify(request)
-        user = identity.user
-        generation = _id(request)
-        if not _wants_stream(request):
-            return json_response(_snapshot(await self._generations.find(generation, user)))
-        cursor = requested_cursor(request, [user_channel(user)], request.query.get("cursor"))
-        return await self._join(request, generation, identity, cursor)
+        channels = [user_channel(identity.user)]
+        cursor = requested_cursor(request, channels, request.query.get("cursor"))
+        return await self._join(request, _id(request), identity, cursor)
 
     @Operation(
+        id="stopGeneration",
         method="DELETE",
         paths=["/generations/{id}"],
         tag="generations",
@@ -239,6 +272,7 @@ class GenerationRoutes:
         return json_response(StopResponse(generation, result.value), status=status)
 
     @Operation(
+        id="restartGeneration",
         method="POST",
         paths=["/generations/{id}/restart"],
         tag="generations",

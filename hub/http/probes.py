@@ -57,6 +57,7 @@ class NodeProbeRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getHealth",
         method="GET",
         paths=["/healthz"],
         tag="operation",
@@ -68,6 +69,7 @@ class NodeProbeRoutes:
         return json_response(HealthResponse("alive", self._node))
 
     @Operation(
+        id="getReadiness",
         method="GET",
         paths=["/readyz"],
         tag="operation",
@@ -109,6 +111,7 @@ class WorkerProbeRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getHealth",
         method="GET",
         paths=["/healthz"],
         tag="operation",
@@ -120,6 +123,7 @@ class WorkerProbeRoutes:
         return json_response(WorkerHealthResponse("ok", self._state()))
 
     @Operation(
+        id="getReadiness",
         method="GET",
         paths=["/readyz"],
         tag="operation",
@@ -147,6 +151,7 @@ class MetricsRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getMetrics",
         method="GET",
         paths=["/metrics"],
         tag="operation",

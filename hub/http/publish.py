@@ -53,6 +53,7 @@ class PublishRoutes:
         return build_routes(self)
 
     @Operation(
+        id="publishEvent",
         method="POST",
         paths=["/publish"],
         tag="publish",
@@ -72,6 +73,7 @@ class PublishRoutes:
         return json_response(await self._requests.publish(body))
 
     @Operation(
+        id="publishBatch",
         method="POST",
         paths=["/publish/batch"],
         tag="publish",

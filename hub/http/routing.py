@@ -19,10 +19,10 @@ _JSON: Final = "application/json"
 _PLAIN_PARAMETER: Final = re.compile(r"\{(\w+)\}")  # aiohttp would not let it contain braces
 
 Security = Sequence[Mapping[str, Sequence[str]]]
-USER: Final[Security] = ({"token": ()}, {"tokenInQuery": ()}, {"tokenInCookie": ()})
-"""A user's token, in one of three places."""
-STREAM_USER: Final[Security] = (*USER, {"ticket": ()})
-"""A user's token or a ticket, for streams."""
+USER: Final[Security] = ({"token": ()},)
+"""A user's token. The query, a cookie and, for streams, a ticket are alternatives that the document
+names in words: generated clients would send the token in all of these places at once.
+"""
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -53,29 +53,46 @@ class Parameter(msgspec.Struct, frozen=True):
         return self.instead_of is None or f"{{{self.instead_of}}}" not in path
 
 
+class EventSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of a kind of stream.
+
+    name: begins the names of its schemas. data: the type of the data by event name. has_published:
+    whether the events of publishers are among them, whose names and data are their own.
+    """
+
+    name: str
+    data: Mapping[str, type[msgspec.Struct]]
+    has_published: bool = False
+
+
 class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One successful response of a route. Errors are listed in `Operation.refuses`.
 
-    content: the type of the JSON by content type, or None for content that is not JSON. events:
-    the type of the data by event name, for a stream. headers: header names and their descriptions.
+    content: the type of the JSON by content type, or None for content that is not JSON. events: for
+    a stream of events, which is sent as server-sent events or as lines of JSON. headers: header
+    names and their descriptions.
     """
 
     status: int
     description: str
     content: Mapping[str, Any] = {}
-    events: Mapping[str, Any] = {}
+    events: EventSet | None = None
     headers: Mapping[str, str] = {}
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The route of a handler and its description. The handler's docstring completes it.
 
-    paths: several if the same handler serves them; a path parameter is described for those paths
-    that have it. security: None if everybody may call it. body: the type of the JSON by content
-    type (None for content that is not JSON). refuses: the error statuses that do not follow from
-    the rest. long_lived: the response may take long or never end, so the route has no HEAD.
+    id: the name of the function in generated clients, which stays the same forever. paths: several
+    if the same handler serves them; a path parameter is described for those paths that have it.
+    security: None if everybody may call it. body: the type of the JSON by content type (None for
+    content that is not JSON). refuses: the error statuses that do not follow from the rest.
+    long_lived: the response may take long or never end, so the route has no HEAD.
+    streamed_by: the id of the operation that always streams what this one streams to a client that
+    accepts a stream. Generated clients need one kind of response for each operation.
     """
 
+    id: str
     method: Literal["GET", "POST", "DELETE"]
     paths: Sequence[str]
     tag: str
@@ -86,6 +103,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     responses: Sequence[ResponseSpec]
     refuses: Sequence[int] = ()
     long_lived: bool = False
+    streamed_by: str | None = None
+
+    def id_for(self, path: str) -> str:
+        """Return the id for one of the paths: a path that names the user has an id of its own."""
+        names_user = len(self.paths) > 1 and "{user_id}" in path
+        return f"{self.id}OfUser" if names_user else self.id
 
     def __call__(self, handler: H) -> H:
         """Mark the handler."""

@@ -85,6 +85,7 @@ class JsClientRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getJsClient",
         method="GET",
         paths=["/hub.js"],
         tag="demo",

@@ -30,6 +30,7 @@ class TicketRoutes:
         return build_routes(self)
 
     @Operation(
+        id="createTicket",
         method="POST",
         paths=["/tickets"],
         tag="streams",

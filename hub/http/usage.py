@@ -43,6 +43,7 @@ class UsageRoutes:
         return build_routes(self)
 
     @Operation(
+        id="getUsage",
         method="GET",
         paths=["/usage"],
         tag="operation",

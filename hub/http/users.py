@@ -110,6 +110,7 @@ class UserRoutes:
         return build_routes(self)
 
     @Operation(
+        id="listNodes",
         method="GET",
         paths=["/nodes"],
         tag="users",
@@ -123,6 +124,7 @@ class UserRoutes:
         return json_response(NodesResponse(await self._connections.nodes()))
 
     @Operation(
+        id="listConnections",
         method="GET",
         paths=["/connections"],
         tag="users",
@@ -137,6 +139,7 @@ class UserRoutes:
         return json_response(await self._connections.list(None, query_limit(request)))
 
     @Operation(
+        id="getUser",
         method="GET",
         paths=["/users/{user_id}"],
         tag="users",
@@ -154,6 +157,7 @@ class UserRoutes:
         return json_response(UserResponse(user, until, page.connections, page.total, page.missing))
 
     @Operation(
+        id="listUserEvents",
         method="GET",
         paths=["/users/{user_id}/events"],
         tag="users",
@@ -192,6 +196,7 @@ class UserRoutes:
         return json_response(EventsResponse(stored, page.reset_reason, next_cursor, more))
 
     @Operation(
+        id="disconnectUser",
         method="DELETE",
         paths=["/users/{user_id}/connections"],
         tag="users",
@@ -218,6 +223,7 @@ class UserRoutes:
         return json_response(DisconnectResponse(user, until), status=202)
 
     @Operation(
+        id="revokeToken",
         method="POST",
         paths=["/revocations"],
         tag="users",

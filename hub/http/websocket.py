@@ -34,7 +34,7 @@ from hub.http.parameters import (
     TOPICS,
     USER_ID,
 )
-from hub.http.routing import STREAM_USER, Operation, ResponseSpec, build_routes
+from hub.http.routing import USER, Operation, ResponseSpec, build_routes
 from hub.http.streams import HttpStreams
 from hub.transports.websocket import handshake, is_valid_key
 
@@ -98,11 +98,12 @@ class WebSocketRoutes:
         return build_routes(self)
 
     @Operation(
+        id="openWebSocket",
         method="GET",
         paths=["/ws/connect/{user_id}", "/ws/connect"],
         tag="streams",
         summary="A user's events over WebSocket",
-        security=STREAM_USER,
+        security=USER,
         parameters=[
             *(USER_ID, OPEN_USER, TOPICS, CURSOR, LAST_EVENT_ID),
             *(HEARTBEAT, HEARTBEAT_EVENT),

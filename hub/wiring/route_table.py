@@ -21,7 +21,8 @@ from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
-from hub.http.openapi.document import OpenApiRoutes, build_document
+from hub.http.openapi.document import build_document
+from hub.http.openapi.routes import OpenApiRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.static_files import JsClientRoutes
@@ -57,9 +58,9 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-def build_openapi() -> dict[str, Any]:
-    """Build the OpenAPI document of all listeners."""
-    return build_document(LISTENERS, [COMPAT_ERRORS])
+def build_openapi(listener: str) -> dict[str, Any]:
+    """Build the OpenAPI document of a listener."""
+    return build_document(listener, LISTENERS[listener], [COMPAT_ERRORS])
 
 
 def compat_routes(requests: CompatRequests) -> list[Routes]:

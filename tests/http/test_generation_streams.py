@@ -386,3 +386,31 @@ async def test_refused_heartbeat_starts_nothing(hub: Hub, query: str, path: str)
     url = f"/generations/{author.generation}{ALICE}&{query}"
     status, problem = await hub.call("GET", url, headers=STREAMED)
     assert (status, problem["path"]) == (400, path)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("*/*", "text/event-stream"),
+        ("application/json", "text/event-stream"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("application/x-ndjson, text/event-stream", "text/event-stream"),
+    ],
+)
+async def test_routes_that_always_stream(hub: Hub, accept: str, content_type: str) -> None:
+    """/generations/stream and /generations/{id}/stream stream whatever the client accepts, for
+    generated clients, which have one type of response for each route.
+    """
+    headers = {"Accept": accept}
+    body: Any = {"prompt": "hi", "on_disconnect": "stop"}
+    path = f"/generations/stream{ALICE}"
+    async with hub.ask("POST", path, headers=headers, json=body) as response:
+        assert (response.status, response.content_type) == (200, content_type)
+        location = response.headers["Location"]
+        (record,) = hub.backend.generations.records
+        assert location == f"/generations/{record}"
+        path = f"{location}/stream{ALICE}"
+        async with hub.ask("GET", path, headers=headers) as joined_response:
+            assert (joined_response.status, joined_response.content_type) == (200, content_type)
+    status, problem = await hub.call("GET", f"/generations/g00aaaaaaaaaaaaaaaa/stream{ALICE}")
+    assert (status, problem["code"]) == (404, "generation_not_found")

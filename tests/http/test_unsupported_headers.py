@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.http.static_files import TYPES
-from hub.wiring.route_table import build_openapi
+from tests.described import described_operations
 from tests.http.kit import Hub, running_hub
 
 JSON: Final = {"Content-Type": "application/json"}
@@ -35,15 +35,13 @@ def requests() -> Iterator[tuple[bool, str, str, bool]]:
     """Yield every operation: whether it is internal, its method and path, and whether it serves a
     file.
     """
-    for path, operations in build_openapi()["paths"].items():
-        for method, operation in operations.items():
+    for listener in ("public", "internal"):
+        for method, path, operation in described_operations(listener):
             content = operation["responses"].get("200", {}).get("content", {})
             is_file = bool(set(TYPES.values()) & set(content))
             name = path.split("/")[1] + ".css"  # of a file, where the path has one
             filled = re.sub(r"\{[^}]*\}", "x", path.replace("{name}", name))
-            for listener in ("public", "internal"):
-                if listener in operation["tags"]:
-                    yield listener == "internal", method.upper(), f"{filled}?user=x", is_file
+            yield listener == "internal", method, f"{filled}?user=x", is_file
 
 
 ROUTES: Final = list(requests())

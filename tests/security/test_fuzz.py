@@ -70,6 +70,8 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/generations/g00aaaaaaaaaaaaaaaa/restart?user=fuzz", None),
     ("POST", "/generations?user=fuzz", {"prompt": "hi", "params": {"t": 1}, "id": "x"}),
     ("POST", "/generations?user=fuzz", {"messages": [{"role": "user", "content": "hi"}]}),
+    ("POST", "/generations/stream?user=fuzz&heartbeat=4", {"prompt": "hi"}),
+    ("GET", "/generations/g00aaaaaaaaaaaaaaaa/stream?user=fuzz&cursor=7kQ2x-4C", None),
     ("GET", "/sse/connect/fuzz?topics=a,b&cursor=7kQ2x-4C", None),
     ("GET", "/sse/connect?user=fuzz", None),
     ("GET", "/sse/connect/fuzz?ticket=abc", None),

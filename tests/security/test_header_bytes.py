@@ -30,9 +30,9 @@ from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
 from hub.http.callback import CallbackAuthenticator
 from hub.http.server import ListenAddress, listen
-from hub.wiring.route_table import build_openapi
 from tests.concurrency import gather_bounded
 from tests.defaults import token_reader
+from tests.described import described_operations
 from tests.http.kit import ORIGINS, Hub, running_hub
 from tests.security.test_fuzz import INTERNAL, PUBLIC
 
@@ -86,12 +86,10 @@ async def status_of(port: int, request: bytes) -> int:
 
 def described_requests(listener: str) -> Iterator[tuple[str, str, Any]]:
     """Yield a request of every operation, most of them without a valid body."""
-    for path, operations in build_openapi()["paths"].items():
-        for method, operation in operations.items():
-            if listener in operation["tags"]:
-                filled = re.sub(r"\{user_id\}", "fuzz", path)
-                filled = re.sub(r"\{[^}]*\}", "x", filled)
-                yield method.upper(), filled, {} if "requestBody" in operation else None
+    for method, path, operation in described_operations(listener):
+        filled = re.sub(r"\{user_id\}", "fuzz", path)
+        filled = re.sub(r"\{[^}]*\}", "x", filled)
+        yield method, filled, {} if "requestBody" in operation else None
 
 
 def build_request(method: str, path: str, body: Any, token: str, *odd: tuple[str, bytes]) -> bytes:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from hub.wiring.route_table import build_openapi
 from tests.concurrency import gather_bounded
+from tests.described import described_operations, document, resolve
 from tests.http.kit import Hub, running_hub
 from tests.security.test_fuzz import INTERNAL, PUBLIC
 
@@ -26,50 +26,32 @@ NUMBERS: Final = [
     ),
 ]
 ODD: Final = ["nan", "inf", "-inf", "Infinity", "1_0", "0x10", "٣", "1e5", " 1", ""]
-DOCUMENT: Final[dict[str, Any]] = build_openapi()
 
 
-def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return schema
-
-
-def is_numeric(schema: dict[str, Any]) -> bool:
-    resolved = resolve(schema)
-    options = [resolved, *map(resolve, resolved.get("anyOf", ()))]
+def is_numeric(listener: str, schema: dict[str, Any]) -> bool:
+    resolved = resolve(listener, schema)
+    options = [resolved, *(resolve(listener, each) for each in resolved.get("anyOf", ()))]
     return any(each.get("type") in ("number", "integer") for each in options)
 
 
 def query_requests(listener: str) -> Iterator[tuple[str, str]]:
     """Yield the method and URL of a request for each number in each numeric parameter."""
-    for path, operations in DOCUMENT["paths"].items():
-        for method, operation in operations.items():
-            if listener not in operation["tags"]:
-                continue
-            filled = re.sub(r"\{[^}]*\}", "alice", path)
-            for given in operation.get("parameters", ()):
-                parameter = given if "schema" in given else resolve_parameter(given)
-                if parameter["in"] == "query" and is_numeric(parameter["schema"]):
-                    for number in [*NUMBERS, *ODD]:
-                        query = f"user=alice&{parameter['name']}={number.replace(' ', '%20')}"
-                        yield method.upper(), f"{filled}?{query}"
+    for method, path, operation in described_operations(listener):
+        filled = re.sub(r"\{[^}]*\}", "alice", path)
+        for parameter in operation["parameters"]:
+            if parameter["in"] == "query" and is_numeric(listener, parameter["schema"]):
+                for number in [*NUMBERS, *ODD]:
+                    query = f"user=alice&{parameter['name']}={number.replace(' ', '%20')}"
+                    yield method, f"{filled}?{query}"
 
 
-def resolve_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    referenced: dict[str, Any] = DOCUMENT["components"]["parameters"][
-        parameter["$ref"].rpartition("/")[2]
-    ]
-    return referenced
-
-
-def bodies(method: str, path: str, body: Any) -> Iterator[str]:
+def bodies(listener: str, method: str, path: str, body: Any) -> Iterator[str]:
     """Yield the body with each number in each numeric field, and in place of each of its values."""
     route = path.partition("?")[0].replace("/fuzz", "/{user_id}")
-    operation = DOCUMENT["paths"].get(route, {}).get(method.lower(), {})
+    operation = document(listener)["paths"].get(route, {}).get(method.lower(), {})
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    properties = resolve(content.get("schema", {})).get("properties", {})
-    fields = [name for name, schema in properties.items() if is_numeric(schema)]
+    properties = resolve(listener, content.get("schema", {})).get("properties", {})
+    fields = [name for name, schema in properties.items() if is_numeric(listener, schema)]
     if not isinstance(body, dict):
         return
     for name in (*fields, *body):
@@ -112,13 +94,14 @@ async def test_no_number_in_a_body_is_a_500() -> None:
     with capture_logs() as logs:
         async with running_hub() as hub:
             requests = []
-            for routes, internal in ((PUBLIC, False), (INTERNAL, True)):
+            for listener, routes in (("public", PUBLIC), ("internal", INTERNAL)):
+                internal = listener == "internal"
                 for method, path, body in routes:
                     streamed = path.startswith(waiting) and isinstance(body, dict)
                     sent = {**body, "stream": True} if streamed else body
                     requests += [
                         status_of(hub, method, path, internal=internal, body=text)
-                        for text in bodies(method, path, sent)
+                        for text in bodies(listener, method, path, sent)
                     ]
             statuses = await gather_bounded(requests)
     assert sum(status >= 400 for status in statuses) > 100

@@ -29,6 +29,7 @@ class AgUiRoutes:
         "AG-UI: start or join a run",
         RunAgentInput,
         "The events of the run",
+        operation_id="runAgent",
         is_always_stream=True,
     )
     async def run(self, request: web.Request) -> web.StreamResponse:

@@ -67,6 +67,7 @@ class AiSdkRoutes:
         "AI SDK: start a run",
         AiSdkBody,
         "The UI message stream",
+        operation_id="startUiChat",
         is_always_stream=True,
         parameters=[_RESET_STEP],
     )
@@ -82,6 +83,7 @@ class AiSdkRoutes:
         return await self._stream(request, identity, created.generation, stop_on_disconnect=stop)
 
     @Operation(
+        id="resumeUiChat",
         method="GET",
         paths=["/v1/ui/chat/{id}/stream"],
         tag="v1",
@@ -125,6 +127,7 @@ class AiSdkRoutes:
         )
 
     @Operation(
+        id="stopUiChat",
         method="DELETE",
         paths=["/v1/ui/chat/{id}"],
         tag="v1",

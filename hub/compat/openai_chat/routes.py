@@ -50,6 +50,7 @@ class ChatRoutes:
         "OpenAI: create a chat completion",
         ChatBody,
         "A chat completion, or its chunks",
+        operation_id="createChatCompletion",
     )
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer: as a stream with `stream`, otherwise complete in one object."""
@@ -69,6 +70,7 @@ class ChatRoutes:
         "OpenAI: create a completion of a prompt",
         CompletionBody,
         "A completion, or its chunks",
+        operation_id="createCompletion",
     )
     async def complete_prompt(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer to a prompt: as a stream with `stream`, otherwise in one object."""
@@ -116,6 +118,7 @@ class ChatRoutes:
         return json_response(answer, headers=location_of(created.generation))
 
     @Operation(
+        id="listModels",
         method="GET",
         paths=["/v1/models"],
         tag="v1",
@@ -132,6 +135,7 @@ class ChatRoutes:
         return json_response({"object": "list", "data": data})
 
     @Operation(
+        id="getModel",
         method="GET",
         paths=["/v1/models/{name:.+}"],
         tag="v1",

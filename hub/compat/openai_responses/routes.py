@@ -74,6 +74,7 @@ class ResponsesRoutes:
         "OpenAI: create a response",
         ResponsesBody,
         "A response, complete or queued, or its events",
+        operation_id="createResponse",
     )
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Generate a response: as events with `stream`; at once and still queued with `background`;
@@ -107,6 +108,7 @@ class ResponsesRoutes:
         return json_response(collected.document(), headers=location_of(created.generation))
 
     @Operation(
+        id="getResponse",
         method="GET",
         paths=["/v1/responses/{id}"],
         tag="v1",
@@ -151,6 +153,7 @@ class ResponsesRoutes:
         return is_stream, body.starting_after if after is None else after
 
     @Operation(
+        id="listInputItems",
         method="GET",
         paths=["/v1/responses/{id}/input_items"],
         tag="v1",
@@ -173,6 +176,7 @@ class ResponsesRoutes:
         return json_response(page)
 
     @Operation(
+        id="cancelResponse",
         method="POST",
         paths=["/v1/responses/{id}/cancel"],
         tag="v1",

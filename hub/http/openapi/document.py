@@ -1,8 +1,8 @@
-"""GET /openapi.json: the OpenAPI 3.1 document of every route.
+"""The OpenAPI 3.1 document of a listener, made from the operations of its routes.
 
-There is one document for all listeners. Each operation names the `servers` that serve it and has
-its listener's tag. If two listeners serve the same path (the probes of nodes and workers), the
-operation has the responses of both.
+Each listener has a document of its own, because a generated client calls one server. The document
+uses only what common generators of clients understand; docs/clients/openapi.md names them, and
+tests/openapi generates clients with them and uses these.
 """
 
 from __future__ import annotations
@@ -12,126 +12,148 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from aiohttp import web
 
 from hub import __version__
 from hub.api.problems import Problem
-from hub.core.system_events import SYSTEM_EVENTS
 from hub.http.errors import ErrorFormat
+from hub.http.openapi.alternatives import ALTERNATIVES
+from hub.http.openapi.event_schemas import line_models, line_schemas
 from hub.http.openapi.operations import (
     ERROR_DESCRIPTIONS,
     error_response,
-    merge_operations,
     one_line,
     operation_object,
-    servers,
 )
-from hub.http.openapi.schema_details import add_details
-from hub.http.routing import Operation, build_routes, find_operations, json
+from hub.http.openapi.schema_details import (
+    add_details,
+    complete_response,
+    find_references,
+    let_null_mean_absent,
+)
+from hub.http.routing import EventSet, Operation, find_operations
 
 _PATTERN: Final = re.compile(r":[^}]*}")  # `{name:.+}` is aiohttp's syntax
 _REF: Final = "#/components/schemas/{name}"
+_SERVERS: Final = {
+    "public": "http://127.0.0.1:8080",
+    "internal": "http://127.0.0.1:8081",
+    "worker": "http://127.0.0.1:8082",
+}
+_DESCRIPTIONS: Final = {
+    "public": "Streams of events and LLM answers, for browsers and apps.",
+    "internal": "Publishing and operation, for backends. Never expose this listener.",
+    "worker": "The probes and metrics of a worker.",
+}
 _SECURITY: Final[dict[str, Any]] = {
-    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "tokenInQuery": {"type": "apiKey", "in": "query", "name": "access_token"},
-    "tokenInCookie": {"type": "apiKey", "in": "cookie", "name": "hub_token"},
-    "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
-    "apiKey": {"type": "http", "scheme": "bearer"},
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A user's token. The hub also accepts it as the cookie `hub_token` and as "
+        "`?access_token=`, and streams of a user accept `?ticket=` of POST /tickets.",
+    },
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of a backend."},
 }
 
 
 class _ServedOperation(NamedTuple):
-    listener: str
     path: str
     operation: Operation
     handler: Callable[..., Any]
 
 
 def build_document(
-    listeners: Mapping[str, Iterable[type]], error_formats: Sequence[ErrorFormat] = ()
+    listener: str, resources: Iterable[type], error_formats: Sequence[ErrorFormat] = ()
 ) -> dict[str, Any]:
-    """Build the document.
+    """Build the document of a listener.
 
-    listeners: the resources that each listener (`public`, `internal`, `worker`) serves.
+    listener: `public`, `internal` or `worker`. resources: the resources that it serves.
     error_formats: the forms of errors that are not problem documents.
     Raise ValueError for a path parameter that is not described.
     """
     served = [
-        _ServedOperation(listener, path, operation, handler)
-        for listener, resources in listeners.items()
+        _ServedOperation(path, operation, handler)
         for resource in resources
         for operation, handler in find_operations(resource)
         for path in operation.paths
     ]
-    models = [Problem, *(each.model for each in error_formats), *SYSTEM_EVENTS.values()]
-    for each in served:
-        models += _models(each.operation)
-    schemas, components = msgspec.json.schema_components(models, ref_template=_REF)
-    for component in components.values():
-        component["description"] = one_line(component.get("description", ""))
-    by_model = dict(zip(map(repr, models), schemas, strict=True))  # some types are not hashable
+    event_sets = _event_sets(served)
+    by_model, components = _schemas(served, event_sets, error_formats)
 
     def schema(model: Any) -> dict[str, Any]:
         return by_model[repr(model)]
 
     paths: dict[str, Any] = {}
-    for listener, path, operation, handler in served:
-        described = operation_object(listener, path, operation, handler, schema, error_formats)
-        by_method = paths.setdefault(_PATTERN.sub("}", path), {})
-        method = operation.method.lower()
-        by_method[method] = (
-            merge_operations(by_method[method], described) if method in by_method else described
-        )
+    for path, operation, handler in served:
+        described = operation_object(path, operation, handler, schema, error_formats)
+        paths.setdefault(_PATTERN.sub("}", path), {})[operation.method.lower()] = described
     errors = {str(status): error_response(status, schema(Problem)) for status in ERROR_DESCRIPTIONS}
     _hoist_responses(paths, errors)
+    schemes = {name for each in served for one in each.operation.security or () for name in one}
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "hub",
+            "title": f"Hub {listener} API",
             "version": __version__,
-            "description": "Pushes notifications and LLM answers, token by token, to people's "
-            "screens. docs/reference/http.md describes the same routes in prose.",
+            "description": f"{_DESCRIPTIONS[listener]} docs/reference/http.md describes the same "
+            "routes in prose, and docs/clients/openapi.md how to generate a client.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": servers(),
-        "tags": [{"name": name} for name in _tags(served)],
+        "servers": [{"url": _SERVERS[listener]}],
+        "tags": [{"name": name} for name in dict.fromkeys(each.operation.tag for each in served)],
         "paths": add_details(paths),
         "components": {
             "schemas": add_details(components),
             "responses": errors,
-            "securitySchemes": _SECURITY,
+            "securitySchemes": {k: v for k, v in _SECURITY.items() if k in schemes},
         },
     }
 
 
-class OpenApiRoutes:
-    """The document's route on the internal listener. build: makes the document, once."""
-
-    def __init__(self, build: Callable[[], dict[str, Any]]) -> None:
-        self._build = build
-        self._body = b""  # the encoded document, after the first request
-
-    def routes(self) -> list[web.RouteDef]:
-        return build_routes(self)
-
-    @Operation(
-        method="GET",
-        paths=["/openapi.json"],
-        tag="operation",
-        summary="Get this document",
-        responses=[json(200, dict[str, Any], "The OpenAPI 3.1 document.")],
-    )
-    async def document(self, request: web.Request) -> web.Response:
-        """Returns the OpenAPI document of all routes of all listeners. It needs no API key."""
-        self._body = self._body or msgspec.json.encode(self._build())
-        return web.Response(body=self._body, content_type="application/json")
+def _schemas(
+    served: Sequence[_ServedOperation],
+    event_sets: Sequence[EventSet],
+    error_formats: Sequence[ErrorFormat],
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the schemas of all models by their repr (some are not hashable), and components."""
+    models: list[Any] = [Problem]
+    if any(each.path.startswith(form.prefix) for each in served for form in error_formats):
+        models += [each.model for each in error_formats]
+    for events in event_sets:
+        models += [*events.data.values(), *line_models(events)]
+    bodies = [model for each in served for model in each.operation.body.values() if model]
+    models += [*bodies, *(model for each in served for model in _models(each.operation))]
+    if any(each.operation.id == "publishEvent" for each in served):
+        models += [model for models in ALTERNATIVES.values() for model in models]
+    schemas, components = msgspec.json.schema_components(models, ref_template=_REF)
+    by_model = dict(zip(map(repr, models), schemas, strict=True))
+    for described, alternatives in ALTERNATIVES.items():
+        if (whole := components.get(described.__name__)) is not None:
+            kept = {name: whole[name] for name in ("title", "description")}
+            one_of = [by_model[repr(model)] for model in alternatives]
+            components[described.__name__] = {**kept, "oneOf": one_of}
+    for events in event_sets:
+        components |= line_schemas(events)
+    for component in components.values():
+        component["description"] = one_line(component.get("description", ""))
+    requested = find_references([by_model[repr(model)] for model in bodies], components)
+    for name, component in components.items():
+        if name in requested:
+            let_null_mean_absent(component)
+        else:
+            complete_response(component)
+    return by_model, components
 
 
 def _models(operation: Operation) -> Iterable[Any]:
-    models = [each.model for each in operation.parameters]
-    contents = [operation.body, *(each.content for each in operation.responses)]
-    models += [model for content in contents for model in content.values() if model is not None]
-    return models
+    yield from (each.model for each in operation.parameters)
+    for response in operation.responses:
+        yield from (model for model in response.content.values() if model is not None)
+
+
+def _event_sets(served: Sequence[_ServedOperation]) -> list[EventSet]:
+    sets = [response.events for each in served for response in each.operation.responses]
+    return list({each.name: each for each in sets if each is not None}.values())
 
 
 def _hoist_responses(paths: Mapping[str, Any], errors: Mapping[str, Any]) -> None:
@@ -141,8 +163,3 @@ def _hoist_responses(paths: Mapping[str, Any], errors: Mapping[str, Any]) -> Non
             for status, response in operation["responses"].items():
                 if response == errors.get(status):
                     operation["responses"][status] = {"$ref": f"#/components/responses/{status}"}
-
-
-def _tags(served: Sequence[_ServedOperation]) -> list[str]:
-    listeners = dict.fromkeys(each.listener for each in served)
-    return [*listeners, *dict.fromkeys(each.operation.tag for each in served)]

@@ -9,13 +9,9 @@ from typing import Any, Final
 from hub.api.problems import Problem
 from hub.error_codes import ERROR_CODES
 from hub.http.errors import PROBLEM_TYPE, ErrorFormat
+from hub.http.openapi.event_schemas import event_content
 from hub.http.routing import Operation, Parameter, ResponseSpec
 
-_SERVERS: Final = {
-    "public": "http://127.0.0.1:8080",
-    "internal": "http://127.0.0.1:8081",
-    "worker": "http://127.0.0.1:8082",
-}
 ERROR_DESCRIPTIONS: Final = {
     400: "The request is malformed or breaks a rule. `path` names the invalid field.",
     401: "The token or API key is missing or invalid.",
@@ -41,15 +37,14 @@ Schema = Callable[[Any], dict[str, Any]]
 """Returns the schema of a type."""
 
 
-def operation_object(  # noqa: PLR0917 - what the document knows of an operation
-    listener: str,
+def operation_object(
     path: str,
     operation: Operation,
     handler: Callable[..., Any],
     schema: Schema,
     error_formats: Sequence[ErrorFormat],
 ) -> dict[str, Any]:
-    """Build the operation object of a listener's path.
+    """Build the operation object of a path.
 
     Raise ValueError for a path parameter that is not described.
     """
@@ -58,11 +53,10 @@ def operation_object(  # noqa: PLR0917 - what the document knows of an operation
     if undescribed:
         raise ValueError(f"{operation.method} {path}: describe the parameters in its path")
     described: dict[str, Any] = {
-        "tags": [listener, operation.tag],
+        "tags": [operation.tag],
         "summary": operation.summary,
         "description": one_line(handler.__doc__ or ""),
-        "operationId": _operation_id(operation.method, path),
-        "servers": servers(listener),
+        "operationId": operation.id_for(path),
         "security": [
             {name: list(scopes) for name, scopes in each.items()}
             for each in operation.security or ()
@@ -76,6 +70,8 @@ def operation_object(  # noqa: PLR0917 - what the document knows of an operation
             if path.startswith(each.prefix):
                 error["content"] = {each.content_type: {"schema": schema(each.model)}}
         _add_response(described["responses"], str(status), error)
+    if operation.streamed_by:
+        described["x-streamed-by"] = operation.streamed_by
     if operation.body:
         content = {kind: _content(model, schema) for kind, model in operation.body.items()}
         described["requestBody"] = {"required": True, "content": content}
@@ -101,11 +97,11 @@ def _response(response: ResponseSpec, schema: Schema) -> dict[str, Any]:
     described: dict[str, Any] = {"description": response.description}
     if response.headers:
         described["headers"] = _headers(response.headers)
-    if response.content:
-        described["content"] = {kind: _content(m, schema) for kind, m in response.content.items()}
+    content = {kind: _content(model, schema) for kind, model in response.content.items()}
     if response.events:
-        events = {name: schema(model) for name, model in response.events.items()}
-        described["content"]["text/event-stream"]["x-event-data"] = events
+        content |= event_content(response.events)
+    if content:
+        described["content"] = content
     return described
 
 
@@ -134,30 +130,6 @@ def _headers(descriptions: Mapping[str, str]) -> dict[str, Any]:
     return {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in descriptions.items()
-    }
-
-
-def servers(*listeners: str) -> list[dict[str, Any]]:
-    """Return the default addresses of the listeners, or of all listeners if none is named."""
-    return [{"url": _SERVERS[name], "description": name} for name in listeners or _SERVERS]
-
-
-def _operation_id(method: str, path: str) -> str:
-    words = "".join(c if c.isalnum() else " " for c in path).split()
-    return "_".join([method.lower(), *words])
-
-
-def merge_operations(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Merge the operations of two listeners on the same path: the responses of both apply."""
-    responses = dict(one["responses"])
-    for status, response in other["responses"].items():
-        _add_response(responses, status, response)
-    tags = list(dict.fromkeys([*one["tags"], *other["tags"]]))
-    return {
-        **one,
-        "tags": tags,
-        "servers": [*one["servers"], *other["servers"]],
-        "responses": responses,
     }
 
 
