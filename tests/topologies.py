@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import subprocess
 import time
@@ -233,6 +234,21 @@ class PrimaryAndReplica:
         until(lambda: b"master_link_status:up" in server.ask("INFO", "replication"), server.log)
         for kind in ("normal", "pubsub"):
             server.ask("CLIENT", "KILL", "TYPE", kind)
+
+
+def wait_replicated(primary: TcpServer, replica: TcpServer) -> None:
+    """Wait until a replica has every write that its primary has now.
+
+    WAIT would return at once, because it counts only the writes of its own connection.
+    """
+    written = _offset(primary, "master_repl_offset")
+    until(lambda: _offset(replica, "slave_repl_offset") >= written, replica.log)
+
+
+def _offset(server: TcpServer, field: str) -> int:
+    """Return a replication offset of `INFO replication`; -1 if the server has none."""
+    value = re.search(rf"^{field}:(\d+)".encode(), server.ask("INFO", "replication"), re.MULTILINE)
+    return int(value[1]) if value else -1
 
 
 def valkey_binary() -> str:

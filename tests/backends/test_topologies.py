@@ -38,6 +38,7 @@ from tests.topologies import (
     SentinelSetup,
     TcpServer,
     valkey_binary,
+    wait_replicated,
 )
 
 pytestmark = pytest.mark.slow  # a failover takes seconds
@@ -240,7 +241,7 @@ async def test_cluster_fails_over(cluster: ClusterOfThree, open_node: OpenNode) 
     node = await open_node(cluster.url)
     await node.backend.subscriptions.subscribe(USERS)
     first = {channel: await node.publish(channel, b"0") for channel in USERS}
-    assert cluster.masters[0].ask("WAIT", 1, 5000) == 1
+    wait_replicated(cluster.masters[0], cluster.replica)
     cluster.masters[0].kill()
     for channel in USERS:
         await node.publish(channel, b"1", key="1")
@@ -256,7 +257,7 @@ async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode)
     node = await open_node(sentinel.url)
     await node.backend.subscriptions.subscribe([USERS[0]])
     first = await node.publish(USERS[0], b"0")
-    assert sentinel.master.ask("WAIT", 1, 5000) == 1
+    wait_replicated(sentinel.master, sentinel.replica)
     sentinel.master.kill()
     await node.publish(USERS[0], b"1", key="1")
     assert await node.read(USERS[0], first) == ([b"1"], None)
@@ -273,7 +274,7 @@ async def test_write_that_the_replica_never_got(
     """A cursor behind an event that the promoted replica does not have is reset."""
     node = await open_node(sentinel.url)
     kept = await node.publish(USERS[0], b"0")
-    assert sentinel.master.ask("WAIT", 1, 5000) == 1
+    wait_replicated(sentinel.master, sentinel.replica)
     sentinel.replica.ask("REPLICAOF", "NO", "ONE")  # it gets no later event
     lost = await node.publish(USERS[0], b"lost")
     sentinel.master.kill()
@@ -302,7 +303,7 @@ async def test_same_process_is_primary_again(
             f"redis://127.0.0.1:{proxy.port if keeps_connections else first.port}"
         )
         kept = await idle.publish(USERS[0], b"kept")
-        assert first.ask("WAIT", 1, 5000) == 1
+        wait_replicated(first, second)
         pair.promote(second)  # it gets no later event
         lost = await idle.publish(USERS[0], b"lost")
         accepted = proxy.accepted

@@ -280,6 +280,7 @@ ANSWER_CLIENTS: Final = (
         route="`/v1/agui`",
         after_break="by hand",
         stop="`abortRun()`, started with `on_disconnect: stop`",
-        notes="a request with the same `runId` reads the run from its start",
+        notes="a request with the same `runId` reads the run from its start; Node.js may report a "
+        "broken stream as ended: without `RUN_FINISHED` or `RUN_ERROR` it is incomplete",
     ),
 )
