@@ -9,7 +9,8 @@ Rules:
    only for dirty names: a subscription costs the same with ten or ten thousand others.
 2. When the connection is lost, gets an error reply, has lost its subscriptions, or receives nothing
    for `silence_timeout_seconds`, it is closed, and a new one subscribes to all wanted names again.
-3. A name counts as subscribed only when the server has acknowledged it on the current connection.
+3. A name counts as subscribed only when the server has acknowledged it on the current connection,
+   after every UNSUBSCRIBE of it. Replies come in the order of the commands.
 4. When a new connection has every acknowledgement, `on_resubscribed` is called, because messages
    may have been missed.
 5. A name that is not needed any more stays subscribed for `linger_seconds`, so that a page reload
@@ -19,7 +20,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -100,6 +101,7 @@ class PubSubConnection:
         self._dirty: set[bytes] = set()
         self._requested: set[bytes] = set()
         self._acknowledged: set[bytes] = set()  # see rule 3
+        self._unsubscribing: Counter[bytes] = Counter()  # UNSUBSCRIBE commands without a reply
         self._waiters: dict[bytes, list[Waiter]] = {}  # by name
         self._deadlines: deque[tuple[float, bytes, Waiter]] = deque()  # soonest first
         self._connection: RespConnection | None = None  # None while disconnected
@@ -194,6 +196,7 @@ class PubSubConnection:
         self._connection = connection
         self._fault = asyncio.get_running_loop().create_future()
         self._requested.clear()
+        self._unsubscribing.clear()
         self._dirty = set(self._wanted)
         self._schedule_sync()
 
@@ -239,7 +242,7 @@ class PubSubConnection:
 
     def _on_subscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
-        if name not in self._requested:
+        if name not in self._requested or name in self._unsubscribing:
             return  # an UNSUBSCRIBE has been sent after this SUBSCRIBE
         self._acknowledged.add(name)
         for waiter in self._waiters.pop(name, ()):
@@ -249,6 +252,11 @@ class PubSubConnection:
 
     def _on_server_unsubscribed(self, reply: list[bytes]) -> None:
         name = reply[1]
+        if name in self._unsubscribing:
+            self._unsubscribing[name] -= 1
+            if not self._unsubscribing[name]:
+                del self._unsubscribing[name]
+            return
         self._acknowledged.discard(name)
         if name in self._requested:  # not requested: its slot has moved to another server
             self._requested.discard(name)
@@ -284,6 +292,7 @@ class PubSubConnection:
         self._requested.update(added)
         self._requested.difference_update(removed)
         self._acknowledged.difference_update(removed)
+        self._unsubscribing.update(removed)
         for command, names in (
             (self._subscribe_command, added),
             (self._unsubscribe_command, removed),
