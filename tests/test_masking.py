@@ -104,7 +104,10 @@ def everywhere(secret: str) -> dict[str, Any]:
         "envelope": {"path": f"/chat?key={secret}", "request": {"q": "{prompt}", "k": secret}},
     }
     return {
-        "redis": {"url": f"redis://u:{secret}@h/0?password={secret}&sentinel_password={secret}"},
+        "redis": {
+            "url": f"redis://u:{secret}@h/0?password={secret}&sentinel_password={secret}",
+            "password_command": ["curl", "-H", secret, f"https://vault/{secret}"],
+        },
         "upstreams": {"main": upstream},
         "auth": {
             "hmac_secret": key,
@@ -127,6 +130,7 @@ def test_dump_has_no_secret() -> None:
     assert main["body"] == {"user": "***", "deep": {"list": ["***", {"a": "***"}], "n": "***"}}
     assert main["envelope"]["request"] == {"q": "{prompt}", "k": "***"}
     assert main["base_url"] == "https://***@llm/v1?api-version=***&key=***"
+    assert masked["redis"]["password_command"] == ["curl", "***", "***", "***"]
     assert masked["public"]["port"] == 8080
 
 

@@ -102,6 +102,11 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             },
             "internal.allow_public = true",
         ),
+        (
+            {"HUB_REDIS__PASSWORD_FILE": "/f", "HUB_REDIS__PASSWORD_COMMAND": '["p"]'},
+            "set either redis.password_file or redis.password_command, not both",
+        ),
+        ({"HUB_REDIS__PASSWORD_COMMAND": "[]"}, "redis.password_command"),
         ({"HUB_CONFIG": "none.toml"}, "there is no settings file none.toml"),
         ({"HUB_AUTH__API_KEYS": "[{"}, "auth"),
     ],
@@ -124,6 +129,8 @@ def list_settings(model: type[BaseModel] = Settings, above: str = "HUB_") -> Ite
     """Yield the variable of each setting that is a list, those of an upstream `main` included."""
     for name, field in model.model_fields.items():
         variable, kind = f"{above}{name.upper()}", field.annotation
+        if type(None) in typing.get_args(kind):
+            kind = typing.get_args(kind)[0]
         if typing.get_origin(kind) is tuple:
             yield variable
         elif isinstance(kind, type) and issubclass(kind, BaseModel):

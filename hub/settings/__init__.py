@@ -16,6 +16,7 @@ from hub.settings.models import (
     ChannelRetention,
     Internal,
     Public,
+    Redis,
     Settings,
     Upstream,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Internal",
     "Loaded",
     "Public",
+    "Redis",
     "Settings",
     "Upstream",
     "check_for_production",

@@ -46,6 +46,8 @@ def check_consistency(settings: Settings) -> None:
     for key in settings.auth.api_keys:
         if (key.key is None) is (key.sha256 is None):
             raise OperatorError("each entry of auth.api_keys needs exactly one of key and sha256")
+    if None not in (settings.redis.password_file, settings.redis.password_command):
+        raise OperatorError("set either redis.password_file or redis.password_command, not both")
     _check_issuers(settings.auth)
     _check_templates(settings)
     _check_upstreams(settings)

@@ -22,6 +22,8 @@ _WHITE_SPACE: Final = re.compile(r"\s|[\x00-\x1f\x7f]")
 _URL_IN_TEXT: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 # Tables whose values the operator chooses freely: every value may be a secret.
 _FREE_TABLES: Final = frozenset({"headers", "body", "request"})
+# Programs with their arguments: every argument may be a secret.
+_COMMANDS: Final = frozenset({"password_command"})
 _NAMED_VALUE: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(?=[^=])")  # not base64 with padding
 _PLACEHOLDER: Final = re.compile(r"\{[a-z_.]+\}")
 
@@ -70,6 +72,8 @@ def _mask_value(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return mask_settings(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if name in _COMMANDS:
+            return [*value[:1], *(MASK for _ in value[1:])]
         return [_mask_value(name, each) for each in value]
     if isinstance(value, str) and "://" in value:
         return mask_url(value)

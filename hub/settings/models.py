@@ -91,6 +91,7 @@ class Redis(Section):
         "redis://127.0.0.1:6379/0", pattern=patterns.BROKER_URL
     )
     password_file: str | None = None
+    password_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     prefix: str = Field("", pattern=patterns.KEY_PREFIX)
     timeout_seconds: PositiveFloat = 1.5
     wait_replicas: NonNegativeInt = 0

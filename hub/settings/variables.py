@@ -25,6 +25,7 @@ from hub.settings.models import PREFIX
 _EXAMPLES: Final[dict[str, Any]] = {
     "allowed_origins": ["https://app.example.com"],
     "api_keys": [{"name": "shop", "key": "…", "scopes": ["publish", "read"]}],
+    "password_command": ["vault", "kv", "get", "-field=password", "secret/redis"],
     "trusted_proxies": ["10.0.0.0/8"],
 }
 _LIST_EXAMPLE: Final = ["first", "second"]

@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from hub.backends.redis import RedisBackend
-from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.client import (
+    PasswordCommand,
+    PasswordFile,
+    PasswordSource,
+    RedisClient,
+    open_client,
+)
 from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
 from hub.engine.generation_jobs import GenerationJobs
@@ -15,6 +21,7 @@ from hub.errors import BrokerUnavailable, OperatorError
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.settings import ChannelRetention as ChannelRetentionSettings
+from hub.settings import Redis as RedisSettings
 from hub.settings import Settings
 
 
@@ -61,8 +68,14 @@ def open_redis_client(settings: Settings) -> AbstractAsyncContextManager[RedisCl
         redis.url,
         timeout_seconds=redis.timeout_seconds,
         prefix=redis.prefix,
-        password_file=redis.password_file,
+        password=_password_source(redis),
     )
+
+
+def _password_source(redis: RedisSettings) -> PasswordSource | None:
+    if redis.password_command is not None:
+        return PasswordCommand(redis.password_command)
+    return None if redis.password_file is None else PasswordFile(redis.password_file)
 
 
 def build_retention(settings: Settings) -> Retention:

@@ -106,7 +106,7 @@ def _advice(reason: str, *, has_tls: bool) -> str:
     if any(word in reason for word in ("auth", "password", "wrongpass")):
         return (
             "set user and password in redis.url: redis://user:password@host:6379; or the user in "
-            "redis.url and a file in redis.password_file"
+            "redis.url and a file in redis.password_file or a program in redis.password_command"
         )
     start = "start Redis 7+ or Valkey 8+, and set its URL in redis.url (HUB_REDIS__URL)"
     if has_tls:

@@ -58,7 +58,7 @@ class LateServer:
         return
 
 
-async def settle() -> None:
+async def run_callbacks() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -73,7 +73,7 @@ async def check_calls(steps: list[str]) -> None:
         on_messages=lambda messages: None,
     )
     running = asyncio.create_task(connection.run())
-    await settle()
+    await run_callbacks()
     waiters: list[Waiter] = []
     is_wanted = False
     for step in steps:
@@ -89,9 +89,9 @@ async def check_calls(steps: list[str]) -> None:
         else:
             connection.unsubscribe(b"name")
             is_wanted = False
-        await settle()
+        await run_callbacks()
     server.reply_all()
-    await settle()
+    await run_callbacks()
     server.reply_all()
     assert server.subscribed == ({b"name"} if is_wanted else set())
     assert connection.is_synced

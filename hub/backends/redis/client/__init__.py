@@ -3,6 +3,7 @@
 topology     which server owns which partition: one server, Sentinel or Cluster
 connection   one raw connection: one write for each iteration of the loop, replies as they come
 pipeline     commands on one connection, many in flight
+credentials  the password from a file or a program
 pubsub       subscriptions on one connection
 script       Lua scripts
 client       the pipelines of all servers, redirections and retries
@@ -15,6 +16,7 @@ connection for each of ten thousand clients that return at once.
 from __future__ import annotations
 
 from hub.backends.redis.client.client import WRITE_PROBE, RedisClient, ScriptCall, open_client
+from hub.backends.redis.client.credentials import PasswordCommand, PasswordFile, PasswordSource
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.keys import (
     ChannelKeys,
@@ -30,6 +32,9 @@ __all__ = [
     "WRITE_PROBE",
     "ChannelKeys",
     "GenerationKeys",
+    "PasswordCommand",
+    "PasswordFile",
+    "PasswordSource",
     "RedisClient",
     "Script",
     "ScriptCall",

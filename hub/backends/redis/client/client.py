@@ -3,9 +3,9 @@
 Rules:
 1. A call goes to the server that owns its partition, according to the last look at the topology.
 2. A reply that says that the command was not executed (the slot has moved, the script is unknown,
-   the server is loading or has become a replica) is handled, and the call is repeated within
-   `timeout_seconds`. A call whose connection was lost is repeated once if a second execution
-   changes nothing more than the first. Any other error, and a lost connection, is
+   the login is lost, the server is loading or has become a replica) is handled, and the call is
+   repeated within `timeout_seconds`. A call whose connection was lost is repeated once if a second
+   execution changes nothing more than the first. Any other error, and a lost connection, is
    BrokerUnavailable.
 3. Servers come and go: a new one gets a pipeline, one that owns no partition any more loses its
    pipeline, and the callbacks of `on_topology_change` are called.
@@ -20,15 +20,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from hub.backends.redis.client.connection import (
     Argument,
     Connect,
     OnReplies,
     RespConnection,
+    is_login_required,
     open_resp_connection,
 )
+from hub.backends.redis.client.credentials import PasswordSource
 from hub.backends.redis.client.pipeline import CommandPipeline, ConnectionLost
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer, Topology, parse_topology
@@ -363,6 +365,8 @@ class RedisClient:
                         pipeline.send(("ASKING",))
                         reply = await pipeline.send(arguments(pipeline))
                         continue
+                    elif is_login_required(reply):
+                        pass  # the pipeline logs in again
                     elif code in _RETRYABLE_ERRORS:
                         refreshed = self._refreshed
                         self._stale.set()
@@ -407,23 +411,37 @@ async def open_client(
     *,
     timeout_seconds: float,
     prefix: str = "",
-    password_file: str | None = None,
+    password: PasswordSource | None = None,
     connect: Connect = open_resp_connection,
 ) -> AsyncIterator[RedisClient]:
     """Open a client for the servers that a URL names (see topology.py).
 
     timeout_seconds: how long one call waits for its server. A server need not answer now.
-    prefix: the beginning of every key and pub/sub channel. password_file: read for each connection.
+    prefix: the beginning of every key and pub/sub channel. password: its source, if it is not in
+    the URL.
     Raise BrokerUnavailable when the topology cannot be found out, ValueError for a wrong URL.
     """
     async with Supervisor(SystemClock()) as tasks:
         client = RedisClient(
-            parse_topology(url, password_file),
+            parse_topology(url, password),
             tasks,
             timeout_seconds=timeout_seconds,
             prefix=prefix,
             connect=connect,
         )
+        if password is not None:
+            await _read_password(password)
         await client.refresh_topology()
         tasks.start("topology", client.keep_topology_fresh)
         yield client
+
+
+async def _read_password(password: PasswordSource) -> None:
+    """Read the password once before the first connection, whose time a slow program would use up.
+
+    Raise BrokerUnavailable.
+    """
+    try:
+        await password.read()
+    except RedisError as error:
+        raise BrokerUnavailable(str(error)) from error

@@ -73,19 +73,27 @@ async def open_resp_connection(
     server: RedisServer, on_replies: OnReplies, timeout_seconds: float
 ) -> RespConnection:
     """Open a connection to a server. Raise BrokerUnavailable."""
-    connection = server.new_connection()
     try:
         async with asyncio.timeout(timeout_seconds):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            run_id = await _read_run_id(connection)
+            connection = await server.connect()
+            try:
+                run_id = await _read_run_id(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
     except (RedisError, OSError, TimeoutError) as error:
-        await connection.disconnect(nowait=True)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BrokerUnavailable(f"the broker does not answer: {reason}") from error
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
     return SocketRespConnection(connection, run_id, on_replies)
+
+
+def is_login_required(reply: Any) -> bool:
+    """Return whether a reply says that the connection has no login (any more).
+
+    The command was not executed. This happens on an open connection where a proxy before the
+    servers forgets a login, or the server ends it because its credentials have expired.
+    """
+    return isinstance(reply, ResponseError) and str(reply).startswith("NOAUTH")
 
 
 async def _read_run_id(connection: Any) -> str:

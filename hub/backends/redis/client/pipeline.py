@@ -7,7 +7,9 @@ Rules:
    It fails with ConnectionLost.
 3. When replies are due and no byte arrives for `timeout_seconds`, the connection is closed and
    everything in flight fails: no caller waits longer for a server that does not answer.
-4. An idle connection gets a PING at intervals, so that no firewall or NAT forgets it, and one that
+4. A reply that says that the login is lost means that the command was not executed. Nothing more
+   is sent then; when the last reply is there, the connection is replaced by one with a new login.
+5. An idle connection gets a PING at intervals, so that no firewall or NAT forgets it, and one that
    died silently is replaced before a caller needs it.
 """
 
@@ -20,13 +22,20 @@ from typing import Any, Final
 
 import structlog
 
-from hub.backends.redis.client.connection import Argument, Connect, RespConnection, pack_command
+from hub.backends.redis.client.connection import (
+    Argument,
+    Connect,
+    RespConnection,
+    is_login_required,
+    pack_command,
+)
 from hub.backends.redis.client.script import Script
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
 
 _CHECKS_PER_TIMEOUT: Final = 8
 _MAX_BACKOFF_SECONDS: Final = 0.5
+_STABLE_LOGIN_SECONDS: Final = 1.0  # a login that was lost earlier is not renewed at once again
 _TIMEOUTS_BETWEEN_PINGS: Final = 3
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +65,10 @@ class CommandPipeline:
         self._timeout_seconds = timeout_seconds
         self._connection: RespConnection | None = None  # None while disconnected
         self._in_flight: deque[asyncio.Future[Any]] = deque()  # oldest command first
-        self._connected = asyncio.Event()
+        self._connected = asyncio.Event()  # set while commands may be sent on the connection
+        # See rule 4: done when the login is lost and every reply is there. None while disconnected.
+        self._drained: asyncio.Future[None] | None = None
+        self._login_lost = False
         self._last_error = "the server has not answered to the new connection"
 
     def __repr__(self) -> str:
@@ -66,7 +78,8 @@ class CommandPipeline:
     @property
     def is_ready(self) -> bool:
         """Whether a command can be sent at once."""
-        return self._connection is not None and not self._connection.is_full
+        connection = self._connection
+        return connection is not None and not connection.is_full and not self._login_lost
 
     @property
     def run_id(self) -> str:
@@ -78,7 +91,7 @@ class CommandPipeline:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 while not self.is_ready:
-                    if self._connection is None:
+                    if self._connection is None or self._login_lost:
                         await self._connected.wait()
                     else:
                         await self._connection.wait_writable()
@@ -109,18 +122,22 @@ class CommandPipeline:
 
     async def run(self) -> None:
         """Keep the connection open until cancelled."""
-        backoff = 0.0
+        loop = asyncio.get_running_loop()
+        backoff = connected_at = 0.0
         while True:
             connection: RespConnection | None = None
             try:
                 connection = await self._connect(
                     self.server, self._on_replies, self._timeout_seconds
                 )
-                self._connection, backoff = connection, 0.0
+                if not self._login_lost or loop.time() - connected_at > _STABLE_LOGIN_SECONDS:
+                    backoff = 0.0
+                self._connection, connected_at = connection, loop.time()
+                self._login_lost, self._drained = False, loop.create_future()
                 for script in Script.known:
                     self.send(("SCRIPT", "LOAD", script.body))
                 self._connected.set()
-                await self._monitor(connection)
+                await self._monitor(connection, self._drained)
             except BrokerUnavailable as error:
                 self._last_error = str(error)
                 self.disconnects += connection is not None
@@ -138,15 +155,19 @@ class CommandPipeline:
             await asyncio.sleep(backoff)
             backoff = min(_MAX_BACKOFF_SECONDS, backoff * 2 or 0.02)
 
-    async def _monitor(self, connection: RespConnection) -> None:
-        """Raise BrokerUnavailable when the connection is lost or silent."""
+    async def _monitor(self, connection: RespConnection, drained: asyncio.Future[None]) -> None:
+        """Raise BrokerUnavailable when the connection is lost or silent, or needs a new login."""
         loop = asyncio.get_running_loop()
         oldest, since = None, 0.0
         while True:
-            lost, _ = await asyncio.wait(
-                (connection.lost,), timeout=self._timeout_seconds / _CHECKS_PER_TIMEOUT
+            await asyncio.wait(
+                (connection.lost, drained),
+                timeout=self._timeout_seconds / _CHECKS_PER_TIMEOUT,
+                return_when=asyncio.FIRST_COMPLETED,
             )
-            if lost:
+            if drained.done():
+                raise BrokerUnavailable("the broker requires a new login")
+            if connection.lost.done():
                 raise BrokerUnavailable("the broker closed the connection")
             idle = loop.time() - connection.last_received_at
             if not self._in_flight and idle >= self._timeout_seconds * _TIMEOUTS_BETWEEN_PINGS:
@@ -167,6 +188,14 @@ class CommandPipeline:
             future = self._in_flight.popleft()
             if not future.done():  # its caller may have been cancelled
                 future.set_result(reply)
+            if is_login_required(reply) and not self._login_lost:
+                self._login_lost = True
+                self._connected.clear()
+                self.server.on_login_refused()
+        if self._login_lost and not self._in_flight:
+            assert self._drained is not None
+            if not self._drained.done():
+                self._drained.set_result(None)
 
     def _fail_pending(self) -> None:
         while self._in_flight:

@@ -29,7 +29,12 @@ import msgspec
 import structlog
 from redis.exceptions import ResponseError
 
-from hub.backends.redis.client.connection import Connect, RespConnection, pack_command
+from hub.backends.redis.client.connection import (
+    Connect,
+    RespConnection,
+    is_login_required,
+    pack_command,
+)
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
 
@@ -236,6 +241,8 @@ class PubSubConnection:
             if on_reply is not None:
                 on_reply(reply)
         elif isinstance(reply, ResponseError):
+            if is_login_required(reply):
+                self.server.on_login_refused()
             self.reconnect(f"the broker refused a subscription: {reply}")
         elif self._acknowledged:  # a subscribed connection replies to PING with a list
             self.reconnect("the broker has lost the subscriptions")

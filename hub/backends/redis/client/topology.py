@@ -13,9 +13,9 @@ import redis.asyncio.connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
-from hub.backends.redis.client.credentials import PasswordFile
+from hub.backends.redis.client.credentials import PasswordSource, SourceCredentials
 from hub.backends.redis.client.url import parse_url
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
@@ -50,6 +50,24 @@ class RedisServer:
         without_login = {"username": None, "password": None, "credential_provider": None, "db": 0}
         options = {**self._options, **without_login, **login}
         return RedisServer(options)
+
+    async def connect(self) -> redis.asyncio.connection.AbstractConnection:
+        """Return a connection that has logged in. Raise RedisError and OSError."""
+        connection = self.new_connection()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, AuthenticationError):
+                self.on_login_refused()
+            raise
+        return connection
+
+    def on_login_refused(self) -> None:
+        """The next login needs a new password, if its source may have one."""
+        credentials = self._options.get("credential_provider")
+        if isinstance(credentials, SourceCredentials):
+            credentials.source.on_refused()
 
     def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
         """Return an unopened redis-py connection without retries and timeouts.
@@ -207,30 +225,30 @@ def _host(source: RedisServer, host: bytes | None, more: Sequence[Any]) -> str:
 
 async def _ask(server: RedisServer, command: Sequence[str], timeout_seconds: float) -> Any:
     """Return the reply of a server to one command. Raise BrokerUnavailable with its address."""
-    connection = server.new_connection()
     try:
         async with asyncio.timeout(timeout_seconds):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command(*command)
-            return await connection.read_response()
+            connection = await server.connect()
+            try:
+                await connection.send_command(*command)
+                return await connection.read_response()
+            finally:
+                await connection.disconnect(nowait=True)
     except (RedisError, OSError, TimeoutError, RuntimeError) as error:
         raise BrokerUnavailable(f"{server}: {str(error) or type(error).__name__}") from error
-    finally:
-        await connection.disconnect(nowait=True)
 
 
-def parse_topology(url: str, password_file: str | None = None) -> Topology:
+def parse_topology(url: str, password: PasswordSource | None = None) -> Topology:
     """Return the topology that a URL names (url.py). Raise ValueError with one sentence.
 
-    password_file: has the password of the data servers, instead of the URL.
+    password: the source of the password of the data servers, if it is not in the URL.
     """
     parsed = parse_url(url)
     options = {**parsed.connection, **parsed.login}
-    if password_file is not None:
+    if password is not None:
         if "password" in options:
-            raise ValueError("the URL has a password, and redis.password_file is set too")
+            raise ValueError(f"the URL has a password, and {password.setting} is set too")
         username = options.pop("username", None)
-        options["credential_provider"] = PasswordFile(password_file, username)
+        options["credential_provider"] = SourceCredentials(password, username)
     default_port = 26379 if parsed.kind == "sentinel" else 6379
     servers = [
         RedisServer({**options, "host": host, "port": port or default_port})
