@@ -14,7 +14,7 @@ OpenAI's deltas:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final
 
 import msgspec
@@ -75,8 +75,8 @@ class _BracketScan(msgspec.Struct):
         return self.has_closed and self.depth <= 0 and not self.in_string
 
 
-class _Call(msgspec.Struct):
-    """A call so far.
+class _Call(msgspec.Struct, eq=False):
+    """A call so far. Two calls are never equal.
 
     upstream_id, upstream_index: those of the server. index: that of the normal form, None until the
     first delta is sent. arguments: the received pieces of text; pending: those not sent yet.
@@ -111,9 +111,9 @@ class _Call(msgspec.Struct):
 class ToolCallAssembler:
     """Converts the deltas of one response to the normal form.
 
-    A call without arguments waits until its name cannot grow any more: until its arguments, the
-    next call or the end. has_whole_names: True for a wire format that never splits a name; then no
-    call waits.
+    A call without arguments waits until its name cannot grow any more: until its arguments, those
+    of a later call or the end. has_whole_names: True for a wire format that never splits a name;
+    then no call waits.
     """
 
     def __init__(self, *, has_whole_names: bool = False) -> None:
@@ -130,23 +130,26 @@ class ToolCallAssembler:
 
     @property
     def count(self) -> int:
-        """The number of calls so far."""
+        """The number of calls so far; those beyond one more than the limit are not read."""
         return len(self._calls)
 
     def feed(self, deltas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the normal form of a server's deltas, which arrived together."""
         sent: list[dict[str, Any]] = []
-        touched: list[_Call] = []
+        touched: set[_Call] = set()
         for each in deltas:
             delta = _read_delta(each)
             call = self._find(delta, touched)
             if call is None:
-                for other in self._calls:
-                    sent += self._send(other, is_over=True)
+                if len(self._calls) > MAX_TOOL_CALLS:
+                    break
                 call = _Call()
                 self._calls.append(call)
-            touched.append(call)
+            touched.add(call)
             self._update(call, delta)
+            if call.index is None and self._can_send(call):
+                for earlier in self._calls[: self._calls.index(call)]:
+                    sent += self._send(earlier, is_over=True)
             sent += self._send(call)
         return sent
 
@@ -161,7 +164,7 @@ class ToolCallAssembler:
             sent += self._send(call, is_over=True)
         return sent
 
-    def _find(self, delta: _Delta, touched: Sequence[_Call]) -> _Call | None:
+    def _find(self, delta: _Delta, touched: Set[_Call]) -> _Call | None:
         """Return the call that a delta continues; None when it starts one.
 
         touched: the calls of the deltas that arrived together with this one.
@@ -219,16 +222,19 @@ class ToolCallAssembler:
                 call.arguments.append(arguments)
                 call.pending.append(arguments)
 
+    def _can_send(self, call: _Call, *, is_over: bool = False) -> bool:
+        """Whether a call has something to send. is_over: whether nothing follows."""
+        is_named = call.index is None and (is_over or self._has_whole_names)
+        is_more = call.index is not None and bool(call.unsent_extras)
+        return bool(call.name) and (bool(call.pending) or is_named or is_more)
+
     def _send(self, call: _Call, *, is_over: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the next delta of a call, if it can be sent. is_over: whether nothing follows."""
-        if not call.name:
-            return
-        if is_over and call.whole not in _NO_ARGUMENTS and not call.has_sent_whole:
+        if call.name and is_over and call.whole not in _NO_ARGUMENTS and not call.has_sent_whole:
             call.pending, call.has_sent_whole = [call.whole], True
-        is_first = call.index is None
-        has_news = (is_over or self._has_whole_names) if is_first else call.unsent_extras
-        if not (call.pending or has_news):
+        if not self._can_send(call, is_over=is_over):
             return
+        is_first = call.index is None
         delta: dict[str, Any] = {"index": call.index}
         function = {"arguments": "".join(call.pending)}
         if is_first:

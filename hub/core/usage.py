@@ -24,9 +24,9 @@ _COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"
 
 
 def read_count(value: object) -> int | None:
-    """Return a count of tokens, None for a value that is none: a bool, a text, a negative number.
+    """Return a count of tokens, None for a value that is none: a bool, a negative number, a list.
 
-    A number with a fraction is cut, and so are digits as text converted.
+    A fraction is cut off. A text of digits is the number that they write; another text is no count.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:20])

@@ -29,7 +29,7 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = _MAX_RUNS) -> Iter
     within one flush, everything of a kind becomes one part; None means never.
     """
     texts = [part.text for part in parts if type(part) is Text]
-    if len(texts) == len(parts):  # nearly always
+    if texts and len(texts) == len(parts):  # nearly always
         yield Text("".join(texts))
         return
     runs: list[list[Part]] = []

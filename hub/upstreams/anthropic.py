@@ -1,9 +1,9 @@
 """Anthropic's Messages API: the events of a response.
 
 Source: docs.claude.com, "Streaming messages". An answer is complete when a `stop_reason` arrived;
-`message_stop` follows it. Unknown events are skipped, as the vendor demands. Usage in
-`message_delta` is cumulative. Gateways put the whole input of a tool, or text, into
-`content_block_start`. The request is built in anthropic_request.py.
+`message_stop` follows it, and does not complete an answer without one. Unknown events are skipped,
+as the vendor demands. Usage in `message_delta` is cumulative. Gateways put the whole input of a
+tool, or text, into `content_block_start`. The request is built in anthropic_request.py.
 """
 
 from __future__ import annotations

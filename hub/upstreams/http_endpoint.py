@@ -18,8 +18,8 @@ import structlog
 from hub.core.generation import GenerationRequest
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
+from hub.upstreams.error_reports import secret_values
 from hub.upstreams.http_client import UpstreamTimeouts, stream_response
-from hub.upstreams.http_errors import secret_values
 from hub.upstreams.request_rules import RequestRules, find_refused_field
 
 _MAX_REPETITIONS: Final = 2

@@ -24,8 +24,8 @@ from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
 from hub.upstreams.stream_reader import StreamReader
 
-FINISH_GRACE_SECONDS: Final = 2.0
-"""How long the usage may follow the finish of an answer on an open connection."""
+FINISH_GRACE_SECONDS: Final = 5.0
+"""How long the usage, or more text, may follow the finish of an answer on an open connection."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +60,10 @@ class HttpUpstream:
         chunks = self._endpoint.send(request)
         reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
         try:
-            async with aclosing(chunks), aclosing(self._read(chunks, reader)) as parts_read:
+            async with (
+                aclosing(chunks),
+                aclosing(self._read(chunks, reader, request.upstream)) as parts_read,
+            ):
                 async for parts in parts_read:
                     yield parts
         except UpstreamError as error:
@@ -75,7 +78,7 @@ class HttpUpstream:
         yield reader.finish()
 
     async def _read(
-        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader
+        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
     ) -> AsyncGenerator[Sequence[Part], None]:
         """Yield the parts of the chunks until the answer is complete. Raise UpstreamError."""
         loop = asyncio.get_running_loop()
@@ -89,14 +92,19 @@ class HttpUpstream:
                 raise reader.failure
             if reader.done:
                 return
-            has_content = any(type(part) is not Usage for part in parts)
-            if reader.finished and (has_content or finish_deadline is None):
-                finish_deadline = loop.time() + self._finish_grace_seconds
+            if not reader.finished:
+                finish_deadline = None
+            elif finish_deadline is None or any(type(part) is not Usage for part in parts):
+                is_sure = reader.finish_is_sure
+                wait_seconds = self._finish_grace_seconds if is_sure else self._idle_seconds
+                finish_deadline = loop.time() + wait_seconds
             if reader.events != events:
                 events, read_at = reader.events, loop.time()
             elif loop.time() - read_at > self._idle_seconds:
                 message = "the upstream sent only comments for too long"
                 raise UpstreamError("upstream_timeout", message, retryable=True)
+        if finish_deadline is not None and loop.time() >= finish_deadline:
+            _log.info("upstream.left_open", upstream=upstream)  # later text would be lost
         if parts := reader.end():
             yield parts
         if reader.failure is not None:
@@ -105,8 +113,10 @@ class HttpUpstream:
 
 async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes:
     """Return the next chunk; no bytes at the end and after the deadline."""
-    if deadline is None:
+    if deadline is None or deadline == math.inf:
         return await anext(chunks, b"")
+    if asyncio.get_running_loop().time() >= deadline:  # also when a chunk is always available
+        return b""
     try:
         async with asyncio.timeout_at(deadline):
             return await anext(chunks, b"")

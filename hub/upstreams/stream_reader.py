@@ -10,7 +10,8 @@ Rules:
 2. Data that is no JSON object and does not look like one keeps the connection alive: it is skipped.
    When the answer then has no end, the failure quotes it, or tells the error that the last event
    without a part of the answer reports in its own way.
-3. Once the answer is finished, no event makes it fail.
+3. Once the answer is finished, no event makes it fail. Text that follows a finish shows that it was
+   none: some servers report it in every event. Only the end of the stream completes such an answer.
 4. Tool calls, token counts and the finish reason leave in one form (core/tool_calls.py, usage.py,
    finish_reasons.py).
 """
@@ -23,7 +24,15 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.finish_reasons import FAILED
-from hub.core.parts import Finished, Part, Text, ToolCallDelta, Usage
+from hub.core.parts import (
+    Finished,
+    Part,
+    Reasoning,
+    Replace,
+    Text,
+    ToolCallDelta,
+    Usage,
+)
 from hub.core.sse_decoder import ServerSentEvent, StreamTooLarge
 from hub.core.tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, UnnamedToolCall
 from hub.core.usage import read_usage
@@ -34,11 +43,12 @@ from hub.upstreams.dialect import (
     UpstreamStreamError,
     is_empty_end,
 )
-from hub.upstreams.http_errors import extract_error_text, quote_start, read_error_report
+from hub.upstreams.error_reports import extract_error_text, quote_start, read_error_report
 from hub.upstreams.joined_events import KEEPALIVES, split_event
 from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
+_ANSWER: Final = (Text, Replace, Reasoning, ToolCallDelta)
 _MAX_ODD_FIELDS: Final = 20  # the number of paths that are remembered
 
 
@@ -74,6 +84,8 @@ class StreamReader:
         self._unread = ""  # the first event, until anything in the stream could be read
         self._silent = ""  # the last event that had no part of the answer
         self._has_parts = False
+        self._is_sure = False  # whether an event without a finish had a part of the answer
+        self._is_contradicted = False  # whether text followed a finish
         self.failure: UpstreamError | None = None  # raised by the caller, after the parts
         self.events = 0  # the events so far that do more than keep the connection alive
         self.odd_fields: dict[str, int] = {}  # path → number of events
@@ -85,18 +97,26 @@ class StreamReader:
 
     @property
     def finished(self) -> bool:
-        """Whether the upstream reported that the answer is complete."""
-        return self._response.finish_reason is not None
+        """Whether the upstream reported that the answer is complete, and no text followed."""
+        return self._response.finish_reason is not None and not self._is_contradicted
+
+    @property
+    def finish_is_sure(self) -> bool:
+        """Whether the upstream reports the finish only at the end, as far as its events show.
+
+        It is unknown while no part of the answer came in an event without a finish.
+        """
+        return self._is_sure
 
     def feed(self, chunk: bytes) -> list[Part]:
         """Return the parts of this chunk. An error behind them is kept in `failure`."""
         try:
-            events = self._decoder.feed(chunk)
+            return self._read_all(self._decoder.feed(chunk))
         except StreamTooLarge as error:
-            events = error.events
+            parts = self._read_all(error.events)
             message = f"the upstream sent an event that is too large: {error}"
             self._fail(UpstreamError("upstream_too_large", message, retryable=False))
-        return self._read_all(events)
+            return parts
 
     def end(self) -> list[Part]:
         """Return the parts of events that the end of the stream completes.
@@ -167,19 +187,25 @@ class StreamReader:
         return self._joiner.join(parts) if self._joiner else parts
 
     def _read_event(self, event: ServerSentEvent, parts: list[Part]) -> None:
-        count = len(parts)
+        count, was_finished = len(parts), self._response.finish_reason is not None
         if event.name == "error" and self._has_types:
             raise UpstreamStreamError(event.data)
         try:
             parts += self._response.read(event)
         except (msgspec.DecodeError, RecursionError):
             self._read_odd(event, parts)
-            return
-        if len(parts) > count:
-            self.events += 1
         else:
-            self._silent = event.data
-            self.events += not _is_ping(event)
+            if len(parts) > count:
+                self.events += 1
+            else:
+                self._silent = event.data
+                self.events += not _is_ping(event)
+        if len(parts) == count:
+            return
+        if self._response.finish_reason is None:
+            self._is_sure = True
+        elif was_finished and any(isinstance(part, _ANSWER) for part in parts[count:]):
+            self._is_contradicted = True
 
     def _fail(self, error: UpstreamError) -> None:
         if not self.finished:  # a finished answer is complete

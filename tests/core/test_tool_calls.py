@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.tool_calls import ToolCallAssembler, UnnamedToolCall
+from hub.core.tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, UnnamedToolCall
 
 
 def delta(index: Any = None, id_: Any = None, name: Any = "", args: Any = "", **more: Any) -> Any:
@@ -146,6 +146,40 @@ def test_calls_of_one_chunk() -> None:
     """Calls that arrive together are different ones, also without ids, types and arguments."""
     together = [delta(0, None, "f"), delta(0, None, "f"), delta(0, None, "g")]
     assert [name for _, name, _ in fold(normalise(together))] == ["f", "f", "g"]
+
+
+def test_fragmented_names_of_parallel_calls() -> None:
+    """Names grow until arguments come, although other calls begin meanwhile."""
+    batches = [
+        [delta(0, "a", "get_"), delta(1, "b", "set_"), delta(2, "c", "now")],
+        [delta(0, None, "weather"), delta(1, None, "alarm")],
+        [delta(0, args="{"), delta(1, args="[")],
+        [delta(0, args="}"), delta(1, args="]")],
+    ]
+    calls = [("get_weather", "{}"), ("set_alarm", "[]"), ("now", "{}")]
+    for each in (batches, [[d] for batch in batches for d in batch]):
+        assert [(name, args) for _, name, args in fold(normalise(*each))] == calls
+
+
+def test_order_of_calls_without_arguments() -> None:
+    """A call without arguments keeps its place in front of one that has some."""
+    assert calls_of(delta(0, "a", "now"), delta(1, "b", "f", "{}"), delta(2, "c", "now")) == [
+        *[("now", "{}"), ("f", "{}"), ("now", "{}")]
+    ]
+
+
+def test_equal_calls_are_different_ones() -> None:
+    """Calls of the same form that arrive together are never taken for one another."""
+    together = [delta(n, f"c{n}", "f") for n in range(3)]
+    later = [delta(n, None, "f", f"[{n}]") for n in range(3)]
+    assert [args for _, _, args in fold(normalise(together, later))] == ["[0]", "[1]", "[2]"]
+
+
+def test_calls_beyond_the_limit() -> None:
+    """More calls than an answer may have are not kept."""
+    assembler = ToolCallAssembler()
+    assembler.feed([delta(n, f"c{n}", "f", "{}") for n in range(50 * MAX_TOOL_CALLS)])
+    assert assembler.count == MAX_TOOL_CALLS + 1
 
 
 def test_ids() -> None:

@@ -47,6 +47,11 @@ def test_pieces_of_tool_calls() -> None:
     ]
 
 
+def test_no_parts() -> None:
+    """Without a part there is no delta, as when an attempt begins again before the first text."""
+    assert [*coalesce([])] == []
+
+
 def test_usage_separates_nothing() -> None:
     """An upstream that sends its usage in every chunk still gets one delta per flush."""
     parts: list[Part] = [Text("a"), Usage({"n": 1}), Text("b"), Usage({"n": 2})]

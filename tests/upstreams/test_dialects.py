@@ -436,6 +436,15 @@ def test_last_line_without_its_end() -> None:
     assert caught.value.code == "upstream_truncated"
 
 
+def test_message_stop_without_a_reason() -> None:
+    """Anthropic's last event alone completes no answer, as `[DONE]` alone does not."""
+    text = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}
+    for last in ({"type": "message_delta", "delta": {"stop_reason": None}}, {"type": "ping"}):
+        with pytest.raises(UpstreamError) as caught:
+            read(AnthropicMessages({}), text, last, {"type": "message_stop"})
+        assert caught.value.code == "upstream_truncated"
+
+
 def test_settings_and_dialects_agree() -> None:
     """Each kind that the settings allow has exactly one dialect, and a header for the key."""
     assert sorted([*DIALECTS, Envelope.kind]) == sorted(typing.get_args(UpstreamKind))

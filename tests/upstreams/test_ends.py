@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from hub.core.parts import Finished, Text, Usage
+from hub.core.parts import Finished, Part, Text, Usage
 from hub.upstreams.http_upstream import HttpUpstream
 from tests.defaults import upstream_timeouts
-from tests.upstreams.kit import HEAD, Script, collect, collect_failure, scripted_server
+from tests.upstreams.kit import (
+    HEAD,
+    REQUEST,
+    Script,
+    build_upstream,
+    collect,
+    collect_failure,
+    iterate_parts,
+    scripted_server,
+    send_chunks,
+)
 
 TEXT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
+TEXT_AND_STOP = TEXT.replace(b"}}]", b'},"finish_reason":"stop"}]')
+DONE = b"data: [DONE]\n\n"
 
 
 def send_and_hold(chunks: Iterable[bytes]) -> Script:
@@ -51,7 +64,9 @@ async def test_finish_ends_the_answer(beat: bytes, set_grace: Callable[[float], 
     beats = itertools.repeat(beat) if beat else ()
     stream = itertools.chain([HEAD, TEXT, STOP], beats)
     async with scripted_server(send_and_hold(stream)) as url:
-        assert await collect(url) == [Text("a"), Finished("stop")]
+        with capture_logs() as logs:
+            assert await collect(url) == [Text("a"), Finished("stop")]
+    assert [(log["event"], log["upstream"]) for log in logs] == [("upstream.left_open", "u")]
 
 
 async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> None:
@@ -62,14 +77,122 @@ async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> Non
         assert await collect(url) == [Text("a"), Usage({"total_tokens": 3}), Finished("stop")]
 
 
-async def test_text_after_a_finish_counts(set_grace: Callable[[float], None]) -> None:
-    """Servers that send a finish reason in every chunk lose no text."""
-    set_grace(30)
-    chunk = TEXT.replace(b"}}]", b'},"finish_reason":"stop"}]')
-    stream = [HEAD, *[chunk] * 30, b"data: [DONE]\n\n"]
+async def test_usage_for_ever_after_the_finish(set_grace: Callable[[float], None]) -> None:
+    """An upstream that repeats the usage for ever does not keep the answer open."""
+    set_grace(0.1)
+    stream = itertools.chain([HEAD, TEXT, STOP], itertools.repeat(USAGE))
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url)
-    assert [part for part in parts if isinstance(part, Text)] == [Text("a")] * 30
+    assert (parts[0], parts[1], parts[-1]) == (
+        Text("a"),
+        Usage({"total_tokens": 3}),
+        Finished("stop"),
+    )
+
+
+async def test_usage_that_never_pauses(set_grace: Callable[[float], None]) -> None:
+    """The answer ends although the next chunk is always there when it is read."""
+    set_grace(0.1)
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + TEXT + STOP)
+        while True:
+            writer.write(USAGE * 100)
+            await writer.drain()  # waits while the buffers of both sockets are full
+            await asyncio.sleep(0)
+
+    async with scripted_server(script) as url, aiohttp.ClientSession() as session:
+        last: Sequence[Part] = ()
+        async for parts in build_upstream(session, url).stream(REQUEST):
+            last = parts
+            await asyncio.sleep(0.01)  # a publish, meanwhile more arrives
+    assert last == [Finished("stop")]
+
+
+def texts_of(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+async def stream_with_pauses(base_url: str, pauses: Iterable[asyncio.Event]) -> list[Part]:
+    """Return the parts of an answer, and set an event after each text."""
+    remaining = iter(pauses)
+    parts: list[Part] = []
+    async with aiohttp.ClientSession() as session:
+        stream = build_upstream(session, base_url).stream(REQUEST)
+        async for part in iterate_parts(stream):
+            parts.append(part)
+            if isinstance(part, Text):
+                next(remaining).set()
+    return parts
+
+
+@pytest.mark.parametrize(
+    "first",
+    [TEXT_AND_STOP, STOP + TEXT_AND_STOP, TEXT + TEXT_AND_STOP * 2],
+    ids=["from the first text on", "from the role on", "not at first"],
+)
+async def test_finish_in_every_chunk(first: bytes, set_grace: Callable[[float], None]) -> None:
+    """Where each chunk says that the answer is finished, a long pause between two loses no text."""
+    set_grace(0.0)
+    count = first.count(b"content")
+    read = [asyncio.Event() for _ in range(count + 2)]
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + first)
+        for event in read[count - 1 : -1]:
+            await event.wait()
+            writer.write(TEXT_AND_STOP)
+        await read[-1].wait()
+        writer.write(DONE)
+
+    async with scripted_server(script) as url:
+        parts = await stream_with_pauses(url, read)
+    assert texts_of(parts) == "a" * (count + 2)
+    assert parts[-1] == Finished("stop")
+
+
+@pytest.mark.parametrize("end", [b"", DONE])
+async def test_end_of_an_answer_with_text_after_the_finish(end: bytes) -> None:
+    """After text that follows a finish, `[DONE]` or the end of the response completes it."""
+    async with scripted_server(send_chunks(HEAD + TEXT_AND_STOP * 3 + end)) as url:
+        parts = await collect(url)
+    assert (texts_of(parts), parts[-1]) == ("aaa", Finished("stop"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "code"),
+    [
+        (b"", "upstream_truncated"),  # the connection breaks
+        (b'data: {"error":{"message":"no memory"}}\n\n', "upstream_error"),
+        (b'data: {"choices":[{"delta":"text"}]}\n\n', "upstream_protocol"),
+    ],
+    ids=["a break", "an error", "text that cannot be read"],
+)
+async def test_failure_after_a_finish_that_was_none(rest: bytes, code: str) -> None:
+    """Text that follows a finish shows that it was none: a failure after it is not hidden."""
+    head = HEAD.replace(b"Connection: close", b"Content-Length: 9999")
+    error = await collect_failure(send_chunks(head + TEXT + TEXT_AND_STOP * 2 + rest))
+    assert error.code == code
+
+
+async def test_silence_after_a_finish_that_was_none(set_grace: Callable[[float], None]) -> None:
+    """An upstream that goes silent after text that followed a finish has not completed it."""
+    set_grace(0.0)
+    timeouts = upstream_timeouts(idle_seconds=0.2)
+    script = send_and_hold([HEAD + TEXT_AND_STOP * 2])
+    assert (await collect_failure(script, timeouts=timeouts)).code == "upstream_timeout"
+
+
+@pytest.mark.parametrize(
+    "beat", [b"", b": alive\n\n", USAGE], ids=["silence", "comments", "usage for ever"]
+)
+async def test_whole_answer_on_an_open_connection(beat: bytes) -> None:
+    """A whole answer in its first chunk ends with the time between two pieces, at the latest."""
+    timeouts = upstream_timeouts(idle_seconds=0.2)
+    stream = itertools.chain([HEAD, TEXT_AND_STOP], itertools.repeat(beat) if beat else ())
+    async with scripted_server(send_and_hold(stream)) as url:
+        parts = await collect(url, timeouts=timeouts)
+    assert (texts_of(parts), parts[-1]) == ("a", Finished("stop"))
 
 
 @pytest.mark.parametrize(

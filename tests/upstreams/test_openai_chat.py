@@ -15,7 +15,9 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Reasoning, Text, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
+from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.simulated import SimulatedUpstream
+from hub.upstreams.stream_reader import StreamReader
 from tests.defaults import simulation, upstream_timeouts
 from tests.upstreams.kit import (
     HEAD,
@@ -338,6 +340,16 @@ async def test_endless_line() -> None:
     """A line of 10 MB without an end is refused."""
     error = await collect_failure(send_chunks(HEAD, *[b"x" * 2**20] * 10), max_event_bytes=2**20)
     assert error.code == "upstream_too_large"
+
+
+@pytest.mark.parametrize("reason", [None, "stop"])
+def test_events_before_an_endless_line(reason: str | None) -> None:
+    """All events of a chunk count that stand before a line that is too long."""
+    texts = [delta(content=text) for text in "abc"]
+    reader = StreamReader(OpenAiChat({}), 1000, ())
+    parts = reader.feed(b"".join([*texts, delta(reason), b"data: " + b"x" * 1001]))
+    assert parts == [Text("a"), Text("b"), Text("c")]
+    assert (reader.failure is None) is (reason is not None)  # a finished answer is complete
 
 
 @pytest.mark.parametrize("has_started", [False, True])

@@ -17,12 +17,9 @@ import msgspec
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.settings import mask_url
 from hub.settings.models import Upstream
+from hub.upstreams.error_reports import extract_error_text, secret_values
 from hub.upstreams.http_endpoint import join_url
-from hub.upstreams.http_errors import (
-    describe_connection_error,
-    extract_error_text,
-    secret_values,
-)
+from hub.upstreams.http_errors import describe_connection_error
 from hub.wiring.upstreams import build_dialect, build_headers
 
 _MAX_BYTES: Final = 4 * 1024 * 1024  # of a list of models
