@@ -6,7 +6,9 @@ and decodes their replies.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from typing import Any, Final
@@ -22,6 +24,7 @@ from hub.backends.redis.client import (
     publish_idempotency_key,
 )
 from hub.backends.redis.client.connection import Argument
+from hub.backends.redis.client.pipeline import ConnectionLost
 from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
@@ -45,6 +48,7 @@ _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
+_MAX_PUBLISH_TIMEOUTS: Final = 4 / 3  # 2 seconds with the default timeout
 _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 
 
@@ -127,7 +131,9 @@ class RedisEventLog:
         self._lane = PublishLane(self._send, waits=False)
         self._durable_lane = self._lane
         if replica_wait is not None:
-            self._durable_lane = PublishLane(partial(self._send_durably, replica_wait), waits=True)
+            self._durable_lane = PublishLane(
+                partial(self._send, replica_wait=replica_wait), waits=True
+            )
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.events.EventWriter.publish."""
@@ -157,35 +163,55 @@ class RedisEventLog:
         lane = self._durable_lane if is_durable else self._lane
         return await lane.publish(publications)
 
-    async def _send(self, batches: Sequence[PublishBatch]) -> None:
-        chunks = self._chunks(batches)
-        replies = await self._client.try_run([self._chunk_call(chunk) for chunk in chunks])
-        for chunk, reply in zip(chunks, replies, strict=True):
-            _set_results(chunk, reply)
-
-    async def _send_durably(
-        self, replica_wait: ReplicaWait, batches: Sequence[PublishBatch]
+    async def _send(
+        self, batches: Sequence[PublishBatch], replica_wait: ReplicaWait | None = None
     ) -> None:
-        chunks = self._chunks(batches)
-        replies = await replica_wait.client.try_run_and_wait(
-            [self._chunk_call(chunk) for chunk in chunks], replica_wait.replicas
-        )
-        for chunk, (reply, replicas) in zip(chunks, replies, strict=True):
-            _set_results(chunk, reply, replicas)
+        """Send the publications, and once again those with a key whose reply was lost.
 
-    def _chunk_call(self, chunk: Sequence[_Addressed]) -> ScriptCall:
-        return self.publish_call([publication for publication, *_ in chunk])
+        The key tells the broker whether the first one was executed. Of the others only the
+        publisher knows whether they may be repeated. Both together take at most
+        `_MAX_PUBLISH_TIMEOUTS` times the timeout of one call.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._client.timeout_seconds * _MAX_PUBLISH_TIMEOUTS
+        addressed = [
+            (publication, batch, n)
+            for batch in batches
+            for n, publication in enumerate(batch.publications)
+        ]
+        lost = await self._send_once(addressed, replica_wait)
+        keyed = [each for each in lost if each[0].idempotency_key is not None]
+        if keyed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._send_once(keyed, replica_wait)
 
-    def _chunks(self, batches: Sequence[PublishBatch]) -> list[Sequence[_Addressed]]:
+    async def _send_once(
+        self, addressed: Sequence[_Addressed], replica_wait: ReplicaWait | None
+    ) -> list[_Addressed]:
+        """Send publications and set their results. Return those whose reply was lost."""
+        chunks = self._chunks(addressed)
+        calls = [self.publish_call([publication for publication, *_ in chunk]) for chunk in chunks]
+        replies: list[tuple[Any, int | None]]
+        if replica_wait is None:
+            replies = [(reply, None) for reply in await self._client.try_run(calls)]
+        else:
+            waiting, replicas = replica_wait.client, replica_wait.replicas
+            replies = [*await waiting.try_run_and_wait(calls, replicas)]
+        lost: list[_Addressed] = []
+        for chunk, (reply, count) in zip(chunks, replies, strict=True):
+            _set_results(chunk, reply, count)
+            if isinstance(reply, ConnectionLost):
+                lost += chunk
+        return lost
+
+    def _chunks(self, addressed: Sequence[_Addressed]) -> list[Sequence[_Addressed]]:
         """Split publications into those of each call."""
         # In a Cluster all events of one call belong to one partition; elsewhere they may differ.
         groups: dict[int, list[_Addressed]] = {}
-        for batch in batches:
-            for n, publication in enumerate(batch.publications):
-                partition = 0
-                if self._client.sharded:
-                    partition = channel_keys(publication.channel).partition
-                groups.setdefault(partition, []).append((publication, batch, n))
+        for each in addressed:
+            partition = channel_keys(each[0].channel).partition if self._client.sharded else 0
+            groups.setdefault(partition, []).append(each)
         return [
             run[first : first + _EVENTS_PER_CALL]
             for group in groups.values()
@@ -280,7 +306,7 @@ def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
 
 
 def _set_results(
-    chunk: Sequence[_Addressed], reply: list[Any] | BrokerUnavailable, replicas: int | None = None
+    chunk: Sequence[_Addressed], reply: list[Any] | BrokerUnavailable, replicas: int | None
 ) -> None:
     for index, (_, batch, n) in enumerate(chunk):
         if isinstance(reply, BrokerUnavailable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from redis.crc import key_slot
 from structlog.testing import capture_logs
 
 from hub.backends.redis.client import RedisClient, open_client
-from hub.backends.redis.events import RedisEventLog
+from hub.backends.redis.events import RedisEventLog, ReplicaWait
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import partition_of, user_channel
 from hub.core.fair_queue import Admission, Job
 from hub.core.generation import Generation, GenerationRequest, StopResult, new_generation_id
 from hub.errors import BrokerUnavailable
-from hub.ports.events import FROM_START, Outcome, Publication
+from hub.ports.events import FROM_START, Outcome, Publication, Published
 from tests.conftest import OpenedRedis
 from tests.faults import FaultProxy
 from tests.redis_backend import redis_backend, retention
@@ -182,21 +182,64 @@ async def test_call_waits_for_a_new_connection(valkey_server: OpenedRedis) -> No
 
 @pytest.mark.slow
 async def test_lost_replies_make_no_second_event(valkey_server: OpenedRedis) -> None:
-    """A publish whose reply was lost and that is repeated with its key writes one event."""
+    """A publish with a key whose reply was lost is repeated on the next connection and writes one
+    event; its publisher gets no error.
+    """
     async with through_proxy(valkey_server) as (proxy, client):
         log = RedisEventLog(client, retention())
         duplicates = 0
-        for n in range(1000):
+        for n in range(200):
             once = Publication(channel=ALICE, name="n", data=b"%d" % n, idempotency_key=str(n))
             await client.ping()
             proxy.drop_replies()
-            with pytest.raises(BrokerUnavailable):
-                await log.publish([once])
             (result,) = await log.publish([once])
             duplicates += result.outcome is Outcome.DUPLICATE
         pages = await log.read({ALICE: FROM_START}, max_events=2000, max_bytes=10**6)
-        assert [event.data for event in pages[ALICE].events] == [b"%d" % n for n in range(1000)]
-        assert duplicates == 1000
+        assert [event.data for event in pages[ALICE].events] == [b"%d" % n for n in range(200)]
+        assert duplicates == 200
+        assert client.disconnects == 200
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_only_publishes_with_a_key_are_repeated(
+    valkey_server: OpenedRedis, is_durable: bool
+) -> None:
+    """Of the publishes of one call whose reply was lost, those without a key fail and are stored
+    once at most; a key that had another event is still a conflict.
+    """
+    async with through_proxy(valkey_server) as (proxy, client), AsyncExitStack() as opened:
+        log = RedisEventLog(client, retention())
+        if is_durable:
+            url = f"redis://127.0.0.1:{proxy.port}"
+            waiting = await opened.enter_async_context(open_client(url, timeout_seconds=TIMEOUT))
+            log = RedisEventLog(client, retention(), ReplicaWait(waiting, 0))
+        options: dict[str, Any] = {"channel": ALICE, "durable": is_durable}
+        await log.publish([Publication(name="n", data=b"old", idempotency_key="used", **options)])
+        mixed = [
+            Publication(name="n", data=b"1", **options),
+            Publication(name="n", data=b"2", idempotency_key="k", **options),
+            Publication(name="n", data=b"3", idempotency_key="used", **options),
+            Publication(name="n", data=b"4", idempotency_key="e", ephemeral=True, **options),
+        ]
+        proxy.drop_replies()
+        without, keyed, conflict, ephemeral = await log.try_publish(mixed)
+        assert isinstance(without, BrokerUnavailable)
+        results = [each for each in (keyed, conflict, ephemeral) if isinstance(each, Published)]
+        outcomes = [Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.DUPLICATE]
+        assert [each.outcome for each in results] == outcomes
+        pages = await log.read({ALICE: FROM_START}, max_events=100, max_bytes=10**6)
+        assert [event.data for event in pages[ALICE].events] == [b"old", b"1", b"2"]
+
+
+async def test_repeated_publish_ends_in_time(valkey_server: OpenedRedis) -> None:
+    """A publish with a key whose connection and the next one are lost fails, as one without."""
+    async with through_proxy(valkey_server) as (proxy, client):
+        log = RedisEventLog(client, retention())
+        await client.ping()
+        proxy.blackhole()
+        once = Publication(channel=ALICE, name="n", data=b"1", idempotency_key="k")
+        with pytest.raises(BrokerUnavailable):
+            await log.publish([once])
 
 
 async def test_reply_cut_anywhere(valkey_server: OpenedRedis) -> None:
@@ -204,7 +247,7 @@ async def test_reply_cut_anywhere(valkey_server: OpenedRedis) -> None:
     async with through_proxy(valkey_server) as (proxy, client):
         await client.ping()
         whole = b"x" * 1000
-        for cut in (1, 2, 5, 500, 1008):
+        for cut in (1, 2, 5, 200, 1008):
             proxy.cut_after(cut)
             with pytest.raises(BrokerUnavailable):
                 await client.call(0, "ECHO", whole)
