@@ -1,5 +1,5 @@
-"""TCP proxies between the hub and its broker: one that makes faults on demand, and one that keeps
-the connections of its clients open while it reconnects to the broker.
+"""TCP proxies: one that makes faults on demand, and one that keeps the connections of its clients
+open while it reconnects to the server. tests/interop/cutting_proxy.py has one more.
 """
 
 from __future__ import annotations
@@ -7,8 +7,64 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
+
+
+class TcpProxy(ABC):
+    """The base of the proxies. `async with SomeProxy(…) as proxy`: listens on 127.0.0.1, `port`."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the proxy for a client of HTTP."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        while self._clients:
+            self.reset_all()
+            await asyncio.sleep(0)
+
+    def reset_all(self) -> None:
+        """Reset every connection."""
+        for client in self._clients:
+            reset(client)
+
+    @abstractmethod
+    async def pass_bytes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass the bytes of one client's connection on, until it ends."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            await self.pass_bytes(reader, writer)
+        finally:
+            self._clients.discard(writer)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection at once, with an RST."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and not writer.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class _ConnectionPair:
@@ -23,29 +79,24 @@ class _ConnectionPair:
 
     def reset(self) -> None:
         """Close both connections at once, the one of the client with an RST."""
-        sock = self.client.get_extra_info("socket")
-        if sock is not None and not self.client.is_closing():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.client.transport.abort()
+        reset(self.client)
         self.server.transport.abort()
 
 
-class FaultProxy:
-    """`async with FaultProxy(target) as proxy`: listens on 127.0.0.1, `proxy.port`.
-
-    target: the path of a unix socket, or a host and port.
+class FaultProxy(TcpProxy):
+    """Makes the faults that its methods name. target: the path of a unix socket, or a host and
+    port.
     """
 
     def __init__(self, target: str | tuple[str, int]) -> None:
+        super().__init__()
         self.target = target
-        self.port = 0
         self.latency_seconds = 0.0
         self.refusing = False
         self._swallowing = False
         self._cut_after: int | None = None
         self._cut_next_after: int | None = None
         self._pairs: set[_ConnectionPair] = set()
-        self._server: asyncio.Server | None = None
 
     @property
     def connections(self) -> int:
@@ -88,24 +139,7 @@ class FaultProxy:
         """Reset the next new connection after so many bytes of replies."""
         self._cut_next_after = replied_bytes
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        while self._pairs:
-            self.reset_all()
-            await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_bytes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
             writer.transport.abort()
             return
@@ -162,42 +196,20 @@ class FaultProxy:
                 raise
 
 
-class KeepingProxy:
-    """`async with KeepingProxy(target) as proxy`: listens on 127.0.0.1, `proxy.port`.
+class KeepingProxy(TcpProxy):
+    """A client never notices that the server has closed its connection.
 
-    A client never notices that the server has closed its connection: the proxy connects again, to
-    the `target` of that moment, as soon as the client sends something.
+    The proxy connects again, to the `target` of that moment, as soon as the client sends something.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__()
         self.target = target
-        self.port = 0
         self.accepted = 0  # number of client connections so far
         self.connected = 0  # number of connections to the server
-        self._clients: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        while self._clients:
-            for client in self._clients:
-                client.transport.abort()
-            await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_bytes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        self._clients.add(writer)
         replies: asyncio.Task[None] | None = None
         to_server: asyncio.StreamWriter | None = None
         try:
@@ -215,7 +227,6 @@ class KeepingProxy:
                 replies.cancel()
                 await asyncio.gather(replies, return_exceptions=True)
             writer.transport.abort()
-            self._clients.discard(writer)
 
     async def _pass_replies(
         self,

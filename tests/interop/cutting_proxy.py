@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import Counter
 from collections.abc import Callable, Collection
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
+
+from tests.faults import TcpProxy, reset
 
 CutSpot = Literal["headers", "id", "end", "data", "between"]
 
@@ -35,8 +34,8 @@ def _is_chunk_size(line: bytes) -> bool:
     return 0 < len(line) < 6 and all(byte in b"0123456789abcdef" for byte in line)
 
 
-class CuttingProxy:
-    """`async with CuttingProxy(target, next_cut) as proxy`: listens at `proxy.url`.
+class CuttingProxy(TcpProxy):
+    """Cuts the responses of a server. target: its host and port.
 
     next_cut: returns for each new connection after how many bytes of the response the proxy cuts
     it, or None for a connection that stays whole. Every second cut is a reset; the others close
@@ -52,35 +51,14 @@ class CuttingProxy:
         only_reset: Collection[CutSpot] = (),
         spared: Collection[CutSpot] = (),
     ) -> None:
-        self.url = ""
+        super().__init__()
         self.spots = Counter[CutSpot]()  # the cuts so far
         self._target = target
         self._next_cut = next_cut
         self._only_reset = only_reset
         self._spared = spared
-        self._clients: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = "http://{}:{}".format(*self._server.sockets[0].getsockname())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        while self._clients:
-            for client in self._clients:
-                client.transport.abort()
-            await asyncio.sleep(0)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
+    async def pass_bytes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         replies, to_server = await asyncio.open_connection(*self._target)
         requests = asyncio.ensure_future(_pass_requests(reader, to_server))
         try:
@@ -91,7 +69,6 @@ class CuttingProxy:
             requests.cancel()
             to_server.transport.abort()
             writer.close()
-            self._clients.discard(writer)
 
     async def _pass_replies(
         self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -114,9 +91,7 @@ class CuttingProxy:
         spot = spot_of_cut(sent)
         self.spots[spot] += 1
         if self.spots.total() % 2 == 0 or spot in self._only_reset:
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+            reset(writer)
 
 
 async def _pass_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

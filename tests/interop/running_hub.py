@@ -58,7 +58,7 @@ class RunningHub:
     async def proxied(self) -> AsyncIterator[tuple[FaultProxy, str]]:
         """Run a proxy in front of the main node; yield the proxy and its URL."""
         async with FaultProxy(self.main_node) as proxy:
-            yield proxy, f"http://127.0.0.1:{proxy.port}"
+            yield proxy, proxy.url
 
     async def publish(self, user: str, data: Iterable[Any]) -> None:
         """Publish an event `note` for each item of data, in order."""
