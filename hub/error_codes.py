@@ -732,11 +732,21 @@ UPSTREAM_TRUNCATED: Final = ErrorCode(
 UPSTREAM_TOO_LARGE: Final = ErrorCode(
     "upstream_too_large",
     502,
-    "The answer is too large",
-    "One event of the LLM exceeds `max_event_bytes` of the upstream (1 MiB), or the answer "
-    "exceeds `generations.max_text_bytes` (1 MiB).",
+    "The LLM sent too much at once",
+    "One event of the LLM exceeds `max_event_bytes` of the upstream (1 MiB), or the answer has "
+    "more than 1000 tool calls.",
     'Limit the answer with `"params": {"max_tokens": 2000}`, or raise the setting that '
     "`message` names.",
+)
+ANSWER_TOO_LARGE: Final = ErrorCode(
+    "answer_too_large",
+    502,
+    "The answer is too large",
+    "The answer with all its parts exceeds `generations.max_record_bytes` (2 MiB), or one part "
+    "that is no text, reasoning or tool call exceeds `generations.max_part_bytes` (64 KiB). What "
+    "came before stays readable.",
+    'Limit the answer with `"params": {"max_tokens": 2000}`, publish a large file by its URL, or '
+    "raise the setting that `message` names.",
 )
 UPSTREAM_UNKNOWN: Final = ErrorCode(
     "upstream_unknown",
@@ -811,6 +821,7 @@ FAILURE_CODES: Final = {
         UPSTREAM_ERROR,
         UPSTREAM_TRUNCATED,
         UPSTREAM_TOO_LARGE,
+        ANSWER_TOO_LARGE,
         UPSTREAM_UNKNOWN,
         UPSTREAM_UNSUPPORTED,
         UPSTREAM_CIRCUIT_OPEN,

@@ -12,6 +12,7 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.fair_queue import FairQueue
+from hub.core.parts_journal import PartsLimits
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
 from hub.engine.connection import Connection, ConnectionOptions
 from hub.engine.relay import RelayLimits
@@ -150,7 +151,7 @@ def new_connection(
 
 RELAY_LIMITS = RelayLimits(
     max_attempts=3,
-    max_text_bytes=1000,
+    parts=PartsLimits(max_part_bytes=500, max_record_bytes=1000),
     flush_seconds=0.0,
     broker_timeout_seconds=10.0,
     max_queued_seconds=600.0,

@@ -25,6 +25,8 @@ import msgspec
 
 from hub.core.channel import PARTITIONS
 from hub.core.cursor import Position
+from hub.core.folded_parts import FoldedParts, visible_parts
+from hub.core.parts_journal import fold_journal
 
 ID_CHARS: Final = 19
 _ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
@@ -84,10 +86,11 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 class Generation(msgspec.Struct, frozen=True):
     """The record of a generation as the broker stores it.
 
-    attempt: the number of workers that started it. deltas: the number of `generation.delta` events
-    so far; text: their text. stop_requested_by: the user who requested a stop. requested_at: the
-    time of the request in Unix seconds, by the store's clock. age_seconds: the time since then when
-    the record was read, by the same clock; 0 where that clock is not known any more. after: the
+    attempt: the number of workers that started it. deltas: the number of `generation.delta` and
+    `generation.part` events so far; journal: their parts
+    (parts_journal.py). stop_requested_by: the user who requested a stop. requested_at: the time of
+    the request in Unix seconds, by the store's clock. age_seconds: the time since then when the
+    record was read, by the same clock; 0 where that clock is not known any more. after: the
     position in the user's channel just before the first event. end: the data of the end event,
     empty until then. writer: the writer of the newest attempt, empty before the first one.
     """
@@ -98,13 +101,33 @@ class Generation(msgspec.Struct, frozen=True):
     status: Status = Status.QUEUED
     attempt: int = 0
     deltas: int = 0
-    text: str = ""
+    journal: bytes = b""
     stop_requested_by: str | None = None
     requested_at: float = 0.0
     age_seconds: float = 0.0
     after: Position | None = None
     end: dict[str, Any] = {}
     writer: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._fold().text
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The parts so far that readers see, folded (hub_client/parts.py)."""
+        return visible_parts(self.all_parts)
+
+    @property
+    def all_parts(self) -> list[dict[str, Any]]:
+        """The parts so far, folded, and those that only producers and the internal API see."""
+        return self._fold().parts
+
+    def _fold(self) -> FoldedParts:
+        folded = fold_journal(self.journal)
+        folded.apply(f"generation.{self.status.value}", {})
+        return folded
 
 
 class UpdateKind(enum.Enum):
@@ -156,8 +179,9 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     The broker refuses an update of another attempt or writer than the record's, an update after the
     end, and a delta that the record already contains (`index` is its `i`, so a repeated call is
     harmless). It also refuses a DELTA, REPLACE or END whose `index` exceeds the record's number of
-    deltas: the record has a hole. BEGIN sets the record's attempt and writer. DELTA appends `text`;
-    REPLACE sets it. BEGIN and END set `status`.
+    deltas: the record has a hole. BEGIN sets the record's attempt and writer, and empties its
+    journal. DELTA and END append `entries` to the journal; REPLACE makes them the whole of it.
+    BEGIN and END set `status`.
 
     writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
     lost the first of these two steps.
@@ -168,7 +192,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     kind: UpdateKind
     status: Status = Status.RUNNING
     index: int = 0
-    text: str = ""
+    entries: bytes = b""
     writer: str = ""
 
 
@@ -206,7 +230,7 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
                 attempt=update.attempt,
                 writer=update.writer,
                 deltas=0,
-                text="",
+                journal=b"",
             )
         case UpdateKind.STOP:
             return replace(record, status=status)
@@ -217,13 +241,15 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
                 raise ValueError(
                     f"a {record.status.value} generation cannot end as {update.status.value}"
                 )
-            return replace(record, status=status, end=msgspec.json.decode(data))
+            journal = record.journal + update.entries
+            return replace(record, status=status, end=msgspec.json.decode(data), journal=journal)
         case _ if update.index < record.deltas:
             return Refusal.DUPLICATE
         case UpdateKind.REPLACE:
-            return replace(record, deltas=update.index + 1, text=update.text)
+            return replace(record, deltas=update.index + 1, journal=update.entries)
         case _:
-            return replace(record, deltas=update.index + 1, text=record.text + update.text)
+            journal = record.journal + update.entries
+            return replace(record, deltas=update.index + 1, journal=journal)
 
 
 class StopResult(enum.Enum):

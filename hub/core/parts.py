@@ -97,12 +97,12 @@ class Source(_Part, frozen=True):
     id: str | None = None
 
 
-class File(_Part, frozen=True):
+class File(_Part, frozen=True, kw_only=True):
     """A file that belongs to the answer: either its `url` or its `data` in base64."""
 
     url: str | None = None
     data: str | None = None
-    media_type: str = "application/octet-stream"
+    media_type: str
     name: str | None = None
 
 

@@ -88,12 +88,13 @@ class GenerationRestarted(Struct, frozen=True):
 
 
 class GenerationSnapshot(Struct, frozen=True):
-    """The first event of a generation's own stream: the text up to now."""
+    """The first event of a generation's own stream: the text and all parts up to now, folded."""
 
     generation: str
     status: str
     attempt: int
     text: str
+    parts: list[dict[str, Any]]
     deltas: int
 
 
@@ -109,6 +110,27 @@ class GenerationDelta(Struct, frozen=True):
     tool_calls: list[dict[str, Any]] | UnsetType = UNSET
     reasoning_details: list[dict[str, Any]] | UnsetType = UNSET
     annotations: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class GenerationPart(Struct, frozen=True):
+    """A part of the answer that is no text, reasoning or tool call: `tool_result`, `source`,
+    `file`, `status`, `step_start`, `step_end` or `data`. i counts on from the deltas.
+    """
+
+    generation: str
+    i: int
+    type: str
+    text: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    value: Any = UNSET
+    transient: bool | UnsetType = UNSET
+    result: Any = UNSET
+    is_error: bool | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    media_type: str | UnsetType = UNSET
 
 
 class GenerationReplaced(Struct, frozen=True):
@@ -182,6 +204,7 @@ GENERATION_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "generation.restarted": GenerationRestarted,
     "generation.snapshot": GenerationSnapshot,
     "generation.delta": GenerationDelta,
+    "generation.part": GenerationPart,
     "generation.replaced": GenerationReplaced,
     "generation.done": GenerationDone,
     "generation.stopped": GenerationStopped,

@@ -16,44 +16,27 @@ Rules:
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
-from hub.core.channel import user_channel
-from hub.core.event import encode_json
-from hub.core.generation import (
-    Generation,
-    GenerationUpdate,
-    Status,
-    UpdateKind,
-    build_end_fields,
-)
-from hub.core.parts import (
-    Annotations,
-    Finished,
-    Part,
-    Reasoning,
-    ReasoningDetails,
-    Replace,
-    Text,
-    ToolCallDelta,
-    Usage,
-)
-from hub.engine.coalescing import coalesce
+from hub.core.call_numbers import CallNumbers
+from hub.core.generation import Generation, Status, build_end_fields
+from hub.core.part_events import PartEvent, to_event
+from hub.core.parts import Finished, Part, Usage
+from hub.core.parts_journal import PartsLimits, PartsTooLarge
+from hub.engine.attempt_events import AttemptEvents
+from hub.engine.coalescing import MAX_RUNS, coalesce
 from hub.engine.stop_signal import StopRequested, StopSignal
-from hub.errors import BrokerUnavailable
+from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Outcome, Publication
 from hub.ports.generations import GenerationStore
 
 T = TypeVar("T")
 _RETRY_SECONDS: Final = 0.2
-_CALL_FIELDS: Final = {"index", "id", "type", "function"}
-_MAX_KEPT_PARTS: Final = 64  # more of them are joined
 _log = structlog.get_logger(__name__)
 
 
@@ -97,23 +80,25 @@ class GenerationResult(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt:
     """Publishes the events of one attempt and counts them."""
 
-    def __init__(self, broker: BrokerAccess, clock: Clock, record: Generation) -> None:
+    def __init__(
+        self, broker: BrokerAccess, clock: Clock, record: Generation, limits: PartsLimits
+    ) -> None:
         self._broker = broker
         self._clock = clock
-        self._channel = user_channel(record.user)
-        self._writer = record.writer  # that of the previous attempt until `start`
+        self._events = AttemptEvents(record, limits)
         self._is_started = False
-        self._parts: list[Part] = []  # everything that was published as deltas
-        self._max_parts = _MAX_KEPT_PARTS
+        self._call_numbers = CallNumbers()
         self._created_at = clock.now()
         self._first_delta_seconds: float | None = None  # from the request to the first delta
         self.record = record
         self.queued_seconds = max(0.0, record.age_seconds)
-        self.number = record.attempt  # that of the previous attempt until `start`
-        self.deltas = record.deltas  # the index of the next delta
-        self.text_bytes = 0  # the size of the answer so far
         self.usage: dict[str, Any] | None = None
         self.finish_reason: str | None = None  # set by the part `Finished`
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt; that of the previous one until `start`."""
+        return self._events.number
 
     async def start(self, stop: StopSignal) -> None:
         """Take over the generation with a new attempt.
@@ -121,37 +106,57 @@ class Attempt:
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
         is_first = self.record.status is Status.QUEUED
-        begin = self._build_begin("generation.started" if is_first else "generation.restarted")
+        begin = self._events.begin("generation.started" if is_first else "generation.restarted")
         self._is_started = True
         try:
             await self._publish([begin], stop)
         except _Refused:
             raise AttemptSuperseded from None
 
-    async def publish_parts(self, parts: Sequence[Part], stop: StopSignal) -> bool:
-        """Publish the parts as the next deltas, and return whether there were any.
+    async def publish_parts(
+        self, parts: Sequence[Part], stop: StopSignal, *, max_runs: int | None = MAX_RUNS
+    ) -> bool:
+        """Publish the next parts, and return whether any of them has an event.
 
-        Usage and the finish reason are kept for the end event.
+        Usage and the finish reason are kept for the end event. max_runs: as in `coalesce`; None
+        keeps the order of all parts.
+        Raise UpstreamError if the answer becomes too large; the parts before that are published.
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        deltas: list[Part] = []
-        for part in coalesce(parts):
+        events: list[PartEvent] = []
+        for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
             match part:
                 case Usage(tokens):
                     self.usage = {**(self.usage or {}), **tokens}
                 case Finished(reason):
                     self.finish_reason = reason
                 case _:
-                    deltas.append(part)
-        if deltas:
-            self._keep(deltas)
+                    events.append(to_event(part))
+        publications, problem = self._build_parts(events)
+        if publications:
             try:
-                await self._publish([self._build_delta(part) for part in deltas], stop)
+                await self._publish(publications, stop)
             except _Refused:
                 await self._begin_again(stop)
             if self._first_delta_seconds is None:
                 self._first_delta_seconds = self._seconds_since_request()
-        return bool(deltas)
+        if problem is not None:
+            raise UpstreamError("answer_too_large", str(problem), retryable=False)
+        return bool(publications)
+
+    def _build_parts(
+        self, events: Sequence[PartEvent]
+    ) -> tuple[list[Publication], PartsTooLarge | None]:
+        """Return the publications of the parts before one that is too large, and why it is."""
+        publications: list[Publication] = []
+        for event in events:
+            try:
+                publication = self._events.part(event)
+            except PartsTooLarge as error:
+                return publications, error
+            if publication is not None:
+                publications.append(publication)
+        return publications, None
 
     async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
         """Publish the end event; fields: those of this kind of end.
@@ -212,13 +217,13 @@ class Attempt:
             if not await self._with_retry(self._broker.holds_lease):
                 raise AttemptSuperseded
             _log.warning(
-                "generation.restarted_after_loss", generation=record.id, deltas_lost=self.deltas
+                "generation.restarted_after_loss",
+                generation=record.id,
+                deltas_lost=self._events.deltas,
             )
-            self.number, self.text_bytes = record.attempt, 0
-            events = [self._build_begin("generation.restarted")]
-            events += [self._build_delta(part) for part in coalesce(self._parts, max_runs=None)]
+            self._events.number = record.attempt
             try:
-                await self._publish(events, stop)
+                await self._publish(self._events.begin_again(), stop)
                 return
             except _Refused:
                 continue
@@ -227,81 +232,20 @@ class Attempt:
         """Whether the record is one that this attempt has begun or would follow."""
         if not self._is_started or record.attempt > self.number:
             return False
-        return record.attempt < self.number or record.writer == self._writer
-
-    def _keep(self, parts: Sequence[Part]) -> None:
-        """Keep parts for `_begin_again`, joined now and then so that they need little memory."""
-        self._parts += parts
-        if len(self._parts) > self._max_parts:
-            self._parts = list(coalesce(self._parts, max_runs=None))
-            self._max_parts = max(_MAX_KEPT_PARTS, 2 * len(self._parts))
-
-    def _build_begin(self, name: str) -> Publication:
-        """Return the event that begins the next attempt of this worker."""
-        self.number, self.deltas = self.number + 1, 0
-        self._writer = secrets.token_hex(8)
-        fields = {"attempt": self.number, "model": self.record.request.model}
-        update = self._build_update(UpdateKind.BEGIN)
-        return self._build_event(name, fields, update, key="begin")
+        return record.attempt < self.number or record.writer == self._events.writer
 
     def _build_end(
         self, status: Status, fields: dict[str, Any], total_seconds: float
     ) -> Publication:
         data = build_end_fields(
             fields,
-            deltas=self.deltas,
+            deltas=self._events.deltas,
             usage=self.usage,
             queued_seconds=self.queued_seconds,
             first_delta_seconds=self._first_delta_seconds,
             total_seconds=total_seconds,
         )
-        update = self._build_update(UpdateKind.END, status)
-        return self._build_event(f"generation.{status.value}", data, update, key="end")
-
-    def _build_delta(self, part: Part) -> Publication:
-        kind, text, name = UpdateKind.DELTA, "", "generation.delta"
-        fields: dict[str, Any] = {"i": self.deltas}
-        match part:
-            case Text(text):
-                fields["text"] = text
-            case Replace(text):
-                kind, name = UpdateKind.REPLACE, "generation.replaced"
-                fields["text"] = text
-                self.text_bytes = 0
-            case Reasoning(reasoning):
-                fields["reasoning"] = reasoning
-                self.text_bytes += _size(reasoning)
-            case ReasoningDetails(details):
-                fields["reasoning_details"] = details
-                self.text_bytes += len(encode_json(details))
-            case ToolCallDelta(calls):
-                fields["tool_calls"] = calls
-                self.text_bytes += sum(map(_size_of_call, calls))
-            case Annotations(annotations):
-                fields["annotations"] = annotations
-                self.text_bytes += len(encode_json(annotations))
-        update = self._build_update(kind, text=text)
-        self.deltas += 1
-        self.text_bytes += _size(text)
-        return self._build_event(name, fields, update)
-
-    def _build_update(
-        self, kind: UpdateKind, status: Status = Status.RUNNING, text: str = ""
-    ) -> GenerationUpdate:
-        return GenerationUpdate(
-            self.record.id, self.number, kind, status, self.deltas, text, self._writer
-        )
-
-    def _build_event(
-        self, name: str, fields: dict[str, Any], update: GenerationUpdate, *, key: str | None = None
-    ) -> Publication:
-        return Publication(
-            channel=self._channel,
-            name=name,
-            data=encode_json({"generation": self.record.id, **fields}),
-            idempotency_key=f"{self.record.id}/{key}/{self._writer}" if key else None,
-            update=update,
-        )
+        return self._events.end(status, data)
 
     async def _publish(
         self, publications: Sequence[Publication], stop: StopSignal | None = None
@@ -329,15 +273,3 @@ class Attempt:
                 if self._clock.now() >= deadline:
                     raise
                 await self._clock.sleep(_RETRY_SECONDS)
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _size_of_call(call: Mapping[str, Any]) -> int:
-    """Return the size of a delta of a tool call: of its values, without the names of its fields."""
-    function = call["function"]
-    texts = (function["arguments"], function.get("name", ""), call.get("id", ""))
-    extras = {name: call[name] for name in call.keys() - _CALL_FIELDS}
-    return sum(map(_size, texts)) + (len(encode_json(extras)) if extras else 0)

@@ -18,15 +18,17 @@ from hub.core.parts import (
     Usage,
 )
 
-_MAX_RUNS: Final = 32
+MAX_RUNS: Final = 32
+_JOINED: Final = (Text, Replace, Reasoning, ReasoningDetails, ToolCallDelta, Annotations)
 _SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
 
 
-def coalesce(parts: Sequence[Part], *, max_runs: int | None = _MAX_RUNS) -> Iterator[Part]:
+def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Iterator[Part]:
     """Yield the parts of one flush, neighbours of the same kind as one part.
 
-    The order of the kinds is kept. max_runs: if the upstream alternates between kinds more often
-    within one flush, everything of a kind becomes one part; None means never.
+    The order of the kinds is kept. max_runs: if an upstream alternates between kinds more often
+    within one flush, everything of a kind becomes one part; None means never, and so do parts of
+    other kinds than upstreams yield.
     """
     texts = [part.text for part in parts if type(part) is Text]
     if texts and len(texts) == len(parts):  # nearly always
@@ -36,11 +38,12 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = _MAX_RUNS) -> Iter
     for part in parts:
         if isinstance(part, _SILENT):
             continue
-        if runs and _kind(runs[-1][0]) == _kind(part):
+        if runs and isinstance(part, _JOINED) and _kind(runs[-1][0]) == _kind(part):
             runs[-1].append(part)
         else:
             runs.append([part])
-    if max_runs is not None and len(runs) > max_runs:
+    is_flood = max_runs is not None and len(runs) > max_runs
+    if is_flood and all(isinstance(run[0], _JOINED) for run in runs):
         by_kind: dict[type, list[Part]] = {}
         for run in runs:
             by_kind.setdefault(_kind(run[0]), []).extend(run)

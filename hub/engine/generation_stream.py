@@ -84,5 +84,6 @@ def snapshot_fields(record: Generation) -> Mapping[str, Any]:
         "status": record.status.value,
         "attempt": record.attempt,
         "text": record.text,
+        "parts": record.parts,
         "deltas": record.deltas,
     }

@@ -22,6 +22,7 @@ from hub.core.generation import (
     StopResult,
     new_generation_id,
 )
+from hub.core.part_events import to_events
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_log import LogTrimmed, ends_after, read_events
 from hub.engine.storage_budget import StorageBudget
@@ -241,18 +242,16 @@ class Generations:
 
 
 def _build_events(record: Generation) -> list[tuple[str, bytes]]:
-    """Return events for a record: its text as one delta, without reasoning and tool calls."""
+    """Return events that say the same as the record: each of its parts in one or two."""
     events: list[tuple[str, dict[str, Any]]] = []
     if record.attempt:
-        events.append(("started", {"attempt": record.attempt, "model": record.request.model}))
-    if record.text:
-        events.append(("delta", {"i": 0, "text": record.text}))
+        fields = {"attempt": record.attempt, "model": record.request.model}
+        events.append(("generation.started", fields))
+    for i, (name, fields) in enumerate(to_events(record.parts)):
+        events.append((name, {"i": i, **fields}))
     if record.status.ended:
-        events.append((record.status.value, record.end))
-    return [
-        (f"generation.{name}", encode_json({"generation": record.id, **fields}))
-        for name, fields in events
-    ]
+        events.append((f"generation.{record.status.value}", record.end))
+    return [(name, encode_json({"generation": record.id, **fields})) for name, fields in events]
 
 
 def _not_found() -> NotFound:

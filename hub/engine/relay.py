@@ -20,6 +20,7 @@ import structlog
 
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.parts import Part
+from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
@@ -37,14 +38,14 @@ _log = structlog.get_logger(__name__)
 class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one generation.
 
-    max_attempts: how many workers may start it. max_text_bytes: the size of the answer.
+    max_attempts: how many workers may start it. parts: the size of the answer.
     flush_seconds: the interval between two publishes. broker_timeout_seconds: how long a publish is
     repeated while the broker is unavailable. max_queued_seconds: the age of a request after which
     it is no longer started.
     """
 
     max_attempts: int
-    max_text_bytes: int
+    parts: PartsLimits
     flush_seconds: float
     broker_timeout_seconds: float
     max_queued_seconds: float
@@ -114,7 +115,7 @@ class Relay:
     ) -> Attempt:
         timeout_seconds = self._limits.broker_timeout_seconds
         broker = BrokerAccess(self._events, self._store, holds_lease, timeout_seconds)
-        return Attempt(broker, self._clock, record)
+        return Attempt(broker, self._clock, record, self._limits.parts)
 
     async def _end_unstarted(
         self, lease: Lease, holds_lease: Callable[[], Awaitable[bool]]
@@ -184,9 +185,6 @@ class Relay:
                 received_at = self._clock.now()
                 if not await attempt.publish_parts(parts, stop):
                     continue
-                if attempt.text_bytes > self._limits.max_text_bytes:
-                    message = f"the answer exceeds the limit of {self._limits.max_text_bytes} bytes"
-                    raise UpstreamError("upstream_too_large", message, retryable=False)
                 delay = received_at + self._limits.flush_seconds - self._clock.now()
                 if delay > 0 and attempt.finish_reason is None:
                     with stop:

@@ -69,6 +69,7 @@ class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
     attempt: int
     text: str
+    parts: list[dict[str, Any]]
     deltas: int
     model: str
     upstream: str
@@ -209,8 +210,9 @@ class GenerationRoutes:
         streamed_by="joinGeneration",
     )
     async def read(self, request: web.Request) -> web.StreamResponse:
-        """Returns the status and the text so far. If the request accepts `text/event-stream` or
-        `application/x-ndjson`, the response is that of `GET /generations/{id}/stream`.
+        """Returns the status, the text and all parts so far. If the request accepts
+        `text/event-stream` or `application/x-ndjson`, the response is that of
+        `GET /generations/{id}/stream`.
         """
         if _wants_stream(request):
             return await self.join(request)
@@ -370,6 +372,7 @@ def _snapshot(record: Generation) -> dict[str, Any]:
         "status": record.status.value,
         "attempt": record.attempt,
         "text": record.text,
+        "parts": record.parts,
         "deltas": record.deltas,
         "model": request.model,
         "upstream": request.upstream,

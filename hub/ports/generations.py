@@ -72,13 +72,13 @@ class GenerationStore(Protocol):
         ...
 
     async def find(self, generation: str) -> Generation | None:
-        """Return the record with the text so far; None when there is no such record."""
+        """Return the record with the parts so far; None when there is no such record."""
         ...
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         """Return the record and the head of its user's channel at the same moment.
 
-        The text contains every event up to that position, and none after it. None when there is no
+        The parts contain every event up to that position, and none after it. None when there is no
         such record.
         """
         ...

@@ -178,7 +178,8 @@ class Generations(Section):
 
     ttl_seconds: PositiveFloat = 3600.0
     max_prompt_bytes: PositiveInt = 256 * 1024
-    max_text_bytes: PositiveInt = 1024 * 1024
+    max_part_bytes: PositiveInt = 64 * 1024
+    max_record_bytes: PositiveInt = 2 * 1024 * 1024
     max_attempts: PositiveInt = 3
     flush_seconds: float = Field(0.025, ge=0)
     max_running_per_user: PositiveInt = 4

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
+from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
@@ -73,7 +74,10 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 clock,
                 RelayLimits(
                     max_attempts=settings.generations.max_attempts,
-                    max_text_bytes=settings.generations.max_text_bytes,
+                    parts=PartsLimits(
+                        max_part_bytes=settings.generations.max_part_bytes,
+                        max_record_bytes=settings.generations.max_record_bytes,
+                    ),
                     flush_seconds=settings.generations.flush_seconds,
                     broker_timeout_seconds=settings.worker.lease_seconds,
                     max_queued_seconds=settings.generations.max_queued_seconds,

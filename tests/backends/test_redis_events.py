@@ -301,7 +301,6 @@ async def test_invalid_publication_affects_no_other(server: OpenedRedis) -> None
         attempt=1,
         status=Status.RUNNING,
         index=0,
-        text="",
     )
     bad = Publication(channel=ALICE, name="n", data=b"1", update=update)
     good = Publication(channel=ALICE, name="n", data=b"1")

@@ -133,7 +133,7 @@ async def test_open_record_outlives_a_clock_that_is_ahead(real_redis: OpenedRedi
     request = GenerationRequest([Message("user", "hi")], upstream="u", model="m")
     await backend.generations.create(Generation(generation, "alice", request), None)
     (record,) = await client.keys(f"*:generation:{generation}")
-    names = (record, record + b":text")
+    names = (record, record + b":parts")
 
     async def publish(kind: UpdateKind, **more: Any) -> list[int]:
         update = GenerationUpdate(generation, 1, kind, **more)
@@ -144,7 +144,7 @@ async def test_open_record_outlives_a_clock_that_is_ahead(real_redis: OpenedRedi
 
     assert min([await client.ttl(name) for name in names]) > 86_400
     assert min(await publish(UpdateKind.BEGIN)) > 86_400
-    assert min(await publish(UpdateKind.DELTA, text="a")) > 86_400
+    assert min(await publish(UpdateKind.DELTA, entries=b"a")) > 86_400
     assert max(await publish(UpdateKind.END, index=1, status=Status.DONE)) <= 3600
     assert not await client.exists(open_generations_key(partition_of(user_channel("alice"))))
 

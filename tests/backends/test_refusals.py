@@ -126,7 +126,7 @@ async def test_what_works_while_the_memory_is_full(server: Server) -> None:
     assert await backend.events.heads([ALICE]) == {ALICE: pages[ALICE].head}
     assert await backend.generations.request_stop(running, "alice") is StopResult.STOPPING
     end = GenerationUpdate(running, 1, UpdateKind.END, Status.STOPPED)
-    delta = GenerationUpdate(running, 1, UpdateKind.DELTA, Status.RUNNING, 0, "x")
+    delta = GenerationUpdate(running, 1, UpdateKind.DELTA, Status.RUNNING, 0, b"x")
     refused, ended = await backend.events.try_publish(
         [Publication(channel=ALICE, name="n", data=b"{}", update=update) for update in (delta, end)]
     )

@@ -74,7 +74,9 @@ class Worker:
         await self._publish(name, {"attempt": self._attempt, "model": "m1"}, update)
 
     async def send_text(self, text: str, kind: UpdateKind = UpdateKind.DELTA) -> None:
-        update = GenerationUpdate(self._id, self._attempt, kind, index=self._next, text=text)
+        update = GenerationUpdate(
+            self._id, self._attempt, kind, index=self._next, entries=text.encode()
+        )
         name = "delta" if kind is UpdateKind.DELTA else "replaced"
         await self._publish(name, {"i": self._next, "text": text}, update)
         self._next += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub.core.channel import user_channel
-from hub.core.generation import GenerationRequest, Message, Status
+from hub.core.generation import GenerationRequest, Status
 from tests.api.test_authentication import AUTHENTICATOR, token
 from tests.compat.test_routes import Worker, read_data
 from tests.http.kit import Hub, Stream, running_hub
@@ -193,10 +193,14 @@ async def test_answers_of_other_users_do_not_exist() -> None:
 
 
 async def test_answer_whose_events_are_lost(hub: Hub) -> None:
-    """Its text continues the conversation, its reasoning is left out, its calls are gone."""
-    _, first = await first_turn(hub, stream=True, finish_reason="stop")
+    """Its record continues the conversation, with the reasoning and the calls."""
+    _, first = await first_turn(hub, stream=True, finish_reason="tool_calls")
+    references = [{"type": "item_reference", "id": item["id"]} for item in first["output"]]
+    kept, _ = await second_turn(hub, input=references)
+    continued, _ = await second_turn(hub, input="x", previous_response_id=first["id"])
     hub.backend.events.forget_events(user_channel("dev"))
-    reasoning, message, call = ({"type": "item_reference", "id": e["id"]} for e in first["output"])
-    request, _ = await second_turn(hub, input=[reasoning, message])
-    assert request.messages == [Message("assistant", "I look.")]
-    assert (await refuse(hub, {"input": [call]}))[1] == "previous_response_not_found"
+    request, _ = await second_turn(hub, input=references)
+    assert request.messages == kept.messages
+    assert [message.tool_calls is not None for message in request.messages] == [True]
+    request, _ = await second_turn(hub, input="x", previous_response_id=first["id"])
+    assert request.messages == continued.messages

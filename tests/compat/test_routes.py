@@ -26,6 +26,7 @@ from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission, Job
 from hub.core.generation import GenerationRequest, GenerationUpdate, Status, UpdateKind
+from hub.core.parts_journal import PartsJournal
 from hub.core.sse_decoder import SseDecoder
 from hub.error_codes import ERROR_CODES
 from hub.errors import CallerError
@@ -55,6 +56,7 @@ class Worker:
         self._known: set[str] = set(hub.backend.generations.records)
         self.id = ""
         self._deltas = 0
+        self._journal = PartsJournal()
 
     async def take(self) -> GenerationRequest:
         """Wait for the next generation and return its request."""
@@ -69,8 +71,8 @@ class Worker:
 
     async def send_delta(self, **fields: Any) -> None:
         """Publish a delta with text, reasoning or tool calls."""
-        text = fields.get("text", "")
-        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, text=text)
+        entries = self._journal.append(("generation.delta", fields))
+        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, entries=entries)
         await self._write("delta", step, i=self._deltas, **fields)
         self._deltas += 1
 

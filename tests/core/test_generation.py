@@ -90,9 +90,11 @@ async def apply_steps(backend: Backend, steps: list[tuple[str, int]]) -> list[An
         if what in ("stopped", "done"):
             step = GenerationUpdate(generation, attempt, UpdateKind.END, Status(what))
         elif what == "hole":
-            step = GenerationUpdate(generation, attempt, UpdateKind.DELTA, index=1, text=what)
+            step = GenerationUpdate(
+                generation, attempt, UpdateKind.DELTA, index=1, entries=what.encode()
+            )
         else:
-            step = GenerationUpdate(generation, attempt, UpdateKind(what), text=what)
+            step = GenerationUpdate(generation, attempt, UpdateKind(what), entries=b"x")
         publication = Publication(channel=ALICE, name="generation.x", data=b"{}", update=step)
         (published,) = await backend.events.publish([publication])
         results.append((published.outcome, published.stop_requested_by))

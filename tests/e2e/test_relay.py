@@ -133,7 +133,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {  # fault: the end of the generation an
     "error:5": ("failed", "upstream_error"),
     "garbage:5": ("failed", "upstream_protocol"),
     "line:10000000": ("failed", "upstream_too_large"),
-    "endless": ("failed", "upstream_too_large"),
+    "endless": ("failed", "answer_too_large"),
 }
 
 
@@ -145,7 +145,7 @@ async def test_faulty_upstreams(cluster: Cluster) -> None:
         )
     cluster.set("UPSTREAMS__CLOSED__BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}/v1")
     cluster.set("UPSTREAMS__CLOSED__DEFAULT_MODEL", "m")
-    cluster.set("GENERATIONS__MAX_TEXT_BYTES", "20000")
+    cluster.set("GENERATIONS__MAX_RECORD_BYTES", "20000")
     await cluster.start()
     await cluster.start_worker()
 

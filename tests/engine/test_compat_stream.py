@@ -91,7 +91,9 @@ class Stage:
         )
 
     async def publish_delta(self, text: str) -> None:
-        step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self.deltas, text=text)
+        step = GenerationUpdate(
+            self.id, 1, UpdateKind.DELTA, index=self.deltas, entries=text.encode()
+        )
         self.deltas += 1
         await self._publish("delta", {"i": self.deltas - 1, "text": text}, step)
         await self.noise()
@@ -352,5 +354,5 @@ async def test_generation_of_an_older_release_is_shown_from_its_record(stage: St
 def _without_position(record: Generation) -> Generation:
     return Generation(
         record.id, record.user, record.request, record.status, record.attempt, record.deltas,
-        record.text,
+        record.journal,
     )  # fmt: skip

@@ -145,7 +145,7 @@ async def test_every_kind_of_part() -> None:
         ([Text("a")], "upstream_truncated"),
         ([], "upstream_truncated"),
         ([Text("a"), ZeroDivisionError()], "upstream_protocol"),
-        ([Text("x" * 600), Text("x" * 600), Finished("stop")], "upstream_too_large"),
+        ([Text("x" * 600), Text("x" * 600), Finished("stop")], "answer_too_large"),
     ],
 )
 async def test_failed_answer(script: list[Any], code: str) -> None:
@@ -244,7 +244,7 @@ async def test_second_worker_restarts() -> None:
             channel=ALICE,
             name="generation.delta",
             data=json.dumps({"generation": case.id}).encode(),
-            update=GenerationUpdate(case.id, 1, UpdateKind.DELTA, text="lost"),
+            update=GenerationUpdate(case.id, 1, UpdateKind.DELTA, entries=b"lost"),
         ),
     ]
     await case.backend.events.publish(lost)
@@ -312,7 +312,12 @@ async def test_broker_outage() -> None:
     assert events[-1][0] == "generation.done"
 
 
-CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+CALL = {
+    "index": 0,
+    "id": "c",
+    "type": "function",
+    "function": {"name": "f", "arguments": "{}"},
+}
 
 
 @pytest.mark.parametrize(
@@ -544,7 +549,7 @@ async def test_endless_tool_calls() -> None:
     """The arguments of tool calls count for the size limit."""
     call = {"index": 0, "function": {"arguments": "x" * 600}}
     events = await RelayTest(*[ToolCallDelta([call])] * 5, Finished("tool_calls")).run()
-    assert events[-1][1]["code"] == "upstream_too_large"
+    assert events[-1][1]["code"] == "answer_too_large"
 
 
 LOST = (

@@ -303,7 +303,7 @@ class TestGenerate:
             "generation.started": ({}, GenerationUpdate(generation, 1, UpdateKind.BEGIN)),
             "generation.delta": (
                 {"text": "He"},
-                GenerationUpdate(generation, 1, UpdateKind.DELTA, text="He"),
+                GenerationUpdate(generation, 1, UpdateKind.DELTA, entries=b"He"),
             ),
         }
         for name, (more, step) in steps.items():

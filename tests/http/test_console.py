@@ -73,7 +73,7 @@ async def test_answers_that_run_and_wait() -> None:
                 b"{}",
             ),
             (
-                GenerationUpdate(generation, 1, UpdateKind.DELTA, index=0, text="Hello"),
+                GenerationUpdate(generation, 1, UpdateKind.DELTA, index=0, entries=b"Hello"),
                 "generation.delta",
                 b"{}",
             ),

@@ -44,7 +44,9 @@ class Author:
         )
 
     async def publish_delta(self, text: str) -> None:
-        step = GenerationUpdate(self.generation, 1, UpdateKind.DELTA, index=self._next, text=text)
+        step = GenerationUpdate(
+            self.generation, 1, UpdateKind.DELTA, index=self._next, entries=text.encode()
+        )
         await self._write("delta", {"i": self._next, "text": text}, step)
         self._next += 1
 
@@ -113,6 +115,7 @@ async def test_late_joiner_gets_text_so_far_and_the_rest(hub: Hub) -> None:
             "status": "running",
             "attempt": 1,
             "text": "Hel",
+            "parts": [{"type": "text", "text": "Hel"}],
             "deltas": 1,
         }
         assert await rest_of(stream) == [

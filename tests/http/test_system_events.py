@@ -14,13 +14,20 @@ from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.core.parts import (
+    Data,
+    File,
     Finished,
     Reasoning,
     Replace,
+    Source,
+    StepEnd,
+    StepStart,
     Text,
     ToolCallDelta,
+    ToolResult,
     Usage,
 )
+from hub.core.parts import Status as StatusPart
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
@@ -38,6 +45,13 @@ WHOLE = [
     Text("a"),
     Replace("b"),
     ToolCallDelta([CALL]),
+    ToolResult("c", {"n": None}, is_error=True),
+    Source("https://a.example", title="A", id="s"),
+    File(data="aGk=", media_type="text/plain", name="hi.txt"),
+    StatusPart("Writing"),
+    StepStart("s"),
+    StepEnd("s"),
+    Data("d", None, id="x", transient=True),
     Finished("stop"),
 ]
 BROKEN = UpstreamError("upstream_error", "it broke", retryable=True)

@@ -41,7 +41,10 @@ test("the next request contains the newest answer of each answered turn", () => 
   const statuses = { a: "done", b: "failed", c: "stopped" };
   for (const [key, status] of Object.entries(statuses)) {
     addPrompt(conversation, key, `${key}?`);
-    assignTurn(conversation, Object.assign(getGeneration(conversation, key), { status, text: `${key}!` }), key);
+    applyEvent(conversation, ...started(key), 0);
+    applyEvent(conversation, "generation.delta", { generation: key, i: 0, text: `${key}!` }, 0);
+    applyEvent(conversation, `generation.${status}`, { generation: key, deltas: 1 }, 0);
+    assignTurn(conversation, getGeneration(conversation, key), key);
   }
   assert.deepEqual(nextMessages(conversation, "d?").map(({ role, content }) => `${role} ${content}`),
     ["user a?", "assistant a!", "user c?", "assistant c!", "user d?"]);

@@ -147,5 +147,27 @@ test("without a snapshot the text that is there is marked as partial", () => {
 test("tool calls are assembled by index", () => {
   const call = (i, part) => ["generation.delta", { generation: "g1", i, tool_calls: [{ index: 0, function: part }] }];
   const transcript = transcriptOf(started, call(0, { name: "find", arguments: '{"q"' }), call(1, { arguments: ":1}" }));
-  assert.deepEqual(transcript.toolCalls, [{ name: "find", arguments: '{"q":1}' }]);
+  assert.deepEqual(transcript.toolCalls.map((each) => [each.name, each.arguments]), [["find", '{"q":1}']]);
+});
+
+test("a page that joins late has the parts before its snapshot", () => {
+  const parts = [{ type: "reasoning", text: "hm" }, { type: "text", text: "a" }, { type: "status", text: "Searching" }];
+  const transcript = transcriptOf(["generation.part", { generation: "g1", i: 4, type: "status", text: "Writing" }], delta(5, "b"));
+  transcript.applySnapshot(snapshot({ text: "a", deltas: 4, parts }));
+  assert.deepEqual(transcript.parts, [
+    { type: "reasoning", text: "hm" }, { type: "text", text: "a" }, { type: "status", text: "Writing" }, { type: "text", text: "b" },
+  ]);
+  assert.deepEqual([transcript.reasoning, transcript.text, transcript.hasGap], ["hm", "ab", false]);
+});
+
+test("a replaced text keeps the other parts, also behind a gap", () => {
+  const part = (i, fields) => ["generation.part", { generation: "g1", i, ...fields }];
+  const replaced = (i, text) => ["generation.replaced", { generation: "g1", i, text }];
+  const source = { type: "source", url: "https://a.example" };
+  const transcript = transcriptOf(started, delta(0, "a"), part(1, source), replaced(2, "b"));
+  assert.deepEqual(transcript.parts, [{ type: "text", text: "b" }, source]);
+  const late = transcriptOf(replaced(2, "b"));
+  assert.equal(late.hasGap, true);
+  late.applySnapshot(snapshot({ text: "a", deltas: 2, parts: [{ type: "text", text: "a" }, source] }));
+  assert.deepEqual(late.parts, transcript.parts);
 });

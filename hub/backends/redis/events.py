@@ -349,13 +349,13 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
         record = generation_keys(update.generation)
         if record is None:
             raise ValueError(f"not the id of a generation: {update.generation!r}")
-        more_keys += (record.record, record.text, record.open)
+        more_keys += (record.record, record.parts, record.open)
         more_arguments += (
             update.kind.value,
             update.attempt,
             update.status.value,
             update.index,
-            update.text,
+            update.entries,
             update.writer,
         )
     if publication.trace:

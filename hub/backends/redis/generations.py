@@ -60,7 +60,7 @@ class RedisGenerationStore:
             else channel.head
         )
         chat = generation.request.chat
-        keys = [channel.head, channel.log, idempotency, record.record, record.text, record.open]
+        keys = [channel.head, channel.log, idempotency, record.record, record.parts, record.open]
         if chat is not None:
             keys.append(chat_key(generation.user, chat))
         arguments = (
@@ -99,7 +99,7 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return
-        names = [keys.record, keys.text, keys.open]
+        names = [keys.record, keys.parts, keys.open]
         if idempotency_key is not None:
             names.append(generation_idempotency_key(user, idempotency_key))
         if chat is not None:
@@ -117,12 +117,12 @@ class RedisGenerationStore:
         keys = generation_keys(generation)
         if keys is None:
             return None
-        names = (keys.record, keys.text, *channel)
+        names = (keys.record, keys.parts, *channel)
         arguments = (new_epoch(), self._head_ttl_ms)
         (reply,) = await self._client.run([ScriptCall(_FIND, keys.partition, names, arguments)])
         if not reply:
             return None
-        text, epoch, offset, now_ms, clock, *fields = reply
+        journal, epoch, offset, now_ms, clock, *fields = reply
         values = dict(zip(fields[::2], fields[1::2], strict=True))
         stop_requested_by = values.get(b"stop_requested_by")
         requested_at = float(values.get(b"requested_at", b"0"))
@@ -133,7 +133,7 @@ class RedisGenerationStore:
             status=Status(values[b"status"].decode()),
             attempt=int(values[b"attempt"]),
             deltas=int(values[b"deltas"]),
-            text=text.decode(),
+            journal=journal,
             stop_requested_by=stop_requested_by.decode() if stop_requested_by else None,
             requested_at=requested_at,
             # After a fail-over the time may be that of another clock.

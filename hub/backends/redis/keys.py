@@ -71,14 +71,14 @@ class ChannelKeys(NamedTuple):
 
 
 class GenerationKeys(NamedTuple):
-    """The keys of one generation: its record (hash) and its text so far (string).
+    """The keys of one generation: its record (hash) and the journal of its parts (string).
 
     open: the key of all generations of the partition that have not ended (sorted set).
     """
 
     partition: int
     record: str
-    text: str
+    parts: str
     open: str
 
 
@@ -133,4 +133,4 @@ def _generation_keys(generation: str) -> GenerationKeys | None:
     if partition is None:
         return None
     record = f"{hash_tag(partition)}:generation:{generation}"
-    return GenerationKeys(partition, record, record + ":text", open_generations_key(partition))
+    return GenerationKeys(partition, record, record + ":parts", open_generations_key(partition))

@@ -2,10 +2,8 @@
 
 The ids of a response and of its items contain the generation's id, so nothing else is stored: while
 the hub keeps a finished answer, its user can continue it. The next request then has the messages of
-the earlier one without its instructions, the answer, and the new input.
-
-If the log has lost the events of an answer, its record still has the text. Such an answer can be
-continued without its reasoning, but not if it called tools.
+the earlier one without its instructions, the answer, and the new input. If the log has lost the
+events of an answer, its record still has all of its parts.
 """
 
 from __future__ import annotations
@@ -23,33 +21,23 @@ from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
 from hub.errors import BadRequest, Conflict, Forbidden, NotFound
 
 RESPONSE_PREFIX: Final = "resp_"
-_ITEM_ID: Final = re.compile(r"(rs|msg|fc)_(.+)_\d+", re.DOTALL)
+_ITEM_ID: Final = re.compile(r"(?:rs|msg|fc)_(.+)_\d+", re.DOTALL)
 
 Item = dict[str, Any]
 
 
 class _Answer:
-    """A finished answer. has_lost_events: whether only the text of its record is left."""
+    """A finished answer."""
 
-    def __init__(self, collected: ResponseCollector, *, has_lost_events: bool) -> None:
+    def __init__(self, collected: ResponseCollector) -> None:
         self.record = collected.record
         self.output = [item for item in collected.document()["output"] if _is_usable(item)]
         self._items = collected.items()
-        self._has_lost_events = has_lost_events
-        self._text = self.output[:1]  # of an answer without events: its only item, given once
 
-    @property
-    def lacks_tool_calls(self) -> bool:
-        """Whether the answer called tools, and the calls are lost."""
-        return self._has_lost_events and self.record.end.get("finish_reason") == "tool_calls"
-
-    def find(self, kind: str, id_: str) -> list[Item] | None:
-        """Return the item, none for one that is not needed, None for one that is gone."""
-        if self._has_lost_events and kind != "fc":
-            items, self._text = (self._text, []) if kind == "msg" else ([], self._text)
-            return items
+    def find(self, id_: str) -> Item | None:
+        """Return the item, None for one that is gone."""
         item = self._items.get(id_)
-        return [item] if item is not None and _is_usable(item) else None
+        return item if item is not None and _is_usable(item) else None
 
 
 class EarlierAnswers:
@@ -76,11 +64,11 @@ class EarlierAnswers:
         items: list[Any] = [{"role": "user", "content": given}] if isinstance(given, str) else []
         for n, item in enumerate(given if isinstance(given, list) else []):
             if _is_reference(item):
-                named = await self._find_items(item["id"], f"input[{n}].id", user, answers)
-                named_bytes += sum(len(encode_json(each)) for each in named)
+                named = await self._find_item(item["id"], f"input[{n}].id", user, answers)
+                named_bytes += len(encode_json(named))
                 if named_bytes > self._max_bytes:
                     raise prompt_too_large(self._max_bytes)
-                items += named
+                items.append(named)
             else:
                 items.append(item)
         if not isinstance(given, str | list) or not isinstance(name, str) or not name:
@@ -89,23 +77,19 @@ class EarlierAnswers:
         is_response = name.startswith(RESPONSE_PREFIX)
         generation = name.removeprefix(RESPONSE_PREFIX) if is_response else ""
         previous = await self._read(generation, name, path, user, answers)
-        if previous.lacks_tool_calls:
-            raise _not_found(name, path)
         return {**raw, "input": [*previous.output, *items]}, messages_without_instructions(
             previous.record
         )
 
-    async def _find_items(
-        self, id_: str, path: str, user: str, answers: dict[str, _Answer]
-    ) -> list[Item]:
+    async def _find_item(self, id_: str, path: str, user: str, answers: dict[str, _Answer]) -> Item:
         match = _ITEM_ID.fullmatch(id_)
         if match is None:
             raise _not_found(id_, path)
-        answer = await self._read(match[2], id_, path, user, answers)
-        items = answer.find(match[1], id_)
-        if items is None:
+        answer = await self._read(match[1], id_, path, user, answers)
+        item = answer.find(id_)
+        if item is None:
             raise _not_found(id_, path)
-        return items
+        return item
 
     async def _read(
         self, generation: str, name: str, path: str, user: str, answers: dict[str, _Answer]
@@ -128,8 +112,7 @@ class EarlierAnswers:
                 code=RESPONSE_NOT_FINISHED,
                 path=path,
             )
-        has_lost_events = replay.events is not None
-        answers[generation] = _Answer(collected, has_lost_events=has_lost_events)
+        answers[generation] = _Answer(collected)
         return answers[generation]
 
 

@@ -122,6 +122,39 @@ export interface GenerationRequest {
 /** The status of an answer. It ends as `done`, `stopped` or `failed`. */
 export type Status = "queued" | "running" | "done" | "stopped" | "failed";
 
+/** A part of an answer. Other types may come: ignore those that you do not know. */
+export type Part =
+  | { type: "text"; text: string }
+  | { type: "reasoning"; text: string; details?: unknown[] }
+  | {
+      type: "tool_call";
+      /** The number of the call in the answer, from 0. */
+      index: number;
+      id: string;
+      name: string;
+      /** A JSON text, which is complete at the end. */
+      arguments: string;
+      /** Who runs the tool: the client, or the producer of the answer. */
+      run_by: "client" | "producer";
+      /** Other fields of the LLM. */
+      extras?: Record<string, unknown>;
+      /** The result, once the producer has it. */
+      result?: unknown;
+      is_error?: boolean;
+      /** The answer ended before the producer had the result. */
+      state?: "cancelled";
+    }
+  | { type: "tool_result"; id: string; result: unknown; is_error: boolean }
+  | { type: "annotations"; annotations: unknown[] }
+  | { type: "source"; url: string; title?: string; id?: string }
+  | { type: "file"; url?: string; data?: string; media_type: string; name?: string }
+  | { type: "status"; text: string }
+  | { type: "step"; name: string; state: "running" | "done" | "cancelled" }
+  | { type: "data"; name: string; value: unknown; id?: string };
+
+/** The tool calls among the parts. */
+export type ToolCallPart = Extract<Part, { type: "tool_call" }>;
+
 /** What an iteration over an Answer yields. */
 export interface AnswerUpdate {
   /** The whole text so far. */
@@ -130,6 +163,8 @@ export interface AnswerUpdate {
   delta: string;
   /** The model's reasoning since the last update. */
   reasoning: string;
+  /** All parts so far in order: texts, reasoning, tool calls, sources and others. */
+  parts: Part[];
   /** Whether earlier text must be discarded: the answer was rewritten or restarted. */
   isReplaced: boolean;
   /** The status after this update. */
@@ -154,7 +189,9 @@ export interface Snapshot {
   status: Status | "stopping";
   /** The whole text so far. */
   text: string;
-  /** The number of deltas that `text` contains. */
+  /** All parts so far in order. */
+  parts: Part[];
+  /** The number of events that `parts` contains. */
   deltas: number;
   /** How often a worker has started the answer. */
   attempt: number;
@@ -166,6 +203,17 @@ export interface Snapshot {
   metadata: Record<string, unknown>;
   /** Other fields, such as `usage` and `finish_reason`. */
   [field: string]: unknown;
+}
+
+/** Folds the events of one generation into the parts that they add up to. */
+export class FoldedParts {
+  constructor(parts?: Part[]);
+  /** The parts so far. */
+  get parts(): Part[];
+  /** The text of all parts of a type together. */
+  textOf(type: "text" | "reasoning"): string;
+  /** Applies one generation.* event. */
+  apply(name: string, data: any): void;
 }
 
 /** The state that the events of one generation add up to. */
@@ -180,11 +228,13 @@ export class Transcript {
   /** How often a worker has started the answer. */
   attempt: number;
   /** The whole text so far. */
-  text: string;
+  get text(): string;
   /** The whole reasoning so far. */
-  reasoning: string;
-  /** The tool calls so far. `arguments` is a JSON text, which is complete at the end. */
-  toolCalls: { name: string; arguments: string }[];
+  get reasoning(): string;
+  /** All parts so far in order. */
+  get parts(): Part[];
+  /** The tool calls so far. */
+  get toolCalls(): ToolCallPart[];
   /** The tokens. null until the end, and if the LLM does not report them. */
   usage: Usage | null;
   /** Why the LLM ended, such as `stop` or `length`. */
@@ -195,21 +245,23 @@ export class Transcript {
   code: string | null;
   /** The sentence of the error of a failed answer. */
   message: string | null;
-  /** The number of deltas that `text` contains. */
+  /** The number of events that `parts` contains. */
   deltas: number;
   /** Whether the beginning is no longer available. */
   isPartial: boolean;
-  /** Whether deltas are missing. `applySnapshot` closes the gap. */
+  /** Whether parts are missing. `applySnapshot` closes the gap. */
   hasGap: boolean;
   /** How often earlier text became invalid. */
   rewriteCount: number;
+  /** How often anything has changed. */
+  version: number;
   /** Whether the answer is done, stopped or failed. */
   get isEnded(): boolean;
   /** Applies one generation.* event. */
   apply(name: string, data: any): void;
   /** Closes a gap with a snapshot. It does nothing if there is no gap. */
   applySnapshot(snapshot: Partial<Snapshot>): void;
-  /** Keeps the text that is there and marks it as partial. */
+  /** Keeps what is there and marks it as partial. */
   acceptGap(): void;
   /** Marks a running generation as having a gap. */
   markGap(): void;
@@ -226,6 +278,8 @@ export class Answer implements AsyncIterable<AnswerUpdate> {
   get status(): Status;
   /** The whole text so far. */
   get text(): string;
+  /** All parts so far in order. */
+  get parts(): Part[];
   /** The state of the answer, once the hub has accepted the request. */
   get transcript(): Transcript | null;
   /** Stops the answer and the request to the LLM. */

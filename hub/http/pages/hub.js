@@ -682,20 +682,135 @@ class ReplayCounter {
 
 // ---- answers ---------------------------------------------------------------------------------
 
+// The parts of an answer in order, folded as the hub folds them: docs/reference/events.md, at
+// generation.snapshot. A snapshot folded with what follows it is the same as everything folded from
+// the start.
+const JOINED_FIELDS = { text: ["text"], reasoning: ["text", "details"], annotations: ["annotations"] };
+const CALL_FIELDS = new Set(["index", "id", "type", "function", "run_by"]);
+
+export class FoldedParts {
+  #parts;
+
+  // parts: those of a snapshot.
+  constructor(parts = []) {
+    this.#parts = parts.map((part) => ({ ...part }));
+  }
+
+  get parts() {
+    return this.#parts.map((part) => ({ ...part }));
+  }
+
+  // The text of all parts of a type, `text` or `reasoning`, together.
+  textOf(type) {
+    return this.#parts.reduce((text, part) => (part.type === type ? text + part.text : text), "");
+  }
+
+  // Applies one generation.* event. Events that concern no part change nothing.
+  apply(name, data) {
+    if (name === "generation.delta") this.#applyDelta(data);
+    else if (name === "generation.part") this.#applyPart(data);
+    else if (name === "generation.replaced") this.#replaceText(data.text);
+    else if (name === "generation.done") this.#close("done");
+    else if (name === "generation.stopped" || name === "generation.failed") this.#close("cancelled");
+  }
+
+  #applyDelta({ reasoning, reasoning_details: details, text, tool_calls: calls = [], annotations }) {
+    if (reasoning) this.#append({ type: "reasoning", text: reasoning });
+    if (details?.length) this.#append({ type: "reasoning", text: "", details });
+    if (text) this.#append({ type: "text", text });
+    for (const call of calls) this.#applyCall(call);
+    if (annotations?.length) this.#append({ type: "annotations", annotations });
+  }
+
+  // Adds a part, or joins it with the last one.
+  #append(part) {
+    const last = this.#parts.at(-1);
+    const fields = last?.type === part.type ? JOINED_FIELDS[part.type] : undefined;
+    if (!fields) this.#parts.push(part);
+    for (const field of fields ?? []) {
+      const [old, more] = [last[field], part[field]];
+      if (more === undefined) continue;
+      last[field] = old === undefined ? more : Array.isArray(old) ? [...old, ...more] : old + more;
+    }
+  }
+
+  // Sets the parts, and joins those that have become adjacent.
+  #set(parts) {
+    this.#parts = [];
+    for (const part of parts) this.#append(part);
+  }
+
+  // OpenAI's delta format: by index, the name once, the arguments in chunks.
+  #applyCall({ index = 0, id = "", run_by = "client", function: part = {}, ...rest }) {
+    let call = this.#parts.find((each) => each.type === "tool_call" && each.index === index);
+    if (!call) {
+      call = { type: "tool_call", index, id, name: "", arguments: "", run_by };
+      this.#parts.push(call);
+    }
+    const extras = Object.entries(rest).filter(([name]) => !CALL_FIELDS.has(name));
+    if (extras.length) call.extras = { ...call.extras, ...Object.fromEntries(extras) };
+    call.name += part.name ?? "";
+    call.arguments += part.arguments ?? "";
+  }
+
+  #applyPart({ generation, i, ...part }) {
+    if (part.type === "tool_result") this.#applyResult(part);
+    else if (part.type === "status") this.#set([...this.#parts.filter(({ type }) => type !== "status"), part]);
+    else if (part.type === "step_start") this.#parts.push({ type: "step", name: part.name, state: "running" });
+    else if (part.type === "step_end") this.#endStep(part.name);
+    else if (part.type === "data") this.#applyData(part);
+    else this.#parts.push(part);
+  }
+
+  #applyResult({ is_error = false, ...part }) {
+    const known = this.#parts.findLast(({ type, id }) => (type === "tool_call" || type === "tool_result") && id === part.id);
+    if (known) Object.assign(known, { result: part.result, is_error });
+    else this.#parts.push({ is_error, ...part });
+  }
+
+  #endStep(name) {
+    const step = this.#parts.findLast((part) => part.type === "step" && part.name === name && part.state === "running");
+    if (step) step.state = "done";
+    else this.#parts.push({ type: "step", name, state: "done" });
+  }
+
+  #applyData(part) {
+    if (part.transient) return;
+    const known = part.id !== undefined
+      && this.#parts.find(({ type, name, id }) => type === "data" && name === part.name && id === part.id);
+    if (known) known.value = part.value;
+    else this.#parts.push(part);
+  }
+
+  // The new text is at the place of the last one.
+  #replaceText(text) {
+    const last = this.#parts.findLast((part) => part.type === "text");
+    const replaced = text ? [{ type: "text", text }] : [];
+    if (last) this.#set(this.#parts.flatMap((part) => (part === last ? replaced : part.type === "text" ? [] : [part])));
+    else this.#set([...this.#parts, ...replaced]);
+  }
+
+  // At the end of the answer. state: of the steps that are still running.
+  #close(state) {
+    for (const part of this.#parts) {
+      if (part.type === "step" && part.state === "running") part.state = state;
+      const isOpenCall = part.type === "tool_call" && part.run_by === "producer" && part.result === undefined;
+      if (isOpenCall && state === "cancelled") part.state = state;
+    }
+  }
+}
+
 // The state that the events of one generation add up to. No network, no clock.
 //
 // Rules:
 // 1. A transcript ends once. Events after its end change nothing.
-// 2. Deltas are numbered from 0 without a gap. If one is missing (the log no longer holds it, or
-//    this page joined late), `hasGap` is true, and later deltas are buffered until a snapshot closes
-//    the gap.
+// 2. Parts are numbered from 0 without a gap. If one is missing (the log no longer holds it, or this
+//    page joined late), `hasGap` is true, and later parts are buffered until a snapshot closes the
+//    gap.
 export class Transcript {
   status = "queued";
   model = "";
   attempt = 0;
-  text = "";
-  reasoning = "";
-  toolCalls = [];
   usage = null;
   finishReason = null;
   by = null;
@@ -705,7 +820,9 @@ export class Transcript {
   isPartial = false; // the beginning is no longer available
   hasGap = false;
   rewriteCount = 0; // how often earlier text became invalid
-  #buffered = []; // deltas behind the gap
+  version = 0; // how often anything has changed
+  #folded = new FoldedParts();
+  #buffered = []; // the names and data of parts behind the gap
 
   constructor(generation) {
     this.generation = generation;
@@ -715,14 +832,30 @@ export class Transcript {
     return END_STATUSES.has(this.status);
   }
 
+  get text() {
+    return this.#folded.textOf("text");
+  }
+
+  get reasoning() {
+    return this.#folded.textOf("reasoning");
+  }
+
+  get parts() {
+    return this.#folded.parts;
+  }
+
+  get toolCalls() {
+    return this.parts.filter((part) => part.type === "tool_call");
+  }
+
   // Applies one generation.* event.
   apply(name, data) {
     if (this.isEnded) return;
+    this.version += 1;
     const kind = name.slice("generation.".length);
     if (kind === "started") Object.assign(this, { status: "running", model: data.model, attempt: data.attempt });
-    else if (kind === "restarted") this.#restart(data); // a worker died: earlier text is invalid
-    else if (kind === "replaced") this.#replaceText(data.text, data.i + 1); // the whole text: closes any gap
-    else if (kind === "delta") this.#applyDelta(data);
+    else if (kind === "restarted") this.#restart(data); // a worker died: earlier parts are invalid
+    else if (kind === "delta" || kind === "part" || kind === "replaced") this.#applyPart(name, data);
     else if (END_STATUSES.has(kind)) this.#applyEnd(kind, data);
   }
 
@@ -733,20 +866,24 @@ export class Transcript {
     const { attempt, deltas } = snapshot;
     const isOlder = attempt < this.attempt || (attempt === this.attempt && deltas < this.deltas);
     if (isOlder) return; // a later snapshot has more
+    this.version += 1;
     if (!snapshot.text.startsWith(this.text)) this.rewriteCount += 1;
-    Object.assign(this, { text: snapshot.text, attempt });
+    this.#folded = new FoldedParts(snapshot.parts ?? [{ type: "text", text: snapshot.text }]); // an older node
+    this.attempt = attempt;
     if (!this.isEnded) {
       this.status = snapshot.status === "stopping" ? "running" : snapshot.status;
       if (this.isEnded) this.#setResult(snapshot);
     }
     this.#closeGap(deltas);
+    this.#folded.apply(`generation.${this.status}`, {});
   }
 
-  // No snapshot is available either: the text that is there is kept and marked as partial.
+  // No snapshot is available either: what is there is kept and marked as partial.
   acceptGap() {
     if (!this.hasGap) return;
+    this.version += 1;
     this.isPartial = true;
-    this.#closeGap(this.#buffered[0]?.i ?? this.deltas);
+    this.#closeGap(this.#buffered[0]?.data.i ?? this.deltas);
   }
 
   // Events were lost: a running generation may have a gap.
@@ -755,58 +892,47 @@ export class Transcript {
   }
 
   #restart({ attempt, model }) {
-    Object.assign(this, { status: "running", attempt, model: model ?? this.model, reasoning: "", toolCalls: [] });
-    this.#replaceText("", 0);
-  }
-
-  #replaceText(text, deltas) {
     this.rewriteCount += 1;
+    this.#folded = new FoldedParts();
     this.#buffered = [];
-    Object.assign(this, { status: "running", text, deltas, hasGap: false });
+    Object.assign(this, { status: "running", attempt, model: model ?? this.model, deltas: 0, hasGap: false });
   }
 
-  #applyDelta(data) {
+  #applyPart(name, data) {
     this.status = "running";
     if (data.i > this.deltas) this.hasGap = true;
-    if (this.hasGap) this.#buffered.push(data);
-    else this.#append(data);
+    if (this.hasGap) this.#buffered.push({ name, data });
+    else this.#fold(name, data);
   }
 
-  // The end event carries the number of deltas. Without a number and without generation.started,
+  // The end event carries the number of parts. Without a number and without generation.started,
   // earlier events are missing.
   #applyEnd(status, data) {
     this.status = status;
     this.#setResult(data);
     if ((data.deltas ?? (this.attempt ? 0 : 1)) > this.deltas) this.hasGap = true;
+    if (!this.hasGap) this.#folded.apply(`generation.${status}`, data);
   }
 
   #setResult({ usage = null, finish_reason: finishReason = null, by = null, code = null, message = null }) {
     Object.assign(this, { usage, finishReason, by, code, message });
   }
 
-  // Sets the number of deltas and applies the buffered ones, unless there is still a gap before them.
+  // Sets the number of parts and folds the buffered ones, unless there is still a gap before them.
   #closeGap(deltas) {
     const buffered = this.#buffered;
     this.deltas = deltas;
-    this.hasGap = buffered.length > 0 && buffered[0].i > deltas;
+    this.hasGap = buffered.length > 0 && buffered[0].data.i > deltas;
     if (this.hasGap) return;
     this.#buffered = [];
-    for (const data of buffered) this.#append(data);
+    for (const { name, data } of buffered) this.#fold(name, data);
   }
 
-  #append(data) {
+  #fold(name, data) {
     if (data.i < this.deltas) return; // the snapshot contained it
-    this.text += data.text ?? "";
-    this.reasoning += data.reasoning ?? "";
-    for (const call of data.tool_calls ?? []) this.#appendToolCall(call);
+    if (name === "generation.replaced") this.rewriteCount += 1;
+    this.#folded.apply(name, data);
     this.deltas = data.i + 1;
-  }
-
-  // OpenAI's delta format: by index, the name once, the arguments in parts.
-  #appendToolCall({ index = 0, function: part = {} }) {
-    this.toolCalls[index] ??= { name: "", arguments: "" };
-    this.toolCalls[index].name += part.name ?? "";
-    this.toolCalls[index].arguments += part.arguments ?? "";
   }
 }
 
@@ -848,6 +974,10 @@ export class Answer {
     return this.#transcript?.text ?? "";
   }
 
+  get parts() {
+    return this.#transcript?.parts ?? [];
+  }
+
   get transcript() {
     return this.#transcript;
   }
@@ -871,13 +1001,13 @@ export class Answer {
     let last = null; // what the last update contained
     for (;;) {
       const current = this.#transcript;
-      if (current && (!last || this.#hasChanged(last, current))) {
+      if (current && last?.version !== current.version) {
         const isReplaced = last !== null && last.rewriteCount !== current.rewriteCount;
         const delta = last && !isReplaced ? current.text.slice(last.length) : current.text;
         const reasoning = current.reasoning.slice(isReplaced ? 0 : last?.reasoning ?? 0);
-        const { text, status, rewriteCount } = current;
-        last = { rewriteCount, length: text.length, reasoning: current.reasoning.length, status };
-        yield { text, delta, reasoning, isReplaced, status };
+        const { text, parts, status, rewriteCount, version } = current;
+        last = { rewriteCount, length: text.length, reasoning: current.reasoning.length, version };
+        yield { text, delta, reasoning, parts, isReplaced, status };
         continue;
       }
       if (this.#error) throw this.#error;
@@ -895,11 +1025,6 @@ export class Answer {
   update(error = null) {
     this.#error ??= error;
     this.#wakeIterators();
-  }
-
-  #hasChanged(last, { rewriteCount, text, reasoning, status }) {
-    return last.rewriteCount !== rewriteCount || last.length !== text.length
-      || last.reasoning !== reasoning.length || last.status !== status;
   }
 
   #wakeIterators() {

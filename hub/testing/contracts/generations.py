@@ -197,10 +197,10 @@ class GenerationsContract:
         kit = GenerationKit(node)
         await kit.create()
         await kit.update(UpdateKind.BEGIN)
-        await kit.update(UpdateKind.DELTA, index=0, text="你")
-        await kit.update(UpdateKind.DELTA, index=1, text="好")
+        await kit.update(UpdateKind.DELTA, index=0, entries="你".encode())
+        await kit.update(UpdateKind.DELTA, index=1, entries="好".encode())
         assert ((await kit.find()).text, (await kit.find()).deltas) == ("你好", 2)
-        await kit.update(UpdateKind.REPLACE, index=2, text="new")
+        await kit.update(UpdateKind.REPLACE, index=2, entries=b"new")
         await kit.update(UpdateKind.END, status=Status.DONE)
         record = await kit.find()
         assert (record.status, record.text, record.deltas, record.end) == (
@@ -215,8 +215,8 @@ class GenerationsContract:
         kit = GenerationKit(node)
         await kit.create()
         await kit.update(UpdateKind.BEGIN)
-        assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.WRITTEN
-        assert await kit.update(UpdateKind.DELTA, index=0, text="a") is Outcome.DUPLICATE
+        assert await kit.update(UpdateKind.DELTA, index=0, entries=b"a") is Outcome.WRITTEN
+        assert await kit.update(UpdateKind.DELTA, index=0, entries=b"a") is Outcome.DUPLICATE
         assert (await kit.find()).text == "a"
 
     async def test_generation_ends_once(self, node: Node) -> None:
@@ -227,7 +227,7 @@ class GenerationsContract:
         await kit.update(UpdateKind.END, status=Status.STOPPED)
         before = await node.read(FROM_START)
         assert await kit.update(UpdateKind.END, status=Status.DONE) is Outcome.ENDED
-        assert await kit.update(UpdateKind.DELTA, index=0, text="late") is Outcome.ENDED
+        assert await kit.update(UpdateKind.DELTA, index=0, entries=b"late") is Outcome.ENDED
         assert await node.read(FROM_START) == before
 
     async def test_stale_attempt_is_refused(self, node: Node) -> None:
@@ -235,9 +235,9 @@ class GenerationsContract:
         kit = GenerationKit(node)
         await kit.create()
         await kit.update(UpdateKind.BEGIN, 1)
-        await kit.update(UpdateKind.DELTA, 1, index=0, text="old")
+        await kit.update(UpdateKind.DELTA, 1, index=0, entries=b"old")
         await kit.update(UpdateKind.BEGIN, 2)
-        assert await kit.update(UpdateKind.DELTA, 1, index=1, text="old") is Outcome.STALE
+        assert await kit.update(UpdateKind.DELTA, 1, index=1, entries=b"old") is Outcome.STALE
         assert await kit.update(UpdateKind.END, 1, status=Status.DONE) is Outcome.STALE
         assert await kit.update(UpdateKind.BEGIN, 2) is Outcome.STALE
         assert (await kit.find()).text == ""
@@ -247,13 +247,13 @@ class GenerationsContract:
         kit = GenerationKit(node)
         await kit.create()
         await kit.update(UpdateKind.BEGIN)
-        await kit.update(UpdateKind.DELTA, index=0, text="a")
+        await kit.update(UpdateKind.DELTA, index=0, entries=b"a")
         before = await node.read(FROM_START), await kit.find()
         for kind in (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.END):
-            outcome = await kit.update(kind, index=2, text="c", status=Status.DONE)
+            outcome = await kit.update(kind, index=2, entries=b"c", status=Status.DONE)
             assert outcome is Outcome.GAP, kind
         assert (await node.read(FROM_START), await kit.find()) == before
-        assert await kit.update(UpdateKind.DELTA, index=1, text="b") is Outcome.WRITTEN
+        assert await kit.update(UpdateKind.DELTA, index=1, entries=b"b") is Outcome.WRITTEN
         assert await kit.update(UpdateKind.END, index=2, status=Status.DONE) is Outcome.WRITTEN
 
     async def test_other_writer_of_the_same_attempt_is_refused(self, node: Node) -> None:
@@ -261,14 +261,14 @@ class GenerationsContract:
         kit = GenerationKit(node)
         await kit.create()
         await kit.update(UpdateKind.BEGIN, writer="new")
-        await kit.update(UpdateKind.DELTA, index=0, text="a", writer="new")
+        await kit.update(UpdateKind.DELTA, index=0, entries=b"a", writer="new")
         for kind, index in (
             (UpdateKind.DELTA, 0),
             (UpdateKind.DELTA, 1),
             (UpdateKind.REPLACE, 1),
             (UpdateKind.END, 1),
         ):
-            more: dict[str, Any] = {"index": index, "text": "x", "status": Status.DONE}
+            more: dict[str, Any] = {"index": index, "entries": b"x", "status": Status.DONE}
             assert await kit.update(kind, writer="old", **more) is Outcome.STALE
             assert await kit.update(kind, **more) is Outcome.STALE
         assert await kit.update(UpdateKind.BEGIN, writer="old") is Outcome.STALE

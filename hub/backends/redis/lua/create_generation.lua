@@ -1,5 +1,5 @@
 -- Creates the record of a generation, once for each idempotency key of a user.
--- KEYS  1 head of the user's channel  2 its log  3 key of the idempotency key  4 record  5 text
+-- KEYS  1 head of the user's channel  2 its log  3 key of the idempotency key  4 record  5 parts
 --       6 open generations  optionally  7 newest generation of the chat
 -- ARGV  1 run id  2 new epoch  3 ttl of the head in ms  4 digest of the request when there is an
 --       idempotency key, else ''

@@ -1,6 +1,6 @@
 -- Deletes a generation that did not get into the queue, and its idempotency key. The newest
 -- generation of the chat is the previous one again, which may still run.
--- KEYS  1 record  2 text  3 open generations  optionally  4 key of the idempotency key
+-- KEYS  1 record  2 parts  3 open generations  optionally  4 key of the idempotency key
 --       5 newest generation of the chat
 -- ARGV  1 run id  2 id of the generation  3 '1' when there is an idempotency key
 --       4 '1' when there is a chat

@@ -1,8 +1,8 @@
--- Reads the record and the text of a generation at one moment. With the keys of the user's channel
--- it also reads the channel's head: the text contains every event of the generation up to there.
--- KEYS  1 record  2 text  optionally  3 head of the channel  4 its log
+-- Reads the record and the parts of a generation at one moment. With the keys of the user's channel
+-- it also reads the channel's head: the parts contain every event of the generation up to there.
+-- KEYS  1 record  2 parts  optionally  3 head of the channel  4 its log
 -- ARGV  1 run id  2 new epoch  3 ttl of the head in ms
--- Reply {text, epoch, offset, time in ms, whose time that is, field, value, field, value ...}, or {} when there is no
+-- Reply {parts, epoch, offset, time in ms, whose time that is, field, value, field, value ...}, or {} when there is no
 --        such record
 local record = redis.call('HGETALL', KEYS[1])
 if #record == 0 then

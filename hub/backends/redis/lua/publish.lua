@@ -9,9 +9,10 @@
 --         e  ephemeral
 --         k  has an idempotency key: one more key; one more argument, the digest of the event
 --         x  has its own ttl: one more argument, in ms
---         s  updates a generation: three more keys: the record, the text and the open
+--         s  updates a generation: three more keys: the record, the parts and the open
 --            generations of the partition; six more arguments:
---            begin, delta, replace or end; attempt; status; index of the delta; text; writer
+--            begin, delta, replace or end; attempt; status; index of the part; entries of the
+--            journal of the parts; writer
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -30,7 +31,7 @@ local now
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, record_key, text_key, open_key, kind, attempt, status, index, text, writer)
+local function update_generation(data, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer)
   local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
   attempt, index = tonumber(attempt), tonumber(index)
@@ -61,23 +62,26 @@ local function update_generation(data, record_key, text_key, open_key, kind, att
     end
     redis.call('HSET', record_key, 'deltas', index + 1)
     if kind == 'replace' then
-      redis.call('SET', text_key, text)
-    else
-      redis.call('APPEND', text_key, text)
+      redis.call('SET', parts_key, entries)
+    elseif entries ~= '' then
+      redis.call('APPEND', parts_key, entries)
     end
   elseif kind == 'begin' then
     if old_status ~= 'stopping' then
       redis.call('HSET', record_key, 'status', status)
     end
     redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', 0)
-    redis.call('SET', text_key, '')
+    redis.call('SET', parts_key, '')
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
+    if entries ~= '' then
+      redis.call('APPEND', parts_key, entries)
+    end
     redis.call('ZREM', open_key, string.match(record_key, '[^:]+$'))
     ttl_ms = ARGV[6]
   end
   redis.call('PEXPIRE', record_key, ttl_ms)
-  redis.call('PEXPIRE', text_key, ttl_ms)
+  redis.call('PEXPIRE', parts_key, ttl_ms)
   return nil, stop_requested_by
 end
 
