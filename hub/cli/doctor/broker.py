@@ -98,6 +98,11 @@ def _check_info(report: ServerReport, info: Mapping[str, str]) -> Iterator[Check
 
 def _advice(reason: str, *, has_tls: bool) -> str:
     reason = reason.lower()
+    if "certificate is not valid for" in reason:
+        return (
+            "name a host in redis.url that the certificate has, or add its name: "
+            "?ssl_server_name=redis.example.com"
+        )
     if "certificate" in reason or "ssl" in reason:
         return (
             "add what TLS needs to redis.url: ?ssl_ca_certs=/path for a CA of your own, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import shutil
 import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,16 @@ from redis.asyncio.connection import (
 )
 
 from hub.backends.redis.client import open_client
-from hub.backends.redis.client.topology import Sentinel, Single, parse_topology
+from hub.backends.redis.client.tls import TlsConnection
+from hub.backends.redis.client.topology import Sentinel, Single, _owner, parse_topology
 from hub.backends.redis.client.url import OPTIONS, SCHEMES, parse_url
 from hub.cli.doctor.broker import check_broker
 from hub.errors import BrokerUnavailable
 from hub.settings import Settings
 from tests.certificates import write_certificate
-from tests.conftest import missing
+from tests.conftest import missing, temporary_folder
 from tests.topologies import TcpServer, free_ports
+from tests.topologies import until as wait_until
 
 
 def connection_of(url: str) -> Any:
@@ -39,9 +43,9 @@ def connection_of(url: str) -> Any:
     ("url", "kind", "address"),
     [
         ("valkey://h", Connection, "h:6379"),
-        ("valkeys://h:7000", SSLConnection, "h:7000"),
+        ("valkeys://h:7000", TlsConnection, "h:7000"),
         ("redis://", Connection, "localhost:6379"),
-        ("rediss://[fe80::1]:7000", SSLConnection, "fe80::1:7000"),
+        ("rediss://[fe80::1]:7000", TlsConnection, "fe80::1:7000"),
         ("unix:///run/a%20b.sock?db=2", UnixDomainSocketConnection, "/run/a b.sock"),
     ],
 )
@@ -163,6 +167,43 @@ def test_every_argument_of_redis_py_is_taken_or_refused() -> None:
             parse_topology(f"rediss://h?{name}=1")
 
 
+@pytest.fixture(scope="module")
+def tls_cluster() -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Start a Cluster of one server by the name of its certificate. Return its port for TLS and
+    the file of the certificate.
+    """
+    binary = shutil.which("redis-server") or missing("redis-server")
+    with ExitStack() as started:
+        clusters: dict[str, tuple[int, str]] = {}
+
+        def start(name: str) -> tuple[int, str]:
+            if name not in clusters:
+                folder = temporary_folder("tls", started)
+                cert, key = write_certificate(folder, name)
+                port, tls_port, bus_port = free_ports(3)
+                files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+                cluster = (
+                    *("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
+                    *(
+                        "--cluster-port",
+                        str(bus_port),
+                        "--tls-auth-clients",
+                        "no",
+                        "--tls-cluster",
+                        "yes",
+                    ),
+                )
+                tls = ("--tls-port", str(tls_port), *files)
+                server = TcpServer(binary, folder, port, *cluster, *tls)
+                started.callback(server.kill)
+                server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+                wait_until(lambda: b"state:ok" in server.ask("CLUSTER", "INFO"), folder)
+                clusters[name] = tls_port, cert
+            return clusters[name]
+
+        yield start
+
+
 async def test_client_certificate(tmp_path: Path) -> None:
     """A server that requires a certificate accepts the hub with one, and is named without one."""
     binary = shutil.which("redis-server") or missing("redis-server")
@@ -184,6 +225,61 @@ async def test_client_certificate(tmp_path: Path) -> None:
         assert "ssl_ca_certs" in results[-1].advice
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "works"),
+    [
+        ("localhost", "localhost:{port}", True),  # the host name of the URL
+        ("127.0.0.1", "localhost:{port}", True),  # else the address that the Cluster announces
+        ("127.0.0.1", "127.0.0.1:{port}", True),
+        ("localhost", "127.0.0.1:{port}", False),
+        ("localhost", "127.0.0.1:{port}?ssl_server_name=localhost&", True),
+        ("other.example", "localhost:{port}", False),
+        ("other.example", "localhost:{port}?ssl_server_name=other.example&", True),
+        ("localhost", "localhost:{port}?ssl_server_name=other.example&", False),
+        ("other.example", "localhost:{port}?ssl_check_hostname=false&", True),
+    ],
+)
+async def test_cluster_with_tls_that_announces_addresses(
+    tls_cluster: Callable[[str], tuple[int, str]], name: str, url: str, works: bool
+) -> None:
+    """The certificate of a server whose address was announced is verified by the host name of the
+    URL, by the address, or by the name that an option gives.
+    """
+    port, cert = tls_cluster(name)
+    url = url.format(port=port)
+    url = f"rediss+cluster://{url}{'' if '?' in url else '?'}ssl_ca_certs={cert}"
+    if not works:
+        with pytest.raises(BrokerUnavailable, match=r"(?i)certificate is not valid for"):
+            async with open_client(url, timeout_seconds=5):
+                pass
+        return
+    async with open_client(url, timeout_seconds=5) as client:
+        assert [server.address for server in client.servers()] == [f"127.0.0.1:{port}"]
+        assert await client.call(0, "ECHO", "x") == b"x"
+
+
+def test_address_that_sentinels_announce() -> None:
+    """It is verified by the host name of the URL too; an announced host name by itself."""
+    topology = parse_topology("rediss+sentinel://sentinel.example/main")
+    assert isinstance(topology, Sentinel)
+    announced: Any = topology._template.with_address("10.0.0.7", 6379)
+    assert announced.new_connection()._server_name == "sentinel.example"
+    assert announced.new_connection(use_configured_name=False)._server_name is None
+    named: Any = announced.with_address("redis-1.example", 6379)
+    assert named.new_connection()._server_name is None
+    plain: Any = parse_topology("redis+sentinel://sentinel.example/main")
+    assert type(plain._template.with_address("10.0.0.7", 1).new_connection()) is Connection
+
+
+def test_host_name_that_a_cluster_announces_with_an_address() -> None:
+    """It names the server of the certificate."""
+    topology: Any = parse_topology("rediss+cluster://seed.example")
+    more = [b"id", [b"hostname", b"redis-1.example"]]
+    owner = _owner(topology._seeds[0], [[0, 16383, [b"10.0.0.7", 6379, *more]]], 5)
+    connection: Any = owner.new_connection()
+    assert (owner.address, connection._server_name) == ("10.0.0.7:6379", "redis-1.example")
 
 
 _PARTS = st.text(alphabet="redis+cluntvaky:/@?&=,[]%2f.19 sl_b\n\u00e4", max_size=30)

@@ -16,6 +16,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
 
 from hub.backends.redis.client.credentials import PasswordSource, SourceCredentials
+from hub.backends.redis.client.tls import is_address, is_name_mismatch
 from hub.backends.redis.client.url import parse_url
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
@@ -41,9 +42,24 @@ class RedisServer:
     def __str__(self) -> str:
         return self.address
 
-    def with_address(self, host: str, port: int) -> RedisServer:
-        """Return a server at another address with the same login."""
-        return RedisServer({**self._options, "host": host, "port": port})
+    def with_address(self, host: str, port: int, name: str | None = None) -> RedisServer:
+        """Return a server at an address that was announced, with the same login.
+
+        name: the host name that was announced with an IP address.
+        """
+        options = {**self._options, "host": host, "port": port}
+        name = name or self._configured_name
+        if "connection_class" in options and name is not None and is_address(host):
+            options["configured_name"] = name
+        else:
+            options.pop("configured_name", None)
+        return RedisServer(options)
+
+    @property
+    def _configured_name(self) -> str | None:
+        """The host name of the URL, None if it has an address."""
+        name: str | None = self._options.get("configured_name") or self._options.get("host")
+        return None if name is None or is_address(name) else name
 
     def sentinel(self, login: Mapping[str, str]) -> RedisServer:
         """Return the server as a Sentinel: it has its own login and no databases."""
@@ -53,7 +69,16 @@ class RedisServer:
 
     async def connect(self) -> redis.asyncio.connection.AbstractConnection:
         """Return a connection that has logged in. Raise RedisError and OSError."""
-        connection = self.new_connection()
+        try:
+            return await self._open(self.new_connection())
+        except RedisError as error:
+            if "configured_name" not in self._options or not is_name_mismatch(error):
+                raise
+            return await self._open(self.new_connection(use_configured_name=False))
+
+    async def _open(
+        self, connection: redis.asyncio.connection.AbstractConnection
+    ) -> redis.asyncio.connection.AbstractConnection:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException as error:
@@ -69,13 +94,20 @@ class RedisServer:
         if isinstance(credentials, SourceCredentials):
             credentials.source.on_refused()
 
-    def new_connection(self) -> redis.asyncio.connection.AbstractConnection:
+    def new_connection(
+        self, *, use_configured_name: bool = True
+    ) -> redis.asyncio.connection.AbstractConnection:
         """Return an unopened redis-py connection without retries and timeouts.
 
         In Python 3.11 the timeouts of redis-py use asyncio.wait_for, which costs a task for each
         command and can swallow a cancellation.
+
+        use_configured_name: see tls.py.
         """
         options = dict(self._options)
+        configured_name = options.pop("configured_name", None)
+        if configured_name is not None and use_configured_name:
+            options.setdefault("server_name", configured_name)
         kind = options.pop("connection_class", redis.asyncio.connection.Connection)
         connection: redis.asyncio.connection.AbstractConnection = kind(
             **options,
@@ -204,19 +236,27 @@ class Cluster:
 def _owner(source: RedisServer, ranges: Any, slot: int) -> RedisServer:
     for first, last, (host, port, *more), *_ in ranges:
         if first <= slot <= last:
-            return source.with_address(_host(source, host, more), port)
+            names = _names(more)
+            hostname = names.get(b"hostname", b"").decode() or None
+            return source.with_address(_host(source, host, names), port, hostname)
     raise LookupError(slot)
 
 
-def _host(source: RedisServer, host: bytes | None, more: Sequence[Any]) -> str:
+def _names(more: Sequence[Any]) -> Mapping[bytes, bytes]:
+    """Return the further names of a server in a reply to CLUSTER SLOTS, by their kind.
+
+    more: the id of the server, and a list: `ip` and its value, and so on.
+    """
+    return dict(zip(more[1][::2], more[1][1::2], strict=False)) if len(more) > 1 else {}
+
+
+def _host(source: RedisServer, host: bytes | None, names: Mapping[bytes, bytes]) -> str:
     """Return the host of a server in a reply to CLUSTER SLOTS.
 
-    more: the id of the server, and a list of further names: `ip` and its value, and so on. A host
-    is `?` if the server has no name of the preferred kind. An empty host, and `?` without an
+    A host is `?` if the server has no name of the preferred kind. An empty host, and `?` without an
     address, mean the host of the server that replied.
     """
-    if host == b"?" and len(more) > 1:
-        names = dict(zip(more[1][::2], more[1][1::2], strict=False))
+    if host == b"?":
         host = names.get(b"ip") or names.get(b"hostname")
     if host and host != b"?":
         return host.decode()

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from redis.asyncio.connection import RedisSSLContext, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import RedisSSLContext, UnixDomainSocketConnection
 from redis.exceptions import RedisError
+
+from hub.backends.redis.client.tls import TlsConnection
 
 SCHEMES: Final = {
     f"{name}{tls}{kind}": (tls == "s", kind.removeprefix("+"))
@@ -110,8 +112,9 @@ def parse_url(url: str) -> RedisUrl:
         raise ValueError("the database is in the path of the URL and in its option db")
     login["db"] = path_database or database or 0
     if has_tls:
-        options["connection_class"] = SSLConnection
+        server_name = options.pop("ssl_server_name", None)
         _check_tls(options)
+        options |= {"connection_class": TlsConnection, "server_name": server_name}
     return RedisUrl(kind, hosts, service, login, sentinel_login, options)
 
 
@@ -234,6 +237,7 @@ OPTIONS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "ssl_ca_path": _text,
     "ssl_ca_data": _text,
     "ssl_cert_reqs": _choice({each: each for each in ("required", "optional", "none")}),
+    "ssl_server_name": _text,
     "ssl_check_hostname": _choice(_BOOLEANS),
     "ssl_min_version": _choice(_TLS_VERSIONS),
     "ssl_ciphers": _text,
