@@ -41,7 +41,7 @@ class HubExpiring(Struct, frozen=True):
     seconds: int
 
 
-class HubHeartbeat(Struct, frozen=True):
+class HubHeartbeat(Struct, frozen=True, forbid_unknown_fields=True):
     """A heartbeat of a stream with `?heartbeat_event=true`. It has no id and no fields."""
 
 
