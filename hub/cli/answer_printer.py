@@ -18,6 +18,7 @@ from hub_client import (
     Delta,
     Done,
     Failed,
+    Part,
     Replaced,
     Restarted,
     Started,
@@ -57,6 +58,7 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
             note.cancel()
         if as_json:
             fields = {"event": event.name, **msgspec.to_builtins(event)}
+            fields |= fields.pop("fields", {})  # those of a part
             print(json.dumps(fields, ensure_ascii=False), flush=True)
         else:
             _print_event(event, loop.time() - started_at)
@@ -80,6 +82,18 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
             print(text, end="", flush=True)
         case Delta(text=text):
             print(text, end="", flush=True)
+        case Part(type="status", fields={"text": text}):
+            _print_note(f"({text})")
+        case Part(type="step_start", fields={"name": name}):
+            _print_note(f"(step: {name})")
+        case Part(type="source", fields={"url": url}):
+            title = event.fields.get("title")
+            _print_note(f"(source: {title}, {url})" if title else f"(source: {url})")
+        case Part(type="file"):
+            name = event.fields.get("name") or event.fields.get("url") or "without a name"
+            _print_note(f"(file: {name})")
+        case Part():
+            pass
         case Done():
             tokens = (event.usage or {}).get("completion_tokens")
             token_count = f"{tokens} tokens, " if tokens is not None else ""

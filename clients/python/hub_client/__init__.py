@@ -4,7 +4,7 @@ HubClient is for asyncio, SyncHubClient for programs without an event loop. A na
 it is first used: a process that only publishes with SyncHubClient does not import aiohttp, starts
 in a third of the time, and needs 15 MB less memory.
 
-The server uses sse_decoder.py of this package too. No module here imports the server.
+The server uses sse_decoder.py and parts.py of this package too. No module here imports the server.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Delta,
         Done,
         Failed,
+        Part,
         Replaced,
         Restarted,
         Snapshot,
@@ -105,6 +106,7 @@ _NAMES_BY_MODULE = {
         "Delta",
         "Done",
         "Failed",
+        "Part",
         "Replaced",
         "Restarted",
         "Snapshot",
@@ -151,6 +153,7 @@ __all__ = [
     "Node",
     "NotAHub",
     "NotFound",
+    "Part",
     "Presence",
     "Publication",
     "PublishResult",

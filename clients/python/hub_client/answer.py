@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Self
 
+import msgspec
+
 from hub_client.errors import AnswerFailed, AnswerRewritten
 from hub_client.generations import (
     AnswerEvent,
@@ -33,6 +35,7 @@ from hub_client.generations import (
     stop_request,
 )
 from hub_client.http import HttpClient
+from hub_client.parts import FoldedParts
 from hub_client.resuming_stream import ResumingStream, StreamReader
 
 
@@ -58,6 +61,7 @@ class Answer(StreamReader):
         self.seconds: Mapping[str, float | None] | None = None
         self._failed: Failed | None = None  # the end event of a failed generation
         self._parts: list[str] = []  # the text that was read
+        self._folded = FoldedParts()  # all parts that were read, text too
         self._yielded = 0  # the number of parts that iteration has yielded
         self._rewritten = False  # AnswerRewritten is to be raised
         self._client = client
@@ -77,6 +81,13 @@ class Answer(StreamReader):
     def current_text(self) -> str:
         """The text that has been read."""
         return "".join(self._parts)
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """All parts that have been read, in order, folded: text, reasoning, tool calls with their
+        results, sources, files, the status, steps and data. parts.py describes each.
+        """
+        return self._folded.parts
 
     def __aiter__(self) -> Self:
         return self
@@ -121,8 +132,10 @@ class Answer(StreamReader):
 
     async def _next_event(self) -> AnswerEvent:
         while True:
-            event = parse_answer_event(await self._stream.next())
+            read = await self._stream.next()
+            event = parse_answer_event(read)
             if event is not None:
+                self._folded.apply(read.name, msgspec.json.decode(read.data))
                 self._apply(event)
                 if self.ended:
                     self._stream.close()

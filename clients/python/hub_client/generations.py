@@ -96,7 +96,7 @@ class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Snapshot(AnswerEvent, frozen=True, kw_only=True):
-    """The text so far.
+    """The answer so far. parts: all of its parts in order (parts.py describes them).
 
     It is the first event for a client that joins, or that reconnects too late for the deltas.
     """
@@ -105,6 +105,7 @@ class Snapshot(AnswerEvent, frozen=True, kw_only=True):
     status: str
     attempt: int
     text: str
+    parts: list[dict[str, Any]] = []
     deltas: int
 
 
@@ -129,6 +130,20 @@ class Delta(AnswerEvent, frozen=True, kw_only=True):
     tool_calls: list[Any] | None = None
     reasoning_details: list[Any] | None = None
     annotations: list[Any] | None = None
+
+
+class Part(AnswerEvent, frozen=True, kw_only=True):
+    """A part of another kind than text, reasoning and tool calls. i counts on from the deltas.
+
+    type: `tool_result`, `source`, `file`, `status`, `step_start`, `step_end` or `data`; a later
+    version of the hub may send others. fields: the others, which depend on the type
+    (docs/reference/events.md).
+    """
+
+    name: ClassVar[str] = "generation.part"
+    i: int
+    type: str
+    fields: dict[str, Any]
 
 
 class Replaced(AnswerEvent, frozen=True, kw_only=True):
@@ -188,11 +203,20 @@ class Failed(End, frozen=True, kw_only=True):
 
 _EVENT_TYPES: Final[Mapping[str, type[AnswerEvent]]] = {
     event_type.name: event_type
-    for event_type in (Snapshot, Started, Delta, Replaced, Restarted, Done, Stopped, Failed)
+    for event_type in (Snapshot, Started, Delta, Part, Replaced, Restarted, Done, Stopped, Failed)
 }
 
 
 def parse_answer_event(event: ServerSentEvent) -> AnswerEvent | None:
     """Return the typed event, or None for a name that this client does not know."""
     event_type = _EVENT_TYPES.get(event.name)
-    return None if event_type is None else msgspec.json.decode(event.data, type=event_type)
+    if event_type is None:
+        return None
+    if event_type is Part:
+        return _parse_part(msgspec.json.decode(event.data, type=dict[str, Any]))
+    return msgspec.json.decode(event.data, type=event_type)
+
+
+def _parse_part(data: dict[str, Any]) -> Part:
+    head = {name: data.pop(name, None) for name in ("generation", "i", "type")}
+    return msgspec.convert({**head, "fields": data}, Part)
