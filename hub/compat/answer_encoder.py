@@ -9,14 +9,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from hub.compat.answer_state import (
     AlreadySentTextChanged,
     AnswerState,
     GenerationEvent,
     decode_event,
+    to_annotation,
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
+from hub.core.part_events import PART
 from hub.error_codes import ANSWER_REWRITTEN, GENERATION_STOPPED
 
 REWRITTEN_CODE: Final = ANSWER_REWRITTEN.name
@@ -56,6 +60,10 @@ class AnswerEncoderBase(ABC):
     def feed(self, name: str, data: bytes) -> Sequence[bytes]:
         if self.is_finished:
             return ()
+        if name == PART:
+            part = msgspec.json.decode(data)
+            self.answer.feed_part(part)
+            return list(self._encode_part(part))
         event = decode_event(data)
         self.answer.feed(name, event)
         self.is_finished = bool(self.answer.status)
@@ -98,6 +106,25 @@ class AnswerEncoderBase(ABC):
             case _:
                 pass
 
+    def _encode_part(self, part: dict[str, Any]) -> Iterator[bytes]:
+        match part["type"]:
+            case "tool_result":
+                index = self.answer.find_call(part["id"])
+                if index is not None:
+                    yield from self.on_tool_result(index, part)
+            case "source":
+                yield from self.on_source(part)
+            case "file":
+                yield from self.on_file(part)
+            case "status":
+                yield from self.on_status(part["text"])
+            case "step_start" | "step_end" as kind:
+                yield from self.on_step(part["name"], is_start=kind == "step_start")
+            case "data":
+                yield from self.on_data(part)
+            case _:
+                pass
+
     def on_start(self) -> Iterator[bytes]:
         """Yield the chunks before the first event."""
         yield from ()
@@ -120,6 +147,30 @@ class AnswerEncoderBase(ABC):
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
         """Encode sources of the answer, in the form of OpenAI's chat completions."""
+        yield from ()
+
+    def on_tool_result(self, index: int, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode the result of a tool call. index: that of the call in `answer.tool_calls`."""
+        yield from ()
+
+    def on_source(self, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode a source of the answer."""
+        yield from self.on_annotations([to_annotation(part)])
+
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode a file of the answer."""
+        yield from ()
+
+    def on_status(self, text: str) -> Iterator[bytes]:
+        """Encode what the producer does at the moment."""
+        yield from ()
+
+    def on_step(self, name: str, *, is_start: bool) -> Iterator[bytes]:
+        """Encode the start or the end of a step of the producer."""
+        yield from ()
+
+    def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode a value of the application's own."""
         yield from ()
 
     @abstractmethod

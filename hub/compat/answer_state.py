@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
+from hub.core.event import encode_json
 from hub.core.generation import Generation
+from hub.core.part_events import PART
 from hub.core.tool_calls import MAX_TOOL_CALLS
 
-_CALL_FIELDS: Final = {"index", "id", "type", "function"}
+_CALL_FIELDS: Final = {"index", "id", "type", "function", "run_by"}
 
 
 class GenerationEvent(msgspec.Struct, gc=False):
@@ -36,13 +39,18 @@ decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
 class ToolCall(msgspec.Struct):
     """One tool call as received so far. `arguments` is JSON text, incomplete until the end.
 
-    extras: fields that chat completions do not define, such as `extra_content`.
+    extras: fields that chat completions do not define, such as `extra_content`. run_by: `producer`
+    if whoever produces the answer runs the tool, `client` if the client is to run it. result,
+    is_error: what the tool returned, UNSET before it did.
     """
 
     id: str
     name: str = ""
     arguments: str = ""
     extras: dict[str, Any] = {}
+    run_by: str = "client"
+    result: Any = UNSET
+    is_error: bool = False
 
 
 class AnswerState:
@@ -59,7 +67,9 @@ class AnswerState:
         self.tool_calls: list[ToolCall] = []  # by their `index` in the deltas
         self.reasoning_details: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
+        self.files: list[dict[str, Any]] = []  # parts of the type `file`
         self.is_started = False
+        self._has_parts = False  # whether there was any `generation.part`
         self.status = ""
         self.end = GenerationEvent()
 
@@ -67,7 +77,7 @@ class AnswerState:
     def has_output(self) -> bool:
         """Whether the answer has begun."""
         parts = (self._text_parts, self._reasoning_parts, self.tool_calls)
-        return any(parts) or bool(self.reasoning_details or self.annotations)
+        return any(parts) or bool(self.reasoning_details or self.annotations or self._has_parts)
 
     @property
     def text(self) -> str:
@@ -90,11 +100,33 @@ class AnswerState:
                 self._text_parts = [event.text or ""]
             case "generation.restarted":
                 self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
-                self.reasoning_details, self.annotations = [], []
+                self.reasoning_details, self.annotations, self.files = [], [], []
             case "generation.done" | "generation.stopped" | "generation.failed":
                 self.status, self.end = name.removeprefix("generation."), event
             case _:
                 pass
+
+    def feed_part(self, part: dict[str, Any]) -> None:
+        """Apply the data of the next event `generation.part`."""
+        self._has_parts = True
+        match part["type"]:
+            case "source":
+                self.annotations.append(to_annotation(part))
+            case "file":
+                self.files.append(part)
+            case "tool_result":
+                if (index := self.find_call(part["id"])) is not None:
+                    call = self.tool_calls[index]
+                    call.result, call.is_error = part["result"], part.get("is_error", False)
+            case _:
+                pass
+
+    def find_call(self, id_: str) -> int | None:
+        """Return the index of the newest tool call with this id, None if there is none."""
+        for index in range(len(self.tool_calls) - 1, -1, -1):
+            if self.tool_calls[index].id == id_:
+                return index
+        return None
 
     def _append(self, event: GenerationEvent) -> None:
         if event.text:
@@ -116,7 +148,25 @@ def _append_to_call(call: ToolCall, delta: dict[str, Any]) -> None:
         call.id = id_
     call.name = call.name or call_name(delta)
     call.arguments += call_arguments(delta)
+    call.run_by = delta.get("run_by", call.run_by)
     call.extras |= {name: delta[name] for name in delta.keys() - _CALL_FIELDS}
+
+
+def to_annotation(source: dict[str, Any]) -> dict[str, Any]:
+    """Return a part `source` as an annotation of OpenAI's chat completions."""
+    citation = {"url": source["url"], "title": source.get("title") or ""}
+    return {"type": "url_citation", "url_citation": citation}
+
+
+def result_text(result: Any) -> str:
+    """Return the result of a tool as the text that clients expect: text as it is, or JSON."""
+    return result if isinstance(result, str) else encode_json(result).decode()
+
+
+def file_url(file: dict[str, Any]) -> str:
+    """Return the URL of a part `file`; a data URL for one that has its content."""
+    url: str | None = file.get("url")
+    return url or f"data:{file['media_type']};base64,{file.get('data', '')}"
 
 
 def call_index(delta: dict[str, Any]) -> int:
@@ -204,7 +254,10 @@ class AnswerCollector:
 
     def feed(self, name: str, data: bytes) -> tuple[bytes, ...]:
         if not self.is_finished:
-            self.answer.feed(name, decode_event(data))
+            if name == PART:
+                self.answer.feed_part(msgspec.json.decode(data))
+            else:
+                self.answer.feed(name, decode_event(data))
         return ()
 
     def abort(self, code: str, message: str) -> bytes:

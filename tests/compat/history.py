@@ -39,7 +39,7 @@ ENCODERS: dict[str, Callable[[], AnswerEncoder]] = {
 }
 
 
-def event(name: str, **fields: Any) -> Event:
+def event(name: str, /, **fields: Any) -> Event:
     """Return an event as the log stores it."""
     return f"generation.{name}", encode_json({"generation": ID, **fields})
 
@@ -87,6 +87,30 @@ SOURCE = {"type": "url_citation", "url_citation": {"url": "https://example.org",
 DETAILS = event("delta", i=0, reasoning_details=[SIGNED])
 ANNOTATIONS = event("delta", i=0, annotations=[SOURCE])
 
+
+def part(kind: str, /, **fields: Any) -> Event:
+    """Return a part of another kind than text, reasoning and tool calls."""
+    return event("part", i=0, type=kind, **fields)
+
+
+PNG = part("file", data="aGk=", media_type="image/png")
+PARTS = [
+    part("status", text="Searching"),
+    part("step_start", name="s"),
+    part("step_end", name="s"),
+    part("step_start", name="t"),
+    part("tool_result", id="call_a", result={"n": 1}),
+    part("tool_result", id="call_b", result="no", is_error=True),
+    part("tool_result", id="unknown", result=None),
+    part("source", url="https://a.example", title="A", id="s1"),
+    part("source", url="https://b.example"),
+    PNG,
+    part("file", url="https://a.example/f.pdf", media_type="application/pdf", name="f.pdf"),
+    part("data", name="state", value={"n": 1}, id="x"),
+    part("data", name="state_delta", value=[], transient=True),
+    part("data", name="chart", value=None),
+    part("a_later_kind", x=1),
+]
 _text = st.text(min_size=1, max_size=8)
 _call = st.builds(
     lambda index, arguments, id_, name: tool_call_delta(index, arguments, **id_, **name),
@@ -103,6 +127,7 @@ histories = st.builds(
             _text.map(reasoning_delta),
             _call,
             st.sampled_from([DETAILS, ANNOTATIONS]),
+            st.sampled_from(PARTS),
             _text.map(lambda text: event("replaced", i=0, text=text)),
             st.just(RESTARTED),
         ),

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from hub.compat.answer_encoder import AnswerEncoderBase, data_event
-from hub.compat.answer_state import GenerationEvent, call_index
+from hub.compat.answer_state import GenerationEvent, call_index, result_text
 from hub.core.generation import Generation, Message
 
 
@@ -36,6 +38,8 @@ class AgUiEncoder(AnswerEncoderBase):
         # the id that it was sent with.
         self._sent_arguments: dict[int, int] = {}
         self._call_ids: dict[int, str] = {}
+        self._ended_calls: set[int] = set()  # those that have their result
+        self._steps: list[str] = []  # the names of the open steps
         self._parent_id = ""  # the message that the tool calls belong to
 
     def on_start(self) -> Iterator[bytes]:
@@ -74,29 +78,79 @@ class AgUiEncoder(AnswerEncoderBase):
             self._sent_arguments[index] = len(call_state.arguments)
             yield _event("TOOL_CALL_ARGS", toolCallId=self._call_ids[index], delta=delta)
 
+    def on_tool_result(self, index: int, part: dict[str, Any]) -> Iterator[bytes]:
+        call_id = self._call_ids.get(index)
+        if call_id is None:
+            return
+        yield from self._close()
+        if index not in self._ended_calls:
+            self._ended_calls.add(index)
+            yield _event("TOOL_CALL_END", toolCallId=call_id)
+        message_id = f"m_{self.record.id}_result_{index}"
+        content = result_text(part["result"])
+        yield _event(
+            "TOOL_CALL_RESULT",
+            messageId=message_id,
+            toolCallId=call_id,
+            content=content,
+            role="tool",
+        )
+
+    def on_source(self, part: dict[str, Any]) -> Iterator[bytes]:
+        yield _custom_event("source", _fields(part, "url", "title", "id"))
+
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        yield _custom_event("file", _fields(part, "url", "data", "media_type", "name"))
+
+    def on_status(self, text: str) -> Iterator[bytes]:
+        yield _custom_event("status", {"text": text})
+
+    def on_step(self, name: str, *, is_start: bool) -> Iterator[bytes]:
+        """Begin or end a step. Clients fail on a step that begins or ends twice."""
+        if is_start == (name in self._steps):
+            return
+        if is_start:
+            self._steps.append(name)
+            yield _event("STEP_STARTED", stepName=name)
+        else:
+            self._steps.remove(name)
+            yield _event("STEP_FINISHED", stepName=name)
+
+    def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
+        name, value = part["name"], part["value"]
+        if name == "state":
+            yield _event("STATE_SNAPSHOT", snapshot=value)
+        elif name == "state_delta" and isinstance(value, list):
+            yield _event("STATE_DELTA", delta=value)
+        else:
+            yield _custom_event(name, value)
+
     def on_replaced(self, text: str) -> Iterator[bytes]:
         yield from self._retract()
         if text:
             yield from self.on_text(text)
         # The tool calls are still valid, but the snapshot has retracted them with the text.
-        for index in range(len(self.answer.tool_calls)):
+        for index, call in enumerate(self.answer.tool_calls):
             yield from self.on_tool_call({"index": index})
+            if call.result is not UNSET:
+                yield from self.on_tool_result(index, {"result": call.result})
 
     def on_restarted(self) -> Iterator[bytes]:
+        yield from self._finish_steps()
         yield from self._retract()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
-        yield from self._close_all()
+        yield from self._close_run()
         result = {"finishReason": event.finish_reason, "usage": event.usage}
         yield _event("RUN_FINISHED", **self._run, result=result)
 
     def on_stopped(self) -> Iterator[bytes]:
-        yield from self._close_all()
+        yield from self._close_run()
         yield _custom_event("generation.stopped", {"generation": self.record.id})
         yield _event("RUN_FINISHED", **self._run, result={"finishReason": "stopped"})
 
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
-        yield from self._close_all()
+        yield from self._close_run()
         yield _event("RUN_ERROR", message=message, code=code)
 
     def _open(self, kind: str) -> Iterator[bytes]:
@@ -125,8 +179,20 @@ class AgUiEncoder(AnswerEncoderBase):
     def _close_all(self) -> Iterator[bytes]:
         yield from self._close()
         for index in sorted(self._sent_arguments):
-            yield _event("TOOL_CALL_END", toolCallId=self._call_ids.pop(index))
+            call_id = self._call_ids.pop(index)
+            if index not in self._ended_calls:
+                yield _event("TOOL_CALL_END", toolCallId=call_id)
         self._sent_arguments.clear()
+        self._ended_calls.clear()
+
+    def _close_run(self) -> Iterator[bytes]:
+        yield from self._close_all()
+        yield from self._finish_steps()
+
+    def _finish_steps(self) -> Iterator[bytes]:
+        for name in self._steps:
+            yield _event("STEP_FINISHED", stepName=name)
+        self._steps = []
 
     def _retract(self) -> Iterator[bytes]:
         yield from self._close_all()
@@ -147,6 +213,10 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 def _custom_event(name: str, value: Any) -> bytes:
     return _event("CUSTOM", name=name, value=value)
+
+
+def _fields(part: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: part[name] for name in names if name in part}
 
 
 def _known_messages(ids: Any, messages: Sequence[Message]) -> list[dict[str, Any]]:

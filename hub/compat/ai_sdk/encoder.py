@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_encoder import DONE_CHUNK, STOPPED, AnswerEncoderBase, data_event
-from hub.compat.answer_state import GenerationEvent, call_index
+from hub.compat.answer_state import GenerationEvent, call_index, file_url, result_text
 from hub.core.generation import Generation
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -54,6 +54,7 @@ class AiSdkEncoder(AnswerEncoderBase):
         # arguments, and the id that it was sent with.
         self._sent_arguments: dict[int, int] = {}
         self._call_ids: dict[int, str] = {}
+        self._sent_inputs: set[int] = set()  # the calls whose whole input was sent
         self._retractions = 0  # numbers the `data-generation` parts
 
     def on_start(self) -> Iterator[bytes]:
@@ -89,6 +90,42 @@ class AiSdkEncoder(AnswerEncoderBase):
                 title = {"title": str(citation["title"])} if citation.get("title") else {}
                 yield data_event({"type": "source-url", **source, **title})
 
+    def on_source(self, part: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._close_part()
+        self._source_count += 1
+        source = {"sourceId": part.get("id") or f"s{self._source_count}", "url": part["url"]}
+        title = {"title": part["title"]} if part.get("title") else {}
+        yield data_event({"type": "source-url", **source, **title})
+
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._close_part()
+        yield data_event({"type": "file", "url": file_url(part), "mediaType": part["media_type"]})
+
+    def on_status(self, text: str) -> Iterator[bytes]:
+        yield data_event({"type": "data-status", "data": {"text": text}, "transient": True})
+
+    def on_step(self, name: str, *, is_start: bool) -> Iterator[bytes]:
+        yield from self._close_part()
+        yield data_event({"type": "start-step" if is_start else "finish-step"})
+
+    def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
+        fields: dict[str, Any] = {k: part[k] for k in ("id", "transient") if k in part}
+        if not part.get("transient"):
+            yield from self._close_part()
+        yield data_event({"type": f"data-{part['name']}", **fields, "data": part["value"]})
+
+    def on_tool_result(self, index: int, part: dict[str, Any]) -> Iterator[bytes]:
+        if index not in self._sent_arguments:
+            return
+        yield from self._close_part()
+        yield from self._finish_input(index)
+        head: dict[str, Any] = {"toolCallId": self._call_ids[index], **self._executed(index)}
+        if part.get("is_error"):
+            error_text = result_text(part["result"])
+            yield data_event({"type": "tool-output-error", **head, "errorText": error_text})
+        else:
+            yield data_event({"type": "tool-output-available", **head, "output": part["result"]})
+
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from self._close_part()
         index = call_index(call)
@@ -100,7 +137,7 @@ class AiSdkEncoder(AnswerEncoderBase):
                 return  # the name comes with a later delta
             self._sent_arguments[index], self._call_ids[index] = 0, call_state.id
             head = {"toolCallId": call_state.id, "toolName": call_state.name}
-            yield data_event({"type": "tool-input-start", **head})
+            yield data_event({"type": "tool-input-start", **head, **self._executed(index)})
         delta = call_state.arguments[self._sent_arguments[index] :]
         if delta:
             self._sent_arguments[index] = len(call_state.arguments)
@@ -115,11 +152,12 @@ class AiSdkEncoder(AnswerEncoderBase):
     def on_restarted(self) -> Iterator[bytes]:
         yield from self._retract("restarted")
         self._sent_arguments.clear()
+        self._sent_inputs.clear()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_part()
         for index in sorted(self._sent_arguments):
-            yield self._tool_input(index)
+            yield from self._finish_input(index)
         reason = _FINISH_REASONS.get(event.finish_reason or "stop", "other")
         yield from self._finish(reason, usage=event.usage)
 
@@ -159,9 +197,21 @@ class AiSdkEncoder(AnswerEncoderBase):
         notice = {"type": "data-generation", "id": f"{reason}-{self._retractions}", "data": data}
         yield data_event({"type": "reset-step"} if self._reset_step else notice)
 
+    def _executed(self, index: int) -> dict[str, Any]:
+        """Return the field that keeps a client from running a tool that the producer runs."""
+        is_producers = self.answer.tool_calls[index].run_by == "producer"
+        return {"providerExecuted": True} if is_producers else {}
+
+    def _finish_input(self, index: int) -> Iterator[bytes]:
+        """Send the whole input of a tool call once."""
+        if index not in self._sent_inputs:
+            self._sent_inputs.add(index)
+            yield self._tool_input(index)
+
     def _tool_input(self, index: int) -> bytes:
         call = self.answer.tool_calls[index]
         head: dict[str, Any] = {"toolCallId": self._call_ids[index], "toolName": call.name}
+        head |= self._executed(index)
         if call.extras:
             head["providerMetadata"] = {"hub": call.extras}
         try:

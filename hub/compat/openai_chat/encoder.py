@@ -6,12 +6,13 @@ answer restarts, the stream continues where the new text repeats the sent text, 
 differs. An answer that failed or was stopped ends with an error event and a body without an end:
 after `[DONE]` and a whole body, several clients take it for a complete answer. Reasoning is sent
 as `reasoning_content`, as DeepSeek, vLLM and others do, and in the vendor's form as
-`reasoning_details`, as OpenRouter does.
+`reasoning_details`, as OpenRouter does. Of the tool calls only those are sent that the client is
+to run. Status, steps and data have no form here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from hub.compat.answer_encoder import DONE_CHUNK, AnswerEncoderBase, data_event
@@ -20,6 +21,8 @@ from hub.compat.answer_state import (
     AnswerState,
     AppendOnlyText,
     GenerationEvent,
+    call_index,
+    file_url,
 )
 from hub.compat.failures import describe_failure, describe_stream_failure
 from hub.compat.openai import usage_with_total
@@ -47,7 +50,7 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         super().__init__(record)
         self._include_usage = include_usage
         self._sent = AppendOnlyText()
-        self._has_tool_calls = False
+        self._numbers: dict[int, int] = {}  # of the client's calls, by the index in the answer
 
     def on_start(self) -> Iterator[bytes]:
         yield self._delta({"role": "assistant", "content": ""})
@@ -60,8 +63,10 @@ class ChatCompletionEncoder(AnswerEncoderBase):
             yield self._delta({"content": new})
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        self._has_tool_calls = True
-        yield self._delta({"tool_calls": [call]})
+        index = call_index(call)
+        if self._is_for_client(index):
+            number = self._numbers.setdefault(index, len(self._numbers))
+            yield self._delta({"tool_calls": [{**call, "index": number}]})
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
         yield self._delta({"reasoning_details": details})
@@ -69,12 +74,16 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
         yield self._delta({"annotations": annotations})
 
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        if images := _images([part]):
+            yield self._delta({"images": images})
+
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
-        if self._has_tool_calls:
+        if self._numbers:
             raise AlreadySentTextChanged
         self._sent.restart()
         yield from ()
@@ -92,6 +101,10 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         self.is_broken = True
         yield data_event(describe_stream_failure(self.answer, code, message).document())
+
+    def _is_for_client(self, index: int) -> bool:
+        calls = self.answer.tool_calls
+        return index >= len(calls) or calls[index].run_by == "client"
 
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -113,7 +126,10 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
         message["reasoning_details"] = answer.reasoning_details
     if answer.annotations:
         message["annotations"] = answer.annotations
-    if answer.tool_calls:
+    if images := _images(answer.files):
+        message["images"] = images
+    calls = [call for call in answer.tool_calls if call.run_by == "client"]
+    if calls:
         message["tool_calls"] = [
             {
                 **call.extras,
@@ -121,7 +137,7 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
-            for call in answer.tool_calls
+            for call in calls
         ]
     elif message["content"] is None:
         message["content"] = ""
@@ -130,6 +146,15 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
     completion = {**_head(record, "chat.completion"), "choices": [choice]}
     usage = usage_with_total(answer.end.usage)
     return {**completion, "usage": usage} if usage else completion
+
+
+def _images(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the images among the files in the form of OpenRouter."""
+    return [
+        {"type": "image_url", "image_url": {"url": file_url(file)}}
+        for file in files
+        if file["media_type"].startswith("image/")
+    ]
 
 
 def finish_reason_of(event: GenerationEvent) -> str:

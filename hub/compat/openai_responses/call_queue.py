@@ -34,6 +34,10 @@ class CallQueue:
         """The number of the call that is streamed now."""
         return self._queue[0] if self._queue else None
 
+    def __contains__(self, number: int) -> bool:
+        """Whether a call has been added and has not ended."""
+        return number in self._queue
+
     @property
     def has_waiting(self) -> bool:
         """Whether another call waits for the current one."""

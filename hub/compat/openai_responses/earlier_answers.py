@@ -21,7 +21,7 @@ from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
 from hub.errors import BadRequest, Conflict, Forbidden, NotFound
 
 RESPONSE_PREFIX: Final = "resp_"
-_ITEM_ID: Final = re.compile(r"(?:rs|msg|fc)_(.+)_\d+", re.DOTALL)
+_ITEM_ID: Final = re.compile(r"(?:rs|msg|fc|fco|ig)_(.+)_\d+", re.DOTALL)
 
 Item = dict[str, Any]
 
@@ -126,8 +126,9 @@ def _is_reference(item: Any) -> bool:
 
 
 def _is_usable(item: Item) -> bool:
-    """Return whether an upstream accepts an item: not a call whose arguments broke off."""
-    return bool(item["type"] != "function_call" or item["status"] == "completed")
+    """Return whether an upstream accepts an item: no call whose arguments broke off, no image."""
+    is_complete = item["type"] != "function_call" or item["status"] == "completed"
+    return bool(is_complete and item["type"] != "image_generation_call")
 
 
 def _not_found(name: str, path: str) -> BadRequest:

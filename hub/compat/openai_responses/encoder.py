@@ -29,7 +29,9 @@ from hub.compat.openai_responses.response_object import (
     OutputItem,
     build_document,
     new_call,
+    new_image,
     new_item,
+    new_result,
     to_annotation,
 )
 from hub.core.event import encode_json
@@ -90,6 +92,22 @@ class ResponsesEncoder(AnswerEncoderBase):
             if not (self._calls.has_waiting and self._calls.has_arguments(self.answer.tool_calls)):
                 return
             yield from self._finish_call()
+
+    def on_tool_result(self, index: int, part: dict[str, Any]) -> Iterator[bytes]:
+        while index in self._calls:
+            yield from self._finish_call()
+        yield from self._add(
+            new_result(self.record, self.answer.tool_calls[index], len(self._items))
+        )
+
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode an image with its content as an item, and a file with a URL as an annotation."""
+        image = new_image(self.record, part, len(self._items))
+        if image is not None:
+            yield from self._add(image)
+        elif "url" in part:
+            title = part.get("name", "")
+            yield from self.on_source({"url": part["url"], "title": title})
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
@@ -155,6 +173,16 @@ class ResponsesEncoder(AnswerEncoderBase):
             part = self._items[index].part()
             yield self._content_event("response.content_part.added", index, part=part)
         return index
+
+    def _add(self, item: OutputItem) -> Iterator[bytes]:
+        """Add an item that is complete at once; the text and reasoning before it end."""
+        for index, before in enumerate(self._items):
+            if before.kind != "call":
+                yield from self._close(index, "completed")
+        index = len(self._items)
+        self._items.append(item)
+        yield self._event("response.output_item.added", output_index=index, item=item.document())
+        yield self._event("response.output_item.done", output_index=index, item=item.document())
 
     def _send_call(self, number: int) -> Generator[bytes, None, int]:
         """Begin a call, or send what is new of its arguments; return the index of its item."""

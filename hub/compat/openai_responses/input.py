@@ -28,6 +28,8 @@ def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
     messages: list[Message] = []
     reasoning: Message | None = None  # for the message that follows
     for n, item in enumerate(map(drop_null_members, items)):
+        if item.get("type") == "image_generation_call":
+            continue  # clients send back an image of the answer, which no LLM needs
         message = _message(item, f"input[{n}]")
         if item.get("type") == "reasoning":
             reasoning = _merge(reasoning, message) if reasoning else message

@@ -9,27 +9,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
-from hub.compat.answer_state import AnswerState, GenerationEvent, ToolCall
+from hub.compat.answer_state import AnswerState, GenerationEvent, ToolCall, result_text
 from hub.compat.openai import usage_with_total
 from hub.compat.openai_responses.tools import offered_tools, split_name
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
 INCOMPLETE_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_ID_PREFIXES: Final = {"reasoning": "rs", "message": "msg", "call": "fc"}
+_ID_PREFIXES: Final = {
+    "reasoning": "rs",
+    "message": "msg",
+    "call": "fc",
+    "result": "fco",
+    "image": "ig",
+}
 
 
 class OutputItem(msgspec.Struct):
     """One item of the output. An answer's items are in the order in which they began."""
 
-    kind: str  # `reasoning`, `message` or `call`
+    kind: str  # `reasoning`, `message`, `call`, `result` (of a call) or `image`
     id: str
     call: int = 0  # for a call: its index in the answer's deltas
     call_id: str = ""
     name: str = ""
     namespace: str = ""  # of a function that a client has grouped
-    parts: list[str] = []
+    parts: list[str] = []  # of an image: its content in base64
     status: str = "in_progress"
     annotations: list[dict[str, Any]] = []  # of a message
     details: list[dict[str, Any]] = []  # of reasoning, in the vendor's form
@@ -46,6 +53,12 @@ class OutputItem(msgspec.Struct):
             group = {"namespace": self.namespace} if self.namespace else {}
             return {**self.extras, "id": self.id, "type": "function_call", "call_id": self.call_id,
                     "name": self.name, **group, "arguments": self.text,
+                    "status": self.status}  # fmt: skip
+        if self.kind == "result":
+            return {"id": self.id, "type": "function_call_output", "call_id": self.call_id,
+                    "output": self.text, "status": self.status}  # fmt: skip
+        if self.kind == "image":
+            return {"id": self.id, "type": "image_generation_call", "result": self.text,
                     "status": self.status}  # fmt: skip
         content = [self.part()] if self.parts else []
         if self.kind == "reasoning":
@@ -77,6 +90,22 @@ def new_call(record: Generation, call: ToolCall, index: int) -> OutputItem:
     names = split_name(offered_tools(record), call.name)
     item.name, item.namespace = names["name"], names.get("namespace", "")
     item.call_id, item.extras = call.id, call.extras
+    return item
+
+
+def new_result(record: Generation, call: ToolCall, index: int) -> OutputItem:
+    """Return the item of the result of a tool call. index: its place in the output."""
+    item = new_item(record, "result", index)
+    item.call_id, item.parts, item.status = call.id, [result_text(call.result)], "completed"
+    return item
+
+
+def new_image(record: Generation, file: Mapping[str, Any], index: int) -> OutputItem | None:
+    """Return the item of an image that has its content, None for another file."""
+    if not file.get("data") or not file["media_type"].startswith("image/"):
+        return None
+    item = new_item(record, "image", index)
+    item.parts, item.status = [file["data"]], "completed"
     return item
 
 
@@ -118,6 +147,11 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
         item = new_call(record, call, len(output))
         item.parts, item.status = [call.arguments], status
         output.append(item.document())
+        if call.result is not UNSET:
+            output.append(new_result(record, call, len(output)).document())
+    for file in answer.files:
+        if (image := new_image(record, file, len(output))) is not None:
+            output.append(image.document())
     return build_document(record, answer, output)
 
 
