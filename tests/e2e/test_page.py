@@ -144,6 +144,22 @@ async def test_escape_stops(browser: Browser, dev: Dev) -> None:
     await expect_status(answer, "stopped")
 
 
+async def test_stop_stays_in_its_place(browser: Browser, dev: Dev) -> None:
+    """The Stop button beside Send does not move while the text grows, and is gone at the end."""
+    page = await open_page(browser, dev, "kim")
+    button = page.get_by_test_id("stop-all")
+    await expect(button).to_be_hidden()
+    answer = await ask(page, "count to 900")
+    await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
+    before = await button.bounding_box()
+    await expect(text_of(answer)).to_have_text(re.compile(r" 200 "))
+    assert await button.bounding_box() == before
+    await button.click()
+    await expect_status(answer, "stopped")
+    await expect(button).to_be_hidden()
+    await expect(page.get_by_label("Your question")).to_be_focused()
+
+
 async def test_reconnect_is_shown_and_closes_the_gap(browser: Browser, tmp_path: Path) -> None:
     """When the node dies during an answer, the page shows it and reconnects without loss."""
     dev = Dev(tmp_path, "--tokens-per-second", "40").wait_until_ready()

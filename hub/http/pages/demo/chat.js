@@ -42,6 +42,7 @@ export class Chat {
       beforeDraw: () => (this.#followsBottom = this.isAtBottom()),
       onDraw: () => {
         $("empty").hidden = true;
+        this.#showStop();
         if (this.#followsBottom) this.scrollToBottom();
         else $("latest").hidden = false;
       },
@@ -82,6 +83,14 @@ export class Chat {
     this.turns.addGap(`${channel}: ${reason}`);
     markGaps(this.#conversation);
     for (const generation of runningGenerations(this.#conversation)) this.#complete(generation, { afterReset: true });
+  }
+
+  // The button in the composer stays in its place, while the one below an answer moves with the text.
+  #showStop() {
+    const isRunning = runningGenerations(this.#conversation).length > 0;
+    const hadFocus = document.activeElement === $("stop");
+    $("stop").hidden = !isRunning;
+    if (hadFocus && !isRunning) $("composer").focus({ preventScroll: true });
   }
 
   #announceProgress(name, generation) {

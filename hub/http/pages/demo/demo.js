@@ -147,6 +147,7 @@ $("form").addEventListener("submit", (event) => {
   fitComposer();
   chat.ask(prompt);
 });
+$("stop").addEventListener("click", () => chat.stopAll());
 $("composer").addEventListener("input", fitComposer);
 $("composer").addEventListener("keydown", (event) => {
   if (event.isComposing) return; // the input method uses Enter and Escape
