@@ -443,7 +443,7 @@ PREVIOUS_RESPONSE_NOT_FOUND: Final = ErrorCode(
     400,
     "The earlier response is gone",
     "`previous_response_id`, or an `item_reference` in the input, names an answer of this user "
-    "that does not exist or is no longer stored.",
+    "that does not exist, is no longer stored, or has `store: false`.",
     "Send the whole conversation as `input`, as SDKs do without `previous_response_id` and with "
     "`store: false`, or raise `generations.ttl_seconds`.",
 )
@@ -549,7 +549,8 @@ TOO_MANY_MESSAGES: Final = ErrorCode(
     "too_many_messages",
     429,
     "Too many messages at once",
-    "A client sent more than 16 messages over WebSocket or gRPC without waiting for the replies.",
+    "A client sent more than 16 messages over WebSocket or gRPC without waiting for the replies, "
+    "or for the responses of `/v1/responses`.",
     "Wait for the reply to a message before you send many more.",
     "after `Retry-After`",
 )

@@ -5,7 +5,7 @@
     - BadRequest (400): malformed, or breaks a rule that the message names
     - Unauthorized (401), Forbidden (403), NotFound (404), RequestTimeout (408),
       Conflict (409), PreconditionFailed (412), TooLarge (413), UnsupportedMedia (415),
-      RangeNotSatisfiable (416), TooManyRequests (429)
+      RangeNotSatisfiable (416), UpgradeRequired (426), TooManyRequests (429)
   - DependencyError: something the hub depends on is unavailable; a later call may succeed
     - BrokerUnavailable: Redis or Valkey does not answer (HTTP 503, exit code 3)
       - BrokerOutOfMemory, BrokerRefusesWrites: it answers, but stores nothing new
@@ -93,6 +93,12 @@ class UnsupportedMedia(CallerError):
 
 class RangeNotSatisfiable(CallerError):
     status = 416
+
+
+class UpgradeRequired(CallerError):
+    """The route speaks only WebSocket."""
+
+    status = 426
 
 
 class TooManyRequests(CallerError):

@@ -27,15 +27,21 @@ from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.engine.compat_stream import CompatStream
+from hub.engine.connection import Connection
 from hub.engine.generations import Generations, ReplayStart
+from hub.engine.node_metrics import NodeMetrics
+from hub.engine.stream_view import StreamView
 from hub.errors import BadRequest, GenerationStillRunning
 from hub.http.json_body import read_json
-from hub.http.streams import HttpStreams
+from hub.http.streams import ClientMessages, HttpStreams
+from hub.http.websocket import accept_upgrade
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
+from hub.transports.websocket import WebSocketMessageEncoder
 
 C = TypeVar("C", bound=AnswerCollector)
 MAX_CHAT_ID_CHARS: Final = 128
+_MESSAGE_ENCODER: Final = WebSocketMessageEncoder()
 _CLOSED: Final = "the hub closed this request; the answer continues as generation {}"
 
 
@@ -53,8 +59,10 @@ class CompatRequests:
         requests: GenerationRequests,
         origins: AllowedOrigins,
         *,
+        metrics: NodeMetrics,
         max_hold_seconds: float,
     ) -> None:
+        self._metrics = metrics
         self.generations = generations
         self.requests = requests
         self._http_streams = http_streams
@@ -96,11 +104,52 @@ class CompatRequests:
         if is_stream:
             self._http_streams.streams.check_capacity(request)
         key = request.headers.get("Idempotency-Key") or key
+        start = self.start_for(identity.user, body, key, chat=chat)
+        return await self._stop_on_disconnect.start(start, identity.user, stops=stops)
+
+    async def start_for(
+        self, user: str, body: GenerateBody, key: str | None = None, *, chat: str | None = None
+    ) -> CreatedGeneration:
+        """Queue a generation of a client that is connected already. Parameters and errors as in
+        `start`.
+        """
         if body.upstream is None:
             upstream, model = self.requests.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
-        start = self.requests.start(identity.user, body, key, chat=chat)
-        return await self._stop_on_disconnect.start(start, identity.user, stops=stops)
+        return await self.requests.start(user, body, key, chat=chat)
+
+    def guard(self, generation: str, user: str, *, stops: bool) -> DisconnectGuard:
+        """Return the guard of a generation that was started with `start_for`."""
+        return self._stop_on_disconnect.guard(generation, user, stops=stops)
+
+    async def open_web_socket(
+        self,
+        request: web.Request,
+        identity: Identity,
+        view: StreamView,
+        new_session: Callable[[Connection], ClientMessages],
+    ) -> web.StreamResponse:
+        """Upgrade the request to a WebSocket that shows the user's channel with this view.
+
+        new_session: makes the receiver of the client's messages. Returns and raises as
+        HttpStreams.upgrade; raise UpgradeRequired, BadRequest, Forbidden.
+        """
+        response = accept_upgrade(request, self._origins)
+        stream = StreamRequest(
+            identity=identity, channels=[user_channel(identity.user)], cursor={}, view=view
+        )
+        return await self._http_streams.upgrade(
+            request,
+            stream,
+            handshake=response,
+            new_session=new_session,
+            encoder=_MESSAGE_ENCODER,
+            max_message_bytes=self.requests.max_prompt_bytes,
+        )
+
+    def count_refusal(self, limit: str) -> None:
+        """Count a message that was refused because of a limit; requests are counted elsewhere."""
+        self._metrics.refused[limit] += 1
 
     async def stream(
         self,

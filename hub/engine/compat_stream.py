@@ -25,7 +25,7 @@ from hub.engine.generations import ReplayStart
 from hub.ports.compat import AnswerEncoder
 from hub.ports.connections import EventEncoder
 
-_TRIMMED: Final = "the hub no longer keeps the beginning of this answer; request the whole answer"
+TRIMMED: Final = "the hub no longer keeps the beginning of this answer; request the whole answer"
 
 
 class CompatStream:
@@ -86,7 +86,7 @@ class CompatStream:
         if reason is CloseReason.ENDED:
             return b"" if self.is_broken else self._answer_encoder.trailer
         if reason is CloseReason.TRIMMED:
-            return self._answer_encoder.abort("log_trimmed", _TRIMMED)
+            return self._answer_encoder.abort("log_trimmed", TRIMMED)
         if reason.reconnect:
             return None
         message = f"the hub has ended this stream: {reason.label}"

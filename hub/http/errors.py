@@ -25,6 +25,7 @@ CODINGS: Final = "gzip, deflate"  # the content codings of bodies that the hub r
 _HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     416: {"Accept-Ranges": "none"},
+    426: {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
     503: NO_RETRY_HEADERS,
 }
 _log = structlog.get_logger(__name__)

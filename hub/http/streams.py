@@ -24,7 +24,7 @@ from hub.transports.null_writer import NullWriter
 from hub.transports.poll import PollEventEncoder, PollWriter
 from hub.transports.socket_writer import SocketWriter, take_over, take_over_with
 from hub.transports.sse import HEADERS, SseEventEncoder, SseResponse
-from hub.transports.websocket import WebSocketEventEncoder, WebSocketWriter
+from hub.transports.websocket import MAX_MESSAGE_BYTES, WebSocketEventEncoder, WebSocketWriter
 
 _POLL_ENCODER: Final = PollEventEncoder()
 _WEBSOCKET_ENCODER: Final = WebSocketEventEncoder()
@@ -133,23 +133,26 @@ class HttpStreams:
         *,
         handshake: bytes,
         new_session: Callable[[Connection], ClientMessages],
+        encoder: EventEncoder = _WEBSOCKET_ENCODER,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> web.StreamResponse:
         """Stream over WebSocket.
 
         handshake: the response to the upgrade request. new_session: makes the receiver of the
-        client's messages. Returns and raises as `stream`.
+        client's messages. max_message_bytes: the size of one of them. Returns and raises as
+        `stream`.
         """
         self.streams.check_address(request)
         try:
             writer = take_over_with(
-                WebSocketWriter, request, write_buffer_bytes=self.streams.limits.write_buffer_bytes
+                partial(WebSocketWriter, max_message_bytes=max_message_bytes),
+                request,
+                write_buffer_bytes=self.streams.limits.write_buffer_bytes,
             )
         except ConnectionResetError:
             return web.Response()
         writer.write(handshake)
-        connection = self.streams.open_connection(
-            request, stream, encoder=_WEBSOCKET_ENCODER, writer=writer
-        )
+        connection = self.streams.open_connection(request, stream, encoder=encoder, writer=writer)
         writer.send_control = connection.send_frame
         writer.on_message = new_session(connection).on_message
         self.streams.attach(connection, stream)

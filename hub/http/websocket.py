@@ -23,8 +23,7 @@ from hub.engine.generations import Generations
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.tasks import BackgroundTasks
 from hub.error_codes import TOO_MANY_MESSAGES, WEBSOCKET_REQUIRED
-from hub.errors import BadRequest, CallerError, HubError, TooManyRequests
-from hub.http.errors import problem_response
+from hub.errors import BadRequest, CallerError, HubError, TooManyRequests, UpgradeRequired
 from hub.http.parameters import (
     CURSOR,
     HEARTBEAT,
@@ -120,19 +119,7 @@ class WebSocketRoutes:
     )
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """101 and the stream, or 426 for a request that is not for WebSocket."""
-        key = request.headers.get("Sec-WebSocket-Key", "")
-        version = request.headers.get("Sec-WebSocket-Version")
-        if not _is_upgrade(request) or version != "13":
-            headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-            return problem_response(
-                426,
-                "this route requires WebSocket, version 13",
-                code=WEBSOCKET_REQUIRED.name,
-                headers=headers,
-            )
-        if not is_valid_key(key):
-            raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64")
-        self._origins.check_websocket(request)
+        response = accept_upgrade(request, self._origins)
         identity = await self._authenticator.identify(request)
         stream = self._http_streams.streams.user_request(request, identity)
         new_session = partial(
@@ -144,8 +131,22 @@ class WebSocketRoutes:
             metrics=self._metrics,
         )
         return await self._http_streams.upgrade(
-            request, stream, handshake=handshake(key), new_session=new_session
+            request, stream, handshake=response, new_session=new_session
         )
+
+
+def accept_upgrade(request: web.Request, origins: AllowedOrigins) -> bytes:
+    """Return the response to an upgrade request, which the hub writes to the socket itself.
+
+    Raise UpgradeRequired, BadRequest, Forbidden.
+    """
+    if not _is_upgrade(request) or request.headers.get("Sec-WebSocket-Version") != "13":
+        raise UpgradeRequired("this route requires WebSocket, version 13", code=WEBSOCKET_REQUIRED)
+    key = request.headers.get("Sec-WebSocket-Key", "")
+    if not is_valid_key(key):
+        raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64")
+    origins.check_websocket(request)
+    return handshake(key)
 
 
 def _is_upgrade(request: web.Request) -> bool:

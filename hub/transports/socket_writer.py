@@ -130,12 +130,17 @@ def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketWriter:
     return take_over_with(SocketWriter, request, write_buffer_bytes=write_buffer_bytes)
 
 
-def take_over_with(kind: type[S], request: web.Request, *, write_buffer_bytes: int) -> S:
-    """Do the same with another class of writer."""
+def take_over_with(
+    new_writer: Callable[..., S], request: web.Request, *, write_buffer_bytes: int
+) -> S:
+    """Do the same with another class of writer.
+
+    new_writer: is called with the transport and `write_buffer_bytes`.
+    """
     transport, protocol = request.transport, request.protocol
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client disconnected before its stream began")
-    writer = kind(transport, write_buffer_bytes=write_buffer_bytes)
+    writer = new_writer(transport, write_buffer_bytes=write_buffer_bytes)
     protocol.transport = None  # otherwise aiohttp closes it
     protocol.connection_lost(None)
     return writer

@@ -23,11 +23,13 @@ from hub.core.websocket import (
 from hub.transports.socket_writer import SocketWriter
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_MAX_MESSAGE_BYTES: Final = 256 * 1024
+MAX_MESSAGE_BYTES: Final = 256 * 1024
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0  # how long to wait for the client's Close
 RECONNECT: Final = 3000
 """Close codes: from here on the client should reconnect, from DO_NOT_RECONNECT on it should not."""
 DO_NOT_RECONNECT: Final = 3500
+_SERVICE_RESTART: Final = 1012  # registered with IANA; OpenAI's SDKs reconnect after it
+_POLICY_VIOLATION: Final = 1008
 
 
 class WebSocketEventEncoder:
@@ -49,14 +51,36 @@ class WebSocketEventEncoder:
         return encode_close_frame(RECONNECT if reconnect else DO_NOT_RECONNECT)
 
 
+class WebSocketMessageEncoder(WebSocketEventEncoder):
+    """Implements ports.EventEncoder for a stream whose view builds the messages itself, because
+    another API defines them and one event may become several. It has the close codes that clients
+    of other servers know.
+    """
+
+    def frame(self, body: bytes, cursor: bytes | None, /) -> bytes:
+        return body
+
+    def trailer(self, *, reconnect: bool) -> bytes:
+        return encode_close_frame(_SERVICE_RESTART if reconnect else _POLICY_VIOLATION)
+
+
 class WebSocketWriter(SocketWriter):
-    """Implements ports.ConnectionWriter for a client that sends messages."""
+    """Implements ports.ConnectionWriter for a client that sends messages.
+
+    max_message_bytes: the size of one message of the client.
+    """
 
     __slots__ = ("_close_timer", "_decoder", "on_message", "send_control")
 
-    def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        write_buffer_bytes: int,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         super().__init__(transport, write_buffer_bytes=write_buffer_bytes)
-        self._decoder = WebSocketDecoder(max_message_bytes=_MAX_MESSAGE_BYTES)
+        self._decoder = WebSocketDecoder(max_message_bytes=max_message_bytes)
         # Aborts the connection when the client does not close its half; set by `close`.
         self._close_timer: asyncio.TimerHandle | None = None
         self.on_message: Callable[[bytes], None] = lambda message: None  # gets text messages

@@ -68,6 +68,7 @@ def public_application(
                 user_authenticator,
                 requests,
                 origins,
+                metrics=node.metrics,
                 max_hold_seconds=settings.stream.heartbeat_seconds,
             )
         ),

@@ -13,7 +13,9 @@ from hub.compat.ag_ui.routes import AgUiRoutes
 from hub.compat.ai_sdk.routes import AiSdkRoutes
 from hub.compat.errors import COMPAT_ERRORS
 from hub.compat.openai_chat.routes import ChatRoutes
+from hub.compat.openai_responses.compact_routes import CompactRoutes
 from hub.compat.openai_responses.routes import ResponsesRoutes
+from hub.compat.openai_responses.websocket_routes import ResponsesWebSocketRoutes
 from hub.compat.requests import CompatRequests
 from hub.http.active_generations import ActiveGenerationRoutes
 from hub.http.applications import Routes
@@ -31,7 +33,14 @@ from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 
-DIALECTS: Final = (ChatRoutes, ResponsesRoutes, AiSdkRoutes, AgUiRoutes)
+DIALECTS: Final = (
+    ChatRoutes,
+    ResponsesRoutes,
+    ResponsesWebSocketRoutes,
+    CompactRoutes,
+    AiSdkRoutes,
+    AgUiRoutes,
+)
 """The client dialects under /v1. A new dialect is one folder in hub/compat and its name here."""
 
 LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {

@@ -121,6 +121,39 @@ async def test_sdk_calls_tools_and_sends_back_the_results(cluster: Cluster) -> N
         await _respond_with_tools(client)
 
 
+async def test_sdk_over_websocket_and_with_compaction(cluster: Cluster) -> None:
+    """`connect` runs turns of one conversation, and `compact` shortens it; the SDK's own types are
+    sent back.
+    """
+    async with openai_client(cluster) as client:
+        async with client.responses.connect() as connection:
+            await connection.response.create(model="tool/m", store=False, input="Oslo")
+            first = await _last_response(connection)
+            assert first.output_text == "It is Oslo."
+            await connection.response.create(
+                model="tool/m", store=False, previous_response_id=first.id, input="Rome"
+            )
+            assert (await _last_response(connection)).output_text == "It is Rome."
+            await connection.response.create(
+                model="tool/m", previous_response_id="resp_none", input="Rome"
+            )
+            error: Any = await connection.recv()
+            assert (error.type, error.error.code) == ("error", "previous_response_not_found")
+        compacted = await client.responses.compact(model="tool/m", input="Oslo")
+        items: Any = [item.to_dict(warnings=False) for item in compacted.output]
+        await client.responses.create(model="tool/m", input=[*items, *COUNT])
+    assert [message["role"] for message in LLM.requests[-1]["messages"]] == [
+        *("user", "assistant", "user"),
+    ]
+
+
+async def _last_response(connection: Any) -> Any:
+    async for event in connection:
+        if event.type == "response.completed":
+            return event.response
+    raise EOFError
+
+
 async def _chat_with_tools(client: openai.AsyncOpenAI) -> None:
     tools: Any = [
         {"type": "function", "function": {"name": name, "parameters": PARAMETERS}}

@@ -9,9 +9,13 @@ from aiohttp import web
 
 
 class ToolLlm:
-    """A chat completions server. asked: the bodies of the requests it received."""
+    """A chat completions server. requests: the bodies that it received.
 
-    def __init__(self) -> None:
+    reasons: whether its answers begin with reasoning.
+    """
+
+    def __init__(self, *, reasons: bool = True) -> None:
+        self._reasoning = ["Let me ", "see."] if reasons else []
         self.requests: list[dict[str, Any]] = []
 
     def app(self) -> web.Application:
@@ -31,7 +35,8 @@ class ToolLlm:
         else:
             text = last["content"] if isinstance(last["content"], str) else "parts"
             deltas, reason = [{"content": "It is "}, {"content": f"{text}."}], "stop"
-        for delta in [{"reasoning_content": "Let me "}, {"reasoning_content": "see."}, *deltas]:
+        reasoning = [{"reasoning_content": text} for text in self._reasoning]
+        for delta in [*reasoning, *deltas]:
             await _send(response, {"choices": [{"index": 0, "delta": delta}]})
         await _send(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}

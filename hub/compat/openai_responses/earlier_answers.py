@@ -3,7 +3,8 @@
 The ids of a response and of its items contain the generation's id, so nothing else is stored: while
 the hub keeps a finished answer, its user can continue it. The next request then has the messages of
 the earlier one without its instructions, the answer, and the new input. If the log has lost the
-events of an answer, its record still has all of its parts.
+events of an answer, its record still has all of its parts. An answer with `store: false` cannot be
+continued, except on the WebSocket that it was sent on.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ class _Answer:
         return item if item is not None and _is_usable(item) else None
 
 
+class _KnownAnswers:
+    """The answers that one request has named so far, by the ids of their generations.
+
+    own: the only generation with `store: false` that may be named.
+    """
+
+    def __init__(self, user: str, own: str) -> None:
+        self.user = user
+        self.own = own
+        self.answers: dict[str, _Answer] = {}
+
+
 class EarlierAnswers:
     """Replaces what a request names by what it stands for.
 
@@ -51,20 +64,23 @@ class EarlierAnswers:
         self._generations = generations
         self._max_bytes = max_bytes
 
-    async def resolve(self, raw: dict[str, Any], user: str) -> tuple[dict[str, Any], list[Message]]:
+    async def resolve(
+        self, raw: dict[str, Any], user: str, *, own: str = ""
+    ) -> tuple[dict[str, Any], list[Message]]:
         """Return the body with the items of earlier answers in its input, and the messages that
         come before the input.
 
+        own: the id of a response that may be continued although it has `store: false`.
         Raise BadRequest if an answer is gone or is another user's, Conflict if it has not ended,
         TooLarge.
         """
-        answers: dict[str, _Answer] = {}
+        known = _KnownAnswers(user, own.removeprefix(RESPONSE_PREFIX))
         named_bytes = 0
         given, name = raw.get("input"), raw.get("previous_response_id")
         items: list[Any] = [{"role": "user", "content": given}] if isinstance(given, str) else []
         for n, item in enumerate(given if isinstance(given, list) else []):
             if _is_reference(item):
-                named = await self._find_item(item["id"], f"input[{n}].id", user, answers)
+                named = await self._find_item(item["id"], f"input[{n}].id", known)
                 named_bytes += len(encode_json(named))
                 if named_bytes > self._max_bytes:
                     raise prompt_too_large(self._max_bytes)
@@ -76,31 +92,31 @@ class EarlierAnswers:
         path = "previous_response_id"
         is_response = name.startswith(RESPONSE_PREFIX)
         generation = name.removeprefix(RESPONSE_PREFIX) if is_response else ""
-        previous = await self._read(generation, name, path, user, answers)
+        previous = await self._read(generation, name, path, known)
         return {**raw, "input": [*previous.output, *items]}, messages_without_instructions(
             previous.record
         )
 
-    async def _find_item(self, id_: str, path: str, user: str, answers: dict[str, _Answer]) -> Item:
+    async def _find_item(self, id_: str, path: str, known: _KnownAnswers) -> Item:
         match = _ITEM_ID.fullmatch(id_)
         if match is None:
             raise _not_found(id_, path)
-        answer = await self._read(match[1], id_, path, user, answers)
+        answer = await self._read(match[1], id_, path, known)
         item = answer.find(id_)
         if item is None:
             raise _not_found(id_, path)
         return item
 
-    async def _read(
-        self, generation: str, name: str, path: str, user: str, answers: dict[str, _Answer]
-    ) -> _Answer:
-        """Return a finished answer; answers: those that this request has named before."""
-        if generation in answers:
-            return answers[generation]
+    async def _read(self, generation: str, name: str, path: str, known: _KnownAnswers) -> _Answer:
+        """Return a finished answer. Raise as `resolve`."""
+        if generation in known.answers:
+            return known.answers[generation]
         try:
-            replay = await self._generations.open_replay(generation, user)
+            replay = await self._generations.open_replay(generation, known.user)
         except (NotFound, Forbidden):
             raise _not_found(name, path) from None
+        if replay.record.request.metadata.get("store") is False and generation != known.own:
+            raise _not_found(name, path)
         collected = ResponseCollector(replay.record)
         async for event, data in self._generations.stored_events(replay):
             collected.feed(event, data)
@@ -112,8 +128,8 @@ class EarlierAnswers:
                 code=RESPONSE_NOT_FINISHED,
                 path=path,
             )
-        answers[generation] = _Answer(collected)
-        return answers[generation]
+        known.answers[generation] = answer = _Answer(collected)
+        return answer
 
 
 def _is_reference(item: Any) -> bool:

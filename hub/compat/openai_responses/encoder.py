@@ -22,7 +22,7 @@ from hub.compat.answer_state import (
     GenerationEvent,
     call_index,
 )
-from hub.compat.failures import describe_stream_failure
+from hub.compat.failures import Failure, describe_stream_failure
 from hub.compat.openai_responses.call_queue import CallQueue
 from hub.compat.openai_responses.response_object import (
     INCOMPLETE_REASONS,
@@ -123,21 +123,25 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._sent.end()
         while self._calls.current is not None:
             yield from self._finish_call()
-        yield from self._close_all("completed")
+        yield from self.close_all("completed")
         incomplete = (event.finish_reason or "stop") in INCOMPLETE_REASONS
         yield self._response_event("response.incomplete" if incomplete else "response.completed")
 
     def on_stopped(self) -> Iterator[bytes]:
-        yield from self._close_all("incomplete")
+        yield from self.close_all("incomplete")
         yield self._response_event("response.incomplete")
 
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
-        yield from self._close_all("incomplete")
+        yield from self.close_all("incomplete")
         failure = describe_stream_failure(self.answer, code, message)
         fields = {"code": failure.code, "message": failure.message, "param": failure.param}
         yield self._event("error", **fields, **failure.document())
+        yield self.failed_event(failure)
+
+    def failed_event(self, failure: Failure) -> bytes:
+        """Return the event that ends a failed response."""
         error = {"code": failure.code, "message": failure.message}
-        yield self._response_event("response.failed", status="failed", error=error)
+        return self._response_event("response.failed", status="failed", error=error)
 
     def output(self) -> list[dict[str, Any]]:
         """Return the output items so far."""
@@ -201,7 +205,8 @@ class ResponsesEncoder(AnswerEncoderBase):
             yield from self._close(index, "completed")
             self._calls.finish()
 
-    def _close_all(self, status: str) -> Iterator[bytes]:
+    def close_all(self, status: str) -> Iterator[bytes]:
+        """Yield the ends of the items that are not complete."""
         for index in range(len(self._items)):
             yield from self._close(index, status)
 
@@ -237,4 +242,8 @@ class ResponsesEncoder(AnswerEncoderBase):
     def _event(self, kind: str, **fields: Any) -> bytes:
         data = {"type": kind, "sequence_number": self._sequence_number, **fields}
         self._sequence_number += 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(data))
+        return self.frame(kind, encode_json(data))
+
+    def frame(self, kind: str, data: bytes) -> bytes:
+        """Return an event as the transport carries it. data: its JSON, which has its kind too."""
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)

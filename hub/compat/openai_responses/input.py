@@ -11,11 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from hub.api.null_members import drop_null_members
+from hub.compat.openai_responses.compaction import read_compaction
 from hub.compat.openai_responses.tools import flat_name, to_functions
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
+COMPACTION_TYPES: Final = ("compaction", "compaction_summary")
 _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
 _CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status", "namespace"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
@@ -30,6 +32,9 @@ def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
     for n, item in enumerate(map(drop_null_members, items)):
         if item.get("type") == "image_generation_call":
             continue  # clients send back an image of the answer, which no LLM needs
+        if item.get("type") in COMPACTION_TYPES:
+            messages += _compaction(item, f"input[{n}]")
+            continue
         message = _message(item, f"input[{n}]")
         if item.get("type") == "reasoning":
             reasoning = _merge(reasoning, message) if reasoning else message
@@ -45,6 +50,35 @@ def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
         else:
             messages.append(message)
     return messages
+
+
+def _compaction(item: dict[str, Any], path: str) -> list[Message]:
+    messages = read_compaction(_required(item, "encrypted_content", path), path)
+    if messages is None:
+        raise _unsupported(item, path)
+    return messages
+
+
+def _unsupported(item: dict[str, Any], path: str) -> BadRequest:
+    return BadRequest(
+        f"{path}: the hub does not support items of type {item.get('type')!r}",
+        code=UNSUPPORTED_PARAMETER,
+        path=path,
+    )
+
+
+def check_outputs(messages: list[Message]) -> None:
+    """Raise BadRequest for the output of a tool call that is not in the conversation."""
+    calls = set[str]()
+    for message in messages:
+        calls |= {
+            str(call.get("id")) for call in message.tool_calls or () if isinstance(call, dict)
+        }
+        if message.role == "tool" and message.tool_call_id not in calls:
+            raise BadRequest(
+                f"there is no tool call for the output with call_id {message.tool_call_id!r}",
+                path="input",
+            )
 
 
 def _merge(first: Message, second: Message) -> Message:
@@ -94,12 +128,8 @@ def _message(item: dict[str, Any], path: str) -> Message:
             return Message(role="tool", content=output, tool_call_id=id_)
         case "reasoning":
             return _reasoning(item)
-        case kind:
-            raise BadRequest(
-                f"{path}: the hub does not support items of type {kind!r}",
-                code=UNSUPPORTED_PARAMETER,
-                path=path,
-            )
+        case _:
+            raise _unsupported(item, path)
 
 
 def _reasoning(item: dict[str, Any]) -> Message:

@@ -21,7 +21,8 @@ def messages_without_instructions(record: Generation) -> list[Message]:
 
 def input_items(record: Generation) -> list[dict[str, Any]]:
     """Return the items of the input, those of earlier answers included."""
-    items = [each for message in messages_without_instructions(record) for each in _items(message)]
+    messages = messages_without_instructions(record)
+    items = [each for message in messages for each in describe_message(message)]
     prefixes = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
     return [
         {"id": f"{prefixes[item['type']]}_{record.id}_in{n}", "status": "completed", **item}
@@ -52,7 +53,8 @@ def page_of(
     }
 
 
-def _items(message: Message) -> Iterator[dict[str, Any]]:
+def describe_message(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield a message as items of Responses, without ids."""
     if message.role == "tool":
         output = message.content if isinstance(message.content, str) else _json(message.content)
         fields = {"call_id": message.tool_call_id, "output": output}
@@ -89,6 +91,14 @@ def _part(role: str, part: dict[str, Any]) -> dict[str, Any]:
             return {"type": "input_file", **_object(part.get("file"))}
         case _:
             return part
+
+
+def text_of(parts: list[dict[str, Any]]) -> str:
+    """Return the text of content parts; the type of another part stands for it."""
+    return "".join(
+        str(part["text"]) if part.get("text") is not None else f"[{part.get('type')}]"
+        for part in parts
+    )
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_nulls
 from hub.compat.openai import passthrough_params, reject_unsupported
-from hub.compat.openai_responses.input import TextOptions, to_messages, to_params
+from hub.compat.openai_responses.input import (
+    TextOptions,
+    check_outputs,
+    to_messages,
+    to_params,
+)
 from hub.core.generation import Message
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
@@ -87,8 +92,10 @@ def read_responses(
     body = convert_json(raw, ResponsesBody)
     reject_unsupported(raw, "conversation", "prompt", "top_logprobs")
     instructions = [Message(role="system", content=body.instructions)] if body.instructions else []
+    messages = [*instructions, *earlier, *to_messages(body.input)]
+    check_outputs(messages)
     generate = GenerateBody(
-        messages=[*instructions, *earlier, *to_messages(body.input)],
+        messages=messages,
         model=body.model,
         upstream=body.upstream,
         params=to_params(

@@ -195,7 +195,7 @@ def build_document(
         "top_logprobs": 0,
         "top_p": _number(params, "top_p", 1.0),
         "truncation": "disabled",
-        "usage": _usage(end.usage),
+        "usage": describe_usage(end.usage),
     }
 
 
@@ -226,16 +226,20 @@ def _completed_at(record: Generation, end: GenerationEvent) -> int:
     return int(record.requested_at + (total if isinstance(total, int | float) else 0))
 
 
-def _usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def describe_usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return an upstream's token usage as Responses names it, None if it reported none."""
     usage = usage_with_total(tokens)
     if usage is None:
         return None
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    prompt = prompt if isinstance(prompt, dict) else {}
     reasoning = completion.get("reasoning_tokens") if isinstance(completion, dict) else None
     return {
         "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": cached or 0},
+        "input_tokens_details": {
+            "cached_tokens": prompt.get("cached_tokens") or 0,
+            "cache_write_tokens": prompt.get("cache_write_tokens") or 0,
+        },
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": reasoning or 0},
         "total_tokens": usage["total_tokens"],
