@@ -24,7 +24,24 @@ INPUTS = (  # what scripts/lib.sh makes .venv from
     *("pyproject.toml", "uv.lock", "hub/__init__.py"),
     *("clients/python/pyproject.toml", "clients/python/hub_client/__init__.py"),
 )
-TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "ln", "mkdir", "mv", "rm")
+TOOLS = (
+    "bash",
+    "cat",
+    "chmod",
+    "cksum",
+    "cmp",
+    "cp",
+    "dirname",
+    "env",
+    "grep",
+    "ln",
+    "mkdir",
+    "mv",
+    "rm",
+)
+
+
+NPM_CI = "npm ci --ignore-scripts --no-audit --no-fund --loglevel=error"
 
 
 class Machine:
@@ -204,7 +221,14 @@ def test_interop_selects_the_tests_with_existing_clients(machine: Machine) -> No
 
 
 @pytest.mark.parametrize(
-    "folder", ["tests/interop/js", "tests/pages", "examples/react", "examples/vue"]
+    "folder",
+    [
+        "tests/interop/js",
+        "tests/pages",
+        "tests/generated/typescript",
+        "examples/react",
+        "examples/vue",
+    ],
 )
 @pytest.mark.parametrize(("installed", "runs"), [(False, 1), (True, 0)])
 def test_javascript_packages_are_installed_when_their_lock_is_newer(
@@ -221,7 +245,23 @@ def test_javascript_packages_are_installed_when_their_lock_is_newer(
     os.utime(older, (1, 1))
     os.utime(newer, (2, 2))
     machine.run("test")
-    assert [call.split()[:2] for call in machine.syncs[1:]] == [["npm", "ci"]] * runs
+    assert [call for call in machine.syncs if call.startswith("npm")] == [NPM_CI] * runs
+
+
+@pytest.mark.parametrize(("installed", "runs"), [("aiohttp==3\n", 1), ("aiohttp==4\n", 0)])
+def test_generators_are_installed_when_their_versions_change(
+    machine: Machine, installed: str, runs: int
+) -> None:
+    """uv makes their environment again if the requirements differ from the installed ones."""
+    wanted = machine.repository / "tests" / "generated" / "python" / "requirements.txt"
+    stamp = machine.repository / ".cache" / "generators" / "requirements.txt"
+    for file, text in ((wanted, "aiohttp==4\n"), (stamp, installed)):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    machine.run("test")
+    commands = [call.split()[0] for call in machine.syncs]
+    assert commands == ["sync", *["venv", "pip"] * runs]
+    assert stamp.read_text() == "aiohttp==4\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs as root only")
