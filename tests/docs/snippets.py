@@ -27,8 +27,8 @@ from tests.docs import stand_ins
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN = frozenset({"sh", "python", "js", "toml", "json", "nginx"})
-SHOWN = frozenset({"text", "ini", "ts", "java", "go"})
-NEVER_RUN = frozenset({"java", "go"})  # each block has a reason
+SHOWN = frozenset({"text", "ini", "ts", "java", "go", "rust", "xml"})
+NEVER_RUN = frozenset({"java", "go", "rust", "xml"})  # each block has a reason, or a test
 
 _BLOCK = re.compile(
     r"^(?:<!-- (?:not run: (?P<why>[^\n]*?)|run by: (?P<test>\S+)) -->\n+)?"

@@ -20,7 +20,7 @@ from tests.e2e.cluster import Cluster, create_cluster
 from tests.faults import FaultProxy
 from tests.interop.wordy_llm import WordyLlm
 
-_SECRET = "a secret of thirty-two bytes or more"
+SECRET = "a secret of thirty-two bytes or more"
 _KEY = {"Authorization": "Bearer key"}
 _TIMEOUT_SECONDS = 10.0
 
@@ -45,7 +45,7 @@ class RunningHub:
 
     def token(self, user: str) -> str:
         """Return a token as a login would issue it."""
-        return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, _SECRET)
+        return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, SECRET)
 
     async def ticket(self, user: str) -> str:
         """Request a ticket as a page does."""
@@ -86,10 +86,10 @@ class RunningHub:
                 await asyncio.sleep(0.02)
         return snapshot
 
-    async def wait_disconnected(self, user: str) -> None:
+    async def wait_disconnected(self, user: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         """Wait until no node has a connection of the user."""
         url = f"{self.cluster.internal_url}/users/{user}"
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             while True:
                 async with self.cluster.session.get(url, headers=_KEY) as response:
                     if (await response.json())["total"] == 0:
@@ -103,7 +103,7 @@ async def run_hub() -> AsyncIterator[RunningHub]:
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(create_cluster())
         cluster.set("AUTH__DISABLED", False)
-        cluster.set("AUTH__HMAC_SECRET", _SECRET)
+        cluster.set("AUTH__HMAC_SECRET", SECRET)
         cluster.set(
             "AUTH__API_KEYS",
             [{"name": "shop", "key": "key", "scopes": ["publish", "read", "admin"]}],

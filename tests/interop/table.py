@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
+from tests.languages.clients import ALL_CLIENTS as LANGUAGE_CLIENTS
+from tests.languages.clients import Client as LanguageClient
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients" / "tested.md"
 _STOPS = {"hangup": "disconnect", "delete": "`DELETE`", "message": "message", "cancel": "`cancel`"}
@@ -40,10 +42,25 @@ chunks with the characters above and arrives complete.
 """
 
 
+_LANGUAGES = """
+## Clients in other languages
+`scripts/test languages` runs the programs of these pages. Each client for event streams receives
+every event once over 30 connections that are cut at random bytes, over streams that end cleanly
+inside events, and over refusals that pass. Each client for answers raises an error for an answer
+that fails, for one that the LLM refuses and for one whose connection breaks, and stops an answer at
+the LLM.
+
+| client | version | page | notes |
+|---|---|---|---|
+"""
+
+
 def page() -> str:
     """Return the page with the versions that are installed here."""
     rows = "".join(_row(client, client.version()) for client in CLIENTS)
-    return _HEAD + rows + _ANSWERS + "".join(map(_answer_row, ANSWER_CLIENTS))
+    answers = "".join(map(_answer_row, ANSWER_CLIENTS))
+    languages = "".join(map(_language_row, LANGUAGE_CLIENTS))
+    return _HEAD + rows + _ANSWERS + answers + _LANGUAGES + languages
 
 
 def remove_distribution_versions(text: str) -> str:
@@ -68,6 +85,12 @@ def _answer_row(client: AnswerClient) -> str:
         *(client.name, client.version(), client.auth, client.route),
         *(client.after_break, client.stop, client.notes),
     )
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def _language_row(client: LanguageClient) -> str:
+    page = f"[{client.title}]({client.page})"
+    cells = (client.name, client.version(), page, client.notes)
     return "| " + " | ".join(cells) + " |\n"
 
 

@@ -1,0 +1,170 @@
+"""Build the programs of `examples/` with the toolchains of this machine.
+
+The toolchains are optional: without one, its tests are skipped, also in CI. Sources are copied to
+`.cache/languages/build` and built there, so that the repository stays clean and a second run
+builds only what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+EXAMPLES: Final = ROOT / "examples"
+PROTO: Final = ROOT / "hub" / "grpc" / "hub.proto"
+BY_ITSELF: Final = Path(__file__).parent / "rust" / "by_itself.rs"
+CACHE: Final = ROOT / ".cache" / "languages"
+_MAX_BUILD_SECONDS: Final = 1800
+_JAVA: Final = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+_PROGRAMS: Final = {
+    "go": ("go",),
+    "rust": ("cargo",),
+    "java": ("java", "javac", "mvn"),
+    "node": ("node", "npm"),
+}
+
+Command = list[str]
+
+
+def command_of(language: str) -> Command:
+    """Build the program of a language; return its command. Skip the test without a toolchain."""
+    return _BUILDERS[language]()
+
+
+def has_toolchain(language: str) -> bool:
+    """Return whether the programs of a language can be built here."""
+    return all(shutil.which(each) is not None for each in _PROGRAMS[language])
+
+
+def need(*programs: str) -> None:
+    """Skip the test if a program is not installed."""
+    absent = [each for each in programs if shutil.which(each) is None]
+    if absent:
+        pytest.skip(f"{' and '.join(absent)} (an optional toolchain) is not installed")
+
+
+@cache
+def _build_go() -> Command:
+    need(*_PROGRAMS["go"])
+    folder = _copy(EXAMPLES / "go", "go", proto="hub.proto")
+    binary = folder / "bin" / "hub-examples"
+    env = {**_go_environment(), "GOBIN": str(binary.parent)}
+    env["PATH"] = f"{binary.parent}:{os.environ['PATH']}"
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=."]
+    commands = (
+        ["go", "install", "tool"],
+        [*protoc, "--go_out=.", "--go-grpc_out=.", "hub.proto"],
+        ["go", "vet", "."],
+        ["go", "build", "-o", str(binary), "."],
+    )
+    _build(folder, env, commands)
+    return [str(binary)]
+
+
+@cache
+def build_r3labs() -> Command:
+    """Build the program that shows what r3labs/sse does."""
+    need(*_PROGRAMS["go"])
+    folder = _copy(Path(__file__).parent / "r3labs", "r3labs")
+    _build(folder, _go_environment(), [["go", "build", "-o", "bin/r3labs", "."]])
+    return [str(folder / "bin" / "r3labs")]
+
+
+def _go_environment() -> dict[str, str]:
+    return {
+        "GOMODCACHE": str(CACHE / "go" / "mod"),
+        "GOCACHE": str(CACHE / "go" / "build"),
+        "GOFLAGS": "-modcacherw -mod=readonly -buildvcs=false",
+        "GOTOOLCHAIN": "local",
+    }
+
+
+@cache
+def _build_rust() -> Command:
+    need(*_PROGRAMS["rust"])
+    folder = _copy(EXAMPLES / "rust", "rust")
+    (folder / "src" / "bin").mkdir()
+    shutil.copy2(BY_ITSELF, folder / "src" / "bin")
+    target = CACHE / "rust"
+    _build(folder, {"CARGO_TARGET_DIR": str(target)}, [["cargo", "build", "--locked"]])
+    return [str(target / "debug" / "hub-examples")]
+
+
+def by_itself_command() -> Command:
+    """Return the command that runs eventsource-client as it is by default."""
+    return [str(Path(_build_rust()[0]).with_name("by_itself"))]
+
+
+@cache
+def _build_java() -> Command:
+    need(*_PROGRAMS["java"])
+    folder = _copy(EXAMPLES / "java", "java", proto="src/main/proto/hub.proto")
+    classpath = folder / "target" / "classpath"
+    maven = ["mvn", "-q", "-B", f"-Dmaven.repo.local={CACHE / 'maven'}"]
+    goals = ["compile", "dependency:build-classpath", f"-Dmdep.outputFile={classpath}"]
+    _build(folder, {}, [[*maven, *goals]])
+    classes = f"{folder / 'target' / 'classes'}:{classpath.read_text()}"
+    return [*_JAVA, "-cp", classes, "com.example.hub.Main"]
+
+
+@cache
+def _build_node() -> Command:
+    need(*_PROGRAMS["node"])
+    folder = _copy(EXAMPLES / "grpc-node", "node", proto="hub.proto")
+    _build(folder, {}, [["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]])
+    return ["node", str(folder / "client.mjs")]
+
+
+_BUILDERS: Final[dict[str, Callable[[], Command]]] = {
+    "go": _build_go,
+    "rust": _build_rust,
+    "java": _build_java,
+    "node": _build_node,
+}
+
+
+def _copy(source: Path, name: str, proto: str | None = None) -> Path:
+    """Copy the files of a program to the cache; proto: where it has its copy of hub.proto."""
+    folder = CACHE / "build" / name
+    shutil.rmtree(folder / "src", ignore_errors=True)  # no file stays that the source has no more
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    if proto is not None:
+        (folder / proto).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROTO, folder / proto)
+    (folder / ".inputs").write_text(_hash(source))
+    return folder
+
+
+def _hash(source: Path) -> str:
+    digest = sha256(PROTO.read_bytes())
+    for file in sorted(each for each in source.rglob("*") if each.is_file()):
+        digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _build(folder: Path, env: dict[str, str], commands: Sequence[Command]) -> None:
+    """Run the commands unless they have succeeded with these files and commands."""
+    files = (folder / ".inputs").read_text() + BY_ITSELF.read_text()
+    inputs = f"{files}\n{commands}\n{env.get('GOFLAGS')}"
+    stamp = folder / ".built"
+    if stamp.exists() and stamp.read_text() == inputs:
+        return
+    stamp.unlink(missing_ok=True)
+    for command in commands:
+        completed = subprocess.run(
+            command, cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            timeout=_MAX_BUILD_SECONDS,
+        )  # fmt: skip
+        assert completed.returncode == 0, f"{command}:\n{completed.stdout[-8000:]}"
+    stamp.write_text(inputs)
