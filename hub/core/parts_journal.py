@@ -111,11 +111,11 @@ class PartsJournal:
 
 def _replaced_by(name: str, fields: Mapping[str, Any]) -> object:
     """Return a key that is the same for an event and for what it takes the place of, or None."""
-    if name == REPLACED or (name == DELTA and "text" in fields):
-        return "text"
-    if name == PART and fields["type"] == "status":
+    if name != PART:
+        return "text" if "text" in fields else None
+    if fields["type"] == "status":
         return "status"
-    if name == PART and fields["type"] == "data" and fields.get("id") is not None:
+    if fields["type"] == "data" and fields.get("id") is not None:
         return fields["name"], fields["id"], fields.get("visible", True)
     return None
 
@@ -130,19 +130,19 @@ def fold_journal(journal: bytes) -> FoldedParts:
 
 def _encode(name: str, fields: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Return the kind and the content of the entry of an event."""
-    match name, fields:
-        case "generation.delta", {"text": str(text), **rest} if not rest:
-            return b"t", text.encode()
-        case "generation.delta", {"reasoning": str(text), **rest} if not rest:
-            return b"r", text.encode()
-        case "generation.delta", {"tool_calls": [call]} if len(call) == _ONLY_ARGUMENTS:
-            return b"a%d:" % call["index"], call["function"]["arguments"].encode()
-        case "generation.replaced", _:
-            return b"e", fields["text"].encode()
-        case "generation.delta", _:
-            return b"d", msgspec.json.encode(fields)
-        case _:
-            return b"p", msgspec.json.encode(fields)
+    if name == DELTA:
+        if len(fields) == 1:
+            if "text" in fields:
+                return b"t", fields["text"].encode()
+            if "reasoning" in fields:
+                return b"r", fields["reasoning"].encode()
+            calls = fields.get("tool_calls", ())
+            if len(calls) == 1 and len(calls[0]) == _ONLY_ARGUMENTS:
+                return b"a%d:" % calls[0]["index"], calls[0]["function"]["arguments"].encode()
+        return b"d", msgspec.json.encode(fields)
+    if name == REPLACED:
+        return b"e", fields["text"].encode()
+    return b"p", msgspec.json.encode(fields)
 
 
 def _decode(journal: bytes) -> Iterator[PartEvent]:

@@ -19,6 +19,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
+from hub.core.parts_journal import PartsJournal
 from hub.errors import Conflict
 from hub.ports.events import FROM_START, Outcome, Publication
 from hub.testing.contracts.node import ALICE, BackendOptions, Node, OpenBackend
@@ -209,6 +210,29 @@ class GenerationsContract:
             3,
             {"by": "x"},
         )
+
+    async def test_updates_make_the_parts(self, node: Node) -> None:
+        """The journal keeps every byte. A part may have no entries, and the end may have some."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        hidden = {"type": "data", "name": "n\0\r\n", "value": "é", "visible": False}
+        journal = PartsJournal()
+        entries = [
+            journal.append(("generation.delta", {"reasoning": "h\0m"})),
+            b"",
+            journal.append(("generation.delta", {"text": "é\r\n"})),
+        ]
+        for index, each in enumerate(entries):
+            await kit.update(UpdateKind.DELTA, index=index, entries=each)
+        end = journal.append(("generation.part", hidden))
+        await kit.update(UpdateKind.END, index=3, status=Status.DONE, entries=end)
+        record = await kit.find()
+        assert record.parts == [
+            {"type": "reasoning", "text": "h\0m"},
+            {"type": "text", "text": "é\r\n"},
+        ]
+        assert (record.all_parts, record.deltas) == ([*record.parts, hidden], 3)
 
     async def test_repeated_delta_writes_nothing(self, node: Node) -> None:
         """A delta whose result was lost can be sent again."""
