@@ -125,7 +125,7 @@ class Generations:
         """Return the record with the text so far. Raise NotFound, Forbidden."""
         record = await self._store.find(generation)
         if record is None:
-            raise _not_found()
+            raise generation_not_found()
         if record.user != user:
             raise Forbidden("this generation belongs to another user", code=GENERATION_FORBIDDEN)
         return record
@@ -191,7 +191,7 @@ class Generations:
         record = await self.find(generation, user)
         result = await self._store.request_stop(generation, user)
         if result is None:
-            raise _not_found()
+            raise generation_not_found()
         if result is StopResult.STOPPING and not await self._end_if_queued(record, user):
             await self._queue.broadcast_stop(generation)
         return result
@@ -221,7 +221,7 @@ class Generations:
         """Return the current record and its position in the channel. Raise NotFound."""
         snapshot = await self._store.snapshot(record)
         if snapshot is None:
-            raise _not_found()
+            raise generation_not_found()
         return snapshot
 
     async def _ends_after(self, record: Generation, position: Position) -> bool:
@@ -254,7 +254,8 @@ def _build_events(record: Generation) -> list[tuple[str, bytes]]:
     return [(name, encode_json({"generation": record.id, **fields})) for name, fields in events]
 
 
-def _not_found() -> NotFound:
+def generation_not_found() -> NotFound:
+    """Return the error of an id that has no record."""
     return NotFound("there is no such generation; it may have expired", code=GENERATION_NOT_FOUND)
 
 

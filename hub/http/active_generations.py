@@ -1,4 +1,4 @@
-"""GET /generations on the internal listener: the queued and running generations."""
+"""Generations on the internal listener: those that are queued or running, and one of them whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from msgspec import UNSET, UnsetType
 
 from hub.api.api_keys import ApiKeys
 from hub.core.generation import Generation
+from hub.engine.generations import generation_not_found
+from hub.http.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.json_body import json_response
-from hub.http.parameters import LIMIT, query_flag, query_limit
+from hub.http.parameters import GENERATION, LIMIT, query_flag, query_limit
 from hub.http.routing import Operation, Parameter, build_routes, json, key
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
@@ -42,7 +44,7 @@ class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
 
 
 class ActiveGenerationRoutes:
-    """The route of the internal listener."""
+    """The routes of the internal listener."""
 
     def __init__(self, queue: GenerationQueue, store: GenerationStore, keys: ApiKeys) -> None:
         self._queue = queue
@@ -81,6 +83,27 @@ class ActiveGenerationRoutes:
             if record is not None
         ]
         return json_response(ActiveGenerationsResponse(generations, jobs.total))
+
+    @Operation(
+        id="readGeneration",
+        method="GET",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Read a generation",
+        security=key("read"),
+        parameters=[GENERATION],
+        responses=[json(200, GenerationResponse, "The generation, whoever it belongs to.")],
+        refuses=[404],
+    )
+    async def read(self, request: web.Request) -> web.Response:
+        """Returns the status, the text and all parts so far, also those with `visible: false`,
+        which only producers and this route see.
+        """
+        self._keys.check(request, "read")
+        record = await self._store.find(request.match_info["id"])
+        if record is None:
+            raise generation_not_found()
+        return json_response(describe_generation(record, record.all_parts))
 
 
 def _active_generation(record: Generation, *, include_text: bool) -> ActiveGeneration:

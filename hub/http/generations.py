@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, UnsetType
 
 from hub.api.authentication import Authenticator, Identity
 from hub.api.generation_requests import GenerateBody, GenerationRequests
@@ -17,13 +16,13 @@ from hub.api.streams import StreamRequest, requested_cursor
 from hub.core.channel import user_channel
 from hub.core.cursor import Cursor, format_cursor
 from hub.core.event import check_idempotency_key
-from hub.core.generation import Generation, Message
-from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS, Seconds
+from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generation_stream import GenerationStream
 from hub.engine.generations import Generations
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
+from hub.http.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import (
     CURSOR,
@@ -57,34 +56,6 @@ class StopResponse(msgspec.Struct, frozen=True):
 
     generation: str
     status: Literal["stopping", "already ended"]
-
-
-class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a generation. The fields after `metadata` describe its end: those that apply
-    are present once it has ended.
-    """
-
-    generation: str
-    user: str
-    status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
-    attempt: int
-    text: str
-    parts: list[dict[str, Any]]
-    deltas: int
-    model: str
-    upstream: str
-    messages: list[Message]
-    metadata: dict[str, Any]
-    finish_reason: str | UnsetType | None = UNSET
-    by: str | UnsetType | None = UNSET
-    code: str | UnsetType = UNSET
-    message: str | UnsetType = UNSET
-    retryable: bool | UnsetType = UNSET
-    upstream_status: int | UnsetType = UNSET
-    upstream_code: str | UnsetType = UNSET
-    upstream_param: str | UnsetType = UNSET
-    usage: dict[str, Any] | UnsetType | None = UNSET
-    seconds: Seconds | UnsetType = UNSET
 
 
 _STARTED: Final = ResponseSpec(
@@ -217,7 +188,7 @@ class GenerationRoutes:
         if _wants_stream(request):
             return await self.join(request)
         user = (await self._authenticator.identify(request)).user
-        return json_response(_snapshot(await self._generations.find(_id(request), user)))
+        return json_response(describe_generation(await self._generations.find(_id(request), user)))
 
     @Operation(
         id="joinGeneration",
@@ -362,21 +333,3 @@ def _started(created: CreatedGeneration, user: str) -> web.Response:
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )
-
-
-def _snapshot(record: Generation) -> dict[str, Any]:
-    request = record.request
-    return {
-        "generation": record.id,
-        "user": record.user,
-        "status": record.status.value,
-        "attempt": record.attempt,
-        "text": record.text,
-        "parts": record.parts,
-        "deltas": record.deltas,
-        "model": request.model,
-        "upstream": request.upstream,
-        "messages": request.messages,
-        "metadata": request.metadata,
-        **{key: value for key, value in record.end.items() if key not in ("generation", "deltas")},
-    }

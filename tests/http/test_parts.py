@@ -152,6 +152,23 @@ async def test_record_has_the_parts() -> None:
     assert record["status"] == "done"
 
 
+async def test_internal_api_has_the_hidden_parts() -> None:
+    """A part that readers do not see is in the record of the internal API, also at the very end."""
+    end: list[Part] = [ToolResult("t", "raw", visible=False), Data("trace", "x", visible=False)]
+    async with answering_hub([*PRODUCED, *end]) as hub:
+        path = "/generations?user=alice"
+        async with hub.ask("POST", path, json={"prompt": "hi"}, headers=STREAMED) as response:
+            location = response.headers["Location"]
+            assert await read_parts(response) == OF_PRODUCED
+        assert (await hub.call("GET", f"{location}?user=alice"))[1]["parts"] == OF_PRODUCED
+        status, record = await hub.call("GET", location, internal=True)
+        missing, _ = await hub.call("GET", "/generations/g00aaaaaaaaaaaaaaaa", internal=True)
+    hidden = [part for part in record["parts"] if part.get("visible") is False]
+    assert (status, missing) == (200, 404)
+    assert [part["type"] for part in hidden] == ["tool_call", "tool_result", "data"]
+    assert [part for part in record["parts"] if part not in hidden] == OF_PRODUCED
+
+
 async def test_order_and_numbers_of_all_kinds() -> None:
     """One numbering without holes counts the events of all kinds, transient ones too."""
     async with answering_hub(PRODUCED) as hub, hub.stream("/sse/connect/alice") as stream:

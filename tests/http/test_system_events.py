@@ -33,7 +33,7 @@ from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
-from hub.http.generations import GenerationResponse
+from hub.http.generation_snapshot import GenerationResponse
 from hub.ports.events import Publication
 from hub.ports.queue import Lease
 from tests.doubles import RELAY_LIMITS, ScriptedUpstream
