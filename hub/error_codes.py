@@ -153,6 +153,14 @@ UNSUPPORTED_PARAMETER: Final = ErrorCode(
     "Remove the parameter that `path` names. [OpenAI SDK](../clients/openai-sdk.md) and the "
     "pages of the other clients list what works.",
 )
+UNSUPPORTED_OPERATION: Final = ErrorCode(
+    "unsupported_operation",
+    400,
+    "The hub does not support an operation of another API",
+    "The route belongs to a compatibility API, and the hub cannot do what it is for.",
+    "`detail` says what to use instead. [OpenAI SDK](../clients/openai-sdk.md) and the pages of "
+    "the other clients list what works.",
+)
 STREAM_REQUIRED: Final = ErrorCode(
     "stream_required",
     400,

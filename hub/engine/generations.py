@@ -29,10 +29,11 @@ from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import (
     GENERATION_FORBIDDEN,
     GENERATION_NOT_FOUND,
+    RESPONSE_NOT_FINISHED,
     TOO_MANY_GENERATIONS,
     UPSTREAM_QUEUE_FULL,
 )
-from hub.errors import Forbidden, NotFound, TooManyRequests
+from hub.errors import Conflict, Forbidden, NotFound, TooManyRequests
 from hub.ports.events import EventLog
 from hub.ports.generations import CreatedGeneration, GenerationStore
 from hub.ports.queue import GenerationQueue
@@ -195,6 +196,15 @@ class Generations:
         if result is StopResult.STOPPING and not await self._end_if_queued(record, user):
             await self._queue.broadcast_stop(generation)
         return result
+
+    async def delete(self, generation: str, user: str) -> None:
+        """Delete the record of a generation that has ended. Its events stay in the log.
+
+        Raise NotFound, Forbidden, BrokerUnavailable, and Conflict if it has not ended.
+        """
+        await self.find(generation, user)
+        if not await self._store.delete(generation):
+            raise Conflict("the answer has not ended yet; try again", code=RESPONSE_NOT_FINISHED)
 
     async def restart(
         self, generation: str, user: str, idempotency_key: str | None = None

@@ -96,6 +96,13 @@ class GenerationStore(Protocol):
         """
         ...
 
+    async def delete(self, generation: str) -> bool:
+        """Delete the record of a generation that has ended; one that is gone stays so.
+
+        Return False for a generation that has not ended; it is not changed.
+        """
+        ...
+
     async def stop_requested_by(self, generation: str) -> str | None:
         """Return who requested that the generation stops; None when nobody did."""
         ...

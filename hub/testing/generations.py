@@ -96,6 +96,14 @@ class MemoryGenerationStore:
         self.records.pop(generation, None)
         self._by_key.pop((user, idempotency_key or ""), None)
 
+    async def delete(self, generation: str) -> bool:
+        self._check_available()
+        record = self.records.get(generation)
+        if record is not None and not record.status.ended:
+            return False
+        self.records.pop(generation, None)
+        return True
+
     async def stop_requested_by(self, generation: str) -> str | None:
         record = await self.find(generation)
         return record.stop_requested_by if record else None

@@ -19,6 +19,7 @@ class TracedGenerationStore:
         self.snapshot = store.snapshot
         self.newest_of_chat = store.newest_of_chat
         self.discard = store.discard
+        self.delete = store.delete
         self.stop_requested_by = store.stop_requested_by
         self.request_stop = store.request_stop
         self.take_open = store.take_open

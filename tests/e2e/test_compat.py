@@ -147,6 +147,18 @@ async def test_sdk_over_websocket_and_with_compaction(cluster: Cluster) -> None:
     ]
 
 
+async def test_sdk_deletes_responses(cluster: Cluster) -> None:
+    """A response is gone after its deletion, also one that was running, and its worker is free."""
+    async with openai_client(cluster) as client:
+        whole = await client.responses.create(model="tool/m", input="Oslo")
+        running = await client.responses.create(model=MODEL, input="count to 3000", background=True)
+        for response in (whole, running):
+            await client.responses.delete(response.id)
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.retrieve(response.id)
+        assert (await cluster.stats("sim"))["running"] == 0
+
+
 async def _last_response(connection: Any) -> Any:
     async for event in connection:
         if event.type == "response.completed":

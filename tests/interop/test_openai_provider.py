@@ -58,6 +58,7 @@ async def test_second_turn_of_the_ai_sdk(cluster: Cluster) -> None:
     assert program.ends == []
     assert [event.data for event in program.named("turn")] == ["It is rain.", "It is rain."]
     assert int(program.named("references")[0].data) >= 3
+    assert program.named("deleted")[0].data == "404"
     turn = ["user", "assistant", "tool"]
     assert [m["role"] for m in LLM.requests[-1]["messages"]] == [*turn, "assistant", *turn]
     (call,) = LLM.requests[-1]["messages"][1]["tool_calls"]

@@ -33,6 +33,7 @@ _FIND: Final = Script(
     _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
 )
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
+_DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(_PACKAGE, "channel_head", "take_open_generations", needs_memory=False)
@@ -110,6 +111,13 @@ class RedisGenerationStore:
             "" if chat is None else "1",
         )
         await self._client.run([ScriptCall(_DISCARD, keys.partition, names, arguments)])
+
+    async def delete(self, generation: str) -> bool:
+        keys = generation_keys(generation)
+        if keys is None:
+            return True
+        names = (keys.record, keys.parts)
+        return await self._client.run([ScriptCall(_DELETE, keys.partition, names, ())]) == [1]
 
     async def _find(
         self, generation: str, channel: tuple[str, ...]

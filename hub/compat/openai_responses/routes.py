@@ -21,7 +21,8 @@ from hub.compat.openai_responses.requests import ResponsesBody, RetrieveBody, re
 from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests, location_of
-from hub.error_codes import RESPONSE_NOT_FOUND
+from hub.core.generation import StopResult
+from hub.error_codes import RESPONSE_NOT_FOUND, UNSUPPORTED_OPERATION
 from hub.errors import BadRequest, GenerationStillRunning, NotFound, TooManyRequests
 from hub.http.json_body import json_response
 from hub.http.parameters import (
@@ -108,6 +109,26 @@ class ResponsesRoutes:
         return json_response(collected.document(), headers=location_of(created.generation))
 
     @Operation(
+        id="countInputTokens",
+        method="POST",
+        paths=["/v1/responses/input_tokens"],
+        tag="v1",
+        summary="OpenAI: count the tokens of an input; refused",
+        security=USER,
+        parameters=[OPEN_USER],
+        responses=[],
+        refuses=[400],
+    )
+    async def count_input_tokens(self, request: web.Request) -> web.Response:
+        """Refuse: only an LLM knows how it splits a text. SDKs call this route only on demand."""
+        await self._compat.identify(request)
+        raise BadRequest(
+            "the hub cannot count tokens, because each LLM does it in its own way; "
+            "the usage of a finished response has their number",
+            code=UNSUPPORTED_OPERATION,
+        )
+
+    @Operation(
         id="getResponse",
         method="GET",
         paths=["/v1/responses/{id}"],
@@ -190,13 +211,38 @@ class ResponsesRoutes:
         """Stop the generation and return the response. A repeated request returns the same."""
         identity = await self._compat.identify(request)
         generation = _generation_id(request)
-        await self._generations.stop(generation, identity.user)
+        await self._stop(request, identity, generation)
+        return json_response(await self._current_response(generation, identity))
+
+    @Operation(
+        id="deleteResponse",
+        method="DELETE",
+        paths=["/v1/responses/{id}"],
+        tag="v1",
+        summary="OpenAI: delete a response",
+        security=USER,
+        parameters=[OPEN_USER, _RESPONSE],
+        responses=[json(200, dict[str, Any], "The response is deleted")],
+        refuses=[404, 409],
+    )
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a response, so that nobody can read or continue it. One that runs is stopped."""
+        identity = await self._compat.identify(request)
+        generation = _generation_id(request)
+        await self._stop(request, identity, generation)
+        await self._generations.delete(generation, identity.user)
+        name = f"{RESPONSE_PREFIX}{generation}"
+        return json_response({"id": name, "object": "response.deleted", "deleted": True})
+
+    async def _stop(self, request: web.Request, identity: Identity, generation: str) -> None:
+        """Stop a generation and wait for its end, unless it takes too long."""
+        if await self._generations.stop(generation, identity.user) is StopResult.ENDED:
+            return
         try:
             async with asyncio.timeout(_CANCEL_TIMEOUT_SECONDS):
                 await self._compat.wait_for_answer(request, identity, generation, ResponseCollector)
         except (TimeoutError, TooManyRequests, GenerationStillRunning):
             pass  # the stop request is stored: the worker, or the next one, still stops it
-        return json_response(await self._current_response(generation, identity))
 
     async def _current_response(self, generation: str, identity: Identity) -> dict[str, Any]:
         replay = await self._generations.open_replay(generation, identity.user)

@@ -327,6 +327,21 @@ class GenerationsContract:
         assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.ENDED
         assert (await kit.find()).stop_requested_by is None
 
+    async def test_only_a_generation_that_has_ended_is_deleted(self, node: Node) -> None:
+        """A record that is deleted is gone with its parts; a repetition changes nothing."""
+        kit = GenerationKit(node)
+        await kit.create()
+        assert not await node.backend.generations.delete(kit.id)
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.DELTA, entries=b"x")
+        assert not await node.backend.generations.delete(kit.id)
+        assert (await kit.find()).deltas == 1
+        await kit.update(UpdateKind.END, status=Status.DONE, index=1)
+        for _ in range(2):
+            assert await node.backend.generations.delete(kit.id)
+            assert await node.backend.generations.find(kit.id) is None
+        assert await node.backend.generations.delete("not an id")
+
     async def test_stop_of_an_unknown_generation(self, node: Node) -> None:
         """Stopping a generation that does not exist returns None."""
         assert await node.backend.generations.request_stop(GenerationKit(node).id, "alice") is None
