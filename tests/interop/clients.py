@@ -47,7 +47,7 @@ class Client:
         return self.after_break == self.after_end == "by itself"
 
 
-def _npm(*packages: str) -> str:
+def npm_version(*packages: str) -> str:
     lock = json.loads((JS / "package-lock.json").read_text())
     return ", ".join(lock["packages"][f"node_modules/{each}"]["version"] for each in packages)
 
@@ -95,7 +95,7 @@ CLIENTS: Final = (
         name="`eventsource` (npm)",
         runtime="node",
         program="eventsource_npm",
-        version=partial(_npm, "eventsource"),
+        version=partial(npm_version, "eventsource"),
         auth="header, with a custom `fetch`",
         after_break="by itself",
         after_end="by itself",
@@ -106,7 +106,7 @@ CLIENTS: Final = (
         name="`@microsoft/fetch-event-source` (npm)",
         runtime="chromium",
         program="fetch_event_source",
-        version=partial(_npm, "@microsoft/fetch-event-source"),
+        version=partial(npm_version, "@microsoft/fetch-event-source"),
         after_break="by itself",
         loses_at_start=("\n", "\ufeff"),
         notes="reconnects after a clean end only if `onclose` throws; removes a newline or "
@@ -244,13 +244,13 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
 
 
 ANSWER_CLIENTS: Final = (
-    *_openai("npm", "node", partial(_npm, "openai")),
+    *_openai("npm", "node", partial(npm_version, "openai")),
     *_openai("PyPI", "python", partial(installed_version, "openai")),
     AnswerClient(
         name="`ai`, `@ai-sdk/react` (npm)",
         runtime="node",
         program="ai_chat",
-        version=partial(_npm, "ai", "@ai-sdk/react"),
+        version=partial(npm_version, "ai", "@ai-sdk/react"),
         route="`/v1/ui/chat`",
         after_break="by hand",
         stop="`DELETE /v1/ui/chat/{chat}`",
@@ -265,7 +265,7 @@ ANSWER_CLIENTS: Final = (
         name="`@ai-sdk/workflow` (npm)",
         runtime="node",
         program="ai_workflow",
-        version=partial(_npm, "@ai-sdk/workflow"),
+        version=partial(npm_version, "@ai-sdk/workflow"),
         route="`/v1/ui/chat`",
         auth="header, with a custom `fetch`",
         after_break="by itself",
@@ -276,7 +276,7 @@ ANSWER_CLIENTS: Final = (
         name="`@ag-ui/client` (npm)",
         runtime="node",
         program="ag_ui",
-        version=partial(_npm, "@ag-ui/client"),
+        version=partial(npm_version, "@ag-ui/client"),
         route="`/v1/agui`",
         after_break="by hand",
         stop="`abortRun()`, started with `on_disconnect: stop`",

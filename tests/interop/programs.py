@@ -22,6 +22,7 @@ from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 JS = Path(__file__).parent / "js"
+PYTHON = Path(__file__).parent / "python"
 JARS = Path("/usr/share/java")  # installed by Debian's libokhttp-java and libasync-http-client-java
 _CACHE = ROOT / ".cache" / "interop-classes"
 _NETTY = (
@@ -85,9 +86,11 @@ class Program:
                 generations.setdefault(json.loads(event.data)["generation"], []).append(event)
         return generations
 
-    async def until(self, condition: Callable[[Program], object]) -> None:
+    async def until(
+        self, condition: Callable[[Program], object], timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> None:
         """Read lines until the condition holds; it must hold at the end of the program."""
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             while not condition(self):
                 line = await self._next_line()
                 if not line:
@@ -96,9 +99,9 @@ class Program:
                     return
                 self._on_line(line)
 
-    async def wait_finished(self) -> None:
+    async def wait_finished(self, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         """Read all lines until the program ends."""
-        await self.until(lambda program: program.ended)
+        await self.until(lambda program: program.ended, timeout_seconds)
 
     def _on_line(self, line: str) -> None:
         word, *rest = line.rstrip("\n").split(" ")
@@ -155,6 +158,30 @@ def node_command(program: str, *arguments: str) -> list[str]:
     if binary is None or not (JS / "node_modules").is_dir():
         missing("Node.js, with the packages that scripts/test installs for tests/interop,")
     return [binary, str(JS / "run.mjs"), program, *arguments]
+
+
+def script_command(program: str, *arguments: str) -> list[str]:
+    """Return the command of a Python program with packages of its own (PEP 723).
+
+    scripts/test installs them with `uv sync --script`.
+    """
+    file = str(PYTHON / f"{program}.py")
+    local = ROOT / ".cache" / "uv" / "bin" / "uv"
+    uv = str(local) if local.exists() else shutil.which("uv") or "uv"
+    try:
+        interpreter = subprocess.check_output([uv, "python", "find", "--script", file], text=True)
+    except (OSError, subprocess.CalledProcessError):
+        interpreter = ""
+    if program.replace("_", "-") not in interpreter:  # in the name of its environment
+        missing(f"the packages that scripts/test installs for {program}.py")
+    return [interpreter.strip(), "-m", f"tests.interop.python.{program}", *arguments]
+
+
+def codex_binary() -> str:
+    """Return the path of Codex CLI, without the program of Node.js that starts it."""
+    for binary in (JS / "node_modules" / "@openai").glob("codex-*/vendor/*/bin/codex"):
+        return str(binary)
+    return missing("Codex CLI, which scripts/test installs for tests/interop,")
 
 
 def java_command(program: str, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The hub for all clients: two nodes that require tokens, a worker, two simulated LLMs and Valkey.
+"""The hub for all clients: two nodes that require tokens, a worker, simulated LLMs and Valkey.
 
 One node ends each stream with hub.bye after 0.4 s, as a draining node or a maximum age would do.
 """
@@ -14,10 +14,12 @@ from typing import Any
 
 import jwt
 import msgspec
+from aiohttp import web
 
 from hub.http.server import ListenAddress, listen
 from tests.e2e.cluster import Cluster, create_cluster
 from tests.faults import FaultProxy
+from tests.interop.weather_llm import WeatherLlm
 from tests.interop.wordy_llm import WordyLlm
 
 SECRET = "a secret of thirty-two bytes or more"
@@ -28,15 +30,24 @@ _TIMEOUT_SECONDS = 10.0
 class RunningHub:
     """Addresses of the hub, and the calls of a backend and of operators.
 
-    expiring_node: the address of the node that ends its streams after 0.4 s.
+    expiring_node: the address of the node that ends its streams after 0.4 s. weather: the LLMs that
+    call tools, by their upstreams: `turns` and `counting` have chat completions, of which only
+    `counting` reports the token usage, and `thinker` has Responses with encrypted reasoning.
     """
 
-    def __init__(self, cluster: Cluster, expiring_node: tuple[str, int], wordy: WordyLlm) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        expiring_node: tuple[str, int],
+        wordy: WordyLlm,
+        weather: dict[str, WeatherLlm] | None = None,
+    ) -> None:
         self.cluster = cluster
         self.url = cluster.url
         self.main_node = ("127.0.0.1", cluster.port)
         self.expiring_node = expiring_node
         self.wordy = wordy
+        self.weather = weather or {}
         self._users = itertools.count(1)
 
     def user(self) -> str:
@@ -112,13 +123,14 @@ async def run_hub() -> AsyncIterator[RunningHub]:
         cluster.set("STREAM__MAX_AGE_SECONDS", 0.4)
         cluster.set("STREAM__HEARTBEAT_SECONDS", 0.1)
         await cluster.add_upstream("MAIN", tokens_per_second=100.0)
-        address = ListenAddress("127.0.0.1", 0, "x")
         wordy = WordyLlm()
-        port = await stack.enter_async_context(
-            listen(wordy.app(), address, cancel_handlers=True, shutdown_timeout_seconds=0.1)
-        )
-        cluster.set("UPSTREAMS__WORDY__BASE_URL", f"http://127.0.0.1:{port}/v1")
+        await _add_llm(stack, cluster, "WORDY", wordy.app())
         cluster.set("UPSTREAMS__WORDY__DEFAULT_MODEL", "wordy")
+        weather = {}
+        for name in ("turns", "counting", "thinker"):
+            weather[name] = WeatherLlm(reports_usage=name != "turns")
+            await _add_llm(stack, cluster, name.upper(), weather[name].app())
+        cluster.set("UPSTREAMS__THINKER__KIND", "openai-responses")
         cluster.set("DEFAULT_UPSTREAM", "main")
         cluster.set("GENERATIONS__FLUSH_SECONDS", 0.001)  # one delta per chunk
         await cluster.start()
@@ -127,4 +139,15 @@ async def run_hub() -> AsyncIterator[RunningHub]:
         cluster.set("STREAM__HEARTBEAT_SECONDS", 8)
         await cluster.start_node()
         await cluster.start_worker()
-        yield RunningHub(cluster, expiring_node, wordy)
+        yield RunningHub(cluster, expiring_node, wordy, weather)
+
+
+async def _add_llm(
+    stack: AsyncExitStack, cluster: Cluster, name: str, app: web.Application
+) -> None:
+    """Serve an LLM of the tests, and configure it as an upstream."""
+    address = ListenAddress("127.0.0.1", 0, "x")
+    port = await stack.enter_async_context(
+        listen(app, address, cancel_handlers=True, shutdown_timeout_seconds=0.1)
+    )
+    cluster.set(f"UPSTREAMS__{name}__BASE_URL", f"http://127.0.0.1:{port}/v1")

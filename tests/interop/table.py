@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
+from tests.interop.turn_clients import TURN_CLIENTS, TurnClient
 from tests.languages.clients import ALL_CLIENTS as LANGUAGE_CLIENTS
 from tests.languages.clients import Client as LanguageClient
 
@@ -40,6 +41,21 @@ chunks with the characters above and arrives complete.
 | client | version | token | route | resume | stop | notes |
 |---|---|---|---|---|---|---|
 """
+_TURNS = """
+## Conversations with tools
+Each client holds a conversation of two turns with a simulated LLM that calls tools. In the first
+turn it calls one, in the second one two at the same time. The client runs the tool, sends the
+results, and shows the text; in the second turn the LLM gets exactly the earlier prompts, calls,
+arguments, results and texts. Each client does so with streams and, except Codex CLI, with whole
+answers.
+
+**Next turn**: what the client sends of the conversation.
+**Reasoning**: whether the client sends the LLM's reasoning back. "Reasoning model" means an LLM
+with OpenAI's Responses API that encrypts its reasoning.
+
+| client | version | API | next turn | reasoning | notes |
+|---|---|---|---|---|---|
+"""
 
 
 _LANGUAGES = """
@@ -59,8 +75,10 @@ def page() -> str:
     """Return the page with the versions that are installed here."""
     rows = "".join(_row(client, client.version()) for client in CLIENTS)
     answers = "".join(map(_answer_row, ANSWER_CLIENTS))
+    turns = "".join(map(_turn_rows, TURN_CLIENTS))
     languages = "".join(map(_language_row, LANGUAGE_CLIENTS))
-    return _HEAD + rows + _ANSWERS + answers + _LANGUAGES + languages
+    tables = (_HEAD, rows, _ANSWERS, answers, _TURNS, turns, _LANGUAGES, languages)
+    return "".join(tables)
 
 
 def remove_distribution_versions(text: str) -> str:
@@ -92,6 +110,20 @@ def _language_row(client: LanguageClient) -> str:
     page = f"[{client.title}]({client.page})"
     cells = (client.name, client.version(), page, client.notes)
     return "| " + " | ".join(cells) + " |\n"
+
+
+def _turn_rows(client: TurnClient) -> str:
+    """Return a row for each kind; only the first one has the name and the version."""
+    head, rows = (client.name, client.version()), ""
+    for kind in client.kinds:
+        reads = [read for read in client.reads if read not in kind.forgets]
+        reasoning = "yes" if len(reads) == len(client.reads) else "no"
+        if reads and reasoning == "no":
+            reasoning = "only of streams" if "stream" in reads else "not of streams"
+        cells = (*head, kind.api, kind.history, reasoning, kind.notes)
+        rows += "| " + " | ".join(cells) + " |\n"
+        head = ("", "")
+    return rows
 
 
 def _resume(client: Client) -> str:

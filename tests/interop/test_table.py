@@ -6,6 +6,7 @@ import pytest
 
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS
 from tests.interop.table import PAGE, page, remove_distribution_versions
+from tests.interop.turn_clients import TURN_CLIENTS
 
 
 def test_page_is_up_to_date(request: pytest.FixtureRequest) -> None:
@@ -15,6 +16,7 @@ def test_page_is_up_to_date(request: pytest.FixtureRequest) -> None:
         PAGE.write_text(written)
     assert remove_distribution_versions(PAGE.read_text()) == remove_distribution_versions(written)
     names = [*(client.name for client in CLIENTS), *(client.name for client in ANSWER_CLIENTS)]
+    names += [client.name for client in TURN_CLIENTS]
     assert all(f"| {name} |" in written for name in names)
 
 

@@ -264,6 +264,16 @@ def test_generators_are_installed_when_their_versions_change(
     assert stamp.read_text() == "aiohttp==4\n"
 
 
+def test_packages_of_python_programs_are_installed(machine: Machine) -> None:
+    """Each program with a lock file has its own environment, made with the tests' Python."""
+    folder = machine.repository / "tests" / "interop" / "python"
+    folder.mkdir(parents=True)
+    (folder / "turns_x.py.lock").write_text("")
+    assert machine.run("test").returncode == 0
+    (sync,) = machine.syncs[1:]
+    assert "sync --quiet --locked --script tests/interop/python/turns_x.py --python" in sync
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs as root only")
 def test_missing_programs_are_installed_by_root(machine: Machine) -> None:
     """Only the missing programs are installed, with fonts for Chromium, after apt-get update."""
