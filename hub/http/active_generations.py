@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -41,6 +42,14 @@ class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
 
     generations: list[ActiveGeneration]
     total: int
+
+
+class WholeGenerationResponse(GenerationResponse, frozen=True, kw_only=True):
+    """A snapshot of a generation with all of its parts. `messages` are those of the request, as
+    OpenAI's chat completions have them.
+    """
+
+    messages: list[dict[str, Any]]  # type: ignore[assignment]  # the same JSON, without its schema
 
 
 class ActiveGenerationRoutes:
@@ -92,7 +101,7 @@ class ActiveGenerationRoutes:
         summary="Read a generation",
         security=key("read"),
         parameters=[GENERATION],
-        responses=[json(200, GenerationResponse, "The generation, whoever it belongs to.")],
+        responses=[json(200, WholeGenerationResponse, "The generation, whoever it belongs to.")],
         refuses=[404],
     )
     async def read(self, request: web.Request) -> web.Response:
