@@ -11,7 +11,7 @@ of them does it for all. It compares each record with its job:
 
 Rules:
 1. A job that a worker holds is left alone.
-2. No times are compared: the looks in a row are counted in which no worker attends to a job. So a
+2. No times are compared: the checks in a row are counted in which no worker attends to a job. So a
    fail-over to a server with another clock ends no answer.
 3. An end names the attempt and the writer of the record that was read, so the broker refuses it
    when a worker has started an attempt since then.
@@ -47,7 +47,7 @@ class ReconcilerTimes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def interval_seconds(self) -> float:
-        """The time between two looks at all open generations."""
+        """The time between two checks of all open generations."""
         return self.lease_seconds / 3
 
 
@@ -100,7 +100,7 @@ class Reconciler:
         elif state is None:
             if not 0 <= generation.age_seconds < interval:  # a new one is about to be queued
                 await self._requeue(generation)
-        elif state.looks * interval > self._times.max_queued_seconds:
+        elif state.unattended_checks * interval > self._times.max_queued_seconds:
             await self._end_in_time(generation)
 
     async def _end_in_time(self, generation: OpenGeneration) -> None:

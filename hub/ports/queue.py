@@ -33,12 +33,12 @@ class Lease(msgspec.Struct, frozen=True):
 class JobState(NamedTuple):
     """The state of a job that is not complete.
 
-    is_attended: whether a worker holds its lease. looks: in how many calls of `job_states` in a row
-    no worker held it, this one included.
+    is_attended: whether a worker holds its lease. unattended_checks: in how many calls of
+    `job_states` in a row no worker held it, this one included.
     """
 
     is_attended: bool
-    looks: int = 0
+    unattended_checks: int = 0
 
 
 class JobPage(NamedTuple):
@@ -73,8 +73,8 @@ class GenerationQueue(Protocol):
     async def job_states(self, generations: Sequence[str]) -> Sequence[JobState | None]:
         """Return the state of each generation's job; None when it has no job.
 
-        Each call counts as one look. A number of looks, unlike a time, stays right when the backend
-        fails over to a server with another clock.
+        Each call counts as one check. A number of checks, unlike a time, stays right when the
+        backend fails over to a server with another clock.
         """
         ...
 

@@ -38,7 +38,7 @@ class MemoryGenerationQueue:
         self._ready: deque[Lease] = deque()
         self._leased: dict[str, tuple[Lease, float]] = {}  # by token: the lease and its expiry
         self._jobs: dict[str, Job] = {}  # by token, until the job is complete
-        self._looks: dict[str, int] = {}  # by generation: see job_states
+        self._unattended_checks: dict[str, int] = {}  # by generation: see job_states
         self._job_added = asyncio.Event()
         self._stop_listeners: set[asyncio.Queue[str]] = set()
 
@@ -53,7 +53,7 @@ class MemoryGenerationQueue:
 
     async def withdraw(self, job: Job) -> None:
         self._fair_queue.remove(job)
-        self._looks.pop(job.generation, None)
+        self._unattended_checks.pop(job.generation, None)
         token = self._token_of(job.generation)
         if token is None or (token in self._leased and self._leased[token][1] > self._now()):
             return
@@ -70,11 +70,12 @@ class MemoryGenerationQueue:
             if token is None and generation not in waiting:
                 states.append(None)
             elif token in self._leased and self._leased[token][1] > self._now():
-                self._looks.pop(generation, None)
+                self._unattended_checks.pop(generation, None)
                 states.append(JobState(is_attended=True))
             else:
-                self._looks[generation] = self._looks.get(generation, 0) + 1
-                states.append(JobState(is_attended=False, looks=self._looks[generation]))
+                count = self._unattended_checks.get(generation, 0) + 1
+                self._unattended_checks[generation] = count
+                states.append(JobState(is_attended=False, unattended_checks=count))
         return states
 
     async def reserve(self, wait_seconds: float) -> Lease | None:

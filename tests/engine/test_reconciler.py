@@ -258,8 +258,8 @@ async def test_fail_over_to_another_clock(case: Case, jump: float) -> None:
     assert None not in await case.queue.job_states([waiting, running, lost])
 
 
-async def test_run_looks_at_intervals(case: Case) -> None:
-    """The reconciler looks three times in the length of a lease."""
+async def test_run_checks_at_intervals(case: Case) -> None:
+    """The reconciler checks three times in the length of a lease."""
     generation = await case.create()
     task = asyncio.create_task(case.reconciler.run())
     sleeping: Callable[[], bool] = lambda: bool(case.clock._sleepers)  # noqa: E731

@@ -37,7 +37,7 @@ _DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_re
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(_PACKAGE, "channel_head", "take_open_generations", needs_memory=False)
-_MAX_OPEN_PER_PARTITION: Final = 100  # of one look; the others are read in the next ones
+_MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the next ones
 
 
 class RedisGenerationStore:

@@ -242,7 +242,7 @@ def _parse_state(state: bytes) -> JobState | None:
         return None
     if state == b"attended":
         return JobState(is_attended=True)
-    return JobState(is_attended=False, looks=int(state))
+    return JobState(is_attended=False, unattended_checks=int(state))
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:

@@ -82,7 +82,7 @@ class QueueContract:
     async def test_job_that_is_added_while_a_worker_waits(self, workers: Workers) -> None:
         """The waiting worker gets the job."""
         waiting = asyncio.create_task(workers.take(workers.first))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the task begins to wait
         await workers.second.enqueue(job("a"))
         assert (await waiting).generation == "a"
 
@@ -100,7 +100,7 @@ class QueueContract:
         for each in jobs:
             await workers.first.enqueue(each)
         held = [await workers.take(workers.first) for _ in jobs]
-        for _ in range(6):
+        for _ in range(6):  # twice the length of a lease, by the clock of the server
             await asyncio.sleep(RENEWED_LEASE_SECONDS / 3)
             await workers.first.renew(held[:-1])
         assert (await workers.take(workers.second)).generation == "a39"
@@ -120,7 +120,7 @@ class QueueContract:
         """A worker that renews its lease keeps the job."""
         await workers.first.enqueue(job("a"))
         lease = await workers.take(workers.first)
-        for _ in range(6):
+        for _ in range(6):  # twice the length of a lease, by the clock of the server
             await asyncio.sleep(RENEWED_LEASE_SECONDS / 3)
             assert not await workers.first.renew([lease])
             assert await workers.second.reserve(0.001) is None
@@ -148,6 +148,7 @@ class QueueContract:
             asyncio.create_task(listen(queue)) for queue in (workers.first, workers.second)
         ]
         async with asyncio.timeout(30):
+            # A stop that is sent before the listeners are subscribed is lost, so it is repeated.
             while not all(listener.done() for listener in listeners):
                 await workers.first.broadcast_stop("a")
                 await asyncio.sleep(0)
@@ -255,36 +256,36 @@ class QueueContract:
 
     @expiring_lease
     async def test_states_of_jobs(self, workers: Workers) -> None:
-        """A job is attended while a worker holds its lease; the looks without one are counted."""
+        """A job is attended while a worker holds its lease; the checks without one are counted."""
         queue = workers.first
         for name in ("due", "waits"):
             await queue.enqueue(job(name, upstream="small"))
         assert await queue.job_states([]) == []
-        for looks in (1, 2):
-            unattended = JobState(is_attended=False, looks=looks)
+        for checks in (1, 2):
+            unattended = JobState(is_attended=False, unattended_checks=checks)
             states = await queue.job_states(["due", "waits", "none"])
             assert states == [unattended, unattended, None]
         lease = await workers.take(queue)
         await queue.renew([lease])
         assert await workers.second.job_states(["due"]) == [JobState(is_attended=True)]
         await self._expire(workers, "due")
-        assert await queue.job_states(["due"]) == [JobState(is_attended=False, looks=2)]
+        assert await queue.job_states(["due"]) == [JobState(is_attended=False, unattended_checks=2)]
         await workers.second.release(await workers.take(workers.second))
-        assert await queue.job_states(["due"]) == [JobState(is_attended=False, looks=3)]
+        assert await queue.job_states(["due"]) == [JobState(is_attended=False, unattended_checks=3)]
         await queue.complete(await workers.take(queue))
         due, waits = await queue.job_states(["due", "waits"])
         assert due is None
-        assert waits == JobState(is_attended=False, looks=3)
+        assert waits == JobState(is_attended=False, unattended_checks=3)
 
     async def _expire(self, workers: Workers, generation: str) -> None:
-        """Return when the lease of a job has expired; the last look is the first without it."""
+        """Return when the lease of a job has expired; the last check is the first without it."""
         async with asyncio.timeout(30):
             while True:
                 (state,) = await workers.first.job_states([generation])
                 assert state is not None
                 if not state.is_attended:
                     return
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # no queue announces that a lease has expired
 
     async def test_requeued_job_ignores_the_limits(self, workers: Workers) -> None:
         """A job that was accepted before is added to a full queue, and only once."""

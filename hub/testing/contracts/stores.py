@@ -28,6 +28,7 @@ class CommandsContract:
         first.listen(lambda message: received.append(("first", message)), lambda: None)
         second.listen(lambda message: received.append(("second", message)), lambda: None)
         async with asyncio.timeout(30):
+            # A command that is sent before a node is subscribed is lost, so it is repeated.
             while {node for node, _ in received} != {"first", "second"}:
                 await first.broadcast(b"x")
                 await asyncio.sleep(0.01)
@@ -113,7 +114,7 @@ class TopicPresenceContract:
                 change = await presence.update(HALL, "n1", ["b"], [], seconds=60)
                 left += change.left
                 assert change.joined == []
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # only an update tells that an entry has expired
         assert left == ["a"]
         assert await presence.update(HALL, "n1", ["b"], [], seconds=60) == ([], [], 1)
 

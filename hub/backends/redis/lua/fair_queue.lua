@@ -7,7 +7,7 @@
 --         w <user>, W <upstream>  number of waiting jobs
 --         r <user>, R <upstream>  number of running jobs
 --         j <generation>        of every job: '' while it waits, then '<queue> <id of the entry>'
---         u <generation>        in how many looks in a row no worker attended to the job
+--         u <generation>        in how many checks in a row no worker attended to the job
 --         c                     max running jobs of a user
 --         C <upstream>          max running jobs of the upstream, if it has a limit
 -- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'.

@@ -1,8 +1,8 @@
--- Tells which generations have a job, and whether a worker attends to it. It counts the looks in a row
--- in which none does: a count stays right when a fail-over leads to a server with another time.
+-- Tells which generations have a job, and whether a worker attends to it. It counts the checks in a
+-- row in which none does: a count stays right when a fail-over leads to a server with another time.
 -- KEYS  1 waiting  2 counts
 -- ARGV  1 run id  2 group  3 length of a lease in ms  then the generations
--- Reply for each generation '' (no job), 'attended', or the number of looks without a worker
+-- Reply for each generation '' (no job), 'attended', or the number of checks without a worker
 local time = redis.call('TIME')
 local now_ms = string.format('%d', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local states = {}
