@@ -509,8 +509,9 @@ GENERATION_STOPPED: Final = ErrorCode(
 ANSWER_REWRITTEN: Final = ErrorCode(
     "answer_rewritten",
     409,
-    "The answer differs from the text that was sent",
-    "The answer was generated again, and the format of the client cannot take text back.",
+    "The answer differs from what was sent",
+    "The answer was generated again, and the format of the client cannot take back text that "
+    "differs, or a tool call.",
     "Request the complete answer, for example with `GET /v1/responses/{id}`.",
     "by reading the answer",
 )

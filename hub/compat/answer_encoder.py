@@ -25,8 +25,8 @@ from hub.error_codes import ANSWER_REWRITTEN, GENERATION_STOPPED
 
 REWRITTEN_CODE: Final = ANSWER_REWRITTEN.name
 REWRITTEN: Final = (
-    "the answer was generated again and differs from the text that this stream has already sent "
-    "and cannot take back; request the complete answer instead"
+    "the answer was generated again and differs from what this stream has already sent and cannot "
+    "take back; request the complete answer instead"
 )
 STOPPED_CODE: Final = GENERATION_STOPPED.name
 STOPPED: Final = "the answer was stopped"

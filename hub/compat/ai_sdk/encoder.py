@@ -8,8 +8,8 @@ no number.
 If the answer restarts or its text is replaced, the encoder retracts what it has sent in a way that
 versions 5 to 7 of the SDK survive: it closes the open part, sends a `data-generation` part whose
 event is `restarted` (everything before it is void) or `replaced` (the text before it is void), and
-sends the new text as a new part. With `reset_step` that chunk is `reset-step` instead: version 7
-then drops the parts of the step, but version 6 fails.
+sends the new text as a new part, in a new step if void tool calls were sent. With `reset_step` that
+chunk is `reset-step` instead: version 7 then drops the parts of the step, but version 6 fails.
 """
 
 from __future__ import annotations
@@ -151,6 +151,9 @@ class AiSdkEncoder(AnswerEncoderBase):
 
     def on_restarted(self) -> Iterator[bytes]:
         yield from self._retract("restarted")
+        if self._sent_arguments:  # clients look for calls without a result in the last step
+            yield data_event({"type": "finish-step"})
+            yield data_event({"type": "start-step"})
         self._sent_arguments.clear()
         self._sent_inputs.clear()
 

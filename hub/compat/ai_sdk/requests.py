@@ -104,7 +104,8 @@ def _assistant(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
             step = []
 
 
-def _step(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
+def _step(step: list[dict[str, Any]], path: str) -> Iterator[Message]:
+    parts = _valid_parts(step)
     results = [
         (part, result)
         for part in parts
@@ -124,6 +125,24 @@ def _step(parts: list[dict[str, Any]], path: str) -> Iterator[Message]:
         )
     for part, result in results:
         yield Message(role="tool", tool_call_id=_call_id(part, path), content=result)
+
+
+def _valid_parts(step: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of a step without those that a later `data-generation` part retracts.
+
+    The encoder sends it. The steps before may belong to earlier answers, which stay valid.
+    """
+    valid: list[dict[str, Any]] = []
+    is_text_valid = True
+    for part in reversed(step):
+        data = part.get("data") if part.get("type") == "data-generation" else None
+        event = data.get("event") if isinstance(data, dict) else None
+        if event == "restarted":
+            break
+        is_text_valid = is_text_valid and event != "replaced"
+        if is_text_valid or part.get("type") != "text":
+            valid.append(part)
+    return valid[::-1]
 
 
 def _join_texts(parts: list[dict[str, Any]], type_: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE, AnswerEncoderBase
-from hub.compat.answer_state import AppendOnlyText, GenerationEvent
+from hub.compat.answer_state import AlreadySentTextChanged, AppendOnlyText, GenerationEvent
 from hub.core import sse
 from hub.core.event import encode_json
 from hub.core.generation import Generation
@@ -82,6 +82,7 @@ class TemplateEncoder(AnswerEncoderBase):
         super().__init__(record)
         self.template = template
         self._sent = AppendOnlyText()
+        self._has_sent_calls = False
 
     def on_start(self) -> Iterator[bytes]:
         yield from self._fill("opening")
@@ -96,13 +97,17 @@ class TemplateEncoder(AnswerEncoderBase):
             yield from self._fill("text", text=new)
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        yield from self._fill("tool_calls", tool_calls=[call])
+        for chunk in self._fill("tool_calls", tool_calls=[call]):
+            self._has_sent_calls = True
+            yield chunk
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
+        if self._has_sent_calls:
+            raise AlreadySentTextChanged
         self._sent.restart()
         yield from ()
 
