@@ -30,7 +30,7 @@ CUTS = 30
 MIN_FIRST_BYTES, MAX_BYTES = 800, 1000  # the first connection lives until hub.open
 NOTES = 4 * CUTS  # a connection has at most four, so the last one has some to receive
 MAX_SILENCE_SECONDS = 20  # of the programs
-LARGE = "大" * 60_000  # 180,000 bytes: more than the default limit of go-sse and WebClient
+LARGE = "大" * 87_370  # as large as `publish.max_data_bytes` allows, and larger with its fields
 STEPS: list[Step] = ["end", "bye", "end", "status", "end", "end", "bye", "end", "end", "end"]
 
 

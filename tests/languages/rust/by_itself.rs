@@ -10,7 +10,8 @@ use launchdarkly_sdk_transport::HyperTransport;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = format!("{}/sse/connect", env::args().nth(1).expect("a URL"));
-    let client = ClientBuilder::for_url(&url)?.build_with_transport(HyperTransport::new()?);
+    let transport = HyperTransport::builder().build_http()?;
+    let client = ClientBuilder::for_url(&url)?.build_with_transport(transport);
     let mut stream = client.stream();
     while let Some(item) = stream.next().await {
         if let Ok(SSE::Event(event)) = item {

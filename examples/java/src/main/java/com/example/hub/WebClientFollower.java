@@ -55,7 +55,7 @@ final class WebClientFollower {
 
     private static boolean isTemporary(Throwable error) {
         return !(error instanceof WebClientResponseException response)
-            || response.getStatusCode().value() == 429
-            || response.getStatusCode().is5xxServerError();
+            || !response.getStatusCode().is4xxClientError() // a broken stream may arrive with the status 200
+            || response.getStatusCode().value() == 429;
     }
 }
