@@ -11,6 +11,7 @@ from hub.error_codes import LOCALHOST_ONLY
 from hub.errors import Forbidden, OperatorError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAPPED_PREFIX_BITS: Final = 96  # of ::ffff:0:0/96, the IPv4-mapped addresses
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -23,7 +24,7 @@ class ClientAddresses:
 
     def __init__(self, trusted: Collection[str]) -> None:
         try:
-            self._trusted = [ipaddress.ip_network(each, strict=False) for each in trusted]
+            self._trusted = [_parse_network(each) for each in trusted]
         except ValueError as error:
             raise OperatorError(
                 f"public.trusted_proxies must be a list of networks: {error}"
@@ -74,6 +75,16 @@ def is_loopback_host(host: str) -> bool:
     """Return whether a host, with or without a port, is a name of this machine."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     return name.lower() in _LOOPBACK_NAMES
+
+
+def _parse_network(text: str) -> Network:
+    """Return a network, one of IPv4-mapped addresses as the IPv4 network. Raise ValueError."""
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_PREFIX_BITS:
+        address = network.network_address.ipv4_mapped
+        if address is not None:
+            return ipaddress.IPv4Network((address, network.prefixlen - _MAPPED_PREFIX_BITS))
+    return network
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

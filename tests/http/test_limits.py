@@ -152,6 +152,15 @@ def test_client_behind_proxies(remote: str, forwarded: list[str], address: str) 
     assert ClientAddresses(["10.0.0.0/8", "2001:db8::1"]).of(request) == address
 
 
+@pytest.mark.parametrize("network", ["::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:0:0/96"])
+def test_trusted_network_in_ipv6_form(network: str) -> None:
+    """A network of IPv4-mapped addresses, as a listener on :: reports them, means IPv4 ones."""
+    headers: Any = [("X-Forwarded-For", "1.2.3.4")]
+    for remote in ("10.0.0.1", "::ffff:10.0.0.1"):
+        request = make_mocked_request("GET", "/", headers=CIMultiDict(headers))
+        assert ClientAddresses([network]).of(request.clone(remote=remote)) == "1.2.3.4"
+
+
 def test_invalid_network() -> None:
     """It is a configuration error."""
     with pytest.raises(OperatorError, match="trusted_proxies"):
