@@ -44,6 +44,6 @@ def answer_operation(
                 headers=LOCATED,
             )
         ],
-        refuses=[404, 409, 429] if is_always_stream else [404, 409, 429, 502, 504],
+        refuses=[404, 409, 429] if is_always_stream else [404, 409, 422, 429, 502, 504],
         long_lived=True,
     )

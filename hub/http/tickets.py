@@ -38,6 +38,7 @@ class TicketRoutes:
         security=USER,
         parameters=[OPEN_USER],
         responses=[json(201, TicketResponse, "The ticket was created.")],
+        refuses=[429],
     )
     async def create(self, request: web.Request) -> web.Response:
         """Creates a ticket for the user of the request. A ticket goes into the URL of a connection

@@ -32,6 +32,7 @@ from hub.wiring.applications import internal_application, public_application, st
 from hub.wiring.grpc import build_internal_service, build_public_service
 from hub.wiring.node_parts import build_node_parts
 from hub.wiring.tracing import NoTracing, Tracing
+from tests.described_responses import DescribedResponses
 
 MAX_BODY = 64 * 1024
 ORIGINS = ["https://app.example"]
@@ -87,6 +88,9 @@ class Hub:
         self.public = public_application(settings, node, authenticator, origins)
         self.internal = internal_application(settings, node, api_keys, MetricsRoutes(self.metrics))
         introduce(self.public, self.internal)
+        self.described = [DescribedResponses("public"), DescribedResponses("internal")]
+        for app, described in zip((self.public, self.internal), self.described, strict=True):
+            app.middlewares.insert(0, described.check)
         for app in (self.public, self.internal):
             tracing.watch(app)
         self.grpc = build_public_service(settings, node, authenticator)
@@ -223,3 +227,5 @@ async def running_hub(
             aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
         )
         yield hub
+    if differences := [each for described in hub.described for each in described.differences]:
+        raise AssertionError("\n".join(differences))

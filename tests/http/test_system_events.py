@@ -36,6 +36,7 @@ from hub.errors import UpstreamError
 from hub.http.generation_snapshot import GenerationResponse
 from hub.ports.events import Publication
 from hub.ports.queue import Lease
+from tests.described_responses import check_json
 from tests.doubles import RELAY_LIMITS, ScriptedUpstream
 from tests.http.kit import Hub, check_described, running_hub
 
@@ -79,6 +80,8 @@ class EventChecker:
                 message = json.loads(await self._socket.receive_str())
                 name = message["event"]
                 check_described(name, message["data"])
+                check_json("public", {"$ref": "#/components/schemas/SystemLine"}, message)
+                check_json("public", {"$ref": "#/components/schemas/StreamLine"}, message)
                 self.names.add(name)
 
 

@@ -21,6 +21,7 @@ ERROR_DESCRIPTIONS: Final = {
     409: "The idempotency key belongs to another request, or the generation was stopped meanwhile.",
     413: "The body is too large.",
     415: "The content type or the content coding is not supported.",
+    422: "The upstream refused the request.",
     426: "This route requires WebSocket.",
     429: "A limit is reached. Try again after Retry-After.",
     502: "The upstream failed.",
