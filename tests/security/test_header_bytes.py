@@ -130,7 +130,10 @@ async def hub_with(kind: str) -> AsyncIterator[Hub]:
             url = f"http://127.0.0.1:{await parts.enter_async_context(served)}/who"
             session = await parts.enter_async_context(aiohttp.ClientSession())
             authenticator = CallbackAuthenticator(
-                session, url, AllowedOrigins(ORIGINS), timeout_seconds=5
+                session,
+                url,
+                AllowedOrigins(ORIGINS),
+                timeout_seconds=60,  # the machine may be busy
             )
         yield await parts.enter_async_context(
             running_hub(authenticator, None if kind == "open" else keys)
