@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from hub.http.errors import Handler
-from tests.described import document
+from tests.described import described_operations, document
 
 _STREAMS: Final = ("text/event-stream", "application/x-ndjson")
 _OF_EVERY_ROUTE: Final = frozenset({412, 415, 416, 500})
@@ -90,11 +90,9 @@ def _validator(listener: str, schema: bytes) -> Any:
 
 @cache
 def _operation(listener: str, operation_id: str) -> dict[str, Any]:
-    for operations in document(listener)["paths"].values():
-        for operation in operations.values():
-            if operation["operationId"] == operation_id:
-                found: dict[str, Any] = operation
-                return found
+    for _, _, operation in described_operations(listener):
+        if operation["operationId"] == operation_id:
+            return operation
     raise NotDescribed(f"there is no operation {operation_id}")
 
 
