@@ -497,6 +497,15 @@ IDEMPOTENCY_KEY_REUSED: Final = ErrorCode(
     "reached those for whom the key is new.",
     "Use a new key for each event and question. Use the same key only to repeat a request.",
 )
+CHAT_BUSY: Final = ErrorCode(
+    "chat_busy",
+    409,
+    "The chat has an answer that has not ended",
+    "The request has `on_busy: reject`, and an answer of its `chat` is queued, running or "
+    "stopping. The problem's `generation` is its id. Nothing was started.",
+    "Wait for the end of that answer, stop it with `DELETE /generations/{id}`, or ask with "
+    "`on_busy: enqueue` or `interrupt`.",
+)
 GENERATION_STOPPED: Final = ErrorCode(
     "generation_stopped",
     409,

@@ -74,9 +74,23 @@ class RequestTimeout(CallerError):
 
 
 class Conflict(CallerError):
-    """The request contradicts an earlier one."""
+    """The request contradicts an earlier one.
+
+    generation: the answer that stands in its way, if the caller may know it.
+    """
 
     status = 409
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: ErrorCode | None = None,
+        path: str | None = None,
+        generation: str | None = None,
+    ) -> None:
+        super().__init__(detail, code=code, path=path)
+        self.generation = generation
 
 
 class PreconditionFailed(CallerError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from hub import error_codes
 from hub.core.event import check_idempotency_key
-from hub.core.generation import GenerationRequest, Message
+from hub.core.generation import GenerationRequest, Message, OnBusy
 from hub.engine.generations import Generations
 from hub.errors import BadRequest, TooLarge
 from hub.ports.generations import CreatedGeneration
@@ -26,6 +26,12 @@ class UpstreamModels(msgspec.Struct, frozen=True):
     models: Sequence[str]
 
 
+MAX_CHAT_ID_CHARS: Final = 128
+_ON_BUSY: Final = [each.value for each in OnBusy]
+_OnBusy = Annotated[str, msgspec.Meta(extra_json_schema={"enum": _ON_BUSY})]
+_ChatId = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_CHAT_ID_CHARS})
+]
 _OnDisconnect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["continue", "stop"]})]
 
 
@@ -35,7 +41,10 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Give either `prompt` or `messages`. `params` are the upstream's parameters, for example
     `temperature`. `on_disconnect` decides whether the generation continues or stops when the
     client disconnects. `id` is an idempotency key: a request with the same key returns the same
-    generation. `metadata` is stored with the generation.
+    generation. `metadata` is stored with the generation. `chat` is your id of the conversation.
+    `on_busy` decides what happens when the chat has an answer that has not ended: both run
+    (`allow`), the request is refused (`reject`), its answer waits (`enqueue`), or it stops the
+    other one (`interrupt`).
     """
 
     prompt: str | None = None
@@ -46,6 +55,23 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_disconnect: _OnDisconnect = "continue"
     id: str | None = None
     metadata: dict[str, Any] = {}
+    chat: _ChatId | None = None
+    on_busy: _OnBusy = "allow"
+
+    def decide_on_busy(self) -> OnBusy:
+        """Return what the request does when its chat is busy. Raise BadRequest."""
+        if self.on_busy == "steer":
+            raise BadRequest(
+                "on_busy: steer comes with a later version of the hub; "
+                f"on_busy is one of {', '.join(_ON_BUSY)}",
+                path="on_busy",
+            )
+        if self.on_busy not in _ON_BUSY:
+            raise BadRequest(f"on_busy must be one of {', '.join(_ON_BUSY)}", path="on_busy")
+        on_busy = OnBusy(self.on_busy)
+        if on_busy is not OnBusy.ALLOW and self.chat is None:
+            raise BadRequest(f"on_busy: {self.on_busy} needs chat, the id of one", path="chat")
+        return on_busy
 
     def stops_on_disconnect(self) -> bool:
         """Return whether the generation stops when its client disconnects. Raise BadRequest."""
@@ -97,7 +123,11 @@ class GenerationRequests:
         """
         if key is not None:
             check_idempotency_key(key)
-        return await self._generations.start(user, self._generation_request(body, chat), key)
+        if body.chat is not None:
+            chat = check_chat_id(body.chat, path="chat")
+        on_busy = body.decide_on_busy()
+        request = self._generation_request(body, chat)
+        return await self._generations.start(user, request, key, on_busy)
 
     def models(self) -> dict[str, str]:
         """Return the upstream of each model, by the name that `find` understands.
@@ -173,6 +203,13 @@ class GenerationRequests:
             metadata=body.metadata,
             chat=chat,
         )
+
+
+def check_chat_id(chat: str, *, path: str = "id") -> str:
+    """Return a chat's id if it is valid. path: the field that it comes from. Raise BadRequest."""
+    if not 1 <= len(chat) <= MAX_CHAT_ID_CHARS or not chat.isprintable():
+        raise BadRequest(f"a chat id has 1 to {MAX_CHAT_ID_CHARS} printable characters", path=path)
+    return chat
 
 
 def prompt_too_large(max_bytes: int) -> TooLarge:

@@ -16,6 +16,7 @@ from hub.error_codes import ERROR_CODES, INTERNAL_ERROR, code_for_status
 from hub.errors import (
     BrokerUnavailable,
     CallerError,
+    Conflict,
     DependencyError,
     GenerationStillRunning,
     HubError,
@@ -29,7 +30,7 @@ _EXAMPLE: Final = ERROR_CODES["token_expired"]
 class Problem(msgspec.Struct, frozen=True):
     """An error as RFC 9457 describes it. `code` is stable, and `type` is the address of its
     description. `detail` is one sentence that says what is wrong. `path` names the invalid field,
-    if there is one.
+    if there is one, and `generation` the answer that stands in the way of the request.
     """
 
     type: Annotated[str, Meta(description="The description of the code", examples=[_EXAMPLE.uri])]
@@ -46,6 +47,7 @@ class Problem(msgspec.Struct, frozen=True):
         ),
     ]
     path: str | UnsetType = UNSET
+    generation: str | UnsetType = UNSET
 
 
 class ErrorDescription(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
 
     status: the HTTP status. code: the name of an ErrorCode. path: the invalid field.
     retry_after_seconds: when the same request may succeed; None if the client must not simply
-    repeat it.
+    repeat it. generation: the answer that stands in the way of the request.
     """
 
     status: int
@@ -61,6 +63,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
     detail: str
     path: str | None = None
     retry_after_seconds: int | None = None
+    generation: str | None = None
 
 
 def describe_error(error: HubError) -> ErrorDescription:
@@ -70,7 +73,10 @@ def describe_error(error: HubError) -> ErrorDescription:
     """
     if isinstance(error, CallerError):
         retry = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
-        return ErrorDescription(error.status, error.code, error.detail, error.path, retry)
+        generation = error.generation if isinstance(error, Conflict) else None
+        return ErrorDescription(
+            error.status, error.code, error.detail, error.path, retry, generation
+        )
     if isinstance(error, BrokerUnavailable):
         return ErrorDescription(503, error.code, error.public_detail, None, _RETRY_AFTER_SECONDS)
     code = error.code if isinstance(error, DependencyError) else INTERNAL_ERROR.name
@@ -79,15 +85,22 @@ def describe_error(error: HubError) -> ErrorDescription:
 
 
 def problem_document(
-    status: int, detail: str, path: str | None = None, code: str | None = None
+    status: int,
+    detail: str,
+    path: str | None = None,
+    code: str | None = None,
+    generation: str | None = None,
 ) -> dict[str, Any]:
     """Return a Problem as plain values.
 
     path: the invalid field. code: the name of an ErrorCode; by default the one of the status.
+    generation: as in ErrorDescription.
     """
     known = ERROR_CODES[code] if code is not None else code_for_status(status)
     title = HTTPStatus(status).phrase
-    document = Problem(known.uri, title, status, detail, known.name, path or UNSET)
+    document = Problem(
+        known.uri, title, status, detail, known.name, path or UNSET, generation or UNSET
+    )
     plain: dict[str, Any] = msgspec.to_builtins(document)
     return plain
 
@@ -96,5 +109,9 @@ def problem_from_error(error: HubError) -> dict[str, Any]:
     """Return the problem document of an error."""
     description = describe_error(error)
     return problem_document(
-        description.status, description.detail, description.path, description.code
+        description.status,
+        description.detail,
+        description.path,
+        description.code,
+        description.generation,
     )

@@ -139,6 +139,14 @@ def ask(
     upstream: Annotated[
         str | None, typer.Option(help="The upstream, by its name in the settings.")
     ] = None,
+    chat: Annotated[str | None, typer.Option(help="The id of the conversation.")] = None,
+    on_busy: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens while an answer of the chat has not ended: allow, reject, enqueue "
+            "or interrupt."
+        ),
+    ] = None,
     url: UrlOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
@@ -155,7 +163,7 @@ def ask(
     settings = _load_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
-        answer = await hub.ask(prompt, model=model, upstream=upstream)
+        answer = await hub.ask(prompt, model=model, upstream=upstream, chat=chat, on_busy=on_busy)
         failure = await print_answer(answer, as_json=as_json)
         if failure is not None:
             raise CommandFailed(failure)

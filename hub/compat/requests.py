@@ -31,7 +31,7 @@ from hub.engine.connection import Connection
 from hub.engine.generations import Generations, ReplayStart
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.stream_view import StreamView
-from hub.errors import BadRequest, GenerationStillRunning
+from hub.errors import GenerationStillRunning
 from hub.http.json_body import read_json
 from hub.http.streams import ClientMessages, HttpStreams
 from hub.http.websocket import accept_upgrade
@@ -40,7 +40,6 @@ from hub.ports.generations import CreatedGeneration
 from hub.transports.websocket import WebSocketMessageEncoder
 
 C = TypeVar("C", bound=AnswerCollector)
-MAX_CHAT_ID_CHARS: Final = 128
 _MESSAGE_ENCODER: Final = WebSocketMessageEncoder()
 _CLOSED: Final = "the hub closed this request; the answer continues as generation {}"
 
@@ -250,10 +249,3 @@ def _stream_request(
 def location_of(generation: str) -> dict[str, str]:
     """Return the header that names the generation of an answer."""
     return {"Location": f"/generations/{generation}"}
-
-
-def check_chat_id(chat: str, *, path: str = "id") -> str:
-    """Return a chat's id if it is valid. path: the field that it comes from. Raise BadRequest."""
-    if not 1 <= len(chat) <= MAX_CHAT_ID_CHARS or not chat.isprintable():
-        raise BadRequest(f"a chat id has 1 to {MAX_CHAT_ID_CHARS} printable characters", path=path)
-    return chat

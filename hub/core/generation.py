@@ -49,6 +49,20 @@ class Status(enum.Enum):
         return self in (Status.DONE, Status.STOPPED, Status.FAILED)
 
 
+class OnBusy(enum.Enum):
+    """What a request does when its chat has an answer that has not ended.
+
+    ALLOW: it is answered beside it. REJECT: it is refused. ENQUEUE: its answer begins when those
+    before it have ended. INTERRUPT: it stops those before it, and its answer begins when they have
+    ended.
+    """
+
+    ALLOW = "allow"
+    REJECT = "reject"
+    ENQUEUE = "enqueue"
+    INTERRUPT = "interrupt"
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One message of a conversation, in the form of OpenAI's chat completions.
 
@@ -92,7 +106,8 @@ class Generation(msgspec.Struct, frozen=True):
     the request in Unix seconds, by the store's clock. age_seconds: the time since then when the
     record was read, by the same clock; 0 where that clock is not known any more. after: the
     position in the user's channel just before the first event. end: the data of the end event,
-    empty until then. writer: the writer of the newest attempt, empty before the first one.
+    empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
+    whether it may not begin before others of its chat have ended (OnBusy).
     """
 
     id: str
@@ -108,6 +123,7 @@ class Generation(msgspec.Struct, frozen=True):
     after: Position | None = None
     end: dict[str, Any] = {}
     writer: str = ""
+    waits: bool = False
 
     @property
     def text(self) -> str:

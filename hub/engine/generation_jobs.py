@@ -16,6 +16,7 @@ from hub.core.generation import (
     build_end_fields,
 )
 from hub.ports.events import EventWriter, Outcome, Publication
+from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
 
 
@@ -26,9 +27,14 @@ class GenerationJobs:
     """
 
     def __init__(
-        self, events: EventWriter, queue: GenerationQueue, queues: Mapping[str, str] | None = None
+        self,
+        events: EventWriter,
+        store: GenerationStore,
+        queue: GenerationQueue,
+        queues: Mapping[str, str] | None = None,
     ) -> None:
         self._events = events
+        self._store = store
         self._queue = queue
         self._queues = queues or {}
 
@@ -73,7 +79,20 @@ class GenerationJobs:
         if published.outcome in (Outcome.STALE, Outcome.GAP):
             return False
         await self._queue.withdraw(self._job(record))
+        await self.add_next(record)
         return published.outcome is Outcome.WRITTEN
+
+    async def add_next(self, record: Generation) -> None:
+        """Add the job of the generation that waited for the end of this one, if there is one.
+
+        Raise BrokerUnavailable; then the reconciler adds it.
+        """
+        if record.request.chat is None:
+            return
+        generation = await self._store.next_of_chat(record.user, record.request.chat)
+        following = None if generation is None else await self._store.find(generation)
+        if following is not None and not following.status.ended:
+            await self.add_again(following)
 
     def _job(self, record: Generation) -> Job:
         queue = self._queues.get(record.request.upstream, DEFAULT_QUEUE)

@@ -18,6 +18,7 @@ from hub.core.fair_queue import Admission
 from hub.core.generation import (
     Generation,
     GenerationRequest,
+    OnBusy,
     Status,
     StopResult,
     new_generation_id,
@@ -33,9 +34,14 @@ from hub.error_codes import (
     TOO_MANY_GENERATIONS,
     UPSTREAM_QUEUE_FULL,
 )
-from hub.errors import Conflict, Forbidden, NotFound, TooManyRequests
+from hub.errors import CallerError, Conflict, Forbidden, NotFound, TooManyRequests
 from hub.ports.events import EventLog
-from hub.ports.generations import CreatedGeneration, GenerationStore
+from hub.ports.generations import (
+    CreatedGeneration,
+    GenerationFilter,
+    GenerationStore,
+    GenerationSummary,
+)
 from hub.ports.queue import GenerationQueue
 
 _RETRY_AFTER_SECONDS: Final = 5
@@ -84,35 +90,54 @@ class Generations:
         self._events = events
         self._store = store
         self._queue = queue
-        self._jobs = GenerationJobs(events, queue, queues)
+        self._jobs = GenerationJobs(events, store, queue, queues)
 
     async def start(
-        self, user: str, request: GenerationRequest, idempotency_key: str | None = None
+        self,
+        user: str,
+        request: GenerationRequest,
+        idempotency_key: str | None = None,
+        on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         """Start a generation.
 
         user: the user id. idempotency_key: None means a new generation each time; the same key of
-        the same user finds the generation that it started before.
+        the same user finds the generation that it started before. on_busy: what happens when the
+        chat of the request has a generation that has not ended.
         Return the id and the position just before the first event.
-        Raise TooManyRequests when too many requests are queued or stored, BrokerUnavailable.
+        Raise Conflict when the key or the chat forbids it, TooManyRequests when too many requests
+        are queued or stored, BrokerUnavailable.
         """
         generation = new_generation_id(partition_of(user_channel(user)))
         record = Generation(id=generation, user=user, request=request)
         size_bytes = len(msgspec.json.encode(request))
         await self._charge(user, size_bytes)
-        created = await self._store.create(record, idempotency_key)
+        try:
+            created = await self._store.create(record, idempotency_key, on_busy)
+        except CallerError:
+            await self._refund(user, size_bytes)
+            raise
         if not created.new:
             await self._refund(user, size_bytes)
-        if created.new or await self._is_queued(created.generation):
-            # A queued generation may have failed to reach the queue, so its job is added again. A
-            # superfluous job does no harm: the worker finds a generation that is running or ended.
-            queued = Generation(id=created.generation, user=user, request=request)
+        for stopped in created.stopped:
+            await self._finish_stop(stopped, user)
+        # A queued generation may have failed to reach the queue, so its job is added again. A
+        # superfluous job does no harm: the worker finds a generation that is running or ended.
+        queued = record if created.new else await self._find_queued(created.generation)
+        if created.waits or (queued is not None and queued.waits):
+            await self._jobs.add_next(record)  # what it waits for may have ended by now
+        elif queued is not None:
             admission = await self._jobs.add(queued)
             if admission is not Admission.ACCEPTED:  # the queue accepts a job that it already has
                 await self._store.discard(created.generation, user, idempotency_key, request.chat)
+                await self._jobs.add_next(record)
                 await self._refund(user, size_bytes)
                 raise _build_rejection(admission)
         return created
+
+    async def list_of_user(self, user: str, which: GenerationFilter) -> Sequence[GenerationSummary]:
+        """Return the kept generations of a user, newest first. Raise BrokerUnavailable."""
+        return await self._store.list_of_user(user, which)
 
     async def _charge(self, user: str, size_bytes: int) -> None:
         if self._budget is not None:
@@ -189,12 +214,12 @@ class Generations:
 
         Raise NotFound, Forbidden, BrokerUnavailable.
         """
-        record = await self.find(generation, user)
+        await self.find(generation, user)
         result = await self._store.request_stop(generation, user)
         if result is None:
             raise generation_not_found()
-        if result is StopResult.STOPPING and not await self._end_if_queued(record, user):
-            await self._queue.broadcast_stop(generation)
+        if result is StopResult.STOPPING:
+            await self._finish_stop(generation, user)
         return result
 
     async def delete(self, generation: str, user: str) -> None:
@@ -218,9 +243,9 @@ class Generations:
             await self.stop(generation, user)
         return await self.start(user, record.request, idempotency_key)
 
-    async def _is_queued(self, generation: str) -> bool:
+    async def _find_queued(self, generation: str) -> Generation | None:
         record = await self._store.find(generation)
-        return record is not None and record.status is Status.QUEUED
+        return record if record is not None and record.status is Status.QUEUED else None
 
     async def _is_readable(self, channel: Channel, after: Position) -> bool:
         """Whether the log holds every event after a position."""
@@ -241,14 +266,18 @@ class Generations:
         except LogTrimmed:
             return True
 
-    async def _end_if_queued(self, record: Generation, by: str) -> bool:
-        """End a generation that no worker has started, and return whether it ended here.
+    async def _finish_stop(self, generation: str, by: str) -> None:
+        """End a generation whose record has a stop request here if no worker has started it, else
+        notify the workers.
 
-        The broker refuses the update once a worker has started the generation.
+        The broker refuses the end once a worker has started the generation.
         """
-        if record.status is not Status.QUEUED:
-            return False
-        return await self._jobs.end(record, Status.STOPPED, {"by": by})
+        record = await self._store.find(generation)
+        if record is None or record.status.ended:
+            return
+        by = record.stop_requested_by or by
+        if record.attempt or not await self._jobs.end(record, Status.STOPPED, {"by": by}):
+            await self._queue.broadcast_stop(generation)
 
 
 def _build_events(record: Generation) -> list[tuple[str, bytes]]:

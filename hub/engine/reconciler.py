@@ -6,7 +6,8 @@ of them does it for all. It compares each record with its job:
 
     record            job                                    what happens
     stop requested    none, or no worker attends to it       stopped
-    any               none                                   the job is added again
+    any               none                                   the job is added again, unless others
+                                                             of its chat must end first
     any               no worker attends to it for too long   `queue_timeout`
 
 Rules:
@@ -123,5 +124,8 @@ class Reconciler:
     async def _requeue(self, generation: OpenGeneration) -> None:
         record = await self._store.find(generation.id)
         if record is not None and not record.status.ended:
+            if record.waits:
+                await self._jobs.add_next(record)  # nobody may have been told that it may begin
+                return
             await self._jobs.add_again(record)
             _log.warning("generation.requeued", generation=record.id, attempt=record.attempt)

@@ -167,7 +167,11 @@ class Relay:
         if max(record.attempt, deliveries - 1) >= limits.max_attempts:
             message = f"{limits.max_attempts} workers received this request and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
-        if record.attempt == 0 and attempt.queued_seconds > limits.max_queued_seconds:
+        if (
+            record.attempt == 0
+            and not record.waits  # then it waited for its chat, not for a worker
+            and attempt.queued_seconds > limits.max_queued_seconds
+        ):
             message = "no worker was free in time to start the answer"
             raise UpstreamError("queue_timeout", message, retryable=True)
 

@@ -7,10 +7,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class OnBusy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ON_BUSY_ALLOW: _ClassVar[OnBusy]
+    ON_BUSY_REJECT: _ClassVar[OnBusy]
+    ON_BUSY_ENQUEUE: _ClassVar[OnBusy]
+    ON_BUSY_INTERRUPT: _ClassVar[OnBusy]
+
 class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_DISCONNECT_CONTINUE: _ClassVar[OnDisconnect]
     ON_DISCONNECT_STOP: _ClassVar[OnDisconnect]
+ON_BUSY_ALLOW: OnBusy
+ON_BUSY_REJECT: OnBusy
+ON_BUSY_ENQUEUE: OnBusy
+ON_BUSY_INTERRUPT: OnBusy
 ON_DISCONNECT_CONTINUE: OnDisconnect
 ON_DISCONNECT_STOP: OnDisconnect
 
@@ -51,7 +62,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., event: _Optional[str] = ..., channel: _Optional[str] = ..., data: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect")
+    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect", "chat", "on_busy")
     USER_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +72,8 @@ class GenerateRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    ON_BUSY_FIELD_NUMBER: _ClassVar[int]
     user: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -70,7 +83,9 @@ class GenerateRequest(_message.Message):
     metadata: str
     id: str
     on_disconnect: OnDisconnect
-    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ...) -> None: ...
+    chat: str
+    on_busy: OnBusy
+    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "content_json", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning_details")

@@ -200,7 +200,17 @@ def generate_body(request: pb.GenerateRequest) -> GenerateBody:
         upstream=request.upstream or None,
         params=decode_json_field(request.params, dict[str, Any], "params") or {},
         metadata=decode_json_field(request.metadata, dict[str, Any], "metadata") or {},
+        chat=request.chat or None,
+        on_busy=_on_busy(request.on_busy),
     )
+
+
+def _on_busy(value: pb.OnBusy) -> str:
+    """Return the value of `on_busy` in the body; one that the hub does not know stays a number."""
+    try:
+        return pb.OnBusy.Name(value).removeprefix("ON_BUSY_").lower()
+    except ValueError:
+        return str(value)
 
 
 def _message(message: pb.Message, number: int) -> Message:

@@ -82,6 +82,7 @@ class ErrorMiddleware:
                 description.detail,
                 code=description.code,
                 path=description.path,
+                generation=description.generation,
                 headers=_headers(description),
             )
         except ConnectionError:
@@ -105,13 +106,16 @@ class ErrorMiddleware:
         *,
         code: str | None = None,
         path: str | None = None,
+        generation: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> web.Response:
         for each in self._formats:
             if request.path.startswith(each.prefix):
                 document = each.build(status, detail, path, code or code_for_status(status).name)
                 return _error_response(status, document, each.content_type, headers)
-        return problem_response(status, detail, code=code, path=path, headers=headers)
+        return problem_response(
+            status, detail, code=code, path=path, generation=generation, headers=headers
+        )
 
 
 def problem_response(
@@ -120,13 +124,15 @@ def problem_response(
     *,
     code: str | None = None,
     path: str | None = None,
+    generation: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a problem document as a response.
 
     code: the name of an ErrorCode; by default the one of the status. path: the invalid field.
+    generation: the answer that stands in the way of the request.
     """
-    document = problem_document(status, detail, path, code)
+    document = problem_document(status, detail, path, code, generation)
     return _error_response(status, document, PROBLEM_TYPE, headers)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +28,7 @@ class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
     upstream: str
     messages: list[Message]
     metadata: dict[str, Any]
+    chat: str | UnsetType = UNSET
     finish_reason: str | UnsetType | None = UNSET
     by: str | UnsetType | None = UNSET
     code: str | UnsetType = UNSET
@@ -57,5 +58,11 @@ def describe_generation(
         "upstream": request.upstream,
         "messages": request.messages,
         "metadata": request.metadata,
-        **{key: value for key, value in record.end.items() if key not in ("generation", "deltas")},
+        **({} if request.chat is None else {"chat": request.chat}),
+        **end_fields(record.end),
     }
+
+
+def end_fields(end: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what snapshots and lists show of the data of an end event."""
+    return {key: value for key, value in end.items() if key not in ("generation", "deltas")}

@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from hub.core.cursor import Position
 from hub.core.event import digest
-from hub.core.generation import Generation, GenerationRequest, StopResult
-from hub.error_codes import IDEMPOTENCY_KEY_REUSED
-from hub.errors import Conflict
+from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
+from hub.error_codes import CHAT_BUSY, IDEMPOTENCY_KEY_REUSED, TOO_MANY_GENERATIONS
+from hub.errors import Conflict, TooManyRequests
+
+MAX_OPEN_PER_CHAT: Final = 1000
+MAX_LISTED_PER_USER: Final = 1000
 
 
 class CreatedGeneration(msgspec.Struct, frozen=True):
     """The result of creating a generation.
 
     position: the position in the user's channel just before its first event.
-    new: False when the idempotency key had created it before.
+    new: False when the idempotency key had created it before. waits: whether it may not begin yet,
+    so that it gets no job. stopped: the generations of its chat that were asked to stop for it.
     """
 
     generation: str
     position: Position
     new: bool
+    waits: bool = False
+    stopped: Sequence[str] = ()
+
+
+class GenerationSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation as lists show it. The fields mean the same as in Generation and its request."""
+
+    id: str
+    status: Status
+    attempt: int
+    deltas: int
+    requested_at: float
+    model: str
+    upstream: str
+    chat: str | None
+    metadata: dict[str, Any]
+    end: dict[str, Any]
+
+
+class GenerationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which generations of a user a list has.
+
+    chat, status: None means any. before: the id of the generation before which the list begins.
+    """
+
+    limit: int
+    chat: str | None = None
+    status: Status | None = None
+    before: str | None = None
 
 
 class OpenGeneration(NamedTuple):
@@ -53,6 +86,26 @@ def key_reused() -> Conflict:
     )
 
 
+def chat_busy(running: str) -> Conflict:
+    """Return the error of `reject`. running: the answer that has not ended."""
+    return Conflict(
+        f"an answer of this chat has not ended: {running}",
+        code=CHAT_BUSY,
+        path="on_busy",
+        generation=running,
+    )
+
+
+def chat_full() -> TooManyRequests:
+    """Return the error of `enqueue` and `interrupt` for a chat with too many open answers."""
+    return TooManyRequests(
+        f"{MAX_OPEN_PER_CHAT} answers of this chat have not ended; try again later",
+        code=TOO_MANY_GENERATIONS,
+        limit="questions_chat",
+        retry_after_seconds=5,
+    )
+
+
 class GenerationStore(Protocol):
     """The records of generations. Every method is atomic and raises BrokerUnavailable.
 
@@ -61,13 +114,31 @@ class GenerationStore(Protocol):
     """
 
     async def create(
-        self, generation: Generation, idempotency_key: str | None
+        self,
+        generation: Generation,
+        idempotency_key: str | None,
+        on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         """Store a record and take the position of the user's channel, or find the earlier record.
 
         The store sets `requested_at` by its own clock.
         idempotency_key: None always creates a record; the same key of a user creates one only.
-        Raise Conflict when the key has created a record for another request.
+        on_busy: what happens when the chat of the request has a generation that has not ended. A
+        generation that waits (CreatedGeneration.waits) cannot begin before the others have ended.
+        A second call with the same generation changes nothing.
+        Raise Conflict when the key has created a record for another request, or when the chat is
+        busy; TooManyRequests when MAX_OPEN_PER_CHAT of the chat have not ended.
+        """
+        ...
+
+    async def next_of_chat(self, user: str, chat: str) -> str | None:
+        """Return the generation of a chat that waited and may begin now, None if there is none."""
+        ...
+
+    async def list_of_user(self, user: str, which: GenerationFilter) -> Sequence[GenerationSummary]:
+        """Return generations of a user whose records exist, newest first.
+
+        The newest MAX_LISTED_PER_USER are looked at.
         """
         ...
 

@@ -13,15 +13,23 @@ from hub.core.cursor import Position
 from hub.core.generation import (
     Generation,
     GenerationUpdate,
+    OnBusy,
     Refusal,
     Status,
     StopResult,
+    UpdateKind,
     apply_update,
 )
 from hub.ports.events import Outcome
 from hub.ports.generations import (
+    MAX_LISTED_PER_USER,
+    MAX_OPEN_PER_CHAT,
     CreatedGeneration,
+    GenerationFilter,
+    GenerationSummary,
     OpenGeneration,
+    chat_busy,
+    chat_full,
     key_reused,
     request_digest,
 )
@@ -49,7 +57,10 @@ class MemoryGenerationStore:
         self._by_chat: dict[tuple[str, str], list[str]] = {}
 
     async def create(
-        self, generation: Generation, idempotency_key: str | None
+        self,
+        generation: Generation,
+        idempotency_key: str | None,
+        on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         self._check_available()
         key = (generation.user, idempotency_key or "")
@@ -59,17 +70,74 @@ class MemoryGenerationStore:
             if digest != first_digest:
                 raise key_reused()
             return msgspec.structs.replace(earlier, new=False)
+        existing = self.records.get(generation.id)
+        if existing is not None and existing.after is not None:
+            return CreatedGeneration(generation.id, existing.after, new=True, waits=existing.waits)
+        waits, stopped = self._join_chat(generation, on_busy)
         head = self._head_of(user_channel(generation.user))
-        created = CreatedGeneration(generation.id, head, new=True)
+        created = CreatedGeneration(generation.id, head, new=True, waits=waits, stopped=stopped)
         self.records[generation.id] = msgspec.structs.replace(
-            generation, after=head, requested_at=self._now()
+            generation, after=head, requested_at=self._now(), waits=waits
         )
         if generation.request.chat is not None:
             chat = generation.user, generation.request.chat
             self._by_chat.setdefault(chat, []).append(generation.id)
         if idempotency_key:
-            self._by_key[key] = created, digest
+            self._by_key[key] = CreatedGeneration(generation.id, head, new=True), digest
         return created
+
+    def _join_chat(self, generation: Generation, on_busy: OnBusy) -> tuple[bool, list[str]]:
+        """Return whether a new generation waits, and those that are stopped for it.
+
+        Raise Conflict, TooManyRequests.
+        """
+        open_ = self._open_before(generation)
+        if not open_ or on_busy is OnBusy.ALLOW:
+            return False, []
+        if on_busy is OnBusy.REJECT:
+            raise chat_busy(open_[0].id)
+        if len(open_) >= MAX_OPEN_PER_CHAT:
+            raise chat_full()
+        if on_busy is OnBusy.ENQUEUE:
+            return True, []
+        stopped = [record for record in open_ if record.stop_requested_by is None]
+        for record in stopped:
+            self.records[record.id] = msgspec.structs.replace(
+                record, status=Status.STOPPING, stop_requested_by=generation.user
+            )
+        return True, [record.id for record in stopped]
+
+    def _open_before(self, generation: Generation) -> list[Generation]:
+        """Return the open generations of the same chat that were created before this one."""
+        chat = generation.request.chat
+        of_chat = [] if chat is None else self._by_chat.get((generation.user, chat), [])
+        before = of_chat[: of_chat.index(generation.id)] if generation.id in of_chat else of_chat
+        records = [self.records[each] for each in before if each in self.records]
+        return [record for record in records if not record.status.ended]
+
+    async def next_of_chat(self, user: str, chat: str) -> str | None:
+        self._check_available()
+        of_chat = self._by_chat.get((user, chat), [])
+        records = [self.records[each] for each in of_chat if each in self.records]
+        oldest = next((each for each in records if not each.status.ended), None)
+        if oldest is None or oldest.status is not Status.QUEUED or not oldest.waits:
+            return None
+        return oldest.id
+
+    async def list_of_user(self, user: str, which: GenerationFilter) -> list[GenerationSummary]:
+        self._check_available()
+        records = [record for record in self.records.values() if record.user == user][::-1]
+        records = records[:MAX_LISTED_PER_USER]
+        if which.before is not None:
+            ids = [record.id for record in records]
+            if which.before not in ids:
+                return []
+            records = records[ids.index(which.before) + 1 :]
+        return [
+            _summarize(record)
+            for record in records
+            if which.chat in (None, record.request.chat) and which.status in (None, record.status)
+        ][: which.limit]
 
     async def find(self, generation: str) -> Generation | None:
         self._check_available()
@@ -142,8 +210,28 @@ class MemoryGenerationStore:
         record = self.records.get(update.generation)
         if record is None:
             return Outcome.NO_RECORD, None
+        if update.kind is UpdateKind.BEGIN and record.waits and not record.status.ended:
+            if self._open_before(record):
+                return Outcome.STALE, record.stop_requested_by
+            record = msgspec.structs.replace(record, waits=False)
         updated = apply_update(record, update, data)
         if isinstance(updated, Refusal):
             return Outcome(updated.value), record.stop_requested_by
         self.records[update.generation] = updated
         return None, record.stop_requested_by
+
+
+def _summarize(record: Generation) -> GenerationSummary:
+    request = record.request
+    return GenerationSummary(
+        id=record.id,
+        status=record.status,
+        attempt=record.attempt,
+        deltas=record.deltas,
+        requested_at=record.requested_at,
+        model=request.model,
+        upstream=request.upstream,
+        chat=request.chat,
+        metadata=request.metadata,
+        end=record.end,
+    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hub.core.generation import Generation
+from hub.core.generation import Generation, OnBusy
 from hub.ports.generations import CreatedGeneration, GenerationStore
 from hub.tracing.propagation import request_trace
 
@@ -18,6 +18,8 @@ class TracedGenerationStore:
         self.find = store.find
         self.snapshot = store.snapshot
         self.newest_of_chat = store.newest_of_chat
+        self.next_of_chat = store.next_of_chat
+        self.list_of_user = store.list_of_user
         self.discard = store.discard
         self.delete = store.delete
         self.stop_requested_by = store.stop_requested_by
@@ -26,10 +28,13 @@ class TracedGenerationStore:
         self._create = store.create
 
     async def create(
-        self, generation: Generation, idempotency_key: str | None
+        self,
+        generation: Generation,
+        idempotency_key: str | None,
+        on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         # Also when there is no trace: a restarted generation has the trace of its first request.
         request = msgspec.structs.replace(generation.request, trace=request_trace())
         return await self._create(
-            msgspec.structs.replace(generation, request=request), idempotency_key
+            msgspec.structs.replace(generation, request=request), idempotency_key, on_busy
         )

@@ -24,6 +24,7 @@ from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
+from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
@@ -58,6 +59,7 @@ def public_application(
         WebSocketRoutes(
             streams, stream_authenticator, origins, generations, requests, metrics=node.metrics
         ),
+        OwnGenerationRoutes(node.generations, authenticator),
         GenerationRoutes(
             generations, streams, user_authenticator, requests, build_templates(settings).select
         ),

@@ -114,7 +114,7 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
 def build_reconciler(settings: Settings, backend: Backend, clock: Clock) -> Reconciler:
     """Build what ends or queues again the generations that no worker attends to."""
     return Reconciler(
-        GenerationJobs(backend.events, backend.queue, queue_by_upstream(settings)),
+        build_jobs(settings, backend),
         backend.generations,
         backend.queue,
         clock,
@@ -122,6 +122,13 @@ def build_reconciler(settings: Settings, backend: Backend, clock: Clock) -> Reco
             lease_seconds=settings.worker.lease_seconds,
             max_queued_seconds=settings.generations.max_queued_seconds,
         ),
+    )
+
+
+def build_jobs(settings: Settings, backend: Backend) -> GenerationJobs:
+    """Build what adds and ends the jobs of generations."""
+    return GenerationJobs(
+        backend.events, backend.generations, backend.queue, queue_by_upstream(settings)
     )
 
 

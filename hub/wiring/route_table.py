@@ -25,6 +25,7 @@ from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
 from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
+from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.static_files import JsClientRoutes
@@ -48,6 +49,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         ConnectRoutes,
         WebSocketRoutes,
         GenerationRoutes,
+        OwnGenerationRoutes,
         TicketRoutes,
         *DIALECTS,
         JsClientRoutes,

@@ -19,7 +19,7 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
-from hub.wiring.backend import build_reconciler, open_backend
+from hub.wiring.backend import build_jobs, build_reconciler, open_backend
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
@@ -59,10 +59,12 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         }
         warn_of_worker(settings, upstreams)
         usage_recorder = UsageRecorder(backend.usage)
+        jobs = build_jobs(settings, backend)
 
         async def on_result(result: GenerationResult) -> None:
             metrics.record(result)
             await usage_recorder.record(result)
+            await jobs.add_next(result.generation)
 
         worker = Worker(
             backend.queue,

@@ -12,6 +12,7 @@ from hub.ports.backend import Backend
 from hub.testing.backend import MemoryBackend
 from hub.testing.contracts import (
     BackendOptions,
+    ChatsContract,
     CommandsContract,
     EventsContract,
     GenerationsContract,
@@ -64,6 +65,11 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
 
 @everywhere
 class TestEvents(EventsContract):
+    """Every kind."""
+
+
+@everywhere
+class TestChats(ChatsContract):
     """Every kind."""
 
 

@@ -101,7 +101,7 @@ class World:
         self.stopped: set[str] = set()
         self.tasks: list[asyncio.Task[None]] = []
         self.reconciler = Reconciler(
-            GenerationJobs(backend.events, backend.queue),
+            GenerationJobs(backend.events, backend.generations, backend.queue),
             backend.generations,
             backend.queue,
             self.clock,

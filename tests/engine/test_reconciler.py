@@ -48,7 +48,7 @@ class Case:
         self.clock = FakeClock()
         self.generations = Generations(self.backend.events, self.backend.generations, self.queue)
         self.reconciler = Reconciler(
-            GenerationJobs(self.backend.events, self.queue),
+            GenerationJobs(self.backend.events, self.backend.generations, self.queue),
             self.backend.generations,
             self.queue,
             self.clock,

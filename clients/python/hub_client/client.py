@@ -119,16 +119,28 @@ class HubClient:
         upstream: str | None = None,
         params: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        chat: str | None = None,
+        on_busy: str | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
         """Start a generation and return its answer.
 
         prompt: a text, or the messages of a conversation.
         params: model parameters, such as `temperature`.
+        chat: your id of the conversation. on_busy: what happens while an answer of the chat has not
+        ended: `allow` (default) runs both, `reject` raises BadRequest, whose `generation` is that
+        answer, `enqueue` waits for it, and `interrupt` stops it.
         idempotency_key: the same key again returns the same answer. The client creates one when it
         is None, so that its own retries start nothing twice.
         """
-        options = AskOptions(model=model, upstream=upstream, params=params, metadata=metadata)
+        options = AskOptions(
+            model=model,
+            upstream=upstream,
+            params=params,
+            metadata=metadata,
+            chat=chat,
+            on_busy=on_busy,
+        )
         key = idempotency_key or uuid.uuid4().hex
         client = self._public_client()
         started = await client.send(start_request(prompt, options, key, self._user_parameter))

@@ -34,6 +34,7 @@ class HubClientError(Exception):
     from a hub; docs/reference/errors.md describes the codes.
     path: the name of the wrong field, or None.
     retry_after_seconds: how long the hub asks the client to wait, or None.
+    generation: the answer that stands in the way of the request (`chat_busy`), or None.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class HubClientError(Exception):
         code: str | None = None,
         path: str | None = None,
         retry_after_seconds: float | None = None,
+        generation: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -51,6 +53,7 @@ class HubClientError(Exception):
         self.code = code
         self.path = path
         self.retry_after_seconds = retry_after_seconds
+        self.generation = generation
 
 
 class HubUnreachable(HubClientError):
@@ -157,6 +160,7 @@ class _Problem(msgspec.Struct):
     detail: str
     code: str | None = None
     path: str | None = None
+    generation: str | None = None
 
 
 def error_from_response(
@@ -177,6 +181,7 @@ def error_from_response(
         code=problem.code,
         path=problem.path,
         retry_after_seconds=_parse_seconds(retry_after),
+        generation=problem.generation,
     )
 
 
@@ -187,12 +192,18 @@ def error_from_status(
     code: str | None = None,
     path: str | None = None,
     retry_after_seconds: float | None = None,
+    generation: str | None = None,
 ) -> HubClientError:
     """Return the error for an HTTP status."""
     default = BadRequest if 400 <= status < 500 else HubClientError
     error_type = _ERROR_BY_STATUS.get(status, default)
     return error_type(
-        detail, status=status, code=code, path=path, retry_after_seconds=retry_after_seconds
+        detail,
+        status=status,
+        code=code,
+        path=path,
+        retry_after_seconds=retry_after_seconds,
+        generation=generation,
     )
 
 

@@ -21,13 +21,17 @@ Prompt = str | Sequence[Mapping[str, Any]]
 class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a generation. None leaves the choice to the hub.
 
-    params: model parameters, such as `temperature`, which the hub passes on to the upstream.
+    params: model parameters, such as `temperature`, which the hub passes on to the upstream. chat:
+    the id of the conversation. on_busy: what happens while an answer of the chat has not ended:
+    `allow`, `reject`, `enqueue` or `interrupt`.
     """
 
     model: str | None = None
     upstream: str | None = None
     params: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] | None = None
+    chat: str | None = None
+    on_busy: str | None = None
 
 
 class GenerationStarted(msgspec.Struct, frozen=True):

@@ -41,8 +41,8 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_PUBLISH: Final = Script(_PACKAGE, "channel_head", "publish")
-_PUBLISH_ENDS: Final = Script(_PACKAGE, "channel_head", "publish", needs_memory=False)
+_PUBLISH: Final = Script(_PACKAGE, "channel_head", "chat", "publish")
+_PUBLISH_ENDS: Final = Script(_PACKAGE, "channel_head", "chat", "publish", needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server

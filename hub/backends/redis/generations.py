@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -16,19 +17,36 @@ from hub.backends.redis.client import (
     generation_keys,
 )
 from hub.backends.redis.events import Retention, to_milliseconds
-from hub.backends.redis.keys import JOBS_PARTITION, LAST_SWEEP, open_generations_key
+from hub.backends.redis.keys import (
+    JOBS_PARTITION,
+    LAST_SWEEP,
+    chat_open_key,
+    hash_tag,
+    open_generations_key,
+    user_generations_key,
+)
 from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
-from hub.core.generation import Generation, GenerationRequest, Status, StopResult
+from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
 from hub.ports.generations import (
+    MAX_LISTED_PER_USER,
+    MAX_OPEN_PER_CHAT,
     CreatedGeneration,
+    GenerationFilter,
+    GenerationSummary,
     OpenGeneration,
+    chat_busy,
+    chat_full,
     key_reused,
     request_digest,
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_CREATE: Final = Script(_PACKAGE, "channel_head", "create_generation")
+_CREATE: Final = Script(_PACKAGE, "channel_head", "chat", "create_generation", is_repeatable=True)
+_NEXT_OF_CHAT: Final = Script(
+    _PACKAGE, "chat", "next_of_chat", needs_memory=False, is_repeatable=True
+)
+_LIST: Final = Script(_PACKAGE, "chat", "list_generations", needs_memory=False, is_repeatable=True)
 _FIND: Final = Script(
     _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
 )
@@ -49,7 +67,10 @@ class RedisGenerationStore:
         self._record_ttl_ms = to_milliseconds(retention.generation_ttl_seconds)
 
     async def create(
-        self, generation: Generation, idempotency_key: str | None
+        self,
+        generation: Generation,
+        idempotency_key: str | None,
+        on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         channel = channel_keys(user_channel(generation.user))
         record = generation_keys(generation.id)
@@ -62,8 +83,9 @@ class RedisGenerationStore:
         )
         chat = generation.request.chat
         keys = [channel.head, channel.log, idempotency, record.record, record.parts, record.open]
+        keys.append(user_generations_key(generation.user))
         if chat is not None:
-            keys.append(chat_key(generation.user, chat))
+            keys += [chat_key(generation.user, chat), chat_open_key(generation.user, chat)]
         arguments = (
             new_epoch(),
             self._head_ttl_ms,
@@ -72,13 +94,25 @@ class RedisGenerationStore:
             generation.user,
             msgspec.json.encode(generation.request),
             self._record_ttl_ms,
+            msgspec.json.encode(_Summary.of(generation.request)),
+            chat or "",
+            on_busy.value,
+            MAX_OPEN_PER_CHAT,
+            MAX_LISTED_PER_USER,
         )
         (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
         if not reply:
             raise key_reused()
-        generation_id, epoch, offset, new = reply
+        if reply[0] in (b"busy", b"full"):
+            raise chat_busy(reply[1].decode()) if reply[0] == b"busy" else chat_full()
+        generation_id, epoch, offset, new, *more = reply
+        waits, *stopped = more or (0,)
         return CreatedGeneration(
-            generation_id.decode(), Position(epoch.decode(), offset), bool(new)
+            generation_id.decode(),
+            Position(epoch.decode(), offset),
+            bool(new),
+            waits=bool(waits),
+            stopped=[each.decode() for each in stopped],
         )
 
     async def find(self, generation: str) -> Generation | None:
@@ -93,6 +127,25 @@ class RedisGenerationStore:
         partition = partition_of(user_channel(user))
         newest = await self._client.call_key(partition, "GET", chat_key(user, chat))
         return newest.decode() if newest else None
+
+    async def next_of_chat(self, user: str, chat: str) -> str | None:
+        partition = partition_of(user_channel(user))
+        names = (chat_open_key(user, chat), _any_record(partition))
+        (reply,) = await self._client.run([ScriptCall(_NEXT_OF_CHAT, partition, names, ())])
+        return reply.decode() or None
+
+    async def list_of_user(self, user: str, which: GenerationFilter) -> list[GenerationSummary]:
+        partition = partition_of(user_channel(user))
+        names = (user_generations_key(user), _any_record(partition))
+        arguments = (
+            "" if which.chat is None else "1",
+            which.chat or "",
+            which.status.value if which.status else "",
+            which.before or "",
+            which.limit,
+        )
+        (reply,) = await self._client.run([ScriptCall(_LIST, partition, names, arguments)])
+        return [_parse_summary(each) for each in reply]
 
     async def discard(
         self, generation: str, user: str, idempotency_key: str | None, chat: str | None
@@ -149,6 +202,7 @@ class RedisGenerationStore:
             after=_parse_position(values.get(b"after")),
             end=msgspec.json.decode(values.get(b"end", b"{}")),
             writer=values.get(b"writer", b"").decode(),
+            waits=b"waits" in values,
         )
         return record, Position(epoch.decode(), offset)
 
@@ -192,6 +246,41 @@ class RedisGenerationStore:
             for page in pages
             for generation, attempt, age_ms, stop_requested in page
         ]
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """What lists show of a request."""
+
+    model: str = ""
+    upstream: str = ""
+    chat: str | None = None
+    metadata: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, request: GenerationRequest) -> Self:
+        return cls(request.model, request.upstream, request.chat, request.metadata)
+
+
+def _parse_summary(reply: Sequence[bytes]) -> GenerationSummary:
+    generation, status, attempt, deltas, requested_at, summary, end = reply
+    shown = msgspec.json.decode(summary, type=_Summary)
+    return GenerationSummary(
+        id=generation.decode(),
+        status=Status(status.decode()),
+        attempt=int(attempt),
+        deltas=int(deltas),
+        requested_at=float(requested_at),
+        model=shown.model,
+        upstream=shown.upstream,
+        chat=shown.chat,
+        metadata=shown.metadata,
+        end=msgspec.json.decode(end) if end else {},
+    )
+
+
+def _any_record(partition: int) -> str:
+    """Return the key of a record in a partition; scripts derive those of the others from it."""
+    return f"{hash_tag(partition)}:generation:"
 
 
 def _parse_position(text: bytes | None) -> Position | None:

@@ -121,6 +121,17 @@ def chat_key(user: str, chat: str) -> str:
     return _client_key("chat", user_channel(user), chat)
 
 
+def chat_open_key(user: str, chat: str) -> str:
+    """Return the key of the answers of a user's chat that have not ended (sorted set)."""
+    return _client_key("chat_open", user_channel(user), chat)
+
+
+def user_generations_key(user: str) -> str:
+    """Return the key of the newest generations of a user (sorted set)."""
+    channel = user_channel(user)
+    return f"{hash_tag(partition_of(channel))}:generations:{channel}"
+
+
 def generation_keys(generation: str) -> GenerationKeys | None:
     """Return the keys of a generation; None when this is not the id of one."""
     # A URL may contain anything: only possible ids get into the cache.

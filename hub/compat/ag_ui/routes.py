@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from hub.api.generation_requests import check_chat_id
 from hub.api.json_decoding import convert_json
 from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ag_ui.requests import RunAgentInput, to_request
 from hub.compat.operations import answer_operation
-from hub.compat.requests import CompatRequests, check_chat_id
+from hub.compat.requests import CompatRequests
 from hub.http.routing import build_routes
 
 

@@ -14,11 +14,12 @@ import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Identity
+from hub.api.generation_requests import check_chat_id
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
 from hub.compat.ai_sdk.requests import AiSdkBody, read_chat
 from hub.compat.answer_encoder import data_event
 from hub.compat.operations import answer_operation
-from hub.compat.requests import CompatRequests, check_chat_id
+from hub.compat.requests import CompatRequests
 from hub.core.generation import partition_of_generation
 from hub.errors import NotFound
 from hub.http.json_body import json_response

@@ -115,6 +115,10 @@ export interface GenerationRequest {
   params?: Record<string, unknown>;
   /** Any JSON object. The snapshot returns it. */
   metadata?: Record<string, unknown>;
+  /** Your id of the conversation. */
+  chat?: string;
+  /** What happens while an answer of the chat has not ended. Default: `allow`. */
+  on_busy?: "allow" | "reject" | "enqueue" | "interrupt";
   /** The idempotency key: a repeated request with the same key returns the same answer. */
   id?: string;
 }
@@ -330,6 +334,7 @@ export class HubError extends Error {
     code?: string | null;
     path?: string | null;
     retryAfterSeconds?: number | null;
+    generation?: string | null;
     cause?: unknown;
   });
   /** The HTTP status, 0 when there was no response. */
@@ -340,6 +345,8 @@ export class HubError extends Error {
   path: string | null;
   /** How long to wait before the next attempt, if the hub says so. */
   retryAfterSeconds: number | null;
+  /** The answer that stands in the way of the request, with the code `chat_busy`. */
+  generation: string | null;
   /** Whether the same request can succeed later. */
   get isRetryable(): boolean;
 }

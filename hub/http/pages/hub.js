@@ -48,9 +48,10 @@ const noop = () => {};
 // status: the HTTP status, 0 when there was no response. code: the hub's code for the error
 // (docs/reference/errors.md), the code of a failed answer, or "closed".
 export class HubError extends Error {
-  constructor(message, { status = 0, code = null, path = null, retryAfterSeconds = null, cause } = {}) {
+  constructor(message, details = {}) {
+    const { status = 0, code = null, path = null, retryAfterSeconds = null, generation = null, cause } = details;
     super(message, { cause });
-    Object.assign(this, { name: "HubError", status, code, path, retryAfterSeconds });
+    Object.assign(this, { name: "HubError", status, code, path, retryAfterSeconds, generation });
   }
 
   // Whether the same request can succeed later.
@@ -66,6 +67,7 @@ export class HubError extends Error {
       code: problem.code ?? null,
       path: problem.path ?? null,
       retryAfterSeconds: parseRetryAfter(response.headers.get("Retry-After")),
+      generation: problem.generation ?? null,
     });
   }
 }

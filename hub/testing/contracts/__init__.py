@@ -13,6 +13,7 @@ has a whole example. Only this package imports pytest.
 
 from __future__ import annotations
 
+from hub.testing.contracts.chats import ChatsContract
 from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
 from hub.testing.contracts.node import BackendOptions, OpenBackend
@@ -26,6 +27,7 @@ from hub.testing.contracts.stores import (
 
 __all__ = [
     "BackendOptions",
+    "ChatsContract",
     "CommandsContract",
     "EventsContract",
     "GenerationsContract",

@@ -22,7 +22,8 @@
 -- 1. Nothing of an event is written unless every check passed. A refused event affects no other.
 -- 2. An event that is repeated with its idempotency key, or with the index of its delta, writes
 --    nothing. Another event with the same key is a conflict and writes nothing.
--- 3. A generation ends once, and only its newest attempt and that attempt's writer write.
+-- 3. An answer that waits for others of its chat (create_generation.lua) begins when they have ended.
+--    A generation ends once, and only its newest attempt and that attempt's writer write.
 --    Nothing is written behind a hole: an index above the number of deltas is refused.
 -- 4. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
 -- 5. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
@@ -32,7 +33,7 @@ local now
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
 local function update_generation(data, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer)
-  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer')
+  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
   attempt, index = tonumber(attempt), tonumber(index)
   if not old_status then
@@ -45,6 +46,12 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
   if kind == 'begin' then
     if newest ~= attempt - 1 then
       return 'stale', stop_requested_by
+    end
+    if record[6] then
+      if open_before(record[6], record_prefix(record_key), string.match(record_key, '[^:]+$'), 1)[1] then
+        return 'stale', stop_requested_by
+      end
+      redis.call('HDEL', record_key, 'waits')
     end
   elseif newest ~= attempt or (record[5] or '') ~= writer then
     return 'stale', stop_requested_by
