@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai
 import pytest
 
 from hub.compat.answer_state import AnswerCollector
 from hub.compat.openai_chat.encoder import chat_completion
 from hub.compat.openai_responses.input import to_messages
 from hub.compat.openai_responses.response_collector import ResponseCollector
+from hub.core.parts import File, Part, Source
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
     DONE,
@@ -26,6 +28,7 @@ from tests.compat.history import (
     part,
     text_delta,
 )
+from tests.http.test_parts import PRODUCED, answering_hub
 
 SOURCE = part("source", url="https://a.example", title="A", id="doc-1")
 STORY: list[Event] = [
@@ -164,8 +167,8 @@ def test_chat_completions() -> None:
     assert deltas == [
         {"role": "assistant", "content": ""},
         {"content": "a"},
-        {"annotations": [annotation]},
-        {"images": [image]},
+        {"annotations": [{"index": 0, **annotation}]},
+        {"images": [{"index": 0, **image}]},
         {"content": "b"},
         {"tool_calls": [{"index": 0, **call}]},
         {},
@@ -207,3 +210,36 @@ def test_responses(middle: list[Event]) -> None:
         assert annotations == ["https://a.example"]
         assert len({item["id"] for item in output}) == len(output)
         assert [message.role for message in to_messages(output)].count("tool") == 1
+
+
+async def test_openai_python() -> None:
+    """Its stream helpers accept every part, and an answer with results can be continued."""
+    images: list[Part] = [
+        File(data="aGk=", media_type="image/png"),
+        File(url="https://a.example/g.png", media_type="image/png"),
+        Source("https://b.example"),
+    ]
+    async with answering_hub([*PRODUCED, *images]) as hub:
+        url = f"http://127.0.0.1:{hub.port}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="x", max_retries=0) as client:
+            async with client.responses.stream(model="m1", input="hi") as events:
+                async for _ in events:
+                    pass
+                answer = await events.get_final_response()
+            types = [item.type for item in answer.output]
+            assert types[:3] == ["function_call", "function_call_output", "message"]
+            assert "image_generation_call" in types
+            output = [item.model_dump(exclude_none=True) for item in answer.output]
+            for more in ({"previous_response_id": answer.id}, {"input": output}):
+                body: dict[str, Any] = {"input": "more", **more}
+                assert (await client.responses.create(model="m1", **body)).status == "completed"
+            ask: list[Any] = [{"role": "user", "content": "hi"}]
+            async with client.chat.completions.stream(model="m1", messages=ask) as chunks_:
+                async for _ in chunks_:
+                    pass
+                message = (await chunks_.get_final_completion()).choices[0].message
+    assert message.content == "ab"
+    assert [each.url_citation.url for each in message.annotations or ()] == [
+        "https://a.example",
+        "https://b.example",
+    ]

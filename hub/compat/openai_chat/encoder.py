@@ -50,6 +50,7 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         super().__init__(record)
         self._include_usage = include_usage
         self._sent = AppendOnlyText()
+        self._counts: dict[str, int] = {}  # of the entries sent in each list
         self._numbers: dict[int, int] = {}  # of the client's calls, by the index in the answer
 
     def on_start(self) -> Iterator[bytes]:
@@ -69,14 +70,14 @@ class ChatCompletionEncoder(AnswerEncoderBase):
             yield self._delta({"tool_calls": [{**call, "index": number}]})
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
-        yield self._delta({"reasoning_details": details})
+        yield self._delta({"reasoning_details": self._indexed("reasoning_details", details)})
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
-        yield self._delta({"annotations": annotations})
+        yield self._delta({"annotations": self._indexed("annotations", annotations)})
 
     def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
         if images := _images([part]):
-            yield self._delta({"images": images})
+            yield self._delta({"images": self._indexed("images", images)})
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
@@ -101,6 +102,12 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def on_failed(self, code: str, message: str) -> Iterator[bytes]:
         self.is_broken = True
         yield data_event(describe_stream_failure(self.answer, code, message).document())
+
+    def _indexed(self, name: str, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the entries of a list with their indexes, without which openai-python fails."""
+        first = self._counts.get(name, 0)
+        self._counts[name] = first + len(entries)
+        return [{"index": first + n, **entry} for n, entry in enumerate(entries)]
 
     def _is_for_client(self, index: int) -> bool:
         calls = self.answer.tool_calls
