@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -56,7 +57,7 @@ def need(*programs: str) -> None:
 @cache
 def _build_go() -> Command:
     need(*_PROGRAMS["go"])
-    folder = _copy(EXAMPLES / "go", "go", proto="hub.proto")
+    folder = _copy(EXAMPLES / "go", "go", {"hub.proto": PROTO})
     binary = folder / "bin" / "hub-examples"
     env = {**_go_environment(), "GOBIN": str(binary.parent)}
     env["PATH"] = f"{binary.parent}:{os.environ['PATH']}"
@@ -92,9 +93,7 @@ def _go_environment() -> dict[str, str]:
 @cache
 def _build_rust() -> Command:
     need(*_PROGRAMS["rust"])
-    folder = _copy(EXAMPLES / "rust", "rust")
-    (folder / "src" / "bin").mkdir()
-    shutil.copy2(BY_ITSELF, folder / "src" / "bin")
+    folder = _copy(EXAMPLES / "rust", "rust", {"src/bin/by_itself.rs": BY_ITSELF})
     target = CACHE / "rust"
     _build(folder, {"CARGO_TARGET_DIR": str(target)}, [["cargo", "build", "--locked"]])
     return [str(target / "debug" / "hub-examples")]
@@ -108,7 +107,7 @@ def by_itself_command() -> Command:
 @cache
 def _build_java() -> Command:
     need(*_PROGRAMS["java"])
-    folder = _copy(EXAMPLES / "java", "java", proto="src/main/proto/hub.proto")
+    folder = _copy(EXAMPLES / "java", "java", {"src/main/proto/hub.proto": PROTO})
     classpath = folder / "target" / "classpath"
     maven = ["mvn", "-q", "-B", f"-Dmaven.repo.local={CACHE / 'maven'}"]
     goals = ["compile", "dependency:build-classpath", f"-Dmdep.outputFile={classpath}"]
@@ -120,7 +119,7 @@ def _build_java() -> Command:
 @cache
 def _build_node() -> Command:
     need(*_PROGRAMS["node"])
-    folder = _copy(EXAMPLES / "grpc-node", "node", proto="hub.proto")
+    folder = _copy(EXAMPLES / "grpc-node", "node", {"hub.proto": PROTO})
     _build(folder, {}, [["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]])
     return ["node", str(folder / "client.mjs")]
 
@@ -133,29 +132,24 @@ _BUILDERS: Final[dict[str, Callable[[], Command]]] = {
 }
 
 
-def _copy(source: Path, name: str, proto: str | None = None) -> Path:
-    """Copy the files of a program to the cache; proto: where it has its copy of hub.proto."""
+def _copy(source: Path, name: str, more: Mapping[str, Path] = MappingProxyType({})) -> Path:
+    """Copy the files of a program, and more files by their paths in it, to the cache."""
     folder = CACHE / "build" / name
     shutil.rmtree(folder / "src", ignore_errors=True)  # no file stays that the source has no more
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    if proto is not None:
-        (folder / proto).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROTO, folder / proto)
-    (folder / ".inputs").write_text(_hash(source))
+    for path, file in more.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, folder / path)
+    digest = sha256()
+    for file in (*sorted(each for each in source.rglob("*") if each.is_file()), *more.values()):
+        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    (folder / ".inputs").write_text(digest.hexdigest())
     return folder
-
-
-def _hash(source: Path) -> str:
-    digest = sha256(PROTO.read_bytes())
-    for file in sorted(each for each in source.rglob("*") if each.is_file()):
-        digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _build(folder: Path, env: dict[str, str], commands: Sequence[Command]) -> None:
     """Run the commands unless they have succeeded with these files and commands."""
-    files = (folder / ".inputs").read_text() + BY_ITSELF.read_text()
-    inputs = f"{files}\n{commands}\n{env.get('GOFLAGS')}"
+    inputs = f"{(folder / '.inputs').read_text()}\n{commands}\n{env.get('GOFLAGS')}"
     stamp = folder / ".built"
     if stamp.exists() and stamp.read_text() == inputs:
         return

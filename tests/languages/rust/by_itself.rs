@@ -9,6 +9,9 @@ use launchdarkly_sdk_transport::HyperTransport;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("no provider yet");
     let url = format!("{}/sse/connect", env::args().nth(1).expect("a URL"));
     let transport = HyperTransport::builder().build_http()?;
     let client = ClientBuilder::for_url(&url)?.build_with_transport(transport);
