@@ -19,11 +19,12 @@ class UpstreamModels(msgspec.Struct, frozen=True):
     """The models of an upstream, so that a node can refuse a request that no worker could serve.
 
     default_model: the model for requests without one. models: the models that the upstream accepts;
-    empty if it accepts any.
+    empty if it accepts any. kind: its wire format, as the settings name it.
     """
 
     default_model: str | None
     models: Sequence[str]
+    kind: str = "openai"
 
 
 MAX_CHAT_ID_CHARS: Final = 128
@@ -153,6 +154,13 @@ class GenerationRequests:
                 return upstream, model
         upstream, _, model = name.partition("/")
         return (upstream, model) if model and upstream in self._upstreams else (None, name)
+
+    def kind_of(self, name: str | None) -> str | None:
+        """Return the wire format of an upstream, None if it does not exist. name: None means the
+        default upstream.
+        """
+        upstream = self._upstreams.get(name or self._default_upstream or "")
+        return upstream.kind if upstream is not None else None
 
     def _configured_models(self) -> Iterator[tuple[str, str]]:
         """Yield each upstream with its configured models, the default upstream first."""

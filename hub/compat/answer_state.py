@@ -10,6 +10,7 @@ from msgspec import UNSET
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 from hub.core.part_events import PART
+from hub.core.response_items import EVENT_DATA
 from hub.core.tool_calls import MAX_TOOL_CALLS
 
 _CALL_FIELDS: Final = {"index", "id", "type", "function", "run_by"}
@@ -67,6 +68,7 @@ class AnswerState:
         self.tool_calls: list[ToolCall] = []  # by their `index` in the deltas
         self.reasoning_details: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
+        self.kept_items: dict[str, dict[str, Any]] = {}  # core/response_items.py, by the ids
         self.files: list[dict[str, Any]] = []  # parts of the type `file`
         self.is_started = False
         self._has_parts = False  # whether there was any `generation.part`
@@ -101,6 +103,7 @@ class AnswerState:
             case "generation.restarted":
                 self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
                 self.reasoning_details, self.annotations, self.files = [], [], []
+                self.kept_items = {}
             case "generation.done" | "generation.stopped" | "generation.failed":
                 self.status, self.end = name.removeprefix("generation."), event
             case _:
@@ -110,6 +113,9 @@ class AnswerState:
         """Apply the data of the next event `generation.part`."""
         self._has_parts = True
         match part["type"]:
+            case "data" if part["name"] == EVENT_DATA:
+                if (item := kept_item(part)) is not None:
+                    self.kept_items[str(part.get("id"))] = item
             case "source":
                 self.annotations.append(to_annotation(part))
             case "file":
@@ -150,6 +156,12 @@ def _append_to_call(call: ToolCall, delta: dict[str, Any]) -> None:
     call.arguments += call_arguments(delta)
     call.run_by = delta.get("run_by", call.run_by)
     call.extras |= {name: delta[name] for name in delta.keys() - _CALL_FIELDS}
+
+
+def kept_item(part: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the item in the data of core/response_items.py, None if it is an event without one."""
+    item = part["value"].get("item") if isinstance(part["value"], dict) else None
+    return item if isinstance(item, dict) else None
 
 
 def to_annotation(source: dict[str, Any]) -> dict[str, Any]:

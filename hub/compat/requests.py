@@ -117,6 +117,13 @@ class CompatRequests:
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
         return await self.requests.start(user, body, key, chat=chat)
 
+    def has_kind(self, kind: str, body: Mapping[str, Any]) -> bool:
+        """Return whether the upstream that a body names, or its model, has this wire format."""
+        upstream, model = body.get("upstream"), body.get("model")
+        if not isinstance(upstream, str):
+            upstream, _ = self.requests.find(model if isinstance(model, str) else None)
+        return self.requests.kind_of(upstream) == kind
+
     def guard(self, generation: str, user: str, *, stops: bool) -> DisconnectGuard:
         """Return the guard of a generation that was started with `start_for`."""
         return self._stop_on_disconnect.guard(generation, user, stops=stops)

@@ -8,19 +8,21 @@ openai_responses_request.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.parts import (
+    Data,
     Part,
     Reasoning,
     ReasoningDetails,
     Text,
     ToolCallDelta,
 )
+from hub.core.response_items import EVENT_DATA
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.content import AnnotationReader, ContentText, read_text
 from hub.upstreams.dialect import (
@@ -35,12 +37,16 @@ from hub.upstreams.framing import SSE
 from hub.upstreams.openai_responses_output import ItemPositions, ReceivedText
 from hub.upstreams.openai_responses_request import REASONING_FORMAT, build_input, build_params
 
+_ADDED: Final = ("output_item.added",)
+_READ_ITEMS: Final = ("message", "reasoning", "function_call", "custom_tool_call")
+
 
 class _StreamEvent(msgspec.Struct, gc=False):
     type: str | None = None
     delta: ContentText | dict[str, Any] = None
     output_index: int | None = None
     content_index: int | None = 0
+    summary_index: int | None = None
     item_id: str | None = None
     text: ContentText = None
     part: dict[str, Any] | None = None
@@ -101,6 +107,9 @@ class _ResponseReader:
         self._reasoning = ReceivedText()
         self._arguments: dict[int, list[str]] = {}  # by the output index of the call
         self._calls: dict[int, str] = {}  # output index → id, of the calls that have begun
+        self._inputs: dict[int, str] = {}  # by the output index of the call of a custom tool
+        self._whole_inputs: set[int] = set()
+        self._kept_ids: set[str] = set()  # of items that the hub only passes on
         self._item_ids: set[str] = set()  # of reasoning whose encrypted content was read
         self._annotations = AnnotationReader()
         self._has_refusal = False
@@ -115,7 +124,10 @@ class _ResponseReader:
             output_index = self._positions.find(data.output_index, data.item_id)
         else:
             output_index = self._positions.add(data.output_index, data.item)
-        key = (output_index, data.content_index or 0)
+        key = (output_index, data.summary_index or data.content_index or 0)
+        if (item_id := self._kept_id(data, output_index)) is not None:
+            yield _keep_event(event, item_id)
+            return
         match (data.type or event.name).removeprefix("response."):
             case "completed" | "incomplete" | "done" as kind:
                 yield from self._read_end(kind, data.response or {})
@@ -127,15 +139,24 @@ class _ResponseReader:
                 yield from self._read_item(output_index, data.item or {})
             case "content_part.done" if data.part is not None:
                 yield from self._read_part(key, data.part)
-            case kind if "function_call_arguments" in kind or kind == "output_item.added":
+            case kind if "tool_call_input" in kind or "call_arguments" in kind or kind in _ADDED:
                 yield from self._read_call_event(kind, output_index, data)
             case kind:
                 yield from self._read_text_event(kind, key, data)
+
+    def _kept_id(self, data: _StreamEvent, output_index: int) -> str | None:
+        """Return the id of the item that an event belongs to if the hub only passes it on."""
+        if data.item is not None and data.item.get("type") not in _READ_ITEMS:
+            self._kept_ids.add(item_id := str(data.item.get("id") or output_index))
+            return item_id
+        return data.item_id if data.item_id in self._kept_ids else None
 
     def _read_call_event(self, kind: str, output_index: int, data: _StreamEvent) -> Iterator[Part]:
         match kind:
             case "output_item.added" if (data.item or {}).get("type") == "function_call":
                 yield from self._begin_call(output_index, data.item or {})
+            case "output_item.added" if (data.item or {}).get("type") == "custom_tool_call":
+                yield from self._begin_call(output_index, {**(data.item or {}), "arguments": None})
             case "function_call_arguments.delta" if isinstance(data.delta, dict):
                 function = {"arguments": data.delta}
                 yield ToolCallDelta([{"index": output_index, "function": function}])
@@ -143,6 +164,8 @@ class _ResponseReader:
                 yield from self._read_arguments(output_index, _require_text(data.delta))
             case "function_call_arguments.done":
                 yield from self._read_missing_arguments(output_index, data.arguments)
+            case "custom_tool_call_input.delta":
+                yield from self._read_input(output_index, _require_text(data.delta))
             case _:
                 pass
 
@@ -157,8 +180,8 @@ class _ResponseReader:
                     yield Text(text)
             case "reasoning_text.delta" | "reasoning_summary_text.delta":
                 if text := _require_text(data.delta):
+                    yield Reasoning(self._reasoning.separator(key) + text)
                     self._reasoning.add(key, text)
-                    yield Reasoning(text)
             case "output_text.done" | "refusal.done":
                 self._has_refusal = self._has_refusal or bool(data.refusal)
                 yield from self._read_text(key, read_text(data.text) or data.refusal or "")
@@ -174,8 +197,9 @@ class _ResponseReader:
             yield Text(missing)
 
     def _read_reasoning(self, key: tuple[int, int], text: str) -> Iterator[Part]:
+        separator = self._reasoning.separator(key)
         if missing := self._reasoning.add_missing(key, text):
-            yield Reasoning(missing)
+            yield Reasoning(separator + missing)
 
     def _read_part(self, key: tuple[int, int], part: dict[str, Any]) -> Iterator[Part]:
         """Yield what is missing of a complete part of an item."""
@@ -199,6 +223,25 @@ class _ResponseReader:
         if arguments:
             self._arguments.setdefault(output_index, []).append(arguments)
             yield ToolCallDelta([{"index": output_index, "function": {"arguments": arguments}}])
+
+    def _read_input(self, output_index: int, text: str) -> Iterator[Part]:
+        """Yield the input of a custom tool, which is a text, as the only argument of a function."""
+        if text:
+            head = "" if output_index in self._inputs else '{"input":"'
+            self._inputs[output_index] = self._inputs.get(output_index, "") + text
+            escaped = msgspec.json.encode(text).decode()[1:-1]
+            yield from self._read_arguments(output_index, head + escaped)
+
+    def _end_input(self, output_index: int, text: str) -> Iterator[Part]:
+        """Yield what is missing of the whole input of a custom tool, once."""
+        if output_index in self._whole_inputs:
+            return
+        self._whole_inputs.add(output_index)
+        known = self._inputs.get(output_index, "")
+        if text.startswith(known):
+            yield from self._read_input(output_index, text[len(known) :])
+        end = '"}' if output_index in self._inputs else '{"input":""}'
+        yield from self._read_arguments(output_index, end)
 
     def _read_missing_arguments(self, output_index: int, arguments: Any) -> Iterator[Part]:
         known = "".join(self._arguments.get(output_index, ()))
@@ -230,9 +273,9 @@ class _ResponseReader:
             case "function_call":
                 yield from self._begin_call(output_index, item)
                 yield from self._read_missing_arguments(output_index, item.get("arguments"))
-            case "custom_tool_call":  # its input is a text, not JSON
-                arguments = {"input": read_text(item.get("input"))}
-                yield from self._begin_call(output_index, {**item, "arguments": arguments})
+            case "custom_tool_call":
+                yield from self._begin_call(output_index, {**item, "arguments": None})
+                yield from self._end_input(output_index, read_text(item.get("input")))
 
     def _read_end(self, kind: str, response: dict[str, Any]) -> Iterator[Part]:
         status = response.get("status")
@@ -269,8 +312,19 @@ class _ResponseReader:
                     unused_index += index is None
                 case "reasoning" if not self._reasoning.all() or item.get("encrypted_content"):
                     yield from self._read_item(n, item)
+                case kind if kind not in _READ_ITEMS:
+                    item_id = str(item.get("id") or n)
+                    if item_id not in self._kept_ids:
+                        end = {"type": "response.output_item.done", "item": item}
+                        yield Data(EVENT_DATA, end, item_id)
                 case _:
                     pass
+
+
+def _keep_event(event: ServerSentEvent, item_id: str) -> Data:
+    """Return an event of an item that the hub does not read (core/response_items.py)."""
+    value = msgspec.json.decode(event.data)
+    return Data(EVENT_DATA, {"type": event.name, **value}, item_id)
 
 
 def _decode_object(arguments: Any) -> Any:

@@ -24,6 +24,11 @@ class ReceivedText:
         self.add(key, text[len(known) :])
         return text[len(known) :]
 
+    def separator(self, key: tuple[int, int]) -> str:
+        """Return what comes before a new part of an item that has text already: an empty line."""
+        is_new = key not in self._texts
+        return "\n\n" if is_new and any(known[0] == key[0] for known in self._texts) else ""
+
     def all(self) -> str:
         """Return the text of all parts."""
         return "".join(text for texts in self._texts.values() for text in texts)

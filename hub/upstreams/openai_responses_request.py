@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.generation import GenerationRequest
+from hub.core.response_items import ITEM_PART
 from hub.upstreams.chat_messages import (
     ChatMessage,
     ContentPart,
@@ -42,7 +43,14 @@ _NAMES: Final = {
     "max_completion_tokens": "max_output_tokens",
 }
 _CONVERTED: Final = frozenset(
-    {"tools", "tool_choice", "response_format", "reasoning_effort", "verbosity"}
+    {
+        "tools",
+        "tool_choice",
+        "response_format",
+        "reasoning_effort",
+        "reasoning_summary",
+        "verbosity",
+    }
 )
 # Parameters without a counterpart. They are hints, so they are left out without an error.
 _DROPPED: Final = frozenset(
@@ -70,9 +78,12 @@ def build_params(request: GenerationRequest, body: Mapping[str, Any]) -> dict[st
         text["format"] = {"type": kind, **schema}
     if text:
         fields["text"] = merge_objects("text", body, fields, {"text": text})
-    if effort := parse_reasoning_effort(params):
-        reasoning = {"reasoning": {"effort": effort}}
-        fields["reasoning"] = merge_objects("reasoning", body, fields, reasoning)
+    reasoning = {
+        "effort": parse_reasoning_effort(params),
+        "summary": params.get("reasoning_summary"),
+    }
+    if given := {name: value for name, value in reasoning.items() if value}:
+        fields["reasoning"] = merge_objects("reasoning", body, fields, {"reasoning": given})
     return fields
 
 
@@ -102,11 +113,14 @@ def build_input(request: GenerationRequest) -> list[dict[str, Any]]:
 
 
 def _build_items(message: ChatMessage) -> Iterator[dict[str, Any]]:
-    has_parts = isinstance(message.content, list)
+    has_parts = isinstance(message.content, list) and message.role != "assistant"
     content = [_convert_part(part) for part in message.parts()] if has_parts else None
     if message.role == "tool":
         output = content or message.content or ""
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+    elif message.role == "assistant" and (items := _kept_items(message)):
+        yield from _build_reasoning(message)
+        yield from items
     elif message.role == "assistant":
         yield from _build_reasoning(message)
         if text := require_text(message, "an assistant's content"):
@@ -116,6 +130,12 @@ def _build_items(message: ChatMessage) -> Iterator[dict[str, Any]]:
     for call in message.tool_calls:
         item = {"type": "function_call", "call_id": call.id, "name": call.name}
         yield {**item, "arguments": call.arguments}
+
+
+def _kept_items(message: ChatMessage) -> list[dict[str, Any]]:
+    """Return the items of the API itself that a message stands for (core/response_items.py)."""
+    parts = [part for part in message.parts() if isinstance(part, dict)]
+    return [part["item"] for part in parts if part.get("type") == ITEM_PART and "item" in part]
 
 
 def _build_reasoning(message: ChatMessage) -> Iterator[dict[str, Any]]:

@@ -141,10 +141,17 @@ def stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
+def _common_kind(settings: Settings, name: str) -> str:
+    """Return the wire format of an upstream and its fallbacks, empty if they differ."""
+    upstream = settings.upstreams[name]
+    kinds = {settings.upstreams[each].kind for each in (name, *upstream.fallbacks)}
+    return upstream.kind if len(kinds) == 1 else ""
+
+
 def build_generation_requests(settings: Settings, generations: Generations) -> GenerationRequests:
     """Build the part that turns a client's request into a queued generation."""
     choices = {
-        name: UpstreamModels(default_model=upstream.default_model, models=upstream.models)
+        name: UpstreamModels(upstream.default_model, upstream.models, _common_kind(settings, name))
         for name, upstream in settings.upstreams.items()
     }
     return GenerationRequests(

@@ -71,16 +71,23 @@ class Worker:
 
     async def send_delta(self, **fields: Any) -> None:
         """Publish a delta with text, reasoning or tool calls."""
-        entries = self._journal.append(("generation.delta", fields))
+        await self._send("delta", fields)
+
+    async def send_part(self, **fields: Any) -> None:
+        """Publish a part of another type."""
+        await self._send("part", fields)
+
+    async def _send(self, name: str, fields: dict[str, Any]) -> None:
+        entries = self._journal.append((f"generation.{name}", fields))
         step = GenerationUpdate(self.id, 1, UpdateKind.DELTA, index=self._deltas, entries=entries)
-        await self._write("delta", step, i=self._deltas, **fields)
+        await self._write(name, step, i=self._deltas, **fields)
         self._deltas += 1
 
     async def end(self, status: Status = Status.DONE, **fields: Any) -> None:
         step = GenerationUpdate(self.id, 1, UpdateKind.END, status)
         await self._write(status.value, step, **(fields or {"finish_reason": "stop"}))
 
-    async def _write(self, name: str, step: GenerationUpdate, **fields: Any) -> None:
+    async def _write(self, name: str, step: GenerationUpdate, /, **fields: Any) -> None:
         record = self._hub.backend.generations.records[self.id]
         data = encode_json({"generation": self.id, **fields})
         publication = Publication(

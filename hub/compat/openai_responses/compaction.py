@@ -91,10 +91,15 @@ def compaction_document(
     }
 
 
-def read_compaction(content: str, path: str) -> list[Message] | None:
-    """Return the messages of an item, None for an item of another server. Raise BadRequest."""
-    if not content.startswith(_PREFIX):
-        return None
+def is_compaction(item: dict[str, Any]) -> bool:
+    """Return whether an item of the input is a compaction of the hub, and of no other server."""
+    content = item.get("encrypted_content")
+    is_own = isinstance(content, str) and content.startswith(_PREFIX)
+    return is_own and item.get("type") in ("compaction", "compaction_summary")
+
+
+def read_compaction(content: str, path: str) -> list[Message]:
+    """Return the messages of a compaction of the hub. Raise BadRequest."""
     try:
         encoded = base64.b64decode(content.removeprefix(_PREFIX), altchars=b"-_", validate=True)
         return _decode_messages(encoded)
@@ -124,5 +129,7 @@ def _describe(message: Message) -> Iterator[str]:
                 yield f"{message.role}: {text_of(item['content'])}"
             case "function_call":
                 yield f"assistant calls {item['name']}({item['arguments']})"
-            case _:
+            case "function_call_output":
                 yield f"result of {item['call_id']}: {item['output']}"
+            case kind:
+                yield f"[{kind}]"

@@ -22,7 +22,7 @@ from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
 from hub.errors import BadRequest, Conflict, Forbidden, NotFound
 
 RESPONSE_PREFIX: Final = "resp_"
-_ITEM_ID: Final = re.compile(r"(?:rs|msg|fc|fco|ig)_(.+)_\d+", re.DOTALL)
+_ITEM_ID: Final = re.compile(r"[a-z]+_(.+)_\d+", re.DOTALL)
 
 Item = dict[str, Any]
 
@@ -142,9 +142,9 @@ def _is_reference(item: Any) -> bool:
 
 
 def _is_usable(item: Item) -> bool:
-    """Return whether an upstream accepts an item: no call whose arguments broke off, no image."""
-    is_complete = item["type"] != "function_call" or item["status"] == "completed"
-    return bool(is_complete and item["type"] != "image_generation_call")
+    """Return whether an upstream accepts an item: no call that broke off."""
+    is_text = item["type"] in ("message", "reasoning")
+    return bool(is_text or item.get("status", "completed") == "completed")
 
 
 def _not_found(name: str, path: str) -> BadRequest:

@@ -8,6 +8,9 @@ ends with `response.incomplete` and the status `cancelled`, because no event `re
 exists. A failed answer ends with the events `error`, which each tried client raises, and
 `response.failed`, which some of them ignore. `error` has its fields as the reference names them,
 and as the object `error`, which OpenAI's server sends and which its Python SDK looks for.
+
+Reasoning is a summary for a client that asked for one (`reasoning.summary`), because the AI SDK and
+Codex CLI then show nothing else, and `reasoning_text` otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from hub.compat.answer_state import (
     AppendOnlyText,
     GenerationEvent,
     call_index,
+    kept_item,
 )
 from hub.compat.failures import Failure, describe_stream_failure
 from hub.compat.openai_responses.call_queue import CallQueue
@@ -31,12 +35,15 @@ from hub.compat.openai_responses.response_object import (
     new_call,
     new_image,
     new_item,
+    new_kept,
     new_result,
     to_annotation,
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
+from hub.core.response_items import EVENT_DATA
 
+_NUMBERS: Final = {"type", "sequence_number", "item_id", "output_index"}
 _NO_LOGPROBS: Final[dict[str, Any]] = {"logprobs": []}
 
 
@@ -47,6 +54,7 @@ class ResponsesEncoder(AnswerEncoderBase):
         super().__init__(record)
         self._sequence_number = 0  # of the next event
         self._items: list[OutputItem] = []
+        self._kept: dict[str, int] = {}  # indexes of the items that pass through, by their ids
         self._calls = CallQueue()
         self._sent = AppendOnlyText()
 
@@ -59,8 +67,17 @@ class ResponsesEncoder(AnswerEncoderBase):
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
         index = yield from self._open("reasoning")
-        self._items[index].parts.append(reasoning)
-        yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
+        item = self._items[index]
+        if item.is_summary and not item.parts:
+            yield self._summary_event(
+                "response.reasoning_summary_part.added", index, part=item.part()
+            )
+        item.parts.append(reasoning)
+        if item.is_summary:
+            kind = "response.reasoning_summary_text.delta"
+            yield self._summary_event(kind, index, delta=reasoning)
+        else:
+            yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
         yield from self._open("reasoning", details=details)
@@ -109,12 +126,36 @@ class ResponsesEncoder(AnswerEncoderBase):
             title = part.get("name", "")
             yield from self.on_source({"url": part["url"], "title": title})
 
+    def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
+        """Encode an event of an item that passes through (core/response_items.py)."""
+        event, item = part["value"], kept_item(part)
+        if part["name"] != EVENT_DATA or not isinstance(event, dict):
+            return
+        index = self._kept.get(key := str(part.get("id")))
+        if index is None and item is not None:
+            yield from self._close_texts()
+            index = self._kept[key] = len(self._items)
+            self._items.append(new_kept(self.record, item, index))
+            document = self._items[index].document()
+            yield self._event("response.output_item.added", output_index=index, item=document)
+        if index is None:
+            return
+        match event.get("type"):
+            case "response.output_item.done" if item is not None:
+                self._items[index].kept = item
+                yield from self._close(index, "completed")
+            case str(kind) if item is None:
+                fields = {name: event[name] for name in event.keys() - _NUMBERS}
+                yield self._item_event(kind, index, **fields)
+            case _:
+                pass
+
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
-        if any(item.kind == "call" for item in self._items):
+        if any(item.kind in ("call", "kept") for item in self._items):
             raise AlreadySentTextChanged
         self._sent.restart()
         yield from ()
@@ -159,9 +200,7 @@ class ResponsesEncoder(AnswerEncoderBase):
             if (item.kind, item.call, item.status) == (kind, call, "in_progress"):
                 item.details = [*item.details, *details]
                 return index
-        for index, item in enumerate(self._items):
-            if item.kind != "call":
-                yield from self._close(index, "completed")
+        yield from self._close_texts()
         if kind != "call" and self._calls.has_arguments(self.answer.tool_calls):
             yield from self._finish_call()
         index = len(self._items)
@@ -173,16 +212,14 @@ class ResponsesEncoder(AnswerEncoderBase):
             item.details = list(details)
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
-        if kind != "call":
+        if kind != "call" and not item.is_summary:
             part = self._items[index].part()
             yield self._content_event("response.content_part.added", index, part=part)
         return index
 
     def _add(self, item: OutputItem) -> Iterator[bytes]:
         """Add an item that is complete at once; the text and reasoning before it end."""
-        for index, before in enumerate(self._items):
-            if before.kind != "call":
-                yield from self._close(index, "completed")
+        yield from self._close_texts()
         index = len(self._items)
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
@@ -193,9 +230,11 @@ class ResponsesEncoder(AnswerEncoderBase):
         index = yield from self._open("call", number)
         item, arguments = self._items[index], self.answer.tool_calls[number].arguments
         item.extras = self.answer.tool_calls[number].extras
-        if delta := arguments[len(item.text) :]:
-            item.parts = [arguments]  # one part, because each delta needs its length
-            yield self._item_event("response.function_call_arguments.delta", index, delta=delta)
+        text = item.call_text(arguments)
+        if delta := text[len(item.text) :]:
+            item.parts = [text]  # one part, because each delta needs its length
+            name = "custom_tool_call_input" if item.is_custom else "function_call_arguments"
+            yield self._item_event(f"response.{name}.delta", index, delta=delta)
         return index
 
     def _finish_call(self) -> Iterator[bytes]:
@@ -204,6 +243,12 @@ class ResponsesEncoder(AnswerEncoderBase):
             index = yield from self._send_call(current)
             yield from self._close(index, "completed")
             self._calls.finish()
+
+    def _close_texts(self) -> Iterator[bytes]:
+        """End the text and the reasoning before a new item."""
+        for index, item in enumerate(self._items):
+            if item.kind not in ("call", "kept"):
+                yield from self._close(index, "completed")
 
     def close_all(self, status: str) -> Iterator[bytes]:
         """Yield the ends of the items that are not complete."""
@@ -216,6 +261,12 @@ class ResponsesEncoder(AnswerEncoderBase):
             return
         item.status = status
         match item.kind:
+            case "kept":
+                if status == "incomplete" and "status" in item.kept:
+                    item.kept = {**item.kept, "status": status}
+            case "call" if item.is_custom:
+                kind = "response.custom_tool_call_input.done"
+                yield self._item_event(kind, index, input=item.text)
             case "call":
                 kind = "response.function_call_arguments.done"
                 yield self._item_event(kind, index, name=item.name, arguments=item.text)
@@ -224,13 +275,23 @@ class ResponsesEncoder(AnswerEncoderBase):
                     "response.output_text.done", index, text=item.text, **_NO_LOGPROBS
                 )
                 yield self._content_event("response.content_part.done", index, part=item.part())
-            case _:
+            case _ if item.is_summary and item.parts:
+                kind = "response.reasoning_summary_text.done"
+                yield self._summary_event(kind, index, text=item.text)
+                kind = "response.reasoning_summary_part.done"
+                yield self._summary_event(kind, index, part=item.part())
+            case _ if not item.is_summary:
                 yield self._content_event("response.reasoning_text.done", index, text=item.text)
                 yield self._content_event("response.content_part.done", index, part=item.part())
+            case _:
+                pass
         yield self._event("response.output_item.done", output_index=index, item=item.document())
 
     def _content_event(self, kind: str, index: int, **fields: Any) -> bytes:
         return self._item_event(kind, index, content_index=0, **fields)
+
+    def _summary_event(self, kind: str, index: int, **fields: Any) -> bytes:
+        return self._item_event(kind, index, summary_index=0, **fields)
 
     def _item_event(self, kind: str, index: int, **fields: Any) -> bytes:
         return self._event(kind, item_id=self._items[index].id, output_index=index, **fields)

@@ -9,31 +9,49 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from hub.api.null_members import drop_null_members
-from hub.compat.openai_responses.compaction import read_compaction
-from hub.compat.openai_responses.tools import flat_name, to_functions
+from hub.compat.openai_responses.compaction import is_compaction, read_compaction
+from hub.compat.openai_responses.kept_items import keep_item, kept_items
+from hub.compat.openai_responses.tools import flat_name, to_functions, write_input
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
 
-COMPACTION_TYPES: Final = ("compaction", "compaction_summary")
+# Items that the upstream's server has made for itself. Other upstreams have no use for them.
+_HOSTED_ITEMS: Final = frozenset(
+    {"code_interpreter_call", "file_search_call", "image_generation_call", "mcp_call",
+     "mcp_approval_request", "mcp_approval_response", "mcp_list_tools", "web_search_call"}
+)  # fmt: skip
+_CHAT_ITEMS: Final = ("message", "function_call", "function_call_output", "reasoning")
+_log = structlog.get_logger(__name__)
 _PARAM_NAMES: Final = {"max_output_tokens": "max_tokens"}
 _CALL_FIELDS: Final = {"id", "type", "call_id", "name", "arguments", "status", "namespace"}
 _TEXT_PARTS: Final = ("input_text", "output_text", "text", "refusal")
 
 
-def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
-    """Return the messages of `input`. Raise BadRequest for an item that the hub cannot pass on."""
+def to_messages(items: str | list[dict[str, Any]], *, is_native: bool = False) -> list[Message]:
+    """Return the messages of `input`. Raise BadRequest for an item that the hub cannot pass on.
+
+    is_native: see requests.read_responses.
+    """
     if isinstance(items, str):
         return [Message(role="user", content=items)]
     messages: list[Message] = []
     reasoning: Message | None = None  # for the message that follows
+    left_out = set[str]()
     for n, item in enumerate(map(drop_null_members, items)):
-        if item.get("type") == "image_generation_call":
-            continue  # clients send back an image of the answer, which no LLM needs
-        if item.get("type") in COMPACTION_TYPES:
-            messages += _compaction(item, f"input[{n}]")
+        kind, is_own = str(item.get("type", "message")), is_compaction(item)
+        if is_native and not is_own and kind not in _CHAT_ITEMS:
+            messages.append(_merge(reasoning, keep_item(item)) if reasoning else keep_item(item))
+            reasoning = None
+            continue
+        if kind in _HOSTED_ITEMS:
+            left_out.add(kind)
+            continue
+        if is_own:
+            messages += read_compaction(item["encrypted_content"], f"input[{n}]")
             continue
         message = _message(item, f"input[{n}]")
         if item.get("type") == "reasoning":
@@ -43,19 +61,15 @@ def to_messages(items: str | list[dict[str, Any]]) -> list[Message]:
         if reasoning is not None and message.role == "assistant":
             message, reasoning = _merge(reasoning, message), None
         follows = previous is not None and previous.role == message.role == "assistant"
+        follows = follows and previous is not None and not kept_items(previous)
         if previous is not None and follows and (message.tool_calls or previous.tool_calls):
             # Responses has separate items for a message and its tool calls, and the message may
             # continue behind them. Chat has one message, and the results of the calls follow it.
             messages[-1] = _merge(previous, message)
         else:
             messages.append(message)
-    return messages
-
-
-def _compaction(item: dict[str, Any], path: str) -> list[Message]:
-    messages = read_compaction(_required(item, "encrypted_content", path), path)
-    if messages is None:
-        raise _unsupported(item, path)
+    if left_out:
+        _log.info("responses.items_left_out", types=sorted(left_out))
     return messages
 
 
@@ -126,6 +140,14 @@ def _message(item: dict[str, Any], path: str) -> Message:
         case "function_call_output":
             output, id_ = _content(item.get("output"), path), _required(item, "call_id", path)
             return Message(role="tool", content=output, tool_call_id=id_)
+        case "custom_tool_call":
+            name, id_ = _required(item, "name", path), _required(item, "call_id", path)
+            arguments = write_input(item.get("input"))
+            call = {"id": id_, "type": "function",
+                    "function": {"name": name, "arguments": arguments}}  # fmt: skip
+            return Message(role="assistant", tool_calls=[call])
+        case "custom_tool_call_output":
+            return _message({**item, "type": "function_call_output"}, path)
         case "reasoning":
             return _reasoning(item)
         case _:
@@ -200,25 +222,35 @@ class TextOptions(msgspec.Struct, frozen=True):
     verbosity: str | None = None
 
 
+class ReasoningOptions(msgspec.Struct, frozen=True):
+    """The field `reasoning`."""
+
+    effort: str | None = None
+    summary: str | None = None
+
+
 def to_params(
     rest: dict[str, Any],
     *,
     tools: list[dict[str, Any]] | None,
     tool_choice: Any,
-    effort: str | None,
+    reasoning: ReasoningOptions,
     text: TextOptions,
+    is_native: bool,
 ) -> dict[str, Any]:
     """Return the parameters as chat completions name them.
 
-    rest: the fields that pass through. effort: `reasoning.effort`.
+    rest: the fields that pass through. is_native: see requests.read_responses.
     """
     params = {_PARAM_NAMES.get(name, name): value for name, value in rest.items()}
-    if functions := to_functions(tools or ()):
-        params["tools"] = functions
+    if offered := to_functions(tools or (), keeps_others=is_native):
+        params["tools"] = offered
         if tool_choice:
             params["tool_choice"] = _tool_choice(tool_choice)
-    if effort is not None:
-        params["reasoning_effort"] = effort
+    if reasoning.effort is not None:
+        params["reasoning_effort"] = reasoning.effort
+    if reasoning.summary is not None and is_native:
+        params["reasoning_summary"] = reasoning.summary
     if text.format and text.format.get("type") != "text":
         params["response_format"] = _response_format(text.format)
     if text.verbosity is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from hub.compat.openai_responses.kept_items import kept_items
 from hub.core.generation import Generation, Message
 from hub.errors import BadRequest
 
@@ -25,7 +26,11 @@ def input_items(record: Generation) -> list[dict[str, Any]]:
     items = [each for message in messages for each in describe_message(message)]
     prefixes = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
     return [
-        {"id": f"{prefixes[item['type']]}_{record.id}_in{n}", "status": "completed", **item}
+        {
+            "id": f"{prefixes.get(item['type'], 'item')}_{record.id}_in{n}",
+            "status": "completed",
+            **item,
+        }
         for n, item in enumerate(items)
     ]
 
@@ -55,6 +60,9 @@ def page_of(
 
 def describe_message(message: Message) -> Iterator[dict[str, Any]]:
     """Yield a message as items of Responses, without ids."""
+    if items := kept_items(message):
+        yield from items
+        return
     if message.role == "tool":
         output = message.content if isinstance(message.content, str) else _json(message.content)
         fields = {"call_id": message.tool_call_id, "output": output}

@@ -16,6 +16,7 @@ from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_nulls
 from hub.compat.openai import passthrough_params, reject_unsupported
 from hub.compat.openai_responses.input import (
+    ReasoningOptions,
     TextOptions,
     check_outputs,
     to_messages,
@@ -24,13 +25,6 @@ from hub.compat.openai_responses.input import (
 from hub.core.generation import Message
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
-
-
-class ReasoningOptions(msgspec.Struct, frozen=True):
-    """The field `reasoning`."""
-
-    effort: str | None = None
-    summary: str | None = None
 
 
 class ResponsesBody(msgspec.Struct, frozen=True):
@@ -69,11 +63,16 @@ class RetrieveBody(msgspec.Struct, frozen=True):
     starting_after: int | None = None
 
 
+NATIVE_KIND: Final = "openai-responses"
+"""The kind of an upstream that has the Responses API itself (settings, `upstreams.*.kind`)."""
 _KNOWN_FIELDS: Final = frozenset(ResponsesBody.__struct_fields__)
 # Fields for OpenAI's own services. Servers of chat completions refuse a request that has them.
 _LEFT_OUT_FIELDS: Final = frozenset(
     {"access_programs", "background_options", "client_metadata", "context_management", "image"}
 )
+_CHAT_FIELDS: Final = _KNOWN_FIELDS | _LEFT_OUT_FIELDS
+# Fields that only an upstream with the Responses API understands.
+_NATIVE_FIELDS: Final = frozenset({"include", "max_tool_calls", "truncation"})
 # The response object repeats these fields of the request, so the generation's metadata keeps them.
 _ECHOED_FIELDS: Final = (
     *("background", "instructions", "max_tool_calls", "metadata", "previous_response_id"),
@@ -82,28 +81,33 @@ _ECHOED_FIELDS: Final = (
 
 
 def read_responses(
-    raw: dict[str, Any], earlier: Sequence[Message] = ()
+    raw: dict[str, Any], earlier: Sequence[Message] = (), *, is_native: bool = False
 ) -> tuple[ResponsesBody, GenerateBody]:
     """Return the body and the generation that it requests.
 
-    earlier: the messages before the input. Raise BadRequest for an invalid or an unsupported field.
+    earlier: the messages before the input. is_native: whether the upstream has the Responses API
+    itself, so that it gets what chat completions cannot express. Raise BadRequest for an invalid or
+    an unsupported field.
     """
     raw = drop_nulls(raw, ResponsesBody)  # the response object repeats some of it
     body = convert_json(raw, ResponsesBody)
     reject_unsupported(raw, "conversation", "prompt", "top_logprobs")
     instructions = [Message(role="system", content=body.instructions)] if body.instructions else []
-    messages = [*instructions, *earlier, *to_messages(body.input)]
+    messages = [*instructions, *earlier, *to_messages(body.input, is_native=is_native)]
     check_outputs(messages)
     generate = GenerateBody(
         messages=messages,
         model=body.model,
         upstream=body.upstream,
         params=to_params(
-            passthrough_params(raw, _KNOWN_FIELDS | _LEFT_OUT_FIELDS),
+            passthrough_params(
+                raw, (_KNOWN_FIELDS - _NATIVE_FIELDS) if is_native else _CHAT_FIELDS
+            ),
             tools=body.tools,
             tool_choice=body.tool_choice,
-            effort=body.reasoning.effort if body.reasoning else None,
+            reasoning=body.reasoning or ReasoningOptions(),
             text=body.text or TextOptions(),
+            is_native=is_native,
         ),
         metadata={name: raw[name] for name in _ECHOED_FIELDS if raw.get(name) is not None},
         on_disconnect=body.on_disconnect,

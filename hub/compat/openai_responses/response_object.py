@@ -5,6 +5,7 @@ Source: platform.openai.com, API reference, "Responses", and the types of the pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from msgspec import UNSET
 
 from hub.compat.answer_state import AnswerState, GenerationEvent, ToolCall, result_text
 from hub.compat.openai import usage_with_total
-from hub.compat.openai_responses.tools import offered_tools, split_name
+from hub.compat.openai_responses.tools import is_custom, offered_tools, read_input, split_name
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
@@ -22,22 +23,29 @@ _ID_PREFIXES: Final = {
     "reasoning": "rs",
     "message": "msg",
     "call": "fc",
+    "custom_call": "ctc",
     "result": "fco",
     "image": "ig",
 }
 
 
+_PREFIX: Final = re.compile("[a-z]+")
+
+
 class OutputItem(msgspec.Struct):
     """One item of the output. An answer's items are in the order in which they began."""
 
-    kind: str  # `reasoning`, `message`, `call`, `result` (of a call) or `image`
+    kind: str  # `reasoning`, `message`, `call`, `result` (of a call), `image` or `kept`
     id: str
     call: int = 0  # for a call: its index in the answer's deltas
     call_id: str = ""
     name: str = ""
     namespace: str = ""  # of a function that a client has grouped
+    is_custom: bool = False  # of a call: whether it has a text instead of arguments
+    kept: dict[str, Any] = {}  # of an item that passes through the hub: the upstream's item
     parts: list[str] = []  # of an image: its content in base64
     status: str = "in_progress"
+    is_summary: bool = False  # of reasoning: whether its text is shown as `summary`
     annotations: list[dict[str, Any]] = []  # of a message
     details: list[dict[str, Any]] = []  # of reasoning, in the vendor's form
     extras: dict[str, Any] = {}  # fields of a call that chat completions do not define
@@ -49,6 +57,12 @@ class OutputItem(msgspec.Struct):
 
     def document(self) -> dict[str, Any]:
         """Return the item as clients read it."""
+        if self.kind == "kept":
+            return {**self.kept, "id": self.id}
+        if self.is_custom:
+            return {**self.extras, "id": self.id, "type": "custom_tool_call",
+                    "call_id": self.call_id, "name": self.name, "input": self.text,
+                    "status": self.status}  # fmt: skip
         if self.kind == "call":
             group = {"namespace": self.namespace} if self.namespace else {}
             return {**self.extras, "id": self.id, "type": "function_call", "call_id": self.call_id,
@@ -62,15 +76,22 @@ class OutputItem(msgspec.Struct):
                     "status": self.status}  # fmt: skip
         content = [self.part()] if self.parts else []
         if self.kind == "reasoning":
-            return {"id": self.id, "type": "reasoning", "summary": [], "content": content,
+            texts = {"summary": content if self.is_summary else [],
+                     "content": [] if self.is_summary else content}  # fmt: skip
+            return {"id": self.id, "type": "reasoning", **texts,
                     "status": self.status, **_describe_details(self.details)}  # fmt: skip
         return {"id": self.id, "type": "message", "role": "assistant", "status": self.status,
                 "content": content}  # fmt: skip
 
+    def call_text(self, arguments: str) -> str:
+        """Return the text of a call that has these arguments so far."""
+        return read_input(arguments) if self.is_custom else arguments
+
     def part(self) -> dict[str, Any]:
         """Return the only content part of a message or of reasoning."""
         if self.kind == "reasoning":
-            return {"type": "reasoning_text", "text": self.text}
+            kind = "summary_text" if self.is_summary else "reasoning_text"
+            return {"type": kind, "text": self.text}
         return {
             "type": "output_text",
             "text": self.text,
@@ -81,13 +102,24 @@ class OutputItem(msgspec.Struct):
 
 def new_item(record: Generation, kind: str, index: int) -> OutputItem:
     """Return an empty item. index: its place in the output."""
-    return OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
+    item = OutputItem(kind, f"{_ID_PREFIXES[kind]}_{record.id}_{index}")
+    item.is_summary = kind == "reasoning" and _wants_summary(record)
+    return item
+
+
+def _wants_summary(record: Generation) -> bool:
+    """Return whether the client asked for summaries. It then shows no other text of reasoning."""
+    reasoning = _object(record.request.metadata, "reasoning")
+    return bool(reasoning.get("summary") or reasoning.get("generate_summary"))
 
 
 def new_call(record: Generation, call: ToolCall, index: int) -> OutputItem:
     """Return the item of a tool call without its arguments. index: its place in the output."""
-    item = new_item(record, "call", index)
-    names = split_name(offered_tools(record), call.name)
+    tools = offered_tools(record)
+    custom = is_custom(tools, call.name)
+    item = new_item(record, "custom_call" if custom else "call", index)
+    item.kind, item.is_custom = "call", custom
+    names = split_name(tools, call.name)
     item.name, item.namespace = names["name"], names.get("namespace", "")
     item.call_id, item.extras = call.id, call.extras
     return item
@@ -107,6 +139,13 @@ def new_image(record: Generation, file: Mapping[str, Any], index: int) -> Output
     item = new_item(record, "image", index)
     item.parts, item.status = [file["data"]], "completed"
     return item
+
+
+def new_kept(record: Generation, upstream_item: dict[str, Any], index: int) -> OutputItem:
+    """Return an item that passes through. Its id has the prefix that the upstream's id has."""
+    prefix = _PREFIX.match(str(upstream_item.get("id")))
+    id_ = f"{prefix[0] if prefix else 'item'}_{record.id}_{index}"
+    return OutputItem("kept", id_, kept=upstream_item)
 
 
 def to_annotation(annotation: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +177,8 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
         item.parts, item.status = [answer.reasoning] if answer.reasoning else [], status
         item.details = answer.reasoning_details
         output.append(item.document())
+    for kept in answer.kept_items.values():
+        output.append(new_kept(record, kept, len(output)).document())
     if answer.text or answer.annotations:
         item = new_item(record, "message", len(output))
         item.parts, item.status = [answer.text], status
@@ -145,7 +186,7 @@ def response_object(record: Generation, answer: AnswerState) -> dict[str, Any]:
         output.append(item.document())
     for call in answer.tool_calls:
         item = new_call(record, call, len(output))
-        item.parts, item.status = [call.arguments], status
+        item.parts, item.status = [item.call_text(call.arguments)], status
         output.append(item.document())
         if call.result is not UNSET:
             output.append(new_result(record, call, len(output)).document())

@@ -17,7 +17,12 @@ from hub.compat.failures import failure_response
 from hub.compat.openai_responses.earlier_answers import RESPONSE_PREFIX, EarlierAnswers
 from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.openai_responses.input_items import input_items, page_of
-from hub.compat.openai_responses.requests import ResponsesBody, RetrieveBody, read_responses
+from hub.compat.openai_responses.requests import (
+    NATIVE_KIND,
+    ResponsesBody,
+    RetrieveBody,
+    read_responses,
+)
 from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests, location_of
@@ -84,7 +89,8 @@ class ResponsesRoutes:
         identity = await self._compat.identify(request)
         raw = await self._compat.read_body(request)
         raw, earlier = await self._earlier_answers.resolve(raw, identity.user)
-        body, generate = read_responses(raw, earlier)
+        is_native = self._compat.has_kind(NATIVE_KIND, raw)
+        body, generate = read_responses(raw, earlier, is_native=is_native)
         created = await self._compat.start(
             request, identity, generate, is_stream=not body.is_queued
         )

@@ -23,7 +23,7 @@ from hub.api.json_decoding import convert_json, decode_json
 from hub.api.problems import describe_error
 from hub.compat.openai_responses.earlier_answers import RESPONSE_PREFIX, EarlierAnswers
 from hub.compat.openai_responses.input_items import messages_without_instructions
-from hub.compat.openai_responses.requests import read_responses
+from hub.compat.openai_responses.requests import NATIVE_KIND, read_responses
 from hub.compat.openai_responses.websocket_view import MessageEncoder, ResponsesView, error_frame
 from hub.compat.requests import CompatRequests
 from hub.core.event import encode_json
@@ -165,13 +165,15 @@ class ResponsesSession:
 
     async def _read(self, raw: dict[str, Any]) -> GenerateBody:
         """Return the generation that a message requests. Raise CallerError."""
+        is_native = self._compat.has_kind(NATIVE_KIND, raw)
         name, prepared = raw.get("previous_response_id"), self._prepared
         if prepared is not None and name == self._newest:
             new = {**raw, "previous_response_id": None}
             resolved, _ = await self._earlier_answers.resolve(new, self._user, own=self._newest)
-            return read_responses({**resolved, "previous_response_id": name}, prepared)[1]
+            resolved["previous_response_id"] = name
+            return read_responses(resolved, prepared, is_native=is_native)[1]
         resolved, earlier = await self._earlier_answers.resolve(raw, self._user, own=self._newest)
-        return read_responses(resolved, earlier)[1]
+        return read_responses(resolved, earlier, is_native=is_native)[1]
 
     def _prepare(self, generate: GenerateBody) -> None:
         """Send an empty response, and remember the messages for the next message."""
