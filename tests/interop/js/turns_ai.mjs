@@ -47,7 +47,7 @@ function conversation({ sdk, limit }, read, model, providerOptions) {
   const tools = { weather: sdk.tool({ inputSchema: sdk.jsonSchema(SCHEMA), execute: weather }) };
   return async (content) => {
     messages.push({ role: "user", content });
-    const options = { model, messages, tools, providerOptions, stopWhen: limit(3), maxRetries: 0 };
+    const options = { model, messages, tools, providerOptions, stopWhen: limit(3) };
     const result = await (read === "stream" ? readStream(sdk, options) : sdk.generateText(options));
     messages.push(...((await result.responseMessages) ?? (await result.response).messages));
     return result.text;

@@ -9,7 +9,7 @@ import { SCHEMA, weather } from "./weather.mjs";
 const TOOL = tool(weather, { name: "weather", description: "The weather in a city", schema: SCHEMA });
 
 export function* conversations({ url, token }) {
-  const options = { apiKey: token, configuration: { baseURL: `${url}/v1` }, maxRetries: 0 };
+  const options = { apiKey: token, configuration: { baseURL: `${url}/v1` } };
   const kinds = {
     chat: {},
     responses: { useResponsesApi: true },

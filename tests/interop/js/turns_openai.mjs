@@ -9,7 +9,7 @@ const CHAT_TOOLS = [{ type: "function", function: FUNCTION }];
 const TOOLS = [{ type: "function", ...FUNCTION, strict: true }];
 
 export function* conversations({ url, token }) {
-  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: token, maxRetries: 0 });
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: token });
   for (const [kind, open] of Object.entries({ chat, runner, previous, thinker })) {
     for (const read of ["stream", "whole"]) {
       const name = `openai-js-${kind}-${read}`;

@@ -112,13 +112,12 @@ def langchain(scenario: Scenario) -> dict[str, Ask]:
         # Without `store`, the requests have the reasoning in its encrypted form.
         "thinker": {"store": False, "include": ["reasoning.encrypted_content"]},
     }
-    options: Any = {"max_retries": 0, "timeout": 60.0}  # by default it waits 5 s for a connection
     asks = {}
     for kind, more in kinds.items():
         for read in ("stream", "whole"):
             name = f"langchain-{kind}-{read}"
             model = f"{'thinker' if kind == 'thinker' else 'turns'}/{name}"
-            llm = ChatOpenAI(model=model, base_url=url, api_key=token, **options, **more)
+            llm = ChatOpenAI(model=model, base_url=url, api_key=token, timeout=60.0, **more)
             asks[name] = _langchain(llm.bind_tools([tool(weather)]), is_stream=read == "stream")
     return asks
 

@@ -20,7 +20,7 @@ from tests.interop.python.turns import Ask, run, weather
 
 def conversations(scenario: Scenario) -> dict[str, Ask]:
     """Return conversations of both classes."""
-    options: Any = {"api_base": f"{scenario.url}/v1", "api_key": scenario.token, "max_retries": 0}
+    options: Any = {"api_base": f"{scenario.url}/v1", "api_key": scenario.token}
     asks = {}
     for read in ("stream", "whole"):
         is_stream = read == "stream"

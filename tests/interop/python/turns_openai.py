@@ -89,8 +89,7 @@ def _results(response: Any) -> list[Any]:
 
 def conversations(scenario: Scenario) -> dict[str, Ask]:
     url = f"{scenario.url}/v1"
-    options: Any = {"max_retries": 0, "timeout": 60.0}  # by default it waits 5 s for a connection
-    client = openai.AsyncOpenAI(base_url=url, api_key=scenario.token, **options)
+    client = openai.AsyncOpenAI(base_url=url, api_key=scenario.token, timeout=60.0)
     kinds: dict[str, Callable[[_Conversation], Ask]] = {
         "chat": lambda conversation: conversation.chat,
         "previous": lambda conversation: conversation.previous,
