@@ -36,7 +36,7 @@ _JAR_NAMES = (
 )
 _JAVA = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # for a faster start
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_TIMEOUT_SECONDS = 40.0
+_TIMEOUT_SECONDS = 90.0  # a guard against hanging, not a measure: the machine may be busy
 _MAX_LINE_BYTES = 2**22
 _PAGE = """<!doctype html><title>interop</title>
 <script type="importmap">{"imports": {"@microsoft/fetch-event-source":
