@@ -380,6 +380,15 @@ GENERATION_FORBIDDEN: Final = ErrorCode(
     "Users can read and stop their own answers only.",
     "Use the token of the user who asked. Backends read answers on the internal listener.",
 )
+SCOPE_REQUIRED: Final = ErrorCode(
+    "scope_required",
+    403,
+    "The token does not have the scope",
+    "The claim `scope` of the token names `hub:stream` or `hub:ask`, and not the one that the "
+    "request needs; or it names neither, and `auth.require_scope` is on.",
+    "Issue a token with the scope that the sentence names. `hub:ask` is for starting and stopping "
+    "answers and for `/v1`, `hub:stream` for everything else.",
+)
 USER_BLOCKED: Final = ErrorCode(
     "user_blocked",
     403,

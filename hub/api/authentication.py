@@ -17,6 +17,7 @@ from hub import error_codes
 from hub.api.client_address import check_is_called_local
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext, last_event_id
+from hub.api.scopes import ALL_SCOPES, ASK, STREAM, check_scope
 from hub.api.tokens import TokenReader
 from hub.core.channel import check_topic, check_user_id
 from hub.core.denylist import TOKEN, USER, Denylist
@@ -32,13 +33,23 @@ class Identity(msgspec.Struct, frozen=True):
     """An authenticated user.
 
     topics: the topics that the user may follow; `*` at the end is a wildcard. expires_at: Unix
-    seconds, None for never. token_id: the `jti` claim of the token.
+    seconds, None for never. token_id: the `jti` claim of the token. scopes: what the user may do
+    (scopes.py).
     """
 
     user: str
     topics: tuple[str, ...] = ()
     expires_at: float | None = None
     token_id: str | None = None
+    scopes: frozenset[str] = ALL_SCOPES
+
+    def check_may_ask(self) -> None:
+        """Raise Forbidden if the user may not start and stop answers."""
+        check_scope(self.scopes, ASK)
+
+    def check_may_stream(self) -> None:
+        """Raise Forbidden if the user may not follow events and read answers."""
+        check_scope(self.scopes, STREAM)
 
     def check_may_follow(self, topic: str) -> None:
         """Raise Forbidden if the user may not follow the topic."""
@@ -106,7 +117,9 @@ class JwtAuthenticator:
             )
         claims = await self._reader.read(token)
         check_path_user(request, claims.user)
-        return Identity(claims.user, claims.topics, claims.expires_at, claims.token_id)
+        return Identity(
+            claims.user, claims.topics, claims.expires_at, claims.token_id, claims.scopes
+        )
 
 
 class TicketAuthenticator:
@@ -122,7 +135,8 @@ class TicketAuthenticator:
             return await self._authenticator.identify(request)
         ticket = await self._tickets.redeem(name, last_event_id(request))
         check_path_user(request, ticket.user)
-        return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id)
+        scopes = ALL_SCOPES if ticket.scopes is None else frozenset(ticket.scopes)
+        return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id, scopes)
 
 
 class DenylistAuthenticator:

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import jwt
 import msgspec
 
+from hub.api.scopes import ALL_SCOPES, parse_scopes
 from hub.api.verifying_keys import VerifyingKey
 from hub.core.channel import check_user_id
 from hub.error_codes import TOKEN_CLAIMS_INVALID, TOKEN_EXPIRED, TOKEN_INVALID
@@ -40,12 +41,16 @@ _INVALID: Final = (jwt.InvalidTokenError, ValueError, TypeError, RecursionError)
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims of a valid token. expires_at: Unix seconds. token_id: the claim `jti`."""
+    """The claims of a valid token.
+
+    expires_at: Unix seconds. token_id: the claim `jti`. scopes: what the token allows (scopes.py).
+    """
 
     user: str
     topics: tuple[str, ...]
     expires_at: float
     token_id: str | None
+    scopes: frozenset[str] = ALL_SCOPES
 
 
 class KeySource(Protocol):
@@ -84,15 +89,21 @@ class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenReader:
-    """Verifies tokens with the keys of their issuers. wall: returns the time in Unix seconds."""
+    """Verifies tokens with the keys of their issuers.
+
+    require_scope: whether a token without a scope of the hub allows nothing. wall: returns the time
+    in Unix seconds.
+    """
 
     def __init__(
         self,
         issuers: Sequence[TokenIssuer],
         *,
         leeway_seconds: float,
+        require_scope: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._require_scope = require_scope
         self._issuers = {each.issuer: each for each in issuers}
         self._leeway_seconds = leeway_seconds
         self._wall = wall
@@ -114,7 +125,7 @@ class TokenReader:
                     failure = error
                 else:
                     self._check_times(claims)
-                    return _claims(claims, issuer.user_claim)
+                    return _claims(claims, issuer.user_claim, require_scope=self._require_scope)
         raise _refusal(failure, algorithm, list(known))
 
     def _parse(self, token: str) -> tuple[Mapping[str, Any], TokenIssuer]:
@@ -164,7 +175,7 @@ class TokenReader:
                 )
 
 
-def _claims(claims: Mapping[str, Any], user_claim: str) -> Claims:
+def _claims(claims: Mapping[str, Any], user_claim: str, *, require_scope: bool) -> Claims:
     topics = claims.get("topics")
     if topics is None:
         topics = []
@@ -186,6 +197,7 @@ def _claims(claims: Mapping[str, Any], user_claim: str) -> Claims:
         topics=tuple(topics),
         expires_at=min(_numeric_date(claims, "exp"), MAX_EXPIRES_AT),
         token_id=token_id if isinstance(token_id, str) else None,
+        scopes=parse_scopes(claims.get("scope"), require_scope=require_scope),
     )
 
 

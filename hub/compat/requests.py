@@ -72,7 +72,9 @@ class CompatRequests:
 
     async def identify(self, request: web.Request) -> Identity:
         """Return the user of a request. Raise Unauthorized, Forbidden, BadRequest."""
-        return await self._authenticator.identify(request)
+        identity = await self._authenticator.identify(request)
+        identity.check_may_ask()
+        return identity
 
     async def read_body(self, request: web.Request) -> dict[str, Any]:
         """Return the body, a JSON object that may have unknown fields. Raise BadRequest."""

@@ -86,6 +86,7 @@ class HubService:
         """Stream the events of a user."""
         call = _call("Connect", request, context)
         identity = await self._authenticator.identify(call)
+        identity.check_may_stream()
         self._check_abandoned(identity.user)
         topics = self._streams.check_topics(request.topics, identity)
         channels = user_channels(identity.user, topics)
@@ -97,6 +98,7 @@ class HubService:
         """Start a generation and stream its events until its end."""
         call = _call("Generate", request, context)
         identity = await self._authenticator.identify(call)
+        identity.check_may_ask()
         self._check_abandoned(identity.user)
         self._streams.check_address(call)
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
@@ -121,10 +123,11 @@ class HubService:
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
         """Stop a generation."""
-        user = (await self._authenticator.identify(_call("Stop", request, context))).user
+        identity = await self._authenticator.identify(_call("Stop", request, context))
+        identity.check_may_ask()
         if not request.generation:
             raise BadRequest("generation is required", path="generation")
-        result = await self._generations.stop(request.generation, user)
+        result = await self._generations.stop(request.generation, identity.user)
         return pb.StopResponse(generation=request.generation, status=result.value)
 
     async def _stream(

@@ -99,6 +99,7 @@ class ConnectRoutes:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Stream the events of the user, of the requested topics, and of `all`."""
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         stream = self._http_streams.streams.user_request(request, identity)
         return await self._http_streams.stream(request, stream)
 
@@ -118,6 +119,7 @@ class ConnectRoutes:
     async def connect_by_post(self, request: web.Request) -> web.StreamResponse:
         """The same stream with topics and cursor in the body, for clients with many topics."""
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
         topics = self._http_streams.streams.check_topics(body.topics, identity)
         channels = user_channels(identity.user, topics)
@@ -159,6 +161,7 @@ class ConnectRoutes:
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """One response, `{"events":[…],"cursor":"…"}`, when there are events or after `?wait=`."""
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         wait_seconds = query_seconds(
             request, "wait", default=_WAIT_SECONDS, max_seconds=_MAX_WAIT_SECONDS
         )

@@ -141,6 +141,7 @@ class GenerationRoutes:
 
     async def _start(self, request: web.Request, *, streamed: bool) -> web.StreamResponse:
         identity = await self._authenticator.identify(request)
+        identity.check_may_ask()
         user = identity.user
         body = await read_json(request, GenerateBody, max_bytes=self._requests.max_prompt_bytes)
         stops = body.stops_on_disconnect()
@@ -187,8 +188,10 @@ class GenerationRoutes:
         """
         if _wants_stream(request):
             return await self.join(request)
-        user = (await self._authenticator.identify(request)).user
-        return json_response(describe_generation(await self._generations.find(_id(request), user)))
+        identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
+        record = await self._generations.find(_id(request), identity.user)
+        return json_response(describe_generation(record))
 
     @Operation(
         id="joinGeneration",
@@ -210,6 +213,7 @@ class GenerationRoutes:
         server-sent events, or as lines of JSON if the request accepts only `application/x-ndjson`.
         """
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         channels = [user_channel(identity.user)]
         cursor = requested_cursor(request, channels, request.query.get("cursor"))
         return await self._join(request, _id(request), identity, cursor)
@@ -238,9 +242,10 @@ class GenerationRoutes:
     )
     async def stop(self, request: web.Request) -> web.Response:
         """Stops a generation, on whichever worker it runs."""
-        user = (await self._authenticator.identify(request)).user
+        identity = await self._authenticator.identify(request)
+        identity.check_may_ask()
         generation = _id(request)
-        result = await self._generations.stop(generation, user)
+        result = await self._generations.stop(generation, identity.user)
         status = 202 if result.value == "stopping" else 200
         return json_response(StopResponse(generation, result.value), status=status)
 
@@ -259,7 +264,9 @@ class GenerationRoutes:
         """Stops the generation if it still runs, and starts another one with the same request. The
         same `Idempotency-Key` returns the same new generation.
         """
-        user = (await self._authenticator.identify(request)).user
+        identity = await self._authenticator.identify(request)
+        identity.check_may_ask()
+        user = identity.user
         key = request.headers.get("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)

@@ -95,7 +95,8 @@ class OwnGenerationRoutes:
         """Lists the answers of the user that the hub still keeps, at most the newest 1,000, without
         their texts.
         """
-        user = (await self._authenticator.identify(request)).user
+        identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         limit = query_count(request, "limit", default=_DEFAULT_PAGE, max_count=_MAX_PAGE)
         which = GenerationFilter(
             limit=limit + 1,
@@ -103,7 +104,7 @@ class OwnGenerationRoutes:
             status=_status(request.query.get("status")),
             before=request.query.get("before"),
         )
-        summaries = await self._generations.list_of_user(user, which)
+        summaries = await self._generations.list_of_user(identity.user, which)
         listed = [_listed(each) for each in summaries[:limit]]
         following = summaries[limit - 1].id if len(summaries) > limit else None
         return json_response({"generations": listed, "next": following})

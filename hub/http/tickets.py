@@ -46,7 +46,12 @@ class TicketRoutes:
         resume.
         """
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         ticket = await self._tickets.issue(
-            identity.user, identity.topics, identity.expires_at, identity.token_id
+            identity.user,
+            identity.topics,
+            identity.expires_at,
+            identity.token_id,
+            tuple(sorted(identity.scopes)),
         )
         return json_response(TicketResponse(ticket, OPENING_SECONDS), status=201)

@@ -121,6 +121,7 @@ class WebSocketRoutes:
         """101 and the stream, or 426 for a request that is not for WebSocket."""
         response = accept_upgrade(request, self._origins)
         identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
         stream = self._http_streams.streams.user_request(request, identity)
         new_session = partial(
             _Session,
@@ -216,6 +217,7 @@ class _Session:
             case "ping":
                 return {}
             case "generate":
+                self._identity.check_may_ask()
                 body = decode_json(message, Generate).body
                 if body.on_disconnect != "continue":
                     raise BadRequest(
@@ -226,6 +228,7 @@ class _Session:
                 created = await self._requests.start(self._user, body, body.id)
                 return {"generation": created.generation}
             case "stop":
+                self._identity.check_may_ask()
                 stop = decode_json(message, Stop)
                 result = await self._generations.stop(stop.generation, self._user)
                 return {"generation": stop.generation, "answer": result.value}

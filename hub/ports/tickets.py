@@ -11,13 +11,15 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """The right to open a connection.
 
     user, topics: what the connection may follow. expires_at: when the token behind the ticket
-    expires, in Unix seconds. token_id: the `jti` of that token.
+    expires, in Unix seconds. token_id: the `jti` of that token. scopes: what that token allows,
+    None for everything.
     """
 
     user: str
     topics: tuple[str, ...]
     expires_at: float
     token_id: str | None
+    scopes: tuple[str, ...] | None = None
 
 
 class ConsumedTicket(NamedTuple):

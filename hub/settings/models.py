@@ -324,6 +324,7 @@ class Auth(Section):
     user_claim: str = Field("sub", min_length=1)
     issuers: tuple[Issuer, ...] = ()
     leeway_seconds: float = Field(5.0, ge=0)
+    require_scope: bool = False
     api_keys: tuple[ApiKey, ...] = ()
 
     @property

@@ -48,7 +48,10 @@ def build_authenticator(
             "set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), auth.public_keys, auth.jwks_url or "
             "auth.issuers"
         )
-    return JwtAuthenticator(TokenReader(issuers, leeway_seconds=auth.leeway_seconds), origins)
+    return JwtAuthenticator(
+        TokenReader(issuers, leeway_seconds=auth.leeway_seconds, require_scope=auth.require_scope),
+        origins,
+    )
 
 
 def _key_sources(issuer: Issuer, session: aiohttp.ClientSession, clock: Clock) -> list[KeySource]:
