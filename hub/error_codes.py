@@ -822,6 +822,37 @@ QUEUE_TIMEOUT: Final = ErrorCode(
     "raise `worker.concurrency` and `max_running` of the upstream.",
     "yes, later",
 )
+PRODUCER_ERROR: Final = ErrorCode(
+    "producer_error",
+    502,
+    "The application's function failed",
+    "The function that produces the answer raised an exception, or yielded something that is no "
+    "part. `hub dev` shows the exception in `message`; other workers do not, because it can "
+    "contain secrets.",
+    "Look for `producer.failed` in the log of the worker: it has the exception. Raise `Failed` in "
+    "the function for an error that the client may see.",
+)
+PRODUCER_TIMEOUT: Final = ErrorCode(
+    "producer_timeout",
+    504,
+    "The application's function took too long",
+    "The function ran for longer than its `timeout_seconds`, or than `total_seconds` of its "
+    "upstream.",
+    "Raise the limit, or let the function do less. [Your own code as the "
+    "answer](../guides/functions.md) describes both settings.",
+)
+PRODUCER_LOST: Final = ErrorCode(
+    "producer_lost",
+    502,
+    "The process that ran the application's function was lost",
+    "The worker or its child process ended while the function ran: a crash, no memory, a function "
+    "that blocked its process for `producers.block_limit_seconds` (30), or a worker that was "
+    "stopped before the answer had ended. The function is not called again, because its `retries` "
+    "(0) do not allow it.",
+    "Look for `producer.process_lost` in the log of the worker. Set `retries` of the function if "
+    "it may be repeated, and `worker.drain_seconds` longer than an answer.",
+    "yes",
+)
 
 GENERATION_LOST: Final = ErrorCode(
     "generation_lost",
@@ -855,6 +886,9 @@ FAILURE_CODES: Final = {
         UPSTREAM_CIRCUIT_OPEN,
         TOO_MANY_ATTEMPTS,
         QUEUE_TIMEOUT,
+        PRODUCER_ERROR,
+        PRODUCER_TIMEOUT,
+        PRODUCER_LOST,
         GENERATION_LOST,
     )
 }

@@ -14,6 +14,7 @@
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
     - GenerationStillRunning: the response ends before its generation does (HTTP 503)
     - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
+      - ProducerLost: the process of the application's own function was lost
   - OperatorError: the settings or the environment are wrong and the operator must act (exit code 2)
 
 Every error that a client can receive has a `code`; hub/error_codes.py lists them.
@@ -235,6 +236,14 @@ class UpstreamError(DependencyError):
         self.rejects_request = rejects_request
         self.retry_after_seconds = retry_after_seconds
         self.status = status
+
+
+class ProducerLost(UpstreamError):
+    """The process or the worker that ran a function of the application was lost."""
+
+    def __init__(self) -> None:
+        message = "the process that produced the answer was lost"
+        super().__init__(error_codes.PRODUCER_LOST.name, message, retryable=True)
 
 
 class OperatorError(HubError):

@@ -92,6 +92,41 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             },
             "upstreams.a.stream = false does not fit the kind envelope",
         ),
+        ({"HUB_UPSTREAMS__A__KIND": "function"}, 'a.target is wrong: kind = "function" needs it'),
+        (
+            {"HUB_UPSTREAMS__A__KIND": "function", "HUB_UPSTREAMS__A__TARGET": "answers"},
+            "the target of a function is module:name",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__BASE_URL": "http://x", "HUB_UPSTREAMS__A__TARGET": "a:b"},
+            'it is for kind = "function" only',
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__KIND": "function",
+                "HUB_UPSTREAMS__A__TARGET": "a:b",
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+            },
+            "has a target and no base_url",
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__KIND": "function",
+                "HUB_UPSTREAMS__A__TARGET": "a:b",
+                "HUB_UPSTREAMS__A__API_KEY": "x",
+            },
+            'upstreams.a.api_key does not fit kind = "function"',
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__KIND": "function",
+                "HUB_UPSTREAMS__A__TARGET": "a:b",
+                "HUB_UPSTREAMS__B__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__B__FALLBACKS": '["a"]',
+            },
+            "'a', which is a function",
+        ),
+        ({"HUB_PRODUCERS__PROCESSES": "0"}, "producers.processes"),
         ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "at least 9/8 of log.user.ttl_seconds"),
         ({"HUB_AUTH__DISABLED": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),
         (

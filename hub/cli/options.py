@@ -16,6 +16,15 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="The settings file.", metavar="FILE")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]
+AppOption = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        help="The functions that produce answers: the module and the name of their App, or of one "
+        "function.",
+        metavar="MODULE:NAME",
+    ),
+]
 
 _printed_warnings: Final[set[str]] = set()
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.options import ConfigOption, given_flags, load
+from hub.cli.options import AppOption, ConfigOption, given_flags, load
 from hub.cli.signals import on_termination
+from hub.errors import OperatorError
 
 if TYPE_CHECKING:
     from hub.settings import Loaded
@@ -39,19 +40,30 @@ def dev(
     tokens_per_second: Annotated[
         float, typer.Option(min=0.1, help="The speed of the simulated LLM.")
     ] = 30.0,
+    app: AppOption = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Load the functions of --app again whenever a Python file of this folder changes.",
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Run a complete hub on this machine, for development.
 
     It starts a node, a worker, an embedded Valkey, a simulated LLM and the demo page. All of them
-    listen on loopback only.
+    listen on loopback only. With --app, your own functions answer: docs/guides/functions.md.
 
     Example: hub dev --port 18080 --internal-port 18081
     """
     from hub import logs
+    from hub.cli.functions import load_dev_app
     from hub.cli.supervisor.dev import run_dev
     from hub.cli.supervisor.dev_processes import DevOptions
 
+    if reload and app is None:
+        raise OperatorError("--reload needs --app")
     loaded = load(config, {})
     settings = loaded.settings
     if ignored := ignored_auth(loaded):
@@ -66,6 +78,8 @@ def dev(
         config=config,
         upstreams=list(settings.upstreams),
         default_upstream=settings.default_upstream,
+        app=None if app is None else load_dev_app(settings, app),
+        reload=reload,
     )
     asyncio.run(run_dev(options))
 
@@ -115,17 +129,29 @@ def worker(
         int | None,
         typer.Option(help="The port of /healthz and /metrics. Without it, there is none."),
     ] = None,
+    app: AppOption = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="The number of processes that run functions.")
+    ] = None,
 ) -> None:
-    """Run a worker: it relays the answers of LLMs.
+    """Run a worker: it relays the answers of LLMs, and runs functions of your own.
 
-    It takes generation requests from the queue and publishes the answers while they stream.
+    It takes generation requests from the queue and publishes the answers while they stream. With
+    --app, it refuses to start unless the settings declare each function of the app.
 
     Example: HUB_UPSTREAMS__MAIN__BASE_URL=http://localhost:8000/v1 hub worker
     """
+    from hub.cli.functions import check_declared
     from hub.wiring.worker import run_worker
 
-    flags = {"worker.queues": queues and queues.split(","), "worker.port": port}
+    flags = {
+        "worker.queues": queues and queues.split(","),
+        "worker.port": port,
+        "producers.processes": processes,
+    }
     settings = _load_production_settings(config, flags, "worker")
+    if app is not None:
+        check_declared(settings, app)
     _run(lambda shutdown: run_worker(settings, shutdown))
 
 

@@ -101,11 +101,13 @@ class Attempt:
         return self._events.number
 
     async def start(self, stop: StopSignal) -> None:
-        """Take over the generation with a new attempt.
+        """Take over the generation with a new attempt; what this worker has published is void.
 
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        is_first = self.record.status is Status.QUEUED
+        is_first = self.record.status is Status.QUEUED and not self._is_started
+        self._call_numbers = CallNumbers()
+        self.usage = self.finish_reason = None
         begin = self._events.begin("generation.started" if is_first else "generation.restarted")
         self._is_started = True
         try:

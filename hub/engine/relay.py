@@ -2,6 +2,9 @@
 
     stream parts of the upstream → one publish per flush interval → generation.* events
 
+The upstream is an LLM endpoint or a function of the application. A function is called once for each
+generation; after its process or worker was lost, it is called again as often as its `retries` say.
+
 The relay reads the upstream no faster than it publishes. After a publish it waits for the rest of
 `flush_seconds` and then publishes everything that arrived meanwhile; the first part after a silence
 is published at once. attempt.py builds and publishes the events and keeps their rules.
@@ -22,11 +25,13 @@ from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.parts import Part
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
+from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
-from hub.errors import UpstreamError
+from hub.errors import ProducerLost, UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.events import FROM_START, EventLog
+from hub.ports.functions import Function
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import Lease
 from hub.ports.upstreams import Upstream
@@ -56,7 +61,10 @@ async def _always() -> bool:
 
 
 class Relay:
-    """Relays generations; one call of `run` each. upstreams: those of this worker, by name."""
+    """Relays generations; one call of `run` each.
+
+    upstreams, functions: those of this worker, by the name of the upstream.
+    """
 
     def __init__(
         self,
@@ -65,10 +73,13 @@ class Relay:
         upstreams: Mapping[str, Upstream],
         clock: Clock,
         limits: RelayLimits,
+        *,
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
         self._events = events
         self._store = store
         self._upstreams = upstreams
+        self._functions = functions or {}
         self._clock = clock
         self._limits = limits
 
@@ -150,8 +161,14 @@ class Relay:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
             self._check_startable(attempt, stop, deliveries)
-            await attempt.start(stop)
-            await self._relay_stream(attempt, stop)
+            while True:
+                await attempt.start(stop)
+                try:
+                    await self._relay_stream(attempt, stop)
+                    break
+                except ProducerLost:
+                    if attempt.number > self._retries(record):
+                        raise
         except StopRequested:
             return Status.STOPPED, {"by": stop.by}
         except UpstreamError as error:
@@ -164,8 +181,12 @@ class Relay:
         record, limits = attempt.record, self._limits
         if stop.by is not None:
             raise StopRequested
-        if max(record.attempt, deliveries - 1) >= limits.max_attempts:
-            message = f"{limits.max_attempts} workers received this request and none finished it"
+        function = self._functions.get(record.request.upstream)
+        if function is not None and record.attempt > function.retries:
+            raise ProducerLost
+        max_attempts = max(limits.max_attempts, self._retries(record) + 1)
+        if max(record.attempt, deliveries - 1) >= max_attempts:
+            message = f"{max_attempts} workers received this request and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
         if (
             record.attempt == 0
@@ -177,22 +198,35 @@ class Relay:
 
     async def _relay_stream(self, attempt: Attempt, stop: StopSignal) -> None:
         """Publish the stream of the upstream until it is finished, and close its connection."""
-        request = attempt.record.request
-        upstream = self._upstreams.get(request.upstream)
-        if upstream is None:
-            message = f"this worker has no upstream named {request.upstream!r}"
-            raise UpstreamError("upstream_unknown", message, retryable=False)
-        async with aclosing(upstream.stream(request)) as stream:
+        name = attempt.record.request.upstream
+        max_runs = None if name in self._functions else MAX_RUNS
+        async with aclosing(self._open_stream(attempt)) as stream:
             while attempt.finish_reason is None:
                 with stop:
-                    parts = await _read_parts(stream, request.upstream)
+                    parts = await _read_parts(stream, name)
                 received_at = self._clock.now()
-                if not await attempt.publish_parts(parts, stop):
+                if not await attempt.publish_parts(parts, stop, max_runs=max_runs):
                     continue
                 delay = received_at + self._limits.flush_seconds - self._clock.now()
                 if delay > 0 and attempt.finish_reason is None:
                     with stop:
                         await self._clock.sleep(delay)
+
+    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[Part], None]:
+        request = attempt.record.request
+        function = self._functions.get(request.upstream)
+        if function is not None:
+            return function.stream(attempt.record, attempt.number)
+        upstream = self._upstreams.get(request.upstream)
+        if upstream is None:
+            message = f"this worker has no upstream named {request.upstream!r}"
+            raise UpstreamError("upstream_unknown", message, retryable=False)
+        return upstream.stream(request)
+
+    def _retries(self, record: Generation) -> int:
+        """Return how often the function of a generation may be called again."""
+        function = self._functions.get(record.request.upstream)
+        return 0 if function is None else function.retries
 
 
 def _describe_failure(error: UpstreamError) -> dict[str, Any]:

@@ -107,11 +107,12 @@ class BackgroundTasks:
         """Return the number of running tasks."""
         return len(self._running)
 
-    def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task. Its failure is logged."""
+    def run(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task, and return it. Its failure is logged."""
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._on_done)
+        return task
 
     async def finish(
         self, name: str, work: Coroutine[Any, Any, T], on_abandoned: Callable[[T], None]

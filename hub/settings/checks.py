@@ -7,9 +7,15 @@ import re
 from typing import Final
 
 from hub.errors import OperatorError
-from hub.settings.models import Auth, Settings
+from hub.settings.models import Auth, Settings, Upstream
 
 SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
+_FUNCTION_SETTINGS: Final = frozenset(
+    {
+        *("kind", "target", "retries", "total_seconds", "max_running", "max_queued", "queue"),
+        *("default_model", "models", "base_url"),
+    }
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -99,6 +105,21 @@ def _check_upstreams(settings: Settings) -> None:
                 raise OperatorError(
                     f"upstreams.{name}.fallbacks names {fallback!r}, which must be another upstream"
                 )
+            if settings.upstreams[fallback].is_function:
+                raise OperatorError(
+                    f"upstreams.{name}.fallbacks names {fallback!r}, which is a function; a "
+                    "fallback must be an LLM endpoint"
+                )
+        if upstream.is_function:
+            _check_function(name, upstream)
+
+
+def _check_function(name: str, upstream: Upstream) -> None:
+    for setting in sorted(upstream.model_fields_set - _FUNCTION_SETTINGS):
+        raise OperatorError(
+            f'upstreams.{name}.{setting} does not fit kind = "function"; the settings of a '
+            f"function are {', '.join(sorted(_FUNCTION_SETTINGS - {'base_url'}))}"
+        )
 
 
 def _check_listeners(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -16,8 +17,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hub.core.fair_queue import DEFAULT_QUEUE
@@ -26,6 +30,7 @@ from hub.settings.masking import is_url, mask_url
 from hub.settings.presets import PresetName, apply_preset
 
 PREFIX: Final = "HUB_"
+FUNCTION_KIND: Final = "function"
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""
@@ -200,6 +205,16 @@ class Worker(Section):
     port: Port | None = None
 
 
+class Producers(Section):
+    """The processes of a worker that run the application's functions."""
+
+    processes: PositiveInt = 1
+    stop_timeout_seconds: PositiveFloat = 10.0
+    block_warning_seconds: PositiveFloat = 1.0
+    block_limit_seconds: PositiveFloat = 30.0
+    show_errors: bool = False
+
+
 class Node(Section):
     """The serving process. `hub serve --workers` sets `metrics_dir`, a directory through which the
     processes that share the ports exchange their metrics.
@@ -233,15 +248,41 @@ class Envelope(Section):
     error_field: str = ""
 
 
-UpstreamKind = Literal["openai", "openai-responses", "anthropic", "ollama", "dashscope", "envelope"]
+UpstreamKind = Literal[
+    "openai", "openai-responses", "anthropic", "ollama", "dashscope", "envelope", "function"
+]
+
+
+def _check_base_url(url: str, info: ValidationInfo) -> str:
+    """Return the URL. Only a function has none, and it has an empty one."""
+    if info.data.get("kind") == FUNCTION_KIND:
+        if url:
+            raise ValueError('kind = "function" has a target and no base_url; remove it')
+    elif not url:
+        raise PydanticCustomError("missing", "Field required")
+    elif re.match(patterns.HTTP_URL, url) is None:
+        raise ValueError(patterns.REQUIREMENTS[patterns.HTTP_URL])
+    return url
+
+
+def _check_target(target: str | None, info: ValidationInfo) -> str | None:
+    is_function = info.data.get("kind") == FUNCTION_KIND
+    if is_function and target is None:
+        raise ValueError('kind = "function" needs it: module:name, for example answers:support')
+    if target is not None and not is_function:
+        raise ValueError('it is for kind = "function" only')
+    return target
 
 
 class Upstream(Section):
-    """An LLM endpoint. A limit without a value is off."""
+    """An LLM endpoint, or a function of your own. A limit without a value is off."""
 
     preset: PresetName | None = None
     kind: UpstreamKind = "openai"
-    base_url: str = Field(pattern=patterns.HTTP_URL)
+    target: Annotated[str, Field(pattern=patterns.FUNCTION)] | None = Field(
+        None, validate_default=True
+    )
+    base_url: str = Field("", validate_default=True)
     api_key: SecretStr | None = None
     api_key_header: str | None = Field(None, pattern=patterns.HEADER_NAME)
     default_model: str | None = None
@@ -268,6 +309,14 @@ class Upstream(Section):
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
     queue: QueueName = DEFAULT_QUEUE
+
+    _target = field_validator("target")(_check_target)
+    _base_url = field_validator("base_url")(_check_base_url)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function of the application, and not an LLM endpoint."""
+        return self.kind == FUNCTION_KIND
 
     @model_validator(mode="before")
     @classmethod
@@ -380,6 +429,7 @@ class Settings(BaseSettings):
     shapes: dict[str, OutputTemplate] = {}
     generations: Generations = Generations()
     worker: Worker = Worker()
+    producers: Producers = Producers()
     node: Node = Field(default_factory=Node)
     upstreams: dict[str, Upstream] = {}
     default_upstream: str | None = None

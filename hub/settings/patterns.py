@@ -13,6 +13,7 @@ TOPIC: Final = r"^([^\s,*]{1,255}\*?|\*)$"
 QUEUE: Final = r"^[a-z0-9_-]{1,32}$"
 EVENT_NAME: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 HEADER_NAME: Final = r"^[A-Za-z0-9_-]+$"
+FUNCTION: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 SHA256: Final = r"^[0-9a-f]{64}$"
 
 REQUIREMENTS: Final = {
@@ -27,5 +28,6 @@ REQUIREMENTS: Final = {
     QUEUE: "the name of a queue has 1 to 32 characters: a to z, 0 to 9, - and _",
     EVENT_NAME: "the name of an event has 1 to 128 characters: letters, digits and . _ : -",
     HEADER_NAME: "the name of a header has letters, digits, - and _ only",
+    FUNCTION: "the target of a function is module:name, for example answers:support",
     SHA256: "a SHA-256 has 64 digits: 0 to 9 and a to f",
 }

@@ -151,7 +151,11 @@ def _common_kind(settings: Settings, name: str) -> str:
 def build_generation_requests(settings: Settings, generations: Generations) -> GenerationRequests:
     """Build the part that turns a client's request into a queued generation."""
     choices = {
-        name: UpstreamModels(upstream.default_model, upstream.models, _common_kind(settings, name))
+        name: UpstreamModels(
+            upstream.default_model or (name if upstream.is_function else None),
+            upstream.models,
+            _common_kind(settings, name),
+        )
         for name, upstream in settings.upstreams.items()
     }
     return GenerationRequests(

@@ -59,11 +59,12 @@ def build_upstreams(
             max_retry_after_seconds=each.max_retry_after_seconds,
         )
         for name, each in settings.upstreams.items()
+        if not each.is_function
     }
     return {
         name: Failover([endpoints[one] for one in (name, *each.fallbacks)], clock)
         for name, each in settings.upstreams.items()
-        if each.queue in queues
+        if name in endpoints and each.queue in queues
     }
 
 

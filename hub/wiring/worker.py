@@ -20,6 +20,7 @@ from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
 from hub.wiring.backend import build_jobs, build_reconciler, open_backend
+from hub.wiring.functions import open_functions
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
@@ -57,7 +58,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 on_odd_fields=metrics.record_odd_fields,
             ).items()
         }
-        warn_of_worker(settings, upstreams)
+        functions = await opened.enter_async_context(open_functions(settings, backend))
+        warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
         jobs = build_jobs(settings, backend)
 
@@ -84,6 +86,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     broker_timeout_seconds=settings.worker.lease_seconds,
                     max_queued_seconds=settings.generations.max_queued_seconds,
                 ),
+                functions=functions,
             ),
             clock,
             concurrency=settings.worker.concurrency,
@@ -116,7 +119,9 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)
                 _log.info(
-                    "worker.started", upstreams=sorted(upstreams), queues=settings.worker.queues
+                    "worker.started",
+                    upstreams=sorted([*upstreams, *functions]),
+                    queues=settings.worker.queues,
                 )
                 await stop.requested.wait()
             await worker.shut_down(settings.worker.drain_seconds, stop.forced)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -29,10 +30,11 @@ from hub.core.parts import (
     ToolCallDelta,
     Usage,
 )
+from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import AttemptSuperseded
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
-from hub.errors import UpstreamError
+from hub.errors import ProducerLost, UpstreamError
 from hub.ports.events import FROM_START, Publication
 from hub.ports.queue import Lease
 from hub.testing.backend import MemoryBackend
@@ -50,20 +52,46 @@ BEGINS = {"generation.started", "generation.restarted"}
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
 
-class RelayTest:
-    """A relay with a backend in memory, and one generation of the user alice."""
+class ScriptedFunction:
+    """Implements ports.functions.Function; each call takes the next script of a list.
 
-    def __init__(self, *script: Any, **limits: Any) -> None:
+    The last script is for all further calls. `attempts` holds the numbers of the attempts.
+    """
+
+    def __init__(self, scripts: Sequence[Any], retries: int) -> None:
+        self._scripts = list(scripts)
+        self.retries = retries
+        self.attempts: list[int] = []
+
+    async def stream(
+        self, record: Generation, attempt: int
+    ) -> AsyncGenerator[Sequence[Part], None]:
+        self.attempts.append(attempt)
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        async with aclosing(ScriptedUpstream(script).stream(record.request)) as stream:
+            async for parts in stream:
+                yield parts
+
+
+class RelayTest:
+    """A relay with a backend in memory, and one generation of the user alice.
+
+    retries: those of a function with the script; None for an LLM endpoint.
+    """
+
+    def __init__(self, *script: Any, retries: int | None = None, **limits: Any) -> None:
         self.age_seconds = 0.0
         self.backend = MemoryBackend(now=lambda: 1.7e9 + self.age_seconds)
         self.clock = FakeClock()
         self.upstream = ScriptedUpstream(script)
+        self.function = ScriptedFunction(script, retries or 0)
         self.relay = Relay(
             self.backend.events,
             self.backend.generations,
             {"main": self.upstream},
             self.clock,
             msgspec.structs.replace(RELAY_LIMITS, **limits),
+            functions={} if retries is None else {"main": self.function},
         )
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopSignal()
@@ -675,3 +703,83 @@ async def test_record_is_lost_with_the_lease() -> None:
     gate.open()
     assert await running is None
     assert await case.events() == before
+
+
+LOST_PROCESS = [Text("old"), Usage({"completion_tokens": 9}), ProducerLost()]
+
+
+async def test_lost_function_is_not_called_again() -> None:
+    """Without retries, an answer whose process was lost fails, and says that it can be repeated."""
+    case = RelayTest(LOST_PROCESS, ANSWER, retries=0)
+    events = await case.run()
+    assert case.function.attempts == [1]
+    assert [name for name, _ in events] == [
+        "generation.started", "generation.delta", "generation.failed",
+    ]  # fmt: skip
+    assert (events[-1][1]["code"], events[-1][1]["retryable"]) == ("producer_lost", True)
+
+
+@pytest.mark.parametrize("retries", [1, 2, 5])
+async def test_lost_function_is_called_again_as_often_as_it_allows(retries: int) -> None:
+    """Each call is a new attempt; what the one before it yielded is void, also its usage."""
+    case = RelayTest(*[LOST_PROCESS] * retries, ANSWER, retries=retries)
+    events = await case.run()
+    assert case.function.attempts == [*range(1, retries + 2)]
+    begins = [(name, data["attempt"]) for name, data in events if name in BEGINS]
+    restarts = [("generation.restarted", attempt) for attempt in range(2, retries + 2)]
+    assert begins == [("generation.started", 1), *restarts]
+    assert events[-1][1]["usage"] == {"completion_tokens": 2}
+    record = await case.record()
+    assert (record.text, record.status) == ("Hello", Status.DONE)
+
+
+async def test_lost_function_fails_after_its_retries() -> None:
+    """The last loss ends the answer."""
+    case = RelayTest(LOST_PROCESS, retries=2)
+    events = await case.run()
+    assert case.function.attempts == [1, 2, 3]
+    assert events[-1][1]["code"] == "producer_lost"
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, []), (1, [2])])
+async def test_function_of_a_lost_worker(retries: int, attempts: list[int]) -> None:
+    """After another worker began, the function is called again only if its retries allow it."""
+    case = RelayTest(ANSWER, retries=retries)
+    await case.queue()
+    update = GenerationUpdate(case.id, 1, UpdateKind.BEGIN, writer="w")
+    begin = Publication(
+        channel=ALICE,
+        name="generation.started",
+        data=json.dumps({"generation": case.id}).encode(),
+        update=update,
+    )
+    await case.backend.events.publish([begin])
+    await case.relay.run(case.lease(deliveries=2), case.stop)
+    assert case.function.attempts == attempts
+    record = await case.record()
+    assert record.status is (Status.DONE if attempts else Status.FAILED)
+    assert record.end.get("code") == (None if attempts else "producer_lost")
+
+
+async def test_stop_of_a_function_that_was_lost() -> None:
+    """A stop during a retry ends the answer as stopped, once."""
+    gate = Gate()
+    gate.close()
+    case = RelayTest(LOST_PROCESS, [gate, *ANSWER], retries=3)
+    running = asyncio.create_task(case.run())
+    await until(lambda: gate.waiting == 1)
+    case.stop.set("alice")
+    events = await running
+    assert case.function.attempts == [1, 2]
+    assert events[-1][0] == "generation.stopped"
+
+
+async def test_order_of_a_functions_parts_is_kept() -> None:
+    """Parts of many kinds in one flush are published in their order."""
+    parts: list[Part] = [part for n in range(40) for part in (Text(str(n)), Reasoning(str(n)))]
+    case = RelayTest([parts, Finished("stop")], retries=0)
+    case.relay._limits = msgspec.structs.replace(
+        case.relay._limits, parts=PartsLimits(max_part_bytes=10_000, max_record_bytes=10_000)
+    )
+    deltas = [data for name, data in await case.run() if name == "generation.delta"]
+    assert [next(k for k in data if k != "i") for data in deltas] == ["text", "reasoning"] * 40

@@ -32,6 +32,7 @@ from hub.cli.supervisor.dev_processes import (
     listening_socket,
     port_of,
 )
+from hub.cli.supervisor.dev_reload import reload_on_change
 from hub.cli.supervisor.dev_state import DevState, ready_text, write_dev_state
 from hub.errors import BrokerUnavailable, OperatorError
 
@@ -65,6 +66,8 @@ async def run_dev(options: DevOptions) -> None:
                 await child.start()
             restarters = [asyncio.create_task(child.keep_running()) for child in children]
             restarters.append(asyncio.create_task(_watch_broker(broker)))
+            if options.reload:
+                restarters.append(asyncio.create_task(reload_on_change(Path.cwd(), children)))
             stopping = asyncio.create_task(stop_requested.wait())
             ready = asyncio.create_task(_wait_until_ready(port_of(sockets.internal)))
             await _wait_for_first([stopping, ready, *restarters])

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -28,13 +28,22 @@ VALKEY_LOG: Final = "valkey.log"
 # Both drain times must end within the time that dev.py gives a node and a worker to stop.
 _WORKER_DRAIN_SECONDS: Final = "1"
 _NODE_DRAIN_SECONDS: Final = "0.5"
+_FUNCTION_STOP_SECONDS: Final = "0.5"
+
+
+class DevApp(msgspec.Struct, frozen=True):
+    """The application's own functions: the target of --app, and the settings of their upstreams."""
+
+    target: str
+    upstreams: dict[str, dict[str, Any]]
 
 
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `hub dev`, and what it needs from the settings.
 
     data: the data directory; None means a temporary one.
-    upstreams: the names of the upstreams in the settings.
+    upstreams: the names of the upstreams in the settings. app: the functions of --app. reload:
+    whether a changed file reloads them.
     """
 
     port: int
@@ -45,15 +54,24 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None
     upstreams: Sequence[str]
     default_upstream: str | None
+    app: DevApp | None = None
+    reload: bool = False
 
     @property
     def chosen_upstream(self) -> str:
-        """The default upstream of the settings, else the first of them, else the simulated one."""
+        """The default upstream: the first function of --app, else the default one of the settings,
+        else the first of them, else the simulated one.
+        """
+        if self.app is not None:
+            return next(iter(self.app.upstreams))
         return self.default_upstream or next(iter(self.upstreams), SIMULATED_UPSTREAM)
 
     def describe_llm(self, simulated_url: str) -> str:
         """Return which LLM answers requests that name none, why, and how to choose another one."""
         simulated = f"simulated, {simulated_url}"
+        if self.app is not None:
+            functions = ", ".join(self.app.upstreams)
+            return f"{functions} of {self.app.target}, your own code (and {simulated})"
         if self.chosen_upstream == SIMULATED_UPSTREAM:
             others = ", ".join(name for name in self.upstreams if name != SIMULATED_UPSTREAM)
             return f"{simulated} (and {others})" if others else simulated
@@ -147,8 +165,13 @@ def build_children(options: DevOptions, data: Path, sockets: DevSockets) -> list
 
 
 def _environment(options: DevOptions, data: Path, sockets: DevSockets) -> dict[str, str]:
+    functions = {} if options.app is None else options.app.upstreams
     return {
         **os.environ,
+        # As JSON: the name of a variable cannot tell the case of a function's name.
+        **({"HUB_UPSTREAMS": msgspec.json.encode(functions).decode()} if functions else {}),
+        "HUB_PRODUCERS__SHOW_ERRORS": "true",
+        "HUB_PRODUCERS__STOP_TIMEOUT_SECONDS": _FUNCTION_STOP_SECONDS,
         # A proxy of the environment is for real LLMs, not for the simulated one on this machine.
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST])),
         "HUB_PUBLIC__HOST": HOST,

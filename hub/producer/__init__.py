@@ -1,0 +1,56 @@
+"""What an application's own code imports to produce answers.
+
+    app = App()
+
+    @app.producer()
+    async def support(run: Run):
+        yield Status("Searching the handbook")
+        yield "The answer"
+
+The worker runs such functions in child processes (child.py) and publishes what they yield.
+"""
+
+from hub.core.parts import (
+    Annotations,
+    Data,
+    File,
+    Part,
+    Reasoning,
+    ReasoningDetails,
+    Replace,
+    Source,
+    Status,
+    StepEnd,
+    StepStart,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from hub.producer.app import App
+from hub.producer.run import Failed, Run, Stopped, SyncRun
+
+__all__ = [
+    "Annotations",
+    "App",
+    "Data",
+    "Failed",
+    "File",
+    "Part",
+    "Reasoning",
+    "ReasoningDetails",
+    "Replace",
+    "Run",
+    "Source",
+    "Status",
+    "StepEnd",
+    "StepStart",
+    "Stopped",
+    "SyncRun",
+    "Text",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "Usage",
+]

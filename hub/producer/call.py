@@ -1,0 +1,181 @@
+"""One run in a child process: calls the function, and passes what it yields to the buffer.
+
+A function is an async generator function, a coroutine function, or a synchronous function, which
+runs in a thread of its own. What counts is what the call returns, so decorated functions and
+objects that can be called work as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import traceback
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from hub.producer.app import Producer
+from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
+from hub.producer.protocol import End
+from hub.producer.run import Failed, Run, RunContext, Stopped, SyncRun
+
+_MAX_TRACEBACK_CHARS: Final = 20_000
+
+
+class FunctionCall:
+    """Runs a function until it has ended: `await call.run()`.
+
+    `cancel` ends it early: nothing that it yields from then on is passed on.
+    """
+
+    def __init__(
+        self, producer: Producer, run: Run, context: RunContext, output: OutputBuffer
+    ) -> None:
+        self._producer = producer
+        self._run = run
+        self._context = context
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self._is_in_thread = False
+        self._task: asyncio.Task[End] | None = None
+        self.is_cancelled = False
+
+    async def run(self) -> End:
+        """Call the function, and return how it ended. It raises nothing."""
+        self._task = asyncio.current_task()
+        try:
+            await self._produce()
+        except InvalidPart as error:
+            return _producer_error(str(error), "")
+        except PartTooLarge as error:
+            return End("answer_too_large", str(error))
+        except Failed as error:
+            return End(error.code, error.message, error.retryable)
+        except (asyncio.CancelledError, Stopped) as error:
+            if self.is_cancelled:
+                return End()
+            return _describe(error)
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it must not end the process
+            return _describe(error)
+        return End()
+
+    def cancel(self) -> None:
+        """Cancel the function, and do it again if it goes on nevertheless."""
+        self.is_cancelled = True
+        self._output.stop()
+        if self._task is not None and not self._is_in_thread:
+            self._task.cancel()
+
+    async def _produce(self) -> None:
+        function = self._producer.call
+        target = inspect.unwrap(function)
+        if inspect.isasyncgenfunction(target) or inspect.iscoroutinefunction(target):
+            result = function(self._run)
+        else:
+            result = await self._call_in_thread()
+        if inspect.isawaitable(result):
+            result = await result
+        if hasattr(result, "__aiter__"):
+            await self._iterate(result)
+        elif result is not None:
+            await self._output.put(result)
+
+    async def _iterate(self, parts: Any) -> None:
+        iterator = aiter(parts)
+        while True:
+            try:
+                part = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            try:
+                await self._output.put(part)
+            except (asyncio.CancelledError, Stopped) as error:
+                await _throw(iterator, asyncio.CancelledError())
+                raise asyncio.CancelledError from error
+            except BaseException:
+                if hasattr(iterator, "aclose"):
+                    await iterator.aclose()
+                raise
+
+    async def _call_in_thread(self) -> Any:
+        """Call a synchronous function. Return what it returned if that runs on the event loop."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            result, error = None, None
+            try:
+                result = context.run(self._call)
+            except BaseException as raised:  # noqa: BLE001 - passed on to the run
+                error = raised
+            with suppress(RuntimeError):  # the process ends, and its event loop is closed
+                self._loop.call_soon_threadsafe(_resolve, done, result, error)
+
+        self._is_in_thread = True
+        try:
+            name = f"{self._producer.name} {self._context.generation}"
+            threading.Thread(target=work, name=name, daemon=True).start()
+            result, error = await done
+        finally:
+            self._is_in_thread = False
+        if error is not None:
+            raise error
+        return result
+
+    def _call(self) -> Any:
+        """Run in the thread."""
+        result = self._producer.call(SyncRun(self._run, self._context, self._wait))
+        if inspect.isawaitable(result) or hasattr(result, "__aiter__"):
+            return result
+        if isinstance(result, Iterator):
+            self._iterate_in_thread(result)
+        elif result is not None:
+            self._wait(self._output.put(result))
+        return None
+
+    def _iterate_in_thread(self, parts: Iterator[Any]) -> None:
+        for part in parts:
+            try:
+                self._wait(self._output.put(part))
+            except Stopped as error:
+                if hasattr(parts, "throw"):
+                    with suppress(StopIteration):
+                        parts.throw(error)
+                raise
+            except BaseException:
+                if hasattr(parts, "close"):
+                    parts.close()
+                raise
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop, and return its result to the thread."""
+        if self.is_cancelled:
+            work.close()
+            raise Stopped
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _resolve(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if not done.done():
+        done.set_result((result, error))  # a future cannot hold StopIteration as an exception
+
+
+async def _throw(iterator: Any, error: BaseException) -> None:
+    """Throw an exception into a generator at its `yield`, and close it if it yields again."""
+    if not hasattr(iterator, "athrow"):
+        return
+    with suppress(asyncio.CancelledError, StopAsyncIteration):
+        await iterator.athrow(error)
+        await iterator.aclose()
+
+
+def _describe(error: BaseException) -> End:
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    text = "".join(traceback.format_exception(error))
+    return _producer_error(summary, text[-_MAX_TRACEBACK_CHARS:])
+
+
+def _producer_error(detail: str, text: str) -> End:
+    return End("producer_error", "the application failed to answer", False, detail, text)

@@ -1,0 +1,183 @@
+"""What a function yields, checked, and kept until the worker asks for it.
+
+Rules:
+1. A value that is no part fails the run. The worker can rely on the types of all parts.
+2. The buffer is bounded: a function that yields faster than the worker publishes waits at its
+   `yield`. A long text is split, so it waits inside it.
+3. A function that never waits lets the other runs of its process continue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
+from hub.core.tool_calls import ToolCallAssembler
+from hub.producer.protocol import End
+from hub.producer.run import Stopped
+
+MAX_BUFFERED_BYTES: Final = 64 * 1024
+_MAX_PARTS_IN_A_ROW: Final = 256  # without a pause for the other runs
+_CHUNK_CHARS: Final = 16 * 1024
+_decode_part: Final = msgspec.json.Decoder(Part).decode
+
+
+class InvalidPart(Exception):
+    """The function yielded something that is no part. The message is for the log."""
+
+
+class PartTooLarge(Exception):
+    """The function yielded a part that no answer can hold. The message is for the client."""
+
+
+class OutputBuffer:
+    """The parts of one run between its function and the worker.
+
+    max_part_bytes: a part with more cannot be in any answer. send: called with parts, and with the
+    end after the last ones.
+    """
+
+    def __init__(self, max_part_bytes: int, send: Callable[[list[Part], End | None], None]) -> None:
+        self._max_part_bytes = max_part_bytes
+        self._send = send
+        self._parts: list[Part] = []
+        self._bytes = 0
+        self._parts_in_a_row = 0
+        self._end: End | None = None
+        self._is_wanted = False  # whether the worker waits for parts
+        self._is_stopped = False
+        self._taken: asyncio.Future[None] | None = None  # while the function waits
+        self._calls = ToolCallAssembler(has_whole_names=True)
+
+    async def put(self, value: object) -> None:
+        """Add what a function yields; return when it may go on.
+
+        Raise InvalidPart, PartTooLarge, and Stopped after `stop`.
+        """
+        for part, size in self._read(value):
+            if self._is_stopped:
+                raise Stopped
+            self._add(part, size)
+            self._parts_in_a_row += 1
+            if self._bytes >= MAX_BUFFERED_BYTES:
+                await self._wait_until_taken()
+            elif self._parts_in_a_row >= _MAX_PARTS_IN_A_ROW:
+                self._parts_in_a_row = 0
+                await asyncio.sleep(0)
+
+    def finish(self, end: End) -> None:
+        """Add the end; nothing follows it."""
+        if not end.code and (calls := self._calls.finish()):
+            self._add(ToolCallDelta(calls), 0)
+        self._end = end
+        if self._is_wanted:
+            self.pull()
+
+    def pull(self) -> None:
+        """Send what there is, or the next part as soon as there is one."""
+        if not self._parts and self._end is None:
+            self._is_wanted = True
+            return
+        self._is_wanted = False
+        parts, self._parts, self._bytes = self._parts, [], 0
+        self._parts_in_a_row = 0
+        self._send(parts, self._end)
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
+
+    def stop(self) -> None:
+        """Refuse everything from now on."""
+        self._is_stopped = True
+        self._is_wanted = False
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_exception(Stopped())
+
+    async def _wait_until_taken(self) -> None:
+        self._taken = asyncio.get_running_loop().create_future()
+        try:
+            await self._taken
+        finally:
+            self._taken = None
+
+    def _add(self, part: Part, size: int) -> None:
+        if self._is_wanted and not self._parts:
+            # The parts that the function yields before it waits go into the same message.
+            asyncio.get_running_loop().call_soon(self._send_wanted)
+        last = self._parts[-1] if self._parts else None
+        if type(part) is Text and type(last) is Text:
+            self._parts[-1] = Text(last.text + part.text)
+        else:
+            self._parts.append(part)
+        self._bytes += size
+
+    def _send_wanted(self) -> None:
+        if self._is_wanted:
+            self.pull()
+
+    def _read(self, value: object) -> Iterator[tuple[Part, int]]:
+        """Yield the parts of a value with their sizes, approximately in bytes."""
+        if type(value) is str:
+            text = value if value.isascii() else _replace_surrogates(value)
+            if len(text) <= _CHUNK_CHARS:
+                yield Text(text), len(text)
+            else:
+                yield from _split(text, Text)
+            return
+        part, size = _check(value)
+        match part:
+            case Text(text) | Reasoning(text):
+                yield from _split(text, type(part))
+            case _ if size > self._max_part_bytes:
+                raise PartTooLarge(
+                    f"a part of the answer has {size} bytes; the limit of an answer is "
+                    f"{self._max_part_bytes} bytes (generations.max_record_bytes)"
+                )
+            case ToolCallDelta(calls):
+                yield ToolCallDelta(self._calls.feed(calls)), size
+            case _:
+                yield part, size
+
+
+def _check(value: Any) -> tuple[Part, int]:
+    """Return a value as a part with correct types, and the size of its JSON."""
+    if isinstance(value, str):  # a subclass of str
+        value = Text(str(value))
+    if not isinstance(value, Part) or isinstance(value, Finished):
+        kind = type(value).__name__
+        raise InvalidPart(
+            f"the function yielded a value of the type {kind}, which is no part: yield a str or a "
+            "part of hub.producer"
+        )
+    name = type(value).__name__
+    for field in value.__struct_fields__:
+        if isinstance(getattr(value, field), bytes | bytearray | memoryview):  # JSON: base64
+            raise InvalidPart(f"the function yielded {name} with bytes in {field}; it must be text")
+    try:
+        encoded = msgspec.json.encode(value)
+        part: Part = _decode_part(encoded)
+    except UnicodeEncodeError:
+        raise InvalidPart(f"the function yielded {name} with a text that is no Unicode") from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidPart(f"the function yielded {name} with a wrong value: {error}") from None
+    if isinstance(part, File) and (part.url is None) is (part.data is None):
+        raise InvalidPart("the function yielded File, which needs exactly one of url and data")
+    return part, len(encoded)
+
+
+def _split(text: str, kind: type[Text] | type[Reasoning]) -> Iterator[tuple[Part, int]]:
+    for start in range(0, len(text), _CHUNK_CHARS):
+        chunk = text[start : start + _CHUNK_CHARS]
+        yield kind(chunk), len(chunk)
+
+
+def _replace_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can express: pairs joined, lone surrogates as U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

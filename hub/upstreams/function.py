@@ -1,0 +1,111 @@
+"""A function of the application as an upstream.
+
+The function runs in a child process (function_pool.py). Its parts are those that it yields; what
+becomes of them, stops and leases are the relay's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import msgspec
+import structlog
+
+from hub.core.generation import Generation
+from hub.core.parts import Finished, Part
+from hub.errors import UpstreamError
+from hub.producer.protocol import End
+from hub.producer.run import RunContext
+from hub.upstreams.function_pool import FunctionPool
+
+_FINISHED = Finished("stop")
+_log = structlog.get_logger(__name__)
+
+
+class ApplicationFunction:
+    """Implements ports.functions.Function.
+
+    name: that of the upstream. retries, timeout_seconds: those of the settings; None means those
+    that the function declares. shows_errors: whether clients get the text of exceptions.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pool: FunctionPool,
+        *,
+        retries: int | None = None,
+        timeout_seconds: float | None = None,
+        shows_errors: bool = False,
+    ) -> None:
+        self._name = name
+        self._pool = pool
+        self._retries = retries
+        self._timeout_seconds = timeout_seconds
+        self._shows_errors = shows_errors
+
+    @property
+    def retries(self) -> int:
+        """See ports.functions.Function."""
+        return self._pool.options[self._name].retries if self._retries is None else self._retries
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """The time that a run may take; None means any."""
+        if self._timeout_seconds is not None:
+            return self._timeout_seconds
+        return self._pool.options[self._name].timeout_seconds
+
+    async def stream(
+        self, record: Generation, attempt: int
+    ) -> AsyncGenerator[Sequence[Part], None]:
+        """See ports.functions.Function.stream."""
+        seconds = self.timeout_seconds
+        run = await self._pool.start_run(self._name, _context(record, attempt, seconds))
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        try:
+            end: End | None = None
+            while end is None:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        output = await run.read()
+                except TimeoutError:
+                    message = f"the answer took longer than {seconds:g} seconds"
+                    raise UpstreamError("producer_timeout", message, retryable=False) from None
+                end = output.end
+                if end is not None and not end.code:
+                    yield [*output.parts, _FINISHED]
+                elif output.parts:
+                    yield output.parts
+        finally:
+            run.close()
+        if end.code:
+            raise self._failure(record, end)
+
+    def _failure(self, record: Generation, end: End) -> UpstreamError:
+        if end.detail:
+            _log.error(
+                "producer.failed",
+                upstream=self._name,
+                generation=record.id,
+                reason=end.detail,
+                **({"exception": end.traceback} if end.traceback else {}),
+            )
+        message = end.detail if end.detail and self._shows_errors else end.message
+        return UpstreamError(end.code, message, retryable=end.retryable)
+
+
+def _context(record: Generation, attempt: int, timeout_seconds: float | None) -> RunContext:
+    request = record.request
+    return RunContext(
+        user=record.user,
+        generation=record.id,
+        attempt=attempt,
+        chat=request.chat,
+        messages=msgspec.to_builtins(request.messages),
+        model=request.model,
+        params=request.params,
+        metadata=request.metadata,
+        timeout_seconds=timeout_seconds,
+    )

@@ -1,0 +1,136 @@
+"""The child processes of a worker that run functions: how many there are, and which one is next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, Self
+
+import structlog
+
+from hub.engine.tasks import BackgroundTasks, cancel_and_wait
+from hub.errors import OperatorError, UpstreamError
+from hub.producer.protocol import FunctionOptions
+from hub.producer.run import RunContext
+from hub.upstreams.function_process import (
+    CannotLoadFunctions,
+    FunctionProcess,
+    ProcessRun,
+    is_supported,
+)
+
+_MIN_RESTART_DELAY_SECONDS: Final = 0.1
+_MAX_RESTART_DELAY_SECONDS: Final = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class FunctionPool:
+    """Keeps a number of child processes running: `async with FunctionPool(…) as pool`.
+
+    Entering it returns when each process has loaded the functions; it raises OperatorError when one
+    cannot. new_process: returns a process that has not started.
+    """
+
+    def __init__(self, new_process: Callable[[], FunctionProcess], processes: int) -> None:
+        self._new_process = new_process
+        self._count = processes
+        self._ready: list[FunctionProcess] = []
+        self._changed = asyncio.Condition()
+        self._failure: CannotLoadFunctions | None = None  # of the newest start, if it failed
+        self._slots: list[asyncio.Task[None]] = []
+        self._processes: set[FunctionProcess] = set()  # all that have not been stopped
+        self._background = BackgroundTasks()
+        self._wake = asyncio.Event()
+        self.options: Mapping[str, FunctionOptions] = {}  # by name of the upstream
+
+    async def __aenter__(self) -> Self:
+        if not is_supported():
+            raise OperatorError("functions do not run on Windows: start the worker in WSL")
+        self._slots = [
+            self._background.run(f"function process {n}", self._keep_running())
+            for n in range(self._count)
+        ]
+        try:
+            async with self._changed:
+                await self._changed.wait_for(
+                    lambda: self._failure is not None or len(self._ready) == self._count
+                )
+        except BaseException:
+            await self.__aexit__()
+            raise
+        if self._failure is not None:
+            await self.__aexit__()
+            raise OperatorError(str(self._failure))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await cancel_and_wait(self._slots)
+        await asyncio.gather(*(process.stop() for process in self._processes))
+
+    def reload(self) -> None:
+        """Load the application again in new processes; the old ones finish their runs."""
+        self._wake.set()
+        for process in self._processes:  # also those that have begun to load it
+            process.mark_unready()
+
+    async def start_run(self, function: str, context: RunContext) -> ProcessRun:
+        """Start a run in the process with the fewest runs. Wait while there is none.
+
+        Raise UpstreamError when the application cannot be loaded.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._usable() or self._failure is not None)
+        processes = self._usable()
+        if not processes:
+            raise UpstreamError(
+                "producer_error", "the application cannot be loaded", retryable=True
+            ) from self._failure
+        return min(processes, key=len).start_run(function, context)
+
+    def _usable(self) -> list[FunctionProcess]:
+        return [each for each in self._ready if not each.is_lost and not each.is_unready]
+
+    async def _keep_running(self) -> None:
+        """Keep one process running, until cancelled."""
+        delay = _MIN_RESTART_DELAY_SECONDS
+        while True:
+            process = self._new_process()
+            self._processes.add(process)
+            try:
+                self.options = await process.start()
+            except CannotLoadFunctions as error:
+                _log.error("producer.not_loaded", reason=str(error))
+                self._background.run("stop process", self._stop(process))
+                await self._set_failure(error)
+                await self._sleep(delay)
+                delay = min(_MAX_RESTART_DELAY_SECONDS, delay * 2)
+                continue
+            delay = _MIN_RESTART_DELAY_SECONDS
+            self._ready.append(process)
+            functions = sorted(self.options)
+            _log.info("producer.process_started", pid=process.pid, functions=functions)
+            await self._set_failure(None)
+            await process.wait_unusable()
+            self._ready.remove(process)
+            self._background.run("end process", self._stop_when_idle(process))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not past a call of `reload`."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _stop_when_idle(self, process: FunctionProcess) -> None:
+        await process.wait_idle()
+        await self._stop(process)
+
+    async def _stop(self, process: FunctionProcess) -> None:
+        await process.stop()
+        self._processes.discard(process)
+
+    async def _set_failure(self, failure: CannotLoadFunctions | None) -> None:
+        async with self._changed:
+            self._failure = failure
+            self._changed.notify_all()

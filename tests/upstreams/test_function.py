@@ -1,0 +1,241 @@
+"""Functions in child processes: their answers, and what happens when they break."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from hub.core.generation import Generation, GenerationRequest, Message
+from hub.core.parts import Data, Finished, Part, Source, Status, Text
+from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
+from hub.producer.child import ChildConfig
+from hub.producer.protocol import Start
+from hub.producer.run import Notification, RunContext
+from hub.upstreams.function import ApplicationFunction
+from hub.upstreams.function_pool import FunctionPool
+from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from tests.upstreams import function_app
+
+APP = "tests.upstreams.function_app:app"
+NAMES = list(function_app.app.producers)
+
+
+class Functions:
+    """The functions of function_app.py, and what they publish."""
+
+    def __init__(self, pool: FunctionPool, published: list[tuple[str, Notification]]) -> None:
+        self.pool = pool
+        self.published = published
+
+    def function(self, name: str, **options: Any) -> ApplicationFunction:
+        return ApplicationFunction(name, self.pool, **options)
+
+    def stream(self, name: str, **options: Any) -> Any:
+        request = GenerationRequest(
+            [Message("user", "hi")], upstream=name, model="m", params={"a": 1}, chat="c"
+        )
+        record = Generation("g1", "alice", request)
+        return aclosing(self.function(name, **options).stream(record, 3))
+
+    async def ask(self, name: str, **options: Any) -> list[Part]:
+        parts: list[Part] = []
+        async with asyncio.timeout(30), self.stream(name, **options) as stream:
+            async for some in stream:
+                parts += some
+        return parts
+
+    async def failure(self, name: str, **options: Any) -> UpstreamError:
+        with pytest.raises(UpstreamError) as caught:
+            await self.ask(name, **options)
+        return caught.value
+
+
+@asynccontextmanager
+async def functions(
+    names: Sequence[str] = NAMES, *, processes: int = 1, target: str = APP, **options: Any
+) -> AsyncIterator[Functions]:
+    """Run the functions of these names in processes. options: those of ProcessOptions."""
+    published: list[tuple[str, Notification]] = []
+
+    async def publish(user: str, notification: Notification) -> None:
+        if not notification.event:
+            raise BadRequest("event must not be empty", path="event")
+        published.append((user, notification))
+
+    limits: dict[str, Any] = {
+        "max_part_bytes": 100_000,
+        "stop_timeout_seconds": 5.0,
+        "block_warning_seconds": 5.0,
+        "block_limit_seconds": 30.0,
+        **options,
+    }
+    chosen = ProcessOptions(targets=dict.fromkeys(names, target), **limits)
+    async with FunctionPool(lambda: FunctionProcess(chosen, publish), processes) as pool:
+        yield Functions(pool, published)
+
+
+@pytest.fixture(autouse=True)
+def function_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the lifespan of the app writes at its end."""
+    monkeypatch.setenv("FUNCTION_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def has_left_lifespan(function_log: Path) -> bool:
+    return function_log.read_text() == "left"
+
+
+def texts(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+async def test_answers(function_log: Path) -> None:
+    """One process runs all functions: their parts, failures, notifications and limits."""
+    with structlog.testing.capture_logs() as logs:
+        async with functions() as case:
+            assert await case.ask("support") == [
+                Status("Searching"),
+                Source("https://example.com", title="Example"),
+                Text("hi alice c 3 1"),
+                Data("params", {"a": 1}),
+                Finished("stop"),
+            ]
+            ((user, note),) = case.published
+            assert (user, note.event, bytes(note.data)) == ("alice", "note", b'{"n":1}')
+            assert texts(await case.ask("refused")) == "event must not be empty"
+            first = texts(await case.ask("pid"))
+            assert first == texts(await case.ask("pid")) != str(os.getpid())
+
+            declared = case.function("support")
+            assert (declared.retries, declared.timeout_seconds) == (2, 30)
+            override = case.function("support", retries=0, timeout_seconds=1.5)
+            assert (override.retries, override.timeout_seconds) == (0, 1.5)
+
+            error = await case.failure("fails")
+            assert (error.code, error.message) == (
+                "producer_error",
+                "the application failed to answer",
+            )
+            shown = await case.failure("fails", shows_errors=True)
+            assert shown.message == "ValueError: a secret of the application"
+            exited = await case.failure("exits", shows_errors=True)
+            assert exited.message == "SystemExit: 1"
+            failed = await case.failure("fails_for_the_client")
+            assert (failed.code, failed.message) == ("no_credit", "There is no credit left.")
+            slow = await case.failure("too_slow")
+            assert (slow.code, slow.retryable) == ("producer_timeout", False)
+            assert texts(await case.ask("pid")) == first, "a failure costs only its own answer"
+    assert has_left_lifespan(function_log)
+    reasons = [log["reason"] for log in logs if log["event"] == "producer.failed"]
+    assert reasons[0] == "ValueError: a secret of the application"
+
+
+async def test_stop_of_functions_that_go_on() -> None:
+    """Closing a stream does not wait. A process whose function ignores it gets no more runs."""
+    async with functions(stop_timeout_seconds=0.05) as case:
+        async with case.stream("endless") as stream:
+            size = sum([len(texts(await anext(stream))) for _ in range(5)])
+        assert 0 < size <= 5 * (64 * 1024 + 100), "the function waited while nobody read"
+        async with case.stream("blocks_its_thread") as stream:
+            assert texts(await anext(stream)) == "a"
+        async with case.stream("ignores_stop") as stream:
+            first = texts(await anext(stream))
+        while texts(await case.ask("pid")) == first:
+            await asyncio.sleep(0.01)
+
+
+async def test_lost_process() -> None:
+    """A process that crashes or is killed loses its runs, and another one takes the next ones."""
+    async with functions() as case:
+        with pytest.raises(ProducerLost):
+            await case.ask("crashes")
+        async with case.stream("waits") as stream:
+            pid = int(texts(await anext(stream)))
+            os.kill(pid, 9)
+            with pytest.raises(ProducerLost):
+                await anext(stream)
+        assert texts(await case.ask("pid")) != str(pid)
+
+
+async def test_blocked_process() -> None:
+    """The log names a process whose loop is blocked, with its stack; later it is killed."""
+    with structlog.testing.capture_logs() as logs:
+        async with functions(block_warning_seconds=0.1, block_limit_seconds=0.5) as case:
+            assert texts(await case.ask("blocks_its_thread")) == "ab"
+            assert not [log for log in logs if log["event"] == "producer.blocked"]
+            with pytest.raises(ProducerLost):
+                await case.ask("blocks")
+    blocked = next(log for log in logs if log["event"] == "producer.blocked")
+    assert "time.sleep(60)" in blocked["stack"]
+    assert any(log["event"] == "producer.block_limit" for log in logs)
+
+
+async def test_reload_and_several_processes() -> None:
+    """New runs go to the process with the fewest; a reload lets running answers end."""
+    async with (
+        functions(processes=2) as case,
+        case.stream("waits") as first,
+        case.stream("waits") as second,
+    ):
+        pids = {texts(await anext(first)), texts(await anext(second))}
+        assert len(pids) == 2
+        case.pool.reload()
+        assert texts(await case.ask("pid")) not in pids
+        for pid in pids:
+            os.kill(int(pid), 0)  # they still run
+
+
+def test_process_ends_with_its_worker() -> None:
+    """A process whose loop is blocked ends when its worker is gone."""
+    (own, peer), (own_watch, peer_watch) = socket.socketpair(), socket.socketpair()
+    with own, peer, own_watch, peer_watch:
+        config = ChildConfig(
+            socket_fd=peer.fileno(),
+            watch_fd=peer_watch.fileno(),
+            targets={"blocks": APP},
+            max_part_bytes=1000,
+            stop_timeout_seconds=0.01,
+            block_warning_seconds=0.1,
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hub.producer.child", msgspec.json.encode(config)],
+            pass_fds=(peer.fileno(), peer_watch.fileno()),
+        )
+        context = RunContext(
+            user="alice", generation="g1", attempt=1, chat=None, messages=[], model="m", params={},
+            metadata={},
+        )  # fmt: skip
+        frame = msgspec.json.encode([Start(1, "blocks", context)])
+        own.sendall(len(frame).to_bytes(4, "big") + frame)
+        own_watch.settimeout(30)
+        stack = b""
+        while b"time.sleep" not in stack:
+            own_watch.sendall(b"?")
+            stack = own_watch.recv(65536)
+    assert process.wait(30) == -signal.SIGALRM
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("no_such_module:app", "there is no module no_such_module"),
+        ("tests.upstreams.function_app:nothing", "has no nothing"),
+    ],
+)
+async def test_application_that_cannot_be_loaded(target: str, expected: str) -> None:
+    """The worker does not start, and says why."""
+    with pytest.raises(OperatorError, match=expected):
+        async with functions(["x"], target=target):
+            pass
