@@ -59,8 +59,9 @@ async def run_hub() -> AsyncIterator[LanguagesHub]:
         cluster.set("PUBLIC__GRPC_PORT", str(grpc_ports[0]))
         cluster.set("INTERNAL__GRPC_PORT", str(grpc_ports[1]))
         await cluster.add_upstream("MAIN", tokens_per_second=100.0)
-        await cluster.add_upstream("BROKEN", fault="error:10", retries=0)
-        await cluster.add_upstream("REFUSING", fault="status:400", retries=0)
+        once = {"retries": 0, "circuit_failure_threshold": 1000}
+        await cluster.add_upstream("BROKEN", fault="error:40", tokens_per_second=40.0, **once)
+        await cluster.add_upstream("REFUSING", fault="status:400", **once)
         wordy = WordyLlm()
         address = ListenAddress("127.0.0.1", 0, "x")
         port = await stack.enter_async_context(

@@ -46,7 +46,7 @@ async def test_whole_answer(client: Client, hub: LanguagesHub) -> None:
 
 @every_client
 async def test_answer_that_fails(client: Client, hub: LanguagesHub) -> None:
-    """When the LLM fails after ten tokens, the client raises an error behind the text so far."""
+    """When the LLM fails after a second, the client raises an error behind the text so far."""
     code, program, user = await ask(client, hub, "broken/simulated-1")
     assert code != 0, repr(program)
     assert program.errors
