@@ -25,22 +25,23 @@ _GROUPED: Final = ("docs", "examples", "interop", "packaging")  # all tests of t
 def count_processes(config: pytest.Config) -> int:
     """Return the number of processes of `-n auto`: 0 for a selection of tests or with `-s`.
 
-    Most tests spend their time waiting for other processes, so there are two processes per core.
+    Most tests spend their time waiting for other processes, so there are three processes per core.
     """
     is_selection = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     option = config.option
     if is_selection or option.keyword or option.markexpr or option.lf or option.capture == "no":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(2 * (cores or 1), _MAX_PROCESSES)
+    return min(3 * (cores or 1), _MAX_PROCESSES)
 
 
 def group_tests(items: Sequence[pytest.Item]) -> None:
     """Assign the tests to the groups of xdist's loadgroup mode; a group runs in one process.
 
-    The clients of tests/interop share two hubs, and the documents that need a hub share one. Tests
-    that share a `hub dev`, or a browser or a cluster in the event loop of their file, form a group
-    per file. All other tests go to any free process, also those that start a hub of their own.
+    The clients of tests/interop share two hubs; two large files are groups of their own. The
+    documents that need a hub share one. Tests that share a `hub dev`, or a browser or a cluster in
+    the event loop of their file, form a group per file. All other tests go to any free process,
+    also those that start a hub of their own.
     """
     for item in items:
         if group := _group_of(item):
@@ -69,7 +70,7 @@ def _group_of(item: pytest.Item) -> str | None:
     if folder == "docs":
         return folder if "site" in fixtures else f"docs-{file}"
     if folder in ("interop", "packaging"):
-        return "interop-contract" if file == "test_contract" else folder
+        return f"{folder}-{file}" if file in ("test_contract", "test_turns") else folder
     asyncio_mark = item.get_closest_marker("asyncio")
     shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"
     return file if shares_loop or "dev" in fixtures else None

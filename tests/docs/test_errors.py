@@ -6,15 +6,20 @@ WRITE_DOCS=1 in the environment writes the pages; without it, the tests compare 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
+import pytest
+
 from hub import error_codes
+from hub.api.problems import problem_from_error
+from hub.core.channel import check_user_id
 from hub.error_codes import ERROR_CODES, FAILURE_CODES, ErrorCode
-from hub.errors import ProducerLost
+from hub.errors import BadRequest, ProducerLost
 from hub.wiring.route_table import LISTENERS
 from tests.described import described_operations
 from tests.docs.snippets import DOCS, ROOT
@@ -156,3 +161,13 @@ def test_every_failure_is_listed() -> None:
         if isinstance(argument, ast.Constant)
     }
     assert used | {ProducerLost().code} == set(FAILURE_CODES)
+
+
+def test_example_of_an_error_is_what_the_hub_sends() -> None:
+    """The example of the reference has the sentence, code and address of the present code."""
+    example = re.search(r"```json\n(\{.*?\})\n```", REFERENCE.read_text(), re.DOTALL)
+    assert example is not None
+    problem = json.loads(example[1])
+    with pytest.raises(BadRequest) as raised:
+        check_user_id("a b", path=problem["path"])
+    assert problem == problem_from_error(raised.value)
