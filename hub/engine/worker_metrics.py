@@ -9,10 +9,13 @@ from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
 from hub.core.usage import read_count
 from hub.engine.attempt import GenerationResult
 from hub.engine.redis_metrics import redis_counters
+from hub.error_codes import FAILURE_CODES
 from hub.ports.backend import BackendStatistics
 
 _BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LABELS: Final = ("upstream", "model")
+_KNOWN_CODES: Final = frozenset(("", *FAILURE_CODES))
+_OTHER_CODE: Final = "other"  # an application's function may fail with any code
 
 
 class WorkerMetrics(MetricSet):
@@ -73,7 +76,8 @@ class WorkerMetrics(MetricSet):
         request = result.generation.request
         known = self._models.get(request.upstream, ())
         labels = (request.upstream, request.model if request.model in known else "other")
-        self.ended[*labels, result.status.value, result.code] += 1
+        code = result.code if result.code in _KNOWN_CODES else _OTHER_CODE
+        self.ended[*labels, result.status.value, code] += 1
         self.queued.observe(result.queued_seconds, *labels)
         self.total.observe(result.total_seconds, *labels)
         if result.first_delta_seconds is not None:

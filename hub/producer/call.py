@@ -21,6 +21,7 @@ from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
 from hub.producer.protocol import End
 from hub.producer.run import Failed, Run, RunContext, Stopped, SyncRun
 
+MAX_PARTS_AHEAD: Final = 32  # that a thread yields before it waits for the event loop
 _MAX_TRACEBACK_CHARS: Final = 20_000
 
 
@@ -39,6 +40,7 @@ class FunctionCall:
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._is_in_thread = False
+        self._parts_ahead = 0
         self._task: asyncio.Task[End] | None = None
         self.is_cancelled = False
 
@@ -138,7 +140,7 @@ class FunctionCall:
     def _iterate_in_thread(self, parts: Iterator[Any]) -> None:
         for part in parts:
             try:
-                self._wait(self._output.put(part))
+                self._put_from_thread(part)
             except Stopped as error:
                 if hasattr(parts, "throw"):
                     with suppress(StopIteration):
@@ -148,6 +150,22 @@ class FunctionCall:
                 if hasattr(parts, "close"):
                     parts.close()
                 raise
+
+    def _put_from_thread(self, value: object) -> None:
+        """Pass a value to the event loop, and wait for it only now and then.
+
+        A thread that waited for the loop at each part would cost twice as much CPU. It waits when
+        the buffer is full, and often enough to see that in time.
+        """
+        if self.is_cancelled:
+            raise Stopped
+        self._parts_ahead += 1
+        if self._output.is_full or self._parts_ahead >= MAX_PARTS_AHEAD:
+            self._parts_ahead = 0
+            self._wait(self._output.put(value))
+            return
+        for part, size in self._output.read(value):
+            self._loop.call_soon_threadsafe(self._output.add, part, size)
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop, and return its result to the thread."""

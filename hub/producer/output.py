@@ -53,17 +53,22 @@ class OutputBuffer:
         self._taken: asyncio.Future[None] | None = None  # while the function waits
         self._calls = ToolCallAssembler(has_whole_names=True)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the function must wait until the worker has taken the parts."""
+        return self._bytes >= MAX_BUFFERED_BYTES
+
     async def put(self, value: object) -> None:
         """Add what a function yields; return when it may go on.
 
         Raise InvalidPart, PartTooLarge, and Stopped after `stop`.
         """
-        for part, size in self._read(value):
+        for part, size in self.read(value):
             if self._is_stopped:
                 raise Stopped
-            self._add(part, size)
+            self.add(part, size)
             self._parts_in_a_row += 1
-            if self._bytes >= MAX_BUFFERED_BYTES:
+            if self.is_full:
                 await self._wait_until_taken()
             elif self._parts_in_a_row >= _MAX_PARTS_IN_A_ROW:
                 self._parts_in_a_row = 0
@@ -72,7 +77,7 @@ class OutputBuffer:
     def finish(self, end: End) -> None:
         """Add the end; nothing follows it."""
         if not end.code and (calls := self._calls.finish()):
-            self._add(ToolCallDelta(calls), 0)
+            self.add(ToolCallDelta(calls), 0)
         self._end = end
         if self._is_wanted:
             self.pull()
@@ -103,7 +108,10 @@ class OutputBuffer:
         finally:
             self._taken = None
 
-    def _add(self, part: Part, size: int) -> None:
+    def add(self, part: Part, size: int) -> None:
+        """Add a part of `read`; drop it after `stop`."""
+        if self._is_stopped:
+            return
         if self._is_wanted and not self._parts:
             # The parts that the function yields before it waits go into the same message.
             asyncio.get_running_loop().call_soon(self._send_wanted)
@@ -118,8 +126,11 @@ class OutputBuffer:
         if self._is_wanted:
             self.pull()
 
-    def _read(self, value: object) -> Iterator[tuple[Part, int]]:
-        """Yield the parts of a value with their sizes, approximately in bytes."""
+    def read(self, value: object) -> Iterator[tuple[Part, int]]:
+        """Yield the parts of a value with their sizes, approximately in bytes.
+
+        Raise InvalidPart, PartTooLarge. One thread at a time may call it.
+        """
         if type(value) is str:
             text = value if value.isascii() else _replace_surrogates(value)
             if len(text) <= _CHUNK_CHARS:

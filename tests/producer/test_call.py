@@ -30,7 +30,7 @@ from hub.producer import (
     Usage,
 )
 from hub.producer.app import producer_of
-from hub.producer.call import FunctionCall
+from hub.producer.call import MAX_PARTS_AHEAD, FunctionCall
 from hub.producer.output import MAX_BUFFERED_BYTES, InvalidPart, OutputBuffer
 from hub.producer.protocol import End
 from hub.producer.run import Notification, RunContext
@@ -342,10 +342,11 @@ async def test_function_waits_while_the_worker_does_not_read(form: str) -> None:
     full = MAX_BUFFERED_BYTES // 1000 + 1
     await until(lambda: yielded >= full)
     await settled()
-    assert yielded == full
+    ahead = MAX_PARTS_AHEAD if form == "sync" else 0
+    assert full <= yielded <= full + ahead
     case.output.pull()
     await until(lambda: yielded >= 2 * full)
-    assert len(case.text) == full * 1000
+    assert full * 1000 <= len(case.text) <= (full + ahead) * 1000
     case.call.cancel()
     assert await running == End()
 
