@@ -42,8 +42,12 @@ def group_tests(items: Sequence[pytest.Item]) -> None:
     documents that need a hub share one. Tests that share a `hub dev`, or a browser or a cluster in
     the event loop of their file, form a group per file. All other tests go to any free process,
     also those that start a hub of their own.
+
+    Raise UsageError for an id with the address of an object, which differs in each process.
     """
     for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"each process has another id for {item.nodeid}: set `ids`")
         if group := _group_of(item):
             item.add_marker(pytest.mark.xdist_group(group))
 

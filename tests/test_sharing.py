@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import check_groups, order
+from tests.sharing import check_groups, group_tests, order
 
 UNGROUPED = "tests/core/test_values.py::test_a[x@y]"
 GROUPED = "tests/interop/test_silence.py::test_a"
@@ -19,6 +19,17 @@ def test_ignored_groups_are_refused() -> None:
     check_groups([UNGROUPED, f"{GROUPED}@interop"])
     with pytest.raises(pytest.UsageError, match=r"no group in tests/interop/test_silence\.py"):
         check_groups([UNGROUPED, GROUPED])
+
+
+def test_id_with_an_address_is_refused(request: pytest.FixtureRequest) -> None:
+    """All processes of xdist must find the same ids."""
+    item = pytest.Function.from_parent(
+        request.node.parent,
+        name="test_a[<object at 0x7f4d>]",
+        callobj=test_ignored_groups_are_refused,
+    )
+    with pytest.raises(pytest.UsageError, match=r"another id for .*test_a\[<object at 0x7f4d>\]"):
+        group_tests([item])
 
 
 def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:

@@ -162,7 +162,7 @@ async def test_accepted_forms(function: Callable[..., Any]) -> None:
         Data("text", "\ud800"), ToolResult("id", lambda: 1),
         File(media_type="image/png"), File(url="u", data="d", media_type="image/png"),
     ],
-    ids=repr,
+    ids=lambda wrong: type(wrong).__name__,
 )  # fmt: skip
 @pytest.mark.parametrize("form", ["async", "coroutine", "sync"])
 async def test_value_that_is_no_part(wrong: object, form: str) -> None:
