@@ -134,7 +134,7 @@ def worker(
         int | None, typer.Option(min=1, help="The number of processes that run functions.")
     ] = None,
 ) -> None:
-    """Run a worker: it relays the answers of LLMs, and runs functions of your own.
+    """Run a worker: it relays LLMs and runs your functions.
 
     It takes generation requests from the queue and publishes the answers while they stream. With
     --app, it refuses to start unless the settings declare each function of the app.

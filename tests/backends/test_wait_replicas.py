@@ -97,7 +97,8 @@ async def test_replica_has_the_event_when_the_publish_is_answered(
 async def test_setting(pair: PrimaryAndReplica, wait_replicas: int) -> None:
     """The setting decides whether publishes wait."""
     url = f"redis://127.0.0.1:{pair.primary.port}"
-    settings = Settings.model_validate({"redis": {"url": url, "wait_replicas": wait_replicas}})
+    redis = {"url": url, "wait_replicas": wait_replicas, "timeout_seconds": 30}
+    settings = Settings.model_validate({"redis": redis})
     async with open_backend(settings, ["default"]) as backend:
         (published,) = await backend.events.publish([event()])
         assert published.replicas == (1 if wait_replicas else None)

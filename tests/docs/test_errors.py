@@ -81,8 +81,8 @@ def _table(title: str, codes: Iterable[ErrorCode]) -> str:
 
 def _from_guides(text: str) -> str:
     """Return text for a table of docs/guides: links of error_codes.py start in docs/reference."""
-    text = text.replace("](../guides/", "](").replace("](troubleshooting.md#", "](#")
-    return re.sub(r"\]\((?=[a-z]+\.md)(?!proxies|upstreams)", "](../reference/", text)
+    text = re.sub(r"\]\((?=[a-z]+\.md)", "](../reference/", text)
+    return text.replace("](../guides/troubleshooting.md#", "](#").replace("](../guides/", "](")
 
 
 def check(page: Path, generated: str) -> None:

@@ -34,7 +34,12 @@ from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, settled
 
 ALICE = user_channel("alice")
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
-CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+CALL = {
+    "index": 0,
+    "id": "c",
+    "type": "function",
+    "function": {"name": "f", "arguments": "{}"},
+}
 PARTS: list[Part] = [
     Text("draft"),
     Reasoning("hm"),

@@ -83,7 +83,7 @@ async def test_stream_of_a_user(hub: RunningHub) -> None:
             await hub.publish(user, [*TEXTS, *({"text": text} for text in TEXTS)])
         stream += chunk
     assert broken_rule(stream) is None
-    assert stream.count(b"\n: hb\n") > 1
+    assert stream.count(b": hb\n") > 1
     assert stream.count(b"event: note\n") == 2 * len(TEXTS)
     assert b"event: hub.bye\n" in stream
     cursor = stream.partition(b"id: ")[2].partition(b"\n")[0].decode()

@@ -50,7 +50,9 @@ OVERRIDES: Final[dict[str, Any]] = {
 }
 WAITING: Final = (
     "/v1/chat/completions",
+    "/v1/completions",
     "/v1/responses",
+    "/v1/responses/compact",
 )  # they wait for an answer that no worker gives
 LENIENT: Final = ("/publish/batch",)  # an invalid item gets its own problem document
 
