@@ -91,9 +91,9 @@ class RoleWatch:
             first, second = self._sentinel.master, self._sentinel.replica
             return (first, second) if self._primary is first else (second, first)
 
-    async def until_not_primary(self, server: TcpServer) -> None:
-        """Wait until Sentinel names another primary."""
-        async with asyncio.timeout(120):
+    async def until_not_primary(self, server: TcpServer, *, seconds: float = 120) -> None:
+        """Wait until Sentinel names another primary. Raise TimeoutError after so many seconds."""
+        async with asyncio.timeout(seconds):
             while await self._named_primary() in (None, server):
                 await asyncio.sleep(_INTERVAL_SECONDS)
 
@@ -196,11 +196,21 @@ class ChaosFaults:
         await worker.start()
 
     async def promote_replica(self) -> None:
-        """Sentinel promotes the replica in an orderly way; the next call fails back."""
+        """Sentinel promotes the replica in an orderly way; the next call fails back.
+
+        Sentinel abandons a fail-over that takes longer than its failover-timeout, so the request is
+        repeated.
+        """
         primary, _ = await self._roles.settled()
-        with suppress(redis.RedisError):
-            await asyncio.to_thread(self._sentinel.sentinels[0].ask, "SENTINEL", "FAILOVER", "hub")
-            await self._roles.until_not_primary(primary)
+        async with asyncio.timeout(120):
+            is_primary = True
+            while is_primary:
+                with suppress(redis.RedisError):  # it already changes the primary, or just has
+                    ask = self._sentinel.sentinels[0].ask
+                    await asyncio.to_thread(ask, "SENTINEL", "FAILOVER", "hub")
+                with suppress(TimeoutError):
+                    await self._roles.until_not_primary(primary, seconds=10)
+                    is_primary = False
         await self._roles.settled()
 
     async def cut_replication(self) -> None:
