@@ -7,6 +7,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -403,3 +404,89 @@ def test_every_pattern_is_explained() -> None:
     schema = json.dumps(Settings.model_json_schema())
     patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', schema)}
     assert patterns == {*REQUIREMENTS}
+
+
+CONTEXT_KEY = "c" * 40
+UPSTREAM = {
+    "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+    "HUB_UPSTREAMS__A__CONTEXT_KEY": CONTEXT_KEY,
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HUB_UPSTREAMS__A__CONTEXT_KEY": "short"}, "the secret has fewer than 32 bytes"),
+        ({"HUB_AUTH__HMAC_SECRET": CONTEXT_KEY}, "auth.hmac_secret, which verifies users' tokens"),
+        ({"HUB_AUTH__HMAC_SECRET": f"{CONTEXT_KEY}\n"}, "is the same as auth.hmac_secret"),
+        (
+            {"HUB_AUTH__ISSUERS": json.dumps([{"issuer": "i", "hmac_secret": CONTEXT_KEY}])},
+            "is the same as auth.issuers[0].hmac_secret",
+        ),
+        (
+            {"HUB_AUTH__API_KEYS": json.dumps([{"key": CONTEXT_KEY, "scopes": ["read"]}])},
+            "is the same as the key auth.api_keys[0]",
+        ),
+        (
+            {
+                "HUB_AUTH__API_KEYS": json.dumps(
+                    [{"sha256": sha256(CONTEXT_KEY.encode()).hexdigest(), "scopes": ["read"]}]
+                )
+            },
+            "is the same as the key auth.api_keys[0]",
+        ),
+        ({"HUB_UPSTREAMS__A__API_KEY": CONTEXT_KEY}, "is the same as upstreams.a.api_key"),
+        (
+            {"HUB_UPSTREAMS__B__BASE_URL": "http://x", "HUB_UPSTREAMS__B__API_KEY": CONTEXT_KEY},
+            "is the same as upstreams.b.api_key",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__HEADERS": '{"hub-CONTEXT": "x"}'},
+            "upstreams.a.headers.hub-CONTEXT sets the header Hub-Context",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__API_KEY": "x", "HUB_UPSTREAMS__A__API_KEY_HEADER": "HUB-context"},
+            "upstreams.a.api_key_header sets the header Hub-Context",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__CONTEXT_KEY": "-----BEGIN PRIVATE KEY-----\nMC4CAQ…"},
+            "must be a secret text, not a public or private key",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__CONTEXT_KEY": f"ssh-ed25519 {'A' * 40} me"},
+            "must be a secret text, not a public or private key",
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "",
+                "HUB_UPSTREAMS__A__KIND": "function",
+                "HUB_UPSTREAMS__A__TARGET": "a:b",
+            },
+            'context_key does not fit kind = "function"',
+        ),
+    ],
+)
+def test_refused_context_keys(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that opens something else is refused, and so is another use of its header."""
+    for name, value in {**UPSTREAM, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OperatorError, match=re.escape(expected)) as caught:
+        load_settings()
+    assert CONTEXT_KEY not in str(caught.value)
+
+
+def test_accepted_context_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstreams may share a key; without one, the header is the operator's own."""
+    other = {"HUB_UPSTREAMS__B__BASE_URL": "http://x", "HUB_UPSTREAMS__C__BASE_URL": "http://x"}
+    for name, value in {**UPSTREAM, **other}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HUB_UPSTREAMS__B__CONTEXT_KEY", CONTEXT_KEY + "\n")
+    monkeypatch.setenv("HUB_UPSTREAMS__C__HEADERS", '{"Hub-Context": "x"}')
+    monkeypatch.setenv("HUB_AUTH__HMAC_SECRET", SECRET)
+    settings, _, warnings = load_settings()
+    keys = [each.context_key for each in settings.upstreams.values()]
+    assert [each and each.get_secret_value() for each in keys] == [CONTEXT_KEY, CONTEXT_KEY, None]
+    assert len(warnings) == 1
+    assert CONTEXT_KEY not in f"{warnings}{settings!r}"

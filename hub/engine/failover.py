@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
 from hub.ports.clock import Clock
@@ -107,7 +108,9 @@ class Failover:
         self._endpoints = endpoints
         self._clock = clock
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.Upstream.stream."""
         failure: UpstreamError | None = None
         for endpoint in self._endpoints:
@@ -117,7 +120,8 @@ class Failover:
                     break
                 has_output = False
                 try:
-                    stream = endpoint.upstream.stream(endpoint.with_own_model(request))
+                    own_request = endpoint.with_own_model(request)
+                    stream = endpoint.upstream.stream(own_request, context)
                     async with aclosing(stream):
                         async for parts in stream:
                             has_output = has_output or not all(isinstance(p, Usage) for p in parts)

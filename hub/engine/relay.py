@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from hub.core.generation import Generation, GenerationRequest, Status
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
@@ -213,15 +214,23 @@ class Relay:
                         await self._clock.sleep(delay)
 
     def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[Part], None]:
-        request = attempt.record.request
+        record = attempt.record
+        request = record.request
         function = self._functions.get(request.upstream)
         if function is not None:
-            return function.stream(attempt.record, attempt.number)
+            return function.stream(record, attempt.number)
         upstream = self._upstreams.get(request.upstream)
         if upstream is None:
             message = f"this worker has no upstream named {request.upstream!r}"
             raise UpstreamError("upstream_unknown", message, retryable=False)
-        return upstream.stream(request)
+        context = GenerationContext(
+            user=record.user,
+            generation=record.id,
+            attempt=attempt.number,
+            chat=request.chat,
+            metadata=request.metadata,
+        )
+        return upstream.stream(request, context)
 
     def _retries(self, record: Generation) -> int:
         """Return how often the function of a generation may be called again."""

@@ -28,6 +28,7 @@ from hub.api.authentication import Identity, bearer_token, check_path_user
 from hub.api.json_decoding import decode_json
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
+from hub.api.scopes import parse_scopes
 from hub.api.tokens import MAX_EXPIRES_AT
 from hub.core.cache_control import parse_cache_control
 from hub.core.channel import check_user_id
@@ -44,11 +45,14 @@ _log = structlog.get_logger(__name__)
 
 
 class CallbackResponse(msgspec.Struct, frozen=True):
-    """The application's response. expires_in: seconds after which a stream must end."""
+    """The application's response. expires_in: seconds after which a stream must end. scope: as the
+    claim of a token (hub/api/scopes.py).
+    """
 
     user: str
     topics: tuple[str, ...] = ()
     expires_in: float | None = None
+    scope: str | list[str] | None = None
 
 
 class CallbackRequest(msgspec.Struct, frozen=True):
@@ -72,7 +76,10 @@ class CallbackRequest(msgspec.Struct, frozen=True):
 
 
 class CallbackAuthenticator:
-    """Asks the application: 200 with a CallbackResponse accepts the user, 401 and 403 do not."""
+    """Asks the application: 200 with a CallbackResponse accepts the user, 401 and 403 do not.
+
+    require_scope: whether a response without a scope of the hub allows nothing.
+    """
 
     def __init__(
         self,
@@ -81,12 +88,14 @@ class CallbackAuthenticator:
         origins: AllowedOrigins,
         *,
         timeout_seconds: float,
+        require_scope: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
         self._url = url
         self._origins = origins
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._require_scope = require_scope
         self._wall = wall
         # The identities and until when (Unix seconds) they are valid; the oldest entry first.
         self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
@@ -139,7 +148,8 @@ class CallbackAuthenticator:
         expires_at = None
         if response.expires_in is not None:
             expires_at = min(self._wall() + response.expires_in, MAX_EXPIRES_AT)
-        return Identity(user, response.topics, expires_at)
+        scopes = parse_scopes(response.scope, require_scope=self._require_scope)
+        return Identity(user, response.topics, expires_at, scopes=scopes)
 
     def _store(self, key: bytes, identity: Identity, max_age_seconds: float) -> None:
         valid_until = self._wall() + max_age_seconds

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from hub.errors import OperatorError
+from hub.settings.context_keys import check_context_keys
 from hub.settings.models import Auth, Settings, Upstream
 
 SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
@@ -57,6 +58,7 @@ def check_consistency(settings: Settings) -> None:
     _check_issuers(settings.auth)
     _check_templates(settings)
     _check_upstreams(settings)
+    check_context_keys(settings)
     _check_listeners(settings)
 
 

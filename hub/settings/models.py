@@ -42,6 +42,15 @@ TopicPattern = Annotated[str, Field(pattern=patterns.TOPIC)]
 QueueName = Annotated[str, Field(pattern=patterns.QUEUE)]
 
 
+def _check_length(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"the secret has fewer than {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+HmacSecret = Annotated[SecretStr, AfterValidator(_check_length)]
+
+
 class Section(BaseModel):
     """A table of settings."""
 
@@ -285,6 +294,7 @@ class Upstream(Section):
     base_url: str = Field("", validate_default=True)
     api_key: SecretStr | None = None
     api_key_header: str | None = Field(None, pattern=patterns.HEADER_NAME)
+    context_key: HmacSecret | None = None
     default_model: str | None = None
     models: tuple[str, ...] = ()
     headers: dict[str, str] = {}
@@ -333,18 +343,12 @@ class ApiKey(Section):
     scopes: tuple[Literal["publish", "read", "admin"], ...]
 
 
-def _check_length(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"the secret has fewer than {MIN_SECRET_BYTES} bytes")
-    return secret
-
-
 class Issuer(Section):
     """Who signs users' tokens: the keys, and what the tokens must contain."""
 
     issuer: str | None = None
     audience: str | None = None
-    hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
+    hmac_secret: HmacSecret | None = None
     public_keys: tuple[str, ...] = ()
     jwks_url: str | None = Field(None, pattern=patterns.HTTP_URL)
     user_claim: str = Field("sub", min_length=1)
@@ -363,7 +367,7 @@ class Auth(Section):
     """
 
     disabled: bool = False
-    hmac_secret: Annotated[SecretStr, AfterValidator(_check_length)] | None = None
+    hmac_secret: HmacSecret | None = None
     public_keys: tuple[str, ...] = ()
     callback_url: str | None = Field(None, pattern=patterns.HTTP_URL)
     callback_timeout_seconds: PositiveFloat = 5.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 _NAMES: Final = frozenset(
     {
-        *("hmac_secret", "public_keys", "api_key", "key", "sha256", "token"),
+        *("hmac_secret", "public_keys", "api_key", "context_key", "key", "sha256", "token"),
         *("url", "base_url", "internal_url", "jwks_url", "callback_url", "proxy", "endpoint"),
         *("issuer", "audience", "headers"),
     }

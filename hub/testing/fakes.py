@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 
 
@@ -72,16 +73,20 @@ class ScriptedUpstream:
     """Implements ports.upstreams.Upstream by a script.
 
     It yields each part (a list of parts at once), raises each exception and waits at each gate.
-    `requests` holds the requests, `closed` counts the streams that ended.
+    `requests` and `contexts` hold what it was called with, `closed` counts the streams that ended.
     """
 
     def __init__(self, script: Sequence[Part | list[Part] | Exception | Gate]) -> None:
         self._script = script
         self.requests: list[GenerationRequest] = []
+        self.contexts: list[GenerationContext | None] = []
         self.closed = 0
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         self.requests.append(request)
+        self.contexts.append(context)
         try:
             for part in self._script:
                 if isinstance(part, Exception):

@@ -16,6 +16,7 @@ import aiohttp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Usage
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
@@ -39,7 +40,9 @@ class TracedUpstream:
         self._tracer = tracer
         self._provider = kind.partition("-")[0]  # openai-responses is also OpenAI
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         model = request.model[:_MAX_CHARS]
         span = self._tracer.start_span(
             f"chat {model}",
@@ -54,7 +57,7 @@ class TracedUpstream:
         )
         recorder = _AnswerRecorder(span)
         try:
-            async with aclosing(self._upstream.stream(request)) as stream:
+            async with aclosing(self._upstream.stream(request, context)) as stream:
                 while True:
                     with use_span(
                         span,

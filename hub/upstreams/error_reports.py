@@ -16,6 +16,8 @@ _RETRYABLE_STATUSES: Final = frozenset({408, 429})
 _PERMANENT_STATUSES: Final = frozenset({501, 505})  # the others of 5xx may pass, as 529 and 520 do
 _MIN_SECRET_CHARS: Final = 8
 _OPENAI_KEY: Final = re.compile(r"\bsk-[\w.*-]{6,}")  # also when it is half masked
+# The header `Hub-Context`, and other JSON Web Tokens: the base64 of `{"` begins with eyJ.
+_TOKEN: Final = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,2}")
 _SECRET_NAME: Final = re.compile(r"key|token|secret|password|auth|sign|credential", re.IGNORECASE)
 _MAX_NAME_CHARS: Final = 100  # of a code and a field that an upstream reports
 _STATUS_BY_TYPE: Final = {
@@ -159,4 +161,4 @@ def _mask(text: str, secrets: Collection[str]) -> str:
     text = "".join(char for char in " ".join(text.split()) if char.isprintable())
     for secret in secrets:
         text = text.replace(secret, "***")
-    return _OPENAI_KEY.sub("***", text)
+    return _OPENAI_KEY.sub("***", _TOKEN.sub("***", text))

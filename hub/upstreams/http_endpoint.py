@@ -16,7 +16,9 @@ import msgspec
 import structlog
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.errors import UpstreamError
+from hub.upstreams.context_token import ContextSigner
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.error_reports import secret_values
 from hub.upstreams.http_client import UpstreamTimeouts, stream_response
@@ -32,7 +34,8 @@ class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: the URL in front of the dialect's path; its query is kept. headers: sent with every
     request. rules: how its requests differ from those of its wire format. proxy: the URL of an
-    HTTP proxy. verify_tls: whether the server's certificate is checked.
+    HTTP proxy. verify_tls: whether the server's certificate is checked. signer: signs the header
+    `Hub-Context`; None sends none.
     """
 
     base_url: str
@@ -41,6 +44,7 @@ class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: UpstreamTimeouts
     proxy: str | None
     verify_tls: bool
+    signer: ContextSigner | None = None
 
 
 class HttpEndpoint:
@@ -56,8 +60,10 @@ class HttpEndpoint:
         self._rules_by_model: dict[str, RequestRules] = {}  # with what this model refused
         self.secrets = secret_values(options.headers, options.base_url)
 
-    async def send(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks of the response. Raise UpstreamError."""
+    async def send(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of the response. context: as in ports.Upstream. Raise UpstreamError."""
         options = self._options
         request = options.rules.apply_roles(request)
         rules = self._rules_by_model.get(request.model, options.rules)
@@ -68,7 +74,7 @@ class HttpEndpoint:
                 self._session,
                 self._url,
                 sent,
-                headers=options.headers,
+                headers=self._build_headers(context),
                 framing=self._dialect.framing,
                 secrets=self.secrets,
                 timeouts=options.timeouts,
@@ -85,6 +91,12 @@ class HttpEndpoint:
                 if refused is None or repetition == _MAX_REPETITIONS:
                     raise
                 rules = self._remember(request, rules.merge(refused), error)
+
+    def _build_headers(self, context: GenerationContext | None) -> Mapping[str, str]:
+        options = self._options
+        if options.signer is None or context is None:
+            return options.headers
+        return {**options.headers, **options.signer.build_headers(context)}
 
     def _remember(
         self, request: GenerationRequest, rules: RequestRules, error: UpstreamError

@@ -18,6 +18,7 @@ import aiohttp
 import structlog
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
@@ -55,9 +56,11 @@ class HttpUpstream:
         self._on_odd_fields = on_odd_fields
         self._finish_grace_seconds = finish_grace_seconds
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.Upstream.stream."""
-        chunks = self._endpoint.send(request)
+        chunks = self._endpoint.send(request, context)
         reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
         try:
             async with (

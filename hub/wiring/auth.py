@@ -33,6 +33,7 @@ def build_authenticator(
             auth.callback_url,
             origins,
             timeout_seconds=auth.callback_timeout_seconds,
+            require_scope=auth.require_scope,
         )
     issuers = [
         TokenIssuer(

@@ -14,6 +14,7 @@ from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.context_token import ContextSigner
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import BEARER, AuthHeader, Dialect
 from hub.upstreams.envelope import Envelope
@@ -47,7 +48,7 @@ def build_upstreams(
     endpoints = {
         name: Endpoint(
             name=name,
-            upstream=_build_http_upstream(each, session, partial(on_odd_fields, name)),
+            upstream=_build_http_upstream(name, each, session, partial(on_odd_fields, name)),
             circuit=CircuitBreaker(
                 clock,
                 failure_threshold=each.circuit_failure_threshold,
@@ -69,6 +70,7 @@ def build_upstreams(
 
 
 def _build_http_upstream(
+    name: str,
     settings: UpstreamSettings,
     session: aiohttp.ClientSession,
     on_odd_fields: Callable[[int], None],
@@ -91,6 +93,7 @@ def _build_http_upstream(
         ),
         proxy=settings.proxy,
         verify_tls=settings.verify_tls,
+        signer=_build_signer(name, settings),
     )
     return HttpUpstream(
         session,
@@ -99,6 +102,11 @@ def _build_http_upstream(
         max_event_bytes=settings.max_event_bytes,
         on_odd_fields=on_odd_fields,
     )
+
+
+def _build_signer(name: str, settings: UpstreamSettings) -> ContextSigner | None:
+    key = settings.context_key
+    return None if key is None else ContextSigner(key.get_secret_value(), name)
 
 
 def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from hub.backends.redis import generations as redis_store
 from hub.core.generation import GenerationRequest, Message, OnBusy, Status
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import Generations
@@ -37,7 +38,9 @@ class CountingUpstream:
         self.started_count = 0
         self.is_held = False
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         self.running += 1
         self.started_count += 1
         self.max_running = max(self.max_running, self.running)

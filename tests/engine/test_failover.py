@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text, Usage
 from hub.engine.failover import CircuitBreaker, Failover
 from hub.errors import UpstreamError
@@ -31,7 +32,7 @@ class SequencedUpstream:
         self._upstreams = [ScriptedUpstream(script) for script in scripts]
         self.requests: list[GenerationRequest] = []
 
-    def stream(self, request: GenerationRequest) -> Any:
+    def stream(self, request: GenerationRequest, context: GenerationContext | None = None) -> Any:
         upstream = self._upstreams[min(len(self.requests), len(self._upstreams) - 1)]
         self.requests.append(request)
         return upstream.stream(request)

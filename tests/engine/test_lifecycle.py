@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hub.core.channel import user_channel
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import (
     Finished,
     Part,
@@ -80,7 +81,9 @@ class PacedUpstream:
         self.allowed = asyncio.Semaphore(0)
         self.is_open = False
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         for part in PARTS:
             if not self.is_open:
                 await self.allowed.acquire()

@@ -21,6 +21,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import (
     Finished,
     Part,
@@ -278,6 +279,8 @@ async def test_second_worker_restarts() -> None:
     await case.backend.events.publish(lost)
     await case.relay.run(case.lease(), case.stop)
     events = await case.events()
+    context = GenerationContext(user="alice", generation=case.id, attempt=2)
+    assert case.upstream.contexts == [context]
     assert events[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
     assert events[3] == ("generation.delta", {"i": 0, "text": "Hel"})
     assert (await case.record()).text == "Hello"
@@ -494,7 +497,9 @@ async def test_first_delta_is_immediate_and_later_ones_wait() -> None:
     read: list[str] = []
 
     class Upstream:
-        async def stream(self, request: GenerationRequest) -> AsyncGenerator[list[Part], None]:
+        async def stream(
+            self, request: GenerationRequest, context: GenerationContext | None = None
+        ) -> AsyncGenerator[list[Part], None]:
             for word in ("a", "b", "c"):
                 read.append(word)
                 yield [Text(word)]

@@ -470,3 +470,42 @@ async def test_tls(tmp_path: Path) -> None:
         async with grpc.aio.insecure_channel(target) as channel:
             error = await fails(HubStub(channel).Connect(pb.ConnectRequest(user="alice")))
             assert error.code() is StatusCode.UNAVAILABLE
+
+
+STREAM_CALLS = [("Connect", pb.ConnectRequest())]
+ASK_CALLS = [
+    ("Generate", pb.GenerateRequest(prompt="hi")),
+    ("Stop", pb.StopRequest(generation="g00nothing")),
+]
+
+
+@pytest.mark.parametrize(
+    ("scope", "refused"),
+    [
+        ("hub:stream", ASK_CALLS),
+        ("openid hub:stream", ASK_CALLS),
+        ("hub:ask", STREAM_CALLS),
+        ("hub:ask hub:stream", []),
+        ("openid", []),
+        (None, []),
+    ],
+)
+async def test_scopes(kit: Kit, scope: str | None, refused: list[Any]) -> None:
+    """A call without the scope that it needs is PERMISSION_DENIED, and starts and stops nothing."""
+    metadata = token(**({} if scope is None else {"scope": scope}))
+    for name, request in (*STREAM_CALLS, *ASK_CALLS):
+        call = getattr(kit.public, name)(request, metadata=metadata, timeout=5)
+        if (name, request) in refused:
+            error = await fails(call)
+            assert error.code() is StatusCode.PERMISSION_DENIED
+            assert "the token needs the scope hub:" in (error.details() or "")
+            info = ErrorInfo()
+            assert any(each.Unpack(info) for each in details_of(error).details)
+            assert info.reason == "SCOPE_REQUIRED"
+        elif name == "Stop":
+            assert (await fails(call)).code() is StatusCode.NOT_FOUND
+        else:
+            assert (await call.read()).events
+            call.cancel()
+    started = len(kit.hub.backend.generations.records)
+    assert started == (0 if ("Generate", ASK_CALLS[0][1]) in refused else 1)

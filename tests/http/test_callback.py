@@ -27,6 +27,7 @@ class App:
         self.now = 1000.0
         self.accepts_everybody = False
         self.by_query = False
+        self.more: dict[str, Any] = {}
 
     async def who(self, request: web.Request) -> web.Response:
         self.requests.append((dict(request.headers), await request.json()))
@@ -41,14 +42,16 @@ class App:
             known = {"s-alice": "alice", "s-bob": "bob", "Bearer t-alice": "alice"}
             if session not in known:
                 return web.Response(status=401)
-            identity = {"user": known[session], "topics": ["news"], "expires_in": 60}
+            identity = {"user": known[session], "topics": ["news"], "expires_in": 60, **self.more}
             return web.json_response(identity, headers=self.headers)
         response: web.Response = self.response
         return response
 
 
 @asynccontextmanager
-async def running_with(app: App, origins: Sequence[str] = ()) -> AsyncIterator[Hub]:
+async def running_with(
+    app: App, origins: Sequence[str] = (), *, require_scope: bool = False
+) -> AsyncIterator[Hub]:
     made = web.Application()
     made.add_routes([web.post("/who", app.who)])
     async with (
@@ -60,6 +63,7 @@ async def running_with(app: App, origins: Sequence[str] = ()) -> AsyncIterator[H
             f"http://127.0.0.1:{port}/who",
             AllowedOrigins(origins),
             timeout_seconds=0.3,
+            require_scope=require_scope,
             wall=lambda: app.now,
         )
         async with running_hub(authenticator) as hub:
@@ -236,3 +240,36 @@ async def test_silence() -> None:
     app.who = never  # type: ignore[method-assign]
     async with running_with(app) as hub:
         assert await status(hub, Cookie="session=s-alice") == 503
+
+
+@pytest.mark.parametrize(
+    ("scope", "may", "may_if_required"),
+    [
+        ("hub:stream", (True, False), (True, False)),
+        (["hub:ask", "x"], (False, True), (False, True)),
+        ("hub:ask hub:stream", (True, True), (True, True)),
+        ("openid", (True, True), (False, False)),
+        (None, (True, True), (False, False)),
+    ],
+)
+async def test_scope(
+    scope: Any, may: tuple[bool, bool], may_if_required: tuple[bool, bool]
+) -> None:
+    """The response may name scopes, which mean the same as those of a token."""
+    for require_scope, expected in ((False, may), (True, may_if_required)):
+        app = App()
+        app.more = {"scope": scope}
+        async with running_with(app, require_scope=require_scope) as hub:
+            headers = {"Authorization": "Bearer t-alice"}
+            _, stream = await hub.call("GET", "/generations", headers=headers)
+            _, ask = await hub.call("POST", "/generations", headers=headers, json={})
+        codes = [each.get("code") for each in (stream, ask)]
+        assert [code != "scope_required" for code in codes] == [*expected]
+
+
+async def test_scope_of_another_type() -> None:
+    """It is a mistake of the application, as any other response that is not valid."""
+    app = App()
+    app.more = {"scope": 7}
+    async with running_with(app) as hub:
+        assert await status(hub, "/poll/connect?wait=0", Cookie="session=s-alice") == 503

@@ -1,0 +1,22 @@
+"""For whom an upstream answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream may learn of a generation beside its request.
+
+    user: who asked. attempt: counts from 1; every further attempt begins the answer anew. chat:
+    the id of the user's conversation, None outside of one. metadata: JSON of the client that asked.
+    """
+
+    user: str
+    generation: str
+    attempt: int
+    chat: str | None = None
+    metadata: Mapping[str, Any] = {}
