@@ -1,4 +1,6 @@
-"""A generation as JSON: what `GET /generations/{id}` returns on both listeners."""
+"""A generation as JSON: whole, as `GET /generations/{id}` returns it on both listeners, and as the
+entry of a list.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,20 @@ from msgspec import UNSET, UnsetType
 
 from hub.core.generation import Generation, Message
 from hub.core.system_events import Seconds
+from hub.ports.generations import GenerationSummary
+
+StatusName = Literal["queued", "running", "stopping", "done", "stopped", "failed"]
 
 
-class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a generation. The fields after `metadata` describe its end: those that apply
-    are present once it has ended.
-    """
+class _Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot and the entry of a list have in common."""
 
     generation: str
-    user: str
-    status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
+    status: StatusName
     attempt: int
-    text: str
-    parts: list[dict[str, Any]]
     deltas: int
     model: str
     upstream: str
-    messages: list[Message]
     metadata: dict[str, Any]
     chat: str | UnsetType = UNSET
     finish_reason: str | UnsetType | None = UNSET
@@ -39,6 +38,25 @@ class GenerationResponse(msgspec.Struct, frozen=True, kw_only=True):
     upstream_param: str | UnsetType = UNSET
     usage: dict[str, Any] | UnsetType | None = UNSET
     seconds: Seconds | UnsetType = UNSET
+
+
+class GenerationResponse(_Description, frozen=True, kw_only=True):
+    """A snapshot of a generation. From `finish_reason` to `seconds`, the fields describe its end:
+    those that apply are present once it has ended.
+    """
+
+    user: str
+    text: str
+    parts: list[dict[str, Any]]
+    messages: list[Message]
+
+
+class ListedGeneration(_Description, frozen=True, kw_only=True):
+    """One of a user's generations. `requested_at` is in Unix seconds. The other fields are those of
+    `GET /generations/{id}`.
+    """
+
+    requested_at: float
 
 
 def describe_generation(
@@ -58,11 +76,26 @@ def describe_generation(
         "upstream": request.upstream,
         "messages": request.messages,
         "metadata": request.metadata,
-        **({} if request.chat is None else {"chat": request.chat}),
-        **end_fields(record.end),
+        **_optional_fields(request.chat, record.end),
     }
 
 
-def end_fields(end: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what snapshots and lists show of the data of an end event."""
-    return {key: value for key, value in end.items() if key not in ("generation", "deltas")}
+def describe_summary(summary: GenerationSummary) -> dict[str, Any]:
+    """Return the fields of ListedGeneration."""
+    return {
+        "generation": summary.id,
+        "status": summary.status.value,
+        "attempt": summary.attempt,
+        "deltas": summary.deltas,
+        "requested_at": summary.requested_at,
+        "model": summary.model,
+        "upstream": summary.upstream,
+        "metadata": summary.metadata,
+        **_optional_fields(summary.chat, summary.end),
+    }
+
+
+def _optional_fields(chat: str | None, end: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that not every generation has. end: the data of the end event."""
+    fields = {} if chat is None else {"chat": chat}
+    return fields | {k: v for k, v in end.items() if k not in ("generation", "deltas")}

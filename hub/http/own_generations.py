@@ -1,49 +1,35 @@
-"""GET /generations on the public listener: the answers of one user that the hub still keeps."""
+"""A user's own answers on the public listener: list them, read one, and join its stream."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, UnsetType
 
 from hub.api.authentication import Authenticator
+from hub.api.streams import requested_cursor
+from hub.core.channel import user_channel
 from hub.core.generation import Status
-from hub.core.system_events import Seconds
 from hub.engine.generations import Generations
 from hub.errors import BadRequest
-from hub.http.generation_snapshot import end_fields
+from hub.http.generation_snapshot import (
+    GenerationResponse,
+    ListedGeneration,
+    StatusName,
+    describe_generation,
+    describe_summary,
+)
+from hub.http.generation_streams import (
+    STREAM_PARAMETERS,
+    STREAMED,
+    GenerationStreams,
+    wants_stream,
+)
 from hub.http.json_body import json_response
-from hub.http.parameters import OPEN_USER, query_count
-from hub.http.routing import USER, Operation, Parameter, build_routes, json
-from hub.ports.generations import GenerationFilter, GenerationSummary
-
-
-class ListedGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """One of a user's generations. `requested_at` is in Unix seconds. The fields after `metadata`
-    are those of `GET /generations/{id}`.
-    """
-
-    generation: str
-    status: Literal["queued", "running", "stopping", "done", "stopped", "failed"]
-    attempt: int
-    deltas: int
-    requested_at: float
-    model: str
-    upstream: str
-    metadata: dict[str, Any]
-    chat: str | UnsetType = UNSET
-    finish_reason: str | UnsetType | None = UNSET
-    by: str | UnsetType | None = UNSET
-    code: str | UnsetType = UNSET
-    message: str | UnsetType = UNSET
-    retryable: bool | UnsetType = UNSET
-    upstream_status: int | UnsetType = UNSET
-    upstream_code: str | UnsetType = UNSET
-    upstream_param: str | UnsetType = UNSET
-    usage: dict[str, Any] | UnsetType | None = UNSET
-    seconds: Seconds | UnsetType = UNSET
+from hub.http.parameters import CURSOR, GENERATION, LAST_EVENT_ID, OPEN_USER, query_count
+from hub.http.routing import USER, Operation, Parameter, ResponseSpec, build_routes, json
+from hub.ports.generations import GenerationFilter
 
 
 class ListedGenerationsResponse(msgspec.Struct, frozen=True):
@@ -54,12 +40,7 @@ class ListedGenerationsResponse(msgspec.Struct, frozen=True):
 
 
 _CHAT: Final = Parameter("query", "chat", str, "Only the answers of this chat")
-_STATUS: Final = Parameter(
-    "query",
-    "status",
-    Literal["queued", "running", "stopping", "done", "stopped", "failed"],
-    "Only the answers with this status",
-)
+_STATUS: Final = Parameter("query", "status", StatusName, "Only the answers with this status")
 _BEFORE: Final = Parameter("query", "before", str, "Only answers older than this one: `next`")
 _DEFAULT_PAGE: Final = 20
 _MAX_PAGE: Final = 100
@@ -72,10 +53,13 @@ _PAGE: Final = Parameter(
 
 
 class OwnGenerationRoutes:
-    """The route of the public listener."""
+    """The routes that read generations."""
 
-    def __init__(self, generations: Generations, authenticator: Authenticator) -> None:
+    def __init__(
+        self, generations: Generations, streams: GenerationStreams, authenticator: Authenticator
+    ) -> None:
         self._generations = generations
+        self._streams = streams
         self._authenticator = authenticator
 
     def routes(self) -> list[web.RouteDef]:
@@ -105,9 +89,59 @@ class OwnGenerationRoutes:
             before=request.query.get("before"),
         )
         summaries = await self._generations.list_of_user(identity.user, which)
-        listed = [_listed(each) for each in summaries[:limit]]
+        listed = [describe_summary(each) for each in summaries[:limit]]
         following = summaries[limit - 1].id if len(summaries) > limit else None
         return json_response({"generations": listed, "next": following})
+
+    @Operation(
+        id="getGeneration",
+        method="GET",
+        paths=["/generations/{id}"],
+        tag="generations",
+        summary="Read a generation",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER],
+        responses=[json(200, GenerationResponse, "A snapshot of the generation.")],
+        refuses=[404, 429],
+        long_lived=True,
+        streamed_by="joinGeneration",
+    )
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """Returns the status, the text and all parts so far. If the request accepts
+        `text/event-stream` or `application/x-ndjson`, the response is that of
+        `GET /generations/{id}/stream`.
+        """
+        if wants_stream(request):
+            return await self.join(request)
+        identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
+        record = await self._generations.find(request.match_info["id"], identity.user)
+        return json_response(describe_generation(record))
+
+    @Operation(
+        id="joinGeneration",
+        method="GET",
+        paths=["/generations/{id}/stream"],
+        tag="generations",
+        summary="Join a generation",
+        security=USER,
+        parameters=[GENERATION, OPEN_USER, CURSOR, LAST_EVENT_ID, *STREAM_PARAMETERS],
+        responses=[
+            STREAMED,
+            ResponseSpec(status=204, description="It has ended and the client has all its events."),
+        ],
+        refuses=[404, 429],
+        long_lived=True,
+    )
+    async def join(self, request: web.Request) -> web.StreamResponse:
+        """Streams a snapshot of the generation, then its further events until its end: as
+        server-sent events, or as lines of JSON if the request accepts only `application/x-ndjson`.
+        """
+        identity = await self._authenticator.identify(request)
+        identity.check_may_stream()
+        channels = [user_channel(identity.user)]
+        cursor = requested_cursor(request, channels, request.query.get("cursor"))
+        return await self._streams.stream(request, request.match_info["id"], identity, cursor)
 
 
 def _status(text: str | None) -> Status | None:
@@ -116,18 +150,3 @@ def _status(text: str | None) -> Status | None:
     except ValueError:
         known = ", ".join(each.value for each in Status)
         raise BadRequest(f"status must be one of {known}", path="status") from None
-
-
-def _listed(generation: GenerationSummary) -> dict[str, Any]:
-    return {
-        "generation": generation.id,
-        "status": generation.status.value,
-        "attempt": generation.attempt,
-        "deltas": generation.deltas,
-        "requested_at": generation.requested_at,
-        "model": generation.model,
-        "upstream": generation.upstream,
-        "metadata": generation.metadata,
-        **({} if generation.chat is None else {"chat": generation.chat}),
-        **end_fields(generation.end),
-    }

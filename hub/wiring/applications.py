@@ -23,6 +23,7 @@ from hub.http.applications import Routes, build_internal, build_public
 from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
+from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
@@ -54,15 +55,14 @@ def public_application(
     streams = HttpStreams(Streams(node.connections, node.clock, limits, addresses))
     generations = node.generations
     requests = build_generation_requests(settings, generations)
+    generation_streams = GenerationStreams(generations, streams, build_templates(settings).select)
     resources: list[Routes] = [
         ConnectRoutes(streams, stream_authenticator),
         WebSocketRoutes(
             streams, stream_authenticator, origins, generations, requests, metrics=node.metrics
         ),
-        OwnGenerationRoutes(node.generations, authenticator),
-        GenerationRoutes(
-            generations, streams, user_authenticator, requests, build_templates(settings).select
-        ),
+        GenerationRoutes(generations, generation_streams, user_authenticator, requests),
+        OwnGenerationRoutes(generations, generation_streams, user_authenticator),
         *compat_routes(
             CompatRequests(
                 generations,

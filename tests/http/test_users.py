@@ -18,6 +18,7 @@ from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
 from hub.core.denylist import USER
 from tests.defaults import token_reader
+from tests.described import described_operations
 from tests.http.kit import Hub, running_hub
 
 SECRET = "s" * 64
@@ -87,6 +88,22 @@ async def test_blocked_user(hub: Hub) -> None:
     assert await connect_status(hub, bearer("bob")) == 200
     await asyncio.sleep(0.6)
     assert await connect_status(hub, bearer("alice")) == 200
+
+
+async def test_blocked_user_on_every_route(hub: Hub) -> None:
+    """Every operation that requires a token refuses a blocked user."""
+    await order(hub, "DELETE", "/users/alice/connections?block_seconds=60")
+    allowed = []
+    for method, path, operation in described_operations("public"):
+        is_served = path != "/dev/publish"  # only where no token is needed
+        if not (is_served and operation["security"]) or "426" in operation["responses"]:
+            continue
+        url = path.replace("{user_id}", "alice").replace("{id}", "g")
+        body: Any = {"json": {}} if method == "POST" else {}
+        async with hub.ask(method, url, headers=bearer("alice"), **body) as response:
+            if response.status != 403:
+                allowed.append((method, path, response.status))
+    assert not allowed
 
 
 async def test_revoked_token(hub: Hub) -> None:
