@@ -39,7 +39,7 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
         "envelope",
     }
     async with aiohttp.ClientSession() as session:
-        upstreams = build_upstreams(settings, session, SystemClock(), ("default",))
+        upstreams = build_upstreams(settings, session, SystemClock())
     assert set(upstreams) == set(settings.upstreams)
 
 

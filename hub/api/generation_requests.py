@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,22 +10,10 @@ import msgspec
 from hub import error_codes
 from hub.core.event import check_idempotency_key
 from hub.core.generation import GenerationRequest, Message, OnBusy
+from hub.core.upstream_models import UpstreamModels
 from hub.engine.generations import Generations
 from hub.errors import BadRequest, TooLarge
 from hub.ports.generations import CreatedGeneration
-
-
-class UpstreamModels(msgspec.Struct, frozen=True):
-    """The models of an upstream, so that a node can refuse a request that no worker could serve.
-
-    default_model: the model for requests without one. models: the models that the upstream accepts;
-    empty if it accepts any. kind: its wire format, as the settings name it.
-    """
-
-    default_model: str | None
-    models: Sequence[str]
-    kind: str = "openai"
-
 
 MAX_CHAT_ID_CHARS: Final = 128
 _ON_BUSY: Final = [each.value for each in OnBusy]
@@ -189,24 +177,10 @@ class GenerationRequests:
                 code=error_codes.UNKNOWN_UPSTREAM,
                 path="upstream",
             )
-        model = body.model or upstream.default_model or next(iter(upstream.models), None)
-        if model is None:
-            raise BadRequest(
-                f"name the model: the upstream {name!r} has no default",
-                code=error_codes.MODEL_REQUIRED,
-                path="model",
-            )
-        if upstream.models and model not in upstream.models:
-            known = ", ".join(upstream.models)
-            raise BadRequest(
-                f"the upstream {name!r} has no model {model!r}; it has: {known}",
-                code=error_codes.UNKNOWN_UPSTREAM,
-                path="model",
-            )
         return GenerationRequest(
             messages=messages,
             upstream=name,
-            model=model,
+            model=upstream.choose(name, body.model),
             params=body.params,
             metadata=body.metadata,
             chat=chat,

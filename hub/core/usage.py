@@ -53,3 +53,63 @@ def read_usage(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             else:
                 tokens[name] = count
     return tokens, odd
+
+
+def add_usage(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage of two answers together.
+
+    Numbers are added, also those of nested objects. Of any other value, that of `second` counts. If
+    only one of the two has `total_tokens`, that of the other one is the sum of its counts.
+    """
+    if ("total_tokens" in first) is not ("total_tokens" in second):
+        first, second = _with_total(first), _with_total(second)
+    return {**first, **{name: _add(first.get(name), value) for name, value in second.items()}}
+
+
+def _with_total(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if "total_tokens" in usage or not _is_number(prompt) or not _is_number(completion):
+        return usage
+    return {**usage, "total_tokens": _add(prompt, completion)}
+
+
+def _add(first: Any, second: Any) -> Any:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return add_usage(first, second)
+    if _is_number(first) and _is_number(second):
+        total = first + second
+        return min(total, MAX_TOKENS) if isinstance(total, int) else total
+    return first if second is None else second
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class UsageSum:
+    """The usage of one answer that several streams report.
+
+    Within one stream, the fields of a later report replace those of an earlier one. The streams
+    are added up.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[str, Any] = {}  # the sum of the streams that have ended
+        self._open: dict[object, dict[str, Any]] = {}  # by stream
+
+    def report(self, stream: object, tokens: Mapping[str, Any]) -> None:
+        """Take a report of a stream."""
+        self._open[stream] = {**self._open.get(stream, {}), **read_usage(tokens)[0]}
+
+    def end(self, stream: object) -> None:
+        """Forget a stream that reports nothing more; its usage remains in the total."""
+        if stream in self._open:
+            self._ended = add_usage(self._ended, self._open.pop(stream))
+
+    @property
+    def total(self) -> dict[str, Any]:
+        """The usage of all streams."""
+        total = self._ended
+        for tokens in self._open.values():
+            total = add_usage(total, tokens)
+        return total

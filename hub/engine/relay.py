@@ -29,6 +29,7 @@ from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, Generat
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
+from hub.engine.upstream_reading import read_parts
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.events import FROM_START, EventLog
@@ -204,7 +205,7 @@ class Relay:
         async with aclosing(self._open_stream(attempt)) as stream:
             while attempt.finish_reason is None:
                 with stop:
-                    parts = await _read_parts(stream, name)
+                    parts = await read_parts(stream, name)
                 received_at = self._clock.now()
                 if not await attempt.publish_parts(parts, stop, max_runs=max_runs):
                     continue
@@ -251,20 +252,3 @@ def _describe_failure(error: UpstreamError) -> dict[str, Any]:
         "retryable": error.retryable,
         **{name: value for name, value in reported.items() if value is not None},
     }
-
-
-async def _read_parts(
-    stream: AsyncGenerator[Sequence[Part], None], upstream: str
-) -> Sequence[Part]:
-    """Return the parts that arrived since the last read. Every failure becomes UpstreamError."""
-    try:
-        return await anext(stream)
-    except UpstreamError:
-        raise
-    except StopAsyncIteration:
-        message = "the upstream closed the stream before the answer was finished"
-        raise UpstreamError("upstream_truncated", message, retryable=True) from None
-    except Exception as error:  # a bug in an adapter fails one answer, not the worker
-        _log.exception("upstream.adapter_failed", upstream=upstream)
-        message = "the upstream's response could not be read"
-        raise UpstreamError("upstream_protocol", message, retryable=False) from error

@@ -28,11 +28,14 @@ from hub.core.parts import (
     ToolResult,
     Usage,
 )
+from hub.producer.answer import Answer, SyncAnswer
 from hub.producer.app import App
-from hub.producer.run import Failed, Run, Stopped, SyncRun
+from hub.producer.failures import Failed, Stopped, UpstreamFailed, UpstreamReport
+from hub.producer.run import Run, SyncRun
 
 __all__ = [
     "Annotations",
+    "Answer",
     "App",
     "Data",
     "Failed",
@@ -47,10 +50,13 @@ __all__ = [
     "StepEnd",
     "StepStart",
     "Stopped",
+    "SyncAnswer",
     "SyncRun",
     "Text",
     "ToolCall",
     "ToolCallDelta",
     "ToolResult",
+    "UpstreamFailed",
+    "UpstreamReport",
     "Usage",
 ]

@@ -12,14 +12,16 @@ import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent import futures
 from contextlib import suppress
 from typing import Any, Final
 
 from hub.producer.app import Producer
+from hub.producer.failures import Failed, Stopped, UpstreamFailed
 from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
 from hub.producer.protocol import End
-from hub.producer.run import Failed, Run, RunContext, Stopped, SyncRun
+from hub.producer.run import Run, RunContext, SyncRun
 
 MAX_PARTS_AHEAD: Final = 32  # that a thread yields before it waits for the event loop
 _MAX_TRACEBACK_CHARS: Final = 20_000
@@ -42,6 +44,7 @@ class FunctionCall:
         self._is_in_thread = False
         self._parts_ahead = 0
         self._task: asyncio.Task[End] | None = None
+        self._waits: set[futures.Future[Any]] = set()  # of threads, for the event loop
         self.is_cancelled = False
 
     async def run(self) -> End:
@@ -54,7 +57,8 @@ class FunctionCall:
         except PartTooLarge as error:
             return End("answer_too_large", str(error))
         except Failed as error:
-            return End(error.code, error.message, error.retryable)
+            report = error.report if isinstance(error, UpstreamFailed) else None
+            return End(error.code, error.message, error.retryable, upstream_report=report)
         except (asyncio.CancelledError, Stopped) as error:
             if self.is_cancelled:
                 return End()
@@ -67,6 +71,8 @@ class FunctionCall:
         """Cancel the function, and do it again if it goes on nevertheless."""
         self.is_cancelled = True
         self._output.stop()
+        for wait in tuple(self._waits):
+            wait.cancel()
         if self._task is not None and not self._is_in_thread:
             self._task.cancel()
 
@@ -112,8 +118,7 @@ class FunctionCall:
                 result = context.run(self._call)
             except BaseException as raised:  # noqa: BLE001 - passed on to the run
                 error = raised
-            with suppress(RuntimeError):  # the process ends, and its event loop is closed
-                self._loop.call_soon_threadsafe(_resolve, done, result, error)
+            self._post(lambda: _resolve(done, result, error))
 
         self._is_in_thread = True
         try:
@@ -128,7 +133,7 @@ class FunctionCall:
 
     def _call(self) -> Any:
         """Run in the thread."""
-        result = self._producer.call(SyncRun(self._run, self._context, self._wait))
+        result = self._producer.call(SyncRun(self._run, self._context, self._wait, self._post))
         if inspect.isawaitable(result) or hasattr(result, "__aiter__"):
             return result
         if isinstance(result, Iterator):
@@ -172,7 +177,25 @@ class FunctionCall:
         if self.is_cancelled:
             work.close()
             raise Stopped
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        wait = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._waits.add(wait)
+        try:
+            self._check_wait(wait)
+            return wait.result()
+        except futures.CancelledError:
+            raise Stopped from None
+        finally:
+            self._waits.discard(wait)
+
+    def _check_wait(self, wait: futures.Future[Any]) -> None:
+        """Cancel a wait that began while the run was cancelled."""
+        if self.is_cancelled:
+            wait.cancel()
+
+    def _post(self, function: Callable[[], None]) -> None:
+        """Call a function on the event loop, and do not wait for it."""
+        with suppress(RuntimeError):  # the process ends, and its event loop is closed
+            self._loop.call_soon_threadsafe(function)
 
 
 def _resolve(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -8,7 +8,6 @@ runs, waits for their cleanup for `stop_timeout_seconds`, and leaves the lifespa
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
 import socket
 import sys
@@ -41,13 +40,12 @@ from hub.producer.protocol import (
     NotLoaded,
     Output,
     Overdue,
-    Publish,
-    Published,
     Pull,
     Start,
     ToChild,
 )
-from hub.producer.run import Notification, Run
+from hub.producer.run import Run
+from hub.producer.services import WorkerServices
 from hub.producer.watchdog import Watchdog
 
 
@@ -67,11 +65,15 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _RunState(msgspec.Struct):
-    """A run of this process. replies: the futures of its publishes, by number of the call."""
+    """A run of this process."""
 
     call: FunctionCall
     output: OutputBuffer
-    replies: dict[int, asyncio.Future[Published]]
+    services: WorkerServices
+
+    def cancel(self) -> None:
+        self.services.close()
+        self.call.cancel()
 
 
 class Child:
@@ -83,7 +85,6 @@ class Child:
         self._states: dict[int, Any] = {}  # the values of the lifespans, by id of the app
         self._runs: dict[int, _RunState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._calls = itertools.count()
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._connection: FrameConnection[ToChild] = FrameConnection(
@@ -103,7 +104,7 @@ class Child:
                 self._connection.send(NotLoaded(failure))
             await self._closed.wait()
             for run in self._runs.values():
-                run.call.cancel()
+                run.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._config.stop_timeout_seconds)
 
@@ -127,20 +128,21 @@ class Child:
         elif isinstance(message, Pull):
             run.output.pull()
         elif isinstance(message, Cancel):
-            run.call.cancel()
+            run.cancel()
             seconds = self._config.stop_timeout_seconds
             self._loop.call_later(seconds, self._on_overdue, message.run)
-        elif (reply := run.replies.pop(message.call, None)) is not None and not reply.done():
-            reply.set_result(message)
+        else:
+            run.services.on_message(message)
 
     def _start(self, start: Start) -> None:
         producer, context = self._producers[start.function], start.context
         seconds = context.timeout_seconds
         deadline = None if seconds is None else time.time() + seconds
-        run = Run(context, self._state(producer.app), deadline, partial(self._publish, start.run))
+        services = WorkerServices(start.run, self._connection.send)
+        run = Run(context, self._state(producer.app), deadline, services)
         output = OutputBuffer(self._config.max_part_bytes, partial(self._send, start.run))
         call = FunctionCall(producer, run, context, output)
-        self._runs[start.run] = _RunState(call, output, {})
+        self._runs[start.run] = _RunState(call, output, services)
         name = f"{producer.name} {context.generation}"
         task = self._loop.create_task(self._run(start.run), name=name)
         self._tasks.add(task)
@@ -153,35 +155,27 @@ class Child:
         run = self._runs[number]
         end = await run.call.run()
         if run.call.is_cancelled:
-            self._runs.pop(number, None)
+            self._forget(number)
             self._connection.send(Ended(number, end.traceback))
         else:
             run.output.finish(end)
 
     def _send(self, number: int, parts: list[Part], end: End | None) -> None:
         if end is not None:
-            self._runs.pop(number, None)
+            self._forget(number)
         self._connection.send(Output(number, parts, end))
 
     def _on_overdue(self, number: int) -> None:
         """Cancel a run again that has not ended in time, and tell the worker."""
         run = self._runs.get(number)
         if run is not None:
-            run.call.cancel()
+            run.cancel()
             self._connection.send(Overdue(number))
 
-    async def _publish(self, number: int, notification: Notification) -> None:
-        """Publish a notification for a run. Raise ValueError, ConnectionError."""
-        run = self._runs.get(number)
-        if run is None:
-            raise ValueError("the run has ended")
-        call = next(self._calls)
-        reply = run.replies[call] = self._loop.create_future()
-        self._connection.send(Publish(number, call, notification))
-        published = await reply
-        if published.error:
-            kind = ValueError if published.is_refused else ConnectionError
-            raise kind(published.error)
+    def _forget(self, number: int) -> None:
+        run = self._runs.pop(number, None)
+        if run is not None:
+            run.services.close()
 
 
 def _options(producer: Producer) -> FunctionOptions:

@@ -17,8 +17,8 @@ import msgspec
 
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
+from hub.producer.failures import Stopped
 from hub.producer.protocol import End
-from hub.producer.run import Stopped
 
 MAX_BUFFERED_BYTES: Final = 64 * 1024
 _MAX_PARTS_IN_A_ROW: Final = 256  # without a pause for the other runs

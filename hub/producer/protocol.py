@@ -3,7 +3,9 @@
 Both ends hold one stream socket. A frame is its length in 4 bytes and a JSON array: the messages
 that one end sends within one iteration of its event loop. The child sends the parts of a run only
 when the worker has asked for them (`Pull`), so the worker never holds more of a run than one
-message, and the child stops a function whose buffer is full.
+message, and the child stops a function whose buffer is full. An upstream that a function asks is
+read in the same way (`AskMore`): the worker has the API keys, and never more of an answer than one
+message.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 
 from hub.core.parts import Part
+from hub.producer.answer import AnswerEnd, AskRequest
+from hub.producer.failures import UpstreamReport
 from hub.producer.run import Notification, RunContext
 
 Received = TypeVar("Received")
@@ -58,6 +62,15 @@ class Published(_Message, frozen=True):
     is_refused: bool = False  # the notification is wrong; otherwise Redis is not available
 
 
+class Answered(_Message, frozen=True):
+    """More of the answer that an Ask or AskMore requested. end: set in the last one."""
+
+    run: int
+    call: int
+    parts: list[Part]
+    end: AnswerEnd | None = None
+
+
 # From the child process.
 
 
@@ -85,6 +98,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a run ended. code: empty if the function returned; else that of `generation.failed`.
 
     detail: for the log, and for the client where errors are shown. traceback: for the log.
+    upstream_report: what the upstream that failed reported.
     """
 
     code: str = ""
@@ -92,6 +106,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True):
     retryable: bool = False
     detail: str = ""
     traceback: str = ""
+    upstream_report: UpstreamReport | None = None
 
 
 class Output(_Message, frozen=True):
@@ -110,6 +125,28 @@ class Publish(_Message, frozen=True):
     notification: Notification
 
 
+class Ask(_Message, frozen=True):
+    """Ask an upstream, and send the first parts of its answer. call: the number of this message."""
+
+    run: int
+    call: int
+    request: AskRequest
+
+
+class AskMore(_Message, frozen=True):
+    """Send the next parts of an answer. The answer to it is one Answered."""
+
+    run: int
+    call: int
+
+
+class AskClose(_Message, frozen=True):
+    """Close the connection to the upstream. No Answered follows."""
+
+    run: int
+    call: int
+
+
 class Ended(_Message, frozen=True):
     """A cancelled run has ended: its function does nothing more. detail: what it raised."""
 
@@ -123,8 +160,8 @@ class Overdue(_Message, frozen=True):
     run: int
 
 
-ToChild = Start | Pull | Cancel | Published
-ToWorker = Loaded | NotLoaded | Output | Publish | Ended | Overdue
+ToChild = Start | Pull | Cancel | Published | Answered
+ToWorker = Loaded | NotLoaded | Output | Publish | Ask | AskMore | AskClose | Ended | Overdue
 
 
 class FrameConnection(asyncio.Protocol, Generic[Received]):

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
-_CODE: Final = re.compile(r"[a-z0-9_]{1,64}")
-
-
-class Failed(Exception):
-    """Raise it in a function to end the answer as failed, with a text for the client.
-
-    code: 1 to 64 characters of a to z, 0 to 9 and `_`. message: shown to the client. retryable:
-    whether the client may ask again.
-    """
-
-    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
-        if not _CODE.fullmatch(code):
-            raise ValueError(
-                "the code of Failed must have 1 to 64 characters: a to z, 0 to 9 and _"
-            )
-        super().__init__(code, message)
-        self.code = code
-        self.message = str(message)
-        self.retryable = bool(retryable)
-
-
-class Stopped(BaseException):
-    """The answer was stopped, or its time is over. Synchronous functions get it at their next
-    `yield` or call of a method of the run.
-    """
+from hub.producer.answer import (
+    Answer,
+    AnswerSource,
+    AskRequest,
+    SyncAnswer,
+    UpstreamMessages,
+    build_request,
+)
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +41,16 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: float | None = None
 
 
-class Publish(Protocol):
-    def __call__(self, notification: Notification) -> Coroutine[Any, Any, None]: ...
+class RunServices(Protocol):
+    """What a run asks of its worker."""
+
+    async def publish(self, notification: Notification) -> None:
+        """Publish a notification. Raise ValueError, ConnectionError."""
+        ...
+
+    def open_answer(self, request: AskRequest) -> AnswerSource:
+        """Return the answer of an upstream, which is asked at the first read."""
+        ...
 
 
 class _BaseRun:
@@ -101,10 +91,32 @@ class Run(_BaseRun):
     """A run of an asynchronous function."""
 
     def __init__(
-        self, context: RunContext, state: Any, deadline: float | None, publish: Publish
+        self, context: RunContext, state: Any, deadline: float | None, services: RunServices
     ) -> None:
         super().__init__(context, state, deadline)
-        self._publish = publish
+        self._services = services
+
+    def ask(
+        self,
+        messages: UpstreamMessages,
+        upstream: str | None = None,
+        model: str | None = None,
+        **params: Any,
+    ) -> Answer:
+        """Ask an upstream of the settings, and return its answer: `async for part in answer`.
+
+        messages: a text of the user, or messages in the form of OpenAI's chat completions.
+        upstream: its name; None means the first one that is no function. model: one of its models;
+        None means its default. params: `temperature` and others, as in `POST /generations`.
+        Raise TypeError for what is no JSON, ValueError for an empty conversation. The answer raises
+        ValueError for a request that the hub refuses, UpstreamFailed when the upstream fails.
+        """
+        return Answer(self._open_answer(messages, upstream, model, params))
+
+    def _open_answer(
+        self, messages: Any, upstream: str | None, model: str | None, params: dict[str, Any]
+    ) -> AnswerSource:
+        return self._services.open_answer(build_request(messages, upstream, model, params))
 
     async def publish(
         self,
@@ -123,7 +135,7 @@ class Run(_BaseRun):
         refuses, ConnectionError if Redis is not available.
         """
         encoded = msgspec.Raw(msgspec.json.encode(data))
-        await self._publish(
+        await self._services.publish(
             Notification(
                 event=event, data=encoded, id=id, ephemeral=ephemeral, ttl_seconds=ttl_seconds
             )
@@ -133,10 +145,28 @@ class Run(_BaseRun):
 class SyncRun(_BaseRun):
     """A run of a synchronous function, which runs in a thread: its methods block."""
 
-    def __init__(self, run: Run, context: RunContext, call: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        context: RunContext,
+        call: Callable[..., Any],
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
         super().__init__(context, run.state, run.deadline)
         self._run = run
         self._call = call  # runs a coroutine on the event loop and returns its result
+        self._post = post  # calls a function on the event loop, and does not wait
+
+    def ask(
+        self,
+        messages: UpstreamMessages,
+        upstream: str | None = None,
+        model: str | None = None,
+        **params: Any,
+    ) -> SyncAnswer:
+        """See Run.ask: `for part in answer`. Raise Stopped when the run was stopped."""
+        source = self._run._open_answer(messages, upstream, model, params)
+        return SyncAnswer(source, self._call, self._post)
 
     def publish(self, event: str, data: Any, **options: Any) -> None:
         """See Run.publish. Raise Stopped when the run was stopped."""

@@ -15,9 +15,11 @@ import structlog
 from hub.core.generation import Generation
 from hub.core.parts import Finished, Part
 from hub.errors import UpstreamError
+from hub.producer.failures import UpstreamReport
 from hub.producer.protocol import End
 from hub.producer.run import RunContext
 from hub.upstreams.function_pool import FunctionPool
+from hub.upstreams.function_run import FunctionRequest
 
 _FINISHED = Finished("stop")
 _log = structlog.get_logger(__name__)
@@ -62,7 +64,8 @@ class ApplicationFunction:
     ) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.functions.Function.stream."""
         seconds = self.timeout_seconds
-        run = await self._pool.start_run(self._name, _context(record, attempt, seconds))
+        request = FunctionRequest(record.request, _context(record, attempt, seconds))
+        run = await self._pool.start_run(self._name, request)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         try:
             end: End | None = None
@@ -93,7 +96,15 @@ class ApplicationFunction:
                 **({"exception": end.traceback} if end.traceback else {}),
             )
         message = end.detail if end.detail and self._shows_errors else end.message
-        return UpstreamError(end.code, message, retryable=end.retryable)
+        report = end.upstream_report or UpstreamReport()
+        return UpstreamError(
+            end.code,
+            message,
+            retryable=end.retryable,
+            status=report.status,
+            reported_code=report.code,
+            param=report.param,
+        )
 
 
 def _context(record: Generation, attempt: int, timeout_seconds: float | None) -> RunContext:

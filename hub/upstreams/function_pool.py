@@ -12,13 +12,12 @@ import structlog
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import OperatorError, UpstreamError
 from hub.producer.protocol import FunctionOptions
-from hub.producer.run import RunContext
 from hub.upstreams.function_process import (
     CannotLoadFunctions,
     FunctionProcess,
-    ProcessRun,
     is_supported,
 )
+from hub.upstreams.function_run import FunctionRequest, ProcessRun
 
 _MIN_RESTART_DELAY_SECONDS: Final = 0.1
 _MAX_RESTART_DELAY_SECONDS: Final = 5.0
@@ -74,7 +73,7 @@ class FunctionPool:
         for process in self._processes:  # also those that have begun to load it
             process.mark_unready()
 
-    async def start_run(self, function: str, context: RunContext) -> ProcessRun:
+    async def start_run(self, function: str, request: FunctionRequest) -> ProcessRun:
         """Start a run in the process with the fewest runs. Wait while there is none.
 
         Raise UpstreamError when the application cannot be loaded.
@@ -86,7 +85,7 @@ class FunctionPool:
             raise UpstreamError(
                 "producer_error", "the application cannot be loaded", retryable=True
             ) from self._failure
-        return min(processes, key=len).start_run(function, context)
+        return min(processes, key=len).start_run(function, request)
 
     def _usable(self) -> list[FunctionProcess]:
         return [each for each in self._ready if not each.is_lost and not each.is_unready]

@@ -23,10 +23,16 @@ from typing import Final
 import msgspec
 import structlog
 
+from hub.engine.asked_upstreams import AskedUpstreams
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
-from hub.errors import CallerError, HubError, ProducerLost
+from hub.errors import CallerError, HubError
+from hub.producer.answer import AnswerEnd
 from hub.producer.child import ChildConfig
 from hub.producer.protocol import (
+    Answered,
+    Ask,
+    AskClose,
+    AskMore,
     Cancel,
     Ended,
     FrameConnection,
@@ -37,11 +43,12 @@ from hub.producer.protocol import (
     Overdue,
     Publish,
     Published,
-    Pull,
     Start,
+    ToChild,
     ToWorker,
 )
-from hub.producer.run import Notification, RunContext
+from hub.producer.run import Notification
+from hub.upstreams.function_run import FunctionRequest, ProcessRun
 
 _HEADER_BYTES: Final = 4
 _EXIT_GRACE_SECONDS: Final = 1.0
@@ -69,42 +76,15 @@ class CannotLoadFunctions(Exception):
     """The application's code cannot be loaded. The message says why."""
 
 
-class ProcessRun:
-    """One run in a child process."""
-
-    def __init__(self, number: int, user: str, process: FunctionProcess) -> None:
-        self.number = number
-        self.user = user
-        self._process = process
-        self._output: asyncio.Future[Output] | None = None
-
-    async def read(self) -> Output:
-        """Return the parts since the last read, or the next ones. Raise ProducerLost."""
-        if self._process.is_lost:
-            raise ProducerLost
-        self._output = asyncio.get_running_loop().create_future()
-        self._process.send(Pull(self.number))
-        return await self._output
-
-    def close(self) -> None:
-        """Cancel the run if it has not ended."""
-        self._process.cancel(self)
-
-    def on_output(self, output: Output) -> None:
-        if self._output is not None and not self._output.done():
-            self._output.set_result(output)
-
-    def on_lost(self) -> None:
-        if self._output is not None and not self._output.done():
-            self._output.set_exception(ProducerLost())
-
-
 class FunctionProcess:
     """A child process, from `start` to `stop`."""
 
-    def __init__(self, options: ProcessOptions, publish: PublishNotification) -> None:
+    def __init__(
+        self, options: ProcessOptions, publish: PublishNotification, asked: AskedUpstreams
+    ) -> None:
         self._options = options
         self._publish = publish
+        self._asked = asked
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count()
         self._runs: dict[int, ProcessRun] = {}
@@ -168,18 +148,19 @@ class FunctionProcess:
                 start_new_session=True,
             )  # fmt: skip
 
-    def start_run(self, function: str, context: RunContext) -> ProcessRun:
+    def start_run(self, function: str, request: FunctionRequest) -> ProcessRun:
         """Start a run of the function of an upstream."""
-        run = ProcessRun(next(self._numbers), context.user, self)
+        run = ProcessRun(next(self._numbers), request, self, self._asked)
         self._runs[run.number] = run
-        self.send(Start(run.number, function, context))
+        self.send(Start(run.number, function, request.context))
         return run
 
-    def send(self, message: Start | Pull | Cancel | Published) -> None:
+    def send(self, message: ToChild) -> None:
         self._connection.send(message)
 
     def cancel(self, run: ProcessRun) -> None:
         """Cancel a run, unless it has ended."""
+        run.answers.close()
         if self._runs.pop(run.number, None) is not None and not self.is_lost:
             self._cancelled.add(run.number)
             self.send(Cancel(run.number))
@@ -238,6 +219,8 @@ class FunctionProcess:
                     self._check_idle()
             case Publish():
                 self._background.run("publish of a function", self._publish_for(message))
+            case Ask() | AskMore() | AskClose():
+                self._on_ask(message)
             case Ended(run=number, detail=detail):
                 self._cancelled.discard(number)
                 if detail:
@@ -251,6 +234,14 @@ class FunctionProcess:
                 self._loaded.set_result(functions)
             case NotLoaded(reason=reason):
                 self._loaded.set_exception(CannotLoadFunctions(reason))
+
+    def _on_ask(self, message: Ask | AskMore | AskClose) -> None:
+        run = self._runs.get(message.run)
+        if run is not None:
+            run.answers.on_message(message)
+        elif isinstance(message, Ask):
+            end = AnswerEnd(message="run.ask: the answer has ended", is_refused=True)
+            self.send(Answered(message.run, message.call, [], end))
 
     async def _publish_for(self, message: Publish) -> None:
         """Publish the notification of a run, and answer the run."""

@@ -7,7 +7,7 @@ from aiohttp import web
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator, TicketAuthenticator
 from hub.api.client_address import ClientAddresses
-from hub.api.generation_requests import GenerationRequests, UpstreamModels
+from hub.api.generation_requests import GenerationRequests
 from hub.api.origins import AllowedOrigins
 from hub.api.publish_requests import PublishLimits, PublishRequests
 from hub.api.streams import StreamLimits, Streams
@@ -39,6 +39,7 @@ from hub.settings import Settings
 from hub.wiring.command_name import command_name
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.route_table import build_openapi, compat_routes
+from hub.wiring.upstreams import build_upstream_models
 
 
 def public_application(
@@ -141,23 +142,9 @@ def stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
-def _common_kind(settings: Settings, name: str) -> str:
-    """Return the wire format of an upstream and its fallbacks, empty if they differ."""
-    upstream = settings.upstreams[name]
-    kinds = {settings.upstreams[each].kind for each in (name, *upstream.fallbacks)}
-    return upstream.kind if len(kinds) == 1 else ""
-
-
 def build_generation_requests(settings: Settings, generations: Generations) -> GenerationRequests:
     """Build the part that turns a client's request into a queued generation."""
-    choices = {
-        name: UpstreamModels(
-            upstream.default_model or (name if upstream.is_function else None),
-            upstream.models,
-            _common_kind(settings, name),
-        )
-        for name, upstream in settings.upstreams.items()
-    }
+    choices = build_upstream_models(settings)
     return GenerationRequests(
         generations,
         choices,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from hub.core.channel import user_channel
+from hub.engine.asked_upstreams import AskedUpstreams
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
@@ -22,10 +23,11 @@ from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 
 @asynccontextmanager
 async def open_functions(
-    settings: Settings, backend: Backend
+    settings: Settings, backend: Backend, asked: AskedUpstreams
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
+    asked: the upstreams that they may ask.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -62,7 +64,10 @@ async def open_functions(
             )
         )
 
-    async with FunctionPool(lambda: FunctionProcess(options, publish), producers.processes) as pool:
+    def new_process() -> FunctionProcess:
+        return FunctionProcess(options, publish, asked)
+
+    async with FunctionPool(new_process, producers.processes) as pool:
         _check_options(upstreams, pool.options)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, pool.reload)
         yield {

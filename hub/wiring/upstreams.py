@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import aiohttp
 
+from hub.core.upstream_models import UpstreamModels
 from hub.engine.failover import CircuitBreaker, Endpoint, Failover
 from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
@@ -38,10 +39,9 @@ def build_upstreams(
     settings: Settings,
     session: aiohttp.ClientSession,
     clock: Clock,
-    queues: Collection[str],
     on_odd_fields: Callable[[str, int], None] = lambda name, count: None,
 ) -> Mapping[str, Upstream]:
-    """Build the upstreams that take their requests from `queues`, by name, with their fallbacks.
+    """Build the LLM endpoints of the settings, by name, with their fallbacks.
 
     on_odd_fields: called with the name of an upstream and the number of odd fields in an answer.
     """
@@ -65,8 +65,27 @@ def build_upstreams(
     return {
         name: Failover([endpoints[one] for one in (name, *each.fallbacks)], clock)
         for name, each in settings.upstreams.items()
-        if name in endpoints and each.queue in queues
+        if name in endpoints
     }
+
+
+def build_upstream_models(settings: Settings) -> dict[str, UpstreamModels]:
+    """Return the models of all upstreams, by name. Those of a function have its name as default."""
+    return {
+        name: UpstreamModels(
+            upstream.default_model or (name if upstream.is_function else None),
+            upstream.models,
+            _common_kind(settings, name),
+        )
+        for name, upstream in settings.upstreams.items()
+    }
+
+
+def _common_kind(settings: Settings, name: str) -> str:
+    """Return the wire format of an upstream and its fallbacks, empty if they differ."""
+    upstream = settings.upstreams[name]
+    kinds = {settings.upstreams[each].kind for each in (name, *upstream.fallbacks)}
+    return upstream.kind if len(kinds) == 1 else ""
 
 
 def _build_http_upstream(

@@ -8,6 +8,7 @@ import aiohttp
 import structlog
 
 from hub.core.parts_journal import PartsLimits
+from hub.engine.asked_upstreams import AskedUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
@@ -24,7 +25,7 @@ from hub.wiring.functions import open_functions
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
-from hub.wiring.upstreams import build_upstreams
+from hub.wiring.upstreams import build_upstream_models, build_upstreams
 
 _log = structlog.get_logger(__name__)
 
@@ -48,17 +49,20 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in settings.upstreams.items()
         }
         metrics = WorkerMetrics(models, backend.statistics)
-        upstreams = {
+        endpoints = {
             name: tracing.upstream(upstream, settings.upstreams[name].kind)
             for name, upstream in build_upstreams(
-                settings,
-                session,
-                clock,
-                settings.worker.queues,
-                on_odd_fields=metrics.record_odd_fields,
+                settings, session, clock, on_odd_fields=metrics.record_odd_fields
             ).items()
         }
-        functions = await opened.enter_async_context(open_functions(settings, backend))
+        queues = settings.worker.queues
+        upstreams = {
+            name: upstream
+            for name, upstream in endpoints.items()
+            if settings.upstreams[name].queue in queues
+        }
+        asked = AskedUpstreams(endpoints, build_upstream_models(settings))
+        functions = await opened.enter_async_context(open_functions(settings, backend, asked))
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
         jobs = build_jobs(settings, backend)

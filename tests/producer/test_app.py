@@ -10,8 +10,20 @@ from typing import Any
 import pytest
 
 from hub.producer import App, Failed, Run
+from hub.producer.answer import AnswerSource, AskRequest
 from hub.producer.loading import CannotLoad, load_app, load_producer
-from hub.producer.run import RunContext
+from hub.producer.run import Notification, RunContext
+
+
+class NoServices:
+    """Implements run.RunServices for runs that ask nothing of their worker."""
+
+    async def publish(self, notification: Notification) -> None:
+        raise NotImplementedError
+
+    def open_answer(self, request: AskRequest) -> AnswerSource:
+        raise NotImplementedError
+
 
 SOURCE = """
 from hub.producer import App
@@ -158,8 +170,4 @@ def test_prompt(messages: list[dict[str, Any]], prompt: str) -> None:
         user="alice", generation="g", attempt=1, chat=None, messages=messages, model="m",
         params={}, metadata={},
     )  # fmt: skip
-
-    async def publish(notification: object) -> None:
-        pass
-
-    assert Run(context, None, None, publish).prompt == prompt
+    assert Run(context, None, None, NoServices()).prompt == prompt

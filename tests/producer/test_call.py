@@ -29,6 +29,7 @@ from hub.producer import (
     ToolResult,
     Usage,
 )
+from hub.producer.answer import AnswerSource, AskRequest
 from hub.producer.app import producer_of
 from hub.producer.call import MAX_PARTS_AHEAD, FunctionCall
 from hub.producer.output import MAX_BUFFERED_BYTES, InvalidPart, OutputBuffer
@@ -58,11 +59,14 @@ class CallTest:
         self.published: list[Notification] = []
         self._pulls = pulls
         self.output = OutputBuffer(10_000, self._on_parts)
-        run = Run(CONTEXT, "state", None, self._publish)
+        run = Run(CONTEXT, "state", None, self)
         self.call = FunctionCall(producer_of(function), run, CONTEXT, self.output)
 
-    async def _publish(self, notification: Notification) -> None:
+    async def publish(self, notification: Notification) -> None:
         self.published.append(notification)
+
+    def open_answer(self, request: AskRequest) -> AnswerSource:
+        raise NotImplementedError
 
     def _on_parts(self, parts: list[Part], end: End | None) -> None:
         self.received.append(parts)

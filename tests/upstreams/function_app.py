@@ -10,11 +10,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hub.producer import App, Data, Failed, Run, Source, Status, SyncRun
+from hub.producer import (
+    App,
+    Data,
+    Failed,
+    Part,
+    Run,
+    Source,
+    Status,
+    SyncRun,
+    UpstreamFailed,
+    Usage,
+)
 
 
 def _log_end() -> None:
-    Path(os.environ["FUNCTION_LOG"]).write_text("left")
+    if path := os.environ.get("FUNCTION_LOG"):
+        Path(path).write_text("left")
 
 
 @asynccontextmanager
@@ -112,3 +124,96 @@ async def too_slow(run: Run) -> AsyncIterator[str]:
 @app.producer()
 async def exits(run: Run) -> str:
     sys.exit(1)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, UpstreamFailed):
+        report = error.report
+        return f"{error.code} {error.message} {error.retryable} {report.status} {report.code}"
+    return str(error)
+
+
+@app.producer()
+async def asks(run: Run) -> AsyncIterator[Part | str]:
+    for ask in run.metadata["asks"]:
+        try:
+            async for part in run.ask(**ask):
+                yield part
+        except (UpstreamFailed, ValueError, TypeError) as error:
+            if "catch" not in run.metadata:
+                raise
+            yield Status(_describe(error))
+
+
+@app.producer()
+def asks_in_thread(run: SyncRun) -> Iterator[Part | str]:
+    for ask in run.metadata["asks"]:
+        try:
+            yield from run.ask(**ask)
+        except (UpstreamFailed, ValueError, TypeError) as error:
+            if "catch" not in run.metadata:
+                raise
+            yield Status(_describe(error))
+
+
+@app.producer()
+async def asks_in_task(run: Run) -> AsyncIterator[Part]:
+    parts: asyncio.Queue[Part] = asyncio.Queue()
+
+    async def read() -> None:
+        async for part in run.ask("hi"):
+            parts.put_nowait(part)
+
+    task = asyncio.create_task(read())
+    yield await parts.get()
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
+
+
+@app.producer()
+async def takes_one(run: Run) -> AsyncIterator[Part]:
+    answer = run.ask("hi")
+    yield await anext(answer)
+    await asyncio.Event().wait()
+
+
+@app.producer()
+async def drops(run: Run) -> AsyncIterator[Part]:
+    async for part in run.ask("hi"):
+        yield part
+        break
+    answer = run.ask("hi")
+    yield await anext(answer)
+    await answer.aclose()
+    await asyncio.Event().wait()
+
+
+@app.producer()
+def drops_in_thread(run: SyncRun) -> Iterator[Part]:
+    for part in run.ask("hi"):
+        yield part
+        break
+    answer = run.ask("hi")
+    yield next(answer)
+    answer.close()
+    time.sleep(0.5)
+
+
+@app.producer()
+async def reports_usage(run: Run) -> AsyncIterator[Part]:
+    yield Usage({"prompt_tokens": 1, "completion_tokens": 1})
+    answer = run.ask("hi")
+    async for part in answer:
+        yield part
+    assert answer.usage == {"prompt_tokens": 5, "completion_tokens": 5}
+    assert answer.finish_reason == "stop"
+    yield Usage({"completion_tokens": 2})
+
+
+@app.producer()
+async def asks_and_crashes(run: Run) -> None:
+    async for _ in run.ask("hi"):
+        os._exit(1)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ import structlog
 
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.parts import Data, Finished, Part, Source, Status, Text
+from hub.core.upstream_models import UpstreamModels
+from hub.engine.asked_upstreams import AskedUpstreams
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
+from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
@@ -42,9 +45,14 @@ class Functions:
     def function(self, name: str, **options: Any) -> ApplicationFunction:
         return ApplicationFunction(name, self.pool, **options)
 
-    def stream(self, name: str, **options: Any) -> Any:
+    def stream(self, name: str, *, metadata: dict[str, Any] | None = None, **options: Any) -> Any:
         request = GenerationRequest(
-            [Message("user", "hi")], upstream=name, model="m", params={"a": 1}, chat="c"
+            [Message("user", "hi")],
+            upstream=name,
+            model="m",
+            params={"a": 1},
+            metadata=metadata or {},
+            chat="c",
         )
         record = Generation("g1", "alice", request)
         return aclosing(self.function(name, **options).stream(record, 3))
@@ -64,9 +72,17 @@ class Functions:
 
 @asynccontextmanager
 async def functions(
-    names: Sequence[str] = NAMES, *, processes: int = 1, target: str = APP, **options: Any
+    names: Sequence[str] = NAMES,
+    *,
+    processes: int = 1,
+    target: str = APP,
+    upstreams: Mapping[str, Upstream] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Functions]:
-    """Run the functions of these names in processes. options: those of ProcessOptions."""
+    """Run the functions of these names in processes.
+
+    upstreams: those that they can ask. options: those of ProcessOptions.
+    """
     published: list[tuple[str, Notification]] = []
 
     async def publish(user: str, notification: Notification) -> None:
@@ -82,7 +98,12 @@ async def functions(
         **options,
     }
     chosen = ProcessOptions(targets=dict.fromkeys(names, target), **limits)
-    async with FunctionPool(lambda: FunctionProcess(chosen, publish), processes) as pool:
+    upstreams = {} if upstreams is None else upstreams
+    models = {name: UpstreamModels(f"{name}-model", ()) for name in upstreams}
+    models["llm"] = UpstreamModels("llm-model", ["llm-model"])
+    models |= {name: UpstreamModels(name, (), "function") for name in names}
+    asked = AskedUpstreams(upstreams, models)
+    async with FunctionPool(lambda: FunctionProcess(chosen, publish, asked), processes) as pool:
         yield Functions(pool, published)
 
 

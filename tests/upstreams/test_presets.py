@@ -153,7 +153,7 @@ async def test_preset(name: str) -> None:
     ):
         url = f"http://127.0.0.1:{port}{urlsplit(base_url(name)).path}"
         settings = Settings(upstreams={"u": {"preset": name, "base_url": url, "api_key": KEY}})
-        upstreams = build_upstreams(settings, session, SystemClock(), ("default",))
+        upstreams = build_upstreams(settings, session, SystemClock())
         parts = [part async for part in iterate_parts(upstreams["u"].stream(REQUEST))]
     assert faults == [[]]
     assert parts == [Text("ok"), Finished("stop")]
