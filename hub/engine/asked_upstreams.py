@@ -9,6 +9,7 @@ import msgspec
 
 from hub import error_codes
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 from hub.core.upstream_models import UpstreamModels
 from hub.errors import BadRequest
@@ -58,9 +59,11 @@ class AskedUpstreams:
             params=params,
         )
 
-    def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    def stream(
+        self, request: GenerationRequest, context: GenerationContext
+    ) -> AsyncGenerator[Sequence[Part], None]:
         """Send a request of `build_request`. See ports.upstreams.Upstream.stream."""
-        return self._upstreams[request.upstream].stream(request)
+        return self._upstreams[request.upstream].stream(request, context)
 
     def _refusal(self, name: str) -> BadRequest:
         others = ", ".join(self._upstreams) or "none"

@@ -18,8 +18,8 @@ from hub.errors import UpstreamError
 from hub.producer.failures import UpstreamReport
 from hub.producer.protocol import End
 from hub.producer.run import RunContext
+from hub.upstreams.function_answers import FunctionRequest
 from hub.upstreams.function_pool import FunctionPool
-from hub.upstreams.function_run import FunctionRequest
 
 _FINISHED = Finished("stop")
 _log = structlog.get_logger(__name__)

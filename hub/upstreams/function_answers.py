@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, ToolCallDelta, Usage
 from hub.core.usage import UsageSum
 from hub.engine.asked_upstreams import AskedUpstreams
@@ -27,25 +28,46 @@ from hub.errors import CallerError, UpstreamError
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
 from hub.producer.protocol import Answered, Ask, AskClose, AskMore
+from hub.producer.run import RunContext
+
+
+class FunctionRequest(msgspec.Struct, frozen=True):
+    """What a function is called for. request: that of the user; context: what the function sees."""
+
+    request: GenerationRequest
+    context: RunContext
+
+    @property
+    def generation_context(self) -> GenerationContext:
+        """For whom an upstream answers that the function asks."""
+        context = self.context
+        return GenerationContext(
+            user=context.user,
+            generation=context.generation,
+            attempt=context.attempt,
+            chat=context.chat,
+            metadata=context.metadata,
+        )
 
 
 class RunAnswers:
     """The answers that a run reads.
 
-    number: that of the run. request: the request that the run answers. send: sends a message to the
-    child process. on_usage: called with the usage of the whole run when an upstream reports more.
+    number: that of the run. request: what the run answers. send: sends a message to the child
+    process. on_usage: called with the usage of the whole run when an upstream reports more.
     """
 
     def __init__(
         self,
         number: int,
-        request: GenerationRequest,
+        request: FunctionRequest,
         upstreams: AskedUpstreams,
         send: Callable[[Answered], None],
         on_usage: Callable[[], None],
     ) -> None:
         self._number = number
-        self._request = request
+        self._request = request.request
+        self._context = request.generation_context
         self._upstreams = upstreams
         self._send = send
         self._on_usage = on_usage
@@ -95,7 +117,7 @@ class RunAnswers:
         """Pass the parts on, each time that the child asks for more."""
         request = self._upstreams.build_request(self._request, **_decode(asked))
         ids = _UniqueCallIds(self._call_ids)
-        async with aclosing(self._upstreams.stream(request)) as stream:
+        async with aclosing(self._upstreams.stream(request, self._context)) as stream:
             while True:
                 await answer.wanted.wait()
                 parts = await read_parts(stream, request.upstream)

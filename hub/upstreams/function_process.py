@@ -48,7 +48,8 @@ from hub.producer.protocol import (
     ToWorker,
 )
 from hub.producer.run import Notification
-from hub.upstreams.function_run import FunctionRequest, ProcessRun
+from hub.upstreams.function_answers import FunctionRequest
+from hub.upstreams.function_run import ProcessRun
 
 _HEADER_BYTES: Final = 4
 _EXIT_GRACE_SECONDS: Final = 1.0

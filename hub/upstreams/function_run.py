@@ -7,20 +7,11 @@ from typing import Protocol
 
 import msgspec
 
-from hub.core.generation import GenerationRequest
 from hub.core.parts import Usage
 from hub.engine.asked_upstreams import AskedUpstreams
 from hub.errors import ProducerLost
 from hub.producer.protocol import Output, Pull, ToChild
-from hub.producer.run import RunContext
-from hub.upstreams.function_answers import RunAnswers
-
-
-class FunctionRequest(msgspec.Struct, frozen=True):
-    """What a function is called for. request: that of the user; context: what the function sees."""
-
-    request: GenerationRequest
-    context: RunContext
+from hub.upstreams.function_answers import FunctionRequest, RunAnswers
 
 
 class RunProcess(Protocol):
@@ -41,7 +32,7 @@ class ProcessRun:
     ) -> None:
         self.number = number
         self.user = request.context.user
-        self.answers = RunAnswers(number, request.request, asked, process.send, self._on_usage)
+        self.answers = RunAnswers(number, request, asked, process.send, self._on_usage)
         self._process = process
         self._waiter: asyncio.Future[None] | None = None  # while `read` waits
         self._received: Output | None = None  # what has not been read

@@ -63,7 +63,7 @@ async def upstreams_of(
                 }
             }
         )
-        yield build_upstreams(settings, session, SystemClock(), ["default"])
+        yield build_upstreams(settings, session, SystemClock())
 
 
 async def read(upstream: Any, context: GenerationContext | None = CONTEXT) -> list[Any]:

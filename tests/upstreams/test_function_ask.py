@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Reasoning, Source, Status, Text, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
@@ -73,6 +74,11 @@ async def test_asks() -> None:
         assert (first.params, first.chat) == ({"temperature": 0.5}, "c")
         assert second.messages == [Message("system", "s"), Message("user")]
         assert (second.upstream, second.model, second.params) == ("second", "other", {})
+    for context in upstreams["first"].contexts:
+        assert context is not None
+        assert context == GenerationContext(
+            user="alice", generation="g1", attempt=3, chat="c", metadata=context.metadata
+        )
     assert all(each.closed == len(each.requests) for each in upstreams.values())
 
 
@@ -156,7 +162,9 @@ class Counted:
     def has_closed(self, count: int) -> bool:
         return self.closed == count
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Sequence[Part], None]:
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
         try:
             while True:
                 self.sent += 1
