@@ -21,7 +21,7 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, ToolCallDelta, Usage
 from hub.core.usage import UsageSum
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.tasks import BackgroundTasks
 from hub.engine.upstream_reading import read_parts
 from hub.errors import CallerError, UpstreamError
@@ -61,7 +61,7 @@ class RunAnswers:
         self,
         number: int,
         request: FunctionRequest,
-        upstreams: AskedUpstreams,
+        upstreams: AskableUpstreams,
         send: Callable[[Answered], None],
         on_usage: Callable[[], None],
     ) -> None:
@@ -113,9 +113,9 @@ class RunAnswers:
         except UpstreamError as error:
             self._end(call, _describe(error, answer.usage))
 
-    async def _relay(self, call: int, asked: AskRequest, answer: _OpenAnswer) -> None:
+    async def _relay(self, call: int, ask: AskRequest, answer: _OpenAnswer) -> None:
         """Pass the parts on, each time that the child asks for more."""
-        request = self._upstreams.build_request(self._request, **_decode(asked))
+        request = self._upstreams.build_request(self._request, **_decode(ask))
         ids = _UniqueCallIds(self._call_ids)
         async with aclosing(self._upstreams.stream(request, self._context)) as stream:
             while True:
@@ -183,17 +183,17 @@ def _is_passed_on(part: Part) -> bool:
     return not isinstance(part, Usage | Finished)
 
 
-def _decode(asked: AskRequest) -> dict[str, Any]:
-    """Return the parameters of AskedUpstreams.build_request. Raise CallerError."""
+def _decode(ask: AskRequest) -> dict[str, Any]:
+    """Return the parameters of AskableUpstreams.build_request. Raise CallerError."""
     try:
-        messages = msgspec.json.decode(asked.messages, type=list[Message])
+        messages = msgspec.json.decode(ask.messages, type=list[Message])
     except msgspec.ValidationError as error:
         raise CallerError(f"messages: {error}", path="messages") from None
     return {
-        "upstream": asked.upstream,
-        "model": asked.model,
+        "upstream": ask.upstream,
+        "model": ask.model,
         "messages": messages,
-        "params": msgspec.json.decode(asked.params),
+        "params": msgspec.json.decode(ask.params),
     }
 
 

@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import CallerError, HubError
 from hub.producer.answer import AnswerEnd
@@ -81,11 +81,11 @@ class FunctionProcess:
     """A child process, from `start` to `stop`."""
 
     def __init__(
-        self, options: ProcessOptions, publish: PublishNotification, asked: AskedUpstreams
+        self, options: ProcessOptions, publish: PublishNotification, askable: AskableUpstreams
     ) -> None:
         self._options = options
         self._publish = publish
-        self._asked = asked
+        self._askable = askable
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count()
         self._runs: dict[int, ProcessRun] = {}
@@ -151,7 +151,7 @@ class FunctionProcess:
 
     def start_run(self, function: str, request: FunctionRequest) -> ProcessRun:
         """Start a run of the function of an upstream."""
-        run = ProcessRun(next(self._numbers), request, self, self._asked)
+        run = ProcessRun(next(self._numbers), request, self, self._askable)
         self._runs[run.number] = run
         self.send(Start(run.number, function, request.context))
         return run

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from hub.core.parts import Usage
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.errors import ProducerLost
 from hub.producer.protocol import Output, Pull, ToChild
 from hub.upstreams.function_answers import FunctionRequest, RunAnswers
@@ -28,11 +28,11 @@ class ProcessRun:
     """One run. user: who asked the function. answers: those of upstreams that it reads."""
 
     def __init__(
-        self, number: int, request: FunctionRequest, process: RunProcess, asked: AskedUpstreams
+        self, number: int, request: FunctionRequest, process: RunProcess, askable: AskableUpstreams
     ) -> None:
         self.number = number
         self.user = request.context.user
-        self.answers = RunAnswers(number, request, asked, process.send, self._on_usage)
+        self.answers = RunAnswers(number, request, askable, process.send, self._on_usage)
         self._process = process
         self._waiter: asyncio.Future[None] | None = None  # while `read` waits
         self._received: Output | None = None  # what has not been read

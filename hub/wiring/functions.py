@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from hub.core.channel import user_channel
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
@@ -23,11 +23,11 @@ from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 
 @asynccontextmanager
 async def open_functions(
-    settings: Settings, backend: Backend, asked: AskedUpstreams
+    settings: Settings, backend: Backend, askable: AskableUpstreams
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
-    asked: the upstreams that they may ask.
+    askable: the upstreams that they may ask.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -65,7 +65,7 @@ async def open_functions(
         )
 
     def new_process() -> FunctionProcess:
-        return FunctionProcess(options, publish, asked)
+        return FunctionProcess(options, publish, askable)
 
     async with FunctionPool(new_process, producers.processes) as pool:
         _check_options(upstreams, pool.options)

@@ -8,7 +8,7 @@ import aiohttp
 import structlog
 
 from hub.core.parts_journal import PartsLimits
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
@@ -61,8 +61,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in endpoints.items()
             if settings.upstreams[name].queue in queues
         }
-        asked = AskedUpstreams(endpoints, build_upstream_models(settings))
-        functions = await opened.enter_async_context(open_functions(settings, backend, asked))
+        askable = AskableUpstreams(endpoints, build_upstream_models(settings))
+        functions = await opened.enter_async_context(open_functions(settings, backend, askable))
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
         jobs = build_jobs(settings, backend)

@@ -20,7 +20,7 @@ import structlog
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.parts import Data, Finished, Part, Source, Status, Text
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.asked_upstreams import AskedUpstreams
+from hub.engine.askable_upstreams import AskableUpstreams
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
@@ -102,8 +102,8 @@ async def functions(
     models = {name: UpstreamModels(f"{name}-model", ()) for name in upstreams}
     models["llm"] = UpstreamModels("llm-model", ["llm-model"])
     models |= {name: UpstreamModels(name, (), "function") for name in names}
-    asked = AskedUpstreams(upstreams, models)
-    async with FunctionPool(lambda: FunctionProcess(chosen, publish, asked), processes) as pool:
+    askable = AskableUpstreams(upstreams, models)
+    async with FunctionPool(lambda: FunctionProcess(chosen, publish, askable), processes) as pool:
         yield Functions(pool, published)
 
 

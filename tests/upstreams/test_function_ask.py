@@ -15,7 +15,7 @@ from hub.ports.upstreams import Upstream
 from tests.doubles import Gate, ScriptedUpstream, settled, until
 from tests.upstreams.test_function import Functions, functions, texts
 
-ASKING = ["asks", "asks_in_thread"]
+FORMS = ["asks", "asks_in_thread"]
 _OVERLOADED = UpstreamError(
     "upstream_status", "it is overloaded", retryable=True, status=529, reported_code="overloaded"
 )
@@ -34,11 +34,11 @@ def tokens(parts: Sequence[Part]) -> dict[str, Any]:
     return usage
 
 
-def asking(*asks: dict[str, Any]) -> dict[str, Any]:
+def with_asks(*asks: dict[str, Any]) -> dict[str, Any]:
     return {"asks": [{"messages": "hi", **ask} for ask in asks]}
 
 
-def start(upstreams: Mapping[str, Upstream], names: Sequence[str] = ASKING, **options: Any) -> Any:
+def start(upstreams: Mapping[str, Upstream], names: Sequence[str] = FORMS, **options: Any) -> Any:
     return functions(names, upstreams=upstreams, **options)
 
 
@@ -63,11 +63,11 @@ async def test_asks() -> None:
         "buggy": ScriptedUpstream([ZeroDivisionError()]),
     }  # fmt: skip
     async with start(upstreams) as case:
-        for form in ASKING:
+        for form in FORMS:
             await check_answers(case, form)
             await check_failures(case, form)
     for form, first, second in zip(
-        ASKING, upstreams["first"].requests, upstreams["second"].requests, strict=True
+        FORMS, upstreams["first"].requests, upstreams["second"].requests, strict=True
     ):
         assert first.messages == [Message("user", "hello")], form
         assert (first.upstream, first.model) == ("first", "first-model")
@@ -84,7 +84,7 @@ async def test_asks() -> None:
 
 async def check_answers(case: Functions, form: str) -> None:
     messages = [{"role": "system", "content": "s"}, {"role": "user"}]
-    asks = asking(
+    asks = with_asks(
         {"messages": "hello", "temperature": 0.5},
         {"messages": messages, "upstream": "second", "model": "other"},
     )
@@ -95,14 +95,14 @@ async def check_answers(case: Functions, form: str) -> None:
     assert texts(parts) == "abc"
     assert tokens(parts) == {"prompt_tokens": 13, "completion_tokens": 22}
 
-    parts = await case.ask(form, metadata=asking(*[{"upstream": "called"}] * 2))
+    parts = await case.ask(form, metadata=with_asks(*[{"upstream": "called"}] * 2))
     deltas = [call for part in parts if isinstance(part, ToolCallDelta) for call in part.calls]
     ids = [delta["id"] for delta in deltas if "id" in delta]
     assert (len(ids), len({*ids}), ids[0]) == (2, 2, "call_0")
 
 
 async def check_failures(case: Functions, form: str) -> None:
-    caught = await case.ask(form, metadata={**asking({"upstream": "broken"}), "catch": True})
+    caught = await case.ask(form, metadata={**with_asks({"upstream": "broken"}), "catch": True})
     statuses = [part for part in caught if isinstance(part, Status)]
     assert statuses == [Status("upstream_status it is overloaded True 529 overloaded")]
     assert tokens(caught) == {"prompt_tokens": 100}
@@ -111,7 +111,7 @@ async def check_failures(case: Functions, form: str) -> None:
         ("truncated", "upstream_truncated"),
         ("buggy", "upstream_protocol"),
     ):
-        failed = await case.failure(form, metadata=asking({"upstream": upstream}))
+        failed = await case.failure(form, metadata=with_asks({"upstream": upstream}))
         assert failed.code == code
         if failed.code == "upstream_status":
             assert (failed.message, failed.retryable) == ("it is overloaded", True)
@@ -139,14 +139,14 @@ async def test_requests_that_are_refused() -> None:
     """Each is a ValueError or TypeError with one sentence, and no upstream is asked."""
     llm = answer(Text("a"))
     async with start({"llm": llm}) as case:
-        metadata = {**asking(*[ask for ask, _ in REFUSED]), "catch": True}
-        for form in ASKING:
+        metadata = {**with_asks(*[ask for ask, _ in REFUSED]), "catch": True}
+        for form in FORMS:
             parts = await case.ask(form, metadata=metadata)
             sentences = [part.text for part in parts if isinstance(part, Status)]
             for sentence, (_, expected) in zip(sentences, REFUSED, strict=True):
                 assert expected in sentence
                 assert "\n" not in sentence
-            failed = await case.failure(form, metadata=asking(REFUSED[0][0]), shows_errors=True)
+            failed = await case.failure(form, metadata=with_asks(REFUSED[0][0]), shows_errors=True)
             assert failed.code == "producer_error"
             assert failed.message.startswith("ValueError: run.ask: the upstream 'asks' is of the")
     assert llm.requests == []
@@ -194,11 +194,11 @@ def waiting() -> ScriptedUpstream:
 async def test_what_closes_the_connection() -> None:
     """A stop, a deadline, a lost process and the function itself close it at once."""
     upstreams: dict[str, Any] = {}
-    names = [*ASKING, "asks_in_task", "drops", "drops_in_thread", "asks_and_crashes"]
+    names = [*FORMS, "asks_in_task", "drops", "drops_in_thread", "asks_and_crashes"]
     async with start(upstreams, names) as case:
-        for form in (*ASKING, "asks_in_task"):  # the last one ignores the stop
+        for form in (*FORMS, "asks_in_task"):  # the last one ignores the stop
             upstream = upstreams["llm"] = waiting()
-            async with case.stream(form, metadata=asking({})) as stream:
+            async with case.stream(form, metadata=with_asks({})) as stream:
                 parts = [*await anext(stream)]
                 while not (tokens(parts) and texts(parts)):
                     parts += await anext(stream)
@@ -214,7 +214,7 @@ async def test_what_closes_the_connection() -> None:
                     parts += await anext(stream)
                 await until(partial(counted.has_closed, 2))
         upstream = upstreams["llm"] = waiting()
-        failed = await case.failure("asks", metadata=asking({}), timeout_seconds=0.05)
+        failed = await case.failure("asks", metadata=with_asks({}), timeout_seconds=0.05)
         assert failed.code == "producer_timeout"
         await settled()
         assert upstream.closed == 1

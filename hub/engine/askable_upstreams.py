@@ -16,7 +16,7 @@ from hub.errors import BadRequest
 from hub.ports.upstreams import Upstream
 
 
-class AskedUpstreams:
+class AskableUpstreams:
     """Sends the requests of functions to upstreams.
 
     upstreams: those that may be asked, by name and in the order of the settings. models: those of
