@@ -86,7 +86,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class UsageSum:
+class UsageCount:
     """The usage of one answer that several streams report.
 
     Within one stream, the fields of a later report replace those of an earlier one. The streams

@@ -20,7 +20,7 @@ import msgspec
 from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, ToolCallDelta, Usage
-from hub.core.usage import UsageSum
+from hub.core.usage import UsageCount
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.tasks import BackgroundTasks
 from hub.engine.upstream_reading import read_parts
@@ -74,7 +74,7 @@ class RunAnswers:
         self._open: dict[int, _OpenAnswer] = {}  # by number of the call
         self._background = BackgroundTasks()
         self._call_ids: set[str] = set()  # of the tool calls of all answers
-        self.usage = UsageSum()
+        self.usage = UsageCount()
 
     def on_message(self, message: Ask | AskMore | AskClose) -> None:
         """Take what the child process sent."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.usage import MAX_TOKENS, UsageSum, add_usage, read_count, read_usage
+from hub.core.usage import MAX_TOKENS, UsageCount, add_usage, read_count, read_usage
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ _REPORTS = st.fixed_dictionaries(
 @given(st.lists(_REPORTS, max_size=5))
 def test_streams_add_up(reports: list[dict[str, Any]]) -> None:
     """Counts of several streams are added, also nested ones, whether the streams have ended."""
-    usage = UsageSum()
+    usage = UsageCount()
     for n, report in enumerate(reports):
         usage.report(n, {"prompt_tokens": 1})
         usage.report(n, report)
@@ -74,7 +74,7 @@ def test_streams_add_up(reports: list[dict[str, Any]]) -> None:
 
 def test_later_report_of_a_stream_replaces_the_earlier_one() -> None:
     """A stream reports its usage so far again and again; after its end, nothing changes it."""
-    usage = UsageSum()
+    usage = UsageCount()
     usage.report("a", {"prompt_tokens": 5, "completion_tokens": 1})
     usage.report("a", {"completion_tokens": 3})
     usage.end("a")
