@@ -125,7 +125,7 @@ func ask(
 				return nil
 			case "generation.failed":
 				return status.Error(codes.Aborted, data.Message)
-			case "generation.stopped", "generation.replaced", "generation.restarted":
+			case "generation.stopped", "generation.replaced", "generation.restarted", "generation.continued":
 				return status.Error(codes.Aborted, event.Event)
 			}
 		}

@@ -64,7 +64,7 @@ export async function ask({ client, metadata }, prompt, show) {
         const { generation, text, message } = JSON.parse(data);
         if (event === "generation.snapshot" || event === "generation.delta") show(generation, text ?? "");
         else if (event === "generation.failed") throw new Error(message);
-        else if (/^generation\.(stopped|replaced|restarted)$/.test(event)) throw new Error(event);
+        else if (/^generation\.(stopped|replaced|restarted|continued)$/.test(event)) throw new Error(event);
       }
     }
   } finally {

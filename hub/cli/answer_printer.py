@@ -15,6 +15,7 @@ import typer
 from hub_client import (
     Answer,
     AnswerEvent,
+    Continued,
     Delta,
     Done,
     Failed,
@@ -77,23 +78,16 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
             _print_note(f"{model}{suffix}\n")
         case Restarted():
             _print_note("\n(the worker was lost; another worker starts the answer again)\n")
+        case Continued(snapshot=snapshot):
+            _print_note("\n(the worker was lost; the answer continues)\n")
+            _print_text(snapshot.text)
         case Replaced(text=text):
             _print_note("\n(the upstream rewrote its answer)\n")
-            print(text, end="", flush=True)
+            _print_text(text)
         case Delta(text=text):
-            print(text, end="", flush=True)
-        case Part(type="status", fields={"text": text}):
-            _print_note(f"({text})")
-        case Part(type="step_start", fields={"name": name}):
-            _print_note(f"(step: {name})")
-        case Part(type="source", fields={"url": url}):
-            title = event.fields.get("title")
-            _print_note(f"(source: {title}, {url})" if title else f"(source: {url})")
-        case Part(type="file"):
-            name = event.fields.get("name") or event.fields.get("url") or "without a name"
-            _print_note(f"(file: {name})")
+            _print_text(text)
         case Part():
-            pass
+            _print_part(event)
         case Done():
             tokens = (event.usage or {}).get("completion_tokens")
             token_count = f"{tokens} tokens, " if tokens is not None else ""
@@ -104,6 +98,26 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
             _print_note(f"stopped by {by}")
         case _:
             print(flush=True)
+
+
+def _print_part(part: Part) -> None:
+    match part:
+        case Part(type="status", fields={"text": text}):
+            _print_note(f"({text})")
+        case Part(type="step_start", fields={"name": name}):
+            _print_note(f"(step: {name})")
+        case Part(type="source", fields={"url": url}):
+            title = part.fields.get("title")
+            _print_note(f"(source: {title}, {url})" if title else f"(source: {url})")
+        case Part(type="file"):
+            name = part.fields.get("name") or part.fields.get("url") or "without a name"
+            _print_note(f"(file: {name})")
+        case _:
+            pass
+
+
+def _print_text(text: str) -> None:
+    print(text, end="", flush=True)
 
 
 def _print_note(text: str) -> None:

@@ -20,7 +20,7 @@ from hub.compat.answer_state import (
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.core.part_events import PART
+from hub.core.part_events import PART, to_events
 from hub.error_codes import ANSWER_REWRITTEN, GENERATION_STOPPED
 
 REWRITTEN_CODE: Final = ANSWER_REWRITTEN.name
@@ -83,20 +83,13 @@ class AnswerEncoderBase(ABC):
     def _encode_event(self, name: str, event: GenerationEvent) -> Iterator[bytes]:
         match name:
             case "generation.delta":
-                if event.reasoning:
-                    yield from self.on_reasoning(event.reasoning)
-                if event.reasoning_details:
-                    yield from self.on_reasoning_details(event.reasoning_details)
-                if event.text:
-                    yield from self.on_text(event.text)
-                for call in event.tool_calls or ():
-                    yield from self.on_tool_call(call)
-                if event.annotations:
-                    yield from self.on_annotations(event.annotations)
+                yield from self._encode_delta(event)
             case "generation.replaced":
                 yield from self.on_replaced(event.text or "")
             case "generation.restarted":
                 yield from self.on_restarted()
+            case "generation.continued" if self.answer.is_cut:
+                yield from self.on_cut(event.snapshot["parts"])
             case "generation.done":
                 yield from self.on_done(event)
             case "generation.stopped":
@@ -105,6 +98,18 @@ class AnswerEncoderBase(ABC):
                 yield from self.on_failed(event.code, event.message)
             case _:
                 pass
+
+    def _encode_delta(self, event: GenerationEvent) -> Iterator[bytes]:
+        if event.reasoning:
+            yield from self.on_reasoning(event.reasoning)
+        if event.reasoning_details:
+            yield from self.on_reasoning_details(event.reasoning_details)
+        if event.text:
+            yield from self.on_text(event.text)
+        for call in event.tool_calls or ():
+            yield from self.on_tool_call(call)
+        if event.annotations:
+            yield from self.on_annotations(event.annotations)
 
     def _encode_part(self, part: dict[str, Any]) -> Iterator[bytes]:
         match part["type"]:
@@ -180,6 +185,23 @@ class AnswerEncoderBase(ABC):
     @abstractmethod
     def on_restarted(self) -> Iterator[bytes]:
         """Encode that the answer begins again: everything sent so far is void."""
+
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        """Encode that parts which were sent are void, because the answer continues before them.
+
+        parts: the others, folded. They are encoded again after a restart, unless the dialect can
+        keep them.
+        """
+        self.answer.clear()
+        yield from self.on_restarted()
+        for name, fields in to_events(parts):
+            if name == PART:
+                self.answer.feed_part(fields)
+                yield from self._encode_part(fields)
+            else:
+                event = GenerationEvent(**fields)
+                self.answer.feed(name, event)
+                yield from self._encode_event(name, event)
 
     @abstractmethod
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.core.part_events import PART
+from hub.core.part_events import PART, to_events
 from hub.core.response_items import EVENT_DATA
 from hub.core.tool_calls import MAX_TOOL_CALLS
 
@@ -19,6 +19,7 @@ _CALL_FIELDS: Final = {"index", "id", "type", "function", "run_by"}
 class GenerationEvent(msgspec.Struct, gc=False):
     """The data of a `generation.*` event of any kind; a field that it lacks has its default."""
 
+    i: int | None = None
     text: str | None = None
     reasoning: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
@@ -32,6 +33,8 @@ class GenerationEvent(msgspec.Struct, gc=False):
     upstream_status: int | None = None
     upstream_code: str | None = None
     upstream_param: str | None = None
+    parts: int = 0
+    snapshot: dict[str, Any] = {}
 
 
 decode_event: Final = msgspec.json.Decoder(GenerationEvent).decode
@@ -71,6 +74,9 @@ class AnswerState:
         self.kept_items: dict[str, dict[str, Any]] = {}  # core/response_items.py, by the ids
         self.files: list[dict[str, Any]] = []  # parts of the type `file`
         self.is_started = False
+        self.is_cut = False  # whether parts were void when the answer was continued
+        self.are_calls_cut = False  # whether tool calls were among them
+        self._count = 0  # the number of parts so far
         self._has_parts = False  # whether there was any `generation.part`
         self.status = ""
         self.end = GenerationEvent()
@@ -97,13 +103,15 @@ class AnswerState:
             case "generation.started":
                 self.is_started = True
             case "generation.delta":
+                self._count_part(event.i)
                 self._append(event)
             case "generation.replaced":
+                self._count_part(event.i)
                 self._text_parts = [event.text or ""]
             case "generation.restarted":
-                self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
-                self.reasoning_details, self.annotations, self.files = [], [], []
-                self.kept_items = {}
+                self.clear()
+            case "generation.continued":
+                self._continue(event)
             case "generation.done" | "generation.stopped" | "generation.failed":
                 self.status, self.end = name.removeprefix("generation."), event
             case _:
@@ -111,6 +119,7 @@ class AnswerState:
 
     def feed_part(self, part: dict[str, Any]) -> None:
         """Apply the data of the next event `generation.part`."""
+        self._count_part(part.get("i"))
         self._has_parts = True
         match part["type"]:
             case "data" if part["name"] == EVENT_DATA:
@@ -126,6 +135,29 @@ class AnswerState:
                     call.result, call.is_error = part["result"], part.get("is_error", False)
             case _:
                 pass
+
+    def clear(self) -> None:
+        """Forget all parts."""
+        self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
+        self.reasoning_details, self.annotations, self.files = [], [], []
+        self.kept_items, self._count = {}, 0
+
+    def _continue(self, event: GenerationEvent) -> None:
+        self.is_cut = event.parts < self._count
+        if self.is_cut:
+            calls, items = self.tool_calls, self.kept_items
+            self.clear()
+            for name, fields in to_events(event.snapshot["parts"]):
+                if name == PART:
+                    self.feed_part(fields)
+                else:
+                    self.feed(name, GenerationEvent(**fields))
+            self.are_calls_cut = (calls, items) != (self.tool_calls, self.kept_items)
+        self._count = event.parts
+
+    def _count_part(self, number: int | None) -> None:
+        if number is not None:
+            self._count = number + 1
 
     def find_call(self, id_: str) -> int | None:
         """Return the index of the newest tool call with this id, None if there is none."""
@@ -234,9 +266,9 @@ class AppendOnlyText:
         self._sent.append(text)
         return text
 
-    def restart(self) -> None:
-        """Expect a new version of the text, from its beginning."""
-        self._to_repeat = "".join(self._sent)
+    def restart(self, kept: str = "") -> None:
+        """Expect a new version of the text. kept: what remains of the one so far."""
+        self._to_repeat = "".join(self._sent)[len(kept) :]
 
     def end(self) -> None:
         """Check the complete text.

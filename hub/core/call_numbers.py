@@ -13,10 +13,13 @@ from hub.core.parts import Part, ToolCall, ToolCallDelta
 
 
 class CallNumbers:
-    """Numbers the tool calls of one answer that readers see."""
+    """Numbers the tool calls of one answer that readers see.
 
-    def __init__(self) -> None:
-        self._count = 0
+    first: the number of the next one; an attempt that continues an answer does not begin at 0.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._count = first
         self._of_response: dict[int, int] = {}  # by the index in the newest response that has it
 
     def number(self, parts: Sequence[Part]) -> Sequence[Part]:

@@ -26,7 +26,7 @@ import msgspec
 from hub.core.channel import PARTITIONS
 from hub.core.cursor import Position
 from hub.core.folded_parts import FoldedParts, visible_parts
-from hub.core.parts_journal import fold_journal
+from hub.core.journal_entries import fold_journal
 
 ID_CHARS: Final = 19
 _ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
@@ -101,9 +101,9 @@ class Generation(msgspec.Struct, frozen=True):
     """The record of a generation as the broker stores it.
 
     attempt: the number of workers that started it. deltas: the number of `generation.delta` and
-    `generation.part` events so far; journal: their parts
-    (parts_journal.py). stop_requested_by: the user who requested a stop. requested_at: the time of
-    the request in Unix seconds, by the store's clock. age_seconds: the time since then when the
+    `generation.part` events so far; journal: their parts, and what the producer stores
+    (journal_entries.py). stop_requested_by: the user who requested a stop. requested_at: the time
+    of the request in Unix seconds, by the store's clock. age_seconds: the time since then when the
     record was read, by the same clock; 0 where that clock is not known any more. after: the
     position in the user's channel just before the first event. end: the data of the end event,
     empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
@@ -152,6 +152,8 @@ class UpdateKind(enum.Enum):
     BEGIN = "begin"
     DELTA = "delta"
     REPLACE = "replace"
+    STORE = "store"
+    RESTART = "restart"
     STOP = "stop"
     END = "end"
 
@@ -168,6 +170,8 @@ TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
         UpdateKind.BEGIN: frozenset({Status.RUNNING}),
         UpdateKind.DELTA: frozenset({Status.RUNNING}),
         UpdateKind.REPLACE: frozenset({Status.RUNNING}),
+        UpdateKind.STORE: frozenset({Status.RUNNING}),
+        UpdateKind.RESTART: frozenset({Status.RUNNING}),
         UpdateKind.STOP: frozenset({Status.STOPPING}),
         UpdateKind.END: _ENDS,
     },
@@ -175,6 +179,8 @@ TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
         UpdateKind.BEGIN: frozenset({Status.STOPPING}),
         UpdateKind.DELTA: frozenset({Status.STOPPING}),
         UpdateKind.REPLACE: frozenset({Status.STOPPING}),
+        UpdateKind.STORE: frozenset({Status.STOPPING}),
+        UpdateKind.RESTART: frozenset({Status.STOPPING}),
         UpdateKind.STOP: frozenset({Status.STOPPING}),
         UpdateKind.END: _ENDS,
     },
@@ -194,10 +200,16 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
 
     The broker refuses an update of another attempt or writer than the record's, an update after the
     end, and a delta that the record already contains (`index` is its `i`, so a repeated call is
-    harmless). It also refuses a DELTA, REPLACE or END whose `index` exceeds the record's number of
-    deltas: the record has a hole. BEGIN sets the record's attempt and writer, and empties its
-    journal. DELTA and END append `entries` to the journal; REPLACE makes them the whole of it.
-    BEGIN and END set `status`.
+    harmless). It also refuses any but a BEGIN whose `index` exceeds the record's number of deltas:
+    the record has a hole. BEGIN sets the record's attempt, writer and number of deltas (`index`).
+    DELTA, STORE and END append `entries` to the journal; BEGIN, REPLACE and RESTART make them the
+    whole of it. RESTART sets the number of deltas to 0. BEGIN and END set `status`.
+
+    STORE has no event: nothing is published.
+
+    journal_bytes: the length of the journal before the update; None means any. A BEGIN is refused
+    if it differs, because the journal has changed since it was read. A STORE is a duplicate if the
+    journal is longer, and has a hole before it if it is shorter.
 
     writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
     lost the first of these two steps.
@@ -210,6 +222,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     index: int = 0
     entries: bytes = b""
     writer: str = ""
+    journal_bytes: int | None = None
 
 
 class Refusal(enum.Enum):
@@ -227,45 +240,58 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     data: the JSON of the update's event. Raise ValueError for an END with a status that the table
     does not allow.
     """
-    transitions = TRANSITIONS[record.status]
-    if not transitions:
-        return Refusal.ENDED
-    expected = update.attempt - 1 if update.kind is UpdateKind.BEGIN else update.attempt
-    if record.attempt != expected or update.kind not in transitions:
-        return Refusal.STALE
-    if update.kind is not UpdateKind.BEGIN and update.writer != record.writer:
-        return Refusal.STALE
-    allowed = transitions[update.kind]
-    status = update.status if update.status in allowed else next(iter(allowed))
-    replace = msgspec.structs.replace
+    refusal = _check(record, update)
+    if refusal is not None:
+        return refusal
+    allowed = TRANSITIONS[record.status][update.kind]
+    changes: dict[str, Any] = {}
     match update.kind:
         case UpdateKind.BEGIN:
-            return replace(
-                record,
-                status=status,
-                attempt=update.attempt,
-                writer=update.writer,
-                deltas=0,
-                journal=b"",
+            changes = {"attempt": update.attempt, "writer": update.writer, "deltas": update.index}
+        case UpdateKind.DELTA | UpdateKind.REPLACE:
+            changes = {"deltas": update.index + 1}
+        case UpdateKind.RESTART:
+            changes = {"deltas": 0}
+        case UpdateKind.END if update.status not in allowed:
+            raise ValueError(
+                f"a {record.status.value} generation cannot end as {update.status.value}"
             )
-        case UpdateKind.STOP:
-            return replace(record, status=status)
-        case _ if update.index > record.deltas:
-            return Refusal.GAP
         case UpdateKind.END:
-            if update.status not in allowed:
-                raise ValueError(
-                    f"a {record.status.value} generation cannot end as {update.status.value}"
-                )
-            journal = record.journal + update.entries
-            return replace(record, status=status, end=msgspec.json.decode(data), journal=journal)
-        case _ if update.index < record.deltas:
-            return Refusal.DUPLICATE
-        case UpdateKind.REPLACE:
-            return replace(record, deltas=update.index + 1, journal=update.entries)
+            changes = {"end": msgspec.json.decode(data)}
         case _:
-            journal = record.journal + update.entries
-            return replace(record, deltas=update.index + 1, journal=journal)
+            pass
+    return msgspec.structs.replace(
+        record,
+        status=update.status if update.status in allowed else next(iter(allowed)),
+        journal=update.entries if update.kind in _ANEW else record.journal + update.entries,
+        **changes,
+    )
+
+
+_ANEW: Final = (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART)
+_NUMBERED: Final = (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.RESTART)
+
+
+def _check(record: Generation, update: GenerationUpdate) -> Refusal | None:
+    """Return why an update is refused, None if it is not."""
+    transitions, kind = TRANSITIONS[record.status], update.kind
+    if not transitions:
+        return Refusal.ENDED
+    begins = kind is UpdateKind.BEGIN
+    missing_bytes = 0  # of the journal that the update follows
+    if update.journal_bytes is not None:
+        missing_bytes = update.journal_bytes - len(record.journal)
+    if kind not in transitions or record.attempt != update.attempt - begins:
+        return Refusal.STALE
+    if missing_bytes if begins else update.writer != record.writer:
+        return Refusal.STALE
+    if begins or kind is UpdateKind.STOP:
+        return None
+    if update.index > record.deltas or missing_bytes > 0:
+        return Refusal.GAP
+    if missing_bytes < 0 or (kind in _NUMBERED and update.index < record.deltas):
+        return Refusal.DUPLICATE
+    return None
 
 
 class StopResult(enum.Enum):

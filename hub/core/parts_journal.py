@@ -1,34 +1,33 @@
-"""The journal of an answer's parts: bytes that grow with each event and fold to the parts so far.
+"""Writes the journal of an answer's parts (journal_entries.py), and folds them at the same time.
 
-The record of a generation keeps it, because appending costs the same whatever the answer has
-already. A journal is a sequence of entries. Each begins with 0xFF, which UTF-8 never contains, and
-a kind; only text at the very beginning has neither.
-
-    t, r         text, reasoning
-    a<index>:    text of the arguments of a tool call
-    d, p         the JSON of a `generation.delta`, of a `generation.part`
-    e            the text of a `generation.replaced`
-    s            the JSON of all folded parts: what came before it does not count
-
-Text that continues the last entry is appended as it is, so a journal of text only is the text.
-What a status, data or a text took the place of stays in the journal until it is compacted: it is
-then as long as the folded parts, at most twice as long plus a constant in between.
+Text that continues the last entry is appended as it is, so a journal of text only is the text. What
+a status, data, a text or a checkpoint took the place of stays in the journal until it is compacted:
+it is then as long as the folded parts, the values and the checkpoint, and at most twice as long
+plus a constant in between. A compacted journal has the parts up to the checkpoint twice if later
+parts have changed or followed them; this copy does not count towards the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from hub.core.durable import Checkpoint, DurableState
 from hub.core.folded_parts import FoldedParts
-from hub.core.part_events import DELTA, PART, REPLACED, PartEvent
+from hub.core.journal_entries import (
+    GROWING,
+    MARK,
+    encode_checkpoint,
+    encode_event,
+    encode_parts,
+    encode_value,
+)
+from hub.core.part_events import DELTA, PART, PartEvent
 
-_MARK: Final = b"\xff"
 _MAX_VOID_BYTES: Final = 64 * 1024
-_ONLY_ARGUMENTS: Final = 2  # fields of a delta of a call that only has more arguments
-_GROWING: Final = (b"t", b"r", b"a")
+_CHECKPOINT: Final = "checkpoint"
 
 
 class PartsTooLarge(ValueError):
@@ -36,27 +35,46 @@ class PartsTooLarge(ValueError):
 
 
 class PartsLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """max_part_bytes: of a part that is a `generation.part`. max_record_bytes: of all together."""
+    """max_part_bytes: of a part that is a `generation.part`. max_record_bytes: of all together,
+    with the stored values and the checkpoint.
+    """
 
     max_part_bytes: int
     max_record_bytes: int
 
 
 class PartsJournal:
-    """Writes a journal, and folds it at the same time. limits: None for an answer that is known."""
+    """Writes a journal.
 
-    def __init__(self, limits: PartsLimits | None = None) -> None:
-        self.folded = FoldedParts()
+    limits: None for an answer that is known. state: what the journal begins with, also the parts
+    up to its checkpoint if readers keep them; `compact` returns the first bytes then.
+    """
+
+    def __init__(
+        self, limits: PartsLimits | None = None, state: DurableState | None = None
+    ) -> None:
+        state = state or DurableState()
+        checkpoint = state.checkpoint
+        continues = checkpoint is not None and checkpoint.parts is not None
+        self.folded = FoldedParts(checkpoint.folded if checkpoint and continues else ())
         self._limits = limits
         self._kind = b"t"  # of the last entry
         self._bytes = 0
         self._void_bytes = 0  # of what newer entries took the place of
         self._replaceable: dict[object, int] = {}  # the bytes of what a later entry may replace
+        self._values = dict(state.values)
+        self._checkpoint = checkpoint
+        self._checkpoint_parts = encode_parts(checkpoint.folded) if checkpoint else b""
 
     @property
     def is_due(self) -> bool:
         """Whether so much of the journal is void that it should be compacted."""
         return self._void_bytes > max(_MAX_VOID_BYTES, self._bytes - self._void_bytes)
+
+    @property
+    def state(self) -> DurableState:
+        """What would outlive the attempt now."""
+        return DurableState(dict(self._values), self._checkpoint)
 
     def append(self, event: PartEvent) -> bytes:
         """Add an event, and return the bytes that follow those so far.
@@ -64,45 +82,85 @@ class PartsJournal:
         Raise PartsTooLarge; then nothing has changed.
         """
         name, fields = event
-        kind, content = _encode(name, fields)
-        is_more = kind == self._kind and kind[:1] in _GROWING
-        entry = content if is_more else _MARK + kind + content
+        kind, content = encode_event(event)
+        is_more = kind == self._kind and kind[:1] in GROWING
+        entry = content if is_more else MARK + kind + content
         is_transient = bool(fields.get("transient"))
         key = None if is_transient else _replaced_by(name, fields)
         void_bytes = 0 if key is None or name == DELTA else self._replaceable.get(key, 0)
         new_bytes = 0 if is_transient else len(entry)
-        self._check(name, len(content), new_bytes - void_bytes)
+        self._check_part(name, len(content))
+        self._check_growth(new_bytes - void_bytes)
         self.folded.apply(name, fields)
         if is_transient:
             return b""
-        self._kind = kind
-        self._bytes += new_bytes
-        self._void_bytes += void_bytes
+        self._add(kind, new_bytes, void_bytes)
         if key is not None:
             self._replaceable[key] = self._replaceable.get(key, 0) - void_bytes + new_bytes
         return entry
 
+    def store(self, name: str, value: bytes) -> bytes:
+        """Store a value, and return the bytes that follow. value: JSON. Raise PartsTooLarge."""
+        entry = encode_value(name, value)
+        self._check_growth(len(entry))
+        self._add(b"v", len(entry))
+        self._values[name] = value
+        return entry
+
+    def save(self, value: bytes, parts: int, usage: Mapping[str, Any] | None = None) -> bytes:
+        """Save a checkpoint, and return the bytes that follow. Raise PartsTooLarge.
+
+        value: JSON. parts, usage: as in Checkpoint.
+        """
+        checkpoint = Checkpoint(value=value, parts=parts, usage=usage, folded=self.folded.parts)
+        entry = encode_checkpoint(checkpoint)
+        void_bytes = self._replaceable.get(_CHECKPOINT, 0)
+        self._check_growth(len(entry) - void_bytes)
+        self._add(b"c", len(entry), void_bytes)
+        self._replaceable[_CHECKPOINT] = len(entry)
+        self._checkpoint = checkpoint
+        self._checkpoint_parts = encode_parts(checkpoint.folded)
+        return entry
+
     def compact(self) -> bytes:
         """Return a journal that takes the place of the whole one so far."""
-        entry = _MARK + b"s" + msgspec.json.encode(self.folded.parts)
-        self._kind, self._bytes, self._void_bytes, self._replaceable = b"s", len(entry), 0, {}
+        values = b"".join(encode_value(*stored) for stored in self._values.items())
+        parts = encode_parts(self.folded.parts) if self.folded.parts else b""
+        checkpoint, copy = b"", b""
+        if self._checkpoint is not None:
+            checkpoint = encode_checkpoint(self._checkpoint)
+            parts = parts or encode_parts([])
+            if parts != self._checkpoint_parts:
+                copy = self._checkpoint_parts
+        entries = [values, copy, checkpoint, parts] if copy else [values, parts, checkpoint]
+        journal = b"".join(entries)
+        self._kind = b"s" if journal else b"t"
+        self._bytes, self._void_bytes = len(journal) - len(copy), 0
+        self._replaceable = {_CHECKPOINT: len(checkpoint)} if checkpoint else {}
         for part in self.folded.parts:
             key = "text" if part["type"] == "text" else _replaced_by(PART, part)
             if key is not None:
                 size = len(msgspec.json.encode(part))
                 self._replaceable[key] = self._replaceable.get(key, 0) + size
-        return entry
+        return journal
 
-    def _check(self, name: str, part_bytes: int, growth_bytes: int) -> None:
+    def _add(self, kind: bytes, new_bytes: int, void_bytes: int = 0) -> None:
+        self._kind = kind
+        self._bytes += new_bytes
+        self._void_bytes += void_bytes
+
+    def _check_part(self, name: str, part_bytes: int) -> None:
         limits = self._limits
-        if limits is None:
-            return
-        if name == PART and part_bytes > limits.max_part_bytes:
+        if limits is not None and name == PART and part_bytes > limits.max_part_bytes:
             raise PartsTooLarge(
                 f"a part of the answer exceeds the limit of {limits.max_part_bytes} bytes "
                 "(generations.max_part_bytes)"
             )
-        if self._bytes - self._void_bytes + growth_bytes > limits.max_record_bytes:
+
+    def _check_growth(self, growth_bytes: int) -> None:
+        limits = self._limits
+        size = self._bytes - self._void_bytes + growth_bytes
+        if limits is not None and size > limits.max_record_bytes:
             raise PartsTooLarge(
                 f"the answer exceeds the limit of {limits.max_record_bytes} bytes "
                 "(generations.max_record_bytes)"
@@ -118,54 +176,3 @@ def _replaced_by(name: str, fields: Mapping[str, Any]) -> object:
     if fields["type"] == "data" and fields.get("id") is not None:
         return fields["name"], fields["id"], fields.get("visible", True)
     return None
-
-
-def fold_journal(journal: bytes) -> FoldedParts:
-    """Return the folded parts of a journal."""
-    folded = FoldedParts()
-    for event in _decode(journal):
-        folded.apply(*event)
-    return folded
-
-
-def _encode(name: str, fields: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """Return the kind and the content of the entry of an event."""
-    if name == DELTA:
-        if len(fields) == 1:
-            if "text" in fields:
-                return b"t", fields["text"].encode()
-            if "reasoning" in fields:
-                return b"r", fields["reasoning"].encode()
-            calls = fields.get("tool_calls", ())
-            if len(calls) == 1 and len(calls[0]) == _ONLY_ARGUMENTS:
-                return b"a%d:" % calls[0]["index"], calls[0]["function"]["arguments"].encode()
-        return b"d", msgspec.json.encode(fields)
-    if name == REPLACED:
-        return b"e", fields["text"].encode()
-    return b"p", msgspec.json.encode(fields)
-
-
-def _decode(journal: bytes) -> Iterator[PartEvent]:
-    """Yield the events of a journal, those of the same kind in one."""
-    text, *entries = journal.split(_MARK)
-    if text:
-        yield DELTA, {"text": text.decode()}
-    for entry in entries:
-        kind, content = entry[:1], entry[1:]
-        match kind:
-            case b"t":
-                yield DELTA, {"text": content.decode()}
-            case b"r":
-                yield DELTA, {"reasoning": content.decode()}
-            case b"a":
-                index, _, arguments = content.partition(b":")
-                function = {"arguments": arguments.decode()}
-                yield DELTA, {"tool_calls": [{"index": int(index), "function": function}]}
-            case b"d":
-                yield DELTA, msgspec.json.decode(content)
-            case b"p":
-                yield PART, msgspec.json.decode(content)
-            case b"e":
-                yield REPLACED, {"text": content.decode()}
-            case _:
-                yield "generation.snapshot", {"parts": msgspec.json.decode(content)}

@@ -87,6 +87,27 @@ class GenerationRestarted(Struct, frozen=True):
     model: str
 
 
+class Fold(Struct, frozen=True):
+    """What events of a generation add up to: the text, and all parts, folded."""
+
+    text: str
+    parts: list[dict[str, Any]]
+
+
+class GenerationContinued(Struct, frozen=True):
+    """The worker or process was lost, and the answer continues from a checkpoint.
+
+    parts: the parts with this number and higher ones are void, and the next part has this number.
+    snapshot: what the parts before it add up to.
+    """
+
+    generation: str
+    attempt: int
+    model: str
+    parts: int
+    snapshot: Fold
+
+
 class GenerationSnapshot(Struct, frozen=True):
     """The first event of a generation's own stream: the text and all parts up to now, folded."""
 
@@ -202,6 +223,7 @@ class HubReport(Struct, frozen=True, rename={"sender": "from"}):
 GENERATION_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "generation.started": GenerationStarted,
     "generation.restarted": GenerationRestarted,
+    "generation.continued": GenerationContinued,
     "generation.snapshot": GenerationSnapshot,
     "generation.delta": GenerationDelta,
     "generation.part": GenerationPart,

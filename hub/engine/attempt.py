@@ -8,7 +8,9 @@ Rules:
    record, the worker that holds the lease publishes the end, as a failure.
 3. A publish whose answer was lost is repeated. Its idempotency key or its delta index makes the
    repetition harmless.
-4. A fail-over can lose the last writes. The broker then refuses the next event, because the record
+4. An attempt that keeps what a lost one has stored begins only if the record has not changed since
+   it was read; otherwise it reads the record again. So nothing that was stored is lost.
+5. A fail-over can lose the last writes. The broker then refuses the next event, because the record
    has fewer deltas or an older attempt. A worker that still holds the lease begins another attempt
    with everything that the upstream has sent so far, and reads the same stream on. So an answer
    never has a hole.
@@ -23,11 +25,18 @@ import msgspec
 import structlog
 
 from hub.core.call_numbers import CallNumbers
+from hub.core.durable import (
+    DurableState,
+    PartOrCommand,
+    Restart,
+    has_commands,
+    split_at_commands,
+)
 from hub.core.generation import Generation, Status, build_end_fields
-from hub.core.part_events import PartEvent, to_event
-from hub.core.parts import Finished, Part, Usage
+from hub.core.part_events import to_event
+from hub.core.parts import Finished, Usage
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
-from hub.engine.attempt_events import AttemptEvents
+from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.engine.coalescing import MAX_RUNS, coalesce
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.errors import BrokerUnavailable, UpstreamError
@@ -100,65 +109,111 @@ class Attempt:
         """The number of the attempt; that of the previous one until `start`."""
         return self._events.number
 
-    async def start(self, stop: StopSignal) -> None:
-        """Take over the generation with a new attempt; what this worker has published is void.
+    @property
+    def state(self) -> DurableState:
+        """What earlier attempts have stored, as of `start`."""
+        return self._events.state
 
+    async def start(self, stop: StopSignal, *, keeps_state: bool = False) -> None:
+        """Take over the generation with a new attempt.
+
+        keeps_state: whether what earlier attempts have stored is kept, and the parts up to their
+        checkpoint; all other parts are void.
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
         is_first = self.record.status is Status.QUEUED and not self._is_started
-        self._call_numbers = CallNumbers()
-        self.usage = self.finish_reason = None
-        begin = self._events.begin("generation.started" if is_first else "generation.restarted")
+        name = STARTED if is_first else RESTARTED
+        if keeps_state:
+            await self._begin_after(name, stop)
+        else:
+            try:
+                await self._begin([self._events.begin(name)], stop)
+            except _Refused:
+                raise AttemptSuperseded from None
+
+    async def _begin_after(self, name: str, stop: StopSignal) -> None:
+        """Begin after the attempt of the record. Raise as `start` does."""
+        record = await self._find_previous() if self._is_started else self.record
+        while True:
+            try:
+                return await self._begin(self._events.begin_after(record, name), stop)
+            except _Refused:
+                newest = await self._find_previous()
+                if newest.attempt != record.attempt or newest.journal == record.journal:
+                    raise AttemptSuperseded from None
+                record = newest
+
+    async def _begin(self, publications: Sequence[Publication], stop: StopSignal) -> None:
+        """Publish the events that begin the attempt. Raise _Refused."""
         self._is_started = True
-        try:
-            await self._publish([begin], stop)
-        except _Refused:
-            raise AttemptSuperseded from None
+        checkpoint = self.state.checkpoint
+        self.usage = dict(checkpoint.usage) if checkpoint and checkpoint.usage else None
+        self.finish_reason = None
+        self._call_numbers = CallNumbers(self._events.next_call)
+        await self._publish(publications, stop)
+
+    async def _find_previous(self) -> Generation:
+        """Return the record of the attempt before this one. Raise AttemptSuperseded."""
+        record = await self._with_retry(lambda: self._broker.store.find(self.record.id))
+        if record is None or record.status.ended:
+            raise AttemptSuperseded
+        if not await self._with_retry(self._broker.holds_lease):
+            raise AttemptSuperseded
+        return record
 
     async def publish_parts(
-        self, parts: Sequence[Part], stop: StopSignal, *, max_runs: int | None = MAX_RUNS
+        self, parts: Sequence[PartOrCommand], stop: StopSignal, *, max_runs: int | None = MAX_RUNS
     ) -> bool:
-        """Publish the next parts, and return whether any of them has an event.
+        """Publish the next parts, and carry out the commands between them.
 
         Usage and the finish reason are kept for the end event. max_runs: as in `coalesce`; None
         keeps the order of all parts.
+        Return whether the next parts may wait for the rest of the flush interval: not if none of
+        these has an event, nor if the producer waits for a command.
         Raise UpstreamError if the answer becomes too large; the parts before that are published.
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        events: list[PartEvent] = []
-        for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
-            match part:
-                case Usage(tokens):
-                    self.usage = {**(self.usage or {}), **tokens}
-                case Finished(reason):
-                    self.finish_reason = reason
-                case _:
-                    events.append(to_event(part))
-        publications, problem = self._build_parts(events)
+        publications: list[Publication] = []
+        problem = None
+        try:
+            self._build_parts(parts, max_runs, publications)
+        except PartsTooLarge as error:
+            problem = error
         if publications:
             try:
                 await self._publish(publications, stop)
             except _Refused:
                 await self._begin_again(stop)
-            if self._first_delta_seconds is None:
-                self._first_delta_seconds = self._seconds_since_request()
+        has_events = any(publication.name for publication in publications)
+        if has_events and self._first_delta_seconds is None:
+            self._first_delta_seconds = self._seconds_since_request()
         if problem is not None:
             raise UpstreamError("answer_too_large", str(problem), retryable=False)
-        return bool(publications)
+        return has_events and not has_commands(parts)
 
     def _build_parts(
-        self, events: Sequence[PartEvent]
-    ) -> tuple[list[Publication], PartsTooLarge | None]:
-        """Return the publications of the parts before one that is too large, and why it is."""
-        publications: list[Publication] = []
-        for event in events:
-            try:
-                publication = self._events.part(event)
-            except PartsTooLarge as error:
-                return publications, error
-            if publication is not None:
-                publications.append(publication)
-        return publications, None
+        self,
+        output: Sequence[PartOrCommand],
+        max_runs: int | None,
+        publications: list[Publication],
+    ) -> None:
+        """Append the publications. Raise PartsTooLarge; those before it are appended."""
+        for parts, command in split_at_commands(output):
+            for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
+                match part:
+                    case Usage(tokens):
+                        self.usage = {**(self.usage or {}), **tokens}
+                    case Finished(reason):
+                        self.finish_reason = reason
+                    case _:
+                        publication = self._events.part(to_event(part))
+                        if publication is not None:
+                            publications.append(publication)
+            if isinstance(command, Restart):
+                self._call_numbers = CallNumbers()
+            if command is not None:
+                publications += self._events.command(command, self.usage)
+        publications += self._events.flush()
 
     async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
         """Publish the end event; fields: those of this kind of end.
@@ -207,7 +262,7 @@ class Attempt:
         return self.queued_seconds + self._clock.now() - self._created_at
 
     async def _begin_again(self, stop: StopSignal | None) -> None:
-        """Begin the next attempt with everything so far, after a refusal (rule 4).
+        """Begin the next attempt with everything so far, after a refusal (rule 5).
 
         Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """

@@ -1,54 +1,99 @@
 """The events of one attempt: their numbers, their updates of the record, and what they add up to.
 
 attempt.py publishes them. Parts that readers do not see have no event; their entries of the journal
-come with the next event.
+come with the next event, or with `flush`, and so do stored values and checkpoints.
+
+Three ways to begin:
+
+    begin         readers have nothing, and nothing is kept
+    begin_after   what a lost attempt has stored is kept (core/durable.py). With a checkpoint the
+                  event is `generation.continued`: the parts up to it remain
+    begin_again   the record has lost a part of this attempt: all of its parts are published anew
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
 
 from hub.core.channel import user_channel
+from hub.core.durable import Command, DurableState, Restart, Save, Store
 from hub.core.event import encode_json
+from hub.core.folded_parts import visible_parts
 from hub.core.generation import Generation, GenerationUpdate, Status, UpdateKind
+from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import PartEvent, to_events
 from hub.core.parts_journal import PartsJournal, PartsLimits
 from hub.ports.events import Publication
+
+STARTED: Final = "generation.started"
+RESTARTED: Final = "generation.restarted"
+CONTINUED: Final = "generation.continued"
 
 
 class AttemptEvents:
     """Builds the events in the order in which they are published.
 
-    record: as it was read. number, writer, deltas: those of the previous attempt until `begin`;
-    deltas is the `i` of the next part.
+    record: as it was read. number, writer, deltas: those of the previous attempt until the attempt
+    begins; deltas is the `i` of the next part. state: what the attempt began with.
     """
 
     def __init__(self, record: Generation, limits: PartsLimits) -> None:
         self.number = record.attempt
         self.writer = record.writer
         self.deltas = record.deltas
+        self.state = DurableState()
         self._record = record
         self._limits = limits
         self._channel = user_channel(record.user)
         self._journal = PartsJournal(limits)
-        self._unpublished = b""  # entries of parts without an event
+        self._journal_bytes = 0  # of the record's journal
+        self._unpublished = b""  # entries without an event
+        self._is_awaited = False  # whether the producer waits until they are stored
+        self._restarts = 0
+
+    @property
+    def next_call(self) -> int:
+        """The number of the next tool call that readers see."""
+        parts = self._journal.folded.parts
+        calls = [part["index"] for part in parts if part["type"] == "tool_call" and "index" in part]
+        return max(calls, default=-1) + 1
 
     def begin(self, name: str) -> Publication:
         """Return the event that begins the next attempt of this worker."""
-        self.number, self.deltas = self.number + 1, 0
-        self.writer = secrets.token_hex(8)
-        self._journal, self._unpublished = PartsJournal(self._limits), b""
-        fields = {"attempt": self.number, "model": self._record.request.model}
-        return self._build(name, fields, self._update(UpdateKind.BEGIN), key="begin")
+        return self._begin(name, DurableState())
+
+    def begin_after(self, record: Generation, name: str) -> list[Publication]:
+        """Return the events that begin the attempt after that of the record.
+
+        name: that of the event if there is no checkpoint. The broker refuses the events if the
+        journal of the record has changed since it was read.
+        """
+        self.number = record.attempt
+        state = self.state = read_durable_state(record.journal)
+        read_bytes = len(record.journal)
+        checkpoint = state.checkpoint
+        if checkpoint is None:
+            return [self._begin(name, state, read_bytes=read_bytes)]
+        if checkpoint.parts is not None:
+            return [self._begin(CONTINUED, state, read_bytes=read_bytes)]
+        begin = self._begin(RESTARTED, state, read_bytes=read_bytes)
+        publications = [begin, *self._parts(to_events(checkpoint.folded))]
+        self._append(self._journal.save(checkpoint.value, self.deltas, checkpoint.usage))
+        self._is_awaited = True
+        return [*publications, *self.flush()]
 
     def begin_again(self) -> list[Publication]:
-        """Return the events that begin the next attempt with all parts so far."""
-        parts = self._journal.folded.parts
-        begin = self.begin("generation.restarted")
-        built = [self.part(event) for event in to_events(parts)]
-        return [begin, *(publication for publication in built if publication is not None)]
+        """Return the events that begin the next attempt with everything so far."""
+        parts, state = self._journal.folded.parts, self._journal.state
+        if state.checkpoint is not None:
+            checkpoint = msgspec.structs.replace(state.checkpoint, parts=None)
+            state = msgspec.structs.replace(state, checkpoint=checkpoint)
+        begin = self._begin(RESTARTED, state)
+        return [begin, *self._parts(to_events(parts)), *self.flush()]
 
     def part(self, event: PartEvent) -> Publication | None:
         """Return the event of the next part, None for one that readers do not see.
@@ -56,29 +101,108 @@ class AttemptEvents:
         Raise PartsTooLarge; then the part counts as not there.
         """
         name, fields = event
-        entries = self._journal.append(event)
+        self._append(self._journal.append(event))
         if fields.get("visible") is False:
-            self._unpublished += entries
             return None
         kind = UpdateKind.DELTA
         if self._journal.is_due:
-            kind, entries, self._unpublished = UpdateKind.REPLACE, self._journal.compact(), b""
-        entries, self._unpublished = self._unpublished + entries, b""
-        update = self._update(kind, entries=entries)
-        publication = self._build(name, {"i": self.deltas, **fields}, update)
+            kind, self._unpublished = UpdateKind.REPLACE, self._journal.compact()
+        publication = self._build(name, {"i": self.deltas, **fields}, self._update(kind))
         self.deltas += 1
         return publication
 
+    def command(self, command: Command, usage: Mapping[str, Any] | None) -> list[Publication]:
+        """Return the events of a command; what it stores comes with the next event.
+
+        usage: the token counts so far. Raise PartsTooLarge; then nothing is stored.
+        """
+        match command:
+            case Store(name, value):
+                self._append(self._journal.store(name, bytes(value)))
+            case Save(value):
+                self._append(self._journal.save(bytes(value), self.deltas, usage))
+            case Restart():
+                return self._restart()
+        self._is_awaited = True
+        return []
+
+    def flush(self) -> list[Publication]:
+        """Return the update that stores what the producer waits for, unless an event did so."""
+        if not (self._is_awaited and self._unpublished):
+            self._is_awaited = False
+            return []
+        update = self._update(UpdateKind.STORE)
+        return [Publication(channel=self._channel, name="", data=b"", update=update)]
+
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
         """Return the end event."""
-        update = self._update(UpdateKind.END, status, self._unpublished)
+        update = self._update(UpdateKind.END, status)
         return self._build(f"generation.{status.value}", data, update, key="end")
 
+    def _begin(
+        self, name: str, state: DurableState, *, read_bytes: int | None = None
+    ) -> Publication:
+        """Return the event that begins the next attempt with a state.
+
+        read_bytes: the length of the journal that must not have changed; None means any.
+        """
+        self.number += 1
+        self.writer = secrets.token_hex(8)
+        self._journal = PartsJournal(self._limits, state)
+        self._unpublished = self._journal.compact()
+        checkpoint = state.checkpoint if name == CONTINUED else None
+        self.deltas = (checkpoint and checkpoint.parts) or 0
+        fields: dict[str, Any] = {"attempt": self.number, "model": self._record.request.model}
+        if checkpoint is not None:
+            folded = self._journal.folded
+            snapshot = {"text": folded.text, "parts": visible_parts(folded.parts)}
+            fields |= {"parts": self.deltas, "snapshot": snapshot}
+        update = self._update(UpdateKind.BEGIN, read_bytes=read_bytes)
+        return self._build(name, fields, update, key="begin")
+
+    def _restart(self) -> list[Publication]:
+        """Return the event that makes all parts so far void, unless there is nothing to discard."""
+        state = self._journal.state
+        if state.checkpoint is None and not self.deltas and not self._journal.folded.parts:
+            return []
+        self._restarts += 1
+        self._journal = PartsJournal(self._limits, DurableState(state.values))
+        self._unpublished = self._journal.compact()
+        update = self._update(UpdateKind.RESTART)
+        self.deltas = 0
+        fields = {"attempt": self.number, "model": self._record.request.model}
+        return [self._build(RESTARTED, fields, update, key=f"restart{self._restarts}")]
+
+    def _parts(self, events: Iterable[PartEvent]) -> list[Publication]:
+        publications = [self.part(event) for event in events]
+        return [publication for publication in publications if publication is not None]
+
+    def _append(self, entries: bytes) -> None:
+        self._unpublished += entries
+
     def _update(
-        self, kind: UpdateKind, status: Status = Status.RUNNING, entries: bytes = b""
+        self,
+        kind: UpdateKind,
+        status: Status = Status.RUNNING,
+        *,
+        read_bytes: int | None = None,
     ) -> GenerationUpdate:
+        """Return the update with the entries that have not been published."""
+        entries, self._unpublished, self._is_awaited = self._unpublished, b"", False
+        if kind is UpdateKind.STORE:
+            read_bytes = self._journal_bytes
+        if kind in (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART):
+            self._journal_bytes = 0
+        self._journal_bytes += len(entries)
         return GenerationUpdate(
-            self._record.id, self.number, kind, status, self.deltas, entries, self.writer
+            generation=self._record.id,
+            attempt=self.number,
+            kind=kind,
+            status=status,
+            index=self.deltas,
+            entries=entries,
+            writer=self.writer,
+            journal_bytes=read_bytes,
         )
 
     def _build(

@@ -286,7 +286,9 @@ def _build_events(record: Generation) -> list[tuple[str, bytes]]:
     if record.attempt:
         fields = {"attempt": record.attempt, "model": record.request.model}
         events.append(("generation.started", fields))
-    for i, (name, fields) in enumerate(to_events(record.parts)):
+    parts = [*to_events(record.parts)]
+    # The last one has the number that it has for other readers.
+    for i, (name, fields) in enumerate(parts, max(0, record.deltas - len(parts))):
         events.append((name, {"i": i, **fields}))
     if record.status.ended:
         events.append((f"generation.{record.status.value}", record.end))

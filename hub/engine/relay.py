@@ -4,6 +4,8 @@
 
 The upstream is an LLM endpoint or a function of the application. A function is called once for each
 generation; after its process or worker was lost, it is called again as often as its `retries` say.
+What it has stored is kept then (core/durable.py), and its commands are carried out between its
+parts: it waits for the next read of its stream, which follows the publish.
 
 The relay reads the upstream no faster than it publishes. After a publish it waits for the rest of
 `flush_seconds` and then publishes everything that arrived meanwhile; the first part after a silence
@@ -21,9 +23,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from hub.core.durable import PartOrCommand
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
-from hub.core.parts import Part
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
 from hub.engine.coalescing import MAX_RUNS
@@ -159,12 +161,13 @@ class Relay:
     ) -> tuple[Status, dict[str, Any]]:
         """Relay the stream, and return how the generation ends: the status and its fields."""
         record = attempt.record
+        is_function = record.request.upstream in self._functions
         try:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
             self._check_startable(attempt, stop, deliveries)
             while True:
-                await attempt.start(stop)
+                await attempt.start(stop, keeps_state=is_function)
                 try:
                     await self._relay_stream(attempt, stop)
                     break
@@ -214,7 +217,7 @@ class Relay:
                     with stop:
                         await self._clock.sleep(delay)
 
-    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[Part], None]:
+    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[PartOrCommand], None]:
         record = attempt.record
         request = record.request
         function = self._functions.get(request.upstream)

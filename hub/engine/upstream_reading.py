@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import TypeVar
 
 import structlog
 
-from hub.core.parts import Part
 from hub.errors import UpstreamError
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-async def read_parts(stream: AsyncGenerator[Sequence[Part], None], upstream: str) -> Sequence[Part]:
+async def read_parts(stream: AsyncGenerator[Sequence[T], None], upstream: str) -> Sequence[T]:
     """Return the parts that arrived since the last read. Every failure becomes UpstreamError."""
     try:
         return await anext(stream)

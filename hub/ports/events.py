@@ -31,7 +31,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
         returns the position of the first one, or a conflict if it is another event.
     ephemeral: the event is delivered live only; it is not stored and has no position.
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
-    update: the change of a generation's record that happens in the same atomic step.
+    update: the change of a generation's record that happens in the same atomic step. One of the
+        kind STORE comes without an event: name and data are empty, and nothing is published.
     durable: whether the caller is answered only when replicas of the broker have the event, as far
         as the settings ask for that. One durable publication makes its whole call wait.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
@@ -68,7 +69,8 @@ class Outcome(enum.Enum):
     CONFLICT = "conflict"
     """Refused, because the idempotency key was used before with another event."""
     STALE = "stale"
-    """Refused, because another attempt owns the generation."""
+    """Refused, because another attempt owns the generation, or its journal has changed since it was
+    read."""
     GAP = "gap"
     """Refused, because the record lacks deltas that come before this update."""
     ENDED = "ended"
@@ -80,7 +82,7 @@ class Outcome(enum.Enum):
 class Published(msgspec.Struct, frozen=True):
     """The result of a publication.
 
-    position: None for an ephemeral event and a refused publication.
+    position: None for an ephemeral event, an update without an event and a refused publication.
     stop_requested_by: who requested that the generation stops. Every update returns it, so that a
         stop works even when its notice got lost.
     replicas: how many replicas of the broker are known to have the event; None when the publication

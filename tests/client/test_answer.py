@@ -73,6 +73,15 @@ class Worker:
         update = GenerationUpdate(self._id, self._attempt, UpdateKind.BEGIN)
         await self._publish(name, {"attempt": self._attempt, "model": "m1"}, update)
 
+    async def continue_(self, parts: int, text: str) -> None:
+        self._attempt, self._next = self._attempt + 1, parts
+        update = GenerationUpdate(
+            self._id, self._attempt, UpdateKind.BEGIN, index=parts, entries=text.encode()
+        )
+        snapshot = {"text": text, "parts": [{"type": "text", "text": text}]}
+        fields = {"attempt": self._attempt, "model": "m1", "parts": parts, "snapshot": snapshot}
+        await self._publish("continued", fields, update)
+
     async def send_text(self, text: str, kind: UpdateKind = UpdateKind.DELTA) -> None:
         update = GenerationUpdate(
             self._id, self._attempt, kind, index=self._next, entries=text.encode()
@@ -246,6 +255,29 @@ async def test_rewriting_raises_an_error(setup: Setup, how: str) -> None:
     await worker.send_text(", sir")
     await worker.end()
     assert "".join([text async for text in answer]) == "Good day, sir"
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_answer_continues_from_a_checkpoint(setup: Setup, is_read: bool) -> None:
+    """The text before the checkpoint stays; AnswerRewritten is raised if later text was read."""
+    answer = await setup.client.ask("hi")
+    worker = Worker(setup, answer)
+    await worker.start()
+    await worker.send_text("Hel")
+    assert await anext(answer) == "Hel"
+    if is_read:
+        await worker.send_text("void")
+        assert await anext(answer) == "void"
+    await worker.continue_(1, "Hel")
+    await worker.send_text("lo")
+    await worker.end()
+    if is_read:
+        with pytest.raises(AnswerRewritten):
+            await anext(answer)
+    rest = "".join([text async for text in answer])
+    assert rest.endswith("Hello" if is_read else "lo")
+    assert (await setup.client.join(answer.id).text(), answer.current_text) == ("Hello", "Hello")
+    assert answer.parts == [{"type": "text", "text": "Hello"}]
 
 
 async def test_rewriting_that_keeps_the_prefix_is_not_noticed(setup: Setup) -> None:

@@ -46,6 +46,15 @@ def event(name: str, /, **fields: Any) -> Event:
 
 STARTED = event("started", attempt=1, model="m1")
 RESTARTED = event("restarted", attempt=2, model="m1")
+
+
+def continued(parts: int, *kept: dict[str, Any]) -> Event:
+    """Return the event of an answer that continues with the first `parts` parts. kept: folded."""
+    text = "".join(part["text"] for part in kept if part["type"] == "text")
+    snapshot = {"text": text, "parts": [*kept]}
+    return event("continued", attempt=2, model="m1", parts=parts, snapshot=snapshot)
+
+
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 DONE = event("done", finish_reason="stop", usage=USAGE)
 STOPPED = event("stopped", by="alice", usage=None)
@@ -130,6 +139,11 @@ histories = st.builds(
             st.sampled_from(PARTS),
             _text.map(lambda text: event("replaced", i=0, text=text)),
             st.just(RESTARTED),
+            st.builds(
+                lambda parts, text: continued(parts, {"type": "text", "text": text}),
+                st.integers(0, 2),
+                _text,
+            ),
         ),
         max_size=12,
     ),

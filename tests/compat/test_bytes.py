@@ -22,6 +22,7 @@ from tests.compat.history import (
     STARTED,
     STOPPED,
     Event,
+    continued,
     encode_all,
     event,
     histories,
@@ -106,6 +107,66 @@ def test_restarted_answer_continues_where_it_repeats_the_sent_text(name: str) ->
         name, [STARTED, text_delta("Hel"), RESTARTED, text_delta("He"), text_delta("llo"), DONE]
     )
     assert text == "Hello"
+
+
+KEPT: list[Event] = [
+    STARTED,
+    event("delta", i=0, text="Hel"),
+    event("part", i=1, type="step_start", name="s"),
+    event("delta", i=2, text="lo"),
+]
+HEL = {"type": "text", "text": "Hel"}
+STEP = {"type": "step", "name": "s", "state": "running"}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_continued_answer_that_lost_nothing_is_not_shown(name: str) -> None:
+    """If all parts that were sent remain, the client gets nothing; then the next ones."""
+    encoder = ENCODERS[name]()
+    encode_all(encoder, KEPT)
+    kept = continued(3, HEL, STEP, {"type": "text", "text": "lo"})
+    assert encoder.feed(*kept) == []
+    assert (
+        encoder.feed(*event("delta", i=3, text="!"))
+        == encode_all(ENCODERS[name](), [*KEPT, event("delta", i=3, text="!")])[-1:]
+    )
+
+
+@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("after", [["lo"], ["l", "o"], ["lo!"]])
+def test_continued_answer_repeats_the_void_text(name: str, after: list[str]) -> None:
+    """An append-only client gets the text that it has once."""
+    again = [event("delta", i=2 + n, text=text) for n, text in enumerate(after)]
+    text = _received_text(name, [*KEPT, continued(2, HEL, STEP), *again, DONE])
+    assert text == "Hel" + "".join(after)
+
+
+@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("after", [[event("delta", i=2, text="p")], [DONE]])
+def test_continued_answer_that_contradicts_the_sent_text(name: str, after: list[Event]) -> None:
+    """The client never gets a mixture of two answers."""
+    chunks = encode_all(ENCODERS[name](), [*KEPT, continued(2, HEL, STEP), *after])
+    assert b"generated again" in b"".join(chunks)
+
+
+@pytest.mark.parametrize("name", ["ui", "ui with reset-step", "ag-ui"])
+def test_continued_answer_shows_what_remains(name: str) -> None:
+    """A client that can take parts back gets those that remain again."""
+    chunks = encode_all(ENCODERS[name](), [*KEPT, continued(1, HEL), *KEPT[2:], DONE])
+    restarted = encode_all(ENCODERS[name](), [*KEPT, RESTARTED, *KEPT[1:], DONE])
+    assert chunks == restarted
+
+
+@pytest.mark.parametrize("name", ["chat", "responses"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_calls_of_a_continued_answer(name: str, parts: int) -> None:
+    """A call that was sent stays; one that is void cannot be taken back."""
+    call = tool_call_delta(0, "{}", id="call_x", name="f")
+    text = event("delta", i=1, text="a")
+    part = {"type": "tool_call", "index": 0, "id": "call_x", "name": "f", "arguments": "{}"}
+    kept = continued(1, {**part, "run_by": "client"}) if parts == 1 else continued(0)
+    chunks = encode_all(ENCODERS[name](), [STARTED, call, text, kept, text, DONE])
+    assert (b"generated again" in b"".join(chunks)) is (parts == 2)
 
 
 @pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])

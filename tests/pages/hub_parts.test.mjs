@@ -107,6 +107,19 @@ test("a restart by another worker and a replacement discard earlier text", () =>
   assert.deepEqual([transcript.text, transcript.attempt, transcript.deltas, transcript.rewriteCount], ["right!", 2, 3, 2]);
 });
 
+test("an answer continues from a checkpoint: later parts are void", () => {
+  const snapshot = { text: "ab", parts: [{ type: "text", text: "ab" }, { type: "step", name: "s", state: "done" }] };
+  const continued = ["generation.continued", { generation: "g1", attempt: 2, model: "m", parts: 3, snapshot }];
+  const transcript = transcriptOf(started, delta(0, "ab"), delta(1, "void"), delta(5, "behind a gap"), continued, delta(3, "c"));
+  assert.deepEqual(
+    [transcript.text, transcript.attempt, transcript.deltas, transcript.hasGap, transcript.rewriteCount],
+    ["abc", 2, 4, false, 1],
+  );
+  assert.deepEqual(transcript.parts, [...snapshot.parts, { type: "text", text: "c" }]);
+  const late = transcriptOf(delta(7, "missing"), continued, done(3));
+  assert.deepEqual([late.text, late.status, late.hasGap, late.rewriteCount], ["ab", "done", false, 0]);
+});
+
 test("a snapshot completes an answer that was joined in the middle", () => {
   const transcript = transcriptOf(delta(5, "f"), delta(6, "g"));
   assert.equal(transcript.hasGap, true);

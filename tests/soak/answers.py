@@ -105,6 +105,10 @@ class Answer:
             self.text, self.deltas, self.end, self.is_snapshot = "", 0, "", False
             ledger.counts[name.removeprefix("generation.")] += 1
             return
+        if name == "generation.continued":
+            self.text, self.deltas = data["snapshot"]["text"], data["parts"]
+            ledger.counts["continued"] += 1
+            return
         if name in ENDS:
             if self.end and not self.is_snapshot:
                 ledger.add_violation("second end", f"{self.generation} {self.end} {name} {data}")

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from hub_client.generations import (
         AnswerEvent,
+        Continued,
         Delta,
         Done,
         Failed,
@@ -103,6 +104,7 @@ _NAMES_BY_MODULE = {
     ),
     "generations": (
         "AnswerEvent",
+        "Continued",
         "Delta",
         "Done",
         "Failed",
@@ -141,6 +143,7 @@ __all__ = [
     "AnswerRewritten",
     "BadRequest",
     "Connection",
+    "Continued",
     "Delta",
     "Done",
     "EventStream",

@@ -19,6 +19,7 @@ import msgspec
 from hub_client.errors import AnswerFailed, AnswerRewritten
 from hub_client.generations import (
     AnswerEvent,
+    Continued,
     Delta,
     Done,
     End,
@@ -155,6 +156,8 @@ class Answer(StreamReader):
                 self._replace_text(event.text)
             case Restarted():
                 self._replace_text("")
+            case Continued(snapshot=snapshot):
+                self._replace_text(snapshot.text)
             case End():
                 self._apply_end(event)
 

@@ -166,6 +166,26 @@ class Restarted(AnswerEvent, frozen=True, kw_only=True):
     model: str | None = None
 
 
+class Fold(msgspec.Struct, frozen=True, kw_only=True):
+    """What events add up to: the text, and all parts in order (parts.py describes them)."""
+
+    text: str
+    parts: list[dict[str, Any]] = []
+
+
+class Continued(AnswerEvent, frozen=True, kw_only=True):
+    """The producer was lost, and the answer continues from a checkpoint.
+
+    parts: the parts with this number and higher ones are void. snapshot: what the others add up to.
+    """
+
+    name: ClassVar[str] = "generation.continued"
+    attempt: int
+    model: str | None = None
+    parts: int
+    snapshot: Fold
+
+
 class End(AnswerEvent, frozen=True, kw_only=True):
     """Base class of the end events. Exactly one of them is the last event of a generation.
 
@@ -207,7 +227,10 @@ class Failed(End, frozen=True, kw_only=True):
 
 _EVENT_TYPES: Final[Mapping[str, type[AnswerEvent]]] = {
     event_type.name: event_type
-    for event_type in (Snapshot, Started, Delta, Part, Replaced, Restarted, Done, Stopped, Failed)
+    for event_type in (
+        *(Snapshot, Started, Delta, Part, Replaced, Restarted, Continued),
+        *(Done, Stopped, Failed),
+    )
 }
 
 

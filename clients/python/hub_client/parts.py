@@ -92,6 +92,8 @@ class FoldedParts:
                 self._replace_text(data["text"])
             case "generation.snapshot":
                 self._load(data.get("parts", ()))
+            case "generation.continued":
+                self._load(data["snapshot"]["parts"])
             case "generation.started" | "generation.restarted":
                 self._load(())
             case "generation.done":

@@ -357,6 +357,7 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
             update.index,
             update.entries,
             update.writer,
+            "" if update.journal_bytes is None else update.journal_bytes,
         )
     if publication.trace:
         flags += "c"

@@ -13,9 +13,9 @@ CONNECTION_COMMANDS: Final = (
 )  # fmt: skip
 DATA_COMMANDS: Final = (
     "append", "del", "expire", "get", "hdel", "hexists", "hget", "hgetall", "hincrby", "hlen",
-    "hmget", "hset", "hsetnx", "hvals", "pexpire", "pexpireat", "pttl", "set", "time", "xack",
-    "xadd", "xclaim", "xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xtrim",
-    "zadd", "zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore",
+    "hmget", "hset", "hsetnx", "hvals", "pexpire", "pexpireat", "pttl", "set", "strlen", "time",
+    "xack", "xadd", "xclaim", "xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup",
+    "xtrim", "zadd", "zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore",
 )  # fmt: skip
 COMMANDS: Final = (*CONNECTION_COMMANDS, *DATA_COMMANDS)
 # What a hub runs without, and what is missing then.

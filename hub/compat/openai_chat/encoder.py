@@ -89,6 +89,12 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        if self._numbers and self.answer.are_calls_cut:
+            raise AlreadySentTextChanged
+        self._sent.restart(self.answer.text)
+        yield from ()
+
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
         yield self._delta({}, finish_reason=finish_reason_of(event))

@@ -160,6 +160,12 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        if any(item.kind in ("call", "kept") for item in self._items) and self.answer.are_calls_cut:
+            raise AlreadySentTextChanged
+        self._sent.restart(self.answer.text)
+        yield from ()
+
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
         while self._calls.current is not None:

@@ -27,9 +27,10 @@ class ResponseCollector(AnswerCollector):
 
     def feed(self, name: str, data: bytes) -> tuple[bytes, ...]:
         if not self.is_finished:
-            self._has_new_version = self._has_new_version or name in _NEW_VERSIONS
             super().feed(name, data)
             self._stream.feed(name, data)
+            is_new = name in _NEW_VERSIONS or self.answer.is_cut
+            self._has_new_version = self._has_new_version or is_new
         return ()
 
     def document(self) -> dict[str, Any]:

@@ -111,6 +111,12 @@ class TemplateEncoder(AnswerEncoderBase):
         self._sent.restart()
         yield from ()
 
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        if self._has_sent_calls and self.answer.are_calls_cut:
+            raise AlreadySentTextChanged
+        self._sent.restart(self.answer.text)
+        yield from ()
+
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         if not self.template.cumulative:
             self._sent.end()

@@ -712,6 +712,7 @@ export class FoldedParts {
     if (name === "generation.delta") this.#applyDelta(data);
     else if (name === "generation.part") this.#applyPart(data);
     else if (name === "generation.replaced") this.#replaceText(data.text);
+    else if (name === "generation.continued") this.#set(data.snapshot.parts.map((part) => ({ ...part })));
     else if (name === "generation.done") this.#close("done");
     else if (name === "generation.stopped" || name === "generation.failed") this.#close("cancelled");
   }
@@ -857,6 +858,7 @@ export class Transcript {
     const kind = name.slice("generation.".length);
     if (kind === "started") Object.assign(this, { status: "running", model: data.model, attempt: data.attempt });
     else if (kind === "restarted") this.#restart(data); // a worker died: earlier parts are invalid
+    else if (kind === "continued") this.#continue(name, data); // from a checkpoint: later parts are invalid
     else if (kind === "delta" || kind === "part" || kind === "replaced") this.#applyPart(name, data);
     else if (END_STATUSES.has(kind)) this.#applyEnd(kind, data);
   }
@@ -898,6 +900,14 @@ export class Transcript {
     this.#folded = new FoldedParts();
     this.#buffered = [];
     Object.assign(this, { status: "running", attempt, model: model ?? this.model, deltas: 0, hasGap: false });
+  }
+
+  #continue(name, data) {
+    if (!data.snapshot.text.startsWith(this.text)) this.rewriteCount += 1;
+    this.#folded.apply(name, data);
+    this.#buffered = [];
+    const { attempt, model, parts: deltas } = data;
+    Object.assign(this, { status: "running", attempt, model: model ?? this.model, deltas, hasGap: false });
   }
 
   #applyPart(name, data) {

@@ -280,6 +280,64 @@ class GenerationsContract:
         assert await kit.update(UpdateKind.DELTA, index=1, entries=b"b") is Outcome.WRITTEN
         assert await kit.update(UpdateKind.END, index=2, status=Status.DONE) is Outcome.WRITTEN
 
+    async def test_begin_keeps_a_journal(self, node: Node) -> None:
+        """An attempt can begin with a journal and a number of deltas."""
+        kit = GenerationKit(node)
+        await kit.create()
+        begin: dict[str, Any] = {"entries": b"\xffv{}\xfftab", "index": 2}
+        assert await kit.update(UpdateKind.BEGIN, **begin) is Outcome.WRITTEN
+        record = await kit.find()
+        assert (record.text, record.deltas, record.journal) == ("ab", 2, begin["entries"])
+        for index, outcome in ((1, Outcome.DUPLICATE), (3, Outcome.GAP), (2, Outcome.WRITTEN)):
+            assert await kit.update(UpdateKind.DELTA, index=index, entries=b"c") is outcome
+        assert (await kit.find()).text == "abc"
+
+    async def test_begin_after_another_journal_is_refused(self, node: Node) -> None:
+        """An attempt begins only if the journal is as long as when it was read."""
+        kit = GenerationKit(node)
+        await kit.create()
+        assert await kit.update(UpdateKind.BEGIN, journal_bytes=1) is Outcome.STALE
+        assert await kit.update(UpdateKind.BEGIN, journal_bytes=0, entries=b"a") is Outcome.WRITTEN
+        for length in (0, 2):
+            assert await kit.update(UpdateKind.BEGIN, 2, journal_bytes=length) is Outcome.STALE
+        assert (await kit.find()).text == "a"
+        assert await kit.update(UpdateKind.BEGIN, 2, journal_bytes=1) is Outcome.WRITTEN
+        assert await kit.update(UpdateKind.BEGIN, 3) is Outcome.WRITTEN
+
+    async def test_store_has_no_event(self, node: Node) -> None:
+        """A store appends to the journal once, and no reader gets anything."""
+        await node.backend.subscriptions.subscribe([ALICE])
+        kit = GenerationKit(node)
+        await kit.create()
+        store: dict[str, Any] = {"entries": b"\xffv{}", "journal_bytes": 0}
+        assert await kit.update(UpdateKind.STORE, **store) is Outcome.STALE
+        await kit.update(UpdateKind.BEGIN)
+        for outcome in (Outcome.WRITTEN, Outcome.DUPLICATE):
+            assert await kit.update(UpdateKind.STORE, **store) is outcome
+        assert await kit.update(UpdateKind.STORE, journal_bytes=9) is Outcome.GAP
+        assert await kit.update(UpdateKind.STORE, index=1, journal_bytes=4) is Outcome.GAP
+        assert await kit.update(UpdateKind.STORE, 2, journal_bytes=4) is Outcome.STALE
+        assert (await kit.find()).journal == b"\xffv{}"
+        await kit.update(UpdateKind.END, status=Status.DONE)
+        assert await kit.update(UpdateKind.STORE, journal_bytes=4) is Outcome.ENDED
+        assert len(await node.read(FROM_START)) == 2
+        assert [(await node.next()).name for _ in range(2)] == ["n", "n"]
+        assert node.received.empty()
+
+    async def test_restart_of_an_attempt(self, node: Node) -> None:
+        """The parts are void, and their numbers begin at 0; the attempt stays the same."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.DELTA, entries=b"a")
+        assert await kit.update(UpdateKind.RESTART, index=2) is Outcome.GAP
+        restarted = await kit.update(UpdateKind.RESTART, index=1, entries=b"\xffv{}")
+        assert restarted is Outcome.WRITTEN
+        record = await kit.find()
+        assert (record.journal, record.deltas, record.attempt) == (b"\xffv{}", 0, 1)
+        assert await kit.update(UpdateKind.DELTA, entries=b"\xfftb") is Outcome.WRITTEN
+        assert (await kit.find()).text == "b"
+
     async def test_other_writer_of_the_same_attempt_is_refused(self, node: Node) -> None:
         """A fail-over can lose the first of two steps that began attempt 1."""
         kit = GenerationKit(node)

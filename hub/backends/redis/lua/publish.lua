@@ -10,9 +10,10 @@
 --         k  has an idempotency key: one more key; one more argument, the digest of the event
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the parts and the open
---            generations of the partition; six more arguments:
---            begin, delta, replace or end; attempt; status; index of the part; entries of the
---            journal of the parts; writer
+--            generations of the partition; seven more arguments:
+--            begin, delta, replace, store, restart or end; attempt; status; index of the part;
+--            entries of the journal of the parts; writer; length of the journal, or ''
+--            an update of the kind store has no event: nothing is published
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -32,10 +33,10 @@ local now
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer)
+local function update_generation(data, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer, journal_bytes)
   local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
-  attempt, index = tonumber(attempt), tonumber(index)
+  attempt, index, journal_bytes = tonumber(attempt), tonumber(index), tonumber(journal_bytes)
   if not old_status then
     return 'gone', ''
   end
@@ -44,7 +45,7 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
     return 'ended', stop_requested_by
   end
   if kind == 'begin' then
-    if newest ~= attempt - 1 then
+    if newest ~= attempt - 1 or (journal_bytes and redis.call('STRLEN', parts_key) ~= journal_bytes) then
       return 'stale', stop_requested_by
     end
     if record[6] then
@@ -56,29 +57,35 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
   elseif newest ~= attempt or (record[5] or '') ~= writer then
     return 'stale', stop_requested_by
   end
-  if old_status == 'queued' and (kind == 'delta' or kind == 'replace') then
+  if old_status == 'queued' and kind ~= 'begin' and kind ~= 'end' then
     return 'stale', stop_requested_by
   end
   if kind ~= 'begin' and index > deltas then
     return 'gap', stop_requested_by
   end
   local ttl_ms = math.max(tonumber(ARGV[4]), tonumber(ARGV[6])) -- see create_generation.lua
-  if kind == 'delta' or kind == 'replace' then
+  if kind == 'delta' or kind == 'replace' or kind == 'restart' then
     if index < deltas then
       return 'duplicate', stop_requested_by
     end
-    redis.call('HSET', record_key, 'deltas', index + 1)
-    if kind == 'replace' then
+    redis.call('HSET', record_key, 'deltas', kind == 'restart' and 0 or index + 1)
+    if kind ~= 'delta' then
       redis.call('SET', parts_key, entries)
     elseif entries ~= '' then
       redis.call('APPEND', parts_key, entries)
     end
+  elseif kind == 'store' then
+    local length = redis.call('STRLEN', parts_key)
+    if journal_bytes and length ~= journal_bytes then
+      return length > journal_bytes and 'duplicate' or 'gap', stop_requested_by
+    end
+    redis.call('APPEND', parts_key, entries)
   elseif kind == 'begin' then
     if old_status ~= 'stopping' then
       redis.call('HSET', record_key, 'status', status)
     end
-    redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', 0)
-    redis.call('SET', parts_key, '')
+    redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', index)
+    redis.call('SET', parts_key, entries)
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
     if entries ~= '' then
@@ -156,7 +163,7 @@ local function publish()
     end
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
-      update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+      update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -179,6 +186,9 @@ local function publish()
     refusal, stop_requested_by = update_generation(data, unpack(update))
     if refusal then
       return {refusal, '', 0, stop_requested_by}
+    end
+    if update[4] == 'store' then
+      return {'written', '', 0, stop_requested_by}
     end
   end
   local epoch, offset = '', '0'

@@ -118,7 +118,7 @@ final class Grpc implements AutoCloseable {
                                 data.path("generation").asString(), data.path("text").asString());
                             case "generation.failed" ->
                                 throw new IllegalStateException(data.path("message").asString());
-                            case "generation.stopped", "generation.replaced", "generation.restarted" ->
+                            case "generation.stopped", "generation.replaced", "generation.restarted", "generation.continued" ->
                                 throw new IllegalStateException(event.getEvent());
                             default -> {}
                         }

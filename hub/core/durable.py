@@ -1,0 +1,82 @@
+"""What outlives an attempt: the values that a producer stores, and its newest checkpoint.
+
+The journal of the parts (parts_journal.py) keeps both. An attempt that follows a lost one begins
+with what `read_durable_state` finds there: all values, and, if there is a checkpoint, the parts up
+to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hub.core.parts import Part
+
+
+class _Command(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
+    """Base class of the commands. They come between parts, and are carried out in that order."""
+
+
+class Store(_Command, frozen=True):
+    """Store a value under a name. value: JSON."""
+
+    name: str
+    value: msgspec.Raw
+
+
+class Save(_Command, frozen=True):
+    """Save a checkpoint behind the parts so far. value: JSON."""
+
+    value: msgspec.Raw
+
+
+class Restart(_Command, frozen=True):
+    """Make all parts so far void, and discard the checkpoint. The values remain."""
+
+
+Command = Store | Save | Restart
+PartOrCommand = Part | Command
+"""What a producer yields."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A state from which a later attempt continues.
+
+    value: JSON of the producer's own. parts: the number of parts before it, as readers count them;
+    None if theirs cannot be cut there, because the parts were published again since then. folded:
+    these parts, folded; also those that readers do not see. usage: the token counts of the parts.
+    """
+
+    value: bytes
+    folded: Sequence[Mapping[str, Any]]
+    parts: int | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+class DurableState(msgspec.Struct, frozen=True):
+    """values: JSON by name. checkpoint: the newest one, None without one."""
+
+    values: Mapping[str, bytes] = {}
+    checkpoint: Checkpoint | None = None
+
+
+def split_at_commands(
+    output: Sequence[PartOrCommand],
+) -> Iterator[tuple[Sequence[Part], Command | None]]:
+    """Yield the parts before each command with the command; the parts after the last with None."""
+    parts: list[Part] = []
+    for each in output:
+        if isinstance(each, Store | Save | Restart):
+            yield parts, each
+            parts = []
+        else:
+            parts.append(each)
+    if parts:
+        yield parts, None
+
+
+def has_commands(output: Iterable[PartOrCommand]) -> bool:
+    """Return whether any of these is a command."""
+    return any(isinstance(each, Store | Save | Restart) for each in output)
