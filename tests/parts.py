@@ -41,18 +41,12 @@ def _call_delta(index: int, arguments: str, first: Any) -> ToolCallDelta:
     return ToolCallDelta([call])
 
 
-PARTS: st.SearchStrategy[Part] = st.one_of(
+WHOLE_PARTS: st.SearchStrategy[Part] = st.one_of(
     st.builds(Text, _TEXT),
     st.builds(Text, _TEXT),
     st.builds(Reasoning, _TEXT),
     st.builds(ReasoningDetails, _OBJECTS),
     st.builds(Annotations, _OBJECTS),
-    st.builds(
-        _call_delta,
-        st.integers(0, 1),
-        _TEXT,
-        st.none() | st.tuples(_ID, st.sampled_from([{}, {"extra_content": {"s": 1}}])),
-    ),
     st.builds(ToolCall, _ID, _ID, _TEXT, st.sampled_from(["producer", "client"]), visible=_VISIBLE),
     st.builds(ToolResult, _ID, _JSON, st.booleans(), visible=_VISIBLE),
     st.builds(Source, _ID, st.none() | _ID, st.none() | _ID),
@@ -61,6 +55,17 @@ PARTS: st.SearchStrategy[Part] = st.one_of(
     st.builds(StepStart, _ID),
     st.builds(StepEnd, _ID),
     st.builds(Data, _ID, _JSON, st.none() | _ID, transient=st.booleans(), visible=_VISIBLE),
-    st.builds(Replace, _TEXT),
+)
+"""Parts that stand for themselves, and only add to the answer."""
+REPLACE: st.SearchStrategy[Part] = st.builds(Replace, _TEXT)
+PARTS: st.SearchStrategy[Part] = st.one_of(
+    WHOLE_PARTS,
+    st.builds(
+        _call_delta,
+        st.integers(0, 1),
+        _TEXT,
+        st.none() | st.tuples(_ID, st.sampled_from([{}, {"extra_content": {"s": 1}}])),
+    ),
+    REPLACE,
 )
 """Any part that has an event or an entry of the record."""

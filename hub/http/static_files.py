@@ -32,7 +32,8 @@ PAGE_RESPONSE: Final = ResponseSpec(
 )
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        # An answer may have pictures of other sites.
+        "default-src 'self'; img-src 'self' data: https:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

@@ -60,6 +60,10 @@ async def test_console_shows_and_changes_the_running_state(
             text = await answer.locator(".tail").text_content()
             await expect(answer.locator(".tail")).not_to_have_text(text or "")
 
+            await answer.get_by_role("button").click()
+            await expect(page.locator("#answer-name")).to_contain_text("oskar · running")
+            await expect(page.locator("#answer-parts")).to_contain_text("1 2 3")
+
             await page.get_by_label("User id").fill("oskar")
             await page.keyboard.press("Enter")
             await expect(page.locator("#user-connections")).to_contain_text("news")

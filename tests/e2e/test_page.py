@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from tests.e2e.conftest import Dev
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+SVG = b64encode(
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><path d="M0 0h8v8z"/></svg>'
+).decode()
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -237,3 +241,85 @@ async def test_answer_is_announced_once(browser: Browser, dev: Dev) -> None:
     started, whole = await page.evaluate("announced")
     assert (started, "Small words find their way" in whole) == ("Answer started.", True)
     await expect(answer).to_have_attribute("aria-busy", "false")
+
+
+PARTS = [
+    {"type": "step", "name": "search", "state": "done"},
+    {
+        "type": "tool_call",
+        "id": "a",
+        "name": "find",
+        "arguments": '{"q": "tea"}',
+        "run_by": "producer",
+        "result": {"hits": 2},
+        "is_error": False,
+    },
+    {"type": "tool_call", "id": "b", "name": "open", "arguments": "{", "run_by": "producer"},
+    {"type": "tool_call", "id": "c", "name": "ask", "arguments": "{}", "run_by": "client"},
+    {"type": "tool_result", "id": "z", "result": "<b>gone</b>", "is_error": True},
+    {"type": "source", "url": "https://shop.example/tea", "title": "Tea"},
+    {"type": "source", "url": "javascript:alert(1)", "title": "No link"},
+    {"type": "text", "text": "Some **tea**"},
+    {"type": "source", "url": "https://shop.example/cups"},
+    {"type": "file", "data": SVG, "media_type": "image/svg+xml", "name": "tea.svg"},
+    {"type": "file", "url": "https://shop.example/price.pdf", "media_type": "application/pdf"},
+    {"type": "file", "url": "javascript:alert(1)", "media_type": "image/png", "name": "no.png"},
+    {"type": "data", "name": "order", "value": {"number": 981}, "id": "x"},
+    {"type": "status", "text": "Writing"},
+]
+DRAW = """async (parts) => {
+    const { PartsList } = await import("/demo/parts_list.js");
+    const root = document.createElement("div");
+    const answer = Object.assign(document.createElement("article"), { className: "answer" });
+    answer.append(root);
+    document.getElementById("turns").append(answer);
+    const list = new PartsList(root);
+    for (let count = 0; count <= parts.length; count += 1) list.draw(parts.slice(0, count), true);
+}"""
+
+
+async def test_every_part_is_shown(browser: Browser, dev: Dev) -> None:
+    """Each kind of part has its element, in order; other protocols than http are no links."""
+    page = await open_page(browser, dev, "pat")
+    await page.evaluate(DRAW, PARTS)
+    answer = page.locator("article")
+    classes = await answer.locator("> div > *").evaluate_all("all => all.map((e) => e.className)")
+    assert classes == [
+        *("step", "aside tool", "aside tool", "aside tool", "aside tool", "sources", "text"),
+        *("sources", "file", "file", "file", "aside data", "activity"),
+    ]
+    assert await answer.locator(".tool > summary").all_inner_texts() == [
+        *("find done", "open running", "ask for the client to run", "Result of a tool failed"),
+    ]
+    await answer.locator("summary").first.focus()
+    await page.keyboard.press("Enter")
+    await expect(answer.get_by_role("group", name="Input")).to_have_text('{ "q": "tea" }')
+    await expect(answer.get_by_role("group", name="Output")).to_have_text('{ "hits": 2 }')
+    links = await answer.get_by_role("link").evaluate_all("all => all.map((e) => e.href)")
+    assert [link.partition(",")[0] for link in links] == [
+        *("https://shop.example/tea", "https://shop.example/cups"),
+        *("data:image/svg+xml;base64", "https://shop.example/price.pdf"),
+    ]
+    assert await answer.locator(".source .number").all_inner_texts() == ["1", "2", "3"]
+    picture = answer.get_by_role("img", name="tea.svg")
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
+    await expect(answer.locator(".text strong")).to_have_text("tea")
+
+
+async def test_parts_that_disappear(browser: Browser, dev: Dev) -> None:
+    """After a restart the old parts are gone; what is still there keeps its element."""
+    page = await open_page(browser, dev, "pit")
+    left = await page.evaluate(
+        """async (parts) => {
+            const { PartsList } = await import("/demo/parts_list.js");
+            const root = document.createElement("div");
+            const list = new PartsList(root);
+            list.draw(parts, true);
+            const details = root.querySelector("details");
+            details.open = true;
+            list.draw([parts[1], parts[7]], true);
+            return [root.children.length, root.firstElementChild === details, details.open];
+        }""",
+        PARTS,
+    )
+    assert left == [2, True, True]

@@ -131,6 +131,8 @@ async def run_hub() -> AsyncIterator[RunningHub]:
             weather[name] = WeatherLlm(reports_usage=name != "turns")
             await _add_llm(stack, cluster, name.upper(), weather[name].app())
         cluster.set("UPSTREAMS__THINKER__KIND", "openai-responses")
+        cluster.set("UPSTREAMS__AGENT__KIND", "function")
+        cluster.set("UPSTREAMS__AGENT__TARGET", "tests.interop.agent:app")
         cluster.set("DEFAULT_UPSTREAM", "main")
         cluster.set("GENERATIONS__FLUSH_SECONDS", 0.001)  # one delta per chunk
         await cluster.start()

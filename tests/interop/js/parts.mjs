@@ -1,4 +1,4 @@
-// Reads the chunks of an answer from standard input, and prints what the real clients make of them:
+// Reads the chunks of answers from standard input, and prints what the real clients make of each:
 // the parts of the message of the AI SDK, and the number of events that AG-UI's verifier accepts.
 import { readFileSync } from "node:fs";
 
@@ -7,17 +7,25 @@ import { EventSchemas } from "@ag-ui/core/schemas";
 import { readUIMessageStream } from "ai";
 import { from, lastValueFrom, toArray } from "rxjs";
 
-const { ui, agUi } = JSON.parse(readFileSync(0));
+async function readParts(chunks) {
+  const stream = new ReadableStream({
+    start(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk);
+      controller.close();
+    },
+  });
+  let message;
+  for await (const state of readUIMessageStream({ stream, terminateOnError: true })) message = state;
+  return message.parts;
+}
 
-const stream = new ReadableStream({
-  start(controller) {
-    for (const chunk of ui) controller.enqueue(chunk);
-    controller.close();
-  },
-});
-let message;
-for await (const state of readUIMessageStream({ stream, terminateOnError: true })) message = state;
+async function verify(chunks) {
+  const events = chunks.map((event) => EventSchemas.parse(event));
+  return (await lastValueFrom(from(events).pipe(verifyEvents(false), toArray()))).length;
+}
 
-const events = agUi.map((event) => EventSchemas.parse(event));
-const verified = await lastValueFrom(from(events).pipe(verifyEvents(false), toArray()));
-console.log(JSON.stringify({ parts: message.parts, verified: verified.length }));
+const read = [];
+for (const { ui, agUi } of JSON.parse(readFileSync(0))) {
+  read.push({ parts: await readParts(ui), verified: await verify(agUi) });
+}
+console.log(JSON.stringify(read));

@@ -1,5 +1,6 @@
 // The operators' page: live metrics, running answers, slow clients, one user.
 
+import { initAnswerSection, refreshAnswer, showAnswer } from "./answer.js";
 import { ApiError, apiKey, get, streamReports } from "./api.js";
 import { createCharts } from "./charts.js";
 import { History, MEASURES, quantile, rate, sum, sumByLabel } from "./live_metrics.js";
@@ -9,6 +10,7 @@ import { initUserSection } from "./user.js";
 const MAX_TEXT_CHARS = 140;
 const MAX_SLOW_CLIENTS = 10;
 const $ = (id) => document.getElementById(id);
+const answerButtons = new Map(); // by the id of a running answer
 const history = new History(MEASURES);
 const drawCharts = createCharts(history);
 let maySeeText = true; // whether the key has the scope that returns the text of answers
@@ -32,6 +34,7 @@ $("forget").addEventListener("click", () => {
   location.reload();
 });
 initUserSection(showMessage);
+initAnswerSection(showMessage);
 
 async function followReports() {
   const showState = (state) => {
@@ -106,10 +109,12 @@ async function showAnswers() {
     page = await get("/generations?limit=20");
   }
   $("answers-total").textContent = formatNumber(page.total);
+  const focused = document.activeElement;
   fillTable(
     "answers",
     page.generations.map((each) => [
       each.user,
+      cell(answerButton(each.generation), "mono"),
       each.status,
       each.model,
       formatAge(each.requested_at),
@@ -118,6 +123,22 @@ async function showAnswers() {
     ]),
     "none",
   );
+  const ids = new Set(page.generations.map((each) => each.generation));
+  for (const [id, button] of answerButtons) {
+    if (!ids.has(id)) answerButtons.delete(id);
+    else if (button === focused) button.focus({ preventScroll: true });
+  }
+}
+
+// The same button each time, so that a press which the table's next rows interrupt is still a click.
+function answerButton(id) {
+  if (!answerButtons.has(id)) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: id });
+    button.addEventListener("click", () => showAnswer(id).catch(showMessage));
+    answerButtons.set(id, button);
+  }
+  return answerButtons.get(id);
 }
 
 async function showSlowClients() {
@@ -153,4 +174,5 @@ async function repeat(intervalMs, work) {
 followReports().catch(showMessage);
 setInterval(drawMetrics, 1000);
 repeat(1000, showAnswers);
+repeat(1000, refreshAnswer);
 repeat(3000, showSlowClients);

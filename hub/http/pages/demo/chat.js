@@ -4,7 +4,7 @@
 import { newIdempotencyKey } from "../hub.js";
 import {
   acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, markGaps, newConversation,
-  assignTurn, runningGenerations,
+  assignTurn, labelOf, runningGenerations,
 } from "./conversation.js";
 import { FactStore } from "./fact_store.js";
 import { TurnList } from "./turn_list.js";
@@ -12,6 +12,7 @@ import { TurnList } from "./turn_list.js";
 const BOTTOM_TOLERANCE_PX = 60;
 const SNAPSHOT_RETRY_MS = 400;
 const MAX_SNAPSHOT_ATTEMPTS = 5;
+const HINTS = { simulated: "answers come from a simulated LLM", sample: "answers come from a sample agent" };
 
 const $ = (id) => document.getElementById(id);
 
@@ -72,10 +73,10 @@ export class Chat {
       generation.firstTokenMs = generation.firstTokenAt - generation.requestedAt;
       this.#stores.firstTokens.put(generation.generation, generation.firstTokenMs);
     }
-    this.#showIfSimulated(generation);
+    this.#showLabel(generation);
     if (!generation.turn || generation.hasGap) this.#complete(generation);
     else this.#draw(generation);
-    if (isNew) this.#announceProgress(name, generation);
+    if (isNew) this.#announceProgress(name, data, generation);
   }
 
   // Handles hub.reset: events are missing.
@@ -93,8 +94,9 @@ export class Chat {
     if (hadFocus && !isRunning) $("composer").focus({ preventScroll: true });
   }
 
-  #announceProgress(name, generation) {
+  #announceProgress(name, data, generation) {
     if (name === "generation.started" || name === "generation.restarted") this.announce("Answer started.");
+    else if (name === "generation.part" && data.type === "status") this.announce(data.text);
     else if (generation.isEnded) {
       const endings = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
       this.announce([generation.text, endings[generation.status]].filter(Boolean).join("\n"));
@@ -105,8 +107,11 @@ export class Chat {
     this.turns.draw(generation.turn);
   }
 
-  #showIfSimulated({ model }) {
-    if (model.startsWith("simulated")) $("simulated").hidden = false;
+  #showLabel(generation) {
+    const label = labelOf(generation);
+    if (!label) return;
+    $("simulated").textContent = HINTS[label];
+    $("simulated").hidden = false;
   }
 
   // Loads the question of an answer that was started in another tab or before a reload, and the text
@@ -146,7 +151,7 @@ export class Chat {
     const before = generation.turn;
     applySnapshot(this.#conversation, generation, snapshot);
     if (generation.turn !== before) this.turns.remove(before);
-    this.#showIfSimulated(generation);
+    this.#showLabel(generation);
     this.#draw(generation);
   }
 

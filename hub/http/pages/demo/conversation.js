@@ -99,6 +99,12 @@ export function runningGenerations(conversation) {
   return [...conversation.generations.values()].filter((generation) => !generation.isEnded);
 }
 
+// Returns what the model's name says of an answer that no real LLM gave; null for all others.
+export function labelOf({ model }) {
+  if (model === "sample_agent") return "sample";
+  return model.startsWith("simulated") ? "simulated" : null;
+}
+
 // Returns the messages of the next request: the turns that have an answer, and the question.
 export function nextMessages(conversation, prompt) {
   const messages = [];

@@ -2,10 +2,11 @@
 //
 // draw() may be called for every event. Drawing happens at most once per frame.
 
-import { isSuperseded } from "./conversation.js";
-import { render } from "./markdown.js";
+import { isSuperseded, labelOf } from "./conversation.js";
+import { PartsList } from "./parts_list.js";
 
-const LONG_TEXT_CHARS = 240; // a superseded answer of more characters is folded
+const LONG_TEXT_CHARS = 240; // a superseded answer of more characters, or of more parts, is folded
+const LONG_PARTS = 3;
 const UNUSUAL_FINISHES = { length: "cut at its length limit", content_filter: "cut by a content filter" };
 
 export class TurnList {
@@ -76,8 +77,9 @@ export class TurnList {
   }
 
   #addAnswer(generation) {
-    const elements = cloneTemplate("answer", ["model", "badge", "status", "reasoning", "tools", "partial", "text",
+    const elements = cloneTemplate("answer", ["model", "badge", "status", "partial", "parts",
       "waiting", "error", "more", "stop", "restart", "copy", "figures"]);
+    elements.parts = new PartsList(elements.parts);
     elements.stop.addEventListener("click", () => this.actions.stop(generation));
     elements.restart.addEventListener("click", () => this.actions.restart(generation));
     elements.copy.addEventListener("click", () => this.actions.copy(generation.text, elements.copy.lastElementChild));
@@ -105,23 +107,23 @@ function drawAnswer(elements, generation, user) {
   elements.root.setAttribute("aria-busy", String(isRunning));
   elements.root.setAttribute("aria-label", superseded ? "Superseded answer" : "Answer");
   elements.model.textContent = generation.model;
-  elements.badge.hidden = !generation.model.startsWith("simulated");
+  elements.badge.textContent = labelOf(generation) ?? "";
+  elements.badge.hidden = !labelOf(generation);
   elements.status.textContent = statusText(generation, user);
-  drawDetails(elements.reasoning, generation.reasoning);
-  drawDetails(elements.tools, generation.toolCalls.map((call) => `${call.name}(${call.arguments})`).join("\n"));
   elements.partial.hidden = !generation.isPartial;
-  render(elements.text, generation.text);
-  elements.waiting.hidden = !isRunning || Boolean(generation.text);
+  const { parts, text } = generation;
+  elements.parts.draw(parts, isRunning);
+  elements.waiting.hidden = !isRunning || parts.length > 0;
   elements.error.hidden = !generation.message;
   elements.error.textContent = generation.message ? `${generation.message} (${generation.code})` : "";
-  const isLong = generation.text.length > LONG_TEXT_CHARS;
+  const isLong = text.length > LONG_TEXT_CHARS || parts.length > LONG_PARTS;
   elements.root.classList.toggle("long", isLong);
   elements.more.hidden = !superseded || !isLong;
   keepFocus(elements, isRunning);
   setBusy(elements.stop, generation.isStopping);
   elements.restart.hidden = superseded;
   setBusy(elements.restart, generation.isRestarting);
-  elements.copy.hidden = !generation.text;
+  elements.copy.hidden = !text;
   elements.figures.textContent = figuresText(generation);
 }
 
@@ -137,11 +139,6 @@ function keepFocus(elements, isRunning) {
   if (hadFocus && !isRunning) (elements.restart.hidden ? elements.copy : elements.restart).focus();
 }
 
-function drawDetails(details, text) {
-  details.hidden = !text;
-  const body = details.lastElementChild;
-  if (body.textContent !== text) body.textContent = text;
-}
 
 function statusText(generation, user) {
   const { status, by, attempt, finishReason, isStopping } = generation;

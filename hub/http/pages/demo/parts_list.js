@@ -1,0 +1,152 @@
+// Draws the folded parts of an answer as elements, in their order.
+//
+// An element is reused while its part is there, so that a selection, open details and the keyboard
+// focus stay while the answer grows. Text of producers becomes text nodes only.
+
+import { render } from "./markdown.js";
+import { fileAddress, formatArguments, formatValue, hostOf, isWebUrl, listViews, shorten } from "./part_views.js";
+
+const MAX_PREVIEW_CHARS = 120;
+const STATE_TEXTS = { client: "for the client to run", none: "no result" };
+
+export class PartsList {
+  #items = new Map(); // key of a view → its element, how to update it, and the values that it shows
+
+  constructor(root) {
+    this.root = root;
+  }
+
+  // isRunning: whether the answer still grows.
+  draw(parts, isRunning) {
+    const views = listViews(parts, isRunning);
+    const keys = new Set(views.map(({ key }) => key));
+    for (const [key, { element }] of this.#items) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.#items.delete(key);
+    }
+    views.forEach((view, index) => {
+      const item = this.#items.get(view.key) ?? this.#add(view);
+      if (!isEqual(item.values, view.values)) item.update(view);
+      item.values = view.values;
+      const place = this.root.children[index] ?? null;
+      if (place !== item.element) this.root.insertBefore(item.element, place);
+    });
+  }
+
+  #add(view) {
+    const item = ITEMS[view.type]();
+    this.#items.set(view.key, item);
+    return item;
+  }
+}
+
+function isEqual(before, after) {
+  return before?.length === after.length && before.every((value, index) => Object.is(value, after[index]));
+}
+
+// By the type of a view: returns a new element and the function that updates it.
+const ITEMS = {
+  text: () => {
+    const element = create("div", "text");
+    element.dataset.testid = "answer-text";
+    return { element, update: ({ part }) => render(element, part.text) };
+  },
+  reasoning: () => createDetails("reasoning", ({ summary, body }, { part }) => {
+    setText(summary, "Reasoning");
+    setText(body, part.text);
+  }),
+  status: () => {
+    const element = create("p", "activity");
+    return { element, update: ({ part }) => setText(element, part.text) };
+  },
+  step: () => {
+    const element = create("p", "step");
+    const [name, state] = [create("span"), create("span", "hidden")];
+    element.append(name, state);
+    return {
+      element,
+      update: ({ part }) => {
+        element.dataset.state = part.state;
+        setText(name, part.name);
+        setText(state, `, step, ${part.state}`);
+      },
+    };
+  },
+  tool: () => createDetails("tool", ({ element, summary, body }, { part, state }) => {
+    element.dataset.state = state;
+    summary.replaceChildren(create("strong", "", part.name ?? "Result of a tool"), " ", create("span", "note", STATE_TEXTS[state] ?? state));
+    body.replaceChildren(
+      ...(part.arguments ? createCode("Input", formatArguments(part.arguments)) : []),
+      ...(part.result === undefined ? [] : createCode(part.is_error ? "Error" : "Output", formatValue(part.result))),
+    );
+  }),
+  data: () => createDetails("data", ({ summary, body }, { part }) => {
+    const preview = create("code", "note", shorten(JSON.stringify(part.value), MAX_PREVIEW_CHARS));
+    summary.replaceChildren(create("strong", "", part.name), " ", preview);
+    body.replaceChildren(...createCode("Data", formatValue(part.value)));
+  }),
+  sources: () => {
+    const element = create("ol", "sources");
+    element.ariaLabel = "Sources";
+    return { element, update: ({ sources }) => element.replaceChildren(...sources.map(createSource)) };
+  },
+  file: () => {
+    const element = create("figure", "file");
+    return { element, update: ({ part }) => drawFile(element, part) };
+  },
+};
+
+function createDetails(className, update) {
+  const element = create("details", `aside ${className}`);
+  const [summary, body] = [create("summary"), create("div", "body")];
+  element.append(summary, body);
+  return { element, update: (view) => update({ element, summary, body }, view) };
+}
+
+function createSource({ number, url, title }) {
+  const link = create(isWebUrl(url) ? "a" : "span", "source");
+  link.append(create("span", "number", String(number)), " ", create("span", "title", title || hostOf(url)));
+  link.title = url;
+  if (isWebUrl(url)) openInNewTab(link, url);
+  const item = create("li");
+  item.append(link);
+  return item;
+}
+
+function drawFile(element, part) {
+  const { url, data, media_type: mediaType, name } = part;
+  const address = fileAddress(part);
+  const link = create(address ? "a" : "span", "", name || (data === undefined ? hostOf(url) : "File"));
+  if (address && data === undefined) openInNewTab(link, address);
+  else if (address) Object.assign(link, { href: address, download: name || "file" });
+  const size = data !== undefined && `${Math.ceil((data.length * 3) / 4096)} KB`;
+  const caption = create("figcaption");
+  caption.append(link, " ", create("span", "note", [mediaType, size].filter(Boolean).join(", ")));
+  element.replaceChildren(caption);
+  if (!address || !mediaType.startsWith("image/")) return;
+  const image = create("img");
+  image.addEventListener("error", () => image.remove()); // the link stays
+  Object.assign(image, { alt: name || "Picture", src: address });
+  element.prepend(image);
+}
+
+function openInNewTab(link, url) {
+  Object.assign(link, { href: url, target: "_blank", rel: "noopener noreferrer" });
+}
+
+function createCode(label, text) {
+  const code = create("pre", "", text);
+  code.tabIndex = 0; // it can scroll by keyboard
+  code.ariaLabel = label;
+  code.setAttribute("role", "group");
+  return [create("p", "label", label), code];
+}
+
+function create(tag, className = "", text = "") {
+  return Object.assign(document.createElement(tag), { className, textContent: text });
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

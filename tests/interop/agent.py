@@ -1,0 +1,45 @@
+"""A function with parts of every kind, for the clients of the AI SDK and of AG-UI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from hub.producer import (
+    App,
+    Data,
+    File,
+    Part,
+    Reasoning,
+    Run,
+    Source,
+    Status,
+    StepEnd,
+    StepStart,
+    ToolCall,
+    ToolResult,
+)
+
+app = App()
+
+
+@app.producer()
+async def agent(run: Run) -> AsyncIterator[str | Part]:
+    """Yield what an agent yields, and what only the record keeps."""
+    yield Status("Searching")
+    yield StepStart("search")
+    yield ToolCall("call", "find", '{"query": "tea"}')
+    yield ToolCall("hidden", "debug", visible=False)
+    yield ToolResult("call", {"hits": 2})
+    yield StepEnd("search")
+    yield ToolCall("broken", "open")
+    yield ToolResult("broken", "no such page", is_error=True)
+    yield Status("Writing")
+    yield Source("https://shop.example/tea", title="Tea", id="tea")
+    yield Reasoning("Two hits.")
+    yield "Tea is here"
+    yield Data("order", {"number": 980}, id="order")
+    yield Data("tick", 1, transient=True)
+    yield Data("order", {"number": 981}, id="order")
+    yield Data("state", {"cart": ["tea"]})
+    yield File(data="aGk=", media_type="image/png", name="tea.png")
+    yield "."
