@@ -5,7 +5,7 @@ tests/interop/test_parts.py feeds the same streams to the AI SDK and to AG-UI.
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 import openai
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,8 +65,8 @@ def stream_of(name: str, events: list[Event]) -> bytes:
 def openai_client(body: bytes) -> openai.OpenAI:
     """Return a client whose server answers each request with these bytes."""
     headers = {"Content-Type": "text/event-stream"}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, content=body))
-    http = httpx.Client(transport=transport)
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
+    http = httpx2.Client(transport=transport)
     return openai.OpenAI(base_url="http://hub/v1", api_key="x", max_retries=0, http_client=http)
 
 
