@@ -279,7 +279,7 @@ DRAW = """async (parts) => {
 
 
 async def test_every_part_is_shown(browser: Browser, dev: Dev) -> None:
-    """Each kind of part has its element, in order; other protocols than http are no links."""
+    """Each kind of part has its element, in order; other protocols than http are no addresses."""
     page = await open_page(browser, dev, "pat")
     await page.evaluate(DRAW, PARTS)
     answer = page.locator("article")
@@ -295,8 +295,8 @@ async def test_every_part_is_shown(browser: Browser, dev: Dev) -> None:
     await page.keyboard.press("Enter")
     await expect(answer.get_by_role("group", name="Input")).to_have_text('{ "q": "tea" }')
     await expect(answer.get_by_role("group", name="Output")).to_have_text('{ "hits": 2 }')
-    links = await answer.get_by_role("link").evaluate_all("all => all.map((e) => e.href)")
-    assert [link.partition(",")[0] for link in links] == [
+    addresses = await answer.get_by_role("link").evaluate_all("all => all.map((e) => e.href)")
+    assert [each.partition(",")[0] for each in addresses] == [
         *("https://shop.example/tea", "https://shop.example/cups"),
         *("data:image/svg+xml;base64", "https://shop.example/price.pdf"),
     ]

@@ -32,7 +32,7 @@ async def test_use_chat(hub: RunningHub, programs: Programs) -> None:
             'tool-find output-available {"query":"tea"} {"hits":2}',
             "tool-open output-error {} no such page",
             "Tea",
-            "thought Two hits.",
+            "reasoning: Two hits.",
             "Tea is here",
             'data-order {"number":981}',
             'data-state {"cart":["tea"]}',

@@ -15,7 +15,7 @@ const transport = new DefaultChatTransport({
 function PartView({ part }) {
   const { type } = part;
   if (type === "text") return <p>{part.text}</p>;
-  if (type === "reasoning") return <p>thought {part.text}</p>;
+  if (type === "reasoning") return <p>reasoning: {part.text}</p>;
   if (type === "source-url") return <p><a href={part.url}>{part.title}</a></p>;
   if (type === "file") return <p><img src={part.url} alt={part.mediaType} /></p>;
   if (type === "step-start") return <hr />;

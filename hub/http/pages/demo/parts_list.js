@@ -29,8 +29,8 @@ export class PartsList {
       const item = this.#items.get(view.key) ?? this.#add(view);
       if (!isEqual(item.values, view.values)) item.update(view);
       item.values = view.values;
-      const place = this.root.children[index] ?? null;
-      if (place !== item.element) this.root.insertBefore(item.element, place);
+      const current = this.root.children[index] ?? null;
+      if (current !== item.element) this.root.insertBefore(item.element, current);
     });
   }
 
@@ -105,24 +105,24 @@ function createDetails(className, update) {
 }
 
 function createSource({ number, url, title }) {
-  const link = create(isWebUrl(url) ? "a" : "span", "source");
-  link.append(create("span", "number", String(number)), " ", create("span", "title", title || hostOf(url)));
-  link.title = url;
-  if (isWebUrl(url)) openInNewTab(link, url);
+  const anchor = create(isWebUrl(url) ? "a" : "span", "source");
+  anchor.append(create("span", "number", String(number)), " ", create("span", "title", title || hostOf(url)));
+  anchor.title = url;
+  if (isWebUrl(url)) openInNewTab(anchor, url);
   const item = create("li");
-  item.append(link);
+  item.append(anchor);
   return item;
 }
 
 function drawFile(element, part) {
   const { url, data, media_type: mediaType, name } = part;
   const address = fileAddress(part);
-  const link = create(address ? "a" : "span", "", name || (data === undefined ? hostOf(url) : "File"));
-  if (address && data === undefined) openInNewTab(link, address);
-  else if (address) Object.assign(link, { href: address, download: name || "file" });
+  const anchor = create(address ? "a" : "span", "", name || (data === undefined ? hostOf(url) : "File"));
+  if (address && data === undefined) openInNewTab(anchor, address);
+  else if (address) Object.assign(anchor, { href: address, download: name || "file" });
   const size = data !== undefined && `${Math.ceil((data.length * 3) / 4096)} KB`;
   const caption = create("figcaption");
-  caption.append(link, " ", create("span", "note", [mediaType, size].filter(Boolean).join(", ")));
+  caption.append(anchor, " ", create("span", "note", [mediaType, size].filter(Boolean).join(", ")));
   element.replaceChildren(caption);
   if (!address || !mediaType.startsWith("image/")) return;
   const image = create("img");
@@ -131,8 +131,8 @@ function drawFile(element, part) {
   element.prepend(image);
 }
 
-function openInNewTab(link, url) {
-  Object.assign(link, { href: url, target: "_blank", rel: "noopener noreferrer" });
+function openInNewTab(anchor, url) {
+  Object.assign(anchor, { href: url, target: "_blank", rel: "noopener noreferrer" });
 }
 
 function createCode(label, text) {
