@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import aiohttp
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command
 from tests.faults import FaultProxy
+from tests.forked_hub import HubProcess, start_hub
 from tests.topologies import free_ports
 
 _START_SECONDS = 60.0
@@ -87,17 +87,14 @@ class Node:
             "HUB_LOGS__FORMAT": "json",
             **(settings or {}),
         }
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: HubProcess | None = None
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Return when the node answers; start it again when it found no broker."""
         async with asyncio.timeout(60):
             while True:
                 with self._log.open("ab") as log:
-                    self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, "-m", "hub", "serve",
-                        stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
-                    )  # fmt: skip
+                    self._process = start_hub("serve", env=self._env, output=log)
                 while self._process.returncode is None:
                     try:
                         async with session.get(f"{self.internal_url}/healthz"):
@@ -119,7 +116,9 @@ class Node:
         await _end(self._process, how)
 
 
-async def _end(process: asyncio.subprocess.Process | None, how: signal.Signals) -> None:
+async def _end(
+    process: asyncio.subprocess.Process | HubProcess | None, how: signal.Signals
+) -> None:
     if process is None or process.returncode is not None:
         return
     process.send_signal(how)

@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 
+from tests.forked_hub import hub_program
 from tests.topologies import free_ports
 
 SECRET = "s3cret-" * 6
@@ -27,7 +28,7 @@ COMMANDS = [
 def hub(*args: str, folder: Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     done = subprocess.run(
-        [sys.executable, "-m", "hub", *args],
+        [hub_program(), *args],
         capture_output=True,
         text=True,
         cwd=folder,

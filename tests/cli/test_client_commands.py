@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from hub.cli.doctor.workers import check_workers
 from hub.cli.supervisor.dev_state import DevState
 from hub.settings import load_settings
 from tests.defaults import token_reader
+from tests.forked_hub import hub_program
 from tests.http.kit import running_hub
 from tests.topologies import free_ports
 
@@ -40,9 +40,7 @@ async def running(
     """Run `hub` inside the block, without the settings of this environment."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "hub",
+        hub_program(),
         *args,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

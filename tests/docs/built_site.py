@@ -11,8 +11,15 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Final
 
 from tests.docs.snippets import ROOT
+
+SMALL_SITE: Final = {
+    "index.md": "# Start\n\nRead [the guide](guides/chat.md).\n",
+    "guides/chat.md": "# Chat\n\nSee [what to watch](operate.md#what-to-watch).\n",
+    "guides/operate.md": "# Operate\n\n## What to watch\n\nThe log.\n",
+}
 
 
 def build(repository: Path) -> subprocess.CompletedProcess[str]:
@@ -28,11 +35,32 @@ def build(repository: Path) -> subprocess.CompletedProcess[str]:
 
 def copy_documents(folder: Path) -> Path:
     """Copy what the site is made of into a folder."""
+    _copy_program(folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    return folder
+
+
+def write_small_site(folder: Path) -> Path:
+    """Write a site of three pages with the program and the settings of the real one, whose build
+    takes many times as long; return the folder of its documents.
+    """
+    _copy_program(folder)
+    settings = folder / "mkdocs.yml"
+    head, _, _ = settings.read_text().partition("\nnav:\n")
+    menu = "".join(f"  - {page}\n" for page in SMALL_SITE)
+    settings.write_text(f"{head}\nnav:\n{menu}")
+    docs = folder / "docs"
+    shutil.copytree(ROOT / "docs" / "styles", docs / "styles")
+    for page, text in SMALL_SITE.items():
+        (docs / page).parent.mkdir(parents=True, exist_ok=True)
+        (docs / page).write_text(text)
+    return docs
+
+
+def _copy_program(folder: Path) -> None:
     (folder / "scripts").mkdir()
     for name in ("mkdocs.yml", "scripts/build_docs.py", "scripts/check_site.py"):
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "docs", folder / "docs")
-    return folder
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

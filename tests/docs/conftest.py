@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from tests.conftest import missing, temporary_folder
+from tests.conftest import missing
 from tests.docs.built_site import build, copy_documents, serve
-from tests.docs.quick_hub import quick_hub
 from tests.docs.snippets import Substitutions
 from tests.e2e.conftest import Dev, free_port
+from tests.forked_hub import hub_program
 
 
 class Site:
@@ -47,8 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         dev = Dev(folder, "--tokens-per-second", "200", env=origins)
         stack.callback(dev.stop)
-        programs = stack.enter_context(quick_hub(temporary_folder("docs", stack)))
-        yield Site(dev.wait_until_ready(), port, programs)
+        yield Site(dev.wait_until_ready(), port, Path(hub_program()).parent)
 
 
 @pytest.fixture(scope="session")

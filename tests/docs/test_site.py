@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.docs.built_site import build, copy_documents
+from tests.docs.built_site import build, write_small_site
 from tests.docs.snippets import ROOT
 from tests.e2e.conftest import free_port
 
 
 def test_dead_links_fail_the_build(tmp_path: Path) -> None:
     """Zensical reports a link to a page or an anchor that does not exist."""
-    page = copy_documents(tmp_path) / "docs" / "guides" / "chat.md"
+    page = write_small_site(tmp_path) / "guides" / "chat.md"
     dead = '[a](nowhere.md) [b](operate.md#nowhere) [c](#nowhere) <a href="#nowhere">d</a>'
     page.write_text(f"{page.read_text()}\n{dead}\n")
     completed = build(tmp_path)
@@ -57,11 +57,11 @@ PLANTED = {
 
 def test_problems_of_the_finished_pages_fail_the_build(tmp_path: Path) -> None:
     """Images, HTML, other hosts, Markdown that is no link, and pages that the menu omits."""
-    docs = copy_documents(tmp_path) / "docs"
+    docs = write_small_site(tmp_path)
     page = docs / "guides" / "chat.md"
     page.write_text("\n\n".join([page.read_text(), *PLANTED]))
     (docs / "guides" / "omitted.md").write_text("# Omitted\n")
-    styles = docs / "images" / "planted.css"
+    styles = docs / "styles" / "planted.css"
     styles.write_text(
         "@import 'https://example.com/fonts.css';\np { background: url(nowhere.png) }\n"
     )
@@ -71,18 +71,26 @@ def test_problems_of_the_finished_pages_fail_the_build(tmp_path: Path) -> None:
         [
             *(f"guides/chat.html: {problem}" for problem in PLANTED.values() if problem),
             "guides/omitted.html: the page is not in the nav of mkdocs.yml",
-            "images/planted.css: https://example.com/fonts.css: it is fetched from another host",
-            "images/planted.css: nowhere.png: the file does not exist",
+            "styles/planted.css: https://example.com/fonts.css: it is fetched from another host",
+            "styles/planted.css: nowhere.png: the file does not exist",
         ]
     )
 
 
 def test_menu_entry_without_a_page_fails_the_build(tmp_path: Path) -> None:
     """A page that mkdocs.yml lists must exist."""
-    (copy_documents(tmp_path) / "docs" / "compare" / "nchan.md").unlink()
+    (write_small_site(tmp_path) / "guides" / "operate.md").unlink()
+    (tmp_path / "docs" / "guides" / "chat.md").write_text("# Chat\n")
     completed = build(tmp_path)
     assert completed.returncode == 1
-    assert "nchan" in completed.stdout
+    assert "operate" in completed.stdout
+
+
+def test_small_site_is_right(tmp_path: Path) -> None:
+    """Without a planted problem, the site of the tests above builds."""
+    write_small_site(tmp_path)
+    completed = build(tmp_path)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def fetch(url: str) -> str:
@@ -105,17 +113,16 @@ def wait_for_text(process: subprocess.Popen[str], url: str, text: str) -> None:
 
 def test_serve_shows_changes(tmp_path: Path) -> None:
     """`scripts/docs serve` shows a page, and its changes, with links for names of pages."""
-    repository = copy_documents(tmp_path)
-    page = repository / "docs" / "compare" / "nchan.md"
+    page = write_small_site(tmp_path) / "guides" / "operate.md"
     port = free_port()
-    url = f"http://127.0.0.1:{port}/compare/nchan.html"
-    script = str(repository / "scripts" / "build_docs.py")
+    url = f"http://127.0.0.1:{port}/guides/operate.html"
+    script = str(tmp_path / "scripts" / "build_docs.py")
     command = [sys.executable, script, "serve", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True) as process:
         try:
-            wait_for_text(process, url, "Nchan")
-            page.write_text(f"{page.read_text()}\nA new line names `concepts/delivery.md`.\n")
-            reference = '<a href="../concepts/delivery.html"><code>concepts/delivery.md</code></a>'
+            wait_for_text(process, url, "The log.")
+            page.write_text(f"{page.read_text()}\nA new line names `guides/chat.md`.\n")
+            reference = '<a href="chat.html"><code>guides/chat.md</code></a>'
             wait_for_text(process, url, f"A new line names {reference}")
         finally:
             process.send_signal(signal.SIGINT)

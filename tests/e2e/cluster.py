@@ -23,29 +23,42 @@ from hub.http.server import ListenAddress, listen
 from hub.upstreams.simulated import SimulatedUpstream
 from tests.conftest import temporary_folder
 from tests.defaults import simulation
+from tests.forked_hub import HubProcess, start_hub
 from tests.processes import Valkey
 from tests.topologies import free_ports
 
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
+Process = asyncio.subprocess.Process | HubProcess
 GenerationEvents = list[tuple[str, dict[str, Any]]]
 
 
 class Cluster:
-    """Nodes, workers and simulated upstreams. `url` and `port` are those of the newest node."""
+    """Nodes, workers and simulated upstreams. `url` and `port` are those of the newest node.
 
-    def __init__(self, folder: Path, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
+    has_fresh_processes: start `python -m hub`, for example with a clock of its own (LD_PRELOAD).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: AsyncExitStack,
+        session: aiohttp.ClientSession,
+        *,
+        has_fresh_processes: bool = False,
+    ) -> None:
         self._folder = folder
+        self._has_fresh_processes = has_fresh_processes
         self._stack = stack
         self.session = session
         self._env = {**os.environ, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
         self._more: dict[str, str] = {}
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: list[Process] = []
         self.upstreams: dict[str, str] = {}
         self._simulated: dict[str, SimulatedUpstream] = {}
         self.upstream_requests: list[web.Request] = []
         self.url = self.internal_url = ""
         self.port = self.internal_port = 0
-        self.node: asyncio.subprocess.Process
+        self.node: Process
 
     async def add_upstream(self, name: str, fault: str | None = None, **settings: Any) -> None:
         """Start a simulated LLM. settings: those of the upstream."""
@@ -94,7 +107,7 @@ class Cluster:
         self.set("REDIS__URL", f"unix://{valkey.socket}")
         self.node = await self.start_node(*flags)
 
-    async def start_node(self, *flags: str, port: int | None = None) -> asyncio.subprocess.Process:
+    async def start_node(self, *flags: str, port: int | None = None) -> Process:
         """Start one more node and return when it is ready. port: the public one, by default a
         free one.
         """
@@ -120,11 +133,11 @@ class Cluster:
         """Return the output of all processes of a command."""
         return (self._folder / f"{command}.log").read_text()
 
-    async def start_worker(self) -> asyncio.subprocess.Process:
+    async def start_worker(self) -> Process:
         """Start one more worker."""
         return await self._start_process("worker")
 
-    async def start_ready_worker(self) -> asyncio.subprocess.Process:
+    async def start_ready_worker(self) -> Process:
         """Start one more worker and return when it takes requests from the queue."""
         (port,) = free_ports(1)
         self.set("WORKER__PORT", str(port))
@@ -188,17 +201,21 @@ class Cluster:
                 pass
         return events
 
-    async def _start_process(self, command: str, *flags: str) -> asyncio.subprocess.Process:
+    async def _start_process(self, command: str, *flags: str) -> Process:
+        process: Process
         with (self._folder / f"{command}.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hub", command, *flags,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
-            )  # fmt: skip
+            if not self._has_fresh_processes:
+                process = start_hub(command, *flags, env=self._env, output=log)
+            else:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "hub", command, *flags,
+                    stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
+                )  # fmt: skip
         self._stack.push_async_callback(_kill, process)
         return process
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()

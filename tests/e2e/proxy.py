@@ -16,7 +16,7 @@ import aiohttp
 
 from hub.core.sse_decoder import SseDecoder
 from tests.certificates import write_certificate
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, Process
 from tests.topologies import free_ports
 
 CONFIG = Path(__file__).parents[2] / "config" / "nginx.conf"
@@ -32,7 +32,7 @@ class NginxProxy:
         self._process: asyncio.subprocess.Process | None = None
         (self.port,) = free_ports(1)
         self.url = f"https://localhost:{self.port}"
-        self.second: asyncio.subprocess.Process
+        self.second: Process
         self.first_port = self.second_port = 0
         cert, key = write_certificate(folder)
         self.trust = ssl.create_default_context(cafile=cert)

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import pytest
 from hub.cli.supervisor.dev_processes import DevOptions
 from hub_client import HubClient, StreamEvent
 from tests.e2e.conftest import Dev, free_port
+from tests.forked_hub import hub_program
 
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
@@ -43,7 +43,7 @@ async def follow(
 def run(dev: Dev, *args: str) -> subprocess.CompletedProcess[str]:
     """Run one command with this hub."""
     env = {**os.environ, "HUB_CLIENT__URL": dev.url, "HUB_CLIENT__INTERNAL_URL": dev.internal_url}
-    command = [sys.executable, "-m", "hub", *args]
+    command = [hub_program(), *args]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
 
 
@@ -173,7 +173,7 @@ def test_ask_prints_the_growing_answer(dev: Dev) -> None:
 
 def test_interrupted_ask_stops_the_generation(dev: Dev) -> None:
     """Ctrl-C on `hub ask` stops the generation on the hub, not only the output."""
-    command = [sys.executable, "-m", "hub", "ask", "ivan", "count to 900", "--url", dev.url]
+    command = [hub_program(), "ask", "ivan", "count to 900", "--url", dev.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.read(12)
@@ -187,7 +187,7 @@ def test_publish_and_tail_from_the_command_line(dev: Dev) -> None:
     """`hub tail` prints the event of `hub publish` as one JSON object on a line."""
     published = run(dev, "publish", "tina", "--event", "export", "--data", '{"ready": true}')
     assert published.returncode == 0, published.stderr
-    command = [sys.executable, "-m", "hub", "tail", "tina", "--json", "--cursor", "start"]
+    command = [hub_program(), "tail", "tina", "--json", "--cursor", "start"]
     with subprocess.Popen([*command, "--url", dev.url], stdout=subprocess.PIPE) as tail:
         assert tail.stdout is not None
         names = [json.loads(tail.stdout.readline())["event"] for _ in range(2)]
@@ -198,7 +198,7 @@ def test_publish_and_tail_from_the_command_line(dev: Dev) -> None:
 def test_character_split_over_network_chunks_arrives_whole(tmp_path: Path) -> None:
     """An upstream that splits its bytes anywhere gives the same text."""
     port = free_port()
-    command = [sys.executable, "-m", "hub", "upstream", "--port", str(port)]
+    command = [hub_program(), "upstream", "--port", str(port)]
     command += ["--network-chunk-bytes", "1", "--tokens-per-second", "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as upstream:
         try:
@@ -337,7 +337,7 @@ def test_taken_port_is_named_with_its_flag(flag: str) -> None:
         ports = {"--port": str(free_port()), "--internal-port": str(free_port()), flag: port}
         words = [word for pair in ports.items() for word in pair]
         command = subprocess.run(
-            [sys.executable, "-m", "hub", "dev", *words],
+            [hub_program(), "dev", *words],
             capture_output=True,
             text=True,
             timeout=60,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from hub.cli.doctor import CheckResult, ProbeTarget, check_proxy
 from tests.e2e.cluster import create_cluster
 from tests.e2e.proxy import NGINX, NginxProxy
 from tests.faults import FaultProxy
+from tests.forked_hub import hub_program
 from tests.topologies import free_ports
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -146,7 +146,7 @@ async def check_command_line(proxy: NginxProxy) -> None:
 
     async def doctor(*words: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hub", "doctor", "--seconds", "2.5", "--timeout", "25", *words,
+            hub_program(), "doctor", "--seconds", "2.5", "--timeout", "25", *words,
             stdout=asyncio.subprocess.PIPE, env=environment,
         )  # fmt: skip
         output, _ = await process.communicate()

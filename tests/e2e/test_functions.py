@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from tests.docs.snippets import DOCS, find_blocks
 from tests.e2e.conftest import Dev
 from tests.e2e.test_dev import follow, run, wait_for
+from tests.forked_hub import hub_program
 
 GUIDE = DOCS / "guides" / "functions.md"
 STUBBORN = """
@@ -97,7 +97,7 @@ async def test_changed_file_is_loaded_again(dev: Dev, folder: Path) -> None:
 def test_worker_requires_the_declaration(folder: Path) -> None:
     """`hub worker --app` names the lines to add; with the guide's lines it is content."""
     env = {**os.environ, "HUB_REDIS__URL": "redis://127.0.0.1:1", "HUB_AUTH__DISABLED": "true"}
-    command = [sys.executable, "-m", "hub", "worker", "--app", "answers:app"]
+    command = [hub_program(), "worker", "--app", "answers:app"]
     refused = subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
     )
@@ -129,7 +129,7 @@ def test_worker_requires_the_declaration(folder: Path) -> None:
 def test_app_that_cannot_be_loaded(args: tuple[str, ...], expected: str, tmp_path: Path) -> None:
     """`hub dev` says in one sentence what is wrong, with exit code 2."""
     done = subprocess.run(
-        [sys.executable, "-m", "hub", "dev", *args],
+        [hub_program(), "dev", *args],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2

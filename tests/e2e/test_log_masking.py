@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import aiohttp
 import jwt
 
 from hub.backends.redis.permissions import acl_rules
+from tests.forked_hub import start_hub
 from tests.topologies import free_ports
 
 SECRET: Final = "S3CRET"
@@ -57,10 +57,7 @@ def environment(redis_url: str, port: int, internal_port: int) -> dict[str, str]
 async def process(command: str, env: dict[str, str], log: Path) -> AsyncIterator[None]:
     """Run `hub serve` or `hub worker` inside the block, and write its output to the file."""
     with log.open("wb") as output:
-        running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hub", command, env=env, stdout=output, stderr=output,
-            cwd=log.parent,
-        )  # fmt: skip
+        running = start_hub(command, env=env, output=output, folder=log.parent)
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from hub.core.sse_decoder import SseDecoder
+from tests.forked_hub import hub_program
 from tests.processes import Valkey
 from tests.topologies import free_ports
 
@@ -177,7 +178,7 @@ async def test_port_in_use_is_refused(folder: Path) -> None:
         await wait_until_ready(supervisor, session, "n-1")
         flags = ["--port", supervisor.url.rpartition(":")[2], "--internal-port", "1"]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hub", "serve", "--workers", "2", *flags,
+            hub_program(), "serve", "--workers", "2", *flags,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "HUB_AUTH__DISABLED": "true"},
         )  # fmt: skip

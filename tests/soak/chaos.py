@@ -23,7 +23,7 @@ import aiohttp
 import redis
 
 from tests.conftest import short_folder
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, Process
 from tests.soak.answers import AnswerLedger, User
 from tests.topologies import SentinelSetup, TcpServer, fake_clock, valkey_binary
 
@@ -35,9 +35,9 @@ _INTERVAL_SECONDS: Final = 0.1  # between two checks of the roles
 class Member:
     """A node or a worker that can be frozen, killed and started again with another clock."""
 
-    def __init__(self, start: Callable[[], Awaitable[asyncio.subprocess.Process]]) -> None:
+    def __init__(self, start: Callable[[], Awaitable[Process]]) -> None:
         self._start = start
-        self.process: asyncio.subprocess.Process
+        self.process: Process
 
     async def start(self) -> None:
         self.process = await self._start()
@@ -286,7 +286,7 @@ async def chaos(args: argparse.Namespace) -> AnswerLedger:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
         )
-        cluster = Cluster(folder, stack, session)
+        cluster = Cluster(folder, stack, session, has_fresh_processes=True)
         await cluster.add_upstream("sim", tokens_per_second=25.0)
         cluster.set("REDIS__URL", sentinel.url)
         cluster.set("WORKER__LEASE_SECONDS", str(LEASE_SECONDS))
