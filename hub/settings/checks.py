@@ -14,6 +14,7 @@ SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _FUNCTION_SETTINGS: Final = frozenset(
     {
         *("kind", "target", "retries", "total_seconds", "max_running", "max_queued", "queue"),
+        "isolation",
         *("default_model", "models", "base_url"),
     }
 )

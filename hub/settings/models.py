@@ -218,6 +218,7 @@ class Producers(Section):
     """The processes of a worker that run the application's functions."""
 
     processes: PositiveInt = 1
+    spare_processes: PositiveInt = 2
     stop_timeout_seconds: PositiveFloat = 10.0
     block_warning_seconds: PositiveFloat = 1.0
     block_limit_seconds: PositiveFloat = 30.0
@@ -319,6 +320,7 @@ class Upstream(Section):
     max_running: PositiveInt | None = None
     max_queued: PositiveInt | None = 10_000
     queue: QueueName = DEFAULT_QUEUE
+    isolation: Literal["none", "run"] = "none"
 
     _target = field_validator("target")(_check_target)
     _base_url = field_validator("base_url")(_check_base_url)

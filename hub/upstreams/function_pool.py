@@ -29,12 +29,21 @@ class FunctionPool:
     """Keeps a number of child processes running: `async with FunctionPool(…) as pool`.
 
     Entering it returns when each process has loaded the functions; it raises OperatorError when one
-    cannot. new_process: returns a process that has not started.
+    cannot. new_process: returns a process that has not started. processes: how many take runs at a
+    time. one_run_each: whether a process ends after its first run; then `processes` are loaded and
+    wait for one.
     """
 
-    def __init__(self, new_process: Callable[[], FunctionProcess], processes: int) -> None:
+    def __init__(
+        self,
+        new_process: Callable[[], FunctionProcess],
+        processes: int,
+        *,
+        one_run_each: bool = False,
+    ) -> None:
         self._new_process = new_process
         self._count = processes
+        self._one_run_each = one_run_each
         self._ready: list[FunctionProcess] = []
         self._changed = asyncio.Condition()
         self._failure: CannotLoadFunctions | None = None  # of the newest start, if it failed
@@ -86,7 +95,11 @@ class FunctionPool:
             raise UpstreamError(
                 "producer_error", "the application cannot be loaded", retryable=True
             ) from self._failure
-        return min(processes, key=len).start_run(function, request)
+        process = min(processes, key=len)
+        run = process.start_run(function, request)
+        if self._one_run_each:
+            process.mark_unready()
+        return run
 
     def _usable(self) -> list[FunctionProcess]:
         return [each for each in self._ready if not each.is_lost and not each.is_unready]

@@ -120,13 +120,13 @@ class FunctionProcess:
         own_watch, peer_watch = socket.socketpair()
         try:
             await self._spawn(peer, peer_watch)
+            for each in (own, own_watch):
+                each.setblocking(False)
+            await self._connection.open(own)
         except BaseException:
             own.close()
             own_watch.close()
             raise
-        for each in (own, own_watch):
-            each.setblocking(False)
-        await self._connection.open(own)
         self._watch = self._background.run("watch process", self._watch_loop(own_watch))
         return await self._loaded
 
@@ -262,6 +262,7 @@ class FunctionProcess:
         self.is_lost = True
         if not self._loaded.done():
             self._loaded.set_exception(CannotLoadFunctions("the process ended while it started"))
+            self._loaded.exception()  # nobody waits for it if `start` was cancelled
         runs, self._runs = self._runs, {}
         for run in runs.values():
             run.on_lost()

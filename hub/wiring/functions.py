@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
@@ -27,6 +28,8 @@ async def open_functions(
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
+    Functions with `isolation = "run"` have processes of their own.
+
     askable: the upstreams that they may ask.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
@@ -38,14 +41,6 @@ async def open_functions(
     if not upstreams:
         yield {}
         return
-    producers = settings.producers
-    options = ProcessOptions(
-        targets={name: each.target or "" for name, each in upstreams.items()},
-        max_part_bytes=settings.generations.max_record_bytes,
-        stop_timeout_seconds=producers.stop_timeout_seconds,
-        block_warning_seconds=producers.block_warning_seconds,
-        block_limit_seconds=producers.block_limit_seconds,
-    )
     publisher = Publisher(
         backend.events,
         max_data_bytes=settings.publish.max_data_bytes,
@@ -64,22 +59,64 @@ async def open_functions(
             )
         )
 
-    def new_process() -> FunctionProcess:
-        return FunctionProcess(options, publish, askable)
+    functions: dict[str, ApplicationFunction] = {}
+    async with AsyncExitStack() as opened:
+        pools = []
+        for isolation in ("none", "run"):
+            group = {name: each for name, each in upstreams.items() if each.isolation == isolation}
+            if group:
+                options = _process_options(settings, group)
+                pool = _build_pool(
+                    settings,
+                    partial(FunctionProcess, options, publish, askable),
+                    one_run_each=isolation == "run",
+                )
+                pools.append(await opened.enter_async_context(pool))
+                _check_options(group, pool.options)
+                functions |= _build_functions(settings, group, pool)
 
-    async with FunctionPool(new_process, producers.processes) as pool:
-        _check_options(upstreams, pool.options)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, pool.reload)
-        yield {
-            name: ApplicationFunction(
-                name,
-                pool,
-                retries=each.retries if "retries" in each.model_fields_set else None,
-                timeout_seconds=each.total_seconds,
-                shows_errors=producers.show_errors,
-            )
-            for name, each in upstreams.items()
-        }
+        def reload() -> None:
+            for pool in pools:
+                pool.reload()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        yield functions
+
+
+def _process_options(
+    settings: Settings, upstreams: Mapping[str, UpstreamSettings]
+) -> ProcessOptions:
+    producers = settings.producers
+    return ProcessOptions(
+        targets={name: each.target or "" for name, each in upstreams.items()},
+        max_part_bytes=settings.generations.max_record_bytes,
+        stop_timeout_seconds=producers.stop_timeout_seconds,
+        block_warning_seconds=producers.block_warning_seconds,
+        block_limit_seconds=producers.block_limit_seconds,
+    )
+
+
+def _build_pool(
+    settings: Settings, new_process: Callable[[], FunctionProcess], *, one_run_each: bool
+) -> FunctionPool:
+    producers = settings.producers
+    count = producers.spare_processes if one_run_each else producers.processes
+    return FunctionPool(new_process, count, one_run_each=one_run_each)
+
+
+def _build_functions(
+    settings: Settings, upstreams: Mapping[str, UpstreamSettings], pool: FunctionPool
+) -> dict[str, ApplicationFunction]:
+    return {
+        name: ApplicationFunction(
+            name,
+            pool,
+            retries=each.retries if "retries" in each.model_fields_set else None,
+            timeout_seconds=each.total_seconds,
+            shows_errors=settings.producers.show_errors,
+        )
+        for name, each in upstreams.items()
+    }
 
 
 def _check_options(

@@ -75,6 +75,7 @@ async def functions(
     names: Sequence[str] = NAMES,
     *,
     processes: int = 1,
+    one_run_each: bool = False,
     target: str = APP,
     upstreams: Mapping[str, Upstream] | None = None,
     **options: Any,
@@ -103,7 +104,9 @@ async def functions(
     models["llm"] = UpstreamModels("llm-model", ["llm-model"])
     models |= {name: UpstreamModels(name, (), "function") for name in names}
     askable = AskableUpstreams(upstreams, models)
-    async with FunctionPool(lambda: FunctionProcess(chosen, publish, askable), processes) as pool:
+    async with FunctionPool(
+        lambda: FunctionProcess(chosen, publish, askable), processes, one_run_each=one_run_each
+    ) as pool:
         yield Functions(pool, published)
 
 
@@ -201,6 +204,22 @@ async def test_blocked_process() -> None:
     blocked = next(log for log in logs if log["event"] == "producer.blocked")
     assert "time.sleep(60)" in blocked["stack"]
     assert any(log["event"] == "producer.block_limit" for log in logs)
+
+
+async def test_process_of_its_own(function_log: Path) -> None:
+    """Each run has a process that no other run has; a crash or a block costs only its own run."""
+    async with (
+        functions(["waits", "pid", "crashes"], one_run_each=True) as case,
+        case.stream("waits") as first,
+        case.stream("waits") as second,
+    ):
+        pids = {texts(await anext(first)), texts(await anext(second))}
+        with pytest.raises(ProducerLost):
+            await case.ask("crashes")
+        pids.add(texts(await case.ask("pid")))
+        pids.add(texts(await case.ask("pid")))
+        assert len(pids) == 4
+    assert has_left_lifespan(function_log)
 
 
 async def test_reload_and_several_processes() -> None:
