@@ -116,14 +116,17 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return handler
 
     def error_statuses(self) -> list[int]:
-        """Return the statuses of all errors that the operation may answer, sorted."""
-        statuses = set(self.refuses)
+        """Return the statuses of all errors that the operation may answer, sorted.
+
+        Among them are those of headers that no operation describes (unsupported_headers.py).
+        """
+        statuses = {*self.refuses, 412, 415, 416 if self.method == "GET" else 400, 500}
         if self.security is not None:
             statuses |= {401, 403, 503}  # authentication and what follows may need the broker
         if self.parameters or self.body:
             statuses.add(400)
         if self.body:
-            statuses |= {408, 413, 415}
+            statuses |= {408, 413}
         return sorted(statuses)
 
 

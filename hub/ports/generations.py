@@ -122,7 +122,8 @@ class GenerationStore(Protocol):
         """Store a record and take the position of the user's channel, or find the earlier record.
 
         The store sets `requested_at` by its own clock.
-        idempotency_key: None always creates a record; the same key of a user creates one only.
+        idempotency_key: None always creates a record; the same key of a user creates one only
+        while that record exists.
         on_busy: what happens when the chat of the request has a generation that has not ended. A
         generation that waits (CreatedGeneration.waits) cannot begin before the others have ended.
         A second call with the same generation changes nothing.

@@ -67,9 +67,10 @@ class MemoryGenerationStore:
         digest = request_digest(generation.request)
         if idempotency_key and key in self._by_key:
             earlier, first_digest = self._by_key[key]
-            if digest != first_digest:
-                raise key_reused()
-            return msgspec.structs.replace(earlier, new=False)
+            if earlier.generation in self.records:
+                if digest != first_digest:
+                    raise key_reused()
+                return msgspec.structs.replace(earlier, new=False)
         existing = self.records.get(generation.id)
         if existing is not None and existing.after is not None:
             return CreatedGeneration(generation.id, existing.after, new=True, waits=existing.waits)

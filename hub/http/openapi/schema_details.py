@@ -83,7 +83,7 @@ def _nullable(schema: dict[str, Any], default: Any) -> dict[str, Any]:
     if default:
         sentence = f"`{default if isinstance(default, str) else json.dumps(default)}` by default."
         outside["description"] = f"{outside.get('description', '')} {sentence}".strip()
-    if not any(kind in schema for kind in _ANY_OF_KINDS):
+    if schema == _NULL or not any(kind in schema for kind in _ANY_OF_KINDS):
         return {**outside, **schema}
     choices = schema["anyOf"] if set(schema) == {"anyOf"} else [schema]
     return {**outside, "anyOf": [*(each for each in choices if each != _NULL), _NULL]}

@@ -400,6 +400,22 @@ class GenerationsContract:
             assert await node.backend.generations.find(kit.id) is None
         assert await node.backend.generations.delete("not an id")
 
+    async def test_key_of_a_deleted_generation_starts_another(self, node: Node) -> None:
+        """The same key may then be used for any request, and finds the new generation again."""
+        kit = GenerationKit(node)
+        first = await kit.create("key")
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.END, status=Status.DONE)
+        assert await node.backend.generations.delete(kit.id)
+        other = msgspec.structs.replace(REQUEST, model="other")
+        new = Generation(GenerationKit(node).id, "alice", other)
+        created = await node.backend.generations.create(new, "key")
+        assert (created.generation, created.new) == (new.id, True)
+        assert created.generation != first.generation
+        again = Generation(GenerationKit(node).id, "alice", other)
+        found = await node.backend.generations.create(again, "key")
+        assert (found.generation, found.new) == (new.id, False)
+
     async def test_stop_of_an_unknown_generation(self, node: Node) -> None:
         """Stopping a generation that does not exist returns None."""
         assert await node.backend.generations.request_stop(GenerationKit(node).id, "alice") is None

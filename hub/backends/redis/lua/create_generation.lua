@@ -13,7 +13,7 @@
 --       started a generation with another request; or {'busy' or 'full', id of the oldest open answer
 --       of the chat}
 -- Invariants
--- 1. An idempotency key that has started a generation starts no other one while it exists.
+-- 1. An idempotency key that has started a generation starts no other one while both exist.
 -- 2. A generation is among the open ones from its creation to its end. Meanwhile its record lives at
 --    least as long as a head, so that a clock that is ahead after a fail-over does not expire it.
 -- 3. A chat's set has its open answers in the order of their requests. An answer that was started
@@ -25,10 +25,12 @@ if ARGV[4] ~= '' then
   local before = redis.call('GET', KEYS[3])
   if before then
     local id, epoch, offset, digest = string.match(before, '^(%w+) (%w+) (%d+) (%w+)$')
-    if digest ~= ARGV[4] then
-      return {}
+    if redis.call('HGET', record_prefix(KEYS[4]) .. id, 'status') then
+      if digest ~= ARGV[4] then
+        return {}
+      end
+      return {id, epoch, tonumber(offset), 0}
     end
-    return {id, epoch, tonumber(offset), 0}
   end
 end
 local created = redis.call('HMGET', KEYS[4], 'after', 'waits')
