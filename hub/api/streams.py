@@ -65,13 +65,15 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that was requested, after all checks.
 
     channels: the user's own first, in cursor order. cursor: the position after which each channel
-    begins; one without a position begins live. guard: stops the generation when the client
+    begins; one without a position begins live. client_cursor: the positions that the client sent,
+    which a stream that ends at once repeats. guard: stops the generation when the client
     disconnects.
     """
 
     identity: Identity
     channels: Sequence[Channel]
     cursor: Cursor
+    client_cursor: Cursor = {}
     view: StreamView = USER_STREAM
     guard: DisconnectGuard | None = None
     heartbeats: Heartbeats = Heartbeats()
@@ -95,12 +97,22 @@ class Streams:
     def user_request(self, context: RequestContext, identity: Identity) -> StreamRequest:
         """Read a user's stream from a request: `topics`, and the cursor. Raise CallerError."""
         names = context.query.get("topics", "").split(",")
+        return self.user_stream(context, identity, names, context.query.get("cursor"))
+
+    def user_stream(
+        self, context: RequestContext, identity: Identity, names: Sequence[str], cursor: str | None
+    ) -> StreamRequest:
+        """Return a user's stream with these topics.
+
+        cursor: that of the request's body or URL; see requested_cursor. Raise CallerError.
+        """
         channels = user_channels(identity.user, self.check_topics(names, identity))
-        cursor = requested_cursor(context, channels, context.query.get("cursor"))
+        positions = requested_cursor(context, channels, cursor)
         return StreamRequest(
             identity=identity,
             channels=channels,
-            cursor=cursor,
+            cursor=positions,
+            client_cursor=without_start(positions),
             heartbeats=self.requested_heartbeats(context),
         )
 
@@ -172,6 +184,7 @@ class Streams:
             address=self._addresses.of(context),
             heartbeat_seconds=stream.heartbeats.seconds,
             heartbeat_event=stream.heartbeats.as_events,
+            client_cursor=stream.client_cursor,
         )
         connection = Connection(options, self._clock, stream.view)
         if stream.guard is not None:
@@ -245,6 +258,11 @@ def requested_cursor(
         # It is an id of another server, or half of one. The client cannot change what it sends, and
         # an EventSource that gets an error never comes back: it gets `hub.reset` instead.
         return dict.fromkeys(channels, UNKNOWN)
+
+
+def without_start(cursor: Cursor) -> Cursor:
+    """Return the positions of a requested cursor that were in its text, none of `start`."""
+    return {} if FROM_START in cursor.values() else cursor
 
 
 def parse_requested_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:

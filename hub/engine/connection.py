@@ -9,8 +9,9 @@ Rules:
    writes what is for many, and only to synced connections. There is no third way.
 2. While unsynced, `_positions` holds the client's position in each channel: it has been sent
    exactly the events up to there. `_cursor_parts` holds the same as text, one part of the cursor
-   for each channel, in cursor order. While synced both are empty, because the channel states hold
-   the positions.
+   for each channel, in cursor order. Before the log was read, the positions are empty and the text
+   is what the client sent: some clients forget their cursor on a connection without one. While
+   synced both are empty, because the channel states hold the positions.
 3. While buffering (joining or filling a gap), live events wait in `_buffered`, which is bounded. An
    event that does not fit is not lost: `flush_buffered` then says that the log must be read again.
 4. Nothing is written after `close`. A connection ends once, by `close` or because the client
@@ -28,7 +29,15 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
-from hub.core.cursor import CURSOR_END, Position, format_part, is_behind, part_prefix, to_base62
+from hub.core.cursor import (
+    CURSOR_END,
+    Cursor,
+    Position,
+    format_part,
+    is_behind,
+    part_prefix,
+    to_base62,
+)
 from hub.core.event import Event, encode_json
 from hub.core.outbox import Outbox
 from hub.engine.broadcast import send_if_open
@@ -54,6 +63,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     address: the client's IP address, None when it is not known.
     heartbeat_seconds: a shorter interval than the node's; None means the node's.
     heartbeat_event: whether a heartbeat is the event `hub.heartbeat`, not a comment or a ping.
+    client_cursor: the positions that the client sent, none without a cursor.
     """
 
     id: str
@@ -68,6 +78,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None
     heartbeat_seconds: float | None = None
     heartbeat_event: bool = False
+    client_cursor: Cursor = {}
 
 
 class Connection:
@@ -132,6 +143,8 @@ class Connection:
         self._synced = False  # whether the channel states hold its positions
         self._positions: dict[Channel, Position] = {}  # see rule 2
         self._cursor_parts: dict[Channel, bytes] = dict.fromkeys(options.channels, b"")
+        for channel, position in options.client_cursor.items():
+            self._cursor_parts[channel] = format_part(channel, position).encode()
         # Events sent; while synced, the events that the channel states count come on top.
         self._event_count = 0
         self._written_at = clock.now()  # the last write to this connection alone
@@ -193,7 +206,9 @@ class Connection:
         return max(self._written_at, own.delivered_at, self.group.delivered_at)
 
     def cursor(self) -> bytes:
-        """Return the client's positions as the text of a cursor; empty before the log was read."""
+        """Return the client's positions as the text of a cursor. Before the log was read, it is
+        what the client sent, or empty.
+        """
         if self._synced:
             parts = b"".join([state.cursor_part for state in self._channel_states()])
         else:
@@ -445,7 +460,7 @@ class Connection:
     def _write_last(self, body: bytes, reason: CloseReason) -> None:
         if reason is not CloseReason.SLOW:  # the writer of a slow client has been aborted
             self._drain_outbox()
-            cursor = self.cursor() if self._positions and self._view.uses_hub_events else None
+            cursor = self.cursor() if self._view.uses_hub_events else None
             self._write(self.encoder.frame(body, cursor) if body else b"")
         if not self._view.is_broken:
             self.writer.write(self.encoder.trailer(reconnect=reason.reconnect))

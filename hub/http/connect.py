@@ -14,7 +14,6 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator
 from hub.api.request_context import last_event_id
-from hub.api.streams import StreamRequest, requested_cursor, user_channels
 from hub.core.channel import TopicName
 from hub.core.cursor import UNKNOWN, format_cursor
 from hub.core.ndjson import StreamLine
@@ -121,15 +120,8 @@ class ConnectRoutes:
         identity = await self._authenticator.identify(request)
         identity.check_may_stream()
         body = await read_json(request, ConnectBody, max_bytes=_MAX_BODY_BYTES)
-        topics = self._http_streams.streams.check_topics(body.topics, identity)
-        channels = user_channels(identity.user, topics)
-        cursor = requested_cursor(request, channels, body.cursor)
-        stream = StreamRequest(
-            identity=identity,
-            channels=channels,
-            cursor=cursor,
-            heartbeats=self._http_streams.streams.requested_heartbeats(request),
-        )
+        streams = self._http_streams.streams
+        stream = streams.user_stream(request, identity, body.topics, body.cursor)
         return await self._http_streams.stream(request, stream)
 
     @Operation(

@@ -10,7 +10,7 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.heartbeats import Heartbeats
 from hub.api.stop_on_disconnect import StopOnDisconnect
-from hub.api.streams import StreamRequest
+from hub.api.streams import StreamRequest, without_start
 from hub.core.channel import user_channel
 from hub.core.cursor import Cursor
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
@@ -97,6 +97,7 @@ class GenerationStreams:
                 identity=identity,
                 channels=channels,
                 cursor=start.cursor,
+                client_cursor=without_start(cursor),
                 view=GenerationStream(start.record, snapshot=start.snapshot),
                 guard=guard,
                 heartbeats=heartbeats,

@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
-from hub.core.channel import user_channel
+from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.cursor import UNKNOWN, format_cursor
+from hub.core.sse_decoder import SseDecoder
 from tests.http.kit import Hub, Stream, running_hub
+
+CHANNELS = (user_channel("alice"), ALL, topic_channel("t"))
 
 
 @pytest.fixture
@@ -379,6 +383,36 @@ async def test_broker_away_ends_the_stream(hub: Hub) -> None:
     async with hub.stream("/sse/connect/alice") as stream:
         bye = json.loads(stream.opened.data)
     assert (stream.response.status, bye["reason"], bye["reconnect"]) == (200, "broker_away", True)
+
+
+async def test_stream_that_ends_at_once_repeats_the_cursor(hub: Hub) -> None:
+    """The hub.bye of a stream that has read nothing has the id that the client sent, because some
+    clients forget theirs on a connection without one. It never has another one.
+    """
+    async with hub.stream("/sse/connect/alice?topics=t") as stream:
+        sent = stream.opened.id
+    _, started = await hub.call("POST", "/generations?user=alice", json={"prompt": "hi"})
+    answer = f"/generations/{started['generation']}/stream?user=alice"
+    await hub.node.connections.drain(0.0, asyncio.Event())
+    path, header = "/sse/connect/alice?topics=t", "Last-Event-ID"
+    for url, headers, expected in (
+        (path, {header: sent}, sent),
+        (f"{path}&cursor={sent}", {}, sent),
+        (f"{path}&cursor=start", {header: sent}, sent),
+        ("/sse/connect/alice", {header: sent}, f"{sent.partition('~')[0]}."),
+        (path, {}, ""),
+        (f"{path}&cursor=live", {}, ""),
+        (f"{path}&cursor=start", {}, ""),
+        (path, {header: "of another server"}, format_cursor(dict.fromkeys(CHANNELS, UNKNOWN))),
+        (answer, {header: started["cursor"]}, started["cursor"]),
+        (answer, {}, ""),
+    ):
+        async with hub.ask("GET", url, headers=headers) as response:
+            (bye,) = SseDecoder().feed(await response.read())
+        assert (bye.name, bye.id) == ("hub.bye", expected), (url, headers)
+    body = {"topics": ["t"], "cursor": sent}
+    async with hub.ask("POST", "/sse/connect/alice", json=body) as response:
+        assert SseDecoder().feed(await response.read())[0].id == sent
 
 
 async def test_client_that_never_reads_is_closed(hub: Hub) -> None:

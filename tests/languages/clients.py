@@ -123,7 +123,7 @@ STREAM_CLIENTS: Final = (
         language="rust",
         part="follow",
         package="eventsource-client",
-        notes="forgets the cursor when a node answers with `hub.bye` alone: pass it to each stream",
+        notes="forgets the cursor on a connection without an `id:`: pass it to each stream",
     ),
 )
 CHAT_CLIENTS: Final = (

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-Step = Literal["end", "bye", "status", "silence"]
+Step = Literal["end", "bye", "unreachable", "status", "silence"]
 EVENTS: Final = 40
 BYE: Final = "hub.bye"
 
@@ -28,8 +28,9 @@ class LogServer:
     """The events 0 to 39, from the cursor of the client on.
 
     Each connection takes the next step: `end` closes the response cleanly at any byte, `bye` sends
-    only a temporary `hub.bye`, `status` answers 503, `silence` sends nothing after an event. After
-    the last step, the client gets all events that it lacks, and a final `hub.bye`.
+    only a temporary `hub.bye` with the cursor of the client, `unreachable` sends one without an id,
+    as a proxy does, `status` answers 503, `silence` sends nothing after an event. After the last
+    step, the client gets all events that it lacks, and a final `hub.bye`.
 
     connections: how many there were. without_cursor: those without one, after the first.
     """
@@ -56,9 +57,10 @@ class LogServer:
             return web.Response(status=503)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        if step == "bye":
+        if step in ("bye", "unreachable"):
             bye = {"reason": "draining", "reconnect": True, "retry_ms": 50}
-            await response.write(encode(BYE, bye, retry=50))
+            repeated = cursor if step == "bye" and cursor else None
+            await response.write(encode(BYE, bye, repeated, retry=50))
             return response
         first = int(cursor.removeprefix("e")) if cursor else 0
         opened = encode("hub.open", {"connection": "c"}, f"e{first}", retry=50)

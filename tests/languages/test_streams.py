@@ -31,7 +31,9 @@ MIN_FIRST_BYTES, MAX_BYTES = 800, 1000  # the first connection lives until hub.o
 NOTES = 4 * CUTS  # a connection has at most four, so the last one has some to receive
 MAX_SILENCE_SECONDS = 20  # of the programs
 LARGE = "大" * 87_370  # as large as `publish.max_data_bytes` allows, and larger with its fields
-STEPS: list[Step] = ["end", "bye", "end", "status", "end", "end", "bye", "end", "end", "end"]
+STEPS: list[Step] = [
+    *("end", "bye", "end", "status", "end", "end", "unreachable", "end", "end", "end"),
+]
 
 
 @asynccontextmanager
@@ -98,12 +100,15 @@ async def test_clean_ends(client: Client) -> None:
     assert server.connections == len(STEPS) + 1
 
 
-async def test_default_of_eventsource_client() -> None:
-    """Without the program of the page, eventsource-client forgets its cursor at hub.bye alone."""
-    server = LogServer(["end", "bye"], "eventsource-client")
+@pytest.mark.parametrize(("step", "forgotten"), [("bye", 0), ("unreachable", 1)])
+async def test_default_of_eventsource_client(step: Step, forgotten: int) -> None:
+    """Without the program of the page, eventsource-client keeps the cursor that hub.bye repeats,
+    and forgets it where a connection has no id at all.
+    """
+    server = LogServer(["end", step], "eventsource-client")
     async with serve(server) as url, run_program(by_itself_command(), url) as program:
         await program.until(lambda program: len(program.named("hub.open")) == 2)
-    assert server.without_cursor == 1
+    assert server.without_cursor == forgotten
 
 
 @every_client

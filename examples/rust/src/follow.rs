@@ -10,8 +10,8 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// Call `handle` with each event of the user and its data, until the hub ends the stream or refuses it.
 ///
-/// The client could reconnect by itself. It then forgets the cursor when a node answers with `hub.bye`
-/// alone, and begins with live events. So each stream gets the cursor here.
+/// The client could reconnect by itself. It then forgets the cursor on a connection without an id, such as
+/// the `hub.bye` of a proxy, and begins with live events. So each stream gets the cursor here.
 pub async fn follow(
     hub: &str,
     token: &str,
