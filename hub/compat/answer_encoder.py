@@ -11,13 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.compat.answer_state import (
-    AlreadySentTextChanged,
-    AnswerState,
-    GenerationEvent,
-    decode_event,
-    to_annotation,
-)
+from hub.compat.answer_state import AnswerState, GenerationEvent, decode_event, to_annotation
+from hub.compat.append_only import AlreadySentTextChanged
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 from hub.core.part_events import PART, to_events
@@ -60,16 +55,9 @@ class AnswerEncoderBase(ABC):
     def feed(self, name: str, data: bytes) -> Sequence[bytes]:
         if self.is_finished:
             return ()
-        if name == PART:
-            part = msgspec.json.decode(data)
-            self.answer.feed_part(part)
-            return list(self._encode_part(part))
-        event = decode_event(data)
-        self.answer.feed(name, event)
-        self.is_finished = bool(self.answer.status)
         chunks: list[bytes] = []
         try:
-            chunks.extend(self._encode_event(name, event))
+            chunks.extend(self._encode(name, data))
         except AlreadySentTextChanged:
             self.is_finished = True
             chunks.extend(self.on_failed(REWRITTEN_CODE, REWRITTEN))
@@ -79,6 +67,16 @@ class AnswerEncoderBase(ABC):
         self.is_finished = True
         chunks = b"".join(self.on_failed(code, message))
         return chunks if self.is_broken else chunks + self.trailer
+
+    def _encode(self, name: str, data: bytes) -> Iterator[bytes]:
+        if name == PART:
+            part = msgspec.json.decode(data)
+            self.answer.feed_part(part)
+            return self._encode_part(part)
+        event = decode_event(data)
+        self.answer.feed(name, event)
+        self.is_finished = bool(self.answer.status)
+        return self._encode_event(name, event)
 
     def _encode_event(self, name: str, event: GenerationEvent) -> Iterator[bytes]:
         match name:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from hub.core.event import encode_json
 from hub.core.generation import Generation
 from hub.core.part_events import PART, to_events
-from hub.core.response_items import EVENT_DATA
+from hub.core.response_items import EVENT_DATA, MESSAGE_DATA
 from hub.core.tool_calls import MAX_TOOL_CALLS
 
 _CALL_FIELDS: Final = {"index", "id", "type", "function", "run_by"}
@@ -73,6 +73,7 @@ class AnswerState:
         self.annotations: list[dict[str, Any]] = []
         self.kept_items: dict[str, dict[str, Any]] = {}  # core/response_items.py, by the ids
         self.files: list[dict[str, Any]] = []  # parts of the type `file`
+        self.messages: list[dict[str, Any]] = []  # core/response_items.py, their beginnings
         self.is_started = False
         self.is_cut = False  # whether parts were void when the answer was continued
         self.are_calls_cut = False  # whether tool calls were among them
@@ -125,6 +126,8 @@ class AnswerState:
             case "data" if part["name"] == EVENT_DATA:
                 if (item := kept_item(part)) is not None:
                     self.kept_items[str(part.get("id"))] = item
+            case "data" if part["name"] == MESSAGE_DATA and isinstance(part["value"], dict):
+                self.messages.append(part["value"])
             case "source":
                 self.annotations.append(to_annotation(part))
             case "file":
@@ -140,7 +143,7 @@ class AnswerState:
         """Forget all parts."""
         self._text_parts, self._reasoning_parts, self.tool_calls = [], [], []
         self.reasoning_details, self.annotations, self.files = [], [], []
-        self.kept_items, self._count = {}, 0
+        self.kept_items, self.messages, self._count = {}, [], 0
 
     def _continue(self, event: GenerationEvent) -> None:
         self.is_cut = event.parts < self._count
@@ -233,50 +236,6 @@ def _function_field(delta: dict[str, Any], field: str) -> str:
     function = delta.get("function")
     value = function.get(field) if isinstance(function, dict) else None
     return value if isinstance(value, str) else ""
-
-
-class AlreadySentTextChanged(Exception):
-    """The answer no longer begins with the text that an append-only client has been sent."""
-
-
-class AppendOnlyText:
-    """Computes what to send to a client that can only append to the text it has.
-
-    An answer that restarts or is rewritten produces a new version of its text. While the new
-    version repeats the text already sent, nothing is sent; after that, its continuation is.
-    """
-
-    def __init__(self) -> None:
-        self._sent: list[str] = []
-        self._to_repeat = ""  # the sent text that the new version has not repeated yet
-
-    def add(self, text: str) -> str:
-        """Return the part of a delta that is new to the client.
-
-        Raise AlreadySentTextChanged if the delta contradicts the text already sent.
-        """
-        expected = self._to_repeat
-        if expected:
-            if len(text) < len(expected) and expected.startswith(text):
-                self._to_repeat = expected[len(text) :]
-                return ""
-            if not text.startswith(expected):
-                raise AlreadySentTextChanged
-            self._to_repeat, text = "", text[len(expected) :]
-        self._sent.append(text)
-        return text
-
-    def restart(self, kept: str = "") -> None:
-        """Expect a new version of the text. kept: what remains of the one so far."""
-        self._to_repeat = "".join(self._sent)[len(kept) :]
-
-    def end(self) -> None:
-        """Check the complete text.
-
-        Raise AlreadySentTextChanged if it is shorter than the text already sent.
-        """
-        if self._to_repeat:
-            raise AlreadySentTextChanged
 
 
 class AnswerCollector:

@@ -22,7 +22,7 @@ from hub.core.parts import (
     Text,
     ToolCallDelta,
 )
-from hub.core.response_items import EVENT_DATA
+from hub.core.response_items import EVENT_DATA, MESSAGE_DATA
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.content import AnnotationReader, ContentText, read_text
 from hub.upstreams.dialect import (
@@ -109,6 +109,8 @@ class _ResponseReader:
         self._calls: dict[int, str] = {}  # output index → id, of the calls that have begun
         self._inputs: dict[int, str] = {}  # by the output index of the call of a custom tool
         self._whole_inputs: set[int] = set()
+        self._messages: set[int] = set()  # output indexes of the messages that have begun
+        self._has_phases = False
         self._kept_ids: set[str] = set()  # of items that the hub only passes on
         self._item_ids: set[str] = set()  # of reasoning whose encrypted content was read
         self._annotations = AnnotationReader()
@@ -137,6 +139,8 @@ class _ResponseReader:
                 raise UpstreamStreamError(event.data)
             case "output_item.done":
                 yield from self._read_item(output_index, data.item or {})
+            case "output_item.added" if (data.item or {}).get("type") == "message":
+                yield from self._begin_message(output_index, data.item or {})
             case "content_part.done" if data.part is not None:
                 yield from self._read_part(key, data.part)
             case kind if "tool_call_input" in kind or "call_arguments" in kind or kind in _ADDED:
@@ -176,6 +180,7 @@ class _ResponseReader:
             case "output_text.delta" | "refusal.delta":
                 self._has_refusal = self._has_refusal or kind == "refusal.delta"
                 if text := _require_text(data.delta):
+                    self._messages.add(key[0])
                     self._text.add(key, text)
                     yield Text(text)
             case "reasoning_text.delta" | "reasoning_summary_text.delta":
@@ -209,6 +214,15 @@ class _ResponseReader:
             case _:
                 self._has_refusal = self._has_refusal or bool(part.get("refusal"))
                 yield from self._read_text(key, read_text(part))
+
+    def _begin_message(self, output_index: int, item: dict[str, Any]) -> Iterator[Part]:
+        """Yield the beginning of a message that has a phase, or that follows one with a phase."""
+        given = item.get("phase")
+        phase = given if given and isinstance(given, str) else None
+        self._has_phases = self._has_phases or phase is not None
+        if self._has_phases and output_index not in self._messages:
+            yield Data(MESSAGE_DATA, {"phase": phase})
+        self._messages.add(output_index)
 
     def _begin_call(self, output_index: int, item: dict[str, Any]) -> Iterator[Part]:
         """Yield the beginning of a call. Arguments in it count only if no others come."""
@@ -256,6 +270,7 @@ class _ResponseReader:
         parts = content if isinstance(content, list) else []
         match item.get("type"):
             case "message":
+                yield from self._begin_message(output_index, item)
                 for n, part in enumerate(parts):
                     yield from self._read_text((output_index, n), read_text(part))
                     if isinstance(part, dict) and isinstance(part.get("annotations"), list):
@@ -298,8 +313,12 @@ class _ResponseReader:
         """Yield what only the complete output has. Its positions may differ from the indexes of the
         events, so texts are compared as a whole, and calls by their ids.
         """
-        texts = [read_text(item.get("content")) for item in items if item.get("type") == "message"]
-        received, text = self._text.all(), "".join(texts)
+        messages = [(n, item) for n, item in enumerate(items) if item.get("type") == "message"]
+        if not self._text.all() and any(item.get("phase") for _, item in messages):
+            for n, item in messages:
+                yield from self._read_item(n, item)
+        received = self._text.all()
+        text = "".join(read_text(item.get("content")) for _, item in messages)
         if text.startswith(received) and len(text) > len(received):
             yield Text(text[len(received) :])
         indexes = {id_: index for index, id_ in self._calls.items() if id_}

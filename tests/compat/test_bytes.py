@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.compat.answer_encoder import AnswerEncoderBase
-from hub.compat.answer_state import AlreadySentTextChanged, AnswerCollector, AppendOnlyText
+from hub.compat.answer_state import AnswerCollector
+from hub.compat.append_only import AlreadySentTextChanged, AppendOnlyText
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
     DONE,

@@ -228,7 +228,8 @@ def test_response_events() -> None:
         "completed",
     ]
     whole = chunks[-1]["response"]
-    assert (whole["id"], whole["status"], whole["usage"]) == (f"resp_{ID}", "completed", None)
+    assert (whole["id"], whole["status"]) == (f"resp_{ID}", "completed")
+    assert whole["usage"]["total_tokens"] == 0  # clients require numbers
     assert pick_fields(whole["output"], "type", "call_id", "arguments", "status") == [
         ("reasoning", "completed"),
         ("message", "completed"),

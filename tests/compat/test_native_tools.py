@@ -310,3 +310,81 @@ async def test_next_turn_has_the_items_of_the_answer(native_hub: Hub) -> None:
         listed = (await hub.call("GET", path))[1]["data"]
         assert [item for item in listed if item["type"] == "web_search_call"] == kept
         await worker.end()
+
+
+def message(id_: str, text: str, **phase: Any) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"type": "message", "id": id_, "role": "assistant", "content": [part], **phase}
+
+
+MESSAGES = [
+    message("msg_1", "I look.", phase="commentary"),
+    message("msg_2", "It rains.", phase="final_answer"),
+    message("msg_3", "Bye."),
+]
+
+
+def stream_of(items: list[dict[str, Any]]) -> list[ServerSentEvent]:
+    """Return the events of messages that are streamed one after another."""
+    events = []
+    for n, item in enumerate(items):
+        at = {"item_id": item["id"], "output_index": n}
+        events += [
+            sse("output_item.added", output_index=n, item={**item, "content": []}),
+            sse("output_text.delta", delta=item["content"][0]["text"], content_index=0, **at),
+            sse("output_item.done", output_index=n, item=item),
+        ]
+    return [*events, sse("completed", response={"status": "completed", "output": items})]
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        stream_of(MESSAGES),
+        stream_of(MESSAGES)[2::3],  # only their ends
+        stream_of(MESSAGES)[-1:],
+    ],
+    ids=["streamed", "ends", "whole"],
+)
+def test_phase_of_messages(upstream: list[ServerSentEvent]) -> None:
+    """Each message of the upstream is one of the client's, with its phase from its start on."""
+    encoded = encode(record_of(), [*events_of(upstream), DONE])
+    started = [event["item"] for event in encoded if event["type"].endswith("output_item.added")]
+    output = encoded[-1]["response"]["output"]
+    for items in (started, output):
+        assert [item.get("phase") for item in items] == ["commentary", "final_answer", None]
+    assert [item["content"][0]["text"] for item in output] == ["I look.", "It rains.", "Bye."]
+
+
+def test_messages_without_a_phase_are_one_text() -> None:
+    """Servers that know no phases are read as before."""
+    plain = [{k: v for k, v in each.items() if k != "phase"} for each in MESSAGES]
+    encoded = encode(record_of(), [*events_of(stream_of(plain)), DONE])
+    (item,) = encoded[-1]["response"]["output"]
+    assert item["content"][0]["text"] == "I look.It rains.Bye."
+    assert "phase" not in item
+
+
+@pytest.mark.parametrize("phase", [5, [], {}, "", None])
+def test_odd_phase(phase: Any) -> None:
+    """A phase that is no text, of an upstream or of a client, harms nothing."""
+    encoded = encode(record_of(), [*events_of(stream_of([message("m", "x", phase=phase)])), DONE])
+    assert encoded[-1]["response"]["output"][0]["content"][0]["text"] == "x"
+    body = {**BODY, "input": [message("m", "x", phase=phase), ITEMS[0]]}
+    assert upstream_body(body)["input"][0] == {"role": "assistant", "content": "x"}
+
+
+def test_phase_goes_back_to_the_upstream() -> None:
+    """An upstream with the Responses API gets the phase of each earlier message, others do not."""
+    reasoning = ITEMS[1]
+    short = {"role": "assistant", "content": "Short.", "phase": "commentary"}
+    body = {**BODY, "input": [ITEMS[0], reasoning, *MESSAGES, short, ITEMS[6], ITEMS[7]]}
+    sent = upstream_body(body)["input"]
+    kept = [{k: v for k, v in each.items() if k != "id"} for each in MESSAGES[:2]]
+    part = {"type": "output_text", "text": "Short."}
+    assert sent[1] == reasoning
+    assert sent[2:4] == kept
+    assert sent[5] == {"type": "message", **short, "content": [part]}
+    assert [item["type"] for item in sent[6:]] == ["function_call", "function_call_output"]
+    generate = read_responses({**body, "tool_choice": "auto"})[1]
+    assert b"phase" not in encode_json(msgspec.to_builtins(generate.messages))

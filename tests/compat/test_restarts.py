@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.compat.ai_sdk.requests import read_chat
+from hub.compat.append_only import AppendOnlyText
+from hub.compat.openai_chat.text_completion import TextCompletionEncoder
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
+from hub.core.event import encode_json
+from hub.core.folded_parts import FoldedParts
 from hub.core.generation import Message
+from hub.core.response_items import MESSAGE_DATA
 from hub.core.sse_decoder import SseDecoder
 from hub.ports.compat import AnswerEncoder
 from tests.compat.history import (
+    ANNOTATIONS,
+    DETAILS,
     DONE,
     ENCODERS,
     ID,
+    PARTS,
+    PNG,
     RECORD,
     RESTARTED,
     STARTED,
     Event,
     encode_all,
+    event,
+    part,
+    reasoning_delta,
     text_delta,
     tool_call_delta,
 )
@@ -147,3 +162,91 @@ def test_void_parts_do_not_reach_the_llm(
     _, request = read_chat({"messages": [{"role": "assistant", "parts": parts}]})
     expected = [Message("assistant", "a")] if messages is None else messages
     assert request.messages == expected
+
+
+MESSAGE = part("data", name=MESSAGE_DATA, value={"phase": "commentary"})
+REPEATABLE = st.one_of(
+    st.text(min_size=1, max_size=3).map(text_delta),
+    st.text(min_size=1, max_size=3).map(reasoning_delta),
+    st.sampled_from([DETAILS, ANNOTATIONS, PNG, MESSAGE, *PARTS]),
+)
+APPENDING: dict[str, Callable[[], AnswerEncoder]] = {
+    "chat": ENCODERS["chat"],
+    "responses": ENCODERS["responses"],
+    "template": lambda: TemplateEncoder(
+        RECORD, output_template(text="{text}", reasoning="{text}", error="{code}")
+    ),
+}
+
+
+def continued_at(parts: int, story: list[Event]) -> Event:
+    """Return the event of an answer that continues after so many parts of a story."""
+    folded = FoldedParts()
+    for name, data in story[:parts]:
+        folded.apply(name, json.loads(data))
+    snapshot = {"text": folded.text, "parts": folded.parts}
+    return event("continued", attempt=2, model="m1", parts=parts, snapshot=snapshot)
+
+
+@pytest.mark.parametrize("name", APPENDING)
+@given(story=st.lists(REPEATABLE, max_size=8), sent=st.integers(0, 8), kept=st.integers(0, 8))
+def test_repeated_parts_are_sent_once(name: str, story: list[Event], sent: int, kept: int) -> None:
+    """A new version that repeats the first one, from its start or from a checkpoint, continues the
+    stream as if there had been one.
+    """
+    story = [(name, encode_json({**json.loads(d), "i": n})) for n, (name, d) in enumerate(story)]
+    sent = min(sent, len(story))
+    kept = min(kept, sent)
+    once = encode_all(APPENDING[name](), [STARTED, *story, DONE])
+    restarted = [STARTED, *story[:sent], RESTARTED, *story, DONE]
+    assert encode_all(APPENDING[name](), restarted) == once
+    cut = [STARTED, *story[:sent], continued_at(kept, story), *story[kept:], DONE]
+    assert encode_all(APPENDING[name](), cut) == once
+
+
+@given(first=st.text(max_size=6), parts=st.lists(st.text(max_size=3), max_size=4))
+def test_reasoning_that_differs_follows(first: str, parts: list[str]) -> None:
+    """A version that differs follows the one that was sent, as a whole."""
+    shown, whole = AppendOnlyText(may_differ=True), "".join(parts)
+    shown.add(first)
+    shown.restart()
+    seen = "".join(shown.add(part) for part in parts)
+    shown.end()
+    if first.startswith(whole):
+        assert seen == ""
+    elif whole.startswith(first):
+        assert seen == whole[len(first) :]
+    else:
+        assert seen == whole
+
+
+def test_other_reasoning_is_an_item_of_its_own() -> None:
+    """Responses ends the item of the first version, whose text cannot be taken back."""
+    story = [STARTED, reasoning_delta("ab"), RESTARTED, reasoning_delta("a"), reasoning_delta("c")]
+    *_, end = chunks_of("responses", [*story, text_delta("x"), DONE])
+    items = end["response"]["output"]
+    assert [(item["type"], item["content"][0]["text"]) for item in items] == [
+        ("reasoning", "ab"),
+        ("reasoning", "ac"),
+        ("message", "x"),
+    ]
+
+
+OTHER_PNG = part("file", data="eW8=", media_type="image/png")
+
+
+@pytest.mark.parametrize("name", ["chat", "responses"])
+@pytest.mark.parametrize(
+    "newer", [[OTHER_PNG], [], [PNG, OTHER_PNG]], ids=["other", "none", "more"]
+)
+def test_sent_image_cannot_be_taken_back(name: str, newer: list[Event]) -> None:
+    """A stream that has sent an image which the answer has lost ends with an error."""
+    text = b"".join(encode_all(build(name), [STARTED, PNG, RESTARTED, *newer, DONE]))
+    assert (b"answer_rewritten" in text) is (newer[:1] != [PNG])
+    assert text.count(b"aGk=") == (1 if name == "chat" else text.count(b"aGk="))
+
+
+def test_older_completions_have_no_images() -> None:
+    """A picture is no chunk of a text."""
+    chunks = encode_all(TextCompletionEncoder(RECORD), [STARTED, PNG, text_delta("a"), DONE])
+    assert [json.loads(chunk[6:])["choices"][0]["text"] for chunk in chunks] == ["a", ""]

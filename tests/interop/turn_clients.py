@@ -67,18 +67,13 @@ def _locked_version(program: str, package: str) -> str:
 
 
 def _ai(major: int, *packages: str) -> TurnClient:
-    usage = "`generateText` fails unless the LLM reports its token usage"
     return TurnClient(
         name="`ai`, `@ai-sdk/openai`, `@ai-sdk/openai-compatible` (npm)",
         slug=f"ai{major}",
         version=partial(npm_version, *packages),
         program="node",
         kinds=(
-            TurnKind(
-                name="responses",
-                history=_ITEMS,
-                notes="`@ai-sdk/openai`" + (f"; {usage}" if major == 5 else ""),
-            ),
+            TurnKind(name="responses", history=_ITEMS, notes="`@ai-sdk/openai`"),
             TurnKind(name="thinker", history=_ITEMS, notes="`@ai-sdk/openai`, reasoning model"),
             TurnKind(name="items", notes="`@ai-sdk/openai`, reasoning model, `store: false`"),
             TurnKind(

@@ -17,13 +17,12 @@ from typing import Any, Final
 
 from hub.compat.answer_encoder import DONE_CHUNK, AnswerEncoderBase, data_event
 from hub.compat.answer_state import (
-    AlreadySentTextChanged,
     AnswerState,
-    AppendOnlyText,
     GenerationEvent,
     call_index,
     file_url,
 )
+from hub.compat.append_only import AlreadySentTextChanged, SentParts
 from hub.compat.failures import describe_failure, describe_stream_failure
 from hub.compat.openai import usage_with_total
 from hub.core.generation import Generation
@@ -49,7 +48,7 @@ class ChatCompletionEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation, *, include_usage: bool = False) -> None:
         super().__init__(record)
         self._include_usage = include_usage
-        self._sent = AppendOnlyText()
+        self._sent = SentParts()
         self._counts: dict[str, int] = {}  # of the entries sent in each list
         self._numbers: dict[int, int] = {}  # of the client's calls, by the index in the answer
 
@@ -57,10 +56,11 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         yield self._delta({"role": "assistant", "content": ""})
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
-        yield self._delta({"reasoning_content": reasoning})
+        if new := self._sent.reasoning.add(reasoning):
+            yield self._delta({"reasoning_content": new})
 
     def on_text(self, text: str) -> Iterator[bytes]:
-        if new := self._sent.add(text):
+        if new := self._sent.text.add(text):
             yield self._delta({"content": new})
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
@@ -70,29 +70,32 @@ class ChatCompletionEncoder(AnswerEncoderBase):
             yield self._delta({"tool_calls": [{**call, "index": number}]})
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
-        yield self._delta({"reasoning_details": self._indexed("reasoning_details", details)})
+        if new := self._sent.reasoning_details.add(details):
+            yield self._delta({"reasoning_details": self._indexed("reasoning_details", new)})
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
-        yield self._delta({"annotations": self._indexed("annotations", annotations)})
+        if new := self._sent.annotations.add(annotations):
+            yield self._delta({"annotations": self._indexed("annotations", new)})
 
     def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
-        if images := _images([part]):
+        images = _images([part])
+        if images and self._sent.is_new_image(part):
             yield self._delta({"images": self._indexed("images", images)})
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
-        self._sent.restart()
+        self._sent.text.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
         if self._numbers:
             raise AlreadySentTextChanged
-        self._sent.restart()
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
         if self._numbers and self.answer.are_calls_cut:
             raise AlreadySentTextChanged
-        self._sent.restart(self.answer.text)
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:

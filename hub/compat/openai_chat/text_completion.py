@@ -93,6 +93,9 @@ class TextCompletionEncoder(ChatCompletionEncoder):
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         yield from ()
 
+    def on_file(self, part: dict[str, Any]) -> Iterator[bytes]:
+        yield from ()
+
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         return self._chunk({"choices": [_choice(delta.get("content", ""), finish_reason)]})
 

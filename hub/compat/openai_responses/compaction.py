@@ -87,7 +87,7 @@ def compaction_document(
         "object": "response.compaction",
         "created_at": int(record.requested_at),
         "output": output,
-        "usage": describe_usage(answer.end.usage or {"prompt_tokens": 0}),
+        "usage": describe_usage(answer.end.usage),
     }
 
 

@@ -19,13 +19,9 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final
 
 from hub.compat.answer_encoder import AnswerEncoderBase
-from hub.compat.answer_state import (
-    AlreadySentTextChanged,
-    AppendOnlyText,
-    GenerationEvent,
-    call_index,
-    kept_item,
-)
+from hub.compat.answer_state import GenerationEvent, call_index, kept_item
+from hub.compat.answer_state import to_annotation as chat_annotation
+from hub.compat.append_only import AlreadySentTextChanged, SentParts
 from hub.compat.failures import Failure, describe_stream_failure
 from hub.compat.openai_responses.call_queue import CallQueue
 from hub.compat.openai_responses.response_object import (
@@ -41,7 +37,7 @@ from hub.compat.openai_responses.response_object import (
 )
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.core.response_items import EVENT_DATA
+from hub.core.response_items import EVENT_DATA, MESSAGE_DATA
 
 _NUMBERS: Final = {"type", "sequence_number", "item_id", "output_index"}
 _NO_LOGPROBS: Final[dict[str, Any]] = {"logprobs": []}
@@ -56,7 +52,8 @@ class ResponsesEncoder(AnswerEncoderBase):
         self._items: list[OutputItem] = []
         self._kept: dict[str, int] = {}  # indexes of the items that pass through, by their ids
         self._calls = CallQueue()
-        self._sent = AppendOnlyText()
+        self._phase: str | None = None  # of the next message
+        self._sent = SentParts()
 
     def on_start(self) -> Iterator[bytes]:
         is_queued = bool(self.record.request.metadata.get("background"))
@@ -66,6 +63,12 @@ class ResponsesEncoder(AnswerEncoderBase):
         yield self._response_event("response.in_progress", status="in_progress")
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
+        version = self._sent.reasoning.version
+        reasoning = self._sent.reasoning.add(reasoning)
+        if not reasoning:
+            return
+        if self._sent.reasoning.version != version:  # another version is an item of its own
+            yield from self._close_texts()
         index = yield from self._open("reasoning")
         item = self._items[index]
         if item.is_summary and not item.parts:
@@ -80,9 +83,14 @@ class ResponsesEncoder(AnswerEncoderBase):
             yield self._content_event("response.reasoning_text.delta", index, delta=reasoning)
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
-        yield from self._open("reasoning", details=details)
+        if new := self._sent.reasoning_details.add(details):
+            yield from self._open("reasoning", details=new)
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
+        if new := self._sent.annotations.add(annotations):
+            yield from self._annotate(new)
+
+    def _annotate(self, annotations: Sequence[dict[str, Any]]) -> Iterator[bytes]:
         index = yield from self._open("message")
         item = self._items[index]
         for each in annotations:
@@ -92,7 +100,7 @@ class ResponsesEncoder(AnswerEncoderBase):
             yield self._content_event("response.output_text.annotation.added", index, **fields)
 
     def on_text(self, text: str) -> Iterator[bytes]:
-        new = self._sent.add(text)
+        new = self._sent.text.add(text)
         if not new:
             return
         index = yield from self._open("message")
@@ -121,14 +129,23 @@ class ResponsesEncoder(AnswerEncoderBase):
         """Encode an image with its content as an item, and a file with a URL as an annotation."""
         image = new_image(self.record, part, len(self._items))
         if image is not None:
-            yield from self._add(image)
-        elif "url" in part:
-            title = part.get("name", "")
-            yield from self.on_source({"url": part["url"], "title": title})
+            if self._sent.is_new_image(part):
+                yield from self._add(image)
+        elif "url" in part and self._sent.is_new_cited_file(part):
+            source = {"url": part["url"], "title": part.get("name", "")}
+            yield from self._annotate([chat_annotation(source)])
 
     def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
-        """Encode an event of an item that passes through (core/response_items.py)."""
+        """Encode an event of an item that passes through, or the beginning of a message
+        (core/response_items.py).
+        """
         event, item = part["value"], kept_item(part)
+        if part["name"] == MESSAGE_DATA and isinstance(event, dict):
+            if self._sent.messages.add([event]):
+                yield from self._close_texts()
+                phase = event.get("phase")
+                self._phase = phase if isinstance(phase, str) else None
+            return
         if part["name"] != EVENT_DATA or not isinstance(event, dict):
             return
         index = self._kept.get(key := str(part.get("id")))
@@ -151,19 +168,19 @@ class ResponsesEncoder(AnswerEncoderBase):
                 pass
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
-        self._sent.restart()
+        self._sent.text.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
         if any(item.kind in ("call", "kept") for item in self._items):
             raise AlreadySentTextChanged
-        self._sent.restart()
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
         if any(item.kind in ("call", "kept") for item in self._items) and self.answer.are_calls_cut:
             raise AlreadySentTextChanged
-        self._sent.restart(self.answer.text)
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
@@ -216,6 +233,7 @@ class ResponsesEncoder(AnswerEncoderBase):
         else:
             item = new_item(self.record, kind, index)
             item.details = list(details)
+            item.phase = self._phase if kind == "message" else None
         self._items.append(item)
         yield self._event("response.output_item.added", output_index=index, item=item.document())
         if kind != "call" and not item.is_summary:

@@ -43,8 +43,9 @@ def to_messages(items: str | list[dict[str, Any]], *, is_native: bool = False) -
     left_out = set[str]()
     for n, item in enumerate(map(drop_null_members, items)):
         kind, is_own = str(item.get("type", "message")), is_compaction(item)
-        if is_native and not is_own and kind not in _CHAT_ITEMS:
-            messages.append(_merge(reasoning, keep_item(item)) if reasoning else keep_item(item))
+        if is_native and not is_own and (kind not in _CHAT_ITEMS or _has_phase(item)):
+            kept = keep_item(_without_id(item, f"input[{n}]") if kind == "message" else item)
+            messages.append(_merge(reasoning, kept) if reasoning else kept)
             reasoning = None
             continue
         if kind in _HOSTED_ITEMS:
@@ -71,6 +72,25 @@ def to_messages(items: str | list[dict[str, Any]], *, is_native: bool = False) -
     if left_out:
         _log.info("responses.items_left_out", types=sorted(left_out))
     return messages
+
+
+def _has_phase(item: dict[str, Any]) -> bool:
+    """Return whether an item is a message that chat completions cannot express for its `phase`."""
+    is_answer = item.get("type", "message") == "message" and item.get("role") == "assistant"
+    return is_answer and bool(item.get("phase")) and isinstance(item["phase"], str)
+
+
+def _without_id(item: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return an earlier message of the assistant as input; its id is one of the hub.
+
+    Raise BadRequest.
+    """
+    _message(item, path)
+    content = item.get("content")
+    parts = (
+        [{"type": "output_text", "text": content}] if isinstance(content, str) else content or []
+    )
+    return {"type": "message", "role": "assistant", "content": parts, "phase": item["phase"]}
 
 
 def _unsupported(item: dict[str, Any], path: str) -> BadRequest:

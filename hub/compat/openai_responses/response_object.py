@@ -18,6 +18,7 @@ from hub.compat.openai_responses.tools import is_custom, offered_tools, read_inp
 from hub.core.generation import Generation
 
 _STATUS: Final = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
+_NO_TOKENS: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 INCOMPLETE_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ID_PREFIXES: Final = {
     "reasoning": "rs",
@@ -46,6 +47,7 @@ class OutputItem(msgspec.Struct):
     parts: list[str] = []  # of an image: its content in base64
     status: str = "in_progress"
     is_summary: bool = False  # of reasoning: whether its text is shown as `summary`
+    phase: str | None = None  # of a message: what it is for
     annotations: list[dict[str, Any]] = []  # of a message
     details: list[dict[str, Any]] = []  # of reasoning, in the vendor's form
     extras: dict[str, Any] = {}  # fields of a call that chat completions do not define
@@ -80,8 +82,9 @@ class OutputItem(msgspec.Struct):
                      "content": [] if self.is_summary else content}  # fmt: skip
             return {"id": self.id, "type": "reasoning", **texts,
                     "status": self.status, **_describe_details(self.details)}  # fmt: skip
+        phase = {"phase": self.phase} if self.phase else {}
         return {"id": self.id, "type": "message", "role": "assistant", "status": self.status,
-                "content": content}  # fmt: skip
+                "content": content, **phase}  # fmt: skip
 
     def call_text(self, arguments: str) -> str:
         """Return the text of a call that has these arguments so far."""
@@ -204,6 +207,7 @@ def build_document(
     reason = INCOMPLETE_REASONS.get(end.finish_reason or "") if answer.status == "done" else None
     status = _STATUS.get(answer.status) or ("in_progress" if answer.is_started else "queued")
     error = {"code": end.code, "message": end.message} if answer.status == "failed" else None
+    has_usage = answer.status in ("done", "stopped")
     params, metadata = request.params, request.metadata
     return {
         "id": f"resp_{record.id}",
@@ -236,7 +240,7 @@ def build_document(
         "top_logprobs": 0,
         "top_p": _number(params, "top_p", 1.0),
         "truncation": "disabled",
-        "usage": describe_usage(end.usage),
+        "usage": describe_usage(end.usage) if end.usage or has_usage else None,
     }
 
 
@@ -267,11 +271,12 @@ def _completed_at(record: Generation, end: GenerationEvent) -> int:
     return int(record.requested_at + (total if isinstance(total, int | float) else 0))
 
 
-def describe_usage(tokens: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return an upstream's token usage as Responses names it, None if it reported none."""
-    usage = usage_with_total(tokens)
-    if usage is None:
-        return None
+def describe_usage(tokens: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an upstream's token usage as Responses names it, zeros if it reported none.
+
+    Some clients, such as version 5 of the AI SDK, refuse a complete response without numbers.
+    """
+    usage = usage_with_total(tokens or _NO_TOKENS) or _NO_TOKENS
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt = prompt if isinstance(prompt, dict) else {}
     reasoning = completion.get("reasoning_tokens") if isinstance(completion, dict) else None

@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from hub.compat.answer_encoder import STOPPED, STOPPED_CODE, AnswerEncoderBase
-from hub.compat.answer_state import AlreadySentTextChanged, AppendOnlyText, GenerationEvent
+from hub.compat.answer_state import GenerationEvent
+from hub.compat.append_only import AlreadySentTextChanged, SentParts
 from hub.core import sse
 from hub.core.event import encode_json
 from hub.core.generation import Generation
@@ -81,19 +82,20 @@ class TemplateEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation, template: OutputTemplate) -> None:
         super().__init__(record)
         self.template = template
-        self._sent = AppendOnlyText()
+        self._sent = SentParts()
         self._has_sent_calls = False
 
     def on_start(self) -> Iterator[bytes]:
         yield from self._fill("opening")
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
-        yield from self._fill("reasoning", text=reasoning)
+        if new := self._sent.reasoning.add(reasoning):
+            yield from self._fill("reasoning", text=new)
 
     def on_text(self, text: str) -> Iterator[bytes]:
         if self.template.cumulative:
             yield from self._fill("text", text=self.answer.text)
-        elif new := self._sent.add(text):
+        elif new := self._sent.text.add(text):
             yield from self._fill("text", text=new)
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
@@ -102,19 +104,19 @@ class TemplateEncoder(AnswerEncoderBase):
             yield chunk
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
-        self._sent.restart()
+        self._sent.text.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
         if self._has_sent_calls:
             raise AlreadySentTextChanged
-        self._sent.restart()
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
         if self._has_sent_calls and self.answer.are_calls_cut:
             raise AlreadySentTextChanged
-        self._sent.restart(self.answer.text)
+        self._sent.restart(self.answer)
         yield from ()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:

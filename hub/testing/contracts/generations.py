@@ -413,8 +413,8 @@ class GenerationsContract:
         assert (created.generation, created.new) == (new.id, True)
         assert created.generation != first.generation
         again = Generation(GenerationKit(node).id, "alice", other)
-        found = await node.backend.generations.create(again, "key")
-        assert (found.generation, found.new) == (new.id, False)
+        repeated = await node.backend.generations.create(again, "key")
+        assert (repeated.generation, repeated.new) == (new.id, False)
 
     async def test_stop_of_an_unknown_generation(self, node: Node) -> None:
         """Stopping a generation that does not exist returns None."""

@@ -23,9 +23,8 @@ export function* conversations({ url, token }) {
   for (const version of VERSIONS) {
     const openai = version.createOpenAI(options);
     const compatible = version.createOpenAICompatible({ name: "hub", ...options });
-    const counting = version.name === "ai5" ? "counting" : "turns"; // it fails without a usage
     const models = {
-      responses: (id) => openai(`${counting}/${id}`), // later requests name items of the answers before
+      responses: (id) => openai(`turns/${id}`), // later requests name items of the answers before
       thinker: (id) => openai(`thinker/${id}`),
       items: (id) => openai(`thinker/${id}`), // without `store`, the requests have the items themselves
       chat: (id) => openai.chat(`turns/${id}`),
