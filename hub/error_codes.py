@@ -515,6 +515,39 @@ CHAT_BUSY: Final = ErrorCode(
     "Wait for the end of that answer, stop it with `DELETE /generations/{id}`, or ask with "
     "`on_busy: enqueue` or `interrupt`.",
 )
+ENDED: Final = ErrorCode(
+    "ended",
+    409,
+    "The answer has ended",
+    "An external producer began, or posted to, an answer that has ended: it was stopped, its end "
+    "was posted, or it became too large. The problem's `generation` is its id.",
+    "Read the answer with `GET /generations/{id}`. Use a new `id` for another answer.",
+)
+LEASE_LOST: Final = ErrorCode(
+    "lease_lost",
+    409,
+    "The lease is void",
+    "Nothing was posted for `lease_seconds`, the job was returned, or another attempt has begun "
+    "with the same `id`. The hub publishes nothing more under this lease.",
+    "Discard the work on this attempt. To go on, claim again, or repeat `POST /generations` with "
+    "the same `id`. [External producers](../guides/external-producers.md) describes leases.",
+)
+SEQUENCE_GAP: Final = ErrorCode(
+    "sequence_gap",
+    409,
+    "A part is missing before this one",
+    "`seq` counts the parts of an attempt from 0 without a gap, and the hub does not have the "
+    "part before this one. The problem's `expected` is the number that it needs next. Redis may "
+    "also have lost the newest parts in a fail-over.",
+    "Post the parts from `expected` on again.",
+)
+NOT_RESTARTABLE: Final = ErrorCode(
+    "not_restartable",
+    409,
+    "The hub cannot restart this answer",
+    "The application posted the answer itself, so the hub knows nobody whom it could ask again.",
+    "Let the application begin another answer.",
+)
 GENERATION_STOPPED: Final = ErrorCode(
     "generation_stopped",
     409,
@@ -844,13 +877,15 @@ PRODUCER_TIMEOUT: Final = ErrorCode(
 PRODUCER_LOST: Final = ErrorCode(
     "producer_lost",
     502,
-    "The process that ran the application's function was lost",
+    "The process that produced the answer was lost",
     "The worker or its child process ended while the function ran: a crash, no memory, a function "
     "that blocked its process for `producers.block_limit_seconds` (30), or a worker that was "
-    "stopped before the answer had ended. The function is not called again, because its `retries` "
-    "(0) do not allow it.",
-    "Look for `producer.process_lost` in the log of the worker. Set `retries` of the function if "
-    "it may be repeated, and `worker.drain_seconds` longer than an answer.",
+    "stopped before the answer had ended. Or an external producer posted nothing for "
+    "`lease_seconds`. The answer is not produced again, because the `retries` (0) of the upstream "
+    "do not allow it.",
+    "Look for `producer.process_lost` in the log of the worker, or for what ended your own "
+    "process. Set `retries` if the work may be repeated, and `worker.drain_seconds` longer than "
+    "an answer.",
     "yes",
 )
 

@@ -94,6 +94,17 @@ class Conflict(CallerError):
         self.generation = generation
 
 
+class SequenceGap(Conflict):
+    """A part that an external producer posts does not follow the newest one of its attempt.
+
+    expected: the number of the part that does.
+    """
+
+    def __init__(self, detail: str, *, expected: int) -> None:
+        super().__init__(detail, code=error_codes.SEQUENCE_GAP)
+        self.expected = expected
+
+
 class PreconditionFailed(CallerError):
     status = 412
 

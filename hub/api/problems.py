@@ -20,6 +20,7 @@ from hub.errors import (
     DependencyError,
     GenerationStillRunning,
     HubError,
+    SequenceGap,
     TooManyRequests,
 )
 
@@ -30,7 +31,8 @@ _EXAMPLE: Final = ERROR_CODES["token_expired"]
 class Problem(msgspec.Struct, frozen=True):
     """An error as RFC 9457 describes it. `code` is stable, and `type` is the address of its
     description. `detail` is one sentence that says what is wrong. `path` names the invalid field,
-    if there is one, and `generation` the answer that stands in the way of the request.
+    if there is one, `generation` the answer that stands in the way of the request, and `expected`
+    the number of the next part of an external producer.
     """
 
     type: Annotated[str, Meta(description="The description of the code", examples=[_EXAMPLE.uri])]
@@ -48,6 +50,7 @@ class Problem(msgspec.Struct, frozen=True):
     ]
     path: str | UnsetType = UNSET
     generation: str | UnsetType = UNSET
+    expected: int | UnsetType = UNSET
 
 
 class ErrorDescription(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
 
     status: the HTTP status. code: the name of an ErrorCode. path: the invalid field.
     retry_after_seconds: when the same request may succeed; None if the client must not simply
-    repeat it. generation: the answer that stands in the way of the request.
+    repeat it. generation, expected: as in Problem.
     """
 
     status: int
@@ -64,6 +67,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
     path: str | None = None
     retry_after_seconds: int | None = None
     generation: str | None = None
+    expected: int | None = None
 
 
 def describe_error(error: HubError) -> ErrorDescription:
@@ -74,8 +78,9 @@ def describe_error(error: HubError) -> ErrorDescription:
     if isinstance(error, CallerError):
         retry = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
         generation = error.generation if isinstance(error, Conflict) else None
+        expected = error.expected if isinstance(error, SequenceGap) else None
         return ErrorDescription(
-            error.status, error.code, error.detail, error.path, retry, generation
+            error.status, error.code, error.detail, error.path, retry, generation, expected
         )
     if isinstance(error, BrokerUnavailable):
         return ErrorDescription(503, error.code, error.public_detail, None, _RETRY_AFTER_SECONDS)
@@ -90,16 +95,25 @@ def problem_document(
     path: str | None = None,
     code: str | None = None,
     generation: str | None = None,
+    *,
+    expected: int | None = None,
 ) -> dict[str, Any]:
     """Return a Problem as plain values.
 
     path: the invalid field. code: the name of an ErrorCode; by default the one of the status.
-    generation: as in ErrorDescription.
+    generation, expected: as in Problem.
     """
     known = ERROR_CODES[code] if code is not None else code_for_status(status)
     title = HTTPStatus(status).phrase
     document = Problem(
-        known.uri, title, status, detail, known.name, path or UNSET, generation or UNSET
+        known.uri,
+        title,
+        status,
+        detail,
+        known.name,
+        path or UNSET,
+        generation or UNSET,
+        UNSET if expected is None else expected,
     )
     plain: dict[str, Any] = msgspec.to_builtins(document)
     return plain
@@ -114,4 +128,5 @@ def problem_from_error(error: HubError) -> dict[str, Any]:
         description.path,
         description.code,
         description.generation,
+        expected=description.expected,
     )

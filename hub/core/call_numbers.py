@@ -6,7 +6,7 @@ Readers append the deltas of a call by its `index`, which counts the calls of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub.core.parts import Part, ToolCall, ToolCallDelta
@@ -16,11 +16,12 @@ class CallNumbers:
     """Numbers the tool calls of one answer that readers see.
 
     first: the number of the next one; an attempt that continues an answer does not begin at 0.
+    of_response: the numbers by the index in the newest response that has it.
     """
 
-    def __init__(self, first: int = 0) -> None:
-        self._count = first
-        self._of_response: dict[int, int] = {}  # by the index in the newest response that has it
+    def __init__(self, first: int = 0, of_response: Mapping[int, int] | None = None) -> None:
+        self.count = first
+        self.of_response = dict(of_response or {})
 
     def number(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts with whole tool calls as deltas, and all deltas with their numbers."""
@@ -39,9 +40,9 @@ class CallNumbers:
 
     def _number_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         index = delta["index"]
-        if "id" in delta or index not in self._of_response:  # the first delta of a call has the id
-            self._of_response[index] = self._next()
-        number = self._of_response[index]
+        if "id" in delta or index not in self.of_response:  # the first delta of a call has the id
+            self.of_response[index] = self._next()
+        number = self.of_response[index]
         return delta if number == index else {**delta, "index": number}
 
     def _to_delta(self, call: ToolCall) -> dict[str, Any]:
@@ -51,5 +52,5 @@ class CallNumbers:
         return {**head, **run_by, "function": function}
 
     def _next(self) -> int:
-        self._count += 1
-        return self._count - 1
+        self.count += 1
+        return self.count - 1

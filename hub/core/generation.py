@@ -25,6 +25,7 @@ import msgspec
 
 from hub.core.channel import PARTITIONS
 from hub.core.cursor import Position
+from hub.core.external_producer import ExternalState, ExternalUpdate
 from hub.core.folded_parts import FoldedParts, visible_parts
 from hub.core.journal_entries import fold_journal
 
@@ -84,7 +85,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     messages: the conversation. upstream, model: which LLM answers. params: parameters with the
     names of OpenAI's chat completions. metadata: JSON of the client's own. chat: the id of the
-    user's conversation, None outside of one. trace: the `traceparent` of the caller (W3C Trace
+    user's conversation, None outside of one. producer: `external` if a process of the application
+    posts the parts, empty if an upstream answers. trace: the `traceparent` of the caller (W3C Trace
     Context); clients never see it.
     """
 
@@ -94,6 +96,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     params: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     chat: str | None = None
+    producer: str = ""
     trace: str = ""
 
 
@@ -107,7 +110,8 @@ class Generation(msgspec.Struct, frozen=True):
     record was read, by the same clock; 0 where that clock is not known any more. after: the
     position in the user's channel just before the first event. end: the data of the end event,
     empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
-    whether it may not begin before others of its chat have ended (OnBusy).
+    whether it may not begin before others of its chat have ended (OnBusy). external: the newest
+    attempt of an external producer, None if there has been none.
     """
 
     id: str
@@ -124,6 +128,7 @@ class Generation(msgspec.Struct, frozen=True):
     end: dict[str, Any] = {}
     writer: str = ""
     waits: bool = False
+    external: ExternalState | None = None
 
     @property
     def text(self) -> str:
@@ -212,7 +217,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     journal is longer, and has a hole before it if it is shorter.
 
     writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
-    lost the first of these two steps.
+    lost the first of these two steps. external: see external_producer.py; None for a worker.
     """
 
     generation: str
@@ -223,6 +228,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     entries: bytes = b""
     writer: str = ""
     journal_bytes: int | None = None
+    external: ExternalUpdate | None = None
 
 
 class Refusal(enum.Enum):
@@ -248,6 +254,7 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     match update.kind:
         case UpdateKind.BEGIN:
             changes = {"attempt": update.attempt, "writer": update.writer, "deltas": update.index}
+            record = msgspec.structs.replace(record, external=None)
         case UpdateKind.DELTA | UpdateKind.REPLACE:
             changes = {"deltas": update.index + 1}
         case UpdateKind.RESTART:
@@ -264,6 +271,9 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
         record,
         status=update.status if update.status in allowed else next(iter(allowed)),
         journal=update.entries if update.kind in _ANEW else record.journal + update.entries,
+        external=record.external
+        if update.external is None
+        else update.external.apply(record.external),
         **changes,
     )
 
@@ -287,6 +297,10 @@ def _check(record: Generation, update: GenerationUpdate) -> Refusal | None:
         return Refusal.STALE
     if begins or kind is UpdateKind.STOP:
         return None
+    if update.external is not None and not update.external.has_lease(record.external):
+        return Refusal.STALE
+    if update.external is not None and not update.external.follows(record.external):
+        return Refusal.GAP
     if update.index > record.deltas or missing_bytes > 0:
         return Refusal.GAP
     if missing_bytes < 0 or (kind in _NUMBERED and update.index < record.deltas):

@@ -23,6 +23,8 @@ from hub.core.journal_entries import (
     encode_event,
     encode_parts,
     encode_value,
+    fold_journal,
+    read_durable_state,
 )
 from hub.core.part_events import DELTA, PART, PartEvent
 
@@ -65,6 +67,22 @@ class PartsJournal:
         self._values = dict(state.values)
         self._checkpoint = checkpoint
         self._checkpoint_parts = encode_parts(checkpoint.folded) if checkpoint else b""
+
+    @classmethod
+    def resume(cls, journal: bytes, limits: PartsLimits | None = None) -> PartsJournal:
+        """Return the writer of what follows a journal that another one has written."""
+        resumed = cls(limits, read_durable_state(journal))
+        resumed.folded = fold_journal(journal)
+        size = len(resumed.compact())  # also notes what later entries may replace
+        resumed._kind = b"s" if journal else b"t"
+        resumed._bytes = max(len(journal), size)
+        resumed._void_bytes = resumed._bytes - size
+        return resumed
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the journal."""
+        return self._bytes
 
     @property
     def is_due(self) -> bool:

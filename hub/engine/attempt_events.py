@@ -38,10 +38,13 @@ class AttemptEvents:
     """Builds the events in the order in which they are published.
 
     record: as it was read. number, writer, deltas: those of the previous attempt until the attempt
-    begins; deltas is the `i` of the next part. state: what the attempt began with.
+    begins; deltas is the `i` of the next part. state: what the attempt began with. next_writer: the
+    writer of the attempt that begins; None means a random one.
     """
 
-    def __init__(self, record: Generation, limits: PartsLimits) -> None:
+    def __init__(
+        self, record: Generation, limits: PartsLimits, *, next_writer: str | None = None
+    ) -> None:
         self.number = record.attempt
         self.writer = record.writer
         self.deltas = record.deltas
@@ -54,6 +57,20 @@ class AttemptEvents:
         self._unpublished = b""  # entries without an event
         self._is_awaited = False  # whether the producer waits until they are stored
         self._restarts = 0
+        self._next_writer = next_writer
+
+    @classmethod
+    def resume(cls, record: Generation, limits: PartsLimits) -> AttemptEvents:
+        """Return the events that follow those of a record, whose attempt goes on."""
+        events = cls(record, limits)
+        events._journal = PartsJournal.resume(record.journal, limits)
+        events._journal_bytes = len(record.journal)
+        return events
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the journal."""
+        return self._journal.size_bytes
 
     @property
     def next_call(self) -> int:
@@ -131,8 +148,12 @@ class AttemptEvents:
         if not (self._is_awaited and self._unpublished):
             self._is_awaited = False
             return []
+        return [self.store()]
+
+    def store(self) -> Publication:
+        """Return the update that stores what has no event, if there is anything."""
         update = self._update(UpdateKind.STORE)
-        return [Publication(channel=self._channel, name="", data=b"", update=update)]
+        return Publication(channel=self._channel, name="", data=b"", update=update)
 
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
         """Return the end event."""
@@ -147,7 +168,7 @@ class AttemptEvents:
         read_bytes: the length of the journal that must not have changed; None means any.
         """
         self.number += 1
-        self.writer = secrets.token_hex(8)
+        self.writer = self._next_writer or secrets.token_hex(8)
         self._journal = PartsJournal(self._limits, state)
         self._unpublished = self._journal.compact()
         checkpoint = state.checkpoint if name == CONTINUED else None

@@ -38,7 +38,7 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Itera
     for part in parts:
         if isinstance(part, _SILENT):
             continue
-        if runs and isinstance(part, _JOINED) and _kind(runs[-1][0]) == _kind(part):
+        if runs and is_joined(runs[-1][0], part):
             runs[-1].append(part)
         else:
             runs.append([part])
@@ -51,6 +51,11 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Itera
     for run in runs:
         yield run[0] if len(run) == 1 else _join(run)
     yield from (part for part in parts if isinstance(part, _SILENT))
+
+
+def is_joined(part: Part, following: Part) -> bool:
+    """Return whether `coalesce` makes one part of two neighbours."""
+    return isinstance(following, _JOINED) and _kind(part) == _kind(following)
 
 
 def _kind(part: Part) -> type:

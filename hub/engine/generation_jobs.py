@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from hub.core.channel import user_channel
 from hub.core.event import encode_json
+from hub.core.external_producer import AttemptNotes, ExternalUpdate
 from hub.core.fair_queue import DEFAULT_QUEUE, Admission, Job
 from hub.core.generation import (
     Generation,
@@ -15,15 +18,22 @@ from hub.core.generation import (
     UpdateKind,
     build_end_fields,
 )
+from hub.engine.attempt import GenerationResult
+from hub.errors import ProducerLost
 from hub.ports.events import EventWriter, Outcome, Publication
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
 
 
+async def _ignore_result(result: GenerationResult) -> None:
+    pass
+
+
 class GenerationJobs:
     """Adds and removes the jobs of generations.
 
-    queues: the queue of each upstream, by name; the others use `default`.
+    queues: the queue of each upstream, by name; the others use `default`. on_result: called for
+    each answer of an external producer that ended on this node.
     """
 
     def __init__(
@@ -32,11 +42,14 @@ class GenerationJobs:
         store: GenerationStore,
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
+        *,
+        on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
     ) -> None:
         self._events = events
         self._store = store
         self._queue = queue
         self._queues = queues or {}
+        self._on_result = on_result
 
     async def add(self, record: Generation) -> Admission:
         """Add the job of a generation, unless it has one. Raise BrokerUnavailable."""
@@ -53,13 +66,43 @@ class GenerationJobs:
         since then. fields: those of this kind of end.
         Return whether the generation ended here. Raise BrokerUnavailable.
         """
+        latest: Generation | None = record
+        while latest is not None and latest.writer == record.writer:
+            published, result = await self._publish_end(latest, status, fields)
+            if published is Outcome.GAP and latest.external is not None:
+                latest = await self._store.find(record.id)  # its producer has posted more
+                continue
+            if published in (Outcome.STALE, Outcome.GAP):
+                return False
+            await self._remove_job(latest)
+            if published is Outcome.WRITTEN and latest.external is not None:
+                await self._on_result(result)
+            return published is Outcome.WRITTEN
+        return False
+
+    async def _publish_end(
+        self, record: Generation, status: Status, fields: dict[str, Any]
+    ) -> tuple[Outcome, GenerationResult]:
         seconds = max(0.0, record.age_seconds)
+        notes = AttemptNotes(queued_seconds=seconds)
+        if record.external is not None:
+            notes = record.external.notes
+        result = GenerationResult(
+            generation=record,
+            status=status,
+            code=fields.get("code", ""),
+            usage=notes.usage,
+            queued_seconds=notes.queued_seconds,
+            first_delta_seconds=notes.first_delta_seconds,
+            total_seconds=seconds,
+        )
         data = build_end_fields(
             {"generation": record.id, **fields},
             deltas=record.deltas,
-            queued_seconds=seconds,
-            first_delta_seconds=None,
+            queued_seconds=result.queued_seconds,
+            first_delta_seconds=result.first_delta_seconds,
             total_seconds=seconds,
+            usage=result.usage,
         )
         update = GenerationUpdate(
             record.id,
@@ -69,6 +112,12 @@ class GenerationJobs:
             index=record.deltas,
             writer=record.writer,
         )
+        if (
+            record.external is not None
+        ):  # so that `deltas` is right: it may be posting at the moment
+            progress = record.external.progress
+            external = ExternalUpdate(progress, progress)
+            update = msgspec.structs.replace(update, external=external)
         end = Publication(
             channel=user_channel(record.user),
             name=f"generation.{status.value}",
@@ -76,11 +125,28 @@ class GenerationJobs:
             update=update,
         )
         (published,) = await self._events.publish([end])
-        if published.outcome in (Outcome.STALE, Outcome.GAP):
-            return False
+        return published.outcome, result
+
+    async def end_lost(self, record: Generation) -> bool:
+        """End an answer whose external producer has not renewed its lease.
+
+        Return whether it ended here. Raise BrokerUnavailable.
+        """
+        lost = ProducerLost()
+        failure = {"code": lost.code, "message": lost.message, "retryable": lost.retryable}
+        return await self.end(record, Status.FAILED, failure)
+
+    async def finish(self, result: GenerationResult) -> None:
+        """Do what follows the end of an answer that its external producer has ended.
+
+        Raise BrokerUnavailable; then the reconciler does it.
+        """
+        await self._remove_job(result.generation)
+        await self._on_result(result)
+
+    async def _remove_job(self, record: Generation) -> None:
         await self._queue.withdraw(self._job(record))
         await self.add_next(record)
-        return published.outcome is Outcome.WRITTEN
 
     async def add_next(self, record: Generation) -> None:
         """Add the job of the generation that waited for the end of this one, if there is one.

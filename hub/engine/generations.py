@@ -30,6 +30,7 @@ from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import (
     GENERATION_FORBIDDEN,
     GENERATION_NOT_FOUND,
+    NOT_RESTARTABLE,
     RESPONSE_NOT_FINISHED,
     TOO_MANY_GENERATIONS,
     UPSTREAM_QUEUE_FULL,
@@ -75,7 +76,8 @@ class ReplayStart(NamedTuple):
 class Generations:
     """The use cases of /generations.
 
-    queues: the queue of each upstream, by name; the others use `default`.
+    queues: the queue of each upstream, by name; the others use `default`. jobs: None means those of
+    these queues.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class Generations:
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
         budget: StorageBudget | None = None,
+        *,
+        jobs: GenerationJobs | None = None,
     ) -> None:
         self._budget = budget
         self._events = events
         self._store = store
         self._queue = queue
-        self._jobs = GenerationJobs(events, store, queue, queues)
+        self._jobs = jobs or GenerationJobs(events, store, queue, queues)
 
     async def start(
         self,
@@ -236,9 +240,16 @@ class Generations:
     ) -> CreatedGeneration:
         """Stop a generation if it has not ended, and start another one with the same request.
 
-        idempotency_key and errors: as in `start`; also NotFound, Forbidden.
+        idempotency_key and errors: as in `start`; also NotFound, Forbidden, and Conflict for the
+        answer of an external producer.
         """
         record = await self.find(generation, user)
+        if record.request.producer:
+            raise Conflict(
+                "the application posted this answer itself; ask it for another one",
+                code=NOT_RESTARTABLE,
+                generation=generation,
+            )
         if not record.status.ended:
             await self.stop(generation, user)
         return await self.start(user, record.request, idempotency_key)
@@ -276,7 +287,8 @@ class Generations:
         if record is None or record.status.ended:
             return
         by = record.stop_requested_by or by
-        if record.attempt or not await self._jobs.end(record, Status.STOPPED, {"by": by}):
+        has_worker = record.attempt and record.external is None
+        if has_worker or not await self._jobs.end(record, Status.STOPPED, {"by": by}):
             await self._queue.broadcast_stop(generation)
 
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from hub.core.metrics import Counter, CounterFunction, Gauge, Histogram, MetricSet
+from hub.core.metrics import Counter, CounterFunction, Gauge, Histogram
+from hub.engine.generation_metrics import GenerationMetrics
 from hub.engine.redis_metrics import redis_counters
 from hub.ports.backend import BackendStatistics
 from hub.ports.clock import Clock
 
 _BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LOOP_INTERVAL_SECONDS: Final = 0.1
+_NO_MODELS: Final[Mapping[str, Collection[str]]] = {}
 
 
-class NodeMetrics(MetricSet):
+class NodeMetrics(GenerationMetrics):
     """What one node counts. Gauges and function counters belong to the parts that set them.
 
-    statistics: those of the backend; None counts nothing of it.
+    statistics: those of the backend; None counts nothing of it. models: as in GenerationMetrics;
+    the answers are those of external producers.
     """
 
-    def __init__(self, statistics: BackendStatistics | None = None) -> None:
+    def __init__(
+        self,
+        statistics: BackendStatistics | None = None,
+        models: Mapping[str, Collection[str]] = _NO_MODELS,
+    ) -> None:
+        super().__init__(models)
         self.connections = Gauge("hub_connections", "Open connections.", "transport")
         self.users = Gauge("hub_users", "Users with at least one open connection on this node.")
         self.recovering = Gauge(

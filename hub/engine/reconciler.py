@@ -10,6 +10,12 @@ of them does it for all. It compares each record with its job:
                                                              of its chat must end first
     any               no worker attends to it for too long   `queue_timeout`
 
+    The job of an external producer's attempt does not matter: its lease counts.
+
+    record            lease                                  what happens
+    stop requested    held                                   stopped
+    any               ended                                  `producer_lost`
+
 Rules:
 1. A job that a worker holds is left alone.
 2. No times are compared: the checks in a row are counted in which no worker attends to a job. So a
@@ -25,7 +31,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from hub.core.generation import Status
+from hub.core.external_producer import LeaseState
+from hub.core.generation import Generation, Status
 from hub.engine.generation_jobs import GenerationJobs
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
@@ -93,6 +100,9 @@ class Reconciler:
                     _log.exception("generation.reconciliation_failed", generation=generation.id)
 
     async def _reconcile(self, generation: OpenGeneration, state: JobState | None) -> None:
+        if generation.lease is not LeaseState.NONE:
+            await self._reconcile_leased(generation)
+            return
         interval = self._times.interval_seconds
         if state is not None and state.is_attended:
             return
@@ -103,6 +113,18 @@ class Reconciler:
                 await self._requeue(generation)
         elif state.unattended_checks * interval > self._times.max_queued_seconds:
             await self._end_in_time(generation)
+
+    async def _reconcile_leased(self, generation: OpenGeneration) -> None:
+        if generation.stop_requested:
+            await self._end(generation, Status.STOPPED, {})
+        elif generation.lease is LeaseState.ENDED:
+            record = await self._store.find(generation.id)
+            if record is not None and record.external is not None and not record.external.is_held:
+                await self._end_lost(record)
+
+    async def _end_lost(self, record: Generation) -> None:
+        if not record.status.ended and await self._jobs.end_lost(record):
+            _log.warning("generation.producer_lost", generation=record.id, attempt=record.attempt)
 
     async def _end_in_time(self, generation: OpenGeneration) -> None:
         what = "continue" if generation.attempt else "start"
@@ -126,6 +148,9 @@ class Reconciler:
         if record is not None and not record.status.ended:
             if record.waits:
                 await self._jobs.add_next(record)  # nobody may have been told that it may begin
+                return
+            if record.request.producer:  # nobody has begun it, and its lease was never told
+                await self._end_lost(record)
                 return
             await self._jobs.add_again(record)
             _log.warning("generation.requeued", generation=record.id, attempt=record.attempt)

@@ -83,6 +83,7 @@ class ErrorMiddleware:
                 code=description.code,
                 path=description.path,
                 generation=description.generation,
+                expected=description.expected,
                 headers=_headers(description),
             )
         except ConnectionError:
@@ -107,6 +108,7 @@ class ErrorMiddleware:
         code: str | None = None,
         path: str | None = None,
         generation: str | None = None,
+        expected: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> web.Response:
         for each in self._formats:
@@ -114,7 +116,13 @@ class ErrorMiddleware:
                 document = each.build(status, detail, path, code or code_for_status(status).name)
                 return _error_response(status, document, each.content_type, headers)
         return problem_response(
-            status, detail, code=code, path=path, generation=generation, headers=headers
+            status,
+            detail,
+            code=code,
+            path=path,
+            generation=generation,
+            expected=expected,
+            headers=headers,
         )
 
 
@@ -125,14 +133,15 @@ def problem_response(
     code: str | None = None,
     path: str | None = None,
     generation: str | None = None,
+    expected: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a problem document as a response.
 
     code: the name of an ErrorCode; by default the one of the status. path: the invalid field.
-    generation: the answer that stands in the way of the request.
+    generation, expected: as in Problem.
     """
-    document = problem_document(status, detail, path, code, generation)
+    document = problem_document(status, detail, path, code, generation, expected=expected)
     return _error_response(status, document, PROBLEM_TYPE, headers)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from hub.core.cursor import Position
 from hub.core.event import digest
+from hub.core.external_producer import LeaseState
 from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
 from hub.error_codes import CHAT_BUSY, IDEMPOTENCY_KEY_REUSED, TOO_MANY_GENERATIONS
 from hub.errors import Conflict, TooManyRequests
@@ -63,13 +64,14 @@ class OpenGeneration(NamedTuple):
     """A generation that has not ended.
 
     attempt: 0 before a worker has started it. age_seconds: as in Generation. stop_requested:
-    whether a stop was requested.
+    whether a stop was requested. lease: that of an external producer.
     """
 
     id: str
     attempt: int
     age_seconds: float
     stop_requested: bool
+    lease: LeaseState = LeaseState.NONE
 
 
 def request_digest(request: GenerationRequest) -> str:

@@ -342,7 +342,7 @@ class ApiKey(Section):
     name: str = ""
     key: SecretStr | None = None
     sha256: str | None = Field(None, pattern=patterns.SHA256)
-    scopes: tuple[Literal["publish", "read", "admin"], ...]
+    scopes: tuple[Literal["publish", "read", "admin", "produce"], ...]
 
 
 class Issuer(Section):

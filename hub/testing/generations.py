@@ -10,6 +10,7 @@ import msgspec
 
 from hub.core.channel import Channel, user_channel
 from hub.core.cursor import Position
+from hub.core.external_producer import LeaseState
 from hub.core.generation import (
     Generation,
     GenerationUpdate,
@@ -52,6 +53,7 @@ class MemoryGenerationStore:
         self._head_of = head_of
         self._check_available = check_available
         self._now = now
+        self._lease_ends: dict[str, float] = {}  # of external producers, by generation
         self._last_sweep = -math.inf
         self._by_key: dict[tuple[str, str], tuple[CreatedGeneration, str]] = {}
         self._by_chat: dict[tuple[str, str], list[str]] = {}
@@ -144,7 +146,8 @@ class MemoryGenerationStore:
         self._check_available()
         record = self.records.get(generation)
         return record and msgspec.structs.replace(
-            record, age_seconds=self._now() - record.requested_at
+            self._with_lease(record),
+            age_seconds=self._now() - record.requested_at,
         )
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
@@ -197,7 +200,11 @@ class MemoryGenerationStore:
         self._last_sweep = now
         return [
             OpenGeneration(
-                record.id, record.attempt, now - record.requested_at, bool(record.stop_requested_by)
+                record.id,
+                record.attempt,
+                now - record.requested_at,
+                bool(record.stop_requested_by),
+                self._lease_state(record),
             )
             for record in self.records.values()
             if not record.status.ended
@@ -215,11 +222,28 @@ class MemoryGenerationStore:
             if self._open_before(record):
                 return Outcome.STALE, record.stop_requested_by
             record = msgspec.structs.replace(record, waits=False)
-        updated = apply_update(record, update, data)
+        updated = apply_update(self._with_lease(record), update, data)
         if isinstance(updated, Refusal):
             return Outcome(updated.value), record.stop_requested_by
+        external = update.external
+        if external is not None and external.lease_seconds is not None:
+            self._lease_ends[record.id] = self._now() + external.lease_seconds
         self.records[update.generation] = updated
         return None, record.stop_requested_by
+
+    def _with_lease(self, record: Generation) -> Generation:
+        """Return the record with the state of its external producer's lease at this moment."""
+        if record.external is None:
+            return record
+        ended = self._now() >= self._lease_ends[record.id]
+        external = msgspec.structs.replace(record.external, lease_ended=ended)
+        return msgspec.structs.replace(record, external=external)
+
+    def _lease_state(self, record: Generation) -> LeaseState:
+        external = self._with_lease(record).external
+        if external is None or not external.lease_seconds:
+            return LeaseState.NONE
+        return LeaseState.ENDED if external.lease_ended else LeaseState.HELD
 
 
 def _summarize(record: Generation) -> GenerationSummary:

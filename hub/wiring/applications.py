@@ -9,6 +9,7 @@ from hub.api.authentication import Authenticator, DenylistAuthenticator, TicketA
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests
 from hub.api.origins import AllowedOrigins
+from hub.api.producer_requests import ProducerRequests
 from hub.api.publish_requests import PublishLimits, PublishRequests
 from hub.api.streams import StreamLimits, Streams
 from hub.compat.errors import COMPAT_ERRORS
@@ -26,7 +27,9 @@ from hub.http.demo import DemoRoutes
 from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
 from hub.http.own_generations import OwnGenerationRoutes
+from hub.http.posted_lines import LineLimits
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
+from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
 from hub.http.static_files import JsClientRoutes, StaticFiles
@@ -105,12 +108,24 @@ def internal_application(
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
+            _producer_routes(settings, node, api_keys),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),
             metrics,
         ],
         RequestMetrics(node.metrics, "internal"),
         build_openapi,
         max_body_bytes=settings.publish.max_body_bytes,
+    )
+
+
+def _producer_routes(settings: Settings, node: NodeParts, api_keys: ApiKeys) -> ProducerRoutes:
+    requests = build_generation_requests(settings, node.generations)
+    max_body_bytes = settings.publish.max_body_bytes
+    return ProducerRoutes(
+        ProducerRequests(node.producers, requests, api_keys),
+        node.clock,
+        LineLimits(max_body_bytes, settings.generations.flush_seconds),
+        max_body_bytes=max_body_bytes,
     )
 
 

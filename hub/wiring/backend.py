@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from hub.backends.redis import RedisBackend
@@ -15,6 +15,8 @@ from hub.backends.redis.client import (
 )
 from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
+from hub.core.parts_journal import PartsLimits
+from hub.engine.attempt import GenerationResult
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.reconciler import Reconciler, ReconcilerTimes
 from hub.errors import BrokerUnavailable, OperatorError
@@ -111,10 +113,12 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
     )
 
 
-def build_reconciler(settings: Settings, backend: Backend, clock: Clock) -> Reconciler:
+def build_reconciler(
+    settings: Settings, backend: Backend, clock: Clock, jobs: GenerationJobs
+) -> Reconciler:
     """Build what ends or queues again the generations that no worker attends to."""
     return Reconciler(
-        build_jobs(settings, backend),
+        jobs,
         backend.generations,
         backend.queue,
         clock,
@@ -125,10 +129,34 @@ def build_reconciler(settings: Settings, backend: Backend, clock: Clock) -> Reco
     )
 
 
-def build_jobs(settings: Settings, backend: Backend) -> GenerationJobs:
-    """Build what adds and ends the jobs of generations."""
+def build_jobs(
+    settings: Settings,
+    backend: Backend,
+    on_result: Callable[[GenerationResult], Awaitable[None]],
+) -> GenerationJobs:
+    """Build what adds and ends the jobs of generations. on_result: see GenerationJobs."""
     return GenerationJobs(
-        backend.events, backend.generations, backend.queue, queue_by_upstream(settings)
+        backend.events,
+        backend.generations,
+        backend.queue,
+        queue_by_upstream(settings),
+        on_result=on_result,
+    )
+
+
+def known_models(settings: Settings) -> Mapping[str, Collection[str]]:
+    """Return the models of each upstream that metrics may name."""
+    return {
+        name: {*upstream.models, upstream.default_model or ""}
+        for name, upstream in settings.upstreams.items()
+    }
+
+
+def build_parts_limits(settings: Settings) -> PartsLimits:
+    """Return how large an answer and one part of it may be."""
+    return PartsLimits(
+        max_part_bytes=settings.generations.max_part_bytes,
+        max_record_bytes=settings.generations.max_record_bytes,
     )
 
 

@@ -96,6 +96,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         await stop.requested.wait()
         _log.info("node.draining", connections=len(node.connections))
         node.connections.mark_unready()
+        node.producers.draining.set()
         await stop.wait(settings.node.drain_wait_seconds)
         await node.connections.drain(settings.node.drain_seconds, stop.forced)
         await tasks.end(NODE_STATE_TASK)

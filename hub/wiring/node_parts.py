@@ -9,8 +9,10 @@ import msgspec
 from hub.api.publish_requests import PublishRateLimits
 from hub.core.channel import Channel
 from hub.engine.admin_commands import AdminCommands
+from hub.engine.attempt import GenerationResult
 from hub.engine.connection_query import ConnectionQuery
 from hub.engine.connections import ConnectionLimits, Connections
+from hub.engine.external_producers import ExternalProducers
 from hub.engine.gap_check import GapCheck
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
@@ -23,10 +25,16 @@ from hub.engine.storage_budget import StorageBudget
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
+from hub.engine.usage import UsageRecorder
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.settings import Settings
-from hub.wiring.backend import build_reconciler, queue_by_upstream
+from hub.wiring.backend import (
+    build_jobs,
+    build_parts_limits,
+    build_reconciler,
+    known_models,
+)
 from hub.wiring.tracing import Tracing
 
 NODE_STATE_TASK = "node state"
@@ -44,6 +52,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     rate_limits: PublishRateLimits
     generations: Generations
+    producers: ExternalProducers
     reconciler: Reconciler
     admin_commands: AdminCommands
     connection_query: ConnectionQuery
@@ -61,7 +70,13 @@ def build_node_parts(
         return connections.subscriber_count(channel)
 
     node, stream = settings.node.name, settings.stream
-    metrics = NodeMetrics(backend.statistics)
+    metrics = NodeMetrics(backend.statistics, known_models(settings))
+    usage = UsageRecorder(backend.usage)
+
+    async def on_result(result: GenerationResult) -> None:
+        metrics.record(result)
+        await usage.record(result)
+
     heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
     topic_presence = TopicPresence(
         backend.topic_presence, backend.events, clock, settings.presence.topics, node=node
@@ -85,6 +100,8 @@ def build_node_parts(
     budget = StorageBudget(
         backend.budgets, max_bytes=settings.generations.max_stored_bytes_per_user
     )
+    jobs = build_jobs(settings, backend, on_result)
+    store = tracing.generations(backend.generations)
     return NodeParts(
         backend=backend,
         clock=clock,
@@ -98,14 +115,11 @@ def build_node_parts(
             metrics=metrics,
         ),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
-        generations=Generations(
-            backend.events,
-            tracing.generations(backend.generations),
-            backend.queue,
-            queue_by_upstream(settings),
-            budget,
+        generations=Generations(backend.events, store, backend.queue, budget=budget, jobs=jobs),
+        producers=ExternalProducers(
+            backend.events, store, jobs, clock, limits=build_parts_limits(settings), budget=budget
         ),
-        reconciler=build_reconciler(settings, backend, clock),
+        reconciler=build_reconciler(settings, backend, clock, jobs),
         admin_commands=AdminCommands(backend.commands, connections),
         connection_query=ConnectionQuery(backend.commands, connections, clock, node=node),
         live_metrics=LiveMetrics(

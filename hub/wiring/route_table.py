@@ -27,6 +27,7 @@ from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
+from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.static_files import JsClientRoutes
 from hub.http.tickets import TicketRoutes
@@ -61,6 +62,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         UsageRoutes,
         NodeProbeRoutes,
         ActiveGenerationRoutes,
+        ProducerRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,

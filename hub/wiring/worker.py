@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
-from hub.core.parts_journal import PartsLimits
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
@@ -20,7 +19,13 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
-from hub.wiring.backend import build_jobs, build_reconciler, open_backend
+from hub.wiring.backend import (
+    build_jobs,
+    build_parts_limits,
+    build_reconciler,
+    known_models,
+    open_backend,
+)
 from hub.wiring.functions import open_functions
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
@@ -44,11 +49,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 trace_configs=tracing.http_spans(),
             )
         )
-        models = {
-            name: {*upstream.models, upstream.default_model or ""}
-            for name, upstream in settings.upstreams.items()
-        }
-        metrics = WorkerMetrics(models, backend.statistics)
+        metrics = WorkerMetrics(known_models(settings), backend.statistics)
         endpoints = {
             name: tracing.upstream(upstream, settings.upstreams[name].kind)
             for name, upstream in build_upstreams(
@@ -65,11 +66,15 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         functions = await opened.enter_async_context(open_functions(settings, backend, askable))
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
-        jobs = build_jobs(settings, backend)
 
         async def on_result(result: GenerationResult) -> None:
             metrics.record(result)
             await usage_recorder.record(result)
+
+        jobs = build_jobs(settings, backend, on_result)
+
+        async def on_relayed(result: GenerationResult) -> None:
+            await on_result(result)
             await jobs.add_next(result.generation)
 
         worker = Worker(
@@ -82,10 +87,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 clock,
                 RelayLimits(
                     max_attempts=settings.generations.max_attempts,
-                    parts=PartsLimits(
-                        max_part_bytes=settings.generations.max_part_bytes,
-                        max_record_bytes=settings.generations.max_record_bytes,
-                    ),
+                    parts=build_parts_limits(settings),
                     flush_seconds=settings.generations.flush_seconds,
                     broker_timeout_seconds=settings.worker.lease_seconds,
                     max_queued_seconds=settings.generations.max_queued_seconds,
@@ -95,7 +97,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             clock,
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
-            on_result=on_result,
+            on_result=on_relayed,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
@@ -119,7 +121,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("queue", backend.queue.run)
             tasks.start("leases", worker.run_leases)
             tasks.start("stops", worker.run_stops)
-            tasks.start("reconciler", build_reconciler(settings, backend, clock).run)
+            tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)
                 _log.info(

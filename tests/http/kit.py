@@ -75,13 +75,14 @@ class Hub:
         limits: StreamLimits,
         max_publishes_per_second: float | None,
         tracing: Tracing,
+        backend: Any = None,
     ) -> None:
         self.settings = settings = _settings(
             limits,
             max_publishes_per_second,
             auth_disabled=isinstance(authenticator, DevAuthenticator),
         )
-        self.backend = MemoryBackend()
+        self.backend = backend or MemoryBackend()
         self.node = node = build_node_parts(settings, self.backend, SystemClock(), tracing)
         self._join_trace = tracing.join()
         origins = AllowedOrigins(settings.public.allowed_origins)
@@ -205,14 +206,19 @@ async def running_hub(
     limits: StreamLimits = LIMITS,
     rate: float | None = None,
     tracing: Tracing | None = None,
+    backend: Any = None,
 ) -> AsyncIterator[Hub]:
-    """Run a node on free ports, with the production options of aiohttp's runner."""
+    """Run a node on free ports, with the production options of aiohttp's runner.
+
+    backend: None means one in memory.
+    """
     hub = Hub(
         authenticator or DevAuthenticator(AllowedOrigins(ORIGINS), [COMPAT_PREFIX]),
         keys or ApiKeys([]),
         limits,
         rate,
         tracing or NoTracing(),
+        backend,
     )
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(

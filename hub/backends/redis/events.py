@@ -29,6 +29,7 @@ from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
+from hub.core.external_producer import ExternalUpdate
 from hub.core.generation import UpdateKind
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
@@ -41,8 +42,9 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_PUBLISH: Final = Script(_PACKAGE, "channel_head", "chat", "publish")
-_PUBLISH_ENDS: Final = Script(_PACKAGE, "channel_head", "chat", "publish", needs_memory=False)
+_PUBLISH_PARTS: Final = ("channel_head", "lease", "chat", "publish")
+_PUBLISH: Final = Script(_PACKAGE, *_PUBLISH_PARTS)
+_PUBLISH_ENDS: Final = Script(_PACKAGE, *_PUBLISH_PARTS, needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 _EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
@@ -316,7 +318,12 @@ def _set_results(
 
 
 def _is_end(publication: Publication) -> bool:
-    return publication.update is not None and publication.update.kind is UpdateKind.END
+    """Return whether it ends a generation, or only renews the lease of an external producer."""
+    update = publication.update
+    if update is None:
+        return False
+    renews_only = update.kind is UpdateKind.STORE and not update.entries
+    return update.kind is UpdateKind.END or renews_only
 
 
 def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
@@ -359,11 +366,24 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
             update.writer,
             "" if update.journal_bytes is None else update.journal_bytes,
         )
+    if update is not None and update.external is not None:
+        flags += "l"
+        more_arguments += _encode_external(update.external)
     if publication.trace:
         flags += "c"
         more_arguments += (publication.trace,)
     keys += (names.head, names.log, *more_keys)
     arguments += (flags, publication.name, publication.data, *more_arguments)
+
+
+def _encode_external(external: ExternalUpdate) -> tuple[Argument, ...]:
+    lease_seconds, notes = external.lease_seconds, external.notes
+    return (
+        external.after.encode(),
+        external.progress.encode(),
+        "" if lease_seconds is None else to_milliseconds(lease_seconds),
+        b"" if notes is None else msgspec.json.encode(notes),
+    )
 
 
 def parse_announcement(channel: Channel, payload: bytes) -> Event:

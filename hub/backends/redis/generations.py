@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -27,6 +27,7 @@ from hub.backends.redis.keys import (
 )
 from hub.core.channel import PARTITIONS, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
+from hub.core.external_producer import AttemptNotes, ExternalState, LeaseState, Progress
 from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
 from hub.ports.generations import (
     MAX_LISTED_PER_USER,
@@ -54,7 +55,9 @@ _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_
 _DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
-_TAKE_OPEN: Final = Script(_PACKAGE, "channel_head", "take_open_generations", needs_memory=False)
+_TAKE_OPEN: Final = Script(
+    _PACKAGE, "channel_head", "lease", "take_open_generations", needs_memory=False
+)
 _MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the next ones
 
 
@@ -203,6 +206,7 @@ class RedisGenerationStore:
             end=msgspec.json.decode(values.get(b"end", b"{}")),
             writer=values.get(b"writer", b"").decode(),
             waits=b"waits" in values,
+            external=_parse_external(values, now_ms, clock),
         )
         return record, Position(epoch.decode(), offset)
 
@@ -242,9 +246,15 @@ class RedisGenerationStore:
             ]
         )
         return [
-            OpenGeneration(generation.decode(), attempt, age_ms / 1000, bool(stop_requested))
+            OpenGeneration(
+                generation.decode(),
+                attempt,
+                age_ms / 1000,
+                bool(stop_requested),
+                LeaseState(lease.decode()),
+            )
             for page in pages
-            for generation, attempt, age_ms, stop_requested in page
+            for generation, attempt, age_ms, stop_requested, lease in page
         ]
 
 
@@ -281,6 +291,22 @@ def _parse_summary(reply: Sequence[bytes]) -> GenerationSummary:
 def _any_record(partition: int) -> str:
     """Return the key of a record in a partition; scripts derive those of the others from it."""
     return f"{hash_tag(partition)}:generation:"
+
+
+def _parse_external(
+    values: Mapping[bytes, bytes], now_ms: int, clock: bytes
+) -> ExternalState | None:
+    """Return the attempt of an external producer; see lua/lease.lua for the fields."""
+    if b"progress" not in values:
+        return None
+    progress = Progress.decode(values[b"progress"].decode())
+    notes = msgspec.json.decode(values.get(b"notes", b"{}"), type=AttemptNotes)
+    if b"lease" not in values:
+        return ExternalState(progress, notes)
+    until_ms, length_ms, written_in = values[b"lease"].split(b" ")
+    left_ms = int(until_ms) - now_ms
+    is_known = written_in == clock and left_ms <= int(length_ms)
+    return ExternalState(progress, notes, int(length_ms) / 1000, is_known and left_ms <= 0)
 
 
 def _parse_position(text: bytes | None) -> Position | None:

@@ -14,6 +14,9 @@
 --            begin, delta, replace, store, restart or end; attempt; status; index of the part;
 --            entries of the journal of the parts; writer; length of the journal, or ''
 --            an update of the kind store has no event: nothing is published
+--         l  with s, for an external producer (lease.lua): four more arguments: the progress that the
+--            record must have; the progress after it; length of the lease in ms, or '' for an update
+--            of the hub's own, which needs no lease; notes, or '' if they stay as they are
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -26,6 +29,8 @@
 -- 3. An answer that waits for others of its chat (create_generation.lua) begins when they have ended.
 --    A generation ends once, and only its newest attempt and that attempt's writer write.
 --    Nothing is written behind a hole: an index above the number of deltas is refused.
+--    Of an external producer, only the holder of a lease that has not ended writes, and every part
+--    is published once: see rule 1 of core/external_producer.py.
 -- 4. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
 -- 5. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
 --    are refreshed when an eighth of them has passed.
@@ -33,8 +38,8 @@ local now
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer, journal_bytes)
-  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits')
+local function update_generation(data, external, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer, journal_bytes)
+  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits', 'progress', 'lease')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
   attempt, index, journal_bytes = tonumber(attempt), tonumber(index), tonumber(journal_bytes)
   if not old_status then
@@ -59,6 +64,13 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
   end
   if old_status == 'queued' and kind ~= 'begin' and kind ~= 'end' then
     return 'stale', stop_requested_by
+  end
+  if external and kind ~= 'begin' then
+    if external.lease_ms ~= '' and (not record[8] or has_lease_ended(record_key, ARGV[1], record[8])) then
+      return 'stale', stop_requested_by
+    elseif record[7] ~= external.after then
+      return 'gap', stop_requested_by
+    end
   end
   if kind ~= 'begin' and index > deltas then
     return 'gap', stop_requested_by
@@ -85,6 +97,7 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
       redis.call('HSET', record_key, 'status', status)
     end
     redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', index)
+    redis.call('HDEL', record_key, 'progress', 'notes', 'lease')
     redis.call('SET', parts_key, entries)
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
@@ -93,6 +106,15 @@ local function update_generation(data, record_key, parts_key, open_key, kind, at
     end
     redis.call('ZREM', open_key, string.match(record_key, '[^:]+$'))
     ttl_ms = ARGV[6]
+  end
+  if external then
+    redis.call('HSET', record_key, 'progress', external.progress)
+    if external.notes ~= '' then
+      redis.call('HSET', record_key, 'notes', external.notes)
+    end
+    if external.lease_ms ~= '' then
+      renew_lease(record_key, ARGV[1], external.lease_ms)
+    end
   end
   redis.call('PEXPIRE', record_key, ttl_ms)
   redis.call('PEXPIRE', parts_key, ttl_ms)
@@ -154,7 +176,7 @@ local function publish()
   local head_key, log_key = next_key(), next_key()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
-  local ephemeral, idempotency_key, digest, event_ttl_ms, update
+  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external
   local trace = ''
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
@@ -164,6 +186,9 @@ local function publish()
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
       update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+    end
+    if string.find(flags, 'l', 2, true) then
+      external = {after = next_arg(), progress = next_arg(), lease_ms = next_arg(), notes = next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -183,7 +208,7 @@ local function publish()
   end
   if update then
     local refusal
-    refusal, stop_requested_by = update_generation(data, unpack(update))
+    refusal, stop_requested_by = update_generation(data, external, unpack(update))
     if refusal then
       return {refusal, '', 0, stop_requested_by}
     end

@@ -1,0 +1,158 @@
+"""Requests of the application's own producers: who may send them, and their checks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from hub.api.api_keys import ApiKeys
+from hub.api.generation_requests import (
+    GenerateBody,
+    GenerationRequests,
+    check_chat_id,
+    prompt_too_large,
+)
+from hub.api.request_context import RequestContext
+from hub.core.channel import TopicName, UserId, check_user_id
+from hub.core.event import check_idempotency_key
+from hub.core.external_producer import (
+    DEFAULT_LEASE_SECONDS,
+    EXTERNAL,
+    MAX_LEASE_SECONDS,
+    MIN_LEASE_SECONDS,
+)
+from hub.core.generation import GenerationRequest, OnBusy
+from hub.engine.external_producers import ExternalProducers, StartedAttempt
+from hub.errors import BadRequest
+from hub.ports.generations import CreatedGeneration
+
+PRODUCE: Final = "produce"
+"""The scope of API keys that these requests need."""
+
+LEASE_HEADER: Final = "Hub-Lease"
+LeaseSeconds = Annotated[
+    float,
+    msgspec.Meta(extra_json_schema={"minimum": MIN_LEASE_SECONDS, "maximum": MAX_LEASE_SECONDS}),
+]
+
+_Producer = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [EXTERNAL]})]
+
+
+class GenerationTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose answer it is."""
+
+    user: UserId | None = None
+    topic: TopicName | None = None
+
+    def check_user(self) -> str:
+        """Return the user. Raise BadRequest."""
+        if self.topic is not None:
+            raise BadRequest(
+                "answers to topics are not supported yet: give to.user", path="to.topic"
+            )
+        if self.user is None:
+            raise BadRequest("give to.user", path="to.user")
+        return check_user_id(self.user, path="to.user")
+
+
+class ProduceBody(GenerateBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /generations of a backend.
+
+    `to` names the user. With `producer: external` your process posts the parts: the answer has a
+    lease of `lease_seconds`, `model` is what readers see, and `prompt` or `messages` are optional.
+    Without it, an upstream answers, and the other fields are those of the public listener.
+    """
+
+    to: GenerationTarget
+    producer: _Producer | None = None
+    lease_seconds: LeaseSeconds | None = None
+
+
+class ProducerRequests:
+    """Checks what producers send, and passes it on."""
+
+    def __init__(
+        self, producers: ExternalProducers, requests: GenerationRequests, keys: ApiKeys
+    ) -> None:
+        self._requests = requests
+        self._keys = keys
+        self.producers = producers
+
+    def authenticate(self, request: RequestContext) -> str:
+        """Return the name of the request's API key. Raise Unauthorized, Forbidden."""
+        return self._keys.check(request, PRODUCE)
+
+    async def start(
+        self, body: ProduceBody, idempotency_key: str | None
+    ) -> tuple[str, StartedAttempt | CreatedGeneration]:
+        """Start an answer, and return its user with it. Raise CallerError, BrokerUnavailable."""
+        user = body.to.check_user()
+        if body.stops_on_disconnect():
+            raise BadRequest(
+                "a backend has no stream here: on_disconnect is continue", path="on_disconnect"
+            )
+        if body.producer not in (None, EXTERNAL):
+            raise BadRequest(f"producer is {EXTERNAL}, or is left out", path="producer")
+        if body.producer is None:
+            if body.lease_seconds is not None:
+                raise BadRequest(
+                    'lease_seconds belongs to "producer": "external"', path="lease_seconds"
+                )
+            return user, await self._requests.start(user, body, idempotency_key)
+        if idempotency_key is not None:
+            check_idempotency_key(idempotency_key)
+        on_busy = body.decide_on_busy()
+        if on_busy not in (OnBusy.ALLOW, OnBusy.REJECT):
+            raise BadRequest(
+                "the answer of an external producer begins at once: on_busy is allow or reject",
+                path="on_busy",
+            )
+        return user, await self.producers.start(
+            user,
+            self._external_request(body),
+            idempotency_key,
+            lease_seconds=check_lease_seconds(body.lease_seconds),
+            on_busy=on_busy,
+        )
+
+    def _external_request(self, body: ProduceBody) -> GenerationRequest:
+        if body.upstream is not None:
+            raise BadRequest(
+                "an external producer answers itself: leave out upstream", path="upstream"
+            )
+        messages = []
+        if body.prompt is not None or body.messages is not None:
+            messages = body.conversation()
+        max_bytes = self._requests.max_prompt_bytes
+        if sum(len(msgspec.json.encode(message)) for message in messages) > max_bytes:
+            raise prompt_too_large(max_bytes)
+        return GenerationRequest(
+            messages,
+            upstream=EXTERNAL,
+            model=EXTERNAL if body.model is None else body.model,
+            params=body.params,
+            metadata=body.metadata,
+            chat=None if body.chat is None else check_chat_id(body.chat, path="chat"),
+            producer=EXTERNAL,
+        )
+
+
+def check_lease_seconds(seconds: float | None) -> float:
+    """Return the length of a lease, by default 30 seconds. Raise BadRequest."""
+    if seconds is None:
+        return DEFAULT_LEASE_SECONDS
+    if not MIN_LEASE_SECONDS <= seconds <= MAX_LEASE_SECONDS:  # false for NaN
+        raise BadRequest(
+            f"lease_seconds is between {MIN_LEASE_SECONDS:g} and {MAX_LEASE_SECONDS:g}",
+            path="lease_seconds",
+        )
+    return seconds
+
+
+def lease_of(request: RequestContext) -> str:
+    """Return the lease in the header. Raise BadRequest without one."""
+    lease = request.headers.get(LEASE_HEADER, "")
+    if not lease:
+        raise BadRequest(f"send the lease in the header {LEASE_HEADER}", path=LEASE_HEADER)
+    return lease

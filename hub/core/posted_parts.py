@@ -1,0 +1,92 @@
+"""The parts that an external producer posts, with the numbers that it gives them.
+
+A post may repeat parts whose answer was lost, and it may come after others that were lost. So the
+new parts of a post are those after the progress of the attempt, and they follow it without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.external_producer import Progress
+from hub.core.generation import Status
+from hub.core.parts import Part, Reasoning, Text
+
+MAX_EVENT_CHARS: Final = 16 * 1024
+"""A longer text becomes several events, so that no reader's buffer overflows."""
+
+
+class PostedPart(msgspec.Struct, frozen=True):
+    """A part and its number."""
+
+    seq: int
+    part: Part
+
+
+class PostedEnd(msgspec.Struct, frozen=True):
+    """The end of an answer and its number.
+
+    status: DONE or FAILED. fields: those of this kind of end, without usage.
+    """
+
+    seq: int
+    status: Status
+    fields: dict[str, Any]
+    usage: dict[str, Any] | None = None
+
+
+Posted = PostedPart | PostedEnd
+
+
+class NewParts(msgspec.Struct, frozen=True):
+    """What is new in a post.
+
+    parts: without a gap. end: after them, None if the post has none. expected: the number of the
+    part that is missing behind them, None if none is missing.
+    """
+
+    parts: Sequence[PostedPart]
+    end: PostedEnd | None
+    expected: int | None
+
+
+def select_new(posted: Sequence[Posted], progress: Progress) -> NewParts:
+    """Return what a post has after the progress of the attempt."""
+    parts: list[PostedPart] = []
+    expected = progress.seq + 1
+    for each in posted:
+        if each.seq < expected:  # repeated
+            continue
+        if each.seq > expected:
+            return NewParts(parts, None, expected)
+        if isinstance(each, PostedEnd):
+            return NewParts(parts, each, None)
+        parts.append(each)
+        expected += 1
+    return NewParts(parts, None, None)
+
+
+def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[tuple[Part, Progress]]:
+    """Yield the parts, long texts in pieces, each with the progress after it.
+
+    progress: that before them; a part of the first text may be published already.
+    """
+    start = progress.chars
+    for each in parts:
+        part = each.part
+        if not isinstance(part, Text | Reasoning) or len(part.text) <= MAX_EVENT_CHARS:
+            yield part if not start else _cut(part, start), Progress(each.seq)
+        else:
+            for first in range(start, len(part.text), MAX_EVENT_CHARS):
+                end = first + MAX_EVENT_CHARS
+                is_last = end >= len(part.text)
+                after = Progress(each.seq) if is_last else Progress(each.seq - 1, end)
+                yield type(part)(part.text[first:end]), after
+        start = 0
+
+
+def _cut(part: Part, start: int) -> Part:
+    return type(part)(part.text[start:]) if isinstance(part, Text | Reasoning) else part

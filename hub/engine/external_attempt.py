@@ -1,0 +1,198 @@
+"""The attempt of an external producer on one node: it turns posted parts into publications.
+
+The record has everything that another node needs to go on (core/external_producer.py). This object
+holds the same in memory, so that a node that gets the next post does not read the record again.
+
+Rules:
+1. Every publication names the progress before it and after it. The broker refuses it unless the
+   record has the former, so an object that is behind the record writes nothing wrong.
+2. After a refusal, or a publish without an answer, the object is void: read the record again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hub.core.call_numbers import CallNumbers
+from hub.core.external_producer import AttemptNotes, ExternalUpdate, Progress
+from hub.core.generation import Generation, Status, build_end_fields
+from hub.core.part_events import to_event
+from hub.core.parts import Part, Reasoning, Replace, Text, ToolCallDelta, Usage
+from hub.core.parts_journal import PartsLimits, PartsTooLarge
+from hub.core.posted_parts import MAX_EVENT_CHARS, PostedEnd, PostedPart, split_texts
+from hub.core.tool_calls import ToolCallAssembler, UnnamedToolCall
+from hub.engine.attempt import GenerationResult
+from hub.engine.attempt_events import AttemptEvents
+from hub.engine.coalescing import coalesce, is_joined
+from hub.ports.clock import Clock
+from hub.ports.events import Publication
+
+
+class ExternalAttempt:
+    """Builds the publications of one attempt in the order in which they are published.
+
+    record: as it was read; its `external` is not None. progress: after the newest publication.
+    """
+
+    def __init__(self, record: Generation, limits: PartsLimits, clock: Clock) -> None:
+        assert record.external is not None
+        self.record = record
+        self.progress = record.external.progress
+        self.lease_seconds = record.external.lease_seconds
+        self._notes = record.external.notes
+        self._events = AttemptEvents.resume(record, limits)
+        self._calls, self._assembler = _resume_calls(record, self._notes)
+        self._author = secrets.token_hex(4)
+        self._clock = clock
+        self._read_at = clock.now()
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the parts take."""
+        return self._events.size_bytes
+
+    @property
+    def age_seconds(self) -> float:
+        """The time since the request."""
+        return max(0.0, self.record.age_seconds) + self._clock.now() - self._read_at
+
+    def build(self, parts: Sequence[PostedPart]) -> tuple[list[Publication], PartsTooLarge | None]:
+        """Return what publishes new parts, which follow the progress, and renews the lease.
+
+        With it comes the reason why a part and those after it cannot be published, or None.
+        """
+        publications: list[Publication] = []
+        notes, progress = self._notes, self.progress
+        for run, after in _runs(parts, progress):
+            for part in coalesce(self._number(run), max_runs=None):
+                if isinstance(part, ToolCallDelta) and not part.calls:
+                    continue
+                if isinstance(part, Usage):
+                    notes = _add_usage(notes, part.tokens)
+                    continue
+                try:
+                    publication = self._events.part(to_event(part))
+                except PartsTooLarge as error:
+                    return publications, error
+                if publication is None:
+                    continue
+                if notes.first_delta_seconds is None:
+                    seconds = round(self.age_seconds, 3)
+                    notes = msgspec.structs.replace(notes, first_delta_seconds=seconds)
+                publications.append(self._external(publication, after, self._with_calls(notes)))
+            progress = after
+        is_complete = (progress.seq, progress.chars) == (self.progress.seq, self.progress.chars)
+        if not (publications and is_complete and self._notes == self._with_calls(notes)):
+            publications.append(
+                self._external(self._events.store(), progress, self._with_calls(notes))
+            )
+        return publications, None
+
+    def end(self, end: PostedEnd) -> list[Publication]:
+        """Return what publishes the end, after all parts."""
+        publications = []
+        if end.status is Status.DONE and (calls := self._finish_calls()):
+            event = to_event(ToolCallDelta(calls))
+            publication = self._events.part(event)
+            assert publication is not None
+            publications.append(self._external(publication, self.progress, self._notes))
+        notes = self._notes if end.usage is None else _add_usage(self._notes, end.usage)
+        data = build_end_fields(
+            end.fields,
+            deltas=self._events.deltas,
+            usage=notes.usage,
+            queued_seconds=notes.queued_seconds,
+            first_delta_seconds=notes.first_delta_seconds,
+            total_seconds=self.age_seconds,
+        )
+        published = self._events.end(end.status, data)
+        return [*publications, self._external(published, Progress(end.seq), notes)]
+
+    def result(self, end: PostedEnd) -> GenerationResult:
+        """Return how the answer ended, after `end`."""
+        return GenerationResult(
+            generation=self.record,
+            status=end.status,
+            code=end.fields.get("code", ""),
+            usage=self._notes.usage,
+            queued_seconds=self._notes.queued_seconds,
+            first_delta_seconds=self._notes.first_delta_seconds,
+            total_seconds=self.age_seconds,
+        )
+
+    def _external(
+        self, publication: Publication, after: Progress, notes: AttemptNotes
+    ) -> Publication:
+        """Return the publication with what the record has of the attempt after it."""
+        assert publication.update is not None
+        after = msgspec.structs.replace(after, author=self._author)
+        update = ExternalUpdate(
+            self.progress, after, self.lease_seconds, None if notes == self._notes else notes
+        )
+        self.progress, self._notes = after, notes
+        return msgspec.structs.replace(
+            publication, update=msgspec.structs.replace(publication.update, external=update)
+        )
+
+    def _number(self, run: Sequence[Part]) -> Sequence[Part]:
+        """Return the parts with tool calls as readers get them."""
+        return self._calls.number(
+            [
+                ToolCallDelta(self._assembler.feed(part.calls))
+                if isinstance(part, ToolCallDelta)
+                else part
+                for part in run
+            ]
+        )
+
+    def _finish_calls(self) -> list[dict[str, Any]]:
+        try:
+            calls = self._assembler.finish()
+        except UnnamedToolCall:  # arguments without a name; nothing of it was published
+            return []
+        (numbered,) = self._calls.number([ToolCallDelta(calls)])
+        return numbered.calls if isinstance(numbered, ToolCallDelta) else []
+
+    def _with_calls(self, notes: AttemptNotes) -> AttemptNotes:
+        numbers = [number for _, number in sorted(self._calls.of_response.items())]
+        if (notes.calls, notes.delta_calls) == (self._calls.count, numbers):
+            return notes
+        return msgspec.structs.replace(notes, calls=self._calls.count, delta_calls=numbers)
+
+
+def _runs(
+    parts: Sequence[PostedPart], progress: Progress
+) -> Iterator[tuple[Sequence[Part], Progress]]:
+    """Yield neighbours that become one event, with the progress after them."""
+    run: list[Part] = []
+    chars, after = 0, progress
+    for part, following in split_texts(parts, progress):
+        size = len(part.text) if isinstance(part, Text | Reasoning | Replace) else 0
+        if run and not (is_joined(run[0], part) and chars + size <= MAX_EVENT_CHARS):
+            yield run, after
+            run, chars = [], 0
+        run.append(part)
+        chars, after = chars + size, following
+    if run:
+        yield run, after
+
+
+def _add_usage(notes: AttemptNotes, tokens: Mapping[str, Any]) -> AttemptNotes:
+    return msgspec.structs.replace(notes, usage={**(notes.usage or {}), **tokens})
+
+
+def _resume_calls(record: Generation, notes: AttemptNotes) -> tuple[CallNumbers, ToolCallAssembler]:
+    """Return what numbers the next tool calls, and knows those that came as `tool_call_delta`."""
+    numbers = CallNumbers(notes.calls, dict(enumerate(notes.delta_calls)))
+    assembler = ToolCallAssembler(has_whole_names=True)
+    if notes.delta_calls:
+        calls = {part["index"]: part for part in record.all_parts if "index" in part}
+        for n, number in enumerate(notes.delta_calls):
+            call = calls[number]
+            function = {"name": call["name"], "arguments": call["arguments"]}
+            assembler.feed([{"index": n, "id": call["id"], "function": function}])
+    return numbers, assembler

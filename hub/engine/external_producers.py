@@ -1,0 +1,310 @@
+"""Answers whose parts a process of the application posts: an external producer.
+
+Every node serves every producer. The broker decides which posts count (core/external_producer.py);
+a node only keeps what it has read in a cache.
+
+    start ─> post, post, … ─> end
+      └────────┴─> its lease ends: `producer_lost`
+
+Rules:
+1. A producer begins an attempt with a new lease, which voids the lease of the attempt before.
+2. A stop request ends the answer at once: the node that learns of it publishes the end.
+3. A post whose answer was lost may be repeated through any node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from hub.core.channel import partition_of, user_channel
+from hub.core.external_producer import (
+    AttemptNotes,
+    ExternalUpdate,
+    Progress,
+    lease_digest,
+    new_lease,
+)
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    OnBusy,
+    Status,
+    new_generation_id,
+)
+from hub.core.parts_journal import PartsLimits, PartsTooLarge
+from hub.core.posted_parts import NewParts, Posted, PostedEnd, select_new
+from hub.engine.attempt_cache import AttemptCache
+from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
+from hub.engine.drain_signal import DrainSignal
+from hub.engine.external_attempt import ExternalAttempt
+from hub.engine.generation_jobs import GenerationJobs
+from hub.engine.generations import generation_not_found
+from hub.engine.storage_budget import StorageBudget
+from hub.error_codes import ANSWER_TOO_LARGE, ENDED, LEASE_LOST, PRODUCER_LOST
+from hub.errors import BrokerUnavailable, CallerError, Conflict, SequenceGap
+from hub.ports.clock import Clock
+from hub.ports.events import EventWriter, Outcome, Publication
+from hub.ports.generations import GenerationStore
+
+_MAX_REFUSALS: Final = 100  # of one call; each one means that somebody else was faster
+_WRITTEN: Final = (Outcome.WRITTEN, Outcome.DUPLICATE)
+_log = structlog.get_logger(__name__)
+
+
+class StartedAttempt(msgspec.Struct, frozen=True):
+    """A producer's new attempt.
+
+    record: as it was read just before the attempt. new: whether this call created the generation.
+    """
+
+    record: Generation
+    attempt: int
+    lease: str
+    lease_seconds: float
+    new: bool = False
+
+
+class PostResult(msgspec.Struct, frozen=True):
+    """The answer to a post.
+
+    ack: the newest published part. stop: who stopped the answer, None if nobody did. is_over:
+    whether nothing more can be posted.
+    """
+
+    ack: int
+    lease_seconds: float
+    stop: str | None = None
+    is_over: bool = False
+
+
+class ExternalProducers:
+    """What external producers do with generations: begin them, post their parts, end them."""
+
+    def __init__(
+        self,
+        events: EventWriter,
+        store: GenerationStore,
+        jobs: GenerationJobs,
+        clock: Clock,
+        *,
+        limits: PartsLimits,
+        budget: StorageBudget | None = None,
+        max_cache_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._events = events
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+        self._limits = limits
+        self._budget = budget
+        self._cache = AttemptCache(max_bytes=max_cache_bytes)
+        self.draining = DrainSignal()  # streamed posts are answered, and no job is waited for
+
+    async def start(
+        self,
+        user: str,
+        request: GenerationRequest,
+        idempotency_key: str | None,
+        *,
+        lease_seconds: float,
+        on_busy: OnBusy = OnBusy.ALLOW,
+    ) -> StartedAttempt:
+        """Begin the answer, or the next attempt at the answer that has the idempotency key.
+
+        Raise Conflict when the answer has ended, or the key or the chat forbids it;
+        TooManyRequests, BrokerUnavailable.
+        """
+        generation = new_generation_id(partition_of(user_channel(user)))
+        record = Generation(id=generation, user=user, request=request)
+        size_bytes = len(msgspec.json.encode(request))
+        if self._budget is not None:
+            await self._budget.charge(user, size_bytes)
+        is_new = False
+        try:
+            created = await self._store.create(record, idempotency_key, on_busy)
+            is_new = created.new
+        finally:
+            if self._budget is not None and not is_new:
+                await self._budget.refund(user, size_bytes)
+        return await self.begin(created.generation, new_lease(), lease_seconds, new=is_new)
+
+    async def begin(
+        self, generation: str, lease: str, lease_seconds: float, *, new: bool = False
+    ) -> StartedAttempt:
+        """Begin the next attempt with this lease; every other one is void.
+
+        Raise Conflict when the answer has ended, BrokerUnavailable.
+        """
+        for _ in range(_MAX_REFUSALS):
+            record = await self._store.find(generation)
+            if record is not None and record.stop_requested_by and not record.status.ended:
+                await self._stop(record)
+                record = await self._store.find(generation)
+            if record is None or record.status.ended:
+                raise _ended()
+            begin, attempt = self._begin_event(record, lease, lease_seconds)
+            (published,) = await self._events.publish([begin])
+            if published.outcome in _WRITTEN:
+                if published.stop_requested_by is not None:  # since the record was read
+                    continue
+                _log.info("producer.began", generation=generation, attempt=attempt)
+                return StartedAttempt(record, attempt, lease, lease_seconds, new)
+        raise _contended()
+
+    def _begin_event(
+        self, record: Generation, lease: str, lease_seconds: float
+    ) -> tuple[Publication, int]:
+        events = AttemptEvents(record, self._limits, next_writer=lease_digest(lease))
+        is_first = record.status is Status.QUEUED
+        name = STARTED if is_first else RESTARTED
+        begin = events.begin(name)
+        notes = AttemptNotes(queued_seconds=round(max(0.0, record.age_seconds), 3))
+        external = ExternalUpdate(Progress(), Progress(), lease_seconds, notes)
+        assert begin.update is not None
+        update = msgspec.structs.replace(begin.update, external=external)
+        return msgspec.structs.replace(begin, update=update), events.number
+
+    async def post(
+        self, generation: str, lease: str, posted: Sequence[Posted], *, whole: bool = True
+    ) -> PostResult:
+        """Publish the new ones of posted parts, and renew the lease.
+
+        whole: whether nothing is published when a part is missing; otherwise those before it are.
+        Raise NotFound; Conflict when the lease is void, a part is missing, or the answer has ended
+        or has become too large; BrokerUnavailable.
+        """
+        async with self._cache.lock(generation):
+            writer = lease_digest(lease)
+            attempt = self._cache.take(generation)
+            if attempt is not None and attempt.record.writer != writer:
+                attempt = None
+            is_read = False
+            for _ in range(_MAX_REFUSALS):
+                if attempt is None:
+                    read = await self._read(generation, writer, posted)
+                    if isinstance(read, PostResult):
+                        return read
+                    attempt, is_read = read, True
+                new = select_new(posted, attempt.progress)
+                if new.expected is not None and not is_read:
+                    attempt = None  # another node may have published the missing parts
+                    continue
+                if new.expected is not None and whole:
+                    self._cache.put(generation, attempt)
+                    raise _gap(new.expected)
+                result = await self._publish(attempt, new)
+                if result is not None:
+                    return result
+                attempt, is_read = None, False
+        raise _contended()
+
+    async def _publish(self, attempt: ExternalAttempt, new: NewParts) -> PostResult | None:
+        """Publish the new parts and the end; return None if the broker refused any of it."""
+        publications, problem = attempt.build(new.parts)
+        end = new.end
+        if problem is not None:
+            end = _end_too_large(attempt.progress, problem)
+        if end is not None:
+            publications += attempt.end(end)
+        by = None
+        for published in await self._events.publish(publications):
+            if published.outcome not in _WRITTEN:
+                return None
+            by = published.stop_requested_by or by
+        if end is not None:
+            _log.info("producer.ended", generation=attempt.record.id, status=end.status.value)
+            await self._jobs.finish(attempt.result(end))
+        if problem is not None:
+            raise _ended(str(problem))
+        result = PostResult(attempt.progress.seq, attempt.lease_seconds, is_over=end is not None)
+        if end is None and by is not None:
+            return await self._stop_attempt(attempt, result)
+        if end is None:
+            self._cache.put(attempt.record.id, attempt)
+        if new.expected is not None:
+            raise _gap(new.expected)
+        return result
+
+    async def _stop_attempt(self, attempt: ExternalAttempt, result: PostResult) -> PostResult:
+        """End an answer that somebody asked to stop, and return what its producer is told."""
+        record = await self._store.find(attempt.record.id)
+        if record is None:
+            raise generation_not_found()
+        stopped = await self._stop(record)
+        return msgspec.structs.replace(result, stop=stopped, is_over=True)
+
+    async def _stop(self, record: Generation) -> str | None:
+        by = record.stop_requested_by
+        if not record.status.ended:
+            await self._jobs.end(record, Status.STOPPED, {"by": by})
+        return by
+
+    async def _read(
+        self, generation: str, writer: str, posted: Sequence[Posted]
+    ) -> ExternalAttempt | PostResult:
+        """Return the attempt as the record has it; the answer to the post if it has ended.
+
+        Raise NotFound, Conflict, BrokerUnavailable.
+        """
+        record = await self._store.find(generation)
+        if record is None:
+            raise generation_not_found()
+        external = record.external
+        if external is None or record.writer != writer:
+            raise lease_lost()
+        result = PostResult(external.progress.seq, external.lease_seconds, is_over=True)
+        if record.status.ended:
+            return _answer_after_end(record, result, posted)
+        if record.stop_requested_by is not None:
+            by = await self._stop(record)
+            return msgspec.structs.replace(result, stop=by)
+        if not external.is_held:
+            await self._jobs.end_lost(record)
+            raise lease_lost()
+        return ExternalAttempt(record, self._limits, self._clock)
+
+
+def _answer_after_end(
+    record: Generation, result: PostResult, posted: Sequence[Posted]
+) -> PostResult:
+    """Return what a producer is told whose answer has ended. Raise Conflict."""
+    if record.status is Status.STOPPED:
+        return msgspec.structs.replace(result, stop=record.end.get("by"))
+    if record.end.get("code") == PRODUCER_LOST.name:
+        raise lease_lost()
+    if any(each.seq > result.ack for each in posted):
+        raise _ended()
+    return result
+
+
+def _end_too_large(progress: Progress, problem: PartsTooLarge) -> PostedEnd:
+    failure: dict[str, Any] = {
+        "code": ANSWER_TOO_LARGE.name,
+        "message": str(problem),
+        "retryable": False,
+    }
+    return PostedEnd(progress.seq, Status.FAILED, failure)
+
+
+def lease_lost() -> CallerError:
+    """Return the error of a lease that is void."""
+    return Conflict(
+        "this lease is void: it has ended, was returned, or another attempt has begun",
+        code=LEASE_LOST,
+    )
+
+
+def _ended(reason: str = "this answer has ended") -> CallerError:
+    return Conflict(reason, code=ENDED)
+
+
+def _gap(expected: int) -> CallerError:
+    return SequenceGap(f"a part is missing: the next seq is {expected}", expected=expected)
+
+
+def _contended() -> BrokerUnavailable:
+    return BrokerUnavailable("other requests kept changing the same answer")

@@ -1,0 +1,179 @@
+"""The routes of the application's own producers, on the internal listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from hub.api.posted_parts import parse_items
+from hub.api.producer_requests import LEASE_HEADER, PRODUCE, ProduceBody, ProducerRequests, lease_of
+from hub.core.channel import user_channel
+from hub.core.cursor import Position, format_cursor
+from hub.core.posted_parts import Posted
+from hub.engine.external_producers import PostResult, StartedAttempt
+from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
+from hub.errors import UnsupportedMedia
+from hub.http.generations import StartResponse
+from hub.http.json_body import json_response, read_json
+from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LOCATED
+from hub.http.posted_lines import LineLimits, PostedLines
+from hub.http.publish import NDJSON
+from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
+from hub.ports.clock import Clock
+
+_PARSED_AT_ONCE: Final = 500  # items, without a pause for other requests
+_LEASE: Final = Parameter(
+    "header", LEASE_HEADER, str, "The lease of the attempt, a secret", required=True
+)
+
+
+class AttemptResponse(msgspec.Struct, frozen=True):
+    """`lease` is the secret that posts of this attempt send. `cursor` is the position just before
+    the first event of the answer.
+    """
+
+    generation: str
+    attempt: int
+    lease: str
+    lease_seconds: float
+    cursor: str
+
+
+class StopNotice(msgspec.Struct, frozen=True):
+    """Who stopped the answer."""
+
+    by: str | None
+
+
+class PartsResponse(msgspec.Struct, frozen=True):
+    """`ack` is the number of the newest part that is published, -1 before the first. After `stop`
+    nothing more is published.
+    """
+
+    ack: int
+    stop: StopNotice | None
+    inputs: list[dict[str, Any]]
+    steering: list[dict[str, Any]]
+    lease_seconds: float
+
+
+class ProducerRoutes:
+    """The routes of the internal listener that need the scope `produce`."""
+
+    def __init__(
+        self, requests: ProducerRequests, clock: Clock, limits: LineLimits, *, max_body_bytes: int
+    ) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._limits = limits
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[web.RouteDef]:
+        return build_routes(self)
+
+    @Operation(
+        id="produceGeneration",
+        method="POST",
+        paths=["/generations"],
+        tag="producers",
+        summary="Start an answer for a user",
+        security=key(PRODUCE),
+        parameters=[IDEMPOTENCY_KEY],
+        body=json_body(ProduceBody),
+        responses=[
+            json(201, AttemptResponse, "Your process posts the parts.", headers=LOCATED),
+            json(200, AttemptResponse, "A new attempt with the same `id`.", headers=LOCATED),
+            json(202, StartResponse, "An upstream answers.", headers=LOCATED),
+        ],
+        refuses=[409, 429],
+    )
+    async def start(self, request: web.Request) -> web.Response:
+        """Starts an answer for a user. With `producer: external` your process posts its parts, and
+        the same `id` again begins a new attempt, which voids the lease of the one before. Without
+        it, an upstream answers.
+        """
+        self._requests.authenticate(request)
+        body = await read_json(request, ProduceBody, max_bytes=self._max_body_bytes)
+        idempotency_key = body.id or request.headers.get("Idempotency-Key")
+        user, started = await self._requests.start(body, idempotency_key)
+        if isinstance(started, StartedAttempt):
+            return _attempt_response(user, started)
+        cursor = _cursor(user, started.position)
+        return json_response(
+            StartResponse(started.generation, cursor),
+            status=202,
+            headers={"Location": f"/generations/{started.generation}"},
+        )
+
+    @Operation(
+        id="postParts",
+        method="POST",
+        paths=["/generations/{id}/parts"],
+        tag="producers",
+        summary="Post parts of an answer",
+        security=key(PRODUCE),
+        parameters=[GENERATION, _LEASE],
+        body={"application/json": list[dict[str, Any]], NDJSON[0]: None},
+        responses=[json(200, PartsResponse, "The parts up to `ack` are published.")],
+        refuses=[404, 409],
+        long_lived=True,
+    )
+    async def post(self, request: web.Request) -> web.Response:
+        """Publishes parts and renews the lease. A JSON array is published as a whole or not at all;
+        newline-delimited JSON is published while it arrives, and the response comes at its end. An
+        empty array only renews the lease. Repeated parts are recognised by their `seq`.
+        """
+        self._requests.authenticate(request)
+        lease, generation = lease_of(request), request.match_info["id"]
+        producers = self._requests.producers
+        if request.content_type in NDJSON:
+            lines = PostedLines(producers, self._clock, self._limits, generation, lease)
+            response = _parts_response(await lines.publish(request.content))
+            if not request.content.at_eof():
+                response.force_close()
+            return response
+        if request.content_type != "application/json":
+            raise UnsupportedMedia(
+                f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
+            )
+        items = await read_json(request, list[msgspec.Raw], max_bytes=self._max_body_bytes)
+        posted = await _parse_all(items)
+        return _parts_response(await producers.post(generation, lease, posted))
+
+
+async def _parse_all(items: Sequence[msgspec.Raw]) -> list[Posted]:
+    posted: list[Posted] = []
+    for first in range(0, len(items), _PARSED_AT_ONCE):
+        page = items[first : first + _PARSED_AT_ONCE]
+        posted += parse_items([bytes(item) for item in page], first=first)
+        await asyncio.sleep(0)
+    return posted
+
+
+def _attempt_response(user: str, started: StartedAttempt) -> web.Response:
+    generation = started.record.id
+    response = AttemptResponse(
+        generation,
+        started.attempt,
+        started.lease,
+        started.lease_seconds,
+        _cursor(user, started.record.after),
+    )
+    return json_response(
+        response,
+        status=201 if started.new else 200,
+        headers={"Location": f"/generations/{generation}"},
+    )
+
+
+def _cursor(user: str, position: Position | None) -> str:
+    return format_cursor({} if position is None else {user_channel(user): position})
+
+
+def _parts_response(result: PostResult) -> web.Response:
+    stop = None if result.stop is None else StopNotice(result.stop)
+    return json_response(PartsResponse(result.ack, stop, [], [], result.lease_seconds))

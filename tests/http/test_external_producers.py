@@ -1,0 +1,323 @@
+"""Answers whose parts a process of the application posts over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from tests.http.kit import Hub, running_hub
+
+KEYS = ApiKeys(
+    [
+        ApiKey("agents", hash_key("p" * 20), frozenset({"produce"})),
+        ApiKey("pages", hash_key("q" * 20), frozenset({"publish", "read"})),
+    ]
+)
+NDJSON = {"Content-Type": "application/x-ndjson"}
+HEADERS = {"Authorization": "Bearer " + "p" * 20}
+
+
+class Producer:
+    """A producer of one answer, which sends what a test tells it to."""
+
+    def __init__(self, hub: Hub, started: dict[str, Any]) -> None:
+        self.hub = hub
+        self.generation, self.lease = started["generation"], started["lease"]
+
+    async def post(self, body: Any, **headers: str) -> tuple[int, Any]:
+        return await self.hub.call(
+            "POST",
+            f"/generations/{self.generation}/parts",
+            internal=True,
+            headers={**HEADERS, "Hub-Lease": self.lease, **headers},
+            **({"data": body} if isinstance(body, bytes | AsyncIterator) else {"json": body}),
+        )
+
+    async def lines(self, *lines: Any) -> tuple[int, Any]:
+        body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        return await self.post(body, **NDJSON)
+
+    async def record(self) -> Any:
+        _, record = await self.hub.call("GET", f"/generations/{self.generation}?user=alice")
+        return record
+
+
+async def start(hub: Hub, status: int = 201, **fields: Any) -> Any:
+    body = {"to": {"user": "alice"}, "producer": "external", **fields}
+    answered = await hub.call("POST", "/generations", internal=True, headers=HEADERS, json=body)
+    assert answered[0] == status, answered
+    return answered[1]
+
+
+async def begin(hub: Hub, **fields: Any) -> Producer:
+    return Producer(hub, await start(hub, **fields))
+
+
+def text(seq: int, words: str) -> dict[str, Any]:
+    return {"seq": seq, "type": "text", "text": words}
+
+
+def end(seq: int, **fields: Any) -> dict[str, Any]:
+    return {"seq": seq, "type": "end", **fields}
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with running_hub(keys=KEYS) as running:
+        yield running
+
+
+async def test_answer_from_start_to_end(hub: Hub) -> None:
+    """The parts appear in the user's channel in order, and the record has them and the usage."""
+    async with hub.stream("/sse/connect/alice") as stream:
+        started = await start(hub, model="agent-1", metadata={"order": 7}, chat="c1")
+        assert started["attempt"] == 1
+        assert started["lease_seconds"] == 30
+        producer = Producer(hub, started)
+        status, answer = await producer.post(
+            [
+                {"seq": 0, "type": "status", "text": "Searching"},
+                text(1, "Hel"),
+                text(2, "lo"),
+                {"seq": 3, "type": "tool_call", "id": "c1", "name": "look", "arguments": "{}"},
+                {"seq": 4, "type": "tool_result", "id": "c1", "result": [1], "visible": False},
+            ]
+        )
+        assert status == 200
+        assert answer == {
+            "ack": 4, "stop": None, "inputs": [], "steering": [], "lease_seconds": 30.0,
+        }  # fmt: skip
+        assert (await producer.post([]))[1]["ack"] == 4
+        ended = end(5, finish_reason="length", usage={"prompt_tokens": 3})
+        assert (await producer.post([ended]))[1]["ack"] == 5
+        names = [(await stream.next()) for _ in range(5)]
+    assert [event.name for event in names] == [
+        "generation.started", "generation.part", "generation.delta", "generation.delta",
+        "generation.done",
+    ]  # fmt: skip
+    assert json.loads(names[2].data)["text"] == "Hello"
+    record = await producer.record()
+    assert (record["status"], record["text"], record["finish_reason"]) == (
+        "done",
+        "Hello",
+        "length",
+    )
+    assert record["usage"] == {"prompt_tokens": 3}
+    assert (record["model"], record["metadata"], record["chat"]) == ("agent-1", {"order": 7}, "c1")
+    assert record["deltas"] == 3
+    _, whole = await hub.call(
+        "GET", f"/generations/{producer.generation}", internal=True,
+        headers={"Authorization": "Bearer " + "q" * 20},
+    )  # fmt: skip
+    assert whole["parts"][-1]["result"] == [1]
+    assert "result" not in record["parts"][-1]
+
+
+async def test_repeated_parts_are_published_once(hub: Hub) -> None:
+    """A post that is repeated, also its end, is answered as the first one and publishes nothing."""
+    producer = await begin(hub)
+    for _ in range(2):
+        assert (await producer.post([text(0, "a"), text(1, "b")]))[1]["ack"] == 1
+    assert (await producer.post([text(1, "b"), text(2, "c")]))[1]["ack"] == 2
+    for _ in range(2):
+        assert (await producer.post([text(2, "c"), end(3)])) == (
+            200,
+            {"ack": 3, "stop": None, "inputs": [], "steering": [], "lease_seconds": 30.0},
+        )
+    record = await producer.record()
+    assert (record["text"], record["deltas"], record["status"]) == ("abc", 2, "done")
+    status, problem = await producer.post([text(4, "d")])
+    assert (status, problem["code"]) == (409, "ended")
+
+
+async def test_gap(hub: Hub) -> None:
+    """A missing part is a conflict that names its number, and nothing of an array is published."""
+    producer = await begin(hub)
+    for posted in ([text(1, "b")], [text(0, "a"), text(2, "c")]):
+        status, problem = await producer.post(posted)
+        assert (status, problem["code"]) == (409, "sequence_gap")
+        assert problem["expected"] == posted[-1]["seq"] - 1
+    assert (await producer.record())["text"] == ""
+    status, problem = await producer.lines(text(0, "a"), text(2, "c"))
+    assert (status, problem["code"], problem["expected"]) == (409, "sequence_gap", 1)
+    assert (await producer.record())["text"] == "a"
+
+
+async def test_new_attempt_voids_the_lease(hub: Hub) -> None:
+    """The same id again begins a new attempt; the old lease publishes nothing more."""
+    first = await begin(hub, id="order-7")
+    await first.post([text(0, "old")])
+    again = await start(hub, 200, id="order-7")
+    assert (again["generation"], again["attempt"]) == (first.generation, 2)
+    status, problem = await first.post([text(1, "late")])
+    assert (status, problem["code"]) == (409, "lease_lost")
+    second = Producer(hub, again)
+    await second.post([text(0, "new"), end(1)])
+    assert (await second.record())["text"] == "new"
+    problem = await start(hub, 409, id="order-7")
+    assert problem["code"] == "ended"
+
+
+async def test_stop_ends_the_answer_at_once(hub: Hub) -> None:
+    """After a stop the answer has ended, and its producer is told who stopped it."""
+    producer = await begin(hub)
+    await producer.post([text(0, "a")])
+    assert (await hub.call("DELETE", f"/generations/{producer.generation}?user=alice"))[0] == 202
+    record = await producer.record()
+    assert (record["status"], record["by"], record["deltas"]) == ("stopped", "alice", 1)
+    for posted in ([], [text(1, "b")], [text(1, "b"), end(2)]):
+        status, answer = await producer.post(posted)
+        assert (status, answer["stop"], answer["ack"]) == (200, {"by": "alice"}, 0)
+    assert (await producer.record())["text"] == "a"
+
+
+async def test_lines_are_published_as_they_arrive(hub: Hub) -> None:
+    """A part of a streamed post is in the stream of the reader while the request goes on."""
+    producer = await begin(hub)
+    published = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield json.dumps(text(0, "first")).encode() + b"\n"
+        await published.wait()
+        yield b"\n" + json.dumps(text(1, " second")).encode()[:9]
+        yield json.dumps(text(1, " second")).encode()[9:] + b"\n"
+        yield json.dumps(end(2)).encode()  # the last line may lack its end
+
+    async with hub.stream(
+        f"/generations/{producer.generation}?user=alice&cursor=start",
+        headers={"Accept": "text/event-stream"},
+    ) as stream:
+        post = asyncio.create_task(
+            producer.post(body(), **{"Content-Type": "application/x-ndjson"})
+        )
+        seen = stream.opened
+        while "first" not in seen.data:
+            seen = await stream.next()
+        published.set()
+        status, answer = await post
+    assert (status, answer["ack"]) == (200, 2)
+    assert (await producer.record())["text"] == "first second"
+
+
+async def test_drain_ends_a_streamed_post(hub: Hub) -> None:
+    """When the node drains, a streamed post gets its answer, and the producer goes on elsewhere."""
+    producer = await begin(hub)
+    arrived = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield json.dumps(text(0, "first")).encode() + b"\n"
+        arrived.set()
+        await asyncio.Event().wait()
+
+    post = asyncio.create_task(producer.post(body(), **NDJSON))
+    await arrived.wait()
+    while (await producer.record())["text"] != "first":
+        await asyncio.sleep(0)
+    hub.node.producers.draining.set()
+    status, answer = await post
+    assert (status, answer["ack"]) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"type": "text", "text": "a"}, "[1]"),
+        ({"seq": -1, "type": "text", "text": "a"}, "[1].seq"),
+        ({"seq": 0, "type": "finished", "reason": "stop"}, "[1].type"),
+        ({"seq": 0, "type": "text"}, "[1]"),
+        ({"seq": 0, "type": "text", "text": "a", "visble": False}, "[1].visble"),
+        ({"seq": 0, "type": "file", "media_type": "a/b"}, "[1].url"),
+        ({"seq": 0, "type": "end", "status": "stopped"}, "[1].status"),
+        ({"seq": 0, "type": "end", "code": "x"}, "[1].code"),
+        (
+            {"seq": 0, "type": "end", "status": "failed", "finish_reason": "stop"},
+            "[1].finish_reason",
+        ),
+        ({"seq": 0, "type": "end", "status": "failed", "code": ""}, "[1].code"),
+    ],
+)  # fmt: skip
+async def test_wrong_part(hub: Hub, item: Any, path: str) -> None:
+    """A wrong part is refused with its path, and nothing of the array is published."""
+    producer = await begin(hub)
+    status, problem = await producer.post([text(0, "a"), item])
+    assert (status, problem["path"]) == (400, path)
+    assert (await producer.record())["deltas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"to": {}}, "to.user"),
+        ({"to": {"topic": "room"}}, "to.topic"),
+        ({"to": {"user": "a b"}}, "to.user"),
+        ({"lease_seconds": 4.9}, "lease_seconds"),
+        ({"lease_seconds": 901}, "lease_seconds"),
+        ({"upstream": "main"}, "upstream"),
+        ({"on_busy": "enqueue", "chat": "c"}, "on_busy"),
+        ({"on_busy": "interrupt", "chat": "c"}, "on_busy"),
+        ({"chat": ""}, "chat"),
+        ({"on_disconnect": "stop"}, "on_disconnect"),
+        ({"producer": None, "lease_seconds": 10}, "lease_seconds"),
+        ({"producer": "function"}, "producer"),
+        ({"messages": []}, "messages"),
+    ],
+)
+async def test_wrong_start(hub: Hub, fields: dict[str, Any], path: str) -> None:
+    """A wrong field of POST /generations is refused with its path."""
+    assert (await start(hub, 400, **fields))["path"] == path
+
+
+async def test_upstream_answers_for_a_user(hub: Hub) -> None:
+    """Without `producer` an upstream answers, as on the public listener."""
+    fields = {"producer": None, "prompt": "hi", "chat": "c", "id": "q1"}
+    first = await start(hub, 202, **fields)
+    assert (await start(hub, 202, **fields))["generation"] == first["generation"]
+    busy = await start(hub, 409, producer=None, prompt="and?", chat="c", on_busy="reject")
+    assert (busy["code"], busy["generation"]) == ("chat_busy", first["generation"])
+
+
+async def test_keys_and_leases(hub: Hub) -> None:
+    """Only a key with the scope `produce` may post, and only with the lease."""
+    producer = await begin(hub)
+    status, problem = await producer.post([], Authorization="Bearer " + "q" * 20)
+    assert (status, problem["code"]) == (403, "insufficient_scope")
+    status, problem = await producer.post([], **{"Hub-Lease": "another"})
+    assert (status, problem["code"]) == (409, "lease_lost")
+    status, problem = await producer.post([], **{"Hub-Lease": ""})
+    assert (status, problem["path"]) == (400, "Hub-Lease")
+    producer.generation = "g00" + "0" * 16
+    status, problem = await producer.post([])
+    assert (status, problem["code"]) == (404, "generation_not_found")
+
+
+async def test_failure_of_the_producer(hub: Hub) -> None:
+    """A producer can fail with a code and a message of its own."""
+    producer = await begin(hub)
+    failure = {"code": "no_stock", "message": "Nothing left", "retryable": True}
+    await producer.post([text(0, "a"), end(1, status="failed", **failure)])
+    record = await producer.record()
+    assert {name: record[name] for name in ("status", *failure)} == {"status": "failed", **failure}
+
+
+async def test_restart_is_refused(hub: Hub) -> None:
+    """Nobody can restart an answer whose producer the hub does not know."""
+    producer = await begin(hub)
+    path = f"/generations/{producer.generation}/restart?user=alice"
+    status, problem = await hub.call("POST", path)
+    assert (status, problem["code"]) == (409, "not_restartable")
+    assert (await producer.record())["status"] == "running"
+
+
+async def test_long_text_becomes_several_events(hub: Hub) -> None:
+    """A long text is whole in the record, and no event of it is long."""
+    producer = await begin(hub)
+    words = "".join(chr(0x61 + n % 26) for n in range(40_000))
+    assert (await producer.post([text(0, words), text(1, "!"), end(2)]))[0] == 200
+    record = await producer.record()
+    assert record["text"] == words + "!"
+    assert record["deltas"] == 3
