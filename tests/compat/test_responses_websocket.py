@@ -12,13 +12,18 @@ import aiohttp
 import msgspec
 import pytest
 
+from hub.compat.openai_responses.websocket_view import ResponsesView
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
+from hub.core.cursor import Position
+from hub.core.event import Event
 from hub.core.generation import Status
 from hub.engine.connection import Connection
 from hub.errors import BrokerUnavailable
 from hub.ports.generations import CreatedGeneration
+from hub.transports.websocket import WebSocketMessageEncoder
 from tests.api.test_authentication import AUTHENTICATOR, token
+from tests.compat.history import RECORD, STARTED, text_delta
 from tests.compat.test_openresponses import CREATE, LOCAL, answer, read_turn, refused_turn, turn
 from tests.compat.test_routes import Worker
 from tests.doubles import until
@@ -368,3 +373,15 @@ async def test_prepared_response(hub: Hub) -> None:
     async with web_socket(hub) as socket:
         more = {"previous_response_id": prepared["id"], "input": "now"}
         assert (await refused_turn(socket, LOCAL, **more))[1] == "previous_response_not_found"
+
+
+@pytest.mark.parametrize("gap_at", range(4))
+def test_gap_before_the_start_has_returned(gap_at: int) -> None:
+    """A response of whose first events some may be missing fails, however many follow the gap."""
+    view, encoder = ResponsesView(), WebSocketMessageEncoder()
+    view.expect()
+    for n, (name, data) in enumerate([STARTED, text_delta("a"), text_delta("b"), text_delta("c")]):
+        if n == gap_at:
+            view.reset("user:alice", "trimmed", encoder)
+        view.encode(Event("user:alice", name, data, Position("e0000", n + 1)), encoder)
+    assert b'"code":"log_trimmed"' in view.begin(RECORD)

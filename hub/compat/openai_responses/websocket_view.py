@@ -61,16 +61,22 @@ class _EarlyEvents:
         self.is_complete = True
 
     def add(self, event: Event) -> None:
+        if not self.is_complete:
+            return
         prefix = event.data[:_PREFIX_BYTES]
         if prefix not in self._events and event.name not in _FIRST_EVENTS:
             return
         self._count += 1
         self._bytes += len(event.data)
-        self.is_complete = self._count <= _MAX_EARLY_EVENTS and self._bytes <= _MAX_EARLY_BYTES
-        if self.is_complete:
-            self._events.setdefault(prefix, []).append((event.name, event.data))
+        if self._count > _MAX_EARLY_EVENTS or self._bytes > _MAX_EARLY_BYTES:
+            self.mark_incomplete()
         else:
-            self._events.clear()
+            self._events.setdefault(prefix, []).append((event.name, event.data))
+
+    def mark_incomplete(self) -> None:
+        """Some of the events are missing."""
+        self.is_complete = False
+        self._events.clear()
 
     def of(self, generation: str) -> list[tuple[str, bytes]]:
         return self._events.get(data_prefix(generation), [])
@@ -134,7 +140,7 @@ class ResponsesView:
     def reset(self, channel: Channel, reason: str, encoder: EventEncoder) -> bytes | None:
         """End the response with an error; the connection continues."""
         if self._early is not None:
-            self._early.is_complete = False
+            self._early.mark_incomplete()
         return None if self._encoder is None else self._abort("log_trimmed", TRIMMED)
 
     def on_live(self) -> None:
