@@ -12,7 +12,8 @@ from hub.compat.answer_state import AnswerCollector
 from hub.compat.openai_chat.encoder import chat_completion
 from hub.compat.openai_responses.input import to_messages
 from hub.compat.openai_responses.response_collector import ResponseCollector
-from hub.core.parts import File, Part, Source
+from hub.core.parts import Data, File, Part, Source, Text
+from hub.core.response_items import EVENT_DATA
 from hub.core.sse_decoder import SseDecoder
 from tests.compat.history import (
     DONE,
@@ -243,3 +244,41 @@ async def test_openai_python() -> None:
         "https://a.example",
         "https://b.example",
     ]
+
+
+PICTURE = {"type": "image_generation_call", "id": "ig_1", "status": "completed"}
+PICTURE["result"] = "A" * 100_000
+DRAWN = Data(EVENT_DATA, {"type": "response.output_item.done", "item": PICTURE}, "ig_1")
+
+
+async def test_picture_that_is_too_large() -> None:
+    """A picture of a hosted tool above the limit fails the answer with the name of the setting; the
+    text before it stays readable.
+    """
+    async with answering_hub([Text("Here: "), DRAWN]) as hub:
+        body = {"model": "m1", "input": "draw"}
+        status, document = await hub.call("POST", "/v1/responses", json=body)
+        assert (status, document["error"]["code"]) == (502, "answer_too_large")
+        assert "65536 bytes (generations.max_part_bytes)" in document["error"]["message"]
+        body["stream"] = True
+        async with hub.ask("POST", "/v1/responses", json=body) as response:
+            events = [json.loads(each.data) for each in SseDecoder().feed(await response.read())]
+        assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
+        failed = events[-1]["response"]
+        assert failed["error"]["message"] == document["error"]["message"]
+        assert failed["output"][0]["content"][0]["text"] == "Here: "
+        _, kept = await hub.call("GET", f"/v1/responses/{failed['id']}")
+        assert kept["output"] == failed["output"]
+
+
+async def test_picture_within_the_limit() -> None:
+    """With a higher limit it is streamed and kept."""
+    async with answering_hub([DRAWN, Text("Here.")], max_part_bytes=200_000) as hub:
+        body = {"model": "m1", "input": "draw", "stream": True}
+        async with hub.ask("POST", "/v1/responses", json=body) as response:
+            events = [json.loads(each.data) for each in SseDecoder().feed(await response.read())]
+        whole = events[-1]["response"]
+        assert (whole["status"], whole["output"][0]["result"]) == ("completed", PICTURE["result"])
+        assert (await hub.call("GET", f"/v1/responses/{whole['id']}"))[1]["output"] == whole[
+            "output"
+        ]

@@ -92,9 +92,11 @@ OF_PRODUCED = [
 
 
 @asynccontextmanager
-async def answering_hub(parts: Sequence[Part]) -> AsyncIterator[Hub]:
+async def answering_hub(
+    parts: Sequence[Part], *, max_part_bytes: int = 64 * 1024
+) -> AsyncIterator[Hub]:
     """Run a node and a worker whose upstream answers at once with these parts."""
-    limits = PartsLimits(max_part_bytes=64 * 1024, max_record_bytes=2**20)
+    limits = PartsLimits(max_part_bytes=max_part_bytes, max_record_bytes=2**20)
     async with running_hub() as hub:
         relay = Relay(
             hub.backend.events,
