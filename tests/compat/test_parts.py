@@ -256,7 +256,7 @@ async def test_picture_that_is_too_large() -> None:
     text before it stays readable.
     """
     async with answering_hub([Text("Here: "), DRAWN]) as hub:
-        body = {"model": "m1", "input": "draw"}
+        body: dict[str, Any] = {"model": "m1", "input": "draw"}
         status, document = await hub.call("POST", "/v1/responses", json=body)
         assert (status, document["error"]["code"]) == (502, "answer_too_large")
         assert "65536 bytes (generations.max_part_bytes)" in document["error"]["message"]

@@ -378,10 +378,10 @@ async def test_prepared_response(hub: Hub) -> None:
 @pytest.mark.parametrize("gap_at", range(4))
 def test_gap_before_the_start_has_returned(gap_at: int) -> None:
     """A response of whose first events some may be missing fails, however many follow the gap."""
-    view, encoder = ResponsesView(), WebSocketMessageEncoder()
+    view, encoder, channel = ResponsesView(), WebSocketMessageEncoder(), user_channel("alice")
     view.expect()
     for n, (name, data) in enumerate([STARTED, text_delta("a"), text_delta("b"), text_delta("c")]):
         if n == gap_at:
-            view.reset("user:alice", "trimmed", encoder)
-        view.encode(Event("user:alice", name, data, Position("e0000", n + 1)), encoder)
+            view.reset(channel, "trimmed", encoder)
+        view.encode(Event(channel, name, data, Position("e0000", n + 1)), encoder)
     assert b'"code":"log_trimmed"' in view.begin(RECORD)
