@@ -100,14 +100,16 @@ class DevAuthenticator:
 
 
 class JwtAuthenticator:
-    """Checks the token in `Authorization: Bearer`, the query parameter or the cookie."""
+    """Checks the token in `Authorization: Bearer` or `x-api-key`, the query parameter or the
+    cookie.
+    """
 
     def __init__(self, reader: TokenReader, origins: AllowedOrigins) -> None:
         self._reader = reader
         self._origins = origins
 
     async def identify(self, request: RequestContext) -> Identity:
-        token = bearer_token(request) or request.query.get("access_token")
+        token = user_token(request) or request.query.get("access_token")
         if not token and (token := request.cookies.get(COOKIE)):
             self._origins.check_cookie(request)
         if not token:
@@ -180,6 +182,14 @@ def check_topics(names: Sequence[str], identity: Identity, *, max_topics: int) -
     for topic in topics:
         identity.check_may_follow(topic)
     return topics
+
+
+def user_token(request: RequestContext) -> str | None:
+    """Return the user's token in a header, or None.
+
+    The clients of Anthropic's API send it as `x-api-key` unless they are told otherwise.
+    """
+    return bearer_token(request) or request.headers.get("x-api-key", "").strip() or None
 
 
 def bearer_token(request: RequestContext) -> str | None:

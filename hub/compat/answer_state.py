@@ -65,7 +65,7 @@ class AnswerState:
     """
 
     def __init__(self, generation: str) -> None:
-        self._generation = generation
+        self.generation = generation  # its id
         self._text_parts: list[str] = []
         self._reasoning_parts: list[str] = []
         self.tool_calls: list[ToolCall] = []  # by their `index` in the deltas
@@ -179,7 +179,7 @@ class AnswerState:
         for delta in event.tool_calls or ():
             index = call_index(delta)
             while len(self.tool_calls) <= index < MAX_TOOL_CALLS:
-                self.tool_calls.append(ToolCall(f"call_{self._generation}_{len(self.tool_calls)}"))
+                self.tool_calls.append(ToolCall(f"call_{self.generation}_{len(self.tool_calls)}"))
             if index < len(self.tool_calls):
                 _append_to_call(self.tool_calls[index], delta)
 

@@ -1,4 +1,7 @@
-"""Errors of the routes under /v1, in the form that OpenAI's clients read."""
+"""Errors of the routes under /v1, in the form that OpenAI's clients read.
+
+The routes of Anthropic's API have their own form (hub/compat/anthropic/errors.py).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class OpenAIErrorBody(msgspec.Struct, frozen=True):
 
 
 class OpenAIError(msgspec.Struct, frozen=True):
-    """An error in OpenAI's form, on all routes under /v1."""
+    """An error in OpenAI's form, on the routes under /v1."""
 
     error: OpenAIErrorBody
 

@@ -60,10 +60,9 @@ def failure_response(answer: AnswerState) -> web.Response:
     return json_response(failure.document(), status=failure.status, headers=NO_RETRY_HEADERS)
 
 
-def failure_before_output(answer: AnswerState) -> web.Response | None:
-    """Return the error of an answer that failed or was stopped before it began, None otherwise."""
-    is_failed = answer.status in ("failed", "stopped") and not answer.has_output
-    return failure_response(answer) if is_failed else None
+def has_failed_before_output(answer: AnswerState) -> bool:
+    """Return whether an answer failed or was stopped before it began."""
+    return answer.status in ("failed", "stopped") and not answer.has_output
 
 
 def _status(end: GenerationEvent) -> int:

@@ -21,11 +21,12 @@ from hub.api.origins import AllowedOrigins
 from hub.api.stop_on_disconnect import DisconnectGuard, StopOnDisconnect
 from hub.api.streams import StreamRequest
 from hub.compat.answer_encoder import AnswerEncoderBase
-from hub.compat.answer_state import AnswerCollector
-from hub.compat.failures import failure_before_output
+from hub.compat.answer_state import AnswerCollector, AnswerState
+from hub.compat.failures import failure_response, has_failed_before_output
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
+from hub.core.sse import HEARTBEAT
 from hub.engine.compat_stream import CompatStream
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations, ReplayStart
@@ -170,12 +171,15 @@ class CompatRequests:
         headers: Mapping[str, str] | None = None,
         stop_on_disconnect: bool = False,
         holds_status: bool = False,
+        refuse: Callable[[AnswerState], web.Response] = failure_response,
+        heartbeat: bytes = HEARTBEAT,
     ) -> web.StreamResponse:
         """Stream the answer in the encoder's dialect, without the chunks before `from_chunk`.
 
         holds_status: send the headers when the answer begins, at most `max_hold_seconds` or the
         requested interval of heartbeats later, so that an answer that fails before it begins gets
-        the HTTP status of its failure.
+        the HTTP status of its failure. refuse: returns the response to such a failure. heartbeat:
+        what the stream has as a heartbeat.
         """
         sent_headers = {**location_of(generation), **(headers or {})}
         with self._stop_on_disconnect.guard(
@@ -195,7 +199,10 @@ class CompatRequests:
                 stream,
                 sent_headers,
                 is_ready=lambda: encoder.answer.has_output,
-                refusal=lambda: failure_before_output(encoder.answer),
+                refusal=lambda: (
+                    refuse(encoder.answer) if has_failed_before_output(encoder.answer) else None
+                ),
+                heartbeat=heartbeat,
                 max_hold_seconds=heartbeats.seconds or self._max_hold_seconds,
             )
 

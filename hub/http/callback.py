@@ -24,7 +24,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from hub.api.authentication import Identity, bearer_token, check_path_user
+from hub.api.authentication import Identity, check_path_user, user_token
 from hub.api.json_decoding import decode_json
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext
@@ -101,7 +101,7 @@ class CallbackAuthenticator:
         self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
     async def identify(self, request: RequestContext) -> Identity:
-        if bearer_token(request) is None and "Cookie" in request.headers:
+        if user_token(request) is None and "Cookie" in request.headers:
             self._origins.check_cookie(request)
         forwarded = _callback_request(request)
         key = forwarded.digest()
@@ -169,6 +169,8 @@ def _callback_request(request: RequestContext) -> CallbackRequest:
     headers = {
         name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers
     }
+    if "Authorization" not in headers and (token := user_token(request)) is not None:
+        headers["Authorization"] = f"Bearer {token}"  # it came as `x-api-key`
     for name, value in headers.items():
         if not value.isprintable():  # surrogates stand for bytes that are not UTF-8
             refused = Unauthorized if name in _CREDENTIAL_HEADERS else BadRequest

@@ -19,12 +19,13 @@ from hub.http.errors import Handler
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
 _HEADERS: Final = (
     "Authorization, Content-Type, Accept, Last-Event-ID, Idempotency-Key, Cache-Control, "
-    "User-Agent, X-Stainless-Arch, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, "
-    "X-Stainless-Package-Version, X-Stainless-Poll-Helper, X-Stainless-Retry-Count, "
-    "X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"
+    "User-Agent, X-Api-Key, Anthropic-Version, Anthropic-Beta, "
+    "Anthropic-Dangerous-Direct-Browser-Access, X-Stainless-Arch, X-Stainless-Helper-Method, "
+    "X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-Poll-Helper, "
+    "X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"
 )
 _EXPOSED: Final = (
-    "Location, Retry-After, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
+    "Location, Retry-After, Request-Id, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
     "X-Vercel-AI-UI-Message-Stream"
 )
 _PREFLIGHT_SECONDS: Final = "600"

@@ -37,13 +37,16 @@ class ErrorFormat(msgspec.Struct, frozen=True, kw_only=True):
     """The form of the errors of all routes under a path prefix.
 
     model: the type of the document, for OpenAPI. build: makes the document of a status, a sentence,
-    the path of the invalid field (or None) and a code.
+    the path of the invalid field (or None) and a code. status: returns the status that clients of
+    the form get instead of the hub's. headers: returns the further headers of a document.
     """
 
     prefix: str
     content_type: str
     model: Any
     build: Callable[[int, str, str | None, str], Any]
+    status: Callable[[int], int] = int
+    headers: Callable[[Any], Mapping[str, str]] = lambda _: {}
 
 
 class OtherListener(msgspec.Struct, frozen=True):
@@ -59,7 +62,8 @@ OTHER_LISTENER: Final = web.AppKey("other_listener", OtherListener)
 class ErrorMiddleware:
     """Turns the exceptions of handlers into responses.
 
-    formats: the forms that differ from a problem document, by their path prefix.
+    formats: the forms that differ from a problem document; the first one whose path prefix fits
+    counts.
     """
 
     def __init__(self, formats: Sequence[ErrorFormat] = ()) -> None:
@@ -114,7 +118,8 @@ class ErrorMiddleware:
         for each in self._formats:
             if request.path.startswith(each.prefix):
                 document = each.build(status, detail, path, code or code_for_status(status).name)
-                return _error_response(status, document, each.content_type, headers)
+                headers = {**(headers or {}), **each.headers(document)}
+                return _error_response(each.status(status), document, each.content_type, headers)
         return problem_response(
             status,
             detail,

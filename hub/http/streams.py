@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from hub.api.streams import StreamRequest, Streams
 from hub.core.close_reason import CloseReason
+from hub.core.sse import HEARTBEAT
 from hub.engine.connection import Connection
 from hub.http.proxy_probe import proxy_probe_headers
 from hub.ports.connections import EventEncoder
@@ -85,17 +86,19 @@ class HttpStreams:
         is_ready: Callable[[], bool],
         refusal: Callable[[], web.Response | None],
         max_hold_seconds: float,
+        heartbeat: bytes,
     ) -> web.StreamResponse:
         """Stream as server-sent events, and send the headers only when `is_ready` returns true,
         the stream has ended, or `max_hold_seconds` are over.
 
         The connection is attached at once, and what it sends meanwhile follows the headers.
         is_ready: is called after each write. refusal: returns the response of a stream that ended
-        before it began, or None for the stream itself. Returns and raises as `stream`.
+        before it began, or None for the stream itself. heartbeat: the bytes of a heartbeat.
+        Returns and raises as `stream`.
         """
         self.streams.check_address(request)
         held = HeldWriter(self.streams.limits.write_buffer_bytes)
-        encoder = self._encoders["sse", request.version >= HttpVersion11]
+        encoder = self._sse_encoder(heartbeat, chunked=request.version >= HttpVersion11)
         connection = self.streams.open_connection(request, stream, encoder=encoder, writer=held)
         self.streams.attach(connection, stream)
         writer = None
@@ -180,6 +183,15 @@ class HttpStreams:
         writer.on_complete = partial(connection.close, CloseReason.POLLED)
         self.streams.attach_poll(connection, stream, wait_seconds)
         return leave_to_hub()
+
+    def _sse_encoder(self, heartbeat: bytes, *, chunked: bool) -> EventEncoder:
+        """Return the encoder of server-sent events with this heartbeat."""
+        key = ("sse" if heartbeat == HEARTBEAT else f"sse {heartbeat.decode()}", chunked)
+        encoder = self._encoders.get(key)
+        if encoder is None:
+            encoder = SseEventEncoder(chunked=chunked, heartbeat=heartbeat)
+            self._encoders[key] = encoder
+        return encoder
 
     async def _take_over(
         self, request: web.Request, response: web.StreamResponse

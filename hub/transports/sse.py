@@ -27,14 +27,15 @@ HEADERS: Final = {
 class SseEventEncoder:
     """Implements ports.EventEncoder.
 
-    chunked: whether each event is an HTTP/1.1 chunk; HTTP/1.0 has no chunks.
+    chunked: whether each event is an HTTP/1.1 chunk; HTTP/1.0 has no chunks. heartbeat: a comment,
+    or an event that the clients of another API expect.
     """
 
     label = "sse"
 
-    def __init__(self, *, chunked: bool = True) -> None:
+    def __init__(self, *, chunked: bool = True, heartbeat: bytes = sse.HEARTBEAT) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
-        self.heartbeat = self.frame(sse.HEARTBEAT, None)
+        self.heartbeat = self.frame(heartbeat, None)
         self._trailer = b"0\r\n\r\n" if chunked else b""
 
     def encode(self, name: str, data: bytes, channel: str = "") -> bytes:

@@ -16,8 +16,13 @@ import msgspec
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.parts import Part, Reasoning, ReasoningDetails, ToolCallDelta
+from hub.core.reasoning_formats import ANTHROPIC
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.anthropic_request import THINKING_FORMAT, build_conversation, build_params
+from hub.upstreams.anthropic_request import (
+    build_beta_header,
+    build_conversation,
+    build_params,
+)
 from hub.upstreams.content import AnnotationReader, ContentText, read_content, read_text
 from hub.upstreams.dialect import (
     AuthHeader,
@@ -81,13 +86,13 @@ class AnthropicMessages:
 
     def build_request(self, request: GenerationRequest) -> UpstreamRequest:
         conversation = build_conversation(request)
+        fields = {**self._body, **build_params(request, self._body)}
         return UpstreamRequest(
-            headers={"anthropic-version": _VERSION},
+            headers={"anthropic-version": _VERSION, **build_beta_header(fields)},
             body={
                 "max_tokens": _MAX_TOKENS,
                 **conversation,
-                **self._body,
-                **build_params(request, self._body),
+                **fields,
                 "model": request.model,
                 "messages": conversation["messages"],
                 "stream": True,
@@ -171,7 +176,7 @@ class _MessageReader:
             self._other_blocks.add(block_index)
         elif block.data:  # redacted thinking
             detail = {"type": "reasoning.encrypted", "data": block.data}
-            yield ReasoningDetails([{**detail, "format": THINKING_FORMAT, "index": block_index}])
+            yield ReasoningDetails([{**detail, "format": ANTHROPIC, "index": block_index}])
         else:
             yield from self._read_text(block_index, block)
 
@@ -200,4 +205,4 @@ class _MessageReader:
         if thinking is not None and thinking.signatures:
             text, signature = "".join(thinking.texts), "".join(thinking.signatures)
             detail = {"type": "reasoning.text", "text": text, "signature": signature}
-            yield ReasoningDetails([{**detail, "format": THINKING_FORMAT, "index": block_index}])
+            yield ReasoningDetails([{**detail, "format": ANTHROPIC, "index": block_index}])

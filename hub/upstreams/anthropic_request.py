@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from hub.core.generation import GenerationRequest
+from hub.core.reasoning_formats import ANTHROPIC
 from hub.upstreams.chat_messages import (
     ChatMessage,
     ContentPart,
     FilePart,
     ImagePart,
     TextPart,
+    decode_field,
     parse_data_url,
     parse_messages,
     unsupported,
@@ -49,8 +51,7 @@ _MAX_TEMPERATURE: Final = 1  # chat completions allow 2; the vendor's own conver
 _SERVICE_TIERS: Final = ("auto", "standard_only")
 _TOOL_CHOICES: Final = {"required": "any"}
 _EFFORTS: Final = {"minimal": "low"}
-THINKING_FORMAT: Final = "anthropic-claude-v1"
-"""The format of reasoning details that hold Anthropic's thinking, as OpenRouter names it."""
+_FEATURE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -80,6 +81,18 @@ def build_params(request: GenerationRequest, body: Mapping[str, Any]) -> dict[st
         output_config = {"output_config": output}
         fields["output_config"] = merge_objects("output_config", body, fields, output_config)
     return fields
+
+
+def build_beta_header(fields: dict[str, Any]) -> dict[str, str]:
+    """Take the features out of the fields and return the header that asks for them.
+
+    They are the parameter `anthropic_beta`, as other clouds name it. Raise UpstreamError.
+    """
+    given = decode_field(fields.pop("anthropic_beta", None), list[str] | None, "anthropic_beta")
+    for name in given or ():
+        if not _FEATURE.fullmatch(name):
+            raise unsupported("anthropic_beta must be a list of names of features")
+    return {"anthropic-beta": ",".join(given)} if given else {}
 
 
 def _convert_tool(tool: Tool | dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +181,7 @@ def _convert_content(message: ChatMessage) -> str | list[dict[str, Any]]:
 
 def _build_thinking(message: ChatMessage) -> Iterator[dict[str, Any]]:
     """Yield the blocks of earlier thinking. The API accepts only what it has signed itself."""
-    for detail in message.details_in(THINKING_FORMAT) if message.role == "assistant" else ():
+    for detail in message.details_in(ANTHROPIC) if message.role == "assistant" else ():
         if detail.get("signature"):
             text = str(detail.get("text") or "")
             yield {"type": "thinking", "thinking": text, "signature": detail["signature"]}

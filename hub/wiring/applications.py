@@ -12,7 +12,6 @@ from hub.api.origins import AllowedOrigins
 from hub.api.producer_requests import ProducerRequests
 from hub.api.publish_requests import PublishLimits, PublishRequests
 from hub.api.streams import StreamLimits, Streams
-from hub.compat.errors import COMPAT_ERRORS
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
 from hub.compat.templates.selection import HUB_EVENTS, TemplateSelection
@@ -41,7 +40,7 @@ from hub.http.websocket import WebSocketRoutes
 from hub.settings import Settings
 from hub.wiring.command_name import command_name
 from hub.wiring.node_parts import NodeParts
-from hub.wiring.route_table import build_openapi, compat_routes
+from hub.wiring.route_table import ERROR_FORMATS, build_openapi, compat_routes
 from hub.wiring.upstreams import build_upstream_models
 
 
@@ -89,7 +88,7 @@ def public_application(
         resources,
         origins,
         request_metrics,
-        error_formats=[COMPAT_ERRORS],
+        error_formats=ERROR_FORMATS,
         max_body_bytes=settings.generations.max_prompt_bytes,
     )
 

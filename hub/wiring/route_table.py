@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from hub.compat.ag_ui.routes import AgUiRoutes
 from hub.compat.ai_sdk.routes import AiSdkRoutes
+from hub.compat.anthropic.errors import ANTHROPIC_ERRORS
+from hub.compat.anthropic.routes import MessagesRoutes
 from hub.compat.errors import COMPAT_ERRORS
 from hub.compat.openai_chat.routes import ChatRoutes
 from hub.compat.openai_responses.compact_routes import CompactRoutes
@@ -40,10 +42,14 @@ DIALECTS: Final = (
     ResponsesRoutes,
     ResponsesWebSocketRoutes,
     CompactRoutes,
+    MessagesRoutes,
     AiSdkRoutes,
     AgUiRoutes,
 )
 """The client dialects under /v1. A new dialect is one folder in hub/compat and its name here."""
+
+ERROR_FORMATS: Final = (ANTHROPIC_ERRORS, COMPAT_ERRORS)
+"""The forms of errors that are not problem documents; the first one whose prefix fits counts."""
 
 LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
     "public": (
@@ -73,7 +79,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
 
 def build_openapi(listener: str) -> dict[str, Any]:
     """Build the OpenAPI document of a listener."""
-    return build_document(listener, LISTENERS[listener], [COMPAT_ERRORS])
+    return build_document(listener, LISTENERS[listener], ERROR_FORMATS)
 
 
 def compat_routes(requests: CompatRequests) -> list[Routes]:

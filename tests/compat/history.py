@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hub.compat.ag_ui.encoder import AgUiEncoder
 from hub.compat.ai_sdk.encoder import AiSdkEncoder
+from hub.compat.anthropic.encoder import MessageEncoder
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder
 from hub.compat.openai_responses.encoder import ResponsesEncoder
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
@@ -30,6 +31,7 @@ RECORD = Generation(
 ENCODERS: dict[str, Callable[[], AnswerEncoder]] = {
     "chat": lambda: ChatCompletionEncoder(RECORD, include_usage=True),
     "responses": lambda: ResponsesEncoder(RECORD),
+    "messages": lambda: MessageEncoder(RECORD),
     "ui": lambda: AiSdkEncoder(RECORD),
     "ui with reset-step": lambda: AiSdkEncoder(RECORD, reset_step=True),
     "ag-ui": lambda: AgUiEncoder(RECORD),
@@ -91,7 +93,12 @@ def encode_all(encoder: AnswerEncoder, events: list[Event]) -> list[bytes]:
     return chunks
 
 
-SIGNED = {"type": "reasoning.text", "text": "hm", "signature": "sig-1"}
+SIGNED = {
+    "type": "reasoning.text",
+    "text": "hm",
+    "signature": "sig-1",
+    "format": "anthropic-claude-v1",
+}
 SOURCE = {"type": "url_citation", "url_citation": {"url": "https://example.org", "title": "E"}}
 DETAILS = event("delta", i=0, reasoning_details=[SIGNED])
 ANNOTATIONS = event("delta", i=0, annotations=[SOURCE])

@@ -61,7 +61,7 @@ def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> Non
             assert lines[-1].startswith(b"data: ")
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "ui", "ag-ui", "envelope"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "ui", "ag-ui", "envelope"])
 def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> None:
     """JSON has no U+0085, U+2028 or U+2029, at which `str.splitlines` and `iter_lines` split."""
     encoder = ENCODERS[name]()
@@ -101,7 +101,7 @@ def test_nothing_follows_the_end(name: str, end: Event) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "envelope", "text"])
 def test_restarted_answer_continues_where_it_repeats_the_sent_text(name: str) -> None:
     """An append-only client gets the repeated text once."""
     text = _received_text(
@@ -133,7 +133,7 @@ def test_continued_answer_that_lost_nothing_is_not_shown(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "envelope", "text"])
 @pytest.mark.parametrize("after", [["lo"], ["l", "o"], ["lo!"]])
 def test_continued_answer_repeats_the_void_text(name: str, after: list[str]) -> None:
     """An append-only client gets the text that it has once."""
@@ -142,7 +142,7 @@ def test_continued_answer_repeats_the_void_text(name: str, after: list[str]) -> 
     assert text == "Hel" + "".join(after)
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "envelope", "text"])
 @pytest.mark.parametrize("after", [[event("delta", i=2, text="p")], [DONE]])
 def test_continued_answer_that_contradicts_the_sent_text(name: str, after: list[Event]) -> None:
     """The client never gets a mixture of two answers."""
@@ -158,7 +158,7 @@ def test_continued_answer_shows_what_remains(name: str) -> None:
     assert chunks == restarted
 
 
-@pytest.mark.parametrize("name", ["chat", "responses"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages"])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_calls_of_a_continued_answer(name: str, parts: int) -> None:
     """A call that was sent stays; one that is void cannot be taken back."""
@@ -170,7 +170,7 @@ def test_calls_of_a_continued_answer(name: str, parts: int) -> None:
     assert (b"generated again" in b"".join(chunks)) is (parts == 2)
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "envelope", "text"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "envelope", "text"])
 @pytest.mark.parametrize(
     "after",
     [
@@ -250,6 +250,8 @@ def _received_text(name: str, events: list[Event]) -> str:
                 text += json.loads(message.data).get("data", "")
             case "chat":
                 text += _content(message.data)
+            case "messages":
+                text += json.loads(message.data).get("delta", {}).get("text", "")
             case _ if message.name == "response.output_text.delta":
                 text += json.loads(message.data)["delta"]
             case _:

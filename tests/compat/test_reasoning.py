@@ -13,6 +13,8 @@ from hub.api.generation_requests import GenerateBody
 from hub.compat.ag_ui.requests import RunAgentInput, to_request
 from hub.compat.ai_sdk.requests import read_chat as read_ui_chat
 from hub.compat.answer_state import AnswerCollector
+from hub.compat.anthropic.encoder import MessageCollector
+from hub.compat.anthropic.requests import read_messages
 from hub.compat.openai_chat.encoder import chat_completion
 from hub.compat.openai_chat.requests import read_chat
 from hub.compat.openai_responses.requests import read_responses
@@ -73,7 +75,7 @@ def chunks_of(name: str) -> list[Any]:
     return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", "ui", "ag-ui"])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", "ui", "ag-ui"])
 def test_streams_carry_everything(name: str) -> None:
     """Each API has a place for the signature, the source and the other fields of a call."""
     text = json.dumps(chunks_of(name))
@@ -140,8 +142,17 @@ def from_ui() -> GenerateBody:
     return read_ui_chat({"id": "c", "messages": [user, message]})[1]
 
 
+def from_messages() -> GenerateBody:
+    collector = MessageCollector(RECORD)
+    encode_all(collector, STORY)
+    answer = {"role": "assistant", "content": collector.document()["content"]}
+    return read_messages({"messages": [{"role": "user", "content": "hi"}, answer]})[1]
+
+
 @pytest.mark.parametrize(
-    "read", [from_chat, from_responses, from_streamed_responses, from_ui], ids=lambda f: f.__name__
+    "read",
+    [from_chat, from_responses, from_streamed_responses, from_ui, from_messages],
+    ids=lambda f: f.__name__,
 )
 def test_answers_go_back(read: Callable[[], GenerateBody]) -> None:
     """An answer that a client sends back has its reasoning, its details and its signatures."""

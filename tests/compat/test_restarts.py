@@ -64,7 +64,7 @@ def chunks_of(name: str, events: list[Event]) -> list[Any]:
     return [json.loads(event.data) for event in SseDecoder().feed(text)]
 
 
-@pytest.mark.parametrize("name", ["chat", "responses", *TEMPLATES])
+@pytest.mark.parametrize("name", ["chat", "responses", "messages", *TEMPLATES])
 def test_sent_call_cannot_be_taken_back(name: str) -> None:
     """A dialect that only appends ends with an error, so that no client runs the calls of both
     versions.
@@ -76,7 +76,7 @@ def test_sent_call_cannot_be_taken_back(name: str) -> None:
     assert b'"new"' not in b"".join(chunks)
 
 
-@pytest.mark.parametrize("name", ["chat", "envelope", "text", "cumulative"])
+@pytest.mark.parametrize("name", ["chat", "messages", "envelope", "text", "cumulative"])
 def test_call_that_was_not_sent(name: str) -> None:
     """Where calls, or those of the producer, are not sent, the new version continues the stream."""
     story = [STARTED, text_delta("Hel"), OWN_CALL, RESTARTED, text_delta("Hello"), DONE]
@@ -84,7 +84,7 @@ def test_call_that_was_not_sent(name: str) -> None:
     text = b"".join(encode_all(encoder, story))
     assert b"lo" in text
     assert b"answer_rewritten" not in text
-    assert name == "chat" or BUILT_IN_TEMPLATES[name].tool_calls is None
+    assert name in ("chat", "messages") or BUILT_IN_TEMPLATES[name].tool_calls is None
 
 
 def test_ag_ui_retracts_calls() -> None:

@@ -379,6 +379,7 @@ async def test_stream_that_fails_halfway_is_cut(hub: Hub) -> None:
         ("/v1/chat/completions", ASK),
         ("/v1/completions", {"model": "m1", "prompt": "hi"}),
         ("/v1/responses", {"model": "m1", "input": "hi"}),
+        ("/v1/messages", ASK),
     ],
 )
 async def test_stream_that_waits_for_its_answer_is_one_connection(

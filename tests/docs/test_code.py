@@ -199,6 +199,12 @@ async def test_openai_sdk(site: Site, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.count("Rayleigh") == 2
 
 
+async def test_anthropic_sdk(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anthropic's SDK prints the answer."""
+    await run_page(DOCS / "clients" / "anthropic-sdk.md", site)
+    assert "Rayleigh" in capsys.readouterr().out
+
+
 async def test_javascript(site: Site, chromium: Browser) -> None:
     """Each event that a page listens for reaches its `show` or `append` function.
 

@@ -42,6 +42,8 @@ SEARCHES = {
     "metrics prometheus": "reference/metrics",
     "license": "index",
     "OpenAI SDK base_url": "clients/openai-sdk",
+    "Anthropic SDK": "clients/anthropic-sdk",
+    "Claude Code": "clients/anthropic-sdk",
     "Ollama": "guides/upstreams",
     "JavaScript API": "reference/javascript",
     "install": "start/install",

@@ -11,6 +11,7 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.generation_requests import GenerateBody
 from hub.compat.answer_state import AnswerCollector, AnswerState
+from hub.compat.anthropic.models import is_anthropic_client, model_info, model_list
 from hub.compat.failures import failure_response
 from hub.compat.openai_chat.encoder import ChatCompletionEncoder, chat_completion
 from hub.compat.openai_chat.requests import ChatBody, read_chat
@@ -128,9 +129,14 @@ class ChatRoutes:
         responses=[json(200, dict[str, Any], "A list of models")],
     )
     async def models(self, request: web.Request) -> web.Response:
-        """List the models that the settings of the upstreams name."""
+        """List the models that the settings of the upstreams name.
+
+        A client that sends the header `anthropic-version` gets the list in Anthropic's form.
+        """
         await self._compat.identify(request)
         models = self._compat.requests.models()
+        if is_anthropic_client(request):
+            return json_response(model_list(models))
         data = [_model(name, upstream) for name, upstream in models.items()]
         return json_response({"object": "list", "data": data})
 
@@ -154,6 +160,8 @@ class ChatRoutes:
         upstream, model = self._compat.requests.find(name)
         if upstream is None or (upstream, model) not in models:
             raise NotFound(f"there is no model {name!r}", code=MODEL_NOT_FOUND, path="model")
+        if is_anthropic_client(request):
+            return json_response(model_info(name))
         return json_response(_model(name, upstream))
 
 

@@ -22,8 +22,8 @@ from hub.compat.answer_encoder import AnswerEncoderBase
 from hub.compat.answer_state import GenerationEvent, call_index, kept_item
 from hub.compat.answer_state import to_annotation as chat_annotation
 from hub.compat.append_only import AlreadySentTextChanged, SentParts
+from hub.compat.call_queue import CallQueue
 from hub.compat.failures import Failure, describe_stream_failure
-from hub.compat.openai_responses.call_queue import CallQueue
 from hub.compat.openai_responses.response_object import (
     INCOMPLETE_REASONS,
     OutputItem,

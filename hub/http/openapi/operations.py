@@ -72,10 +72,11 @@ def operation_object(
     }
     for status in operation.error_statuses():
         error = error_response(status, schema(Problem))
-        for each in error_formats:
-            if path.startswith(each.prefix):
-                error["content"] = {each.content_type: {"schema": schema(each.model)}}
-        _add_response(described["responses"], str(status), error)
+        form = next((each for each in error_formats if path.startswith(each.prefix)), None)
+        if form is not None:
+            error["content"] = {form.content_type: {"schema": schema(form.model)}}
+        sent = status if form is None else form.status(status)
+        _add_response(described["responses"], str(sent), error)
     if operation.streamed_by:
         described["x-streamed-by"] = operation.streamed_by
     if operation.body:

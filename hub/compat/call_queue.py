@@ -1,6 +1,7 @@
 """The order in which the tool calls of an answer are streamed.
 
-An LLM may send the arguments of parallel calls alternately. OpenAI's server ends each item before
+An LLM may send the arguments of parallel calls alternately. The servers of OpenAI and Anthropic end
+each item before
 the next one begins, and some clients rely on it: they add the arguments to the newest call, or
 order the items by their ends. So one call is streamed at a time. The others wait until it has its
 arguments, which is certain when these are a JSON object, or until the answer ends.

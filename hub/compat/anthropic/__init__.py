@@ -1,0 +1,1 @@
+"""Anthropic's Messages: encoder, request body, errors and routes."""
