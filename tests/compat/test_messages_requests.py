@@ -343,7 +343,7 @@ _details = st.lists(
 
 
 @given(st.booleans(), _details)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_reasoning_goes_back(has_reasoning: bool, given_details: list[dict[str, Any]]) -> None:
     """The details of any vendor that an answer had reach that vendor with the next request."""
     story = [STARTED, *([reasoning_delta("hm")] if has_reasoning else []), details(*given_details)]
