@@ -24,6 +24,7 @@ from tests.compat.history import (
     STARTED,
     STOPPED,
     Event,
+    continued,
     encode_all,
     event,
     reasoning_delta,
@@ -325,6 +326,15 @@ def test_whole_message_is_the_newest_version() -> None:
     (block,) = whole([*story, event("replaced", i=0, text="new"), DONE])["content"]
     assert (block["text"], len(block["citations"])) == ("new", 1)
     assert whole([*story, DONE])["stop_reason"] == "end_turn"
+
+
+def test_continued_answer() -> None:
+    """The parts that remain are in the whole message once, and the stream does not repeat them."""
+    text = {"type": "text", "text": "Hel"}
+    sent = [event("delta", i=0, text="Hel"), event("delta", i=1, reasoning="void")]
+    story = [STARTED, *sent, continued(1, text), event("delta", i=1, text="lo"), DONE]
+    assert whole(story)["content"] == [{"type": "text", "text": "Hello"}]
+    assert _text_of(fold(stream(story))) == "Hello"
 
 
 @pytest.mark.parametrize("end", [FAILED, STOPPED])

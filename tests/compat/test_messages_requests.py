@@ -15,8 +15,17 @@ from hub.core.generation import GenerationRequest, Message
 from hub.errors import BadRequest, UpstreamError
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.openai_chat import OpenAiChat
-from tests.compat.history import DETAILS, DONE, RECORD, STARTED, encode_all, event, text_delta
-from tests.compat.test_messages import OPENAI, REDACTED, details, reasoning_delta, signed
+from tests.compat.history import (
+    DETAILS,
+    DONE,
+    RECORD,
+    STARTED,
+    encode_all,
+    event,
+    reasoning_delta,
+    text_delta,
+)
+from tests.compat.test_messages import OPENAI, REDACTED, details, signed
 
 CACHE = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}

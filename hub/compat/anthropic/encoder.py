@@ -98,6 +98,13 @@ class MessageEncoder(AnswerEncoderBase):
         self._citations = []
         yield from map(_encode, self.blocks.close())  # a signature holds for one version
 
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        if self._sent_arguments and self.answer.are_calls_cut:
+            raise AlreadySentTextChanged
+        self._sent.restart(self.answer.text)
+        self._citations = []
+        yield from map(_encode, self.blocks.close())
+
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
         yield from self._end_calls()
@@ -176,6 +183,9 @@ class _WholeMessage(MessageEncoder):
         self.blocks, self._calls = ContentBlocks(), CallQueue()
         self._sent, self._sent_arguments, self._citations = AppendOnlyText(), {}, []
         yield from ()
+
+    def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
+        yield from AnswerEncoderBase.on_cut(self, parts)
 
 
 class MessageCollector(AnswerCollector):

@@ -49,8 +49,9 @@ _SECURITY: Final[dict[str, Any]] = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A user's token. The hub also accepts it as the cookie `hub_token` and as "
-        "`?access_token=`, and streams of a user accept `?ticket=` of POST /tickets.",
+        "description": "A user's token. The hub also accepts it in the header `x-api-key`, as "
+        "the cookie `hub_token` and as `?access_token=`, and streams of a user accept `?ticket=` "
+        "of POST /tickets.",
     },
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of a backend."},
 }
