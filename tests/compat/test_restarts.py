@@ -173,6 +173,7 @@ REPEATABLE = st.one_of(
 APPENDING: dict[str, Callable[[], AnswerEncoder]] = {
     "chat": ENCODERS["chat"],
     "responses": ENCODERS["responses"],
+    "messages": ENCODERS["messages"],
     "template": lambda: TemplateEncoder(
         RECORD, output_template(text="{text}", reasoning="{text}", error="{code}")
     ),

@@ -13,17 +13,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from hub.compat.answer_encoder import AnswerEncoderBase
-from hub.compat.answer_state import (
-    AlreadySentTextChanged,
-    AnswerCollector,
-    AppendOnlyText,
-    GenerationEvent,
-    call_index,
-)
+from hub.compat.answer_state import AnswerCollector, GenerationEvent, call_index
 from hub.compat.anthropic.blocks import ContentBlocks, Event
 from hub.compat.anthropic.errors import failure_document, overloaded
 from hub.compat.anthropic.message_object import message_object, stop_fields, to_citation, to_usage
 from hub.compat.anthropic.thinking import is_redacted, kept_details, sign, wrap
+from hub.compat.append_only import AlreadySentTextChanged, AppendOnlyText, SentParts
 from hub.compat.call_queue import CallQueue
 from hub.compat.failures import describe_failure, describe_stream_failure
 from hub.core.event import encode_json
@@ -39,7 +34,7 @@ class MessageEncoder(AnswerEncoderBase):
     def __init__(self, record: Generation) -> None:
         super().__init__(record)
         self.blocks = ContentBlocks()
-        self._sent = AppendOnlyText()
+        self._sent = SentParts()
         self._calls = CallQueue()
         self._sent_arguments: dict[int, int] = {}  # characters, by the index of each sent call
         self._citations: list[dict[str, Any]] = []  # those that wait for a text
@@ -48,13 +43,18 @@ class MessageEncoder(AnswerEncoderBase):
         yield _encode({"type": "message_start", "message": message_object(self.record)})
 
     def on_reasoning(self, reasoning: str) -> Iterator[bytes]:
+        version = self._sent.reasoning.version
+        if not (new := self._sent.reasoning.add(reasoning)):
+            return
         yield from self._end_complete_call()
-        yield from map(_encode, self.blocks.add_thinking(reasoning))
+        if self._sent.reasoning.version != version:  # a signature holds for one version
+            yield from map(_encode, self.blocks.close())
+        yield from map(_encode, self.blocks.add_thinking(new))
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
         """Sign the block of thinking with the details; redacted thinking is a block of its own."""
         waiting: list[dict[str, Any]] = []
-        for detail in kept_details(details):
+        for detail in kept_details(self._sent.reasoning_details.add(details)):
             if is_redacted(detail):
                 yield from self._sign(waiting)
                 waiting = []
@@ -64,14 +64,15 @@ class MessageEncoder(AnswerEncoderBase):
         yield from self._sign(waiting)
 
     def on_text(self, text: str) -> Iterator[bytes]:
-        if not (new := self._sent.add(text)):
+        if not (new := self._sent.text.add(text)):
             return
         yield from self._end_complete_call()
         yield from map(_encode, self.blocks.add_text(new))
         yield from self._cite()
 
     def on_annotations(self, annotations: list[dict[str, Any]]) -> Iterator[bytes]:
-        self._citations += filter(None, map(to_citation, annotations))
+        new = self._sent.annotations.add(annotations)
+        self._citations += filter(None, map(to_citation, new))
         if self.blocks.is_text:
             yield from self._cite()
 
@@ -88,22 +89,20 @@ class MessageEncoder(AnswerEncoderBase):
             yield from self._end_call()
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
-        self._sent.restart()
+        self._sent.text.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
         if self._sent_arguments:
             raise AlreadySentTextChanged
-        self._sent.restart()
-        self._citations = []
-        yield from map(_encode, self.blocks.close())  # a signature holds for one version
+        self._sent.restart(self.answer)
+        yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
         if self._sent_arguments and self.answer.are_calls_cut:
             raise AlreadySentTextChanged
-        self._sent.restart(self.answer.text)
-        self._citations = []
-        yield from map(_encode, self.blocks.close())
+        self._sent.restart(self.answer)
+        yield from ()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
@@ -176,12 +175,12 @@ class _WholeMessage(MessageEncoder):
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._citations = [*self.blocks.void_texts(), *self._citations]
-        self._sent = AppendOnlyText()
+        self._sent.text = AppendOnlyText()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
         self.blocks, self._calls = ContentBlocks(), CallQueue()
-        self._sent, self._sent_arguments, self._citations = AppendOnlyText(), {}, []
+        self._sent, self._sent_arguments, self._citations = SentParts(), {}, []
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
