@@ -83,7 +83,7 @@ def without_none(value: Any) -> Any:
     return [without_none(each) for each in value] if isinstance(value, list) else value
 
 
-def shape(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def kinds_of(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Return the kinds of the events, with the blocks that they belong to."""
     kinds: list[tuple[Any, ...]] = []
     for each in events:
@@ -151,7 +151,7 @@ def test_blocks_follow_each_other() -> None:
         ]
     )
     start, delta, stop = (f"content_block_{kind}" for kind in ("start", "delta", "stop"))
-    assert shape(events)[1:-2] == [
+    assert kinds_of(events)[1:-2] == [
         (start, 0, "thinking"), (delta, 0, "thinking_delta"), (delta, 0, "signature_delta"),
         (stop, 0),
         (start, 1, "text"), (delta, 1, "text_delta"), (stop, 1),
@@ -401,11 +401,11 @@ def _answers(draw: st.DrawFn) -> list[Event]:
         st.sampled_from(PARTS),
     )
     middle = draw(st.lists(other, max_size=10))
-    begun = 0
-    while begun < len(calls) or any(calls):
-        ready = [n for n in range(min(begun + 1, len(calls))) if calls[n]]
+    started = 0
+    while started < len(calls) or any(calls):
+        ready = [n for n in range(min(started + 1, len(calls))) if calls[n]]
         number = draw(st.sampled_from(ready))
-        begun = max(begun, number + 1)
+        started = max(started, number + 1)
         position = draw(st.integers(0, len(middle)))
         last = max((n for n, each in enumerate(middle) if b'"tool_calls"' in each[1]), default=-1)
         middle.insert(max(position, last + 1), calls[number].pop(0))

@@ -235,13 +235,16 @@ def test_documents_that_are_text(block: dict[str, Any], expected: str) -> None:
 def test_vendors_own_blocks_are_left_out() -> None:
     """What Anthropic ran itself means nothing to another upstream."""
     search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
-    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
-    assert converted("hi", [search, found, text("a")], "b") == [
+    search_result = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    assert converted("hi", [search, search_result, text("a")], "b") == [
         Message("user", "hi"),
         Message("assistant", "a"),
         Message("user", "b"),
     ]
-    assert [message.role for message in converted("hi", [search, found], "b")] == ["user", "user"]
+    assert [message.role for message in converted("hi", [search, search_result], "b")] == [
+        "user",
+        "user",
+    ]
 
 
 @pytest.mark.parametrize(

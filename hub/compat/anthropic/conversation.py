@@ -75,12 +75,12 @@ def _user_messages(content: Content, path: str) -> Iterator[Message]:
     parts: list[dict[str, Any]] = []
     has_results = False
     for n, block in enumerate(content):
-        place = f"{path}.content[{n}]"
+        at = f"{path}.content[{n}]"
         if block.get("type") != "tool_result":
-            parts += _to_parts([block], place)
+            parts += _to_parts([block], at)
             continue
         has_results = True
-        id_, (text, media) = _required(block, "tool_use_id", place), _read_result(block, place)
+        id_, (text, media) = _required(block, "tool_use_id", at), _read_result(block, at)
         yield Message(role="tool", tool_call_id=id_, content=text)
         parts += media
     if parts or not has_results:
@@ -173,14 +173,14 @@ def _assistant_messages(content: Content, path: str) -> Iterator[Message]:
     if isinstance(content, str):
         yield Message(role="assistant", content=content)
         return
-    texts, thoughts, left_out = list[str](), list[str](), set[str]()
+    texts, reasoning, left_out = list[str](), list[str](), set[str]()
     details, calls = list[dict[str, Any]](), list[dict[str, Any]]()
     for n, block in enumerate(content):
         match block.get("type"):
             case "text":
                 texts.append(_required(block, "text", path, may_be_empty=True))
             case "thinking":
-                thoughts.append(str(block.get("thinking") or ""))
+                reasoning.append(str(block.get("thinking") or ""))
                 details += read_details(block)
             case "redacted_thinking":
                 details += read_details(block)
@@ -196,7 +196,7 @@ def _assistant_messages(content: Content, path: str) -> Iterator[Message]:
             role="assistant",
             content=text or (None if calls else ""),
             tool_calls=calls or None,
-            reasoning_content="\n".join(filter(None, thoughts)) or None,
+            reasoning_content="\n".join(filter(None, reasoning)) or None,
             reasoning_details=details or None,
         )
 

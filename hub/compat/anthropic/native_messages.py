@@ -14,7 +14,7 @@ from hub.compat.anthropic.thinking import to_anthropic
 from hub.core.generation import Message
 
 _THINKING: Final = ("thinking", "redacted_thinking")
-_FOREIGN_FIELDS: Final = ("extra_content",)
+_OTHER_VENDORS_FIELDS: Final = ("extra_content",)
 """Fields of a tool call that another vendor needs back."""
 Content = str | list[dict[str, Any]]
 
@@ -41,6 +41,6 @@ def _to_blocks(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if kind in _THINKING:
         yield from to_anthropic(block)
     elif kind == "tool_use":
-        yield {name: value for name, value in block.items() if name not in _FOREIGN_FIELDS}
+        yield {name: value for name, value in block.items() if name not in _OTHER_VENDORS_FIELDS}
     elif kind != "text" or block.get("text"):
         yield block
