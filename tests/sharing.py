@@ -73,7 +73,7 @@ def _group_of(item: pytest.Item) -> str | None:
     fixtures = getattr(item, "fixturenames", ())
     if folder == "docs":
         return folder if "site" in fixtures else f"docs-{file}"
-    if folder in ("interop", "packaging"):
+    if folder in ("examples", "interop", "packaging"):
         return f"{folder}-{file}" if file in ("test_contract", "test_turns") else folder
     asyncio_mark = item.get_closest_marker("asyncio")
     shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"

@@ -53,7 +53,8 @@ def dev(
     """Run a complete hub on this machine, for development.
 
     It starts a node, a worker, an embedded Valkey, a simulated LLM and the demo page. All of them
-    listen on loopback only. With --app, your own functions answer: docs/guides/functions.md.
+    listen on loopback only. Without any configured upstream, a sample function answers. With --app,
+    your own functions answer: docs/guides/functions.md.
 
     Example: hub dev --port 18080 --internal-port 18081
     """

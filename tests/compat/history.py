@@ -35,6 +35,7 @@ ENCODERS: dict[str, Callable[[], AnswerEncoder]] = {
     "ui": lambda: AiSdkEncoder(RECORD),
     "ui with reset-step": lambda: AiSdkEncoder(RECORD, reset_step=True),
     "ag-ui": lambda: AgUiEncoder(RECORD),
+    "ag-ui 1.0": lambda: AgUiEncoder(RECORD, has_activities=True),
     "cumulative": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["cumulative"]),
     "envelope": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["envelope"]),
     "text": lambda: TemplateEncoder(RECORD, BUILT_IN_TEMPLATES["text"]),

@@ -63,6 +63,14 @@ async def test_console_shows_and_changes_the_running_state(
             await answer.get_by_role("button").click()
             await expect(page.locator("#answer-name")).to_contain_text("oskar · running")
             await expect(page.locator("#answer-parts")).to_contain_text("1 2 3")
+            sample = dev.call("POST", "/generations?user=oskar", {"prompt": "a refund?"})
+            await page.get_by_label("Answer id").fill(sample["generation"])
+            await page.keyboard.press("Enter")
+            parts = page.locator("#answer-parts")
+            await expect(parts).to_contain_text("search_handbook", timeout=15_000)
+            await expect(page.locator("#answer-name")).to_contain_text("done", timeout=15_000)
+            for kind in ("step", "tool_call", "source", "data", "text", "file"):
+                await expect(parts.get_by_role("cell", name=kind, exact=True).first).to_be_visible()
 
             await page.get_by_label("User id").fill("oskar")
             await page.keyboard.press("Enter")

@@ -168,7 +168,7 @@ def test_ask_prints_the_growing_answer(dev: Dev) -> None:
     assert command.returncode == 0, command.stderr
     assert command.stdout.startswith("天空是蓝色的，因为空气对短波长的光散射得更强。\n\n1. 太阳光")
     assert "（模拟回答）" in command.stdout
-    assert "simulated" in command.stderr
+    assert "sample_agent" in command.stderr
 
 
 def test_interrupted_ask_stops_the_generation(dev: Dev) -> None:
@@ -239,7 +239,8 @@ def test_simulated_default_beside_another_upstream(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("upstreams", "default", "text"),
     [
-        ([], None, "simulated, URL"),
+        ([], None, "sample_agent, a built-in function without an LLM (and simulated, URL)"),
+        ([], "simulated", "simulated, URL"),
         (["a"], "simulated", "simulated, URL (and a)"),
         (["a", "b"], "b", "b (and simulated, URL)"),
         (["a"], None, "a, the only one in the settings (and simulated, URL); default_upstream = "),

@@ -91,8 +91,8 @@ async def test_answer_grows_before_it_ends(
         await page.screenshot(path=PICTURE.with_stem("demo-dark"), animations="disabled")
     await expect_status(answer, "done")
     await expect(text_of(answer)).to_have_text(re.compile(r"orange and red\. 🌅"))
-    await expect(answer).to_contain_text("simulated-1")
-    await expect(answer.get_by_text("simulated", exact=True)).to_be_visible()
+    await expect(answer).to_contain_text("sample_agent")
+    await expect(answer.get_by_text("sample", exact=True)).to_be_visible()
 
 
 async def test_reload_during_an_answer_loses_nothing(browser: Browser, dev: Dev) -> None:
@@ -323,3 +323,41 @@ async def test_parts_that_disappear(browser: Browser, dev: Dev) -> None:
         PARTS,
     )
     assert left == [2, True, True]
+
+
+async def test_sample_agent(browser: Browser, dev: Dev) -> None:
+    """The first suggestion shows an agent, and it is the same after a reload and in another tab."""
+    page = await open_page(browser, dev, "ada", viewport={"width": 390, "height": 800})
+    await page.evaluate(
+        """() => {
+            window.announced = [];
+            const live = document.getElementById("live");
+            new MutationObserver(() => announced.push(live.textContent))
+                .observe(live, { childList: true });
+        }"""
+    )
+    await page.get_by_role("button", name="How do I get a refund?").click()
+    answer = page.get_by_test_id("answer")
+    await expect(answer.locator(".activity")).to_have_text("Writing the answer")
+    await expect(answer.get_by_text("sample", exact=True)).to_be_visible()
+    await expect_status(answer, "done")
+    assert "Searching the handbook" in await page.evaluate("announced")
+    await expect(answer.locator(".step")).to_have_count(2)
+    await expect(answer.locator(".tool")).to_contain_text(["search_handbook", "get_last_order"])
+    await expect(answer.get_by_role("list", name="Sources").get_by_role("link")).to_have_count(2)
+    await expect(answer.locator(".data")).to_contain_text("981")
+    picture = answer.get_by_role("img")
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    await expect(answer.locator(".text li")).to_have_count(2)
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    shown = await answer.locator(".parts").inner_text()
+    second = await open_page(browser, dev, "ada", viewport={"width": 390, "height": 800})
+    await page.reload()
+    for each in (page, second):
+        await expect_status(each.get_by_test_id("answer"), "done")
+        assert await each.get_by_test_id("answer").locator(".parts").inner_text() == shown
+    await page.get_by_role("button", name="Restart").click()
+    newest = page.get_by_test_id("answer").last
+    await expect(page.get_by_test_id("answer")).to_have_count(2)
+    await expect_status(newest, "done")
+    await expect(newest.locator(".tool")).to_have_count(2)

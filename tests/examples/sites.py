@@ -24,6 +24,7 @@ from tests.conftest import missing
 from tests.e2e.conftest import Dev, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+FUNCTIONS = ("handbook", "langgraph_agent", "pydantic_ai_agent")
 HUB_PORT = 8080
 _NGINX_PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/opt/homebrew/bin"
 _START_TIMEOUT_SECONDS = 60.0
@@ -49,8 +50,14 @@ def sites(folder: Path) -> Iterator[Sites]:
     """Start the hub and all pages."""
     with ExitStack() as started:
         origins = [f"http://127.0.0.1:{port}" for port in allowed_ports()]
-        env = {"HUB_PUBLIC__ALLOWED_ORIGINS": json.dumps(origins)}
-        hub = Dev(folder, "--tokens-per-second", "60", env=env)
+        env = {
+            "HUB_PUBLIC__ALLOWED_ORIGINS": json.dumps(origins),
+            "HUB_DEFAULT_UPSTREAM": "simulated",
+            "HUB_UPSTREAMS": json.dumps(
+                {name: {"kind": "function", "target": f"{name}:app"} for name in FUNCTIONS}
+            ),
+        }
+        hub = Dev(folder, "--tokens-per-second", "60", env=env, cwd=EXAMPLES / "functions")
         started.callback(hub.stop)
         running = Sites(hub, {HUB_PORT: hub.port})
         started.enter_context(_npm_start("vue", running))

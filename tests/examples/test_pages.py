@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.conftest import missing
-from tests.examples.sites import Sites, port_of, sites
+from tests.examples.sites import Sites, port_of
 
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _TIMEOUT_MS = 20_000
@@ -20,13 +20,6 @@ _FIRST_WORDS = re.compile("^1 2 3 4 5 ")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 each = pytest.mark.parametrize("example", ["chat-page", "vue", "react"])
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    """The hub and the pages' servers."""
-    with sites(tmp_path_factory.mktemp("examples")) as started:
-        yield started
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

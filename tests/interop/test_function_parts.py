@@ -62,6 +62,10 @@ async def test_http_agent(hub: RunningHub) -> None:
     assert seen["steps"] == ["+search", "-search"]
     assert seen["results"] == [["call", '{"hits":2}'], ["broken", "no such page"]]
     assert seen["state"] == {"cart": ["tea"]}
+    statuses = ["Searching", "Writing"]
+    assert seen["activities"] == [["status", {"text": text}] for text in statuses]
+    activities = [each["content"] for each in seen["messages"] if each["role"] == "activity"]
+    assert activities == [{"text": "Writing"}]
     custom = [each for each in seen["custom"] if each[0] != "generation"]
     assert custom == [
         ["status", {"text": "Searching"}],

@@ -24,7 +24,7 @@ def read_all(answers: list[list[Event]]) -> list[dict[str, Any]]:
     node = shutil.which("node")
     if node is None or not (JS / "node_modules").exists():
         missing("node with the packages of tests/interop/js")
-    given = [{"ui": chunks("ui", each), "agUi": chunks("ag-ui", each)} for each in answers]
+    given = [{"ui": chunks("ui", each), "agUi": chunks("ag-ui 1.0", each)} for each in answers]
     done = subprocess.run(
         [node, "parts.mjs"],
         cwd=JS,

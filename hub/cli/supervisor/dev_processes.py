@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,8 @@ VALKEY_LOG: Final = "valkey.log"
 _WORKER_DRAIN_SECONDS: Final = "1"
 _NODE_DRAIN_SECONDS: Final = "0.5"
 _FUNCTION_STOP_SECONDS: Final = "0.5"
+_SAMPLE_FUNCTION: Final = "sample_agent"
+_SAMPLE_TARGET: Final = "hub.producer.sample:app"
 
 
 class DevApp(msgspec.Struct, frozen=True):
@@ -60,11 +62,23 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def chosen_upstream(self) -> str:
         """The default upstream: the first function of --app, else the default one of the settings,
-        else the first of them, else the simulated one.
+        else the first of them, else the sample function.
         """
         if self.app is not None:
             return next(iter(self.app.upstreams))
-        return self.default_upstream or next(iter(self.upstreams), SIMULATED_UPSTREAM)
+        return self.default_upstream or next(iter(self.upstreams), _SAMPLE_FUNCTION)
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether the sample function answers, because nothing else is configured."""
+        return self.app is None and not self.upstreams and self.default_upstream is None
+
+    @property
+    def functions(self) -> Mapping[str, Mapping[str, Any]]:
+        """The settings of the upstreams that `hub dev` adds for functions, by name."""
+        if self.has_sample:
+            return {_SAMPLE_FUNCTION: {"kind": "function", "target": _SAMPLE_TARGET}}
+        return {} if self.app is None else self.app.upstreams
 
     def describe_llm(self, simulated_url: str) -> str:
         """Return which LLM answers requests that name none, why, and how to choose another one."""
@@ -72,6 +86,8 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.app is not None:
             functions = ", ".join(self.app.upstreams)
             return f"{functions} of {self.app.target}, your own code (and {simulated})"
+        if self.has_sample:
+            return f"{_SAMPLE_FUNCTION}, a built-in function without an LLM (and {simulated})"
         if self.chosen_upstream == SIMULATED_UPSTREAM:
             others = ", ".join(name for name in self.upstreams if name != SIMULATED_UPSTREAM)
             return f"{simulated} (and {others})" if others else simulated
@@ -165,7 +181,7 @@ def build_children(options: DevOptions, data: Path, sockets: DevSockets) -> list
 
 
 def _environment(options: DevOptions, data: Path, sockets: DevSockets) -> dict[str, str]:
-    functions = {} if options.app is None else options.app.upstreams
+    functions = options.functions
     return {
         **os.environ,
         # As JSON: the name of a variable cannot tell the case of a function's name.

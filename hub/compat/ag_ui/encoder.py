@@ -22,11 +22,12 @@ class AgUiEncoder(AnswerEncoderBase):
     """Implements ports.AnswerEncoder.
 
     The request's metadata holds `thread`, `run`, and `ids`: the client's ids of the messages, in
-    their order.
+    their order. has_activities: whether the client knows ACTIVITY_SNAPSHOT.
     """
 
-    def __init__(self, record: Generation) -> None:
+    def __init__(self, record: Generation, *, has_activities: bool = False) -> None:
         super().__init__(record)
+        self._has_activities = has_activities
         metadata = record.request.metadata
         self._run = {
             "threadId": metadata.get("thread") or record.id,
@@ -104,6 +105,13 @@ class AgUiEncoder(AnswerEncoderBase):
 
     def on_status(self, text: str) -> Iterator[bytes]:
         yield _custom_event("status", {"text": text})
+        if self._has_activities:  # the same id each time: it replaces the status before
+            yield _event(
+                "ACTIVITY_SNAPSHOT",
+                messageId=f"m_{self.record.id}_status",
+                activityType="status",
+                content={"text": text},
+            )
 
     def on_step(self, name: str, *, is_start: bool) -> Iterator[bytes]:
         """Begin or end a step. Clients fail on a step that begins or ends twice."""

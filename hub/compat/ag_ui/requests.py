@@ -75,6 +75,12 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
     tools: list[Tool] | None = None
     context: list[Context] | None = None
     forwarded_props: Any = None
+    protocol_version: Any = None
+
+    @property
+    def knows_activities(self) -> bool:
+        """Whether the client knows the events of activities: it sends its version since 1.0."""
+        return isinstance(self.protocol_version, str)
 
     @property
     def props(self) -> ForwardedProps:

@@ -5,6 +5,8 @@ A repeated request for the same run of the same thread joins the answer and star
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from hub.api.generation_requests import check_chat_id
@@ -49,6 +51,6 @@ class AgUiRoutes:
             request,
             identity,
             created.generation,
-            AgUiEncoder,
+            partial(AgUiEncoder, has_activities=body.knows_activities),
             stop_on_disconnect=props.on_disconnect == "stop",
         )

@@ -1,0 +1,78 @@
+"""A LangGraph agent as the answer: its tokens, its tool calls and their results.
+
+    pip install langgraph
+    cd examples/functions && hub dev --app langgraph_agent:app --reload
+
+The model is a fake one, so no key is needed; `init_chat_model("openai:gpt-5")` takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+
+from hub.producer import App, Part, Run, ToolCall, ToolResult
+
+app = App()
+CALL = {"id": "call_1", "name": "find_order", "args": {"number": 981}}
+ANSWER = "Your order **981** is shipped and arrives tomorrow."
+
+
+@tool
+def find_order(number: int) -> dict[str, Any]:
+    """Return an order of the shop."""
+    return {"number": number, "state": "shipped", "arrives": "tomorrow"}
+
+
+class FakeModel(GenericFakeChatModel):
+    """Asks for the tool, then writes the answer token by token."""
+
+    def bind_tools(self, tools: Any, **options: Any) -> FakeModel:
+        return self
+
+    def _stream(self, messages: Any, *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        if isinstance(messages[-1], ToolMessage):
+            yield from super()._stream(messages, *args, **options)
+        else:
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_calls=[CALL]))
+
+
+def build_agent() -> Any:
+    model = FakeModel(messages=iter([AIMessage(ANSWER)])).bind_tools([find_order])
+
+    async def ask_model(state: MessagesState) -> dict[str, list[BaseMessage]]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", ask_model)
+    graph.add_node("tools", ToolNode([find_order]))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    return graph.compile()
+
+
+@app.producer(timeout_seconds=120)
+async def agent(run: Run) -> AsyncIterator[str | Part]:
+    conversation = {"messages": run.messages}
+    async for mode, item in build_agent().astream(
+        conversation, stream_mode=["messages", "updates"]
+    ):
+        if mode == "messages":  # a token of the model
+            if isinstance(item[0], AIMessageChunk) and item[0].text:
+                yield str(item[0].text)
+            continue
+        for update in item.values():  # what a node of the graph has returned
+            for message in update["messages"]:
+                if isinstance(message, ToolMessage):
+                    yield ToolResult(message.tool_call_id, message.content)
+                for call in getattr(message, "tool_calls", []):
+                    yield ToolCall(call["id"], call["name"], json.dumps(call["args"]))
