@@ -133,7 +133,7 @@ class Generation(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The text so far."""
-        return self._fold().text
+        return self.fold().text
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -143,9 +143,10 @@ class Generation(msgspec.Struct, frozen=True):
     @property
     def all_parts(self) -> list[dict[str, Any]]:
         """The parts so far, folded, and those that only producers and the internal API see."""
-        return self._fold().parts
+        return self.fold().parts
 
-    def _fold(self) -> FoldedParts:
+    def fold(self) -> FoldedParts:
+        """Return the text and all parts so far. Each call reads the whole journal."""
         folded = fold_journal(self.journal)
         folded.apply(f"generation.{self.status.value}", {})
         return folded

@@ -13,6 +13,7 @@ from typing import Any, Final
 from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
 from hub.core.event import Event, encode_json
+from hub.core.folded_parts import visible_parts
 from hub.core.generation import Generation
 from hub.engine.stream_view import encode_bye, encode_reset
 from hub.ports.connections import EventEncoder
@@ -79,11 +80,12 @@ def data_prefix(generation: str) -> bytes:
 
 def snapshot_fields(record: Generation) -> Mapping[str, Any]:
     """Return the data of `generation.snapshot`."""
+    folded = record.fold()
     return {
         "generation": record.id,
         "status": record.status.value,
         "attempt": record.attempt,
-        "text": record.text,
-        "parts": record.parts,
+        "text": folded.text,
+        "parts": visible_parts(folded.parts),
         "deltas": record.deltas,
     }

@@ -112,10 +112,11 @@ class ActiveGenerationRoutes:
         record = await self._store.find(request.match_info["id"])
         if record is None:
             raise generation_not_found()
-        return json_response(describe_generation(record, record.all_parts))
+        return json_response(describe_generation(record, has_hidden_parts=True))
 
 
 def _active_generation(record: Generation, *, include_text: bool) -> ActiveGeneration:
+    text = record.text
     return ActiveGeneration(
         generation=record.id,
         user=record.user,
@@ -125,6 +126,6 @@ def _active_generation(record: Generation, *, include_text: bool) -> ActiveGener
         upstream=record.request.upstream,
         requested_at=record.requested_at,
         deltas=record.deltas,
-        characters=len(record.text),
-        text=record.text if include_text else UNSET,
+        characters=len(text),
+        text=text if include_text else UNSET,
     )

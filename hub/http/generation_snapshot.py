@@ -4,12 +4,13 @@ entry of a list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hub.core.folded_parts import visible_parts
 from hub.core.generation import Generation, Message
 from hub.core.system_events import Seconds
 from hub.ports.generations import GenerationSummary
@@ -59,18 +60,19 @@ class ListedGeneration(_Description, frozen=True, kw_only=True):
     requested_at: float
 
 
-def describe_generation(
-    record: Generation, parts: Sequence[dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """Return the fields of GenerationResponse. parts: None means those that readers see."""
-    request = record.request
+def describe_generation(record: Generation, *, has_hidden_parts: bool = False) -> dict[str, Any]:
+    """Return the fields of GenerationResponse.
+
+    has_hidden_parts: whether the parts that readers do not see are among the parts.
+    """
+    request, folded = record.request, record.fold()
     return {
         "generation": record.id,
         "user": record.user,
         "status": record.status.value,
         "attempt": record.attempt,
-        "text": record.text,
-        "parts": record.parts if parts is None else parts,
+        "text": folded.text,
+        "parts": folded.parts if has_hidden_parts else visible_parts(folded.parts),
         "deltas": record.deltas,
         "model": request.model,
         "upstream": request.upstream,

@@ -385,3 +385,26 @@ def test_gap_before_the_start_has_returned(gap_at: int) -> None:
             view.reset(channel, "trimmed", encoder)
         view.encode(Event(channel, name, data, Position("e0000", n + 1)), encoder)
     assert b'"code":"log_trimmed"' in view.begin(RECORD)
+
+
+async def test_message_on_a_connection_that_cannot_open(hub: Hub) -> None:
+    """A message that was not handled before the end starts nothing: the client sends it again."""
+    has_message, started = asyncio.Event(), asyncio.Event()
+
+    async def read(*args: Any, **more: Any) -> Any:
+        await has_message.wait()
+        raise BrokerUnavailable("away")
+
+    async def start(*args: Any, **more: Any) -> CreatedGeneration:
+        started.set()
+        raise BrokerUnavailable("away")
+
+    hub.node.generations.start = start  # type: ignore[method-assign]
+    hub.backend.events.read = read  # type: ignore[method-assign]
+    async with web_socket(hub) as socket:
+        await socket.send_json({**CREATE, "input": "hi"})
+        await until(lambda: "response" in [task.get_name() for task in asyncio.all_tasks()])
+        has_message.set()
+        assert await read_end(socket) == ([], 1012)
+    await until(lambda: "response" not in [task.get_name() for task in asyncio.all_tasks()])
+    assert not started.is_set()

@@ -113,6 +113,8 @@ class ResponsesSession:
 
     async def _handle(self, message: bytes) -> None:
         await self._connection.wait_open()  # the events of the response are not missed
+        if self._connection.close_reason is not None:
+            return  # the client sends the message again
         raw: dict[str, Any] = {}
         try:
             raw = decode_json(message, dict[str, Any])
