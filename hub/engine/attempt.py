@@ -36,6 +36,7 @@ from hub.core.generation import Generation, Status, build_end_fields
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Usage
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
+from hub.core.usage import add_usage
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.engine.coalescing import MAX_RUNS, coalesce
 from hub.engine.stop_signal import StopRequested, StopSignal
@@ -101,13 +102,21 @@ class Attempt:
         self._first_delta_seconds: float | None = None  # from the request to the first delta
         self.record = record
         self.queued_seconds = max(0.0, record.age_seconds)
-        self.usage: dict[str, Any] | None = None
+        self._earlier_usage: Mapping[str, Any] | None = None  # of the parts before the checkpoint
+        self._usage: Mapping[str, Any] | None = None  # of this attempt
         self.finish_reason: str | None = None  # set by the part `Finished`
 
     @property
     def number(self) -> int:
         """The number of the attempt; that of the previous one until `start`."""
         return self._events.number
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """The token counts so far, None if there are none."""
+        if self._earlier_usage is None or self._usage is None:
+            return self._earlier_usage or self._usage
+        return add_usage(self._earlier_usage, self._usage)
 
     @property
     def state(self) -> DurableState:
@@ -147,8 +156,8 @@ class Attempt:
         """Publish the events that begin the attempt. Raise _Refused."""
         self._is_started = True
         checkpoint = self.state.checkpoint
-        self.usage = dict(checkpoint.usage) if checkpoint and checkpoint.usage else None
-        self.finish_reason = None
+        self._earlier_usage = checkpoint.usage if checkpoint else None
+        self._usage = self.finish_reason = None
         self._call_numbers = CallNumbers(self._events.next_call)
         await self._publish(publications, stop)
 
@@ -198,11 +207,14 @@ class Attempt:
         publications: list[Publication],
     ) -> None:
         """Append the publications. Raise PartsTooLarge; those before it are appended."""
+        for part in output:
+            if isinstance(part, Usage):
+                self._usage = {**(self._usage or {}), **part.tokens}
         for parts, command in split_at_commands(output):
             for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
                 match part:
-                    case Usage(tokens):
-                        self.usage = {**(self.usage or {}), **tokens}
+                    case Usage():
+                        pass
                     case Finished(reason):
                         self.finish_reason = reason
                     case _:

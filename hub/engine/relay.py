@@ -222,7 +222,7 @@ class Relay:
         request = record.request
         function = self._functions.get(request.upstream)
         if function is not None:
-            return function.stream(record, attempt.number)
+            return function.stream(record, attempt.number, attempt.state)
         upstream = self._upstreams.get(request.upstream)
         if upstream is None:
             message = f"this worker has no upstream named {request.upstream!r}"

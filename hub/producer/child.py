@@ -25,7 +25,7 @@ try:
 except ImportError:  # there is none for PyPy
     from asyncio import run  # type: ignore[assignment]  # without loop_factory
 
-from hub.core.parts import Part
+from hub.core.durable import PartOrCommand
 from hub.producer.app import App, Producer
 from hub.producer.call import FunctionCall
 from hub.producer.loading import CannotLoad, load_producer
@@ -139,8 +139,8 @@ class Child:
         seconds = context.timeout_seconds
         deadline = None if seconds is None else time.time() + seconds
         services = WorkerServices(start.run, self._connection.send)
-        run = Run(context, self._state(producer.app), deadline, services)
         output = OutputBuffer(self._config.max_part_bytes, partial(self._send, start.run))
+        run = Run(context, self._state(producer.app), deadline, services, output)
         call = FunctionCall(producer, run, context, output)
         self._runs[start.run] = _RunState(call, output, services)
         name = f"{producer.name} {context.generation}"
@@ -160,7 +160,7 @@ class Child:
         else:
             run.output.finish(end)
 
-    def _send(self, number: int, parts: list[Part], end: End | None) -> None:
+    def _send(self, number: int, parts: list[PartOrCommand], end: End | None) -> None:
         if end is not None:
             self._forget(number)
         self._connection.send(Output(number, parts, end))

@@ -5,16 +5,19 @@ Rules:
 2. The buffer is bounded: a function that yields faster than the worker publishes waits at its
    `yield`. A long text is split, so it waits inside it.
 3. A function that never waits lets the other runs of its process continue.
+4. Commands (core/durable.py) are among the parts. The worker asks for more when it has published
+   all that it got, so with its next `pull` the commands of the message before it are carried out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from hub.core.durable import Command, PartOrCommand, Restart, Save, Store
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
 from hub.producer.failures import Stopped
@@ -30,8 +33,8 @@ class InvalidPart(Exception):
     """The function yielded something that is no part. The message is for the log."""
 
 
-class PartTooLarge(Exception):
-    """The function yielded a part that no answer can hold. The message is for the client."""
+class PartTooLarge(ValueError):
+    """A part, a result or a checkpoint that no answer can hold. The message is for the client."""
 
 
 class OutputBuffer:
@@ -41,16 +44,20 @@ class OutputBuffer:
     end after the last ones.
     """
 
-    def __init__(self, max_part_bytes: int, send: Callable[[list[Part], End | None], None]) -> None:
+    def __init__(
+        self, max_part_bytes: int, send: Callable[[list[PartOrCommand], End | None], None]
+    ) -> None:
         self._max_part_bytes = max_part_bytes
         self._send = send
-        self._parts: list[Part] = []
+        self._parts: list[PartOrCommand] = []
         self._bytes = 0
         self._parts_in_a_row = 0
         self._end: End | None = None
         self._is_wanted = False  # whether the worker waits for parts
         self._is_stopped = False
         self._taken: asyncio.Future[None] | None = None  # while the function waits
+        self._unsent_commands: list[asyncio.Future[None]] = []
+        self._sent_commands: list[asyncio.Future[None]] = []
         self._calls = ToolCallAssembler(has_whole_names=True)
 
     @property
@@ -74,20 +81,42 @@ class OutputBuffer:
                 self._parts_in_a_row = 0
                 await asyncio.sleep(0)
 
+    async def carry_out(self, command: Command, parts: Sequence[Part], what: str) -> None:
+        """See producer.steps.CommandBuffer. Raise PartTooLarge, and Stopped after `stop`."""
+        if self._is_stopped:
+            raise Stopped
+        size = len(command.value) if isinstance(command, Store | Save) else 0
+        if size > self._max_part_bytes:
+            raise PartTooLarge(
+                f"{what} has {size} bytes; the limit of an answer is {self._max_part_bytes} bytes "
+                "(generations.max_record_bytes)"
+            )
+        if isinstance(command, Restart):
+            self._calls = ToolCallAssembler(has_whole_names=True)
+        done = asyncio.get_running_loop().create_future()
+        self._unsent_commands.append(done)
+        for each in (command, *parts):
+            self.add(each, size)
+        await done
+
     def finish(self, end: End) -> None:
         """Add the end; nothing follows it."""
         if not end.code and (calls := self._calls.finish()):
             self.add(ToolCallDelta(calls), 0)
         self._end = end
-        if self._is_wanted:
-            self.pull()
+        self._send_wanted()
 
     def pull(self) -> None:
         """Send what there is, or the next part as soon as there is one."""
-        if not self._parts and self._end is None:
-            self._is_wanted = True
+        _resolve(self._sent_commands)
+        self._is_wanted = True
+        self._send_wanted()
+
+    def _send_wanted(self) -> None:
+        if not self._is_wanted or (not self._parts and self._end is None):
             return
         self._is_wanted = False
+        self._sent_commands, self._unsent_commands = self._unsent_commands, []
         parts, self._parts, self._bytes = self._parts, [], 0
         self._parts_in_a_row = 0
         self._send(parts, self._end)
@@ -98,8 +127,10 @@ class OutputBuffer:
         """Refuse everything from now on."""
         self._is_stopped = True
         self._is_wanted = False
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_exception(Stopped())
+        waiting = [*self._sent_commands, *self._unsent_commands]
+        for each in waiting if self._taken is None else [*waiting, self._taken]:
+            if not each.done():
+                each.set_exception(Stopped())
 
     async def _wait_until_taken(self) -> None:
         self._taken = asyncio.get_running_loop().create_future()
@@ -108,7 +139,7 @@ class OutputBuffer:
         finally:
             self._taken = None
 
-    def add(self, part: Part, size: int) -> None:
+    def add(self, part: PartOrCommand, size: int) -> None:
         """Add a part of `read`; drop it after `stop`."""
         if self._is_stopped:
             return
@@ -121,10 +152,6 @@ class OutputBuffer:
         else:
             self._parts.append(part)
         self._bytes += size
-
-    def _send_wanted(self) -> None:
-        if self._is_wanted:
-            self.pull()
 
     def read(self, value: object) -> Iterator[tuple[Part, int]]:
         """Yield the parts of a value with their sizes, approximately in bytes.
@@ -151,6 +178,13 @@ class OutputBuffer:
                 yield ToolCallDelta(self._calls.feed(calls)), size
             case _:
                 yield part, size
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for each in futures:
+        if not each.done():
+            each.set_result(None)
+    futures.clear()
 
 
 def _check(value: Any) -> tuple[Part, int]:

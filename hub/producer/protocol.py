@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
+from hub.core.durable import PartOrCommand
 from hub.core.parts import Part
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
@@ -110,10 +111,12 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Output(_Message, frozen=True):
-    """More parts of a run. end: set in the last one."""
+    """More parts of a run, and commands between them, which are carried out when the worker sends
+    Pull again. end: set in the last one.
+    """
 
     run: int
-    parts: list[Part]
+    parts: list[PartOrCommand]
     end: End | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,10 +16,21 @@ from hub.producer.answer import (
     UpstreamMessages,
     build_request,
 )
+from hub.producer.steps import CommandBuffer, DurableCalls, call, decode, wait_for
+
+
+class RunCheckpoint(msgspec.Struct, frozen=True):
+    """What a run continues. value: JSON. previous: the folded parts up to the checkpoint."""
+
+    value: msgspec.Raw
+    previous: list[dict[str, Any]]
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is for. The fields mean the same as in Run."""
+    """What a run is for. The fields mean the same as in Run.
+
+    results: those of the steps of earlier attempts, JSON by name.
+    """
 
     user: str
     generation: str
@@ -29,6 +41,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any]
     metadata: dict[str, Any]
     timeout_seconds: float | None = None
+    results: dict[str, msgspec.Raw] = {}
+    checkpoint: RunCheckpoint | None = None
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +75,10 @@ class _BaseRun:
     conversation, each message in the form of OpenAI's chat completions. model, params, metadata:
     those of the request. state: the value of the app's lifespan, None without one. deadline: the
     time at which the run is cancelled, in Unix seconds; None without a limit.
+
+    If an earlier attempt has saved a checkpoint, this one continues there. checkpoint: its value.
+    previous: the parts up to it, folded, which remain (docs/reference/events.md,
+    generation.snapshot). Otherwise they are None and empty.
     """
 
     def __init__(self, context: RunContext, state: Any, deadline: float | None) -> None:
@@ -74,6 +92,9 @@ class _BaseRun:
         self.metadata = context.metadata
         self.state = state
         self.deadline = deadline
+        saved = context.checkpoint
+        self.checkpoint: Any = None if saved is None else decode(saved.value)
+        self.previous: list[dict[str, Any]] = [] if saved is None else saved.previous
 
     @property
     def prompt(self) -> str:
@@ -83,6 +104,10 @@ class _BaseRun:
                 return _text_of(message.get("content"))
         return ""
 
+    def idempotency_key(self, name: str) -> str:
+        """Return a key for the callee of a step, the same in each attempt of this answer."""
+        return f"{self.generation}/{name}"
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.generation} attempt={self.attempt}>"
 
@@ -91,10 +116,56 @@ class Run(_BaseRun):
     """A run of an asynchronous function."""
 
     def __init__(
-        self, context: RunContext, state: Any, deadline: float | None, services: RunServices
+        self,
+        context: RunContext,
+        state: Any,
+        deadline: float | None,
+        services: RunServices,
+        output: CommandBuffer,
     ) -> None:
         super().__init__(context, state, deadline)
         self._services = services
+        self._durable = DurableCalls(context.results, self.previous, output)
+
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        visible: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `fn(*args, **kwargs)` once for this answer, and return its result.
+
+        The result is stored under the name before this returns, and a later attempt gets it
+        without a call. It is JSON, and returned as JSON reads it: a tuple as a list. fn: may be
+        synchronous; then it runs in a thread. visible: whether readers see the step.
+        If the process is lost between the call and the store, a later attempt calls `fn` again:
+        pass `idempotency_key(name)` to whatever must not happen twice.
+        Raise TypeError for a result that is no JSON, ValueError for one that is too large and for a
+        name that this run has used before, and what fn raises.
+        """
+        stored = await self._durable.begin(name, visible=visible)
+        if stored is not None:
+            return stored[0]
+        return await self._durable.finish(name, await call(fn, args, kwargs), visible=visible)
+
+    async def save(self, value: Any) -> None:
+        """Publish the parts yielded so far, and save a checkpoint behind them.
+
+        A later attempt continues there: it gets the value as `checkpoint`, and readers keep these
+        parts. value: JSON. Raise TypeError, and ValueError if it is too large.
+        """
+        await self._durable.save(value)
+
+    async def restart(self) -> None:
+        """Begin the answer anew: discard the checkpoint and all parts so far.
+
+        The results of steps remain.
+        """
+        await self._durable.restart()
+        self.checkpoint, self.previous = None, []
 
     def ask(
         self,
@@ -167,6 +238,34 @@ class SyncRun(_BaseRun):
         """See Run.ask: `for part in answer`. Raise Stopped when the run was stopped."""
         source = self._run._open_answer(messages, upstream, model, params)
         return SyncAnswer(source, self._call, self._post)
+
+    def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        visible: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """See Run.step. fn runs in the thread of the function. Raise Stopped."""
+        durable = self._run._durable
+        stored = self._call(durable.begin(name, visible=visible))
+        if stored is not None:
+            return stored[0]
+        result = fn(*args, **kwargs)
+        if inspect.isawaitable(result):
+            result = self._call(wait_for(result))
+        return self._call(durable.finish(name, result, visible=visible))
+
+    def save(self, value: Any) -> None:
+        """See Run.save. Raise Stopped when the run was stopped."""
+        self._call(self._run.save(value))
+
+    def restart(self) -> None:
+        """See Run.restart. Raise Stopped when the run was stopped."""
+        self._call(self._run.restart())
+        self.checkpoint, self.previous = None, []
 
     def publish(self, event: str, data: Any, **options: Any) -> None:
         """See Run.publish. Raise Stopped when the run was stopped."""

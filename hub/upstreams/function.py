@@ -12,12 +12,13 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 import structlog
 
+from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation
-from hub.core.parts import Finished, Part
+from hub.core.parts import Finished
 from hub.errors import UpstreamError
 from hub.producer.failures import UpstreamReport
 from hub.producer.protocol import End
-from hub.producer.run import RunContext
+from hub.producer.run import RunCheckpoint, RunContext
 from hub.upstreams.function_answers import FunctionRequest
 from hub.upstreams.function_pool import FunctionPool
 
@@ -60,11 +61,12 @@ class ApplicationFunction:
         return self._pool.options[self._name].timeout_seconds
 
     async def stream(
-        self, record: Generation, attempt: int
-    ) -> AsyncGenerator[Sequence[Part], None]:
+        self, record: Generation, attempt: int, state: DurableState
+    ) -> AsyncGenerator[Sequence[PartOrCommand], None]:
         """See ports.functions.Function.stream."""
         seconds = self.timeout_seconds
-        request = FunctionRequest(record.request, _context(record, attempt, seconds))
+        context = build_context(record, attempt, seconds, state)
+        request = FunctionRequest(record.request, context)
         run = await self._pool.start_run(self._name, request)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         try:
@@ -107,8 +109,13 @@ class ApplicationFunction:
         )
 
 
-def _context(record: Generation, attempt: int, timeout_seconds: float | None) -> RunContext:
-    request = record.request
+def build_context(
+    record: Generation, attempt: int, timeout_seconds: float | None, state: DurableState
+) -> RunContext:
+    request, checkpoint = record.request, None
+    if state.checkpoint is not None:
+        value, previous = state.checkpoint.value, state.checkpoint.folded
+        checkpoint = RunCheckpoint(msgspec.Raw(value), [dict(part) for part in previous])
     return RunContext(
         user=record.user,
         generation=record.id,
@@ -119,4 +126,6 @@ def _context(record: Generation, attempt: int, timeout_seconds: float | None) ->
         params=request.params,
         metadata=request.metadata,
         timeout_seconds=timeout_seconds,
+        results={name: msgspec.Raw(value) for name, value in state.values.items()},
+        checkpoint=checkpoint,
     )

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from hub.core.channel import partition_of, user_channel
+from hub.core.durable import DurableState
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -65,7 +66,7 @@ class ScriptedFunction:
         self.attempts: list[int] = []
 
     async def stream(
-        self, record: Generation, attempt: int
+        self, record: Generation, attempt: int, state: DurableState
     ) -> AsyncGenerator[Sequence[Part], None]:
         self.attempts.append(attempt)
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]

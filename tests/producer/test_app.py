@@ -12,6 +12,7 @@ import pytest
 from hub.producer import App, Failed, Run
 from hub.producer.answer import AnswerSource, AskRequest
 from hub.producer.loading import CannotLoad, load_app, load_producer
+from hub.producer.output import OutputBuffer
 from hub.producer.run import Notification, RunContext
 
 
@@ -170,4 +171,4 @@ def test_prompt(messages: list[dict[str, Any]], prompt: str) -> None:
         user="alice", generation="g", attempt=1, chat=None, messages=messages, model="m",
         params={}, metadata={},
     )  # fmt: skip
-    assert Run(context, None, None, NoServices()).prompt == prompt
+    assert Run(context, None, None, NoServices(), OutputBuffer(1, print)).prompt == prompt

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.core.durable import PartOrCommand
 from hub.core.folded_parts import FoldedParts
 from hub.core.part_events import to_event
 from hub.core.parts import Part
@@ -53,14 +54,16 @@ CONTEXT = RunContext(
 class CallTest:
     """A function, its buffer, and a worker that asks for parts as soon as it has some."""
 
-    def __init__(self, function: Callable[..., Any], *, pulls: bool = True) -> None:
-        self.received: list[list[Part]] = []
+    def __init__(
+        self, function: Callable[..., Any], *, pulls: bool = True, context: RunContext = CONTEXT
+    ) -> None:
+        self.received: list[list[PartOrCommand]] = []
         self.end: End | None = None
         self.published: list[Notification] = []
         self._pulls = pulls
         self.output = OutputBuffer(10_000, self._on_parts)
-        run = Run(CONTEXT, "state", None, self)
-        self.call = FunctionCall(producer_of(function), run, CONTEXT, self.output)
+        run = Run(context, "state", None, self, self.output)
+        self.call = FunctionCall(producer_of(function), run, context, self.output)
 
     async def publish(self, notification: Notification) -> None:
         self.published.append(notification)
@@ -68,14 +71,14 @@ class CallTest:
     def open_answer(self, request: AskRequest) -> AnswerSource:
         raise NotImplementedError
 
-    def _on_parts(self, parts: list[Part], end: End | None) -> None:
+    def _on_parts(self, parts: list[PartOrCommand], end: End | None) -> None:
         self.received.append(parts)
         self.end = end
         if end is None and self._pulls:
             self.output.pull()
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PartOrCommand]:
         return [part for parts in self.received for part in parts]
 
     @property
@@ -219,9 +222,10 @@ def test_parts_arrive_as_they_were_yielded(parts: list[Part]) -> None:
     assert _fold(asyncio.run(run()).parts) == _fold(public)
 
 
-def _fold(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def _fold(parts: Sequence[PartOrCommand]) -> list[dict[str, Any]]:
     folded = FoldedParts()
     for part in parts:
+        assert isinstance(part, Part)
         folded.apply(*to_event(part))
     return folded.parts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -217,3 +218,27 @@ async def reports_usage(run: Run) -> AsyncIterator[Part]:
 async def asks_and_crashes(run: Run) -> None:
     async for _ in run.ask("hi"):
         os._exit(1)
+
+
+@app.producer(retries=1)
+async def durable(run: Run) -> AsyncIterator[str]:
+    """Kill the own process in the first attempt, at the place that the metadata names."""
+
+    def reach(place: str) -> None:
+        if run.attempt == 1 and run.metadata["killed_at"] == place:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def call() -> str:
+        with Path(run.metadata["log"]).open("a") as log:
+            log.write("called ")
+        return "result "
+
+    if run.checkpoint is None:
+        yield await run.step("s", call)
+        reach("step")
+        yield "saved "
+        await run.save(run.attempt)
+        reach("checkpoint")
+    yield f"{run.checkpoint or run.attempt}"
+    await run.step("t", call, visible=False)
+    reach("end")

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 import structlog
 
+from hub.core.durable import DurableState
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.parts import Data, Finished, Part, Source, Status, Text
 from hub.core.upstream_models import UpstreamModels
@@ -26,9 +27,11 @@ from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
+from hub.testing.backend import MemoryBackend
 from hub.upstreams.function import ApplicationFunction
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from tests.producer.function_worker import FunctionWorkers
 from tests.upstreams import function_app
 
 APP = "tests.upstreams.function_app:app"
@@ -45,7 +48,14 @@ class Functions:
     def function(self, name: str, **options: Any) -> ApplicationFunction:
         return ApplicationFunction(name, self.pool, **options)
 
-    def stream(self, name: str, *, metadata: dict[str, Any] | None = None, **options: Any) -> Any:
+    def stream(
+        self,
+        name: str,
+        *,
+        metadata: dict[str, Any] | None = None,
+        state: DurableState | None = None,
+        **options: Any,
+    ) -> Any:
         request = GenerationRequest(
             [Message("user", "hi")],
             upstream=name,
@@ -55,7 +65,7 @@ class Functions:
             chat="c",
         )
         record = Generation("g1", "alice", request)
-        return aclosing(self.function(name, **options).stream(record, 3))
+        return aclosing(self.function(name, **options).stream(record, 3, state or DurableState()))
 
     async def ask(self, name: str, **options: Any) -> list[Part]:
         parts: list[Part] = []
@@ -123,6 +133,22 @@ def has_left_lifespan(function_log: Path) -> bool:
 
 def texts(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+async def test_killed_process_continues(tmp_path: Path) -> None:
+    """After SIGKILL, the next process calls no step again that was stored."""
+    async with functions(["durable"]) as case:
+        for place, begin in (("step", 2), ("checkpoint", 1), ("end", 1)):
+            workers, log = FunctionWorkers(MemoryBackend()), tmp_path / place
+            function = case.function("durable")
+            await workers.run(function, killed_at=place, log=str(log))
+            record = await workers.record()
+            assert (record.status.value, record.text) == ("done", f"result saved {begin}")
+            assert log.read_text() == "called called "
+            names = [name.removeprefix("generation.") for name, _ in await workers.events()]
+            begins = [name for name in names if name in ("started", "restarted", "continued")]
+            assert begins == ["started", "restarted" if place == "step" else "continued"]
+            assert names.count("done") == 1
 
 
 async def test_answers(function_log: Path) -> None:
