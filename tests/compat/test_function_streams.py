@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.compat.answer_state import AnswerCollector
 from hub.core.call_numbers import CallNumbers
+from hub.core.durable import PartOrCommand
 from hub.core.event import encode_json
 from hub.core.part_events import to_event
 from hub.core.parts import Data, Part, ToolCallDelta
@@ -40,14 +41,15 @@ FUNCTIONS = st.lists(st.one_of(WHOLE_PARTS, _CALLS, _STATES, REPLACE), max_size=
 
 def events_of(values: list[Part]) -> list[Event]:
     """Return the events of an answer whose function yields these values."""
-    sent: list[Part] = []
+    sent: list[PartOrCommand] = []
     buffer = OutputBuffer(2**20, lambda parts, _: sent.extend(parts))
     for value in values:
         for part, size in buffer.read(value):
             buffer.add(part, size)
     buffer.finish(End())
     buffer.pull()
-    published = [to_event(part) for part in CallNumbers().number(sent)]
+    parts = [part for part in sent if isinstance(part, Part)]
+    published = [to_event(part) for part in CallNumbers().number(parts)]
     shown = [(name, fields) for name, fields in published if fields.get("visible", True)]
     numbered = [
         (name, encode_json({"generation": ID, "i": i, **fields}))

@@ -54,6 +54,7 @@ class FunctionInProcess:
         self.retries = retries
         self.attempts: list[int] = []
         self.outputs = 0  # of all attempts
+        self._run: _InProcessRun | None = None
         self.stored: set[str] = set()  # the names of values that were stored
 
     async def stream(
@@ -61,7 +62,9 @@ class FunctionInProcess:
     ) -> AsyncGenerator[Sequence[PartOrCommand], None]:
         self.attempts.append(attempt)
         context = msgspec.json.encode(build_context(record, attempt, None, state))
-        run = _InProcessRun(self._producer, msgspec.json.decode(context, type=RunContext))
+        run = self._run = _InProcessRun(
+            self._producer, msgspec.json.decode(context, type=RunContext)
+        )
         try:
             for number in range(1000):
                 output = await run.read()
@@ -79,6 +82,12 @@ class FunctionInProcess:
         finally:
             run.close()
 
+    async def die(self) -> None:
+        """Called by the function: lose it here. What it has not sent yet is lost as well."""
+        assert self._run is not None
+        self._run.lose()
+        await asyncio.Event().wait()
+
 
 class _InProcessRun:
     """One call of a function. Messages between it and its reader are JSON, as in a process."""
@@ -92,7 +101,13 @@ class _InProcessRun:
 
     async def read(self) -> Output:
         self._output.pull()
-        return _decode_output(await self._received.get())
+        output = await self._received.get()
+        if not output:
+            raise ProducerLost
+        return _decode_output(output)
+
+    def lose(self) -> None:
+        self._received.put_nowait(b"")
 
     def close(self) -> None:
         self._call.cancel()

@@ -43,10 +43,14 @@ class Calls(Counter[str]):
         return value
 
 
-async def answer_of(function: Callable[..., Any], **options: Any) -> FunctionWorkers:
+async def answer_of(
+    function: FunctionInProcess | Callable[..., Any], **options: Any
+) -> FunctionWorkers:
     """Return the answer of a function after its end. options: those of FunctionInProcess."""
     workers = FunctionWorkers(MemoryBackend())
-    await workers.run(FunctionInProcess(function, **options))
+    if not isinstance(function, FunctionInProcess):
+        function = FunctionInProcess(function, **options)
+    await workers.run(function)
     return workers
 
 
@@ -164,11 +168,11 @@ async def test_both_attempts_get_the_same_result() -> None:
     async def f(run: Run) -> AsyncIterator[str]:
         results.append(await run.step("s", lambda: value))
         yield "a"
-        yield "b"
         if run.attempt == 1:
-            await asyncio.Event().wait()
+            await process.die()
 
-    await answer_of(f, retries=1, lose=lost_once(2))
+    process = FunctionInProcess(f, retries=1)
+    await answer_of(process)
     assert results == [{"t": [1, 2], "3": "n", "big": 2**70, "u": "é\u2028"}] * 2
 
 
@@ -434,10 +438,11 @@ async def test_previous_parts() -> None:
             await run.save({"n": 1})
             yield "void"
             await run.step("s", lambda: 1)
-            await asyncio.Event().wait()
+            await process.die()
         yield "!"
 
-    workers = await answer_of(f, retries=1, lose=lost_once(2))
+    process = FunctionInProcess(f, retries=1)
+    workers = await answer_of(process)
     data = {"type": "data", "name": "d", "value": 1, "visible": False}
     assert seen == [(None, []), ({"n": 1}, [{"type": "text", "text": "kept"}, data])]
     assert (await workers.record()).text == "kept!"
@@ -483,7 +488,8 @@ async def test_restart(loses: bool) -> None:
             await run.save(1)
             yield "old"
             if loses:
-                await asyncio.Event().wait()
+                await run.step("u", lambda: 1)
+                await process.die()
         await run.restart()
         seen.append((run.checkpoint, run.previous))
         if run.attempt > 1:
@@ -491,13 +497,10 @@ async def test_restart(loses: bool) -> None:
         yield ToolCall("c", "f")
         await run.step("t", calls.now, "t")
         if run.attempt == 2:
-            await asyncio.Event().wait()
+            await process.die()
 
-    workers = await answer_of(
-        f,
-        retries=2,
-        lose=lambda a, n, p: p and ((a == 1 and loses and n == 3) or (a == 2 and n == 1)),
-    )
+    process = FunctionInProcess(f, retries=2)
+    workers = await answer_of(process)
     record, events = await workers.record(), await workers.events()
     assert seen == [(None, [])] * (2 if loses else 1)
     begins = [(name, data["attempt"]) for name, data in events if "attempt" in data]
@@ -537,11 +540,12 @@ async def test_usage_of_a_continued_answer() -> None:
             yield "a"
             await run.save(1)
             yield Usage({"completion_tokens": 100})
-            yield "b"
-            await asyncio.Event().wait()
+            await run.step("s", lambda: 1)
+            await process.die()
         yield Usage({"completion_tokens": 2})
 
-    workers = await answer_of(f, retries=1, lose=lost_once(1))
+    process = FunctionInProcess(f, retries=1)
+    workers = await answer_of(process)
     assert (await workers.record()).end["usage"] == {"completion_tokens": 7, "prompt_tokens": 1}
 
 
@@ -563,9 +567,10 @@ async def test_loss_of_redis_writes_keeps_what_is_stored() -> None:
         yield "c"
         records[workers.id] = old
         await run.step("t", calls.now, "t")
-        await asyncio.Event().wait()
+        await process.die()
 
-    await workers.run(FunctionInProcess(f, retries=3, lose=lambda a, n, p: a == 1 and n == 4 and p))
+    process = FunctionInProcess(f, retries=3)
+    await workers.run(process)
     record = await workers.record()
     assert record.text == "ab75"
     assert calls == {"s": 1, "t": 1}
