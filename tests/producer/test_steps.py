@@ -43,7 +43,7 @@ class Calls(Counter[str]):
         return value
 
 
-async def answer_of(
+async def run_answer(
     function: FunctionInProcess | Callable[..., Any], **options: Any
 ) -> FunctionWorkers:
     """Return the answer of a function after its end. options: those of FunctionInProcess."""
@@ -55,7 +55,7 @@ async def answer_of(
 
 
 async def parts_of(function: Callable[..., Any], **options: Any) -> list[dict[str, Any]]:
-    return (await (await answer_of(function, **options)).record()).parts
+    return (await (await run_answer(function, **options)).record()).parts
 
 
 def lost_once(output: int, *, published: bool = True) -> Callable[[int, int, bool], bool]:
@@ -143,7 +143,7 @@ async def test_result_must_be_json(value: Any) -> None:
         with pytest.raises(TypeError, match="the checkpoint is not JSON: "):
             await run.save(value)
 
-    assert (await (await answer_of(f)).record()).status is GenerationStatus.DONE
+    assert (await (await run_answer(f)).record()).status is GenerationStatus.DONE
 
 
 async def test_deep_result_is_refused() -> None:
@@ -157,7 +157,7 @@ async def test_deep_result_is_refused() -> None:
             await run.step("s", lambda: deep)
         return "ok"
 
-    assert (await (await answer_of(f)).record()).text == "ok"
+    assert (await (await run_answer(f)).record()).text == "ok"
 
 
 async def test_both_attempts_get_the_same_result() -> None:
@@ -172,7 +172,7 @@ async def test_both_attempts_get_the_same_result() -> None:
             await process.die()
 
     process = FunctionInProcess(f, retries=1)
-    await answer_of(process)
+    await run_answer(process)
     assert results == [{"t": [1, 2], "3": "n", "big": 2**70, "u": "é\u2028"}] * 2
 
 
@@ -187,7 +187,7 @@ async def test_name_of_a_step(name: Any) -> None:
         with pytest.raises(ValueError, match="was called twice in one run"):
             await run.step("x" * 256, lambda: 1)
 
-    assert (await (await answer_of(f)).record()).status is GenerationStatus.DONE
+    assert (await (await run_answer(f)).record()).status is GenerationStatus.DONE
 
 
 async def test_results_that_are_too_large() -> None:
@@ -213,7 +213,7 @@ async def test_results_that_are_too_large() -> None:
     async def g(run: Run) -> None:
         await run.step("s", lambda: "x" * 9_999)
 
-    record = await (await answer_of(g)).record()
+    record = await (await run_answer(g)).record()
     assert record.end["code"] == "answer_too_large"
     assert "generations.max_record_bytes" in record.end["message"]
 
@@ -229,7 +229,7 @@ async def test_step_that_fails() -> None:
             await run.step("s", fails)
         return "ok"
 
-    assert (await (await answer_of(f)).record()).text == "ok"
+    assert (await (await run_answer(f)).record()).text == "ok"
 
 
 @pytest.mark.parametrize("is_sync", [True, False])
@@ -344,8 +344,8 @@ async def check_story(workers: FunctionWorkers, steps: int = 4) -> None:
     assert {part["state"] for part in steps_shown} == {"done"}
     texts = "".join(part["text"] for part in record.parts if part["type"] == "text")
     assert texts.replace("unsaved ", "") == "".join(f"{n} " for n in range(steps))
-    found = [part for part in record.parts if part["type"] == "tool_call"]
-    assert [(part["index"], part["result"]) for part in found] == [(n, n) for n in range(steps)]
+    called = [part for part in record.parts if part["type"] == "tool_call"]
+    assert [(part["index"], part["result"]) for part in called] == [(n, n) for n in range(steps)]
     hidden = [part for part in record.all_parts if part.get("visible") is False]
     assert [part["value"] for part in hidden] == [*range(steps)]
 
@@ -442,7 +442,7 @@ async def test_previous_parts() -> None:
         yield "!"
 
     process = FunctionInProcess(f, retries=1)
-    workers = await answer_of(process)
+    workers = await run_answer(process)
     data = {"type": "data", "name": "d", "value": 1, "visible": False}
     assert seen == [(None, []), ({"n": 1}, [{"type": "text", "text": "kept"}, data])]
     assert (await workers.record()).text == "kept!"
@@ -500,7 +500,7 @@ async def test_restart(loses: bool) -> None:
             await process.die()
 
     process = FunctionInProcess(f, retries=2)
-    workers = await answer_of(process)
+    workers = await run_answer(process)
     record, events = await workers.record(), await workers.events()
     assert seen == [(None, [])] * (2 if loses else 1)
     begins = [(name, data["attempt"]) for name, data in events if "attempt" in data]
@@ -527,7 +527,7 @@ async def test_restart_of_an_answer_without_parts_is_not_shown() -> None:
         await run.restart()
         yield "a"
 
-    names = [name for name, _ in await (await answer_of(f)).events()]
+    names = [name for name, _ in await (await run_answer(f)).events()]
     assert names == ["generation.started", "generation.delta", "generation.done"]
 
 
@@ -545,7 +545,7 @@ async def test_usage_of_a_continued_answer() -> None:
         yield Usage({"completion_tokens": 2})
 
     process = FunctionInProcess(f, retries=1)
-    workers = await answer_of(process)
+    workers = await run_answer(process)
     assert (await workers.record()).end["usage"] == {"completion_tokens": 7, "prompt_tokens": 1}
 
 
@@ -588,7 +588,7 @@ async def test_no_reader_sees_values() -> None:
         await run.save("secret")
         yield "a"
 
-    workers = await answer_of(f)
+    workers = await run_answer(f)
     record = await workers.record()
     assert "secret" not in str((await workers.events(), record.all_parts, record.text))
     assert b"secret" in record.journal

@@ -222,10 +222,10 @@ async def asks_and_crashes(run: Run) -> None:
 
 @app.producer(retries=1)
 async def durable(run: Run) -> AsyncIterator[str]:
-    """Kill the own process in the first attempt, at the place that the metadata names."""
+    """Kill the own process in the first attempt, at the moment that the metadata names."""
 
-    def reach(place: str) -> None:
-        if run.attempt == 1 and run.metadata["killed_at"] == place:
+    def reach(moment: str) -> None:
+        if run.attempt == 1 and run.metadata["killed_at"] == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def call() -> str:

@@ -138,16 +138,16 @@ def texts(parts: Sequence[Part]) -> str:
 async def test_killed_process_continues(tmp_path: Path) -> None:
     """After SIGKILL, the next process calls no step again that was stored."""
     async with functions(["durable"]) as case:
-        for place, begin in (("step", 2), ("checkpoint", 1), ("end", 1)):
-            workers, log = FunctionWorkers(MemoryBackend()), tmp_path / place
+        for moment, begin in (("step", 2), ("checkpoint", 1), ("end", 1)):
+            workers, log = FunctionWorkers(MemoryBackend()), tmp_path / moment
             function = case.function("durable")
-            await workers.run(function, killed_at=place, log=str(log))
+            await workers.run(function, killed_at=moment, log=str(log))
             record = await workers.record()
             assert (record.status.value, record.text) == ("done", f"result saved {begin}")
             assert log.read_text() == "called called "
             names = [name.removeprefix("generation.") for name, _ in await workers.events()]
             begins = [name for name in names if name in ("started", "restarted", "continued")]
-            assert begins == ["started", "restarted" if place == "step" else "continued"]
+            assert begins == ["started", "restarted" if moment == "step" else "continued"]
             assert names.count("done") == 1
 
 
